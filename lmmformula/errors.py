@@ -1,0 +1,106 @@
+"""One tree of errors and warnings.
+
+Every message says what happened (with numbers), the likely cause, and what to do about it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ConvergenceWarning",
+    "DataDroppedWarning",
+    "DataError",
+    "FitError",
+    "FormulaError",
+    "LmmformulaError",
+    "LmmformulaWarning",
+    "PlanError",
+    "RankDeficientWarning",
+    "SingularFitWarning",
+]
+
+
+class LmmformulaError(Exception):
+    """Base class of every error this package raises on purpose."""
+
+
+class FormulaError(LmmformulaError):
+    """A formula that cannot be read, or that means nothing.
+
+    Parameters
+    ----------
+    problem : str
+        One sentence: what is wrong at the marked place.
+    formula : str
+        The whole formula as the user wrote it.
+    span : tuple of int, optional
+        Half-open range of characters ``(start, stop)`` to mark in `formula`.
+    hint : str, optional
+        What was expected, or what to write instead.
+
+    Attributes
+    ----------
+    problem, formula, span, hint
+        As given.
+    """
+
+    def __init__(
+        self,
+        problem: str,
+        formula: str = "",
+        span: tuple[int, int] | None = None,
+        hint: str | None = None,
+    ) -> None:
+        self.problem, self.formula, self.span, self.hint = problem, formula, span, hint
+        super().__init__(problem, formula, span, hint)
+
+    def __str__(self) -> str:
+        lines = [self.problem]
+        if self.formula and self.span is not None:
+            lines += _marked(self.formula, *self.span)
+        elif self.formula:
+            lines.append(f"  in: {self.formula}")
+        if self.hint:
+            lines.append(f"  hint: {self.hint}")
+        return "\n".join(lines)
+
+
+def _marked(formula: str, start: int, stop: int) -> list[str]:
+    """The line of `formula` that holds `start`, and a line of carets under the span."""
+    start = max(0, min(start, len(formula)))
+    begin = formula.rfind("\n", 0, start) + 1
+    end = formula.find("\n", start)
+    end = len(formula) if end < 0 else end
+    width = max(1, min(stop, end) - start)
+    return [f"  {formula[begin:end]}", "  " + " " * (start - begin) + "^" * width]
+
+
+class DataError(LmmformulaError):
+    """Data that cannot serve the formula: names the column and counts the rows."""
+
+
+class PlanError(LmmformulaError):
+    """A model or method that is not available for this problem: says why and what suits."""
+
+
+class FitError(LmmformulaError):
+    """Estimation that cannot give a trustworthy number: says where it stopped."""
+
+
+class LmmformulaWarning(UserWarning):
+    """Base class of every warning of this package."""
+
+
+class ConvergenceWarning(LmmformulaWarning):
+    """The optimiser stopped before its tolerance was met."""
+
+
+class SingularFitWarning(LmmformulaWarning):
+    """A covariance matrix of random effects is singular at the optimum."""
+
+
+class RankDeficientWarning(LmmformulaWarning):
+    """Columns of the fixed-effects matrix were dropped because others determine them."""
+
+
+class DataDroppedWarning(LmmformulaWarning):
+    """Rows were left out of the fit."""
