@@ -1,0 +1,103 @@
+"""The oracle: every answer from the q x q matrix M itself. O(q^3) time, O(q^2) memory.
+
+Kept short enough to be read as the definition; the contract tests hold the other engines to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.engines.base import Stacked
+from lmmformula.ir.blocks import Blocks, Gram
+
+__all__ = ["DenseEngine", "DenseFactor"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class DenseEngine:
+    """Form M and factorise it whole."""
+
+    name: str = "dense"
+
+    def prepare(self, blocks: Blocks) -> DensePrepared:
+        return DensePrepared(blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class DensePrepared:
+    """Nothing is worth preparing."""
+
+    blocks: Blocks
+
+    def factor(self, gram: Gram, factors: Sequence[Array]) -> DenseFactor:
+        return DenseFactor(self.blocks, gram, tuple(factors))
+
+
+@dataclass(frozen=True, eq=False)
+class DenseFactor:
+    """M, its inverse and its determinant."""
+
+    blocks: Blocks
+    gram: Gram
+    factors: tuple[Array, ...]
+
+    @cached_property
+    def slices(self) -> tuple[slice, ...]:
+        ends = np.cumsum([0, *(g.q for g in self.blocks.groups)])
+        return tuple(slice(int(i), int(j)) for i, j in zip(ends[:-1], ends[1:], strict=True))
+
+    @cached_property
+    def matrix(self) -> Array:
+        """M = Lambda' Z'WZ Lambda + I, (q, q)."""
+        groups, q = self.blocks.groups, self.slices[-1].stop
+        c, lam = np.zeros((q, q)), np.zeros((q, q))
+        for a, group in enumerate(groups):
+            lam[self.slices[a], self.slices[a]] = np.kron(np.eye(group.m), self.factors[a])
+            for level in range(group.m):
+                i = self._span(a, level)
+                c[i, i] = self.gram.diag[a][level]
+            for b in range(a + 1, len(groups)):
+                pattern, values = self.blocks.pattern(a, b), self.gram.cross[a, b]
+                for slot, (i, j) in enumerate(zip(pattern.rows(), pattern.indices, strict=True)):
+                    c[self._span(a, i), self._span(b, j)] = values[slot]
+                    c[self._span(b, j), self._span(a, i)] = values[slot].T
+        return lam.T @ c @ lam + np.eye(q)
+
+    def _span(self, a: int, level: int) -> slice:
+        k, start = self.blocks.groups[a].k, self.slices[a].start
+        return slice(start + int(level) * k, start + (int(level) + 1) * k)
+
+    @cached_property
+    def matrix_inverse(self) -> Array:
+        return np.linalg.inv(self.matrix)
+
+    @property
+    def logdet(self) -> float:
+        return float(np.linalg.slogdet(self.matrix)[1])
+
+    def solve(self, rhs: Stacked) -> Stacked:
+        flat = np.concatenate([r.reshape(-1, r.shape[-1]) for r in rhs])
+        out = np.linalg.solve(self.matrix, flat)
+        return tuple(out[s].reshape(r.shape) for s, r in zip(self.slices, rhs, strict=True))
+
+    def inverse(self) -> DenseFactor:
+        return self
+
+    def diagonal(self, a: int) -> Array:
+        spans = [self._span(a, level) for level in range(self.blocks.groups[a].m)]
+        return np.stack([self.matrix_inverse[i, i] for i in spans])
+
+    def pair(self, a: int, b: int) -> Array:
+        pattern = self.blocks.pattern(a, b)
+        cells = zip(pattern.rows(), pattern.indices, strict=True)
+        return np.stack([self.matrix_inverse[self._span(a, i), self._span(b, j)] for i, j in cells])
+
+    def trace_blocks(self) -> tuple[Array, ...]:
+        return tuple(self.diagonal(a).sum(axis=0) for a in range(len(self.blocks.groups)))

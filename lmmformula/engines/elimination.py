@@ -1,0 +1,153 @@
+"""Which groups to eliminate block by block, and the index maps for doing it.
+
+Group a is *nested* in group b if every level of a meets one level of b only. Eliminating a group whose Gram block is
+block diagonal costs no fill inside that group, and the Schur complement of what is left stays block diagonal in b
+exactly if a is nested in b. So a chain a_1 in a_2 in ... (each nested in the next) can be eliminated with k x k
+Cholesky factors only; what remains goes into one dense matrix. The chain with the most random effects is chosen.
+With one grouping factor, or nested ones, nothing dense remains; with two crossed factors the dense part is as large as
+the smaller one.
+
+This is the block Cholesky of Bates et al. (2015, sec. 5.4; MixedModels.jl), with the chain of nested factors in front.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.blocks import Blocks, Group
+from lmmformula.numerics.ragged import Ragged
+
+__all__ = ["Coupling", "Elimination", "choose_chain"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.integer]
+
+
+def nested(blocks: Blocks, a: int, b: int) -> bool:
+    """Whether group a is nested in group b."""
+    low, high = min(a, b), max(a, b)
+    return blocks.pattern(low, high).nnz == blocks.groups[a].m
+
+
+def choose_chain(blocks: Blocks) -> tuple[int, ...]:
+    """The chain of nested groups, finest first, that holds the most random effects."""
+    groups = blocks.groups
+    order = sorted(range(len(groups)), key=lambda a: (groups[a].m, -a))
+    best: dict[int, tuple[int, tuple[int, ...]]] = {}
+    for a in order:
+        above = [best[b] for b in best if nested(blocks, a, b)]
+        size, chain = max(above, default=(0, ()), key=lambda item: item[0])
+        best[a] = (size + groups[a].q, (a, *chain))
+    return max(best.values(), key=lambda item: item[0])[1] if best else ()
+
+
+def oriented(blocks: Blocks, a: int, b: int) -> tuple[NDArray[np.int64], Index, Index | slice]:
+    """Pattern of the pair read by levels of a: indptr, levels of b, and where the stored values are."""
+    if a < b:
+        pattern = blocks.pattern(a, b)
+        return pattern.indptr, pattern.indices, slice(None)
+    pattern = blocks.pattern(b, a)
+    order = np.argsort(pattern.indices, kind="stable")
+    indptr = np.zeros(blocks.groups[a].m + 1, dtype=np.int64)
+    np.cumsum(np.bincount(pattern.indices, minlength=blocks.groups[a].m), out=indptr[1:])
+    return indptr, pattern.rows()[order], order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Coupling:
+    """How one eliminated group meets the dense part.
+
+    Attributes
+    ----------
+    ragged : Ragged
+        Dense columns met by each level.
+    places : tuple of (nnz, k_j) index arrays
+        For each dense group, where the columns of its pairs stand among ``ragged.cols``.
+    stored : tuple of index arrays or slices
+        For each dense group, which of the Gram's stored values those pairs are.
+    """
+
+    ragged: Ragged
+    places: tuple[Index, ...]
+    stored: tuple[Index | slice, ...]
+
+
+class Elimination:
+    """The plan of a blocked factorisation; depends on which levels meet, not on W or theta.
+
+    Attributes
+    ----------
+    chain, dense : tuple of int
+        Groups eliminated block by block (finest first), and groups of the dense part.
+    offsets : tuple of int
+        Where each dense group starts among the `q_dense` columns.
+    parents : dict (i, j) -> (m_i,) index array
+        For chain positions i < j, the level of j that holds each level of i.
+    couplings : tuple of Coupling
+        One for each chain position; empty if nothing is dense.
+    column_maps : dict (i, j) -> (total_i,) index array
+        Where each ragged column of chain position i stands among those of position j.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        self.blocks = blocks
+        self.chain = choose_chain(blocks)
+        self.dense = tuple(a for a in range(len(blocks.groups)) if a not in self.chain)
+        sizes = [blocks.groups[a].q for a in self.dense]
+        ends = np.cumsum([0, *sizes])
+        self.offsets = tuple(int(e) for e in ends[:-1])
+        self.q_dense = int(ends[-1])
+        self.parents = {
+            (i, j): oriented(blocks, self.chain[i], self.chain[j])[1]
+            for i in range(len(self.chain))
+            for j in range(i + 1, len(self.chain))
+        }
+        self.couplings = tuple(self._coupling(a) for a in self.chain) if self.dense else ()
+        self.column_maps = {
+            (i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings
+        }
+
+    def group(self, position: int) -> Group:
+        """Group at a chain position."""
+        return self.blocks.groups[self.chain[position]]
+
+    def _coupling(self, a: int) -> Coupling:
+        group, views = self.blocks.groups[a], []
+        counts = np.zeros(group.m, dtype=np.int64)
+        for j in self.dense:
+            view = oriented(self.blocks, a, j)
+            views.append(view)
+            counts += np.diff(view[0]) * self.blocks.groups[j].k
+        ptr = np.zeros(group.m + 1, dtype=np.int64)
+        np.cumsum(counts, out=ptr[1:])
+        cols = np.empty(ptr[-1], dtype=np.int32)
+        places, filled = [], ptr[:-1].copy()
+        for j, offset, (indptr, indices, _) in zip(self.dense, self.offsets, views, strict=True):
+            k, size = self.blocks.groups[j].k, np.diff(indptr)
+            first = np.repeat(filled - indptr[:-1] * k, size) + np.arange(len(indices)) * k
+            place = first[:, None] + np.arange(k)
+            cols[place] = (offset + indices.astype(np.int64) * k)[:, None] + np.arange(k)
+            places.append(place)
+            filled += size * k
+        ragged = Ragged.of(ptr, cols, self.q_dense, group.k)
+        return Coupling(ragged, tuple(places), tuple(v[2] for v in views))
+
+    def _column_map(self, i: int, j: int) -> Index:
+        inner, outer = self.couplings[i].ragged, self.couplings[j].ragged
+        width = np.int64(self.q_dense)
+        have = outer.levels() * width + outer.cols
+        want = self.parents[i, j][inner.levels()] * width + inner.cols
+        return np.searchsorted(have, want)
+
+    def per_level(self, i: int, left: Array, values: Array) -> Array:
+        """left_s times the ragged columns of each level s of position i: (k', total) from (k, total).
+
+        `left` is (m_i, k', k).
+        """
+        counts = np.diff(self.couplings[i].ragged.ptr)
+        if left.shape[1] == left.shape[2] == 1:
+            return values * np.repeat(left[:, 0, 0], counts)
+        return np.einsum("tij,jt->it", np.repeat(left, counts, axis=0), values)

@@ -1,0 +1,272 @@
+"""The one place that touches rows: products with Z and the weighted Gram blocks [Z V]' W [Z V].
+
+Terms that share a grouping factor are merged into one :class:`Group` whose effects per level are
+their columns side by side, so that ``(1 | g) + (0 + x | g)`` costs what ``(1 + x | g)`` does.
+
+With groups a = 1..G of m_a levels and k_a columns, row r of Z_a holds ``basis[r]`` in the k_a
+columns of level ``codes[r]`` and zeros elsewhere. Hence
+
+* ``Z_a' W Z_a`` is block diagonal: m_a blocks of k_a x k_a,
+* ``Z_a' W Z_b`` has one k_a x k_b block for each pair of levels that meet in some row,
+* ``Z_a' W V`` is dense, (m_a k_a) x c.
+
+A Gram is a sum over rows. It is the only thing later stages need of them, so for a fixed W the cost of
+everything after it does not depend on n. Cost of a Gram: O(n (sum k)^2 + n sum(k) c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.problem import GroupBlock
+
+__all__ = ["Blocks", "CrossPattern", "Gram", "Group", "merge_terms"]
+
+Array = NDArray[np.float64]
+Index = NDArray[np.integer]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """A grouping factor with the columns of all terms on it.
+
+    Attributes
+    ----------
+    name : str
+    codes : (n,) int32 array
+    m : int
+        Number of levels.
+    basis : (n, k) float64 array or None
+        None for a single column of ones.
+    members : tuple of (int, slice)
+        Terms merged here and where their columns stand among the k.
+    """
+
+    name: str
+    codes: NDArray[np.int32]
+    m: int
+    basis: Array | None
+    members: tuple[tuple[int, slice], ...]
+
+    @property
+    def k(self) -> int:
+        return 1 if self.basis is None else self.basis.shape[1]
+
+    @property
+    def q(self) -> int:
+        return self.m * self.k
+
+
+def merge_terms(terms: Sequence[GroupBlock]) -> tuple[Group, ...]:
+    """Groups of terms with the same codes, in order of first appearance."""
+    found: list[list[int]] = []
+    for i, term in enumerate(terms):
+        for same in found:
+            other = terms[same[0]]
+            if other.codes is term.codes or (other.m == term.m and np.array_equal(other.codes, term.codes)):
+                same.append(i)
+                break
+        else:
+            found.append([i])
+    return tuple(_merged(terms, same) for same in found)
+
+
+def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
+    first = terms[same[0]]
+    ends = np.cumsum([0, *(terms[i].k for i in same)])
+    members = tuple((i, slice(int(ends[j]), int(ends[j + 1]))) for j, i in enumerate(same))
+    if len(same) == 1:
+        return Group(first.group, first.codes, first.m, first.basis, members)
+    ones = np.ones((len(first.codes), 1))
+    columns = [ones if (b := terms[i].basis) is None else b for i in same]
+    return Group(first.group, first.codes, first.m, np.hstack(columns), members)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CrossPattern:
+    """Which levels of two groups meet, in compressed rows.
+
+    Attributes
+    ----------
+    indptr : (m_a + 1,) int64 array
+    indices : (nnz,) int32 array
+        Levels of b, increasing within a level of a.
+    slots : (n,) int32 or int64 array
+        Pair of each row.
+    """
+
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    slots: Index
+
+    @property
+    def nnz(self) -> int:
+        return len(self.indices)
+
+    def rows(self) -> Index:
+        """Level of a for each pair, (nnz,)."""
+        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
+
+
+def cross_pattern(a: Group, b: Group) -> CrossPattern:
+    """Pattern of Z_a' Z_b. O(n + min(m_a m_b, n)) by counting, never by comparison."""
+    n, cells = len(a.codes), a.m * b.m
+    if cells <= 4 * n + 4096:
+        key = a.codes.astype(np.int64) * b.m + b.codes
+        present = np.zeros(cells, dtype=bool)
+        present[key] = True
+        number = np.cumsum(present) - 1
+        pairs = np.flatnonzero(present)
+        slots, row, indices = number[key], pairs // b.m, pairs % b.m
+    else:
+        order = _counting_order(b.codes, b.m)
+        order = order[_counting_order(a.codes[order], a.m)]
+        ca, cb = a.codes[order], b.codes[order]
+        first = np.ones(n, dtype=bool)
+        first[1:] = (ca[1:] != ca[:-1]) | (cb[1:] != cb[:-1])
+        slots = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
+        slots[order] = np.cumsum(first) - 1
+        row, indices = ca[first], cb[first]
+    indptr = np.zeros(a.m + 1, dtype=np.int64)
+    np.cumsum(np.bincount(row, minlength=a.m), out=indptr[1:])
+    return CrossPattern(indptr, indices.astype(np.int32), slots)
+
+
+def _counting_order(codes: NDArray[np.int32], m: int) -> Index:
+    """Stable order of rows by code, by scipy's counting sort of compressed columns."""
+    from scipy.sparse import csr_array
+
+    n = len(codes)
+    ones = np.ones(n, dtype=np.int8)
+    return csr_array((ones, codes, np.arange(n + 1)), shape=(n, m)).tocsc().indices
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gram:
+    """[Z V]' W [Z V] in blocks.
+
+    Attributes
+    ----------
+    diag : tuple of (m_a, k_a, k_a) arrays
+    cross : dict (a, b) -> (nnz, k_a, k_b) array, a < b
+        Values on the pattern of the pair.
+    rhs : tuple of (m_a, k_a, c) arrays
+        Z_a' W V.
+    vv : (c, c) array
+        V' W V.
+    """
+
+    diag: tuple[Array, ...]
+    cross: dict[tuple[int, int], Array]
+    rhs: tuple[Array, ...]
+    vv: Array
+
+
+class Blocks:
+    """Rows of a model's random-effects design: groups and, when asked for, the patterns of their pairs."""
+
+    def __init__(self, terms: Sequence[GroupBlock], n: int) -> None:
+        self.groups = merge_terms(terms)
+        self.n = n
+        self._patterns: dict[tuple[int, int], CrossPattern] = {}
+
+    def pattern(self, a: int, b: int) -> CrossPattern:
+        """Pattern of the pair (a, b), a < b; computed once."""
+        if (a, b) not in self._patterns:
+            self._patterns[a, b] = cross_pattern(self.groups[a], self.groups[b])
+        return self._patterns[a, b]
+
+    def apply(self, b: Sequence[Array]) -> Array:
+        """Z b, (n,), for effects `b` given per group as (m_a, k_a) arrays."""
+        out = np.zeros(self.n)
+        for group, values in zip(self.groups, b, strict=True):
+            rows = values[group.codes]
+            out += rows[:, 0] if group.basis is None else np.einsum("nk,nk->n", group.basis, rows)
+        return out
+
+    def adjoint(self, r: Array) -> tuple[Array, ...]:
+        """Z' r, per group (m_a, k_a), or (m_a, k_a, c) for r of shape (n, c)."""
+        return tuple(_level_sums(g, r) for g in self.groups)
+
+    def gram(self, weights: Array | None, v: Array) -> Gram:
+        """The weighted Gram blocks of [Z V].
+
+        Parameters
+        ----------
+        weights : (n,) array or None
+            Diagonal of W; None stands for ones.
+        v : (n, c) array
+        """
+        wv = v if weights is None else weights[:, None] * v
+        groups, pairs = self.groups, {}
+        for a in range(len(groups)):
+            for b in range(a + 1, len(groups)):
+                pairs[a, b] = self._cross(a, b, weights)
+        return Gram(
+            tuple(_level_grams(g, weights) for g in groups), pairs, self.adjoint(wv), v.T @ wv
+        )
+
+    def _cross(self, a: int, b: int, weights: Array | None) -> Array:
+        pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]
+        out = np.empty((pattern.nnz, ga.k, gb.k))
+        for i in range(ga.k):
+            for j in range(gb.k):
+                value = _product(weights, _column(ga, i), _column(gb, j))
+                out[:, i, j] = np.bincount(pattern.slots, value, pattern.nnz)
+        return out
+
+
+def _column(group: Group, j: int) -> Array | None:
+    return None if group.basis is None else group.basis[:, j]
+
+
+def _product(*factors: Array | None) -> Array | None:
+    """Product of those that are not None; None if none is left."""
+    out = None
+    for f in factors:
+        if f is not None:
+            out = f if out is None else out * f
+    return out
+
+
+def _level_grams(group: Group, weights: Array | None) -> Array:
+    """Blocks of Z_a' W Z_a, (m, k, k)."""
+    out = np.empty((group.m, group.k, group.k))
+    for i in range(group.k):
+        for j in range(i + 1):
+            value = _product(weights, _column(group, i), _column(group, j))
+            out[:, i, j] = out[:, j, i] = np.bincount(group.codes, value, group.m)
+    return out
+
+
+def _level_sums(group: Group, r: Array) -> Array:
+    """Z_a' r: (m, k) or (m, k, c)."""
+    columns = r[:, None] if r.ndim == 1 else r
+    n, c = columns.shape
+    if n * c < 20_000:
+        out = np.empty((group.m, group.k, c))
+        for i in range(group.k):
+            for j in range(c):
+                value = _product(columns[:, j], _column(group, i))
+                out[:, i, j] = np.bincount(group.codes, value, group.m)
+    else:
+        out = _sparse_sums(group, columns).reshape(group.m, group.k, c)
+    return out[:, :, 0] if r.ndim == 1 else out
+
+
+def _sparse_sums(group: Group, columns: Array) -> Array:
+    """Z_a' r through scipy's compiled product, which reads the rows once for all columns of r."""
+    from scipy.sparse import csr_array
+
+    n, k = len(group.codes), group.k
+    if group.basis is None:
+        indices, data = group.codes, np.ones(n)
+    else:
+        indices = (group.codes[:, None] * np.int64(k) + np.arange(k)).ravel()
+        data = group.basis.ravel()
+    z = csr_array((data, indices, np.arange(0, n * k + 1, k)), shape=(n, group.q))
+    return z.T @ columns

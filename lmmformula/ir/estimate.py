@@ -1,0 +1,90 @@
+"""What a backend returns: numbers only, complete when built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Convergence", "Estimate", "Status"]
+
+Array = NDArray[np.float64]
+
+
+class Status(Enum):
+    """How the search for the optimum ended; the value is the sentence shown to the user."""
+
+    CONVERGED = "converged"
+    NOTHING_TO_OPTIMISE = "closed form: nothing to optimise"
+    EVALUATION_LIMIT = "stopped at the limit of evaluations"
+    STALLED = "stopped: no step lowers the criterion although its gradient is not zero"
+
+    @property
+    def good(self) -> bool:
+        """Whether the result can be used without a warning."""
+        return self in (Status.CONVERGED, Status.NOTHING_TO_OPTIMISE)
+
+
+@dataclass(frozen=True, slots=True)
+class Convergence:
+    """Numbers about the search.
+
+    Attributes
+    ----------
+    status : Status
+    evaluations, iterations : int
+        Criterion values computed, and steps taken.
+    decrement : float
+        Drop of the deviance that a further Newton step still promises.
+    max_gradient : float
+        Largest absolute element of the gradient of the deviance in theta.
+    tolerance : float
+        Bar for `decrement`.
+    """
+
+    status: Status
+    evaluations: int
+    iterations: int
+    decrement: float
+    max_gradient: float
+    tolerance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """Point estimates of a mixed model.
+
+    Attributes
+    ----------
+    method : str
+        "REML", "ML".
+    engine : str
+    beta : (p,) array
+        Fixed effects.
+    vcov : (p, p) array
+        Their covariance matrix at the estimated variances.
+    theta : (n_theta,) array
+        Relative covariance parameters, unitless; diagonal of L non-negative.
+    sigma : float
+        Residual standard deviation, in units of the response.
+    deviance : float
+        -2 log-likelihood (restricted likelihood for REML).
+    modes : tuple of (m, k) arrays
+        Conditional modes b of the random effects, one array per term, in units of the response.
+    convergence : Convergence
+    singular : tuple of str
+        Terms whose covariance matrix is singular.
+    """
+
+    method: str
+    engine: str
+    beta: Array
+    vcov: Array = field(repr=False)
+    theta: Array
+    sigma: float
+    deviance: float
+    modes: tuple[Array, ...] = field(repr=False)
+    convergence: Convergence = field(repr=False)
+    singular: tuple[str, ...] = ()

@@ -1,0 +1,150 @@
+"""The model as data: y = X beta + sum_i A_i b_i + offset + e, in codes and bases, never in dummies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.covariance import CovarianceKind
+
+__all__ = ["FixedBlock", "GroupBlock", "Problem"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedBlock:
+    """The fixed-effects columns.
+
+    Attributes
+    ----------
+    matrix : (n, p) float64 array of full column rank
+    names : tuple of str
+        R's coefficient names, length p.
+    assign : tuple of int
+        Term of each column: 0 the intercept, j the j-th of `term_labels`.
+    term_labels : tuple of str
+        R's term labels.
+    dropped : tuple of str
+        Columns left out because earlier ones determine them.
+    """
+
+    matrix: Array
+    names: tuple[str, ...]
+    assign: tuple[int, ...]
+    term_labels: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupBlock:
+    """One random-effects term ``(columns | group)``: row r has the effects of level ``codes[r]`` times ``basis[r]``.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping factor (``Subject``, ``cask:batch``).
+    columns : tuple of str
+        R's names of the k columns.
+    levels : (m,) object array of str
+        Level labels in R's order; unused levels are absent.
+    codes : (n,) int32 array
+        Level of each row, 0 <= code < m.
+    basis : (n, k) float64 array, or None
+        Values of the columns; None stands for a single column of ones.
+    covariance : CovarianceKind
+    label : str
+        The term as lme4 prints it, for example ``Days | Subject``.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    codes: NDArray[np.int32]
+    basis: Array | None
+    covariance: CovarianceKind
+    label: str = ""
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return len(self.columns)
+
+    @property
+    def m(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, m k."""
+        return self.m * self.k
+
+    @property
+    def n_theta(self) -> int:
+        return self.covariance.n_theta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Problem:
+    """The canonical form of a model on its complete cases.
+
+    Attributes
+    ----------
+    y : (n,) float64 array
+    X : FixedBlock
+    terms : tuple of GroupBlock
+        In the order of the formula.
+    weights : (n,) float64 array or None
+        Prior weights, lme4's meaning: Var(e_r) = sigma^2 / weights[r].
+    offset : (n,) float64 array or None
+        Known part of the linear predictor.
+    family : Family
+    formula : str
+    rows : (n,) int64 array
+        Positions in the caller's table of the rows kept.
+    n_rows_data : int
+        Rows of the caller's table.
+    recipe : object
+        What the frame learned (codings, bases, levels), to be replayed on new data; opaque here.
+    """
+
+    y: Array
+    X: FixedBlock
+    terms: tuple[GroupBlock, ...]
+    weights: Array | None
+    offset: Array | None
+    family: Any
+    formula: str
+    rows: NDArray[np.int64] = field(repr=False)
+    n_rows_data: int = 0
+    recipe: Any = field(default=None, repr=False)
+
+    @property
+    def n(self) -> int:
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        return self.X.matrix.shape[1]
+
+    @property
+    def q(self) -> int:
+        """Total number of random effects."""
+        return sum(t.q for t in self.terms)
+
+    @property
+    def n_theta(self) -> int:
+        return sum(t.n_theta for t in self.terms)
+
+    def theta_slices(self) -> tuple[slice, ...]:
+        """Where each term's theta stands in the stacked vector."""
+        ends = np.cumsum([0, *(t.n_theta for t in self.terms)])
+        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+
+    def theta_names(self) -> tuple[str, ...]:
+        """lme4-like names, ``group.column``, one for every element of theta."""
+        return tuple(f"{t.group}.{name}" for t in self.terms for name in t.covariance.names(t.columns))

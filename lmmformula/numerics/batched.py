@@ -1,0 +1,46 @@
+"""Small matrices by the thousand: (m, k, k) stacks, with the k = 1 case as plain vectors.
+
+numpy's stacked routines call LAPACK once per matrix, which for k = 1 costs a hundred times the arithmetic.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["cholesky", "lower_inverse", "matmul", "transpose"]
+
+Array = NDArray[np.float64]
+
+
+def cholesky(s: Array) -> Array:
+    """Lower Cholesky factors of symmetric positive definite `s`, (m, k, k)."""
+    if s.shape[-1] == 1:
+        if not (s > 0).all():
+            raise np.linalg.LinAlgError("a diagonal block is not positive")
+        return np.sqrt(s)
+    return np.linalg.cholesky(s)
+
+
+def lower_inverse(f: Array) -> Array:
+    """Inverses of lower triangular `f`, (m, k, k), by forward substitution over the stack."""
+    k = f.shape[-1]
+    out = np.zeros_like(f)
+    for j in range(k):
+        out[:, j, j] = 1.0 / f[:, j, j]
+        for i in range(j + 1, k):
+            total = np.einsum("ml,ml->m", f[:, i, j:i], out[:, j:i, j])
+            out[:, i, j] = -total / f[:, i, i]
+    return out
+
+
+def transpose(a: Array) -> Array:
+    """Transpose each matrix of a stack."""
+    return np.swapaxes(a, -1, -2)
+
+
+def matmul(a: Array, b: Array) -> Array:
+    """Products of two stacks (m, i, j) and (m, j, c), or of one matrix with a stack."""
+    if a.shape[-1] == 1:
+        return a * b
+    return np.matmul(a, b)

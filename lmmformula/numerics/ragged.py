@@ -1,0 +1,140 @@
+"""Products with a ragged matrix T: level s of k rows is nonzero in the columns ``cols[ptr[s]:ptr[s+1]]``.
+
+T (m k x q) is what couples the levels of an eliminated group to the dense part. Two products carry the cost of
+a likelihood evaluation,
+
+* ``T'T``                        (the Schur complement),
+* ``T Z`` on the pattern of T    (selected inversion; Z symmetric q x q),
+
+each with ``pairs = k sum_s c_s^2`` multiplications if done level by level (c_s = columns of level s). Three ways,
+chosen by size alone: BLAS on a dense copy when that is small or T is nearly full; scipy's sparse product when there is little
+to do; a compiled loop over pairs otherwise, which is imported only then.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Ragged"]
+
+Array = NDArray[np.float64]
+
+_DENSE_CELLS = 400_000
+"""Below this many cells a dense copy costs less than any bookkeeping."""
+_COMPILED_PAIRS = 3_000_000
+"""From this many multiplications on, the compiled loop repays its import."""
+_BLAS_ADVANTAGE = 15.0
+"""Multiplications per second of BLAS over those of the pair loop (measured 10-20)."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """The pattern of T.
+
+    Attributes
+    ----------
+    ptr : (m + 1,) int64 array
+    cols : (total,) int32 array, increasing within a level
+    q : int
+        Number of columns of T.
+    k : int
+        Rows per level; values come as (k, total) arrays.
+    pairs : float
+        k sum_s c_s^2.
+    """
+
+    ptr: NDArray[np.int64]
+    cols: NDArray[np.int32]
+    q: int
+    k: int
+    pairs: float
+
+    @classmethod
+    def of(cls, ptr: NDArray[np.int64], cols: NDArray[np.int32], q: int, k: int) -> Ragged:
+        counts = np.diff(ptr).astype(float)
+        return cls(ptr, cols, q, k, float(k * (counts @ counts)))
+
+    @property
+    def m(self) -> int:
+        return len(self.ptr) - 1
+
+    def levels(self) -> NDArray[np.int64]:
+        """Level of every entry, (total,)."""
+        return np.repeat(np.arange(self.m), np.diff(self.ptr))
+
+    def _way(self) -> str:
+        cells = float(self.m) * self.k * self.q
+        if cells <= _DENSE_CELLS:
+            return "dense"
+        if self.pairs < _COMPILED_PAIRS:
+            return "sparse"
+        dense_fits = cells < 2.0e8
+        return "dense" if dense_fits and cells * self.q < _BLAS_ADVANTAGE * self.pairs else "compiled"
+
+    def dense(self, values: Array) -> Array:
+        """T as an (m k, q) array, rows ordered (row within level, level)."""
+        out = np.zeros((self.k, self.m, self.q))
+        out[:, self.levels(), self.cols] = values
+        return out.reshape(-1, self.q)
+
+    def _csr(self, values: Array):  # noqa: ANN202 - scipy's class, imported late
+        from scipy.sparse import csr_array
+
+        return csr_array((values, self.cols, self.ptr), shape=(self.m, self.q))
+
+    def gram(self, values: Array) -> Array:
+        """T'T, (q, q); only the lower triangle is meaningful."""
+        way = self._way()
+        if way == "dense":
+            t = self.dense(values)
+            return t.T @ t
+        if way == "sparse":
+            out = np.zeros((self.q, self.q))
+            for row in values:
+                t = self._csr(row)
+                out += (t.T @ t).toarray()
+            return out
+        from lmmformula.numerics.kernels import ragged_gram
+
+        out = np.zeros((self.q, self.q))
+        ragged_gram(self.ptr, self.cols, np.ascontiguousarray(values), out)
+        return out
+
+    def on_pattern(self, values: Array, z: Array) -> Array:
+        """(T Z) on the pattern of T, (k, total), for symmetric full Z of shape (q, q)."""
+        way = self._way()
+        if way == "compiled":
+            from lmmformula.numerics.kernels import ragged_on_pattern
+
+            out = np.empty_like(values)
+            ragged_on_pattern(self.ptr, self.cols, np.ascontiguousarray(values), z, out)
+            return out
+        levels = self.levels()
+        if way == "dense":
+            full = (self.dense(values) @ z).reshape(self.k, self.m, self.q)
+            return full[:, levels, self.cols]
+        return np.stack([self._sparse_on_pattern(row, z, levels) for row in values])
+
+    def _sparse_on_pattern(self, row: Array, z: Array, levels: NDArray[np.int64]) -> Array:
+        """One row per level through scipy, in slabs of levels so that the product stays small."""
+        out, t = np.empty_like(row), self._csr(row)
+        step = max(1, int(4_000_000 // self.q))
+        for start in range(0, self.m, step):
+            stop = min(start + step, self.m)
+            i, j = self.ptr[start], self.ptr[stop]
+            out[i:j] = (t[start:stop] @ z)[levels[i:j] - start, self.cols[i:j]]
+        return out
+
+    def times(self, values: Array, x: Array) -> Array:
+        """T x, (m, k, c), for x of shape (q, c)."""
+        return np.stack([self._csr(row) @ x for row in values], axis=1)
+
+    def transposed_times(self, values: Array, x: Array) -> Array:
+        """T' x, (q, c), for x of shape (m, k, c)."""
+        out = np.zeros((self.q, x.shape[2]))
+        for j, row in enumerate(values):
+            out += self._csr(row).T @ x[:, j]
+        return out

@@ -1,0 +1,142 @@
+"""Minimise a smooth function of few variables by Newton steps in a trust region.
+
+The model Hessian need not be definite: the step solves the trust-region problem exactly by its eigen-decomposition (More & Sorensen
+1983; Nocedal & Wright 2006, sec. 4.3), so the iteration leaves saddles. Convergence is declared on the Newton decrement
+``g'H^-1g / 2``, the drop in the function that the model still promises, which does not depend on the units of the variables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Minimum", "Point", "minimise"]
+
+Array = NDArray[np.float64]
+
+
+class Point(Protocol):
+    """A function evaluated at one place; derivatives are computed when read."""
+
+    @property
+    def value(self) -> float: ...
+    @property
+    def gradient(self) -> Array: ...
+    @property
+    def hessian(self) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Minimum:
+    """Where the search ended.
+
+    Attributes
+    ----------
+    x : (d,) array
+    point : Point
+    converged : bool
+    decrement : float
+        Drop in the function still promised by the model at `x`.
+    evaluations, iterations : int
+        Function values, and accepted steps.
+    """
+
+    x: Array
+    point: Point
+    converged: bool
+    decrement: float
+    evaluations: int
+    iterations: int
+
+
+def minimise(
+    evaluate: Callable[[Array], Point],
+    x: Array,
+    *,
+    tolerance: float = 1e-9,
+    max_evaluations: int = 200,
+    radius: float = 1.0,
+    noise: float = 1e-13,
+    callback: Callable[[int, float, float], None] | None = None,
+) -> Minimum:
+    """Minimise from `x`.
+
+    Parameters
+    ----------
+    evaluate : callable
+        x -> Point.
+    x : (d,) array
+        Start.
+    tolerance : float
+        Newton decrement at which the search ends.
+    max_evaluations : int
+    radius : float
+        First trust radius, in units of x.
+    noise : float
+        Relative rounding error of the function; steps inside it are accepted on trust of the gradient.
+    callback : callable, optional
+        Called with (evaluations, value, decrement) after each accepted step.
+    """
+    point, used, steps = evaluate(x), 1, 0
+    while True:
+        values, vectors = np.linalg.eigh(point.hessian)
+        slope = vectors.T @ point.gradient
+        decrement = _decrement(values, slope)
+        if callback is not None:
+            callback(used, point.value, decrement)
+        if decrement <= tolerance or used >= max_evaluations:
+            return Minimum(x, point, decrement <= tolerance, decrement, used, steps)
+        accepted = False
+        while not accepted and used < max_evaluations:
+            step = _step(values, slope, radius)
+            promised = -float(slope @ step + 0.5 * (values * step) @ step)
+            trial, used = evaluate(x + vectors @ step), used + 1
+            slack = noise * max(1.0, abs(point.value))
+            ratio = (point.value - trial.value + slack) / (promised + slack)
+            length = float(np.linalg.norm(step))
+            if ratio < 0.25:
+                radius = 0.25 * length
+            elif ratio > 0.75 and length > 0.9 * radius:
+                radius = 2.5 * radius
+            accepted = ratio > 1e-3
+            if radius < 1e-12 * (1.0 + float(np.linalg.norm(x))):
+                return Minimum(x, point, decrement <= 1e3 * tolerance, decrement, used, steps)
+        if accepted:
+            x, point, steps = x + vectors @ step, trial, steps + 1
+
+
+def _decrement(values: Array, slope: Array) -> float:
+    """g'|H|^-1 g / 2, infinite on directions of clearly negative curvature with no slope to follow."""
+    top = max(float(np.abs(values).max(initial=0.0)), 1e-300)
+    size = np.maximum(np.abs(values), 1e-12 * top)
+    if values.size and values[0] < -1e-6 * top:
+        return max(float(0.5 * np.sum(slope**2 / size)), 1.0)
+    return float(0.5 * np.sum(slope**2 / size))
+
+
+def _step(values: Array, slope: Array, radius: float) -> Array:
+    """Minimiser of slope's + s'diag(values)s/2 within |s| <= radius."""
+    lowest = float(values[0])
+    if lowest > 0:
+        newton = -slope / values
+        if np.linalg.norm(newton) <= radius:
+            return newton
+    shift_low, shift = max(0.0, -lowest), max(0.0, -lowest) + 1e-12 * max(1.0, float(np.abs(values).max()))
+    if np.linalg.norm(slope / (values + shift)) < radius:  # the hard case: nothing pushes along the lowest curvature
+        inside = -slope / (values + shift)
+        gap = radius**2 - float(inside @ inside)
+        inside[0] += np.sqrt(max(gap, 0.0))
+        return inside
+    for _ in range(60):
+        inverse = 1.0 / (values + shift)
+        step = slope * inverse
+        length = float(np.linalg.norm(step))
+        if abs(length - radius) <= 1e-3 * radius:
+            break
+        change = (length / radius - 1.0) * length**2 / float((step**2) @ inverse)
+        shift = max(shift + change, shift_low + 1e-3 * max(shift - shift_low, 1e-300))
+    return -slope / (values + shift)
