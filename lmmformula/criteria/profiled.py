@@ -1,0 +1,331 @@
+r"""The Gaussian criterion: ML and REML deviance of theta, with beta and sigma profiled out, and its derivatives.
+
+Model: ``y = X beta + Z b + e``, ``b = Lambda u``, ``u ~ N(0, sigma^2 I)``, ``e ~ N(0, sigma^2 W^-1)``. Write
+``V = W^-1 + Z Lambda Lambda' Z'`` (so Var(y) = sigma^2 V), ``M = Lambda'Z'WZ Lambda + I``, and
+``P = V^-1 - V^-1 X (X'V^-1X)^-1 X'V^-1``. By the determinant and inversion lemmas::
+
+    log|V|           = log|M| - sum log w
+    V^-1             = W - W Z Lambda M^-1 Lambda' Z' W
+    Lambda'Z'V^-1 v  = M^-1 Lambda'Z'W v                                                                   (1)
+
+so that every quadratic form of V^-1 comes from the Gram of [Z X y] and one solve with M. With R'R = X'V^-1X and
+``r2 = y'Py``, the penalised residual sum of squares at its minimum (Bates et al. 2015, eqs. 33-42)::
+
+    ML    d(theta) = log|V| + n (1 + log(2 pi r2 / n))
+    REML  d(theta) = log|V| + 2 log|R| + (n - p) (1 + log(2 pi r2 / (n - p)))
+
+Gradient. For V_j = Z (dSigma_j) Z', dSigma_j = dL L' + L dL', and kappa = n_eff / r2 (1/sigma^2 if sigma is held fixed)::
+
+    dd/dtheta_j = tr(P V_j) - kappa y'P V_j P y          (ML: V^-1 in place of P in the trace)
+
+By (1), in the scale of u, ``Lambda'Z'V^-1Z Lambda = I - M^-1``, ``Lambda'Z'V^-1X R^-1 = H`` (the solve's columns times R^-1),
+``Lambda'Z'Py = u``. With k x k sums over the m levels of a group, T of the diagonal blocks of M^-1::
+
+    K = m I - T - kappa sum u u' - [REML] sum H H',      dd/dtheta_j = 2 <L^-T K, dL_j>                     (2)
+
+For a single column this is Schall's (1991) equation for the variance.
+
+Curvature. The second derivatives contain traces of M^-1 times itself. Replacing half of them by their expectation gives the average
+information of Gilmour, Thompson & Cullis (1995), which needs solves only. With x_j = (A_j + A_j') u, A_j = L^-1 dL_j::
+
+    d2d/dtheta_i dtheta_j ~ kappa x_i'(I - M^-1 - HH') x_j - (kappa^2 / n_eff) (x_i'u)(x_j'u)
+                            + 2 <Gamma, dL_i dL_j'>,          Gamma = L^-T K L^-1                           (3)
+
+The last term is exact and is what makes a boundary optimum (a zero column of L) look like the interior minimum that it is in the
+coordinates L, where the deviance is even in each column.
+
+Before anything else y is replaced by its weighted least-squares residual and X by X R_0^-1 with orthonormal columns: r2 then
+loses no digits to the mean of y, nor R to the units of X.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
+from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks, Gram, Group
+from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.numerics.least_squares import LeastSquares, least_squares
+
+__all__ = ["Profiled", "ProfiledPoint", "relative_factors"]
+
+Array = NDArray[np.float64]
+
+_FLOOR = 1e-5
+"""Smallest diagonal of L that is inverted in (2) and (3); see `relative_factors`."""
+
+
+def relative_factors(terms: Sequence[GroupBlock], groups: Sequence[Group], theta: Array) -> tuple[Array, ...]:
+    """L of each group: the terms' Cholesky factors side by side."""
+    ends = np.cumsum([0, *(t.n_theta for t in terms)])
+    out = []
+    for group in groups:
+        lower = np.zeros((group.k, group.k))
+        for i, columns in group.members:
+            lower[columns, columns] = terms[i].covariance.cholesky(theta[ends[i] : ends[i + 1]])
+        out.append(lower)
+    return tuple(out)
+
+
+def _floored(factor: Array) -> Array:
+    """L with its diagonal kept away from zero, so that (2) and (3) can divide by it.
+
+    The deviance is even in each column of L, hence moves by O(floor^2) only.
+    """
+    diagonal = np.diagonal(factor)
+    small = np.abs(diagonal) < _FLOOR
+    if not small.any():
+        return factor
+    out = factor.copy()
+    out[np.diag_indices(len(out))] = np.where(small, np.where(diagonal < 0, -_FLOOR, _FLOOR), diagonal)
+    return out
+
+
+@dataclass(frozen=True, eq=False)
+class Profiled:
+    """The criterion for one problem: everything that does not depend on theta.
+
+    Attributes
+    ----------
+    problem : Problem
+    reml : bool
+    prepared : Prepared
+        The engine, ready for these blocks.
+    gram : Gram
+        [Z X R0^-1 y0]' W [Z X R0^-1 y0].
+    ols : LeastSquares
+        Weighted least squares of y on X: R0, its coefficients and residual y0.
+    log_weights : float
+        sum log w.
+    """
+
+    problem: Problem
+    reml: bool
+    prepared: Prepared
+    gram: Gram
+    ols: LeastSquares
+    log_weights: float
+
+    @classmethod
+    def of(cls, problem: Problem, engine: Engine, *, reml: bool, prepared: Prepared | None = None) -> Profiled:
+        """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
+        if prepared is None:
+            prepared = engine.prepare(Blocks(problem.terms, problem.n))
+        y = problem.y if problem.offset is None else problem.y - problem.offset
+        ols = least_squares(problem.X.matrix, y, problem.weights)
+        raw = prepared.blocks.gram(problem.weights, np.column_stack([problem.X.matrix, ols.residual]))
+        gram = Gram(raw.diag, raw.cross, tuple(ols.orthonormal(r) for r in raw.rhs), ols.orthonormal_gram)
+        log_w = 0.0 if problem.weights is None else float(np.log(problem.weights).sum())
+        return cls(problem, reml, prepared, gram, ols, log_w)
+
+    def with_response(self, y: Array) -> Profiled:
+        """The criterion for another response on the same rows; only the products with y are formed anew."""
+        problem = replace(self.problem, y=y)
+        target = y if problem.offset is None else y - problem.offset
+        ols = self.ols.with_response(problem.X.matrix, target, problem.weights)
+        weighted = ols.residual if problem.weights is None else ols.residual * problem.weights
+        sums = self.prepared.blocks.adjoint(weighted)
+        p = problem.p
+        rhs = tuple(np.concatenate([r[..., :p], s[..., None]], axis=-1) for r, s in zip(self.gram.rhs, sums, strict=True))
+        gram = Gram(self.gram.diag, self.gram.cross, rhs, ols.orthonormal_gram)
+        return replace(self, problem=problem, gram=gram, ols=ols)
+
+    @property
+    def n_eff(self) -> int:
+        """Degrees of freedom of sigma^2: n - p for REML, n for ML."""
+        return self.problem.n - (self.problem.p if self.reml else 0)
+
+    def start(self) -> Array:
+        """L = I for every term."""
+        starts = [t.covariance.start() for t in self.problem.terms]
+        return np.concatenate(starts) if starts else np.zeros(0)
+
+    def canonical(self, theta: Array) -> Array:
+        """The same covariances with non-negative diagonals of L."""
+        parts = zip(self.problem.terms, self.problem.theta_slices(), strict=True)
+        return np.concatenate([t.covariance.canonical(theta[s]) for t, s in parts])
+
+    def __call__(self, theta: Array, *, exact: bool = False) -> ProfiledPoint:
+        """Evaluate at theta. `exact` keeps zeros on the diagonal of L: value only, no derivatives."""
+        groups = self.prepared.blocks.groups
+        factors = relative_factors(self.problem.terms, groups, np.asarray(theta, dtype=float))
+        if not exact:
+            factors = tuple(_floored(f) for f in factors)
+        factor = self.prepared.factor(self.gram, factors)
+        return ProfiledPoint(self, np.asarray(theta, dtype=float), factors, factor)
+
+
+@dataclass(frozen=True, eq=False)
+class ProfiledPoint:
+    """The criterion at one theta; what is not asked for is not computed."""
+
+    model: Profiled
+    theta: Array
+    factors: tuple[Array, ...]
+    factor: Factor
+
+    @cached_property
+    def _solution(self) -> tuple[Stacked, Array]:
+        """M^-1 Lambda'Z'W[X y] and the (p + 1)-square [X y]'V^-1[X y]."""
+        gram = self.model.gram
+        rhs = tuple(np.matmul(f.T, r) for f, r in zip(self.factors, gram.rhs, strict=True))
+        solved = self.factor.solve(rhs)
+        s = gram.vv.copy()
+        for r, x in zip(rhs, solved, strict=True):
+            c = r.shape[-1]
+            s -= r.reshape(-1, c).T @ x.reshape(-1, c)
+        return solved, s
+
+    @cached_property
+    def r_x(self) -> Array:
+        """Upper triangular R with R'R = X'V^-1X for the orthonormalised X, (p, p)."""
+        p = self.model.problem.p
+        s = self._solution[1][:p, :p]
+        try:
+            return np.linalg.cholesky(0.5 * (s + s.T)).T
+        except np.linalg.LinAlgError:
+            raise FitError(
+                "X'V^-1X is singular in floating point: the random effects of the current variances explain a "
+                "fixed-effects column completely. The likely cause is a fixed effect that repeats a grouping "
+                "factor; remove one of the two."
+            ) from None
+
+    @cached_property
+    def beta_orthonormal(self) -> Array:
+        """Fixed effects of the orthonormalised X on y's least-squares residual, (p,)."""
+        p = self.model.problem.p
+        s = self._solution[1]
+        half = np.linalg.solve(self.r_x.T, s[:p, p])
+        return np.linalg.solve(self.r_x, half)
+
+    @cached_property
+    def r2(self) -> float:
+        """Penalised residual sum of squares y'Py."""
+        p = self.model.problem.p
+        s = self._solution[1]
+        value = float(s[p, p] - s[:p, p] @ self.beta_orthonormal)
+        total = float(self.model.gram.vv[p, p])
+        if not value > 1e-14 * total:
+            raise FitError(
+                f"the residual sum of squares is {value:.3g} of {total:.3g}: the model reproduces the response "
+                "exactly, so no residual variance can be estimated. The likely cause is one random effect or fixed "
+                "effect for every observation; use a simpler model."
+            )
+        return value
+
+    @property
+    def sigma2(self) -> float:
+        """Residual variance r2 / n_eff."""
+        return self.r2 / self.model.n_eff
+
+    @cached_property
+    def deviance(self) -> float:
+        """-2 log (restricted) likelihood, profiled."""
+        return self.deviance_at(self.sigma2)
+
+    def deviance_at(self, sigma2: float) -> float:
+        """-2 log (restricted) likelihood with sigma^2 as given and beta profiled out."""
+        model = self.model
+        n_eff = model.n_eff
+        value = self.factor.logdet - model.log_weights + n_eff * np.log(2 * np.pi * sigma2) + self.r2 / sigma2
+        if model.reml:
+            value += 2.0 * (float(np.log(np.diagonal(self.r_x)).sum()) + model.ols.log_det_r)
+        return float(value)
+
+    @cached_property
+    def u(self) -> tuple[Array, ...]:
+        """Conditional modes on the scale of u, per group (m, k)."""
+        p, b = self.model.problem.p, self.beta_orthonormal
+        return tuple(x[..., p] - x[..., :p] @ b for x in self._solution[0])
+
+    @cached_property
+    def h(self) -> tuple[Array, ...]:
+        """H = Lambda'Z'V^-1X R^-1, per group (m, k, p), for X of the orthonormalised columns."""
+        p = self.model.problem.p
+        inverse = np.linalg.inv(self.r_x) if p else np.zeros((0, 0))
+        return tuple(x[..., :p] @ inverse for x in self._solution[0])
+
+    def k_matrices(self, kappa: float | None = None) -> tuple[Array, ...]:
+        """K of equation (2) for each group."""
+        kappa = self.model.n_eff / self.r2 if kappa is None else kappa
+        out = []
+        for trace, u, h in zip(self.factor.trace_blocks(), self.u, self.h, strict=True):
+            k = len(u) * np.eye(u.shape[1]) - trace - kappa * (u.T @ u)
+            if self.model.reml:
+                k -= np.einsum("mip,mjp->ij", h, h)
+            out.append(k)
+        return tuple(out)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Gradient of the profiled deviance in theta."""
+        return self.gradient_at()
+
+    def gradient_at(self, sigma2: float | None = None) -> Array:
+        """Gradient in theta of the deviance, with sigma^2 profiled out or held at `sigma2`."""
+        slopes = [
+            2.0 * np.linalg.solve(f.T, k)
+            for f, k in zip(self.factors, self.k_matrices(None if sigma2 is None else 1.0 / sigma2), strict=True)
+        ]
+        out = np.zeros(len(self.theta))
+        for group, columns, index, d_factor in self.derivatives:
+            out[index] = np.sum(slopes[group][columns, columns] * d_factor)
+        return out
+
+    @cached_property
+    def derivatives(self) -> list[tuple[int, slice, int, Array]]:
+        """(group, columns, index of theta, dL) for every element of theta."""
+        problem, out = self.model.problem, []
+        slices = problem.theta_slices()
+        for a, group in enumerate(self.model.prepared.blocks.groups):
+            for i, columns in group.members:
+                jacobian = problem.terms[i].covariance.jacobian(self.theta[slices[i]])
+                out += [(a, columns, slices[i].start + j, d) for j, d in enumerate(jacobian)]
+        return out
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Average-information approximation (3) of the Hessian of the profiled deviance."""
+        kappa, n_theta = self.model.n_eff / self.r2, len(self.theta)
+        x = [np.zeros((*u.shape, n_theta)) for u in self.u]
+        for a, columns, j, d_factor in self.derivatives:
+            rate = np.linalg.solve(self.factors[a][columns, columns], d_factor)
+            x[a][:, columns, j] = self.u[a][:, columns] @ (rate + rate.T)
+        solved = self.factor.solve(tuple(x))
+        flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
+        rest = flat - np.concatenate([v.reshape(-1, n_theta) for v in solved])
+        hx = sum(np.einsum("mip,mij->pj", h, v) for h, v in zip(self.h, x, strict=True))
+        along = flat.T @ np.concatenate([u.ravel() for u in self.u])
+        info = kappa * (flat.T @ rest - hx.T @ hx) - kappa**2 / self.model.n_eff * np.outer(along, along)
+        return info + self._factor_curvature()
+
+    def _factor_curvature(self) -> Array:
+        """2 <Gamma, dL_i dL_j'>, the curvature of Sigma = L L' itself."""
+        out = np.zeros((len(self.theta), len(self.theta)))
+        gammas = []
+        for f, k in zip(self.factors, self.k_matrices(), strict=True):
+            inverse = np.linalg.inv(f)
+            gammas.append(inverse.T @ k @ inverse)
+        for a, columns, i, di in self.derivatives:
+            weighted = gammas[a][columns, columns] @ di
+            for b, other, j, dj in self.derivatives:
+                if a == b and columns == other:
+                    out[i, j] = 2.0 * np.sum(weighted * dj)
+        return out
+
+    @property
+    def beta(self) -> Array:
+        """Fixed effects on the scale of the data, (p,)."""
+        return self.model.ols.coefficients + self.model.ols.from_orthonormal(self.beta_orthonormal)
+
+    @property
+    def unscaled_vcov(self) -> Array:
+        """(X'V^-1X)^-1 on the scale of the data; times sigma^2 the covariance matrix of beta."""
+        half = self.model.ols.from_orthonormal(np.linalg.inv(self.r_x))
+        return half @ half.T
