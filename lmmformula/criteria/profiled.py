@@ -119,6 +119,7 @@ class Profiled:
             prepared = engine.prepare(Blocks(problem.terms, problem.n))
         y = problem.y if problem.offset is None else problem.y - problem.offset
         ols = least_squares(problem.X.matrix, y, problem.weights)
+        _refuse_exact_fit(ols, y, problem.weights)
         raw = prepared.blocks.gram(problem.weights, np.column_stack([problem.X.matrix, ols.residual]))
         gram = Gram(raw.diag, raw.cross, tuple(ols.orthonormal(r) for r in raw.rhs), ols.orthonormal_gram)
         log_w = 0.0 if problem.weights is None else float(np.log(problem.weights).sum())
@@ -154,19 +155,59 @@ class Profiled:
     def __call__(self, theta: Array, *, exact: bool = False) -> ProfiledPoint:
         """Evaluate at theta. `exact` keeps zeros on the diagonal of L: value only, no derivatives."""
         groups = self.prepared.blocks.groups
-        factors = relative_factors(self.problem.terms, groups, np.asarray(theta, dtype=float))
-        if not exact:
-            factors = tuple(_floored(f) for f in factors)
+        own = relative_factors(self.problem.terms, groups, np.asarray(theta, dtype=float))
+        factors = own if exact else tuple(_floored(f) for f in own)
         factor = self.prepared.factor(self.gram, factors)
-        return ProfiledPoint(self, np.asarray(theta, dtype=float), factors, factor)
+        return ProfiledPoint(self, np.asarray(theta, dtype=float), own, factors, factor)
+
+
+def _refuse_exact_fit(ols: LeastSquares, y: Array, weights: Array | None) -> None:
+    """A residual that is rounding error carries no information on any variance."""
+    size = float(y @ (y if weights is None else weights * y))
+    left = float(ols.orthonormal_gram[-1, -1])
+    if left <= 1e-24 * size:
+        raise FitError(
+            f"the fixed effects reproduce the response exactly (residual sum of squares {left:.3g} of {size:.3g}), so "
+            "no variance can be estimated. The likely cause is a predictor that is a copy of the response, or as many "
+            "coefficients as rows; remove it."
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Derivative:
+    """How one term's L moves with its theta.
+
+    Attributes
+    ----------
+    group : int
+    columns : slice
+        The term's columns in the group.
+    index : slice
+        The term's elements of theta.
+    d_factor : (n_theta, k, k) array
+        dL/dtheta_j.
+    rate : (n_theta, k, k) array
+        A_j + A_j' with A_j = L^-1 dL_j.
+    """
+
+    group: int
+    columns: slice
+    index: slice
+    d_factor: Array
+    rate: Array
 
 
 @dataclass(frozen=True, eq=False)
 class ProfiledPoint:
-    """The criterion at one theta; what is not asked for is not computed."""
+    """The criterion at one theta; what is not asked for is not computed.
+
+    `own_factors` are the L of theta; `factors` are the same with zeros on the diagonal replaced by the floor. The gradient is
+    2 Gamma L with Gamma from the latter and L from the former, so that it vanishes where a column of L does.
+    """
 
     model: Profiled
     theta: Array
+    own_factors: tuple[Array, ...]
     factors: tuple[Array, ...]
     factor: Factor
 
@@ -251,16 +292,30 @@ class ProfiledPoint:
         inverse = np.linalg.inv(self.r_x) if p else np.zeros((0, 0))
         return tuple(x[..., :p] @ inverse for x in self._solution[0])
 
-    def k_matrices(self, kappa: float | None = None) -> tuple[Array, ...]:
-        """K of equation (2) for each group."""
-        kappa = self.model.n_eff / self.r2 if kappa is None else kappa
+    @cached_property
+    def _sums(self) -> tuple[tuple[Array, Array], ...]:
+        """Per group the parts of K without and with kappa: m I - T - [REML] sum H H', and sum u u'."""
         out = []
         for trace, u, h in zip(self.factor.trace_blocks(), self.u, self.h, strict=True):
-            k = len(u) * np.eye(u.shape[1]) - trace - kappa * (u.T @ u)
+            k = len(u) * np.eye(u.shape[1]) - trace
             if self.model.reml:
-                k -= np.einsum("mip,mjp->ij", h, h)
-            out.append(k)
+                flat = np.moveaxis(h, 1, 0).reshape(u.shape[1], -1)
+                k -= flat @ flat.T
+            out.append((k, u.T @ u))
         return tuple(out)
+
+    def k_matrices(self, kappa: float) -> tuple[Array, ...]:
+        """K of equation (2) for each group."""
+        return tuple(k - kappa * uu for k, uu in self._sums)
+
+    @cached_property
+    def inverse_factors(self) -> tuple[Array, ...]:
+        """L^-1 of each group."""
+        return tuple(np.linalg.inv(f) for f in self.factors)
+
+    @property
+    def _kappa(self) -> float:
+        return self.model.n_eff / self.r2
 
     @cached_property
     def gradient(self) -> Array:
@@ -269,55 +324,50 @@ class ProfiledPoint:
 
     def gradient_at(self, sigma2: float | None = None) -> Array:
         """Gradient in theta of the deviance, with sigma^2 profiled out or held at `sigma2`."""
-        slopes = [
-            2.0 * np.linalg.solve(f.T, k)
-            for f, k in zip(self.factors, self.k_matrices(None if sigma2 is None else 1.0 / sigma2), strict=True)
-        ]
         out = np.zeros(len(self.theta))
-        for group, columns, index, d_factor in self.derivatives:
-            out[index] = np.sum(slopes[group][columns, columns] * d_factor)
+        ks = self.k_matrices(self._kappa if sigma2 is None else 1.0 / sigma2)
+        slopes = [
+            2.0 * (inverse.T @ k @ (inverse @ own))
+            for inverse, k, own in zip(self.inverse_factors, ks, self.own_factors, strict=True)
+        ]
+        for part in self.derivatives:
+            own = slopes[part.group][part.columns, part.columns]
+            out[part.index] = part.d_factor.reshape(len(part.d_factor), -1) @ own.ravel()
         return out
 
     @cached_property
-    def derivatives(self) -> list[tuple[int, slice, int, Array]]:
-        """(group, columns, index of theta, dL) for every element of theta."""
+    def derivatives(self) -> tuple[Derivative, ...]:
+        """dL/dtheta of each term."""
         problem, out = self.model.problem, []
         slices = problem.theta_slices()
         for a, group in enumerate(self.model.prepared.blocks.groups):
             for i, columns in group.members:
                 jacobian = problem.terms[i].covariance.jacobian(self.theta[slices[i]])
-                out += [(a, columns, slices[i].start + j, d) for j, d in enumerate(jacobian)]
-        return out
+                rate = self.inverse_factors[a][columns, columns] @ jacobian
+                out.append(Derivative(a, columns, slices[i], jacobian, rate + np.swapaxes(rate, 1, 2)))
+        return tuple(out)
 
     @cached_property
     def hessian(self) -> Array:
         """Average-information approximation (3) of the Hessian of the profiled deviance."""
-        kappa, n_theta = self.model.n_eff / self.r2, len(self.theta)
+        kappa, n_theta = self._kappa, len(self.theta)
         x = [np.zeros((*u.shape, n_theta)) for u in self.u]
-        for a, columns, j, d_factor in self.derivatives:
-            rate = np.linalg.solve(self.factors[a][columns, columns], d_factor)
-            x[a][:, columns, j] = self.u[a][:, columns] @ (rate + rate.T)
+        for part in self.derivatives:
+            moved = self.u[part.group][:, part.columns] @ part.rate
+            x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
         solved = self.factor.solve(tuple(x))
         flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
         rest = flat - np.concatenate([v.reshape(-1, n_theta) for v in solved])
-        hx = sum(np.einsum("mip,mij->pj", h, v) for h, v in zip(self.h, x, strict=True))
-        along = flat.T @ np.concatenate([u.ravel() for u in self.u])
+        h = np.concatenate([v.reshape(-1, v.shape[2]) for v in self.h])
+        hx = h.T @ flat
+        along = np.concatenate([u.ravel() for u in self.u]) @ flat
         info = kappa * (flat.T @ rest - hx.T @ hx) - kappa**2 / self.model.n_eff * np.outer(along, along)
-        return info + self._factor_curvature()
-
-    def _factor_curvature(self) -> Array:
-        """2 <Gamma, dL_i dL_j'>, the curvature of Sigma = L L' itself."""
-        out = np.zeros((len(self.theta), len(self.theta)))
-        gammas = []
-        for f, k in zip(self.factors, self.k_matrices(), strict=True):
-            inverse = np.linalg.inv(f)
-            gammas.append(inverse.T @ k @ inverse)
-        for a, columns, i, di in self.derivatives:
-            weighted = gammas[a][columns, columns] @ di
-            for b, other, j, dj in self.derivatives:
-                if a == b and columns == other:
-                    out[i, j] = 2.0 * np.sum(weighted * dj)
-        return out
+        ks = self.k_matrices(kappa)
+        for part in self.derivatives:  # 2 <Gamma, dL_i dL_j'>: the curvature of Sigma = L L' itself
+            inverse = self.inverse_factors[part.group][part.columns, part.columns]
+            gamma = inverse.T @ ks[part.group][part.columns, part.columns] @ inverse
+            info[part.index, part.index] += 2.0 * np.tensordot(gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2]))
+        return info
 
     @property
     def beta(self) -> Array:

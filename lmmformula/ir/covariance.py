@@ -25,6 +25,7 @@ non-negative diagonal.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -159,8 +160,7 @@ class Unstructured:
 
     @property
     def _index(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-        cols, rows = np.triu_indices(self.k)
-        return rows, cols
+        return _lower_triangle(self.k)
 
     def start(self) -> Array:
         rows, cols = self._index
@@ -172,10 +172,7 @@ class Unstructured:
         return out
 
     def jacobian(self, theta: Array) -> Array:
-        out = np.zeros((self.n_theta, self.k, self.k))
-        rows, cols = self._index
-        out[np.arange(self.n_theta), rows, cols] = 1.0
-        return out
+        return _unit_lower(self.k)
 
     def from_covariance(self, sigma: Array) -> Array:
         return semidefinite_cholesky(sigma)[self._index]
@@ -191,6 +188,23 @@ class Unstructured:
         return tuple(
             columns[i] if i == j else f"{columns[i]}.{columns[j]}" for i, j in zip(rows, cols, strict=True)
         )
+
+
+@lru_cache(maxsize=64)
+def _lower_triangle(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of the lower triangle, column by column."""
+    cols, rows = np.triu_indices(k)
+    return rows, cols
+
+
+@lru_cache(maxsize=64)
+def _unit_lower(k: int) -> Array:
+    """The unit matrices of the lower triangle, (k(k+1)/2, k, k); read-only because shared."""
+    rows, cols = _lower_triangle(k)
+    out = np.zeros((len(rows), k, k))
+    out[np.arange(len(rows)), rows, cols] = 1.0
+    out.setflags(write=False)
+    return out
 
 
 def semidefinite_cholesky(sigma: Array) -> Array:

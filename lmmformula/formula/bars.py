@@ -1,0 +1,83 @@
+"""What makes a summand a random term: a bar in parentheses, or a covariance around a bar."""
+
+from __future__ import annotations
+
+from lmmformula.formula.deparse import deparse
+from lmmformula.formula.spec import Binary, Call, CovarianceName, Expr
+from lmmformula.formula.walk import is_bar, nodes, strip, summands
+
+__all__ = ["CONSTRUCTORS", "bar_hint", "has_random", "is_random"]
+
+CONSTRUCTORS: dict[str, CovarianceName] = {
+    "us": "us",
+    "diag": "diag",
+    "cs": "cs",
+    "ar1": "ar1",
+    "zerocorr": "diag",
+}
+"""Functions that may stand around a bar, with the covariance they name."""
+
+_ELSEWHERE = frozenset(
+    {
+        "homcs",
+        "hetcs",
+        "hetar1",
+        "homdiag",
+        "toep",
+        "hettoep",
+        "homtoep",
+        "ou",
+        "exp",
+        "gau",
+        "mat",
+        "rr",
+        "propto",
+        "equalto",
+    }
+)
+"""Constructors of other packages: with a bar inside they are never ordinary functions."""
+
+_LOGICAL = frozenset(
+    {
+        "I",
+        "factor",
+        "ordered",
+        "as.factor",
+        "as.ordered",
+        "as.numeric",
+        "as.integer",
+        "as.logical",
+        "as.character",
+        "sum",
+        "any",
+        "all",
+        "which",
+    }
+)
+"""Functions of one value for which ``f(a | b)`` is ordinary logic."""
+
+
+def is_random(expr: Expr) -> bool:
+    """Whether a summand is a random term: a bar in parentheses, or a call around a bar."""
+    inner = strip(expr)
+    if isinstance(inner, Call):
+        if inner.function in CONSTRUCTORS or inner.function in _ELSEWHERE:
+            return any(is_bar(strip(arg.value)) for arg in inner.args)
+        single = len(inner.args) == 1 and inner.args[0].name is None
+        return single and inner.function not in _LOGICAL and is_bar(strip(inner.args[0].value))
+    return inner is not expr and is_bar(inner)
+
+
+def has_random(expr: Expr) -> bool:
+    """Whether a bar between columns and groups stands anywhere in the expression."""
+    return any(is_bar(node) or is_random(node) for node in nodes(expr, inside_calls=False))
+
+
+def bar_hint(expr: Binary) -> str:
+    """The random term that a bar without parentheses most likely means, in parentheses."""
+    items = summands(expr.left)
+    last = f"({deparse(items[-1][1])} {expr.operator} {deparse(expr.right)})"
+    before = "".join(
+        f" {sign} {deparse(item)}" if i else deparse(item) for i, (sign, item) in enumerate(items[:-1])
+    )
+    return f"{before} + {last}" if before else last

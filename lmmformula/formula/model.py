@@ -1,0 +1,227 @@
+"""A formula's meaning: text to :class:`ModelSpec`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from lmmformula.errors import FormulaError
+from lmmformula.formula.associate import associate
+from lmmformula.formula.bars import bar_hint, has_random, is_random
+from lmmformula.formula.context import Context
+from lmmformula.formula.deparse import deparse
+from lmmformula.formula.parse import parse
+from lmmformula.formula.random import random_terms
+from lmmformula.formula.response import read_response
+from lmmformula.formula.spec import Binary, Call, Expr, LinearPart, ModelSpec, Name, Paren, RandomTerm, Unary
+from lmmformula.formula.terms import linear_part
+from lmmformula.formula.walk import is_bar, named_columns, nodes, strip, summands
+
+__all__ = ["model_spec"]
+
+_WRAPPERS = ("bf", "brmsformula")
+
+
+def model_spec(text: str, columns: Sequence[str] | None = None) -> ModelSpec:
+    """Read a model formula.
+
+    Parameters
+    ----------
+    text : str
+        A formula of lme4, and most of brms, glmmTMB and MixedModels.jl.
+    columns : sequence of str, optional
+        Columns of the data; needed only where the formula says ``.``.
+
+    Returns
+    -------
+    ModelSpec
+        Response, fixed part and random terms, all shorthand expanded.
+
+    Raises
+    ------
+    FormulaError
+        If the text is no formula or has no meaning as a model; it marks the place.
+
+    Examples
+    --------
+    >>> from lmmformula.formula import model_spec, render
+    >>> render(model_spec("y ~ a * b + (x || g)"))
+    'y ~ 1 + a + b + a:b + diag(1 + x | g)'
+    """
+    expr = parse(text)
+    try:
+        return _cached(text, None if columns is None else tuple(map(str, columns)))
+    except RecursionError:
+        raise FormulaError(
+            "the formula is nested too deeply to be read", text, expr.span, "write the terms out"
+        ) from None
+
+
+@lru_cache(maxsize=256)
+def _cached(text: str, columns: tuple[str, ...] | None) -> ModelSpec:
+    context = Context(text, columns)
+    expr = strip(parse(text))
+    if isinstance(expr, Call) and expr.function in _WRAPPERS:
+        return _distributional(expr, context)
+    return _formula(expr, context)
+
+
+def _formula(expr: Expr, context: Context) -> ModelSpec:
+    """One formula: two-sided, or ``~ terms``."""
+    match expr:
+        case Binary("~", left, right):
+            _single_tilde(left, context)
+            _single_tilde(right, context)
+            response_variables = frozenset(named_columns(left, context.columns))
+            context = replace(context, response_variables=response_variables)
+            response = read_response(left, context)
+        case Unary("~", right):
+            _single_tilde(right, context)
+            left, response = None, None
+        case _:
+            raise _no_tilde(expr, context)
+    right = associate(right)
+    fixed, bars = _split(right, context)
+    part = linear_part(fixed, context)
+    if response is not None:
+        _refuse_response(part, response.parts, context)
+    random = random_terms(bars, context)
+    sides = [right] if left is None else [left, right]
+    return ModelSpec(context.text, response, part, random, (), _variables(sides, random, context))
+
+
+def _no_tilde(expr: Expr, context: Context) -> FormulaError:
+    if isinstance(expr, Binary) and expr.operator == "==":
+        return context.error("`==` compares values", expr.span, "between response and terms stands ~")
+    wrapper = next((n for n in nodes(expr) if isinstance(n, Call) and n.function in _WRAPPERS), None)
+    if wrapper is not None:
+        return context.error(
+            f"{wrapper.function}() stands alone, nothing can be added to it",
+            expr.span,
+            "further formulas go inside: bf(y ~ x, sigma ~ z)",
+        )
+    return context.error(
+        "the formula has no `~`", expr.span, 'write "response ~ terms", or "~ terms" without a response'
+    )
+
+
+def _single_tilde(side: Expr, context: Context) -> None:
+    for node in nodes(side, inside_calls=False):
+        if isinstance(node, Binary | Unary) and node.operator == "~":
+            raise context.error(
+                "`~` may stand only once, between response and terms",
+                node.span,
+                "several formulas go into bf(y ~ x, sigma ~ z)",
+            )
+
+
+def _split(right: Expr, context: Context) -> tuple[list[tuple[str, Expr]], list[Expr]]:
+    """Fixed summands and random terms of the right-hand side."""
+    if isinstance(right, Binary) and is_bar(right):
+        raise context.error(
+            f"a random term without parentheses: `{right.operator}` takes everything on both sides",
+            right.span,
+            f"write {bar_hint(right)}",
+        )
+    fixed: list[tuple[str, Expr]] = []
+    bars: list[Expr] = []
+    for sign, item in summands(right):
+        if is_random(item):
+            if sign == "-":
+                raise context.error(
+                    "a random term cannot be subtracted", item.span, "leave the term out of the formula"
+                )
+            bars.append(item)
+        elif isinstance(item, Paren) and has_random(item):
+            inner = associate(strip(item))
+            if sign == "-" or any(s == "-" for s, _ in summands(inner)):
+                raise context.error(
+                    "a random term inside parentheses with a minus",
+                    item.span,
+                    "write the random terms outside these parentheses",
+                )
+            inner_fixed, inner_bars = _split(inner, context)
+            fixed += inner_fixed
+            bars += inner_bars
+        else:
+            fixed.append((sign, item))
+    return fixed, bars
+
+
+def _refuse_response(part: LinearPart, response: Iterable[Expr], context: Context) -> None:
+    for term in part.terms:
+        if len(term.factors) == 1 and term.factors[0] in response:
+            raise context.error(
+                f"the response `{term.label}` is also a term on the right",
+                term.span,
+                "take it out, or transform it",
+            )
+
+
+def _variables(sides: Iterable[Expr], random: tuple[RandomTerm, ...], context: Context) -> tuple[str, ...]:
+    identifiers = {term.correlation_id for term in random}
+    found: dict[str, None] = {}
+    for side in sides:
+        for node in _parts_with_columns(side, identifiers):
+            names = context.others() if node == Name(".") else named_columns(node, context.columns)
+            found.update(dict.fromkeys(names))
+    return tuple(found)
+
+
+def _parts_with_columns(side: Expr, identifiers: set[str | None]) -> list[Expr]:
+    """Leaves of a side in the order of the text, correlation IDs left out."""
+    found: list[Expr] = []
+    stack = [side]
+    while stack:
+        node = stack.pop()
+        match node:
+            case Binary("|", Binary("|", left, Name(value)), right) if value in identifiers:
+                stack += [right, left]
+            case Binary(_, left, right):
+                stack += [right, left]
+            case Paren(inner) | Unary(_, inner):
+                stack.append(inner)
+            case Call("gr", args):
+                stack += [arg.value for arg in reversed(args) if arg.name in (None, "by")]
+            case Call(_, args) if is_random(node):
+                stack += [arg.value for arg in reversed(args)]
+            case _:
+                found.append(node)
+    return found
+
+
+def _distributional(call: Call, context: Context) -> ModelSpec:
+    """Read brms' ``bf(y ~ x, sigma ~ z)``: one formula per parameter of the response's distribution."""
+    main: ModelSpec | None = None
+    others: dict[str, ModelSpec] = {}
+    for arg in call.args:
+        expr = strip(arg.value)
+        if arg.name is not None or not isinstance(expr, Binary) or expr.operator != "~":
+            raise context.error(
+                f"`{arg.name or deparse(expr)}` in {call.function}() is not a formula",
+                expr.span,
+                "for example bf(y ~ x + (1 | g), sigma ~ z)",
+            )
+        if main is None:
+            main = _formula(expr, context)
+            continue
+        parameter = strip(expr.left)
+        if not isinstance(parameter, Name):
+            raise context.error(
+                "a further formula names one parameter of the distribution on its left",
+                expr.left.span,
+                "for example sigma ~ z",
+            )
+        if parameter.value in others:
+            raise context.error(
+                f"the parameter `{parameter.value}` has two formulas", expr.span, "keep one of them"
+            )
+        one_sided = Unary("~", expr.right, expr.span)
+        others[parameter.value] = _formula(one_sided, context)
+    if main is None:
+        raise context.error(
+            f"{call.function}() is empty", call.span, "for example bf(y ~ x + (1 | g), sigma ~ z)"
+        )
+    variables = dict.fromkeys(v for spec in (main, *others.values()) for v in spec.variables)
+    return replace(main, distributional=tuple(others.items()), variables=tuple(variables))

@@ -1,0 +1,229 @@
+"""Random-effects terms: from ``(x | g)`` and its relatives to :class:`RandomTerm`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from lmmformula.formula.associate import associate
+from lmmformula.formula.bars import CONSTRUCTORS, has_random, is_random
+from lmmformula.formula.context import Context
+from lmmformula.formula.deparse import deparse
+from lmmformula.formula.groups import Group, groups
+from lmmformula.formula.literals import quote_name
+from lmmformula.formula.spec import (
+    Binary,
+    Call,
+    CovarianceName,
+    Expr,
+    LinearPart,
+    Name,
+    Number,
+    RandomTerm,
+    Span,
+)
+from lmmformula.formula.terms import linear_part
+from lmmformula.formula.walk import is_bar, nodes, strip, summands
+
+__all__ = ["random_terms"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Bar:
+    """One bar taken apart, before its design and its groups are looked at."""
+
+    design: Expr
+    group: Expr
+    covariance: CovarianceName
+    explicit: bool
+    correlation_id: str | None
+    span: Span
+
+
+def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
+    """Read the random terms of a model.
+
+    Parameters
+    ----------
+    exprs : list of Expr
+        Summands for which `is_random` holds.
+    context : Context
+
+    Returns
+    -------
+    tuple of RandomTerm
+        In the order of the formula; ``a/b`` gives ``b:a`` and then ``a``.
+    """
+    terms: list[RandomTerm] = []
+    for expr in exprs:
+        bar = _bar(strip(expr), context)
+        design = _design(bar, context)
+        terms += [_term(bar, design, group, context) for group in groups(bar.group, context)]
+    merged = _merged(terms, context)
+    _refuse_duplicates(merged, context)
+    return merged
+
+
+def _bar(expr: Expr, context: Context) -> _Bar:
+    kind: CovarianceName = "us"
+    explicit = isinstance(expr, Call)
+    if isinstance(expr, Call):
+        if expr.function not in CONSTRUCTORS:
+            name = quote_name(expr.function)
+            opening = expr.span[0] + len(name)
+            if context.text[opening : opening + 1].isspace():
+                raise context.error(
+                    f"an operator is missing between `{name}` and the random term",
+                    expr.span,
+                    f"write {name} + ({deparse(strip(expr.args[0].value))})",
+                )
+            raise context.error(
+                f"`{expr.function}` is not a known covariance",
+                (expr.span[0], expr.span[0] + len(expr.function)),
+                f"known around a bar: {', '.join(f'{name}()' for name in sorted(CONSTRUCTORS))}",
+            )
+        if len(expr.args) != 1 or expr.args[0].name is not None:
+            raise context.error(
+                f"{expr.function}() takes one random term and nothing else",
+                expr.span,
+                f"for example {expr.function}(1 + x | g)",
+            )
+        kind, expr = CONSTRUCTORS[expr.function], strip(expr.args[0].value)
+    assert isinstance(expr, Binary)
+    left, identifier = expr.left, None
+    if is_bar(left):
+        left, identifier = _correlation_id(expr, context)
+    if expr.operator == "||":
+        if explicit and kind != "diag":
+            raise context.error(
+                f"`||` asks for no correlations and {kind}() for some", expr.span, "use one of the two"
+            )
+        kind = "diag"
+    return _Bar(left, expr.right, kind, explicit, identifier, expr.span)
+
+
+def _correlation_id(expr: Binary, context: Context) -> tuple[Expr, str]:
+    """Read brms' ``x |ID| g``, which parses as ``(x | ID) | g``."""
+    inner = expr.left
+    assert isinstance(inner, Binary)
+    if expr.operator == inner.operator == "|" and not is_bar(inner.left):
+        match inner.right:
+            case Name(value) | Number(value):
+                return inner.left, value
+            case _:
+                pass
+    raise context.error(
+        "too many bars in one random term",
+        expr.span,
+        "one bar separates columns from groups; brms' form (x |ID| g) takes one name between two bars",
+    )
+
+
+def _design(bar: _Bar, context: Context) -> LinearPart:
+    if has_random(bar.design):
+        nested = next(
+            node for node in nodes(bar.design, inside_calls=False) if is_bar(node) or is_random(node)
+        )
+        raise context.error("a bar inside a random term", nested.span, "write each random term on its own")
+    for node in nodes(bar.design, inside_calls=False):
+        if node == Name("."):
+            raise context.error(
+                "`.` cannot stand in a random term", node.span, "name the columns that vary by group"
+            )
+        if isinstance(node, Call) and node.function == "offset":
+            raise context.error(
+                "an offset cannot vary by group", node.span, "add it to the fixed part: + offset(x)"
+            )
+    design = linear_part(summands(associate(bar.design)), context)
+    if not design.intercept and not design.terms:
+        raise context.error(
+            "this random term has no columns",
+            bar.design.span,
+            "write 1 for a random intercept, or a column for a random slope",
+        )
+    return design
+
+
+def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> RandomTerm:
+    covariance = bar.covariance
+    if not group.correlated:
+        if covariance not in ("us", "diag"):
+            raise context.error(
+                f"cor = FALSE contradicts {covariance}()", bar.group.span, "use one of the two"
+            )
+        covariance = "diag"
+    if covariance == "diag" and not design.terms:
+        covariance = "us"
+    if bar.correlation_id and group.correlation_id and bar.correlation_id != group.correlation_id:
+        raise context.error("two different correlation IDs for one term", bar.span, "keep one of them")
+    return RandomTerm(
+        design=design,
+        group=group.factors,
+        group_label=group.label,
+        covariance=covariance,
+        correlation_id=bar.correlation_id or group.correlation_id,
+        by=group.by,
+        members=group.members,
+        member_weights=group.member_weights,
+        text=context.text[slice(*bar.span)],
+        span=bar.span,
+    )
+
+
+def _same_group(a: RandomTerm, b: RandomTerm) -> bool:
+    return set(a.group) == set(b.group) and a.members == b.members and a.by == b.by
+
+
+def _merged(terms: list[RandomTerm], context: Context) -> tuple[RandomTerm, ...]:
+    """Join terms that share a correlation ID and a group: their effects are correlated."""
+    result: list[RandomTerm] = []
+    for term in terms:
+        partner = next((i for i, other in enumerate(result) if _joins(other, term)), None)
+        if partner is None:
+            result.append(term)
+            continue
+        first = result[partner]
+        _refuse_shared(first, term, context)
+        design = LinearPart(
+            first.design.intercept or term.design.intercept,
+            tuple(sorted(first.design.terms + term.design.terms, key=lambda t: len(t.factors))),
+        )
+        result[partner] = replace(first, design=design, text=f"{first.text} + {term.text}")
+    return tuple(result)
+
+
+def _joins(a: RandomTerm, b: RandomTerm) -> bool:
+    return (
+        a.correlation_id is not None
+        and a.correlation_id == b.correlation_id
+        and a.covariance == b.covariance == "us"
+        and _same_group(a, b)
+    )
+
+
+def _refuse_duplicates(terms: tuple[RandomTerm, ...], context: Context) -> None:
+    for i, term in enumerate(terms):
+        for other in terms[:i]:
+            if _same_group(other, term):
+                _refuse_shared(other, term, context)
+
+
+def _refuse_shared(first: RandomTerm, second: RandomTerm, context: Context) -> None:
+    """Two effects of one column on one grouping factor cannot be told apart."""
+    seen = {frozenset(term.factors) for term in first.design.terms}
+    rest = [term.label for term in second.design.terms if frozenset(term.factors) not in seen]
+    twice = [term.label for term in second.design.terms if frozenset(term.factors) in seen]
+    intercept_twice = first.design.intercept and second.design.intercept
+    if intercept_twice:
+        twice.insert(0, "1")
+    if not twice:
+        return
+    verb = "appears" if len(twice) == 1 else "appear"
+    keeps_intercept = second.design.intercept and not intercept_twice
+    hint = "leave one of the two terms out"
+    if rest or keeps_intercept:
+        hint = f"write ({' + '.join(['1' if keeps_intercept else '0', *rest])} | {second.group_label})"
+    raise context.error(
+        f"{', '.join(f'`{name}`' for name in twice)} {verb} twice for group {second.group_label}",
+        second.span,
+        hint,
+    )

@@ -1,0 +1,96 @@
+"""Specifications back to text, every shorthand written out."""
+
+from __future__ import annotations
+
+from graphlib import TopologicalSorter
+from itertools import pairwise
+
+from lmmformula.formula.deparse import deparse
+from lmmformula.formula.literals import quote_name
+from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm, Response
+
+__all__ = ["deparse", "render"]
+
+
+def render(formula: Expr | ModelSpec) -> str:
+    """Write an expression or a whole specification as formula text.
+
+    Parameters
+    ----------
+    formula : Expr or ModelSpec
+        An expression is written as R would; a specification in canonical form: intercept, terms by
+        degree, offsets, then random terms, with every shorthand (``*``, ``/``, ``||``) written out.
+
+    Returns
+    -------
+    str
+        Text that reads back as an equal object, for example ``y ~ 1 + x + (1 + x | g)``.
+    """
+    if not isinstance(formula, ModelSpec):
+        return deparse(formula)
+    main = _formula(formula)
+    if not formula.distributional:
+        return main
+    others = [f"{quote_name(name)} {_formula(other)}" for name, other in formula.distributional]
+    return f"bf({', '.join([main, *others])})"
+
+
+def _formula(spec: ModelSpec) -> str:
+    left = "" if spec.response is None else _response(spec.response) + " "
+    random = [_random(term) for term in spec.random]
+    return f"{left}~ {_linear(spec.fixed, random)}"
+
+
+def _response(response: Response) -> str:
+    additions = [
+        f"{name}({deparse(value)})"
+        for name, value in (("weights", response.weights), ("trials", response.trials))
+        if value is not None
+    ]
+    return f"{response.label} | {' + '.join(additions)}" if additions else response.label
+
+
+def _linear(part: LinearPart, more: list[str]) -> str:
+    """Intercept, terms, offsets and whatever else is added."""
+    declared, terms, withdrawn = _terms(part)
+    offsets = [f"offset({deparse(value)})" for value in part.offsets]
+    added = " + ".join(["1" if part.intercept else "0", *declared, *terms, *offsets, *more])
+    return added + "".join(f" - {label}" for label in withdrawn)
+
+
+def _terms(part: LinearPart) -> tuple[list[str], list[str], list[str]]:
+    """Terms, with a term before them and one subtracted after them where the order needs it.
+
+    Factors within a term stand in the order in which the whole formula first mentions them, which
+    the terms alone need not show (``a:b + b + a``). The product of all factors, added first and
+    taken away last, states that order without changing the model.
+    """
+    met: dict[Expr, int] = {}
+    for term in part.terms:
+        for factor in term.factors:
+            met.setdefault(factor, len(met))
+    labels = [":".join(map(deparse, term.factors)) for term in part.terms]
+    if all(met[a] < met[b] for term in part.terms for a, b in pairwise(term.factors)):
+        return [], labels, []
+    order: TopologicalSorter[Expr] = TopologicalSorter()
+    for term in part.terms:
+        for before, after in pairwise(term.factors):
+            order.add(after, before)
+    everything = ":".join(map(deparse, order.static_order()))
+    if everything in labels:
+        return [everything], [label for label in labels if label != everything], []
+    return [everything], labels, [everything]
+
+
+def _random(term: RandomTerm) -> str:
+    bar = "|" if term.correlation_id is None else f"|{quote_name(term.correlation_id)}|"
+    wrapper = "" if term.covariance == "us" else term.covariance
+    return f"{wrapper}({_linear(term.design, [])} {bar} {_group(term)})"
+
+
+def _group(term: RandomTerm) -> str:
+    if term.members and term.member_weights is not None:
+        return f"{term.group_label[:-1]}, weights = {deparse(term.member_weights)})"
+    if term.by is not None:
+        return f"gr({term.group_label}, by = {deparse(term.by)})"
+    return term.group_label

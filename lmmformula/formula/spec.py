@@ -1,0 +1,230 @@
+"""What a formula means, before any data are seen: frozen records with spans."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+__all__ = [
+    "Arg",
+    "Binary",
+    "Call",
+    "Expr",
+    "LinearPart",
+    "Logical",
+    "ModelSpec",
+    "Name",
+    "Number",
+    "Paren",
+    "RandomTerm",
+    "Response",
+    "Span",
+    "String",
+    "Term",
+    "Unary",
+]
+
+Span: TypeAlias = tuple[int, int]
+"""Half-open range of characters in the formula text."""
+
+CovarianceName: TypeAlias = Literal["us", "diag", "cs", "ar1", "iid"]
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A variable; `value` is the column's name without backticks."""
+
+    value: str
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Number:
+    """A numeric literal; `text` is kept so that rendering gives back what was written.
+
+    Two literals are equal when they mean the same number: ``1e2`` and ``100``, but not ``100L``.
+    """
+
+    text: str
+    span: Span = (0, 0)
+
+    @property
+    def value(self) -> float:
+        return float(self.text.rstrip("L"))
+
+    def _key(self) -> tuple[str, bool]:
+        return repr(self.value), self.text.endswith("L")
+
+    def __eq__(self, other: object) -> bool:
+        return self._key() == other._key() if isinstance(other, Number) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+
+@dataclass(frozen=True, slots=True)
+class String:
+    """A quoted literal, unescaped."""
+
+    value: str
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Logical:
+    """``TRUE``, ``FALSE`` (also ``T``, ``F`` are plain names), or ``NULL``/``NA`` as None.
+
+    `text` is ``"NA"`` for the missing value and empty otherwise.
+    """
+
+    value: bool | None
+    span: Span = field(compare=False, default=(0, 0))
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Arg:
+    """One argument of a call, named or positional."""
+
+    value: Expr
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """``function(args)``; `function` carries its namespace where one was written (``splines::ns``)."""
+
+    function: str
+    args: tuple[Arg, ...]
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """A prefix operator: ``-``, ``+``, ``!`` or ``~``."""
+
+    operator: str
+    operand: Expr
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """An infix operator, R's spelling (``%in%`` included)."""
+
+    operator: str
+    left: Expr
+    right: Expr
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Paren:
+    """Round brackets, kept so that rendering and re-association can see them."""
+
+    inner: Expr
+    span: Span = field(compare=False, default=(0, 0))
+
+
+Expr: TypeAlias = Name | Number | String | Logical | Call | Unary | Binary | Paren
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """An interaction of one or more factors, in the order R gives them."""
+
+    factors: tuple[Expr, ...]
+    label: str
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class LinearPart:
+    """A linear predictor: intercept, terms by increasing degree (R's ``terms.formula``), offsets.
+
+    `offsets` holds what stands inside each ``offset()``.
+    """
+
+    intercept: bool
+    terms: tuple[Term, ...]
+    offsets: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RandomTerm:
+    """One random-effects term ``(design | group)`` after ``a/b`` and ``a + b`` are expanded.
+
+    Attributes
+    ----------
+    design : LinearPart
+        Columns that vary over the levels of the grouping factor.
+    group : tuple of Expr
+        Factors whose interaction is the grouping factor; several members for ``(1 | a:b)``, none for
+        ``mm()``.
+    group_label : str
+        R's name of the grouping factor, for example ``cask:batch``.
+    covariance : {"us", "diag", "cs", "ar1", "iid"}
+        Kind of the covariance matrix; ``||`` and ``zerocorr()`` give "diag".
+    correlation_id : str or None
+        brms' ``ID`` in ``(x |ID| g)``.
+    by : Expr or None
+        brms' ``gr(g, by = f)``.
+    members : tuple of Expr
+        Members of brms' ``mm(g, h)``; empty otherwise.
+    member_weights : Expr or None
+        ``weights`` of ``mm()``: one expression with a column per member.
+    text : str
+        What stood between the parentheses in the formula.
+    """
+
+    design: LinearPart
+    group: tuple[Expr, ...]
+    group_label: str
+    covariance: CovarianceName = "us"
+    correlation_id: str | None = None
+    by: Expr | None = None
+    members: tuple[Expr, ...] = ()
+    member_weights: Expr | None = None
+    text: str = field(compare=False, default="")
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Left-hand side: one expression, or two for ``cbind(successes, failures)``."""
+
+    parts: tuple[Expr, ...]
+    label: str
+    weights: Expr | None = None
+    trials: Expr | None = None
+    span: Span = field(compare=False, default=(0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """A formula's meaning.
+
+    Attributes
+    ----------
+    text : str
+        The formula as the user wrote it; all spans refer to it.
+    response : Response or None
+        None for a one-sided formula (a ``re_form`` or ``ziformula``).
+    fixed : LinearPart
+    random : tuple of RandomTerm
+    distributional : tuple of (str, ModelSpec)
+        ``bf(y ~ ..., sigma ~ ...)``: formulas of further parameters by name.
+    variables : tuple of str
+        Every column named anywhere, in order of first use, without duplicates.
+
+    Notes
+    -----
+    Two specifications are equal when they mean the same model: `text` and `variables` do not count.
+    """
+
+    text: str = field(compare=False)
+    response: Response | None
+    fixed: LinearPart
+    random: tuple[RandomTerm, ...]
+    distributional: tuple[tuple[str, ModelSpec], ...] = ()
+    variables: tuple[str, ...] = field(compare=False, default=())

@@ -1,0 +1,185 @@
+"""Ordered rules from a problem to a plan that prints its reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from lmmformula.backends.exact import Exact
+from lmmformula.engines.base import Prepared
+from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.errors import PlanError
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.problem import Problem
+from lmmformula.plan.memory import available_memory, in_words
+
+__all__ = ["Plan", "TermSize", "make_plan"]
+
+METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
+ENGINES = {"blocked": BlockedEngine, "dense": DenseEngine}
+OPTIONS = ("engine", "tolerance", "max_evaluations", "start", "memory_limit")
+
+
+@dataclass(frozen=True, slots=True)
+class TermSize:
+    """Size of one random-effects term, and what becomes of it in the factorisation."""
+
+    label: str
+    levels: int
+    effects: int
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a fit will do. Printing it shows sizes and reasons.
+
+    Attributes
+    ----------
+    method : str
+        "reml" or "ml".
+    engine : str
+    n, p, q : int
+        Rows, fixed effects, random effects.
+    terms : tuple of TermSize
+    dense : int
+        Side of the dense matrix that remains after elimination.
+    pairs : float
+        Multiplications to form it, for each evaluation of the criterion.
+    memory : float
+        Bytes at the peak, estimated.
+    reasons : tuple of str
+    """
+
+    method: str
+    engine: str
+    n: int
+    p: int
+    q: int
+    terms: tuple[TermSize, ...]
+    dense: int
+    pairs: float
+    memory: float
+    reasons: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [
+            f"Plan: {self.method.upper()} on the {self.engine} engine",
+            f"  {self.n:,} rows, {self.p} fixed effects, {self.q:,} random effects",
+        ]
+        lines += [f"  ({t.label}): {t.levels:,} levels, {t.effects:,} effects, {t.role}" for t in self.terms]
+        lines.append(f"  dense part {self.dense:,} x {self.dense:,}, about {in_words(self.memory)} at the peak")
+        lines += [f"  - {reason}" for reason in self.reasons]
+        return "\n".join(lines)
+
+
+def make_plan(
+    problem: Problem, method: str = "auto", options: Mapping[str, Any] | None = None
+) -> tuple[Plan, Exact, Prepared]:
+    """Choose backend and engine for `problem`.
+
+    Returns
+    -------
+    plan : Plan
+    backend : Exact
+        Ready to fit.
+    prepared : Prepared
+        The engine's look at the problem, to be handed to the backend.
+
+    Raises
+    ------
+    PlanError
+        If the method does not suit, an option is unknown, or the problem would not fit in memory.
+    """
+    options = dict(options or {})
+    unknown = [name for name in options if name not in OPTIONS]
+    if unknown:
+        raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
+    method, reason = _method(method)
+    limit = float(options.pop("memory_limit", available_memory()))
+    engine_name = options.pop("engine", "blocked")
+    if engine_name not in ENGINES:
+        raise PlanError(f"unknown engine {engine_name!r}; known: {', '.join(ENGINES)}.")
+    engine = ENGINES[engine_name]()
+    _refuse_rows(problem, limit)
+    blocks = Blocks(problem.terms, problem.n)
+    exact = BlockedEngine().prepare(blocks)
+    plan = _sized(problem, exact, method, engine_name, reason)
+    if plan.memory > limit:
+        raise PlanError(_too_large(plan, limit))
+    prepared = exact if engine_name == "blocked" else engine.prepare(blocks)
+    return plan, Exact(reml=method == "reml", engine=engine, **options), prepared
+
+
+def _method(method: str) -> tuple[str, str]:
+    if not isinstance(method, str) or method.lower() not in METHODS:
+        raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
+    method = method.lower()
+    if method == "auto":
+        return "reml", "method: REML, the usual choice for a Gaussian response (method='ml' for likelihood-ratio tests)"
+    if method in ("reml", "ml"):
+        return method, f"method: {method.upper()}, as asked"
+    suits = {
+        "laplace": "For a Gaussian response the likelihood is exact: use method='ml' or 'reml'.",
+        "pql": "For a Gaussian response use method='reml', which is exact.",
+        "krylov": "Use method='reml' or 'ml', which factorise exactly.",
+        "hmc": "Use method='reml' for point estimates and intervals.",
+    }
+    raise PlanError(f"method {method!r} is not available in this version. {suits[method]}")
+
+
+def _refuse_rows(problem: Problem, limit: float) -> None:
+    """The Gram needs the pairs of levels that meet, at most one for each row."""
+    columns = problem.p + 1 + sum(t.k for t in problem.terms)
+    need = 8.0 * problem.n * columns
+    if need > limit:
+        raise PlanError(
+            f"{problem.n:,} rows with {columns} columns need about {in_words(need)}, and {in_words(limit)} are "
+            "available. Fit on a machine with more memory, or on a sample of the rows."
+        )
+
+
+def _sized(problem: Problem, exact: BlockedPrepared, method: str, engine: str, reason: str) -> Plan:
+    chosen, groups = exact.plan, exact.blocks.groups
+    pairs = sum(c.ragged.pairs for c in chosen.couplings)
+    entries = sum(len(c.ragged.cols) * c.ragged.k for c in chosen.couplings)
+    side = problem.q if engine == "dense" else chosen.q_dense
+    solved = 8.0 * problem.q * (problem.p + 1)
+    memory = 8.0 * (2.0 * side**2 + 6.0 * entries) + 4.0 * solved + 8.0 * problem.n * (2 * problem.p + 4)
+    terms = []
+    for a, group in enumerate(groups):
+        role = "eliminated level by level" if a in chosen.chain else "dense"
+        for i, _ in group.members:
+            t = problem.terms[i]
+            terms.append((i, TermSize(t.label or t.group, t.m, t.q, role)))
+    why = (
+        "engine: blocked; "
+        + (
+            "every grouping factor is nested in the next, so nothing dense remains"
+            if not chosen.dense
+            else f"the chain {' in '.join(groups[a].name for a in chosen.chain)} is eliminated level by level and "
+            f"{', '.join(groups[a].name for a in chosen.dense)} kept dense"
+        )
+        if engine == "blocked"
+        else "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"
+    )
+    ordered = tuple(size for _, size in sorted(terms, key=lambda item: item[0]))
+    return Plan(method, engine, problem.n, problem.p, problem.q, ordered, side, pairs, memory, (reason, why))
+
+
+def _too_large(plan: Plan, limit: float) -> str:
+    largest = max((t for t in plan.terms if t.role == "dense"), key=lambda t: t.effects, default=None)
+    need = in_words(plan.memory)
+    if largest is None:
+        return (
+            f"the fit needs about {need}, and {in_words(limit)} are available. Fit on a machine with more memory, "
+            "or drop fixed-effects columns."
+        )
+    return (
+        f"the term ({largest.label}) leaves a dense part of {plan.dense:,} x {plan.dense:,}: about {need}, and "
+        f"{in_words(limit)} are available. Its {largest.levels:,} levels are crossed with the eliminated factor. Use a "
+        "machine with more memory, or a coarser grouping factor; an iterative engine for such problems does not exist "
+        "in this version."
+    )

@@ -1,0 +1,107 @@
+"""Every engine answers as the dense matrix does, for every arrangement of groups and every way of multiplying."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from oracle import LAYOUTS, make_problem, random_theta, z_matrix
+
+from lmmformula.criteria.profiled import relative_factors
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.engines.elimination import Elimination
+from lmmformula.ir.blocks import Blocks
+from lmmformula.numerics.ragged import Ragged
+
+ENGINES = {"blocked": BlockedEngine(), "dense": DenseEngine()}
+
+
+def setting(layout: str, engine: str, theta=None):
+    problem = make_problem(layout)
+    blocks = Blocks(problem.terms, problem.n)
+    gram = blocks.gram(problem.weights, problem.X.matrix)
+    theta = random_theta(problem) if theta is None else theta(problem)
+    factors = relative_factors(problem.terms, blocks.groups, theta)
+    # M from the rows: Z of the merged groups, effects ordered by group, level, column
+    z = np.hstack([merged_z(problem, g) for g in blocks.groups])
+    lam = block_diagonal([np.kron(np.eye(g.m), f) for g, f in zip(blocks.groups, factors, strict=True)])
+    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    m = lam.T @ (z.T * w) @ z @ lam + np.eye(z.shape[1])
+    return blocks, m, ENGINES[engine].prepare(blocks).factor(gram, factors)
+
+
+def merged_z(problem, group):
+    parts = [z_matrix(problem.terms[i]).reshape(problem.n, group.m, -1) for i, _ in group.members]
+    return np.concatenate(parts, axis=2).reshape(problem.n, -1)
+
+
+def block_diagonal(parts):
+    out = np.zeros((sum(len(p) for p in parts),) * 2)
+    at = 0
+    for p in parts:
+        out[at : at + len(p), at : at + len(p)] = p
+        at += len(p)
+    return out
+
+
+@pytest.fixture(params=["by size", "dense", "sparse", "compiled"])
+def way(request, monkeypatch):
+    if request.param != "by size":
+        monkeypatch.setattr(Ragged, "_way", lambda _: request.param)
+    return request.param
+
+
+CASES = [(layout, engine) for layout in LAYOUTS for engine in ENGINES]
+
+
+@pytest.mark.parametrize(("layout", "engine"), CASES)
+def test_answers(layout: str, engine: str, way: str) -> None:
+    blocks, m, factor = setting(layout, engine)
+    inverse = np.linalg.inv(m)
+    assert factor.logdet == pytest.approx(np.linalg.slogdet(m)[1], abs=1e-10)
+
+    rng = np.random.default_rng(0)
+    rhs = tuple(rng.normal(size=(g.m, g.k, 2)) for g in blocks.groups)
+    flat = np.concatenate([r.reshape(-1, 2) for r in rhs])
+    solved = np.concatenate([r.reshape(-1, 2) for r in factor.solve(rhs)])
+    np.testing.assert_allclose(solved, inverse @ flat, atol=1e-11)
+
+    starts = np.cumsum([0, *(g.q for g in blocks.groups)])
+    cube = [inverse[i:j, i:j].reshape(g.m, g.k, g.m, g.k) for g, i, j in zip(blocks.groups, starts, starts[1:])]
+    for a, g in enumerate(blocks.groups):
+        own = np.stack([cube[a][s, :, s, :] for s in range(g.m)])
+        np.testing.assert_allclose(factor.inverse().diagonal(a), own, atol=1e-11)
+        np.testing.assert_allclose(factor.trace_blocks()[a], own.sum(axis=0), atol=1e-10)
+    for a, b in itertools.combinations(range(len(blocks.groups)), 2):
+        ga, gb = blocks.groups[a], blocks.groups[b]
+        pattern = blocks.pattern(a, b)
+        block = inverse[starts[a] : starts[a + 1], starts[b] : starts[b + 1]].reshape(ga.m, ga.k, gb.m, gb.k)
+        expected = block[pattern.rows(), :, pattern.indices, :]
+        np.testing.assert_allclose(factor.inverse().pair(a, b), expected, atol=1e-11)
+
+
+@pytest.mark.parametrize(("layout", "engine"), CASES)
+def test_zero_variances_are_no_special_case(layout: str, engine: str) -> None:
+    _, m, factor = setting(layout, engine, theta=lambda p: np.zeros(p.n_theta))
+    assert factor.logdet == pytest.approx(np.linalg.slogdet(m)[1], abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("layout", "chain", "dense"),
+    [
+        ("one", ["g"], []),
+        ("crossed", ["g"], ["h"]),
+        ("nested", ["gk", "g"], []),
+        ("nested, named coarse first", ["gkl", "gk", "g"], []),
+        ("chain and crossed", ["gkl", "gk", "g"], ["h", "f"]),
+        ("same factor twice", ["g"], ["h"]),
+    ],
+)
+def test_elimination_takes_the_largest_nested_chain(layout: str, chain: list[str], dense: list[str]) -> None:
+    problem = make_problem(layout)
+    plan = Elimination(Blocks(problem.terms, problem.n))
+    names = [g.name for g in plan.blocks.groups]
+    assert [names[a] for a in plan.chain] == chain
+    assert [names[a] for a in plan.dense] == dense

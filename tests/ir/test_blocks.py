@@ -1,0 +1,56 @@
+"""Products and Gram blocks against the dense Z."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracle import LAYOUTS, make_problem, z_matrix
+
+from lmmformula.ir import blocks as blocks_module
+from lmmformula.ir.blocks import Blocks
+
+
+def dense(problem, group):
+    parts = [z_matrix(problem.terms[i]).reshape(problem.n, group.m, -1) for i, _ in group.members]
+    return np.concatenate(parts, axis=2).reshape(problem.n, -1)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_gram_and_products(layout: str, weighted: bool) -> None:
+    problem = make_problem(layout, weighted=weighted)
+    blocks = Blocks(problem.terms, problem.n)
+    v = np.random.default_rng(0).normal(size=(problem.n, 3))
+    gram = blocks.gram(problem.weights, v)
+    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    z = [dense(problem, g) for g in blocks.groups]
+    np.testing.assert_allclose(gram.vv, (v.T * w) @ v)
+    for a, g in enumerate(blocks.groups):
+        full = ((z[a].T * w) @ z[a]).reshape(g.m, g.k, g.m, g.k)
+        np.testing.assert_allclose(gram.diag[a], np.stack([full[s, :, s] for s in range(g.m)]), atol=1e-12)
+        np.testing.assert_allclose(gram.rhs[a].reshape(-1, 3), (z[a].T * w) @ v, atol=1e-12)
+    for (a, b), values in gram.cross.items():
+        ga, gb, pattern = blocks.groups[a], blocks.groups[b], blocks.pattern(a, b)
+        full = ((z[a].T * w) @ z[b]).reshape(ga.m, ga.k, gb.m, gb.k)
+        np.testing.assert_allclose(values, full[pattern.rows(), :, pattern.indices], atol=1e-12)
+    effects = [np.random.default_rng(1).normal(size=(g.m, g.k)) for g in blocks.groups]
+    expected = sum(x @ e.ravel() for x, e in zip(z, effects, strict=True))
+    np.testing.assert_allclose(blocks.apply(effects), expected, atol=1e-12)
+
+
+def test_both_ways_of_finding_pairs_agree() -> None:
+    """Few cells are counted in a table, many are sorted; the pattern is the same."""
+    rng = np.random.default_rng(0)
+    n = 3_000
+    codes = [rng.integers(0, m, n).astype(np.int32) for m in (2_000, 900)]
+    compact = [np.unique(c, return_inverse=True)[1].astype(np.int32) for c in codes]
+    groups = [blocks_module.Group(str(i), c, int(c.max()) + 1, None, ()) for i, c in enumerate(compact)]
+    found = blocks_module.cross_pattern(*groups)
+    pairs = sorted(set(zip(compact[0].tolist(), compact[1].tolist(), strict=True)))
+    assert list(zip(found.rows().tolist(), found.indices.tolist(), strict=True)) == pairs
+    assert (found.rows()[found.slots] == compact[0]).all()
+    assert (found.indices[found.slots] == compact[1]).all()
+    small = [blocks_module.Group("s", c % 7, 7, None, ()) for c in compact]
+    table = blocks_module.cross_pattern(*small)
+    assert (table.rows()[table.slots] == small[0].codes).all()
+    assert (table.indices[table.slots] == small[1].codes).all()

@@ -1,0 +1,71 @@
+"""Every covariance kind: maps between theta, L, and standard deviations with correlations."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmmformula.ir.covariance import KINDS, sd_cor, semidefinite_cholesky
+
+CASES = [(name, k) for name in KINDS for k in (1, 2, 3, 5)]
+
+
+def interior(kind):
+    return kind.start() + np.random.default_rng(3).uniform(-0.4, 0.6, kind.n_theta)
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_jacobian_against_central_differences(name: str, k: int) -> None:
+    kind = KINDS[name](k)
+    theta, step = interior(kind), 1e-6
+    moved = [(kind.cholesky(theta + d) - kind.cholesky(theta - d)) / (2 * step) for d in step * np.eye(kind.n_theta)]
+    np.testing.assert_allclose(kind.jacobian(theta), moved, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_theta_comes_back_from_its_covariance(name: str, k: int) -> None:
+    kind = KINDS[name](k)
+    theta = kind.canonical(interior(kind))
+    lower = kind.cholesky(theta)
+    assert np.allclose(lower, np.tril(lower))
+    again = kind.from_covariance(lower @ lower.T)
+    if k == 1 and name in ("cs", "ar1"):  # one column has no correlation to come back
+        again, theta = again[:1], theta[:1]
+    np.testing.assert_allclose(again, theta, atol=1e-9)
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_canonical_keeps_the_covariance_and_its_diagonal_is_not_negative(name: str, k: int) -> None:
+    kind = KINDS[name](k)
+    theta = -interior(kind)
+    before, after = kind.cholesky(theta), kind.cholesky(kind.canonical(theta))
+    if name in ("iid", "diag", "us"):
+        np.testing.assert_allclose(after @ after.T, before @ before.T, atol=1e-12)
+    assert (np.diag(after) >= 0).all()
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_names_match_theta(name: str, k: int) -> None:
+    kind = KINDS[name](k)
+    names = kind.names(tuple(f"c{i}" for i in range(k)))
+    assert len(names) == kind.n_theta
+    assert len(set(names)) == len(names)
+
+
+def test_structures() -> None:
+    cs = KINDS["cs"](3)
+    _, cor = sd_cor((lower := cs.cholesky(np.array([1.0, 2.0, 3.0, 0.4]))) @ lower.T)
+    assert np.allclose(cor[np.tril_indices(3, -1)], cs.rho(np.array([0, 0, 0, 0.4])))
+    ar1 = KINDS["ar1"](4)
+    theta = np.array([2.0, 1.0])
+    cov = (lower := ar1.cholesky(theta)) @ lower.T
+    rho = ar1.rho(theta)
+    assert np.allclose(cov[:, 0], 4 * rho ** np.arange(4))
+
+
+def test_semidefinite_cholesky_of_a_singular_matrix() -> None:
+    cov = np.outer([1.0, 2.0, 3.0], [1.0, 2.0, 3.0])
+    lower = semidefinite_cholesky(cov)
+    np.testing.assert_allclose(lower @ lower.T, cov, atol=1e-12)
+    assert np.allclose(lower[:, 1:], 0)
+    assert np.allclose(semidefinite_cholesky(np.zeros((2, 2))), 0)
