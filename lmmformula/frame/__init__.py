@@ -1,0 +1,7 @@
+"""The frame: from any table and a parsed formula to the canonical form, and back for new data."""
+
+from lmmformula.frame.build import build
+from lmmformula.frame.recipe import NewDesign, NewTerm, Recipe
+from lmmformula.frame.table import table_columns
+
+__all__ = ["NewDesign", "NewTerm", "Recipe", "build", "table_columns"]

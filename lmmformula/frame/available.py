@@ -1,0 +1,42 @@
+"""Parts of the language that parse but that no backend can fit yet."""
+
+from __future__ import annotations
+
+from lmmformula.errors import PlanError
+from lmmformula.formula.render import deparse
+from lmmformula.formula.spec import ModelSpec, RandomTerm
+
+__all__ = ["check_available"]
+
+
+def check_available(spec: ModelSpec) -> None:
+    """Raise a PlanError that names the first part without an implementation."""
+    if spec.distributional:
+        names = ", ".join(name for name, _ in spec.distributional)
+        raise PlanError(
+            f"formulas for further parameters ({names}) are not available: only the mean has a formula; "
+            "for unequal variances give weights="
+        )
+    if spec.response is not None and spec.response.trials is not None:
+        trials = deparse(spec.response.trials)
+        raise PlanError(
+            f"`{spec.response.label} | trials({trials})` is not available: use cbind({spec.response.label}, "
+            f"{trials} - {spec.response.label}), or the proportion with weights={trials!r}"
+        )
+    for term in spec.random:
+        _check_term(term)
+
+
+def _check_term(term: RandomTerm) -> None:
+    if term.by is not None:
+        by = deparse(term.by)
+        raise PlanError(
+            f"gr({term.group_label}, by = {by}) is not available: give each level of {by} its own term, "
+            f'(0 + dummy({by}, "a") | {term.group_label}) + (0 + dummy({by}, "b") | {term.group_label})'
+        )
+    if term.members:
+        members = ", ".join(deparse(m) for m in term.members)
+        raise PlanError(
+            f"multi-membership mm({members}) is not available: use one term for each, "
+            + " + ".join(f"(1 | {deparse(m)})" for m in term.members)
+        )

@@ -1,0 +1,387 @@
+"""Table and formula to the canonical form."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError, FormulaError, LmmformulaWarning, PlanError, RankDeficientWarning
+from lmmformula.formula.render import deparse
+from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
+from lmmformula.frame.arguments import RowArgument, row_argument
+from lmmformula.frame.available import check_available
+from lmmformula.frame.contrasts import Contrast, contrast_from
+from lmmformula.frame.design import Design, make_design, variables_of
+from lmmformula.frame.evaluate import Evaluator, is_constant_name
+from lmmformula.frame.functions import RefusalError, as_float
+from lmmformula.frame.grouping import group_factor, group_members
+from lmmformula.frame.rank import independent_columns
+from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
+from lmmformula.frame.response import read_response
+from lmmformula.frame.table import Table, open_table
+from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
+from lmmformula.frame.variables import Completeness, column_names, needs_complete_rows, used_context
+from lmmformula.ir.covariance import KINDS
+from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+
+__all__ = ["build"]
+
+Array = NDArray[np.float64]
+
+
+def build(
+    spec: ModelSpec,
+    data: Any,
+    *,
+    family: Any = "gaussian",
+    weights: Any = None,
+    offset: Any = None,
+    contrasts: Mapping[str, Any] | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
+    levels_below_rows: bool = True,
+) -> Problem:
+    """Canonical form of a formula on a table.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        The parsed formula.
+    data : frame, dict of columns, or path
+        Any eager frame that narwhals reads, or a path to a CSV or Parquet file.
+    family : Family or str
+        Decides how the response is read; kept in the problem.
+    weights, offset : str or array, optional
+        Name of a column, or one number for each row of `data`.
+    contrasts : mapping, optional
+        Variable of the fixed part -> contrast: a name such as ``"contr.sum"`` or a matrix.
+    missing : {"drop", "raise"}
+        Rows with a missing value in any variable used: left out with a warning, or an error.
+    context : mapping, optional
+        Functions and constants that the formula may use besides the registry.
+    levels_below_rows : bool
+        Refuse terms with as many effects as rows; a family without residual variance allows them.
+
+    Returns
+    -------
+    Problem
+    """
+    check_available(spec)
+    if missing not in ("drop", "raise"):
+        raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
+    table = open_table(data)
+    if table.n_rows == 0:
+        raise DataError("the table has no rows")
+    arguments = (
+        row_argument(weights, "weights", table),
+        row_argument(offset, "offset", table),
+    )
+    frame = _evaluate(spec, table, arguments, missing, context or {})
+    return _assemble(spec, frame, arguments, family, contrasts or {}, levels_below_rows=levels_below_rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """R's model frame: every variable of the model on the complete rows."""
+
+    evaluator: Evaluator
+    values: dict[Expr, Value]
+    rows: NDArray[np.int64] | None
+    n_rows_data: int
+    context: dict[str, Any]
+
+    @property
+    def n(self) -> int:
+        return self.evaluator.n_rows
+
+    def __call__(self, expr: Expr) -> Value:
+        return self.values[expr]
+
+    def subset(self, array: Array) -> Array:
+        return array if self.rows is None else array[self.rows]
+
+
+def _model_variables(spec: ModelSpec) -> list[Expr]:
+    """Expressions whose values R's model frame would hold, in order of first use."""
+    exprs: dict[Expr, None] = {}
+    if spec.response is not None:
+        exprs.update(dict.fromkeys(spec.response.parts))
+        if spec.response.weights is not None:
+            exprs[spec.response.weights] = None
+    for part in (spec.fixed, *(term.design for term in spec.random)):
+        exprs.update(dict.fromkeys(variables_of(part.terms)))
+        exprs.update(dict.fromkeys(part.offsets))
+    for term in spec.random:
+        exprs.update(dict.fromkeys(group_members(term.group)))
+    return list(exprs)
+
+
+def _evaluate(
+    spec: ModelSpec,
+    table: Table,
+    arguments: tuple[RowArgument | None, ...],
+    missing: str,
+    context: Mapping[str, Any],
+) -> _Frame:
+    """Evaluate all variables on the rows that are complete in all of them."""
+    exprs = _model_variables(spec)
+    names = [
+        name
+        for name in column_names(exprs)
+        if name in table or not (name in context or is_constant_name(name))
+    ]
+    columns = {name: table.column(name) for name in names}
+    complete = Completeness(table.n_rows)
+    for name in column_names(e for e in exprs if needs_complete_rows(e)):
+        if name in columns and (mask := columns[name].missing) is not None:
+            complete.exclude(name, mask)
+    for argument in arguments:
+        if argument is not None and argument.missing is not None:
+            complete.exclude(argument.name, argument.missing)
+    used = used_context(context, exprs, columns)
+    while True:
+        rows = complete.rows()
+        n = table.n_rows if rows is None else len(rows)
+        if n == 0:
+            complete.report(missing)
+        present = {name: column.at(rows) for name, column in columns.items()}
+        evaluator = Evaluator(present, n, spec.text, used, {}, learn=True)
+        values = {expr: _variable(expr, evaluator) for expr in exprs}
+        incomplete = {e: mask for e, v in values.items() if (mask := missing_rows(v)) is not None}
+        if not incomplete:
+            break
+        # log(-1) is missing: leave the rows out and learn means, knots and levels again.
+        for expr, mask in incomplete.items():
+            complete.exclude(deparse(expr), mask, rows)
+    complete.report(missing)
+    _refuse_infinite(values, n)
+    return _Frame(evaluator, values, rows, table.n_rows, used)
+
+
+def _variable(expr: Expr, evaluator: Evaluator) -> Value:
+    value = evaluator(expr)
+    if not is_column(value):
+        raise FormulaError(
+            f"`{deparse(expr)}` is a constant, not a column",
+            evaluator.text,
+            expr.span,
+            "a variable of the model needs a value for every row",
+        )
+    length = len(
+        value.codes if isinstance(value, Factor) else value.matrix if isinstance(value, Basis) else value
+    )
+    if length != evaluator.n_rows:
+        raise FormulaError(
+            f"`{deparse(expr)}` has {length:,} values for {evaluator.n_rows:,} rows",
+            evaluator.text,
+            expr.span,
+        )
+    return drop_unused(value) if isinstance(value, Factor) else value
+
+
+def _refuse_infinite(values: Mapping[Expr, Value], n: int) -> None:
+    for expr, value in values.items():
+        if count := n_infinite(value):
+            where = "column" if isinstance(expr, Name) else "expression"
+            hint = "" if isinstance(expr, Name) else " (the logarithm or inverse of zero?)"
+            raise DataError(
+                f"{where} `{deparse(expr)}` is infinite in {count:,} of {n:,} rows{hint}: "
+                "correct or drop these rows"
+            )
+
+
+def _assemble(
+    spec: ModelSpec,
+    frame: _Frame,
+    arguments: tuple[RowArgument | None, ...],
+    family: Any,
+    contrasts: Mapping[str, Any],
+    *,
+    levels_below_rows: bool,
+) -> Problem:
+    response, weights, offset = spec.response, *arguments
+    if response is None:
+        raise FormulaError(
+            "the formula has no response", spec.text, None, "write it before the tilde: y ~ x + (1 | g)"
+        )
+    y = read_response(tuple(frame(part) for part in response.parts), response.label, family)
+    design = make_design(spec.fixed, frame, _contrasts(contrasts, spec))
+    X, kept = _fixed_block(design, frame)
+    groups: dict[tuple[Expr, ...], Factor] = {}
+    blocks, recipes = [], []
+    for term in spec.random:
+        block, recipe = _group_block(term, frame, groups, levels_below_rows=levels_below_rows)
+        blocks.append(block)
+        recipes.append(recipe)
+    recipe = Recipe(
+        text=spec.text,
+        fixed=design,
+        kept=kept,
+        offsets=spec.fixed.offsets,
+        offset_column=None if offset is None else offset.column,
+        offset_array=offset is not None and offset.column is None,
+        terms=tuple(recipes),
+        columns=_records(frame, offset),
+        memory=tuple(frame.evaluator.memory.items()),
+        context=tuple(frame.context.items()),
+    )
+    return Problem(
+        y=y,
+        X=X,
+        terms=tuple(blocks),
+        weights=_weights(spec, frame, weights),
+        offset=_offset(spec.fixed, frame, offset),
+        family=family,
+        formula=spec.text,
+        rows=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
+        n_rows_data=frame.n_rows_data,
+        recipe=recipe,
+    )
+
+
+def _contrasts(given: Mapping[str, Any], spec: ModelSpec) -> dict[str, Contrast]:
+    """Contrasts by variable; like lme4's, they reach the fixed part only."""
+    fixed = {deparse(e) for e in variables_of(spec.fixed.terms)}
+    for name in given:
+        if name not in fixed:
+            elsewhere = {deparse(e) for term in spec.random for e in variables_of(term.design.terms)}
+            if name not in elsewhere:
+                raise DataError(
+                    f"contrasts= names `{name}`, which is not in the formula; fixed part: {sorted(fixed)}"
+                )
+            text = f"contrasts= names `{name}`, which only random effects use: they keep their default coding"
+            warnings.warn(text, LmmformulaWarning, stacklevel=4)
+    return {name: contrast_from(value) for name, value in given.items()}
+
+
+def _fixed_block(design: Design, frame: _Frame) -> tuple[FixedBlock, tuple[int, ...]]:
+    matrix = design.matrix(frame, frame.n)
+    kept = independent_columns(matrix)
+    p, n = len(kept), frame.n
+    if p >= n:
+        raise DataError(
+            f"{p:,} fixed-effects columns for {n:,} rows: nothing is left to estimate a variance from; "
+            "leave out terms, or make a factor with many levels a random effect"
+        )
+    dropped: tuple[str, ...] = ()
+    if p < matrix.shape[1]:
+        gone = sorted(set(range(matrix.shape[1])) - set(kept.tolist()))
+        dropped = tuple(design.names[j] for j in gone)
+        shown = ", ".join(dropped[:10]) + (f", ... ({len(dropped)} in all)" if len(dropped) > 10 else "")
+        text = (
+            f"{len(dropped)} of {matrix.shape[1]} fixed-effects columns dropped "
+            f"because earlier columns determine them: {shown}"
+        )
+        warnings.warn(text, RankDeficientWarning, stacklevel=5)
+        matrix = np.ascontiguousarray(matrix[:, kept])
+    keep = tuple(kept.tolist())
+    block = FixedBlock(
+        matrix,
+        tuple(design.names[j] for j in keep),
+        tuple(design.assign[j] for j in keep),
+        design.term_labels,
+        dropped,
+    )
+    return block, keep
+
+
+def _group_block(
+    term: RandomTerm, frame: _Frame, groups: dict[tuple[Expr, ...], Factor], *, levels_below_rows: bool
+) -> tuple[GroupBlock, TermRecipe]:
+    members = group_members(term.group)
+    if members not in groups:
+        for expr in members:
+            if isinstance(frame(expr), Basis):
+                raise DataError(f"`{deparse(expr)}` has several columns and cannot be a grouping factor")
+        groups[members] = group_factor(members, frame, clean=True)
+    factor = groups[members]
+    design = make_design(term.design, frame)
+    label = term.text or f"{' + '.join(t.label for t in term.design.terms) or '1'} | {term.group_label}"
+    if not design.names:
+        raise PlanError(f"({label}) has no columns: write (1 | {term.group_label}), or leave the term out")
+    _check_counts(
+        label, term.group_label, len(factor.levels), len(design.names), frame.n, strict=levels_below_rows
+    )
+    block = GroupBlock(
+        group=term.group_label,
+        columns=design.names,
+        levels=factor.levels,
+        codes=factor.codes,
+        basis=None if design.is_constant else design.matrix(frame, frame.n),
+        covariance=KINDS[term.covariance](len(design.names)),
+        label=label,
+    )
+    return block, TermRecipe(members, term.group_label, design, factor.levels)
+
+
+def _check_counts(label: str, group: str, m: int, k: int, n: int, *, strict: bool) -> None:
+    if m < 2:
+        raise DataError(
+            f"grouping factor `{group}` has {m} level in the {n:,} rows used: "
+            f"a variance between levels needs at least two; leave out ({label})"
+        )
+    if not strict:
+        return
+    if m >= n:
+        raise DataError(
+            f"number of levels of each grouping factor must be < number of observations: `{group}` has "
+            f"{m:,} levels for {n:,} rows, so its variance cannot be told from the residual variance"
+        )
+    if m * k >= n:
+        raise DataError(
+            f"number of observations (={n}) <= number of random effects (={m * k}) for term ({label}): its "
+            f"variances cannot be told from the residual variance; leave out some of its {k} columns"
+        )
+
+
+def _weights(spec: ModelSpec, frame: _Frame, argument: RowArgument | None) -> Array | None:
+    expr = None if spec.response is None else spec.response.weights
+    if expr is not None and argument is not None:
+        raise DataError("weights are given twice: in the formula and as an argument")
+    if argument is not None:
+        values, name = frame.subset(argument.values), argument.name
+    elif expr is not None:
+        values, name = _number(expr, frame), deparse(expr)
+    else:
+        return None
+    if negative := int((values < 0).sum()):
+        raise DataError(f"weights `{name}` are negative in {negative:,} rows")
+    if zero := int((values == 0).sum()):
+        raise DataError(
+            f"weights `{name}` are zero in {zero:,} rows: drop these rows, which cannot say anything"
+        )
+    return values
+
+
+def _offset(part: LinearPart, frame: _Frame, argument: RowArgument | None) -> Array | None:
+    values = [_number(expr, frame) for expr in part.offsets]
+    if argument is not None:
+        values.append(frame.subset(argument.values))
+    return sum(values[1:], values[0]) if values else None
+
+
+def _number(expr: Expr, frame: _Frame) -> Array:
+    try:
+        return as_float(frame(expr), f"`{deparse(expr)}`")
+    except RefusalError as refusal:
+        raise FormulaError(refusal.problem, frame.evaluator.text, expr.span, refusal.hint) from None
+
+
+def _records(frame: _Frame, offset: RowArgument | None) -> tuple[ColumnRecord, ...]:
+    """Types of the columns, with the levels of factors that functions see; codings keep their own."""
+    within = set(column_names(e for e in frame.values if not isinstance(e, Name)))
+    records = []
+    for name, value in frame.evaluator.columns.items():
+        if isinstance(value, Factor):
+            levels = tuple(value.levels) if name in within else ()
+            records.append(ColumnRecord(name, levels, value.kind))
+        else:
+            records.append(ColumnRecord(name))
+    if offset is not None and offset.column is not None and offset.column not in frame.evaluator.columns:
+        records.append(ColumnRecord(offset.column))
+    return tuple(records)

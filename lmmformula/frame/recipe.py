@@ -1,0 +1,262 @@
+"""What the frame learned from the rows of a fit, to be replayed on new data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError
+from lmmformula.formula.spec import Expr
+from lmmformula.frame.design import Design
+from lmmformula.frame.evaluate import Evaluator
+from lmmformula.frame.functions import as_float
+from lmmformula.frame.grouping import group_factor
+from lmmformula.frame.table import Table, open_table
+from lmmformula.frame.values import Factor, FactorKind, Value, align, is_column, label_index, n_infinite
+from lmmformula.frame.variables import column_names
+
+__all__ = ["ColumnRecord", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewTerm:
+    """One random-effects term on new rows.
+
+    Attributes
+    ----------
+    codes : (n,) int32 array
+        Level of the fit, -1 where the level was not seen (or the row is incomplete).
+    basis : (n, k) float64 array or None
+        As in :class:`lmmformula.ir.problem.GroupBlock`.
+    new_levels : tuple of str
+        Levels that the fit did not see, in R's order.
+    new_codes : (n,) int32 array
+        Position in `new_levels`, -1 elsewhere.
+    """
+
+    codes: NDArray[np.int32]
+    basis: Array | None
+    new_levels: tuple[str, ...]
+    new_codes: NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NewDesign:
+    """A model's columns on new rows.
+
+    Attributes
+    ----------
+    X : (n, p) float64 array or None
+        Columns as in the fit; None if the fixed part was not asked for.
+    offset : (n,) float64 array or None
+    terms : tuple of NewTerm
+        The terms asked for, in the order asked.
+    complete : (n,) bool array
+        Rows without a missing value; the others hold NaN and code -1.
+    offset_missing : bool
+        The fit had an offset given as an array, which new data cannot know.
+    """
+
+    X: Array | None
+    offset: Array | None
+    terms: tuple[NewTerm, ...]
+    complete: NDArray[np.bool_]
+    offset_missing: bool = False
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.complete)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnRecord:
+    """Type of a column at the fit; `levels` is None for numbers."""
+
+    name: str
+    levels: tuple[str, ...] | None = None
+    kind: FactorKind = "factor"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TermRecipe:
+    """One random-effects term as the fit coded it."""
+
+    group: tuple[Expr, ...]
+    group_label: str
+    design: Design
+    levels: NDArray[np.object_]
+
+    def exprs(self) -> tuple[Expr, ...]:
+        """Everything that must be evaluated for the term."""
+        return (*(part.expr for parts in self.design.terms for part in parts), *self.group)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recipe:
+    """Codings, bases, levels and states of a fit.
+
+    Picklable as long as the functions given in ``context=`` are.
+    """
+
+    text: str
+    fixed: Design
+    kept: tuple[int, ...]
+    offsets: tuple[Expr, ...]
+    offset_column: str | None
+    offset_array: bool
+    terms: tuple[TermRecipe, ...]
+    columns: tuple[ColumnRecord, ...] = field(repr=False)
+    memory: tuple[tuple[Expr, Any], ...] = field(repr=False)
+    context: tuple[tuple[str, Any], ...] = field(repr=False, default=())
+
+    def replay(
+        self,
+        newdata: Any,
+        *,
+        fixed: bool = True,
+        terms: Iterable[int] | None = None,
+        missing: Literal["keep", "raise"] = "keep",
+    ) -> NewDesign:
+        """Build the same columns from new data.
+
+        Parameters
+        ----------
+        newdata : frame, dict of columns, or path
+            Needs the columns of the parts asked for, and no others.
+        fixed : bool
+            Whether to build X and the offset.
+        terms : iterable of int, optional
+            Positions of the random-effects terms wanted; all if None.
+        missing : {"keep", "raise"}
+            Incomplete rows: kept as NaN, or a DataError.
+
+        Returns
+        -------
+        NewDesign
+        """
+        table = open_table(newdata)
+        chosen = [self.terms[i] for i in (range(len(self.terms)) if terms is None else terms)]
+        names = self._names(chosen, fixed=fixed)
+        records = {record.name: record for record in self.columns}
+        complete = _complete_rows(table, names, missing)
+        rows = None if complete.all() else np.flatnonzero(complete)
+        columns = {name: _as_in_fit(table.column(name).at(rows), records[name]) for name in names}
+        n = int(complete.sum())
+        evaluator = Evaluator(columns, n, self.text, dict(self.context), dict(self.memory), learn=False)
+        X = offset = None
+        if fixed:
+            X = _spread(self._fixed_columns(evaluator, n), complete)
+            offset = _spread(self._offset(evaluator, n), complete)
+            complete = complete & ~np.isnan(X).any(axis=1)
+        done = tuple(_new_term(term, evaluator, n, complete_in=rows, n_all=table.n_rows) for term in chosen)
+        return NewDesign(X, offset, done, complete, self.offset_array and fixed)
+
+    def _names(self, chosen: list[TermRecipe], *, fixed: bool) -> list[str]:
+        exprs: list[Expr] = []
+        if fixed:
+            exprs += [part.expr for parts in self.fixed.terms for part in parts]
+            exprs += self.offsets
+        for term in chosen:
+            exprs += term.exprs()
+        known = {record.name for record in self.columns}
+        names = [name for name in column_names(exprs) if name in known]
+        if fixed and self.offset_column is not None:
+            names.append(self.offset_column)
+        return list(dict.fromkeys(names))
+
+    def _fixed_columns(self, evaluator: Evaluator, n: int) -> Array:
+        matrix = self.fixed.matrix(_checked(evaluator), n)
+        return matrix if len(self.kept) == matrix.shape[1] else matrix[:, list(self.kept)]
+
+    def _offset(self, evaluator: Evaluator, n: int) -> Array | None:
+        values = [as_float(evaluator(expr), "offset()") for expr in self.offsets]
+        if self.offset_column is not None:
+            values.append(as_float(evaluator.columns[self.offset_column], "offset"))
+        return sum(values, np.zeros(n)) if values else None
+
+
+def _checked(evaluator: Evaluator) -> Any:
+    """Values of a term's variables: an entry per row, finite."""
+
+    def value_of(expr: Expr) -> Value:
+        value = evaluator(expr)
+        if not is_column(value):
+            value = np.full(evaluator.n_rows, as_float(value))
+        if bad := n_infinite(value):
+            from lmmformula.formula.render import deparse
+
+            raise DataError(f"`{deparse(expr)}` is infinite in {bad:,} of {evaluator.n_rows:,} new rows")
+        return value
+
+    return value_of
+
+
+def _complete_rows(table: Table, names: list[str], missing: str) -> NDArray[np.bool_]:
+    complete = np.ones(table.n_rows, dtype=bool)
+    counts = []
+    for name in names:
+        mask = table.column(name).missing
+        if mask is not None:
+            complete &= ~mask
+            counts.append(f"`{name}` ({int(mask.sum()):,})")
+    if missing == "raise" and not complete.all():
+        raise DataError(
+            f"{int((~complete).sum()):,} of {table.n_rows:,} new rows have missing values: "
+            + ", ".join(counts)
+        )
+    return complete
+
+
+def _as_in_fit(value: Any, record: ColumnRecord) -> Value:
+    """The column in its type of the fit: factors with the same codes, numbers as numbers."""
+    if record.levels is not None:
+        from lmmformula.frame.functions import as_factor
+
+        return align(as_factor(value), record.levels, record.kind)
+    if isinstance(value, Factor):
+        if value.kind == "logical":
+            return as_float(value)
+        raise DataError(
+            f"column `{record.name}` was numeric in the fit, but holds text or a factor in the new data"
+        )
+    return value
+
+
+def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Any:
+    """Rows back in their places, NaN where the row was incomplete."""
+    if array is None or len(array) == len(complete):
+        return array
+    out = np.full((len(complete), *array.shape[1:]), np.nan)
+    out[complete] = array
+    return out
+
+
+def _new_term(
+    term: TermRecipe, evaluator: Evaluator, n: int, *, complete_in: NDArray[np.int64] | None, n_all: int
+) -> NewTerm:
+    factor = group_factor(term.group, evaluator)
+    position = np.append(label_index(term.levels, factor.levels), np.int32(-1))
+    unseen = np.flatnonzero(position[:-1] < 0)
+    rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
+    rank[unseen] = np.arange(len(unseen), dtype=np.int32)
+    codes, new_codes = position[factor.codes], rank[factor.codes]
+    basis = None if term.design.is_constant else term.design.matrix(_checked(evaluator), n)
+    if complete_in is not None:
+        mask = np.zeros(n_all, dtype=bool)
+        mask[complete_in] = True
+        codes, new_codes = _place(codes, mask), _place(new_codes, mask)
+        basis = _spread(basis, mask)
+    return NewTerm(codes, basis, tuple(factor.levels[unseen]), new_codes)
+
+
+def _place(codes: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
+    out = np.full(len(mask), -1, dtype=np.int32)
+    out[mask] = codes
+    return out

@@ -1,0 +1,81 @@
+"""The response: from evaluated values to the vector a family models.
+
+A family that reads its response in another way (two-level factors, successes and failures, counts) gets a
+row in :data:`READERS`; every other family takes numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError
+from lmmformula.frame.values import Basis, Factor, Value
+
+__all__ = ["READERS", "Reader", "family_name", "read_response"]
+
+Array = NDArray[np.float64]
+
+Reader: TypeAlias = Callable[[tuple[Value, ...], str], Array]
+"""Values of the response's parts and its label -> y, or a DataError."""
+
+
+def family_name(family: Any) -> str:
+    """Name of a family given as text or as a record."""
+    return str(getattr(family, "name", family)).partition("(")[0]
+
+
+def read_response(values: tuple[Value, ...], label: str, family: Any) -> Array:
+    """The response vector as `family` models it.
+
+    Parameters
+    ----------
+    values : tuple of Value
+        One value, or two for ``cbind(successes, failures)``.
+    label : str
+        The left-hand side as written.
+    family : Family or str
+    """
+    return READERS.get(family_name(family), read_numbers)(values, label)
+
+
+def read_numbers(values: tuple[Value, ...], label: str) -> Array:
+    """A numeric response that is not constant."""
+    if len(values) != 1 or isinstance(values[0], Basis):
+        raise DataError(
+            f"the response `{label}` has several columns; this family models one: fit one model for each"
+        )
+    value = values[0]
+    if isinstance(value, Factor):
+        raise DataError(_not_numeric(value, label))
+    if not isinstance(value, np.ndarray):
+        raise DataError(f"the response `{label}` is a constant, not a column of the data")
+    y = value.astype(float)
+    if len(y) and (y == y[0]).all():
+        raise DataError(
+            f"the response `{label}` is constant: all {len(y):,} values are {y[0]:g}; "
+            "there is nothing to explain"
+        )
+    return y
+
+
+def _not_numeric(value: Factor, label: str) -> str:
+    used = [str(level) for level in value.levels[np.unique(value.codes[value.codes >= 0])]]
+    kind = {"text": "text", "logical": "logical"}.get(value.kind, "a factor")
+    shown = ", ".join(used[:6]) + (", ..." if len(used) > 6 else "")
+    hint = (
+        'two values suit family="binomial"'
+        if len(used) == 2
+        else "give the numbers themselves, or as.numeric() of the levels if their order is a scale"
+    )
+    return (
+        f"response must be numeric: `{label}` is {kind} with {len(used):,} distinct "
+        f"value{'' if len(used) == 1 else 's'} ({shown}); {hint}"
+    )
+
+
+READERS: dict[str, Reader] = {}
+"""Family name -> reader, for families that take more than numbers."""

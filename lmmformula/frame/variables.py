@@ -1,0 +1,89 @@
+"""Which columns expressions need, and which rows are complete in them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataDroppedWarning, DataError
+from lmmformula.formula.spec import Call, Expr
+from lmmformula.formula.walk import named_columns, nodes
+
+__all__ = ["Completeness", "column_names", "needs_complete_rows"]
+
+
+def column_names(exprs: Iterable[Expr]) -> list[str]:
+    """Names in the expressions, in order of first use."""
+    return list(dict.fromkeys(name for expr in exprs for name in named_columns(expr)))
+
+
+def needs_complete_rows(expr: Expr) -> bool:
+    """False for an expression with ``is.na()``, which says itself what a missing value means."""
+    return not any(isinstance(node, Call) and node.function == "is.na" for node in nodes(expr))
+
+
+class Completeness:
+    """The one complete-case mask of a fit, and who caused it.
+
+    Parameters
+    ----------
+    n_rows : int
+        Rows of the table.
+    """
+
+    def __init__(self, n_rows: int) -> None:
+        self.n_rows = n_rows
+        self._drop: NDArray[np.bool_] | None = None
+        self._counts: dict[str, int] = {}
+
+    def exclude(self, label: str, missing: NDArray[np.bool_], rows: NDArray[np.int64] | None = None) -> None:
+        """Leave out the rows where `label` is missing; `missing` refers to `rows` (all if None)."""
+        if self._drop is None:
+            self._drop = np.zeros(self.n_rows, dtype=bool)
+        self._counts[label] = int(missing.sum())
+        if rows is None:
+            self._drop |= missing
+        else:
+            self._drop[rows[missing]] = True
+
+    def rows(self) -> NDArray[np.int64] | None:
+        """Positions of the complete rows, None if all are."""
+        return None if self._drop is None else np.flatnonzero(~self._drop)
+
+    def report(self, missing: str) -> None:
+        """Warn, or raise if asked to, about incomplete rows."""
+        if self._drop is None:
+            return
+        n_dropped = int(self._drop.sum())
+        who = ", ".join(f"`{label}` ({count:,})" for label, count in self._counts.items())
+        if n_dropped == self.n_rows:
+            raise DataError(
+                f"no complete row is left: all {self.n_rows:,} rows have a missing value in {who}"
+            )
+        if missing == "raise":
+            raise DataError(
+                f"{n_dropped:,} of {self.n_rows:,} rows have missing values: {who}; drop or fill them first, "
+                'or use missing="drop"'
+            )
+        text = f"{n_dropped:,} of {self.n_rows:,} rows dropped: missing in {who}"
+        warnings.warn(text, DataDroppedWarning, stacklevel=4)
+
+
+def used_context(context: Mapping[str, Any], exprs: Iterable[Expr], columns: Iterable[str]) -> dict[str, Any]:
+    """The entries of `context` that the expressions use."""
+    taken = set(columns)
+    used: dict[str, Any] = {}
+    for expr in exprs:
+        for node in nodes(expr):
+            name = (
+                getattr(node, "value", None)
+                if not isinstance(node, Call)
+                else node.function.rpartition("::")[2]
+            )
+            if isinstance(name, str) and name in context and (isinstance(node, Call) or name not in taken):
+                used[name] = context[name]
+    return used
