@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from lmmformula.errors import PlanError as PlanError
     from lmmformula.errors import RankDeficientWarning as RankDeficientWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
-    from lmmformula.fit import Fit as Fit
-    from lmmformula.fit import load as load
     from lmmformula.inference.anova import compare as anova
+    from lmmformula.result import Fit as Fit
+    from lmmformula.result import load as load
 
 __version__ = "0.1.0"
 
@@ -36,7 +36,7 @@ _HOME = {
     "ConvergenceWarning": ("errors", "ConvergenceWarning"),
     "DataDroppedWarning": ("errors", "DataDroppedWarning"),
     "DataError": ("errors", "DataError"),
-    "Fit": ("fit", "Fit"),
+    "Fit": ("result", "Fit"),
     "FitError": ("errors", "FitError"),
     "FormulaError": ("errors", "FormulaError"),
     "LmmformulaError": ("errors", "LmmformulaError"),
@@ -47,12 +47,12 @@ _HOME = {
     "build": ("api", "build"),
     "dataset_names": ("datasets", "dataset_names"),
     "fit": ("api", "fit"),
-    "load": ("fit", "load"),
+    "load": ("result", "load"),
     "load_dataset": ("datasets", "load_dataset"),
     "plan": ("api", "plan"),
 }
 
-__all__ = [  # noqa: PLE0604
+__all__ = [
     "ConvergenceWarning",
     "DataDroppedWarning",
     "DataError",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lmmformula.families import resolve
 from lmmformula.ir.covariance import KINDS, CovarianceKind
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.typing import Array
 
-Array = NDArray[np.float64]
 
 
 def z_matrix(term: GroupBlock) -> Array:
@@ -82,7 +82,9 @@ class Oracle:
         return [(sigma @ z_matrix(t).T @ e).reshape(t.m, t.k) for t, sigma in terms]
 
 
-def make_term(name: str, codes: NDArray[np.integer], kind: CovarianceKind, rng: np.random.Generator) -> GroupBlock:
+def make_term(
+    name: str, codes: NDArray[np.integer], kind: CovarianceKind, rng: np.random.Generator
+) -> GroupBlock:
     """A term with an intercept and standard normal slopes on the levels of `codes`."""
     _, codes = np.unique(codes, return_inverse=True)
     n, k = len(codes), kind.k

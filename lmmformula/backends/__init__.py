@@ -1,0 +1,1 @@
+"""Recipes: criterion, engine and optimiser put together."""

@@ -14,10 +14,10 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.trust_region import minimise
+from lmmformula.typing import Array
 
 __all__ = ["Exact", "ExactSolution"]
 
-Array = NDArray[np.float64]
 
 SINGULAR_BELOW = 1e-4
 """A diagonal element of L below this counts as zero (lme4's ``isSingular`` tolerance)."""
@@ -131,7 +131,7 @@ class Exact:
 
 
 def schall_step(point: ProfiledPoint) -> Array:
-    """theta after one step of Schall's (1991) iteration, in matrices.
+    """Theta after one step of Schall's (1991) iteration, in matrices.
 
     Setting K of the criterion's gradient to zero for fixed T and u gives, for one column, variance times
     ``kappa |u|^2 / (m - T)``. With A = m I - T and B = kappa sum u u' the analogue is L A^(-1/2) B A^(-1/2) L'.
@@ -191,7 +191,7 @@ def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
 
 
 def modes(point: ProfiledPoint) -> tuple[Array, ...]:
-    """b = L u for each term, (m, k)."""
+    """B = L u for each term, (m, k)."""
     out: list[Array] = [np.empty(0)] * len(point.model.problem.terms)
     for group, factor, u in zip(point.model.prepared.blocks.groups, point.factors, point.u, strict=True):
         b = u @ factor.T

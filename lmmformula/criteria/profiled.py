@@ -25,14 +25,15 @@ By (1), in the scale of u, ``Lambda'Z'V^-1Z Lambda = I - M^-1``, ``Lambda'Z'V^-1
 
 For a single column this is Schall's (1991) equation for the variance.
 
-Curvature. The second derivatives contain traces of M^-1 times itself. Replacing half of them by their expectation gives the average
-information of Gilmour, Thompson & Cullis (1995), which needs solves only. With x_j = (A_j + A_j') u, A_j = L^-1 dL_j::
+Curvature. The second derivatives contain traces of M^-1 times itself. Replacing half of them by their expectation
+gives the average information of Gilmour, Thompson & Cullis (1995), which needs solves only. With
+x_j = (A_j + A_j') u and A_j = L^-1 dL_j::
 
     d2d/dtheta_i dtheta_j ~ kappa x_i'(I - M^-1 - HH') x_j - (kappa^2 / n_eff) (x_i'u)(x_j'u)
                             + 2 <Gamma, dL_i dL_j'>,          Gamma = L^-T K L^-1                           (3)
 
-The last term is exact and is what makes a boundary optimum (a zero column of L) look like the interior minimum that it is in the
-coordinates L, where the deviance is even in each column.
+The last term is exact and is what makes a boundary optimum (a zero column of L) look like the interior minimum that it
+is in the coordinates L, where the deviance is even in each column.
 
 Before anything else y is replaced by its weighted least-squares residual and X by X R_0^-1 with orthonormal columns: r2 then
 loses no digits to the mean of y, nor R to the units of X.
@@ -45,17 +46,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram, Group
 from lmmformula.ir.problem import GroupBlock, Problem
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
+from lmmformula.typing import Array
 
 __all__ = ["Profiled", "ProfiledPoint", "relative_factors"]
 
-Array = NDArray[np.float64]
 
 _FLOOR = 1e-5
 """Smallest diagonal of L that is inverted in (2) and (3); see `relative_factors`."""
@@ -113,7 +113,9 @@ class Profiled:
     log_weights: float
 
     @classmethod
-    def of(cls, problem: Problem, engine: Engine, *, reml: bool, prepared: Prepared | None = None) -> Profiled:
+    def of(
+        cls, problem: Problem, engine: Engine, *, reml: bool, prepared: Prepared | None = None
+    ) -> Profiled:
         """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
         if prepared is None:
             prepared = engine.prepare(Blocks(problem.terms, problem.n))
@@ -133,7 +135,10 @@ class Profiled:
         weighted = ols.residual if problem.weights is None else ols.residual * problem.weights
         sums = self.prepared.blocks.adjoint(weighted)
         p = problem.p
-        rhs = tuple(np.concatenate([r[..., :p], s[..., None]], axis=-1) for r, s in zip(self.gram.rhs, sums, strict=True))
+        rhs = tuple(
+            np.concatenate([r[..., :p], s[..., None]], axis=-1)
+            for r, s in zip(self.gram.rhs, sums, strict=True)
+        )
         gram = Gram(self.gram.diag, self.gram.cross, rhs, ols.orthonormal_gram)
         return replace(self, problem=problem, gram=gram, ols=ols)
 
@@ -366,7 +371,9 @@ class ProfiledPoint:
         for part in self.derivatives:  # 2 <Gamma, dL_i dL_j'>: the curvature of Sigma = L L' itself
             inverse = self.inverse_factors[part.group][part.columns, part.columns]
             gamma = inverse.T @ ks[part.group][part.columns, part.columns] @ inverse
-            info[part.index, part.index] += 2.0 * np.tensordot(gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2]))
+            info[part.index, part.index] += 2.0 * np.tensordot(
+                gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2])
+            )
         return info
 
     @property

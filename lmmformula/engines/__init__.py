@@ -1,0 +1,1 @@
+"""Linear algebra with M = Lambda' Z'WZ Lambda + I."""

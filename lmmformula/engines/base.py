@@ -12,14 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.typing import Array
 
 __all__ = ["Engine", "Factor", "InverseBlocks", "Prepared", "Stacked"]
 
-Array = NDArray[np.float64]
 Stacked = tuple[Array, ...]
 """One (m_a, k_a, c) array for each group."""
 
@@ -41,7 +38,7 @@ class Factor(Protocol):
 
     @property
     def logdet(self) -> float:
-        """log |M|."""
+        """Log |M|."""
         ...
 
     def solve(self, rhs: Stacked) -> Stacked:
@@ -71,6 +68,7 @@ class Prepared(Protocol):
 class Engine(Protocol):
     """A way to do the linear algebra."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def prepare(self, blocks: Blocks) -> Prepared: ...

@@ -26,10 +26,9 @@ from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -100,7 +99,7 @@ def _cross(gram: Gram, a: int, b: int) -> Array:
 
 
 def _scaled(left: Array, values: Array, right: Array) -> Array:
-    """left' values right for a stack of blocks."""
+    """Left' values right for a stack of blocks."""
     if left.shape[0] == right.shape[0] == 1:
         return values * (left[0, 0] * right[0, 0])
     return left.T @ values @ right
@@ -143,7 +142,8 @@ def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Arra
 def _ragged_update(plan: Elimination, i: int, j: int, t: Array, values: Array) -> Array:
     """T_ij' T_iD added up on the ragged columns of position j, (k_j, total_j)."""
     total, where = len(plan.couplings[j].ragged.cols), plan.column_maps[i, j]
-    return np.stack([np.bincount(where, row, total) for row in plan.per_level(i, t, values)])
+    shares = plan.per_level(i, t, values)
+    return np.stack([np.bincount(where, row, total).astype(float, copy=False) for row in shares])
 
 
 def segment_sum(parent: NDArray[np.integer], values: Array, m: int) -> Array:
@@ -159,7 +159,7 @@ def _upper_cholesky(lower: Array) -> Array:
     """R with R'R = S, Fortran order, from the lower triangle of the C-ordered S (overwritten)."""
     if not lower.size:
         return lower.T
-    from scipy.linalg.lapack import dpotrf
+    from scipy.linalg.lapack import dpotrf  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
 
     r, info = dpotrf(lower.T, lower=0, clean=0, overwrite_a=1)
     if info:
@@ -189,9 +189,13 @@ class BlockedFactor:
     ragged: tuple[Array, ...]
     upper: Array
 
-    @cached_property
+    @property
     def logdet(self) -> float:
         """log |M|."""
+        return self._logdet
+
+    @cached_property
+    def _logdet(self) -> float:
         chain = sum(float(np.log(np.einsum("mii->mi", f)).sum()) for f in self.inv)
         return 2.0 * (float(np.log(np.diagonal(self.upper)).sum()) - chain)
 
@@ -224,7 +228,7 @@ class BlockedFactor:
     def _dense_solve(self, b: Array) -> Array:
         if not b.size:
             return b
-        from scipy.linalg.lapack import dpotrs
+        from scipy.linalg.lapack import dpotrs  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
 
         return dpotrs(self.upper, b, lower=0)[0]
 

@@ -8,16 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.engines.base import Stacked
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.typing import Array
 
 __all__ = ["DenseEngine", "DenseFactor"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class DenseFactor:
     @cached_property
     def slices(self) -> tuple[slice, ...]:
         ends = np.cumsum([0, *(g.q for g in self.blocks.groups)])
-        return tuple(slice(int(i), int(j)) for i, j in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(i), int(j)) for i, j in pairwise(ends))
 
     @cached_property
     def matrix(self) -> Array:

@@ -19,11 +19,9 @@ from numpy.typing import NDArray
 
 from lmmformula.ir.blocks import Blocks, Group
 from lmmformula.numerics.ragged import Ragged
+from lmmformula.typing import Array, Index
 
 __all__ = ["Coupling", "Elimination", "choose_chain"]
-
-Array = NDArray[np.float64]
-Index = NDArray[np.integer]
 
 
 def nested(blocks: Blocks, a: int, b: int) -> bool:
@@ -106,9 +104,7 @@ class Elimination:
             for j in range(i + 1, len(self.chain))
         }
         self.couplings = tuple(self._coupling(a) for a in self.chain) if self.dense else ()
-        self.column_maps = {
-            (i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings
-        }
+        self.column_maps = {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
 
     def group(self, position: int) -> Group:
         """Group at a chain position."""

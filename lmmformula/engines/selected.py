@@ -14,14 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.engines.elimination import Elimination
 from lmmformula.numerics.batched import matmul, transpose
+from lmmformula.typing import Array
 
 __all__ = ["SelectedInverse"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +119,7 @@ def _dense_inverse(upper: Array) -> Array:
     """(R'R)^-1, full and symmetric, C order."""
     if not upper.size:
         return np.zeros((0, 0))
-    from scipy.linalg.lapack import dpotri
+    from scipy.linalg.lapack import dpotri  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
 
     z = dpotri(upper, lower=0)[0].T
     step = 512

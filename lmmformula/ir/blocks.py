@@ -23,11 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.problem import GroupBlock
+from lmmformula.typing import Array, Index
 
 __all__ = ["Blocks", "CrossPattern", "Gram", "Group", "merge_terms"]
-
-Array = NDArray[np.float64]
-Index = NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -206,9 +204,7 @@ class Blocks:
         for a in range(len(groups)):
             for b in range(a + 1, len(groups)):
                 pairs[a, b] = self._cross(a, b, weights)
-        return Gram(
-            tuple(_level_grams(g, weights) for g in groups), pairs, self.adjoint(wv), v.T @ wv
-        )
+        return Gram(tuple(_level_grams(g, weights) for g in groups), pairs, self.adjoint(wv), v.T @ wv)
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
         pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]

@@ -31,9 +31,9 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["KINDS", "AR1", "CompoundSymmetry", "CovarianceKind", "Diagonal", "IID", "Unstructured", "sd_cor"]
+from lmmformula.typing import Array
 
-Array = NDArray[np.float64]
+__all__ = ["AR1", "IID", "KINDS", "CompoundSymmetry", "CovarianceKind", "Diagonal", "Unstructured", "sd_cor"]
 
 
 class CovarianceKind(Protocol):
@@ -48,7 +48,7 @@ class CovarianceKind(Protocol):
     @property
     def n_theta(self) -> int: ...
     def start(self) -> Array:
-        """theta with L = I (as near as the kind allows)."""
+        """Theta with L = I (as near as the kind allows)."""
         ...
 
     def cholesky(self, theta: Array) -> Array:
@@ -60,7 +60,7 @@ class CovarianceKind(Protocol):
         ...
 
     def from_covariance(self, sigma: Array) -> Array:
-        """theta of the member of this kind nearest to the relative covariance `sigma`."""
+        """Theta of the member of this kind nearest to the relative covariance `sigma`."""
         ...
 
     def canonical(self, theta: Array) -> Array:
@@ -179,7 +179,9 @@ class Unstructured:
 
     def canonical(self, theta: Array) -> Array:
         factor = self.cholesky(theta)
-        if not np.diag(factor).all():  # the factor of a singular Sigma is not unique: take the one with zero columns
+        if not np.diag(
+            factor
+        ).all():  # the factor of a singular Sigma is not unique: take the one with zero columns
             return self.from_covariance(factor @ factor.T)
         return (factor * np.where(np.diag(factor) < 0, -1.0, 1.0))[self._index]
 

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
-import numpy as np
-from numpy.typing import NDArray
+from lmmformula.typing import Array
 
 __all__ = ["Convergence", "Estimate", "Status"]
-
-Array = NDArray[np.float64]
 
 
 class Status(Enum):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.typing import Array
 
 __all__ = ["FixedBlock", "GroupBlock", "Problem"]
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,7 +143,7 @@ class Problem:
     def theta_slices(self) -> tuple[slice, ...]:
         """Where each term's theta stands in the stacked vector."""
         ends = np.cumsum([0, *(t.n_theta for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
 
     def theta_names(self) -> tuple[str, ...]:
         """lme4-like names, ``group.column``, one for every element of theta."""

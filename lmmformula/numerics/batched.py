@@ -6,11 +6,10 @@ numpy's stacked routines call LAPACK once per matrix, which for k = 1 costs a hu
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lmmformula.typing import Array
 
 __all__ = ["cholesky", "lower_inverse", "matmul", "transpose"]
-
-Array = NDArray[np.float64]
 
 
 def cholesky(s: Array) -> Array:

@@ -29,5 +29,3 @@ def ragged_on_pattern(ptr, cols, values, z, out):
                 for j in range(ptr[s], ptr[s + 1]):
                     total += source[cols[j]] * values[row, j]
                 out[row, i] = total
-
-

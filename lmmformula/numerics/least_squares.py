@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lmmformula.typing import Array
 
 __all__ = ["LeastSquares", "least_squares"]
 
-Array = NDArray[np.float64]
 
 _QR_CELLS = 20_000_000
 """Up to this size of X its QR factors are computed from the rows; beyond, R comes from X'WX with scaled columns."""
@@ -75,7 +75,7 @@ def least_squares(x: Array, y: Array, weights: Array | None = None) -> LeastSqua
     if not p:
         r = np.zeros((0, 0))
     elif n * p <= _QR_CELLS:
-        r = np.linalg.qr(x if weights is None else x * np.sqrt(weights)[:, None], mode="r")
+        r = np.asarray(np.linalg.qr(x if weights is None else x * np.sqrt(weights)[:, None], mode="r"))
     else:
         r = _by_gram(x, weights)
     return _solved(r, x, y, weights)

@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.typing import Array
+
 __all__ = ["Ragged"]
 
-Array = NDArray[np.float64]
 
 _DENSE_CELLS = 400_000
 """Below this many cells a dense copy costs less than any bookkeeping."""
@@ -80,7 +81,7 @@ class Ragged:
         out[:, self.levels(), self.cols] = values
         return out.reshape(-1, self.q)
 
-    def _csr(self, values: Array):  # noqa: ANN202 - scipy's class, imported late
+    def _csr(self, values: Array):
         from scipy.sparse import csr_array
 
         return csr_array((values, self.cols, self.ptr), shape=(self.m, self.q))

@@ -1,8 +1,9 @@
 """Minimise a smooth function of few variables by Newton steps in a trust region.
 
-The model Hessian need not be definite: the step solves the trust-region problem exactly by its eigen-decomposition (More & Sorensen
-1983; Nocedal & Wright 2006, sec. 4.3), so the iteration leaves saddles. Convergence is declared on the Newton decrement
-``g'H^-1g / 2``, the drop in the function that the model still promises, which does not depend on the units of the variables.
+The model Hessian need not be definite: the step solves the trust-region problem exactly by its eigen-decomposition
+(More & Sorensen 1983; Nocedal & Wright 2006, sec. 4.3), so the iteration leaves saddles. Convergence is declared on the
+Newton decrement ``g'H^-1g / 2``, the drop in the function that the model still promises, which does not depend on the
+units of the variables.
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+
+from lmmformula.typing import Array
 
 __all__ = ["Minimum", "Point", "minimise"]
-
-Array = NDArray[np.float64]
 
 
 class Point(Protocol):
@@ -126,7 +126,9 @@ def _step(values: Array, slope: Array, radius: float) -> Array:
         if np.linalg.norm(newton) <= radius:
             return newton
     shift_low, shift = max(0.0, -lowest), max(0.0, -lowest) + 1e-12 * max(1.0, float(np.abs(values).max()))
-    if np.linalg.norm(slope / (values + shift)) < radius:  # the hard case: nothing pushes along the lowest curvature
+    if (
+        np.linalg.norm(slope / (values + shift)) < radius
+    ):  # the hard case: nothing pushes along the lowest curvature
         inside = -slope / (values + shift)
         gap = radius**2 - float(inside @ inside)
         inside[0] += np.sqrt(max(gap, 0.0))

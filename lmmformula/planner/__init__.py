@@ -1,5 +1,5 @@
 """The planner: which backend and engine will fit a problem, how large the work is, and why."""
 
-from lmmformula.plan.planner import Plan, make_plan
+from lmmformula.planner.rules import Plan, make_plan
 
 __all__ = ["Plan", "make_plan"]

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lmmformula.backends.exact import Exact
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
@@ -13,7 +16,7 @@ from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
-from lmmformula.plan.memory import available_memory, in_words
+from lmmformula.planner.memory import available_memory, in_words
 
 __all__ = ["Plan", "TermSize", "make_plan"]
 
@@ -70,7 +73,9 @@ class Plan:
             f"  {self.n:,} rows, {self.p} fixed effects, {self.q:,} random effects",
         ]
         lines += [f"  ({t.label}): {t.levels:,} levels, {t.effects:,} effects, {t.role}" for t in self.terms]
-        lines.append(f"  dense part {self.dense:,} x {self.dense:,}, about {in_words(self.memory)} at the peak")
+        lines.append(
+            f"  dense part {self.dense:,} x {self.dense:,}, about {in_words(self.memory)} at the peak"
+        )
         lines += [f"  - {reason}" for reason in self.reasons]
         return "\n".join(lines)
 
@@ -98,6 +103,13 @@ def make_plan(
     if unknown:
         raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
     method, reason = _method(method)
+    if not problem.terms:
+        raise PlanError(
+            "the formula has no random-effects term, so this is an ordinary linear model. Add a term such as "
+            "(1 | group), or fit it with statsmodels.formula.api.ols."
+        )
+    if options.get("start") is not None:
+        options["start"] = _start(problem, options["start"])
     limit = float(options.pop("memory_limit", available_memory()))
     engine_name = options.pop("engine", "blocked")
     if engine_name not in ENGINES:
@@ -118,7 +130,10 @@ def _method(method: str) -> tuple[str, str]:
         raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     method = method.lower()
     if method == "auto":
-        return "reml", "method: REML, the usual choice for a Gaussian response (method='ml' for likelihood-ratio tests)"
+        return (
+            "reml",
+            "method: REML, the usual choice for a Gaussian response (method='ml' for likelihood-ratio tests)",
+        )
     if method in ("reml", "ml"):
         return method, f"method: {method.upper()}, as asked"
     suits = {
@@ -128,6 +143,20 @@ def _method(method: str) -> tuple[str, str]:
         "hmc": "Use method='reml' for point estimates and intervals.",
     }
     raise PlanError(f"method {method!r} is not available in this version. {suits[method]}")
+
+
+def _start(problem: Problem, start: Any) -> NDArray[np.float64]:
+    """Theta to start from: one finite number for each covariance parameter."""
+    try:
+        values = np.asarray(start, dtype=float).reshape(-1)
+    except (TypeError, ValueError):
+        values = np.array([np.nan])
+    if len(values) != problem.n_theta or not np.isfinite(values).all():
+        raise PlanError(
+            f"start={start!r} must hold {problem.n_theta} finite numbers, one for each of "
+            f"{', '.join(problem.theta_names())}."
+        )
+    return values
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:
@@ -159,8 +188,8 @@ def _sized(problem: Problem, exact: BlockedPrepared, method: str, engine: str, r
         + (
             "every grouping factor is nested in the next, so nothing dense remains"
             if not chosen.dense
-            else f"the chain {' in '.join(groups[a].name for a in chosen.chain)} is eliminated level by level and "
-            f"{', '.join(groups[a].name for a in chosen.dense)} kept dense"
+            else f"{' in '.join(groups[a].name for a in chosen.chain)} eliminated level by level, "
+            f"{', '.join(groups[a].name for a in chosen.dense)} crossed with it and kept dense"
         )
         if engine == "blocked"
         else "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"

@@ -69,7 +69,10 @@ def test_answers(layout: str, engine: str, way: str) -> None:
     np.testing.assert_allclose(solved, inverse @ flat, atol=1e-11)
 
     starts = np.cumsum([0, *(g.q for g in blocks.groups)])
-    cube = [inverse[i:j, i:j].reshape(g.m, g.k, g.m, g.k) for g, i, j in zip(blocks.groups, starts, starts[1:])]
+    cube = [
+        inverse[i:j, i:j].reshape(g.m, g.k, g.m, g.k)
+        for g, i, j in zip(blocks.groups, starts[:-1], starts[1:], strict=True)
+    ]
     for a, g in enumerate(blocks.groups):
         own = np.stack([cube[a][s, :, s, :] for s in range(g.m)])
         np.testing.assert_allclose(factor.inverse().diagonal(a), own, atol=1e-11)

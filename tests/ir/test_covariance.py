@@ -18,7 +18,10 @@ def interior(kind):
 def test_jacobian_against_central_differences(name: str, k: int) -> None:
     kind = KINDS[name](k)
     theta, step = interior(kind), 1e-6
-    moved = [(kind.cholesky(theta + d) - kind.cholesky(theta - d)) / (2 * step) for d in step * np.eye(kind.n_theta)]
+    moved = [
+        (kind.cholesky(theta + d) - kind.cholesky(theta - d)) / (2 * step)
+        for d in step * np.eye(kind.n_theta)
+    ]
     np.testing.assert_allclose(kind.jacobian(theta), moved, atol=1e-8)
 
 

@@ -1,0 +1,242 @@
+"""The user calls: each is the sequence of stages and nothing else."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from lmmformula.errors import ConvergenceWarning, PlanError, SingularFitWarning
+from lmmformula.families import Family, resolve
+from lmmformula.formula import model_spec
+from lmmformula.frame import build as build_problem
+from lmmformula.frame import table_columns
+from lmmformula.ir.problem import Problem
+from lmmformula.planner import Plan, make_plan
+from lmmformula.result import Fit, Recall
+
+__all__ = ["build", "fit", "plan"]
+
+
+def build(
+    formula: str,
+    data: Any,
+    *,
+    family: str | Family = "gaussian",
+    weights: Any = None,
+    offset: Any = None,
+    contrasts: Mapping[str, str] | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+    context: Mapping[str, Any] | None = None,
+) -> Problem:
+    """Turn a formula and a table into the canonical form.
+
+    Parameters are those of :func:`fit`.
+
+    Returns
+    -------
+    Problem
+        ``problem.X.names``, ``problem.X.matrix`` (n, p); ``problem.terms``, each with ``group, columns, levels, codes,
+        basis, covariance``; ``problem.y, weights, offset, family``.
+
+    Examples
+    --------
+    >>> from lmmformula import build, load_dataset
+    >>> problem = build("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    >>> problem.X.names, problem.terms[0].columns, problem.terms[0].m
+    (('(Intercept)', 'Days'), ('(Intercept)', 'Days'), 18)
+    """
+    record = resolve(family)
+    spec = model_spec(formula, columns=table_columns(data)) if _has_dot(formula) else model_spec(formula)
+    return build_problem(
+        spec,
+        data,
+        family=record,
+        weights=weights,
+        offset=offset,
+        contrasts=contrasts,
+        missing=missing,
+        context=context,
+    )
+
+
+def _has_dot(formula: str) -> bool:
+    """Whether the formula may mean "every other column"; only then are the table's columns looked at first."""
+    return isinstance(formula, str) and "." in formula
+
+
+def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> Plan:
+    """What :func:`fit` would do with the same arguments: sizes, memory, engine, and why. Fits nothing.
+
+    Examples
+    --------
+    >>> from lmmformula import load_dataset, plan
+    >>> print(plan("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).engine)
+    blocked
+    """
+    building = {k: arguments.pop(k) for k in list(arguments) if k in _BUILD}
+    return make_plan(build(formula, data, **building), method, arguments)[0]
+
+
+_BUILD = ("family", "weights", "offset", "contrasts", "missing", "context")
+
+
+def fit(
+    formula: str,
+    data: Any,
+    *,
+    family: str | Family = "gaussian",
+    method: str = "auto",
+    weights: Any = None,
+    offset: Any = None,
+    contrasts: Mapping[str, str] | None = None,
+    ziformula: str | None = None,
+    dispformula: str | None = None,
+    nagq: int = 1,
+    priors: Mapping[str, str] | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+    seed: int | np.random.Generator | None = None,
+    progress: bool | None = None,
+    context: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Fit:
+    """Fit a mixed model.
+
+    Parameters
+    ----------
+    formula : str
+        lme4's language, for example ``"y ~ x + (1 + x | subject) + (1 | item)"``; see the language reference.
+    data : table, dict of columns, or path
+        pandas, polars, pyarrow or anything else narwhals reads; a CSV or Parquet file.
+    family : str or Family
+        Distribution of the response; "gaussian".
+    method : {"auto", "reml", "ml"}
+        "auto" is REML.
+    weights : str or array, optional
+        Column name or one number a row: prior weights, Var(e_r) = sigma^2 / weights[r].
+    offset : str or array, optional
+        Known part of the linear predictor, besides any ``offset()`` in the formula.
+    contrasts : mapping, optional
+        Coding of factors in the fixed part, for example ``{"f": "contr.sum"}``.
+    missing : {"drop", "raise"}
+        Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
+    progress : bool, optional
+        Print each iteration to standard error.
+    context : mapping, optional
+        Functions and constants that the formula may use besides the documented ones.
+    **options
+        ``engine`` ("blocked" or "dense"), ``tolerance`` (Newton decrement of the deviance, 1e-9),
+        ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes).
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    FormulaError, DataError, PlanError, FitError
+        Each says what happened and what to do.
+
+    Warns
+    -----
+    DataDroppedWarning, RankDeficientWarning, SingularFitWarning, ConvergenceWarning
+
+    Notes
+    -----
+    ``ziformula``, ``dispformula``, ``nagq``, ``priors`` and ``seed`` belong to methods that this version does not have; a value
+    other than the default is refused, so that it is never silently ignored.
+
+    References
+    ----------
+    Bates, Maechler, Bolker & Walker (2015), Fitting linear mixed-effects models using lme4, J. Stat. Software 67(1).
+
+    Examples
+    --------
+    >>> from lmmformula import fit, load_dataset
+    >>> m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    >>> m.params.round(4).to_dict()
+    {'(Intercept)': 251.4051, 'Days': 10.4673}
+    >>> round(m.llf, 4)
+    -871.8141
+    """
+    _refuse_unavailable(
+        ziformula=ziformula, dispformula=dispformula, priors=priors, nagq=None if nagq == 1 else nagq
+    )
+    problem = build(
+        formula,
+        data,
+        family=family,
+        weights=weights,
+        offset=offset,
+        contrasts=contrasts,
+        missing=missing,
+        context=context,
+    )
+    chosen, backend, prepared = make_plan(problem, method, options)
+    solution = backend.fit(problem, prepared, progress=_reporter(progress))
+    recall = Recall(
+        fit,
+        formula,
+        data,
+        {
+            "family": family,
+            "method": method,
+            "weights": weights,
+            "offset": offset,
+            "contrasts": contrasts,
+            "missing": missing,
+            "context": context,
+            **options,
+        },
+    )
+    result = Fit(problem, solution.estimate, chosen, backend, recall=recall, point=solution.point)
+    announce(result)
+    return result
+
+
+def _refuse_unavailable(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise PlanError(
+                f"{name}={value!r} belongs to a method that is not available in this version; leave it out to fit a "
+                "Gaussian mixed model by REML or ML."
+            )
+
+
+def _reporter(progress: bool | None) -> Any:
+    if not progress:
+        return None
+    import sys
+
+    def report(evaluations: int, value: float, decrement: float) -> None:
+        print(
+            f"evaluation {evaluations:3d}  deviance {value:.6f}  still to gain {decrement:.2g}",
+            file=sys.stderr,
+        )
+
+    return report
+
+
+def announce(result: Fit) -> None:
+    """Warn of what a careful reader of the numbers must know."""
+    convergence = result.estimate.convergence
+    if not convergence.status.good:
+        warnings.warn(
+            f"the search {convergence.status.value} ({convergence.evaluations} evaluations); a further step still "
+            f"promises {convergence.decrement:.2g} of deviance (tolerance {convergence.tolerance:.2g}), the largest "
+            f"gradient is {convergence.max_gradient:.2g}. Rescale the predictors of the random effects, simplify the "
+            "random part, or raise max_evaluations.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+    if result.estimate.singular:
+        which = " and ".join(f"({label})" for label in result.estimate.singular)
+        warnings.warn(
+            f"the fit is singular: the covariance matrix of {which} has a direction of zero variance. The data do not "
+            "support so many variance parameters; a simpler random part gives the same likelihood. Estimates are "
+            "valid, but Wald tests of variances are not.",
+            SingularFitWarning,
+            stacklevel=3,
+        )

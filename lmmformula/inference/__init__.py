@@ -1,0 +1,1 @@
+"""What follows from an estimate: intervals, tests, random effects, predictions, simulations."""

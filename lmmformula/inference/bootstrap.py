@@ -1,0 +1,121 @@
+"""Fits of the same rows with another response, and the parametric bootstrap made of them.
+
+Only the products of the design with y change, so a refit reuses patterns, index maps and the Gram of [Z X], and starts
+from the fitted theta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import DataError, FitError
+from lmmformula.inference.simulate import draw
+from lmmformula.inference.wald import interval_names
+from lmmformula.ir.covariance import sd_cor
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["bootstrap", "bootstrap_interval", "parameters", "refit"]
+
+
+def refit(fit: Fit, y: Any) -> Fit:
+    """The same model on response `y` (one number for each row of the fit, or of the data it came from)."""
+    values = np.asarray(y, dtype=float).reshape(-1)
+    if len(values) == fit.problem.n_rows_data != fit.problem.n:
+        values = values[fit.problem.rows]
+    if len(values) != fit.problem.n:
+        raise DataError(
+            f"the response has {len(values)} values, the fit has {fit.problem.n} rows "
+            f"(of {fit.problem.n_rows_data} in its data)."
+        )
+    if bad := int((~np.isfinite(values)).sum()):
+        raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")
+    model = fit.optimum.model.with_response(values)
+    backend = replace(fit.backend, start=_inside(fit.estimate.theta))
+    solution = backend.optimise(model)
+    return replace(fit, problem=model.problem, estimate=solution.estimate, point=solution.point)
+
+
+def _inside(theta: Array) -> Array:
+    """A start off the boundary: theta = 0 is a stationary point of every deviance."""
+    return np.where(np.abs(theta) < 1e-2, 1e-2, theta)
+
+
+def parameters(fit: Fit) -> dict[str, float]:
+    """Fixed effects, standard deviations, correlations and sigma, by name."""
+    out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
+    for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
+        lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
+        sd, cor = sd_cor(lower @ lower.T)
+        out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(term.columns, sd, strict=True)}
+        if term.covariance.name not in ("iid", "diag"):
+            out |= {
+                f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": float(cor[i, j])
+                for j in range(term.k)
+                for i in range(j + 1, term.k)
+            }
+    out["sigma"] = fit.estimate.sigma
+    return out
+
+
+def bootstrap(
+    fit: Fit, n: int = 500, seed: int | np.random.Generator | None = None, progress: bool = False
+) -> pd.DataFrame:
+    """Parametric bootstrap.
+
+    Parameters
+    ----------
+    n : int
+        Replicates.
+    seed : int or Generator, optional
+    progress : bool
+        Show a progress bar on a terminal.
+
+    Returns
+    -------
+    DataFrame
+        One row a replicate; columns as in :func:`parameters`. ``attrs["failed"]`` counts replicates that could not be
+        fitted; their rows are nan.
+    """
+    import pandas as pd
+
+    if n < 1:
+        raise DataError(f"n={n} replicates were asked for; ask for one or more.")
+    rng = np.random.default_rng(seed)
+    names, rows, failed = list(parameters(fit)), [], 0
+    for _ in _bar(range(n), progress):
+        try:
+            rows.append(parameters(refit(fit, draw(fit, rng))))
+        except FitError:
+            rows.append(dict.fromkeys(names, np.nan))
+            failed += 1
+    out = pd.DataFrame(rows, columns=names)
+    out.attrs["failed"] = failed
+    return out
+
+
+def _bar(items: range, progress: bool) -> Any:
+    if not progress:
+        return items
+    from tqdm import tqdm
+
+    return tqdm(items, disable=None, desc="bootstrap")
+
+
+def bootstrap_interval(
+    fit: Fit, level: float = 0.95, n: int = 500, seed: int | np.random.Generator | None = None
+) -> pd.DataFrame:
+    """Percentile intervals of the parametric bootstrap for every parameter."""
+    import pandas as pd
+
+    draws = bootstrap(fit, n, seed)
+    tail = (1 - level) / 2
+    low, high = interval_names(level)
+    return pd.DataFrame({low: draws.quantile(tail), high: draws.quantile(1 - tail)})

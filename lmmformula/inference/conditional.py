@@ -1,0 +1,104 @@
+"""Random effects given the data: modes, conditional standard deviations, variances, and level coefficients."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.ir.covariance import sd_cor
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["coef", "conditional_covariances", "covariance_matrices", "group_names", "ranef", "varcorr"]
+
+
+def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
+    """Var(b | y) = sigma^2 L (M^-1)_ss L' of each level, per term (m, k, k), at the estimated beta and theta."""
+    point, problem = fit.optimum, fit.problem
+    inverse, out = point.factor.inverse(), [np.empty(0)] * len(problem.terms)
+    for a, group in enumerate(point.model.prepared.blocks.groups):
+        factor = point.factors[a]
+        full = fit.estimate.sigma**2 * (factor @ inverse.diagonal(a) @ factor.T)
+        for i, columns in group.members:
+            out[i] = full[:, columns, columns]
+    return tuple(out)
+
+
+def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
+    """Conditional modes in lme4's long form."""
+    import pandas as pd
+
+    spread = conditional_covariances(fit) if condsd else None
+    frames = []
+    for i, (term, b) in enumerate(zip(fit.problem.terms, fit.estimate.modes, strict=True)):
+        columns = {
+            "grpvar": np.full(b.size, term.group, dtype=object),
+            "term": np.repeat(np.array(term.columns, dtype=object), term.m),
+            "grp": np.tile(np.asarray(term.levels, dtype=object), term.k),
+            "condval": b.T.ravel(),
+        }
+        if spread is not None:
+            columns["condsd"] = np.sqrt(np.maximum(np.einsum("mii->im", spread[i]), 0.0)).ravel()
+        frames.append(pd.DataFrame(columns))
+    if not frames:
+        return pd.DataFrame(columns=["grpvar", "term", "grp", "condval"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def covariance_matrices(fit: Fit) -> tuple[Array, ...]:
+    """sigma^2 Sigma of each term, (k, k)."""
+    out = []
+    for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
+        lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
+        out.append(lower @ lower.T)
+    return tuple(out)
+
+
+def group_names(fit: Fit) -> tuple[str, ...]:
+    """Group of each term, with lme4's ``.1``, ``.2`` for further terms on the same factor."""
+    seen: dict[str, int] = {}
+    out = []
+    for term in fit.problem.terms:
+        count = seen.get(term.group, 0)
+        out.append(term.group if not count else f"{term.group}.{count}")
+        seen[term.group] = count + 1
+    return tuple(out)
+
+
+def varcorr(fit: Fit) -> pd.DataFrame:
+    """Variances and covariances in lme4's long form; the last row is the residual."""
+    import pandas as pd
+
+    rows: list[tuple[str, str | None, str | None, float, float]] = []
+    for term, name, cov in zip(fit.problem.terms, group_names(fit), covariance_matrices(fit), strict=True):
+        sd, cor = sd_cor(cov)
+        rows += [(name, c, None, cov[i, i], sd[i]) for i, c in enumerate(term.columns)]
+        if term.covariance.name in ("iid", "diag"):
+            continue
+        rows += [
+            (name, term.columns[j], term.columns[i], cov[i, j], cor[i, j])
+            for j in range(term.k)
+            for i in range(j + 1, term.k)
+        ]
+    rows.append(("Residual", None, None, fit.estimate.sigma**2, fit.estimate.sigma))
+    return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+
+def coef(fit: Fit) -> dict[str, pd.DataFrame]:
+    """Fixed plus random effects of each level, one frame a grouping factor."""
+    import pandas as pd
+
+    out: dict[str, pd.DataFrame] = {}
+    for term, b in zip(fit.problem.terms, fit.estimate.modes, strict=True):
+        if term.group not in out:
+            base = np.tile(fit.estimate.beta, (term.m, 1))
+            out[term.group] = pd.DataFrame(base, index=list(term.levels), columns=list(fit.problem.X.names))
+        frame = out[term.group]
+        for j, column in enumerate(term.columns):
+            frame[column] = frame[column] + b[:, j] if column in frame else b[:, j]
+    return out

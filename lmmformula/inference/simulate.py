@@ -1,0 +1,41 @@
+"""Draws of the response from a fitted model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import DataError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["draw", "simulate"]
+
+
+def draw(fit: Fit, rng: np.random.Generator) -> Array:
+    """One response: X beta + offset + Z b* + e*, with b* and e* drawn from the fitted distributions, (n,)."""
+    problem, estimate = fit.problem, fit.estimate
+    y = problem.X.matrix @ estimate.beta
+    if problem.offset is not None:
+        y = y + problem.offset
+    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
+        lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
+        rows = (rng.standard_normal((term.m, term.k)) @ lower.T)[term.codes]
+        y = y + (rows[:, 0] if term.basis is None else np.einsum("nk,nk->n", term.basis, rows))
+    noise = estimate.sigma * rng.standard_normal(problem.n)
+    return y + (noise if problem.weights is None else noise / np.sqrt(problem.weights))
+
+
+def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+    """`n` draws as columns ``sim_1 ...``, indexed by the row's position in the data."""
+    import pandas as pd
+
+    if n < 1:
+        raise DataError(f"n={n} draws were asked for; ask for one or more.")
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame({f"sim_{i + 1}": draw(fit, rng) for i in range(n)}, index=fit.problem.rows)

@@ -1,0 +1,179 @@
+"""Wald inference for the fixed effects with Satterthwaite's degrees of freedom.
+
+For a contrast l with variance ``v = l'C l``, C the covariance matrix of beta as a function of the variance parameters
+phi = (theta, log sigma), Satterthwaite (1946) matches ``v`` to a scaled chi-square (Giesbrecht & Burns 1985; Kuznetsova,
+Brockhoff & Christensen 2017, eq. 7)::
+
+    df = 2 v^2 / (g'A g),    g = dv/dphi,    A = 2 H^-1,  H the Hessian of the deviance in phi
+
+g is exact: ``dC/dtheta_j = sigma^2 R^-1 [sum_s H_s'(A_j + A_j')H_s] R^-T`` in the notation of
+:mod:`lmmformula.criteria.profiled`, and ``dC/dlog sigma = 2 C``. The Hessian of the deviance is the derivative of its exact
+gradient, by central differences.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.criteria.profiled import ProfiledPoint
+from lmmformula.errors import DataError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["VarianceInformation", "conf_int", "cov_params", "named", "pvalues", "satterthwaite", "theta"]
+
+
+def named(fit: Fit, values: Array) -> pd.Series:
+    """`values` of length p under the coefficients' names."""
+    import pandas as pd
+
+    return pd.Series(np.asarray(values, dtype=float), index=list(fit.problem.X.names))
+
+
+def cov_params(fit: Fit) -> pd.DataFrame:
+    """Covariance matrix of the fixed effects with names."""
+    import pandas as pd
+
+    names = list(fit.problem.X.names)
+    return pd.DataFrame(fit.estimate.vcov, index=names, columns=names)
+
+
+def theta(fit: Fit) -> pd.Series:
+    """Theta with names."""
+    import pandas as pd
+
+    return pd.Series(fit.estimate.theta, index=list(fit.problem.theta_names()))
+
+
+class VarianceInformation:
+    """How well the variance parameters are known, and how C moves with them.
+
+    Attributes
+    ----------
+    covariance : (n_phi, n_phi) array
+        A, the asymptotic covariance matrix of phi = (theta, log sigma); directions without information are left out.
+    d_vcov : (n_phi, p, p) array
+        dC/dphi.
+    """
+
+    def __init__(self, point: ProfiledPoint) -> None:
+        smooth = point.model(point.theta)
+        hessian = hessian_of_variances(smooth)
+        values, vectors = np.linalg.eigh(hessian)
+        keep = values > 1e-8 * max(float(values[-1]), 1e-300)
+        self.covariance = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
+        self.d_vcov = np.concatenate([_d_vcov(smooth), 2.0 * smooth.sigma2 * smooth.unscaled_vcov[None]])
+
+
+def hessian_of_variances(point: ProfiledPoint) -> Array:
+    """Hessian of the deviance (beta profiled out) in (theta, log sigma) at the optimum."""
+    sigma2, n_eff, d = point.sigma2, point.model.n_eff, len(point.theta)
+    out = np.zeros((d + 1, d + 1))
+    for j in range(d):
+        step = 1e-4 * max(1.0, abs(point.theta[j]))
+        high, low = point.theta.copy(), point.theta.copy()
+        high[j], low[j] = high[j] + step, low[j] - step
+        rise = point.model(high).gradient_at(sigma2) - point.model(low).gradient_at(sigma2)
+        out[:d, j] = rise / (2 * step)
+    out[:d, :d] = 0.5 * (out[:d, :d] + out[:d, :d].T)
+    # gradient_at(s) = a - b / s in s = sigma^2, and ds/dlog sigma = 2 s, so the mixed derivative is 2 b / s
+    scaled = 2.0 * (point.gradient_at(2.0 * sigma2) - point.gradient_at(sigma2))
+    out[:d, d] = out[d, :d] = 2.0 * scaled
+    out[d, d] = 4.0 * n_eff
+    return out
+
+
+def _d_vcov(point: ProfiledPoint) -> Array:
+    """dC/dtheta, (n_theta, p, p)."""
+    p = point.model.problem.p
+    half = point.model.ols.from_orthonormal(np.linalg.inv(point.r_x)) if p else np.zeros((0, 0))
+    out = np.zeros((len(point.theta), p, p))
+    for part in point.derivatives:
+        h = point.h[part.group][:, part.columns]
+        inner = np.einsum("mip,tij,mjq->tpq", h, part.rate, h, optimize=True)
+        out[part.index] = point.sigma2 * half @ inner @ half.T
+    return out
+
+
+@lru_cache(maxsize=8)
+def information(fit: Fit) -> VarianceInformation:
+    """The information of a fit; kept for the few fits last asked about."""
+    return VarianceInformation(fit.optimum)
+
+
+def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
+    """Degrees of freedom of each row of `contrasts` (default: each coefficient).
+
+    Parameters
+    ----------
+    contrasts : (r, p) array, optional
+
+    Returns
+    -------
+    (r,) array
+    """
+    rows = np.eye(fit.problem.p) if contrasts is None else np.atleast_2d(contrasts)
+    if not fit.problem.n_theta:
+        return np.full(len(rows), float(fit.problem.n - fit.problem.p))
+    info = information(fit)
+    variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)
+    slope = np.einsum("ri,kij,rj->rk", rows, info.d_vcov, rows)
+    spread = np.einsum("rk,kl,rl->r", slope, info.covariance, slope)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return 2.0 * variance**2 / spread
+
+
+def pvalues(fit: Fit) -> pd.Series:
+    """Two-sided p-values."""
+    from scipy.special import stdtr
+
+    return named(fit, 2.0 * stdtr(fit.df.to_numpy(), -np.abs(fit.tvalues.to_numpy())))
+
+
+def conf_int(fit: Fit, level: float = 0.95, method: str = "wald", **options: Any) -> pd.DataFrame:
+    """Confidence intervals, one row a parameter, columns lower and upper.
+
+    "wald" uses normal quantiles (lme4's choice) for the fixed effects; ``ddf="satterthwaite"`` uses t quantiles instead.
+    "profile" and "bootstrap" also cover standard deviations and correlations.
+    """
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    if method == "wald":
+        return _wald_interval(fit, level, **options)
+    if method == "profile":
+        from lmmformula.inference.profile import profile_interval
+
+        return profile_interval(fit, level, **options)
+    if method == "bootstrap":
+        from lmmformula.inference.bootstrap import bootstrap_interval
+
+        return bootstrap_interval(fit, level, **options)
+    raise DataError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
+
+
+def _wald_interval(fit: Fit, level: float, ddf: str = "normal") -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import ndtri, stdtrit
+
+    upper = 0.5 + level / 2
+    if ddf not in ("normal", "satterthwaite"):
+        raise DataError(f"ddf={ddf!r} is unknown; use 'normal' or 'satterthwaite'.")
+    quantile = ndtri(upper) if ddf == "normal" else stdtrit(fit.df.to_numpy(), upper)
+    reach = quantile * fit.bse.to_numpy()
+    low, high = interval_names(level)
+    return pd.DataFrame(
+        {low: fit.params.to_numpy() - reach, high: fit.params.to_numpy() + reach}, index=fit.params.index
+    )
+
+
+def interval_names(level: float) -> tuple[str, str]:
+    """``2.5 %`` and ``97.5 %`` for level .95."""
+    tail = 50 * (1 - level)
+    return f"{tail:.4g} %", f"{100 - tail:.4g} %"

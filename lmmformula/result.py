@@ -1,0 +1,338 @@
+"""The result of a fit: a thin immutable front whose methods call into inference and report."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.backends.exact import Exact
+from lmmformula.criteria.profiled import ProfiledPoint
+from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.inference import anova as _anova
+from lmmformula.inference import bootstrap as _bootstrap
+from lmmformula.inference import conditional as _conditional
+from lmmformula.inference import predict as _predict
+from lmmformula.inference import profile as _profile
+from lmmformula.inference import r2 as _r2
+from lmmformula.inference import residuals as _residuals
+from lmmformula.inference import simulate as _simulate
+from lmmformula.inference import wald as _wald
+from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.problem import Problem
+from lmmformula.planner import Plan
+from lmmformula.report import summary as _summary
+from lmmformula.report import tidy as _tidy
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Fit", "Recall", "load"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recall:
+    """The call that made a fit, so that it can be made again with changes."""
+
+    function: Callable[..., Any]
+    formula: str
+    data: Any = field(repr=False)
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit:
+    """A fitted mixed model.
+
+    Attributes
+    ----------
+    problem : Problem
+        The canonical form that was fitted.
+    estimate : Estimate
+        The numbers.
+    plan : Plan
+        What was done and why.
+    backend : Exact
+        The recipe with its options.
+    recall : Recall
+        Formula, data and arguments of the call.
+    """
+
+    problem: Problem
+    estimate: Estimate
+    plan: Plan
+    backend: Exact
+    recall: Recall
+    point: ProfiledPoint | None = None
+
+    # -- estimates ------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def params(self) -> pd.Series:
+        """Fixed effects."""
+        return _wald.named(self, self.estimate.beta)
+
+    @cached_property
+    def bse(self) -> pd.Series:
+        """Standard errors of the fixed effects."""
+        return _wald.named(self, np.sqrt(np.diagonal(self.estimate.vcov)))
+
+    @cached_property
+    def tvalues(self) -> pd.Series:
+        """Estimates over standard errors."""
+        return self.params / self.bse
+
+    @cached_property
+    def df(self) -> pd.Series:
+        """Satterthwaite denominator degrees of freedom of each coefficient."""
+        return _wald.named(self, _wald.satterthwaite(self))
+
+    @cached_property
+    def pvalues(self) -> pd.Series:
+        """Two-sided p-values of the t statistics on :attr:`df` degrees of freedom."""
+        return _wald.pvalues(self)
+
+    def cov_params(self) -> pd.DataFrame:
+        """Covariance matrix of the fixed effects."""
+        return _wald.cov_params(self)
+
+    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> pd.DataFrame:
+        """Confidence intervals: "wald" (fixed effects), "profile" or "bootstrap" (all parameters)."""
+        return _wald.conf_int(self, level, method, **options)
+
+    @property
+    def theta(self) -> pd.Series:
+        """Relative covariance parameters, by name."""
+        return _wald.theta(self)
+
+    @property
+    def sigma(self) -> float:
+        """Residual standard deviation."""
+        return self.estimate.sigma
+
+    @property
+    def llf(self) -> float:
+        """Log-likelihood (restricted for REML)."""
+        return -0.5 * self.estimate.deviance
+
+    @property
+    def deviance(self) -> float:
+        """-2 log-likelihood (restricted for REML)."""
+        return self.estimate.deviance
+
+    @property
+    def df_model(self) -> int:
+        """Number of parameters: fixed effects, covariance parameters and sigma."""
+        return self.problem.p + self.problem.n_theta + 1
+
+    @property
+    def df_resid(self) -> int:
+        """Rows minus parameters."""
+        return self.problem.n - self.df_model
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return self.deviance + 2 * self.df_model
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, with the number of rows."""
+        return self.deviance + float(np.log(self.problem.n)) * self.df_model
+
+    @property
+    def nobs(self) -> int:
+        """Rows used."""
+        return self.problem.n
+
+    @property
+    def ngroups(self) -> dict[str, int]:
+        """Levels of each grouping factor."""
+        return {t.group: t.m for t in self.problem.terms}
+
+    @property
+    def converged(self) -> bool:
+        """Whether the optimiser met its tolerance."""
+        return self.estimate.convergence.status.good
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether some covariance matrix of random effects is singular."""
+        return bool(self.estimate.singular)
+
+    @property
+    def diagnostics(self) -> dict[str, Any]:
+        """Numbers about the search and the boundary."""
+        return _summary.diagnostics(self)
+
+    @property
+    def formula(self) -> str:
+        """The formula as given."""
+        return self.problem.formula
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.problem.family.name
+
+    @property
+    def method(self) -> str:
+        """The criterion: REML or ML."""
+        return self.estimate.method
+
+    # -- random effects -------------------------------------------------------------------------------------------
+
+    def ranef(self, condsd: bool = False) -> pd.DataFrame:
+        """Conditional modes: columns ``grpvar, term, grp, condval`` and, if asked for, ``condsd``."""
+        return _conditional.ranef(self, condsd=condsd)
+
+    def varcorr(self) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations: ``grp, var1, var2, vcov, sdcor``."""
+        return _conditional.varcorr(self)
+
+    def coef(self) -> dict[str, pd.DataFrame]:
+        """Per grouping factor, fixed plus random effects of each level."""
+        return _conditional.coef(self)
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def fittedvalues(self) -> pd.Series:
+        """X beta + Z b + offset, indexed by the position of the row in the data."""
+        return _residuals.fitted(self)
+
+    def residuals(self, kind: str = "response") -> pd.Series:
+        """Residuals: "response", "pearson", "deviance", "working" or "quantile"."""
+        return _residuals.residuals(self, kind)
+
+    def predict(
+        self,
+        newdata: Any = None,
+        *,
+        re_form: str | None = "all",
+        kind: str = "response",
+        new_levels: str = "error",
+        interval: str | None = None,
+        level: float = 0.95,
+        se: bool = False,
+        seed: int | np.random.Generator | None = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predictions for the data of the fit or for new data; see :func:`lmmformula.inference.predict.predict`."""
+        return _predict.predict(
+            self,
+            newdata,
+            re_form=re_form,
+            kind=kind,
+            new_levels=new_levels,
+            interval=interval,
+            level=level,
+            se=se,
+            seed=seed,
+        )
+
+    def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+        """`n` responses drawn from the fitted model, one a column, random effects drawn anew."""
+        return _simulate.simulate(self, n, seed)
+
+    # -- other fits -----------------------------------------------------------------------------------------------
+
+    def refit(self, y: Any) -> Fit:
+        """The same model on another response of the same rows; reuses the factorisation's structure."""
+        return _bootstrap.refit(self, y)
+
+    def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
+        """Fit again with another formula (``"~ . - x"`` is not expanded: give it whole), data or argument."""
+        source = self.recall.data if data is None else data
+        if source is None:
+            raise DataError("a loaded fit does not carry its data: pass data= to update().")
+        text = self.recall.formula if formula is None else formula
+        return self.recall.function(text, source, **{**self.recall.arguments, **arguments})
+
+    def bootstrap(
+        self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Any
+    ) -> pd.DataFrame:
+        """Parametric bootstrap: one row a replicate, one column a parameter."""
+        return _bootstrap.bootstrap(self, n, seed, **options)
+
+    def profile(self, **options: Any) -> pd.DataFrame:
+        """Likelihood profile of every parameter (by ML)."""
+        return _profile.profile(self, **options)
+
+    def anova(self, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002 - the field's word
+        """F tests of the fixed-effects terms, type 1, 2 or 3."""
+        return _anova.terms_table(self, type, ddf)
+
+    def r2(self) -> pd.Series:
+        """Marginal and conditional R2 (Nakagawa & Schielzeth 2013; Johnson 2014)."""
+        return _r2.r2(self)
+
+    def icc(self) -> pd.Series:
+        """Share of the variance of each grouping factor."""
+        return _r2.icc(self)
+
+    # -- reports --------------------------------------------------------------------------------------------------
+
+    def summary(self) -> _summary.Summary:
+        """A summary that prints in a terminal and renders in a notebook."""
+        return _summary.summarise(self)
+
+    def tidy(self, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
+        """Broom's coefficient table."""
+        return _tidy.tidy(self, effects, conf_int=conf_int, level=level)
+
+    def glance(self) -> pd.DataFrame:
+        """Broom's one-row table of the model."""
+        return _tidy.glance(self)
+
+    def augment(self) -> pd.DataFrame:
+        """Broom's table of rows: data used, fitted values, residuals."""
+        return _tidy.augment(self)
+
+    def __repr__(self) -> str:
+        return str(self.summary())
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    # -- the criterion at the optimum, for inference ---------------------------------------------------------------
+
+    @cached_property
+    def optimum(self) -> ProfiledPoint:
+        """The criterion at the optimum; evaluated again for a fit that was loaded."""
+        if self.point is not None:
+            return self.point
+        from lmmformula.criteria.profiled import Profiled
+
+        model = Profiled.of(self.problem, self.backend.engine, reml=self.backend.reml)
+        return model(self.estimate.theta, exact=True)
+
+    # -- keeping --------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Write the fit to a file for :func:`load`; the data stay out, the canonical form goes in."""
+        bare = replace(self, point=None, recall=replace(self.recall, data=None))
+        Path(path).write_bytes(_MAGIC + pickle.dumps(bare, protocol=5))
+
+
+_MAGIC = b"lmmformula fit 1\n"
+
+
+def load(path: str | Path) -> Fit:
+    """Read a fit written by :meth:`Fit.save`.
+
+    The file is a pickle: load only what you trust.
+
+    Raises
+    ------
+    LmmformulaError
+        If the file was not written by :meth:`Fit.save`.
+    """
+    raw = Path(path).read_bytes()
+    if not raw.startswith(_MAGIC):
+        raise LmmformulaError(f"{path} is not a saved fit of this version (it does not start with its mark).")
+    return pickle.loads(raw[len(_MAGIC) :])

@@ -1,0 +1,73 @@
+"""Covariance of the fixed effects and Satterthwaite's degrees of freedom."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracle import LAYOUTS, make_problem, random_theta
+
+from lmmformula import DataError, fit, load_dataset
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.inference.wald import VarianceInformation, hessian_of_variances
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "structured"])
+def test_derivatives_of_the_covariance_against_differences(layout: str) -> None:
+    problem = make_problem(layout)
+    theta, step = random_theta(problem), 1e-5
+    model = Profiled.of(problem, BlockedEngine(), reml=True)
+    point = model(theta)
+    info = VarianceInformation(point)
+    for j in range(len(theta)):
+        high, low = theta.copy(), theta.copy()
+        high[j], low[j] = high[j] + step, low[j] - step
+        moved = point.sigma2 * (model(high).unscaled_vcov - model(low).unscaled_vcov) / (2 * step)
+        np.testing.assert_allclose(info.d_vcov[j], moved, atol=1e-6 * np.abs(moved).max() + 1e-12)
+
+
+def test_hessian_against_second_differences_of_the_deviance() -> None:
+    problem = make_problem("crossed slopes")
+    model, h = Profiled.of(problem, BlockedEngine(), reml=True), 1e-3
+    from lmmformula.backends.exact import Exact
+
+    theta = Exact().optimise(model).estimate.theta
+    sigma2 = model(theta).sigma2
+
+    def value(move):
+        return model(theta + move[:-1]).deviance_at(sigma2 * np.exp(2 * move[-1]))
+
+    unit = h * np.eye(len(theta) + 1)
+    numeric = np.array(
+        [
+            [(value(a + b) - value(a - b) - value(b - a) + value(-a - b)) / (4 * h * h) for b in unit]
+            for a in unit
+        ]
+    )
+    exact = hessian_of_variances(model(theta))
+    np.testing.assert_allclose(exact, numeric, rtol=2e-3, atol=2e-3 * np.abs(numeric).max())
+
+
+def test_balanced_designs_have_textbook_degrees_of_freedom() -> None:
+    rail = fit("travel ~ 1 + (1 | Rail)", load_dataset("Rail"))
+    assert rail.df.iloc[0] == pytest.approx(5, abs=1e-4)
+    stool = fit("effort ~ Type + (1 | Subject)", load_dataset("ergoStool"))
+    np.testing.assert_allclose(stool.df.iloc[1:], 24, atol=1e-4)
+
+
+def test_intervals() -> None:
+    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    wald = m.conf_int()
+    np.testing.assert_allclose(
+        wald, [[238.029219835143, 264.780989861826], [7.43759539514021, 13.4969765240512]], rtol=1e-5
+    )
+    wide = m.conf_int(ddf="satterthwaite")
+    assert (wide.iloc[:, 0] < wald.iloc[:, 0]).all()
+    assert list(m.conf_int(level=0.9).columns) == ["5 %", "95 %"]
+    for arguments, message in [
+        ({"level": 95}, "level=95"),
+        ({"method": "guess"}, "method='guess'"),
+        ({"ddf": "x"}, "ddf='x'"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            m.conf_int(**arguments)

@@ -1,0 +1,77 @@
+"""Small linear algebra against numpy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lmmformula.numerics import batched, least_squares
+from lmmformula.numerics.ragged import Ragged
+
+
+@pytest.mark.parametrize("k", [1, 2, 4])
+def test_batched(k: int) -> None:
+    rng = np.random.default_rng(k)
+    a = rng.normal(size=(7, k, k))
+    s = a @ np.swapaxes(a, 1, 2) + np.eye(k)
+    f = batched.cholesky(s)
+    np.testing.assert_allclose(f @ np.swapaxes(f, 1, 2), s, atol=1e-12)
+    np.testing.assert_allclose(batched.lower_inverse(f) @ f, np.broadcast_to(np.eye(k), s.shape), atol=1e-12)
+    np.testing.assert_allclose(batched.matmul(s, a), s @ a)
+
+
+def test_batched_cholesky_refuses_what_is_not_positive() -> None:
+    with pytest.raises(np.linalg.LinAlgError):
+        batched.cholesky(np.array([[[1.0]], [[-1.0]]]))
+
+
+@pytest.mark.parametrize("way", ["dense", "sparse", "compiled"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_ragged(way: str, k: int, monkeypatch) -> None:
+    monkeypatch.setattr(Ragged, "_way", lambda _: way)
+    rng = np.random.default_rng(0)
+    q, counts = 9, rng.integers(1, 6, 8)
+    cols = np.concatenate([np.sort(rng.choice(q, c, replace=False)) for c in counts]).astype(np.int32)
+    ragged = Ragged.of(np.concatenate([[0], np.cumsum(counts)]), cols, q, k)
+    values = rng.normal(size=(k, len(cols)))
+    t = ragged.dense(values)
+    z = rng.normal(size=(q, q))
+    z = z @ z.T
+    np.testing.assert_allclose(np.tril(ragged.gram(values)), np.tril(t.T @ t), atol=1e-12)
+    full = (t @ z).reshape(k, ragged.m, q)
+    np.testing.assert_allclose(ragged.on_pattern(values, z), full[:, ragged.levels(), cols], atol=1e-12)
+    x = rng.normal(size=(q, 2))
+    product = np.moveaxis((t @ x).reshape(k, ragged.m, 2), 0, 1)
+    np.testing.assert_allclose(ragged.times(values, x), product, atol=1e-12)
+    y = rng.normal(size=(ragged.m, k, 2))
+    np.testing.assert_allclose(
+        ragged.transposed_times(values, y), t.T @ np.moveaxis(y, 1, 0).reshape(-1, 2), atol=1e-12
+    )
+
+
+def test_the_way_is_chosen_by_size() -> None:
+    def shape(m: int, c: int, q: int) -> Ragged:
+        cols = np.tile(np.arange(c, dtype=np.int32), m)
+        return Ragged.of(np.arange(0, m * c + 1, c), cols, q, 1)
+
+    assert shape(20, 3, 10)._way() == "dense"
+    assert shape(5_000, 3, 3_000)._way() == "sparse"
+    assert shape(5_000, 60, 3_000)._way() == "compiled"
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("by_rows", [True, False])
+def test_least_squares(weighted: bool, by_rows: bool, monkeypatch) -> None:
+    if not by_rows:
+        monkeypatch.setattr(least_squares, "_QR_CELLS", 0)
+    rng = np.random.default_rng(1)
+    x = np.column_stack([np.ones(50), 1e4 + rng.normal(size=50), 1e-3 * rng.normal(size=50)])
+    y = rng.normal(size=50) + 1e3
+    w = rng.uniform(0.5, 2, 50) if weighted else None
+    root = np.ones(50) if w is None else np.sqrt(w)
+    expected = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
+    found = least_squares.least_squares(x, y, w)
+    np.testing.assert_allclose(x @ found.coefficients, x @ expected, rtol=1e-9)
+    gram = (x * root[:, None] ** 2).T @ x
+    np.testing.assert_allclose(found.r.T @ found.r, gram, rtol=1e-9)
+    assert found.log_det_r == pytest.approx(0.5 * np.linalg.slogdet(gram)[1], rel=1e-6)

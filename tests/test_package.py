@@ -1,0 +1,54 @@
+"""What the package costs to import, what it exports, and that its parts know their place."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import lmmformula
+
+HEAVY = ("jax", "numpyro", "numba", "statsmodels", "matplotlib")
+
+
+def run(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+
+
+def test_import_is_light() -> None:
+    modules = json.loads(run("import sys, json, lmmformula; print(json.dumps(sorted(sys.modules)))"))
+    loaded = {name.split(".")[0] for name in modules}
+    assert not loaded & {*HEAVY, "pandas", "numpy", "scipy", "formulaic", "narwhals", "lark"}
+
+
+def test_a_small_fit_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json\n"
+        "from lmmformula import fit, load_dataset\n"
+        "m = fit('Reaction ~ Days + (Days | Subject)', load_dataset('sleepstudy'))\n"
+        "str(m.summary()); m.ranef(); m.predict()\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    loaded = {name.split(".")[0] for name in json.loads(run(code))}
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("first", ["fit", "load", "plan", "build", "anova", "Fit"])
+def test_names_do_not_depend_on_the_order_of_imports(first: str) -> None:
+    code = (
+        f"from lmmformula import {first}\n"
+        "import lmmformula.result, lmmformula.planner, lmmformula.api\n"
+        "from lmmformula import fit, plan, load, Fit\n"
+        "assert callable(fit) and callable(plan) and callable(load) and isinstance(Fit, type)"
+    )
+    run(code)
+
+
+def test_everything_exported_exists() -> None:
+    for name in lmmformula.__all__:
+        assert getattr(lmmformula, name) is not None
+    assert set(lmmformula.__all__) <= set(dir(lmmformula))
+    with pytest.raises(AttributeError, match="no attribute 'lmer'"):
+        _ = lmmformula.lmer  # type: ignore[attr-defined]
