@@ -26,8 +26,8 @@ from lmmformula.inference import wald as _wald
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan
-from lmmformula.report import summary as _summary
-from lmmformula.report import tidy as _tidy
+from lmmformula.reporting import summary as _summary
+from lmmformula.reporting import tidy as _tidy
 
 if TYPE_CHECKING:
     import pandas as pd

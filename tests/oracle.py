@@ -13,7 +13,6 @@ from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 from lmmformula.typing import Array
 
 
-
 def z_matrix(term: GroupBlock) -> Array:
     """Z of one term, (n, q), effects of a level side by side."""
     n = len(term.codes)
@@ -125,7 +124,7 @@ def make_problem(layout: str, *, n: int = 150, seed: int = 1, weighted: bool = T
     weights = rng.uniform(0.5, 2.0, n) if weighted else None
     offset = rng.normal(size=n) if weighted else None
     fixed = FixedBlock(x, ("(Intercept)", "x"), (0, 1), ("x",))
-    return Problem(y, fixed, terms, weights, offset, resolve("gaussian"), layout, np.arange(n), n)
+    return Problem(y, fixed, terms, weights, offset, resolve("gaussian"), layout, np.arange(n), n_rows_data=n)
 
 
 def random_theta(problem: Problem, seed: int = 2) -> Array:

@@ -54,7 +54,7 @@ from lmmformula.ir.problem import GroupBlock, Problem
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
 
-__all__ = ["Profiled", "ProfiledPoint", "relative_factors"]
+__all__ = ["Derivative", "Profiled", "ProfiledPoint", "floored", "relative_factors"]
 
 
 _FLOOR = 1e-5
@@ -73,7 +73,7 @@ def relative_factors(terms: Sequence[GroupBlock], groups: Sequence[Group], theta
     return tuple(out)
 
 
-def _floored(factor: Array) -> Array:
+def floored(factor: Array) -> Array:
     """L with its diagonal kept away from zero, so that (2) and (3) can divide by it.
 
     The deviance is even in each column of L, hence moves by O(floor^2) only.
@@ -161,7 +161,7 @@ class Profiled:
         """Evaluate at theta. `exact` keeps zeros on the diagonal of L: value only, no derivatives."""
         groups = self.prepared.blocks.groups
         own = relative_factors(self.problem.terms, groups, np.asarray(theta, dtype=float))
-        factors = own if exact else tuple(_floored(f) for f in own)
+        factors = own if exact else tuple(floored(f) for f in own)
         factor = self.prepared.factor(self.gram, factors)
         return ProfiledPoint(self, np.asarray(theta, dtype=float), own, factors, factor)
 
@@ -200,6 +200,19 @@ class Derivative:
     index: slice
     d_factor: Array
     rate: Array
+
+    @classmethod
+    def of(
+        cls, problem: Problem, groups: Sequence[Group], theta: Array, inverse_factors: Sequence[Array]
+    ) -> tuple[Derivative, ...]:
+        """One record for each term; `inverse_factors` are the L^-1 of the groups."""
+        slices, out = problem.theta_slices(), []
+        for a, group in enumerate(groups):
+            for i, columns in group.members:
+                jacobian = problem.terms[i].covariance.jacobian(theta[slices[i]])
+                rate = inverse_factors[a][columns, columns] @ jacobian
+                out.append(cls(a, columns, slices[i], jacobian, rate + np.swapaxes(rate, 1, 2)))
+        return tuple(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -343,14 +356,8 @@ class ProfiledPoint:
     @cached_property
     def derivatives(self) -> tuple[Derivative, ...]:
         """dL/dtheta of each term."""
-        problem, out = self.model.problem, []
-        slices = problem.theta_slices()
-        for a, group in enumerate(self.model.prepared.blocks.groups):
-            for i, columns in group.members:
-                jacobian = problem.terms[i].covariance.jacobian(self.theta[slices[i]])
-                rate = self.inverse_factors[a][columns, columns] @ jacobian
-                out.append(Derivative(a, columns, slices[i], jacobian, rate + np.swapaxes(rate, 1, 2)))
-        return tuple(out)
+        groups = self.model.prepared.blocks.groups
+        return Derivative.of(self.model.problem, groups, self.theta, self.inverse_factors)
 
     @cached_property
     def hessian(self) -> Array:
@@ -363,7 +370,7 @@ class ProfiledPoint:
         solved = self.factor.solve(tuple(x))
         flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
         rest = flat - np.concatenate([v.reshape(-1, n_theta) for v in solved])
-        h = np.concatenate([v.reshape(-1, v.shape[2]) for v in self.h])
+        h = np.concatenate([v.reshape(v.shape[0] * v.shape[1], v.shape[2]) for v in self.h])
         hx = h.T @ flat
         along = np.concatenate([u.ravel() for u in self.u]) @ flat
         info = kappa * (flat.T @ rest - hx.T @ hx) - kappa**2 / self.model.n_eff * np.outer(along, along)
@@ -376,6 +383,13 @@ class ProfiledPoint:
             )
         return info
 
+    @cached_property
+    def half(self) -> Array:
+        """R^-1 on the scale of the data: half half' = (X'V^-1X)^-1, (p, p)."""
+        if not self.model.problem.p:
+            return np.zeros((0, 0))
+        return self.model.ols.from_orthonormal(np.linalg.inv(self.r_x))
+
     @property
     def beta(self) -> Array:
         """Fixed effects on the scale of the data, (p,)."""
@@ -384,5 +398,4 @@ class ProfiledPoint:
     @property
     def unscaled_vcov(self) -> Array:
         """(X'V^-1X)^-1 on the scale of the data; times sigma^2 the covariance matrix of beta."""
-        half = self.model.ols.from_orthonormal(np.linalg.inv(self.r_x))
-        return half @ half.T
+        return self.half @ self.half.T

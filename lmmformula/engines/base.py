@@ -38,7 +38,7 @@ class Factor(Protocol):
 
     @property
     def logdet(self) -> float:
-        """Log |M|."""
+        """log |M|."""
         ...
 
     def solve(self, rhs: Stacked) -> Stacked:

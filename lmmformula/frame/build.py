@@ -304,9 +304,12 @@ def _group_block(
     label = term.text or f"{' + '.join(t.label for t in term.design.terms) or '1'} | {term.group_label}"
     if not design.names:
         raise PlanError(f"({label}) has no columns: write (1 | {term.group_label}), or leave the term out")
-    _check_counts(
-        label, term.group_label, len(factor.levels), len(design.names), frame.n, strict=levels_below_rows
-    )
+    if (
+        term.covariance != "ar1"
+    ):  # a serial correlation can be told from the residual variance within one level
+        _check_counts(
+            label, term.group_label, len(factor.levels), len(design.names), frame.n, strict=levels_below_rows
+        )
     block = GroupBlock(
         group=term.group_label,
         columns=design.names,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
-from lmmformula.formula.spec import Expr
+from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
@@ -147,7 +147,11 @@ class Recipe:
         records = {record.name: record for record in self.columns}
         complete = _complete_rows(table, names, missing)
         rows = None if complete.all() else np.flatnonzero(complete)
-        columns = {name: _as_in_fit(table.column(name).at(rows), records[name]) for name in names}
+        by_label = self._grouping_only()
+        columns = {
+            name: value if name in by_label else _as_in_fit(value, records[name])
+            for name, value in ((name, table.column(name).at(rows)) for name in names)
+        }
         n = int(complete.sum())
         evaluator = Evaluator(columns, n, self.text, dict(self.context), dict(self.memory), learn=False)
         X = offset = None
@@ -157,6 +161,16 @@ class Recipe:
             complete = complete & ~np.isnan(X).any(axis=1)
         done = tuple(_new_term(term, evaluator, n, complete_in=rows, n_all=table.n_rows) for term in chosen)
         return NewDesign(X, offset, done, complete, self.offset_array and fixed)
+
+    def _grouping_only(self) -> set[str]:
+        """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
+        elsewhere = [part.expr for parts in self.fixed.terms for part in parts] + list(self.offsets)
+        groups = {expr for term in self.terms for expr in term.group}
+        for term in self.terms:
+            elsewhere += [part.expr for parts in term.design.terms for part in parts]
+        elsewhere += [expr for expr in groups if not isinstance(expr, Name)]
+        used = {*column_names(elsewhere), self.offset_column}
+        return {expr.value for expr in groups if isinstance(expr, Name)} - used
 
     def _names(self, chosen: list[TermRecipe], *, fixed: bool) -> list[str]:
         exprs: list[Expr] = []

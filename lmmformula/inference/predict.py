@@ -247,15 +247,13 @@ def _dressed(
 def _variance(fit: Fit, rows: _Rows, *, drawn: bool) -> Array:
     """Variance of the prediction error of the mean, (n,); see the module's head."""
     point, sigma2 = fit.optimum, fit.estimate.sigma**2
-    p = fit.problem.p
-    half = point.model.ols.from_orthonormal(np.linalg.inv(point.r_x)) if p else np.zeros((0, 0))
     out = np.empty(rows.n)
     for batch, spherical in _spherical(fit, rows):
         solved = point.factor.solve(tuple(spherical))
         own = sum(np.einsum("mkn,mkn->n", s, x) for s, x in zip(spherical, solved, strict=True))
         # x - (z'Lambda M^-1 Lambda'Z'WX)', with M^-1 Lambda'Z'W X R^-1 = H and X R^-1 = X half
         through = sum(np.einsum("mkn,mkp->np", s, h) for s, h in zip(spherical, point.h, strict=True))
-        fixed = rows.X[batch] @ half - through
+        fixed = rows.X[batch] @ point.half - through
         out[batch] = sigma2 * (own + np.einsum("np,np->n", fixed, fixed))
     if not drawn:
         for part, cov in zip(rows.parts, (covariance_matrices(fit)[q.term] for q in rows.parts), strict=True):

@@ -1,7 +1,8 @@
 r"""Variance explained by the parts of a model.
 
-With the variance of the fixed part ``s_f = Var(X beta)`` over the rows, of term i ``s_i = mean_r z_ri' Sigma_i z_ri`` (its mean over
-the rows, which extends the variance of an intercept to random slopes) and of the residual ``s_e = sigma^2 mean_r 1 / w_r``::
+With the variance of the fixed part ``s_f = Var(X beta)`` over the rows, of term i ``s_i = mean_r z_ri' Sigma_i z_ri`` (its mean
+over the rows, which extends the variance of an intercept to random slopes) and of the residual
+``s_e = sigma^2 mean_r 1 / w_r``::
 
     R2_marginal    = s_f / (s_f + sum s_i + s_e)
     R2_conditional = (s_f + sum s_i) / (s_f + sum s_i + s_e),        ICC_i = s_i / (sum s_i + s_e)
@@ -16,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.inference.conditional import covariance_matrices, group_names
+from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["icc", "r2", "variances"]
 
 
-def variances(fit: Fit) -> tuple[float, NDArray[np.float64], float]:
+def variances(fit: Fit) -> tuple[float, Array, float]:
     """s_f, s_i of each term and s_e, in squared units of the response."""
     problem = fit.problem
     mean = problem.X.matrix @ fit.estimate.beta
@@ -54,8 +55,8 @@ def r2(fit: Fit) -> pd.Series:
 def icc(fit: Fit) -> pd.Series:
     """Adjusted intraclass correlation of each random-effects term: its share of the variance that X leaves.
 
-    The index holds the groups as :meth:`Fit.varcorr` names them. The shares of nested or crossed groups add up to the correlation of
-    two rows that share all of them.
+    The index holds the groups as :meth:`Fit.varcorr` names them. The shares of nested or crossed groups add up to the
+    correlation of two rows that share all of them.
     """
     import pandas as pd
 

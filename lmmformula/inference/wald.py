@@ -93,7 +93,7 @@ def hessian_of_variances(point: ProfiledPoint) -> Array:
 def _d_vcov(point: ProfiledPoint) -> Array:
     """dC/dtheta, (n_theta, p, p)."""
     p = point.model.problem.p
-    half = point.model.ols.from_orthonormal(np.linalg.inv(point.r_x)) if p else np.zeros((0, 0))
+    half = point.half
     out = np.zeros((len(point.theta), p, p))
     for part in point.derivatives:
         h = point.h[part.group][:, part.columns]

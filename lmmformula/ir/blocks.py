@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -190,6 +191,28 @@ class Blocks:
         """Z' r, per group (m_a, k_a), or (m_a, k_a, c) for r of shape (n, c)."""
         return tuple(_level_sums(g, r) for g in self.groups)
 
+    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
+        """z_r' C z_r for each row, (n,), from blocks of a symmetric C over effects.
+
+        Parameters
+        ----------
+        own : sequence of (m_a, k_a, k_a) arrays
+            Diagonal blocks of C.
+        pairs : dict (a, b) -> (nnz, k_a, k_b) array, a < b
+            Blocks on the pattern of the pair.
+        """
+        out = np.zeros(self.n)
+        for a, group in enumerate(self.groups):
+            for i in range(group.k):
+                for j in range(group.k):
+                    out += _product(own[a][:, i, j][group.codes], _column(group, i), _column(group, j))
+        for (a, b), values in pairs.items():
+            slots, ga, gb = self.pattern(a, b).slots, self.groups[a], self.groups[b]
+            for i in range(ga.k):
+                for j in range(gb.k):
+                    out += 2.0 * _product(values[:, i, j][slots], _column(ga, i), _column(gb, j))
+        return out
+
     def gram(self, weights: Array | None, v: Array) -> Gram:
         """The weighted Gram blocks of [Z V].
 
@@ -220,9 +243,9 @@ def _column(group: Group, j: int) -> Array | None:
     return None if group.basis is None else group.basis[:, j]
 
 
-def _product(*factors: Array | None) -> Array | None:
+def _product(*factors: Array | None) -> Any:
     """Product of those that are not None; None if none is left."""
-    out = None
+    out: Any = None
     for f in factors:
         if f is not None:
             out = f if out is None else out * f

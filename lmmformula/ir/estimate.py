@@ -65,7 +65,7 @@ class Estimate:
     theta : (n_theta,) array
         Relative covariance parameters, unitless; diagonal of L non-negative.
     sigma : float
-        Residual standard deviation, in units of the response.
+        Residual standard deviation, in units of the response; 1 for families without one.
     deviance : float
         -2 log-likelihood (restricted likelihood for REML).
     modes : tuple of (m, k) arrays
@@ -73,6 +73,8 @@ class Estimate:
     convergence : Convergence
     singular : tuple of str
         Terms whose covariance matrix is singular.
+    aux : tuple of arrays
+        Coefficients of the family's auxiliary linear predictors.
     """
 
     method: str
@@ -85,3 +87,4 @@ class Estimate:
     modes: tuple[Array, ...] = field(repr=False)
     convergence: Convergence = field(repr=False)
     singular: tuple[str, ...] = ()
+    aux: tuple[Array, ...] = ()

@@ -106,6 +106,8 @@ class Problem:
     formula : str
     rows : (n,) int64 array
         Positions in the caller's table of the rows kept.
+    aux : tuple of FixedBlock
+        Columns of the auxiliary linear predictors that the family names (log dispersion, zero-inflation).
     n_rows_data : int
         Rows of the caller's table.
     recipe : object
@@ -120,6 +122,7 @@ class Problem:
     family: Any
     formula: str
     rows: NDArray[np.int64] = field(repr=False)
+    aux: tuple[FixedBlock, ...] = ()
     n_rows_data: int = 0
     recipe: Any = field(default=None, repr=False)
 

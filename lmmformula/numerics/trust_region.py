@@ -61,6 +61,7 @@ def minimise(
     max_evaluations: int = 200,
     radius: float = 1.0,
     noise: float = 1e-13,
+    secants: int = 0,
     callback: Callable[[int, float, float], None] | None = None,
 ) -> Minimum:
     """Minimise from `x`.
@@ -78,12 +79,15 @@ def minimise(
         First trust radius, in units of x.
     noise : float
         Relative rounding error of the function; steps inside it are accepted on trust of the gradient.
+    secants : int
+        How many of the last steps correct the points' Hessians by BFGS updates; 0 if those are good enough alone.
     callback : callable, optional
         Called with (evaluations, value, decrement) after each accepted step.
     """
     point, used, steps = evaluate(x), 1, 0
+    pairs: list[tuple[Array, Array]] = []
     while True:
-        values, vectors = np.linalg.eigh(point.hessian)
+        values, vectors = np.linalg.eigh(corrected(point.hessian, pairs))
         slope = vectors.T @ point.gradient
         decrement = _decrement(values, slope)
         if callback is not None:
@@ -106,7 +110,25 @@ def minimise(
             if radius < 1e-12 * (1.0 + float(np.linalg.norm(x))):
                 return Minimum(x, point, decrement <= 1e3 * tolerance, decrement, used, steps)
         if accepted:
+            if secants:
+                pairs = [*pairs, (vectors @ step, trial.gradient - point.gradient)][-secants:]
             x, point, steps = x + vectors @ step, trial, steps + 1
+
+
+def corrected(hessian: Array, pairs: list[tuple[Array, Array]]) -> Array:
+    """`hessian` after a BFGS update for each (step, change of gradient), damped as Powell (1978) does to stay definite."""
+    out = hessian
+    for s, y in pairs:
+        hs = out @ s
+        model, seen = float(s @ hs), float(s @ y)
+        if model <= 0.0:
+            continue
+        if seen < 0.2 * model:
+            share = 0.8 * model / (model - seen)
+            y = share * y + (1.0 - share) * hs
+            seen = float(s @ y)
+        out = out - np.outer(hs, hs) / model + np.outer(y, y) / seen
+    return out
 
 
 def _decrement(values: Array, slope: Array) -> float:

@@ -182,3 +182,23 @@ def test_index_of_new_data_is_kept(sleep) -> None:
 def test_missing_values_in_new_data_predict_nan(sleep) -> None:
     out = sleep.predict({"Days": [1.0, np.nan], "Subject": ["308", "308"]})
     assert out.isna().tolist() == [False, True]
+
+
+def test_levels_are_matched_by_label_whatever_the_type_of_the_column() -> None:
+    data = load_dataset("sleepstudy")
+    integers = data.assign(Subject=data["Subject"].astype(str).astype(int))
+    m = fit("Reaction ~ Days + (Days | Subject)", integers)
+    np.testing.assert_allclose(m.predict(data), m.fittedvalues)
+    new = m.predict({"Days": [1.0], "Subject": ["someone"]}, new_levels="population")
+    np.testing.assert_allclose(new, m.params.sum())
+    by_text = fit("Reaction ~ Days + (Days | Subject)", data)
+    np.testing.assert_allclose(by_text.predict(integers), by_text.fittedvalues)
+
+
+def test_no_fixed_effects_at_all() -> None:
+    data = load_dataset("sleepstudy")
+    m = fit("Reaction ~ 0 + (1 | Subject)", data)
+    assert m.params.empty
+    assert len(m.df) == 0
+    assert "Subject" in str(m.summary())
+    np.testing.assert_allclose(m.predict(data, se=True)["fit"], m.fittedvalues)

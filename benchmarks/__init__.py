@@ -1,0 +1,1 @@
+"""Speed of lmmformula against its peers; see README.md."""

@@ -1,0 +1,23 @@
+"""glmm, a Rust engine with a formula of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from benchmarks.adapters.python import PythonPeer
+from benchmarks.problems import Problem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def prepare(problem: Problem, frame: pd.DataFrame) -> Callable[[], float]:
+    import glmm  # pyright: ignore[reportMissingImports]
+
+    # Without Satterthwaite's df, which it would compute in each fit and the others on demand.
+    options = {"reml": problem.method == "reml", "satterthwaite": False}
+    return lambda: glmm.fit(frame, problem.formula, **options).loglik
+
+
+ADAPTER = PythonPeer("glmm", "glmm", prepare)

@@ -1,0 +1,559 @@
+r"""F tests of the fixed-effects terms, and likelihood-ratio tables.
+
+A term is tested by a hypothesis L beta = 0. With ``C = Var(beta)``::
+
+    F = (L beta)' (L C L')^-1 (L beta) / q,      q = rank L
+
+Satterthwaite (Fai & Cornelius 1996): the eigenvectors of L C L' split F into q independent t^2 statistics with degrees of
+freedom nu_m each. Matching the mean of F on (q, nu) to theirs gives ``nu = 2 E / (E - q), E = sum nu_m / (nu_m - 2)``.
+
+Kenward & Roger (1997): with V = Var(y) = sum_r gamma_r G_r linear in the variance parameters, ``Phi = (X'V^-1X)^-1``,
+``P_r = -X'V^-1 G_r V^-1 X``, ``Q_rs = X'V^-1 G_r V^-1 G_s V^-1 X`` and ``W`` the inverse of the expected REML information::
+
+    Phi_A = Phi + 2 Phi [ sum_rs W_rs (Q_rs - P_r Phi P_s) ] Phi
+    W^-1  = (1/2) [ tr(V^-1 G_r V^-1 G_s) - 2 tr(Phi Q_rs) + tr(Phi P_r Phi P_s) ]
+
+and F gets a scale and a denominator df from the first two moments of L beta under W (their eqs. 5-9). Only the space
+spanned by the G_r matters, so V itself serves as one of them in place of the residual's; V^-1 V V^-1 = V^-1 then leaves
+nothing of size n, and all the rest is S = Z'V^-1Z on the levels::
+
+    P_0 = -X'V^-1X,  P_r = -A'D_rA,  Q_rs = A'D_rSD_sA,  Q_0r = -P_r,     A = Z'V^-1X,  G_r = Z D_r Z'
+    tr(V^-1G_rV^-1G_s) = tr(D_r S D_s S),   with 0: tr(D_r S), and n for the pair (0, 0)
+
+References
+----------
+Fai & Cornelius (1996), J. Statist. Comput. Simul. 54, 363-378.
+Kenward & Roger (1997), Biometrics 53, 983-997; Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
+Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13): types I, II and III as here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError, PlanError
+from lmmformula.frame.design import Design, FactorPart
+from lmmformula.frame.rank import independent_columns
+from lmmformula.frame.values import Basis, Factor
+from lmmformula.inference.wald import satterthwaite
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["KenwardRoger", "compare", "kenward_roger", "terms_table"]
+
+COLUMNS = ("Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)")
+TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
+_MOST_EFFECTS = 6000
+"""Kenward-Roger needs S, (q, q); beyond this it would take minutes and gigabytes."""
+
+
+def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002
+    """F test of each fixed-effects term, in lmerTest's columns.
+
+    Parameters
+    ----------
+    fit : Fit
+    type : {1, 2, 3, "I", "II", "III"}
+        1: each term after those before it. 2: each term after all that do not contain it. 3: each term's coefficients
+        averaged with equal weights over the levels of the factors it interacts with; does not depend on the coding.
+    ddf : {"satterthwaite", "kenward-roger"}
+        Denominator degrees of freedom. Kenward-Roger needs a REML fit.
+
+    Returns
+    -------
+    DataFrame
+        Index: the terms. A term without columns of its own (all dropped) is a row of NaN.
+    """
+    import pandas as pd
+
+    kind = TYPES.get(str(type).upper())
+    if kind is None:
+        raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
+    if ddf not in ("satterthwaite", "kenward-roger"):
+        raise DataError(f"ddf={ddf!r} is unknown; use 'satterthwaite' or 'kenward-roger'.")
+    hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
+    test = _satterthwaite_test if ddf == "satterthwaite" else _kenward_roger_test
+    rows = [test(fit, hypothesis) for hypothesis in hypotheses.values()]
+    table = pd.DataFrame(rows, index=list(hypotheses), columns=list(COLUMNS), dtype=float)
+    method = "Satterthwaite's" if ddf == "satterthwaite" else "Kenward-Roger's"
+    table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table with {method} method"
+    return table
+
+
+def _row(f: float, scale: float, q: int, df: float, sigma: float) -> tuple[float, ...]:
+    """A row of the table. Sums of squares do not carry the scale of Kenward-Roger's F (lmerTest's choice)."""
+    from scipy.stats import f as f_distribution
+
+    mean_square = f * sigma**2
+    p = float(f_distribution.sf(f * scale, q, df))
+    return (mean_square * q, mean_square, q, df, f * scale, p)
+
+
+_EMPTY = (np.nan,) * len(COLUMNS)
+
+
+def _satterthwaite_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+    """Fai & Cornelius's F test of L beta = 0.
+
+    Their df depend on the units of the rows of L. The rows are taken as they come, which is lmerTest's choice, unless their
+    variances are too far apart to be diagonalised; F is computed in rows of unit variance.
+    """
+    if not len(hypothesis):
+        return _EMPTY
+    cov = fit.estimate.vcov
+    scaled = hypothesis / np.sqrt(np.einsum("ri,ij,rj->r", hypothesis, cov, hypothesis))[:, None]
+    values, vectors = np.linalg.eigh(scaled @ cov @ scaled.T)
+    keep = values > 1e-9 * values[-1]
+    rows, q = vectors[:, keep].T @ scaled, int(keep.sum())
+    f = float(np.sum((rows @ fit.estimate.beta) ** 2 / values[keep])) / q
+    raw, vectors = np.linalg.eigh(hypothesis @ cov @ hypothesis.T)
+    if q == len(hypothesis) and raw[0] > 1e-10 * raw[-1]:
+        rows = vectors.T @ hypothesis
+    return _row(f, 1.0, q, _joint_df(satterthwaite(fit, rows)), fit.sigma)
+
+
+def _joint_df(df: Array) -> float:
+    """Denominator df of the mean of independent t^2 on `df` degrees of freedom each."""
+    if len(df) == 1 or np.ptp(df) < 1e-8:
+        return float(np.mean(df))
+    if (df <= 2).any():
+        return 2.0
+    excess = float(np.sum(2.0 / (df - 2.0)))  # E - q
+    return 2.0 * (excess + len(df)) / excess
+
+
+# -- hypotheses ----------------------------------------------------------------------------------------------------
+
+
+def _columns(fit: Fit) -> dict[str, NDArray[np.intp]]:
+    """Positions of each term's columns."""
+    assign = np.asarray(fit.problem.X.assign, dtype=int)
+    return {label: np.flatnonzero(assign == j + 1) for j, label in enumerate(fit.problem.X.term_labels)}
+
+
+def _triangle(fit: Fit) -> Array:
+    """R of X = QR, without weights."""
+    if fit.problem.weights is None:
+        return fit.optimum.model.ols.r
+    return np.asarray(np.linalg.qr(fit.problem.X.matrix, mode="r"))
+
+
+def _sequential(fit: Fit) -> dict[str, Array]:
+    """Type I: what a column adds to those before it, the rows of R in X = QR (with unit diagonal: Doolittle)."""
+    r = _triangle(fit)
+    unit = r / np.diagonal(r)[:, None]
+    return {label: unit[own] for label, own in _columns(fit).items()}
+
+
+def _type_two(fit: Fit) -> dict[str, Array]:
+    """Type II: as type I with the term and its containers moved to the end."""
+    columns, containers, r = _columns(fit), _containers(fit), _triangle(fit)
+    if len(columns) == 1:
+        return _sequential(fit)
+    out: dict[str, Array] = {label: np.eye(len(r))[own] for label, own in columns.items()}
+    for label, own in columns.items():
+        if not containers[label]:
+            continue
+        last = np.sort(np.concatenate([own, *(columns[other] for other in containers[label])]))
+        others = np.setdiff1d(np.arange(len(r)), last)
+        order = np.concatenate([others, own, np.setdiff1d(last, own)]).astype(int)
+        moved = np.empty_like(r)
+        triangle = np.linalg.qr(r[:, order], mode="r")
+        moved[:, order] = triangle / np.diagonal(triangle)[:, None]
+        out[label] = moved[len(others) : len(others) + len(own)]
+    return out
+
+
+def _containers(fit: Fit) -> dict[str, list[str]]:
+    """Terms that contain each term: more factors, the same numeric variables."""
+    design: Design = fit.problem.recipe.fixed
+    factors = [{p.name for p in parts if isinstance(p, FactorPart)} for parts in design.terms]
+    numbers = [{p.name for p in parts if not isinstance(p, FactorPart)} for parts in design.terms]
+    labels = design.term_labels
+    return {
+        label: [labels[j] for j in range(len(labels)) if factors[i] < factors[j] and numbers[i] == numbers[j]]
+        for i, label in enumerate(labels)
+    }
+
+
+def _type_three(fit: Fit) -> dict[str, Array]:
+    """Type III as SAS defines it: a term's estimable functions made orthogonal to those of its containers.
+
+    With X_t the treatment-coded columns and D those of indicators for all levels, D = X_t B. The rows of B' are the
+    estimable functions; in each term's columns they are replaced by their residual on the columns of its containers,
+    the larger terms first.
+    """
+    columns, containers = _columns(fit), _containers(fit)
+    if len(columns) == 1:
+        return _sequential(fit)
+    design: Design = fit.problem.recipe.fixed
+    if not any(containers.values()) and _treatment_coded(design):
+        return {label: np.eye(fit.problem.p)[own] for label, own in columns.items()}
+    treated, indicators = _recoded(design, drop_first=True), _recoded(design, drop_first=False)
+    x, x_t, d = _coded_rows(fit, (design, treated, indicators))
+    kept = independent_columns(np.asarray(x_t, dtype=np.float64))
+    x_t = x_t[:, kept]
+    functions = np.linalg.lstsq(x_t, d, rcond=None)[0].T
+    assign = np.asarray(treated.assign)[kept]
+    of_term = {label: np.flatnonzero(assign == j + 1) for j, label in enumerate(design.term_labels)}
+    sizes = {label: len(parts) for label, parts in zip(design.term_labels, design.terms, strict=True)}
+    for label in sorted(design.term_labels, key=lambda name: -sizes[name]):
+        if containers[label]:
+            rest = functions[:, np.concatenate([of_term[other] for other in containers[label]])]
+            own = functions[:, of_term[label]]
+            functions[:, of_term[label]] = own - rest @ np.linalg.lstsq(rest, own, rcond=None)[0]
+    place = {name: i for i, name in enumerate(indicators.names)}
+    functions = functions[[place[treated.names[j]] for j in kept]]
+    to_fit = np.linalg.lstsq(x_t, x, rcond=None)[0]
+    out = {}
+    for label, own in of_term.items():
+        rows = functions[:, own].T
+        out[label] = (
+            (rows * (np.abs(rows) > 1e-9)) @ to_fit if len(columns[label]) else np.zeros((0, x.shape[1]))
+        )
+    return {label: rows[np.abs(rows).sum(axis=1) > 1e-8] for label, rows in out.items()}
+
+
+def _treatment_coded(design: Design) -> bool:
+    """Whether every factor has indicator columns, of all levels or all but the first."""
+    parts = [part for term in design.terms for part in term if isinstance(part, FactorPart)]
+    return all(np.array_equal(p.matrix, np.eye(len(p.levels))[:, -p.matrix.shape[1] :]) for p in parts)
+
+
+def _recoded(design: Design, *, drop_first: bool) -> Design:
+    """`design` with treatment contrasts where it has contrasts (`drop_first`), or with indicators of all levels."""
+    terms, names, assign = [], ["(Intercept)"] if design.intercept else [], [0] if design.intercept else []
+    for j, parts in enumerate(design.terms):
+        new = []
+        for part in parts:
+            if isinstance(part, FactorPart):
+                first = int(drop_first and part.matrix.shape[1] < len(part.levels))
+                eye = np.eye(len(part.levels))[:, first:]
+                part = replace(part, matrix=eye, suffixes=part.levels[first:])
+            new.append(part)
+        labels = [""]
+        for part in new:
+            labels = [
+                f"{a}:{part.name}{b}" if a else f"{part.name}{b}" for b in part.suffixes for a in labels
+            ]
+        terms.append(tuple(new))
+        names += labels
+        assign += [j + 1] * len(labels)
+    return Design(design.intercept, tuple(terms), tuple(names), tuple(assign), design.term_labels)
+
+
+def _coded_rows(fit: Fit, designs: tuple[Design, ...]) -> list[Array]:
+    """Columns of `designs` on common rows, the first design's restricted to the columns of the fit.
+
+    How codings turn into each other does not depend on the rows while every combination of levels occurs, that is
+    while no column was dropped: made-up rows then serve. Otherwise it takes the rows of the fit.
+    """
+    kept = list(fit.problem.recipe.kept)
+    if len(kept) == len(designs[0].names):
+        blocks = _made_up_rows(designs)
+    else:
+        if fit.recall.data is None:
+            raise PlanError(
+                f"type 3 tests of a model with {len(designs[0].names) - len(kept)} dropped columns need the rows of the "
+                "data, and a loaded fit does not carry them: use type=1 or 2, or fit again."
+            )
+        recipes = [replace(fit.problem.recipe, fixed=d, kept=tuple(range(len(d.names)))) for d in designs]
+        blocks = [np.asarray(r.replay(fit.recall.data, terms=()).X)[fit.problem.rows] for r in recipes]
+    return [blocks[0][:, kept], *blocks[1:]]
+
+
+def _made_up_rows(designs: tuple[Design, ...]) -> list[Array]:
+    """Columns of `designs` on rows where every term sees all its combinations of levels and arbitrary numbers."""
+    rng = np.random.default_rng(0)
+    parts = {part.name: part for term in designs[0].terms for part in term}
+    numbers = {tuple(p.name for p in term if not isinstance(p, FactorPart)) for term in designs[0].terms} - {
+        ()
+    }
+    copies = 2 + sum(int(np.prod([len(parts[name].suffixes) for name in term])) for term in numbers)
+    cells = []
+    for term in designs[0].terms:
+        grid = [range(len(p.levels)) for p in term if isinstance(p, FactorPart)]
+        index = (
+            np.indices([len(g) for g in grid]).reshape(len(grid), -1) if grid else np.zeros((0, 1), dtype=int)
+        )
+        cells.append((np.repeat(index, copies, axis=1), [p.name for p in term if isinstance(p, FactorPart)]))
+    n = sum(index.shape[1] for index, _ in cells)
+    values: dict[Any, Any] = {}
+    for name, part in parts.items():
+        if isinstance(part, FactorPart):
+            drawn = [rng.integers(0, len(part.levels), index.shape[1]) for index, _ in cells]
+            chosen = [
+                i[own.index(name)] if name in own else d for (i, own), d in zip(cells, drawn, strict=True)
+            ]
+            values[part.expr] = Factor(
+                np.concatenate(chosen).astype(np.int32), np.array(part.levels, dtype=object)
+            )
+        else:
+            block = rng.standard_normal((n, len(part.suffixes)))
+            values[part.expr] = block[:, 0] if part.suffixes == ("",) else Basis(block, part.suffixes)
+    return [design.matrix(values.__getitem__, n) for design in designs]
+
+
+# -- Kenward-Roger -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KenwardRoger:
+    """Kenward & Roger's covariance matrix and what its tests need; see the module's head.
+
+    Attributes
+    ----------
+    vcov : (p, p) array
+        Adjusted covariance matrix of the fixed effects.
+    plain : (p, p) array
+        Phi, unadjusted.
+    slopes : (r, p, p) array
+        Phi P_r Phi = -dPhi/dgamma_r.
+    w : (r, r) array
+        Covariance matrix of the variance parameters.
+    beta : (p,) array
+    """
+
+    vcov: Array
+    plain: Array
+    slopes: Array
+    w: Array
+    beta: Array
+
+    def test(self, hypothesis: Array) -> tuple[float, float, int, float]:
+        """Test L beta = 0: F before scaling, the scale, numerator and denominator df."""
+        rows = np.linalg.qr(np.atleast_2d(hypothesis).T * np.sqrt(np.diagonal(self.plain))[:, None])[0].T
+        rows = rows / np.sqrt(np.diagonal(self.plain))
+        inverse = np.linalg.inv(rows @ self.plain @ rows.T)
+        pieces = inverse @ (rows @ self.slopes @ rows.T)
+        traces = np.einsum("rii->r", pieces)
+        a1 = float(traces @ self.w @ traces)
+        a2 = float(np.einsum("rij,sji,rs->", pieces, pieces, self.w))
+        effect = rows @ self.beta
+        q = len(rows)
+        f = float(effect @ np.linalg.solve(rows @ self.vcov @ rows.T, effect)) / q
+        return (f, *_scale_and_df(a1, a2, q))
+
+    def coefficients(self) -> tuple[Array, Array]:
+        """Adjusted standard errors and df of each coefficient."""
+        df = np.array([self.test(row)[3] for row in np.eye(len(self.beta))])
+        return np.sqrt(np.diagonal(self.vcov)), df
+
+
+def _scale_and_df(a1: float, a2: float, q: int) -> tuple[float, int, float]:
+    """Scale of F, q, and the denominator df, from Kenward & Roger's A1 and A2."""
+    if a2 <= 1e-14:
+        return 1.0, q, np.inf
+    b = (a1 + 6.0 * a2) / (2.0 * q)
+    g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
+    d = 3.0 * q + 2.0 * (1.0 - g)
+    v0, v1, v2 = 1.0 + g / d * b, 1.0 - (q - g) / d * b, 1.0 - (q + 2.0 - g) / d * b
+    v0 = 0.0 if abs(v0) < 1e-10 else v0
+    shrunk = 1.0 - a2 / q
+    ratio = 1.0 if abs(shrunk) < 1e-10 and abs(v1) < 1e-10 else shrunk / v1
+    rho = ratio**2 * v0 / (q * v2)
+    df = 4.0 + (q + 2.0) / (q * rho - 1.0)
+    return (1.0 if abs(df - 2.0) < 0.01 else df * shrunk / (df - 2.0)), q, df
+
+
+def _kenward_roger_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+    if not len(hypothesis):
+        return _EMPTY
+    f, scale, q, df = kenward_roger(fit).test(hypothesis)
+    return _row(f, scale, q, df, fit.sigma)
+
+
+@lru_cache(maxsize=4)
+def kenward_roger(fit: Fit) -> KenwardRoger:
+    """Kenward & Roger's adjustment of a REML fit. O(q^3) for q random effects in all.
+
+    Raises
+    ------
+    PlanError
+        For an ML fit, too many random effects, or a covariance that is not linear in its parameters.
+    """
+    problem = fit.problem
+    if fit.method != "REML":
+        raise PlanError(
+            "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."
+        )
+    if problem.q > _MOST_EFFECTS:
+        raise PlanError(
+            f"Kenward-Roger needs a dense {problem.q:,} x {problem.q:,} matrix (at most {_MOST_EFFECTS:,} random "
+            "effects); with so many effects ddf='satterthwaite' gives practically the same."
+        )
+    if odd := [t.covariance.name for t in problem.terms if t.covariance.name not in ("iid", "diag", "us")]:
+        raise PlanError(f"Kenward-Roger is not available for covariance {odd[0]}(): use ddf='satterthwaite'.")
+    s, a, g, directions = _level_space(fit)
+    p, count = problem.p, len(directions) + 1
+    d_a = [_spread(d, a) for d in directions]  # D_r A, and D_r S
+    d_s = [_spread(d, s) for d in directions]
+    p_r = np.stack([-g, *(-(a.T @ v) for v in d_a)])
+    q_rs = np.zeros((count, count, p, p))
+    traces = np.zeros((count, count))
+    q_rs[0] = q_rs[:, 0] = -p_r
+    traces[0] = traces[:, 0] = [problem.n, *(np.trace(m) for m in d_s)]
+    for i, left in enumerate(d_a):
+        for j, right in enumerate(d_a):
+            q_rs[i + 1, j + 1] = left.T @ s @ right
+            traces[i + 1, j + 1] = np.sum(d_s[i] * d_s[j].T)
+    phi = np.linalg.inv(g)
+    pairs = np.einsum("rij,jk,skl->rsil", p_r, phi, p_r)
+    information = traces - 2.0 * np.einsum("ij,rsji->rs", phi, q_rs) + np.einsum("ij,rsji->rs", phi, pairs)
+    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
+    w = (
+        2.0
+        * np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-10, hermitian=True)
+        * np.outer(unit, unit)
+    )
+    u = np.einsum("rs,rsij->ij", w, q_rs - pairs)
+    adjusted = phi + phi @ (u + u.T) @ phi
+    back, sigma2 = fit.optimum.model.ols.from_orthonormal(np.eye(p)), fit.sigma**2
+    slopes = back @ (phi @ p_r @ phi) @ back.T
+    return KenwardRoger(
+        sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w, fit.estimate.beta
+    )
+
+
+def _level_space(fit: Fit) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:
+    """S = Z'V^-1Z, A = Z'V^-1X, X'V^-1X (sigma = 1, X orthonormalised), and the D_r as (rows, block per level)."""
+    point, p = fit.optimum, fit.problem.p
+    gram, blocks = point.model.gram, point.model.prepared.blocks
+    groups, ends = blocks.groups, np.cumsum([0, *(g.q for g in blocks.groups)])
+    c = np.zeros((ends[-1], ends[-1]))
+    for a, group in enumerate(groups):
+        own = c[ends[a] : ends[a + 1], ends[a] : ends[a + 1]].reshape(group.m, group.k, group.m, group.k)
+        level = np.arange(group.m)
+        own[level, :, level, :] = gram.diag[a]
+        for b in range(a + 1, len(groups)):
+            other, pattern = groups[b], blocks.pattern(a, b)
+            block = np.zeros((group.m, group.k, other.m, other.k))
+            block[pattern.rows(), :, pattern.indices, :] = gram.cross[a, b]
+            flat = block.reshape(group.q, other.q)
+            c[ends[a] : ends[a + 1], ends[b] : ends[b + 1]] = flat
+            c[ends[b] : ends[b + 1], ends[a] : ends[a + 1]] = flat.T
+    lower = [(slice(ends[a], ends[a + 1]), f) for a, f in enumerate(point.factors)]
+    c_l = _spread([(rows, f.T) for rows, f in lower], c).T
+    m = _spread([(rows, f.T) for rows, f in lower], c_l) + np.eye(len(c))
+    half = np.linalg.solve(np.linalg.cholesky(m), c_l.T)
+    zx = np.concatenate([r[..., :p].reshape(-1, p) for r in gram.rhs])
+    inner = np.linalg.solve(m, _spread([(rows, f.T) for rows, f in lower], zx))
+    directions = []
+    for a, group in enumerate(groups):
+        for i, columns in group.members:
+            for e in _directions(fit.problem.terms[i].covariance.name, columns.stop - columns.start):
+                block = np.zeros((group.k, group.k))
+                block[columns, columns] = e
+                directions.append([(lower[a][0], block)])
+    return c - half.T @ half, zx - c_l @ inner, point.r_x.T @ point.r_x, directions
+
+
+def _directions(kind: str, k: int) -> list[Array]:
+    """A basis of the covariance matrices of one kind."""
+    eye = np.eye(k)
+    if kind == "iid":
+        return [eye]
+    unit = [np.outer(eye[i], eye[i]) for i in range(k)]
+    if kind == "diag":
+        return unit
+    pairs = [(i, j) for j in range(k) for i in range(j + 1, k)]
+    return unit + [np.outer(eye[i], eye[j]) + np.outer(eye[j], eye[i]) for i, j in pairs]
+
+
+def _spread(blocks: list[tuple[slice, Array]], values: Array) -> Array:
+    """Block-diagonal matrix times `values`: each (rows, block) repeats its block over the levels in its rows."""
+    out = np.zeros_like(values)
+    for rows, block in blocks:
+        part = values[rows].reshape(-1, len(block), values.shape[1])
+        out[rows] = np.matmul(block, part).reshape(-1, values.shape[1])
+    return out
+
+
+# -- likelihood ratios ---------------------------------------------------------------------------------------------
+
+
+def compare(*fits: Fit) -> pd.DataFrame:
+    """Likelihood-ratio tests of nested models; for a single fit, its type 3 F tests.
+
+    Parameters
+    ----------
+    *fits : Fit
+        Models of the same rows and response, in any order. REML fits are refitted by ML, because restricted likelihoods
+        of models with different fixed effects are likelihoods of different data.
+
+    Returns
+    -------
+    DataFrame
+        One row a model, fewest parameters first: ``npar, AIC, BIC, logLik, -2*log(L), Chisq, Df, Pr(>Chisq)``, each test
+        against the row above. ``attrs["refitted"]`` counts the models refitted by ML.
+
+    Notes
+    -----
+    The chi-square reference is conservative where the smaller model has a variance of zero (the boundary); that the models
+    are nested is for the caller to know.
+    """
+    import pandas as pd
+    from scipy.special import chdtrc
+
+    if not fits:
+        raise DataError("anova() was called without a fit; give one fit, or two or more to compare.")
+    if len(fits) == 1:
+        return terms_table(fits[0], 3)
+    _refuse_different_data(fits)
+    ordered = sorted(fits, key=lambda f: f.df_model)
+    deviance = np.array([_ml_deviance(f) for f in ordered])
+    npar = np.array([f.df_model for f in ordered])
+    chisq = np.append(np.nan, np.maximum(-np.diff(deviance), 0.0))
+    df = np.append(np.nan, np.diff(npar))
+    with np.errstate(invalid="ignore"):
+        p = np.where(df > 0, chdtrc(np.where(df > 0, df, 1.0), chisq), np.nan)
+    table = pd.DataFrame(
+        {
+            "npar": npar,
+            "AIC": deviance + 2.0 * npar,
+            "BIC": deviance + np.log(ordered[0].nobs) * npar,
+            "logLik": -0.5 * deviance,
+            "-2*log(L)": deviance,
+            "Chisq": chisq,
+            "Df": df,
+            "Pr(>Chisq)": p,
+        },
+        index=pd.Index([f.formula for f in ordered], name="model"),
+    )
+    table.attrs["refitted"] = sum(f.method == "REML" for f in fits)
+    return table
+
+
+def _refuse_different_data(fits: tuple[Fit, ...]) -> None:
+    first = fits[0].problem
+    for other in (f.problem for f in fits[1:]):
+        if other.n != first.n:
+            raise DataError(
+                f"the models were fitted to {first.n:,} and {other.n:,} rows; a likelihood-ratio test needs the same rows. "
+                "The likely cause is missing values in a variable of one model only: drop those rows first."
+            )
+        if not np.array_equal(other.y, first.y):
+            raise DataError(
+                f"the models {first.formula!r} and {other.formula!r} have different responses or different rows; their "
+                "likelihoods cannot be compared."
+            )
+
+
+def _ml_deviance(fit: Fit) -> float:
+    """-2 log likelihood of the ML fit of the same model."""
+    if fit.method != "REML":
+        return fit.deviance
+    model = replace(fit.optimum.model, reml=False)
+    start = np.where(
+        np.abs(fit.estimate.theta) < 1e-2, 1e-2, fit.estimate.theta
+    )  # zero is a stationary point
+    return replace(fit.backend, reml=False, start=start).optimise(model).estimate.deviance

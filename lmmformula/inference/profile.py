@@ -1,0 +1,545 @@
+r"""Likelihood profiles by ML, and the intervals that invert them.
+
+For a parameter with value v the profile deviance ``d(v)`` is the minimum of -2 log L over all other parameters, and::
+
+    zeta(v) = sign(v - v_hat) sqrt(d(v) - d_hat)                                                              (1)
+
+is standard normal to second order, so the interval of a level is where |zeta| stays below the normal quantile (Bates et al.
+2015, sec. 5.1; Venzon & Moolgavkar 1988). REML fits are profiled by ML, as in lme4.
+
+Coordinates. The deviance is minimised over psi = (log sigma, then per term the log standard deviations and the correlations
+through a real number t each). An unstructured correlation matrix has the Cholesky factor
+``C_ij = z_ij (1 - sum_{l<j} C_il^2)^(1/2)``, z = tanh t the partial correlations (Lewandowski, Kurowicka & Joe 2009). The first
+two columns' correlation is z itself, so the columns are reordered to put a wanted pair first: every standard deviation and
+correlation is then one coordinate, held by leaving it out of the search. With K of :mod:`lmmformula.criteria.profiled`
+(equation 2) at kappa = 1 / sigma^2 and Sigma_a relative to sigma^2::
+
+    dd/dpsi = sum_a <K_a, L_a^-1 (dSigma_a/dpsi) L_a^-T>,     and for log sigma also  2 (n - r2 / sigma^2)    (2)
+
+dSigma/dpsi by complex steps, exact to rounding. A fixed effect is held at b within each evaluation: at given variances the
+constrained minimum moves along C e_j, ``r2(b) = r2 + (b - beta_j)^2 / C_jj`` with C = (X'V^-1X)^-1.
+
+The search is BFGS in coordinates where the Hessian at the estimate is the identity; successive values of one parameter start
+from the last. A standard deviation of zero is -infinity in psi; log sd = log(1e-7 sigma) stands for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+from lmmformula.errors import DataError, FitError
+from lmmformula.inference.wald import interval_names
+from lmmformula.ir.covariance import CovarianceKind, sd_cor
+from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["parameter_names", "profile", "profile_interval"]
+
+_ZERO = 1e-7
+"""Share of sigma that stands for a standard deviation of zero; the deviance moves by its square."""
+_EDGE = 1.0 - 1e-7
+"""Stands for a correlation of one."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """One row of the profile.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"sd", "cor", "sigma", "beta"}
+    term : int
+        Term, or position of the coefficient.
+    columns : tuple of int
+        Columns of the term: one for a standard deviation, two for a correlation.
+    """
+
+    name: str
+    kind: str
+    term: int = -1
+    columns: tuple[int, ...] = ()
+
+
+def parameter_names(fit: Fit) -> tuple[str, ...]:
+    """Parameters in lme4's order: each term's lower triangle column by column, sigma, the fixed effects."""
+    return tuple(p.name for p in _parameters(fit.problem))
+
+
+def _parameters(problem: Problem) -> list[_Parameter]:
+    out = []
+    for i, term in enumerate(problem.terms):
+        kind, names = term.covariance.name, term.columns
+        sds = range(1) if kind in ("iid", "ar1") else range(term.k)
+        for j in range(term.k):
+            if j in sds:
+                out.append(_Parameter(f"sd_{names[j]}|{term.group}", "sd", i, (j,)))
+            below = (
+                range(j + 1, term.k)
+                if kind == "us"
+                else range(1, 2)
+                if kind in ("cs", "ar1") and not j
+                else ()
+            )
+            out += [_Parameter(f"cor_{names[r]}.{names[j]}|{term.group}", "cor", i, (j, r)) for r in below]
+    out.append(_Parameter("sigma", "sigma"))
+    return out + [_Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
+
+
+# -- coordinates ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _TermMap:
+    """psi of one term <-> its covariance matrix.
+
+    `order` holds the columns of an unstructured term, a wanted pair first.
+    """
+
+    kind: CovarianceKind
+    order: tuple[int, ...]
+
+    @property
+    def n_sd(self) -> int:
+        return 1 if self.kind.name in ("iid", "ar1") else self.kind.k
+
+    @property
+    def size(self) -> int:
+        k, name = self.kind.k, self.kind.name
+        return self.n_sd + (k * (k - 1) // 2 if name == "us" else name in ("cs", "ar1"))
+
+    def covariance(self, psi: NDArray[Any]) -> NDArray[Any]:
+        """Sigma in units of the response, (k, k); analytic in psi."""
+        k = self.kind.k
+        sd = np.exp(psi[: self.n_sd]) * np.ones(k)
+        return sd[:, None] * self._correlation(psi[self.n_sd :]) * sd
+
+    def _correlation(self, t: NDArray[Any]) -> NDArray[Any]:
+        k, name = self.kind.k, self.kind.name
+        if name in ("iid", "diag") or not len(t):
+            return np.eye(k)
+        if name != "us":
+            low = self.kind._low()  # type: ignore[attr-defined]
+            return self.kind.correlation(low + (1 - low) * 0.5 * (1 + np.tanh(0.5 * t[0])))  # type: ignore[attr-defined]
+        chol = np.zeros((k, k), dtype=t.dtype)
+        z, place = np.tanh(t), 0
+        for i in range(k):
+            left = np.ones((), dtype=t.dtype)
+            for j in range(i):
+                chol[i, j] = z[place] * np.sqrt(left)
+                left = left * (1 - z[place] ** 2)
+                place += 1
+            chol[i, i] = np.sqrt(left)
+        out = np.empty((k, k), dtype=t.dtype)
+        out[np.ix_(self.order, self.order)] = chol @ chol.T
+        return out
+
+    def t_of(self, rho: float) -> float:
+        """The t of the correlation that is a coordinate: the one of the first two columns."""
+        if self.kind.name == "us":
+            return float(np.arctanh(np.clip(rho, -_EDGE, _EDGE)))
+        low = self.kind._low()  # type: ignore[attr-defined]
+        p = np.clip((rho - low) / (1 - low), 0.5 * (1 - _EDGE), 0.5 * (1 + _EDGE))
+        return float(np.log(p / (1 - p)))
+
+    def psi_of(self, cov: Array, floor: float) -> Array:
+        """The psi of a covariance matrix; standard deviations below `floor` are raised to it, without correlation."""
+        sd, cor = sd_cor(cov)
+        sd, k = np.maximum(sd, floor), self.kind.k
+        if self.kind.name != "us":
+            t = [self.t_of(float(np.nan_to_num(cor[1, 0])))] if self.size > self.n_sd else []
+            return np.array([*np.log(sd[: self.n_sd]), *t])
+        ordered = np.nan_to_num(cor)[np.ix_(self.order, self.order)]
+        np.fill_diagonal(ordered, 1.0)
+        # Shrunk a little: on the boundary tanh has no slope and the search would not leave it.
+        chol = np.linalg.cholesky(0.999 * ordered + 0.001 * np.eye(k) + 1e-9 * np.eye(k))
+        t = []
+        for i in range(k):
+            left = 1.0
+            for j in range(i):
+                z = float(np.clip(chol[i, j] / np.sqrt(max(left, 1e-12)), -0.9999, 0.9999))
+                t.append(np.arctanh(z))
+                left *= 1 - z**2
+        return np.array([*np.log(sd), *t])
+
+
+@dataclass(frozen=True, eq=False)
+class _Held(ProfiledPoint):
+    """The criterion with one fixed effect held: direction' beta_orthonormal = value."""
+
+    direction: Array
+    value: float
+
+    @cached_property
+    def beta_orthonormal(self) -> Array:
+        free = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self._cross))
+        along = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self.direction))
+        return free + along * ((self.value - self.direction @ free) / (self.direction @ along))
+
+    @property
+    def _cross(self) -> Array:
+        p = self.model.problem.p
+        return self._solution[1][:p, p]
+
+    @cached_property
+    def r2(self) -> float:
+        p, b = self.model.problem.p, self.beta_orthonormal
+        fitted = self.r_x @ b
+        return float(self._solution[1][p, p] - 2.0 * self._cross @ b + fitted @ fitted)
+
+
+class _Surface:
+    """The ML deviance over psi, for one order of columns."""
+
+    def __init__(self, model: Profiled, target: _Parameter | None) -> None:
+        self.model, self.target = model, target
+        terms = model.problem.terms
+        self.maps = tuple(_TermMap(t.covariance, self._order(i, t)) for i, t in enumerate(terms))
+        ends = np.cumsum([1, *(m.size for m in self.maps)])
+        self.slices = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+        self.size = int(ends[-1])
+
+    def _order(self, i: int, term: GroupBlock) -> tuple[int, ...]:
+        first = (
+            self.target.columns if self.target and self.target.kind == "cor" and self.target.term == i else ()
+        )
+        return (*first, *(j for j in range(term.k) if j not in first))
+
+    @property
+    def pinned(self) -> int | None:
+        """Coordinate held by the target; None for a fixed effect."""
+        if self.target is None or self.target.kind == "beta":
+            return None
+        if self.target.kind == "sigma":
+            return 0
+        start = self.slices[self.target.term].start
+        if self.target.kind == "sd":
+            return start + (self.target.columns[0] if self.maps[self.target.term].n_sd > 1 else 0)
+        return start + self.maps[self.target.term].n_sd
+
+    def coordinate(self, value: float, sigma: float) -> float:
+        """The psi of the target's value."""
+        if self.target is not None and self.target.kind == "cor":
+            return self.maps[self.target.term].t_of(value)
+        return float(np.log(max(value, _ZERO * sigma)))
+
+    def psi_of(self, theta: Array, sigma: float, floor: float = 1e-2) -> Array:
+        """The psi of an estimate, kept off the boundary by `floor` times sigma."""
+        problem, parts = self.model.problem, [np.log([sigma])]
+        for term, m, s in zip(problem.terms, self.maps, problem.theta_slices(), strict=True):
+            lower = sigma * term.covariance.cholesky(theta[s])
+            parts.append(m.psi_of(lower @ lower.T, floor * sigma))
+        return np.concatenate(parts)
+
+    def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
+        """Deviance and its gradient (2); a fixed-effect target is held at `held`."""
+        model, problem = self.model, self.model.problem
+        sigma2 = float(np.exp(2.0 * psi[0]))
+        steps = [psi[s] + 1e-30j * np.eye(m.size) for s, m in zip(self.slices, self.maps, strict=True)]
+        complexes = [
+            [m.covariance(row) / sigma2 for row in rows] for m, rows in zip(self.maps, steps, strict=True)
+        ]
+        theta = np.zeros(problem.n_theta)
+        for term, rows, s in zip(problem.terms, complexes, problem.theta_slices(), strict=True):
+            theta[s] = term.covariance.from_covariance(rows[0].real)
+        point = model(theta)
+        if held is not None and self.target is not None:
+            point = self._hold(point, held)
+        slopes = np.zeros(self.size)
+        slopes[0] = 2.0 * (problem.n - point.r2 / sigma2)
+        ks = point.k_matrices(1.0 / sigma2)
+        for a, group in enumerate(model.prepared.blocks.groups):
+            for i, columns in group.members:
+                inverse = np.linalg.inv(point.factors[a][columns, columns])
+                gamma = inverse.T @ ks[a][columns, columns] @ inverse
+                slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
+                slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
+        return point.deviance_at(sigma2), slopes
+
+    def _hold(self, point: ProfiledPoint, held: float) -> ProfiledPoint:
+        assert self.target is not None
+        ols, j = self.model.ols, self.target.term
+        unit = np.zeros(len(ols.r))
+        unit[j] = 1.0
+        direction = np.linalg.solve(ols.r.T, unit)
+        known = {f.name: getattr(point, f.name) for f in fields(point)}
+        return _Held(**known, direction=direction, value=held - ols.coefficients[j])
+
+
+# -- one parameter -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class _Best:
+    """The ML optimum and the curvature of the deviance there."""
+
+    model: Profiled
+    theta: Array
+    sigma: float
+    deviance: float
+    values: dict[str, float]
+
+
+@lru_cache(maxsize=4)
+def _ml_optimum(fit: Fit) -> _Best:
+    point = fit.optimum
+    if fit.method == "REML":
+        start = np.where(
+            np.abs(fit.estimate.theta) < 1e-2, 1e-2, fit.estimate.theta
+        )  # zero is a stationary point
+        backend = replace(fit.backend, reml=False, start=start)
+        point = backend.optimise(replace(point.model, reml=False)).point
+    sigma, values = float(np.sqrt(point.sigma2)), {}
+    problem = fit.problem
+    for p in _parameters(problem):
+        if p.kind == "beta":
+            values[p.name] = float(point.beta[p.term])
+        elif p.kind == "sigma":
+            values[p.name] = sigma
+        else:
+            term = problem.terms[p.term]
+            lower = sigma * term.covariance.cholesky(point.theta[problem.theta_slices()[p.term]])
+            sd, cor = sd_cor(lower @ lower.T)
+            values[p.name] = float(sd[p.columns[0]] if p.kind == "sd" else cor[p.columns])
+    return _Best(point.model, point.theta, sigma, point.deviance, values)
+
+
+class _Trace:
+    """zeta of one parameter at any value, each found from the last."""
+
+    def __init__(self, best: _Best, target: _Parameter) -> None:
+        self.best, self.target = best, target
+        self.surface = _Surface(best.model, target)
+        pinned = self.surface.pinned
+        self.free = np.array([i for i in range(self.surface.size) if i != pinned], dtype=int)
+        self.centre = self.surface.psi_of(best.theta, best.sigma)
+        hessian = self._hessian()
+        self.scale = _inverse_root(hessian[np.ix_(self.free, self.free)])
+        self.estimate = best.values[target.name]
+        self.found: dict[float, tuple[float, Array]] = {}
+        self.evaluations = 0
+
+    def _hessian(self) -> Array:
+        """Hessian of the deviance at the estimate by forward differences of its gradient."""
+        held = self.best.values[self.target.name] if self.target.kind == "beta" else None
+        first, out = (
+            self.surface.evaluate(self.centre, held)[1],
+            np.empty((self.surface.size, self.surface.size)),
+        )
+        for j in range(self.surface.size):
+            moved = self.centre.copy()
+            moved[j] += 1e-4
+            out[j] = (self.surface.evaluate(moved, held)[1] - first) / 1e-4
+        return 0.5 * (out + out.T)
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Range of the parameter."""
+        if self.target.kind == "sd":
+            return 0.0, np.inf
+        if self.target.kind == "sigma":
+            return _ZERO, np.inf
+        if self.target.kind == "cor":
+            kind = self.best.model.problem.terms[self.target.term].covariance
+            return (-1.0 if kind.name == "us" else float(kind._low())), 1.0  # type: ignore[attr-defined]
+        return -np.inf, np.inf
+
+    def step(self) -> float:
+        """A first guess of the change of the value for one unit of zeta."""
+        if self.target.kind == "beta":
+            return float(
+                np.sqrt(self.best.model(self.best.theta).unscaled_vcov[self.target.term, self.target.term])
+            ) * (self.best.sigma)
+        return 0.2 if self.target.kind == "cor" else 0.25 * max(self.estimate, 0.1 * self.best.sigma)
+
+    def zeta(self, value: float) -> float:
+        """Signed root (1) of the profile deviance at `value`."""
+        rise = max(self.deviance(value) - self.best.deviance, 0.0)
+        return float(np.copysign(np.sqrt(rise), value - self.anchor))
+
+    @property
+    def anchor(self) -> float:
+        """The estimate; zero for a correlation that is undefined because a standard deviation is zero."""
+        return 0.0 if np.isnan(self.estimate) else self.estimate
+
+    def deviance(self, value: float) -> float:
+        """Profile deviance at `value`."""
+        if value not in self.found:
+            same = [v for v in self.found if (v > self.anchor) == (value > self.anchor)]
+            near = min(same, key=lambda v: abs(v - value), default=None)
+            start = self.centre if near is None else self.found[near][1]
+            self.found[value] = self._minimum(value, start)
+        return self.found[value][0]
+
+    def _minimum(self, value: float, start: Array) -> tuple[float, Array]:
+        from scipy.optimize import minimize
+
+        held = value if self.target.kind == "beta" else None
+        # Near the boundary (log sd or t far out) the slope vanishes and the search would not leave: start inside.
+        psi = np.clip(start, self.centre - 3.0, self.centre + 3.0)
+        if (pinned := self.surface.pinned) is not None:
+            psi[pinned] = self.surface.coordinate(value, self.best.sigma)
+        if not len(self.free):
+            return self.surface.evaluate(psi, held)[0], psi
+        at = psi.copy()
+
+        def scaled(z: Array) -> tuple[float, Array]:
+            self.evaluations += 1
+            at[self.free] = np.clip(
+                psi[self.free] + self.scale @ z, self.centre[self.free] - 25, self.centre[self.free] + 25
+            )
+            try:
+                deviance, slope = self.surface.evaluate(at, held)
+            except FitError:
+                return 1e300, np.zeros_like(z)
+            return deviance, self.scale.T @ slope[self.free]
+
+        found = minimize(
+            scaled, np.zeros(len(self.free)), jac=True, method="BFGS", options={"gtol": 1e-3, "maxiter": 100}
+        )
+        psi[self.free] += self.scale @ found.x
+        return float(found.fun), psi
+
+    def root(self, target: float, tolerance: float = 1e-5) -> float:
+        """Value at which zeta reaches `target`, or the end of the parameter's range if it never does."""
+        from scipy.optimize import brentq
+
+        up = target > 0
+        end = self.limits[1] if up else self.limits[0]
+        inner, outer = self.anchor, self.anchor
+        step = abs(target) * self.step()
+        for _ in range(60):
+            outer = outer + step if up else outer - step
+            if not np.isfinite(end):
+                pass
+            elif (outer >= end) if up else (outer <= end):
+                outer = end
+            reached = self.zeta(outer)
+            if abs(reached) >= abs(target):
+                break
+            if outer == end:
+                return end
+            # zeta is nearly linear: aim a little beyond
+            slope = abs(reached) / max(abs(outer - self.anchor), 1e-300)
+            aim = abs(target) * 1.02 / max(slope, 1e-300) - abs(outer - self.anchor)
+            inner, step = outer, min(max(aim, 0.02 * step), 4.0 * step)
+        else:
+            return float("inf") if up else float("-inf")
+        if inner == outer:
+            return outer
+        xtol = tolerance * abs(outer - self.anchor)
+        found: Any = brentq(lambda v: self._gap(v, target), inner, outer, xtol=xtol)
+        return float(found)
+
+    def _gap(self, value: float, target: float) -> float:
+        return -target if value == self.anchor else self.zeta(value) - target
+
+
+def _inverse_root(hessian: Array) -> Array:
+    """H^-1/2 with curvatures kept positive and away from zero."""
+    if not len(hessian):
+        return hessian
+    values, vectors = np.linalg.eigh(hessian)
+    return vectors / np.sqrt(np.maximum(np.abs(values), 1e-2 * max(1.0, 0.01 * float(np.abs(values).max()))))
+
+
+# -- tables --------------------------------------------------------------------------------------------------------
+
+
+def _chosen(fit: Fit, parameters: str | Iterable[str] | None) -> list[_Parameter]:
+    known = _parameters(fit.problem)
+    if parameters is None:
+        return known
+    wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    by_name = {p.name: p for p in known}
+    if unknown := [name for name in wanted if name not in by_name]:
+        raise DataError(f"there is no parameter {unknown[0]!r}; known: {', '.join(by_name)}.")
+    return [by_name[name] for name in wanted]
+
+
+def profile_interval(
+    fit: Fit, level: float = 0.95, parameters: str | Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Profile-likelihood intervals, by ML.
+
+    Parameters
+    ----------
+    fit : Fit
+    level : float
+    parameters : str or iterable of str, optional
+        Names as in :func:`parameter_names`; all by default.
+
+    Returns
+    -------
+    DataFrame
+        One row a parameter. A limit at the end of the parameter's range (a standard deviation of 0, a correlation of
+        -1 or 1) says that the likelihood does not exclude it at this level.
+    """
+    import pandas as pd
+    from scipy.special import ndtri
+
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    z, best = float(ndtri(0.5 + level / 2)), _ml_optimum(fit)
+    rows = {}
+    for parameter in _chosen(fit, parameters):
+        trace = _Trace(best, parameter)
+        rows[parameter.name] = (trace.root(-z), trace.root(z))
+    return pd.DataFrame.from_dict(rows, orient="index", columns=list(interval_names(level)))
+
+
+def profile(
+    fit: Fit, parameters: str | Iterable[str] | None = None, points: int = 13, level: float = 0.99
+) -> pd.DataFrame:
+    """Profile of each parameter over its interval of `level`, by ML.
+
+    Parameters
+    ----------
+    fit : Fit
+    parameters : str or iterable of str, optional
+        Names as in :func:`parameter_names`; all by default.
+    points : int
+        Values on an even grid from one end of the interval to the other, besides the estimate.
+    level : float
+
+    Returns
+    -------
+    DataFrame
+        Columns ``parameter, value, zeta, deviance``, ascending in value; zeta is the signed root (1) of the module's head,
+        near a straight line where the likelihood is nearly quadratic.
+    """
+    import pandas as pd
+    from scipy.special import ndtri
+
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.99.")
+    if points < 2:
+        raise DataError(f"points={points} is too few to show a profile; use 13 or more.")
+    z, best, out = float(ndtri(0.5 + level / 2)), _ml_optimum(fit), []
+    for parameter in _chosen(fit, parameters):
+        trace = _Trace(best, parameter)
+        low, high = trace.root(-z, 1e-2), trace.root(z, 1e-2)
+        grid = np.linspace(low, high, points)
+        anchor = trace.anchor
+        rows = [(float(v), trace.zeta(float(v)), trace.deviance(float(v))) for v in _outwards(grid, anchor)]
+        rows.append((anchor, 0.0, best.deviance))
+        out += [(parameter.name, *row) for row in sorted(set(rows))]
+    return pd.DataFrame(out, columns=["parameter", "value", "zeta", "deviance"])
+
+
+def _outwards(grid: Array, centre: float) -> list[float]:
+    """The values of `grid` other than `centre`, nearest first, so that each search starts near the last."""
+    return sorted((float(v) for v in grid if v != centre), key=lambda v: abs(v - centre))

@@ -1,0 +1,1 @@
+"""A fit as text, HTML and tidy frames."""

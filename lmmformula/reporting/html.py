@@ -1,0 +1,60 @@
+"""A summary as self-contained HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import TYPE_CHECKING
+
+from lmmformula.reporting.numbers import STARS_LEGEND
+from lmmformula.reporting.tables import criteria_cells, fixed_cells, random_cells
+
+if TYPE_CHECKING:
+    from lmmformula.reporting.summary import Summary
+
+__all__ = ["as_html"]
+
+# Colours are inherited and lines drawn in the text's own colour, so that the page's theme, light or dark, decides.
+_BOX = "font-family:inherit;line-height:1.4;color:inherit"
+_TABLE = "border-collapse:collapse;margin:0.2em 0 0.9em 0;background:none;color:inherit;font-variant-numeric:tabular-nums"
+_HEAD = "padding:0.15em 0.7em;border-bottom:1px solid currentColor;font-weight:600;background:none"
+_CELL = "padding:0.1em 0.7em;border:none;background:none"
+_CAPTION = "caption-side:top;text-align:left;font-weight:600;padding:0.2em 0;color:inherit"
+
+
+def as_html(summary: Summary) -> str:
+    """One ``div`` without scripts, classes or outside resources."""
+    names, values = criteria_cells(summary)
+    quantiles = [f"{v:.3f}" for v in summary.residuals.values()]
+    parts = [
+        f"<p style='margin:0 0 0.6em 0'><strong>{escape(summary.title)}</strong><br><code>{escape(summary.formula)}</code>"
+        f"<br>{escape(summary.data)}</p>",
+        _table("Criteria", names, [values], left=()),
+        _table("Standardised residuals", list(summary.residuals), [quantiles], left=()),
+        _table("Random effects", *random_cells(summary), left=(0, 1)),
+    ]
+    if len(summary.fixed):
+        header, rows, hidden = fixed_cells(summary)
+        parts.append(_table("Fixed effects (t tests with Satterthwaite's df)", header, rows, left=(0, 6)))
+        more = [f"{hidden:,} more coefficients, all in <code>summary().fixed</code>"] if hidden else []
+        legend = [escape(STARS_LEGEND)] if any(row[-1] for row in rows) else []
+        parts += [_paragraph("<br>".join(more + legend))] if more or legend else []
+    parts.append(_paragraph("<br>".join(escape(note) for note in summary.notes)))
+    return f"<div style='{_BOX}'>{''.join(parts)}</div>"
+
+
+def _paragraph(content: str) -> str:
+    return f"<p style='margin:0 0 0.6em 0;font-size:90%'>{content}</p>"
+
+
+def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+    def cell(tag: str, style: str, j: int, text: str) -> str:
+        side = "left" if j in left else "right"
+        return f"<{tag} style='{style};text-align:{side}'>{escape(text)}</{tag}>"
+
+    head = "".join(cell("th", _HEAD, j, h) for j, h in enumerate(header))
+    body = "".join(f"<tr>{''.join(cell('td', _CELL, j, c) for j, c in enumerate(row))}</tr>" for row in rows)
+    return (
+        f"<table style='{_TABLE}'><caption style='{_CAPTION}'>{escape(caption)}</caption>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    )

@@ -1,0 +1,159 @@
+"""The summary of a fit: gathered once, printed as text or HTML."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["Summary", "diagnostics", "summarise"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """What a statistician reads first of a fit. Printing it gives text; a notebook shows tables.
+
+    Attributes
+    ----------
+    title : str
+    formula : str
+    data : str
+        Rows used and dropped, and the size of each grouping factor.
+    criteria : dict of str to float
+        ``logLik, -2 log L (REML criterion), AIC, BIC, df.resid``.
+    residuals : dict of str to float
+        Quantiles of the standardised residuals.
+    random : DataFrame
+        As :meth:`Fit.varcorr`.
+    fixed : DataFrame
+        ``Estimate, Std. Error, df, t value, Pr(>|t|)``.
+    notes : tuple of str
+        What else a careful reader must know: how the search ended, singular terms, dropped columns.
+    """
+
+    title: str
+    formula: str
+    data: str
+    criteria: dict[str, float]
+    residuals: dict[str, float] = field(repr=False)
+    random: pd.DataFrame = field(repr=False)
+    fixed: pd.DataFrame = field(repr=False)
+    notes: tuple[str, ...] = field(repr=False)
+
+    def __str__(self) -> str:
+        from lmmformula.reporting.text import as_text
+
+        return as_text(self)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        from lmmformula.reporting.html import as_html
+
+        return as_html(self)
+
+
+def summarise(fit: Fit) -> Summary:
+    """Summary of a fit."""
+    import pandas as pd
+
+    fixed = pd.DataFrame(
+        {
+            "Estimate": fit.params,
+            "Std. Error": fit.bse,
+            "df": fit.df,
+            "t value": fit.tvalues,
+            "Pr(>|t|)": fit.pvalues,
+        }
+    )
+    criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
+    standardised = fit.residuals("quantile").to_numpy()
+    quantiles = np.quantile(standardised, [0.0, 0.25, 0.5, 0.75, 1.0])
+    return Summary(
+        title=f"Linear mixed model fitted by {_METHODS.get(fit.method, fit.method)}",
+        formula=fit.formula,
+        data=_data_line(fit),
+        criteria={
+            "logLik": fit.llf,
+            criterion: fit.deviance,
+            "AIC": fit.aic,
+            "BIC": fit.bic,
+            "df.resid": float(fit.df_resid),
+        },
+        residuals=dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True)),
+        random=fit.varcorr(),
+        fixed=fixed,
+        notes=_notes(fit),
+    )
+
+
+_METHODS = {"REML": "REML", "ML": "maximum likelihood"}
+
+
+def _data_line(fit: Fit) -> str:
+    problem = fit.problem
+    dropped = problem.n_rows_data - problem.n
+    groups = ", ".join(f"{name} {size:,}" for name, size in fit.ngroups.items())
+    rows = f"{problem.n:,} rows" + (
+        f" ({dropped:,} of {problem.n_rows_data:,} dropped)" if dropped > 0 else ""
+    )
+    return f"{rows}; groups: {groups}" if groups else rows
+
+
+def _notes(fit: Fit) -> tuple[str, ...]:
+    convergence, problem = fit.estimate.convergence, fit.problem
+    count = f"{convergence.evaluations} evaluation{'' if convergence.evaluations == 1 else 's'}"
+    engine = (
+        f"Engine: {fit.method} on the {fit.estimate.engine} engine; {convergence.status.value} ({count})."
+    )
+    notes = [engine]
+    if not convergence.status.good:
+        notes.append(
+            f"NOT CONVERGED: another step promises {convergence.decrement:.2g} of deviance (tolerance "
+            f"{convergence.tolerance:.2g}); the largest gradient is {convergence.max_gradient:.2g}."
+        )
+    if fit.estimate.singular:
+        which = " and ".join(f"({label})" for label in fit.estimate.singular)
+        notes.append(f"Singular: the covariance matrix of {which} has a direction of zero variance.")
+    if problem.X.dropped:
+        names = ", ".join(problem.X.dropped)
+        notes.append(
+            f"Rank deficient: dropped {len(problem.X.dropped)} of the fixed-effects columns: {names}."
+        )
+    if problem.weights is not None:
+        low, high = float(problem.weights.min()), float(problem.weights.max())
+        notes.append(f"Prior weights from {low:.4g} to {high:.4g}.")
+    if problem.offset is not None:
+        notes.append("With an offset.")
+    return tuple(notes)
+
+
+def diagnostics(fit: Fit) -> dict[str, Any]:
+    """Numbers about the search and the boundary.
+
+    Keys: ``converged, status, evaluations, iterations, decrement, tolerance, max_gradient, singular`` (labels of terms),
+    ``dropped_columns, rows_dropped, engine, method, plan``.
+    """
+    convergence, problem = fit.estimate.convergence, fit.problem
+    return {
+        "converged": convergence.status.good,
+        "status": convergence.status.value,
+        "evaluations": convergence.evaluations,
+        "iterations": convergence.iterations,
+        "decrement": convergence.decrement,
+        "tolerance": convergence.tolerance,
+        "max_gradient": convergence.max_gradient,
+        "singular": fit.estimate.singular,
+        "dropped_columns": problem.X.dropped,
+        "rows_dropped": problem.n_rows_data - problem.n,
+        "engine": fit.estimate.engine,
+        "method": fit.method,
+        "plan": str(fit.plan),
+    }

@@ -1,0 +1,73 @@
+"""The cells of a summary's tables, shared by text and HTML."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from lmmformula.reporting.numbers import general, p_value, significant, stars, statistic
+
+if TYPE_CHECKING:
+    from lmmformula.reporting.summary import Summary
+
+__all__ = ["MOST_ROWS", "criteria_cells", "fixed_cells", "random_cells"]
+
+MOST_ROWS = 60
+"""A longer table of fixed effects is shown in part; the frame has all of it."""
+
+
+def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
+    """Names and values of the criteria."""
+    values = [f"{v:.0f}" if name == "df.resid" else f"{v:.2f}" for name, v in summary.criteria.items()]
+    return list(summary.criteria), values
+
+
+def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    """Groups, Name, Variance, Std.Dev. and the lower triangle of correlations, term by term."""
+    table = summary.random
+    alone = table["var2"].isna()
+    variances = iter(significant(table.loc[alone, "vcov"]))
+    deviations = iter(significant(table.loc[alone, "sdcor"]))
+    pairs = table[~alone]
+    names = zip(pairs["grp"], pairs["var1"], pairs["var2"], strict=True)
+    correlation = {
+        (g, frozenset((a, b))): float(c) for (g, a, b), c in zip(names, pairs["sdcor"], strict=True)
+    }
+    rows, seen, last = [], [], None
+    for group, column in zip(table.loc[alone, "grp"], table.loc[alone, "var1"], strict=True):
+        first = group != last
+        seen = [] if first else seen
+        cors = [correlation.get((group, frozenset((other, column)))) for other in seen]
+        cells = ["" if c is None else ("NA" if math.isnan(c) else f"{c:.2f}") for c in cors]
+        name = column if isinstance(column, str) else ""
+        rows.append([str(group) if first else "", name, next(variances), next(deviations), *cells])
+        seen, last = [*seen, column], group
+    width = max(len(row) for row in rows)
+    header = ["Groups", "Name", "Variance", "Std.Dev."] + ["Corr"] * (width > 4) + [""] * max(width - 5, 0)
+    return header, [row + [""] * (width - len(row)) for row in rows]
+
+
+def fixed_cells(summary: Summary) -> tuple[list[str], list[list[str]], int]:
+    """Header and rows of the fixed effects, and how many rows were left out."""
+    frame = summary.fixed
+    hidden = max(len(frame) - MOST_ROWS, 0)
+    shown = frame if not hidden else frame.iloc[:MOST_ROWS]
+    estimates = _pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
+    rows = []
+    for name, (estimate, error), df, t, p in zip(
+        shown.index, estimates, shown["df"], shown["t value"], shown["Pr(>|t|)"], strict=True
+    ):
+        rows.append([str(name), estimate, error, statistic(df, 1), statistic(t, 2), p_value(p), stars(p)])
+    return ["", "Estimate", "Std. Error", "df", "t value", "Pr(>|t|)", ""], rows, hidden
+
+
+def _pairwise(estimates: list[float], errors: list[float]) -> list[tuple[str, str]]:
+    """Estimates to the decimals that show three digits of their standard errors, common to the column if that is short."""
+    together = significant(errors, 3)
+    decimals = max((len(e.partition(".")[2]) for e in together), default=0)
+    if decimals <= 6 and not any("e" in e for e in together):
+        return [
+            (f"{v:.{decimals}f}" if abs(v) < 1e9 else general(v, 6), e)
+            for v, e in zip(estimates, together, strict=True)
+        ]
+    return [(general(v, 5), general(e, 4)) for v, e in zip(estimates, errors, strict=True)]

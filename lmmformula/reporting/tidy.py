@@ -1,0 +1,187 @@
+"""broom's three tables: a row a parameter, a row a model, a row an observation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.frame.table import open_table
+from lmmformula.frame.values import Factor, labels_of
+from lmmformula.inference.conditional import group_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["augment", "glance", "tidy"]
+
+EFFECTS = ("fixed", "ran_pars", "ran_vals")
+_COLUMNS = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
+
+
+def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
+    """Coefficient table in broom.mixed's columns.
+
+    Parameters
+    ----------
+    fit : Fit
+    effects : {"all", "fixed", "ran_pars", "ran_vals"}
+        Fixed effects; standard deviations and correlations (``sd__x``, ``cor__x.z``); the modes of the levels, which are
+        left out of "all".
+    conf_int : bool
+        Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, none for
+        standard deviations (ask ``conf_int(method="profile")``).
+    level : float
+
+    Returns
+    -------
+    DataFrame
+        ``effect, group, term, estimate, std_error, statistic, df, p_value``, and ``level`` (the group's level) for modes.
+    """
+    import pandas as pd
+
+    if effects not in ("all", *EFFECTS):
+        raise DataError(f"effects={effects!r} is unknown; use 'all', {', '.join(map(repr, EFFECTS))}.")
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    if effects == "ran_vals":
+        return _modes(fit, conf_int, level)
+    frames = []
+    if effects in ("all", "fixed"):
+        frames.append(_fixed(fit, conf_int, level))
+    if effects in ("all", "ran_pars"):
+        frames.append(_spreads(fit, conf_int))
+    # Lists instead of concat: pandas warns of columns that are all missing.
+    return pd.DataFrame({name: [v for f in frames for v in f[name]] for name in frames[0]})
+
+
+def _fixed(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
+    import pandas as pd
+
+    columns: dict[str, Any] = {
+        "effect": "fixed",
+        "group": None,
+        "term": list(fit.params.index),
+        "estimate": fit.params.to_numpy(),
+        "std_error": fit.bse.to_numpy(),
+        "statistic": fit.tvalues.to_numpy(),
+        "df": fit.df.to_numpy(),
+        "p_value": fit.pvalues.to_numpy(),
+    }
+    if conf_int:
+        limits = fit.conf_int(level)
+        columns |= {"conf_low": limits.iloc[:, 0].to_numpy(), "conf_high": limits.iloc[:, 1].to_numpy()}
+    return pd.DataFrame(columns)
+
+
+def _spreads(fit: Fit, conf_int: bool) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = []
+    for group, a, b, _, value in fit.varcorr().itertuples(index=False, name=None):
+        term = (
+            f"cor__{a}.{b}" if isinstance(b, str) else f"sd__{a}" if isinstance(a, str) else "sd__Observation"
+        )
+        rows.append(("ran_pars", group, term, value, *[np.nan] * (4 + 2 * conf_int)))
+    return pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int)
+
+
+def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import ndtri
+
+    modes = fit.ranef(condsd=True)
+    names = [name for name, t in zip(group_names(fit), fit.problem.terms, strict=True) for _ in range(t.q)]
+    out = pd.DataFrame(
+        {
+            "effect": "ran_vals",
+            "group": names,
+            "level": modes["grp"],
+            "term": modes["term"],
+            "estimate": modes["condval"],
+            "std_error": modes["condsd"],
+        }
+    )
+    if conf_int:
+        reach = float(ndtri(0.5 + level / 2)) * out["std_error"]
+        out["conf_low"], out["conf_high"] = out["estimate"] - reach, out["estimate"] + reach
+    return out
+
+
+def glance(fit: Fit) -> pd.DataFrame:
+    """One row a model.
+
+    Columns ``nobs, npar, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, ``df_residual, method, converged, singular``.
+    """
+    import pandas as pd
+
+    criterion = "REMLcrit" if fit.method == "REML" else "deviance"
+    return pd.DataFrame(
+        {
+            "nobs": [fit.nobs],
+            "npar": [fit.df_model],
+            "sigma": [fit.sigma],
+            "logLik": [fit.llf],
+            "AIC": [fit.aic],
+            "BIC": [fit.bic],
+            criterion: [fit.deviance],
+            "df_residual": [fit.df_resid],
+            "method": [fit.method],
+            "converged": [fit.converged],
+            "singular": [fit.is_singular],
+        }
+    )
+
+
+def augment(fit: Fit) -> pd.DataFrame:
+    """The rows of the fit with fitted values and residuals.
+
+    The data come first: the columns that the model uses, from the table of the call. A loaded fit does not carry that
+    table; the response (``.response``), the grouping factors and the fixed-effects columns stand in for it. Then
+    ``.fitted, .resid, .fixed`` (the fixed part with any offset) and, if used, ``.offset, .weights``.
+    The index is the row's position in the data.
+    """
+    problem = fit.problem
+    out = _canonical(fit) if fit.recall.data is None else _data(fit)
+    fitted = fit.fittedvalues.to_numpy()
+    fixed = problem.X.matrix @ fit.estimate.beta
+    out[".fitted"] = fitted
+    out[".resid"] = problem.y - fitted
+    out[".fixed"] = fixed if problem.offset is None else fixed + problem.offset
+    if problem.offset is not None:
+        out[".offset"] = problem.offset
+    if problem.weights is not None:
+        out[".weights"] = problem.weights
+    return out
+
+
+def _data(fit: Fit) -> pd.DataFrame:
+    """Columns used, on the rows used."""
+    import pandas as pd
+
+    data, rows = fit.recall.data, fit.problem.rows
+    try:
+        table = open_table(data)
+        names = [record.name for record in fit.problem.recipe.columns if record.name in table]
+        if isinstance(data, pd.DataFrame):
+            return data.iloc[rows][names].set_axis(list(rows), axis=0)
+        values = {name: table.column(name).at(rows) for name in names}
+    except (LmmformulaError, OSError):  # the file of the call is gone or has changed
+        return _canonical(fit)
+    columns = {name: labels_of(v) if isinstance(v, Factor) else v for name, v in values.items()}
+    return pd.DataFrame(columns, index=list(rows))
+
+
+def _canonical(fit: Fit) -> pd.DataFrame:
+    import pandas as pd
+
+    problem = fit.problem
+    columns: dict[str, Any] = {".response": problem.y}
+    columns |= {t.group: pd.Categorical.from_codes(t.codes, list(t.levels)) for t in problem.terms}
+    columns |= {
+        name: problem.X.matrix[:, j] for j, name in enumerate(problem.X.names) if name != "(Intercept)"
+    }
+    return pd.DataFrame(columns, index=list(problem.rows))

@@ -1,0 +1,25 @@
+"""The README's examples print what they say."""
+
+from __future__ import annotations
+
+import doctest
+from pathlib import Path
+
+import pytest
+
+import lmmformula.api
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+@pytest.mark.parametrize("page", [README], ids=lambda p: p.name)
+def test_examples(page: Path) -> None:
+    result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
+    assert result.attempted > 5
+    assert result.failed == 0
+
+
+def test_docstring_examples() -> None:
+    result = doctest.testmod(lmmformula.api)
+    assert result.attempted >= 5
+    assert result.failed == 0
