@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lmmformula.errors import LmmformulaError as LmmformulaError
     from lmmformula.errors import PlanError as PlanError
     from lmmformula.errors import RankDeficientWarning as RankDeficientWarning
+    from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
     from lmmformula.inference.anova import compare as anova
     from lmmformula.result import Fit as Fit
@@ -42,6 +43,7 @@ _HOME = {
     "LmmformulaError": ("errors", "LmmformulaError"),
     "PlanError": ("errors", "PlanError"),
     "RankDeficientWarning": ("errors", "RankDeficientWarning"),
+    "SeparationWarning": ("errors", "SeparationWarning"),
     "SingularFitWarning": ("errors", "SingularFitWarning"),
     "anova": ("inference.anova", "compare"),
     "build": ("api", "build"),
@@ -62,6 +64,7 @@ __all__ = [
     "LmmformulaError",
     "PlanError",
     "RankDeficientWarning",
+    "SeparationWarning",
     "SingularFitWarning",
     "anova",
     "build",

@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.errors import ConvergenceWarning, PlanError, SingularFitWarning
-from lmmformula.families import Family, resolve
-from lmmformula.formula import model_spec
+from lmmformula.errors import ConvergenceWarning, PlanError, SeparationWarning, SingularFitWarning
+from lmmformula.families import Family, resolve, zero_inflated
+from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import build as build_problem
 from lmmformula.frame import table_columns
 from lmmformula.ir.problem import Problem
@@ -28,6 +28,8 @@ def build(
     weights: Any = None,
     offset: Any = None,
     contrasts: Mapping[str, str] | None = None,
+    ziformula: str | None = None,
+    dispformula: str | None = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
 ) -> Problem:
@@ -49,17 +51,38 @@ def build(
     (('(Intercept)', 'Days'), ('(Intercept)', 'Days'), 18)
     """
     record = resolve(family)
+    if ziformula is not None:
+        record = zero_inflated(record)
     spec = model_spec(formula, columns=table_columns(data)) if _has_dot(formula) else model_spec(formula)
     return build_problem(
         spec,
         data,
         family=record,
+        auxiliary=_auxiliary(record, ziformula, dispformula),
+        levels_below_rows=record.has_scale,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
         missing=missing,
         context=context,
     )
+
+
+def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
+    """Formulas of the family's auxiliary predictors, in its order; none where the criterion profiles them out."""
+    names = [a.name for a in family.auxiliaries]
+    if family.is_linear and dispformula is None:
+        return []
+    given: list[ModelSpec | None] = [None] * len(names)
+    if ziformula is not None:
+        given[-1] = model_spec(ziformula)
+    if dispformula is not None:
+        if not names or (ziformula is not None and len(names) == 1):
+            raise PlanError(
+                f"dispformula={dispformula!r}: family {family.name!r} has no dispersion parameter; leave it out."
+            )
+        given[0] = model_spec(dispformula)
+    return given
 
 
 def _has_dot(formula: str) -> bool:
@@ -80,7 +103,7 @@ def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> 
     return make_plan(build(formula, data, **building), method, arguments)[0]
 
 
-_BUILD = ("family", "weights", "offset", "contrasts", "missing", "context")
+_BUILD = ("family", "weights", "offset", "contrasts", "ziformula", "dispformula", "missing", "context")
 
 
 def fit(
@@ -111,15 +134,23 @@ def fit(
     data : table, dict of columns, or path
         pandas, polars, pyarrow or anything else narwhals reads; a CSV or Parquet file.
     family : str or Family
-        Distribution of the response; "gaussian".
-    method : {"auto", "reml", "ml"}
-        "auto" is REML.
+        Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
+        "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
+    method : {"auto", "reml", "ml", "laplace"}
+        "auto" is REML for a Gaussian response with identity link, and Laplace's approximation otherwise.
     weights : str or array, optional
         Column name or one number a row: prior weights, Var(e_r) = sigma^2 / weights[r].
     offset : str or array, optional
         Known part of the linear predictor, besides any ``offset()`` in the formula.
     contrasts : mapping, optional
         Coding of factors in the fixed part, for example ``{"f": "contr.sum"}``.
+    ziformula : str, optional
+        ``"~ x"``: zero-inflation of a count family, logit link.
+    dispformula : str, optional
+        ``"~ x"``: predictors of the log dispersion, of families that have one.
+    nagq : int
+        Nodes of adaptive Gauss-Hermite quadrature for one grouping factor; 1 is Laplace, 0 lme4's fast mode, in which the
+        fixed effects are found together with the modes.
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
     progress : bool, optional
@@ -128,7 +159,8 @@ def fit(
         Functions and constants that the formula may use besides the documented ones.
     **options
         ``engine`` ("blocked" or "dense"), ``tolerance`` (Newton decrement of the deviance, 1e-9),
-        ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes).
+        ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes), ``information`` ("observed", the Laplace
+        approximation proper, or "expected", lme4's for links that are not canonical).
 
     Returns
     -------
@@ -145,8 +177,8 @@ def fit(
 
     Notes
     -----
-    ``ziformula``, ``dispformula``, ``nagq``, ``priors`` and ``seed`` belong to methods that this version does not have; a value
-    other than the default is refused, so that it is never silently ignored.
+    ``priors`` belong to a method that this version does not have and are refused; ``seed`` is for methods that draw, which
+    none of the present ones does.
 
     References
     ----------
@@ -161,9 +193,10 @@ def fit(
     >>> round(m.llf, 4)
     -871.8141
     """
-    _refuse_unavailable(
-        ziformula=ziformula, dispformula=dispformula, priors=priors, nagq=None if nagq == 1 else nagq
-    )
+    if priors is not None:
+        raise PlanError(f"priors={priors!r} belong to method='hmc', which is not available in this version.")
+    if nagq != 1:
+        options = {"nagq": nagq, **options}
     problem = build(
         formula,
         data,
@@ -171,6 +204,8 @@ def fit(
         weights=weights,
         offset=offset,
         contrasts=contrasts,
+        ziformula=ziformula,
+        dispformula=dispformula,
         missing=missing,
         context=context,
     )
@@ -186,6 +221,8 @@ def fit(
             "weights": weights,
             "offset": offset,
             "contrasts": contrasts,
+            "ziformula": ziformula,
+            "dispformula": dispformula,
             "missing": missing,
             "context": context,
             **options,
@@ -194,15 +231,6 @@ def fit(
     result = Fit(problem, solution.estimate, chosen, backend, recall=recall, point=solution.point)
     announce(result)
     return result
-
-
-def _refuse_unavailable(**arguments: Any) -> None:
-    for name, value in arguments.items():
-        if value is not None:
-            raise PlanError(
-                f"{name}={value!r} belongs to a method that is not available in this version; leave it out to fit a "
-                "Gaussian mixed model by REML or ML."
-            )
 
 
 def _reporter(progress: bool | None) -> Any:
@@ -219,6 +247,17 @@ def _reporter(progress: bool | None) -> Any:
     return report
 
 
+def separated(result: Fit) -> list[str]:
+    """Coefficients of a generalised model whose standard error over the range of their column exceeds 50."""
+    problem = result.problem
+    if problem.family.is_linear or not problem.p:
+        return []
+    columns = problem.X.matrix
+    reach = np.maximum(np.ptp(columns, axis=0), np.abs(columns).max(axis=0))
+    wide = np.sqrt(np.diagonal(result.estimate.vcov)) * reach > 50.0
+    return [name for name, is_wide in zip(problem.X.names, wide, strict=True) if is_wide]
+
+
 def announce(result: Fit) -> None:
     """Warn of what a careful reader of the numbers must know."""
     convergence = result.estimate.convergence
@@ -229,6 +268,15 @@ def announce(result: Fit) -> None:
             f"gradient is {convergence.max_gradient:.2g}. Rescale the predictors of the random effects, simplify the "
             "random part, or raise max_evaluations.",
             ConvergenceWarning,
+            stacklevel=3,
+        )
+    if names := separated(result):
+        warnings.warn(
+            f"the data hold no information on {', '.join(names)}: its standard error is beyond 50 on the scale of the linear "
+            "predictor over the range of its column. The likely cause is separation: for some values of the predictors all "
+            "responses are alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the others "
+            "stand.",
+            SeparationWarning,
             stacklevel=3,
         )
     if result.estimate.singular:

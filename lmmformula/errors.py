@@ -15,6 +15,7 @@ __all__ = [
     "LmmformulaWarning",
     "PlanError",
     "RankDeficientWarning",
+    "SeparationWarning",
     "SingularFitWarning",
 ]
 
@@ -92,6 +93,10 @@ class LmmformulaWarning(UserWarning):
 
 class ConvergenceWarning(LmmformulaWarning):
     """The optimiser stopped before its tolerance was met."""
+
+
+class SeparationWarning(LmmformulaWarning):
+    """A coefficient runs off to infinity: some predictor separates the outcomes."""
 
 
 class SingularFitWarning(LmmformulaWarning):

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.backends.exact import Exact
-from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
@@ -57,7 +55,7 @@ class Fit:
         The numbers.
     plan : Plan
         What was done and why.
-    backend : Exact
+    backend : Exact or LaplaceBackend
         The recipe with its options.
     recall : Recall
         Formula, data and arguments of the call.
@@ -66,9 +64,9 @@ class Fit:
     problem: Problem
     estimate: Estimate
     plan: Plan
-    backend: Exact
+    backend: Any
     recall: Recall
-    point: ProfiledPoint | None = None
+    point: Any = None
 
     # -- estimates ------------------------------------------------------------------------------------------------
 
@@ -80,7 +78,12 @@ class Fit:
     @cached_property
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects."""
-        return _wald.named(self, np.sqrt(np.diagonal(self.estimate.vcov)))
+        return _wald.named(self, np.sqrt(np.diagonal(self.vcov)))
+
+    @cached_property
+    def vcov(self) -> np.ndarray:
+        """Covariance matrix of the fixed effects as an array; computed when first asked for."""
+        return self.backend.vcov(self.estimate, self.optimum)
 
     @cached_property
     def tvalues(self) -> pd.Series:
@@ -112,8 +115,16 @@ class Fit:
 
     @property
     def sigma(self) -> float:
-        """Residual standard deviation."""
-        return self.estimate.sigma
+        """Residual standard deviation; for other families the parameter of scale or dispersion, 1 if there is none."""
+        return next(iter(self.dispersion.values()), self.estimate.sigma)
+
+    @property
+    def dispersion(self) -> dict[str, float]:
+        """The family's parameters besides the mean, where they are one number for all rows."""
+        named = zip(
+            self.problem.family.auxiliaries, self.estimate.aux
+        )  # the Gaussian sigma is profiled, not auxiliary
+        return {a.name: float(a.value(v[0])) for a, v in named if len(v) == 1}
 
     @property
     def llf(self) -> float:
@@ -128,7 +139,12 @@ class Fit:
     @property
     def df_model(self) -> int:
         """Number of parameters: fixed effects, covariance parameters and sigma."""
-        return self.problem.p + self.problem.n_theta + 1
+        scale = (
+            sum(len(a) for a in self.estimate.aux)
+            if self.estimate.aux
+            else int(self.problem.family.has_scale)
+        )
+        return self.problem.p + self.problem.n_theta + scale
 
     @property
     def df_resid(self) -> int:
@@ -206,9 +222,13 @@ class Fit:
         """X beta + Z b + offset, indexed by the position of the row in the data."""
         return _residuals.fitted(self)
 
-    def residuals(self, kind: str = "response") -> pd.Series:
-        """Residuals: "response", "pearson", "deviance", "working" or "quantile"."""
-        return _residuals.residuals(self, kind)
+    def residuals(self, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
+        """Residuals: "response", "pearson", "deviance", "working" or (for discrete responses randomised) "quantile"."""
+        return _residuals.residuals(self, kind, seed)
+
+    def overdispersion(self) -> pd.Series:
+        """Pearson's chi-square over its degrees of freedom, given the random effects."""
+        return _residuals.overdispersion(self)
 
     def predict(
         self,
@@ -302,14 +322,11 @@ class Fit:
     # -- the criterion at the optimum, for inference ---------------------------------------------------------------
 
     @cached_property
-    def optimum(self) -> ProfiledPoint:
+    def optimum(self) -> Any:
         """The criterion at the optimum; evaluated again for a fit that was loaded."""
         if self.point is not None:
             return self.point
-        from lmmformula.criteria.profiled import Profiled
-
-        model = Profiled.of(self.problem, self.backend.engine, reml=self.backend.reml)
-        return model(self.estimate.theta, exact=True)
+        return self.backend.evaluate(self.problem, self.estimate)
 
     # -- keeping --------------------------------------------------------------------------------------------------
 

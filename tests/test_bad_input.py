@@ -121,11 +121,11 @@ def test_data_that_are_no_table(table) -> None:
 
 def test_methods_and_options(data) -> None:
     refused(FORMULA, data, "'laplac'", "laplace", error=PlanError, method="laplac")
-    refused(FORMULA, data, "not available", "ml", error=PlanError, method="laplace")
+    refused(FORMULA, data, "not available", "ml", error=PlanError, method="krylov")
     refused(FORMULA, data, "toleranse", "tolerance", error=PlanError, toleranse=1)
     refused(FORMULA, data, "poison", error=PlanError, family="poison")
     refused(FORMULA, data, "cannot be read", error=PlanError, family="__import__('os').x")
-    refused(FORMULA, data, "ziformula", error=PlanError, ziformula="~ x")
+    refused(FORMULA, data, "count family", error=PlanError, ziformula="~ x")
     refused(FORMULA, data, "nagq", error=PlanError, nagq=5)
     refused(FORMULA, data, "engine", "blocked", error=PlanError, engine="warp")
 

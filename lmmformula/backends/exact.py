@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -80,6 +81,19 @@ class Exact:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         return self.optimise(Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress)
 
+    def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint:
+        """The criterion at an estimate, for a fit that was loaded."""
+        return Profiled.of(problem, self.engine, reml=self.reml)(estimate.theta, exact=True)
+
+    def vcov(self, estimate: Estimate, point: ProfiledPoint) -> Array:
+        """Covariance matrix of beta at the estimated variances."""
+        return estimate.vcov
+
+    def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> ExactSolution:
+        """The same model on another response of the same rows; starts off the boundary, which is stationary."""
+        theta = np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta)
+        return replace(self, start=theta).optimise(point.model.with_response(y))
+
     def optimise(
         self, model: Profiled, progress: Callable[[int, float, float], None] | None = None
     ) -> ExactSolution:
@@ -89,7 +103,8 @@ class Exact:
             return self._solution(model, model(np.zeros(0), exact=True), none)
         spent = 0
         if self.start is None:
-            first, spent = schall_step(model(model.start())), 1
+            begin = model(model.start())
+            first, spent = schall_step(begin, model.n_eff / begin.r2), 1
         else:
             first = np.asarray(self.start, dtype=float)
         found = minimise(
@@ -128,28 +143,6 @@ class Exact:
             singular=singular_terms(problem, point.theta),
         )
         return ExactSolution(estimate, point)
-
-
-def schall_step(point: ProfiledPoint) -> Array:
-    """Theta after one step of Schall's (1991) iteration, in matrices.
-
-    Setting K of the criterion's gradient to zero for fixed T and u gives, for one column, variance times
-    ``kappa |u|^2 / (m - T)``. With A = m I - T and B = kappa sum u u' the analogue is L A^(-1/2) B A^(-1/2) L'.
-    """
-    model, theta = point.model, np.array(point.theta)
-    problem, kappa = model.problem, model.n_eff / point.r2
-    slices = problem.theta_slices()
-    traces = point.factor.trace_blocks()
-    for a, group in enumerate(model.prepared.blocks.groups):
-        u, lower = point.u[a], point.factors[a]
-        values, vectors = np.linalg.eigh(group.m * np.eye(group.k) - traces[a])
-        root = vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300))) @ vectors.T
-        half = lower @ root @ (np.sqrt(kappa) * u.T)
-        sigma = half @ half.T
-        for i, columns in group.members:
-            floor = 1e-4 * np.eye(columns.stop - columns.start)
-            theta[slices[i]] = problem.terms[i].covariance.from_covariance(sigma[columns, columns] + floor)
-    return theta
 
 
 def settle(model: Profiled, theta: Array, deviance: float) -> ProfiledPoint:

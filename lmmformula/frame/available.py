@@ -17,12 +17,6 @@ def check_available(spec: ModelSpec) -> None:
             f"formulas for further parameters ({names}) are not available: only the mean has a formula; "
             "for unequal variances give weights="
         )
-    if spec.response is not None and spec.response.trials is not None:
-        trials = deparse(spec.response.trials)
-        raise PlanError(
-            f"`{spec.response.label} | trials({trials})` is not available: use cbind({spec.response.label}, "
-            f"{trials} - {spec.response.label}), or the proportion with weights={trials!r}"
-        )
     for term in spec.random:
         _check_term(term)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError, LmmformulaWarning, PlanError, RankDeficientWarning
+from lmmformula.families import Family, resolve
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument, row_argument
@@ -38,7 +39,8 @@ def build(
     spec: ModelSpec,
     data: Any,
     *,
-    family: Any = "gaussian",
+    family: str | Family = "gaussian",
+    auxiliary: Sequence[ModelSpec | None] = (),
     weights: Any = None,
     offset: Any = None,
     contrasts: Mapping[str, Any] | None = None,
@@ -56,6 +58,8 @@ def build(
         Any eager frame that narwhals reads, or a path to a CSV or Parquet file.
     family : Family or str
         Decides how the response is read; kept in the problem.
+    auxiliary : sequence of ModelSpec or None
+        One-sided formulas of the family's auxiliary predictors, in its order; None stands for an intercept.
     weights, offset : str or array, optional
         Name of a column, or one number for each row of `data`.
     contrasts : mapping, optional
@@ -72,6 +76,7 @@ def build(
     Problem
     """
     check_available(spec)
+    record = resolve(family)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     table = open_table(data)
@@ -81,8 +86,25 @@ def build(
         row_argument(weights, "weights", table),
         row_argument(offset, "offset", table),
     )
-    frame = _evaluate(spec, table, arguments, missing, context or {})
-    return _assemble(spec, frame, arguments, family, contrasts or {}, levels_below_rows=levels_below_rows)
+    parts = tuple(LinearPart(intercept=True, terms=()) if s is None else _only_fixed(s) for s in auxiliary)
+    frame = _evaluate(spec, parts, table, arguments, missing, context or {})
+    problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
+    if not parts:
+        return problem
+    designs = [make_design(part, frame) for part in parts]
+    blocks = [_fixed_block(design, frame) for design in designs]
+    kept = tuple((design, keep) for design, (_, keep) in zip(designs, blocks, strict=True))
+    return replace(problem, aux=tuple(b for b, _ in blocks), recipe=replace(problem.recipe, aux=kept))
+
+
+def _only_fixed(spec: ModelSpec) -> LinearPart:
+    """The columns of a one-sided formula without random effects."""
+    if spec.random or spec.fixed.offsets or spec.response is not None:
+        raise PlanError(
+            f"`{spec.text}`: formulas of further parameters take fixed effects only, written as '~ x'; response, "
+            "offsets and random effects belong to the main formula"
+        )
+    return spec.fixed
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,14 +128,16 @@ class _Frame:
         return array if self.rows is None else array[self.rows]
 
 
-def _model_variables(spec: ModelSpec) -> list[Expr]:
+def _model_variables(spec: ModelSpec, auxiliary: Sequence[LinearPart]) -> list[Expr]:
     """Expressions whose values R's model frame would hold, in order of first use."""
     exprs: dict[Expr, None] = {}
     if spec.response is not None:
         exprs.update(dict.fromkeys(spec.response.parts))
         if spec.response.weights is not None:
             exprs[spec.response.weights] = None
-    for part in (spec.fixed, *(term.design for term in spec.random)):
+        if spec.response.trials is not None:
+            exprs[spec.response.trials] = None
+    for part in (spec.fixed, *(term.design for term in spec.random), *auxiliary):
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))
     for term in spec.random:
@@ -123,13 +147,14 @@ def _model_variables(spec: ModelSpec) -> list[Expr]:
 
 def _evaluate(
     spec: ModelSpec,
+    auxiliary: Sequence[LinearPart],
     table: Table,
     arguments: tuple[RowArgument | None, ...],
     missing: str,
     context: Mapping[str, Any],
 ) -> _Frame:
     """Evaluate all variables on the rows that are complete in all of them."""
-    exprs = _model_variables(spec)
+    exprs = _model_variables(spec, auxiliary)
     names = [
         name
         for name in column_names(exprs)
@@ -199,7 +224,7 @@ def _assemble(
     spec: ModelSpec,
     frame: _Frame,
     arguments: tuple[RowArgument | None, ...],
-    family: Any,
+    family: Family,
     contrasts: Mapping[str, Any],
     *,
     levels_below_rows: bool,
@@ -209,7 +234,9 @@ def _assemble(
         raise FormulaError(
             "the formula has no response", spec.text, None, "write it before the tilde: y ~ x + (1 | g)"
         )
-    y = read_response(tuple(frame(part) for part in response.parts), response.label, family)
+    trials = None if response.trials is None else frame(response.trials)
+    values = tuple(frame(part) for part in response.parts)
+    y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights))
     design = make_design(spec.fixed, frame, _contrasts(contrasts, spec))
     X, kept = _fixed_block(design, frame)
     groups: dict[tuple[Expr, ...], Factor] = {}
@@ -234,7 +261,7 @@ def _assemble(
         y=y,
         X=X,
         terms=tuple(blocks),
-        weights=_weights(spec, frame, weights),
+        weights=prior,
         offset=_offset(spec.fixed, frame, offset),
         family=family,
         formula=spec.text,

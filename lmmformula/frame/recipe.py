@@ -61,6 +61,8 @@ class NewDesign:
         Rows without a missing value; the others hold NaN and code -1.
     offset_missing : bool
         The fit had an offset given as an array, which new data cannot know.
+    aux : tuple of (n, p_j) arrays
+        Columns of the auxiliary predictors, if asked for.
     """
 
     X: Array | None
@@ -68,6 +70,7 @@ class NewDesign:
     terms: tuple[NewTerm, ...]
     complete: NDArray[np.bool_]
     offset_missing: bool = False
+    aux: tuple[Array, ...] = ()
 
     @property
     def n(self) -> int:
@@ -115,12 +118,14 @@ class Recipe:
     columns: tuple[ColumnRecord, ...] = field(repr=False)
     memory: tuple[tuple[Expr, Any], ...] = field(repr=False)
     context: tuple[tuple[str, Any], ...] = field(repr=False, default=())
+    aux: tuple[tuple[Design, tuple[int, ...]], ...] = ()
 
     def replay(
         self,
         newdata: Any,
         *,
         fixed: bool = True,
+        aux: bool = False,
         terms: Iterable[int] | None = None,
         missing: Literal["keep", "raise"] = "keep",
     ) -> NewDesign:
@@ -132,6 +137,8 @@ class Recipe:
             Needs the columns of the parts asked for, and no others.
         fixed : bool
             Whether to build X and the offset.
+        aux : bool
+            Whether to build the columns of the auxiliary predictors.
         terms : iterable of int, optional
             Positions of the random-effects terms wanted; all if None.
         missing : {"keep", "raise"}
@@ -143,7 +150,7 @@ class Recipe:
         """
         table = open_table(newdata)
         chosen = [self.terms[i] for i in (range(len(self.terms)) if terms is None else terms)]
-        names = self._names(chosen, fixed=fixed)
+        names = self._names(chosen, fixed=fixed, aux=aux)
         records = {record.name: record for record in self.columns}
         complete = _complete_rows(table, names, missing)
         rows = None if complete.all() else np.flatnonzero(complete)
@@ -152,7 +159,7 @@ class Recipe:
             name: value if name in by_label else _as_in_fit(value, records[name])
             for name, value in ((name, table.column(name).at(rows)) for name in names)
         }
-        n = int(complete.sum())
+        n, given = int(complete.sum()), complete
         evaluator = Evaluator(columns, n, self.text, dict(self.context), dict(self.memory), learn=False)
         X = offset = None
         if fixed:
@@ -160,7 +167,12 @@ class Recipe:
             offset = _spread(self._offset(evaluator, n), complete)
             complete = complete & ~np.isnan(X).any(axis=1)
         done = tuple(_new_term(term, evaluator, n, complete_in=rows, n_all=table.n_rows) for term in chosen)
-        return NewDesign(X, offset, done, complete, self.offset_array and fixed)
+        value_of = _checked(evaluator)
+        further = tuple(
+            _spread(design.matrix(value_of, n)[:, list(kept)], given)
+            for design, kept in (self.aux if aux else ())
+        )
+        return NewDesign(X, offset, done, complete, self.offset_array and fixed, further)
 
     def _grouping_only(self) -> set[str]:
         """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
@@ -172,8 +184,10 @@ class Recipe:
         used = {*column_names(elsewhere), self.offset_column}
         return {expr.value for expr in groups if isinstance(expr, Name)} - used
 
-    def _names(self, chosen: list[TermRecipe], *, fixed: bool) -> list[str]:
+    def _names(self, chosen: list[TermRecipe], *, fixed: bool, aux: bool) -> list[str]:
         exprs: list[Expr] = []
+        if aux:
+            exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
         if fixed:
             exprs += [part.expr for parts in self.fixed.terms for part in parts]
             exprs += self.offsets

@@ -1,13 +1,11 @@
 """The response: from evaluated values to the vector a family models.
 
-A family that reads its response in another way (two-level factors, successes and failures, counts) gets a
-row in :data:`READERS`; every other family takes numbers.
+A family with a residual variance takes numbers that are not constant; any other reads its response itself.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,21 +13,15 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError
 from lmmformula.frame.values import Basis, Factor, Value
 
-__all__ = ["READERS", "Reader", "family_name", "read_response"]
+__all__ = ["read_response"]
 
 Array = NDArray[np.float64]
 
-Reader: TypeAlias = Callable[[tuple[Value, ...], str], Array]
-"""Values of the response's parts and its label -> y, or a DataError."""
 
-
-def family_name(family: Any) -> str:
-    """Name of a family given as text or as a record."""
-    return str(getattr(family, "name", family)).partition("(")[0]
-
-
-def read_response(values: tuple[Value, ...], label: str, family: Any) -> Array:
-    """The response vector as `family` models it.
+def read_response(
+    values: tuple[Value, ...], label: str, family: Any, trials: Value | None, weights: Array | None
+) -> tuple[Array, Array | None]:
+    """The response vector as `family` models it, and the weights that go with it.
 
     Parameters
     ----------
@@ -37,9 +29,18 @@ def read_response(values: tuple[Value, ...], label: str, family: Any) -> Array:
         One value, or two for ``cbind(successes, failures)``.
     label : str
         The left-hand side as written.
-    family : Family or str
+    family : Family
+    trials : Value, optional
+        n of ``y | trials(n)``.
+    weights : (n,) array, optional
     """
-    return READERS.get(family_name(family), read_numbers)(values, label)
+    if family.has_scale and trials is None:
+        return read_numbers(values, label), weights
+    if any(isinstance(v, Basis) for v in values):
+        raise DataError(f"the response `{label}` has several columns; this family models one")
+    y, weights = family.read(values, trials=trials, weights=weights, name=label)
+    family.check(y, weights, label)
+    return y, weights
 
 
 def read_numbers(values: tuple[Value, ...], label: str) -> Array:
@@ -75,7 +76,3 @@ def _not_numeric(value: Factor, label: str) -> str:
         f"response must be numeric: `{label}` is {kind} with {len(used):,} distinct "
         f"value{'' if len(used) == 1 else 's'} ({shown}); {hint}"
     )
-
-
-READERS: dict[str, Reader] = {}
-"""Family name -> reader, for families that take more than numbers."""

@@ -15,7 +15,6 @@ from lmmformula.errors import DataError, FitError
 from lmmformula.inference.simulate import draw
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
-from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,15 +36,9 @@ def refit(fit: Fit, y: Any) -> Fit:
         )
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")
-    model = fit.optimum.model.with_response(values)
-    backend = replace(fit.backend, start=_inside(fit.estimate.theta))
-    solution = backend.optimise(model)
-    return replace(fit, problem=model.problem, estimate=solution.estimate, point=solution.point)
-
-
-def _inside(theta: Array) -> Array:
-    """A start off the boundary: theta = 0 is a stationary point of every deviance."""
-    return np.where(np.abs(theta) < 1e-2, 1e-2, theta)
+    solution = fit.backend.refit(fit.optimum, fit.estimate, values)
+    problem = solution.point.model.problem
+    return replace(fit, problem=problem, estimate=solution.estimate, point=solution.point)
 
 
 def parameters(fit: Fit) -> dict[str, float]:

@@ -71,7 +71,7 @@ def group_names(fit: Fit) -> tuple[str, ...]:
 
 
 def varcorr(fit: Fit) -> pd.DataFrame:
-    """Variances and covariances in lme4's long form; the last row is the residual."""
+    """Variances and covariances in lme4's long form; the last row is the residual, if there is one."""
     import pandas as pd
 
     rows: list[tuple[str, str | None, str | None, float, float]] = []
@@ -85,7 +85,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
             for j in range(term.k)
             for i in range(j + 1, term.k)
         ]
-    rows.append(("Residual", None, None, fit.estimate.sigma**2, fit.estimate.sigma))
+    if fit.problem.family.has_scale:
+        rows.append(("Residual", None, None, fit.sigma**2, fit.sigma))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
 

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class _Rows:
     offset: Array
     parts: tuple[_Part, ...]
     index: Any
+    aux: tuple[Array, ...]
 
     @property
     def n(self) -> int:
@@ -78,8 +80,9 @@ def predict(
         Default: the rows of the fit.
     re_form : "all", None, or str
         Which random effects to use: all, none (population), or a one-sided formula such as ``"~ (1 | g)"``.
-    kind : {"response", "link"}
-        The same for an identity link.
+    kind : {"response", "link", "conditional"} or the name of a parameter
+        The mean of the response, the linear predictor, the mean without zero-inflation, or a parameter of the family such as
+        "zi" (also "zprob"), the probability of a structural zero.
     new_levels : {"error", "population", "sample", "na"}
         Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution; nan.
     interval : {None, "confidence", "prediction"}
@@ -99,22 +102,23 @@ def predict(
     DataError
         Missing columns, unseen levels under "error", unknown options.
     """
-    _check(kind, new_levels, interval, level)
+    _check(fit, kind, new_levels, interval, level)
     if newdata is None and re_form == "all" and interval is None and not se:
-        return fit.fittedvalues.rename("fit")
+        if kind == "response":
+            return fit.fittedvalues.rename("fit")
     rows = _rows(fit, newdata, _selection(fit, re_form))
     draws = _new_effects(fit, rows, new_levels, seed)
     mean = rows.X @ fit.estimate.beta + rows.offset
     for part in rows.parts:
         seen = np.where((part.codes >= 0)[:, None], fit.estimate.modes[part.term][part.codes], 0.0)
         mean = mean + np.einsum("nk,nk->n", part.basis, seen)
-    mean = mean + draws
-    return _dressed(fit, rows, mean, new_levels, interval, level, se)
+    return _dressed(fit, rows, mean + draws, kind, new_levels, interval, level, se)
 
 
-def _check(kind: str, new_levels: str, interval: str | None, level: float) -> None:
-    if kind not in ("response", "link"):
-        raise DataError(f"kind={kind!r} is unknown; use 'response' or 'link'.")
+def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: float) -> None:
+    kinds = ("response", "link", "conditional", *(a.name for a in fit.problem.family.auxiliaries), "zprob")
+    if kind not in kinds:
+        raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(kinds)}.")
     if new_levels not in POLICIES:
         raise DataError(f"new_levels={new_levels!r} is unknown; use one of {', '.join(POLICIES)}.")
     if interval not in (None, "confidence", "prediction"):
@@ -176,8 +180,8 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
             basis = np.ones((problem.n, 1)) if t.basis is None else t.basis
             parts.append(_Part(i, t.codes, np.full(problem.n, -1, np.int32), (), basis * mask))
         offset = np.zeros(problem.n) if problem.offset is None else problem.offset
-        return _Rows(problem.X.matrix, offset, tuple(parts), problem.rows)
-    design = problem.recipe.replay(newdata, terms=[i for i, _ in selection])
+        return _Rows(problem.X.matrix, offset, tuple(parts), problem.rows, auxiliary(fit))
+    design = problem.recipe.replay(newdata, terms=[i for i, _ in selection], aux=bool(problem.aux))
     if design.offset_missing:
         raise DataError(
             "the fit had an offset given as an array, which new data do not carry. Put the offset in a column and "
@@ -189,7 +193,11 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
         parts.append(_Part(i, new.codes, new.new_codes, new.new_levels, basis * mask))
     offset = np.zeros(design.n) if design.offset is None else design.offset
     index = getattr(newdata, "index", None)
-    return _Rows(design.X, offset, tuple(parts), index if hasattr(index, "dtype") else None)
+    if problem.aux:
+        aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
+    else:
+        aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
+    return _Rows(design.X, offset, tuple(parts), index if hasattr(index, "dtype") else None, aux)
 
 
 def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Generator | None) -> Array:
@@ -224,24 +232,53 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
 
 
 def _dressed(
-    fit: Fit, rows: _Rows, mean: Array, policy: str, interval: str | None, level: float, se: bool
+    fit: Fit, rows: _Rows, eta: Array, kind: str, policy: str, interval: str | None, level: float, se: bool
 ) -> pd.Series | pd.DataFrame:
+    """On the scale asked for, with standard errors and limits: limits are those of eta, carried over."""
     import pandas as pd
 
+    family = fit.problem.family
+    names = [a.name for a in family.auxiliaries]
+    if (name := "zi" if kind == "zprob" else kind) in names:
+        if interval is not None or se:
+            raise DataError(f"kind={kind!r} has no standard errors; leave out se and interval.")
+        at = names.index(name)
+        return pd.Series(family.auxiliaries[at].value(rows.aux[at]), index=rows.index, name=name)
+
+    def scaled(values: Array) -> Array:
+        if kind == "link":
+            return values
+        return family.link_function.mean(values) if kind == "conditional" else family.mean(values, rows.aux)
+
     if interval is None and not se:
-        return pd.Series(mean, index=rows.index, name="fit")
+        return pd.Series(scaled(eta), index=rows.index, name="fit")
     from scipy.special import ndtri
 
     variance = _variance(fit, rows, drawn=policy == "sample")
-    out = {"fit": mean}
-    if se:
-        out["se"] = np.sqrt(variance)
+    out = {"fit": scaled(eta)}
+    if se:  # by the delta method on the response scale
+        slope = 1.0 if kind == "link" else _slope(family, eta, rows.aux)
+        out["se"] = np.sqrt(variance) * slope
+    if interval == "prediction":
+        if not family.is_linear:
+            raise DataError(
+                f"interval='prediction' needs a Gaussian response; for family {family.name!r} use "
+                "interval='confidence' for the mean, or quantiles of simulate()."
+            )
+        variance = variance + fit.estimate.sigma**2
     if interval is not None:
-        if interval == "prediction":
-            variance = variance + fit.sigma**2
         reach = float(ndtri(0.5 + level / 2)) * np.sqrt(variance)
-        out |= {"lower": mean - reach, "upper": mean + reach}
+        ends = scaled(eta - reach), scaled(eta + reach)
+        out |= {"lower": np.minimum(*ends), "upper": np.maximum(*ends)}
     return pd.DataFrame(out, index=rows.index)
+
+
+def _slope(family: Any, eta: Array, aux: tuple[Array, ...]) -> Array:
+    """|d mean / d eta| by central differences, which every family allows."""
+    if family.is_linear:
+        return np.ones_like(eta)
+    step = 1e-6 * np.maximum(1.0, np.abs(eta))
+    return np.abs(family.mean(eta + step, aux) - family.mean(eta - step, aux)) / (2 * step)
 
 
 def _variance(fit: Fit, rows: _Rows, *, drawn: bool) -> Array:

@@ -7,38 +7,25 @@ For a parameter with value v the profile deviance ``d(v)`` is the minimum of -2 
 is standard normal to second order, so the interval of a level is where |zeta| stays below the normal quantile (Bates et al.
 2015, sec. 5.1; Venzon & Moolgavkar 1988). REML fits are profiled by ML, as in lme4.
 
-Coordinates. The deviance is minimised over psi = (log sigma, then per term the log standard deviations and the correlations
-through a real number t each). An unstructured correlation matrix has the Cholesky factor
-``C_ij = z_ij (1 - sum_{l<j} C_il^2)^(1/2)``, z = tanh t the partial correlations (Lewandowski, Kurowicka & Joe 2009). The first
-two columns' correlation is z itself, so the columns are reordered to put a wanted pair first: every standard deviation and
-correlation is then one coordinate, held by leaving it out of the search. With K of :mod:`lmmformula.criteria.profiled`
-(equation 2) at kappa = 1 / sigma^2 and Sigma_a relative to sigma^2::
-
-    dd/dpsi = sum_a <K_a, L_a^-1 (dSigma_a/dpsi) L_a^-T>,     and for log sigma also  2 (n - r2 / sigma^2)    (2)
-
-dSigma/dpsi by complex steps, exact to rounding. A fixed effect is held at b within each evaluation: at given variances the
-constrained minimum moves along C e_j, ``r2(b) = r2 + (b - beta_j)^2 / C_jj`` with C = (X'V^-1X)^-1.
-
 The search is BFGS in coordinates where the Hessian at the estimate is the identity; successive values of one parameter start
-from the last. A standard deviation of zero is -infinity in psi; log sd = log(1e-7 sigma) stands for it.
+from the last. The coordinates and the deviance over them are those of :mod:`lmmformula.inference.profile_surface`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, fields, replace
-from functools import cached_property, lru_cache
-from itertools import pairwise
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+from lmmformula.criteria.profiled import Profiled
 from lmmformula.errors import DataError, FitError
+from lmmformula.inference.profile_surface import ZERO, Parameter, Surface
 from lmmformula.inference.wald import interval_names
-from lmmformula.ir.covariance import CovarianceKind, sd_cor
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -48,45 +35,20 @@ if TYPE_CHECKING:
 
 __all__ = ["parameter_names", "profile", "profile_interval"]
 
-_ZERO = 1e-7
-"""Share of sigma that stands for a standard deviation of zero; the deviance moves by its square."""
-_EDGE = 1.0 - 1e-7
-"""Stands for a correlation of one."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """One row of the profile.
-
-    Attributes
-    ----------
-    name : str
-    kind : {"sd", "cor", "sigma", "beta"}
-    term : int
-        Term, or position of the coefficient.
-    columns : tuple of int
-        Columns of the term: one for a standard deviation, two for a correlation.
-    """
-
-    name: str
-    kind: str
-    term: int = -1
-    columns: tuple[int, ...] = ()
-
 
 def parameter_names(fit: Fit) -> tuple[str, ...]:
     """Parameters in lme4's order: each term's lower triangle column by column, sigma, the fixed effects."""
     return tuple(p.name for p in _parameters(fit.problem))
 
 
-def _parameters(problem: Problem) -> list[_Parameter]:
+def _parameters(problem: Problem) -> list[Parameter]:
     out = []
     for i, term in enumerate(problem.terms):
         kind, names = term.covariance.name, term.columns
         sds = range(1) if kind in ("iid", "ar1") else range(term.k)
         for j in range(term.k):
             if j in sds:
-                out.append(_Parameter(f"sd_{names[j]}|{term.group}", "sd", i, (j,)))
+                out.append(Parameter(f"sd_{names[j]}|{term.group}", "sd", i, (j,)))
             below = (
                 range(j + 1, term.k)
                 if kind == "us"
@@ -94,189 +56,9 @@ def _parameters(problem: Problem) -> list[_Parameter]:
                 if kind in ("cs", "ar1") and not j
                 else ()
             )
-            out += [_Parameter(f"cor_{names[r]}.{names[j]}|{term.group}", "cor", i, (j, r)) for r in below]
-    out.append(_Parameter("sigma", "sigma"))
-    return out + [_Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
-
-
-# -- coordinates ---------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _TermMap:
-    """psi of one term <-> its covariance matrix.
-
-    `order` holds the columns of an unstructured term, a wanted pair first.
-    """
-
-    kind: CovarianceKind
-    order: tuple[int, ...]
-
-    @property
-    def n_sd(self) -> int:
-        return 1 if self.kind.name in ("iid", "ar1") else self.kind.k
-
-    @property
-    def size(self) -> int:
-        k, name = self.kind.k, self.kind.name
-        return self.n_sd + (k * (k - 1) // 2 if name == "us" else name in ("cs", "ar1"))
-
-    def covariance(self, psi: NDArray[Any]) -> NDArray[Any]:
-        """Sigma in units of the response, (k, k); analytic in psi."""
-        k = self.kind.k
-        sd = np.exp(psi[: self.n_sd]) * np.ones(k)
-        return sd[:, None] * self._correlation(psi[self.n_sd :]) * sd
-
-    def _correlation(self, t: NDArray[Any]) -> NDArray[Any]:
-        k, name = self.kind.k, self.kind.name
-        if name in ("iid", "diag") or not len(t):
-            return np.eye(k)
-        if name != "us":
-            low = self.kind._low()  # type: ignore[attr-defined]
-            return self.kind.correlation(low + (1 - low) * 0.5 * (1 + np.tanh(0.5 * t[0])))  # type: ignore[attr-defined]
-        chol = np.zeros((k, k), dtype=t.dtype)
-        z, place = np.tanh(t), 0
-        for i in range(k):
-            left = np.ones((), dtype=t.dtype)
-            for j in range(i):
-                chol[i, j] = z[place] * np.sqrt(left)
-                left = left * (1 - z[place] ** 2)
-                place += 1
-            chol[i, i] = np.sqrt(left)
-        out = np.empty((k, k), dtype=t.dtype)
-        out[np.ix_(self.order, self.order)] = chol @ chol.T
-        return out
-
-    def t_of(self, rho: float) -> float:
-        """The t of the correlation that is a coordinate: the one of the first two columns."""
-        if self.kind.name == "us":
-            return float(np.arctanh(np.clip(rho, -_EDGE, _EDGE)))
-        low = self.kind._low()  # type: ignore[attr-defined]
-        p = np.clip((rho - low) / (1 - low), 0.5 * (1 - _EDGE), 0.5 * (1 + _EDGE))
-        return float(np.log(p / (1 - p)))
-
-    def psi_of(self, cov: Array, floor: float) -> Array:
-        """The psi of a covariance matrix; standard deviations below `floor` are raised to it, without correlation."""
-        sd, cor = sd_cor(cov)
-        sd, k = np.maximum(sd, floor), self.kind.k
-        if self.kind.name != "us":
-            t = [self.t_of(float(np.nan_to_num(cor[1, 0])))] if self.size > self.n_sd else []
-            return np.array([*np.log(sd[: self.n_sd]), *t])
-        ordered = np.nan_to_num(cor)[np.ix_(self.order, self.order)]
-        np.fill_diagonal(ordered, 1.0)
-        # Shrunk a little: on the boundary tanh has no slope and the search would not leave it.
-        chol = np.linalg.cholesky(0.999 * ordered + 0.001 * np.eye(k) + 1e-9 * np.eye(k))
-        t = []
-        for i in range(k):
-            left = 1.0
-            for j in range(i):
-                z = float(np.clip(chol[i, j] / np.sqrt(max(left, 1e-12)), -0.9999, 0.9999))
-                t.append(np.arctanh(z))
-                left *= 1 - z**2
-        return np.array([*np.log(sd), *t])
-
-
-@dataclass(frozen=True, eq=False)
-class _Held(ProfiledPoint):
-    """The criterion with one fixed effect held: direction' beta_orthonormal = value."""
-
-    direction: Array
-    value: float
-
-    @cached_property
-    def beta_orthonormal(self) -> Array:
-        free = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self._cross))
-        along = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self.direction))
-        return free + along * ((self.value - self.direction @ free) / (self.direction @ along))
-
-    @property
-    def _cross(self) -> Array:
-        p = self.model.problem.p
-        return self._solution[1][:p, p]
-
-    @cached_property
-    def r2(self) -> float:
-        p, b = self.model.problem.p, self.beta_orthonormal
-        fitted = self.r_x @ b
-        return float(self._solution[1][p, p] - 2.0 * self._cross @ b + fitted @ fitted)
-
-
-class _Surface:
-    """The ML deviance over psi, for one order of columns."""
-
-    def __init__(self, model: Profiled, target: _Parameter | None) -> None:
-        self.model, self.target = model, target
-        terms = model.problem.terms
-        self.maps = tuple(_TermMap(t.covariance, self._order(i, t)) for i, t in enumerate(terms))
-        ends = np.cumsum([1, *(m.size for m in self.maps)])
-        self.slices = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
-        self.size = int(ends[-1])
-
-    def _order(self, i: int, term: GroupBlock) -> tuple[int, ...]:
-        first = (
-            self.target.columns if self.target and self.target.kind == "cor" and self.target.term == i else ()
-        )
-        return (*first, *(j for j in range(term.k) if j not in first))
-
-    @property
-    def pinned(self) -> int | None:
-        """Coordinate held by the target; None for a fixed effect."""
-        if self.target is None or self.target.kind == "beta":
-            return None
-        if self.target.kind == "sigma":
-            return 0
-        start = self.slices[self.target.term].start
-        if self.target.kind == "sd":
-            return start + (self.target.columns[0] if self.maps[self.target.term].n_sd > 1 else 0)
-        return start + self.maps[self.target.term].n_sd
-
-    def coordinate(self, value: float, sigma: float) -> float:
-        """The psi of the target's value."""
-        if self.target is not None and self.target.kind == "cor":
-            return self.maps[self.target.term].t_of(value)
-        return float(np.log(max(value, _ZERO * sigma)))
-
-    def psi_of(self, theta: Array, sigma: float, floor: float = 1e-2) -> Array:
-        """The psi of an estimate, kept off the boundary by `floor` times sigma."""
-        problem, parts = self.model.problem, [np.log([sigma])]
-        for term, m, s in zip(problem.terms, self.maps, problem.theta_slices(), strict=True):
-            lower = sigma * term.covariance.cholesky(theta[s])
-            parts.append(m.psi_of(lower @ lower.T, floor * sigma))
-        return np.concatenate(parts)
-
-    def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
-        """Deviance and its gradient (2); a fixed-effect target is held at `held`."""
-        model, problem = self.model, self.model.problem
-        sigma2 = float(np.exp(2.0 * psi[0]))
-        steps = [psi[s] + 1e-30j * np.eye(m.size) for s, m in zip(self.slices, self.maps, strict=True)]
-        complexes = [
-            [m.covariance(row) / sigma2 for row in rows] for m, rows in zip(self.maps, steps, strict=True)
-        ]
-        theta = np.zeros(problem.n_theta)
-        for term, rows, s in zip(problem.terms, complexes, problem.theta_slices(), strict=True):
-            theta[s] = term.covariance.from_covariance(rows[0].real)
-        point = model(theta)
-        if held is not None and self.target is not None:
-            point = self._hold(point, held)
-        slopes = np.zeros(self.size)
-        slopes[0] = 2.0 * (problem.n - point.r2 / sigma2)
-        ks = point.k_matrices(1.0 / sigma2)
-        for a, group in enumerate(model.prepared.blocks.groups):
-            for i, columns in group.members:
-                inverse = np.linalg.inv(point.factors[a][columns, columns])
-                gamma = inverse.T @ ks[a][columns, columns] @ inverse
-                slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
-                slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
-        return point.deviance_at(sigma2), slopes
-
-    def _hold(self, point: ProfiledPoint, held: float) -> ProfiledPoint:
-        assert self.target is not None
-        ols, j = self.model.ols, self.target.term
-        unit = np.zeros(len(ols.r))
-        unit[j] = 1.0
-        direction = np.linalg.solve(ols.r.T, unit)
-        known = {f.name: getattr(point, f.name) for f in fields(point)}
-        return _Held(**known, direction=direction, value=held - ols.coefficients[j])
+            out += [Parameter(f"cor_{names[r]}.{names[j]}|{term.group}", "cor", i, (j, r)) for r in below]
+    out.append(Parameter("sigma", "sigma"))
+    return out + [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
 
 
 # -- one parameter -------------------------------------------------------------------------------------------------
@@ -320,9 +102,9 @@ def _ml_optimum(fit: Fit) -> _Best:
 class _Trace:
     """zeta of one parameter at any value, each found from the last."""
 
-    def __init__(self, best: _Best, target: _Parameter) -> None:
+    def __init__(self, best: _Best, target: Parameter) -> None:
         self.best, self.target = best, target
-        self.surface = _Surface(best.model, target)
+        self.surface = Surface(best.model, target)
         pinned = self.surface.pinned
         self.free = np.array([i for i in range(self.surface.size) if i != pinned], dtype=int)
         self.centre = self.surface.psi_of(best.theta, best.sigma)
@@ -351,7 +133,7 @@ class _Trace:
         if self.target.kind == "sd":
             return 0.0, np.inf
         if self.target.kind == "sigma":
-            return _ZERO, np.inf
+            return ZERO, np.inf
         if self.target.kind == "cor":
             kind = self.best.model.problem.terms[self.target.term].covariance
             return (-1.0 if kind.name == "us" else float(kind._low())), 1.0  # type: ignore[attr-defined]
@@ -459,7 +241,7 @@ def _inverse_root(hessian: Array) -> Array:
 # -- tables --------------------------------------------------------------------------------------------------------
 
 
-def _chosen(fit: Fit, parameters: str | Iterable[str] | None) -> list[_Parameter]:
+def _chosen(fit: Fit, parameters: str | Iterable[str] | None) -> list[Parameter]:
     known = _parameters(fit.problem)
     if parameters is None:
         return known

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["fitted", "linear_predictor", "residuals"]
+__all__ = ["auxiliary", "fitted", "linear_predictor", "overdispersion", "residuals"]
 
 KINDS = ("response", "pearson", "deviance", "working", "quantile")
 
@@ -29,26 +29,90 @@ def linear_predictor(fit: Fit) -> Array:
     return eta if problem.offset is None else eta + problem.offset
 
 
+def auxiliary(fit: Fit) -> tuple[Array, ...]:
+    """The family's auxiliary linear predictors on the rows of the fit, each (n,)."""
+    if not fit.estimate.aux:  # a profiled sigma
+        sigma = np.full(fit.problem.n, fit.estimate.sigma)
+        return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
+    return tuple(b.matrix @ a for b, a in zip(fit.problem.aux, fit.estimate.aux, strict=True))
+
+
 def fitted(fit: Fit) -> pd.Series:
     """Fitted values, indexed by the row's position in the data."""
     import pandas as pd
 
-    return pd.Series(linear_predictor(fit), index=fit.problem.rows, name="fitted")
+    mu = fit.problem.family.mean(linear_predictor(fit), auxiliary(fit))
+    return pd.Series(mu, index=fit.problem.rows, name="fitted")
 
 
-def residuals(fit: Fit, kind: str = "response") -> pd.Series:
+def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
     """Residuals of one kind.
 
-    With weights w: "response" and "working" are y - mu, "pearson" and "deviance" sqrt(w) (y - mu) (lme4), and "quantile"
-    sqrt(w) (y - mu) / sigma, standard normal under the model.
+    With mu the fitted values, V the family's variance function and w the weights: "response" is y - mu; "working"
+    (y - mu) d eta/d mu; "pearson" (y - mu) sqrt(w / V(mu)); "deviance" the signed root of the unit deviance;
+    "quantile" the normal quantile of the distribution function at y, randomised within the jump of a discrete response
+    (Dunn & Smyth 1996), standard normal under the model.
+
+    Parameters
+    ----------
+    kind : {"response", "pearson", "deviance", "working", "quantile"}
+    seed : int or Generator, optional
+        For "quantile" of a discrete response.
     """
-    if kind not in KINDS:
-        raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
     import pandas as pd
 
-    raw = fit.problem.y - fit.fittedvalues.to_numpy()
-    if kind not in ("response", "working") and fit.problem.weights is not None:
-        raw = raw * np.sqrt(fit.problem.weights)
-    if kind == "quantile":
-        raw = raw / fit.sigma
-    return pd.Series(raw, index=fit.problem.rows, name="residual")
+    if kind not in KINDS:
+        raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
+    problem, family = fit.problem, fit.problem.family
+    eta, aux = linear_predictor(fit), auxiliary(fit)
+    mean, location, y = family.mean(eta, aux), family.location(eta), problem.y
+    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    if kind == "response":
+        values = y - mean
+    elif kind == "working":
+        values = (y - location) / family.link_function.mean_jet(eta).d1
+    elif kind == "pearson":
+        values = (y - mean) * np.sqrt(weights / family.unit_variance(location, aux))
+    elif kind == "deviance":
+        squared = family.deviance_residual_squared(y, location, problem.weights, aux)
+        values = np.sign(y - mean) * np.sqrt(squared)
+    else:
+        values = _quantile(fit, eta, aux, seed)
+    return pd.Series(values, index=problem.rows, name="residual")
+
+
+def _quantile(fit: Fit, eta: Array, aux: tuple[Array, ...], seed: int | np.random.Generator | None) -> Array:
+    from scipy.special import ndtri
+
+    problem, family = fit.problem, fit.problem.family
+    upper = family.cdf(problem.y, eta, aux, problem.weights)
+    if family.is_discrete:
+        lower = family.cdf(problem.y, eta, aux, problem.weights, below=True)
+        upper = lower + (upper - lower) * np.random.default_rng(seed).uniform(size=problem.n)
+    edge = np.finfo(float).eps
+    return ndtri(np.clip(upper, edge, 1 - edge))
+
+
+def overdispersion(fit: Fit) -> pd.Series:
+    """Pearson chi-square of the residuals given the random effects, its ratio to n - npar, and the p-value.
+
+    A ratio well above 1 says that the response varies more than the family allows; a rough guide, since the random
+    effects are counted as parameters by their variances only (Bolker et al. 2009, box 4).
+    """
+    import pandas as pd
+    from scipy.special import chdtrc
+
+    chisq = float(np.sum(residuals(fit, "pearson") ** 2))
+    if fit.problem.family.has_scale:
+        raise DataError(
+            "a Gaussian model estimates its residual variance, so overdispersion has no meaning for it."
+        )
+    return pd.Series(
+        {
+            "chisq": chisq,
+            "df": fit.df_resid,
+            "ratio": chisq / fit.df_resid,
+            "p_value": chdtrc(fit.df_resid, chisq),
+        },
+        name="overdispersion",
+    )

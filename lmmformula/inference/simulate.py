@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ __all__ = ["draw", "simulate"]
 
 
 def draw(fit: Fit, rng: np.random.Generator) -> Array:
-    """One response: X beta + offset + Z b* + e*, with b* and e* drawn from the fitted distributions, (n,)."""
+    """One response given eta = X beta + offset + Z b*, with b* drawn from its fitted distribution, (n,)."""
     problem, estimate = fit.problem, fit.estimate
     y = problem.X.matrix @ estimate.beta
     if problem.offset is not None:
@@ -27,8 +28,7 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
         rows = (rng.standard_normal((term.m, term.k)) @ lower.T)[term.codes]
         y = y + (rows[:, 0] if term.basis is None else np.einsum("nk,nk->n", term.basis, rows))
-    noise = estimate.sigma * rng.standard_normal(problem.n)
-    return y + (noise if problem.weights is None else noise / np.sqrt(problem.weights))
+    return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
 
 
 def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Wald inference for the fixed effects with Satterthwaite's degrees of freedom.
+"""Wald inference for the fixed effects: Satterthwaite's degrees of freedom for Gaussian models, z for others.
 
 For a contrast l with variance ``v = l'C l``, C the covariance matrix of beta as a function of the variance parameters
 phi = (theta, log sigma), Satterthwaite (1946) matches ``v`` to a scaled chi-square (Giesbrecht & Burns 1985; Kuznetsova,
@@ -42,7 +42,7 @@ def cov_params(fit: Fit) -> pd.DataFrame:
     import pandas as pd
 
     names = list(fit.problem.X.names)
-    return pd.DataFrame(fit.estimate.vcov, index=names, columns=names)
+    return pd.DataFrame(fit.vcov, index=names, columns=names)
 
 
 def theta(fit: Fit) -> pd.Series:
@@ -120,8 +120,8 @@ def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
     (r,) array
     """
     rows = np.eye(fit.problem.p) if contrasts is None else np.atleast_2d(contrasts)
-    if not fit.problem.n_theta:
-        return np.full(len(rows), float(fit.problem.n - fit.problem.p))
+    if not isinstance(fit.optimum, ProfiledPoint):
+        return np.full(len(rows), np.inf)
     info = information(fit)
     variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)
     slope = np.einsum("ri,kij,rj->rk", rows, info.d_vcov, rows)
@@ -131,10 +131,11 @@ def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
 
 
 def pvalues(fit: Fit) -> pd.Series:
-    """Two-sided p-values."""
-    from scipy.special import stdtr
+    """Two-sided p-values: of t on the Satterthwaite df, of z where those are infinite."""
+    from scipy.special import ndtr, stdtr
 
-    return named(fit, 2.0 * stdtr(fit.df.to_numpy(), -np.abs(fit.tvalues.to_numpy())))
+    df, t = fit.df.to_numpy(), -np.abs(fit.tvalues.to_numpy())
+    return named(fit, 2.0 * np.where(np.isinf(df), ndtr(t), stdtr(np.where(np.isinf(df), 1.0, df), t)))
 
 
 def conf_int(fit: Fit, level: float = 0.95, method: str = "wald", **options: Any) -> pd.DataFrame:

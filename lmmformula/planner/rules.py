@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.exact import Exact
+from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.engines.dense import DenseEngine
@@ -22,7 +23,7 @@ __all__ = ["Plan", "TermSize", "make_plan"]
 
 METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
 ENGINES = {"blocked": BlockedEngine, "dense": DenseEngine}
-OPTIONS = ("engine", "tolerance", "max_evaluations", "start", "memory_limit")
+OPTIONS = ("engine", "tolerance", "max_evaluations", "start", "memory_limit", "nagq", "information")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Plan:
     Attributes
     ----------
     method : str
-        "reml" or "ml".
+        "reml", "ml" or "laplace".
     engine : str
     n, p, q : int
         Rows, fixed effects, random effects.
@@ -82,13 +83,13 @@ class Plan:
 
 def make_plan(
     problem: Problem, method: str = "auto", options: Mapping[str, Any] | None = None
-) -> tuple[Plan, Exact, Prepared]:
+) -> tuple[Plan, Exact | LaplaceBackend, Prepared]:
     """Choose backend and engine for `problem`.
 
     Returns
     -------
     plan : Plan
-    backend : Exact
+    backend : Exact or LaplaceBackend
         Ready to fit.
     prepared : Prepared
         The engine's look at the problem, to be handed to the backend.
@@ -102,11 +103,12 @@ def make_plan(
     unknown = [name for name in options if name not in OPTIONS]
     if unknown:
         raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
-    method, reason = _method(method)
+    method, reason = _method(problem, method)
     if not problem.terms:
+        kind, call = ("linear", "ols") if problem.family.is_linear else ("generalised linear", "glm")
         raise PlanError(
-            "the formula has no random-effects term, so this is an ordinary linear model. Add a term such as "
-            "(1 | group), or fit it with statsmodels.formula.api.ols."
+            f"the formula has no random-effects term, so this is an ordinary {kind} model. Add a term such as "
+            f"(1 | group), or fit it with statsmodels.formula.api.{call}."
         )
     if options.get("start") is not None:
         options["start"] = _start(problem, options["start"])
@@ -122,27 +124,61 @@ def make_plan(
     if plan.memory > limit:
         raise PlanError(_too_large(plan, limit))
     prepared = exact if engine_name == "blocked" else engine.prepare(blocks)
-    return plan, Exact(reml=method == "reml", engine=engine, **options), prepared
+    return plan, _backend(problem, method, engine, options), prepared
 
 
-def _method(method: str) -> tuple[str, str]:
+_LATER = ("pql", "krylov", "hmc")
+
+
+def _method(problem: Problem, method: str) -> tuple[str, str]:
+    """The method to use, lower case, and why."""
     if not isinstance(method, str) or method.lower() not in METHODS:
         raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     method = method.lower()
-    if method == "auto":
-        return (
-            "reml",
-            "method: REML, the usual choice for a Gaussian response (method='ml' for likelihood-ratio tests)",
-        )
-    if method in ("reml", "ml"):
+    linear = problem.family.is_linear and not problem.aux
+    if method in _LATER:
+        instead = "method='reml' or 'ml', which are exact here" if linear else "method='laplace'"
+        raise PlanError(f"method {method!r} is not available in this version; use {instead}.")
+    if linear:
+        if method == "auto":
+            return (
+                "reml",
+                "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
+            )
+        if method == "laplace":
+            return "ml", "method: ML, which Laplace's approximation equals for a Gaussian response"
         return method, f"method: {method.upper()}, as asked"
-    suits = {
-        "laplace": "For a Gaussian response the likelihood is exact: use method='ml' or 'reml'.",
-        "pql": "For a Gaussian response use method='reml', which is exact.",
-        "krylov": "Use method='reml' or 'ml', which factorise exactly.",
-        "hmc": "Use method='reml' for point estimates and intervals.",
-    }
-    raise PlanError(f"method {method!r} is not available in this version. {suits[method]}")
+    if method == "reml":
+        raise PlanError(
+            f"REML is defined for Gaussian responses with identity link; for {problem.family} use method='laplace'."
+        )
+    asked = "as asked" if method == "laplace" else "maximum likelihood for a response that is not Gaussian"
+    return "laplace", f"method: Laplace approximation, {asked}"
+
+
+def _backend(problem: Problem, method: str, engine: Any, options: dict[str, Any]) -> Exact | LaplaceBackend:
+    """The recipe with its options, checked."""
+    if method != "laplace":
+        for name in ("nagq", "information"):
+            if name in options:
+                raise PlanError(
+                    f"{name}={options[name]!r} has no meaning for a Gaussian response, whose likelihood is exact; leave it out."
+                )
+        return Exact(reml=method == "reml", engine=engine, **options)
+    nagq = options.get("nagq", 1)
+    if not isinstance(nagq, int) or isinstance(nagq, bool) or not 0 <= nagq <= 100:
+        raise PlanError(f"nagq={nagq!r} must be a whole number from 0 to 100.")
+    if options.get("information", "observed") not in ("observed", "expected"):
+        raise PlanError(f"information={options['information']!r} is unknown; use 'observed' or 'expected'.")
+    if nagq > 1:
+        groups = {t.group for t in problem.terms}
+        columns = sum(t.k for t in problem.terms)
+        if len(groups) > 1 or columns > 3:
+            raise PlanError(
+                f"nagq={nagq}: adaptive quadrature needs one grouping factor with at most 3 columns; this model has "
+                f"{len(groups)} grouping factors and {columns} columns. Use nagq=1 (Laplace)."
+            )
+    return LaplaceBackend(engine=engine, **options)
 
 
 def _start(problem: Problem, start: Any) -> NDArray[np.float64]:

@@ -32,7 +32,7 @@ def test_as_in_r(case: dict[str, Any]) -> None:
     spec = model_spec(case["formula"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LmmformulaWarning)
-        frame = _evaluate(spec, open_table(load_dataset("syn")), (), "drop", {})
+        frame = _evaluate(spec, (), open_table(load_dataset("syn")), (), "drop", {})
     design = make_design(spec.fixed, frame)
     X = design.matrix(frame, frame.n)
     assert list(design.names) == case["names"]

@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, Fit, PlanError, RankDeficientWarning, anova, fit, load, load_dataset
-from lmmformula.inference.anova import COLUMNS, kenward_roger
+from lmmformula.inference.anova import COLUMNS
+from lmmformula.inference.kenward_roger import kenward_roger
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -155,7 +156,7 @@ def test_kenward_roger_refuses_what_it_cannot_do(monkeypatch: pytest.MonkeyPatch
     data = load_dataset("sleepstudy")
     with pytest.raises(PlanError, match=r"cs\(\)"):
         kenward_roger(fit("Reaction ~ Days + cs(Days | Subject)", data))
-    monkeypatch.setattr("lmmformula.inference.anova._MOST_EFFECTS", 10)
+    monkeypatch.setattr("lmmformula.inference.kenward_roger._MOST_EFFECTS", 10)
     with pytest.raises(PlanError, match="36 x 36"):
         kenward_roger(fit("Reaction ~ Days + (Days | Subject)", data))
 

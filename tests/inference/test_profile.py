@@ -15,6 +15,7 @@ from scipy.optimize import minimize
 from lmmformula import DataError, Fit, fit, load_dataset
 from lmmformula.inference import profile as module
 from lmmformula.inference.profile import parameter_names, profile_interval
+from lmmformula.inference.profile_surface import Parameter, Surface
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -108,8 +109,8 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
 def test_gradient_of_the_surface() -> None:
     for name in ("machines_slope_reml", "sleep_dbar_reml", "oats_reml"):
         best = module._ml_optimum(_model(name))
-        for target, held in ((None, None), (module._Parameter("b", "beta", 0), 1.1)):
-            surface = module._Surface(best.model, target)
+        for target, held in ((None, None), (Parameter("b", "beta", 0), 1.1)):
+            surface = Surface(best.model, target)
             value = None if held is None else held * float(best.model(best.theta).beta[0])
             psi = surface.psi_of(best.theta, best.sigma) + 0.1 * np.sin(np.arange(surface.size))
             slope = surface.evaluate(psi, value)[1]

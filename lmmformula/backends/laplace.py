@@ -1,0 +1,286 @@
+"""Maximum likelihood for generalised models: the Laplace criterion (or quadrature), an exact engine, Newton-secant steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.exact import boundary_elements, singular_terms
+from lmmformula.backends.exact import modes as modes_of
+from lmmformula.backends.schall import schall_step
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.quadrature import Quadrature, step_scale
+from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import FitError
+from lmmformula.ir.estimate import Convergence, Estimate, Status
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.trust_region import minimise
+from lmmformula.typing import Array
+
+__all__ = ["LaplaceBackend", "LaplaceSolution"]
+
+Criterion = Any
+"""A Laplace or a Quadrature: callable psi -> point."""
+
+
+@dataclass(frozen=True, eq=False)
+class LaplaceSolution:
+    """An estimate together with the criterion at the optimum."""
+
+    estimate: Estimate
+    point: LaplacePoint
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """A criterion's point in coordinates psi / scale."""
+
+    point: Any
+    scale: Array
+
+    @property
+    def value(self) -> float:
+        return self.point.deviance
+
+    @cached_property
+    def gradient(self) -> Array:
+        return self.point.gradient * self.scale
+
+    @cached_property
+    def hessian(self) -> Array:
+        return self.point.hessian * np.outer(self.scale, self.scale)
+
+
+@dataclass(frozen=True, slots=True)
+class _Nowhere:
+    """A trial step at which the criterion does not exist: it is rejected, and its derivatives are never read."""
+
+    value: float = np.inf
+    gradient: Array = field(default_factory=lambda: np.zeros(0))
+    hessian: Array = field(default_factory=lambda: np.zeros((0, 0)))
+
+
+@dataclass(frozen=True, slots=True)
+class LaplaceBackend:
+    """ML by the Laplace approximation or adaptive quadrature.
+
+    Parameters
+    ----------
+    information : {"observed", "expected"}
+        Weights in log|M|.
+    nagq : int
+        Quadrature nodes; 1 is Laplace, 0 finds beta together with the modes.
+    engine : Engine
+    tolerance : float
+        Newton decrement of the deviance at which the search ends.
+    max_evaluations : int
+    start : array, optional
+        theta to start from.
+    """
+
+    information: str = "observed"
+    nagq: int = 1
+    engine: Engine = field(default_factory=BlockedEngine)
+    tolerance: float = 1e-9
+    max_evaluations: int = 200
+    start: Array | None = None
+
+    def fit(
+        self,
+        problem: Problem,
+        prepared: Prepared | None = None,
+        progress: Callable[[int, float, float], None] | None = None,
+    ) -> LaplaceSolution:
+        """Estimate `problem`."""
+        joint = Laplace.of(
+            problem, self.engine, information=self.information, profile_beta=True, prepared=prepared
+        )
+        first = self._first(joint)
+        model = joint if self.nagq == 0 else Laplace(problem, joint.prepared, self.information)
+        psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
+        found, scale = self._search(criterion, psi, first, progress)
+        psi = self._settled(criterion, found.x * scale, found.point)
+        final = model(psi, u=_laplace(found.point.point).u, beta=_laplace(found.point.point).beta, exact=True)
+        at_end = criterion(psi, u=final.u, beta=final.beta, exact=True)
+        return LaplaceSolution(self._estimate(model, final, float(at_end.deviance), found), final)
+
+    def evaluate(self, problem: Problem, estimate: Estimate) -> LaplacePoint:
+        """The Laplace criterion at an estimate, for a fit that was loaded."""
+        model = Laplace.of(problem, self.engine, information=self.information, profile_beta=self.nagq == 0)
+        psi = np.concatenate([estimate.theta, *estimate.aux])
+        if self.nagq != 0:
+            psi = np.concatenate([estimate.beta, psi])
+        return model(psi, beta=estimate.beta, exact=True)
+
+    def vcov(self, estimate: Estimate, point: LaplacePoint) -> Array:
+        """Covariance matrix of beta from the exact joint Hessian; given theta and alpha for nAGQ = 0."""
+        if self.nagq == 0:
+            return estimate.vcov
+        p = len(estimate.beta)
+        return self.joint_vcov(estimate, point)[:p, :p]
+
+    def joint_vcov(self, estimate: Estimate, point: LaplacePoint) -> Array:
+        """Covariance matrix of psi, see :func:`joint_vcov`."""
+        criterion: Criterion = point.model if self.nagq <= 1 else Quadrature(point.model, self.nagq)
+        return joint_vcov(criterion, point.psi, point)
+
+    def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
+        """The same model on another response of the same rows."""
+        problem = replace(point.model.problem, y=y)
+        problem.family.check(y, problem.weights, "y")
+        started = replace(self, start=np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta))
+        return started.fit(problem, point.model.prepared)
+
+    def _first(self, joint: Laplace) -> LaplacePoint:
+        """beta, theta and alpha near the optimum: a plain GLM, then Schall's iteration on the working model."""
+        problem, layout = joint.problem, joint.layout
+        psi = np.zeros(layout.size)
+        beta = start_beta(problem)
+        scales = problem.family.start_aux(problem.y, joint.fixed_part(beta), problem.weights)
+        for where, value in zip(layout.aux, scales, strict=True):
+            psi[where.start] = value  # the intercept of the auxiliary predictor
+        glm = joint(psi, beta=beta)
+        starts = [t.covariance.start() for t in problem.terms]
+        theta = np.concatenate(starts) if self.start is None else np.asarray(self.start, dtype=float)
+        psi[layout.theta] = theta
+        point = joint(psi, beta=glm.beta)
+        if self.start is None:
+            for _ in range(2):
+                psi = np.array(point.psi)
+                psi[layout.theta] = schall_step(point)
+                point = joint(psi, u=point.u, beta=point.beta)
+        return point
+
+    def _search(
+        self,
+        criterion: Criterion,
+        psi: Array,
+        first: LaplacePoint,
+        progress: Callable[[int, float, float], None] | None,
+    ) -> tuple[Any, Array]:
+        last: dict[str, Any] = {"u": first.u, "beta": first.beta}
+        scale = step_scale(criterion(psi, **last).hessian)
+
+        def evaluate(x: Array) -> _Scaled | _Nowhere:
+            try:
+                point = criterion(x * scale, **last)
+                value = point.deviance
+            except FitError:
+                return _Nowhere()
+            if np.isfinite(value):
+                last.update(u=_laplace(point).u, beta=_laplace(point).beta)
+            return _Scaled(point, scale)
+
+        found = minimise(
+            evaluate,
+            psi / scale,
+            tolerance=self.tolerance,
+            max_evaluations=self.max_evaluations,
+            radius=10.0,
+            noise=1e-11,
+            secants=len(psi) + 2,
+            callback=progress,
+        )
+        return found, scale
+
+    def _settled(self, criterion: Criterion, psi: Array, point: _Scaled) -> Array:
+        """psi with variances of zero exactly there, see :func:`lmmformula.backends.exact.settle`."""
+        laplace = _laplace(point.point)
+        problem, layout, deviance = laplace.model.problem, laplace.model.layout, point.value
+        theta = _canonical(problem, psi[layout.theta])
+        psi = np.concatenate([psi[: layout.theta.start], theta, psi[layout.theta.stop :]])
+        for j in np.flatnonzero(boundary_elements(problem, theta) & (np.abs(theta) < 1e-2)):
+            trial = psi.copy()
+            trial[layout.theta.start + j] = 0.0
+            value = criterion(trial, u=laplace.u, beta=laplace.beta, exact=True).deviance
+            if value <= deviance + 1e-9:
+                psi, deviance = trial, min(deviance, value)
+        psi[layout.theta] = _canonical(problem, psi[layout.theta])
+        return psi
+
+    def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Any) -> Estimate:
+        problem, layout = model.problem, model.layout
+        if found.converged:
+            status = Status.CONVERGED
+        else:
+            limit = found.evaluations >= self.max_evaluations
+            status = Status.EVALUATION_LIMIT if limit else Status.STALLED
+        slope = float(np.abs(found.point.gradient).max(initial=0.0))
+        convergence = Convergence(
+            status, found.evaluations, found.iterations, found.decrement, slope, self.tolerance
+        )
+        return Estimate(
+            method={0: "Laplace (nAGQ = 0)", 1: "Laplace"}.get(
+                self.nagq, f"adaptive quadrature, {self.nagq} nodes"
+            ),
+            engine=self.engine.name,
+            beta=point.beta,
+            vcov=point.half @ point.half.T,
+            theta=point.theta,
+            sigma=1.0,
+            deviance=deviance,
+            modes=modes_of(point),
+            convergence=convergence,
+            singular=singular_terms(problem, point.theta),
+            aux=tuple(point.psi[s] for s in layout.aux),
+        )
+
+
+def _laplace(point: Any) -> LaplacePoint:
+    """The Laplace point inside a quadrature point, or itself."""
+    return getattr(point, "laplace", point)
+
+
+def _canonical(problem: Problem, theta: Array) -> Array:
+    parts = zip(problem.terms, problem.theta_slices(), strict=True)
+    return np.concatenate([t.covariance.canonical(theta[s]) for t, s in parts])
+
+
+def start_beta(problem: Problem) -> Array:
+    """Least squares of the family's starting linear predictor on X."""
+    eta = problem.family.start(problem.y, problem.weights)
+    if problem.offset is not None:
+        eta = eta - problem.offset
+    return np.linalg.lstsq(problem.X.matrix, eta, rcond=None)[0]
+
+
+def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
+    """2 H^-1, H the Hessian of the deviance in psi by differences of its exact gradient.
+
+    Elements of theta that lie on the boundary are held there.
+
+    Returns
+    -------
+    (d, d) array
+        Covariance matrix of psi; zero in the rows and columns of what is held.
+    """
+    layout, problem = point.model.layout, point.model.problem
+    free = np.ones(len(psi), dtype=bool)
+    free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
+    smooth = criterion(psi, u=point.u, beta=point.beta)
+    steps = 2e-3 * step_scale(smooth.hessian)
+    columns = []
+    for j in np.flatnonzero(free):
+        move = np.zeros(len(psi))
+        move[j] = steps[j]
+        high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
+        columns.append((high - low) / (2 * steps[j]))
+    hessian = np.array(columns)[:, free]
+    hessian = 0.5 * (hessian + hessian.T)
+    out = np.zeros((len(psi), len(psi)))
+    try:
+        np.linalg.cholesky(hessian)
+    except np.linalg.LinAlgError:
+        low = float(np.linalg.eigvalsh(hessian)[0])
+        raise FitError(
+            f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
+            "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
+        ) from None
+    out[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
+    return out

@@ -1,0 +1,374 @@
+r"""The Laplace approximation of a generalised mixed model, with exact derivatives.
+
+Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, I)``; a = auxiliary linear predictors
+(log dispersion, logit of zero-inflation), a_j = A_j alpha_j. With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
+
+    d(beta, theta, alpha) = - 2 sum l_r(eta_r, a_r) + |u|^2 + log|M|,        M = Lambda'Z'WZ Lambda + I          (1)
+
+is -2 times the Laplace log-likelihood (Tierney & Kadane 1986; Bates et al. 2015), W the observed weights ``-d2l/deta2``, or
+their expectation (``information="expected"``, lme4's choice for links that are not canonical).
+
+Gradient. At the mode dh/du = 0, so u moves (1) only through log|M|. Let lev = diag(Z Lambda M^-1 Lambda'Z') (leverages) and
+w' = dW/deta. Then ``dlog|M|/du = Lambda'Z'(lev w') =: c``. With M_o the M of the *observed* weights, which governs how the mode
+moves, and the adjoint ``v = M_o^-1 c`` (Skaug & Fournier 2006)::
+
+    row vector   t = -2 s + lev w' - W_o (Z Lambda v),              dd/dbeta  = X't
+    per group    K = m I - T - sum u u' + sum (u v' + v u')/2,      dd/dtheta_j = 2 <L^-T K, dL_j>                (2)
+    row vector   -2 dl/da + lev dW/da + (ds/da)(Z Lambda v),        dd/dalpha = A' of it
+
+K is the K of the Gaussian criterion with sigma = 1 and one more term; deriving it uses ``Lambda'Z'W_o Z Lambda v = c - v``.
+If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z Lambda v becomes Z Lambda v + X v_beta.
+
+Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
+:mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, and the outer product of row scores for alpha. It is refined by secant
+updates there. Standard errors use differences of the exact gradient instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.criteria.mode import Mode, find_mode
+from lmmformula.criteria.profiled import Derivative, floored, relative_factors
+from lmmformula.engines.base import Engine, Factor, Prepared
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.problem import Problem
+from lmmformula.typing import Array
+
+__all__ = ["Laplace", "LaplacePoint", "Layout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where beta, theta and alpha stand in the vector psi that is optimised."""
+
+    beta: slice
+    theta: slice
+    aux: tuple[slice, ...]
+
+    @property
+    def size(self) -> int:
+        return self.aux[-1].stop if self.aux else self.theta.stop
+
+
+@dataclass(frozen=True, eq=False)
+class Laplace:
+    """The criterion for one problem.
+
+    Attributes
+    ----------
+    problem : Problem
+        Its family is asked for rows; its `aux` blocks are the designs of the auxiliary predictors.
+    prepared : Prepared
+    information : {"observed", "expected"}
+        Weights in log|M|.
+    profile_beta : bool
+        Find beta together with the mode (nAGQ = 0); psi is then (theta, alpha).
+    """
+
+    problem: Problem
+    prepared: Prepared
+    information: str = "observed"
+    profile_beta: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        problem: Problem,
+        engine: Engine,
+        *,
+        information: str = "observed",
+        profile_beta: bool = False,
+        prepared: Prepared | None = None,
+    ) -> Laplace:
+        if prepared is None:
+            prepared = engine.prepare(Blocks(problem.terms, problem.n))
+        return cls(problem, prepared, information, profile_beta)
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def rows(self, eta: Array, aux: tuple[Array, ...], information: str, *, derivatives: bool = True) -> Any:
+        """The family's log density and derivatives at eta."""
+        p = self.problem
+        return p.family.rows(
+            p.y,
+            eta,
+            aux,
+            p.weights,
+            information=information,
+            derivatives=derivatives,
+            constant=self.constant,
+        )
+
+    def loglik(self, eta: Array, aux: tuple[Array, ...]) -> float:
+        """Sum of l."""
+        return float(np.sum(self.rows(eta, aux, "observed", derivatives=False).loglik))
+
+    @cached_property
+    def constant(self) -> Any:
+        """The part of the log density in y alone."""
+        return self.problem.family.constant(self.problem.y, self.problem.weights)
+
+    def fixed_part(self, beta: Array) -> Array:
+        eta = self.problem.X.matrix @ beta
+        return eta if self.problem.offset is None else eta + self.problem.offset
+
+    def random_part(self, factors: Sequence[Array], u: Sequence[Array]) -> Array:
+        """Z Lambda u."""
+        return self.prepared.blocks.apply([v @ f.T for v, f in zip(u, factors, strict=True)])
+
+    def to_effects(self, factors: Sequence[Array], r: Array) -> tuple[Array, ...]:
+        """Lambda'Z'r, per group (m, k) or (m, k, c)."""
+        sums = self.prepared.blocks.adjoint(r)
+        if r.ndim == 1:
+            return tuple(s @ f for s, f in zip(sums, factors, strict=True))
+        return tuple(np.matmul(f.T, s) for s, f in zip(sums, factors, strict=True))
+
+    def aux_predictors(self, psi: Array) -> tuple[Array, ...]:
+        """a_j = A_j alpha_j, each (n,)."""
+        return tuple(b.matrix @ psi[s] for b, s in zip(self.problem.aux, self.layout.aux, strict=True))
+
+    # -- levels ------------------------------------------------------------------------------------------------
+
+    def factor(self, factors: tuple[Array, ...], weights: Array) -> Factor:
+        """M for the given weights."""
+        gram = self.prepared.blocks.gram(weights, np.zeros((self.problem.n, 0)))
+        return self.prepared.factor(gram, factors)
+
+    def solve_joint(
+        self,
+        factors: tuple[Array, ...],
+        factor: Factor,
+        weights: Array,
+        u_rhs: tuple[Array, ...],
+        beta_rhs: Array,
+    ) -> tuple[tuple[Array, ...], Array]:
+        """Solve the system of :mod:`lmmformula.criteria.mode` for (u, beta); for u alone if `beta_rhs` is empty."""
+        if not beta_rhs.size:
+            return tuple(x[..., 0] for x in factor.solve(tuple(r[..., None] for r in u_rhs))), beta_rhs
+        x = self.problem.X.matrix
+        wx = x * weights[:, None]
+        cross = self.to_effects(factors, wx)
+        solved = factor.solve(
+            tuple(np.concatenate([c, r[..., None]], axis=-1) for c, r in zip(cross, u_rhs, strict=True))
+        )
+        p = x.shape[1]
+        schur, target = x.T @ wx, np.array(beta_rhs)
+        for c, s in zip(cross, solved, strict=True):
+            flat, sol = c.reshape(-1, p), s.reshape(-1, p + 1)
+            schur -= flat.T @ sol[:, :p]
+            target -= flat.T @ sol[:, p]
+        beta = np.linalg.solve(schur, target)
+        return tuple(s[..., p] - s[..., :p] @ beta for s in solved), beta
+
+    # -- psi ---------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Positions in psi."""
+        p = 0 if self.profile_beta else self.problem.p
+        at = p + self.problem.n_theta
+        ends = np.cumsum([at, *(b.matrix.shape[1] for b in self.problem.aux)])
+        aux = tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        return Layout(slice(0, p), slice(p, at), aux)
+
+    def zero_modes(self) -> tuple[Array, ...]:
+        """u = 0."""
+        return tuple(np.zeros((g.m, g.k)) for g in self.prepared.blocks.groups)
+
+    def __call__(
+        self,
+        psi: Array,
+        *,
+        u: tuple[Array, ...] | None = None,
+        beta: Array | None = None,
+        exact: bool = False,
+    ) -> LaplacePoint:
+        """Evaluate at psi, the mode search started from `u` (and `beta` if profiled)."""
+        psi = np.asarray(psi, dtype=float)
+        own = relative_factors(self.problem.terms, self.prepared.blocks.groups, psi[self.layout.theta])
+        factors = own if exact else tuple(floored(f) for f in own)
+        aux = self.aux_predictors(psi)
+        start = self.zero_modes() if u is None else u
+        if self.profile_beta:
+            fixed = np.zeros(self.problem.p) if beta is None else beta
+        else:
+            fixed = psi[self.layout.beta]
+        mode = find_mode(self, factors, fixed, aux, start, joint=self.profile_beta)
+        return LaplacePoint(self, psi, own, factors, aux, mode)
+
+
+@dataclass(frozen=True, eq=False)
+class LaplacePoint:
+    """The criterion at one psi; what is not asked for is not computed. Names as in the module's head."""
+
+    model: Laplace
+    psi: Array
+    own_factors: tuple[Array, ...]
+    factors: tuple[Array, ...]
+    aux: tuple[Array, ...]
+    mode: Mode
+
+    @property
+    def theta(self) -> Array:
+        return self.psi[self.model.layout.theta]
+
+    @property
+    def beta(self) -> Array:
+        return self.mode.beta
+
+    @property
+    def u(self) -> tuple[Array, ...]:
+        return self.mode.u
+
+    @cached_property
+    def observed(self) -> Any:
+        """Rows at the mode with the observed weights."""
+        return self.model.rows(self.mode.eta, self.aux, "observed")
+
+    @cached_property
+    def weighted(self) -> Any:
+        """Rows at the mode with the weights of log|M|."""
+        if self.model.information == "observed":
+            return self.observed
+        return self.model.rows(self.mode.eta, self.aux, self.model.information)
+
+    @cached_property
+    def curvature(self) -> Factor:
+        """M_o: how the mode moves."""
+        return self.model.factor(self.factors, self.observed.weight)
+
+    @cached_property
+    def factor(self) -> Factor:
+        """M of log|M|."""
+        if self.model.information == "observed":
+            return self.curvature
+        return self.model.factor(self.factors, self.weighted.weight)
+
+    @cached_property
+    def deviance(self) -> float:
+        """Equation (1)."""
+        return 2.0 * self.mode.objective + self.factor.logdet
+
+    @cached_property
+    def leverage(self) -> Array:
+        """diag(Z Lambda M^-1 Lambda'Z'), (n,)."""
+        inverse, blocks = self.factor.inverse(), self.model.prepared.blocks
+        count = len(blocks.groups)
+        own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(self.factors))
+        pairs = {
+            (a, b): self.factors[a] @ inverse.pair(a, b) @ self.factors[b].T
+            for a in range(count)
+            for b in range(a + 1, count)
+        }
+        return blocks.row_quadratic(own, pairs)
+
+    @cached_property
+    def _adjoint(self) -> tuple[tuple[Array, ...], Array]:
+        """v per group, and Z Lambda v (+ X v_beta) on the rows."""
+        model, push = self.model, self.leverage * self.weighted.weight_eta
+        c = model.to_effects(self.factors, push)
+        beta_c = model.problem.X.matrix.T @ push if model.profile_beta else np.zeros(0)
+        v, v_beta = model.solve_joint(self.factors, self.curvature, self.observed.weight, c, beta_c)
+        rows = model.random_part(self.factors, v)
+        return v, rows + model.problem.X.matrix @ v_beta if v_beta.size else rows
+
+    @cached_property
+    def k_matrices(self) -> tuple[Array, ...]:
+        """K of (2)."""
+        out = []
+        for trace, u, v in zip(self.factor.trace_blocks(), self.u, self._adjoint[0], strict=True):
+            cross = u.T @ v
+            out.append(len(u) * np.eye(u.shape[1]) - trace - u.T @ u + 0.5 * (cross + cross.T))
+        return tuple(out)
+
+    @cached_property
+    def inverse_factors(self) -> tuple[Array, ...]:
+        """L^-1 of each group."""
+        return tuple(np.linalg.inv(f) for f in self.factors)
+
+    @cached_property
+    def derivatives(self) -> tuple[Derivative, ...]:
+        """dL/dtheta of each term."""
+        return Derivative.of(
+            self.model.problem, self.model.prepared.blocks.groups, self.theta, self.inverse_factors
+        )
+
+    @cached_property
+    def gradient(self) -> Array:
+        """dd/dpsi by (2)."""
+        model, layout = self.model, self.model.layout
+        rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
+        out = np.zeros(layout.size)
+        if not model.profile_beta:
+            t = -2.0 * observed.score + self.leverage * rows.weight_eta - observed.weight * zv
+            out[layout.beta] = model.problem.X.matrix.T @ t
+        start = layout.theta.start
+        for part in self.derivatives:
+            a, c = part.group, part.columns
+            inverse = self.inverse_factors[a]
+            slope = 2.0 * (inverse.T @ self.k_matrices[a] @ (inverse @ self.own_factors[a]))[c, c]
+            where = slice(start + part.index.start, start + part.index.stop)
+            out[where] = part.d_factor.reshape(len(part.d_factor), -1) @ slope.ravel()
+        for j, (block, where) in enumerate(zip(model.problem.aux, layout.aux, strict=True)):
+            t = -2.0 * observed.d_aux[j] + self.leverage * rows.weight_aux[j] + observed.score_aux[j] * zv
+            out[where] = block.matrix.T @ t
+        return out
+
+    @cached_property
+    def fixed_information(self) -> Array:
+        """X'V^-1X of the working linear model, (p, p)."""
+        x, w = self.model.problem.X.matrix, self.observed.weight
+        wx = x * w[:, None]
+        cross = self.model.to_effects(self.factors, wx)
+        out = x.T @ wx
+        for c, s in zip(cross, self.curvature.solve(cross), strict=True):
+            out -= c.reshape(-1, x.shape[1]).T @ s.reshape(-1, x.shape[1])
+        return out
+
+    @cached_property
+    def half(self) -> Array:
+        """R^-1 with R'R = X'V^-1X of the working linear model, (p, p)."""
+        return np.linalg.inv(np.linalg.cholesky(self.fixed_information).T)
+
+    @cached_property
+    def h(self) -> tuple[Array, ...]:
+        """H = Lambda'Z'V^-1X R^-1 of the working linear model, per group (m, k, p)."""
+        wx = self.model.problem.X.matrix * self.observed.weight[:, None]
+        solved = self.curvature.solve(self.model.to_effects(self.factors, wx))
+        return tuple(s @ self.half for s in solved)
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Approximate Hessian in psi: average information of the working model, see the module's head."""
+        layout = self.model.layout
+        out = np.zeros((layout.size, layout.size))
+        if not self.model.profile_beta:
+            out[layout.beta, layout.beta] = 2.0 * self.fixed_information
+        out[layout.theta, layout.theta] = self._theta_information()
+        scores = [b.matrix * self.observed.d_aux[j][:, None] for j, b in enumerate(self.model.problem.aux)]
+        for s, i in zip(scores, layout.aux, strict=True):
+            for t, j in zip(scores, layout.aux, strict=True):
+                out[i, j] = 2.0 * (s.T @ t)
+        return out
+
+    def _theta_information(self) -> Array:
+        n_theta = len(self.theta)
+        x = [np.zeros((*u.shape, n_theta)) for u in self.u]
+        for part in self.derivatives:
+            moved = self.u[part.group][:, part.columns] @ part.rate
+            x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
+        solved = self.curvature.solve(tuple(x))
+        flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
+        info = flat.T @ (flat - np.concatenate([v.reshape(-1, n_theta) for v in solved]))
+        for part in self.derivatives:
+            inverse = self.inverse_factors[part.group][part.columns, part.columns]
+            gamma = inverse.T @ self.k_matrices[part.group][part.columns, part.columns] @ inverse
+            bend = np.tensordot(gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2]))
+            info[part.index, part.index] += 2.0 * bend
+        return info

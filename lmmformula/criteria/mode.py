@@ -1,0 +1,168 @@
+r"""Conditional modes of the random effects of a generalised model: penalised Newton with step halving.
+
+For fixed theta and auxiliary parameters the mode minimises
+
+    h(u[, beta]) = - sum_r l_r(eta_r) + |u|^2 / 2,      eta = X beta + Z Lambda u + offset
+
+over u (Laplace) or over u and beta together (the fast approximation lme4 calls nAGQ = 0). With row scores s = dl/deta and
+weights w = -d2l/deta2 the Newton equations are those of a weighted linear mixed model (penalised IRLS, Bates et al. 2015
+and Breslow & Clayton 1993, eq. 2.10)::
+
+    [ M               Lambda'Z'WX ] [ du    ]   [ Lambda'Z's - u ]
+    [ X'W Z Lambda    X'WX        ] [ dbeta ] = [ X's            ],        M = Lambda'Z'WZ Lambda + I
+
+The observed weights are tried first; where they do not give a positive definite M (densities that are not log-concave in eta)
+a step is made with the expected ones. The search ends when the Newton decrement, the drop of 2 h that a full step promises, is
+below a tolerance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import FitError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.criteria.laplace import Laplace
+    from lmmformula.engines.base import Factor, Stacked
+
+__all__ = ["Mode", "find_mode"]
+
+TOLERANCE = 1e-11
+MAX_STEPS = 100
+MAX_HALVINGS = 30
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mode:
+    """Where the search ended.
+
+    Attributes
+    ----------
+    u : tuple of (m, k) arrays
+    beta : (p,) array
+    eta : (n,) array
+    objective : float
+        h at the mode.
+    factor : Factor
+        M with the weights of the last step's start, which is the mode itself.
+    steps : int
+    decrement : float
+    """
+
+    u: tuple[Array, ...]
+    beta: Array
+    eta: Array
+    objective: float
+    factor: Factor
+    steps: int
+    decrement: float
+
+
+def find_mode(
+    model: Laplace,
+    factors: tuple[Array, ...],
+    beta: Array,
+    aux: tuple[Array, ...],
+    start: tuple[Array, ...],
+    *,
+    joint: bool,
+) -> Mode:
+    """Minimise h over u, or over (u, beta) if `joint`, from `start`."""
+    u, steps = start, 0
+    eta, value = _evaluate(model, factors, beta, aux, u)
+    if not np.isfinite(value):
+        u = tuple(np.zeros_like(v) for v in u)
+        eta, value = _evaluate(model, factors, beta, aux, u)
+    if not np.isfinite(value):
+        raise FitError(
+            "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
+            "range of the link. Centre and scale the predictors, or use another link."
+        )
+    while True:
+        score, factor, weights = _working(model, factors, eta, aux)
+        du, dbeta, decrement = _direction(model, factors, u, score, factor, weights, joint=joint)
+        if decrement <= TOLERANCE or steps >= MAX_STEPS:
+            break
+        moved = _line_search(model, factors, beta, aux, u, (du, dbeta), value)
+        if moved is None:
+            break
+        u, beta, eta, value = moved
+        steps += 1
+    if decrement > 1e-4 * max(1.0, abs(value)):
+        raise FitError(
+            f"the mode of the random effects was not found: after {steps} Newton steps a further step still promises "
+            f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "
+            "large scale; centre and scale the predictors, or simplify the model."
+        )
+    return Mode(u, beta, eta, value, factor, steps, decrement)
+
+
+def _evaluate(
+    model: Laplace, factors: tuple[Array, ...], beta: Array, aux: tuple[Array, ...], u: tuple[Array, ...]
+) -> tuple[Array, float]:
+    """eta and h."""
+    eta = model.fixed_part(beta) + model.random_part(factors, u)
+    loglik = model.loglik(eta, aux)
+    return eta, -loglik + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+
+
+def _working(
+    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]
+) -> tuple[Array, Factor, Array]:
+    """Scores, M and the weights it was made of."""
+    rows = model.rows(eta, aux, "observed", derivatives=False)
+    weights = rows.weight
+    if weights.min() < 0:
+        try:
+            return rows.score, model.factor(factors, weights), weights
+        except FitError:
+            weights = model.rows(eta, aux, "expected", derivatives=False).weight
+    return rows.score, model.factor(factors, weights), weights
+
+
+def _direction(
+    model: Laplace,
+    factors: tuple[Array, ...],
+    u: tuple[Array, ...],
+    score: Array,
+    factor: Factor,
+    weights: Array,
+    *,
+    joint: bool,
+) -> tuple[tuple[Array, ...], Array, float]:
+    """Newton step and decrement."""
+    slope = tuple(s - v for s, v in zip(model.to_effects(factors, score), u, strict=True))
+    beta_slope = model.problem.X.matrix.T @ score if joint else np.zeros(0)
+    step, beta_step = model.solve_joint(factors, factor, weights, slope, beta_slope)
+    decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
+        beta_slope @ beta_step
+    )
+    return step, beta_step, decrement
+
+
+def _line_search(
+    model: Laplace,
+    factors: tuple[Array, ...],
+    beta: Array,
+    aux: tuple[Array, ...],
+    u: tuple[Array, ...],
+    direction: tuple[Stacked, Array],
+    value: float,
+) -> tuple[tuple[Array, ...], Array, Array, float] | None:
+    """The first of the halved steps that does not raise h; None if none does."""
+    du, dbeta = direction
+    slack = 1e-12 * max(1.0, abs(value))
+    for halving in range(MAX_HALVINGS):
+        t = 0.5**halving
+        trial = tuple(a + t * b for a, b in zip(u, du, strict=True))
+        moved = beta + t * dbeta if dbeta.size else beta
+        with np.errstate(over="ignore", invalid="ignore"):
+            eta, new = _evaluate(model, factors, moved, aux, trial)
+        if new <= value + slack:
+            return trial, moved, eta, new
+    return None

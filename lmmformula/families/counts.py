@@ -1,0 +1,143 @@
+"""Counts, in the coordinate ``t = log mu``. A prior weight counts its row that many times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lmmformula.families.checks import check_counts, check_weights
+from lmmformula.families.distribution import Auxiliary, Distribution, Scale
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
+from lmmformula.families.special import digamma_step, lgamma_step
+
+__all__ = ["Count", "NegativeBinomial2", "Poisson"]
+
+
+@dataclass(frozen=True, slots=True)
+class Count(Distribution):
+    """What the count distributions share."""
+
+    scale: ClassVar[Scale] = "positive"
+    links: ClassVar[tuple[str, ...]] = ("log", "identity", "sqrt")
+    discrete: ClassVar[bool] = True
+
+    def constant(self, y: Array, w: Maybe) -> Maybe:
+        """``-log y!``."""
+        from scipy.special import gammaln
+
+        return -gammaln(y + 1.0)
+
+    def start(self, y: Array, w: Maybe) -> Array:
+        return y + (y == 0) / 6.0
+
+    def check(self, y: Array, w: Maybe, label: str) -> None:
+        check_counts(y, label, self.name)
+        check_weights(w, label, zero=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Poisson(Count):
+    """``l = y t - e^t - log y!``."""
+
+    name: ClassVar[str] = "poisson"
+    canonical: ClassVar[str] = "log"
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density:
+        (t,) = c
+        mu = np.exp(t)
+        return Density(constant + (y * t - mu), (Part(y - mu, -mu, -mu),))
+
+    def information(
+        self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
+    ) -> tuple[Information, ...]:
+        mu = np.exp(c[0])
+        return (Information(mu, mu),)
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        return mu
+
+    def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import xlogy
+
+        return 2 * w * (xlogy(y, y / mu) - (y - mu))
+
+    def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
+        return rng.poisson(mu).astype(float)
+
+    def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import gammaincc
+
+        k = np.floor(y)
+        return np.where(k < 0, 0.0, gammaincc(np.maximum(k, 0.0) + 1.0, mu))
+
+
+@dataclass(frozen=True, slots=True)
+class NegativeBinomial2(Count):
+    """Negative binomial with variance ``mu + mu^2 / phi`` (R's size phi); a = log phi.
+
+    ``l = lgamma(y + phi) - lgamma(phi) - log y! + phi log q + y log p`` with ``p = mu/(mu + phi) = 1 - q``
+    (Hilbe 2011, NB2). phi is glmmTMB's ``sigma()`` and brms's shape; phi -> infinity is the Poisson.
+    """
+
+    name: ClassVar[str] = "nbinom2"
+
+    @property
+    def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        return (Auxiliary("phi", "size: var = mu + mu^2 / phi"),)
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density:
+        (t,), (a,) = c, aux
+        phi = np.exp(a)
+        p, q, log_q = _sides(t - a)
+        loglik = constant + lgamma_step(phi, y) + y * t + (phi + y) * log_q
+        d1, total = y * q - phi * p, (phi + y) * p * q
+        if not derivatives:
+            return Density(loglik, (Part(d1, -total),))
+        d3 = -total * (q - p)
+        part = Part(d1, -total, d3, (p * d1,), (-phi * p * q - d3,))
+        return Density(loglik, (part,), (phi * (digamma_step(phi, y) + log_q) - d1,))
+
+    def information(
+        self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
+    ) -> tuple[Information, ...]:
+        phi = np.exp(aux[0])
+        p, q, _ = _sides(c[0] - aux[0])
+        return (Information(phi * p, phi * p * q, (phi * p * p,)),)
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        return mu + mu**2 * np.exp(-aux[0])
+
+    def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import xlogy
+
+        phi = np.exp(aux[0])
+        return 2 * w * (xlogy(y, y / mu) - (y + phi) * np.log1p((y - mu) / (mu + phi)))
+
+    def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
+        phi = np.broadcast_to(np.exp(aux[0]), np.shape(mu))
+        return rng.poisson(rng.gamma(phi, mu / phi)).astype(float)
+
+    def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import betainc
+
+        phi, k = np.exp(aux[0]), np.floor(y)
+        return np.where(k < 0, 0.0, betainc(phi, np.maximum(k, 0.0) + 1.0, phi / (phi + mu)))
+
+    def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
+        surplus = float(np.sum((y - mu) ** 2 - mu))
+        size = float(np.sum(mu**2)) / surplus if surplus > 0 else np.inf
+        return (float(np.log(np.clip(size, 0.1, 100.0))),)
+
+
+def _sides(x: Array) -> tuple[Array, Array, Array]:
+    """p, q and log q of ``p = 1/(1 + e^-x)``."""
+    e = np.exp(-np.abs(x))
+    up = x >= 0
+    p, q = np.where(up, 1.0, e) / (1.0 + e), np.where(up, e, 1.0) / (1.0 + e)
+    return p, q, -(np.maximum(x, 0.0) + np.log1p(e))

@@ -1,0 +1,317 @@
+"""A family: a distribution seen through a link. Everything a criterion asks of the rows goes through here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from lmmformula.errors import PlanError
+from lmmformula.families.compose import expected_rows, observed_rows, scaled
+from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
+from lmmformula.families.links import LINKS, Link
+from lmmformula.families.records import Array, Aux, Jet, Maybe, Rows
+from lmmformula.families.response import read_numbers, read_proportion
+from lmmformula.families.zero_inflated import ZeroInflated
+
+__all__ = ["Family", "make_family", "zero_inflated"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Family:
+    """Distribution of the response given the linear predictor.
+
+    ``weights`` below are prior weights, None for 1; what they mean is :attr:`weights_are`. ``aux`` are the
+    auxiliary linear predictors in the order of :attr:`auxiliaries`, each an array (n,) or one number.
+
+    Attributes
+    ----------
+    distribution : Distribution
+    link_function : Link
+    """
+
+    distribution: Distribution
+    link_function: Link
+
+    @property
+    def name(self) -> str:
+        """Name without link, as in ``family=``."""
+        return self.distribution.label
+
+    @property
+    def link(self) -> str:
+        """Name of the link."""
+        return self.link_function.name
+
+    @property
+    def has_scale(self) -> bool:
+        """Whether a residual variance is estimated, so that random effects need fewer levels than rows."""
+        return self.distribution.has_scale
+
+    @property
+    def is_linear(self) -> bool:
+        """Whether the response is normal around eta itself, so that random effects integrate out exactly."""
+        return self.distribution.has_scale and self.link == self.distribution.canonical
+
+    @property
+    def is_canonical(self) -> bool:
+        """Whether observed and expected information agree for every y."""
+        return self.distribution.canonical == self.link
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the response has probability on single values."""
+        return self.distribution.discrete
+
+    @property
+    def log_scale(self) -> bool:
+        """Whether exp(coefficient) is a ratio of means or odds."""
+        return self.link_function.log_scale
+
+    @property
+    def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        """Parameters besides the mean, with their names and the user's values."""
+        return self.distribution.auxiliaries
+
+    @property
+    def weights_are(self) -> WeightsAre:
+        """What a prior weight w means: ``"precision"`` (variance / w), ``"trials"`` or ``"repeats"``."""
+        return self.distribution.weights_are
+
+    def __str__(self) -> str:
+        inside = f"{self.name[:-1]}, " if self.name.endswith(")") else f"{self.name}("
+        return f"{inside}link={self.link!r})"
+
+    def __repr__(self) -> str:
+        return f"Family({str(self)!r})"
+
+    def valid(self, eta: Array) -> Any:
+        """Which rows have a mean in the distribution's range; all have for most links."""
+        low, high = self._domain()
+        return (eta > low) & (eta < high)
+
+    def constant(self, y: Array, weights: Array | None = None) -> Maybe:
+        """The part of the log density in y alone. Compute it once and hand it to :meth:`rows`."""
+        with np.errstate(all="ignore"):
+            return self.distribution.constant(y, 1.0 if weights is None else weights)
+
+    def rows(
+        self,
+        y: Array,
+        eta: Array,
+        aux: Aux = (),
+        weights: Array | None = None,
+        *,
+        information: Literal["observed", "expected"] = "observed",
+        derivatives: bool = True,
+        constant: Maybe | None = None,
+    ) -> Rows:
+        """Log density of each row with its derivatives in eta and in the auxiliary predictors.
+
+        Parameters
+        ----------
+        y, eta : (n,) arrays
+        aux : tuple of (n,) arrays or numbers
+        weights : (n,) array, optional
+        information : {"observed", "expected"}
+            Whether ``weight`` is ``-d2l/deta2`` or its expectation over y.
+        derivatives : bool
+            False leaves out ``weight_eta`` and everything about `aux`: enough to find a mode.
+        constant : (n,) array or number, optional
+            :meth:`constant` of y and weights.
+        """
+        if information not in ("observed", "expected"):
+            raise ValueError(f"information must be 'observed' or 'expected', not {information!r}")
+        own = self.distribution
+        aux = self._predictors(aux)
+        w = 1.0 if weights is None else weights
+        inner = 1.0 if own.weights_are == "repeats" else w
+        with np.errstate(all="ignore"):
+            const = own.constant(y, w) if constant is None else constant
+            direct = own.direct.get(self.link)
+            if direct is not None and (self.is_canonical or information == "observed"):
+                rows = direct(y, eta, aux, inner, const, derivatives=derivatives)
+            else:
+                rows = self._composed(y, eta, aux, inner, const, information == "expected", derivatives)
+            if weights is not None and own.weights_are == "repeats":
+                rows = scaled(rows, weights)
+            return self._outside(rows, eta)
+
+    def location(self, eta: Array) -> Array:
+        """mu, the inverse link of eta: what :meth:`variance`, :meth:`deviance_residual_squared` and the formulas take.
+
+        The expectation of the response, except for zero-inflated families (mean of the base) and the lognormal
+        (mean of log y).
+        """
+        with np.errstate(all="ignore"):
+            return self.link_function.mean(eta)
+
+    def mean(self, eta: Array, aux: Aux = ()) -> Array:
+        """Expectation of the response."""
+        with np.errstate(all="ignore"):
+            return self.distribution.mean(self.link_function.mean(eta), self._predictors(aux))
+
+    def variance(self, mu: Array, aux: Aux = ()) -> Array:
+        """Variance of the response at unit weight; `mu` is :meth:`location`, not :meth:`mean`."""
+        return self.dispersion(aux) * self.unit_variance(mu, aux)
+
+    def unit_variance(self, mu: Array, aux: Aux = ()) -> Array:
+        """``V(mu)`` of ``var y = dispersion V(mu) / w``, R's variance function."""
+        return self.distribution.unit_variance(mu, self._predictors(aux))
+
+    def dispersion(self, aux: Aux = ()) -> Maybe:
+        """phi of ``var y = phi V(mu) / w``: sigma^2 where sigma is a free scale, else 1."""
+        return self.distribution.dispersion(self._predictors(aux))
+
+    def deviance_residual_squared(
+        self, y: Array, mu: Array, weights: Array | None = None, aux: Aux = ()
+    ) -> Array:
+        """R's ``dev.resids``: unit deviance times weight, not divided by the dispersion.
+
+        Families outside the exponential dispersion models: ``2 w [l(y; mu = y) - l(y; mu)]``, not below 0.
+        """
+        w = 1.0 if weights is None else weights
+        with np.errstate(all="ignore"):
+            return self.distribution.deviance(y, mu, self._predictors(aux), w)
+
+    def simulate(
+        self, rng: np.random.Generator, eta: Array, aux: Aux = (), weights: Array | None = None
+    ) -> Array:
+        """One response for each row."""
+        w = 1.0 if weights is None else weights
+        return self.distribution.draw(rng, self.link_function.mean(eta), self._predictors(aux), w)
+
+    def cdf(
+        self, y: Array, eta: Array, aux: Aux = (), weights: Array | None = None, *, below: bool = False
+    ) -> Array:
+        """``P(Y <= y)``; with `below` ``P(Y < y)``, which differs where the response is discrete.
+
+        A randomised quantile residual is the normal quantile of a uniform draw between the two
+        (Dunn & Smyth 1996).
+        """
+        w = 1.0 if weights is None else weights
+        own = self.distribution
+        at = y - own.step(w) if below and own.discrete else y
+        with np.errstate(all="ignore"):
+            return own.cdf(at, self.link_function.mean(eta), self._predictors(aux), w)
+
+    def start(self, y: Array, weights: Array | None = None) -> Array:
+        """Linear predictor of a mean near each observation, inside the link's domain; offsets are not removed."""
+        mu = self.distribution.start(y, 1.0 if weights is None else weights)
+        if self.distribution.scale == "real" and self.link_function.needs_positive:
+            mu = np.where(mu > 0, mu, 0.1 * (float(np.mean(np.abs(mu))) or 1.0))
+        return self.link_function.eta(mu)
+
+    def start_aux(self, y: Array, eta: Array, weights: Array | None = None) -> tuple[float, ...]:
+        """Moment estimates of constant auxiliary predictors, given fitted `eta`."""
+        w = 1.0 if weights is None else weights
+        with np.errstate(all="ignore"):
+            return self.distribution.start_aux(y, self.link_function.mean(eta), w)
+
+    def check(self, y: Array, weights: Array | None = None, name: str = "y") -> None:
+        """Refuse values the family cannot give, or weights that mean nothing.
+
+        Raises
+        ------
+        DataError
+            Counts the offending rows of the response `name` and says what to do.
+
+        Warns
+        -----
+        LmmformulaWarning
+            For weights of proportions that are not their trials.
+        """
+        self.distribution.check(np.asarray(y, float), 1.0 if weights is None else weights, name)
+
+    def read(
+        self, parts: Sequence[Any], *, trials: Any = None, weights: Array | None = None, name: str = "y"
+    ) -> tuple[Array, Array | None]:
+        """Response vector and weights from the evaluated parts of the left-hand side.
+
+        Parameters
+        ----------
+        parts : sequence
+            Each a numeric or logical array, a factor as ``(codes, levels)`` or an object with these attributes;
+            two for ``cbind(successes, failures)``.
+        trials : (n,) array, optional
+            n of ``y | trials(n)``.
+        weights : (n,) array, optional
+            Multiplied into the trials where there are any.
+        name : str
+            The left-hand side as written.
+        """
+        if self.weights_are == "trials":
+            return read_proportion(parts, trials, weights, name)
+        return read_numbers(parts, trials, weights, name, self.name)
+
+    def _predictors(self, aux: Aux) -> Aux:
+        expected = len(self.auxiliaries)
+        if len(aux) != expected:
+            names = ", ".join(a.name for a in self.auxiliaries) or "none"
+            raise ValueError(
+                f"{self} has {expected} auxiliary predictors ({names}), but {len(aux)} were given"
+            )
+        return tuple(np.asarray(a, float)[()] for a in aux)
+
+    def _coordinates(self, eta: Array) -> tuple[Jet, ...]:
+        link = self.link_function
+        if self.distribution.scale == "real" and link.real is not None:
+            return (link.real(eta),)
+        if self.distribution.scale == "positive" and link.positive is not None:
+            return (link.positive(eta),)
+        if self.distribution.scale == "unit" and link.unit is not None:
+            return link.unit(eta)
+        raise PlanError(f"link {link.name!r} does not suit family {self.name!r}.")
+
+    def _composed(
+        self, y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, expected: bool, derivatives: bool
+    ) -> Rows:
+        jets = self._coordinates(eta)
+        c = tuple(jet.value for jet in jets)
+        density = self.distribution.density(y, c, aux, w, constant, derivatives=derivatives)
+        if not expected:
+            return observed_rows(density, jets, eta.size, derivatives=derivatives)
+        information = self.distribution.information(c, aux, w, derivatives=derivatives)
+        return expected_rows(density, information, jets, eta.size, derivatives=derivatives)
+
+    def _domain(self) -> tuple[float, float]:
+        link = self.link_function
+        everywhere = (-np.inf, np.inf)
+        return {"real": everywhere, "positive": link.domain, "unit": link.unit_domain}[
+            self.distribution.scale
+        ]
+
+    def _outside(self, rows: Rows, eta: Array) -> Rows:
+        """Rows whose eta has no mean: impossible, and without derivatives."""
+        if not any(np.isfinite(self._domain())):
+            return rows
+        valid = self.valid(eta)
+        if valid.all():
+            return rows
+        rows = scaled(rows, np.where(valid, 1.0, np.nan))
+        rows.loglik[~valid] = -np.inf
+        return rows
+
+
+def make_family(distribution: Distribution, link: str | None = None) -> Family:
+    """A distribution with one of its links, by default its first."""
+    return Family(distribution, LINKS[distribution.links[0] if link is None else link])
+
+
+def zero_inflated(family: Family) -> Family:
+    """`family` with an additional auxiliary predictor: the logit of the probability of a structural zero.
+
+    Raises
+    ------
+    PlanError
+        If `family` does not model counts, or is zero-inflated already.
+    """
+    own = family.distribution
+    if not (own.discrete and own.scale == "positive") or isinstance(own, ZeroInflated):
+        raise PlanError(
+            f"zero inflation needs a count family (poisson, nbinom1, nbinom2), not {family.name!r}: "
+            "other families have no zeros to inflate, or have them already."
+        )
+    return Family(ZeroInflated(own), family.link_function)

@@ -1,0 +1,157 @@
+"""Families by name."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from typing import Any
+
+from lmmformula.errors import PlanError
+from lmmformula.families.counts import NegativeBinomial2, Poisson
+from lmmformula.families.distribution import Distribution
+from lmmformula.families.family import Family, make_family, zero_inflated
+from lmmformula.families.links import LINK_ALIASES, LINKS
+from lmmformula.families.nbinom1 import NegativeBinomial1
+from lmmformula.families.positive import Gamma, InverseGaussian
+from lmmformula.families.real import Gaussian, Lognormal, Student
+from lmmformula.families.unit import Beta, Binomial
+
+__all__ = ["ALIASES", "FAMILIES", "resolve"]
+
+_DISTRIBUTIONS: tuple[Distribution, ...] = (
+    Gaussian(),
+    Binomial(),
+    Poisson(),
+    Gamma(),
+    InverseGaussian(),
+    NegativeBinomial1(),
+    NegativeBinomial2(),
+    Beta(),
+    Lognormal(),
+    Student(),
+)
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for plain in map(make_family, _DISTRIBUTIONS)
+    for family in (
+        (plain, zero_inflated(plain))
+        if plain.is_discrete and plain.distribution.scale == "positive"
+        else (plain,)
+    )
+}
+"""Name -> family with its default link."""
+
+ALIASES: dict[str, str] = {
+    "normal": "gaussian",
+    "bernoulli": "binomial",
+    "inversegaussian": "inverse_gaussian",
+    "negbinomial": "nbinom2",
+    "negative_binomial": "nbinom2",
+    "negativebinomial": "nbinom2",
+    "nbinom": "nbinom2",
+    "beta_family": "beta",
+    "student_t": "student",
+    "t_family": "student",
+    "zero_inflated_negbinomial": "zero_inflated_nbinom2",
+}
+"""Other names of a family, as R, lme4, glmmTMB, brms and statsmodels write them."""
+
+
+def resolve(family: str | Family) -> Family:
+    """The family a caller means: a record, a name, or ``"name(link='...')"``.
+
+    Examples
+    --------
+    >>> resolve("binomial").link
+    'logit'
+    >>> resolve("Gamma(link='inverse')").name
+    'gamma'
+    >>> resolve("student(df=4)").auxiliaries[0].name
+    'sigma'
+
+    Raises
+    ------
+    PlanError
+        For a family or link that is not available; the message lists those that are.
+    """
+    if isinstance(family, Family):
+        return family
+    name, link, options = _read(family)
+    name = ALIASES.get(name, name)
+    if name not in FAMILIES:
+        near = get_close_matches(name, [*FAMILIES, *ALIASES], n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise PlanError(f"family {name!r} is not available; available: {', '.join(FAMILIES)}.{hint}")
+    found = FAMILIES[name].distribution
+    if options:
+        found = _with_options(found, options)
+    return make_family(found, None if link is None else _link(link, found))
+
+
+def _link(link: str, distribution: Distribution) -> str:
+    wanted = LINK_ALIASES.get(link.replace(" ", "").lower(), link.lower())
+    if wanted in distribution.links:
+        return wanted
+    near = get_close_matches(wanted, distribution.links, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    what = "is not available" if wanted in LINKS else "does not exist; it is not available"
+    raise PlanError(
+        f"link {link!r} {what} for family {distribution.label!r}; available: {', '.join(distribution.links)}.{hint}"
+    )
+
+
+def _with_options(distribution: Distribution, options: dict[str, Any]) -> Distribution:
+    accepted = [f.name for f in fields(distribution) if f.name != "base"]
+    for key, value in options.items():
+        if key not in accepted:
+            takes = ", ".join(["link", *accepted])
+            raise PlanError(f"family {distribution.label!r} has no argument {key!r}; it takes: {takes}.")
+        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+            raise PlanError(
+                f"{key} of family {distribution.label!r} must be a positive number, not {value!r}."
+            )
+    return replace(distribution, **options)
+
+
+_ACCEPTED = 'write family="binomial" or family="binomial(link=\'probit\')"'
+
+
+def _read(text: Any) -> tuple[str, str | None, dict[str, Any]]:
+    """Name, link and further arguments of ``name``, ``name('link')``, ``name(link='link', key=value)``."""
+    if not isinstance(text, str):
+        raise PlanError(f"a family is text or a Family, not {type(text).__name__}; {_ACCEPTED}.")
+    unreadable = PlanError(f"family {text!r} cannot be read; {_ACCEPTED}.")
+    try:
+        tree = ast.parse(text.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise unreadable from None
+    if not isinstance(tree, ast.Call):
+        return _name(tree, unreadable), None, {}
+    arguments = {keyword.arg: _value(keyword.value, unreadable) for keyword in tree.keywords}
+    if tree.args:
+        arguments = {"link": _value(tree.args[0], unreadable), **arguments}
+    link = arguments.pop("link", None)
+    if len(tree.args) > 1 or None in arguments or not isinstance(link, str | None):
+        raise unreadable
+    return _name(tree.func, unreadable), link, {str(k): v for k, v in arguments.items()}
+
+
+def _name(tree: ast.expr, unreadable: PlanError) -> str:
+    """A name in lower case, R's ``inverse.gaussian`` included."""
+    if isinstance(tree, ast.Name):
+        return tree.id.lower()
+    if isinstance(tree, ast.Attribute):
+        return f"{_name(tree.value, unreadable)}_{tree.attr.lower()}"
+    raise unreadable
+
+
+def _value(tree: ast.expr, unreadable: PlanError) -> Any:
+    """A constant, or a bare name as R allows for links."""
+    if isinstance(tree, ast.Name):
+        return tree.id
+    try:
+        return ast.literal_eval(tree)
+    except ValueError:
+        raise unreadable from None

@@ -1,0 +1,194 @@
+"""Responses between 0 and 1, in the coordinates ``f = log mu`` and ``g = log(1 - mu)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lmmformula.families.checks import check_open_unit, check_proportions, check_weights
+from lmmformula.families.compose import full
+from lmmformula.families.distribution import Auxiliary, Direct, Distribution, Scale, WeightsAre
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part, Rows
+from lmmformula.families.special import excess, excess_slope
+
+__all__ = ["Beta", "Binomial"]
+
+
+def _binomial_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
+    """One exponential and one logarithm per row; exact in both tails."""
+    e = np.exp(-np.abs(eta))
+    up = eta >= 0
+    p, q = np.where(up, 1.0, e) / (1.0 + e), np.where(up, e, 1.0) / (1.0 + e)
+    weight = full(w * (p * q), eta.size)
+    loglik = constant - w * (np.log1p(e) + np.abs(eta) * np.where(up, 1.0 - y, y))
+    score = w * (y * q - (1.0 - y) * p)
+    return Rows(loglik, score, weight, weight * (q - p) if derivatives else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Binomial(Distribution):
+    """A proportion y of w trials: ``l = log C(w, w y) + w y f + w (1 - y) g``.
+
+    For a 0/1 response a weight other than 1 repeats the row; the binomial coefficient is then 1, as in R.
+    """
+
+    name: ClassVar[str] = "binomial"
+    scale: ClassVar[Scale] = "unit"
+    links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "cauchit", "log")
+    canonical: ClassVar[str] = "logit"
+    weights_are: ClassVar[WeightsAre] = "trials"
+    discrete: ClassVar[bool] = True
+    direct: ClassVar[Mapping[str, Direct]] = {"logit": _binomial_logit}
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density:
+        f, g = c
+        successes, failures = w * y, w * (1.0 - y)
+        loglik = constant + successes * f + failures * g
+        return Density(loglik, (Part(successes, 0.0), Part(failures, 0.0)))
+
+    def information(
+        self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
+    ) -> tuple[Information, ...]:
+        p, q = w * np.exp(c[0]), w * np.exp(c[1])
+        return Information(p, p), Information(q, q)
+
+    def constant(self, y: Array, w: Maybe) -> Maybe:
+        """``log C(w, w y)``, which is 0 for the rows with y = 0 or 1."""
+        inside = np.flatnonzero((y > 0) & (y < 1))
+        if not inside.size:
+            return 0.0
+        from scipy.special import gammaln
+
+        out = np.zeros(y.shape)
+        n = np.broadcast_to(np.asarray(w, float), y.shape)[inside]
+        k = n * y[inside]
+        out[inside] = gammaln(n + 1.0) - gammaln(k + 1.0) - gammaln(n - k + 1.0)
+        return out
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        return mu * (1.0 - mu)
+
+    def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import xlogy
+
+        return 2 * w * (xlogy(y, y / mu) + xlogy(1.0 - y, (1.0 - y) / (1.0 - mu)))
+
+    def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
+        n = np.broadcast_to(np.rint(w), np.shape(mu)).astype(np.int64)
+        return rng.binomial(n, mu) / np.maximum(n, 1)
+
+    def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import betainc
+
+        n, k = np.rint(w), np.floor(w * y + 1e-6)
+        inside = betainc(np.maximum(n - k, 0.5), np.maximum(k, 0.0) + 1.0, 1.0 - mu)
+        return np.where(k < 0, 0.0, np.where(k >= n, 1.0, inside))
+
+    def step(self, w: Maybe) -> Maybe:
+        return 1.0 / np.maximum(w, 1e-300)
+
+    def start(self, y: Array, w: Maybe) -> Array:
+        return (w * y + 0.5) / (w + 1.0)
+
+    def check(self, y: Array, w: Maybe, label: str) -> None:
+        check_weights(w, label, zero=True)
+        check_proportions(y, w, label)
+
+
+@dataclass(frozen=True, slots=True)
+class Beta(Distribution):
+    """Beta with mean mu and precision phi, variance ``mu (1 - mu) / (1 + phi)``; a = log phi.
+
+    With ``x1 = phi mu``, ``x2 = phi (1 - mu)`` (Ferrari & Cribari-Neto 2004, eq. 4)
+
+        l = lgamma(phi) - lgamma(x1) - lgamma(x2) + (x1 - 1) log y + (x2 - 1) log(1 - y)
+          = -S(phi) + sum_i [x_i (log y_i - log mu_i) + S(x_i)] - log y (1 - y),   S(x) = x log x - x - lgamma(x),
+
+    the second form without large cancelling terms. Each ``x_i`` depends on its coordinate and a by their sum
+    only, so that a derivative in a is the next derivative in the coordinate. phi is glmmTMB's ``sigma()``.
+    """
+
+    name: ClassVar[str] = "beta"
+    scale: ClassVar[Scale] = "unit"
+    links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "cauchit")
+
+    @property
+    def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        return (Auxiliary("phi", "precision: var = mu (1 - mu) / (1 + phi)"),)
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density:
+        (a,) = aux
+        phi = np.exp(a)
+        loglik, d_a, parts = constant - excess(phi, a), -excess_slope(phi, a), []
+        for log_y, log_mu in zip((np.log(y), np.log1p(-y)), c, strict=True):
+            log_x = np.maximum(log_mu, -1e300) + a
+            x = np.exp(log_x)
+            away = x * (log_y - np.maximum(log_mu, -1e300))
+            loglik = loglik + away + excess(x, log_x)
+            if derivatives:
+                d_a = d_a + away + excess_slope(x, log_x)
+            parts.append(_beta_part(x, log_y, derivatives=derivatives))
+        return Density(loglik, tuple(parts), (d_a,) if derivatives else ())
+
+    def information(
+        self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
+    ) -> tuple[Information, ...]:
+        from scipy.special import zeta
+
+        out = []
+        for log_mu in c:
+            x = np.exp(log_mu + aux[0])
+            # x^2 trigamma(x) and its derivative in log x, with the poles at 0 taken out
+            second, third = x**2 * zeta(2.0, 1.0 + x), -2 * x**3 * zeta(3.0, 1.0 + x)
+            slope = 2 * second + third
+            out.append(Information(1.0 + second, slope, (slope,)))
+        return tuple(out)
+
+    def constant(self, y: Array, w: Maybe) -> Maybe:
+        return -np.log(y) - np.log1p(-y)
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        return mu * (1.0 - mu) / (1.0 + np.exp(aux[0]))
+
+    def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        at_y = self.density(y, (np.log(y), np.log1p(-y)), aux, 1.0, 0.0, derivatives=False).loglik
+        at_mu = self.density(y, (np.log(mu), np.log1p(-mu)), aux, 1.0, 0.0, derivatives=False).loglik
+        return w * np.maximum(2 * (at_y - at_mu), 0.0)
+
+    def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
+        phi = np.exp(aux[0])
+        return rng.beta(mu * phi, (1.0 - mu) * phi)
+
+    def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        from scipy.special import betainc
+
+        phi = np.exp(aux[0])
+        return betainc(mu * phi, (1.0 - mu) * phi, np.clip(y, 0.0, 1.0))
+
+    def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
+        ratio = float(np.mean(mu * (1.0 - mu))) / max(float(np.mean((y - mu) ** 2)), 1e-12)
+        return (float(np.log(np.clip(ratio - 1.0, 0.1, 1e6))),)
+
+    def check(self, y: Array, w: Maybe, label: str) -> None:
+        check_open_unit(y, label, self.name)
+        check_weights(w, label, zero=True)
+
+
+def _beta_part(x: Array, log_y: Array, *, derivatives: bool) -> Part:
+    """Derivatives of ``x log y - lgamma(x)`` in log x; polygamma(x) is written as polygamma(1 + x) minus its pole."""
+    from scipy.special import digamma, zeta
+
+    first = x * (log_y - digamma(1.0 + x))
+    second = x**2 * zeta(2.0, 1.0 + x)
+    d2 = first - second
+    if not derivatives:
+        return Part(first + 1.0, d2)
+    d3 = first - 3 * second + 2 * x**3 * zeta(3.0, 1.0 + x)
+    return Part(first + 1.0, d2, d3, (d2,), (d3,))

@@ -1,0 +1,133 @@
+"""Zero inflation of a count distribution.
+
+With probability ``pi = 1/(1 + e^-z)`` a row is a structural zero, else it comes from the base (Lambert 1992). With
+l the base's log density, u = l(0) - z and the posterior probability rho = 1/(1 + e^-u) that a zero is the base's,
+
+    l_zi(0) = log(e^z + e^l(0)) - log(1 + e^z),    l_zi(y) = l(y) - log(1 + e^z)  for y > 0,
+
+and d rho = rho (1 - rho) du gives every derivative below. The expected information is
+
+    I_zi = (1 - pi) [I - P0 (1 - rho) s0^2],   P0 = e^l(0), s0 = dl(0)/dc.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lmmformula.families.counts import Count
+from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
+
+__all__ = ["ZeroInflated"]
+
+
+def _expit(x: Maybe) -> Array:
+    e = np.exp(-np.abs(x))
+    return np.where(np.asarray(x) >= 0, 1.0, e) / (1.0 + e)
+
+
+def _logit(p: Array) -> Array:
+    return np.log(p) - np.log1p(-np.asarray(p))
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroInflated(Count):
+    """A count distribution with extra zeros; the last auxiliary predictor is z = logit pi.
+
+    Parameters
+    ----------
+    base : Distribution
+        Its mean is mu; the mean of the response is ``(1 - pi) mu``.
+    """
+
+    name: ClassVar[str] = "zero_inflated"
+
+    base: Distribution
+
+    @property
+    def label(self) -> str:
+        return f"zero_inflated_{self.base.label}"
+
+    @property
+    def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        zi = Auxiliary("zi", "probability of a structural zero", _expit, _logit)
+        return (*self.base.auxiliaries, zi)
+
+    def constant(self, y: Array, w: Maybe) -> Maybe:
+        return self.base.constant(y, w)
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density:
+        *own, z = aux
+        base = self.base.density(y, c, tuple(own), w, constant, derivatives=derivatives)
+        (part,) = base.parts
+        zero = y == 0
+        u = base.loglik - z
+        kept = -np.logaddexp(0.0, z)
+        loglik = np.where(zero, np.logaddexp(z, base.loglik), base.loglik) + kept
+        # a row with y > 0 is the base's for certain: rho = 1 and its derivatives vanish
+        rho = np.where(zero, _expit(u), 1.0)
+        r1 = np.where(zero, _expit(u) * _expit(-u), 0.0)
+        s, h = part.d1, part.d2
+        d1, d2 = rho * s, rho * h + r1 * s * s  # left to right: r1 is 0 where s * s overflows
+        if not derivatives:
+            return Density(loglik, (Part(d1, d2),))
+        r2 = r1 * (1.0 - 2.0 * rho)
+        d3 = rho * part.d3 + 3 * r1 * s * h + r2 * s * s * s
+        pairs = list(zip(base.d_aux, part.d1_aux, part.d2_aux, strict=True))
+        d1_aux = (*(rho * sa + r1 * s * la for la, sa, _ in pairs), -r1 * s)
+        d2_aux = (
+            *(rho * ha + r1 * h * la + 2 * r1 * s * sa + r2 * s * s * la for la, sa, ha in pairs),
+            -r1 * h - r2 * s * s,
+        )
+        pi = _expit(z)
+        d_aux = (*(rho * la for la, _, _ in pairs), np.where(zero, _expit(-u), 0.0) - pi)
+        return Density(loglik, (Part(d1, d2, d3, d1_aux, d2_aux),), d_aux)
+
+    def information(
+        self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
+    ) -> tuple[Information, ...]:
+        *own, z = aux
+        (info,) = self.base.information(c, tuple(own), w, derivatives=derivatives)
+        zeros = np.zeros(np.shape(c[0]))
+        base = self.base.density(zeros, c, tuple(own), w, 0.0, derivatives=True)
+        (part,) = base.parts
+        s, h, p0 = part.d1, part.d2, np.exp(base.loglik)
+        u = base.loglik - z
+        lost = _expit(-u)  # 1 - rho
+        r1 = _expit(u) * lost
+        pi, left = _expit(z), _expit(-np.asarray(z))
+        change = p0 * (r1 - lost)  # d[P0 (1 - rho)] = change * dl(0)
+        value = left * (info.value - p0 * lost * s * s)
+        by_aux = tuple(
+            left * (ia + change * la * s * s - 2 * p0 * lost * s * sa)
+            for ia, la, sa in zip(info.aux, base.d_aux, part.d1_aux, strict=True)
+        )
+        by_z = -pi * value - left * p0 * r1 * s * s
+        d1 = left * (info.d1 + change * s * s * s - 2 * p0 * lost * s * h)
+        return (Information(value, d1, (*by_aux, by_z)),)
+
+    def mean(self, mu: Array, aux: Aux) -> Array:
+        return _expit(-np.asarray(aux[-1])) * self.base.mean(mu, aux[:-1])
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        pi = _expit(aux[-1])
+        return (1.0 - pi) * (self.base.unit_variance(mu, aux[:-1]) + pi * mu**2)
+
+    def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
+        y = self.base.draw(rng, mu, aux[:-1], w)
+        return np.where(rng.random(np.shape(mu)) < _expit(aux[-1]), 0.0, y)
+
+    def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        pi = _expit(aux[-1])
+        return np.where(np.asarray(y) < 0, 0.0, pi + (1.0 - pi) * self.base.cdf(y, mu, aux[:-1], w))
+
+    def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
+        return (*self.base.start_aux(y, mu, w), float(_logit(np.clip(np.mean(y == 0) / 2, 0.02, 0.9))))
+
+    def check(self, y: Array, w: Maybe, label: str) -> None:
+        self.base.check(y, w, label)

@@ -1,0 +1,203 @@
+r"""Kenward & Roger's covariance matrix of the fixed effects, and its F tests.
+
+With V = Var(y) = sum_r gamma_r G_r linear in the variance parameters, ``Phi = (X'V^-1X)^-1``,
+``P_r = -X'V^-1 G_r V^-1 X``, ``Q_rs = X'V^-1 G_r V^-1 G_s V^-1 X`` and ``W`` the inverse of the expected REML information::
+
+    Phi_A = Phi + 2 Phi [ sum_rs W_rs (Q_rs - P_r Phi P_s) ] Phi
+    W^-1  = (1/2) [ tr(V^-1 G_r V^-1 G_s) - 2 tr(Phi Q_rs) + tr(Phi P_r Phi P_s) ]
+
+and the F of L beta = 0 gets a scale and a denominator df from the first two moments of L beta under W (their eqs. 5-9).
+Only the space spanned by the G_r matters, so V itself serves as one of them in place of the residual's; V^-1 V V^-1 =
+V^-1 then leaves nothing of size n, and all the rest is S = Z'V^-1Z on the levels::
+
+    P_0 = -X'V^-1X,  P_r = -A'D_rA,  Q_rs = A'D_rSD_sA,  Q_0r = -P_r,     A = Z'V^-1X,  G_r = Z D_r Z'
+    tr(V^-1G_rV^-1G_s) = tr(D_r S D_s S),   with 0: tr(D_r S), and n for the pair (0, 0)
+
+References
+----------
+Kenward & Roger (1997), Biometrics 53, 983-997; Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import PlanError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["KenwardRoger", "kenward_roger"]
+
+_MOST_EFFECTS = 6000
+"""Kenward-Roger needs S, (q, q); beyond this it would take minutes and gigabytes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class KenwardRoger:
+    """Kenward & Roger's covariance matrix and what its tests need; see the module's head.
+
+    Attributes
+    ----------
+    vcov : (p, p) array
+        Adjusted covariance matrix of the fixed effects.
+    plain : (p, p) array
+        Phi, unadjusted.
+    slopes : (r, p, p) array
+        Phi P_r Phi = -dPhi/dgamma_r.
+    w : (r, r) array
+        Covariance matrix of the variance parameters.
+    beta : (p,) array
+    """
+
+    vcov: Array
+    plain: Array
+    slopes: Array
+    w: Array
+    beta: Array
+
+    def test(self, hypothesis: Array) -> tuple[float, float, int, float]:
+        """Test L beta = 0: F before scaling, the scale, numerator and denominator df."""
+        rows = np.linalg.qr(np.atleast_2d(hypothesis).T * np.sqrt(np.diagonal(self.plain))[:, None])[0].T
+        rows = rows / np.sqrt(np.diagonal(self.plain))
+        inverse = np.linalg.inv(rows @ self.plain @ rows.T)
+        pieces = inverse @ (rows @ self.slopes @ rows.T)
+        traces = np.einsum("rii->r", pieces)
+        a1 = float(traces @ self.w @ traces)
+        a2 = float(np.einsum("rij,sji,rs->", pieces, pieces, self.w))
+        effect = rows @ self.beta
+        q = len(rows)
+        f = float(effect @ np.linalg.solve(rows @ self.vcov @ rows.T, effect)) / q
+        return (f, *_scale_and_df(a1, a2, q))
+
+    def coefficients(self) -> tuple[Array, Array]:
+        """Adjusted standard errors and df of each coefficient."""
+        df = np.array([self.test(row)[3] for row in np.eye(len(self.beta))])
+        return np.sqrt(np.diagonal(self.vcov)), df
+
+
+def _scale_and_df(a1: float, a2: float, q: int) -> tuple[float, int, float]:
+    """Scale of F, q, and the denominator df, from Kenward & Roger's A1 and A2."""
+    if a2 <= 1e-14:
+        return 1.0, q, np.inf
+    b = (a1 + 6.0 * a2) / (2.0 * q)
+    g = ((q + 1) * a1 - (q + 4) * a2) / ((q + 2) * a2)
+    d = 3.0 * q + 2.0 * (1.0 - g)
+    v0, v1, v2 = 1.0 + g / d * b, 1.0 - (q - g) / d * b, 1.0 - (q + 2.0 - g) / d * b
+    v0 = 0.0 if abs(v0) < 1e-10 else v0
+    shrunk = 1.0 - a2 / q
+    ratio = 1.0 if abs(shrunk) < 1e-10 and abs(v1) < 1e-10 else shrunk / v1
+    rho = ratio**2 * v0 / (q * v2)
+    df = 4.0 + (q + 2.0) / (q * rho - 1.0)
+    return (1.0 if abs(df - 2.0) < 0.01 else df * shrunk / (df - 2.0)), q, df
+
+
+@lru_cache(maxsize=4)
+def kenward_roger(fit: Fit) -> KenwardRoger:
+    """Kenward & Roger's adjustment of a REML fit. O(q^3) for q random effects in all.
+
+    Raises
+    ------
+    PlanError
+        For an ML fit, too many random effects, or a covariance that is not linear in its parameters.
+    """
+    problem = fit.problem
+    if fit.method != "REML":
+        raise PlanError(
+            "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."
+        )
+    if problem.q > _MOST_EFFECTS:
+        raise PlanError(
+            f"Kenward-Roger needs a dense {problem.q:,} x {problem.q:,} matrix (at most {_MOST_EFFECTS:,} random "
+            "effects); with so many effects ddf='satterthwaite' gives practically the same."
+        )
+    if odd := [t.covariance.name for t in problem.terms if t.covariance.name not in ("iid", "diag", "us")]:
+        raise PlanError(f"Kenward-Roger is not available for covariance {odd[0]}(): use ddf='satterthwaite'.")
+    s, a, g, directions = _level_space(fit)
+    p, count = problem.p, len(directions) + 1
+    d_a = [_spread(d, a) for d in directions]  # D_r A, and D_r S
+    d_s = [_spread(d, s) for d in directions]
+    p_r = np.stack([-g, *(-(a.T @ v) for v in d_a)])
+    q_rs = np.zeros((count, count, p, p))
+    traces = np.zeros((count, count))
+    q_rs[0] = q_rs[:, 0] = -p_r
+    traces[0] = traces[:, 0] = [problem.n, *(np.trace(m) for m in d_s)]
+    for i, left in enumerate(d_a):
+        for j, right in enumerate(d_a):
+            q_rs[i + 1, j + 1] = left.T @ s @ right
+            traces[i + 1, j + 1] = np.sum(d_s[i] * d_s[j].T)
+    phi = np.linalg.inv(g)
+    pairs = np.einsum("rij,jk,skl->rsil", p_r, phi, p_r)
+    information = traces - 2.0 * np.einsum("ij,rsji->rs", phi, q_rs) + np.einsum("ij,rsji->rs", phi, pairs)
+    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
+    w = (
+        2.0
+        * np.linalg.pinv(information * np.outer(unit, unit), rcond=1e-10, hermitian=True)
+        * np.outer(unit, unit)
+    )
+    u = np.einsum("rs,rsij->ij", w, q_rs - pairs)
+    adjusted = phi + phi @ (u + u.T) @ phi
+    back, sigma2 = fit.optimum.model.ols.from_orthonormal(np.eye(p)), fit.sigma**2
+    slopes = back @ (phi @ p_r @ phi) @ back.T
+    return KenwardRoger(
+        sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w, fit.estimate.beta
+    )
+
+
+def _level_space(fit: Fit) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:
+    """S = Z'V^-1Z, A = Z'V^-1X, X'V^-1X (sigma = 1, X orthonormalised), and the D_r as (rows, block per level)."""
+    point, p = fit.optimum, fit.problem.p
+    gram, blocks = point.model.gram, point.model.prepared.blocks
+    groups, ends = blocks.groups, np.cumsum([0, *(g.q for g in blocks.groups)])
+    c = np.zeros((ends[-1], ends[-1]))
+    for a, group in enumerate(groups):
+        own = c[ends[a] : ends[a + 1], ends[a] : ends[a + 1]].reshape(group.m, group.k, group.m, group.k)
+        level = np.arange(group.m)
+        own[level, :, level, :] = gram.diag[a]
+        for b in range(a + 1, len(groups)):
+            other, pattern = groups[b], blocks.pattern(a, b)
+            block = np.zeros((group.m, group.k, other.m, other.k))
+            block[pattern.rows(), :, pattern.indices, :] = gram.cross[a, b]
+            flat = block.reshape(group.q, other.q)
+            c[ends[a] : ends[a + 1], ends[b] : ends[b + 1]] = flat
+            c[ends[b] : ends[b + 1], ends[a] : ends[a + 1]] = flat.T
+    lower = [(slice(ends[a], ends[a + 1]), f) for a, f in enumerate(point.factors)]
+    c_l = _spread([(rows, f.T) for rows, f in lower], c).T
+    m = _spread([(rows, f.T) for rows, f in lower], c_l) + np.eye(len(c))
+    half = np.linalg.solve(np.linalg.cholesky(m), c_l.T)
+    zx = np.concatenate([r[..., :p].reshape(-1, p) for r in gram.rhs])
+    inner = np.linalg.solve(m, _spread([(rows, f.T) for rows, f in lower], zx))
+    directions = []
+    for a, group in enumerate(groups):
+        for i, columns in group.members:
+            for e in _directions(fit.problem.terms[i].covariance.name, columns.stop - columns.start):
+                block = np.zeros((group.k, group.k))
+                block[columns, columns] = e
+                directions.append([(lower[a][0], block)])
+    return c - half.T @ half, zx - c_l @ inner, point.r_x.T @ point.r_x, directions
+
+
+def _directions(kind: str, k: int) -> list[Array]:
+    """A basis of the covariance matrices of one kind."""
+    eye = np.eye(k)
+    if kind == "iid":
+        return [eye]
+    unit = [np.outer(eye[i], eye[i]) for i in range(k)]
+    if kind == "diag":
+        return unit
+    pairs = [(i, j) for j in range(k) for i in range(j + 1, k)]
+    return unit + [np.outer(eye[i], eye[j]) + np.outer(eye[j], eye[i]) for i, j in pairs]
+
+
+def _spread(blocks: list[tuple[slice, Array]], values: Array) -> Array:
+    """Block-diagonal matrix times `values`: each (rows, block) repeats its block over the levels in its rows."""
+    out = np.zeros_like(values)
+    for rows, block in blocks:
+        part = values[rows].reshape(-1, len(block), values.shape[1])
+        out[rows] = np.matmul(block, part).reshape(-1, values.shape[1])
+    return out
