@@ -24,6 +24,9 @@ from lmmformula.typing import Array
 
 __all__ = ["LaplaceBackend", "LaplaceSolution"]
 
+ROUGH = 1e-2
+"""Decrement at which a mode search on the way to the start may end."""
+
 Criterion = Any
 """A Laplace or a Quadrature: callable psi -> point."""
 
@@ -104,10 +107,12 @@ class LaplaceBackend:
         model = joint if self.nagq == 0 else Laplace(problem, joint.prepared, self.information)
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
         criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
-        found, scale = self._search(criterion, psi, first, progress)
-        psi = self._settled(criterion, found.x * scale, found.point)
-        final = model(psi, u=_laplace(found.point.point).u, beta=_laplace(found.point.point).beta, exact=True)
-        at_end = criterion(psi, u=final.u, beta=final.beta, exact=True)
+        found = self._search(criterion, psi, first, progress)
+        at_end = found.point.point
+        psi = self._settled(criterion, at_end.psi, found.point)
+        if (psi != at_end.psi).any():
+            at_end = criterion(psi, u=_laplace(at_end).u, beta=_laplace(at_end).beta, exact=True)
+        final = _laplace(at_end)
         return LaplaceSolution(self._estimate(model, final, float(at_end.deviance), found), final)
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> LaplacePoint:
@@ -145,16 +150,14 @@ class LaplaceBackend:
         scales = problem.family.start_aux(problem.y, joint.fixed_part(beta), problem.weights)
         for where, value in zip(layout.aux, scales, strict=True):
             psi[where.start] = value  # the intercept of the auxiliary predictor
-        glm = joint(psi, beta=beta)
         starts = [t.covariance.start() for t in problem.terms]
         theta = np.concatenate(starts) if self.start is None else np.asarray(self.start, dtype=float)
         psi[layout.theta] = theta
-        point = joint(psi, beta=glm.beta)
+        point = joint(psi, beta=beta, tolerance=ROUGH)
         if self.start is None:
-            for _ in range(2):
-                psi = np.array(point.psi)
-                psi[layout.theta] = schall_step(point)
-                point = joint(psi, u=point.u, beta=point.beta)
+            psi = np.array(point.psi)
+            psi[layout.theta] = schall_step(point)
+            point = joint(psi, u=point.u, beta=point.beta, tolerance=ROUGH)
         return point
 
     def _search(
@@ -163,11 +166,15 @@ class LaplaceBackend:
         psi: Array,
         first: LaplacePoint,
         progress: Callable[[int, float, float], None] | None,
-    ) -> tuple[Any, Array]:
+    ) -> Any:
+        """The minimum from `psi`; coordinates are psi in standard errors, so that the trust region is round."""
         last: dict[str, Any] = {"u": first.u, "beta": first.beta}
-        scale = step_scale(criterion(psi, **last).hessian)
+        begin = criterion(psi, **last)
+        scale = step_scale(begin.hessian)
 
         def evaluate(x: Array) -> _Scaled | _Nowhere:
+            if (x == psi / scale).all():
+                return _Scaled(begin, scale)
             try:
                 point = criterion(x * scale, **last)
                 value = point.deviance
@@ -177,7 +184,7 @@ class LaplaceBackend:
                 last.update(u=_laplace(point).u, beta=_laplace(point).beta)
             return _Scaled(point, scale)
 
-        found = minimise(
+        return minimise(
             evaluate,
             psi / scale,
             tolerance=self.tolerance,
@@ -187,7 +194,6 @@ class LaplaceBackend:
             secants=len(psi) + 2,
             callback=progress,
         )
-        return found, scale
 
     def _settled(self, criterion: Criterion, psi: Array, point: _Scaled) -> Array:
         """psi with variances of zero exactly there, see :func:`lmmformula.backends.exact.settle`."""

@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.criteria.mode import Mode, find_mode
+from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.profiled import Derivative, floored, relative_factors
 from lmmformula.engines.base import Engine, Factor, Prepared
 from lmmformula.ir.blocks import Blocks
@@ -104,10 +104,6 @@ class Laplace:
             derivatives=derivatives,
             constant=self.constant,
         )
-
-    def loglik(self, eta: Array, aux: tuple[Array, ...]) -> float:
-        """Sum of l."""
-        return float(np.sum(self.rows(eta, aux, "observed", derivatives=False).loglik))
 
     @cached_property
     def constant(self) -> Any:
@@ -188,8 +184,9 @@ class Laplace:
         u: tuple[Array, ...] | None = None,
         beta: Array | None = None,
         exact: bool = False,
+        tolerance: float = TOLERANCE,
     ) -> LaplacePoint:
-        """Evaluate at psi, the mode search started from `u` (and `beta` if profiled)."""
+        """Evaluate at psi, the mode search started from `u` (and `beta` if profiled) and ended at `tolerance`."""
         psi = np.asarray(psi, dtype=float)
         own = relative_factors(self.problem.terms, self.prepared.blocks.groups, psi[self.layout.theta])
         factors = own if exact else tuple(floored(f) for f in own)
@@ -199,7 +196,7 @@ class Laplace:
             fixed = np.zeros(self.problem.p) if beta is None else beta
         else:
             fixed = psi[self.layout.beta]
-        mode = find_mode(self, factors, fixed, aux, start, joint=self.profile_beta)
+        mode = find_mode(self, factors, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
         return LaplacePoint(self, psi, own, factors, aux, mode)
 
 

@@ -12,14 +12,15 @@ and Breslow & Clayton 1993, eq. 2.10)::
     [ X'W Z Lambda    X'WX        ] [ dbeta ] = [ X's            ],        M = Lambda'Z'WZ Lambda + I
 
 The observed weights are tried first; where they do not give a positive definite M (densities that are not log-concave in eta)
-a step is made with the expected ones. The search ends when the Newton decrement, the drop of 2 h that a full step promises, is
+a step is made with the expected ones. M is factorised again only when steps with the old factor converge too slowly (the chord
+method). The search ends when the Newton decrement, the drop of 2 h that a full step promises, is
 below a tolerance.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 __all__ = ["Mode", "find_mode"]
 
 TOLERANCE = 1e-11
+"""Newton decrement of 2 h; Newton's steps square it, so it is soon far below."""
+CHORD = 0.02
+"""A factor is kept for further steps as long as each shrinks the decrement to this share: solves cost far less."""
 MAX_STEPS = 100
 MAX_HALVINGS = 30
 
@@ -48,8 +52,6 @@ class Mode:
     eta : (n,) array
     objective : float
         h at the mode.
-    factor : Factor
-        M with the weights of the last step's start, which is the mode itself.
     steps : int
     decrement : float
     """
@@ -58,7 +60,6 @@ class Mode:
     beta: Array
     eta: Array
     objective: float
-    factor: Factor
     steps: int
     decrement: float
 
@@ -71,58 +72,67 @@ def find_mode(
     start: tuple[Array, ...],
     *,
     joint: bool,
+    tolerance: float = TOLERANCE,
 ) -> Mode:
-    """Minimise h over u, or over (u, beta) if `joint`, from `start`."""
+    """Minimise h over u, or over (u, beta) if `joint`, from `start`, until the decrement is below `tolerance`."""
     u, steps = start, 0
-    eta, value = _evaluate(model, factors, beta, aux, u)
+    eta, rows, value = _evaluate(model, factors, beta, aux, u)
     if not np.isfinite(value):
         u = tuple(np.zeros_like(v) for v in u)
-        eta, value = _evaluate(model, factors, beta, aux, u)
+        eta, rows, value = _evaluate(model, factors, beta, aux, u)
     if not np.isfinite(value):
         raise FitError(
             "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
             "range of the link. Centre and scale the predictors, or use another link."
         )
+    factor = weights = None
+    last = np.inf
     while True:
-        score, factor, weights = _working(model, factors, eta, aux)
-        du, dbeta, decrement = _direction(model, factors, u, score, factor, weights, joint=joint)
-        if decrement <= TOLERANCE or steps >= MAX_STEPS:
+        fresh = factor is None or weights is None
+        if fresh:
+            factor, weights = _working(model, factors, eta, aux, rows)
+        du, dbeta, decrement = _direction(model, factors, u, rows.score, factor, weights, joint=joint)
+        if decrement <= tolerance or steps >= MAX_STEPS:
             break
-        moved = _line_search(model, factors, beta, aux, u, (du, dbeta), value)
+        moved = None
+        if fresh or decrement <= CHORD * last:
+            moved = _line_search(model, factors, beta, aux, u, (du, dbeta), value)
         if moved is None:
-            break
-        u, beta, eta, value = moved
-        steps += 1
+            if fresh:
+                break
+            factor = None  # the old factor has served: steps with it no longer pay
+            continue
+        u, beta, eta, rows, value = moved
+        last, steps = decrement, steps + 1
     if decrement > 1e-4 * max(1.0, abs(value)):
         raise FitError(
             f"the mode of the random effects was not found: after {steps} Newton steps a further step still promises "
             f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "
             "large scale; centre and scale the predictors, or simplify the model."
         )
-    return Mode(u, beta, eta, value, factor, steps, decrement)
+    return Mode(u, beta, eta, value, steps, decrement)
 
 
 def _evaluate(
     model: Laplace, factors: tuple[Array, ...], beta: Array, aux: tuple[Array, ...], u: tuple[Array, ...]
-) -> tuple[Array, float]:
-    """eta and h."""
+) -> tuple[Array, Any, float]:
+    """eta, its rows with observed weights, and h."""
     eta = model.fixed_part(beta) + model.random_part(factors, u)
-    loglik = model.loglik(eta, aux)
-    return eta, -loglik + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+    rows = model.rows(eta, aux, "observed", derivatives=False)
+    return eta, rows, -float(rows.loglik.sum()) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
 
 
 def _working(
-    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]
-) -> tuple[Array, Factor, Array]:
-    """Scores, M and the weights it was made of."""
-    rows = model.rows(eta, aux, "observed", derivatives=False)
-    weights = rows.weight
-    if weights.min() < 0:
+    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...], rows: Any
+) -> tuple[Factor, Array]:
+    """M and the weights it was made of."""
+    if rows.weight.min() < 0:
         try:
-            return rows.score, model.factor(factors, weights), weights
+            return model.factor(factors, rows.weight), rows.weight
         except FitError:
-            weights = model.rows(eta, aux, "expected", derivatives=False).weight
-    return rows.score, model.factor(factors, weights), weights
+            expected = model.rows(eta, aux, "expected", derivatives=False).weight
+            return model.factor(factors, expected), expected
+    return model.factor(factors, rows.weight), rows.weight
 
 
 def _direction(
@@ -153,7 +163,7 @@ def _line_search(
     u: tuple[Array, ...],
     direction: tuple[Stacked, Array],
     value: float,
-) -> tuple[tuple[Array, ...], Array, Array, float] | None:
+) -> tuple[tuple[Array, ...], Array, Array, Any, float] | None:
     """The first of the halved steps that does not raise h; None if none does."""
     du, dbeta = direction
     slack = 1e-12 * max(1.0, abs(value))
@@ -162,7 +172,7 @@ def _line_search(
         trial = tuple(a + t * b for a, b in zip(u, du, strict=True))
         moved = beta + t * dbeta if dbeta.size else beta
         with np.errstate(over="ignore", invalid="ignore"):
-            eta, new = _evaluate(model, factors, moved, aux, trial)
+            eta, rows, new = _evaluate(model, factors, moved, aux, trial)
         if new <= value + slack:
-            return trial, moved, eta, new
+            return trial, moved, eta, rows, new
     return None

@@ -109,8 +109,7 @@ def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], 
     a, b = plan.chain[i], plan.chain[j]
     values = _cross(gram, a, b)
     if a > b:
-        pattern = plan.blocks.pattern(b, a)
-        values = values[np.argsort(pattern.indices, kind="stable")]
+        values = values[plan.blocks.pattern(b, a).by_column]
     return _scaled(factors[a], values, factors[b])
 
 

@@ -48,7 +48,7 @@ def oriented(blocks: Blocks, a: int, b: int) -> tuple[NDArray[np.int64], Index, 
         pattern = blocks.pattern(a, b)
         return pattern.indptr, pattern.indices, slice(None)
     pattern = blocks.pattern(b, a)
-    order = np.argsort(pattern.indices, kind="stable")
+    order = pattern.by_column
     indptr = np.zeros(blocks.groups[a].m + 1, dtype=np.int64)
     np.cumsum(np.bincount(pattern.indices, minlength=blocks.groups[a].m), out=indptr[1:])
     return indptr, pattern.rows()[order], order

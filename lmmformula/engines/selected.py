@@ -92,7 +92,7 @@ class SelectedInverse:
 
     def _unordered(self, values: Array, a: int, b: int) -> Array:
         """Values read by levels of b, put in the stored order of (a, b) and transposed."""
-        order = np.argsort(self.plan.blocks.pattern(a, b).indices, kind="stable")
+        order = self.plan.blocks.pattern(a, b).by_column
         out = np.empty((values.shape[0], values.shape[2], values.shape[1]))
         out[order] = transpose(values)
         return out

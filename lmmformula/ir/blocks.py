@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
     return Group(first.group, first.codes, first.m, np.hstack(columns), members)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class CrossPattern:
     """Which levels of two groups meet, in compressed rows.
 
@@ -105,6 +106,11 @@ class CrossPattern:
     @property
     def nnz(self) -> int:
         return len(self.indices)
+
+    @cached_property
+    def by_column(self) -> Index:
+        """Order that puts the pairs by levels of b, levels of a increasing within, (nnz,)."""
+        return np.argsort(self.indices, kind="stable")
 
     def rows(self) -> Index:
         """Level of a for each pair, (nnz,)."""
@@ -172,6 +178,7 @@ class Blocks:
         self.groups = merge_terms(terms)
         self.n = n
         self._patterns: dict[tuple[int, int], CrossPattern] = {}
+        self._indicators: dict[int, Any] = {}
 
     def pattern(self, a: int, b: int) -> CrossPattern:
         """Pattern of the pair (a, b), a < b; computed once."""
@@ -189,7 +196,19 @@ class Blocks:
 
     def adjoint(self, r: Array) -> tuple[Array, ...]:
         """Z' r, per group (m_a, k_a), or (m_a, k_a, c) for r of shape (n, c)."""
-        return tuple(_level_sums(g, r) for g in self.groups)
+        return tuple(self._level_sums(a, r) for a in range(len(self.groups)))
+
+    def _level_sums(self, a: int, r: Array) -> Array:
+        """Z_a' r: (m, k) or (m, k, c); through scipy's product, which reads the rows once, if there are many columns."""
+        group, columns = self.groups[a], r[:, None] if r.ndim == 1 else r
+        c = columns.shape[1]
+        if c * group.k < 4 or len(columns) * c < 20_000:
+            out = _counted_sums(group, columns)
+        else:
+            if a not in self._indicators:
+                self._indicators[a] = _indicator(group)
+            out = (self._indicators[a] @ columns).reshape(group.m, group.k, c)
+        return out[:, :, 0] if r.ndim == 1 else out
 
     def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
         """z_r' C z_r for each row, (n,), from blocks of a symmetric C over effects.
@@ -262,23 +281,18 @@ def _level_grams(group: Group, weights: Array | None) -> Array:
     return out
 
 
-def _level_sums(group: Group, r: Array) -> Array:
-    """Z_a' r: (m, k) or (m, k, c)."""
-    columns = r[:, None] if r.ndim == 1 else r
-    n, c = columns.shape
-    if n * c < 20_000:
-        out = np.empty((group.m, group.k, c))
-        for i in range(group.k):
-            for j in range(c):
-                value = _product(columns[:, j], _column(group, i))
-                out[:, i, j] = np.bincount(group.codes, value, group.m)
-    else:
-        out = _sparse_sums(group, columns).reshape(group.m, group.k, c)
-    return out[:, :, 0] if r.ndim == 1 else out
+def _counted_sums(group: Group, columns: Array) -> Array:
+    """Z_a' r by one count for each column, (m, k, c)."""
+    out = np.empty((group.m, group.k, columns.shape[1]))
+    for i in range(group.k):
+        for j in range(columns.shape[1]):
+            value = _product(columns[:, j], _column(group, i))
+            out[:, i, j] = np.bincount(group.codes, value, group.m)
+    return out
 
 
-def _sparse_sums(group: Group, columns: Array) -> Array:
-    """Z_a' r through scipy's compiled product, which reads the rows once for all columns of r."""
+def _indicator(group: Group) -> Any:
+    """Z_a' as scipy's compressed columns; its index arrays are those of the group."""
     from scipy.sparse import csr_array
 
     n, k = len(group.codes), group.k
@@ -287,5 +301,4 @@ def _sparse_sums(group: Group, columns: Array) -> Array:
     else:
         indices = (group.codes[:, None] * np.int64(k) + np.arange(k)).ravel()
         data = group.basis.ravel()
-    z = csr_array((data, indices, np.arange(0, n * k + 1, k)), shape=(n, group.q))
-    return z.T @ columns
+    return csr_array((data, indices, np.arange(0, n * k + 1, k)), shape=(n, group.q)).T

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.blas import gram_lower, times_symmetric
 from lmmformula.typing import Array
 
 __all__ = ["Ragged"]
@@ -75,6 +76,10 @@ class Ragged:
         dense_fits = cells < 2.0e8
         return "dense" if dense_fits and cells * self.q < _BLAS_ADVANTAGE * self.pairs else "compiled"
 
+    def _is_small(self) -> bool:
+        """Whether a few columns are sooner multiplied by a dense T than by a sparse one."""
+        return self.m * self.k * self.q <= 50_000
+
     def dense(self, values: Array) -> Array:
         """T as an (m k, q) array, rows ordered (row within level, level)."""
         out = np.zeros((self.k, self.m, self.q))
@@ -90,8 +95,7 @@ class Ragged:
         """T'T, (q, q); only the lower triangle is meaningful."""
         way = self._way()
         if way == "dense":
-            t = self.dense(values)
-            return t.T @ t
+            return gram_lower(self.dense(values))
         if way == "sparse":
             out = np.zeros((self.q, self.q))
             for row in values:
@@ -115,7 +119,7 @@ class Ragged:
             return out
         levels = self.levels()
         if way == "dense":
-            full = (self.dense(values) @ z).reshape(self.k, self.m, self.q)
+            full = times_symmetric(self.dense(values), z).reshape(self.k, self.m, self.q)
             return full[:, levels, self.cols]
         return np.stack([self._sparse_on_pattern(row, z, levels) for row in values])
 
@@ -131,10 +135,14 @@ class Ragged:
 
     def times(self, values: Array, x: Array) -> Array:
         """T x, (m, k, c), for x of shape (q, c)."""
+        if self._is_small():
+            return np.swapaxes((self.dense(values) @ x).reshape(self.k, self.m, -1), 0, 1)
         return np.stack([self._csr(row) @ x for row in values], axis=1)
 
     def transposed_times(self, values: Array, x: Array) -> Array:
         """T' x, (q, c), for x of shape (m, k, c)."""
+        if self._is_small():
+            return self.dense(values).T @ np.swapaxes(x, 0, 1).reshape(self.k * self.m, -1)
         out = np.zeros((self.q, x.shape[2]))
         for j, row in enumerate(values):
             out += self._csr(row).T @ x[:, j]

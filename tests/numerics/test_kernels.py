@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmmformula.numerics import batched, least_squares
+from lmmformula.numerics import batched, blas, least_squares
 from lmmformula.numerics.ragged import Ragged
 
 
@@ -23,6 +23,17 @@ def test_batched(k: int) -> None:
 def test_batched_cholesky_refuses_what_is_not_positive() -> None:
     with pytest.raises(np.linalg.LinAlgError):
         batched.cholesky(np.array([[[1.0]], [[-1.0]]]))
+
+
+@pytest.mark.parametrize("small", [True, False])
+def test_blas_products(small: bool, monkeypatch) -> None:
+    if not small:
+        monkeypatch.setattr(blas, "_SMALL", 0.0)
+    rng = np.random.default_rng(0)
+    t, z = rng.normal(size=(7, 5)), rng.normal(size=(5, 5))
+    z = z + z.T
+    np.testing.assert_allclose(np.tril(blas.gram_lower(t)), np.tril(t.T @ t), atol=1e-12)
+    np.testing.assert_allclose(blas.times_symmetric(t, z), t @ z, atol=1e-12)
 
 
 @pytest.mark.parametrize("way", ["dense", "sparse", "compiled"])

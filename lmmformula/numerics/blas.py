@@ -1,0 +1,37 @@
+"""Large dense products through scipy's BLAS.
+
+numpy and scipy each bring a BLAS with a thread pool of its own. The factorisations must go through scipy's LAPACK, so the products
+between them do too: two pools that take turns would wait for each other's threads. Small products stay with numpy, whose call is
+cheaper.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmmformula.typing import Array
+
+__all__ = ["gram_lower", "times_symmetric"]
+
+_SMALL = 2.0e6
+"""Multiplications below which numpy is called, too few for its BLAS to start threads."""
+
+
+def gram_lower(t: Array) -> Array:
+    """T'T of a C-ordered (rows, q) array; only the lower triangle is meaningful."""
+    rows, q = t.shape
+    if float(rows) * q * q < _SMALL:
+        return t.T @ t
+    from scipy.linalg.blas import dsyrk  # pyright: ignore[reportAttributeAccessIssue]
+
+    return dsyrk(1.0, t.T, trans=0, lower=0).T
+
+
+def times_symmetric(t: Array, z: Array) -> Array:
+    """T Z for C-ordered T (rows, q) and full symmetric Z (q, q)."""
+    rows, q = t.shape
+    if float(rows) * q * q < _SMALL:
+        return t @ z
+    from scipy.linalg.blas import dgemm  # pyright: ignore[reportAttributeAccessIssue]
+
+    return dgemm(1.0, np.asfortranarray(z.T), t.T).T
