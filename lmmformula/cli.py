@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any
 from lmmformula.errors import DataError, LmmformulaError, LmmformulaWarning
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lmmformula.result import Fit
 
 __all__ = ["main"]
@@ -110,8 +112,29 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", required=True, metavar="FILE|NAME", help="CSV or Parquet file, or a shipped data set"
     )
-    parser.add_argument("--family", default="gaussian", help="distribution of the response (gaussian)")
-    parser.add_argument("--method", default="auto", choices=("auto", "reml", "ml"), help="auto is REML")
+    parser.add_argument(
+        "--family",
+        default="gaussian",
+        help="distribution of the response, for example binomial or \"gamma(link='inverse')\" (gaussian)",
+    )
+    parser.add_argument(
+        "--method",
+        default="auto",
+        choices=("auto", "reml", "ml", "laplace"),
+        help="auto is REML for a Gaussian response, else Laplace",
+    )
+    parser.add_argument(
+        "--ziformula", metavar="FORMULA", help='zero inflation of a count family, such as "~ x"'
+    )
+    parser.add_argument(
+        "--dispformula", metavar="FORMULA", help='predictors of the log dispersion, such as "~ x"'
+    )
+    parser.add_argument(
+        "--nagq",
+        type=int,
+        metavar="N",
+        help="nodes of adaptive quadrature; 1 is Laplace, 0 lme4's fast mode (1)",
+    )
     parser.add_argument("--weights", metavar="COLUMN", help="prior weights: Var(e) = sigma^2 / weight")
     parser.add_argument("--offset", metavar="COLUMN", help="known part of the linear predictor")
     parser.add_argument(
@@ -167,7 +190,9 @@ def _source(name: str) -> Any:
 
 
 def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {name: getattr(arguments, name) for name in ("family", "method", "weights", "offset", "missing")}
+    names = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
+    given = {name: getattr(arguments, name) for name in names}
+    return given if arguments.nagq is None else {**given, "nagq": arguments.nagq}
 
 
 def _fit(arguments: argparse.Namespace) -> None:
@@ -249,22 +274,31 @@ def _datasets(arguments: argparse.Namespace) -> None:
 
 
 def _record(fit: Fit, seen: list[str]) -> dict[str, Any]:
-    """Everything that a script asks of a fit."""
+    """Everything that a script asks of a fit; what does not exist for its family is null."""
+    from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, scale
+    from lmmformula.reporting.summary import random_effects
+
+    (table, no_errors), auxiliary = fixed_effects(fit), auxiliary_tables(fit)
+    statistic = table.columns[-2]
     return {
         "formula": fit.formula,
         "family": fit.family,
+        "link": fit.problem.family.link,
         "method": fit.method,
         "nobs": fit.nobs,
         "rows_in_data": fit.problem.n_rows_data,
         "ngroups": fit.ngroups,
         "params": fit.params.to_dict(),
-        "se": fit.bse.to_dict(),
-        "df": fit.df.to_dict(),
-        "t": fit.tvalues.to_dict(),
-        "p": fit.pvalues.to_dict(),
+        "se": table["Std. Error"].to_dict(),
+        "df": table["df"].to_dict() if "df" in table else None,
+        "t": table[statistic].to_dict() if statistic == "t value" else None,
+        "z": table[statistic].to_dict() if statistic == "z value" else None,
+        "p": table.iloc[:, -1].to_dict(),
         "theta": fit.theta.to_dict(),
-        "sigma": fit.sigma,
-        "varcorr": fit.varcorr().to_dict("records"),
+        "sigma": scale(fit),
+        "dispersion": _auxiliary(auxiliary.get("disp")),
+        "zi": _auxiliary(auxiliary.get("zi")),
+        "varcorr": random_effects(fit).to_dict("records"),
         "llf": fit.llf,
         "deviance": fit.deviance,
         "aic": fit.aic,
@@ -272,8 +306,15 @@ def _record(fit: Fit, seen: list[str]) -> dict[str, Any]:
         "df_model": fit.df_model,
         "df_resid": fit.df_resid,
         "diagnostics": fit.diagnostics,
-        "warnings": seen,
+        "warnings": [*seen, no_errors] if no_errors else seen,
     }
+
+
+def _auxiliary(table: pd.DataFrame | None) -> dict[str, Any] | None:
+    """Coefficients of an auxiliary predictor, on its scale (log of a dispersion, logit of a probability)."""
+    if table is None:
+        return None
+    return {"params": table["Estimate"].to_dict(), "se": table["Std. Error"].to_dict()}
 
 
 def _plain(value: Any) -> Any:

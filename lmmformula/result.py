@@ -116,15 +116,18 @@ class Fit:
     @property
     def sigma(self) -> float:
         """Residual standard deviation; for other families the parameter of scale or dispersion, 1 if there is none."""
-        return next(iter(self.dispersion.values()), self.estimate.sigma)
+        return next((value for a, value in self._parameters() if a.is_scale), self.estimate.sigma)
 
     @property
     def dispersion(self) -> dict[str, float]:
         """The family's parameters besides the mean, where they are one number for all rows."""
-        named = zip(
-            self.problem.family.auxiliaries, self.estimate.aux
-        )  # the Gaussian sigma is profiled, not auxiliary
-        return {a.name: float(a.value(v[0])) for a, v in named if len(v) == 1}
+        return {a.name: value for a, value in self._parameters()}
+
+    def _parameters(self) -> list[tuple[Any, float]]:
+        if not self.estimate.aux:  # none, or a Gaussian sigma, which is profiled
+            return []
+        named = zip(self.problem.family.auxiliaries, self.estimate.aux, strict=True)
+        return [(a, float(a.value(v[0]))) for a, v in named if len(v) == 1]
 
     @property
     def llf(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -183,7 +184,7 @@ def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
     return tuple(out)
 
 
-def modes(point: ProfiledPoint) -> tuple[Array, ...]:
+def modes(point: Any) -> tuple[Array, ...]:
     """B = L u for each term, (m, k)."""
     out: list[Array] = [np.empty(0)] * len(point.model.problem.terms)
     for group, factor, u in zip(point.model.prepared.blocks.groups, point.factors, point.u, strict=True):

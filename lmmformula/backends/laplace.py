@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -50,11 +49,11 @@ class _Scaled:
     def value(self) -> float:
         return self.point.deviance
 
-    @cached_property
+    @property
     def gradient(self) -> Array:
         return self.point.gradient * self.scale
 
-    @cached_property
+    @property
     def hessian(self) -> Array:
         return self.point.hessian * np.outer(self.scale, self.scale)
 
@@ -63,9 +62,17 @@ class _Scaled:
 class _Nowhere:
     """A trial step at which the criterion does not exist: it is rejected, and its derivatives are never read."""
 
-    value: float = np.inf
-    gradient: Array = field(default_factory=lambda: np.zeros(0))
-    hessian: Array = field(default_factory=lambda: np.zeros((0, 0)))
+    @property
+    def value(self) -> float:
+        return np.inf
+
+    @property
+    def gradient(self) -> Array:
+        return np.zeros(0)
+
+    @property
+    def hessian(self) -> Array:
+        return np.zeros((0, 0))
 
 
 @dataclass(frozen=True, slots=True)

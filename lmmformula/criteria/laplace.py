@@ -1,7 +1,7 @@
 r"""The Laplace approximation of a generalised mixed model, with exact derivatives.
 
-Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, I)``; a = auxiliary linear predictors
-(log dispersion, logit of zero-inflation), a_j = A_j alpha_j. With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
+Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, I)``; a are the auxiliary
+linear predictors (log dispersion, logit of zero-inflation), a_j = A_j alpha_j. With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
 
     d(beta, theta, alpha) = - 2 sum l_r(eta_r, a_r) + |u|^2 + log|M|,        M = Lambda'Z'WZ Lambda + I          (1)
 
@@ -20,8 +20,8 @@ K is the K of the Gaussian criterion with sigma = 1 and one more term; deriving 
 If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z Lambda v becomes Z Lambda v + X v_beta.
 
 Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
-:mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, and the outer product of row scores for alpha. It is refined by secant
-updates there. Standard errors use differences of the exact gradient instead.
+:mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, and the outer product of row scores for alpha. It refines
+that by secant updates. Standard errors use differences of the exact gradient instead.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -170,7 +171,7 @@ class Laplace:
         p = 0 if self.profile_beta else self.problem.p
         at = p + self.problem.n_theta
         ends = np.cumsum([at, *(b.matrix.shape[1] for b in self.problem.aux)])
-        aux = tuple(slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True))
+        aux = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
         return Layout(slice(0, p), slice(p, at), aux)
 
     def zero_modes(self) -> tuple[Array, ...]:
@@ -258,7 +259,7 @@ class LaplacePoint:
         inverse, blocks = self.factor.inverse(), self.model.prepared.blocks
         count = len(blocks.groups)
         own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(self.factors))
-        pairs = {
+        pairs: dict[tuple[int, int], Array] = {
             (a, b): self.factors[a] @ inverse.pair(a, b) @ self.factors[b].T
             for a in range(count)
             for b in range(a + 1, count)

@@ -85,13 +85,10 @@ def find_mode(
             "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
             "range of the link. Centre and scale the predictors, or use another link."
         )
-    factor = weights = None
-    last = np.inf
+    fresh, last = True, np.inf
+    working = _working(model, factors, eta, aux, rows)
     while True:
-        fresh = factor is None or weights is None
-        if fresh:
-            factor, weights = _working(model, factors, eta, aux, rows)
-        du, dbeta, decrement = _direction(model, factors, u, rows.score, factor, weights, joint=joint)
+        du, dbeta, decrement = _direction(model, factors, u, rows.score, *working, joint=joint)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
         moved = None
@@ -100,10 +97,13 @@ def find_mode(
         if moved is None:
             if fresh:
                 break
-            factor = None  # the old factor has served: steps with it no longer pay
+            fresh, working = (
+                True,
+                _working(model, factors, eta, aux, rows),
+            )  # steps with the old one no longer pay
             continue
         u, beta, eta, rows, value = moved
-        last, steps = decrement, steps + 1
+        fresh, last, steps = False, decrement, steps + 1
     if decrement > 1e-4 * max(1.0, abs(value)):
         raise FitError(
             f"the mode of the random effects was not found: after {steps} Newton steps a further step still promises "

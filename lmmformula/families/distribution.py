@@ -37,12 +37,15 @@ class Auxiliary:
         Linear predictor a -> the user's value.
     predictor : callable
         The user's value -> a.
+    is_scale : bool
+        Whether it is the family's scale or dispersion, what R calls sigma.
     """
 
     name: str
     meaning: str
     value: Callable[[Array], Array] = np.exp
     predictor: Callable[[Array], Array] = np.log
+    is_scale: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,7 +168,11 @@ class Student(Distribution):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)")
-        return (sigma,) if self.df is not None else (sigma, Auxiliary("df", "", _df, _df_predictor))
+        return (
+            (sigma,)
+            if self.df is not None
+            else (sigma, Auxiliary("df", "", _df, _df_predictor, is_scale=False))
+        )
 
     @property
     def label(self) -> str:

@@ -53,7 +53,7 @@ class ZeroInflated(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        zi = Auxiliary("zi", "probability of a structural zero", _expit, _logit)
+        zi = Auxiliary("zi", "probability of a structural zero", _expit, _logit, is_scale=False)
         return (*self.base.auxiliaries, zi)
 
     def constant(self, y: Array, w: Maybe) -> Maybe:

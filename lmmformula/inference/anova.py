@@ -1,4 +1,4 @@
-r"""F tests of the fixed-effects terms, and likelihood-ratio tables.
+r"""Tests of the fixed-effects terms: F for Gaussian models, Wald's chi-square for others; likelihood-ratio tables.
 
 A term is tested by a hypothesis L beta = 0. With ``C = Var(beta)``::
 
@@ -9,9 +9,14 @@ freedom nu_m each. Matching the mean of F on (q, nu) to theirs gives ``nu = 2 E 
 
 Kenward & Roger's F: :mod:`lmmformula.inference.kenward_roger`.
 
+Generalised models: ``q F`` is chi-square on q df (Wald). Types 1 and 2 test a term where the terms A, later ones or its
+containers, are zero; the estimate under that restriction, to the same order, has L = [I, -C_ta C_aa^-1] (Fox & Weisberg
+2019, sec. 5.3.4).
+
 References
 ----------
 Fai & Cornelius (1996), J. Statist. Comput. Simul. 54, 363-378.
+Fox & Weisberg (2019), An R Companion to Applied Regression, 3rd ed. (car::Anova).
 Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13): types I, II and III as here.
 """
 
@@ -23,12 +28,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.backends.exact import Exact
 from lmmformula.errors import DataError, PlanError
 from lmmformula.frame.design import Design, FactorPart
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.values import Basis, Factor
 from lmmformula.inference.kenward_roger import kenward_roger
 from lmmformula.inference.wald import satterthwaite
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -39,11 +46,12 @@ if TYPE_CHECKING:
 __all__ = ["compare", "terms_table"]
 
 COLUMNS = ("Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)")
+WALD_COLUMNS = ("Chisq", "Df", "Pr(>Chisq)")
 TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 
 
 def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002
-    """F test of each fixed-effects term, in lmerTest's columns.
+    """Test of each fixed-effects term: F in lmerTest's columns, or for generalised models Wald's chi-square in car's.
 
     Parameters
     ----------
@@ -52,12 +60,17 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
         1: each term after those before it. 2: each term after all that do not contain it. 3: each term's coefficients
         averaged with equal weights over the levels of the factors it interacts with; does not depend on the coding.
     ddf : {"satterthwaite", "kenward-roger"}
-        Denominator degrees of freedom. Kenward-Roger needs a REML fit.
+        Denominator degrees of freedom. Kenward-Roger needs a REML fit; generalised models have none.
 
     Returns
     -------
     DataFrame
         Index: the terms. A term without columns of its own (all dropped) is a row of NaN.
+
+    Notes
+    -----
+    car's type III tests coefficients as they are coded: it equals type 3 here for contrasts that sum to zero
+    (``contr.sum``, ``contr.helmert``), not for R's default ``contr.treatment``.
     """
     import pandas as pd
 
@@ -66,6 +79,8 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
     if ddf not in ("satterthwaite", "kenward-roger"):
         raise DataError(f"ddf={ddf!r} is unknown; use 'satterthwaite' or 'kenward-roger'.")
+    if not isinstance(fit.backend, Exact):
+        return _wald_table(fit, kind, ddf)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
     test = _satterthwaite_test if ddf == "satterthwaite" else _kenward_roger_test
     rows = [test(fit, hypothesis) for hypothesis in hypotheses.values()]
@@ -114,6 +129,50 @@ def _kenward_roger_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
     return _row(f, scale, q, df, fit.sigma)
 
 
+def _wald_table(fit: Fit, kind: int, ddf: str) -> pd.DataFrame:
+    """Wald's chi-square of each term."""
+    import pandas as pd
+
+    if ddf != "satterthwaite":
+        raise PlanError(
+            f"ddf={ddf!r}: degrees of freedom in the denominator are defined for Gaussian responses with one residual "
+            f"variance. For {fit.problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples compare "
+            "the models with and without the term, anova(small, large), or use conf_int(method='bootstrap')."
+        )
+    hypotheses = _type_three(fit) if kind == 3 else _restricted(fit, kind)
+    rows = [_wald_test(fit, hypothesis) for hypothesis in hypotheses.values()]
+    table = pd.DataFrame(rows, index=list(hypotheses), columns=list(WALD_COLUMNS), dtype=float)
+    table.attrs["heading"] = f"Type {'I' * kind} analysis of deviance table with Wald's chi-square tests"
+    return table
+
+
+def _wald_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+    """Chi-square, df and p of L beta = 0."""
+    from scipy.special import chdtrc
+
+    if not len(hypothesis):
+        return (np.nan,) * len(WALD_COLUMNS)
+    cov = hypothesis @ fit.vcov @ hypothesis.T
+    unit = 1.0 / np.sqrt(np.diagonal(cov))
+    values, vectors = np.linalg.eigh(cov * np.outer(unit, unit))
+    keep = values > 1e-9 * values[-1]
+    effects = vectors[:, keep].T @ (unit * (hypothesis @ fit.estimate.beta))
+    chisq, q = float(np.sum(effects**2 / values[keep])), int(keep.sum())
+    return chisq, q, float(chdtrc(q, chisq))
+
+
+def _restricted(fit: Fit, kind: int) -> dict[str, Array]:
+    """Each term's coefficients where those of the later terms (`kind` 1) or of its containers (2) are zero."""
+    columns, labels = _columns(fit), list(_columns(fit))
+    containers = _containers(fit) if kind == 2 else {a: labels[j + 1 :] for j, a in enumerate(labels)}
+    eye, out = np.eye(fit.problem.p), {}
+    for label, own in columns.items():
+        zero = np.concatenate([np.zeros(0, dtype=np.intp), *(columns[other] for other in containers[label])])
+        weights = np.linalg.solve(fit.vcov[np.ix_(zero, zero)], fit.vcov[np.ix_(zero, own)])
+        out[label] = eye[own] - weights.T @ eye[zero]
+    return out
+
+
 def _joint_df(df: Array) -> float:
     """Denominator df of the mean of independent t^2 on `df` degrees of freedom each."""
     if len(df) == 1 or np.ptp(df) < 1e-8:
@@ -135,7 +194,7 @@ def _columns(fit: Fit) -> dict[str, NDArray[np.intp]]:
 
 def _triangle(fit: Fit) -> Array:
     """R of X = QR, without weights."""
-    if fit.problem.weights is None:
+    if fit.problem.weights is None and isinstance(fit.backend, Exact):
         return fit.optimum.model.ols.r
     return np.asarray(np.linalg.qr(fit.problem.X.matrix, mode="r"))
 
@@ -300,7 +359,7 @@ def _made_up_rows(designs: tuple[Design, ...]) -> list[Array]:
 
 
 def compare(*fits: Fit) -> pd.DataFrame:
-    """Likelihood-ratio tests of nested models; for a single fit, its type 3 F tests.
+    """Likelihood-ratio tests of nested models; for a single fit, its type 3 tests.
 
     Parameters
     ----------
@@ -312,7 +371,15 @@ def compare(*fits: Fit) -> pd.DataFrame:
     -------
     DataFrame
         One row a model, fewest parameters first: ``npar, AIC, BIC, logLik, -2*log(L), Chisq, Df, Pr(>Chisq)``, each test
-        against the row above. ``attrs["refitted"]`` counts the models refitted by ML.
+        against the row above. ``attrs["refitted"]`` counts the models refitted by ML; ``attrs["note"]`` is there if families or
+        links differ, and the index then names them.
+
+    Raises
+    ------
+    DataError
+        For different rows, responses or numbers of trials.
+    PlanError
+        For likelihoods that were approximated in different ways.
 
     Notes
     -----
@@ -327,6 +394,7 @@ def compare(*fits: Fit) -> pd.DataFrame:
     if len(fits) == 1:
         return terms_table(fits[0], 3)
     _refuse_different_data(fits)
+    _refuse_different_approximations(fits)
     ordered = sorted(fits, key=lambda f: f.df_model)
     deviance = np.array([_ml_deviance(f) for f in ordered])
     npar = np.array([f.df_model for f in ordered])
@@ -345,10 +413,35 @@ def compare(*fits: Fit) -> pd.DataFrame:
             "Df": df,
             "Pr(>Chisq)": p,
         },
-        index=pd.Index([f.formula for f in ordered], name="model"),
+        index=pd.Index(_labels(ordered), name="model"),
     )
     table.attrs["refitted"] = sum(f.method == "REML" for f in fits)
+    if len({str(f.problem.family) for f in fits}) > 1:
+        table.attrs["note"] = _DIFFERENT_FAMILIES
     return table
+
+
+_DIFFERENT_FAMILIES = (
+    "The models have different families or links. The p-value is that of a likelihood-ratio test only if one family contains "
+    "the other (poisson in nbinom2, a family in its zero-inflated form); AIC and BIC compare the others, as long as all of "
+    "them are discrete or all are continuous."
+)
+
+
+def _labels(fits: list[Fit]) -> list[str]:
+    """Formulas, with the family and the auxiliary formulas where those differ."""
+    labels = [f.formula for f in fits]
+    families = [str(f.problem.family) for f in fits]
+    if len(set(families)) > 1:
+        labels = [f"{label}, {family}" for label, family in zip(labels, families, strict=True)]
+    for name in ("ziformula", "dispformula"):
+        given = [f.recall.arguments.get(name) for f in fits]
+        if len(set(given)) > 1:
+            labels = [
+                f"{label}, {name}={text!r}" if text else label
+                for label, text in zip(labels, given, strict=True)
+            ]
+    return labels
 
 
 def _refuse_different_data(fits: tuple[Fit, ...]) -> None:
@@ -364,6 +457,32 @@ def _refuse_different_data(fits: tuple[Fit, ...]) -> None:
                 f"the models {first.formula!r} and {other.formula!r} have different responses or different rows; their "
                 "likelihoods cannot be compared."
             )
+        counts = {other.family.weights_are, first.family.weights_are} - {"precision"}
+        if counts and not _same_weights(other, first):
+            raise DataError(
+                f"the models {first.formula!r} and {other.formula!r} have different weights, which count trials or repeated "
+                "rows here: different data. Give both the same weights."
+            )
+
+
+def _same_weights(a: Problem, b: Problem) -> bool:
+    ones = np.ones(a.n)
+    return np.array_equal(ones if a.weights is None else a.weights, ones if b.weights is None else b.weights)
+
+
+def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
+    """Errors of approximations differ by more than the differences that are tested."""
+    approximate = [f for f in fits if not f.problem.family.is_linear]
+    if len(methods := sorted({f.method for f in approximate})) > 1:
+        raise PlanError(
+            f"the likelihoods were approximated in different ways ({'; '.join(methods)}), so their difference says nothing "
+            "about the models. Fit all of them with the same nagq."
+        )
+    if len({f.backend.information for f in approximate if not f.problem.family.is_canonical}) > 1:
+        raise PlanError(
+            "one model was fitted with information='observed' and another with 'expected': different approximations of the "
+            "likelihood. Fit all of them with the same."
+        )
 
 
 def _ml_deviance(fit: Fit) -> float:

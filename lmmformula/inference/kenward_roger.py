@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.backends.exact import Exact
 from lmmformula.errors import PlanError
 from lmmformula.typing import Array
 
@@ -104,9 +105,14 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     Raises
     ------
     PlanError
-        For an ML fit, too many random effects, or a covariance that is not linear in its parameters.
+        For an ML fit, a generalised model, too many random effects, or a covariance that is not linear in its parameters.
     """
     problem = fit.problem
+    if not isinstance(fit.backend, Exact):
+        raise PlanError(
+            f"Kenward-Roger is defined for Gaussian responses with one residual variance, not for {problem.family}: use "
+            "anova() for Wald chi-square tests, or conf_int(method='bootstrap')."
+        )
     if fit.method != "REML":
         raise PlanError(
             "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."

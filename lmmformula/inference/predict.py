@@ -103,9 +103,8 @@ def predict(
         Missing columns, unseen levels under "error", unknown options.
     """
     _check(fit, kind, new_levels, interval, level)
-    if newdata is None and re_form == "all" and interval is None and not se:
-        if kind == "response":
-            return fit.fittedvalues.rename("fit")
+    if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
+        return fit.fittedvalues.rename("fit")
     rows = _rows(fit, newdata, _selection(fit, re_form))
     draws = _new_effects(fit, rows, new_levels, seed)
     mean = rows.X @ fit.estimate.beta + rows.offset

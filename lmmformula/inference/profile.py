@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.backends.exact import Exact
 from lmmformula.criteria.profiled import Profiled
-from lmmformula.errors import DataError, FitError
+from lmmformula.errors import DataError, FitError, PlanError
 from lmmformula.inference.profile_surface import ZERO, Parameter, Surface
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
@@ -77,6 +78,12 @@ class _Best:
 
 @lru_cache(maxsize=4)
 def _ml_optimum(fit: Fit) -> _Best:
+    if not isinstance(fit.backend, Exact):
+        raise PlanError(
+            "likelihood profiles are available for Gaussian responses with one residual variance, not for "
+            f"{fit.problem.family}: use conf_int() for Wald intervals of the fixed effects, or "
+            "conf_int(method='bootstrap') for all parameters."
+        )
     point = fit.optimum
     if fit.method == "REML":
         start = np.where(
@@ -269,6 +276,11 @@ def profile_interval(
     DataFrame
         One row a parameter. A limit at the end of the parameter's range (a standard deviation of 0, a correlation of
         -1 or 1) says that the likelihood does not exclude it at this level.
+
+    Raises
+    ------
+    PlanError
+        For generalised models, whose likelihood is not profiled.
     """
     import pandas as pd
     from scipy.special import ndtri
@@ -302,6 +314,11 @@ def profile(
     DataFrame
         Columns ``parameter, value, zeta, deviance``, ascending in value; zeta is the signed root (1) of the module's head,
         near a straight line where the likelihood is nearly quadratic.
+
+    Raises
+    ------
+    PlanError
+        For generalised models, whose likelihood is not profiled.
     """
     import pandas as pd
     from scipy.special import ndtri

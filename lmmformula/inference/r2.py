@@ -1,15 +1,28 @@
-r"""Variance explained by the parts of a model.
+r"""Variance explained by the parts of a model, on the scale of the linear predictor.
 
 With the variance of the fixed part ``s_f = Var(X beta)`` over the rows, of term i ``s_i = mean_r z_ri' Sigma_i z_ri`` (its mean
-over the rows, which extends the variance of an intercept to random slopes) and of the residual
-``s_e = sigma^2 mean_r 1 / w_r``::
+over the rows, which extends the variance of an intercept to random slopes) and of an observation ``s_e``::
 
     R2_marginal    = s_f / (s_f + sum s_i + s_e)
     R2_conditional = (s_f + sum s_i) / (s_f + sum s_i + s_e),        ICC_i = s_i / (sum s_i + s_e)
 
+For a Gaussian response ``s_e = sigma^2 mean_r 1 / w_r``. Generalised models (Nakagawa, Johnson & Schielzeth 2017), with the
+variance V of the response at the typical mean mu_0, averaged over the rows where weights or a dispersion predictor move it::
+
+    binomial                 the latent variable's: pi^2/3 (logit), 1 (probit), pi^2/6 (cloglog), whatever the trials
+    log link                 ln(1 + V / mu_0^2), their lognormal approximation: ln(1 + 1/lambda) for the Poisson,
+                             ln(1 + 1/lambda + 1/phi) for nbinom2, ln(1 + sigma^2) for the gamma
+    lognormal                sigma^2, exactly
+    other links              V (d eta/d mu)^2, the delta method
+
+mu_0 is the mean over rows and random effects that the fit implies, ``mean_r exp(eta_r + z_r' Sigma z_r / 2)`` for the log link
+(their exp(beta_0 + sum s_i / 2) where there is an intercept only; they and MuMIn refit that null model), and the mean at the
+average linear predictor for other links.
+
 References
 ----------
 Nakagawa & Schielzeth (2013), Methods Ecol. Evol. 4, 133-142; Johnson (2014), Methods Ecol. Evol. 5, 944-946.
+Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14, 20170213: tables 1 and 2.
 """
 
 from __future__ import annotations
@@ -18,7 +31,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.inference.conditional import covariance_matrices, group_names
+from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -28,9 +43,18 @@ if TYPE_CHECKING:
 
 __all__ = ["icc", "r2", "variances"]
 
+_LATENT = {"logit": np.pi**2 / 3.0, "probit": 1.0, "cloglog": np.pi**2 / 6.0}
+"""Variance of the standard logistic, normal and Gumbel: the latent variable whose sign is a binary response."""
+
 
 def variances(fit: Fit) -> tuple[float, Array, float]:
-    """s_f, s_i of each term and s_e, in squared units of the response."""
+    """s_f, s_i of each term and s_e, in squared units of the linear predictor.
+
+    Raises
+    ------
+    PlanError
+        For a family and link whose observation-level variance is not defined.
+    """
     problem = fit.problem
     mean = problem.X.matrix @ fit.estimate.beta
     fixed = float(np.var(mean, ddof=1)) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
@@ -39,8 +63,60 @@ def variances(fit: Fit) -> tuple[float, Array, float]:
         # the mean of z'Sigma z is <Sigma, mean of zz'>
         moment = np.ones((1, 1)) if term.basis is None else term.basis.T @ term.basis / problem.n
         terms[i] = np.sum(cov * moment)
-    spread = 1.0 if problem.weights is None else float(np.mean(1.0 / problem.weights))
-    return fixed, terms, fit.sigma**2 * spread
+    return fixed, terms, _observation(fit)
+
+
+def _observation(fit: Fit) -> float:
+    """s_e, the variance of an observation on the scale of the linear predictor."""
+    problem, family = fit.problem, fit.problem.family
+    inverse = 1.0 if problem.weights is None or family.weights_are != "precision" else 1.0 / problem.weights
+    if any(a.name == "zi" for a in family.auxiliaries):
+        raise PlanError(
+            "R2 and ICC are not defined for zero-inflated models, which have two linear predictors; compare models by AIC, "
+            "or ask varcorr() for the variances."
+        )
+    aux = auxiliary(fit)
+    if family.name == "lognormal":
+        value = np.exp(2.0 * aux[0]) * inverse
+    elif family.is_discrete and family.distribution.scale == "unit":
+        value = _latent(fit)
+    elif family.link == "log":
+        mu = _typical_mean(fit)
+        value = np.log1p(family.variance(mu, aux) * inverse / mu**2)
+    else:
+        jet = family.link_function.mean_jet(np.full(1, np.mean(_fixed_part(fit))))
+        value = family.variance(jet.value, aux) * inverse / jet.d1**2
+    out = float(np.mean(value))
+    if not np.isfinite(out):
+        raise PlanError(
+            f"R2 and ICC need a finite variance of the response, which {family} does not have at the estimate; ask varcorr() "
+            "for the variances of the random effects."
+        )
+    return out
+
+
+def _latent(fit: Fit) -> float:
+    link = fit.problem.family.link
+    if link not in _LATENT:
+        raise PlanError(
+            f"R2 and ICC of a binomial model need the link {', '.join(_LATENT)}, not {link!r}, whose observation-level "
+            "variance is infinite or depends on the mean; ask varcorr() for the variances."
+        )
+    return _LATENT[link]
+
+
+def _fixed_part(fit: Fit) -> Array:
+    eta = fit.problem.X.matrix @ fit.estimate.beta
+    return eta if fit.problem.offset is None else eta + fit.problem.offset
+
+
+def _typical_mean(fit: Fit) -> Array:
+    """mu_0 of a log link, (1,)."""
+    eta = _fixed_part(fit)
+    for term, cov in zip(fit.problem.terms, covariance_matrices(fit), strict=True):
+        spread = cov[0, 0] if term.basis is None else np.einsum("ni,ij,nj->n", term.basis, cov, term.basis)
+        eta = eta + 0.5 * spread
+    return np.full(1, np.mean(np.exp(eta)))
 
 
 def r2(fit: Fit) -> pd.Series:
@@ -56,7 +132,7 @@ def icc(fit: Fit) -> pd.Series:
     """Adjusted intraclass correlation of each random-effects term: its share of the variance that X leaves.
 
     The index holds the groups as :meth:`Fit.varcorr` names them. The shares of nested or crossed groups add up to the
-    correlation of two rows that share all of them.
+    correlation of two rows that share all of them; for generalised models, of their latent values.
     """
     import pandas as pd
 

@@ -1,8 +1,8 @@
 """Large dense products through scipy's BLAS.
 
-numpy and scipy each bring a BLAS with a thread pool of its own. The factorisations must go through scipy's LAPACK, so the products
-between them do too: two pools that take turns would wait for each other's threads. Small products stay with numpy, whose call is
-cheaper.
+numpy and scipy each bring a BLAS with a thread pool of its own. The factorisations must go through scipy's LAPACK, so the
+products between them do too: two pools that take turns would wait for each other's threads. Small products stay with
+numpy, whose call is cheaper.
 """
 
 from __future__ import annotations

@@ -19,6 +19,10 @@ from lmmformula.typing import Array
 __all__ = ["Minimum", "Point", "minimise"]
 
 
+ROUNDING = 1e-13
+"""Share of the function's value below which a promised drop is lost in rounding."""
+
+
 class Point(Protocol):
     """A function evaluated at one place; derivatives are computed when read."""
 
@@ -92,8 +96,9 @@ def minimise(
         decrement = _decrement(values, slope)
         if callback is not None:
             callback(used, point.value, decrement)
-        if decrement <= tolerance or used >= max_evaluations:
-            return Minimum(x, point, decrement <= tolerance, decrement, used, steps)
+        done = decrement <= max(tolerance, ROUNDING * abs(point.value))
+        if done or used >= max_evaluations:
+            return Minimum(x, point, done, decrement, used, steps)
         accepted = False
         while not accepted and used < max_evaluations:
             step = _step(values, slope, radius)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.numbers import STARS_LEGEND
-from lmmformula.reporting.tables import criteria_cells, fixed_cells, random_cells
+from lmmformula.reporting.numbers import STARS_LEGEND, general
+from lmmformula.reporting.tables import coefficient_cells, criteria_cells, random_cells
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lmmformula.reporting.summary import Summary
 
 __all__ = ["as_html"]
@@ -26,21 +28,31 @@ def as_html(summary: Summary) -> str:
     """One ``div`` without scripts, classes or outside resources."""
     names, values = criteria_cells(summary)
     quantiles = [f"{v:.3f}" for v in summary.residuals.values()]
+    family = f"<br>{escape(summary.family)}" if summary.family else ""
     parts = [
         f"<p style='margin:0 0 0.6em 0'><strong>{escape(summary.title)}</strong><br><code>{escape(summary.formula)}</code>"
-        f"<br>{escape(summary.data)}</p>",
+        f"{family}<br>{escape(summary.data)}</p>",
         _table("Criteria", names, [values], left=()),
-        _table("Standardised residuals", list(summary.residuals), [quantiles], left=()),
+        _table(summary.residuals_are, list(summary.residuals), [quantiles], left=()),
         _table("Random effects", *random_cells(summary), left=(0, 1)),
     ]
     if len(summary.fixed):
-        header, rows, hidden = fixed_cells(summary)
-        parts.append(_table("Fixed effects (t tests with Satterthwaite's df)", header, rows, left=(0, 6)))
-        more = [f"{hidden:,} more coefficients, all in <code>summary().fixed</code>"] if hidden else []
-        legend = [escape(STARS_LEGEND)] if any(row[-1] for row in rows) else []
-        parts += [_paragraph("<br>".join(more + legend))] if more or legend else []
+        parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+    for part in summary.auxiliary:
+        if part.table is not None:
+            parts += _coefficients(part.title, part.table, "summary().auxiliary")
+        elif part.value is not None:
+            parts.append(_paragraph(f"{escape(part.title)}: {general(part.value)}"))
     parts.append(_paragraph("<br>".join(escape(note) for note in summary.notes)))
     return f"<div style='{_BOX}'>{''.join(parts)}</div>"
+
+
+def _coefficients(caption: str, frame: pd.DataFrame, where: str) -> list[str]:
+    header, rows, hidden = coefficient_cells(frame)
+    more = [f"{hidden:,} more coefficients, all in <code>{where}</code>"] if hidden else []
+    legend = [escape(STARS_LEGEND)] if any(row[-1] for row in rows) else []
+    below = [_paragraph("<br>".join(more + legend))] if more or legend else []
+    return [_table(caption, header, rows, left=(0, len(header) - 1)), *below]
 
 
 def _paragraph(content: str) -> str:

@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.inference.residuals import auxiliary
+from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
+from lmmformula.typing import Array
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.result import Fit
 
-__all__ = ["Summary", "diagnostics", "summarise"]
+__all__ = ["Summary", "diagnostics", "random_effects", "summarise"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,13 +32,18 @@ class Summary:
     criteria : dict of str to float
         ``logLik, -2 log L (REML criterion), AIC, BIC, df.resid``.
     residuals : dict of str to float
-        Quantiles of the standardised residuals.
+        Quantiles of the standardised residuals: normal under the model if it is Gaussian, else Pearson residuals over the
+        root of the dispersion.
     random : DataFrame
-        As :meth:`Fit.varcorr`.
+        As :meth:`Fit.varcorr`; the residual's row for Gaussian models only.
     fixed : DataFrame
-        ``Estimate, Std. Error, df, t value, Pr(>|t|)``.
+        ``Estimate, Std. Error, df, t value, Pr(>|t|)``; ``Estimate, Std. Error, z value, Pr(>|z|)`` if not Gaussian.
     notes : tuple of str
         What else a careful reader must know: how the search ended, singular terms, dropped columns.
+    family : str
+        Family and link; empty for Gaussian models.
+    auxiliary : tuple of AuxiliaryPart
+        Dispersion, zero inflation: one number or a table of coefficients each.
     """
 
     title: str
@@ -45,6 +54,22 @@ class Summary:
     random: pd.DataFrame = field(repr=False)
     fixed: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = field(repr=False)
+    family: str = ""
+    auxiliary: tuple[AuxiliaryPart, ...] = field(default=(), repr=False)
+
+    @property
+    def residuals_are(self) -> str:
+        """Heading of the residuals' quantiles."""
+        return "Scaled (Pearson) residuals" if self.family else "Standardised residuals"
+
+    @property
+    def tests_are(self) -> str:
+        """Heading of the fixed effects."""
+        return (
+            "Fixed effects (t tests with Satterthwaite's df)"
+            if "df" in self.fixed
+            else "Fixed effects (z tests)"
+        )
 
     def __str__(self) -> str:
         from lmmformula.reporting.text import as_text
@@ -62,22 +87,13 @@ class Summary:
 
 def summarise(fit: Fit) -> Summary:
     """Summary of a fit."""
-    import pandas as pd
-
-    fixed = pd.DataFrame(
-        {
-            "Estimate": fit.params,
-            "Std. Error": fit.bse,
-            "df": fit.df,
-            "t value": fit.tvalues,
-            "Pr(>|t|)": fit.pvalues,
-        }
-    )
+    gaussian = is_gaussian(fit)
+    fixed, reason = fixed_effects(fit)
     criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
-    standardised = fit.residuals("quantile").to_numpy()
-    quantiles = np.quantile(standardised, [0.0, 0.25, 0.5, 0.75, 1.0])
+    quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
+    family = fit.problem.family
     return Summary(
-        title=f"Linear mixed model fitted by {_METHODS.get(fit.method, fit.method)}",
+        title=_title(fit),
         formula=fit.formula,
         data=_data_line(fit),
         criteria={
@@ -88,13 +104,39 @@ def summarise(fit: Fit) -> Summary:
             "df.resid": float(fit.df_resid),
         },
         residuals=dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True)),
-        random=fit.varcorr(),
+        random=random_effects(fit),
         fixed=fixed,
-        notes=_notes(fit),
+        notes=(*_notes(fit), *([f"No standard errors: {reason}"] if reason else [])),
+        family="" if gaussian else f"{family.name} (link: {family.link})",
+        auxiliary=auxiliary_parts(fit),
     )
 
 
-_METHODS = {"REML": "REML", "ML": "maximum likelihood"}
+_METHODS = {
+    "ML": "maximum likelihood",
+    "Laplace": "Laplace approximation",
+    "Laplace (nAGQ = 0)": "Laplace approximation (nAGQ = 0)",
+}
+
+
+def _title(fit: Fit) -> str:
+    kind = "Linear" if fit.problem.family.is_linear else "Generalised linear"
+    return f"{kind} mixed model fitted by {_METHODS.get(fit.method, fit.method)}"
+
+
+def _standardised(fit: Fit) -> Array:
+    """Residuals that are about standard if the model holds."""
+    if is_gaussian(fit):
+        return fit.residuals("quantile").to_numpy()
+    return fit.residuals("pearson").to_numpy() / np.sqrt(fit.problem.family.dispersion(auxiliary(fit)))
+
+
+def random_effects(fit: Fit) -> pd.DataFrame:
+    """:meth:`Fit.varcorr`, without a residual's row where the dispersion is an auxiliary parameter."""
+    table = fit.varcorr()
+    if is_gaussian(fit):
+        return table
+    return table.loc[table["var1"].notna()]
 
 
 def _data_line(fit: Fit) -> str:
@@ -129,7 +171,10 @@ def _notes(fit: Fit) -> tuple[str, ...]:
         )
     if problem.weights is not None:
         low, high = float(problem.weights.min()), float(problem.weights.max())
-        notes.append(f"Prior weights from {low:.4g} to {high:.4g}.")
+        word = "Trials" if problem.family.weights_are == "trials" else "Prior weights"
+        notes.append(f"{word} from {low:.4g} to {high:.4g}.")
+    if fit.method == "Laplace (nAGQ = 0)":
+        notes.append("Standard errors take the covariance parameters as known, as nAGQ = 0 does.")
     if problem.offset is not None:
         notes.append("With an offset.")
     return tuple(notes)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from lmmformula.reporting.numbers import general, p_value, significant, stars, statistic
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lmmformula.reporting.summary import Summary
 
-__all__ = ["MOST_ROWS", "criteria_cells", "fixed_cells", "random_cells"]
+__all__ = ["MOST_ROWS", "coefficient_cells", "criteria_cells", "random_cells"]
 
 MOST_ROWS = 60
 """A longer table of fixed effects is shown in part; the frame has all of it."""
@@ -47,22 +49,25 @@ def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     return header, [row + [""] * (width - len(row)) for row in rows]
 
 
-def fixed_cells(summary: Summary) -> tuple[list[str], list[list[str]], int]:
-    """Header and rows of the fixed effects, and how many rows were left out."""
-    frame = summary.fixed
+def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """Header and rows of coefficients with t or z tests, and how many rows were left out."""
     hidden = max(len(frame) - MOST_ROWS, 0)
     shown = frame if not hidden else frame.iloc[:MOST_ROWS]
-    estimates = _pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
-    rows = []
-    for name, (estimate, error), df, t, p in zip(
-        shown.index, estimates, shown["df"], shown["t value"], shown["Pr(>|t|)"], strict=True
-    ):
-        rows.append([str(name), estimate, error, statistic(df, 1), statistic(t, 2), p_value(p), stars(p)])
-    return ["", "Estimate", "Std. Error", "df", "t value", "Pr(>|t|)", ""], rows, hidden
+    pairs = _pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
+    *tests, p_name = list(shown.columns)[2:]
+    columns = [[statistic(v, 1 if name == "df" else 2) for v in shown[name]] for name in tests]
+    p_values = shown[p_name].tolist()
+    rows = [
+        [str(name), *pair, *cells, p_value(p), stars(p)]
+        for name, pair, *cells, p in zip(shown.index, pairs, *columns, p_values, strict=True)
+    ]
+    return ["", *shown.columns, ""], rows, hidden
 
 
 def _pairwise(estimates: list[float], errors: list[float]) -> list[tuple[str, str]]:
     """Estimates to the decimals that show three digits of their standard errors, common to the column if that is short."""
+    if all(math.isnan(e) for e in errors):
+        return [(v, "NA") for v in significant(estimates)]
     together = significant(errors, 3)
     decimals = max((len(e.partition(".")[2]) for e in together), default=0)
     if decimals <= 6 and not any("e" in e for e in together):

@@ -5,10 +5,13 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.numbers import STARS_LEGEND, aligned
-from lmmformula.reporting.tables import criteria_cells, fixed_cells, random_cells
+from lmmformula.reporting.numbers import STARS_LEGEND, aligned, general
+from lmmformula.reporting.tables import coefficient_cells, criteria_cells, random_cells
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.reporting.coefficients import AuxiliaryPart
     from lmmformula.reporting.summary import Summary
 
 __all__ = ["as_text"]
@@ -19,13 +22,19 @@ _WIDTH = 100
 def as_text(summary: Summary) -> str:
     """Sections in lme4's order."""
     sections = [
-        [summary.title, *_labelled("Formula", summary.formula), *_labelled("Data", summary.data)],
+        [
+            summary.title,
+            *_labelled("Formula", summary.formula),
+            *_labelled("Family", summary.family),
+            *_labelled("Data", summary.data),
+        ],
         aligned(*_one_row(criteria_cells(summary)), left=()),
-        ["Standardised residuals:", *aligned(*_one_row(_quantiles(summary)), left=())],
+        [f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())],
         ["Random effects:", *_indented(_random(summary))],
     ]
     if len(summary.fixed):
         sections.append(_fixed(summary))
+    sections += [_auxiliary(part) for part in summary.auxiliary]
     sections.append([line for note in summary.notes for line in _wrapped(note)])
     return "\n\n".join("\n".join(section) for section in sections)
 
@@ -58,13 +67,20 @@ def _random(summary: Summary) -> list[str]:
 
 
 def _fixed(summary: Summary) -> list[str]:
-    header, rows, hidden = fixed_cells(summary)
-    lines = [
-        "Fixed effects (t tests with Satterthwaite's df):",
-        *_indented(aligned(header, rows, left=(0, 6))),
-    ]
+    return _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+
+
+def _auxiliary(part: AuxiliaryPart) -> list[str]:
+    if part.table is None:
+        return [f"{part.title}: {general(float('nan') if part.value is None else part.value)}"]
+    return _coefficients(part.title, part.table, "summary().auxiliary")
+
+
+def _coefficients(title: str, frame: pd.DataFrame, where: str) -> list[str]:
+    header, rows, hidden = coefficient_cells(frame)
+    lines = [f"{title}:", *_indented(aligned(header, rows, left=(0, len(header) - 1)))]
     if hidden:
-        lines.append(f" ... {hidden:,} more coefficients, all in summary().fixed")
+        lines.append(f" ... {hidden:,} more coefficients, all in {where}")
     if any(row[-1] for row in rows):
         lines += [" ---", f" {STARS_LEGEND}"]
     return lines

@@ -10,6 +10,8 @@ from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.conditional import group_names
+from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, is_gaussian, scale
+from lmmformula.reporting.summary import random_effects
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,12 +27,16 @@ _COLUMNS = ["effect", "group", "term", "estimate", "std_error", "statistic", "df
 def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
     """Coefficient table in broom.mixed's columns.
 
+    For models that are not Gaussian the statistic is z, ``df`` is missing, and a column ``component`` tells the model of the
+    mean ("cond") from the auxiliary predictors, whose rows have the effect "fixed" too: "zi" (logit of the probability of a
+    structural zero), "disp" (log of the dispersion parameter).
+
     Parameters
     ----------
     fit : Fit
     effects : {"all", "fixed", "ran_pars", "ran_vals"}
-        Fixed effects; standard deviations and correlations (``sd__x``, ``cor__x.z``); the modes of the levels, which are
-        left out of "all".
+        Fixed effects and auxiliary predictors; standard deviations and correlations (``sd__x``, ``cor__x.z``);
+        the modes of the levels, which are left out of "all".
     conf_int : bool
         Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, none for
         standard deviations (ask ``conf_int(method="profile")``).
@@ -39,7 +45,8 @@ def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 
     Returns
     -------
     DataFrame
-        ``effect, group, term, estimate, std_error, statistic, df, p_value``, and ``level`` (the group's level) for modes.
+        ``effect, group, term, estimate, std_error, statistic, df, p_value``, and ``level`` (the group's level) for modes;
+        ``effect, component, group, ...`` if not Gaussian.
     """
     import pandas as pd
 
@@ -51,42 +58,61 @@ def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 
         return _modes(fit, conf_int, level)
     frames = []
     if effects in ("all", "fixed"):
-        frames.append(_fixed(fit, conf_int, level))
+        frames += _fixed(fit, conf_int, level)
     if effects in ("all", "ran_pars"):
         frames.append(_spreads(fit, conf_int))
     # Lists instead of concat: pandas warns of columns that are all missing.
     return pd.DataFrame({name: [v for f in frames for v in f[name]] for name in frames[0]})
 
 
-def _fixed(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
-    import pandas as pd
+def _fixed(fit: Fit, conf_int: bool, level: float) -> list[pd.DataFrame]:
+    """Fixed effects, then each auxiliary predictor."""
+    tables = {"cond": fixed_effects(fit)[0], **auxiliary_tables(fit)}
+    return [_coefficients(fit, *item, conf_int, level) for item in tables.items()]
 
+
+def _coefficients(
+    fit: Fit, component: str, table: pd.DataFrame, conf_int: bool, level: float
+) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import ndtri
+
+    estimates, errors = table["Estimate"].to_numpy(), table["Std. Error"].to_numpy()
     columns: dict[str, Any] = {
         "effect": "fixed",
+        **_component(fit, component),
         "group": None,
-        "term": list(fit.params.index),
-        "estimate": fit.params.to_numpy(),
-        "std_error": fit.bse.to_numpy(),
-        "statistic": fit.tvalues.to_numpy(),
-        "df": fit.df.to_numpy(),
-        "p_value": fit.pvalues.to_numpy(),
+        "term": list(table.index),
+        "estimate": estimates,
+        "std_error": errors,
+        "statistic": table.iloc[:, -2].to_numpy(),
+        "df": table["df"].to_numpy() if "df" in table else np.nan,
+        "p_value": table.iloc[:, -1].to_numpy(),
     }
     if conf_int:
-        limits = fit.conf_int(level)
-        columns |= {"conf_low": limits.iloc[:, 0].to_numpy(), "conf_high": limits.iloc[:, 1].to_numpy()}
+        reach = float(ndtri(0.5 + level / 2)) * errors
+        columns |= {"conf_low": estimates - reach, "conf_high": estimates + reach}
     return pd.DataFrame(columns)
+
+
+def _component(fit: Fit, name: str) -> dict[str, str]:
+    """The column ``component``, which Gaussian models do not have."""
+    return {} if is_gaussian(fit) else {"component": name}
 
 
 def _spreads(fit: Fit, conf_int: bool) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for group, a, b, _, value in fit.varcorr().itertuples(index=False, name=None):
+    for group, a, b, _, value in random_effects(fit).itertuples(index=False, name=None):
         term = (
             f"cor__{a}.{b}" if isinstance(b, str) else f"sd__{a}" if isinstance(a, str) else "sd__Observation"
         )
         rows.append(("ran_pars", group, term, value, *[np.nan] * (4 + 2 * conf_int)))
-    return pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int)
+    table = pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int)
+    for name, value in _component(fit, "cond").items():
+        table.insert(1, name, value)
+    return table
 
 
 def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
@@ -98,6 +124,7 @@ def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
     out = pd.DataFrame(
         {
             "effect": "ran_vals",
+            **_component(fit, "cond"),
             "group": names,
             "level": modes["grp"],
             "term": modes["term"],
@@ -114,7 +141,9 @@ def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
 def glance(fit: Fit) -> pd.DataFrame:
     """One row a model.
 
-    Columns ``nobs, npar, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, ``df_residual, method, converged, singular``.
+    Columns ``nobs, npar, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, ``df_residual, method, converged, singular``,
+    and if not Gaussian ``family, link``. ``sigma`` is then the dispersion parameter: 1 for families without one, missing where
+    it has predictors. ``deviance`` is -2 log L.
     """
     import pandas as pd
 
@@ -123,7 +152,7 @@ def glance(fit: Fit) -> pd.DataFrame:
         {
             "nobs": [fit.nobs],
             "npar": [fit.df_model],
-            "sigma": [fit.sigma],
+            "sigma": [scale(fit)],
             "logLik": [fit.llf],
             "AIC": [fit.aic],
             "BIC": [fit.bic],
@@ -132,6 +161,7 @@ def glance(fit: Fit) -> pd.DataFrame:
             "method": [fit.method],
             "converged": [fit.converged],
             "singular": [fit.is_singular],
+            **({} if is_gaussian(fit) else {"family": [fit.family], "link": [fit.problem.family.link]}),
         }
     )
 
@@ -141,7 +171,9 @@ def augment(fit: Fit) -> pd.DataFrame:
 
     The data come first: the columns that the model uses, from the table of the call. A loaded fit does not carry that
     table; the response (``.response``), the grouping factors and the fixed-effects columns stand in for it. Then
-    ``.fitted, .resid, .fixed`` (the fixed part with any offset) and, if used, ``.offset, .weights``.
+    ``.fitted, .resid, .fixed`` (the fixed part with any offset) and, if used, ``.offset, .weights``. ``.fitted`` is the
+    expected response and ``.resid`` the response minus that, for every family; broom.mixed has the linear predictor and
+    deviance residuals there. ``.fixed`` and ``.offset`` are on the scale of the linear predictor.
     The index is the row's position in the data.
     """
     problem = fit.problem

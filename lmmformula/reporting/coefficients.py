@@ -1,0 +1,148 @@
+"""Coefficients with their tests: the fixed effects, and the auxiliary parameters of generalised models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import FitError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["AuxiliaryPart", "auxiliary_parts", "auxiliary_tables", "fixed_effects", "is_gaussian", "scale"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AuxiliaryPart:
+    """One auxiliary parameter in a summary.
+
+    Attributes
+    ----------
+    title : str
+        With the scale of the coefficients, or the meaning of the number.
+    value : float or None
+        The parameter on the user's scale, where it is one number for all rows.
+    table : DataFrame or None
+        Otherwise the coefficients of its predictor: ``Estimate, Std. Error, z value, Pr(>|z|)``.
+    """
+
+    title: str
+    value: float | None
+    table: pd.DataFrame | None = field(repr=False)
+
+
+def is_gaussian(fit: Fit) -> bool:
+    """Whether the fit is a linear mixed model with one residual variance."""
+    return fit.problem.family.is_linear and not fit.problem.aux
+
+
+def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
+    """Fixed effects with t tests (Gaussian) or z tests, and why there are no standard errors (empty if there are)."""
+    import pandas as pd
+
+    try:
+        errors, reason = fit.bse.to_numpy(), ""
+    except FitError as error:
+        errors, reason = np.full(fit.problem.p, np.nan), str(error)
+    if reason or not is_gaussian(fit):
+        return _z_table(fit.params.to_numpy(), errors, fit.problem.X.names), reason
+    columns = {
+        "Estimate": fit.params,
+        "Std. Error": fit.bse,
+        "df": fit.df,
+        "t value": fit.tvalues,
+        "Pr(>|t|)": fit.pvalues,
+    }
+    return pd.DataFrame(columns), reason
+
+
+def _z_table(estimates: Array, errors: Array, names: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import ndtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = estimates / errors
+    return pd.DataFrame(
+        {"Estimate": estimates, "Std. Error": errors, "z value": z, "Pr(>|z|)": 2.0 * ndtr(-np.abs(z))},
+        index=list(names),
+    )
+
+
+# -- auxiliary parameters ------------------------------------------------------------------------------------------
+
+
+def auxiliary_tables(fit: Fit) -> dict[str, pd.DataFrame]:
+    """Coefficients of each auxiliary predictor with z tests, by component: "disp", "zi", or the parameter's name.
+
+    They are on the predictor's scale: the log of a dispersion, the logit of a probability. Standard errors are missing
+    where the Hessian of the deviance is not positive definite.
+    """
+    return {
+        component: _z_table(estimates, _errors(fit, j), fit.problem.aux[j].names)
+        for j, (component, estimates) in enumerate(zip(_components(fit), fit.estimate.aux, strict=True))
+    }
+
+
+def _components(fit: Fit) -> tuple[str, ...]:
+    """broom.mixed's words for the auxiliary predictors of a fit."""
+    if not fit.estimate.aux:
+        return ()
+    names = [a.name for a in fit.problem.family.auxiliaries]
+    return tuple("zi" if name == "zi" else name if j else "disp" for j, name in enumerate(names))
+
+
+def _errors(fit: Fit, j: int) -> Array:
+    """Standard errors of the coefficients of auxiliary predictor j."""
+    where = fit.optimum.model.layout.aux[j]
+    try:
+        variances = np.diagonal(_joint_vcov(fit))[where]
+    except FitError:
+        return np.full(len(fit.estimate.aux[j]), np.nan)
+    return np.sqrt(variances)
+
+
+@lru_cache(maxsize=4)
+def _joint_vcov(fit: Fit) -> Array:
+    """Covariance matrix of (beta, theta, aux); dear, so kept for the few fits last asked about."""
+    return fit.backend.joint_vcov(fit.estimate, fit.optimum)
+
+
+_TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freedom"}
+
+
+def auxiliary_parts(fit: Fit) -> tuple[AuxiliaryPart, ...]:
+    """The auxiliary parameters as a summary shows them."""
+    out = []
+    constant = all(
+        len(a) == 1 for a in fit.estimate.aux
+    )  # then no table is shown, and no standard error needed
+    tables = {} if constant else auxiliary_tables(fit)
+    for j, component in enumerate(_components(fit)):
+        record, estimates = fit.problem.family.auxiliaries[j], fit.estimate.aux[j]
+        title = _TITLES.get(component, component)
+        meaning = ", ".join(part for part in (record.name, record.meaning) if part not in ("", "zi"))
+        if len(estimates) == 1:
+            out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None))
+        else:
+            scale = "logit scale" if component == "zi" else f"log scale; {meaning}"
+            out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
+    return tuple(out)
+
+
+def scale(fit: Fit) -> float:
+    """Residual standard deviation or the dispersion parameter: 1 where there is none, NaN where it has predictors."""
+    if is_gaussian(fit):
+        return fit.sigma
+    if "disp" not in _components(fit):
+        return 1.0
+    estimates = fit.estimate.aux[0]
+    return (
+        float(fit.problem.family.auxiliaries[0].value(estimates[0])) if len(estimates) == 1 else float("nan")
+    )
