@@ -247,17 +247,6 @@ def _reporter(progress: bool | None) -> Any:
     return report
 
 
-def separated(result: Fit) -> list[str]:
-    """Coefficients of a generalised model whose standard error over the range of their column exceeds 50."""
-    problem = result.problem
-    if problem.family.is_linear or not problem.p:
-        return []
-    columns = problem.X.matrix
-    reach = np.maximum(np.ptp(columns, axis=0), np.abs(columns).max(axis=0))
-    wide = np.sqrt(np.diagonal(result.estimate.vcov)) * reach > 50.0
-    return [name for name, is_wide in zip(problem.X.names, wide, strict=True) if is_wide]
-
-
 def announce(result: Fit) -> None:
     """Warn of what a careful reader of the numbers must know."""
     convergence = result.estimate.convergence
@@ -270,12 +259,12 @@ def announce(result: Fit) -> None:
             ConvergenceWarning,
             stacklevel=3,
         )
-    if names := separated(result):
+    if result.estimate.undetermined:
         warnings.warn(
-            f"the data hold no information on {', '.join(names)}: its standard error is beyond 50 on the scale of the linear "
-            "predictor over the range of its column. The likely cause is separation: for some values of the predictors all "
-            "responses are alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the others "
-            "stand.",
+            f"the data hold no information on {', '.join(result.estimate.undetermined)}: the standard error is beyond 50 "
+            "on the scale of the linear predictor. The likely cause is separation: for some values of the predictors all "
+            "responses are alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the "
+            "others stand.",
             SeparationWarning,
             stacklevel=3,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.backends.exact import boundary_elements, singular_terms
 from lmmformula.backends.exact import modes as modes_of
@@ -23,6 +24,8 @@ from lmmformula.typing import Array
 
 __all__ = ["LaplaceBackend", "LaplaceSolution"]
 
+WIDE = 50.0
+"""A standard error of the linear predictor beyond this says that a coefficient is not determined."""
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
 
@@ -198,7 +201,7 @@ class LaplaceBackend:
             max_evaluations=self.max_evaluations,
             radius=10.0,
             noise=1e-11,
-            secants=len(psi) + 2,
+            secants=3,
             callback=progress,
         )
 
@@ -242,7 +245,18 @@ class LaplaceBackend:
             convergence=convergence,
             singular=singular_terms(problem, point.theta),
             aux=tuple(point.psi[s] for s in layout.aux),
+            undetermined=tuple(np.array(parameter_names(model))[undetermined(point)].tolist()),
         )
+
+
+def parameter_names(model: Laplace) -> list[str]:
+    """Names of the elements of psi; those of auxiliary predictors begin with the parameter's name."""
+    problem = model.problem
+    names = [] if model.profile_beta else list(problem.X.names)
+    names += problem.theta_names()
+    for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=True):
+        names += [f"{parameter.name}: {name}" for name in block.names]
+    return names
 
 
 def _laplace(point: Any) -> LaplacePoint:
@@ -263,20 +277,42 @@ def start_beta(problem: Problem) -> Array:
     return np.linalg.lstsq(problem.X.matrix, eta, rcond=None)[0]
 
 
+def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
+    """Which elements of beta and alpha the data do not determine.
+
+    Their standard error, at the curvature of the working model, moves the linear predictor by more than 50 over the range of
+    their column: separation, or a probability that goes to zero.
+    """
+    model, layout = point.model, point.model.layout
+    reach = np.zeros(layout.size)
+    if not model.profile_beta:
+        reach[layout.beta] = _reach(model.problem.X.matrix)
+    for block, where in zip(model.problem.aux, layout.aux, strict=True):
+        reach[where] = _reach(block.matrix)
+    curvature = np.maximum(np.diagonal(point.linear_information), 0.0)
+    return 2.0 * reach**2 > WIDE**2 * curvature
+
+
+def _reach(columns: Array) -> Array:
+    """The most that one unit of each coefficient moves the linear predictor."""
+    return np.maximum(np.ptp(columns, axis=0), np.abs(columns).max(axis=0))
+
+
 def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
     """2 H^-1, H the Hessian of the deviance in psi by differences of its exact gradient.
 
-    Elements of theta that lie on the boundary are held there.
+    Elements of theta that lie on the boundary are held there; what the data do not determine is left out.
 
     Returns
     -------
     (d, d) array
-        Covariance matrix of psi; zero in the rows and columns of what is held.
+        Covariance matrix of psi; zero in the rows and columns of what is held, infinite variances of what is undetermined.
     """
     layout, problem = point.model.layout, point.model.problem
-    free = np.ones(len(psi), dtype=bool)
-    free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
     smooth = criterion(psi, u=point.u, beta=point.beta)
+    loose = undetermined(_laplace(smooth))
+    free = ~loose
+    free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
     steps = 2e-3 * step_scale(smooth.hessian)
     columns = []
     for j in np.flatnonzero(free):
@@ -286,7 +322,6 @@ def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
         columns.append((high - low) / (2 * steps[j]))
     hessian = np.array(columns)[:, free]
     hessian = 0.5 * (hessian + hessian.T)
-    out = np.zeros((len(psi), len(psi)))
     try:
         np.linalg.cholesky(hessian)
     except np.linalg.LinAlgError:
@@ -295,5 +330,6 @@ def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
             f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
             "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
         ) from None
+    out = np.diag(np.where(loose, np.inf, 0.0))
     out[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
     return out

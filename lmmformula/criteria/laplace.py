@@ -1,7 +1,8 @@
 r"""The Laplace approximation of a generalised mixed model, with exact derivatives.
 
 Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, I)``; a are the auxiliary
-linear predictors (log dispersion, logit of zero-inflation), a_j = A_j alpha_j. With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
+linear predictors (log dispersion, logit of zero-inflation), a_j = A_j alpha_j.
+With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
 
     d(beta, theta, alpha) = - 2 sum l_r(eta_r, a_r) + |u|^2 + log|M|,        M = Lambda'Z'WZ Lambda + I          (1)
 
@@ -20,7 +21,7 @@ K is the K of the Gaussian criterion with sigma = 1 and one more term; deriving 
 If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z Lambda v becomes Z Lambda v + X v_beta.
 
 Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
-:mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, and the outer product of row scores for alpha. It refines
+:mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, the observed information given u for alpha. It refines
 that by secant updates. Standard errors use differences of the exact gradient instead.
 """
 
@@ -344,16 +345,30 @@ class LaplacePoint:
     @cached_property
     def hessian(self) -> Array:
         """Approximate Hessian in psi: average information of the working model, see the module's head."""
-        layout = self.model.layout
+        out = np.array(self.linear_information)
+        out[self.model.layout.theta, self.model.layout.theta] = self._theta_information()
+        return out
+
+    @cached_property
+    def linear_information(self) -> Array:
+        """The Hessian's blocks for beta and alpha, zero for theta; exists also where L is singular."""
+        layout, blocks = self.model.layout, self.model.problem.aux
         out = np.zeros((layout.size, layout.size))
         if not self.model.profile_beta:
             out[layout.beta, layout.beta] = 2.0 * self.fixed_information
-        out[layout.theta, layout.theta] = self._theta_information()
-        scores = [b.matrix * self.observed.d_aux[j][:, None] for j, b in enumerate(self.model.problem.aux)]
-        for s, i in zip(scores, layout.aux, strict=True):
-            for t, j in zip(scores, layout.aux, strict=True):
-                out[i, j] = 2.0 * (s.T @ t)
-        return out
+        for j, (block, where) in enumerate(zip(blocks, layout.aux, strict=True)):
+            for k, bend in enumerate(self._aux_curvature(j)):
+                out[where, layout.aux[k]] = -2.0 * block.matrix.T @ (blocks[k].matrix * bend[:, None])
+        return 0.5 * (out + out.T)
+
+    def _aux_curvature(self, j: int) -> tuple[Array, ...]:
+        """d2l / da_j da_k of every row for each k, by central differences of the family's dl/da_k."""
+        step = 1e-4
+        moved = [
+            tuple(a + sign * step if i == j else a for i, a in enumerate(self.aux)) for sign in (1.0, -1.0)
+        ]
+        high, low = (self.model.rows(self.mode.eta, aux, "observed").d_aux for aux in moved)
+        return tuple((h - v) / (2 * step) for h, v in zip(high, low, strict=True))
 
     def _theta_information(self) -> Array:
         n_theta = len(self.theta)

@@ -104,7 +104,7 @@ def find_mode(
             continue
         u, beta, eta, rows, value = moved
         fresh, last, steps = False, decrement, steps + 1
-    if decrement > 1e-4 * max(1.0, abs(value)):
+    if decrement > max(tolerance, 1e-4 * max(1.0, abs(value))):
         raise FitError(
             f"the mode of the random effects was not found: after {steps} Newton steps a further step still promises "
             f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "

@@ -75,6 +75,8 @@ class Estimate:
         Terms whose covariance matrix is singular.
     aux : tuple of arrays
         Coefficients of the family's auxiliary linear predictors.
+    undetermined : tuple of str
+        Coefficients on which the data hold no information (separation).
     """
 
     method: str
@@ -88,3 +90,4 @@ class Estimate:
     convergence: Convergence = field(repr=False)
     singular: tuple[str, ...] = ()
     aux: tuple[Array, ...] = ()
+    undetermined: tuple[str, ...] = ()
