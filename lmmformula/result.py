@@ -83,7 +83,14 @@ class Fit:
     @cached_property
     def vcov(self) -> np.ndarray:
         """Covariance matrix of the fixed effects as an array; computed when first asked for."""
-        return self.backend.vcov(self.estimate, self.optimum)
+        if self.joint_vcov is None:
+            return self.estimate.vcov
+        return self.joint_vcov[: self.problem.p, : self.problem.p]
+
+    @cached_property
+    def joint_vcov(self) -> np.ndarray | None:
+        """Covariance matrix of (beta, theta, alpha) of a generalised model; None where beta is independent of the rest."""
+        return self.backend.joint_vcov(self.estimate, self.optimum)
 
     @cached_property
     def tvalues(self) -> pd.Series:
@@ -287,11 +294,11 @@ class Fit:
         return _profile.profile(self, **options)
 
     def anova(self, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002 - the field's word
-        """F tests of the fixed-effects terms, type 1, 2 or 3."""
+        """F tests (Wald chi-square tests for generalised models) of the fixed-effects terms, type 1, 2 or 3."""
         return _anova.terms_table(self, type, ddf)
 
     def r2(self) -> pd.Series:
-        """Marginal and conditional R2 (Nakagawa & Schielzeth 2013; Johnson 2014)."""
+        """Marginal and conditional R2 (Nakagawa, Johnson & Schielzeth 2017)."""
         return _r2.r2(self)
 
     def icc(self) -> pd.Series:

@@ -107,6 +107,42 @@ def test_method_and_weights(capsys: pytest.CaptureFixture[str]) -> None:
     assert record["llf"] == pytest.approx(model.llf)
 
 
+def test_generalised_summary_and_json(capsys: pytest.CaptureFixture[str]) -> None:
+    formula = "count ~ mined + (1 | site)"
+    arguments = ["fit", formula, "--data", "Salamanders", "--family", "nbinom2", "--method", "laplace"]
+    more = ["--ziformula", "~ mined", "--dispformula", "~ DOY"]
+    assert main([*arguments, *more]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("Generalised linear mixed model fitted by Laplace approximation\n")
+    assert "Zero inflation (logit scale):" in out
+    assert main([*arguments, *more, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    model = lmmformula.fit(
+        formula, load_dataset("Salamanders"), family="nbinom2", ziformula="~ mined", dispformula="~ DOY"
+    )
+    assert (record["family"], record["link"]) == ("zero_inflated_nbinom2", "log")
+    assert record["llf"] == pytest.approx(model.llf)
+    assert record["df"] is None
+    assert record["t"] is None
+    assert record["sigma"] is None
+    assert record["z"]["minedno"] == pytest.approx(model.tvalues["minedno"])
+    assert list(record["dispersion"]["params"].values()) == pytest.approx(list(model.estimate.aux[0]))
+    assert list(record["zi"]["params"]) == ["(Intercept)", "minedno"]
+    assert record["zi"]["se"]["minedno"] > 0
+
+
+def test_quadrature(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["count ~ mined + (1 | site)", "--data", "Salamanders", "--family", "poisson", "--nagq", "5"]
+    assert main(["fit", *arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["method"] == "adaptive quadrature, 5 nodes"
+    assert (record["dispersion"], record["zi"], record["sigma"]) == (None, None, 1.0)
+    assert main(["plan", *arguments]) == 0
+    assert "Laplace" in capsys.readouterr().out
+    assert main(["fit", SLEEP, "--data", "sleepstudy", "--nagq", "5"]) == 1
+    assert "nagq=5" in capsys.readouterr().err
+
+
 def test_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "y ~ service + (1 | s) + (1 | d)", "--data", "InstEval"]) == 0
     out = capsys.readouterr().out

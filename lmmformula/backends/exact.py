@@ -86,9 +86,8 @@ class Exact:
         """The criterion at an estimate, for a fit that was loaded."""
         return Profiled.of(problem, self.engine, reml=self.reml)(estimate.theta, exact=True)
 
-    def vcov(self, estimate: Estimate, point: ProfiledPoint) -> Array:
-        """Covariance matrix of beta at the estimated variances."""
-        return estimate.vcov
+    def joint_vcov(self, estimate: Estimate, point: ProfiledPoint) -> None:
+        """None: the covariance matrix of beta is the estimate's own, given the variances."""
 
     def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> ExactSolution:
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""

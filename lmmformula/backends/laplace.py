@@ -133,16 +133,11 @@ class LaplaceBackend:
             psi = np.concatenate([estimate.beta, psi])
         return model(psi, beta=estimate.beta, exact=True)
 
-    def vcov(self, estimate: Estimate, point: LaplacePoint) -> Array:
-        """Covariance matrix of beta from the exact joint Hessian; given theta and alpha for nAGQ = 0."""
+    def joint_vcov(self, estimate: Estimate, point: LaplacePoint) -> Array | None:
+        """Covariance matrix of psi, see :func:`joint_vcov`; None for nAGQ = 0, whose beta is no element of psi."""
         if self.nagq == 0:
-            return estimate.vcov
-        p = len(estimate.beta)
-        return self.joint_vcov(estimate, point)[:p, :p]
-
-    def joint_vcov(self, estimate: Estimate, point: LaplacePoint) -> Array:
-        """Covariance matrix of psi, see :func:`joint_vcov`."""
-        criterion: Criterion = point.model if self.nagq <= 1 else Quadrature(point.model, self.nagq)
+            return None
+        criterion: Criterion = point.model if self.nagq == 1 else Quadrature(point.model, self.nagq)
         return joint_vcov(criterion, point.psi, point)
 
     def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
@@ -320,7 +315,7 @@ def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
         move[j] = steps[j]
         high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
         columns.append((high - low) / (2 * steps[j]))
-    hessian = np.array(columns)[:, free]
+    hessian = np.array(columns).reshape(len(columns), len(psi))[:, free]
     hessian = 0.5 * (hessian + hessian.T)
     try:
         np.linalg.cholesky(hessian)

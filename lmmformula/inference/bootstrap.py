@@ -42,7 +42,7 @@ def refit(fit: Fit, y: Any) -> Fit:
 
 
 def parameters(fit: Fit) -> dict[str, float]:
-    """Fixed effects, standard deviations, correlations and sigma, by name."""
+    """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name."""
     out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
     for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
         lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
@@ -54,7 +54,15 @@ def parameters(fit: Fit) -> dict[str, float]:
                 for j in range(term.k)
                 for i in range(j + 1, term.k)
             }
-    out["sigma"] = fit.estimate.sigma
+    for parameter, block, alpha in zip(
+        fit.problem.family.auxiliaries, fit.problem.aux, fit.estimate.aux, strict=False
+    ):
+        if len(alpha) == 1:
+            out[parameter.name] = float(parameter.value(alpha)[0])
+        else:
+            out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
+    if fit.problem.family.has_scale and not fit.problem.aux:
+        out["sigma"] = fit.estimate.sigma
     return out
 
 

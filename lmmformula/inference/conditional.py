@@ -85,8 +85,8 @@ def varcorr(fit: Fit) -> pd.DataFrame:
             for j in range(term.k)
             for i in range(j + 1, term.k)
         ]
-    if fit.problem.family.has_scale:
-        rows.append(("Residual", None, None, fit.sigma**2, fit.sigma))
+    if fit.problem.family.has_scale and not fit.problem.aux:
+        rows.append(("Residual", None, None, fit.estimate.sigma**2, fit.estimate.sigma))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
 
 

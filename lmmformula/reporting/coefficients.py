@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,16 +101,12 @@ def _errors(fit: Fit, j: int) -> Array:
     """Standard errors of the coefficients of auxiliary predictor j."""
     where = fit.optimum.model.layout.aux[j]
     try:
-        variances = np.diagonal(_joint_vcov(fit))[where]
+        joint = fit.joint_vcov
     except FitError:
+        joint = None
+    if joint is None:
         return np.full(len(fit.estimate.aux[j]), np.nan)
-    return np.sqrt(variances)
-
-
-@lru_cache(maxsize=4)
-def _joint_vcov(fit: Fit) -> Array:
-    """Covariance matrix of (beta, theta, aux); dear, so kept for the few fits last asked about."""
-    return fit.backend.joint_vcov(fit.estimate, fit.optimum)
+    return np.sqrt(np.diagonal(joint)[where])
 
 
 _TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freedom"}

@@ -164,6 +164,10 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     if fit.estimate.singular:
         which = " and ".join(f"({label})" for label in fit.estimate.singular)
         notes.append(f"Singular: the covariance matrix of {which} has a direction of zero variance.")
+    if fit.estimate.undetermined:
+        notes.append(
+            f"Not determined by the data (separation): {', '.join(fit.estimate.undetermined)}; standard errors are infinite."
+        )
     if problem.X.dropped:
         names = ", ".join(problem.X.dropped)
         notes.append(

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, Fit, PlanError, RankDeficientWarning, anova, fit, load, load_dataset
-from lmmformula.inference.anova import COLUMNS
+from lmmformula.inference.anova import COLUMNS, WALD_COLUMNS
 from lmmformula.inference.kenward_roger import kenward_roger
 
 REFERENCES = Path(__file__).parent.parent / "reference"
@@ -227,3 +227,135 @@ def test_equal_models_have_no_p_value() -> None:
     table = anova(*(fit("Reaction ~ Days + (1 | Subject)", data, method="ml") for _ in range(2)))
     assert table["Df"].iloc[1] == 0
     assert np.isnan(table["Pr(>Chisq)"].iloc[1])
+
+
+# -- generalised models --------------------------------------------------------------------------------------------
+
+
+@cache
+def _counts() -> Fit:
+    return fit("count ~ spp * mined + (1 | site)", load_dataset("Salamanders"), family="nbinom2")
+
+
+def test_wald_chi_squares_against_car() -> None:
+    # glmmTMB; car::Anova(type = 2), and type = 3 with contr.sum
+    expected = {
+        2: [
+            [88.6191052, 6, 5.86363395e-17],
+            [57.6906429, 1, 3.06758621e-14],
+            [17.0942350, 6, 8.94308518e-03],
+        ],
+        3: [
+            [60.7474657, 6, 3.17247948e-11],
+            [63.0289792, 1, 2.03687625e-15],
+            [17.0940199, 6, 8.94384800e-03],
+        ],
+    }
+    for kind, values in expected.items():
+        table = _counts().anova(kind)
+        assert list(table.columns) == list(WALD_COLUMNS)
+        assert list(table.index) == ["spp", "mined", "spp:mined"]
+        np.testing.assert_allclose(table.iloc[:, :2], np.array(values)[:, :2], rtol=1e-4)
+        np.testing.assert_allclose(table.iloc[:, 2], np.array(values)[:, 2], rtol=2e-3)
+        assert table.attrs["heading"].startswith(f"Type {'I' * kind} analysis of deviance table with Wald")
+    pd.testing.assert_frame_equal(anova(_counts()), _counts().anova(3))
+
+
+def test_wald_chi_squares_with_a_number_and_crossed_effects() -> None:
+    # glmmTMB and car::Anova(type = 2); lme4's Hessian is by differences of its deviance and off by 2%
+    formula = "r2 ~ Anger + Gender * btype + (1 | id) + (1 | item)"
+    table = fit(formula, load_dataset("VerbAgg"), family="binomial").anova(2)
+    np.testing.assert_allclose(table["Chisq"], [11.68725816, 2.79633981, 31.65614054, 19.74953976], rtol=1e-4)
+
+
+def test_sequential_chi_squares_telescope() -> None:
+    model = _counts()
+    table, beta = model.anova(1), model.params.to_numpy()[1:]
+    whole = beta @ np.linalg.solve(model.vcov[1:, 1:], beta)
+    np.testing.assert_allclose(np.sum(table["Chisq"]), whole)
+    np.testing.assert_allclose(table["Chisq"].iloc[1], model.anova(2)["Chisq"].iloc[1])
+
+
+def test_codings_do_not_matter_and_single_terms_agree() -> None:
+    sums = fit(
+        "count ~ spp * mined + (1 | site)",
+        load_dataset("Salamanders"),
+        family="nbinom2",
+        contrasts={"spp": "contr.sum", "mined": "contr.helmert"},
+    )
+    np.testing.assert_allclose(sums.anova(3)["Chisq"], _counts().anova(3)["Chisq"], rtol=1e-4)
+    one = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="poisson")
+    for kind in (1, 2, 3):
+        assert one.anova(kind)["Chisq"].item() == pytest.approx(one.tvalues["minedno"] ** 2)
+
+
+def test_gaussian_with_a_modelled_dispersion_has_wald_tests() -> None:
+    data = load_dataset("sleepstudy")
+    model = fit("Reaction ~ Days + (1 | Subject)", data, dispformula="~ Days")
+    assert model.anova()["Chisq"].item() == pytest.approx(model.tvalues["Days"] ** 2)
+    plain = fit("Reaction ~ Days + (1 | Subject)", data, method="ml")
+    table = anova(model, plain)
+    assert table["Df"].iloc[1] == 1
+    assert list(table.index)[1].endswith(", dispformula='~ Days'")
+
+
+def test_generalised_refusals() -> None:
+    with pytest.raises(PlanError, match="leave ddf out"):
+        _counts().anova(3, ddf="kenward-roger")
+    with pytest.raises(PlanError, match="Wald chi-square"):
+        kenward_roger(_counts())
+    with pytest.raises(DataError, match="ddf='kr'"):
+        _counts().anova(3, ddf="kr")
+
+
+GENERALISED = [p for p in _reference("lrt")["tests"] if p["engine"] != "lmer"]
+
+
+@pytest.mark.parametrize("pair", GENERALISED, ids=lambda p: p["id"])
+def test_likelihood_ratios_of_generalised_models(pair: dict[str, Any]) -> None:
+    data = load_dataset(pair["dataset"])
+    small, large = (
+        fit(
+            pair[f"formula_{size}"],
+            data,
+            family=pair[f"family_{size}"],
+            ziformula=pair.get(f"ziformula_{size}") if size == "large" else None,
+            nagq=pair["nAGQ"],
+        )
+        for size in ("small", "large")
+    )
+    table = anova(large, small)
+    assert list(table["npar"]) == [pair["small"]["df"], pair["large"]["df"]]
+    assert table["Chisq"].iloc[1] == pytest.approx(pair["chisq"], abs=2e-3)
+    assert table["Df"].iloc[1] == pair["chi_df"]
+    assert table["Pr(>Chisq)"].iloc[1] == pytest.approx(pair["p"], rel=1e-2)
+    if pair["nAGQ"] == 1:  # lme4's quadrature leaves out a constant
+        for row, size in enumerate(("small", "large")):
+            for column in ("logLik", "AIC", "BIC"):
+                assert table[column].iloc[row] == pytest.approx(pair[size][column], abs=2e-3)
+    different = str(small.problem.family) != str(large.problem.family)
+    assert ("note" in table.attrs) == different
+    assert not different or str(large.problem.family) in table.index[1]
+
+
+def test_approximations_are_not_mixed() -> None:
+    data = load_dataset("Salamanders")
+    laplace = fit("count ~ mined + (1 | site)", data, family="poisson")
+    for nagq in (0, 5):
+        with pytest.raises(PlanError, match="same nagq"):
+            anova(laplace, fit("count ~ 1 + (1 | site)", data, family="poisson", nagq=nagq))
+    observed = fit("count ~ mined + (1 | site)", data, family="nbinom2")
+    expected = fit("count ~ 1 + (1 | site)", data, family="nbinom2", information="expected")
+    with pytest.raises(PlanError, match="'expected'"):
+        anova(observed, expected)
+    assert len(anova(laplace, expected)) == 2  # for a canonical link they are the same
+
+
+def test_numbers_of_trials_are_data() -> None:
+    data = load_dataset("cbpp")
+    data["p"] = data["incidence"] / data["size"]
+    data["double"] = 2 * data["size"]
+    small = fit("p ~ 1 + (1 | herd)", data, family="binomial", weights="size")
+    large = fit("p ~ period + (1 | herd)", data, family="binomial", weights="double")
+    with pytest.raises(DataError, match="different weights"):
+        anova(small, large)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lmmformula import DataError, Fit, fit, load_dataset
+from lmmformula import DataError, Fit, PlanError, fit, load_dataset
 from lmmformula.inference import profile as module
 from lmmformula.inference.profile import parameter_names, profile_interval
 from lmmformula.inference.profile_surface import Parameter, Surface
@@ -195,3 +195,10 @@ def test_refusals() -> None:
         model.profile(level=0)
     with pytest.raises(DataError, match="points=1"):
         model.profile(points=1)
+
+
+def test_generalised_models_are_refused() -> None:
+    model = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="poisson")
+    for call in (model.profile, lambda: model.conf_int(method="profile")):
+        with pytest.raises(PlanError, match=r"conf_int\(method='bootstrap'\)"):
+            call()

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, fit, load_dataset
+from lmmformula import Fit, FitError, fit, load_dataset
 from lmmformula.reporting.numbers import aligned, general, p_value, significant, stars, statistic
 from lmmformula.reporting.tables import MOST_ROWS
 
@@ -215,3 +215,118 @@ def test_diagnostics(sleep: Fit) -> None:
     assert numbers["decrement"] <= numbers["tolerance"]
     assert numbers["singular"] == ()
     assert "blocked" in numbers["plan"]
+
+
+SALAMANDERS = "count ~ spp + mined + (1 | site)"
+
+
+@pytest.fixture(scope="module")
+def counts() -> Fit:
+    return fit(SALAMANDERS, load_dataset("Salamanders"), family="nbinom1")
+
+
+def test_generalised_text(counts: Fit) -> None:
+    text = str(counts.summary())
+    lines = text.splitlines()
+    assert lines[0] == "Generalised linear mixed model fitted by Laplace approximation"
+    assert lines[2] == "Family:  nbinom1 (link: log)"
+    assert lines[6].split() == ["-815.10", "1630.20", "1650.20", "1694.88", "634"]
+    # glmmTMB: quantile(residuals(m, "pearson"))
+    assert "  -1.3094   -0.4111   -0.2849   0.0104   8.3469" in text
+    assert "Residual" not in text
+    assert " site   (Intercept)   0.2155   0.4642" in text
+    assert " minedno        1.988      0.257    7.74    1e-14 ***" in text
+    assert "Pr(>|z|)" in text
+    assert "Dispersion (phi, overdispersion: var = mu (1 + phi)): 2.079" in text
+    assert list(counts.summary().fixed.columns) == ["Estimate", "Std. Error", "z value", "Pr(>|z|)"]
+
+
+def test_binomial_has_no_dispersion_and_counts_trials() -> None:
+    formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    summary = fit(formula, load_dataset("cbpp"), family="binomial").summary()
+    assert summary.auxiliary == ()
+    assert "binomial (link: logit)" in str(summary)
+    assert "Trials from 2 to 34." in summary.notes
+
+
+def test_auxiliary_predictors_have_tables() -> None:
+    model = fit(
+        SALAMANDERS,
+        load_dataset("Salamanders"),
+        family="nbinom2",
+        ziformula="~ mined",
+        dispformula="~ DOY",
+    )
+    summary = model.summary()
+    dispersion, zeros = summary.auxiliary
+    assert dispersion.title == "Dispersion (log scale; phi, size: var = mu + mu^2 / phi)"
+    assert zeros.title == "Zero inflation (logit scale)"
+    assert dispersion.value is None
+    assert dispersion.table is not None
+    assert zeros.table is not None
+    # glmmTMB: summary(m)$coefficients
+    expected = [[0.1064055885, 0.3161620130], [-0.1545441759, 0.1577124156]]
+    np.testing.assert_allclose(dispersion.table.iloc[:, :2], expected, rtol=1e-4)
+    expected = [[-0.1370279086, 0.566454656], [-4.1048096993, 6.509514505]]
+    np.testing.assert_allclose(zeros.table.iloc[:, :2], expected, rtol=1e-3)
+    np.testing.assert_allclose(zeros.table["Pr(>|z|)"], [0.8088541929, 0.5283111562], rtol=1e-3)
+    assert list(zeros.table.index) == ["(Intercept)", "minedno"]
+    assert "Zero inflation (logit scale):" in str(summary)
+    html = summary._repr_html_()
+    checker = _Checker()
+    checker.feed(html)
+    assert checker.tables == 6
+    assert "Zero inflation (logit scale)" in html
+
+
+def test_constant_zero_inflation_is_a_probability() -> None:
+    model = fit(SALAMANDERS, load_dataset("Salamanders"), family="poisson", ziformula="~ 1")
+    (part,) = model.summary().auxiliary
+    assert part.title == "Zero inflation (probability of a structural zero)"
+    assert part.value == pytest.approx(model.dispersion["zi"])
+    assert f"{part.title}: {general(model.dispersion['zi'])}" in str(model)
+
+
+def test_other_criteria_and_dispersions_are_named() -> None:
+    data = load_dataset("Salamanders")
+    quick = fit("count ~ mined + (1 | site)", data, family="poisson", nagq=0)
+    assert "fitted by Laplace approximation (nAGQ = 0)" in str(quick)
+    assert "take the covariance parameters as known" in str(quick)
+    nodes = fit("count ~ mined + (1 | site)", data, family="poisson", nagq=5)
+    assert "fitted by adaptive quadrature, 5 nodes" in str(nodes)
+    sleep = load_dataset("sleepstudy")
+    spread = fit("Reaction ~ Days + (1 | Subject)", sleep, dispformula="~ Days").summary()
+    assert spread.title == "Linear mixed model fitted by Laplace approximation"
+    assert "Residual" not in set(spread.random["grp"])
+    student = str(fit("Reaction ~ Days + (1 | Subject)", sleep, family="student"))
+    assert "Degrees of freedom (df): 4.5" in student
+
+
+def test_generalised_html(counts: Fit) -> None:
+    html = counts._repr_html_()
+    checker = _Checker()
+    checker.feed(html)
+    assert not checker.open
+    assert checker.tables == 4
+    assert "nbinom1 (link: log)" in html
+    assert "Dispersion (phi, overdispersion: var = mu (1 + phi)): 2.079" in html
+    assert "Scaled (Pearson) residuals" in html
+
+
+class _NoInformation:
+    """A backend whose Hessian is not positive definite."""
+
+    def vcov(self, *_: Any) -> Any:
+        raise FitError("the Hessian is flat.")
+
+    joint_vcov = vcov
+
+
+def test_a_fit_without_standard_errors_still_prints(counts: Fit) -> None:
+    bare = replace(counts, backend=_NoInformation())
+    text = str(bare.summary())
+    assert "No standard errors: the Hessian is flat." in text
+    row = next(line.split() for line in text.splitlines() if line.split()[:1] == ["minedno"])
+    assert float(row[1]) == pytest.approx(1.98764, abs=1e-4)
+    assert row[2:] == ["NA", "NA", "NA"]
+    assert bool(bare.tidy("fixed")["std_error"].isna().all())

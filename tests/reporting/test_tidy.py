@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -115,3 +116,63 @@ def test_augment_of_a_path_and_of_a_loaded_fit(tmp_path: Path) -> None:
     np.testing.assert_allclose(loaded[".fitted"], from_file[".fitted"])
     path.unlink()
     pd.testing.assert_frame_equal(model.augment(), loaded)
+
+
+REFERENCES = Path(__file__).parent.parent / "reference"
+GENERALISED = ["effect", "component", *COLUMNS[1:]]
+
+
+@pytest.mark.parametrize(
+    ("name", "component"), [("tmb_salamanders_zip", "zi"), ("tmb_salamanders_nb1", "disp")]
+)
+def test_tidy_of_generalised_models(name: str, component: str) -> None:
+    ref = json.loads((REFERENCES / f"{name}.json").read_text(encoding="utf-8"))
+    model = fit(
+        ref["formula"], load_dataset(ref["dataset"]), family=ref["family"], ziformula=ref.get("ziformula")
+    )
+    table = model.tidy(conf_int=True)
+    assert list(table.columns) == [*GENERALISED, "conf_low", "conf_high"]
+    assert set(table["component"]) == {"cond", component}
+    assert bool(table["df"].isna().all())
+    mean = table[(table["effect"] == "fixed") & (table["component"] == "cond")]
+    expected = ref["fixef"]
+    np.testing.assert_allclose(mean["estimate"], expected["estimate"], rtol=1e-3)
+    np.testing.assert_allclose(mean["statistic"], expected["stat"], rtol=1e-3)
+    np.testing.assert_allclose(mean["p_value"], expected["p"], rtol=1e-2)
+    np.testing.assert_allclose(mean[["conf_low", "conf_high"]], model.conf_int())
+    other = table[table["component"] == component]
+    if component == "zi":
+        np.testing.assert_allclose(other["estimate"], ref["fixef_zi"]["estimate"], rtol=1e-3)
+        np.testing.assert_allclose(other["std_error"], ref["fixef_zi"]["se"], rtol=1e-3)
+    else:
+        at = ref["vcov_full"]["names"].index("d~(Intercept)")
+        assert other["estimate"].item() == pytest.approx(np.log(ref["sigma"]), rel=1e-3)
+        assert other["std_error"].item() == pytest.approx(ref["vcov_full"]["matrix"][at][at] ** 0.5, rel=1e-3)
+    assert list(table["term"])[-1] == "sd__(Intercept)"
+    assert list(model.tidy("ran_vals").columns)[:3] == ["effect", "component", "group"]
+    assert list(model.tidy("ran_pars").columns) == GENERALISED
+
+
+def test_glance_of_generalised_models() -> None:
+    data = load_dataset("Salamanders")
+    formula = "count ~ mined + (1 | site)"
+    counts = fit(formula, data, family="nbinom1")
+    row = counts.glance()
+    assert row["family"].item() == "nbinom1"
+    assert row["link"].item() == "log"
+    assert row["deviance"].item() == pytest.approx(-2 * counts.llf)
+    assert row["sigma"].item() == pytest.approx(counts.dispersion["phi"])
+    assert row["df_residual"].item() == 640
+    zeros = fit(formula, data, family="poisson", ziformula="~ 1")
+    assert zeros.glance()["sigma"].item() == 1.0
+    assert zeros.glance()["df_residual"].item() == 640
+    spread = fit(formula, data, family="nbinom2", dispformula="~ mined")
+    assert np.isnan(spread.glance()["sigma"].item())
+
+
+def test_augment_is_on_the_scale_of_the_response() -> None:
+    model = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="poisson", ziformula="~ 1")
+    table = model.augment()
+    np.testing.assert_allclose(table[".fitted"], model.fittedvalues)
+    np.testing.assert_allclose(table[".resid"], table["count"] - table[".fitted"])
+    np.testing.assert_allclose(table[".fixed"], model.problem.X.matrix @ model.params.to_numpy())
