@@ -48,8 +48,8 @@ class Problem:
         The model as lme4 writes it.
     response, fixed, terms
         The same model taken apart, for peers that read no formula with bars.
-    method : {"reml", "ml"}
-        What is maximised.
+    method : {"reml", "ml", "laplace"}
+        What is maximised; Laplace's approximation in generalised models.
     rows : int
         Number of rows.
     data : callable
@@ -57,6 +57,8 @@ class Problem:
     loglik : float or None
         The log-likelihood at the optimum, where it is known beyond doubt: a reference file, or two
         independent peers that agree.
+    family : str
+        Distribution of the response, with its canonical link. A binary response is a column of 0 and 1.
     """
 
     name: str
@@ -64,10 +66,11 @@ class Problem:
     response: str
     fixed: tuple[str, ...]
     terms: tuple[Term, ...]
-    method: Literal["reml", "ml"]
+    method: Literal["reml", "ml", "laplace"]
     rows: int
     data: Callable[[], pd.DataFrame]
     loglik: float | None = None
+    family: str = "gaussian"
 
 
 def _shipped(name: str) -> Callable[[], pd.DataFrame]:
@@ -77,6 +80,11 @@ def _shipped(name: str) -> Callable[[], pd.DataFrame]:
         return load_dataset(name)
 
     return load
+
+
+def _indicator(load: Callable[[], pd.DataFrame], response: str, level: str) -> Callable[[], pd.DataFrame]:
+    """The same data with the factor `response` as 1 where it is `level` and 0 elsewhere."""
+    return lambda: load().assign(**{response: lambda frame: (frame[response] == level).astype(int)})
 
 
 def _factor(codes: np.ndarray, letter: str, levels: int) -> pd.Categorical:
@@ -142,6 +150,59 @@ def _nested(schools: int, rooms: int, pupils: int, seed: int) -> Callable[[], pd
         return pd.DataFrame({"y": y, "x": x} | factors)
 
     return make
+
+
+def _popular(rng: np.random.Generator, rows: int, levels: int, shape: float) -> np.ndarray:
+    """Codes of levels that each occur, and beyond that in proportion to Pareto weights of tail index `shape`."""
+    import numpy as np
+
+    weights = 1.0 + rng.pareto(shape, size=levels)
+    more = rng.choice(levels, size=rows - levels, p=weights / weights.sum())
+    return rng.permutation(np.concatenate([np.arange(levels), more]))
+
+
+def _bernoulli(
+    rows: int,
+    levels: tuple[int, int],
+    sds: tuple[float, float],
+    coefficients: tuple[float, ...],
+    seed: int,
+    tails: tuple[float, float] | None = None,
+) -> Callable[[], pd.DataFrame]:
+    """Two crossed factors, a binary response with logit link, and AR(0.5) predictors.
+
+    Rows pair the factors' levels at random: all alike, or with the popularity of `_popular` for tail indices
+    `tails`. `coefficients` begins with the intercept. Predictors have four decimals, which keeps the file small.
+    """
+
+    def make() -> pd.DataFrame:
+        import numpy as np
+        import pandas as pd
+
+        rng = np.random.default_rng(seed)
+        if tails is None:
+            g, h = (rng.integers(count, size=rows) for count in levels)
+        else:
+            g, h = (_popular(rng, rows, count, shape) for count, shape in zip(levels, tails, strict=True))
+        x = rng.standard_normal((rows, len(coefficients) - 1))
+        for k in range(1, x.shape[1]):
+            x[:, k] = 0.5 * x[:, k - 1] + np.sqrt(0.75) * x[:, k]
+        x = x.round(4)
+        eta = coefficients[0] + x @ np.array(coefficients[1:])
+        for codes, count, sd in zip((g, h), levels, sds, strict=True):
+            eta = eta + sd * rng.standard_normal(count)[codes]
+        y = (rng.random(rows) * (1.0 + np.exp(-eta)) < 1.0).astype(int)
+        columns = {"y": y, "g": _factor(g, "g", levels[0]), "h": _factor(h, "h", levels[1])}
+        return pd.DataFrame(columns | {f"x{k + 1}": x[:, k] for k in range(x.shape[1])})
+
+    return make
+
+
+def _ghosh(rows: int, seed: int) -> Callable[[], pd.DataFrame]:
+    """Binary version of the design of Ghosh, Hastie and Owen (2022), whose factors have rows^0.56 levels each."""
+    levels = round(rows**0.56)
+    slopes = (-0.9, -0.6, -0.3, 0.0, 0.3, 0.6, 0.9)
+    return _bernoulli(rows, (levels, levels), (0.8, 0.4), (-2.0, *slopes), seed)
 
 
 def _xs(count: int) -> tuple[str, ...]:
@@ -239,6 +300,72 @@ PROBLEMS: dict[str, Problem] = {
             12_000,
             _nested(100, 6, 20, seed=5),
             -17650.638987919,
+        ),
+        Problem(
+            "verbagg",
+            "r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)",
+            "r2",
+            ("Anger", "Gender", "btype", "situ"),
+            (Term("id"), Term("item")),
+            "laplace",
+            7_584,
+            _indicator(_shipped("VerbAgg"), "r2", "Y"),
+            -4075.69986217689,
+            family="binomial",
+        ),
+        Problem(
+            "grouseticks",
+            "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)",
+            "TICKS",
+            ("YEAR", "cHEIGHT"),
+            (Term("BROOD", within="LOCATION"), Term("INDEX", within="BROOD"), Term("LOCATION")),
+            "laplace",
+            403,
+            _shipped("grouseticks"),
+            -890.271330087497,
+            family="poisson",
+        ),
+        Problem(
+            "binary36k",
+            "y ~ x1 + x2 + x3 + x4 + x5 + x6 + x7 + (1 | g) + (1 | h)",
+            "y",
+            _xs(7),
+            _CROSSED,
+            "laplace",
+            36_005,
+            _ghosh(36_005, seed=6),
+            -12925.0956145,
+            family="binomial",
+        ),
+        Problem(
+            "binary113k",
+            "y ~ x1 + x2 + x3 + x4 + x5 + x6 + x7 + (1 | g) + (1 | h)",
+            "y",
+            _xs(7),
+            _CROSSED,
+            "laplace",
+            113_458,
+            _ghosh(113_458, seed=7),
+            -41250.9186507,
+            family="binomial",
+        ),
+        Problem(
+            "binary5m",
+            "y ~ x1 + x2 + x3 + x4 + x5 + (1 | g) + (1 | h)",
+            "y",
+            _xs(5),
+            _CROSSED,
+            "laplace",
+            5_000_000,
+            _bernoulli(
+                5_000_000,
+                (744_482, 3_547),
+                (0.68**0.5, 0.21**0.5),
+                (0.0, 0.5, 0.25, 0.0, -0.25, -0.5),
+                seed=8,
+                tails=(3.0, 1.5),
+            ),
+            family="binomial",
         ),
     )
 }

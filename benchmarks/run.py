@@ -28,7 +28,8 @@ _THREADS = (
     "NUMBA_NUM_THREADS",
     "RAYON_NUM_THREADS",
 )
-_SLOW = ("insteval", "crossed1m")
+_HUGE = ("binary5m",)
+_SLOW = ("insteval", "crossed1m", "binary36k", "binary113k", *_HUGE)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -123,8 +124,8 @@ def _measure(problem: Problem, peer: str, folder: Path, settings: Settings) -> M
 
 def _interpreters(given: Sequence[str]) -> dict[str, str]:
     """Interpreters by peer: ``--python`` first, then LMMFORMULA_BENCH_PYTHON_<PEER>, then ..._PYTHON."""
-    # lmmformula and the driver of Rscript run here unless they are named themselves.
-    foreign = [peer for peer in PEERS if peer not in ("lmmformula", "lme4")]
+    # lmmformula and the drivers of Rscript run here unless they are named themselves.
+    foreign = [peer for peer in PEERS if peer not in ("lmmformula", "lme4", "glmmtmb")]
     chosen = dict.fromkeys(foreign, os.environ.get("LMMFORMULA_BENCH_PYTHON", sys.executable))
     for peer in PEERS:
         variable = f"LMMFORMULA_BENCH_PYTHON_{peer.upper().replace('-', '_')}"
@@ -156,10 +157,8 @@ def _as_json(rounds: Rounds, expected: Mapping[str, float | None], settings: Set
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
     quick = [name for name in PROBLEMS if name not in _SLOW]
-    names = _names(PROBLEMS)
-    parser.add_argument(
-        "--problems", type=names, default=quick, help=f"of {', '.join(PROBLEMS)}; default: the quick ones"
-    )
+    known = f"of {', '.join(PROBLEMS)}; default: the quick ones; all: but {', '.join(_HUGE)}"
+    parser.add_argument("--problems", type=_names(PROBLEMS), default=quick, help=known)
     parser.add_argument("--peers", type=_names(PEERS), default=list(PEERS), help=f"of {', '.join(PEERS)}")
     parser.add_argument("--baseline", choices=PEERS, default="lmmformula", help="whose time is 1")
     parser.add_argument("--repeats", type=int, default=5, help="timed fits per process")
@@ -187,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _names(known: Sequence[str] | Mapping[str, object]):
     def parse(text: str) -> list[str]:
-        chosen = list(known) if text == "all" else text.split(",")
+        chosen = [name for name in known if name not in _HUGE] if text == "all" else text.split(",")
         if unknown := [name for name in chosen if name not in known]:
             message = f"{', '.join(unknown)}: choose from {', '.join(known)}"
             raise argparse.ArgumentTypeError(message)

@@ -11,7 +11,16 @@ from benchmarks.problems import Problem
 
 __all__ = ["PEERS", "Adapter", "adapter"]
 
-PEERS = ("lmmformula", "lme4", "statsmodels", "glmm", "gpboost", "gpboost-cholesky", "lme-python")
+PEERS = (
+    "lmmformula",
+    "lme4",
+    "glmmtmb",
+    "statsmodels",
+    "glmm",
+    "gpboost",
+    "gpboost-cholesky",
+    "lme-python",
+)
 
 
 class Adapter(Protocol):

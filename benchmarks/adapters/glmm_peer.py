@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def prepare(problem: Problem, frame: pd.DataFrame) -> Callable[[], float]:
     import glmm  # pyright: ignore[reportMissingImports]
 
-    # Without Satterthwaite's df, which it would compute in each fit and the others on demand.
-    options = {"reml": problem.method == "reml", "satterthwaite": False}
-    return lambda: glmm.fit(frame, problem.formula, **options).loglik
+    # Without Satterthwaite's df and refits for likelihood-ratio tables (by default of Poisson models), which it
+    # would compute in each fit and the others on demand.
+    options = {"reml": problem.method == "reml", "satterthwaite": False, "anova_test": "Wald"}
+    return lambda: glmm.fit(frame, problem.formula, problem.family, **options).loglik
 
 
 ADAPTER = PythonPeer("glmm", "glmm", prepare)

@@ -1,4 +1,4 @@
-"""GPBoost's grouped random effects: maximum likelihood, random slopes without correlation.
+"""GPBoost's grouped random effects: maximum likelihood or Laplace, random slopes without correlation.
 
 By its default it solves several grouping factors iteratively, with a stochastic log-likelihood;
 `gpboost_cholesky_peer` asks for the exact one.
@@ -15,6 +15,9 @@ from benchmarks.problems import Problem
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+
+
+_LIKELIHOODS = {"gaussian": "gaussian", "binomial": "bernoulli_logit", "poisson": "poisson"}
 
 
 def refuse(problem: Problem) -> str | None:
@@ -38,7 +41,9 @@ def preparer(inversion: str) -> Callable[[Problem, pd.DataFrame], Callable[[], f
 
         def fit() -> float:
             model = gpboost.GPModel(
-                group_data=groups, likelihood="gaussian", matrix_inversion_method=inversion
+                group_data=groups,
+                likelihood=_LIKELIHOODS[problem.family],
+                matrix_inversion_method=inversion,
             )
             model.fit(y=response, X=design)
             return -model.get_current_neg_log_likelihood()

@@ -24,6 +24,8 @@ def prepare(problem: Problem, frame: pd.DataFrame) -> Callable[[], float]:
             for name, c in columns.items()
         }
     )
+    if problem.family != "gaussian":
+        return lambda: lme_python.glmer(problem.formula, table, problem.family).log_likelihood
     reml = problem.method == "reml"
     return lambda: lme_python.lmer(problem.formula, table, reml=reml).log_likelihood
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def prepare(problem: Problem, frame: pd.DataFrame) -> Callable[[], float]:
     import lmmformula
 
-    return lambda: lmmformula.fit(problem.formula, frame, method=problem.method).llf
+    return lambda: lmmformula.fit(problem.formula, frame, family=problem.family, method=problem.method).llf
 
 
 ADAPTER = PythonPeer("lmmformula", "lmmformula", prepare)

@@ -23,6 +23,8 @@ def _outer(problem: Problem) -> Term | None:
 
 
 def refuse(problem: Problem) -> str | None:
+    if problem.family != "gaussian":
+        return "generalised models by variational Bayes only"
     if _outer(problem) is None:
         if any(term.slopes for term in problem.terms):
             return "no correlated slopes of crossed factors"

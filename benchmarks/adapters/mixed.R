@@ -1,13 +1,14 @@
-# Arguments: folder, formula, method, repeats, budget in seconds. Prints one line of JSON.
+# Arguments: package, folder, formula, method, family, repeats, budget in seconds. Prints one line of JSON.
 # Follows measure() of measure.py: a warm-up fit, then `repeats` fits, more of a quick one, none after the budget.
-suppressPackageStartupMessages(library(lme4))
-
 arguments <- commandArgs(trailingOnly = TRUE)
-folder <- arguments[1]
-model <- as.formula(arguments[2])
-reml <- arguments[3] == "reml"
-repeats <- as.integer(arguments[4])
-budget <- as.numeric(arguments[5])
+package <- arguments[1]
+folder <- arguments[2]
+model <- as.formula(arguments[3])
+reml <- arguments[4] == "reml"
+distribution <- arguments[5]
+repeats <- as.integer(arguments[6])
+budget <- as.numeric(arguments[7])
+suppressWarnings(suppressPackageStartupMessages(library(package, character.only = TRUE)))
 
 file <- file.path(folder, "data.csv")
 if (requireNamespace("data.table", quietly = TRUE)) {
@@ -26,10 +27,18 @@ peak_mb <- function() {
   if (length(line)) as.numeric(gsub("[^0-9]", "", line)) * 1024 / 1e6 else NA
 }
 
+ask <- if (package == "glmmTMB") {
+  function() glmmTMB(model, data = data, family = distribution, REML = reml)
+} else if (distribution == "gaussian") {
+  function() lmer(model, data = data, REML = reml)
+} else {
+  function() glmer(model, data = data, family = distribution, nAGQ = 1)
+}
+
 before <- peak_mb()
 timed <- function() {
   start <- Sys.time()
-  fit <<- suppressMessages(suppressWarnings(lmer(model, data = data, REML = reml)))
+  fit <<- suppressMessages(suppressWarnings(ask()))
   as.numeric(Sys.time()) - as.numeric(start)
 }
 first <- timed()
@@ -43,5 +52,5 @@ number <- function(x) if (is.na(x)) "null" else sprintf("%.15g", x)
 cat(sprintf(
   '{"seconds": %s, "first": %s, "fits": %d, "memory": %s, "before": %s, "loglik": %s, "version": "%s"}\n',
   number(median(times)), number(first), length(times), number(peak_mb()), number(before),
-  number(as.numeric(logLik(fit))), as.character(packageVersion("lme4"))
+  number(as.numeric(logLik(fit))), as.character(packageVersion(package))
 ))
