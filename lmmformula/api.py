@@ -51,7 +51,7 @@ def build(
     (('(Intercept)', 'Days'), ('(Intercept)', 'Days'), 18)
     """
     record = resolve(family)
-    if ziformula is not None:
+    if ziformula is not None and not record.is_zero_inflated:
         record = zero_inflated(record)
     spec = model_spec(formula, columns=table_columns(data)) if _has_dot(formula) else model_spec(formula)
     return build_problem(
@@ -70,18 +70,18 @@ def build(
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
     """Formulas of the family's auxiliary predictors, in its order; none where the criterion profiles them out."""
-    names = [a.name for a in family.auxiliaries]
     if family.is_linear and dispformula is None:
         return []
-    given: list[ModelSpec | None] = [None] * len(names)
+    given: list[ModelSpec | None] = [None] * len(family.auxiliaries)
     if ziformula is not None:
         given[-1] = model_spec(ziformula)
     if dispformula is not None:
-        if not names or (ziformula is not None and len(names) == 1):
+        scales = [j for j, parameter in enumerate(family.auxiliaries) if parameter.is_scale]
+        if not scales:
             raise PlanError(
                 f"dispformula={dispformula!r}: family {family.name!r} has no dispersion parameter; leave it out."
             )
-        given[0] = model_spec(dispformula)
+        given[scales[0]] = model_spec(dispformula)
     return given
 
 
@@ -195,7 +195,7 @@ def fit(
     """
     if priors is not None:
         raise PlanError(f"priors={priors!r} belong to method='hmc', which is not available in this version.")
-    if nagq != 1:
+    if nagq != 1 or isinstance(nagq, bool):
         options = {"nagq": nagq, **options}
     problem = build(
         formula,

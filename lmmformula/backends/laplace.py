@@ -273,24 +273,29 @@ def start_beta(problem: Problem) -> Array:
 
 
 def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
-    """Which elements of beta and alpha the data do not determine.
-
-    Their standard error, at the curvature of the working model, moves the linear predictor by more than 50 over the range of
-    their column: separation, or a probability that goes to zero.
-    """
+    """Which elements of beta and alpha the data do not determine: separation, or a probability that goes to zero."""
     model, layout = point.model, point.model.layout
-    reach = np.zeros(layout.size)
-    if not model.profile_beta:
-        reach[layout.beta] = _reach(model.problem.X.matrix)
-    for block, where in zip(model.problem.aux, layout.aux, strict=True):
-        reach[where] = _reach(block.matrix)
-    curvature = np.maximum(np.diagonal(point.linear_information), 0.0)
-    return 2.0 * reach**2 > WIDE**2 * curvature
+    out = np.zeros(layout.size, dtype=bool)
+    parts = list(zip(model.problem.aux, layout.aux, strict=True))
+    if not model.profile_beta and model.problem.p:
+        parts.append((model.problem.X, layout.beta))
+    for block, where in parts:
+        out[where] = _loose(block.matrix, point.linear_information[where, where])
+    return out
 
 
-def _reach(columns: Array) -> Array:
-    """The most that one unit of each coefficient moves the linear predictor."""
-    return np.maximum(np.ptp(columns, axis=0), np.abs(columns).max(axis=0))
+def _loose(columns: Array, information: Array) -> NDArray[np.bool_]:
+    """Coefficients that move along a direction in which the linear predictor has a standard error beyond `WIDE`.
+
+    The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the units nor
+    the centring of the columns matter.
+    """
+    gram = columns.T @ columns / len(columns)
+    root = np.linalg.inv(np.linalg.cholesky(gram))
+    values, vectors = np.linalg.eigh(root @ information @ root.T)
+    wide = values < 2.0 / WIDE**2
+    moves = np.abs(root.T @ vectors[:, wide]) * np.abs(columns).max(axis=0)[:, None]
+    return (moves > 0.1 * moves.max(axis=0, initial=1e-300)).any(axis=1)
 
 
 def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mode", "find_mode"]
 
-TOLERANCE = 1e-11
+TOLERANCE = 1e-13
 """Newton decrement of 2 h; Newton's steps square it, so it is soon far below."""
 CHORD = 0.02
 """A factor is kept for further steps as long as each shrinks the decrement to this share: solves cost far less."""
@@ -89,6 +89,9 @@ def find_mode(
     working = _working(model, factors, eta, aux, rows)
     while True:
         du, dbeta, decrement = _direction(model, factors, u, rows.score, *working, joint=joint)
+        if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
+            fresh, working = True, _expected(model, factors, eta, aux)
+            du, dbeta, decrement = _direction(model, factors, u, rows.score, *working, joint=joint)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
         moved = None
@@ -130,9 +133,16 @@ def _working(
         try:
             return model.factor(factors, rows.weight), rows.weight
         except FitError:
-            expected = model.rows(eta, aux, "expected", derivatives=False).weight
-            return model.factor(factors, expected), expected
+            return _expected(model, factors, eta, aux)
     return model.factor(factors, rows.weight), rows.weight
+
+
+def _expected(
+    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]
+) -> tuple[Factor, Array]:
+    """M with expected weights, which no density makes negative."""
+    weights = model.rows(eta, aux, "expected", derivatives=False).weight
+    return model.factor(factors, weights), weights
 
 
 def _direction(

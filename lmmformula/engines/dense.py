@@ -13,6 +13,7 @@ from itertools import pairwise
 import numpy as np
 
 from lmmformula.engines.base import Stacked
+from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
 
@@ -36,7 +37,12 @@ class DensePrepared:
     blocks: Blocks
 
     def factor(self, gram: Gram, factors: Sequence[Array]) -> DenseFactor:
-        return DenseFactor(self.blocks, gram, tuple(factors))
+        factor = DenseFactor(self.blocks, gram, tuple(factors))
+        try:
+            np.linalg.cholesky(factor.matrix)
+        except np.linalg.LinAlgError as error:
+            raise FitError("the mixed-model matrix is not positive definite.") from error
+        return factor
 
 
 @dataclass(frozen=True, eq=False)

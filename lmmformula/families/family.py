@@ -51,6 +51,11 @@ class Family:
         return self.distribution.has_scale
 
     @property
+    def is_zero_inflated(self) -> bool:
+        """Whether the last auxiliary parameter is the probability of a structural zero."""
+        return isinstance(self.distribution, ZeroInflated)
+
+    @property
     def is_linear(self) -> bool:
         """Whether the response is normal around eta itself, so that random effects integrate out exactly."""
         return self.distribution.has_scale and self.link == self.distribution.canonical

@@ -115,7 +115,10 @@ def predict(
 
 
 def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: float) -> None:
-    kinds = ("response", "link", "conditional", *(a.name for a in fit.problem.family.auxiliaries), "zprob")
+    family = fit.problem.family
+    kinds = ["response", "link", "conditional", *(a.name for a in family.auxiliaries)]
+    if family.is_zero_inflated:
+        kinds.append("zprob")
     if kind not in kinds:
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(kinds)}.")
     if new_levels not in POLICIES:

@@ -39,6 +39,14 @@ F_REL = 2e-4
 RANEF_IN_SD = 1e-4
 FITTED_IN_SIGMA = 1e-4
 
+GLMM_FIXEF_IN_SE = 1e-4
+GLMM_SE_REL = 1e-4
+GLMM_LOGLIK_ABS = 1e-5
+GLMM_SD_REL = 1e-4
+GLMM_RANEF_IN_SD = 1e-4
+GLMM_FITTED_REL = 1e-4
+GLMM_CONFINT_IN_SE = 1e-3
+
 FAMILIES = {"Gamma": "gamma", "inverse.gaussian": "inverse_gaussian"}
 METHODS = {
     "REML": "reml",
@@ -178,8 +186,14 @@ def check_sigma(ref: Reference, fit: Any) -> Differences:
 
 def check_random_sds(ref: Reference, fit: Any) -> Differences:
     """Standard deviations and correlations, by group and columns (terms of one group share its name)."""
+    yield from random_sds(ref, fit, SD_REL)
     table = fit.varcorr()
-    alone = table["var2"].isna() | (table["var2"] == "")
+    yield from same("residual row", list(table.loc[table["grp"] == "Residual", "sdcor"]), [fit.sigma])
+
+
+def random_sds(ref: Reference, fit: Any, sd_rel: float) -> Differences:
+    """Every sd within the share `sd_rel` of R's, every correlation, and no rows besides."""
+    table = fit.varcorr()
     residual = table["grp"] == "Residual"
     found: dict[tuple[str, ...], list[float]] = {}
     for row in table[~residual].to_dict("records"):
@@ -198,13 +212,12 @@ def check_random_sds(ref: Reference, fit: Any) -> Differences:
         for i, a in enumerate(term["columns"]):
             ours = found.get((term["group"], a), [math.nan])[0]
             yield from apart(
-                f"sd {term['group']} {a}", ours, term["sd"][i], relative(term["sd"][i], SD_REL, floor)
+                f"sd {term['group']} {a}", ours, term["sd"][i], relative(term["sd"][i], sd_rel, floor)
             )
             for j, b in enumerate(term["columns"][:i]):
                 ours = found.get((term["group"], *sorted((a, b))), [math.nan])[0]
                 yield from apart(f"cor {term['group']} {a}, {b}", ours, term["corr"][i][j], CORRELATION_ABS)
     yield from same("rows of varcorr", int((~residual).sum()), count)
-    yield from same("residual row", list(table.loc[residual & alone, "sdcor"]), [fit.sigma])
 
 
 def check_singular(ref: Reference, fit: Any) -> Differences:
@@ -311,9 +324,168 @@ CHECKS: dict[str, Callable[[Reference, Any], Differences]] = {
 }
 
 
+def glmm_fixef(ref: Reference, fit: Any) -> Differences:
+    """Fixed effects of the mean and, in their own standard errors, of the zero-inflation."""
+    fixef = ref["fixef"]
+    yield from same("names", list(fit.params.index), fixef["names"])
+    se = np.array(fixef["se"])
+    yield from apart("fixef", fit.params, fixef["estimate"], GLMM_FIXEF_IN_SE * se)
+    zi = ref.get("fixef_zi") or {"names": [], "estimate": [], "se": []}
+    names, estimate, _ = zero_inflation(ref, fit)
+    yield from same("zi names", names, zi["names"])
+    yield from apart("zi", estimate, zi["estimate"], GLMM_FIXEF_IN_SE * np.array(zi["se"]))
+
+
+def zero_inflation(ref: Reference, fit: Any) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Names, coefficients and standard errors of the zero-inflation; empty without one."""
+    if not ref.get("ziformula"):
+        return [], np.empty(0), np.empty(0)
+    alpha = fit.estimate.aux[-1]
+    joint = fit.backend.joint_vcov(fit.estimate, fit.optimum)
+    return list(fit.problem.aux[-1].names), alpha, np.sqrt(np.diagonal(joint)[-len(alpha) :])
+
+
+def glmm_standard_errors(ref: Reference, fit: Any) -> Differences:
+    """glmer: those of the exact Hessian, or at nAGQ = 0 given theta, which is all lme4 offers there."""
+    se = np.array(ref["fixef"].get("se_exact", ref["fixef"].get("se_rx", ref["fixef"]["se"])))
+    vcov = ref.get("vcov_exact", ref.get("vcov_rx", ref["vcov"]))
+    yield from apart("se", fit.bse, se, GLMM_SE_REL * se)
+    yield from apart("vcov", fit.cov_params(), vcov, 2 * GLMM_SE_REL * np.outer(se, se))
+    zi = ref.get("fixef_zi") or {"se": []}
+    yield from apart("zi se", zero_inflation(ref, fit)[2], zi["se"], relative(zi["se"], GLMM_SE_REL))
+
+
+def glmm_statistics(ref: Reference, fit: Any) -> Differences:
+    """z and its p-value; lme4's own rest on its less accurate standard errors."""
+    fixef = ref["fixef"]
+    se = np.array(fixef.get("se_exact", fixef.get("se_rx", fixef["se"])))
+    z = np.array(fixef["estimate"]) / se
+    yield from apart("z", fit.tvalues, z, GLMM_FIXEF_IN_SE + relative(z, GLMM_SE_REL))
+    if ref["family"] != "gaussian":  # whose p-values have Satterthwaite's df here
+        yield from same("df", set(fit.df), {math.inf})
+        sharp = [math.erfc(abs(v) / math.sqrt(2)) for v in z]
+        allowed = 1e-3 + 3 * GLMM_SE_REL * z**2  # the slope of log p in z is about -z
+        ours, theirs = (np.log(np.maximum(np.asarray(p), 1e-300)) for p in (fit.pvalues, sharp))
+        yield from apart("log p", ours, theirs, allowed)
+
+
+def glmm_criterion(ref: Reference, fit: Any) -> Differences:
+    """With more nodes than one lme4's logLik lacks a constant (and so its AIC): `logLik_full` has it."""
+    quadrature = ref["method"] == "AGQ"
+    yield from apart("logLik", fit.llf, ref["logLik_full" if quadrature else "logLik"], GLMM_LOGLIK_ABS)
+    if not quadrature:
+        yield from apart("AIC", fit.aic, ref["AIC"], CRITERION_ABS)
+        yield from apart("BIC", fit.bic, ref["BIC"], CRITERION_ABS)
+    yield from same("npar", fit.df_model, ref["df"])
+    yield from same("nobs", int(fit.nobs), ref["nobs"])
+    yield from same("groups", {k: int(v) for k, v in dict(fit.ngroups).items()}, ref["ngrps"])
+
+
+def glmm_sigma(ref: Reference, fit: Any) -> Differences:
+    """The dispersion; 1 where there is none."""
+    yield from apart("sigma", fit.sigma, ref["sigma"], relative(ref["sigma"], GLMM_SD_REL))
+
+
+def glmm_random_sds(ref: Reference, fit: Any) -> Differences:
+    yield from random_sds(ref, fit, GLMM_SD_REL)
+
+
+def glmm_singular(ref: Reference, fit: Any) -> Differences:
+    """glmmTMB has no such verdict; none of its models here is singular."""
+    yield from same("is_singular", bool(fit.is_singular), ref.get("isSingular", False))
+
+
+def glmm_ranef(ref: Reference, fit: Any) -> Differences:
+    """Modes, and for glmer their conditional sds (glmmTMB's include the uncertainty of the parameters)."""
+    table = fit.ranef(condsd=True)
+    table = table.assign(grp=table["grp"].astype(str))
+    allowed = GLMM_RANEF_IN_SD * max(s for term in ref["varcorr"] for s in term["sd"])
+    for term in ref["ranef"]:
+        for k, column in enumerate(term["columns"]):
+            chosen = (table["grpvar"] == term["group"]) & (table["term"] == column)
+            block = table[chosen].set_index("grp")[["condval", "condsd"]]
+            what = f"{term['group']} {column}"
+            yield from same(f"levels {what}", len(block), term["n_levels"])
+            ours = block.reindex(term["levels"])
+            yield from apart(f"ranef {what}", ours["condval"], [v[k] for v in term["values"]], allowed)
+            squares = term["column_sumsq"][k]
+            slack = 2 * math.sqrt(squares * len(block)) * allowed
+            yield from apart(f"ranef squares {what}", (block["condval"] ** 2).sum(), squares, slack)
+            if ref["engine"] == "glmer":
+                theirs = [v[k] for v in term["cond_sd"]]
+                yield from apart(f"cond_sd {what}", ours["condsd"], theirs, allowed)
+                total = term["cond_sd_sums"][k]
+                yield from apart(f"cond_sd sum {what}", block["condsd"].sum(), total, len(block) * allowed)
+
+
+def glmm_fitted(ref: Reference, fit: Any) -> Differences:
+    yield from glmm_vector("fitted", fit.fittedvalues, ref["fitted"])
+
+
+def glmm_residuals(ref: Reference, fit: Any) -> Differences:
+    """Every kind the file has."""
+    for kind, expected in ref["residuals"].items():
+        ours = fit.residuals(kind=kind)
+        if kind == "pearson" and ref["family"] == "beta":
+            # glmmTMB 1.1.5 divides by mu (1 - mu) alone: its phi is left out
+            ours = ours / math.sqrt(1 + fit.sigma)
+        yield from glmm_vector(f"residuals {kind}", ours, expected)
+
+
+def glmm_vector(what: str, ours: Any, expected: dict[str, Any]) -> Differences:
+    """A vector within a share of its root mean square."""
+    size = math.sqrt(expected["sumsq"] / expected["n"])
+    yield from long_vector(what, ours, expected, GLMM_FITTED_REL * size)
+
+
+def glmm_predict(ref: Reference, fit: Any) -> Differences:
+    """Entries with R's own error instead of values are passed over: glmmTMB 1.1.5 refuses some factors in new data."""
+    forms = {"NULL": "all", "NA": None}
+    for p in ref["predict"]["predictions"]:
+        if "error" in p:
+            continue
+        new = pd.DataFrame(ref["predict"]["newdata"][p["newdata"]])
+        ours = fit.predict(
+            new,
+            re_form=forms.get(p["re_form"], p["re_form"]),
+            kind=p["type"],
+            new_levels="population" if p["allow_new_levels"] else "error",
+        )
+        what = f"predict {p['newdata']} re_form {p['re_form']} {p['type']}"
+        size = max(1.0, *(abs(v) for v in p["values"])) if p["type"] == "link" else None
+        allowed = GLMM_FITTED_REL * size if size else relative(p["values"], GLMM_FITTED_REL)
+        yield from apart(what, ours, p["values"], allowed)
+
+
+def glmm_confint(ref: Reference, fit: Any) -> Differences:
+    wald = ref["confint"]["wald"]
+    rows = [row.removeprefix("cond.") for row in wald["rows"]]
+    values = pd.DataFrame([row[:2] for row in wald["values"]], rows, dtype=float)
+    se = np.array(ref["fixef"]["se"])
+    ours = fit.conf_int(level=ref["confint"]["level"], method="wald")
+    allowed = GLMM_CONFINT_IN_SE * se[:, None]  # lme4's limits rest on its finite differences
+    yield from apart("confint", ours, values[: len(se)].loc[ref["fixef"]["names"]], allowed)
+
+
+GLMM_CHECKS: dict[str, Callable[[Reference, Any], Differences]] = {
+    name.removeprefix("glmm_"): function
+    for name, function in list(globals().items())
+    if name.startswith("glmm_") and name != "glmm_vector"
+}
+
+
 def lrt_pairs(engine: str) -> list[dict[str, Any]]:
     """Pairs of nested models of ``lmer``, ``glmer`` or ``glmmTMB``."""
     return [pair for pair in reference("lrt")["tests"] if pair["engine"] == engine]
+
+
+def lrt_arguments(pair: dict[str, Any], size: str) -> dict[str, Any]:
+    """Keyword arguments of `lmmformula.fit` for the ``small`` or the ``large`` model of a generalised pair."""
+    arguments: dict[str, Any] = {"family": f"{pair[f'family_{size}']}(link='{pair['link']}')"}
+    if pair["nAGQ"] != 1:
+        arguments["nagq"] = pair["nAGQ"]
+    ziformula = pair.get(f"ziformula_{size}", "~0")
+    return arguments if ziformula == "~0" else {**arguments, "ziformula": ziformula}
 
 
 def check_lrt(pair: dict[str, Any], table: pd.DataFrame) -> Differences:
