@@ -287,8 +287,8 @@ def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
 def _loose(columns: Array, information: Array) -> NDArray[np.bool_]:
     """Coefficients that move along a direction in which the linear predictor has a standard error beyond `WIDE`.
 
-    The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the units nor
-    the centring of the columns matter.
+    The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the
+    units nor the centring of the columns matter.
     """
     gram = columns.T @ columns / len(columns)
     root = np.linalg.inv(np.linalg.cholesky(gram))

@@ -186,7 +186,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         r"(?s)unknown function lgo\(\).*\^\^\^.*did you mean log.*context=",
     ),
     "mo": (lambda: make("y ~ mo(o) + (1 | g)"), PlanError, "monotonic effects are not available"),
-    "trials": (lambda: make("s | trials(n) ~ x + (1 | g)"), DataError, r"trials\(\) belongs to family=\"binomial\""),
+    "trials": (
+        lambda: make("s | trials(n) ~ x + (1 | g)"),
+        DataError,
+        r"trials\(\) belongs to family=\"binomial\"",
+    ),
     "mm": (lambda: make("y ~ x + (1 | mm(g, h))"), PlanError, r"mm\(g, h\) is not available"),
     "by": (lambda: make("y ~ x + (1 | gr(g, by = f))"), PlanError, r"by = f\) is not available"),
     "distributional": (
