@@ -13,8 +13,10 @@ from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array
 
@@ -80,7 +82,12 @@ class Exact:
         progress: Callable[[int, float, float], None] | None = None,
     ) -> ExactSolution:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
-        return self.optimise(Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress)
+        if prepared is None:
+            prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
+        with blas_threads(prepared.dense_side):
+            return self.optimise(
+                Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress
+            )
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint:
         """The criterion at an estimate, for a fit that was loaded."""
@@ -92,7 +99,8 @@ class Exact:
     def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> ExactSolution:
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""
         theta = np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta)
-        return replace(self, start=theta).optimise(point.model.with_response(y))
+        with blas_threads(point.model.prepared.dense_side):
+            return replace(self, start=theta).optimise(point.model.with_response(y))
 
     def optimise(
         self, model: Profiled, progress: Callable[[int, float, float], None] | None = None

@@ -17,8 +17,10 @@ from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array
 
@@ -110,6 +112,17 @@ class LaplaceBackend:
         progress: Callable[[int, float, float], None] | None = None,
     ) -> LaplaceSolution:
         """Estimate `problem`."""
+        if prepared is None:
+            prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
+        with blas_threads(prepared.dense_side):
+            return self._fit(problem, prepared, progress)
+
+    def _fit(
+        self,
+        problem: Problem,
+        prepared: Prepared,
+        progress: Callable[[int, float, float], None] | None,
+    ) -> LaplaceSolution:
         joint = Laplace.of(
             problem, self.engine, information=self.information, profile_beta=True, prepared=prepared
         )
@@ -138,7 +151,8 @@ class LaplaceBackend:
         if self.nagq == 0:
             return None
         criterion: Criterion = point.model if self.nagq == 1 else Quadrature(point.model, self.nagq)
-        return joint_vcov(criterion, point.psi, point)
+        with blas_threads(point.model.prepared.dense_side):
+            return joint_vcov(criterion, point.psi, point)
 
     def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
         """The same model on another response of the same rows."""

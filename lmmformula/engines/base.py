@@ -59,6 +59,10 @@ class Prepared(Protocol):
 
     @property
     def blocks(self) -> Blocks: ...
+    @property
+    def dense_side(self) -> int:
+        """Side of the largest dense matrix that is factorised."""
+        ...
 
     def factor(self, gram: Gram, factors: Sequence[Array]) -> Factor:
         """Factorise M for Gram blocks `gram` and relative Cholesky factors L_a, each (k_a, k_a)."""

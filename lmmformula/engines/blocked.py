@@ -48,6 +48,10 @@ class BlockedPrepared:
     blocks: Blocks
     plan: Elimination
 
+    @property
+    def dense_side(self) -> int:
+        return self.plan.q_dense
+
     def factor(self, gram: Gram, factors: Sequence[Array]) -> BlockedFactor:
         try:
             return _factorise(self.plan, gram, factors)

@@ -36,6 +36,10 @@ class DensePrepared:
 
     blocks: Blocks
 
+    @property
+    def dense_side(self) -> int:
+        return sum(g.q for g in self.blocks.groups)
+
     def factor(self, gram: Gram, factors: Sequence[Array]) -> DenseFactor:
         factor = DenseFactor(self.blocks, gram, tuple(factors))
         try:

@@ -20,6 +20,7 @@ import numpy as np
 
 from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.errors import DataError
+from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ def _d_vcov(point: ProfiledPoint) -> Array:
 @lru_cache(maxsize=8)
 def information(fit: Fit) -> VarianceInformation:
     """The information of a fit; kept for the few fits last asked about."""
-    return VarianceInformation(fit.optimum)
+    with blas_threads(fit.optimum.model.prepared.dense_side):
+        return VarianceInformation(fit.optimum)
 
 
 def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
