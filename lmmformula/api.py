@@ -136,8 +136,9 @@ def fit(
     family : str or Family
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
         "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
-    method : {"auto", "reml", "ml", "laplace"}
-        "auto" is REML for a Gaussian response with identity link, and Laplace's approximation otherwise.
+    method : {"auto", "reml", "ml", "laplace", "pql"}
+        "auto" is REML for a Gaussian response with identity link, and Laplace's approximation otherwise. "pql" is penalised
+        quasi-likelihood by backfitting, O(rows), for crossed factors of any size; it has no likelihood.
     weights : str or array, optional
         Column name or one number a row: prior weights, Var(e_r) = sigma^2 / weights[r].
     offset : str or array, optional
@@ -160,7 +161,9 @@ def fit(
     **options
         ``engine`` ("blocked" or "dense"), ``tolerance`` (Newton decrement of the deviance, 1e-9),
         ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes), ``information`` ("observed", the Laplace
-        approximation proper, or "expected", lme4's for links that are not canonical).
+        approximation proper, or "expected", lme4's for links that are not canonical). For "pql": ``traces`` ("exact" or
+        "diagonal", by default what the size allows), ``dispersion`` ("free" or "fixed"), ``max_outer``, ``max_inner``;
+        ``start`` may be an earlier fit's ``estimate`` to go on from.
 
     Returns
     -------

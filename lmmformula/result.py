@@ -15,6 +15,7 @@ from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import conditional as _conditional
+from lmmformula.inference import naivete as _naivete
 from lmmformula.inference import predict as _predict
 from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
@@ -55,7 +56,7 @@ class Fit:
         The numbers.
     plan : Plan
         What was done and why.
-    backend : Exact or LaplaceBackend
+    backend : Exact, LaplaceBackend or PQL
         The recipe with its options.
     recall : Recall
         Formula, data and arguments of the call.
@@ -304,6 +305,10 @@ class Fit:
     def icc(self) -> pd.Series:
         """Share of the variance of each grouping factor."""
         return _r2.icc(self)
+
+    def naivete(self) -> pd.DataFrame:
+        """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
+        return _naivete.naivete(self)
 
     # -- reports --------------------------------------------------------------------------------------------------
 

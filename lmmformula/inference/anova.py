@@ -471,7 +471,12 @@ def _same_weights(a: Problem, b: Problem) -> bool:
 
 
 def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
-    """Errors of approximations differ by more than the differences that are tested."""
+    """Errors of approximations differ by more than the differences that are tested; a quasi-likelihood is none."""
+    if without := [f.formula for f in fits if np.isnan(f.deviance)]:
+        raise PlanError(
+            f"{without[0]} was fitted by penalised quasi-likelihood, which has no likelihood to compare. Fit with "
+            "method='laplace', or test terms with .anova()."
+        )
     approximate = [f for f in fits if not f.problem.family.is_linear]
     if len(methods := sorted({f.method for f in approximate})) > 1:
         raise PlanError(

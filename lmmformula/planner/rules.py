@@ -4,26 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
+from lmmformula.backends.pql import PQL
+from lmmformula.engines.backfitting import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.planner.memory import available_memory, in_words
 
 __all__ = ["Plan", "TermSize", "make_plan"]
 
+Backend: TypeAlias = Exact | LaplaceBackend | PQL
 METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
 ENGINES = {"blocked": BlockedEngine, "dense": DenseEngine}
-OPTIONS = ("engine", "tolerance", "max_evaluations", "start", "memory_limit", "nagq", "information")
+PQL_EXACT = 1_500
+"""Side of the dense part up to which PQL takes exact traces unless told otherwise."""
+PQL_OPTIONS = ("traces", "dispersion", "max_outer", "max_inner")
+OPTIONS = (
+    *PQL_OPTIONS,
+    "engine",
+    "tolerance",
+    "max_evaluations",
+    "start",
+    "memory_limit",
+    "nagq",
+    "information",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +59,7 @@ class Plan:
     Attributes
     ----------
     method : str
-        "reml", "ml" or "laplace".
+        "reml", "ml", "laplace" or "pql".
     engine : str
     n, p, q : int
         Rows, fixed effects, random effects.
@@ -83,13 +99,13 @@ class Plan:
 
 def make_plan(
     problem: Problem, method: str = "auto", options: Mapping[str, Any] | None = None
-) -> tuple[Plan, Exact | LaplaceBackend, Prepared]:
+) -> tuple[Plan, Backend, Prepared]:
     """Choose backend and engine for `problem`.
 
     Returns
     -------
     plan : Plan
-    backend : Exact or LaplaceBackend
+    backend : Exact, LaplaceBackend or PQL
         Ready to fit.
     prepared : Prepared
         The engine's look at the problem, to be handed to the backend.
@@ -110,7 +126,7 @@ def make_plan(
             f"the formula has no random-effects term, so this is an ordinary {kind} model. Add a term such as "
             f"(1 | group), or fit it with statsmodels.formula.api.{call}."
         )
-    if options.get("start") is not None:
+    if options.get("start") is not None and not (method == "pql" and isinstance(options["start"], Estimate)):
         options["start"] = _start(problem, options["start"])
     limit = float(options.pop("memory_limit", available_memory()))
     engine_name = options.pop("engine", "blocked")
@@ -120,6 +136,14 @@ def make_plan(
     _refuse_rows(problem, limit)
     blocks = Blocks(problem.terms, problem.n)
     exact = BlockedEngine().prepare(blocks)
+    if method == "pql":
+        options.setdefault("traces", "exact" if exact.dense_side <= PQL_EXACT else "diagonal")
+        if options["traces"] == "diagonal":
+            return (
+                _backfitted(problem, reason),
+                _backend(problem, method, engine, options),
+                BackfittingPrepared(blocks),
+            )
     plan = _sized(problem, exact, method, engine_name, reason)
     if plan.memory > limit:
         raise PlanError(_too_large(plan, limit))
@@ -127,7 +151,7 @@ def make_plan(
     return plan, _backend(problem, method, engine, options), prepared
 
 
-_LATER = ("pql", "krylov", "hmc")
+_LATER = ("krylov", "hmc")
 
 
 def _method(problem: Problem, method: str) -> tuple[str, str]:
@@ -139,6 +163,11 @@ def _method(problem: Problem, method: str) -> tuple[str, str]:
     if method in _LATER:
         instead = "method='reml' or 'ml', which are exact here" if linear else "method='laplace'"
         raise PlanError(f"method {method!r} is not available in this version; use {instead}.")
+    if method == "pql":
+        return (
+            "pql",
+            "method: penalised quasi-likelihood by backfitting, as asked; it has no likelihood to compare",
+        )
     if linear:
         if method == "auto":
             return (
@@ -156,8 +185,16 @@ def _method(problem: Problem, method: str) -> tuple[str, str]:
     return "laplace", f"method: Laplace approximation, {asked}"
 
 
-def _backend(problem: Problem, method: str, engine: Any, options: dict[str, Any]) -> Exact | LaplaceBackend:
+def _backend(problem: Problem, method: str, engine: Any, options: dict[str, Any]) -> Backend:
     """The recipe with its options, checked."""
+    if method == "pql":
+        if foreign := [n for n in options if n not in (*PQL_OPTIONS, "tolerance", "start")]:
+            raise PlanError(
+                f"{foreign[0]!r} is no option of method='pql'; it has {', '.join(PQL_OPTIONS)}, tolerance, start."
+            )
+        return PQL(**options)
+    if foreign := [n for n in options if n in PQL_OPTIONS]:
+        raise PlanError(f"{foreign[0]!r} is an option of method='pql' only; leave it out.")
     if method != "laplace":
         for name in ("nagq", "information"):
             if name in options:
@@ -232,6 +269,15 @@ def _sized(problem: Problem, exact: BlockedPrepared, method: str, engine: str, r
     )
     ordered = tuple(size for _, size in sorted(terms, key=lambda item: item[0]))
     return Plan(method, engine, problem.n, problem.p, problem.q, ordered, side, pairs, memory, (reason, why))
+
+
+def _backfitted(problem: Problem, reason: str) -> Plan:
+    """A plan that forms no dense matrix and no Schur complement."""
+    terms = tuple(TermSize(t.label or t.group, t.m, t.q, "backfitted") for t in problem.terms)
+    pairs = len(problem.terms) * (len(problem.terms) - 1) / 2
+    memory = 8.0 * problem.n * (2 * problem.p + 6 + 3 * pairs) + 48.0 * problem.q * (problem.p + 1)
+    why = "engine: backfitting, one grouping factor at a time; cost grows like the number of rows"
+    return Plan("pql", "backfitting", problem.n, problem.p, problem.q, terms, 0, 0.0, memory, (reason, why))
 
 
 def _too_large(plan: Plan, limit: float) -> str:

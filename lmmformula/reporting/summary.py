@@ -89,20 +89,13 @@ def summarise(fit: Fit) -> Summary:
     """Summary of a fit."""
     gaussian = is_gaussian(fit)
     fixed, reason = fixed_effects(fit)
-    criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
     quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     family = fit.problem.family
     return Summary(
         title=_title(fit),
         formula=fit.formula,
         data=_data_line(fit),
-        criteria={
-            "logLik": fit.llf,
-            criterion: fit.deviance,
-            "AIC": fit.aic,
-            "BIC": fit.bic,
-            "df.resid": float(fit.df_resid),
-        },
+        criteria=_criteria(fit),
         residuals=dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True)),
         random=random_effects(fit),
         fixed=fixed,
@@ -205,4 +198,18 @@ def diagnostics(fit: Fit) -> dict[str, Any]:
         "engine": fit.estimate.engine,
         "method": fit.method,
         "plan": str(fit.plan),
+    }
+
+
+def _criteria(fit: Fit) -> dict[str, float]:
+    """The likelihood's criteria; a quasi-likelihood has none."""
+    if np.isnan(fit.deviance):
+        return {"df.resid": fit.df_resid}
+    criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
+    return {
+        "logLik": fit.llf,
+        criterion: fit.deviance,
+        "AIC": fit.aic,
+        "BIC": fit.bic,
+        "df.resid": fit.df_resid,
     }

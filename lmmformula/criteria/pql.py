@@ -1,0 +1,184 @@
+r"""Penalised quasi-likelihood: the working linear mixed model, Schall's equations for its variances, and the sandwich.
+
+Model: ``E(y_r | b) = mu(eta_r)``, ``eta = X beta + Z b + offset``, ``b = L u``, ``Var(u) = phi I``. At a given eta, with row
+scores s = dl/deta and expected weights w (both at unit dispersion), Breslow & Clayton (1993) and Schall (1991) put the
+working response ``z = eta + s/w`` in the place of y::
+
+    z = X beta + Z b + offset + e,      Var(e) = phi W^-1,      Var(b) = phi L L'                               (1)
+
+so L is relative to the dispersion, as theta is to sigma in a Gaussian model; a family without dispersion has phi = 1 and
+absolute variances. W z = W eta + s is formed without a division, so weights may underflow. Given W, z and L the mixed-model
+equations are solved by :mod:`lmmformula.engines.backfitting`. Then, with T_a = sum over the m_a levels of the
+diagonal blocks of M^-1 (see :mod:`lmmformula.engines.base`), A_a = m_a I - T_a and B_a = sum u u'::
+
+    phi       = sum w (z - fit)^2 / (N - sum_a tr A_a [- p])
+    Sigma_a   = L A^-1/2 B A^-1/2 L' / phi                                                                     (2)
+
+has the fixed point ``K = A - B / phi = 0``: the gradient in theta of the ML deviance of (1), and likewise for phi. For one
+column Sigma is |b|^2 / (m - tr T), Schall's equation. Kinds of covariance with fewer parameters use the part of K that is
+theirs: ``diag`` the ratio of the diagonals, ``iid`` of the traces, others a step of EM.
+
+``traces="exact"`` has the blocks of M^-1 and leaves p out of the divisor: the fixed point is then that of iterated ML fits of
+(1), what MASS::glmmPQL computes. ``traces="diagonal"`` has the operators of one factor each, T_a = sum M_a^-1, and
+p in the divisor, as Ghosh, Hastie & Owen (2022) have.
+
+Covariance of beta. The estimate is linear in z: beta = G^-1 Xt'W z, with Xt = (I - S)X the columns of X after backfitting of
+all groups and G = X'W Xt. With ``Var(z) = phi (Z L L'Z' + W^-1)``::
+
+    Cov(beta) = phi G^-1 ( |L'Z'W Xt|^2 + Xt'W Xt ) G^-T                                                       (3)
+
+which is phi (X'V^-1X)^-1 when the backfitting has converged. (The paper prints sigma_A^-2 for sigma_A^2 in Var(z).)
+
+References
+----------
+Breslow & Clayton (1993), Approximate inference in generalized linear mixed models, JASA 88.
+Schall (1991), Estimation in generalized linear models with random effects, Biometrika 78.
+Ghosh, Hastie & Owen (2022), Scalable logistic regression with crossed random effects, Electron. J. Stat. 16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.criteria.profiled import relative_factors
+from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
+from lmmformula.engines.backfitting import BackfittingFactor
+from lmmformula.ir.blocks import Gram
+from lmmformula.numerics.batched import matmul
+from lmmformula.typing import Array
+
+__all__ = ["PQLPoint"]
+
+
+@dataclass(frozen=True, eq=False)
+class PQLPoint:
+    """The working model at the estimate; what is not asked for is not computed. Names as in the module's head."""
+
+    model: WorkingModel
+    state: State
+    diagonal: State | None = None
+    """Where the diagonal approximation ended, if the traces are exact."""
+
+    @property
+    def theta(self) -> Array:
+        return self.state.theta
+
+    @property
+    def beta(self) -> Array:
+        return self.state.beta
+
+    @property
+    def sigma2(self) -> float:
+        """phi."""
+        return self.state.phi
+
+    @cached_property
+    def factors(self) -> tuple[Array, ...]:
+        """L of each group, exactly zero where the variance is."""
+        return relative_factors(self.model.problem.terms, self.model.prepared.blocks.groups, self.theta)
+
+    @cached_property
+    def u(self) -> tuple[Array, ...]:
+        """Spherical effects, (m_a, k_a)."""
+        floored_ones = self.model.factors(self.theta)
+        return tuple(spherical(f, b) for f, b in zip(floored_ones, self.state.b, strict=True))
+
+    @cached_property
+    def gram(self) -> Gram:
+        return self.model.gram(self.state.rows.weight)
+
+    @cached_property
+    def factor(self) -> Any:
+        """M: exactly if the traces are, else through the single-factor operators."""
+        engine: Any = self.model.prepared if self.model.exact is None else self.model.exact
+        return engine.factor(self.gram, self.factors)
+
+    @cached_property
+    def _columns(self) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
+        """C, U = M^-1 C by backfitting of each column of X, and M U."""
+        operator: BackfittingFactor = self.model.prepared.factor(self.gram, self.factors)
+        c = tuple(matmul(f.T, r) for f, r in zip(self.factors, self.gram.rhs, strict=True))
+        u = operator.solve(c)
+        return c, u, operator.times(u)
+
+    @cached_property
+    def fixed_information(self) -> Array:
+        """X'W(I - S)X, that is X'V^-1X, (p, p)."""
+        c, u, _ = self._columns
+        g = self.gram.vv - _sum_products(c, u, self.model.problem.p)
+        return 0.5 * (g + g.T)
+
+    @cached_property
+    def half(self) -> Array:
+        """R^-1 with R'R = X'V^-1X, (p, p)."""
+        return np.linalg.inv(np.linalg.cholesky(self.fixed_information).T)
+
+    @cached_property
+    def h(self) -> tuple[Array, ...]:
+        """L'Z'V^-1X R^-1, per group (m, k, p)."""
+        return tuple(u @ self.half for u in self._columns[1])
+
+    @cached_property
+    def vcov(self) -> Array:
+        """Covariance matrix of beta by (3)."""
+        p = self.model.problem.p
+        c, u, mu = self._columns
+        pushed = tuple(a - b + v for a, b, v in zip(c, mu, u, strict=True))  # L'Z'W Xt = C - (M - I) U
+        cu = _sum_products(c, u, p)
+        inner = self.gram.vv - cu - cu.T + _sum_products(u, mu, p) - _sum_products(u, u, p)
+        middle = _sum_products(pushed, pushed, p) + inner
+        bread = np.linalg.inv(self.gram.vv - cu)
+        out = self.state.phi * bread @ middle @ bread.T
+        return 0.5 * (out + out.T)
+
+    @cached_property
+    def residual(self) -> float:
+        """sum w (z - fit)^2 at the estimate, Pearson's chi-square: sum s^2 / w."""
+        return pearson(self.state.rows)
+
+    @cached_property
+    def k_matrices(self) -> tuple[Array, ...]:
+        """K = A - B / phi per group, zero at the estimate for an unstructured covariance off the boundary."""
+        traces = self.model.traces(self.gram, self.model.factors(self.theta), exact=True)
+        return tuple(
+            len(u) * np.eye(u.shape[1]) - t - u.T @ u / self.state.phi
+            for t, u in zip(traces, self.u, strict=True)
+        )
+
+    @cached_property
+    def gradient(self) -> Array:
+        """2 <L^-T K, dL_j>: the gradient in theta of the working model's deviance with these traces."""
+        problem, out = self.model.problem, np.zeros(self.model.problem.n_theta)
+        lowers, slices = self.model.factors(self.theta), self.model.problem.theta_slices()
+        for a, group in enumerate(self.model.prepared.blocks.groups):
+            for i, c in group.members:
+                core = np.linalg.solve(lowers[a][c, c].T, self.k_matrices[a][c, c])
+                jacobian = problem.terms[i].covariance.jacobian(self.theta[slices[i]])
+                out[slices[i]] = 2.0 * np.einsum("jab,ab->j", jacobian, core)
+        return out
+
+    @cached_property
+    def variance_gap(self) -> Array:
+        """Standard deviations with diagonal over those with exact traces, minus one; for elements of theta.
+
+        From the two fixed points if the traces are exact; zero if they are diagonal; nan where theta is zero. For
+        an estimate that was loaded it is the first step towards the diagonal fixed point.
+        """
+        if self.model.exact is None:
+            return np.zeros_like(self.theta)
+        if self.diagonal is None:
+            theta, phi = self.model.variances(self.theta, self.state.b, self.gram, self.residual, exact=False)
+        else:
+            theta, phi = self.diagonal.theta, self.diagonal.phi
+        ratio = float(np.sqrt(phi / self.state.phi))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.where(self.theta == 0.0, np.nan, theta * ratio / self.theta - 1.0)
+
+
+def _sum_products(a: tuple[Array, ...], b: tuple[Array, ...], p: int) -> Array:
+    """sum over groups and levels of a' b, (p, p)."""
+    return sum((x.reshape(-1, p).T @ y.reshape(-1, p) for x, y in zip(a, b, strict=True)), np.zeros((p, p)))

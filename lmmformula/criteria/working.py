@@ -1,0 +1,355 @@
+"""The rows of penalised quasi-likelihood: working responses, solutions of the working model, and variance updates.
+
+The algebra, with the equation numbers used here, stands at the head of :mod:`lmmformula.criteria.pql`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from lmmformula.criteria.laplace import Layout
+from lmmformula.criteria.profiled import floored, relative_factors
+from lmmformula.engines.backfitting import BackfittingPrepared, Clubbed
+from lmmformula.engines.base import Prepared
+from lmmformula.errors import FitError, PlanError
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.batched import matmul
+from lmmformula.typing import Array
+
+__all__ = ["State", "WorkingModel", "WorkingSystem", "has_free_scale", "pearson", "spherical"]
+
+MAX_HALVINGS = 12
+AUX_STEPS = 5
+"""Scoring steps for the family's own parameters in one outer iteration."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class State:
+    """Where an iteration stands: all it takes to go on.
+
+    Attributes
+    ----------
+    eta : (n,) array
+    rows : Rows
+        The family at eta: scores, expected weights and log density, at unit dispersion.
+    beta : (p,) array
+    b : tuple of (m_a, k_a) arrays
+        Effects of the groups.
+    theta : (n_theta,) array
+    phi : float
+    alpha : tuple of arrays
+        Coefficients of the family's own parameters; empty if it has none, or only the dispersion.
+    """
+
+    eta: Array
+    rows: Any
+    beta: Array
+    b: tuple[Array, ...]
+    theta: Array
+    phi: float
+    alpha: tuple[Array, ...] = ()
+
+
+def has_free_scale(problem: Problem) -> bool:
+    """Whether the family's one parameter is a dispersion that cancels from z and scales W."""
+    family = problem.family
+    if len(family.auxiliaries) != 1:
+        return False
+    eta = family.start(problem.y, problem.weights)
+    one, two = (
+        family.rows(problem.y, eta + 0.1, (a,), problem.weights, information="expected", derivatives=False)
+        for a in (0.0, float(np.log(2.0)))
+    )
+    same = np.allclose(one.score, 4.0 * two.score, rtol=1e-8, atol=1e-12)
+    return bool(same and np.allclose(one.weight, 4.0 * two.weight, rtol=1e-8))
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingModel:
+    """The criterion of one problem: working responses, backfitting steps and variance updates.
+
+    Attributes
+    ----------
+    problem : Problem
+    prepared : BackfittingPrepared
+    exact : Prepared or None
+        An exact engine for the traces; None for the diagonal approximation.
+    free : bool
+        Whether the dispersion phi is estimated.
+    scale : bool
+        Whether phi is the family's own parameter, see :func:`has_free_scale`.
+    """
+
+    problem: Problem
+    prepared: BackfittingPrepared
+    exact: Prepared | None
+    free: bool
+    scale: bool
+
+    def __post_init__(self) -> None:
+        if self.scale and any(block.matrix.shape[1] > 1 for block in self.problem.aux):
+            raise PlanError(
+                "penalised quasi-likelihood has one dispersion for all rows, so dispformula= does not suit it; "
+                'use method="laplace", or give the rows weights.'
+            )
+
+    # -- rows --------------------------------------------------------------------------------------------------
+
+    def rows(self, eta: Array, alpha: tuple[Array, ...], *, derivatives: bool = False) -> Any:
+        """The family at eta with expected weights; a free dispersion is set to one."""
+        p = self.problem
+        if self.scale:
+            aux: tuple[Any, ...] = (0.0,)
+        else:
+            aux = tuple(block.matrix @ a for block, a in zip(p.aux, alpha, strict=True))
+        return p.family.rows(
+            p.y, eta, aux, p.weights, information="expected", derivatives=derivatives, constant=self.constant
+        )
+
+    @cached_property
+    def constant(self) -> Any:
+        """The part of the log density in y alone; PQL compares at fixed y, so zero would do as well."""
+        return self.problem.family.constant(self.problem.y, self.problem.weights)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Positions of the parameters in one vector, for reports on the family's own ones."""
+        p, at = self.problem.p, self.problem.p + self.problem.n_theta
+        ends = np.cumsum([at, *(block.matrix.shape[1] for block in self.problem.aux)])
+        aux = tuple(slice(int(i), int(j)) for i, j in pairwise(ends))
+        return Layout(slice(0, p), slice(p, at), aux)
+
+    @cached_property
+    def offset(self) -> Any:
+        return 0.0 if self.problem.offset is None else self.problem.offset
+
+    @cached_property
+    def n_rows(self) -> int:
+        """Rows that carry weight."""
+        w = self.problem.weights
+        return self.problem.n if w is None else int((w > 0).sum())
+
+    def predictor(self, beta: Array, b: tuple[Array, ...]) -> Array:
+        """X beta + Z b + offset."""
+        return self.problem.X.matrix @ beta + self.prepared.blocks.apply(b) + self.offset
+
+    def gram(self, weights: Array) -> Gram:
+        """[Z X]'W[Z X] in blocks. O(n (p + sum k)^2), the only dear step of an outer iteration."""
+        if not (np.isfinite(weights).all() and weights.min(initial=0.0) >= 0.0 and weights.any()):
+            raise FitError(
+                "the working weights are not finite and positive: the linear predictor has run to where the family "
+                "has no information. Centre and scale the predictors, or start from a simpler model."
+            )
+        return self.prepared.blocks.gram(weights, self.problem.X.matrix)
+
+    def factors(self, theta: Array) -> tuple[Array, ...]:
+        """L of each group, its diagonal kept off zero."""
+        own = relative_factors(self.problem.terms, self.prepared.blocks.groups, theta)
+        return tuple(floored(f) for f in own)
+
+    # -- one outer iteration -----------------------------------------------------------------------------------
+
+    def working(self, state: State, gram: Gram) -> WorkingSystem:
+        """(1) at `state.eta`, for any theta."""
+        rows, eta = state.rows, state.eta - self.offset
+        wz = rows.weight * eta + rows.score
+        zwz = float(eta @ (wz + rows.score)) + pearson(rows)
+        sums = self.prepared.blocks.adjoint(wz)
+        return WorkingSystem(self, gram, sums, self.problem.X.matrix.T @ wz, zwz)
+
+    def accepted(self, state: State, beta: Array, b: tuple[Array, ...], theta: Array) -> State:
+        """The step to (beta, b) from the solution of (1) at theta, halved while it lowers the penalised likelihood."""
+        factors = self.factors(theta)
+        before = self._penalised(state.rows, state.b, factors)
+        if not state.beta.any() and not any(v.any() for v in state.b):
+            before = np.inf  # the first eta is not of the form X beta + Z b
+        t = 1.0
+        for _ in range(MAX_HALVINGS):
+            new_beta = beta if t == 1.0 else state.beta + t * (beta - state.beta)
+            new_b = b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, b, strict=True))
+            eta = self.predictor(new_beta, new_b)
+            rows = self.rows(eta, state.alpha)
+            value = self._penalised(rows, new_b, factors)
+            if np.isfinite(value) and value <= before + 1e-9 * abs(before):
+                return replace(state, eta=eta, rows=rows, beta=new_beta, b=new_b)
+            t *= 0.5
+        raise FitError(
+            "the working model's step does not raise the penalised likelihood, even halved many times: a linear predictor "
+            "lies at the border of the link's range. Centre and scale the predictors, or use another link."
+        )
+
+    @staticmethod
+    def _penalised(rows: Any, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
+        """-sum l + |u|^2 / 2."""
+        u = (spherical(f, v) for f, v in zip(factors, b, strict=True))
+        with np.errstate(invalid="ignore"):
+            return -float(rows.loglik.sum()) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+
+    # -- variances ---------------------------------------------------------------------------------------------
+
+    def traces(self, gram: Gram, factors: tuple[Array, ...], *, exact: bool) -> tuple[Array, ...]:
+        """T_a of (2)."""
+        engine: Any = self.exact if exact and self.exact is not None else self.prepared
+        return engine.factor(gram, factors).trace_blocks()
+
+    def divisor(self, traces: tuple[Array, ...]) -> float:
+        """N - sum tr A [- p]."""
+        groups = self.prepared.blocks.groups
+        used = sum(g.q - float(np.trace(t)) for g, t in zip(groups, traces, strict=True))
+        rest = self.n_rows - used - (self.problem.p if self.exact is None else 0)
+        if rest <= 0.0:
+            raise FitError(
+                f"the fixed effects and the random effects use up the {self.n_rows:,} rows, so the dispersion cannot be "
+                'estimated. Use dispersion="fixed", or fewer random effects.'
+            )
+        return rest
+
+    def variances(
+        self, theta: Array, b: tuple[Array, ...], gram: Gram, residual: float, *, exact: bool = True
+    ) -> tuple[Array, float]:
+        """theta and phi by one step of (2); `residual` is sum w (z - fit)^2."""
+        factors = self.factors(theta)
+        traces = self.traces(gram, factors, exact=exact)
+        phi = residual / self.divisor(traces) if self.free else 1.0
+        if not phi > 0.0:
+            raise FitError(
+                "the dispersion is estimated as zero: the model predicts every row perfectly. Use fewer effects, or "
+                'dispersion="fixed".'
+            )
+        new, problem = np.array(theta), self.problem
+        slices = problem.theta_slices()
+        for a, group in enumerate(self.prepared.blocks.groups):
+            u = spherical(factors[a], b[a])
+            for i, c in group.members:
+                spread = u[:, c].T @ u[:, c] / phi
+                kind = problem.terms[i].covariance
+                new[slices[i]] = _updated(kind, factors[a][c, c], group.m, traces[a][c, c], spread)
+        return new, phi
+
+    def own_parameters(self, state: State) -> State:
+        """alpha after scoring steps of the log-likelihood at the present eta (outer-product information)."""
+        if self.scale or not self.problem.aux:
+            return state
+        alpha, designs = state.alpha, [block.matrix for block in self.problem.aux]
+        ends = np.cumsum([0, *(d.shape[1] for d in designs)])
+        for _ in range(AUX_STEPS):
+            rows = self.rows(state.eta, alpha, derivatives=True)
+            scores = np.hstack([d * r[:, None] for d, r in zip(designs, rows.d_aux, strict=True)])
+            slope, value = scores.sum(axis=0), float(rows.loglik.sum())
+            step = np.linalg.lstsq(scores.T @ scores, slope, rcond=1e-12)[0]
+            step = np.clip(step, -1.0, 1.0)
+            for _ in range(MAX_HALVINGS):
+                trial = tuple(a + step[i:j] for a, i, j in zip(alpha, ends[:-1], ends[1:], strict=True))
+                if float(self.rows(state.eta, trial).loglik.sum()) >= value:
+                    break
+                step = 0.5 * step
+            else:
+                break
+            alpha = trial
+            if float(slope @ step) < 1e-12 * max(1.0, abs(value)):
+                break
+        rows = self.rows(state.eta, alpha)
+        return replace(state, rows=rows, alpha=alpha)
+
+
+@dataclass(frozen=True, eq=False)
+class WorkingSystem:
+    """The working linear mixed model (1) at one eta: everything that does not depend on theta.
+
+    Attributes
+    ----------
+    model : WorkingModel
+    gram : Gram
+    sums : tuple of (m_a, k_a) arrays
+        Z'Wz.
+    target : (p,) array
+        X'Wz.
+    zwz : float
+        z'Wz.
+    """
+
+    model: WorkingModel
+    gram: Gram
+    sums: tuple[Array, ...]
+    target: Array
+    zwz: float
+
+    def solve(
+        self, theta: Array, beta: Array, b: tuple[Array, ...], relative: float, inexact: float
+    ) -> tuple[Array, tuple[Array, ...], float, int]:
+        """beta, b, sum w (z - fit)^2 and the sweeps it took, at theta, from a start (beta, b)."""
+        factors = self.model.factors(theta)
+        factor = self.model.prepared.factor(self.gram, factors)
+        fixed = tuple(matmul(f.T, c) for f, c in zip(factors, self.gram.rhs, strict=True))
+        system = Clubbed(factor, fixed, self.gram.vv)
+        rhs = tuple((s @ f)[..., None] for s, f in zip(self.sums, factors, strict=True))
+        begin = tuple(spherical(f, v)[..., None] for f, v in zip(factors, b, strict=True))
+        column, u = system.solve(
+            rhs, self.target[:, None], (beta[:, None], begin), relative=relative, inexact=inexact
+        )
+        residual = self._residual(system, rhs, column, u)
+        effects = tuple(v[..., 0] @ f.T for v, f in zip(u, factors, strict=True))
+        return column[:, 0], effects, residual, system.sweeps[0]
+
+    def _residual(self, system: Clubbed, rhs: tuple[Array, ...], beta: Array, u: tuple[Array, ...]) -> float:
+        """z'Wz - 2 x't + x'A x for x = (beta, u)."""
+        total = self.zwz + float(np.vdot(beta, system.xwx @ beta - 2.0 * self.target[:, None]))
+        for t, c, v, w in zip(rhs, system.fixed, u, system.factor.times(u), strict=True):
+            total += float(np.vdot(v, w - v - 2.0 * (t - c @ beta)))
+        return max(total, 0.0)
+
+
+def spherical(factor: Array, b: Array) -> Array:
+    """u = L^-1 b for each level."""
+    if len(factor) == 1:
+        return b / factor[0, 0]
+    return np.linalg.solve(factor, b.T).T
+
+
+def _updated(kind: Any, lower: Array, m: int, trace: Array, spread: Array) -> Array:
+    """theta of one term from its blocks of A = m I - T and B / phi."""
+    left = m * np.eye(len(lower)) - trace
+    floor = 1e-12 * m
+    if kind.name == "iid":
+        sigma = lower @ lower.T * np.trace(spread) / max(float(np.trace(left)), floor)
+        return kind.from_covariance(sigma)
+    if kind.name == "diag":
+        ratio = np.diagonal(spread) / np.maximum(np.diagonal(left), floor)
+        return kind.from_covariance(lower @ np.diag(ratio) @ lower.T)
+    if kind.name == "us":
+        values, vectors = np.linalg.eigh(left)
+        root = vectors / np.sqrt(np.maximum(values, floor)) @ vectors.T
+        half = lower @ root
+        return kind.from_covariance(half @ spread @ half.T)
+    return _expectation_maximisation(kind, lower @ (spread + trace) @ lower.T / m)
+
+
+def _expectation_maximisation(kind: Any, target: Array) -> Array:
+    """The member of `kind` that minimises log|Sigma| + tr(Sigma^-1 target)."""
+    from scipy.optimize import minimize
+
+    def objective(theta: Array) -> tuple[float, Array]:
+        lower = kind.cholesky(theta)
+        inverse = np.linalg.inv(lower)
+        scaled = inverse @ target @ inverse.T
+        value = 2.0 * float(np.log(np.abs(np.diagonal(lower))).sum()) + float(np.trace(scaled))
+        core = inverse.T @ (np.eye(len(lower)) - scaled)
+        return value, 2.0 * np.einsum("jab,ab->j", kind.jacobian(theta), core)
+
+    start = kind.from_covariance(target)
+    return kind.canonical(minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x)
+
+
+def pearson(rows: Any) -> float:
+    """sum s^2 / w over rows that carry weight."""
+    w = rows.weight
+    if w.min(initial=1.0) > 0.0:
+        return float((rows.score / w) @ rows.score)
+    ok = w > 0.0
+    return float((rows.score[ok] / w[ok]) @ rows.score[ok])

@@ -1,0 +1,166 @@
+r"""What a plain GLM would get wrong: its variances, and its efficiency, coefficient by coefficient.
+
+Let beta_LR be the estimate of the GLM without random effects, linear in its working response: beta_LR = H z with
+H = (X'W_0X)^-1 X'W_0. Under the mixed model ``Var(z) = V = phi (Z L L'Z' + W^-1)``, so::
+
+    cov_LR(beta_LR)     = phi_0 (X'W_0X)^-1                 what the GLM believes
+    cov_GLMM(beta_LR)   = H V H'                            what is true of it
+    cov_GLMM(beta_GLMM) = (X'V^-1X)^-1                      what the mixed model attains
+
+Naivete is the second over the first, by how much the GLM's variances are too small; inefficiency the second over the
+third, at least one by Gauss and Markov since H X = I (Ghosh, Hastie & Owen 2022, sec. 6). The largest eigenvalue of one
+matrix against the other is the ratio for the worst linear combination of coefficients. phi_0 is one, or Pearson's estimate for
+families with a dispersion.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.backends.pql import PQL, resumed
+from lmmformula.criteria.pql import PQLPoint
+from lmmformula.criteria.working import State, WorkingModel, pearson
+from lmmformula.errors import FitError
+from lmmformula.ir.estimate import Estimate
+from lmmformula.numerics.batched import matmul
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["naivete", "plot_naivete"]
+
+MAX_STEPS = 50
+
+
+def naivete(fit: Any) -> pd.DataFrame:
+    """Compare a mixed model with the GLM without its random effects.
+
+    Parameters
+    ----------
+    fit : Fit, or anything with ``problem`` and ``estimate``
+        A fit by any method.
+
+    Returns
+    -------
+    DataFrame
+        One row a coefficient: ``glm, glm_se`` (estimate and believed standard error), ``mixed, mixed_se``, ``naivete``,
+        ``inefficiency`` (ratios of variances). In ``attrs``: ``worst_naivete``, ``worst_inefficiency`` (largest
+        eigenvalues) and ``worst_naivete_combination``, ``worst_inefficiency_combination`` (their vectors).
+    """
+    import pandas as pd
+
+    model, state = _mixed(fit.problem, fit.estimate)
+    point, x = PQLPoint(model, state), fit.problem.X.matrix
+    beta, rows = _plain(model, state)
+    wx = x * rows.weight[:, None]
+    bread = np.linalg.inv(x.T @ wx)
+    phi = pearson(rows) / max(model.n_rows - model.problem.p, 1) if model.scale else 1.0
+    believed, attained = phi * bread, state.phi * (point.half @ point.half.T)
+    true = bread @ _spread(point, wx) @ bread
+    worst_n, along_n = _largest(true, believed)
+    worst_i, along_i = _largest(true, attained)
+    names = list(fit.problem.X.names)
+    table = pd.DataFrame(
+        {
+            "glm": beta,
+            "glm_se": np.sqrt(np.diagonal(believed)),
+            "mixed": fit.estimate.beta,
+            "mixed_se": np.sqrt(np.diagonal(attained)),
+            "naivete": np.diagonal(true) / np.diagonal(believed),
+            "inefficiency": np.diagonal(true) / np.diagonal(attained),
+        },
+        index=names,
+    )
+    table.attrs.update(
+        worst_naivete=worst_n,
+        worst_inefficiency=worst_i,
+        worst_naivete_combination=dict(zip(names, along_n.tolist(), strict=True)),
+        worst_inefficiency_combination=dict(zip(names, along_i.tolist(), strict=True)),
+    )
+    return table
+
+
+def plot_naivete(table: pd.DataFrame, ax: Any = None) -> Any:
+    """Scatter plot of inefficiency against naivete, both on log scales; returns the axes."""
+    if ax is None:
+        import matplotlib.pyplot as plt
+
+        ax = plt.subplots()[1]
+    ax.scatter(table["naivete"], table["inefficiency"])
+    for name, row in table.iterrows():
+        ax.annotate(
+            str(name), (row["naivete"], row["inefficiency"]), xytext=(3, 3), textcoords="offset points"
+        )
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlabel="naivete: true over believed variance of the GLM",
+        ylabel="inefficiency: variance of the GLM over that of the mixed model",
+    )
+    ax.axvline(1.0, color="0.7", zorder=0)
+    ax.axhline(1.0, color="0.7", zorder=0)
+    return ax
+
+
+def _mixed(problem: Any, estimate: Estimate) -> tuple[WorkingModel, State]:
+    """The working model at an estimate by any method, theta relative to a free dispersion."""
+    model = PQL(dispersion="free", traces="exact").model(problem)
+    if model.scale and estimate.aux and estimate.sigma == 1.0:  # variances absolute, dispersion among aux
+        sigma = float(np.exp(estimate.aux[0][0]))
+        names = [n for t in problem.terms for n in t.covariance.names(t.columns)]
+        theta = np.where(np.array(names) == "rho", estimate.theta, estimate.theta / sigma)
+        estimate = replace(estimate, theta=theta, sigma=sigma)
+    return model, resumed(model, estimate)
+
+
+def _plain(model: WorkingModel, state: State) -> tuple[Array, Any]:
+    """beta of the GLM on the fixed columns alone by Fisher scoring with step halving, and its rows there."""
+    x, p = model.problem.X.matrix, model.problem.p
+    beta, eta, value = np.zeros(p), model.problem.family.start(model.problem.y, model.problem.weights), np.inf
+    rows = model.rows(eta, state.alpha)
+    for step in range(MAX_STEPS):
+        wz = rows.weight * (eta - model.offset) + rows.score
+        full = np.linalg.solve(x.T @ (x * rows.weight[:, None]), x.T @ wz)
+        t, moved = 1.0, np.zeros(p)
+        while True:
+            moved = t * (full - beta)
+            trial = x @ (beta + moved) + model.offset
+            new = model.rows(trial, state.alpha)
+            down = -float(new.loglik.sum())
+            if np.isfinite(down) and down <= value + 1e-10 * abs(value):
+                break
+            t *= 0.5
+            if t < 1e-4:
+                raise FitError(
+                    "the plain GLM next to the mixed model does not converge; centre and scale the predictors."
+                )
+        gain = value - down if step else np.inf
+        beta, eta, rows, value = beta + moved, trial, new, down
+        if gain <= 1e-12 * max(1.0, abs(value)):
+            return beta, rows
+    return beta, rows
+
+
+def _spread(point: PQLPoint, wx: Array) -> Array:
+    """X'W_0 V W_0 X."""
+    w = point.state.rows.weight
+    positive = w > 0.0
+    scaled = wx[positive] / w[positive, None]
+    out = wx[positive].T @ scaled
+    for lower, sums in zip(point.factors, point.model.prepared.blocks.adjoint(wx), strict=True):
+        flat = matmul(lower.T, sums).reshape(-1, wx.shape[1])
+        out += flat.T @ flat
+    return point.state.phi * out
+
+
+def _largest(top: Array, bottom: Array) -> tuple[float, Array]:
+    """Largest c'top c / c'bottom c, and the c of unit length that attains it."""
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(top, bottom)
+    c = vectors[:, -1] / np.linalg.norm(vectors[:, -1])
+    return float(values[-1]), c * np.sign(c[np.argmax(np.abs(c))])

@@ -1,0 +1,236 @@
+"""PQL by backfitting: its fixed point, MASS::glmmPQL, Gaussian ML, and inputs that are hard on it."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmmformula import build, load_dataset
+from lmmformula.backends.exact import Exact
+from lmmformula.backends.pql import PQL
+from lmmformula.errors import LmmformulaWarning, PlanError
+from lmmformula.ir.estimate import Status
+
+REFERENCES = Path(__file__).parent.parent / "reference"
+
+
+def crossed(n: int, seed: int = 1, sd: tuple[float, float] = (0.8, 0.4)) -> dict[str, Any]:
+    """Ghosh, Hastie & Owen's design: about n^.56 levels of each of two factors."""
+    rng = np.random.default_rng(seed)
+    m = round(n**0.56)
+    a, b, x = rng.integers(0, m, n), rng.integers(0, m, n), rng.normal(size=n)
+    eta = -0.5 + 0.3 * x + sd[0] * rng.normal(size=m)[a] + sd[1] * rng.normal(size=m)[b]
+    y = (rng.random(n) < 1.0 / (1.0 + np.exp(-eta))).astype(float)
+    return {"y": y, "x": x, "a": a.astype(str), "b": b.astype(str)}
+
+
+@pytest.mark.parametrize("name", ["pql_bacteria", "pql_epil", "pql_verbagg"])
+def test_exact_traces_are_glmmpql(name: str) -> None:
+    ref = json.loads((REFERENCES / f"{name}.json").read_text(encoding="utf-8"))
+    problem = build(
+        ref["formula"], load_dataset(ref["dataset"]), family=f"{ref['family']}(link='{ref['link']}')"
+    )
+    e = PQL(traces="exact").fit(problem).estimate
+    assert e.convergence.status is Status.CONVERGED
+    se = np.array(ref["fixef"]["se_unadjusted"])
+    assert np.abs((e.beta - np.array(ref["fixef"]["estimate"])) / se).max() < 1e-5
+    assert e.sigma == pytest.approx(ref["sigma"], rel=1e-6)
+    assert e.sigma * e.theta[0] == pytest.approx(ref["varcorr"][0]["sd"][0], rel=1e-5)
+    np.testing.assert_allclose(np.sqrt(np.diagonal(e.vcov)), se, rtol=1e-5)
+    np.testing.assert_allclose(e.vcov, ref["vcov"], rtol=1e-4, atol=1e-6 * float(se.max() ** 2))
+    effects = np.array(ref["ranef"][0]["values"])
+    np.testing.assert_allclose(e.modes[0][: len(effects)], effects, atol=1e-5)
+
+
+FIXED_POINTS: dict[str, tuple[str, str, str]] = {
+    "crossed": ("r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)", "VerbAgg", "binomial"),
+    "slopes": ("r2 ~ Anger + situ + (1 + situ | id) + (1 | item)", "VerbAgg", "binomial"),
+    "diagonal": ("r2 ~ Anger + situ + (1 + situ || id) + (1 | item)", "VerbAgg", "binomial"),
+    "equal": ("r2 ~ Anger + situ + cs(1 + situ | id)", "VerbAgg", "binomial"),
+    "poisson": ("y ~ lbase * trt + lage + (1 | subject)", "epil", "poisson"),
+    "gamma": ("Reaction ~ Days + (Days | Subject)", "sleepstudy", "gamma(link='log')"),
+    "probit": ("y ~ trt + I(week > 2) + (1 | ID)", "bacteria", "binomial(link='probit')"),
+}
+
+
+@pytest.mark.parametrize("traces", ["diagonal", "exact"])
+@pytest.mark.parametrize("case", list(FIXED_POINTS))
+def test_the_equations_hold_at_the_solution(case: str, traces: Any) -> None:
+    formula, data, family = FIXED_POINTS[case]
+    solution = PQL(traces=traces).fit(build(formula, load_dataset(data), family=family))
+    e, point = solution.estimate, solution.point
+    assert e.convergence.status is Status.CONVERGED
+    assert np.abs(point.gradient).max() < 2e-4  # Schall's equations
+    rows, model = point.state.rows, point.model
+    np.testing.assert_allclose(
+        model.problem.X.matrix.T @ rows.score, 0.0, atol=1e-4 * np.abs(rows.score).sum() / 100
+    )
+    for s, f, u in zip(model.prepared.blocks.adjoint(rows.score), point.factors, point.u, strict=True):
+        np.testing.assert_allclose(s @ f, u, atol=1e-5 * max(1.0, float(np.abs(u).max())))
+    divisor = model.divisor(model.traces(point.gram, model.factors(e.theta), exact=True))
+    assert e.sigma**2 == pytest.approx(point.residual / divisor, rel=1e-6)
+    # the sandwich is the inverse information once backfitting has converged
+    np.testing.assert_allclose(e.vcov, e.sigma**2 * point.half @ point.half.T, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("formula", "data"),
+    [
+        ("Reaction ~ Days + (Days | Subject)", "sleepstudy"),
+        ("Reaction ~ Days + (Days || Subject)", "sleepstudy"),
+        ("diameter ~ 1 + (1 | plate) + (1 | sample)", "Penicillin"),
+        ("strength ~ 1 + (1 | batch) + (1 | batch:cask)", "Pastes"),
+        ("score ~ Machine + (1 | Worker) + (1 | Worker:Machine)", "Machines"),
+        ("Yield ~ 1 + (1 | Batch)", "Dyestuff2"),
+    ],
+)
+def test_gaussian_models_are_maximum_likelihood(formula: str, data: str) -> None:
+    problem = build(formula, load_dataset(data))
+    ml, ours = Exact(reml=False).fit(problem).estimate, PQL(traces="exact").fit(problem).estimate
+    assert ours.convergence.status is Status.CONVERGED
+    np.testing.assert_allclose(ours.theta, ml.theta, atol=1e-5 * max(1.0, float(ml.theta.max())))
+    np.testing.assert_allclose(ours.beta, ml.beta, rtol=1e-8)
+    np.testing.assert_allclose(ours.vcov, ml.vcov, rtol=1e-4)
+    assert ours.sigma == pytest.approx(ml.sigma, rel=1e-6)
+    for a, b in zip(ours.modes, ml.modes, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4 * ml.sigma)
+
+
+def test_the_diagonal_approximation_improves_with_n() -> None:
+    gaps = []
+    for n in (1_000, 8_000, 64_000):
+        problem = build("y ~ x + (1 | a) + (1 | b)", crossed(n), family="binomial")
+        gaps.append(np.abs(PQL(traces="exact").fit(problem).point.variance_gap).max())
+    assert gaps[1] < 0.6 * gaps[0]
+    assert gaps[2] < 0.6 * gaps[1]
+    assert gaps[2] < 0.01
+
+
+def test_a_gap_is_between_the_two_estimates() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(3_000), family="binomial")
+    exact, diagonal = PQL(traces="exact").fit(problem), PQL().fit(problem).estimate
+    sds = (e.sigma * e.theta for e in (diagonal, exact.estimate))
+    np.testing.assert_allclose(exact.point.variance_gap, np.divide(*sds) - 1.0, atol=1e-6)
+
+
+def test_an_interrupted_fit_goes_on_where_it_stood() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(3_000), family="binomial")
+    whole = PQL(tolerance=1e-10).fit(problem).estimate
+
+    def interrupt(outer: int, phi: float, change: float) -> None:
+        if outer == 3:
+            raise KeyboardInterrupt
+
+    part = PQL().fit(problem, progress=interrupt).estimate
+    assert part.convergence.status is Status.EVALUATION_LIMIT
+    assert part.convergence.evaluations == 3
+    rest = PQL(start=part, tolerance=1e-10).fit(problem).estimate
+    assert rest.convergence.status is Status.CONVERGED
+    assert rest.convergence.evaluations < whole.convergence.evaluations
+    np.testing.assert_allclose(rest.theta, whole.theta, rtol=1e-6)
+    np.testing.assert_allclose(rest.beta, whole.beta, rtol=1e-6)
+
+
+def test_stopping_at_a_limit_is_said() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(1_000), family="binomial")
+    convergence = PQL(max_outer=2).fit(problem).estimate.convergence
+    assert convergence.status is Status.EVALUATION_LIMIT
+    assert convergence.decrement > convergence.tolerance
+
+
+def test_evaluate_and_refit() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(2_000), family="binomial")
+    recipe = PQL()
+    solution = recipe.fit(problem)
+    again = recipe.evaluate(problem, solution.estimate)
+    np.testing.assert_allclose(again.vcov, solution.estimate.vcov, rtol=1e-8)
+    same = recipe.refit(solution.point, solution.estimate, problem.y).estimate
+    np.testing.assert_allclose(same.beta, solution.estimate.beta, rtol=1e-6)
+    np.testing.assert_allclose(same.theta, solution.estimate.theta, rtol=1e-5)
+
+
+# -- hard inputs ---------------------------------------------------------------------------------------------------
+
+
+def test_a_start_of_zero_variance_does_not_stay_there() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(3_000), family="binomial")
+    usual = PQL().fit(problem).estimate
+    zero = PQL(start=np.zeros(2)).fit(problem).estimate
+    np.testing.assert_allclose(zero.theta, usual.theta, rtol=1e-5)
+
+
+def test_a_variance_of_zero_is_exactly_zero() -> None:
+    data = crossed(3_000, sd=(0.8, 0.0), seed=3)
+    data["b"] = np.arange(3_000) % 30  # balanced over y below, so less spread than chance
+    data["y"] = data["y"][np.argsort(data["y"], kind="stable")]
+    data["b"] = data["b"].astype(str)
+    e = PQL().fit(build("y ~ 1 + (1 | b)", data, family="binomial")).estimate
+    assert e.convergence.status is Status.CONVERGED
+    assert e.theta[0] == 0.0
+    assert e.singular
+
+
+def test_nested_factors_get_exact_traces_and_a_word() -> None:
+    problem = build("strength ~ 1 + (1 | batch) + (1 | batch:cask)", load_dataset("Pastes"))
+    with pytest.warns(LmmformulaWarning, match="lies within one level of `batch`"):
+        ours = PQL().fit(problem).estimate
+    np.testing.assert_allclose(ours.theta, Exact(reml=False).fit(problem).estimate.theta, rtol=1e-5)
+
+
+def test_a_perfectly_predicted_group_is_shrunk() -> None:
+    data = crossed(2_000)
+    data["y"] = np.where(np.asarray(data["a"]) == "7", 1.0, data["y"])
+    e = PQL().fit(build("y ~ x + (1 | a) + (1 | b)", data, family="binomial")).estimate
+    assert e.convergence.status is Status.CONVERGED
+    assert max(float(np.abs(m).max()) for m in e.modes) < 10.0
+
+
+def test_a_level_for_each_row_fixes_the_dispersion() -> None:
+    data = load_dataset("grouseticks")
+    problem = build("TICKS ~ YEAR + cHEIGHT + (1 | INDEX)", data, family="poisson")
+    with pytest.warns(LmmformulaWarning, match="held at 1"):
+        free = PQL().fit(problem).estimate
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fixed = PQL(dispersion="fixed").fit(problem).estimate
+    assert free.sigma == fixed.sigma == 1.0
+    np.testing.assert_allclose(free.theta, fixed.theta)
+
+
+def test_huge_predictors_do_not_overflow() -> None:
+    data = crossed(2_000)
+    data["x"] = 1e6 * np.asarray(data["x"])
+    small = PQL().fit(build("y ~ x + (1 | a)", crossed(2_000), family="binomial")).estimate
+    large = PQL().fit(build("y ~ x + (1 | a)", data, family="binomial")).estimate
+    assert large.beta[1] * 1e6 == pytest.approx(small.beta[1], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"traces": "none"}, "traces"),
+        ({"dispersion": "some"}, "dispersion"),
+        ({"tolerance": 0.0}, "above zero"),
+        ({"max_outer": 0}, "above zero"),
+    ],
+)
+def test_options_are_checked(options: dict[str, Any], match: str) -> None:
+    with pytest.raises(PlanError, match=match):
+        PQL(**options)
+
+
+def test_a_gaussian_dispersion_cannot_be_fixed() -> None:
+    problem = build("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
+    with pytest.raises(PlanError, match="gaussian"):
+        PQL(dispersion="fixed").fit(problem)
+
+
+def test_a_start_of_the_wrong_length() -> None:
+    problem = build("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
+    with pytest.raises(PlanError, match="1 elements"):
+        PQL(start=np.ones(3)).fit(problem)

@@ -1,0 +1,83 @@
+"""Clubbed backfitting against dense algebra, and its accelerator."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from oracle import LAYOUTS, make_problem
+
+from lmmformula.criteria.profiled import relative_factors
+from lmmformula.engines.backfitting import Anderson, BackfittingEngine, Clubbed
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks
+from lmmformula.numerics.batched import matmul
+
+
+def setup(layout: str):
+    problem = make_problem(layout, n=200)
+    blocks = Blocks(problem.terms, problem.n)
+    theta = np.concatenate([0.6 * t.covariance.start() for t in problem.terms])
+    factors = relative_factors(problem.terms, blocks.groups, theta)
+    weights = np.random.default_rng(1).uniform(0.2, 2.0, problem.n)
+    gram = blocks.gram(weights, problem.X.matrix)
+    return problem, blocks, factors, weights, gram
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_solve_is_that_of_the_dense_engine(layout: str) -> None:
+    _, blocks, factors, _, gram = setup(layout)
+    rng = np.random.default_rng(2)
+    rhs = tuple(rng.normal(size=(g.m, g.k, 3)) for g in blocks.groups)
+    ours = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    dense = DenseEngine().prepare(blocks).factor(gram, factors)
+    solved = ours.solve(rhs)
+    for a, b in zip(solved, dense.solve(rhs), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-9)
+    for a, b in zip(ours.times(solved), rhs, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_clubbed_sweeps_reach_generalised_least_squares(layout: str) -> None:
+    problem, blocks, factors, weights, gram = setup(layout)
+    x, z = problem.X.matrix, np.random.default_rng(3).normal(size=problem.n)
+    factor = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    fixed = tuple(matmul(f.T, c) for f, c in zip(factors, gram.rhs, strict=True))
+    system = Clubbed(factor, fixed, gram.vv)
+    rhs = tuple((s @ f)[..., None] for s, f in zip(blocks.adjoint(weights * z), factors, strict=True))
+    zero = (np.zeros((problem.p, 1)), tuple(np.zeros_like(r) for r in rhs))
+    beta, u = system.solve(rhs, (x.T @ (weights * z))[:, None], zero, relative=1e-13)
+    fit = x @ beta[:, 0] + blocks.apply([v[..., 0] @ f.T for v, f in zip(u, factors, strict=True)])
+    left = weights * (z - fit)
+    np.testing.assert_allclose(x.T @ left, 0.0, atol=1e-8)
+    for s, f, v in zip(blocks.adjoint(left), factors, u, strict=True):
+        np.testing.assert_allclose(s @ f, v[..., 0], atol=1e-8)
+
+
+def test_one_group_needs_one_sweep_and_its_traces_are_exact() -> None:
+    _, blocks, factors, _, gram = setup("slope" if "slope" in LAYOUTS else next(iter(LAYOUTS)))
+    if len(blocks.groups) != 1:
+        pytest.skip("layout has several groups")
+    ours = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    dense = DenseEngine().prepare(blocks).factor(gram, factors)
+    np.testing.assert_allclose(ours.trace_blocks()[0], dense.trace_blocks()[0], rtol=1e-10)
+    np.testing.assert_allclose(ours.inverse().diagonal(0), dense.inverse().diagonal(0), rtol=1e-9)
+
+
+def test_there_is_no_determinant() -> None:
+    _, blocks, factors, _, gram = setup(next(iter(LAYOUTS)))
+    factor = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    with pytest.raises(FitError, match="no likelihood"):
+        _ = factor.logdet
+
+
+def test_anderson_solves_a_slow_linear_map_in_few_steps() -> None:
+    rng = np.random.default_rng(5)
+    q = np.linalg.qr(rng.normal(size=(5, 5)))[0]
+    a = q @ np.diag([0.999, 0.9, 0.7, 0.3, -0.2]) @ q.T
+    c = rng.normal(size=5)
+    mixer, x = Anderson(6), np.zeros(5)
+    for _ in range(9):
+        x = mixer(x, a @ x + c)
+    np.testing.assert_allclose(x, np.linalg.solve(np.eye(5) - a, c), rtol=1e-6)
