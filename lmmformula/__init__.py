@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lmmformula.errors import RankDeficientWarning as RankDeficientWarning
     from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
-    from lmmformula.inference.anova import compare as anova
+    from lmmformula.inference.compare import compare as anova
     from lmmformula.result import Fit as Fit
     from lmmformula.result import load as load
 
@@ -45,7 +45,7 @@ _HOME = {
     "RankDeficientWarning": ("errors", "RankDeficientWarning"),
     "SeparationWarning": ("errors", "SeparationWarning"),
     "SingularFitWarning": ("errors", "SingularFitWarning"),
-    "anova": ("inference.anova", "compare"),
+    "anova": ("inference.compare", "compare"),
     "build": ("api", "build"),
     "dataset_names": ("datasets", "dataset_names"),
     "fit": ("api", "fit"),
