@@ -190,7 +190,7 @@ def test_families_and_links(data, family: Any, parts: tuple[str, ...]) -> None:
     [
         ({"method": "reml"}, ("REML is defined for Gaussian", "binomial(link='logit')", "method='laplace'")),
         ({"method": "hmc"}, ("'hmc' is not available", "laplace")),
-        ({"method": "krylov"}, ("'pql' is not available", "laplace")),
+        ({"method": "krylov"}, ("'krylov' is not available", "laplace")),
         ({"priors": {"b": "normal"}}, ("hmc",)),
         ({"nagq": -1}, ("nagq=-1", "0 to 100")),
         ({"nagq": 101}, ("nagq=101", "0 to 100")),
