@@ -379,3 +379,13 @@ def test_refits_check_the_response(counts: Fit, y: Any, parts: tuple[str, ...]) 
 def test_profiles_are_refused_with_what_to_use_instead(counts: Fit) -> None:
     with pytest.raises(PlanError, match=r"poisson.*bootstrap"):
         counts.profile()
+
+
+@pytest.mark.parametrize("arguments", [{}, {"nagq": 0}, {"nagq": 5}, {"method": "pql"}])
+def test_no_fixed_effects_at_all(arguments) -> None:
+    data = load_dataset("cbpp")
+    m = fit("cbind(incidence, size - incidence) ~ 0 + (1 | herd)", data, family="binomial", **arguments)
+    assert m.params.empty
+    assert "herd" in str(m.summary())
+    frame = pd.DataFrame(m.predict(data.head(2), se=True))
+    assert frame["se"].to_numpy().min() > 0

@@ -40,6 +40,7 @@ from lmmformula.criteria.profiled import Derivative, floored, relative_factors
 from lmmformula.engines.base import Engine, Factor, Prepared
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
@@ -158,9 +159,9 @@ class Laplace:
         p = x.shape[1]
         schur, target = x.T @ wx, np.array(beta_rhs)
         for c, s in zip(cross, solved, strict=True):
-            flat, sol = c.reshape(-1, p), s.reshape(-1, p + 1)
-            schur -= flat.T @ sol[:, :p]
-            target -= flat.T @ sol[:, p]
+            rows, sol = flat(c), flat(s)
+            schur -= rows.T @ sol[:, :p]
+            target -= rows.T @ sol[:, p]
         beta = np.linalg.solve(schur, target)
         return tuple(s[..., p] - s[..., :p] @ beta for s in solved), beta
 
@@ -327,7 +328,7 @@ class LaplacePoint:
         cross = self.model.to_effects(self.factors, wx)
         out = x.T @ wx
         for c, s in zip(cross, self.curvature.solve(cross), strict=True):
-            out -= c.reshape(-1, x.shape[1]).T @ s.reshape(-1, x.shape[1])
+            out -= flat(c).T @ flat(s)
         return out
 
     @cached_property
@@ -377,8 +378,8 @@ class LaplacePoint:
             moved = self.u[part.group][:, part.columns] @ part.rate
             x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
         solved = self.curvature.solve(tuple(x))
-        flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
-        info = flat.T @ (flat - np.concatenate([v.reshape(-1, n_theta) for v in solved]))
+        moves = np.concatenate([flat(v) for v in x])
+        info = moves.T @ (moves - np.concatenate([flat(v) for v in solved]))
         for part in self.derivatives:
             inverse = self.inverse_factors[part.group][part.columns, part.columns]
             gamma = inverse.T @ self.k_matrices[part.group][part.columns, part.columns] @ inverse

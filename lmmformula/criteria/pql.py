@@ -48,7 +48,7 @@ from lmmformula.criteria.profiled import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.backfitting import BackfittingFactor
 from lmmformula.ir.blocks import Gram
-from lmmformula.numerics.batched import matmul
+from lmmformula.numerics.batched import flat, matmul
 from lmmformula.typing import Array
 
 __all__ = ["PQLPoint"]
@@ -181,4 +181,4 @@ class PQLPoint:
 
 def _sum_products(a: tuple[Array, ...], b: tuple[Array, ...], p: int) -> Array:
     """sum over groups and levels of a' b, (p, p)."""
-    return sum((x.reshape(-1, p).T @ y.reshape(-1, p) for x, y in zip(a, b, strict=True)), np.zeros((p, p)))
+    return sum((flat(x).T @ flat(y) for x, y in zip(a, b, strict=True)), np.zeros((p, p)))

@@ -42,7 +42,7 @@ import numpy as np
 from lmmformula.engines.base import Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
-from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
 
 __all__ = [
@@ -235,10 +235,9 @@ class Clubbed:
     @cached_property
     def _clubbed(self) -> tuple[Array, ...]:
         """K_a^-1 of (2), through an eigen-decomposition that survives a column the group explains entirely."""
-        p = len(self.xwx)
         out = []
         for c, s in zip(self.fixed, self._smoothed, strict=True):
-            out.append(_symmetric_inverse(self.xwx - c.reshape(-1, p).T @ s.reshape(-1, p)))
+            out.append(_symmetric_inverse(self.xwx - flat(c).T @ flat(s)))
         return tuple(out)
 
     def sweep(self, rhs: Stacked, xwz: Array, state: State) -> State:
@@ -320,7 +319,7 @@ class Clubbed:
 
 def _inner(a: Array, b: Array, p: int) -> Array:
     """sum over levels of a' b, (p, c)."""
-    return a.reshape(-1, p).T @ b.reshape(a.shape[0] * a.shape[1], -1) if p else np.zeros((0, b.shape[-1]))
+    return flat(a).T @ flat(b)
 
 
 def _outer(a: Array, beta: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["cholesky", "lower_inverse", "matmul", "transpose"]
+__all__ = ["cholesky", "flat", "lower_inverse", "matmul", "transpose"]
 
 
 def cholesky(s: Array) -> Array:
@@ -43,3 +43,8 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[-1] == 1:
         return a * b
     return np.matmul(a, b)
+
+
+def flat(a: Array) -> Array:
+    """An (m, k, c) stack as (m k, c), also for c = 0, where the shape cannot be inferred."""
+    return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
