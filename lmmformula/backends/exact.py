@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
@@ -21,10 +20,6 @@ from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array
 
 __all__ = ["Exact", "ExactSolution"]
-
-
-SINGULAR_BELOW = 1e-4
-"""A diagonal element of L below this counts as zero (lme4's ``isSingular`` tolerance)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,9 +93,8 @@ class Exact:
 
     def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> ExactSolution:
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""
-        theta = np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta)
         with blas_threads(point.model.prepared.dense_side):
-            return replace(self, start=theta).optimise(point.model.with_response(y))
+            return replace(self, start=off_boundary(estimate.theta)).optimise(point.model.with_response(y))
 
     def optimise(
         self, model: Profiled, progress: Callable[[int, float, float], None] | None = None
@@ -123,20 +117,14 @@ class Exact:
             radius=max(float(np.linalg.norm(first)), 0.1),
             callback=progress,
         )
-        evaluations = found.evaluations + spent
-        if found.converged:
-            status = Status.CONVERGED
-        else:
-            limit = found.evaluations >= self.max_evaluations
-            status = Status.EVALUATION_LIMIT if limit else Status.STALLED
-        slope = float(np.abs(found.point.gradient).max())
-        convergence = Convergence(
-            status, evaluations, found.iterations, found.decrement, slope, self.tolerance
+        ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
+        deviance = found.point.value
+        theta = settle(
+            model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, 1e-12 * abs(deviance)
         )
-        point = settle(model, found.x, found.point.value)
-        return self._solution(model, point, convergence)
+        return self._solution(model, model(theta, exact=True), ended)
 
-    def _solution(self, model: Profiled, point: ProfiledPoint, convergence: Convergence) -> ExactSolution:
+    def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> ExactSolution:
         problem, sigma2 = model.problem, point.sigma2
         estimate = Estimate(
             method="REML" if model.reml else "ML",
@@ -147,55 +135,7 @@ class Exact:
             sigma=float(np.sqrt(sigma2)),
             deviance=point.deviance,
             modes=modes(point),
-            convergence=convergence,
+            convergence=ended,
             singular=singular_terms(problem, point.theta),
         )
         return ExactSolution(estimate, point)
-
-
-def settle(model: Profiled, theta: Array, deviance: float) -> ProfiledPoint:
-    """The optimum on the boundary exactly where it lies there.
-
-    Elements of theta that are zero up to the optimiser's tolerance are set to zero and stay so if the deviance
-    does not rise.
-    """
-    theta = model.canonical(theta)
-    small = boundary_elements(model.problem, theta) & (np.abs(theta) < 1e-2)
-    for j in np.flatnonzero(small):
-        trial = theta.copy()
-        trial[j] = 0.0
-        point = model(trial, exact=True)
-        if point.deviance <= deviance + 1e-12 * abs(deviance):
-            theta, deviance = trial, min(deviance, point.deviance)
-    return model(model.canonical(theta), exact=True)
-
-
-def boundary_elements(problem: Problem, theta: Array) -> NDArray[np.bool_]:
-    """Which elements of theta are bounded below by zero: those that scale a diagonal element of L."""
-    out = np.zeros(len(theta), dtype=bool)
-    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
-        jacobian = term.covariance.jacobian(np.ones(term.n_theta))
-        names = term.covariance.names(term.columns)
-        diagonal = np.einsum("jii->ji", jacobian).any(axis=1)
-        out[s] = [bool(d) and name != "rho" for d, name in zip(diagonal, names, strict=True)]
-    return out
-
-
-def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
-    """Labels of the terms with a diagonal element of L below `SINGULAR_BELOW`."""
-    out = []
-    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
-        diagonal = np.abs(np.diagonal(term.covariance.cholesky(theta[s])))
-        if diagonal.min(initial=1.0) < SINGULAR_BELOW:
-            out.append(term.label or f"{', '.join(term.columns)} | {term.group}")
-    return tuple(out)
-
-
-def modes(point: Any) -> tuple[Array, ...]:
-    """B = L u for each term, (m, k)."""
-    out: list[Array] = [np.empty(0)] * len(point.model.problem.terms)
-    for group, factor, u in zip(point.model.prepared.blocks.groups, point.factors, point.u, strict=True):
-        b = u @ factor.T
-        for i, columns in group.members:
-            out[i] = b[:, columns]
-    return tuple(out)

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.backends.exact import boundary_elements, singular_terms
-from lmmformula.backends.exact import modes as modes_of
+from lmmformula.backends.optimum import (
+    boundary_elements,
+    convergence,
+    modes,
+    off_boundary,
+    settle,
+    singular_terms,
+)
 from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, step_scale
@@ -18,7 +24,7 @@ from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks
-from lmmformula.ir.estimate import Convergence, Estimate, Status
+from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
@@ -158,7 +164,7 @@ class LaplaceBackend:
         """The same model on another response of the same rows."""
         problem = replace(point.model.problem, y=y)
         problem.family.check(y, problem.weights, "y")
-        started = replace(self, start=np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta))
+        started = replace(self, start=off_boundary(estimate.theta))
         return started.fit(problem, point.model.prepared)
 
     def _first(self, joint: Laplace) -> LaplacePoint:
@@ -215,31 +221,20 @@ class LaplaceBackend:
         )
 
     def _settled(self, criterion: Criterion, psi: Array, point: _Scaled) -> Array:
-        """psi with variances of zero exactly there, see :func:`lmmformula.backends.exact.settle`."""
+        """psi with variances of zero exactly there, see :func:`lmmformula.backends.optimum.settle`."""
         laplace = _laplace(point.point)
-        problem, layout, deviance = laplace.model.problem, laplace.model.layout, point.value
-        theta = _canonical(problem, psi[layout.theta])
-        psi = np.concatenate([psi[: layout.theta.start], theta, psi[layout.theta.stop :]])
-        for j in np.flatnonzero(boundary_elements(problem, theta) & (np.abs(theta) < 1e-2)):
-            trial = psi.copy()
-            trial[layout.theta.start + j] = 0.0
-            value = criterion(trial, u=laplace.u, beta=laplace.beta, exact=True).deviance
-            if value <= deviance + 1e-9:
-                psi, deviance = trial, min(deviance, value)
-        psi[layout.theta] = _canonical(problem, psi[layout.theta])
-        return psi
+        problem, where = laplace.model.problem, laplace.model.layout.theta
+
+        def placed(theta: Array) -> Array:
+            return np.concatenate([psi[: where.start], theta, psi[where.stop :]])
+
+        def evaluate(theta: Array) -> float:
+            return criterion(placed(theta), u=laplace.u, beta=laplace.beta, exact=True).deviance
+
+        return placed(settle(problem, psi[where], point.value, evaluate, 1e-9))
 
     def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Any) -> Estimate:
         problem, layout = model.problem, model.layout
-        if found.converged:
-            status = Status.CONVERGED
-        else:
-            limit = found.evaluations >= self.max_evaluations
-            status = Status.EVALUATION_LIMIT if limit else Status.STALLED
-        slope = float(np.abs(found.point.gradient).max(initial=0.0))
-        convergence = Convergence(
-            status, found.evaluations, found.iterations, found.decrement, slope, self.tolerance
-        )
         return Estimate(
             method={0: "Laplace (nAGQ = 0)", 1: "Laplace"}.get(
                 self.nagq, f"adaptive quadrature, {self.nagq} nodes"
@@ -250,8 +245,8 @@ class LaplaceBackend:
             theta=point.theta,
             sigma=1.0,
             deviance=deviance,
-            modes=modes_of(point),
-            convergence=convergence,
+            modes=modes(point),
+            convergence=convergence(found, found.evaluations, self.max_evaluations, self.tolerance),
             singular=singular_terms(problem, point.theta),
             aux=tuple(point.psi[s] for s in layout.aux),
             undetermined=tuple(np.array(parameter_names(model))[undetermined(point)].tolist()),
@@ -271,11 +266,6 @@ def parameter_names(model: Laplace) -> list[str]:
 def _laplace(point: Any) -> LaplacePoint:
     """The Laplace point inside a quadrature point, or itself."""
     return getattr(point, "laplace", point)
-
-
-def _canonical(problem: Problem, theta: Array) -> Array:
-    parts = zip(problem.terms, problem.theta_slices(), strict=True)
-    return np.concatenate([t.covariance.canonical(theta[s]) for t, s in parts])
 
 
 def start_beta(problem: Problem) -> Array:

@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.backends.exact import boundary_elements, modes, singular_terms
+from lmmformula.backends.optimum import boundary_elements, modes, off_boundary, singular_terms
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import State, WorkingModel, has_free_scale
 from lmmformula.engines.backfitting import Anderson, BackfittingPrepared
@@ -169,7 +169,7 @@ class PQL:
         """The same model on another response of the same rows."""
         problem = replace(point.model.problem, y=y)
         problem.family.check(y, problem.weights, "y")
-        started = replace(self, start=np.where(np.abs(estimate.theta) < 1e-2, 1e-2, estimate.theta))
+        started = replace(self, start=off_boundary(estimate.theta))
         prepared: Any = point.model.prepared if point.model.exact is None else point.model.exact
         return started.fit(problem, prepared)
 
@@ -330,10 +330,7 @@ def settled(model: WorkingModel, state: State) -> State:
     bounded = boundary_elements(model.problem, state.theta) & (np.abs(state.theta) <= 10 * FLOOR)
     if not bounded.any():
         return state
-    theta = np.where(bounded, 0.0, state.theta)
-    parts = zip(model.problem.terms, model.problem.theta_slices(), strict=True)
-    theta = np.concatenate([t.covariance.canonical(theta[s]) for t, s in parts])
-    return replace(state, theta=theta)
+    return replace(state, theta=model.problem.canonical(np.where(bounded, 0.0, state.theta)))
 
 
 class Coordinates:

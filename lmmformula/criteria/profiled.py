@@ -152,11 +152,6 @@ class Profiled:
         starts = [t.covariance.start() for t in self.problem.terms]
         return np.concatenate(starts) if starts else np.zeros(0)
 
-    def canonical(self, theta: Array) -> Array:
-        """The same covariances with non-negative diagonals of L."""
-        parts = zip(self.problem.terms, self.problem.theta_slices(), strict=True)
-        return np.concatenate([t.covariance.canonical(theta[s]) for t, s in parts])
-
     def __call__(self, theta: Array, *, exact: bool = False) -> ProfiledPoint:
         """Evaluate at theta. `exact` keeps zeros on the diagonal of L: value only, no derivatives."""
         groups = self.prepared.blocks.groups

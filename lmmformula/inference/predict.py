@@ -207,7 +207,6 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
     out = np.zeros(rows.n)
     rng = np.random.default_rng(seed)
     covariances = covariance_matrices(fit)
-    drawn: dict[tuple[str, int], Array] = {}
     for part in rows.parts:
         unseen = part.new_codes >= 0
         if not unseen.any():
@@ -228,7 +227,6 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
             effects = rng.multivariate_normal(
                 np.zeros(size[1]), covariances[part.term], size=size[0], method="eigh"
             )
-            drawn[group, part.term] = effects
             out[unseen] += np.einsum("nk,nk->n", part.basis[unseen], effects[part.new_codes[unseen]])
     return out
 

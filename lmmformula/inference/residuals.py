@@ -24,8 +24,7 @@ def linear_predictor(fit: Fit) -> Array:
     problem = fit.problem
     eta = problem.X.matrix @ fit.estimate.beta
     for term, b in zip(problem.terms, fit.estimate.modes, strict=True):
-        rows = b[term.codes]
-        eta += rows[:, 0] if term.basis is None else np.einsum("nk,nk->n", term.basis, rows)
+        eta += term.apply(b)
     return eta if problem.offset is None else eta + problem.offset
 
 

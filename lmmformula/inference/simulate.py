@@ -26,8 +26,7 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
         y = y + problem.offset
     for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
-        rows = (rng.standard_normal((term.m, term.k)) @ lower.T)[term.codes]
-        y = y + (rows[:, 0] if term.basis is None else np.einsum("nk,nk->n", term.basis, rows))
+        y = y + term.apply(rng.standard_normal((term.m, term.k)) @ lower.T)
     return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
 
 

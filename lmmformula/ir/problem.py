@@ -87,6 +87,11 @@ class GroupBlock:
     def n_theta(self) -> int:
         return self.covariance.n_theta
 
+    def apply(self, effects: Array) -> Array:
+        """Z b of this term, (n,), for effects (m, k)."""
+        rows = effects[self.codes]
+        return rows[:, 0] if self.basis is None else np.einsum("nk,nk->n", self.basis, rows)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
@@ -147,6 +152,11 @@ class Problem:
         """Where each term's theta stands in the stacked vector."""
         ends = np.cumsum([0, *(t.n_theta for t in self.terms)])
         return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    def canonical(self, theta: Array) -> Array:
+        """The same covariances with non-negative diagonals of L."""
+        parts = zip(self.terms, self.theta_slices(), strict=True)
+        return np.concatenate([np.zeros(0), *(t.covariance.canonical(theta[s]) for t, s in parts)])
 
     def theta_names(self) -> tuple[str, ...]:
         """lme4-like names, ``group.column``, one for every element of theta."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, Oracle, make_problem, random_theta
 
-from lmmformula.backends.exact import modes
+from lmmformula.backends.optimum import modes
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine

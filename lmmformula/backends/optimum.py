@@ -1,0 +1,84 @@
+"""What every backend does around its search: where it starts, how it ended, and zeros that are exactly zero."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.estimate import Convergence, Status
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.trust_region import Minimum
+from lmmformula.typing import Array
+
+__all__ = ["boundary_elements", "convergence", "modes", "off_boundary", "settle", "singular_terms"]
+
+SINGULAR_BELOW = 1e-4
+"""A diagonal element of L below this counts as zero (lme4's ``isSingular`` tolerance)."""
+
+
+def off_boundary(theta: Array) -> Array:
+    """theta to start from: zero is a stationary point of every deviance and a fixed point of Schall's update."""
+    return np.where(np.abs(theta) < 1e-2, 1e-2, theta)
+
+
+def convergence(found: Minimum, evaluations: int, max_evaluations: int, tolerance: float) -> Convergence:
+    """How a search ended; `evaluations` counts those spent before it too."""
+    if found.converged:
+        status = Status.CONVERGED
+    else:
+        limit = found.evaluations >= max_evaluations
+        status = Status.EVALUATION_LIMIT if limit else Status.STALLED
+    slope = float(np.abs(found.point.gradient).max(initial=0.0))
+    return Convergence(status, evaluations, found.iterations, found.decrement, slope, tolerance)
+
+
+def settle(
+    problem: Problem, theta: Array, deviance: float, evaluate: Callable[[Array], float], slack: float
+) -> Array:
+    """theta on the boundary exactly where the optimum lies there.
+
+    Elements that are zero up to the optimiser's tolerance are set to zero and stay so if the deviance, as `evaluate` gives it,
+    does not rise by more than `slack`.
+    """
+    theta = problem.canonical(theta)
+    for j in np.flatnonzero(boundary_elements(problem, theta) & (np.abs(theta) < 1e-2)):
+        trial = theta.copy()
+        trial[j] = 0.0
+        value = evaluate(trial)
+        if value <= deviance + slack:
+            theta, deviance = trial, min(deviance, value)
+    return problem.canonical(theta)
+
+
+def boundary_elements(problem: Problem, theta: Array) -> NDArray[np.bool_]:
+    """Which elements of theta are bounded below by zero: those that scale a diagonal element of L."""
+    out = np.zeros(len(theta), dtype=bool)
+    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
+        jacobian = term.covariance.jacobian(np.ones(term.n_theta))
+        names = term.covariance.names(term.columns)
+        diagonal = np.einsum("jii->ji", jacobian).any(axis=1)
+        out[s] = [bool(d) and name != "rho" for d, name in zip(diagonal, names, strict=True)]
+    return out
+
+
+def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
+    """Labels of the terms with a diagonal element of L below `SINGULAR_BELOW`."""
+    out = []
+    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
+        diagonal = np.abs(np.diagonal(term.covariance.cholesky(theta[s])))
+        if diagonal.min(initial=1.0) < SINGULAR_BELOW:
+            out.append(term.label or f"{', '.join(term.columns)} | {term.group}")
+    return tuple(out)
+
+
+def modes(point: Any) -> tuple[Array, ...]:
+    """B = L u for each term, (m, k)."""
+    out: list[Array] = [np.empty(0)] * len(point.model.problem.terms)
+    for group, factor, u in zip(point.model.prepared.blocks.groups, point.factors, point.u, strict=True):
+        b = u @ factor.T
+        for i, columns in group.members:
+            out[i] = b[:, columns]
+    return tuple(out)
