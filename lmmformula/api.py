@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.errors import ConvergenceWarning, PlanError, SeparationWarning, SingularFitWarning
+from lmmformula.errors import (
+    ConvergenceWarning,
+    LmmformulaWarning,
+    PlanError,
+    SeparationWarning,
+    SingularFitWarning,
+)
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import build as build_problem
 from lmmformula.frame import table_columns
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan, make_plan
+from lmmformula.progress import LIKELIHOOD, QUASI, Report, reporting
+from lmmformula.reporting.convergence import odd_dispersion, unfinished
 from lmmformula.result import Fit, Recall
 
 __all__ = ["build", "fit", "plan"]
@@ -121,7 +130,7 @@ def fit(
     priors: Mapping[str, str] | None = None,
     missing: Literal["drop", "raise"] = "drop",
     seed: int | np.random.Generator | None = None,
-    progress: bool | None = None,
+    progress: bool | Report | None = None,
     context: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Fit:
@@ -154,8 +163,11 @@ def fit(
         fixed effects are found together with the modes.
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
-    progress : bool, optional
-        Print each iteration to standard error.
+    progress : bool or callable, optional
+        By default a line on the terminal shows where a fit stands that takes longer than a second, and nothing where standard
+        error is no terminal. True shows it from the first step, and prints each step where there is no terminal; False
+        shows nothing; a callable is called with (evaluations, deviance, what is still to gain), by "pql" with (outer
+        iterations, dispersion, relative change of the fits).
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
@@ -163,7 +175,8 @@ def fit(
         ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes), ``information`` ("observed", the Laplace
         approximation proper, or "expected", lme4's for links that are not canonical). For "pql": ``traces`` ("exact" or
         "diagonal", by default what the size allows), ``dispersion`` ("free" or "fixed"), ``max_outer``, ``max_inner``;
-        ``start`` may be an earlier fit's ``estimate`` to go on from.
+        ``start`` may be an earlier fit's ``estimate`` to go on from. An interrupt from the keyboard during the search of
+        "pql" gives the fit as it then stands, with a warning.
 
     Returns
     -------
@@ -196,6 +209,7 @@ def fit(
     >>> round(m.llf, 4)
     -871.8141
     """
+    begun = time.time()
     if priors is not None:
         raise PlanError(f"priors={priors!r} belong to method='hmc', which is not available in this version.")
     if nagq != 1 or isinstance(nagq, bool):
@@ -212,8 +226,9 @@ def fit(
         missing=missing,
         context=context,
     )
-    chosen, backend, prepared = make_plan(problem, method, options)
-    solution = backend.fit(problem, prepared, progress=_reporter(progress))
+    chosen, backend, prepared = make_plan(problem, method, options, seed)
+    with reporting(progress, QUASI if chosen.method == "pql" else LIKELIHOOD, begun) as report:
+        solution = backend.fit(problem, prepared, progress=report)
     recall = Recall(
         fit,
         formula,
@@ -228,7 +243,7 @@ def fit(
             "dispformula": dispformula,
             "missing": missing,
             "context": context,
-            **options,
+            **{name: value for name, value in options.items() if name != "start"},
         },
     )
     result = Fit(problem, solution.estimate, chosen, backend, recall=recall, point=solution.point)
@@ -236,32 +251,12 @@ def fit(
     return result
 
 
-def _reporter(progress: bool | None) -> Any:
-    if not progress:
-        return None
-    import sys
-
-    def report(evaluations: int, value: float, decrement: float) -> None:
-        print(
-            f"evaluation {evaluations:3d}  deviance {value:.6f}  still to gain {decrement:.2g}",
-            file=sys.stderr,
-        )
-
-    return report
-
-
 def announce(result: Fit) -> None:
     """Warn of what a careful reader of the numbers must know."""
-    convergence = result.estimate.convergence
-    if not convergence.status.good:
-        warnings.warn(
-            f"the search {convergence.status.value} ({convergence.evaluations} evaluations); a further step still "
-            f"promises {convergence.decrement:.2g} of deviance (tolerance {convergence.tolerance:.2g}), the largest "
-            f"gradient is {convergence.max_gradient:.2g}. Rescale the predictors of the random effects, simplify the "
-            "random part, or raise max_evaluations.",
-            ConvergenceWarning,
-            stacklevel=3,
-        )
+    if not result.estimate.convergence.status.good:
+        warnings.warn(unfinished(result), ConvergenceWarning, stacklevel=3)
+    if odd := odd_dispersion(result):
+        warnings.warn(odd, LmmformulaWarning, stacklevel=3)
     if result.estimate.undetermined:
         warnings.warn(
             f"the data hold no information on {', '.join(result.estimate.undetermined)}: the standard error is beyond 50 "

@@ -120,9 +120,18 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--method",
         default="auto",
-        choices=("auto", "reml", "ml", "laplace"),
-        help="auto is REML for a Gaussian response, else Laplace",
+        choices=("auto", "reml", "ml", "laplace", "pql"),
+        help="auto is REML for a Gaussian response, else Laplace; pql is for crossed factors of any size",
     )
+    parser.add_argument(
+        "--traces",
+        choices=("exact", "diagonal"),
+        help="of pql: exact, or O(rows) (by default what the size allows)",
+    )
+    parser.add_argument(
+        "--dispersion", choices=("free", "fixed"), help="of pql: estimated, or held at 1 (free)"
+    )
+    parser.add_argument("--max-outer", type=int, metavar="N", help="of pql: limit of outer iterations (100)")
     parser.add_argument(
         "--ziformula", metavar="FORMULA", help='zero inflation of a count family, such as "~ x"'
     )
@@ -192,7 +201,8 @@ def _source(name: str) -> Any:
 def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     names = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
     given = {name: getattr(arguments, name) for name in names}
-    return given if arguments.nagq is None else {**given, "nagq": arguments.nagq}
+    options = {name: getattr(arguments, name) for name in ("nagq", "traces", "dispersion", "max_outer")}
+    return given | {name: value for name, value in options.items() if value is not None}
 
 
 def _fit(arguments: argparse.Namespace) -> None:

@@ -123,12 +123,17 @@ class Fit:
 
     @property
     def sigma(self) -> float:
-        """Residual standard deviation; for other families the parameter of scale or dispersion, 1 if there is none."""
+        """Residual standard deviation; for other families the parameter of scale or dispersion, 1 if there is none.
+
+        The root of the dispersion where a quasi-likelihood estimates one that the family does not have.
+        """
         return next((value for a, value in self._parameters() if a.is_scale), self.estimate.sigma)
 
     @property
     def dispersion(self) -> dict[str, float]:
-        """The family's parameters besides the mean, where they are one number for all rows."""
+        """The family's parameters besides the mean, where they are one number for all rows; phi of a quasi-likelihood."""
+        if self.estimate.quasi is not None and self.estimate.quasi.free:
+            return {"phi": self.estimate.sigma**2}
         return {a.name: value for a, value in self._parameters()}
 
     def _parameters(self) -> list[tuple[Any, float]]:
@@ -139,21 +144,27 @@ class Fit:
 
     @property
     def llf(self) -> float:
-        """Log-likelihood (restricted for REML)."""
+        """Log-likelihood (restricted for REML); nan for a quasi-likelihood, as AIC and BIC."""
         return -0.5 * self.estimate.deviance
 
     @property
+    def llf_stderr(self) -> float:
+        """Standard error of the log-likelihood; zero unless the engine estimates it."""
+        return 0.5 * self.estimate.deviance_stderr
+
+    @property
     def deviance(self) -> float:
-        """-2 log-likelihood (restricted for REML)."""
+        """-2 log-likelihood (restricted for REML); nan for a quasi-likelihood."""
         return self.estimate.deviance
 
     @property
     def df_model(self) -> int:
-        """Number of parameters: fixed effects, covariance parameters and sigma."""
+        """Number of parameters: fixed effects, covariance parameters and sigma or an estimated dispersion."""
+        quasi = self.estimate.quasi
         scale = (
             sum(len(a) for a in self.estimate.aux)
             if self.estimate.aux
-            else int(self.problem.family.has_scale)
+            else int(self.problem.family.has_scale or (quasi is not None and quasi.free))
         )
         return self.problem.p + self.problem.n_theta + scale
 
@@ -209,7 +220,7 @@ class Fit:
 
     @property
     def method(self) -> str:
-        """The criterion: REML or ML."""
+        """The criterion: REML, ML, Laplace, PQL, ..."""
         return self.estimate.method
 
     # -- random effects -------------------------------------------------------------------------------------------
@@ -310,6 +321,10 @@ class Fit:
         """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
         return _naivete.naivete(self)
 
+    def plot_naivete(self, ax: Any = None) -> Any:
+        """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
+        return _naivete.plot_naivete(self.naivete(), ax)
+
     # -- reports --------------------------------------------------------------------------------------------------
 
     def summary(self) -> _summary.Summary:
@@ -351,7 +366,7 @@ class Fit:
         Path(path).write_bytes(_MAGIC + pickle.dumps(bare, protocol=5))
 
 
-_MAGIC = b"lmmformula fit 1\n"
+_MAGIC = b"lmmformula fit 2\n"
 
 
 def load(path: str | Path) -> Fit:

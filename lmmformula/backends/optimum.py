@@ -13,10 +13,20 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.trust_region import Minimum
 from lmmformula.typing import Array
 
-__all__ = ["boundary_elements", "convergence", "modes", "off_boundary", "settle", "singular_terms"]
+__all__ = [
+    "boundary_elements",
+    "convergence",
+    "modes",
+    "off_boundary",
+    "settle",
+    "singular_terms",
+    "undetermined_columns",
+]
 
 SINGULAR_BELOW = 1e-4
 """A diagonal element of L below this counts as zero (lme4's ``isSingular`` tolerance)."""
+WIDE = 50.0
+"""A standard error of the linear predictor beyond this says that a coefficient is not determined."""
 
 
 def off_boundary(theta: Array) -> Array:
@@ -82,3 +92,17 @@ def modes(point: Any) -> tuple[Array, ...]:
         for i, columns in group.members:
             out[i] = b[:, columns]
     return tuple(out)
+
+
+def undetermined_columns(columns: Array, information: Array) -> NDArray[np.bool_]:
+    """Which coefficients move along a direction in which the linear predictor has a standard error beyond `WIDE`.
+
+    The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the
+    units nor the centring of the columns matter.
+    """
+    gram = columns.T @ columns / len(columns)
+    root = np.linalg.inv(np.linalg.cholesky(gram))
+    values, vectors = np.linalg.eigh(root @ information @ root.T)
+    wide = values < 2.0 / WIDE**2
+    moves = np.abs(root.T @ vectors[:, wide]) * np.abs(columns).max(axis=0)[:, None]
+    return (moves > 0.1 * moves.max(axis=0, initial=1e-300)).any(axis=1)

@@ -2,8 +2,12 @@
 
 One outer iteration forms the working response and its Gram at eta, sweeps until the error is small against the
 step, and updates the variances a few times on that Gram, without touching the rows (:mod:`lmmformula.criteria.pql`).
-Schall's update alone converges linearly, slowly where levels have few rows, so the logarithms of the variances are mixed over
-the last updates (:class:`lmmformula.engines.backfitting.Anderson`): the same fixed point in fewer steps.
+Schall's update alone converges linearly, slowly where levels have few rows, so it is mixed over the last updates
+(:mod:`lmmformula.backends.schall_steps`): the same fixed point in fewer steps.
+
+Separation. Where a predictor splits the outcomes, its coefficient grows by about one in each outer iteration, for ever, while
+the rows it moves lose their weight. Such columns are told by the information that is left (`separated`); the search then ends
+when the rows that still say something stand still.
 
 Scale. `theta` is relative to the dispersion: ``Var(b) = sigma^2 L L'`` with ``sigma^2 = phi``, as in a Gaussian model, for
 every family. With ``dispersion="fixed"`` sigma is 1 and the variances are absolute.
@@ -17,32 +21,42 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lmmformula.backends.optimum import boundary_elements, modes, off_boundary, singular_terms
+from lmmformula.backends.optimum import (
+    boundary_elements,
+    modes,
+    off_boundary,
+    singular_terms,
+    undetermined_columns,
+)
+from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.working import State, WorkingModel, has_free_scale
-from lmmformula.engines.backfitting import Anderson, BackfittingPrepared
+from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_scale
+from lmmformula.engines.backfitting import BackfittingPrepared
 from lmmformula.engines.base import Prepared
-from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.errors import LmmformulaWarning, PlanError
 from lmmformula.ir.blocks import Blocks, Gram
-from lmmformula.ir.estimate import Convergence, Estimate, Status
+from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 __all__ = ["PQL", "PQLSolution"]
 
-FLOOR = 1e-5
-"""Standard deviation, relative, below which a variance counts as zero at the end."""
-LONGEST = 2.0
-"""Longest step in a log standard deviation that mixing may add."""
 INEXACT = 0.03
 """Error of the sweeps as a share of the step."""
 NESTED_DENSE = 4000
 """Largest dense part of the exact engine that nested factors may ask for."""
 SHARE = 0.05
 """The variances of a working model are moved until a move is this share of the first."""
+VANISHING = 1e-6
+"""Smallest working weight, as a share of the largest, without which separation is not looked for."""
+SEPARATED = 1e-6
+"""Change at which a search ends that leaves columns undetermined: their weights soon drown in rounding."""
+ROUGH = 0.02
+"""Change of the fits that makes the next working model a rough one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,14 +69,23 @@ class PQLSolution:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """Where a search ended: its state, outer iterations and sweeps, the last change, and whether it met its goal."""
+    """Where a search ended: its state, columns of X that are undetermined there, outer iterations and sweeps, the last
+    change, whether it met its goal, and whether the user stopped it.
+    """
 
     state: State
+    loose: NDArray[np.bool_]
     outer: int
     sweeps: int
     change: float
     met: bool
     stopped: bool
+
+    @property
+    def status(self) -> Status:
+        if self.stopped:
+            return Status.INTERRUPTED
+        return Status.CONVERGED if self.met else Status.OUTER_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +131,8 @@ class PQL:
         if self.traces == "exact":
             known = prepared is not None and not isinstance(prepared, BackfittingPrepared)
             exact = prepared if known else BlockedEngine().prepare(blocks)
-        elif pair := _nested(blocks):
-            exact = _for_nested(blocks, *pair)
+        elif nested_pair(blocks) is not None:
+            exact = _if_cheap(BlockedEngine().prepare(blocks))
         scale = has_free_scale(problem)
         if scale and self.dispersion == "fixed":
             raise PlanError(
@@ -117,14 +140,8 @@ class PQL:
                 "leave it out."
             )
         free = scale or (self.dispersion == "free" and not problem.family.auxiliaries)
-        if free and not scale and (own := [g.name for g in blocks.groups if g.m == problem.n]):
+        if free and not scale and _rows_as_levels(problem) is not None:
             free = False
-            warnings.warn(
-                f"`{own[0]}` has one row for each of its {problem.n:,} levels, so its variance and the dispersion are one "
-                'and the same: the dispersion is held at 1, as by dispersion="fixed".',
-                LmmformulaWarning,
-                stacklevel=3,
-            )
         return WorkingModel(problem, BackfittingPrepared(blocks), exact, free, scale)
 
     def fit(
@@ -139,28 +156,39 @@ class PQL:
         ``PQL(start=solution.estimate)`` goes on from there.
         """
         model = self.model(problem, prepared)
-        with blas_threads(0 if model.exact is None else model.exact.dense_side):
-            return self._fit(model, progress)
+        self._warn(model)
+        return self._solve(model, progress)
 
-    def _fit(self, model: WorkingModel, progress: Callable[[int, float, float], None] | None) -> PQLSolution:
-        state = self._first(model)
-        if model.exact is None:
-            found = self._search(model, state, progress)
-            return self._solution(model, found, None)
-        if isinstance(self.start, Estimate) or _nested(model.prepared.blocks) is not None:
-            return self._solution(model, self._search(model, state, progress), None)
-        rough = self._search(replace(model, exact=None), state, progress)
+    def _solve(
+        self, model: WorkingModel, progress: Callable[[int, float, float], None] | None
+    ) -> PQLSolution:
+        with blas_threads(0 if model.exact is None else model.exact.dense_side):
+            return self._solution(model, *self._both(model, progress))
+
+    def _both(
+        self, model: WorkingModel, progress: Callable[[int, float, float], None] | None
+    ) -> tuple[_Found, State | None]:
+        """Where the search ended; with exact traces it begins where diagonal ones end, which is the second answer."""
+        state, diagonal = self._first(model), replace(model, exact=None)
+        resumes = isinstance(self.start, Estimate)
+        if model.exact is None or resumes or nested_pair(model.prepared.blocks) is not None:
+            return self._search(model, state, progress), None
+        rough = self._search(diagonal, state, progress)
+        if rough.stopped:
+            return rough, None
         begin = rough.state if rough.met else state
         if (np.abs(begin.theta) < 1e-2)[boundary_elements(model.problem, begin.theta)].any():
             begin = state  # the approximation lost a variance that exact traces may keep
-        found = rough if rough.stopped else self._search(model, begin, progress)
-        found = replace(found, outer=found.outer + rough.outer, sweeps=found.sweeps + rough.sweeps)
-        return self._solution(model, found, rough.state)
+        found = self._search(model, begin, progress, rough)
+        if found.stopped and found.outer == rough.outer:
+            return replace(rough, met=False, stopped=True), None
+        return found, rough.state if rough.met and found.met else None
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> PQLPoint:
         """The working model at an estimate, for a fit that was loaded."""
         model = self.model(problem)
-        return PQLPoint(model, resumed(model, estimate))
+        loose = np.isin(problem.X.names, estimate.undetermined)
+        return PQLPoint(model, resumed(model, estimate), loose=loose)
 
     def joint_vcov(self, estimate: Estimate, point: PQLPoint) -> None:
         """None: the covariance of beta is the sandwich in `estimate`, at the estimated variances."""
@@ -171,7 +199,7 @@ class PQL:
         problem.family.check(y, problem.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
         prepared: Any = point.model.prepared if point.model.exact is None else point.model.exact
-        return started.fit(problem, prepared)
+        return started._solve(started.model(problem, prepared), None)
 
     # -- the search --------------------------------------------------------------------------------------------
 
@@ -179,8 +207,9 @@ class PQL:
         """The family's starting predictor and unit variances, or where an earlier search stood."""
         problem = model.problem
         if isinstance(self.start, Estimate):
+            _check_same_model(problem, self.start)
             return resumed(model, self.start)
-        eta = problem.family.start(problem.y, problem.weights)
+        eta = _first_predictor(model)
         if self.start is None:
             theta = np.concatenate([np.zeros(0), *(t.covariance.start() for t in problem.terms)])
         else:
@@ -206,66 +235,68 @@ class PQL:
         model: WorkingModel,
         state: State,
         progress: Callable[[int, float, float], None] | None,
+        before: _Found | None = None,
     ) -> _Found:
-        """Outer iterations until both the fits and the variances stand still."""
-        outer, sweeps, change, met, stopped = 0, 0, np.inf, False, False
-        coordinates, gram = Coordinates(model), None
+        """Outer iterations until both the fits and the variances stand still; counts go on from those of `before`."""
+        outer, sweeps = (0, 0) if before is None else (before.outer, before.sweeps)
+        last, change, met, stopped = outer + self.max_outer, np.inf, False, False
+        steps, gram, linear = SchallSteps(model), None, model.problem.family.is_linear
+        loose = np.zeros(model.problem.p, dtype=bool)
         try:
-            while outer < self.max_outer and not met:
-                if gram is None or not model.problem.family.is_linear:
+            while outer < last and not met:
+                if gram is None or not linear:
                     gram = model.gram(state.rows.weight)
-                new, moved, count = self._inner(model, state, gram, coordinates)
-                scale = max(float(np.linalg.norm(new.eta)), 1e-300)
-                change = float(np.linalg.norm(new.eta - state.eta)) / scale
+                    loose = separated(model, state, gram)
+                steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)
+                new, moved, count = self._inner(model, state, gram, steps)
+                change = _change(state, new, weighted=bool(loose.any()))
                 outer, sweeps, state = outer + 1, sweeps + count, new
-                met = change <= self.tolerance and moved <= 100.0 * self.tolerance
+                goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance
+                met = change <= goal and moved <= 100.0 * goal
                 if not met:
                     state = model.own_parameters(state)
                 if progress is not None:
                     progress(outer, state.phi, change)
         except KeyboardInterrupt:
+            if not outer:
+                raise
             stopped = True
-        return _Found(settled(model, state) if met else state, outer, sweeps, change, met, stopped)
+        return _Found(settled(model, state) if met else state, loose, outer, sweeps, change, met, stopped)
 
     def _inner(
-        self, model: WorkingModel, state: State, gram: Gram, coordinates: Coordinates
+        self, model: WorkingModel, state: State, gram: Gram, steps: SchallSteps
     ) -> tuple[State, float, int]:
         """Fit the working model at `state.eta`, its variances included: the new state, the first move, and the sweeps."""
-        system, mixer = model.working(state, gram), Anderson(4)
+        system = model.working(state, gram)
         theta, phi, beta, b = state.theta, state.phi, state.beta, state.b
-        solved_at, first, last, sweeps = theta, 0.0, np.inf, 0
+        solved_at, first, sweeps = theta, 0.0, 0
         for count in range(self.max_inner):
             solved_at = theta
             beta, b, residual, used = system.solve(theta, beta, b, 0.01 * self.tolerance, INEXACT)
-            here = coordinates.of(theta, phi)
-            there = coordinates.of(*model.variances(theta, b, gram, residual))
+            here = steps.of(theta, phi)
+            there = steps.target(here, *model.variances(theta, b, gram, residual))
             moved = float(np.abs(there - here).max(initial=0.0))
             sweeps += used
             first = moved if count == 0 else first
             done = moved <= max(self.tolerance, SHARE * first if count else 0.0)
-            if not done:
-                if moved > 2.0 * last:
-                    mixer.forget()
-                reach = min(LONGEST, 10.0 * moved)
-                there = np.clip(mixer(here, there), there - reach, there + reach)
-            last = moved
-            theta, phi = coordinates.back(there)
+            theta, phi = steps.back(there if done else steps(here, there))
             if done:
                 break
         accepted = model.accepted(state, beta, b, solved_at)
         return replace(accepted, theta=theta, phi=phi), first, sweeps
 
     def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> PQLSolution:
-        problem, state, point = model.problem, found.state, PQLPoint(model, found.state, diagonal)
+        problem, state = model.problem, found.state
+        point = PQLPoint(model, state, diagonal, found.loose)
         aux = state.alpha
         if model.scale and problem.aux:
             aux = (np.array([0.5 * np.log(state.phi)]),)
         convergence = Convergence(
-            Status.CONVERGED if found.met else Status.EVALUATION_LIMIT,
+            found.status,
             found.outer,
             found.sweeps,
             found.change,
-            float(np.abs(point.gradient).max(initial=0.0)),
+            float(np.abs(point.gradient[regular(problem, state.theta)]).max(initial=0.0)),
             self.tolerance,
         )
         estimate = Estimate(
@@ -280,11 +311,87 @@ class PQL:
             convergence=convergence,
             singular=singular_terms(problem, state.theta),
             aux=aux,
+            undetermined=tuple(np.array(problem.X.names)[found.loose].tolist()),
+            quasi=Quasi(
+                free=model.free and not model.scale,
+                traces="diagonal" if model.exact is None else "exact",
+                gaps=None if diagonal is None else point.variance_gap,
+            ),
         )
         return PQLSolution(estimate, point)
 
+    def _warn(self, model: WorkingModel) -> None:
+        """Say where the model is not quite the one that was asked for."""
+        problem, blocks = model.problem, model.prepared.blocks
+        if self.traces == "diagonal" and (pair := nested_pair(blocks)):
+            inner, outer = pair
+            warnings.warn(
+                f"every level of `{inner}` lies within one level of `{outer}`: their effects compete for the same degrees of "
+                "freedom, which traces='diagonal' ignores and gives one of them too little variance. "
+                + (
+                    "Use traces='exact' if the memory allows it, or drop one term."
+                    if model.exact is None
+                    else "Exact traces are used."
+                ),
+                LmmformulaWarning,
+                stacklevel=4,
+            )
+        unasked = self.dispersion == "free" and not model.free
+        if unasked and (own := _rows_as_levels(problem)) and not problem.family.auxiliaries:
+            warnings.warn(
+                f"`{own}` has one row for each of its {problem.n:,} levels, so its variance and the dispersion are one "
+                'and the same: the dispersion is held at 1, as by dispersion="fixed".',
+                LmmformulaWarning,
+                stacklevel=4,
+            )
 
-def _nested(blocks: Blocks) -> tuple[str, str] | None:
+
+def regular(problem: Problem, theta: Array) -> NDArray[np.bool_]:
+    """Elements of theta of the terms that are not singular: the gradient of the others divides by zero."""
+    small = boundary_elements(problem, theta) & (np.abs(theta) <= ZERO)
+    out = np.ones(len(theta), dtype=bool)
+    for s in problem.theta_slices():
+        out[s] = not small[s].any()
+    return out
+
+
+def _first_predictor(model: WorkingModel) -> Array:
+    """The family's start, which looks at the response alone; the offset itself where that is large and can be."""
+    problem = model.problem
+    eta = problem.family.start(problem.y, problem.weights)
+    if problem.offset is None or np.abs(problem.offset).max() <= LARGE or problem.aux:
+        return eta
+    with np.errstate(all="ignore"):
+        rows = model.rows(problem.offset, ())
+    usable = np.isfinite(rows.loglik).all() and np.isfinite(rows.weight).all() and rows.weight.max() > 0.0
+    return np.array(problem.offset) if usable else eta
+
+
+def _change(old: State, new: State, *, weighted: bool) -> float:
+    """Change of the linear predictors relative to their size; `weighted` by what the rows still say."""
+    move = new.eta - old.eta
+    if weighted:
+        move = move * np.sqrt(np.minimum(new.rows.weight, 1.0))
+    return float(np.linalg.norm(move)) / max(float(np.linalg.norm(new.eta)), 1e-300)
+
+
+def separated(model: WorkingModel, state: State, gram: Gram) -> NDArray[np.bool_]:
+    """Which columns of X the rows hardly say anything about any more: those along which eta has run off."""
+    weight, x = state.rows.weight, model.problem.X.matrix
+    if not x.shape[1] or weight.min() > VANISHING * weight.max():
+        return np.zeros(x.shape[1], dtype=bool)
+    try:
+        return undetermined_columns(x, 2.0 * gram.vv)
+    except np.linalg.LinAlgError:  # columns all but collinear: another matter
+        return np.zeros(x.shape[1], dtype=bool)
+
+
+def _rows_as_levels(problem: Problem) -> str | None:
+    """A grouping factor that has a level for each row."""
+    return next((t.group for t in problem.terms if t.m == problem.n), None)
+
+
+def nested_pair(blocks: Blocks) -> tuple[str, str] | None:
     """Names of a first pair of groups, the one nested in the other: each of its levels meets one level of the other."""
     groups = blocks.groups
     for a in range(len(groups)):
@@ -297,22 +404,25 @@ def _nested(blocks: Blocks) -> tuple[str, str] | None:
     return None
 
 
-def _for_nested(blocks: Blocks, inner: str, outer: str) -> Prepared | None:
-    """Exact traces where diagonal ones mean little, if they cost little; says so."""
-    exact = BlockedEngine().prepare(blocks)
-    cheap = exact.plan.q_dense <= NESTED_DENSE
-    warnings.warn(
-        f"every level of `{inner}` lies within one level of `{outer}`: their effects compete for the same degrees of freedom, "
-        "which traces='diagonal' ignores and gives one of them too little variance. "
-        + (
-            "Exact traces are used."
-            if cheap
-            else "Use traces='exact' if the memory allows it, or drop one term."
-        ),
-        LmmformulaWarning,
-        stacklevel=4,
-    )
-    return exact if cheap else None
+def _if_cheap(exact: BlockedPrepared) -> Prepared | None:
+    """An exact engine, unless its dense part is large."""
+    return exact if exact.plan.q_dense <= NESTED_DENSE else None
+
+
+def _check_same_model(problem: Problem, start: Estimate) -> None:
+    """Refuse an estimate of another model."""
+    have = (len(start.beta), len(start.theta), *(m.shape for m in start.modes))
+    need = (problem.p, problem.n_theta, *((t.m, t.k) for t in problem.terms))
+    if have != need:
+        raise PlanError(
+            f"start is the estimate of another model: it has {have[0]} fixed effects, {have[1]} covariance parameters and "
+            f"terms of {_sizes(have[2:])}; this one has {need[0]}, {need[1]} and {_sizes(need[2:])}. Give the estimate of a "
+            "fit with the same formula and rows, or leave start out."
+        )
+
+
+def _sizes(shapes: tuple[Any, ...]) -> str:
+    return " and ".join(f"{m:,} x {k}" for m, k in shapes) or "no size"
 
 
 def resumed(model: WorkingModel, estimate: Estimate) -> State:
@@ -327,28 +437,7 @@ def resumed(model: WorkingModel, estimate: Estimate) -> State:
 
 def settled(model: WorkingModel, state: State) -> State:
     """Standard deviations that the iteration has driven to the floor are set to zero, with their effects."""
-    bounded = boundary_elements(model.problem, state.theta) & (np.abs(state.theta) <= 10 * FLOOR)
+    bounded = boundary_elements(model.problem, state.theta) & (np.abs(state.theta) <= ZERO)
     if not bounded.any():
         return state
     return replace(state, theta=model.problem.canonical(np.where(bounded, 0.0, state.theta)))
-
-
-class Coordinates:
-    """Unbounded coordinates of (theta, phi) in which a mixture of iterates makes sense."""
-
-    def __init__(self, model: WorkingModel) -> None:
-        self._bounded = boundary_elements(model.problem, np.ones(model.problem.n_theta))
-        self._free = model.free
-
-    def of(self, theta: Array, phi: float) -> Array:
-        """log of absolute standard deviations, other elements as they are, log phi last."""
-        low = np.maximum(np.abs(theta), FLOOR)
-        x = np.where(self._bounded, np.log(low), theta)
-        return np.append(x, 0.5 * np.log(phi)) if self._free else x
-
-    def back(self, x: Array) -> tuple[Array, float]:
-        """theta and phi."""
-        inside = x[:-1] if self._free else x
-        with np.errstate(over="ignore"):
-            theta = np.where(self._bounded, np.maximum(np.exp(inside), FLOOR), inside)
-        return theta, float(np.exp(2.0 * x[-1])) if self._free else 1.0

@@ -132,6 +132,11 @@ def _wald_table(fit: Fit, kind: int, ddf: str) -> pd.DataFrame:
     """Wald's chi-square of each term."""
     import pandas as pd
 
+    if ddf != "satterthwaite" and fit.estimate.quasi is not None:
+        raise PlanError(
+            f"ddf={ddf!r}: penalised quasi-likelihood has no denominator degrees of freedom. Leave ddf out: anova() gives Wald "
+            "chi-square tests" + ("; or fit with method='reml'." if fit.problem.family.is_linear else ".")
+        )
     if ddf != "satterthwaite":
         raise PlanError(
             f"ddf={ddf!r}: degrees of freedom in the denominator are defined for Gaussian responses with one residual "

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.errors import DataError, FitError
-from lmmformula.inference.simulate import draw
+from lmmformula.inference.conditional import has_free_dispersion
+from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
 
@@ -61,7 +62,7 @@ def parameters(fit: Fit) -> dict[str, float]:
             out[parameter.name] = float(parameter.value(alpha)[0])
         else:
             out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
-    if fit.problem.family.has_scale and not fit.problem.aux:
+    if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
         out["sigma"] = fit.estimate.sigma
     return out
 
@@ -89,6 +90,7 @@ def bootstrap(
 
     if n < 1:
         raise DataError(f"n={n} replicates were asked for; ask for one or more.")
+    warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
     names, rows, failed = list(parameters(fit)), [], 0
     for _ in _bar(range(n), progress):

@@ -9,6 +9,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
+from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ def compare(*fits: Fit) -> pd.DataFrame:
     -------
     DataFrame
         One row a model, fewest parameters first: ``npar, AIC, BIC, logLik, -2*log(L), Chisq, Df, Pr(>Chisq)``, each test
-        against the row above. ``attrs["refitted"]`` counts the models refitted by ML; ``attrs["note"]`` is there if families or
-        links differ, and the index then names them.
+        against the row above; ``SE(logLik)`` too where likelihoods are estimates. ``attrs["refitted"]`` counts the models
+        refitted by ML; ``attrs["note"]`` is there if families or links differ (the index then names them), or if likelihoods
+        are estimates.
 
     Raises
     ------
@@ -57,7 +59,9 @@ def compare(*fits: Fit) -> pd.DataFrame:
     _refuse_different_data(fits)
     _refuse_different_approximations(fits)
     ordered = sorted(fits, key=lambda f: f.df_model)
-    deviance = np.array([_ml_deviance(f) for f in ordered])
+    estimates = [_ml_estimate(f) for f in ordered]
+    deviance = np.array([e.deviance for e in estimates])
+    errors = 0.5 * np.array([e.deviance_stderr for e in estimates])
     npar = np.array([f.df_model for f in ordered])
     chisq = np.append(np.nan, np.maximum(-np.diff(deviance), 0.0))
     df = np.append(np.nan, np.diff(npar))
@@ -69,6 +73,7 @@ def compare(*fits: Fit) -> pd.DataFrame:
             "AIC": deviance + 2.0 * npar,
             "BIC": deviance + np.log(ordered[0].nobs) * npar,
             "logLik": -0.5 * deviance,
+            **({"SE(logLik)": errors} if errors.any() else {}),
             "-2*log(L)": deviance,
             "Chisq": chisq,
             "Df": df,
@@ -77,8 +82,15 @@ def compare(*fits: Fit) -> pd.DataFrame:
         index=pd.Index(_labels(ordered), name="model"),
     )
     table.attrs["refitted"] = sum(f.method == "REML" for f in fits)
-    if len({str(f.problem.family) for f in fits}) > 1:
-        table.attrs["note"] = _DIFFERENT_FAMILIES
+    notes = [_DIFFERENT_FAMILIES] if len({str(f.problem.family) for f in fits}) > 1 else []
+    if errors.any():
+        apart = 2.0 * float(np.sqrt(errors[1:] ** 2 + errors[:-1] ** 2).max())
+        notes.append(
+            f"Log-likelihoods are estimates: a Chisq has a standard error of up to {apart:.2g}, less where fits share their "
+            "probes (the same seed and random effects)."
+        )
+    if notes:
+        table.attrs["note"] = " ".join(notes)
     return table
 
 
@@ -135,8 +147,8 @@ def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
     """Errors of approximations differ by more than the differences that are tested; a quasi-likelihood is none."""
     if without := [f.formula for f in fits if np.isnan(f.deviance)]:
         raise PlanError(
-            f"{without[0]} was fitted by penalised quasi-likelihood, which has no likelihood to compare. Fit with "
-            "method='laplace', or test terms with .anova()."
+            f"{without[0]} was fitted by penalised quasi-likelihood, which has no likelihood to compare: llf, AIC and BIC are "
+            "nan. Fit both models with method='laplace' (Gaussian: 'ml'), or test terms of one fit with .anova()."
         )
     approximate = [f for f in fits if not f.problem.family.is_linear]
     if len(methods := sorted({f.method for f in approximate})) > 1:
@@ -151,12 +163,12 @@ def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
         )
 
 
-def _ml_deviance(fit: Fit) -> float:
-    """-2 log likelihood of the ML fit of the same model."""
+def _ml_estimate(fit: Fit) -> Estimate:
+    """The ML fit of the same model."""
     if fit.method != "REML":
-        return fit.deviance
+        return fit.estimate
     model = replace(fit.optimum.model, reml=False)
     start = np.where(
         np.abs(fit.estimate.theta) < 1e-2, 1e-2, fit.estimate.theta
     )  # zero is a stationary point
-    return replace(fit.backend, reml=False, start=start).optimise(model).estimate.deviance
+    return replace(fit.backend, reml=False, start=start).optimise(model).estimate

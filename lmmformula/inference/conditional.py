@@ -14,7 +14,15 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["coef", "conditional_covariances", "covariance_matrices", "group_names", "ranef", "varcorr"]
+__all__ = [
+    "coef",
+    "conditional_covariances",
+    "covariance_matrices",
+    "group_names",
+    "has_free_dispersion",
+    "ranef",
+    "varcorr",
+]
 
 
 def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
@@ -71,7 +79,10 @@ def group_names(fit: Fit) -> tuple[str, ...]:
 
 
 def varcorr(fit: Fit) -> pd.DataFrame:
-    """Variances and covariances in lme4's long form; the last row is the residual, if there is one."""
+    """Variances and covariances in lme4's long form; the last row is the residual, if there is one.
+
+    Where a quasi-likelihood estimates a dispersion, that row holds it and its root, as lme and glmmPQL print it.
+    """
     import pandas as pd
 
     rows: list[tuple[str, str | None, str | None, float, float]] = []
@@ -85,9 +96,14 @@ def varcorr(fit: Fit) -> pd.DataFrame:
             for j in range(term.k)
             for i in range(j + 1, term.k)
         ]
-    if fit.problem.family.has_scale and not fit.problem.aux:
+    if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
         rows.append(("Residual", None, None, fit.estimate.sigma**2, fit.estimate.sigma))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+
+def has_free_dispersion(fit: Fit) -> bool:
+    """Whether a quasi-likelihood estimated a dispersion that the family does not have."""
+    return fit.estimate.quasi is not None and fit.estimate.quasi.free
 
 
 def coef(fit: Fit) -> dict[str, pd.DataFrame]:

@@ -11,6 +11,9 @@ Naivete is the second over the first, by how much the GLM's variances are too sm
 third, at least one by Gauss and Markov since H X = I (Ghosh, Hastie & Owen 2022, sec. 6). The largest eigenvalue of one
 matrix against the other is the ratio for the worst linear combination of coefficients. phi_0 is one, or Pearson's estimate for
 families with a dispersion.
+
+Everything is for the estimate at hand, by whatever method: V is the working model's at its fitted values, so a Laplace fit
+has its own variances in it and a quasi-likelihood its dispersion.
 """
 
 from __future__ import annotations
@@ -20,11 +23,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.backends.pql import PQL, resumed
+from lmmformula.backends.pql import resumed
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.working import State, WorkingModel, pearson
-from lmmformula.errors import FitError
+from lmmformula.criteria.working import State, WorkingModel, has_free_scale, pearson
+from lmmformula.engines.backfitting import BackfittingPrepared
+from lmmformula.errors import FitError, LmmformulaError, PlanError
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
@@ -50,9 +56,16 @@ def naivete(fit: Any) -> pd.DataFrame:
         One row a coefficient: ``glm, glm_se`` (estimate and believed standard error), ``mixed, mixed_se``, ``naivete``,
         ``inefficiency`` (ratios of variances). In ``attrs``: ``worst_naivete``, ``worst_inefficiency`` (largest
         eigenvalues) and ``worst_naivete_combination``, ``worst_inefficiency_combination`` (their vectors).
+
+    Raises
+    ------
+    PlanError
+        For models without fixed effects, with predictors of the dispersion or zero inflation, or with coefficients that the
+        data do not determine.
     """
     import pandas as pd
 
+    _refuse(fit.problem, fit.estimate)
     model, state = _mixed(fit.problem, fit.estimate)
     point, x = PQLPoint(model, state), fit.problem.X.matrix
     beta, rows = _plain(model, state)
@@ -87,9 +100,7 @@ def naivete(fit: Any) -> pd.DataFrame:
 def plot_naivete(table: pd.DataFrame, ax: Any = None) -> Any:
     """Scatter plot of inefficiency against naivete, both on log scales; returns the axes."""
     if ax is None:
-        import matplotlib.pyplot as plt
-
-        ax = plt.subplots()[1]
+        ax = _new_axes()
     ax.scatter(table["naivete"], table["inefficiency"])
     for name, row in table.iterrows():
         ax.annotate(
@@ -106,9 +117,39 @@ def plot_naivete(table: pd.DataFrame, ax: Any = None) -> Any:
     return ax
 
 
-def _mixed(problem: Any, estimate: Estimate) -> tuple[WorkingModel, State]:
+def _new_axes() -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise LmmformulaError(
+            "plots need matplotlib, which is not installed: pip install 'lmmformula[plots]'. The numbers are in naivete()."
+        ) from error
+    return plt.subplots()[1]
+
+
+def _refuse(problem: Problem, estimate: Estimate) -> None:
+    """Models that no plain GLM stands next to."""
+    if not problem.p:
+        raise PlanError(
+            "the model has no fixed effects, so there is no coefficient to compare with a plain GLM's."
+        )
+    if estimate.undetermined:
+        raise PlanError(
+            f"the data do not determine {', '.join(estimate.undetermined)} (separation), in a plain GLM no more than here: "
+            "drop or merge that predictor first."
+        )
+    predicted = any(block.matrix.shape[1] > 1 for block in problem.aux)
+    if predicted or problem.family.is_zero_inflated:
+        raise PlanError(
+            "naivete() compares with a GLM of one linear predictor; this model has predictors of the dispersion or zero "
+            "inflation. Fit the model of the mean alone."
+        )
+
+
+def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     """The working model at an estimate by any method, theta relative to a free dispersion."""
-    model = PQL(dispersion="free", traces="exact").model(problem)
+    blocks = Blocks(problem.terms, problem.n)
+    model = WorkingModel(problem, BackfittingPrepared(blocks), None, False, has_free_scale(problem))
     if model.scale and estimate.aux and estimate.sigma == 1.0:  # variances absolute, dispersion among aux
         sigma = float(np.exp(estimate.aux[0][0]))
         names = [n for t in problem.terms for n in t.covariance.names(t.columns)]

@@ -78,6 +78,12 @@ class _Best:
 
 @lru_cache(maxsize=4)
 def _ml_optimum(fit: Fit) -> _Best:
+    if fit.estimate.quasi is not None:
+        raise PlanError(
+            "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald intervals of the "
+            "fixed effects, conf_int(method='bootstrap') for all parameters"
+            + (", or fit with method='ml'." if fit.problem.family.is_linear else ".")
+        )
     if not isinstance(fit.backend, Exact):
         raise PlanError(
             "likelihood profiles are available for Gaussian responses with one residual variance, not for "

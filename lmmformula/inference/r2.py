@@ -11,7 +11,8 @@ variance V of the response at the typical mean mu_0, averaged over the rows wher
 
     binomial                 the latent variable's: pi^2/3 (logit), 1 (probit), pi^2/6 (cloglog), whatever the trials
     log link                 ln(1 + V / mu_0^2), their lognormal approximation: ln(1 + 1/lambda) for the Poisson,
-                             ln(1 + 1/lambda + 1/phi) for nbinom2, ln(1 + sigma^2) for the gamma
+                             ln(1 + 1/lambda + 1/phi) for nbinom2, ln(1 + sigma^2) for the gamma,
+                             ln(1 + phi/lambda) for the Poisson with a quasi-likelihood's dispersion
     lognormal                sigma^2, exactly
     other links              V (d eta/d mu)^2, the delta method
 
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.inference.conditional import covariance_matrices, group_names
+from lmmformula.inference.conditional import covariance_matrices, group_names, has_free_dispersion
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
@@ -76,6 +77,8 @@ def _observation(fit: Fit) -> float:
             "or ask varcorr() for the variances."
         )
     aux = auxiliary(fit)
+    if has_free_dispersion(fit):
+        inverse = inverse * fit.estimate.sigma**2
     if family.name == "lognormal":
         value = np.exp(2.0 * aux[0]) * inverse
     elif family.is_discrete and family.distribution.scale == "unit":

@@ -71,7 +71,8 @@ def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator 
     elif kind == "working":
         values = (y - location) / family.link_function.mean_jet(eta).d1
     elif kind == "pearson":
-        values = (y - mean) * np.sqrt(weights / family.unit_variance(location, aux))
+        with np.errstate(divide="ignore"):  # a mean that has run to the end of its range
+            values = (y - mean) * np.sqrt(weights / family.unit_variance(location, aux))
     elif kind == "deviance":
         squared = family.deviance_residual_squared(y, location, problem.weights, aux)
         values = np.sign(y - mean) * np.sqrt(squared)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, LmmformulaWarning
+from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["draw", "simulate"]
+__all__ = ["draw", "simulate", "warn_of_dispersion"]
+
+DISPERSED = 1.25
+"""An estimated dispersion beyond this, or below its inverse, matters for what is drawn."""
 
 
 def draw(fit: Fit, rng: np.random.Generator) -> Array:
@@ -30,11 +34,29 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
     return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
 
 
+def warn_of_dispersion(fit: Fit) -> None:
+    """Say that draws have the family's own variance where the fit has another."""
+    phi = fit.estimate.sigma**2
+    if not has_free_dispersion(fit) or 1.0 / DISPERSED < phi < DISPERSED:
+        return
+    import warnings
+
+    family = fit.problem.family
+    warnings.warn(
+        f"the fit estimates a dispersion of {phi:.3g}, which no {family.name} distribution has: draws have dispersion 1, so "
+        f"they vary {'less' if phi > 1.0 else 'more'} than the data. Fit a family with a dispersion of its own (nbinom1, "
+        'nbinom2 for counts), or dispersion="fixed" with a random effect for each row.',
+        LmmformulaWarning,
+        stacklevel=4,
+    )
+
+
 def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
     """`n` draws as columns ``sim_1 ...``, indexed by the row's position in the data."""
     import pandas as pd
 
     if n < 1:
         raise DataError(f"n={n} draws were asked for; ask for one or more.")
+    warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
     return pd.DataFrame({f"sim_{i + 1}": draw(fit, rng) for i in range(n)}, index=fit.problem.rows)

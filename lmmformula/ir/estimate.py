@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
 from lmmformula.typing import Array
 
-__all__ = ["Convergence", "Estimate", "Status"]
+__all__ = ["Convergence", "Estimate", "Quasi", "Status"]
 
 
 class Status(Enum):
@@ -16,6 +17,8 @@ class Status(Enum):
     CONVERGED = "converged"
     NOTHING_TO_OPTIMISE = "closed form: nothing to optimise"
     EVALUATION_LIMIT = "stopped at the limit of evaluations"
+    OUTER_LIMIT = "stopped at the limit of outer iterations"
+    INTERRUPTED = "stopped by the user"
     STALLED = "stopped: no step lowers the criterion although its gradient is not zero"
 
     @property
@@ -32,9 +35,10 @@ class Convergence:
     ----------
     status : Status
     evaluations, iterations : int
-        Criterion values computed, and steps taken.
+        Criterion values computed, and steps taken; of a quasi-likelihood, outer iterations and sweeps.
     decrement : float
-        Drop of the deviance that a further Newton step still promises.
+        Drop of the deviance that a further Newton step still promises; of a quasi-likelihood, the relative change of the
+        fitted linear predictors in the last outer iteration.
     max_gradient : float
         Largest absolute element of the gradient of the deviance in theta.
     tolerance : float
@@ -47,6 +51,26 @@ class Convergence:
     decrement: float
     max_gradient: float
     tolerance: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quasi:
+    """What an estimate by quasi-likelihood is made of besides the numbers that every method has.
+
+    Attributes
+    ----------
+    free : bool
+        Whether sigma^2 is a dispersion that was estimated although the family has none; if not, sigma is 1 or the family's.
+    traces : {"diagonal", "exact"}
+        How the effective degrees of freedom were found.
+    gaps : array or None
+        For each column of each term, its standard deviation with diagonal over that with exact traces, minus one; None
+        where both are not known.
+    """
+
+    free: bool
+    traces: Literal["diagonal", "exact"]
+    gaps: Array | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,9 +89,10 @@ class Estimate:
     theta : (n_theta,) array
         Relative covariance parameters, unitless; diagonal of L non-negative.
     sigma : float
-        Residual standard deviation, in units of the response; 1 for families without one.
+        Residual standard deviation, in units of the response; 1 for families without one; the root of the dispersion where
+        a quasi-likelihood estimates that.
     deviance : float
-        -2 log-likelihood (restricted likelihood for REML).
+        -2 log-likelihood (restricted likelihood for REML); nan for a quasi-likelihood.
     modes : tuple of (m, k) arrays
         Conditional modes b of the random effects, one array per term, in units of the response.
     convergence : Convergence
@@ -77,6 +102,10 @@ class Estimate:
         Coefficients of the family's auxiliary linear predictors.
     undetermined : tuple of str
         Coefficients on which the data hold no information (separation).
+    quasi : Quasi or None
+        None if the method maximises a likelihood.
+    deviance_stderr : float
+        Standard error of `deviance`; zero unless the engine estimates it.
     """
 
     method: str
@@ -91,3 +120,5 @@ class Estimate:
     singular: tuple[str, ...] = ()
     aux: tuple[Array, ...] = ()
     undetermined: tuple[str, ...] = ()
+    quasi: Quasi | None = None
+    deviance_stderr: float = 0.0

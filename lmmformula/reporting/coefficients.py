@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import FitError
+from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ class AuxiliaryPart:
         The parameter on the user's scale, where it is one number for all rows.
     table : DataFrame or None
         Otherwise the coefficients of its predictor: ``Estimate, Std. Error, z value, Pr(>|z|)``.
+    note : str
+        What there is to say of the value.
     """
 
     title: str
     value: float | None
     table: pd.DataFrame | None = field(repr=False)
+    note: str = ""
 
 
 def is_gaussian(fit: Fit) -> bool:
@@ -43,14 +47,17 @@ def is_gaussian(fit: Fit) -> bool:
 
 
 def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
-    """Fixed effects with t tests (Gaussian) or z tests, and why there are no standard errors (empty if there are)."""
+    """Fixed effects with tests, and why there are no standard errors (empty if there are).
+
+    The tests are t tests for Gaussian models by likelihood, and z tests for all others.
+    """
     import pandas as pd
 
     try:
         errors, reason = fit.bse.to_numpy(), ""
     except FitError as error:
         errors, reason = np.full(fit.problem.p, np.nan), str(error)
-    if reason or not is_gaussian(fit):
+    if reason or not is_gaussian(fit) or fit.estimate.quasi is not None:
         return _z_table(fit.params.to_numpy(), errors, fit.problem.X.names), reason
     columns = {
         "Estimate": fit.params,
@@ -128,12 +135,27 @@ def auxiliary_parts(fit: Fit) -> tuple[AuxiliaryPart, ...]:
         else:
             scale = "logit scale" if component == "zi" else f"log scale; {meaning}"
             out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
-    return tuple(out)
+    return (*out, *_quasi_dispersion(fit))
+
+
+def _quasi_dispersion(fit: Fit) -> list[AuxiliaryPart]:
+    """phi of a quasi-likelihood, of a family that has no parameter of its own."""
+    quasi, family = fit.estimate.quasi, fit.problem.family
+    if quasi is None or family.auxiliaries:
+        return []
+    return [
+        AuxiliaryPart(
+            "Dispersion (phi)", fit.estimate.sigma**2, None, "estimated" if quasi.free else "held at 1"
+        )
+    ]
 
 
 def scale(fit: Fit) -> float:
-    """Residual standard deviation or the dispersion parameter: 1 where there is none, NaN where it has predictors."""
-    if is_gaussian(fit):
+    """Residual standard deviation or the dispersion parameter: 1 where there is none, NaN where it has predictors.
+
+    The root of an estimated dispersion of a family that has none.
+    """
+    if is_gaussian(fit) or has_free_dispersion(fit):
         return fit.sigma
     if "disp" not in _components(fit):
         return 1.0

@@ -42,7 +42,8 @@ def as_html(summary: Summary) -> str:
         if part.table is not None:
             parts += _coefficients(part.title, part.table, "summary().auxiliary")
         elif part.value is not None:
-            parts.append(_paragraph(f"{escape(part.title)}: {general(part.value)}"))
+            note = f" ({escape(part.note)})" if part.note else ""
+            parts.append(_paragraph(f"{escape(part.title)}: {general(part.value)}{note}"))
     parts.append(_paragraph("<br>".join(escape(note) for note in summary.notes)))
     return f"<div style='{_BOX}'>{''.join(parts)}</div>"
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.inference.conditional import group_names, has_free_dispersion
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.ir.estimate import Convergence, Quasi
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
+from lmmformula.reporting.convergence import counts
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -33,9 +36,9 @@ class Summary:
         ``logLik, -2 log L (REML criterion), AIC, BIC, df.resid``.
     residuals : dict of str to float
         Quantiles of the standardised residuals: normal under the model if it is Gaussian, else Pearson residuals over the
-        root of the dispersion.
+        root of the dispersion, that of a quasi-likelihood included.
     random : DataFrame
-        As :meth:`Fit.varcorr`; the residual's row for Gaussian models only.
+        As :meth:`Fit.varcorr`; the residual's row for Gaussian models and dispersions of a quasi-likelihood only.
     fixed : DataFrame
         ``Estimate, Std. Error, df, t value, Pr(>|t|)``; ``Estimate, Std. Error, z value, Pr(>|z|)`` if not Gaussian.
     notes : tuple of str
@@ -109,6 +112,8 @@ _METHODS = {
     "ML": "maximum likelihood",
     "Laplace": "Laplace approximation",
     "Laplace (nAGQ = 0)": "Laplace approximation (nAGQ = 0)",
+    "PQL": "penalised quasi-likelihood",
+    "PQL (exact traces)": "penalised quasi-likelihood",
 }
 
 
@@ -121,13 +126,16 @@ def _standardised(fit: Fit) -> Array:
     """Residuals that are about standard if the model holds."""
     if is_gaussian(fit):
         return fit.residuals("quantile").to_numpy()
-    return fit.residuals("pearson").to_numpy() / np.sqrt(fit.problem.family.dispersion(auxiliary(fit)))
+    dispersion = fit.problem.family.dispersion(auxiliary(fit))
+    if has_free_dispersion(fit):
+        dispersion = dispersion * fit.estimate.sigma**2
+    return fit.residuals("pearson").to_numpy() / np.sqrt(dispersion)
 
 
 def random_effects(fit: Fit) -> pd.DataFrame:
     """:meth:`Fit.varcorr`, without a residual's row where the dispersion is an auxiliary parameter."""
     table = fit.varcorr()
-    if is_gaussian(fit):
+    if is_gaussian(fit) or has_free_dispersion(fit):
         return table
     return table.loc[table["var1"].notna()]
 
@@ -144,15 +152,15 @@ def _data_line(fit: Fit) -> str:
 
 def _notes(fit: Fit) -> tuple[str, ...]:
     convergence, problem = fit.estimate.convergence, fit.problem
-    count = f"{convergence.evaluations} evaluation{'' if convergence.evaluations == 1 else 's'}"
-    engine = (
-        f"Engine: {fit.method} on the {fit.estimate.engine} engine; {convergence.status.value} ({count})."
-    )
+    engine = f"Engine: {fit.method} on the {fit.estimate.engine} engine; {convergence.status.value} ({counts(fit)})."
     notes = [engine]
     if not convergence.status.good:
+        notes.append(_not_converged(convergence, quasi=fit.estimate.quasi is not None))
+    if fit.estimate.quasi is not None:
+        notes.append(_traces(fit.estimate.quasi))
+    if fit.llf_stderr:
         notes.append(
-            f"NOT CONVERGED: another step promises {convergence.decrement:.2g} of deviance (tolerance "
-            f"{convergence.tolerance:.2g}); the largest gradient is {convergence.max_gradient:.2g}."
+            f"The log-likelihood is an estimate with a standard error of {fit.llf_stderr:.2g}; AIC and BIC have twice that."
         )
     if fit.estimate.singular:
         which = " and ".join(f"({label})" for label in fit.estimate.singular)
@@ -177,11 +185,46 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _not_converged(convergence: Convergence, *, quasi: bool) -> str:
+    if quasi:
+        return (
+            f"NOT CONVERGED: the last outer iteration changed the linear predictors by {convergence.decrement:.2g} of their "
+            f"size (tolerance {convergence.tolerance:.2g})."
+        )
+    return (
+        f"NOT CONVERGED: another step promises {convergence.decrement:.2g} of deviance (tolerance "
+        f"{convergence.tolerance:.2g}); the largest gradient is {convergence.max_gradient:.2g}."
+    )
+
+
+def _traces(quasi: Quasi) -> str:
+    """How the degrees of freedom behind the variances were found, and what that is worth."""
+    if quasi.traces == "diagonal":
+        return (
+            "Variances: effective degrees of freedom of each grouping factor from the factor alone (diagonal approximation); "
+            "traces='exact' has no such error."
+        )
+    exact = "Variances: exact effective degrees of freedom"
+    gaps = np.zeros(0) if quasi.gaps is None else quasi.gaps[np.isfinite(quasi.gaps)]
+    if not gaps.size:
+        return f"{exact}."
+    low, high = 100.0 * float(gaps.min()), 100.0 * float(gaps.max())
+    if max(-low, high) < 0.01:
+        apart = "within 0.01% of these"
+    else:
+        apart = f"{low:+.2g}% off these" if gaps.size == 1 else f"{low:+.2g}% to {high:+.2g}% off these"
+    return f"{exact}; the diagonal approximation puts the standard deviations {apart}."
+
+
 def diagnostics(fit: Fit) -> dict[str, Any]:
     """Numbers about the search and the boundary.
 
     Keys: ``converged, status, evaluations, iterations, decrement, tolerance, max_gradient, singular`` (labels of terms),
-    ``dropped_columns, rows_dropped, engine, method, plan``.
+    ``dropped_columns, rows_dropped, loglik_stderr, engine, method, plan``. Of a quasi-likelihood ``evaluations`` are outer
+    iterations, ``iterations`` sweeps and ``decrement`` is the relative change of the linear predictors; further keys are
+    ``outer_iterations, sweeps, relative_change, traces`` ("diagonal" or "exact"), ``dispersion`` (phi), ``dispersion_is``
+    ("estimated", "held at 1" or "the family's") and ``variance_gap``, for each standard deviation its value with diagonal
+    over that with exact traces, minus one (None where both are not known).
     """
     convergence, problem = fit.estimate.convergence, fit.problem
     return {
@@ -195,9 +238,32 @@ def diagnostics(fit: Fit) -> dict[str, Any]:
         "singular": fit.estimate.singular,
         "dropped_columns": problem.X.dropped,
         "rows_dropped": problem.n_rows_data - problem.n,
+        "loglik_stderr": fit.llf_stderr,
         "engine": fit.estimate.engine,
         "method": fit.method,
         "plan": str(fit.plan),
+        **_quasi_diagnostics(fit),
+    }
+
+
+def _quasi_diagnostics(fit: Fit) -> dict[str, Any]:
+    quasi, convergence = fit.estimate.quasi, fit.estimate.convergence
+    if quasi is None:
+        return {}
+    own = "the family's" if fit.problem.family.auxiliaries else "held at 1"
+    names = [
+        f"{name}.{column}"
+        for name, term in zip(group_names(fit), fit.problem.terms, strict=True)
+        for column in term.columns
+    ]
+    return {
+        "outer_iterations": convergence.evaluations,
+        "sweeps": convergence.iterations,
+        "relative_change": convergence.decrement,
+        "traces": quasi.traces,
+        "dispersion": fit.estimate.sigma**2,
+        "dispersion_is": "estimated" if quasi.free else own,
+        "variance_gap": None if quasi.gaps is None else dict(zip(names, map(float, quasi.gaps), strict=True)),
     }
 
 
@@ -208,6 +274,7 @@ def _criteria(fit: Fit) -> dict[str, float]:
     criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
     return {
         "logLik": fit.llf,
+        **({"SE(logLik)": fit.llf_stderr} if fit.llf_stderr else {}),
         criterion: fit.deviance,
         "AIC": fit.aic,
         "BIC": fit.bic,

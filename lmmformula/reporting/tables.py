@@ -20,7 +20,8 @@ MOST_ROWS = 60
 
 def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
     """Names and values of the criteria."""
-    values = [f"{v:.0f}" if name == "df.resid" else f"{v:.2f}" for name, v in summary.criteria.items()]
+    formats = {"df.resid": ".0f", "SE(logLik)": ".2g"}
+    values = [format(v, formats.get(name, ".2f")) for name, v in summary.criteria.items()]
     return list(summary.criteria), values
 
 

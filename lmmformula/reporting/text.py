@@ -72,7 +72,8 @@ def _fixed(summary: Summary) -> list[str]:
 
 def _auxiliary(part: AuxiliaryPart) -> list[str]:
     if part.table is None:
-        return [f"{part.title}: {general(float('nan') if part.value is None else part.value)}"]
+        note = f" ({part.note})" if part.note else ""
+        return [f"{part.title}: {general(float('nan') if part.value is None else part.value)}{note}"]
     return _coefficients(part.title, part.table, "summary().auxiliary")
 
 

@@ -143,7 +143,8 @@ def glance(fit: Fit) -> pd.DataFrame:
 
     Columns ``nobs, npar, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, ``df_residual, method, converged, singular``,
     and if not Gaussian ``family, link``. ``sigma`` is then the dispersion parameter: 1 for families without one, missing where
-    it has predictors. ``deviance`` is -2 log L.
+    it has predictors, and the root of phi where a quasi-likelihood estimates that. ``deviance`` is -2 log L; it and what
+    follows from it are missing for a quasi-likelihood. ``logLik_se`` is there where the likelihood is an estimate.
     """
     import pandas as pd
 
@@ -154,6 +155,7 @@ def glance(fit: Fit) -> pd.DataFrame:
             "npar": [fit.df_model],
             "sigma": [scale(fit)],
             "logLik": [fit.llf],
+            **({"logLik_se": [fit.llf_stderr]} if fit.llf_stderr else {}),
             "AIC": [fit.aic],
             "BIC": [fit.bic],
             criterion: [fit.deviance],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ import pytest
 from lmmformula import build, load_dataset
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.pql import PQL
-from lmmformula.errors import LmmformulaWarning, PlanError
-from lmmformula.ir.estimate import Status
+from lmmformula.criteria.working import WorkingModel
+from lmmformula.errors import FitError, LmmformulaWarning, PlanError
+from lmmformula.families import resolve
+from lmmformula.ir.estimate import Estimate, Status
+from lmmformula.ir.problem import Problem
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -127,7 +131,7 @@ def test_an_interrupted_fit_goes_on_where_it_stood() -> None:
             raise KeyboardInterrupt
 
     part = PQL().fit(problem, progress=interrupt).estimate
-    assert part.convergence.status is Status.EVALUATION_LIMIT
+    assert part.convergence.status is Status.INTERRUPTED
     assert part.convergence.evaluations == 3
     rest = PQL(start=part, tolerance=1e-10).fit(problem).estimate
     assert rest.convergence.status is Status.CONVERGED
@@ -139,8 +143,38 @@ def test_an_interrupted_fit_goes_on_where_it_stood() -> None:
 def test_stopping_at_a_limit_is_said() -> None:
     problem = build("y ~ x + (1 | a) + (1 | b)", crossed(1_000), family="binomial")
     convergence = PQL(max_outer=2).fit(problem).estimate.convergence
-    assert convergence.status is Status.EVALUATION_LIMIT
+    assert convergence.status is Status.OUTER_LIMIT
+    assert convergence.evaluations == 2
     assert convergence.decrement > convergence.tolerance
+
+
+def test_an_interrupt_of_the_search_with_exact_traces_keeps_what_was_found() -> None:
+    problem = build("y ~ x + (1 | a) + (1 | b)", crossed(3_000), family="binomial")
+    diagonal = PQL().fit(problem).estimate
+    seen: list[int] = []
+
+    def interrupt(outer: int, phi: float, change: float) -> None:
+        seen.append(outer)
+        if outer > diagonal.convergence.evaluations:
+            raise KeyboardInterrupt
+
+    part = PQL(traces="exact").fit(problem, progress=interrupt).estimate
+    assert seen == list(range(1, diagonal.convergence.evaluations + 2))  # counts go on in the second search
+    assert part.convergence.status is Status.INTERRUPTED
+    np.testing.assert_allclose(part.theta, diagonal.theta, rtol=0.1)
+    assert part.quasi is not None
+    assert part.quasi.gaps is None
+
+
+def test_an_interrupt_before_the_first_iteration_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = build("y ~ x + (1 | a)", crossed(1_000), family="binomial")
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WorkingModel, "gram", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        PQL().fit(problem)
 
 
 def test_evaluate_and_refit() -> None:
@@ -162,6 +196,54 @@ def test_a_start_of_zero_variance_does_not_stay_there() -> None:
     usual = PQL().fit(problem).estimate
     zero = PQL(start=np.zeros(2)).fit(problem).estimate
     np.testing.assert_allclose(zero.theta, usual.theta, rtol=1e-5)
+
+
+def test_a_variance_that_is_lost_in_a_rough_model_comes_back() -> None:
+    """Ten rows to a level of `a`, one to a level of `r`, which the first working models see hardly any variance in."""
+    rng = np.random.default_rng(1)
+    a, x = rng.integers(0, 40, 2_000), rng.normal(size=2_000)
+    eta = -0.25 + 0.15 * x + 0.45 * rng.normal(size=40)[a] + 0.2 * rng.normal(size=2_000)
+    data = {"c": rng.poisson(np.exp(eta)), "x": x, "a": a.astype(str), "r": np.arange(2_000).astype(str)}
+    problem = build("c ~ x + (1 | r) + (1 | a)", data, family="poisson")
+    ours = PQL(traces="exact", dispersion="fixed").fit(problem).estimate
+    plain = PQL(traces="exact", dispersion="fixed", max_inner=1, max_outer=2_000).fit(problem).estimate
+    assert ours.convergence.status is plain.convergence.status is Status.CONVERGED
+    assert ours.convergence.evaluations < 40
+    assert ours.theta[0] > 0.1
+    np.testing.assert_allclose(ours.theta, plain.theta, rtol=1e-4)
+
+
+def iterated_ml(problem: Problem, steps: int = 30) -> Estimate:
+    """What MASS::glmmPQL does: Gaussian ML of the working response, again and again."""
+    eta = problem.family.start(problem.y, problem.weights)
+    for _ in range(steps):
+        rows = problem.family.rows(
+            problem.y, eta, (), problem.weights, information="expected", derivatives=False
+        )
+        response = eta + rows.score / rows.weight
+        linear = replace(problem, family=resolve("gaussian"), y=response, weights=rows.weight)
+        found = Exact(reml=False).fit(linear).estimate
+        effects = (t.apply(b) for t, b in zip(problem.terms, found.modes, strict=True))
+        eta = problem.X.matrix @ found.beta + sum(effects, np.zeros(problem.n))
+    return found
+
+
+@pytest.mark.parametrize("random", ["(1 + x | a)", "(1 + x || a)"])
+@pytest.mark.parametrize("seed", [2, 3, 8])
+def test_slopes_with_and_without_variance_are_iterated_ml(random: str, seed: int) -> None:
+    """A singular covariance matrix: mixing must not let the falling variance drag the others along."""
+    rng = np.random.default_rng(seed)
+    a, b, x = rng.integers(0, 40, 1_500), rng.integers(0, 25, 1_500), rng.normal(size=1_500)
+    eta = -0.5 + 0.3 * x + 0.8 * rng.normal(size=40)[a] + 0.4 * rng.normal(size=25)[b]
+    y = (rng.random(1_500) < 1.0 / (1.0 + np.exp(-eta))).astype(float)
+    data = {"y": y, "x": x, "a": a.astype(str), "b": b.astype(str)}
+    problem = build(f"y ~ x + {random} + (1 | b)", data, family="binomial")
+    ours, theirs = PQL(traces="exact").fit(problem).estimate, iterated_ml(problem)
+    assert ours.convergence.status is Status.CONVERGED
+    assert ours.singular == theirs.singular
+    np.testing.assert_allclose(ours.theta, theirs.theta, atol=3e-4)
+    np.testing.assert_allclose(ours.beta, theirs.beta, atol=1e-4)
+    assert ours.sigma == pytest.approx(theirs.sigma, rel=1e-5)
 
 
 def test_a_variance_of_zero_is_exactly_zero() -> None:
@@ -188,6 +270,59 @@ def test_a_perfectly_predicted_group_is_shrunk() -> None:
     e = PQL().fit(build("y ~ x + (1 | a) + (1 | b)", data, family="binomial")).estimate
     assert e.convergence.status is Status.CONVERGED
     assert max(float(np.abs(m).max()) for m in e.modes) < 10.0
+
+
+@pytest.mark.parametrize("family", ["binomial", "poisson"])
+def test_a_predictor_that_separates_is_named_and_the_others_stand(family: str) -> None:
+    data = crossed(2_000)
+    split = np.arange(2_000) % 3 == 0
+    data["s"] = split.astype(float)
+    data["y"] = np.where(split, 0.0, data["y"])
+    e = PQL().fit(build("y ~ x + s + (1 | a) + (1 | b)", data, family=family)).estimate
+    assert e.convergence.status is Status.CONVERGED
+    assert e.undetermined == ("s",)
+    assert np.isinf(e.vcov[2, 2])
+    rest = {k: np.asarray(v)[~split] for k, v in data.items()}
+    without = PQL(dispersion="fixed").fit(build("y ~ x + (1 | a) + (1 | b)", rest, family=family)).estimate
+    fixed = PQL(dispersion="fixed").fit(build("y ~ x + s + (1 | a) + (1 | b)", data, family=family)).estimate
+    np.testing.assert_allclose(fixed.beta[:2], without.beta, rtol=1e-4)
+    # p counts in the divisor of free dispersions only, so the fixed fits agree
+    np.testing.assert_allclose(fixed.theta, without.theta, rtol=1e-3)
+    np.testing.assert_allclose(fixed.vcov[:2, :2], without.vcov, rtol=1e-3)
+
+
+def test_complete_separation() -> None:
+    data = crossed(2_000)
+    data["s"] = 2.0 * np.asarray(data["y"]) - 1.0 + 0.1 * np.asarray(data["x"])
+    problem = build("y ~ s + (1 | a) + (1 | b)", data, family="binomial")
+    with pytest.raises(FitError, match=r"dispersion is estimated as .* predicts every row .* separates"):
+        PQL().fit(problem)
+    e = PQL(dispersion="fixed").fit(problem).estimate
+    assert set(e.undetermined) == {"(Intercept)", "s"}
+    assert np.isinf(np.diagonal(e.vcov)).all()
+
+
+@pytest.mark.parametrize(("family", "agrees"), [("binomial", True), ("binomial", False), ("poisson", False)])
+def test_an_offset_out_of_scale_is_named(family: str, agrees: bool) -> None:
+    data = crossed(1_000)
+    up = np.asarray(data["y"]) == 1.0 if agrees else np.arange(1_000) % 2 == 0
+    problem = build("y ~ x + (1 | a)", data, family=family, offset=np.where(up, 800.0, -800.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(FitError, match="offset runs from -800 to 800"):
+            PQL().fit(problem)
+
+
+def test_weights_that_underflow_in_many_rows_are_no_harm() -> None:
+    """Half the rows are certain: their offset agrees with what happened."""
+    data = crossed(2_000)
+    certain = np.arange(2_000) % 2 == 0
+    offset = np.where(certain, np.where(np.asarray(data["y"]) == 1.0, 60.0, -60.0), 0.0)
+    e = PQL(dispersion="fixed").fit(build("y ~ x + (1 | a)", data, family="binomial", offset=offset)).estimate
+    rest = {k: np.asarray(v)[~certain] for k, v in data.items()}
+    without = PQL(dispersion="fixed").fit(build("y ~ x + (1 | a)", rest, family="binomial")).estimate
+    np.testing.assert_allclose(e.beta, without.beta, rtol=1e-6)
+    np.testing.assert_allclose(e.theta, without.theta, rtol=1e-5)
 
 
 def test_a_level_for_each_row_fixes_the_dispersion() -> None:
@@ -228,6 +363,22 @@ def test_a_gaussian_dispersion_cannot_be_fixed() -> None:
     problem = build("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
     with pytest.raises(PlanError, match="gaussian"):
         PQL(dispersion="fixed").fit(problem)
+
+
+def test_an_estimate_of_another_model_is_no_start() -> None:
+    data = crossed(1_000)
+    other = PQL().fit(build("y ~ x + (1 | a)", data, family="binomial")).estimate
+    with pytest.raises(PlanError, match=r"another model: it has 2 fixed effects, 1 covariance.* 2, 2 and"):
+        PQL(start=other).fit(build("y ~ x + (1 | a) + (1 | b)", data, family="binomial"))
+
+
+def test_warnings_are_given_once(tmp_path: Path) -> None:
+    """By the fit, not by what is asked of it afterwards."""
+    problem = build("TICKS ~ YEAR + (1 | INDEX)", load_dataset("grouseticks"), family="poisson")
+    with pytest.warns(LmmformulaWarning, match="held at 1"):
+        solution = PQL().fit(problem)
+    PQL().evaluate(problem, solution.estimate)
+    PQL().refit(solution.point, solution.estimate, problem.y)
 
 
 def test_a_start_of_the_wrong_length() -> None:
