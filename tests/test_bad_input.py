@@ -121,7 +121,8 @@ def test_data_that_are_no_table(table) -> None:
 
 def test_methods_and_options(data) -> None:
     refused(FORMULA, data, "'laplac'", "laplace", error=PlanError, method="laplac")
-    refused(FORMULA, data, "not available", "ml", error=PlanError, method="krylov")
+    refused(FORMULA, data, "not available", "ml", error=PlanError, method="hmc")
+    refused(FORMULA, data, "max_steps=0", error=PlanError, method="krylov", max_steps=0)
     refused(FORMULA, data, "toleranse", "tolerance", error=PlanError, toleranse=1)
     refused(FORMULA, data, "poison", error=PlanError, family="poison")
     refused(FORMULA, data, "cannot be read", error=PlanError, family="__import__('os').x")
@@ -139,11 +140,16 @@ def test_what_would_not_fit_in_memory_is_refused_before_it_is_tried() -> None:
     rng = np.random.default_rng(0)
     n = 60_000
     data = {"y": rng.normal(size=n), "a": rng.integers(0, 25_000, n), "b": rng.integers(0, 20_000, n)}
-    refused(
-        "y ~ 1 + (1 | a) + (1 | b)", data, "1 | b", "GB", "19,005 levels", error=PlanError, memory_limit=2e9
-    )
+    formula = "y ~ 1 + (1 | a) + (1 | b)"
+    exact = {"memory_limit": 2e9, "engine": "blocked"}
+    refused(formula, data, "1 | b", "GB", "19,005 levels", "engine='krylov'", error=PlanError, **exact)
     with pytest.raises(PlanError, match="dense part of"):
-        plan("y ~ 1 + (1 | a) + (1 | b)", data, memory_limit=2e9)
+        plan(formula, data, **exact)
+    with pytest.raises(PlanError, match="more memory"):
+        plan(formula, data, memory_limit=5e6)
+    chosen = plan(formula, data, memory_limit=2e9)
+    assert chosen.engine == "krylov"
+    assert "2 GB are available" in str(chosen)
 
 
 def test_dropped_rows_and_columns_are_said(data) -> None:

@@ -16,10 +16,13 @@ from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import minimise
+from lmmformula.numerics.trust_region import Minimum, minimise
 from lmmformula.typing import Array
 
 __all__ = ["Exact", "ExactSolution"]
+
+ROUGH = 0.5
+"""Decrement at which a search on a cheaper engine ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +42,10 @@ class _Objective:
     @property
     def value(self) -> float:
         return self.point.deviance
+
+    @property
+    def error(self) -> float:
+        return self.point.error
 
     @property
     def gradient(self) -> Array:
@@ -103,26 +110,51 @@ class Exact:
         if not model.problem.n_theta:
             none = Convergence(Status.NOTHING_TO_OPTIMISE, 1, 0, 0.0, 0.0, self.tolerance)
             return self._solution(model, model(np.zeros(0), exact=True), none)
-        spent = 0
-        if self.start is None:
-            begin = model(model.start())
-            first, spent = schall_step(begin, model.n_eff / begin.r2), 1
-        else:
-            first = np.asarray(self.start, dtype=float)
-        found = minimise(
-            lambda theta: _Objective(model(theta)),
-            first,
-            tolerance=self.tolerance,
-            max_evaluations=self.max_evaluations,
-            radius=max(float(np.linalg.norm(first)), 0.1),
-            callback=progress,
-        )
+        first, spent = self._first(model)
+        found = self._search(model, first, self.tolerance, progress)
+        sharp = found.point.point.sharpened()
+        if sharp is not found.point.point:
+            spent += found.evaluations
+            model = sharp.model
+            found = self._search(model, found.x, self.tolerance, progress)
         ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
         deviance = found.point.value
         theta = settle(
             model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, 1e-12 * abs(deviance)
         )
-        return self._solution(model, model(theta, exact=True), ended)
+        last = found.point.point
+        point = last if last.is_exact and (theta == found.x).all() else model(theta, exact=True)
+        return self._solution(model, point, ended)
+
+    def _first(self, model: Profiled) -> tuple[Array, int]:
+        """theta near the optimum, and what it took: Schall's step from L = I, and a search where that is cheap."""
+        rough = replace(model, prepared=model.prepared.rough)
+        spent = 0
+        if self.start is None:
+            begin = rough(model.start())
+            first, spent = schall_step(begin, model.n_eff / begin.r2), 1
+        else:
+            first = np.asarray(self.start, dtype=float)
+        if rough.prepared is not model.prepared:
+            found = self._search(rough, first, ROUGH, None)
+            return found.x, spent + found.evaluations
+        return first, spent
+
+    def _search(
+        self,
+        model: Profiled,
+        first: Array,
+        tolerance: float,
+        progress: Callable[[int, float, float], None] | None,
+    ) -> Minimum:
+        return minimise(
+            lambda theta: _Objective(model(theta)),
+            first,
+            tolerance=tolerance,
+            max_evaluations=self.max_evaluations,
+            radius=max(float(np.linalg.norm(first)), 0.1),
+            callback=progress,
+        )
 
     def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> ExactSolution:
         problem, sigma2 = model.problem, point.sigma2
@@ -137,5 +169,6 @@ class Exact:
             modes=modes(point),
             convergence=ended,
             singular=singular_terms(problem, point.theta),
+            deviance_stderr=point.error,
         )
         return ExactSolution(estimate, point)

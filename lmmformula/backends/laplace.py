@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lmmformula.backends.curvature import joint_vcov, laplace_of, parameter_names, undetermined
 from lmmformula.backends.optimum import (
-    boundary_elements,
     convergence,
     modes,
     off_boundary,
@@ -32,10 +31,11 @@ from lmmformula.typing import Array
 
 __all__ = ["LaplaceBackend", "LaplaceSolution"]
 
-WIDE = 50.0
-"""A standard error of the linear predictor beyond this says that a coefficient is not determined."""
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
+
+LOOSE = 1e-7
+"""The same where the deviance has a standard error anyway."""
 
 Criterion = Any
 """A Laplace or a Quadrature: callable psi -> point."""
@@ -61,6 +61,10 @@ class _Scaled:
         return self.point.deviance
 
     @property
+    def error(self) -> float:
+        return self.point.error
+
+    @property
     def gradient(self) -> Array:
         return self.point.gradient * self.scale
 
@@ -76,6 +80,10 @@ class _Nowhere:
     @property
     def value(self) -> float:
         return np.inf
+
+    @property
+    def error(self) -> float:
+        return 0.0
 
     @property
     def gradient(self) -> Array:
@@ -129,19 +137,24 @@ class LaplaceBackend:
         prepared: Prepared,
         progress: Callable[[int, float, float], None] | None,
     ) -> LaplaceSolution:
-        joint = Laplace.of(
-            problem, self.engine, information=self.information, profile_beta=True, prepared=prepared
-        )
-        first = self._first(joint)
-        model = joint if self.nagq == 0 else Laplace(problem, joint.prepared, self.information)
+        model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
+        rough = replace(model, prepared=prepared.rough)
+        first = self._first(replace(rough, profile_beta=True))
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        if rough.prepared is not prepared:
+            near = laplace_of(self._search(rough, psi, first, 1.0, None).point.point)
+            first, psi = near, near.psi
         criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
-        found = self._search(criterion, psi, first, progress)
+        found = self._search(criterion, psi, first, self.tolerance, progress)
+        sharp = found.point.point.sharpened()
+        if sharp is not found.point.point:
+            criterion = model = sharp.model
+            found = self._search(model, sharp.psi, sharp, self.tolerance, progress)
         at_end = found.point.point
         psi = self._settled(criterion, at_end.psi, found.point)
         if (psi != at_end.psi).any():
-            at_end = criterion(psi, u=_laplace(at_end).u, beta=_laplace(at_end).beta, exact=True)
-        final = _laplace(at_end)
+            at_end = criterion(psi, u=laplace_of(at_end).u, beta=laplace_of(at_end).beta, exact=True)
+        final = laplace_of(at_end)
         return LaplaceSolution(self._estimate(model, final, float(at_end.deviance), found), final)
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> LaplacePoint:
@@ -158,7 +171,7 @@ class LaplaceBackend:
             return None
         criterion: Criterion = point.model if self.nagq == 1 else Quadrature(point.model, self.nagq)
         with blas_threads(point.model.prepared.dense_side):
-            return joint_vcov(criterion, point.psi, point)
+            return joint_vcov(criterion, point, exact=point.error == 0.0)
 
     def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
         """The same model on another response of the same rows."""
@@ -190,10 +203,16 @@ class LaplaceBackend:
         criterion: Criterion,
         psi: Array,
         first: LaplacePoint,
+        tolerance: float,
         progress: Callable[[int, float, float], None] | None,
     ) -> Any:
-        """The minimum from `psi`; coordinates are psi in standard errors, so that the trust region is round."""
+        """The minimum from `psi`; coordinates are psi in standard errors, so that the trust region is round.
+
+        Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
+        """
         last: dict[str, Any] = {"u": first.u, "beta": first.beta}
+        if self.engine.name == "krylov":
+            last["tolerance"] = LOOSE
         begin = criterion(psi, **last)
         scale = step_scale(begin.hessian)
 
@@ -206,15 +225,15 @@ class LaplaceBackend:
             except FitError:
                 return _Nowhere()
             if np.isfinite(value):
-                last.update(u=_laplace(point).u, beta=_laplace(point).beta)
+                last.update(u=laplace_of(point).u, beta=laplace_of(point).beta)
             return _Scaled(point, scale)
 
         return minimise(
             evaluate,
             psi / scale,
-            tolerance=self.tolerance,
+            tolerance=tolerance,
             max_evaluations=self.max_evaluations,
-            radius=10.0,
+            radius=10.0 * max(1.0, np.sqrt(first.model.problem.n / 1e4)),
             noise=1e-11,
             secants=3,
             callback=progress,
@@ -222,7 +241,7 @@ class LaplaceBackend:
 
     def _settled(self, criterion: Criterion, psi: Array, point: _Scaled) -> Array:
         """psi with variances of zero exactly there, see :func:`lmmformula.backends.optimum.settle`."""
-        laplace = _laplace(point.point)
+        laplace = laplace_of(point.point)
         problem, where = laplace.model.problem, laplace.model.layout.theta
 
         def placed(theta: Array) -> Array:
@@ -248,24 +267,10 @@ class LaplaceBackend:
             modes=modes(point),
             convergence=convergence(found, found.evaluations, self.max_evaluations, self.tolerance),
             singular=singular_terms(problem, point.theta),
+            deviance_stderr=point.error if self.nagq <= 1 else 0.0,
             aux=tuple(point.psi[s] for s in layout.aux),
             undetermined=tuple(np.array(parameter_names(model))[undetermined(point)].tolist()),
         )
-
-
-def parameter_names(model: Laplace) -> list[str]:
-    """Names of the elements of psi; those of auxiliary predictors begin with the parameter's name."""
-    problem = model.problem
-    names = [] if model.profile_beta else list(problem.X.names)
-    names += problem.theta_names()
-    for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=True):
-        names += [f"{parameter.name}: {name}" for name in block.names]
-    return names
-
-
-def _laplace(point: Any) -> LaplacePoint:
-    """The Laplace point inside a quadrature point, or itself."""
-    return getattr(point, "laplace", point)
 
 
 def start_beta(problem: Problem) -> Array:
@@ -274,66 +279,3 @@ def start_beta(problem: Problem) -> Array:
     if problem.offset is not None:
         eta = eta - problem.offset
     return np.linalg.lstsq(problem.X.matrix, eta, rcond=None)[0]
-
-
-def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
-    """Which elements of beta and alpha the data do not determine: separation, or a probability that goes to zero."""
-    model, layout = point.model, point.model.layout
-    out = np.zeros(layout.size, dtype=bool)
-    parts = list(zip(model.problem.aux, layout.aux, strict=True))
-    if not model.profile_beta and model.problem.p:
-        parts.append((model.problem.X, layout.beta))
-    for block, where in parts:
-        out[where] = _loose(block.matrix, point.linear_information[where, where])
-    return out
-
-
-def _loose(columns: Array, information: Array) -> NDArray[np.bool_]:
-    """Coefficients that move along a direction in which the linear predictor has a standard error beyond `WIDE`.
-
-    The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the
-    units nor the centring of the columns matter.
-    """
-    gram = columns.T @ columns / len(columns)
-    root = np.linalg.inv(np.linalg.cholesky(gram))
-    values, vectors = np.linalg.eigh(root @ information @ root.T)
-    wide = values < 2.0 / WIDE**2
-    moves = np.abs(root.T @ vectors[:, wide]) * np.abs(columns).max(axis=0)[:, None]
-    return (moves > 0.1 * moves.max(axis=0, initial=1e-300)).any(axis=1)
-
-
-def joint_vcov(criterion: Criterion, psi: Array, point: LaplacePoint) -> Array:
-    """2 H^-1, H the Hessian of the deviance in psi by differences of its exact gradient.
-
-    Elements of theta that lie on the boundary are held there; what the data do not determine is left out.
-
-    Returns
-    -------
-    (d, d) array
-        Covariance matrix of psi; zero in the rows and columns of what is held, infinite variances of what is undetermined.
-    """
-    layout, problem = point.model.layout, point.model.problem
-    smooth = criterion(psi, u=point.u, beta=point.beta)
-    loose = undetermined(_laplace(smooth))
-    free = ~loose
-    free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
-    steps = 2e-3 * step_scale(smooth.hessian)
-    columns = []
-    for j in np.flatnonzero(free):
-        move = np.zeros(len(psi))
-        move[j] = steps[j]
-        high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
-        columns.append((high - low) / (2 * steps[j]))
-    hessian = np.array(columns).reshape(len(columns), len(psi))[:, free]
-    hessian = 0.5 * (hessian + hessian.T)
-    try:
-        np.linalg.cholesky(hessian)
-    except np.linalg.LinAlgError:
-        low = float(np.linalg.eigvalsh(hessian)[0])
-        raise FitError(
-            f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
-            "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
-        ) from None
-    out = np.diag(np.where(loose, np.inf, 0.0))
-    out[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
-    return out

@@ -28,19 +28,22 @@ that by secant updates. Standard errors use differences of the exact gradient in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from lmmformula.criteria.family_rows import family_rows
+from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.profiled import Derivative, floored, relative_factors
 from lmmformula.engines.base import Engine, Factor, Prepared
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import flat
+from lmmformula.numerics.batched import flat, matmul
+from lmmformula.numerics.tall import tall_times
 from lmmformula.typing import Array
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
@@ -97,12 +100,10 @@ class Laplace:
 
     def rows(self, eta: Array, aux: tuple[Array, ...], information: str, *, derivatives: bool = True) -> Any:
         """The family's log density and derivatives at eta."""
-        p = self.problem
-        return p.family.rows(
-            p.y,
+        return family_rows(
+            self.problem,
             eta,
             aux,
-            p.weights,
             information=information,
             derivatives=derivatives,
             constant=self.constant,
@@ -114,7 +115,7 @@ class Laplace:
         return self.problem.family.constant(self.problem.y, self.problem.weights)
 
     def fixed_part(self, beta: Array) -> Array:
-        eta = self.problem.X.matrix @ beta
+        eta = tall_times(self.problem.X.matrix, beta)
         return eta if self.problem.offset is None else eta + self.problem.offset
 
     def random_part(self, factors: Sequence[Array], u: Sequence[Array]) -> Array:
@@ -128,6 +129,11 @@ class Laplace:
             return tuple(s @ f for s, f in zip(sums, factors, strict=True))
         return tuple(np.matmul(f.T, s) for s, f in zip(sums, factors, strict=True))
 
+    def columns(self, factors: Sequence[Array], weights: Array) -> tuple[tuple[Array, ...], Array]:
+        """Lambda'Z'WX, per group (m, k, p), and X'WX."""
+        sums, square = self.prepared.blocks.weighted_columns(weights, self.problem.X.matrix)
+        return tuple(matmul(f.T, s) for f, s in zip(factors, sums, strict=True)), square
+
     def aux_predictors(self, psi: Array) -> tuple[Array, ...]:
         """a_j = A_j alpha_j, each (n,)."""
         return tuple(b.matrix @ psi[s] for b, s in zip(self.problem.aux, self.layout.aux, strict=True))
@@ -139,31 +145,9 @@ class Laplace:
         gram = self.prepared.blocks.gram(weights, np.zeros((self.problem.n, 0)))
         return self.prepared.factor(gram, factors)
 
-    def solve_joint(
-        self,
-        factors: tuple[Array, ...],
-        factor: Factor,
-        weights: Array,
-        u_rhs: tuple[Array, ...],
-        beta_rhs: Array,
-    ) -> tuple[tuple[Array, ...], Array]:
-        """Solve the system of :mod:`lmmformula.criteria.mode` for (u, beta); for u alone if `beta_rhs` is empty."""
-        if not beta_rhs.size:
-            return tuple(x[..., 0] for x in factor.solve(tuple(r[..., None] for r in u_rhs))), beta_rhs
-        x = self.problem.X.matrix
-        wx = x * weights[:, None]
-        cross = self.to_effects(factors, wx)
-        solved = factor.solve(
-            tuple(np.concatenate([c, r[..., None]], axis=-1) for c, r in zip(cross, u_rhs, strict=True))
-        )
-        p = x.shape[1]
-        schur, target = x.T @ wx, np.array(beta_rhs)
-        for c, s in zip(cross, solved, strict=True):
-            rows, sol = flat(c), flat(s)
-            schur -= rows.T @ sol[:, :p]
-            target -= rows.T @ sol[:, p]
-        beta = np.linalg.solve(schur, target)
-        return tuple(s[..., p] - s[..., :p] @ beta for s in solved), beta
+    def system(self, factors: tuple[Array, ...], weights: Array) -> JointSystem:
+        """The Newton system of (u, beta) for the given weights."""
+        return JointSystem(self, factors, self.factor(factors, weights), weights)
 
     # -- psi ---------------------------------------------------------------------------------------------------
 
@@ -239,9 +223,14 @@ class LaplacePoint:
         return self.model.rows(self.mode.eta, self.aux, self.model.information)
 
     @cached_property
+    def system(self) -> JointSystem:
+        """The Newton system at the mode, with the observed weights."""
+        return self.model.system(self.factors, self.observed.weight)
+
+    @property
     def curvature(self) -> Factor:
         """M_o: how the mode moves."""
-        return self.model.factor(self.factors, self.observed.weight)
+        return self.system.factor
 
     @cached_property
     def factor(self) -> Factor:
@@ -254,6 +243,20 @@ class LaplacePoint:
     def deviance(self) -> float:
         """Equation (1)."""
         return 2.0 * self.mode.objective + self.factor.logdet
+
+    @property
+    def error(self) -> float:
+        """Standard error of the deviance; zero unless the engine is stochastic."""
+        return self.factor.logdet_stderr
+
+    def sharpened(self) -> LaplacePoint:
+        """The same point with as small an error as the engine was asked for."""
+        factor: Any = self.factor.sharpened()
+        if factor is self.factor:
+            return self
+        out = replace(self, model=replace(self.model, prepared=factor.prepared))
+        out.__dict__["factor"] = factor  # where cached_property keeps it
+        return out
 
     @cached_property
     def leverage(self) -> Array:
@@ -274,7 +277,7 @@ class LaplacePoint:
         model, push = self.model, self.leverage * self.weighted.weight_eta
         c = model.to_effects(self.factors, push)
         beta_c = model.problem.X.matrix.T @ push if model.profile_beta else np.zeros(0)
-        v, v_beta = model.solve_joint(self.factors, self.curvature, self.observed.weight, c, beta_c)
+        v, v_beta = self.system.solve(c, beta_c)
         rows = model.random_part(self.factors, v)
         return v, rows + model.problem.X.matrix @ v_beta if v_beta.size else rows
 
@@ -320,16 +323,10 @@ class LaplacePoint:
             out[where] = block.matrix.T @ t
         return out
 
-    @cached_property
+    @property
     def fixed_information(self) -> Array:
         """X'V^-1X of the working linear model, (p, p)."""
-        x, w = self.model.problem.X.matrix, self.observed.weight
-        wx = x * w[:, None]
-        cross = self.model.to_effects(self.factors, wx)
-        out = x.T @ wx
-        for c, s in zip(cross, self.curvature.solve(cross), strict=True):
-            out -= flat(c).T @ flat(s)
-        return out
+        return self.system.information
 
     @cached_property
     def half(self) -> Array:
@@ -339,9 +336,7 @@ class LaplacePoint:
     @cached_property
     def h(self) -> tuple[Array, ...]:
         """H = Lambda'Z'V^-1X R^-1 of the working linear model, per group (m, k, p)."""
-        wx = self.model.problem.X.matrix * self.observed.weight[:, None]
-        solved = self.curvature.solve(self.model.to_effects(self.factors, wx))
-        return tuple(s @ self.half for s in solved)
+        return tuple(s @ self.half for s in self.system.fixed)
 
     @cached_property
     def hessian(self) -> Array:

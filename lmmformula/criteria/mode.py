@@ -28,8 +28,9 @@ from lmmformula.errors import FitError
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.criteria.joint import JointSystem
     from lmmformula.criteria.laplace import Laplace
-    from lmmformula.engines.base import Factor, Stacked
+    from lmmformula.engines.base import Stacked
 
 __all__ = ["Mode", "find_mode"]
 
@@ -86,12 +87,12 @@ def find_mode(
             "range of the link. Centre and scale the predictors, or use another link."
         )
     fresh, last = True, np.inf
-    working = _working(model, factors, eta, aux, rows)
+    system = _working(model, factors, eta, aux, rows)
     while True:
-        du, dbeta, decrement = _direction(model, factors, u, rows.score, *working, joint=joint)
+        du, dbeta, decrement = _direction(system, u, rows.score, joint=joint)
         if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
-            fresh, working = True, _expected(model, factors, eta, aux)
-            du, dbeta, decrement = _direction(model, factors, u, rows.score, *working, joint=joint)
+            fresh, system = True, _expected(model, factors, eta, aux)
+            du, dbeta, decrement = _direction(system, u, rows.score, joint=joint)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
         moved = None
@@ -100,7 +101,7 @@ def find_mode(
         if moved is None:
             if fresh:
                 break
-            fresh, working = (
+            fresh, system = (
                 True,
                 _working(model, factors, eta, aux, rows),
             )  # steps with the old one no longer pay
@@ -127,38 +128,29 @@ def _evaluate(
 
 def _working(
     model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...], rows: Any
-) -> tuple[Factor, Array]:
-    """M and the weights it was made of."""
+) -> JointSystem:
+    """The Newton system with observed weights, or with expected ones where those do not give a definite M."""
     if rows.weight.min() < 0:
         try:
-            return model.factor(factors, rows.weight), rows.weight
+            return model.system(factors, rows.weight)
         except FitError:
             return _expected(model, factors, eta, aux)
-    return model.factor(factors, rows.weight), rows.weight
+    return model.system(factors, rows.weight)
 
 
-def _expected(
-    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]
-) -> tuple[Factor, Array]:
-    """M with expected weights, which no density makes negative."""
-    weights = model.rows(eta, aux, "expected", derivatives=False).weight
-    return model.factor(factors, weights), weights
+def _expected(model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]) -> JointSystem:
+    """The Newton system with expected weights, which no density makes negative."""
+    return model.system(factors, model.rows(eta, aux, "expected", derivatives=False).weight)
 
 
 def _direction(
-    model: Laplace,
-    factors: tuple[Array, ...],
-    u: tuple[Array, ...],
-    score: Array,
-    factor: Factor,
-    weights: Array,
-    *,
-    joint: bool,
+    system: JointSystem, u: tuple[Array, ...], score: Array, *, joint: bool
 ) -> tuple[tuple[Array, ...], Array, float]:
     """Newton step and decrement."""
-    slope = tuple(s - v for s, v in zip(model.to_effects(factors, score), u, strict=True))
+    model = system.model
+    slope = tuple(s - v for s, v in zip(model.to_effects(system.factors, score), u, strict=True))
     beta_slope = model.problem.X.matrix.T @ score if joint else np.zeros(0)
-    step, beta_step = model.solve_joint(factors, factor, weights, slope, beta_slope)
+    step, beta_step = system.solve(slope, beta_slope)
     decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
         beta_slope @ beta_step
     )

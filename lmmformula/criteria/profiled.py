@@ -44,6 +44,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -282,6 +283,23 @@ class ProfiledPoint:
     def deviance(self) -> float:
         """-2 log (restricted) likelihood, profiled."""
         return self.deviance_at(self.sigma2)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether L was taken as it is, with no element kept off zero."""
+        return all(f is o for f, o in zip(self.factors, self.own_factors, strict=True))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the deviance; zero unless the engine is stochastic."""
+        return self.factor.logdet_stderr
+
+    def sharpened(self) -> ProfiledPoint:
+        """The same point with as small an error as the engine was asked for."""
+        factor: Any = self.factor.sharpened()
+        if factor is self.factor:
+            return self
+        return replace(self, model=replace(self.model, prepared=factor.prepared), factor=factor)
 
     def deviance_at(self, sigma2: float) -> float:
         """-2 log (restricted) likelihood with sigma^2 as given and beta profiled out."""

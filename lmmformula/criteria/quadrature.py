@@ -64,6 +64,15 @@ class QuadraturePoint:
     def psi(self) -> Array:
         return self.laplace.psi
 
+    @property
+    def error(self) -> float:
+        """Zero: one grouping factor is always factorised exactly."""
+        return 0.0
+
+    def sharpened(self) -> QuadraturePoint:
+        """The point itself."""
+        return self
+
     @cached_property
     def deviance(self) -> float:
         point = self.laplace

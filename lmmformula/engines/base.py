@@ -10,12 +10,12 @@ only these answers; see :mod:`lmmformula.criteria.profiled` for the algebra.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, Self
 
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
 
-__all__ = ["Engine", "Factor", "InverseBlocks", "Prepared", "Stacked"]
+__all__ = ["Certain", "Engine", "Factor", "InverseBlocks", "Prepared", "Stacked"]
 
 Stacked = tuple[Array, ...]
 """One (m_a, k_a, c) array for each group."""
@@ -41,6 +41,11 @@ class Factor(Protocol):
         """log |M|."""
         ...
 
+    @property
+    def logdet_stderr(self) -> float:
+        """Standard error of `logdet`: zero unless it is estimated."""
+        ...
+
     def solve(self, rhs: Stacked) -> Stacked:
         """M^-1 rhs."""
         ...
@@ -53,6 +58,23 @@ class Factor(Protocol):
         """Per group the (k_a, k_a) sum over levels of the diagonal blocks of M^-1."""
         ...
 
+    def sharpened(self) -> Factor:
+        """The same M with as small a standard error of `logdet` as the engine's user asked for."""
+        ...
+
+
+class Certain:
+    """What a factor answers about its errors if it has none."""
+
+    @property
+    def logdet_stderr(self) -> float:
+        """Zero."""
+        return 0.0
+
+    def sharpened(self) -> Self:
+        """The factor itself."""
+        return self
+
 
 class Prepared(Protocol):
     """An engine that has seen which levels meet, and is ready for any W and theta."""
@@ -62,6 +84,11 @@ class Prepared(Protocol):
     @property
     def dense_side(self) -> int:
         """Side of the largest dense matrix that is factorised."""
+        ...
+
+    @property
+    def rough(self) -> Prepared:
+        """An engine for starting values: the same, or a cheaper one that is less accurate."""
         ...
 
     def factor(self, gram: Gram, factors: Sequence[Array]) -> Factor:

@@ -20,8 +20,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Certain, Stacked
 from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
@@ -52,6 +53,10 @@ class BlockedPrepared:
     def dense_side(self) -> int:
         return self.plan.q_dense
 
+    @property
+    def rough(self) -> BlockedPrepared:
+        return self
+
     def factor(self, gram: Gram, factors: Sequence[Array]) -> BlockedFactor:
         try:
             return _factorise(self.plan, gram, factors)
@@ -67,9 +72,9 @@ class BlockedPrepared:
 def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> BlockedFactor:
     """The elimination of the module's head."""
     chain = range(len(plan.chain))
-    diag = [_scaled_diagonal(gram.diag[a], factors[a]) for a in plan.chain]
+    diag = [scaled_diagonal(gram.diag[a], factors[a]) for a in plan.chain]
     pair = {key: _scaled_chain_pair(plan, gram, factors, *key) for key in plan.parents}
-    ragged = [_scaled_coupling(plan, gram, factors, i) for i in chain] if plan.dense else []
+    ragged = [scaled_coupling(plan, gram, factors, i) for i in chain] if plan.dense else []
     dense = _dense_gram(plan, gram, factors)
     inv = []
     for i in chain:
@@ -90,41 +95,12 @@ def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Block
     return BlockedFactor(plan, tuple(inv), pair, tuple(ragged), _upper_cholesky(dense))
 
 
-def _scaled_diagonal(diag: Array, factor: Array) -> Array:
-    """L' G L + I for each level."""
-    out = diag * factor[0, 0] ** 2 if factor.shape[0] == 1 else factor.T @ diag @ factor
-    out[:, np.arange(factor.shape[0]), np.arange(factor.shape[0])] += 1.0
-    return out
-
-
-def _cross(gram: Gram, a: int, b: int) -> Array:
-    """Stored values of the pair as (nnz, k_a, k_b), whichever way they are stored."""
-    return gram.cross[a, b] if a < b else transpose(gram.cross[b, a])
-
-
-def _scaled(left: Array, values: Array, right: Array) -> Array:
-    """Left' values right for a stack of blocks."""
-    if left.shape[0] == right.shape[0] == 1:
-        return values * (left[0, 0] * right[0, 0])
-    return left.T @ values @ right
-
-
 def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int, j: int) -> Array:
     a, b = plan.chain[i], plan.chain[j]
-    values = _cross(gram, a, b)
+    values = cross(gram, a, b)
     if a > b:
         values = values[plan.blocks.pattern(b, a).by_column]
-    return _scaled(factors[a], values, factors[b])
-
-
-def _scaled_coupling(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int) -> Array:
-    """S_iD as (k_i, total)."""
-    coupling, a = plan.couplings[i], plan.chain[i]
-    out = np.empty((coupling.ragged.k, len(coupling.ragged.cols)))
-    for j, place, stored in zip(plan.dense, coupling.places, coupling.stored, strict=True):
-        values = _scaled(factors[a], _cross(gram, a, j)[stored], factors[j])
-        out[:, place] = np.moveaxis(values, 1, 0)
-    return out
+    return scaled(factors[a], values, factors[b])
 
 
 def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Array:
@@ -133,12 +109,12 @@ def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Arra
     for x, (a, start) in enumerate(zip(plan.dense, plan.offsets, strict=True)):
         m, k = plan.blocks.groups[a].m, plan.blocks.groups[a].k
         own = start + (np.arange(m) * k)[:, None] + np.arange(k)
-        out[own[:, :, None], own[:, None, :]] = _scaled_diagonal(gram.diag[a], factors[a])
+        out[own[:, :, None], own[:, None, :]] = scaled_diagonal(gram.diag[a], factors[a])
         for b, first in zip(plan.dense[x + 1 :], plan.offsets[x + 1 :], strict=True):
             pattern, kb = plan.blocks.pattern(a, b), plan.blocks.groups[b].k
             cols = start + (pattern.rows() * k)[:, None] + np.arange(k)
             rows = first + (pattern.indices.astype(np.int64) * kb)[:, None] + np.arange(kb)
-            out[rows[:, None, :], cols[:, :, None]] = _scaled(factors[a], gram.cross[a, b], factors[b])
+            out[rows[:, None, :], cols[:, :, None]] = scaled(factors[a], gram.cross[a, b], factors[b])
     return out
 
 
@@ -171,7 +147,7 @@ def _upper_cholesky(lower: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class BlockedFactor:
+class BlockedFactor(Certain):
     """The factorised M.
 
     Attributes

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Certain, Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
@@ -40,6 +40,10 @@ class DensePrepared:
     def dense_side(self) -> int:
         return sum(g.q for g in self.blocks.groups)
 
+    @property
+    def rough(self) -> DensePrepared:
+        return self
+
     def factor(self, gram: Gram, factors: Sequence[Array]) -> DenseFactor:
         factor = DenseFactor(self.blocks, gram, tuple(factors))
         try:
@@ -50,7 +54,7 @@ class DensePrepared:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseFactor:
+class DenseFactor(Certain):
     """M, its inverse and its determinant."""
 
     blocks: Blocks

@@ -90,9 +90,9 @@ class Elimination:
         Where each ragged column of chain position i stands among those of position j.
     """
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Blocks, chain: tuple[int, ...] | None = None) -> None:
         self.blocks = blocks
-        self.chain = choose_chain(blocks)
+        self.chain = choose_chain(blocks) if chain is None else chain
         self.dense = tuple(a for a in range(len(blocks.groups)) if a not in self.chain)
         sizes = [blocks.groups[a].q for a in self.dense]
         ends = np.cumsum([0, *sizes])

@@ -22,12 +22,20 @@ __all__ = ["Minimum", "Point", "minimise"]
 ROUNDING = 1e-13
 """Share of the function's value below which a promised drop is lost in rounding."""
 
+INSIDE = 0.05
+"""Share of the value's standard error below which a promised drop is not worth a step."""
+
 
 class Point(Protocol):
-    """A function evaluated at one place; derivatives are computed when read."""
+    """A function evaluated at one place; derivatives are computed when read.
+
+    `error` is the standard error of the value, zero if it is exact. Steps that promise less are not judged by the value.
+    """
 
     @property
     def value(self) -> float: ...
+    @property
+    def error(self) -> float: ...
     @property
     def gradient(self) -> Array: ...
     @property
@@ -96,7 +104,7 @@ def minimise(
         decrement = _decrement(values, slope)
         if callback is not None:
             callback(used, point.value, decrement)
-        done = decrement <= max(tolerance, ROUNDING * abs(point.value))
+        done = decrement <= max(tolerance, ROUNDING * abs(point.value), INSIDE * point.error)
         if done or used >= max_evaluations:
             return Minimum(x, point, done, decrement, used, steps)
         accepted = False
@@ -104,7 +112,7 @@ def minimise(
             step = _step(values, slope, radius)
             promised = -float(slope @ step + 0.5 * (values * step) @ step)
             trial, used = evaluate(x + vectors @ step), used + 1
-            slack = noise * max(1.0, abs(point.value))
+            slack = noise * max(1.0, abs(point.value)) + point.error
             ratio = (point.value - trial.value + slack) / (promised + slack)
             length = float(np.linalg.norm(step))
             if ratio < 0.25:

@@ -16,6 +16,7 @@ class At:
     value: float
     gradient: Any
     hessian: Any
+    error: float = 0.0
 
 
 def rosenbrock(x):

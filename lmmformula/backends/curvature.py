@@ -1,0 +1,91 @@
+"""Covariances of a generalised model's parameters, and which of them the data do not determine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.backends.optimum import boundary_elements, undetermined_columns
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.quadrature import step_scale
+from lmmformula.errors import FitError
+from lmmformula.typing import Array
+
+__all__ = ["joint_vcov", "laplace_of", "parameter_names", "undetermined"]
+
+Criterion = Any
+"""A Laplace or a Quadrature: callable psi -> point."""
+
+
+def laplace_of(point: Any) -> LaplacePoint:
+    """The Laplace point inside a quadrature point, or itself."""
+    return getattr(point, "laplace", point)
+
+
+def parameter_names(model: Laplace) -> list[str]:
+    """Names of the elements of psi; those of auxiliary predictors begin with the parameter's name."""
+    problem = model.problem
+    names = [] if model.profile_beta else list(problem.X.names)
+    names += problem.theta_names()
+    for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=True):
+        names += [f"{parameter.name}: {name}" for name in block.names]
+    return names
+
+
+def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
+    """Which elements of beta and alpha the data do not determine: separation, or a probability that goes to zero."""
+    model, layout = point.model, point.model.layout
+    out = np.zeros(layout.size, dtype=bool)
+    parts = list(zip(model.problem.aux, layout.aux, strict=True))
+    if not model.profile_beta and model.problem.p:
+        parts.append((model.problem.X, layout.beta))
+    for block, where in parts:
+        out[where] = undetermined_columns(block.matrix, point.linear_information[where, where])
+    return out
+
+
+def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Array:
+    """2 H^-1, H the Hessian of the deviance in psi: by differences of its gradient if `exact`, else the average information.
+
+    Differences of a gradient with a standard error would be no better than the average information, which takes one
+    evaluation and not two for each element. Elements of theta that lie on the boundary are held there; what the data do not
+    determine is left out.
+
+    Returns
+    -------
+    (d, d) array
+        Covariance matrix of psi; zero in the rows and columns of what is held, infinite variances of what is undetermined.
+    """
+    layout, problem, psi = point.model.layout, point.model.problem, point.psi
+    smooth = criterion(psi, u=point.u, beta=point.beta)
+    loose = undetermined(laplace_of(smooth))
+    free = ~loose
+    free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
+    hessian = _differences(criterion, psi, point, free, smooth) if exact else smooth.hessian[free][:, free]
+    hessian = 0.5 * (hessian + hessian.T)
+    try:
+        np.linalg.cholesky(hessian)
+    except np.linalg.LinAlgError:
+        low = float(np.linalg.eigvalsh(hessian)[0])
+        raise FitError(
+            f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
+            "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
+        ) from None
+    out = np.diag(np.where(loose, np.inf, 0.0))
+    out[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
+    return out
+
+
+def _differences(
+    criterion: Criterion, psi: Array, point: LaplacePoint, free: NDArray[np.bool_], smooth: Any
+) -> Array:
+    """Hessian in the free elements by central differences of the gradient."""
+    steps, columns = 2e-3 * step_scale(smooth.hessian), []
+    for j in np.flatnonzero(free):
+        move = np.zeros(len(psi))
+        move[j] = steps[j]
+        high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
+        columns.append((high - low) / (2 * steps[j]))
+    return np.array(columns).reshape(len(columns), len(psi))[:, free]

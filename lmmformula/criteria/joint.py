@@ -1,0 +1,75 @@
+r"""The Newton system of (u, beta) for given weights, with the work on the columns of X done once.
+
+    [ M               Lambda'Z'WX ] [ u    ]   [ t_u    ]
+    [ X'W Z Lambda    X'WX        ] [ beta ] = [ t_beta ]
+
+Eliminating u leaves ``X'V^-1X = X'WX - X'WZ Lambda M^-1 Lambda'Z'WX``, the information on beta of the working linear model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.engines.base import Factor, Stacked
+from lmmformula.numerics.batched import flat
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.criteria.laplace import Laplace
+
+__all__ = ["JointSystem"]
+
+
+@dataclass(frozen=True, eq=False)
+class JointSystem:
+    """The system at one L and one W.
+
+    Attributes
+    ----------
+    model : Laplace
+    factors : tuple of (k_a, k_a) arrays
+        L_a.
+    factor : Factor
+        M.
+    weights : (n,) array
+        Diagonal of W.
+    """
+
+    model: Laplace
+    factors: tuple[Array, ...]
+    factor: Factor
+    weights: Array
+
+    @cached_property
+    def _columns(self) -> tuple[Stacked, Stacked, Array]:
+        """C = Lambda'Z'WX, M^-1 C and X'WX."""
+        cross, square = self.model.columns(self.factors, self.weights)
+        return cross, self.factor.solve(cross), square
+
+    @property
+    def fixed(self) -> Stacked:
+        """M^-1 Lambda'Z'WX = Lambda'Z'V^-1X, per group (m, k, p)."""
+        return self._columns[1]
+
+    @cached_property
+    def information(self) -> Array:
+        """X'V^-1X, (p, p)."""
+        cross, solved, out = self._columns
+        for c, s in zip(cross, solved, strict=True):
+            out = out - flat(c).T @ flat(s)
+        return 0.5 * (out + out.T)
+
+    def solve(self, u_rhs: Stacked, beta_rhs: Array) -> tuple[Stacked, Array]:
+        """(u, beta); u alone for the upper left block if `beta_rhs` is empty. Right-hand sides (m, k) and (p,)."""
+        u = tuple(x[..., 0] for x in self.factor.solve(tuple(r[..., None] for r in u_rhs)))
+        if not beta_rhs.size:
+            return u, beta_rhs
+        target = np.array(beta_rhs)
+        for c, v in zip(self._columns[0], u, strict=True):
+            target -= flat(c).T @ v.ravel()
+        beta = np.linalg.solve(self.information, target)
+        return tuple(v - s @ beta for v, s in zip(u, self.fixed, strict=True)), beta

@@ -1,0 +1,298 @@
+r"""The Krylov engine: conjugate gradients and stochastic Lanczos quadrature on the Schur complement of the largest group.
+
+All answers come from products with I - K of :mod:`lmmformula.engines.schur`, which cost O(nnz).
+
+Solutions. Conjugate gradients on I - K. In a crossed design its spectrum is a cluster around one and a few outliers near zero
+(a constant moved from one group to another), so that a handful of steps suffices.
+
+Log-determinant. By (3) there, ``log|M|`` is exact apart from tr log(I - K). K has zero diagonal blocks, and tr K^2 is a sum
+over its nonzeros, so two moments are exact and only the rest is estimated::
+
+    tr log(I - K) = - tr K^2 / 2 + tr g(K),        g(x) = log(1 - x) + x + x^2 / 2 = - x^3 / 3 - x^4 / 4 - ...        (1)
+
+With Q an orthonormal basis of the outlying eigenvectors (by subspace iteration), P = I - QQ', and signs z (Hutchinson 1990)::
+
+    tr g(K) = tr Q'g(K)Q + E z'P g(K) P z                                                                            (2)
+
+which is unbiased for any Q (Meyer et al. 2021, Hutch++), and exact with Q = I once as many probes are asked for as D has
+effects. Each quadratic form is a Gauss quadrature from the coefficients of the very conjugate gradients that solve
+(I - K) w = P z (Ubaru, Chen & Saad 2017; Golub & Meurant 2010). The standard error is that of the mean over probes. The
+probes are fixed by the seed, so that the criterion is a smooth function of theta.
+
+Blocks of M^-1 and their sums: :mod:`lmmformula.engines.stochastic`, from the same solutions.
+
+Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for each is
+derived in :mod:`lmmformula.engines.splitting`.
+
+References
+----------
+Kuendig & Sigrist (2025), Scalable Krylov subspace methods for generalized mixed-effects models with crossed random effects.
+Ubaru, Chen & Saad (2017), Fast estimation of tr(f(A)) via stochastic Lanczos quadrature, SIAM J. Matrix Anal. Appl. 38.
+Meyer, Musco, Musco & Woodruff (2021), Hutch++: optimal stochastic trace estimation, SOSA.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lmmformula.engines.base import Stacked
+from lmmformula.engines.deflation import outliers
+from lmmformula.engines.schur import SchurComplement, SchurPattern
+from lmmformula.engines.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
+from lmmformula.engines.stochastic import Moments, StochasticInverse
+from lmmformula.errors import ConvergenceWarning
+from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients, quadrature
+from lmmformula.typing import Array
+
+__all__ = ["PRECONDITIONERS", "KrylovEngine", "KrylovFactor", "KrylovPrepared"]
+
+PRECONDITIONERS = ("schur", *SPLITTINGS)
+"""The largest group eliminated, or M split without elimination."""
+
+SMALL = 60_000
+"""Rows below which the accuracy of a log-likelihood is no longer scaled down: by default 0.005."""
+MAX_PROBES = 512
+"""Most probes that a target accuracy may ask for."""
+COLUMNS = 16
+"""Right-hand sides that are iterated on at a time."""
+
+
+@dataclass(frozen=True)
+class KrylovEngine:
+    """Iterative linear algebra with standard errors.
+
+    Parameters
+    ----------
+    seed : int
+        Of the probes.
+    probes : int
+        Sign vectors for traces and log-determinants while theta moves.
+    accuracy : float
+        Standard error of the log-likelihood at the end, in units of sqrt(n), n at least `SMALL`: a log-likelihood itself
+        varies by about 0.7 sqrt(n) from sample to sample, so the default adds nothing to that.
+    tolerance : float
+        Relative residual of solutions; the error of a quadratic form is of the order of its square.
+    probe_tolerance : float
+        The same for probes; a quadrature's error is of the order of its square.
+    max_steps : int
+    moments : bool
+        Whether sums over the nonzeros of K are formed, see (1).
+    preconditioner : str
+        Of `PRECONDITIONERS`.
+    """
+
+    seed: int = 0
+    probes: int = 8
+    accuracy: float = 2e-5
+    tolerance: float = 1e-6
+    probe_tolerance: float = 1e-5
+    max_steps: int = 1000
+    moments: bool = True
+    preconditioner: str = "schur"
+    name: str = "krylov"
+
+    def prepare(self, blocks: Blocks) -> KrylovPrepared:
+        split = self.preconditioner != "schur"
+        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks)
+        return KrylovPrepared(self, blocks, pattern)
+
+
+@dataclass(frozen=True, eq=False)
+class KrylovPrepared:
+    """Patterns and probes."""
+
+    engine: KrylovEngine
+    blocks: Blocks
+    pattern: SchurPattern | SplitPattern
+
+    @property
+    def dense_side(self) -> int:
+        return 0
+
+    @cached_property
+    def signs(self) -> Array:
+        """Probes, (q_D, probes), each element 1 or -1."""
+        rng = np.random.default_rng(self.engine.seed)
+        return rng.integers(0, 2, (self.pattern.q, self.engine.probes)) * 2.0 - 1.0
+
+    @cached_property
+    def rough(self) -> KrylovPrepared:
+        """Two probes, no exact moments, and loose solutions, on the same patterns."""
+        engine = replace(self.engine, probes=2, moments=False, tolerance=1e-3, probe_tolerance=1e-2)
+        return replace(self, engine=engine)
+
+    def factor(self, gram: Gram, factors: Sequence[Array]) -> KrylovFactor:
+        return KrylovFactor(self, tuple(factors), self.pattern.complement(gram, factors))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probed:
+    """Solutions for the basis of outliers and for the probes.
+
+    Attributes
+    ----------
+    basis, probes : (q_D, r), (q_D, b) arrays
+        Q and P z.
+    of_basis, of_probes : arrays
+        (I - K)^-1 Q and (I - K)^-1 P z.
+    forms : (r + b,) array
+        v' g(K) v for each of those columns.
+    """
+
+    basis: Array
+    probes: Array
+    of_basis: Array
+    of_probes: Array
+    forms: Array
+
+
+@dataclass(frozen=True, eq=False)
+class KrylovFactor:
+    """M at one W and one theta, never factorised; what is not asked for is not computed.
+
+    Attributes
+    ----------
+    prepared : KrylovPrepared
+    factors : tuple of (k_a, k_a) arrays
+        L_a.
+    complement : SchurComplement or Splitting
+    """
+
+    prepared: KrylovPrepared
+    factors: tuple[Array, ...]
+    complement: SchurComplement | Splitting
+
+    # -- solutions ---------------------------------------------------------------------------------------------
+
+    def solve(self, rhs: Stacked) -> Stacked:
+        """M^-1 rhs to the engine's tolerance; warns with the residual where that is not reached."""
+        c = rhs[0].shape[-1] if rhs else 0
+        a, b = self.complement.reduced(rhs)
+        x = np.empty_like(b)
+        for start in range(0, c, COLUMNS):
+            some = slice(start, start + COLUMNS)
+            part = np.ascontiguousarray(b[:, some])
+            x[:, some] = self._iterate(part, self.prepared.engine.tolerance, "a solution").x
+        return self.complement.stacked(a, x)
+
+    def _iterate(self, b: Array, tolerance: float, what: str) -> Solution:
+        engine = self.prepared.engine
+        found = conjugate_gradients(self.complement.apply, b, tolerance, engine.max_steps)
+        if not found.converged.all():
+            warnings.warn(
+                f"conjugate gradients for {what} stopped after {int(found.steps.max())} steps at a relative residual of "
+                f"{found.residuals.max():.2g}, the goal being {tolerance:.2g}. The likely causes are columns on very "
+                "different scales, or variances a million times that of the residual; rescale the columns, raise "
+                'max_steps, or use method="ml" if memory allows an exact factorisation.',
+                ConvergenceWarning,
+                stacklevel=3,
+            )
+        return found
+
+    # -- log-determinant ---------------------------------------------------------------------------------------
+
+    @property
+    def logdet(self) -> float:
+        """An estimate of log |M|, by (1) and (2)."""
+        return self.complement.logdet + self._log_rest[0]
+
+    @property
+    def logdet_stderr(self) -> float:
+        """Standard error of `logdet` over probes."""
+        return self._log_rest[1]
+
+    @cached_property
+    def _log_rest(self) -> tuple[float, float]:
+        if not self.complement.q:
+            return 0.0, 0.0
+        probed, r = self._probed, self._probed.basis.shape[1]
+        sampled = probed.forms[r:]
+        mean = -0.5 * self.moments.trace_square + float(probed.forms[:r].sum())
+        mean += float(sampled.mean()) if len(sampled) else 0.0
+        return mean, _error_of_mean(sampled)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """Exact sums over the nonzeros of K."""
+        if isinstance(self.complement, Splitting):
+            return self.complement.moments
+        return Moments.of(self.complement, self.prepared.engine.moments)
+
+    @cached_property
+    def _probed(self) -> Probed:
+        engine, q = self.prepared.engine, self.complement.q
+        if engine.probes >= q:
+            basis, probes = np.eye(q), np.zeros((q, 0))
+        else:
+            signs = self.prepared.signs
+            basis = outliers(self.complement, self.factors, engine.seed)
+            probes = signs - basis @ (basis.T @ signs) if basis.shape[1] else signs
+        solutions, forms = [], []
+        for block, tolerance in ((basis, engine.tolerance), (probes, engine.probe_tolerance)):
+            for start in range(0, block.shape[1], COLUMNS):
+                part = np.ascontiguousarray(block[:, start : start + COLUMNS])
+                found = self._iterate(part, tolerance, "a trace")
+                solutions.append(found.x)
+                values = quadrature(found, np.einsum("qc,qc->c", part, part), self._rest)
+                if isinstance(self.complement, Splitting):
+                    values += self.complement.correction(part)
+                forms.append(values)
+        x, r = np.hstack(solutions), basis.shape[1]
+        return Probed(basis, probes, x[:, :r], x[:, r:], np.concatenate(forms))
+
+    def _rest(self, eigenvalues: Array) -> Array:
+        """g of (1), without the term that has no exact moment, for eigenvalues 1 - x of I - K."""
+        x = 1.0 - eigenvalues
+        out = np.log(eigenvalues) + x
+        return out + 0.5 * x**2 if self.moments.exact else out
+
+    def sharpened(self) -> KrylovFactor:
+        """The same M with as many probes as the engine's accuracy takes, at most `MAX_PROBES`; warns if they do not do."""
+        goal = 2.0 * self.prepared.engine.accuracy * float(np.sqrt(max(self.prepared.blocks.n, SMALL)))
+        out = self
+        while out.logdet_stderr > goal and out.prepared.engine.probes < MAX_PROBES:
+            need = 1.2 * out.prepared.engine.probes * (out.logdet_stderr / goal) ** 2
+            engine = replace(out.prepared.engine, probes=int(min(np.ceil(need), MAX_PROBES)))
+            out = replace(out, prepared=replace(out.prepared, engine=engine))
+        if out.logdet_stderr > 1.5 * goal:
+            warnings.warn(
+                f"the log-likelihood is known to a standard error of {out.logdet_stderr / 2:.2g} only, with "
+                f"{out.prepared.engine.probes} probes; the goal was {goal / 2:.2g}. The likely cause is a factor that is "
+                "almost nested in another, or levels that meet in long chains. Estimates are affected far less; for a "
+                'likelihood to compare models by, use engine="blocked" if memory allows.',
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return out
+
+    # -- the inverse -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _inverse(self) -> StochasticInverse | SplitInverse:
+        if isinstance(self.complement, Splitting):
+            return SplitInverse.of(self.complement, self._probed)
+        found = self._probed if self.complement.q else None
+        return StochasticInverse.of(self.complement, self.moments, found)
+
+    def inverse(self) -> StochasticInverse | SplitInverse:
+        """Estimates of selected blocks of M^-1; computed once."""
+        return self._inverse
+
+    def trace_blocks(self) -> tuple[Array, ...]:
+        """Per group an estimate of the sum over levels of the diagonal blocks of M^-1."""
+        return self._inverse.traces
+
+    def trace_stderr(self) -> tuple[Array, ...]:
+        """Standard errors of `trace_blocks` over probes."""
+        return self._inverse.trace_errors
+
+
+def _error_of_mean(values: Array) -> float:
+    """Standard error of a mean over probes; zero without any."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) else 0.0

@@ -1,0 +1,324 @@
+r"""The largest group eliminated exactly, and the rest as an operator: nothing dense is formed.
+
+With A the group of most effects, D all other groups, ``M_AA = F F'`` (a k x k factor for each level) and ``T = F^-1 M_AD``::
+
+    S = M_DD - T'T,      log|M| = 2 sum log|F| + log|S|                                                          (1)
+
+S is symmetric positive definite of side q_D. Let ``B = C C'`` be its blocks within levels (k_j x k_j), N = T C^-T and
+``H = C^-1 M_DD C^-T``, which is block diagonal apart from pairs of groups within D. Then::
+
+    C^-1 S C^-T = H - N'N =: I - K,          K has zero blocks within levels,  spectrum of K below 1,              (2)
+
+    log|M| = 2 sum log|F| + 2 sum log|C| + tr log(I - K)                                                          (3)
+
+    M^-1 = [ M_AA^-1  0 ] + G (I - K)^-1 G',      G = [ -F^-T N ; C^-T ]                                          (4)
+           [ 0        0 ]
+
+Eliminating one of two crossed groups and scaling the other is the symmetric Gauss-Seidel (SSOR) splitting of M at half its
+size: the spectra agree. Forming (2) costs O(nnz k^2), one product with I - K costs 2 nnz(N) + nnz(H) multiplications.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.engines.base import Stacked
+from lmmformula.engines.blocked import segment_sum
+from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.scaled import scaled, scaled_coupling, scaled_diagonal
+from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.numerics.threads import in_parts
+from lmmformula.typing import Array, Index
+
+__all__ = ["SchurComplement", "SchurPattern"]
+
+COMPILED_ENTRIES = 50_000
+"""Nonzeros from which on products with a block run in compiled loops."""
+PART = 250_000
+"""Entries of a pattern that one thread takes at a time."""
+NARROW = 2
+"""Columns of a block up to which scipy's products are faster than compiled ones at any size."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compressed:
+    """A sparse pattern by rows; `source` says where each entry stands among the values it is filled from."""
+
+    ptr: NDArray[np.int64]
+    cols: NDArray[np.int32]
+    source: Index | slice
+
+    @property
+    def cuts(self) -> list[int]:
+        """Rows between parts of about `PART` entries each."""
+        goals = np.arange(PART, self.ptr[-1], PART)
+        return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
+
+    def matrix(self, data: Array, columns: int) -> Any:
+        """Scipy's matrix with these values."""
+        from scipy.sparse import csr_array
+
+        return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
+
+
+class SchurPattern:
+    """Which group is eliminated, and where the nonzeros of N and H stand; depends on neither W nor theta.
+
+    Attributes
+    ----------
+    plan : Elimination
+        A chain of one group, all others dense.
+    by_row, by_column : Compressed
+        N by rows, ordered (level of A, column of the level), from ragged values; N by columns, from values by rows.
+    h : Compressed
+        H by rows, from diagonal blocks and both triangles of the pairs, one after another.
+    place : (q_D,) int64 array
+        Position of each effect within its level.
+    levels : tuple of (nnz_j,) arrays
+        Level of dense group j for each pair with A.
+    """
+
+    def __init__(self, blocks: Blocks) -> None:
+        sizes = [g.q for g in blocks.groups]
+        self.blocks = blocks
+        self.plan = Elimination(blocks, (int(np.argmax(sizes)),))
+        self.k = blocks.groups[self.plan.chain[0]].k
+        self.q = self.plan.q_dense
+        if not self.plan.dense:
+            return
+        self.by_row = self._rows()
+        self.by_column = self._columns()
+        self.place = np.concatenate([np.tile(np.arange(g.k), g.m) for g in self.dense_groups])
+        coupling = self.plan.couplings[0]
+        self.levels = tuple(
+            (coupling.ragged.cols[place[:, 0]] - start) // g.k
+            for place, start, g in zip(coupling.places, self.plan.offsets, self.dense_groups, strict=True)
+        )
+        self.h = self._own_and_pairs()
+
+    @property
+    def dense_groups(self) -> list[Any]:
+        return [self.blocks.groups[j] for j in self.plan.dense]
+
+    @property
+    def rows(self) -> int:
+        """Rows of N, the effects of A."""
+        return self.blocks.groups[self.plan.chain[0]].q
+
+    @cached_property
+    def pairs(self) -> float:
+        """Multiplications to form K."""
+        return self.plan.couplings[0].ragged.pairs if self.plan.dense else 0.0
+
+    @cached_property
+    def parts(self) -> NDArray[np.int32]:
+        """Connected part of the design that each effect of D lies in, (q_D,)."""
+        from scipy.sparse import csr_array
+        from scipy.sparse.csgraph import connected_components
+
+        rows, n, h = self.rows, self.by_row, self.h
+        cols = np.concatenate([n.cols + np.int32(rows), h.cols + np.int32(rows)])
+        ptr = np.concatenate([n.ptr, h.ptr[1:] + n.ptr[-1]])
+        graph = csr_array((np.ones(len(cols), dtype=np.int8), cols, ptr), shape=(rows + self.q,) * 2)
+        return connected_components(graph, directed=False)[1][rows:]
+
+    def _rows(self) -> Compressed:
+        ragged = self.plan.couplings[0].ragged
+        if self.k == 1:
+            return Compressed(ragged.ptr, ragged.cols, slice(None))
+        total, counts = len(ragged.cols), np.repeat(np.diff(ragged.ptr), self.k)
+        ptr = np.zeros(len(counts) + 1, dtype=np.int64)
+        np.cumsum(counts, out=ptr[1:])
+        at = np.arange(ptr[-1]) + np.repeat(np.repeat(ragged.ptr[:-1], self.k) - ptr[:-1], counts)
+        row = np.repeat(np.tile(np.arange(self.k), ragged.m), counts)
+        return Compressed(ptr, ragged.cols[at], row * total + at)
+
+    def _columns(self) -> Compressed:
+        n = self.by_row
+        index = np.arange(len(n.cols), dtype=np.int32 if len(n.cols) < 2**31 else np.int64)
+        turned = n.matrix(index, self.q).tocsc()
+        return Compressed(turned.indptr, turned.indices, turned.data)
+
+    def _own_and_pairs(self) -> Compressed:
+        plan, groups = self.plan, self.blocks.groups
+        rows, cols = [], []
+        for j, start in zip(plan.dense, plan.offsets, strict=True):
+            own = start + (np.arange(groups[j].m) * groups[j].k)[:, None] + np.arange(groups[j].k)
+            square = (groups[j].m, groups[j].k, groups[j].k)
+            rows.append(np.broadcast_to(own[:, :, None], square).ravel())
+            cols.append(np.broadcast_to(own[:, None, :], square).ravel())
+        for x, (a, first) in enumerate(zip(plan.dense, plan.offsets, strict=True)):
+            for b, second in zip(plan.dense[x + 1 :], plan.offsets[x + 1 :], strict=True):
+                pattern, ka, kb = self.blocks.pattern(a, b), groups[a].k, groups[b].k
+                i = first + (pattern.rows() * ka)[:, None] + np.arange(ka)
+                j = second + (pattern.indices.astype(np.int64) * kb)[:, None] + np.arange(kb)
+                shape = (pattern.nnz, ka, kb)
+                i, j = (np.broadcast_to(v, shape).ravel() for v in (i[:, :, None], j[:, None, :]))
+                rows += [i, j]
+                cols += [j, i]
+        row, col = np.concatenate(rows), np.concatenate(cols)
+        order = np.lexsort((col, row))
+        ptr = np.zeros(self.q + 1, dtype=np.int64)
+        np.cumsum(np.bincount(row, minlength=self.q), out=ptr[1:])
+        return Compressed(ptr, col[order].astype(np.int32), order)
+
+    def complement(self, gram: Gram, factors: Sequence[Array]) -> SchurComplement:
+        """(1) and (2) for Gram blocks `gram` and relative Cholesky factors L_a.
+
+        Raises
+        ------
+        FitError
+            If a block of S is not positive definite in floating point.
+        """
+        try:
+            return self._complement(gram, factors)
+        except np.linalg.LinAlgError as error:
+            largest = max(float(np.abs(f).max()) for f in factors)
+            raise FitError(
+                f"a block of the mixed-model matrix is not positive definite in floating point at theta up to {largest:.3g}. "
+                "The likely cause is a column or weight whose scale differs from the others by many orders of "
+                "magnitude; rescale it (for example divide by its standard deviation)."
+            ) from error
+
+    def _complement(self, gram: Gram, factors: Sequence[Array]) -> SchurComplement:
+        plan, a = self.plan, self.plan.chain[0]
+        inv = lower_inverse(cholesky(scaled_diagonal(gram.diag[a], factors[a])))
+        logdet = -2.0 * float(np.log(np.einsum("mii->mi", inv)).sum())
+        if not plan.dense:
+            empty = np.zeros(0)
+            return SchurComplement(self, inv, (), empty, empty, empty, logdet)
+        t = plan.per_level(0, inv, scaled_coupling(plan, gram, factors, 0))
+        c_inverses, own = [], []
+        for j, place, level in zip(plan.dense, plan.couplings[0].places, self.levels, strict=True):
+            block, part = scaled_diagonal(gram.diag[j], factors[j]), t[:, place]
+            share = segment_sum(level, np.einsum("anj,anl->njl", part, part), len(block))
+            c = lower_inverse(cholesky(block - share))
+            logdet -= 2.0 * float(np.log(np.einsum("mii->mi", c)).sum())
+            t[:, place] = np.einsum("anj,nlj->anl", part, c[level]) if c.shape[1] > 1 else part * c[level, 0]
+            c_inverses.append(c)
+            own.append(matmul(matmul(c, block), transpose(c)).ravel())
+        n = t.ravel()[self.by_row.source]
+        h = np.concatenate(own + self._pairs(gram, factors, c_inverses))[self.h.source]
+        return SchurComplement(self, inv, tuple(c_inverses), n, n[self.by_column.source], h, logdet)
+
+    def _pairs(self, gram: Gram, factors: Sequence[Array], c: Sequence[Array]) -> list[Array]:
+        """Values of H between dense groups, each pair twice."""
+        plan, out = self.plan, []
+        for x, a in enumerate(plan.dense):
+            for y in range(x + 1, len(plan.dense)):
+                b = plan.dense[y]
+                pattern = self.blocks.pattern(a, b)
+                values = scaled(factors[a], gram.cross[a, b], factors[b])
+                values = matmul(matmul(c[x][pattern.rows()], values), transpose(c[y][pattern.indices]))
+                out += [values.ravel(), values.ravel()]
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class SchurComplement:
+    """I - K of (2), and the way between it and the stacked effects.
+
+    Attributes
+    ----------
+    pattern : SchurPattern
+    inv : (m_A, k, k) array
+        F^-1.
+    c_inverses : tuple of (m_j, k_j, k_j) arrays
+        C^-1 of each dense group.
+    n, n_turned, h : arrays
+        Values of N by rows and by columns, and of H.
+    logdet : float
+        ``2 sum log|F| + 2 sum log|C|``.
+    """
+
+    pattern: SchurPattern
+    inv: Array
+    c_inverses: tuple[Array, ...]
+    n: Array
+    n_turned: Array
+    h: Array
+    logdet: float
+
+    @property
+    def q(self) -> int:
+        return self.pattern.q
+
+    @property
+    def compiled(self) -> bool:
+        """Whether products run in compiled loops."""
+        return len(self.n) >= COMPILED_ENTRIES
+
+    @cached_property
+    def _matrices(self) -> tuple[Any, Any]:
+        return self.pattern.by_row.matrix(self.n, self.q), self.pattern.h.matrix(self.h, self.q)
+
+    def times_n(self, x: Array) -> Array:
+        """N x, (q_A, c)."""
+        if not self.compiled or x.shape[1] <= NARROW:
+            return self._matrices[0] @ x
+        from lmmformula.numerics.krylov_kernels import csr_times
+
+        out = np.empty((self.pattern.rows, x.shape[1]))
+        n = self.pattern.by_row
+        in_parts(lambda i, j: csr_times(i, j, n.ptr, n.cols, self.n, x, out), n.cuts)
+        return out
+
+    def apply(self, x: Array) -> Array:
+        """(I - K) x for a block (q_D, c)."""
+        t = self.times_n(x)
+        if not self.compiled or x.shape[1] <= NARROW:
+            n, h = self._matrices
+            return h @ x - n.T @ t
+        from lmmformula.numerics.krylov_kernels import schur_times
+
+        h, turned, out = self.pattern.h, self.pattern.by_column, np.empty_like(x)
+        values = (h.ptr, h.cols, self.h, turned.ptr, turned.cols, self.n_turned, x, t, out)
+        in_parts(lambda i, j: schur_times(i, j, *values), turned.cuts)
+        return out
+
+    def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
+        """Forward substitution: F^-1 of A's part, (q_A, c), and the right-hand side of I - K, (q_D, c)."""
+        a = matmul(self.inv, rhs[self.pattern.plan.chain[0]])
+        a = a.reshape(-1, a.shape[-1])
+        if not self.q:
+            return a, np.zeros((0, a.shape[1]))
+        dense = [
+            matmul(c, rhs[j]).reshape(-1, a.shape[1])
+            for c, j in zip(self.c_inverses, self.pattern.plan.dense, strict=True)
+        ]
+        return a, np.concatenate(dense) - self.times_n_transposed(a)
+
+    def times_n_transposed(self, a: Array) -> Array:
+        """N'a, (q_D, c)."""
+        if not self.compiled or a.shape[1] <= NARROW:
+            return self._matrices[0].T @ a
+        from lmmformula.numerics.krylov_kernels import csr_times
+
+        turned, out = self.pattern.by_column, np.empty((self.q, a.shape[1]))
+        in_parts(lambda i, j: csr_times(i, j, turned.ptr, turned.cols, self.n_turned, a, out), turned.cuts)
+        return out
+
+    def stacked(self, a: Array, x: Array) -> Stacked:
+        """Back substitution from what `reduced` gave and the solution x of I - K."""
+        plan, groups = self.pattern.plan, self.pattern.blocks.groups
+        out: list[Array] = [np.empty(0)] * len(groups)
+        for values, j in zip(self.dense_effects(x), plan.dense, strict=True):
+            out[j] = values
+        own = a - self.times_n(x) if self.q else a
+        out[plan.chain[0]] = matmul(transpose(self.inv), own.reshape(-1, self.pattern.k, a.shape[1]))
+        return tuple(out)
+
+    def dense_effects(self, x: Array) -> list[Array]:
+        """C^-T x, one (m_j, k_j, c) array for each dense group."""
+        plan, out = self.pattern.plan, []
+        for c, g, start in zip(self.c_inverses, self.pattern.dense_groups, plan.offsets, strict=True):
+            out.append(matmul(transpose(c), x[start : start + g.q].reshape(g.m, g.k, -1)))
+        return out

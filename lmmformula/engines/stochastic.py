@@ -1,0 +1,348 @@
+r"""Blocks of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
+
+By (4) of :mod:`lmmformula.engines.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
+``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros (:class:`Moments`): with row s of N belonging to
+the eliminated group and levels i, j to the others::
+
+    M^-1_ss = F^-T [ I + N N' + N K N' + N A N' ]_ss F^-1,         A = (I - K)^-1 - I - K
+    M^-1_sj = - F_s^-T [ N + N K + N A ]_sj C_j^-1                                                               (1)
+    M^-1_jj = C_j^-T [ I + K^2 + R ]_jj C_j^-1,                    R = A - K^2
+    M^-1_ij = C_i^-T [ K + A ]_ij C_j^-1
+
+What is left, A and R, is estimated with the basis Q of outlying eigenvectors, P = I - QQ' and signs z::
+
+    A = Q r' + r Q' + P A P,     r = A Q - Q (Q'A Q) / 2,          P A P = E (P A P z) (P z)'                    (2)
+
+as a sum of symmetrised products of two vectors, whose entries on a pattern cost O(nnz) each. Where forming K would cost too
+much (a level that meets most others) the head of the series ends at I, and A = (I - K)^-1 - I.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.engines.schur import Compressed, SchurComplement
+from lmmformula.numerics.batched import matmul, transpose
+from lmmformula.numerics.threads import in_parts
+from lmmformula.typing import Array
+
+__all__ = ["Moments", "StochasticInverse"]
+
+MAX_PAIRS = 3e9
+"""Multiplications up to which K is formed row by row."""
+COMPILED_PAIRS = 1e6
+"""Multiplications from which on K is formed in a compiled loop."""
+SLAB = 2_000_000
+"""Entries of a pattern that are gathered at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Sums over the nonzeros of K; empty arrays if K was not formed.
+
+    Attributes
+    ----------
+    exact : bool
+        Whether K was formed.
+    trace_square : float
+        tr K^2.
+    own : (q_D, k) array
+        Column i: product of a row of K with row i of its level, for i up to its own place.
+    nk : (nnz of N,) array
+        N K on the pattern of N.
+    kh : (nnz of H,) array
+        K on the pattern of H.
+    """
+
+    exact: bool
+    trace_square: float
+    own: Array
+    nk: Array
+    kh: Array
+
+    @classmethod
+    def of(cls, s: SchurComplement, wanted: bool = True) -> Moments:
+        """Form K row by row and keep the sums, if they are wanted and not too dear. O(pairs)."""
+        p = s.pattern
+        if not s.q or not wanted or p.pairs * p.k > MAX_PAIRS:
+            none = np.zeros(0)
+            return cls(not s.q, 0.0, none, none, none)
+        own = np.zeros((s.q, max(g.k for g in p.dense_groups)))
+        nk, kh = np.zeros_like(s.n), np.zeros_like(s.h)
+        if s.compiled or p.pairs > COMPILED_PAIRS:
+            from lmmformula.numerics.krylov_kernels import second_moments
+
+            n, turned, h = p.by_row, p.by_column, p.h
+            columns = (turned.ptr, turned.cols, s.n_turned, turned.source)
+            values = (n.ptr, n.cols, s.n, *columns, h.ptr, h.cols, s.h, p.place, own, nk, kh)
+            in_parts(lambda i, j: second_moments(i, j, *values), _between_levels(turned.cuts, p.place))
+        else:
+            _by_matrices(s, own, nk, kh)
+        square = float(own[np.arange(s.q), p.place].sum())
+        return cls(True, square, own, nk, kh)
+
+
+def _between_levels(cuts: list[int], place: Array) -> list[int]:
+    """The cuts moved back to where a level begins."""
+    inner = {int(i - place[i]) for i in cuts[:-1]}
+    return [*sorted(inner), cuts[-1]]
+
+
+def _by_matrices(s: SchurComplement, own: Array, nk: Array, kh: Array) -> None:
+    """The sums by scipy's sparse products, for problems that do not repay compiled loops."""
+    from scipy.sparse import csr_array, eye_array
+
+    p = s.pattern
+    n, h = p.by_row.matrix(s.n, s.q), p.h.matrix(s.h, s.q)
+    k = csr_array(eye_array(s.q) - h + n.T @ n)
+    rows = np.arange(s.q)
+    for i in range(own.shape[1]):
+        reach = np.flatnonzero(p.place >= i)
+        own[reach, i] = k[reach].multiply(k[reach - p.place[reach] + i]).sum(axis=1)
+    nk[:] = csr_array(n @ k)[np.repeat(np.arange(p.rows), np.diff(p.by_row.ptr)), p.by_row.cols]
+    kh[:] = k[np.repeat(rows, np.diff(p.h.ptr)), p.h.cols]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Products:
+    """sum_i (a_i b_i' + b_i a_i') / 2, the first `exact` of them without error, the others a mean over probes."""
+
+    a: Array
+    b: Array
+    exact: int
+
+
+@dataclass(frozen=True, eq=False)
+class StochasticInverse:
+    """Blocks of M^-1 and their sums.
+
+    Attributes
+    ----------
+    complement : SchurComplement
+    moments : Moments
+    rest : _Products
+        A of (1).
+    own_rest : _Products
+        R of (1).
+    """
+
+    complement: SchurComplement
+    moments: Moments
+    rest: _Products
+    own_rest: _Products
+
+    @classmethod
+    def of(cls, s: SchurComplement, moments: Moments, found: Any) -> StochasticInverse:
+        """From solutions for the basis of outliers and for the probes; `found` is None if nothing is dense."""
+        if found is None:
+            none = _Products(np.zeros((0, 1)), np.zeros((0, 1)), 1)
+            return cls(s, moments, none, none)
+        q, r = found.basis, found.basis.shape[1]
+        left = np.hstack([q, found.probes])
+        once = left - s.apply(left) if moments.exact else None
+        tail = np.hstack([found.of_basis, found.of_probes]) - left
+        if once is not None:
+            tail -= once
+        rest = _split(left, tail, r)
+        if once is None:
+            return cls(s, moments, rest, rest)
+        own_tail = tail - (once - s.apply(once))
+        return cls(s, moments, rest, _split(left, own_tail, r))
+
+    # -- sums over levels ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def _sums(self) -> tuple[tuple[Array, ...], tuple[Array, ...]]:
+        """Traces and their standard errors, per group (k, k)."""
+        s, plan = self.complement, self.complement.pattern.plan
+        count = len(plan.blocks.groups)
+        traces: list[Array] = [np.empty(0)] * count
+        errors: list[Array] = [np.empty(0)] * count
+        a = plan.chain[0]
+        known = self._scaled(self._chain_head, transpose(s.inv)).sum(axis=0)
+        back = transpose(s.inv)
+        vectors = [self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b)] if s.q else None
+        traces[a], errors[a] = _summed(known, vectors, self.rest.exact)
+        heads = self._dense_heads if s.q else []
+        dense = [s.dense_effects(v) for v in (self.own_rest.a, self.own_rest.b)] if s.q else [[], []]
+        for j, c, head, left, right in zip(plan.dense, s.c_inverses, heads, *dense, strict=True):
+            known = self._scaled(head, transpose(c)).sum(axis=0)
+            traces[j], errors[j] = _summed(known, [left, right], self.own_rest.exact)
+        return tuple(traces), tuple(errors)
+
+    @property
+    def traces(self) -> tuple[Array, ...]:
+        """Per group the sum over levels of the diagonal blocks of M^-1."""
+        return self._sums[0]
+
+    @property
+    def trace_errors(self) -> tuple[Array, ...]:
+        """Standard errors of `traces`, element by element."""
+        return self._sums[1]
+
+    # -- blocks --------------------------------------------------------------------------------------------------
+
+    def diagonal(self, a: int) -> Array:
+        """Diagonal blocks of group a, (m_a, k_a, k_a)."""
+        s, plan = self.complement, self.complement.pattern.plan
+        if a == plan.chain[0]:
+            back = transpose(s.inv)
+            out = self._scaled(self._chain_head, back)
+            if s.q:
+                out = out + _level_products(
+                    *(self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b))
+                )
+            return out
+        x = plan.dense.index(a)
+        out = self._scaled(self._dense_heads[x], transpose(s.c_inverses[x]))
+        return out + _level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
+
+    def pair(self, a: int, b: int) -> Array:
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
+        plan = self.complement.pattern.plan
+        chain = plan.chain[0]
+        if chain == a:
+            out = np.empty((plan.blocks.pattern(a, b).nnz, plan.blocks.groups[a].k, plan.blocks.groups[b].k))
+            out[plan.couplings[0].stored[plan.dense.index(b)]] = self._mixed(b)
+            return out
+        if chain == b:
+            values = self._mixed(a)
+            out = np.empty((len(values), values.shape[2], values.shape[1]))
+            out[plan.couplings[0].stored[plan.dense.index(a)]] = transpose(values)
+            return out
+        return self._both_dense(a, b)
+
+    def _mixed(self, j: int) -> Array:
+        """The eliminated group with dense group j, read by levels of the former, (nnz, k_A, k_j)."""
+        s, plan = self.complement, self.complement.pattern.plan
+        x = plan.dense.index(j)
+        ragged, place = plan.couplings[0].ragged, plan.couplings[0].places[x]
+        middle = np.moveaxis(self._nearby[:, place], 0, 1)
+        level = np.searchsorted(ragged.ptr, place[:, 0], side="right") - 1
+        inner = matmul(middle, s.c_inverses[x][s.pattern.levels[x]])
+        return -matmul(transpose(s.inv)[level], inner)
+
+    @cached_property
+    def _nearby(self) -> Array:
+        """N (I - K)^-1 on the pattern of N as ragged values, (k_A, total)."""
+        s, n = self.complement, self.complement.pattern.by_row
+        values = s.n + self.moments.nk if self.moments.exact else s.n.copy()
+        na, nb = s.times_n(self.rest.a), s.times_n(self.rest.b)
+        left, right = 0.5 * np.hstack([na, nb]), np.hstack([self.rest.b, self.rest.a])
+        _add_sampled(n, left, right, values, compiled=s.compiled)
+        out = np.empty(len(values))
+        out[n.source] = values
+        return out.reshape(s.pattern.k, -1)
+
+    def _both_dense(self, a: int, b: int) -> Array:
+        """Two dense groups, by one product of vectors for every pair of levels and columns."""
+        s, p = self.complement, self.complement.pattern
+        groups, pattern = p.blocks.groups, p.blocks.pattern(a, b)
+        x, y = p.plan.dense.index(a), p.plan.dense.index(b)
+        i = p.plan.offsets[x] + (pattern.rows() * groups[a].k)[:, None] + np.arange(groups[a].k)
+        j = (
+            p.plan.offsets[y]
+            + (pattern.indices.astype(np.int64) * groups[b].k)[:, None]
+            + np.arange(groups[b].k)
+        )
+        shape = (pattern.nnz, groups[a].k, groups[b].k)
+        i, j = (np.broadcast_to(v, shape).ravel() for v in (i[:, :, None], j[:, None, :]))
+        values = self._on_h(i, j) if self.moments.exact else np.zeros(len(i))
+        for start in range(0, len(i), SLAB):
+            some = slice(start, start + SLAB)
+            for left, right in ((self.rest.a, self.rest.b), (self.rest.b, self.rest.a)):
+                values[some] += 0.5 * np.einsum("pv,pv->p", left[i[some]], right[j[some]])
+        ca, cb = transpose(s.c_inverses[x])[pattern.rows()], s.c_inverses[y][pattern.indices]
+        return matmul(matmul(ca, values.reshape(shape)), cb)
+
+    def _on_h(self, i: Array, j: Array) -> Array:
+        """Entries of K at positions of the pattern of H."""
+        h, q = self.complement.pattern.h, np.int64(self.complement.q)
+        keys = np.repeat(np.arange(len(h.ptr) - 1), np.diff(h.ptr)) * q + h.cols
+        return self.moments.kh[np.searchsorted(keys, i.astype(np.int64) * q + j)]
+
+    # -- heads of the series -------------------------------------------------------------------------------------
+
+    @cached_property
+    def _chain_head(self) -> Array:
+        """I + N N' + N K N' within levels, (m_A, k, k)."""
+        s = self.complement
+        p, k = s.pattern, s.pattern.k
+        out = np.broadcast_to(np.eye(k), s.inv.shape).copy()
+        if not s.q:
+            return out
+        ragged = p.plan.couplings[0].ragged
+        n, near = np.empty(len(s.n)), np.empty(len(s.n))
+        n[p.by_row.source] = s.n
+        near[p.by_row.source] = s.n + self.moments.nk if self.moments.exact else s.n
+        n, near = n.reshape(k, -1), near.reshape(k, -1)
+        for i in range(k):
+            for j in range(k):
+                out[:, i, j] += np.add.reduceat(near[i] * n[j], ragged.ptr[:-1])
+        return out
+
+    @property
+    def _dense_heads(self) -> list[Array]:
+        """I + K^2 within levels, one (m_j, k_j, k_j) array for each dense group."""
+        p, out = self.complement.pattern, []
+        for g, start in zip(p.dense_groups, p.plan.offsets, strict=True):
+            block = np.broadcast_to(np.eye(g.k), (g.m, g.k, g.k)).copy()
+            if self.moments.exact:
+                half = self.moments.own[start : start + g.q].reshape(g.m, g.k, -1)[:, :, : g.k]
+                low = np.tril(half)
+                block += low + transpose(np.tril(half, -1))
+            out.append(block)
+        return out
+
+    def _chain_vectors(self, back: Array, v: Array) -> Array:
+        """F^-T N v, (m_A, k, count)."""
+        s = self.complement
+        return matmul(back, s.times_n(v).reshape(len(back), s.pattern.k, -1))
+
+    @staticmethod
+    def _scaled(middle: Array, left: Array) -> Array:
+        """left middle left' for each level."""
+        return matmul(matmul(left, middle), transpose(left))
+
+
+def _split(left: Array, tail: Array, r: int) -> _Products:
+    """(2) from the columns [Q, P z] and the operator times them."""
+    q, probes = left[:, :r], left[:, r:]
+    of_q = 2.0 * tail[:, :r] - q @ (q.T @ tail[:, :r])
+    of_probes = (tail[:, r:] - q @ (q.T @ tail[:, r:])) / max(probes.shape[1], 1)
+    return _Products(np.hstack([q, probes]), np.hstack([of_q, of_probes]), r)
+
+
+def _level_products(a: Array, b: Array) -> Array:
+    """Symmetrised sum over vectors of a b' within levels, (m, k, k)."""
+    half = matmul(a, transpose(b)) if a.shape[1] > 1 else np.einsum("mkv,mkv->mk", a, b)[..., None]
+    return 0.5 * (half + transpose(half))
+
+
+def _summed(known: Array, vectors: list[Array] | None, exact: int) -> tuple[Array, Array]:
+    """Sum over levels of a known part and of products of vectors, and its standard error over probes."""
+    if vectors is None:
+        return known, np.zeros_like(known)
+    left, right = vectors
+    each = np.einsum("miv,mjv->vij", left, right)
+    each = 0.5 * (each + transpose(each))
+    total, probes = known + each.sum(axis=0), each[exact:] * (len(each) - exact)
+    if not len(probes):
+        return total, np.zeros_like(total)
+    return total, probes.std(axis=0, ddof=1) / np.sqrt(len(probes))
+
+
+def _add_sampled(pattern: Compressed, left: Array, right: Array, out: Array, *, compiled: bool) -> None:
+    """Add left[i] . right[j] to `out` at the entries (i, j) of a compressed pattern."""
+    ptr, cols = pattern.ptr, pattern.cols
+    if compiled:
+        from lmmformula.numerics.krylov_kernels import sampled_product
+
+        in_parts(lambda i, j: sampled_product(i, j, ptr, cols, left, right, out), pattern.cuts)
+        return
+    rows = np.repeat(np.arange(len(ptr) - 1), np.diff(ptr))
+    out += np.einsum("pv,pv->p", left[rows], right[cols])

@@ -1,0 +1,178 @@
+"""Compiled loops over nonzeros for iterative solves. Imported only by problems large enough to repay it.
+
+Each works on rows `start` to `stop`, so that its caller may share the rows out among threads.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+__all__ = [
+    "advance",
+    "column_products",
+    "csr_times",
+    "sampled_product",
+    "schur_times",
+    "second_moments",
+    "turn",
+]
+
+_FAST = {"contract", "reassoc"}
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def csr_times(start, stop, ptr, cols, data, x, out):
+    """Write A x to `out`, for compressed rows A and a block x of (columns, c)."""
+    c = x.shape[1]
+    for i in range(start, stop):
+        for v in range(c):
+            out[i, v] = 0.0
+        for k in range(ptr[i], ptr[i + 1]):
+            a, j = data[k], cols[k]
+            for v in range(c):
+                out[i, v] += a * x[j, v]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t, out):
+    """Write H x - N't to `out`; H by rows, N by columns."""
+    c = x.shape[1]
+    for i in range(start, stop):
+        for v in range(c):
+            out[i, v] = 0.0
+        for k in range(h_ptr[i], h_ptr[i + 1]):
+            a, j = h_data[k], h_cols[k]
+            for v in range(c):
+                out[i, v] += a * x[j, v]
+        for k in range(t_ptr[i], t_ptr[i + 1]):
+            a, j = t_data[k], t_rows[k]
+            for v in range(c):
+                out[i, v] -= a * t[j, v]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def advance(start, stop, x, r, p, ap, alpha):
+    """Add alpha p to x and take alpha ap from r, in place; squared norms of the new r over these rows, (c,)."""
+    c = x.shape[1]
+    total = np.zeros(c)
+    for i in range(start, stop):
+        for v in range(c):
+            x[i, v] += alpha[v] * p[i, v]
+            value = r[i, v] - alpha[v] * ap[i, v]
+            r[i, v] = value
+            total[v] += value * value
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def turn(start, stop, p, r, beta):
+    """Set p to r + beta p, in place."""
+    c = p.shape[1]
+    for i in range(start, stop):
+        for v in range(c):
+            p[i, v] = r[i, v] + beta[v] * p[i, v]
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def column_products(start, stop, a, b):
+    """Inner products of the columns of two blocks over these rows, (c,)."""
+    c = a.shape[1]
+    total = np.zeros(c)
+    for i in range(start, stop):
+        for v in range(c):
+            total[v] += a[i, v] * b[i, v]
+    return total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def second_moments(
+    start,
+    stop,
+    n_ptr,
+    n_cols,
+    n_data,
+    t_ptr,
+    t_rows,
+    t_data,
+    t_from,
+    h_ptr,
+    h_cols,
+    h_data,
+    place,
+    own,
+    nk,
+    kh,
+):
+    """K = I - H + N'N row by row: blocks of K^2, N K on the pattern of N, and K on the pattern of H.
+
+    `start` and `stop` must lie between levels.
+
+    Parameters
+    ----------
+    n_ptr, n_cols, n_data
+        N by rows.
+    t_ptr, t_rows, t_data, t_from
+        N by columns; `t_from` says where each entry stands in `n_data`.
+    h_ptr, h_cols, h_data
+        H by rows. All columns of a level have the same pattern in N and in H.
+    place : (q,) array
+        Position of each column of N within its level.
+    own : (q, k) array, out
+        ``own[j, i]`` is the product of row j of K with row i of the same level, i up to ``place[j]``.
+    nk, kh : arrays like n_data and h_data, out
+    """
+    q, k_max = own.shape
+    work = np.zeros((k_max, q))
+    seen = np.zeros(q, dtype=np.bool_)
+    touched = np.empty(q, dtype=np.int64)
+    count = 0
+    for j in range(start, stop):
+        row, first = work[place[j]], place[j] == 0
+        for a in range(t_ptr[j], t_ptr[j + 1]):
+            value = t_data[a]
+            for b in range(n_ptr[t_rows[a]], n_ptr[t_rows[a] + 1]):
+                col = n_cols[b]
+                row[col] += value * n_data[b]
+                if first and not seen[col]:
+                    seen[col] = True
+                    touched[count] = col
+                    count += 1
+        for b in range(h_ptr[j], h_ptr[j + 1]):
+            col = h_cols[b]
+            row[col] -= h_data[b]
+            if first and not seen[col]:
+                seen[col] = True
+                touched[count] = col
+                count += 1
+        row[j] += 1.0
+        for b in range(h_ptr[j], h_ptr[j + 1]):
+            kh[b] = row[h_cols[b]]
+        for a in range(t_ptr[j], t_ptr[j + 1]):
+            total = 0.0
+            for b in range(n_ptr[t_rows[a]], n_ptr[t_rows[a] + 1]):
+                total += n_data[b] * row[n_cols[b]]
+            nk[t_from[a]] = total
+        for i in range(place[j] + 1):
+            other, total = work[i], 0.0
+            for b in range(count):
+                total += row[touched[b]] * other[touched[b]]
+            own[j, i] = total
+        if j + 1 == stop or place[j + 1] == 0:
+            for b in range(count):
+                seen[touched[b]] = False
+                for i in range(place[j] + 1):
+                    work[i, touched[b]] = 0.0
+            count = 0
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def sampled_product(start, stop, ptr, cols, left, right, out):
+    """Add left[i] . right[j] to `out` at every entry (i, j) of a compressed pattern."""
+    c = left.shape[1]
+    for i in range(start, stop):
+        for k in range(ptr[i], ptr[i + 1]):
+            j, total = cols[k], 0.0
+            for v in range(c):
+                total += left[i, v] * right[j, v]
+            out[k] += total

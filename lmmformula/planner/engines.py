@@ -1,0 +1,164 @@
+"""Which engine does the linear algebra: sizes, costs, and the plan that says so."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lmmformula.engines.base import Prepared
+from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.errors import PlanError
+from lmmformula.ir.problem import Problem
+from lmmformula.planner.cost import Cost, Coupled, exact_cost, krylov_cost
+from lmmformula.planner.memory import in_words
+from lmmformula.planner.recipes import KRYLOV_OPTIONS, KRYLOV_TOLERANCE, krylov_engine
+from lmmformula.planner.record import Plan, TermSize
+
+__all__ = ["backfitted", "choose_engine"]
+
+ENGINES = ("auto", "blocked", "dense", "krylov")
+WORTH_IT = 1.0
+"""Seconds of one exact evaluation from which on an estimate of the likelihood may take its place."""
+FASTER = 3.0
+"""How many times faster it must then be."""
+
+
+def choose_engine(
+    problem: Problem,
+    exact: BlockedPrepared,
+    method: str,
+    reason: str,
+    options: dict[str, Any],
+    limit: float,
+    seed: int | np.random.Generator | None,
+) -> tuple[Plan, Any, Prepared]:
+    """The engine asked for, or the exact one where it fits and is not much slower; takes its options out of `options`."""
+    name = options.pop("engine", "auto")
+    if name not in ENGINES:
+        raise PlanError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}.")
+    side = problem.q if name == "dense" else exact.dense_side
+    cost = exact_cost(problem, exact, side)
+    coupled = Coupled.of(exact.blocks)
+    own = {n: options.pop(n) for n in KRYLOV_OPTIONS if n in options}
+    engine = krylov_engine(own, seed)
+    iterative = krylov_cost(problem, coupled, engine.probes)
+    why = _reason(problem, method, name, options, cost, iterative, limit)
+    if why is not None:
+        options.setdefault("tolerance", KRYLOV_TOLERANCE)
+        plan = _iterated(problem, exact, coupled, method, iterative, (reason, why))
+        if plan.memory > limit:
+            raise PlanError(_too_large(plan, limit))
+        return plan, engine, engine.prepare(exact.blocks)
+    if own:
+        raise PlanError(
+            f"{next(iter(own))!r} is an option of engine='krylov' only; leave it out, or ask for that engine."
+        )
+    plan = _factorised(problem, exact, method, name, cost, side, reason)
+    if plan.memory > limit:
+        raise PlanError(_too_large(plan, limit))
+    if name == "dense":
+        return plan, DenseEngine(), DenseEngine().prepare(exact.blocks)
+    return plan, BlockedEngine(), exact
+
+
+def _reason(
+    problem: Problem,
+    method: str,
+    name: str,
+    options: dict[str, Any],
+    cost: Cost,
+    iterative: Cost,
+    limit: float,
+) -> str | None:
+    """Why the likelihood is estimated rather than factorised; None if it is not."""
+    if name == "krylov":
+        if options.get("nagq", 1) not in (0, 1):
+            raise PlanError(f"nagq={options['nagq']!r} needs an exact engine; leave out engine='krylov'.")
+        return "engine: krylov, as asked; the likelihood is an estimate with a standard error"
+    nagq = options.get("nagq", 1)
+    if name != "auto" or method == "pql" or nagq not in (0, 1):
+        return None
+    if cost.memory > limit >= iterative.memory:
+        return (
+            f"engine: krylov; an exact factorisation would take {in_words(cost.memory)}, and {in_words(limit)} are "
+            "available, so the likelihood is an estimate with a standard error"
+        )
+    if cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
+        return (
+            f"engine: krylov; an exact factorisation would take about {cost.seconds:.2g} s for each evaluation, iterations "
+            f"about {iterative.seconds:.2g} s, so the likelihood is an estimate with a standard error (engine='blocked' "
+            "makes it exact)"
+        )
+    return None
+
+
+def _factorised(
+    problem: Problem, exact: BlockedPrepared, method: str, engine: str, cost: Cost, side: int, reason: str
+) -> Plan:
+    chosen, groups = exact.plan, exact.blocks.groups
+    roles = ["eliminated level by level" if a in chosen.chain else "dense" for a in range(len(groups))]
+    if engine == "dense":
+        why = "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"
+    elif not chosen.dense:
+        why = "engine: blocked; every grouping factor is nested in the next, so nothing dense remains"
+    else:
+        inside = " in ".join(groups[a].name for a in chosen.chain)
+        crossed = ", ".join(groups[a].name for a in chosen.dense)
+        why = f"engine: blocked; {inside} eliminated level by level, {crossed} crossed with it and kept dense"
+    name = "dense" if engine == "dense" else "blocked"
+    pairs = sum(c.ragged.pairs for c in chosen.couplings)
+    sizes = _sizes(problem, exact, roles)
+    return Plan(method, name, problem.n, problem.p, problem.q, sizes, side, pairs, cost.memory, (reason, why))
+
+
+def _iterated(
+    problem: Problem,
+    exact: BlockedPrepared,
+    coupled: Coupled,
+    method: str,
+    cost: Cost,
+    reasons: tuple[str, ...],
+) -> Plan:
+    roles = [
+        "eliminated level by level" if a == coupled.group else "iterated on"
+        for a in range(len(exact.blocks.groups))
+    ]
+    sizes = _sizes(problem, exact, roles)
+    n, p, q = problem.n, problem.p, problem.q
+    return Plan(method, "krylov", n, p, q, sizes, 0, coupled.pairs, cost.memory, reasons)
+
+
+def backfitted(problem: Problem, reason: str) -> Plan:
+    """A plan that forms no dense matrix and no Schur complement."""
+    terms = tuple(TermSize(t.label or t.group, t.m, t.q, "backfitted") for t in problem.terms)
+    pairs = len(problem.terms) * (len(problem.terms) - 1) / 2
+    memory = 8.0 * problem.n * (2 * problem.p + 6 + 3 * pairs) + 48.0 * problem.q * (problem.p + 1)
+    why = "engine: backfitting, one grouping factor at a time; cost grows like the number of rows"
+    return Plan("pql", "backfitting", problem.n, problem.p, problem.q, terms, 0, 0.0, memory, (reason, why))
+
+
+def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[TermSize, ...]:
+    """Sizes of the terms in the order of the formula, with the roles of their groups."""
+    found = []
+    for group, role in zip(exact.blocks.groups, roles, strict=True):
+        for i, _ in group.members:
+            t = problem.terms[i]
+            found.append((i, TermSize(t.label or t.group, t.m, t.q, role)))
+    return tuple(size for _, size in sorted(found, key=lambda item: item[0]))
+
+
+def _too_large(plan: Plan, limit: float) -> str:
+    largest = max((t for t in plan.terms if t.role == "dense"), key=lambda t: t.effects, default=None)
+    need = in_words(plan.memory)
+    if largest is None:
+        return (
+            f"the fit needs about {need}, and {in_words(limit)} are available. Fit on a machine with more memory, "
+            "or drop fixed-effects columns."
+        )
+    return (
+        f"the term ({largest.label}) leaves a dense part of {plan.dense:,} x {plan.dense:,}: about {need}, and "
+        f"{in_words(limit)} are available. Its {largest.levels:,} levels are crossed with the eliminated factor. Use "
+        "engine='krylov', which keeps nothing dense, a machine with more memory, or a coarser grouping factor."
+    )
