@@ -169,10 +169,12 @@ class PQL:
         self, model: WorkingModel, progress: Callable[[int, float, float], None] | None
     ) -> tuple[_Found, State | None]:
         """Where the search ended; with exact traces it begins where diagonal ones end, which is the second answer."""
-        state, diagonal = self._first(model), replace(model, exact=None)
         resumes = isinstance(self.start, Estimate)
         if model.exact is None or resumes or nested_pair(model.prepared.blocks) is not None:
-            return self._search(model, state, progress), None
+            return self._search(
+                model, self._first(model), progress
+            ), None  # which does not keep its first state
+        state, diagonal = self._first(model), replace(model, exact=None)
         rough = self._search(diagonal, state, progress)
         if rough.stopped:
             return rough, None
@@ -245,6 +247,7 @@ class PQL:
         try:
             while outer < last and not met:
                 if gram is None or not linear:
+                    gram = None  # it may be large, and two of them need not stand at once
                     gram = model.gram(state.rows.weight)
                     loose = separated(model, state, gram)
                 steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)

@@ -27,7 +27,8 @@ all groups and G = X'W Xt. With ``Var(z) = phi (Z L L'Z' + W^-1)``::
 
     Cov(beta) = phi G^-1 ( |L'Z'W Xt|^2 + Xt'W Xt ) G^-T                                                       (3)
 
-which is phi (X'V^-1X)^-1 when the backfitting has converged. (The paper prints sigma_A^-2 for sigma_A^2 in Var(z).)
+which is phi G^-1 = phi (X'V^-1X)^-1 when the backfitting has converged. It is solved that far, see
+:mod:`lmmformula.engines.eliminated`. (The paper prints sigma_A^-2 for sigma_A^2 in Var(z).)
 
 References
 ----------
@@ -43,10 +44,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.criteria.profiled import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.backfitting import BackfittingFactor
+from lmmformula.engines.eliminated import fixed_information
 from lmmformula.ir.blocks import Gram
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.typing import Array
@@ -62,6 +65,8 @@ class PQLPoint:
     state: State
     diagonal: State | None = None
     """Where the diagonal approximation ended, if the traces are exact."""
+    loose: NDArray[np.bool_] | None = None
+    """Columns of X that the data do not determine."""
 
     @property
     def theta(self) -> Array:
@@ -108,9 +113,7 @@ class PQLPoint:
     @cached_property
     def fixed_information(self) -> Array:
         """X'W(I - S)X, that is X'V^-1X, (p, p)."""
-        c, u, _ = self._columns
-        g = self.gram.vv - _sum_products(c, u, self.model.problem.p)
-        return 0.5 * (g + g.T)
+        return fixed_information(self.model.prepared.factor(self.gram, self.factors))
 
     @cached_property
     def half(self) -> Array:
@@ -124,16 +127,16 @@ class PQLPoint:
 
     @cached_property
     def vcov(self) -> Array:
-        """Covariance matrix of beta by (3)."""
-        p = self.model.problem.p
-        c, u, mu = self._columns
-        pushed = tuple(a - b + v for a, b, v in zip(c, mu, u, strict=True))  # L'Z'W Xt = C - (M - I) U
-        cu = _sum_products(c, u, p)
-        inner = self.gram.vv - cu - cu.T + _sum_products(u, mu, p) - _sum_products(u, u, p)
-        middle = _sum_products(pushed, pushed, p) + inner
-        bread = np.linalg.inv(self.gram.vv - cu)
-        out = self.state.phi * bread @ middle @ bread.T
-        return 0.5 * (out + out.T)
+        """Covariance matrix of beta by (3); columns that are not determined have infinite variances and move no others."""
+        if self.loose is not None and self.loose.any():
+            out = np.diag(np.where(self.loose, np.inf, 0.0))
+            out[np.ix_(~self.loose, ~self.loose)] = self._sandwich(np.flatnonzero(~self.loose))
+            return out
+        return self._sandwich(np.arange(self.model.problem.p))
+
+    def _sandwich(self, kept: NDArray[np.intp]) -> Array:
+        """(3) for the columns `kept` of X."""
+        return self.state.phi * np.linalg.inv(self.fixed_information[np.ix_(kept, kept)])
 
     @cached_property
     def residual(self) -> float:
@@ -163,20 +166,29 @@ class PQLPoint:
 
     @cached_property
     def variance_gap(self) -> Array:
-        """Standard deviations with diagonal over those with exact traces, minus one; for elements of theta.
+        """Standard deviations with diagonal over those with exact traces, minus one; one for each column of each term.
 
-        From the two fixed points if the traces are exact; zero if they are diagonal; nan where theta is zero. For
-        an estimate that was loaded it is the first step towards the diagonal fixed point.
+        From the two fixed points if the traces are exact; zero if they are diagonal; nan where the variance is zero. Where
+        the diagonal fixed point is not known it is the first step towards it.
         """
+        ours = self._deviations(self.theta, self.state.phi)
         if self.model.exact is None:
-            return np.zeros_like(self.theta)
+            return np.zeros_like(ours)
         if self.diagonal is None:
             theta, phi = self.model.variances(self.theta, self.state.b, self.gram, self.residual, exact=False)
         else:
             theta, phi = self.diagonal.theta, self.diagonal.phi
-        ratio = float(np.sqrt(phi / self.state.phi))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(self.theta == 0.0, np.nan, theta * ratio / self.theta - 1.0)
+            return np.where(ours == 0.0, np.nan, self._deviations(theta, phi) / ours - 1.0)
+
+    def _deviations(self, theta: Array, phi: float) -> Array:
+        """Standard deviations of the columns of the terms, in their order."""
+        problem = self.model.problem
+        lowers = (
+            t.covariance.cholesky(theta[s])
+            for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
+        )
+        return np.sqrt(phi) * np.concatenate([np.zeros(0), *(np.linalg.norm(f, axis=1) for f in lowers)])
 
 
 def _sum_products(a: tuple[Array, ...], b: tuple[Array, ...], p: int) -> Array:

@@ -12,19 +12,28 @@ from typing import Any
 
 import numpy as np
 
+from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.profiled import floored, relative_factors
 from lmmformula.engines.backfitting import BackfittingPrepared, Clubbed
 from lmmformula.engines.base import Prepared
 from lmmformula.errors import FitError, PlanError
-from lmmformula.ir.blocks import Gram
+from lmmformula.ir.blocks import ROWS, Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import matmul
+from lmmformula.numerics.tall import tall_times, tall_transposed
+from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
 __all__ = ["State", "WorkingModel", "WorkingSystem", "has_free_scale", "pearson", "spherical"]
 
 MAX_HALVINGS = 12
+LARGE = 30.0
+"""Size of an offset, on the scale of the link, that is named as a likely cause."""
+NO_DISPERSION = 1e-12
+"""A dispersion below this, of a family that has none, counts as zero."""
+NO_WEIGHT, NO_SCORE = 1e-100, 1e-8
+"""A working weight below this, and a score, count as zero."""
 AUX_STEPS = 5
 """Scoring steps for the family's own parameters in one outer iteration."""
 
@@ -108,8 +117,8 @@ class WorkingModel:
             aux: tuple[Any, ...] = (0.0,)
         else:
             aux = tuple(block.matrix @ a for block, a in zip(p.aux, alpha, strict=True))
-        return p.family.rows(
-            p.y, eta, aux, p.weights, information="expected", derivatives=derivatives, constant=self.constant
+        return family_rows(
+            p, eta, aux, information="expected", derivatives=derivatives, constant=self.constant
         )
 
     @cached_property
@@ -137,14 +146,18 @@ class WorkingModel:
 
     def predictor(self, beta: Array, b: tuple[Array, ...]) -> Array:
         """X beta + Z b + offset."""
-        return self.problem.X.matrix @ beta + self.prepared.blocks.apply(b) + self.offset
+        eta = tall_times(self.problem.X.matrix, beta)
+        self.prepared.blocks.add_to(eta, b)
+        eta += self.offset
+        return eta
 
     def gram(self, weights: Array) -> Gram:
         """[Z X]'W[Z X] in blocks. O(n (p + sum k)^2), the only dear step of an outer iteration."""
-        if not (np.isfinite(weights).all() and weights.min(initial=0.0) >= 0.0 and weights.any()):
+        if not (np.isfinite(weights).all() and weights.min(initial=0.0) >= 0.0 and weights.max() > NO_WEIGHT):
+            bad = int((~(np.isfinite(weights) & (weights > NO_WEIGHT))).sum())
             raise FitError(
-                "the working weights are not finite and positive: the linear predictor has run to where the family "
-                "has no information. Centre and scale the predictors, or start from a simpler model."
+                f"the working weights of {bad:,} of {len(weights):,} rows are zero or infinite: the linear predictor has run "
+                f"to where the family has no information. {self._advice()}"
             )
         return self.prepared.blocks.gram(weights, self.problem.X.matrix)
 
@@ -157,11 +170,14 @@ class WorkingModel:
 
     def working(self, state: State, gram: Gram) -> WorkingSystem:
         """(1) at `state.eta`, for any theta."""
-        rows, eta = state.rows, state.eta - self.offset
-        wz = rows.weight * eta + rows.score
-        zwz = float(eta @ (wz + rows.score)) + pearson(rows)
+        rows, eta = state.rows, state.eta
+        if self.problem.offset is not None:
+            eta = eta - self.offset
+        wz = rows.weight * eta
+        wz += rows.score
+        zwz = float(eta @ wz) + float(eta @ rows.score) + pearson(rows)
         sums = self.prepared.blocks.adjoint(wz)
-        return WorkingSystem(self, gram, sums, self.problem.X.matrix.T @ wz, zwz)
+        return WorkingSystem(self, gram, sums, tall_transposed(self.problem.X.matrix, wz), zwz)
 
     def accepted(self, state: State, beta: Array, b: tuple[Array, ...], theta: Array) -> State:
         """The step to (beta, b) from the solution of (1) at theta, halved while it lowers the penalised likelihood."""
@@ -181,8 +197,19 @@ class WorkingModel:
             t *= 0.5
         raise FitError(
             "the working model's step does not raise the penalised likelihood, even halved many times: a linear predictor "
-            "lies at the border of the link's range. Centre and scale the predictors, or use another link."
+            f"lies at the border of the link's range. {self._advice('or use another link')}"
         )
+
+    def _advice(self, otherwise: str = "or start from a simpler model") -> str:
+        """What to do about a linear predictor that is too large."""
+        return self._offset_range() or f"Centre and scale the predictors, {otherwise}."
+
+    def _offset_range(self) -> str:
+        """An offset that is a likely cause, with its range; empty if it is none."""
+        if self.problem.offset is None or np.abs(self.problem.offset).max() <= LARGE:
+            return ""
+        low, high = float(self.problem.offset.min()), float(self.problem.offset.max())
+        return f"The offset runs from {low:.4g} to {high:.4g} on the scale of the link: is it a log of exposures?"
 
     @staticmethod
     def _penalised(rows: Any, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
@@ -217,10 +244,16 @@ class WorkingModel:
         factors = self.factors(theta)
         traces = self.traces(gram, factors, exact=exact)
         phi = residual / self.divisor(traces) if self.free else 1.0
-        if not phi > 0.0:
+        if phi == np.inf:
             raise FitError(
-                "the dispersion is estimated as zero: the model predicts every row perfectly. Use fewer effects, or "
-                'dispersion="fixed".'
+                "the dispersion is infinite: some rows have responses that their fitted means all but rule out. "
+                f"{self._advice('look for responses that are typing errors')}"
+            )
+        if not phi > (0.0 if self.scale else NO_DISPERSION):
+            raise FitError(
+                f"the dispersion is estimated as {phi:.2g}: the model predicts every row that carries weight perfectly. "
+                "The likely cause is a predictor that separates the outcomes, or a scale that gives a few rows all the "
+                f'weight. Drop or rescale it, use fewer effects, or dispersion="fixed". {self._offset_range()}'
             )
         new, problem = np.array(theta), self.problem
         slices = problem.theta_slices()
@@ -286,8 +319,7 @@ class WorkingSystem:
         """beta, b, sum w (z - fit)^2 and the sweeps it took, at theta, from a start (beta, b)."""
         factors = self.model.factors(theta)
         factor = self.model.prepared.factor(self.gram, factors)
-        fixed = tuple(matmul(f.T, c) for f, c in zip(factors, self.gram.rhs, strict=True))
-        system = Clubbed(factor, fixed, self.gram.vv)
+        system = Clubbed(factor, self.gram.rhs, self.gram.vv)
         rhs = tuple((s @ f)[..., None] for s, f in zip(self.sums, factors, strict=True))
         begin = tuple(spherical(f, v)[..., None] for f, v in zip(factors, b, strict=True))
         column, u = system.solve(
@@ -298,11 +330,12 @@ class WorkingSystem:
         return column[:, 0], effects, residual, system.sweeps[0]
 
     def _residual(self, system: Clubbed, rhs: tuple[Array, ...], beta: Array, u: tuple[Array, ...]) -> float:
-        """z'Wz - 2 x't + x'A x for x = (beta, u)."""
+        """z'Wz - 2 x't + x'A x for x = (beta, u), A without the I of M."""
         total = self.zwz + float(np.vdot(beta, system.xwx @ beta - 2.0 * self.target[:, None]))
-        for t, c, v, w in zip(rhs, system.fixed, u, system.factor.times(u), strict=True):
-            total += float(np.vdot(v, w - v - 2.0 * (t - c @ beta)))
-        return max(total, 0.0)
+        for a, (t, v) in enumerate(zip(rhs, u, strict=True)):
+            own = matmul(system.factor.own[a], v) - v
+            total += float(np.vdot(v, own - 2.0 * (t - system.times(a, beta))))
+        return max(total + 2.0 * system.factor.paired(u), 0.0)
 
 
 def spherical(factor: Array, b: Array) -> Array:
@@ -347,9 +380,13 @@ def _expectation_maximisation(kind: Any, target: Array) -> Array:
 
 
 def pearson(rows: Any) -> float:
-    """sum s^2 / w over rows that carry weight."""
+    """sum s^2 / w over rows that carry weight; infinite if a row has lost its weight but not its score."""
     w = rows.weight
-    if w.min(initial=1.0) > 0.0:
-        return float((rows.score / w) @ rows.score)
-    ok = w > 0.0
-    return float((rows.score[ok] / w[ok]) @ rows.score[ok])
+    if w.min(initial=1.0) > NO_WEIGHT:
+        s = rows.score
+        return sum(in_parts(lambda i, j: float((s[i:j] / w[i:j]) @ s[i:j]), edges(len(w), ROWS)))
+    ok = w > NO_WEIGHT
+    if np.abs(rows.score[~ok]).max(initial=0.0) > NO_SCORE:
+        return float("inf")
+    with np.errstate(over="ignore"):
+        return float((rows.score[ok] / w[ok]) @ rows.score[ok])

@@ -16,9 +16,12 @@ Plain backfitting cycles over beta and the groups. Clubbed backfitting (Ghosh, H
     u_a    = M_a^-1 (r - C_a beta)                                                                              (2)
 
 Everything in (2) is formed from the Gram blocks: a sweep costs O(nnz + q p), nnz the pairs of levels that meet in a row, and
-does not touch the rows. (2) is block Gauss-Seidel with overlapping blocks on a positive definite system, so it converges; how
-fast depends on how the groups lie to each other. Where it is slow (a factor almost nested in another) the sweeps are
-combined by :class:`Anderson`, which for a linear map is GMRES on it.
+does not touch the rows. The largest group comes first: a sweep then begins from the effects of the others alone, they are all
+that has to be kept and mixed, and C_a'u_a follows from what the step has at hand.
+
+(2) is block Gauss-Seidel with overlapping blocks on a positive definite system, so it converges; how fast depends on how the
+groups lie to each other. Where it is slow (a factor almost nested in another) the sweeps are combined by :class:`Anderson`,
+which for a linear map is GMRES on it.
 
 This engine answers `solve` to a tolerance, and `inverse` and `trace_blocks` by the blocks M_a^-1 alone: the off-diagonal
 blocks B_ab are ignored there, an error of smaller order than the number of levels (Ghosh, Hastie & Owen 2022).
@@ -32,17 +35,18 @@ Walker & Ni (2011), Anderson acceleration for fixed-point iterations, SIAM J. Nu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Certain, Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
+from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array
 
 __all__ = [
@@ -78,27 +82,61 @@ class BackfittingPrepared:
     """The blocks; nothing about them need be known in advance."""
 
     blocks: Blocks
+    _last: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def dense_side(self) -> int:
         return 0
 
+    @property
+    def rough(self) -> BackfittingPrepared:
+        return self
+
     def factor(self, gram: Gram, factors: Sequence[Array]) -> BackfittingFactor:
         """Single-factor operators M_a^-1 for Gram blocks `gram` and relative Cholesky factors `factors`."""
-        inverses = []
+        own, inverses = [], []
         for group, diag, lower in zip(self.blocks.groups, gram.diag, factors, strict=True):
-            own = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
-            own = own + np.eye(group.k)
+            block = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
+            block += np.eye(group.k)
             try:
-                half = lower_inverse(cholesky(own))
+                inverses.append(_inverse(block))
             except np.linalg.LinAlgError as error:
                 raise FitError(
                     f"the working weights within the levels of `{group.name}` are not positive definite in floating "
                     "point. The likely cause is a column or weight whose scale differs from the others by many "
                     "orders of magnitude; rescale it."
                 ) from error
-            inverses.append(matmul(transpose(half), half))
-        return BackfittingFactor(self.blocks, gram, tuple(factors), tuple(inverses))
+            own.append(block)
+        couplings = self._couplings(gram)
+        return BackfittingFactor(self.blocks, gram, tuple(factors), tuple(own), tuple(inverses), couplings)
+
+    def _couplings(self, gram: Gram) -> dict[tuple[int, int], Any]:
+        """Z_a'WZ_b as scipy's compressed rows, both ways round; the last ones are kept, as W changes less often than L."""
+        if self._last and self._last[0] is gram.cross:
+            return self._last[1]
+        from scipy.sparse import bsr_array, csr_array
+
+        out: dict[tuple[int, int], Any] = {}
+        for (a, b), values in gram.cross.items():
+            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
+            index = pattern.compressed
+            if ga.k == gb.k == 1:
+                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
+            else:
+                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
+            out[a, b], out[b, a] = matrix, matrix.T
+        self._last[:] = [gram.cross, out]
+        return out
+
+
+def _inverse(block: Array) -> Array:
+    """Inverses of positive definite blocks, (m, k, k)."""
+    if block.shape[-1] == 1:
+        if not (block > 0.0).all():
+            raise np.linalg.LinAlgError("a diagonal block is not positive")
+        return 1.0 / block
+    half = lower_inverse(cholesky(block))
+    return matmul(transpose(half), half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +157,7 @@ class DiagonalInverse:
 
 
 @dataclass(frozen=True, eq=False)
-class BackfittingFactor:
+class BackfittingFactor(Certain):
     """M at one W and one theta through its single-factor operators.
 
     Attributes
@@ -128,14 +166,20 @@ class BackfittingFactor:
     gram : Gram
     factors : tuple of (k_a, k_a) arrays
         L_a.
+    own : tuple of (m_a, k_a, k_a) arrays
+        M_a.
     inverses : tuple of (m_a, k_a, k_a) arrays
         M_a^-1.
+    couplings : dict (a, b) -> sparse matrix
+        Z_a'WZ_b, both ways round.
     """
 
     blocks: Blocks
     gram: Gram
     factors: tuple[Array, ...]
+    own: tuple[Array, ...]
     inverses: tuple[Array, ...]
+    couplings: dict[tuple[int, int], Any]
 
     @property
     def logdet(self) -> float:
@@ -153,22 +197,6 @@ class BackfittingFactor:
         """Per group the sum over levels of M_a^-1: the diagonal approximation."""
         return tuple(v.sum(axis=0) for v in self.inverses)
 
-    @cached_property
-    def _operators(self) -> dict[tuple[int, int], Any]:
-        """Z_a'WZ_b as scipy's compressed rows, both ways round."""
-        from scipy.sparse import bsr_array, csr_array
-
-        out: dict[tuple[int, int], Any] = {}
-        for (a, b), values in self.gram.cross.items():
-            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
-            index = (pattern.indices, pattern.indptr)
-            if ga.k == gb.k == 1:
-                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
-            else:
-                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
-            out[a, b], out[b, a] = matrix, matrix.T
-        return out
-
     def coupled(self, a: int, u: Stacked) -> Array:
         """sum_{b != a} B_ab u_b, (m_a, k_a, c)."""
         group, c = self.blocks.groups[a], u[a].shape[-1]
@@ -176,16 +204,19 @@ class BackfittingFactor:
         for b, effects in enumerate(u):
             if b != a:
                 scaled = matmul(self.factors[b], effects)
-                total += self._operators[a, b] @ scaled.reshape(-1, c)
+                total += self.couplings[a, b] @ scaled.reshape(-1, c)
         return matmul(self.factors[a].T, total.reshape(group.m, group.k, c))
+
+    def paired(self, u: Stacked) -> float:
+        """sum_{a < b} u_a'B_ab u_b."""
+        b = [flat(matmul(f, v)) for f, v in zip(self.factors, u, strict=True)]
+        return sum(float(np.vdot(b[i], self.couplings[i, j] @ b[j])) for i, j in self.couplings if i < j)
 
     def times(self, u: Stacked) -> Stacked:
         """M u."""
         out = []
         for a, effects in enumerate(u):
-            lower = self.factors[a]
-            own = matmul(lower.T, matmul(self.gram.diag[a], matmul(lower, effects)))
-            out.append(own + effects + self.coupled(a, u))
+            out.append(matmul(self.own[a], effects) + self.coupled(a, u))
         return tuple(out)
 
     def solve(self, rhs: Stacked) -> Stacked:
@@ -216,58 +247,71 @@ class Clubbed:
     Attributes
     ----------
     factor : BackfittingFactor
-    fixed : tuple of (m_a, k_a, p) arrays
-        C_a = L_a'Z_a'WX.
+    columns : tuple of (m_a, k_a, p) arrays
+        Z_a'WX, so that C_a is L_a' times it; C_a itself, which may be large, is never formed.
     xwx : (p, p) array
         X'WX.
     """
 
     factor: BackfittingFactor
-    fixed: tuple[Array, ...]
+    columns: tuple[Array, ...]
     xwx: Array
     sweeps: list[int] = field(default_factory=lambda: [0])
 
     @cached_property
-    def _smoothed(self) -> tuple[Array, ...]:
-        """M_a^-1 C_a."""
-        return tuple(matmul(i, c) for i, c in zip(self.factor.inverses, self.fixed, strict=True))
+    def order(self) -> tuple[int, ...]:
+        """The groups in the order of a sweep, the largest first."""
+        sizes = [g.q for g in self.factor.blocks.groups]
+        return tuple(sorted(range(len(sizes)), key=lambda a: -sizes[a]))
+
+    def times(self, a: int, beta: Array) -> Array:
+        """C_a beta, (m_a, k_a, c)."""
+        m, k, _ = self.columns[a].shape
+        return matmul(self.factor.factors[a].T, tall_times(flat(self.columns[a]), beta).reshape(m, k, -1))
+
+    def transposed_times(self, a: int, u: Array) -> Array:
+        """C_a'u, (p, c)."""
+        return tall_transposed(flat(self.columns[a]), flat(matmul(self.factor.factors[a], u)))
+
+    @cached_property
+    def explained(self) -> tuple[Array, ...]:
+        """C_a'M_a^-1C_a."""
+        f = self.factor
+        inner = (matmul(matmul(low, i), low.T) for low, i in zip(f.factors, f.inverses, strict=True))
+        return tuple(tall_gram(c, i) for c, i in zip(self.columns, inner, strict=True))
 
     @cached_property
     def _clubbed(self) -> tuple[Array, ...]:
         """K_a^-1 of (2), through an eigen-decomposition that survives a column the group explains entirely."""
-        out = []
-        for c, s in zip(self.fixed, self._smoothed, strict=True):
-            out.append(_symmetric_inverse(self.xwx - flat(c).T @ flat(s)))
-        return tuple(out)
+        return tuple(_symmetric_inverse(self.xwx - e) for e in self.explained)
 
     def sweep(self, rhs: Stacked, xwz: Array, state: State) -> State:
-        """One pass of (2) over all groups."""
-        beta, effects = state
-        u, p = list(effects), len(self.xwx)
-        c = xwz.shape[1]
-        shares = [_inner(f, v, p) for f, v in zip(self.fixed, u, strict=True)]
+        """One pass of (2) over all groups; beta and the effects of the first group in `state` do not matter."""
+        beta, u = state[0], list(state[1])
         if not u:
             return _symmetric_inverse(self.xwx) @ xwz, ()
-        for a, inverse in enumerate(self.factor.inverses):
+        with_fixed = bool(len(self.xwx))
+        shares = {b: self.transposed_times(b, u[b]) for b in self.order[1:]} if with_fixed else {}
+        for a in self.order:
             r = rhs[a] - self.factor.coupled(a, tuple(u)) if len(u) > 1 else rhs[a]
-            if p:
-                others = sum((s for b, s in enumerate(shares) if b != a), np.zeros((p, c)))
-                beta = self._clubbed[a] @ (xwz - others - _inner(self._smoothed[a], r, p))
-                u[a] = matmul(inverse, r) - _outer(self._smoothed[a], beta)
-                shares[a] = _inner(self.fixed[a], u[a], p)
-            else:
-                u[a] = matmul(inverse, r)
+            u[a] = matmul(self.factor.inverses[a], r)
+            if with_fixed:
+                own = self.transposed_times(a, u[a])
+                others = sum((s for b, s in shares.items() if b != a), np.zeros_like(xwz))
+                beta = self._clubbed[a] @ (xwz - others - own)
+                u[a] -= matmul(self.factor.inverses[a], self.times(a, beta))
+                shares[a] = own - self.explained[a] @ beta
         self.sweeps[0] += 1
         return beta, tuple(u)
 
     def size(self, state: State) -> float:
         """sqrt(beta'X'WX beta + sum u_a'M_a u_a): about the weighted norm of the fitted values."""
         beta, u = state
-        total = float(np.vdot(beta, self.xwx @ beta))
-        for diag, lower, v in zip(self.factor.gram.diag, self.factor.factors, u, strict=True):
-            b = matmul(lower, v)
-            total += float(np.vdot(b, matmul(diag, b))) + float(np.vdot(v, v))
-        return float(np.sqrt(max(total, 0.0)))
+        return float(np.sqrt(max(float(np.vdot(beta, self.xwx @ beta)) + self._squared(u, self.order), 0.0)))
+
+    def _squared(self, u: Sequence[Array] | Mapping[int, Array], groups: Sequence[int]) -> float:
+        """sum u_a'M_a u_a over some groups."""
+        return sum(float(np.vdot(u[a], matmul(self.factor.own[a], u[a]))) for a in groups)
 
     def solve(
         self,
@@ -293,14 +337,13 @@ class Clubbed:
             Error at which to end, as a share of the distance from `start`: an outer iteration gains nothing from more.
         max_sweeps : int
         """
-        if not start[1]:
-            return _symmetric_inverse(self.xwx) @ xwz, ()
-        state, mixer, last = start, Anderson(8), np.inf
+        state, mixer, last, rest = start, Anderson(8), np.inf, self.order[1:]
         for count in range(max_sweeps):
             swept = self.sweep(rhs, xwz, state)
-            if len(swept[1]) == 1:
-                return swept  # one group: (2) is the exact solution
-            change = self.size(_minus(swept, state))
+            if not rest:
+                return swept  # at most one group: (2) is the exact solution
+            moves = {b: swept[1][b] - state[1][b] for b in rest}
+            change = float(np.sqrt(max(self._squared(moves, rest), 0.0)))
             rate = min(change / last, 0.99) if np.isfinite(last) and last > 0 else 0.5
             error = change * max(rate / (1.0 - rate), 0.1)
             goal = max(
@@ -312,47 +355,34 @@ class Clubbed:
             if count < PLAIN_SWEEPS:
                 state = swept
             else:
-                shapes = [swept[0], *swept[1]]
-                state = _unpacked(mixer(_packed(state), _packed(swept)), shapes)
+                state = _mixed(mixer, state, swept, rest)
         return swept
-
-
-def _inner(a: Array, b: Array, p: int) -> Array:
-    """sum over levels of a' b, (p, c)."""
-    return flat(a).T @ flat(b)
-
-
-def _outer(a: Array, beta: Array) -> Array:
-    """a beta for each level, (m, k, c)."""
-    m, k, p = a.shape
-    return (a.reshape(m * k, p) @ beta).reshape(m, k, -1)
 
 
 def _minus(left: State, right: State) -> State:
     return left[0] - right[0], tuple(a - b for a, b in zip(left[1], right[1], strict=True))
 
 
-def _packed(state: State) -> Array:
-    return np.concatenate([state[0].ravel(), *(v.ravel() for v in state[1])])
-
-
-def _unpacked(x: Array, like: Sequence[Array]) -> State:
-    parts, at = [], 0
-    for v in like:
-        parts.append(x[at : at + v.size].reshape(v.shape))
-        at += v.size
-    return parts[0], tuple(parts[1:])
-
-
 def _symmetric_inverse(s: Array) -> Array:
     """Inverse of a positive semidefinite matrix after scaling to unit diagonal; a null direction is left alone."""
     if not s.size:
         return s
-    scale = 1.0 / np.sqrt(np.maximum(np.diagonal(s), 1e-300))
+    own = np.diagonal(s)
+    scale = np.where(own > 0.0, 1.0 / np.sqrt(np.maximum(own, 1e-300)), 0.0)
     values, vectors = np.linalg.eigh(s * np.outer(scale, scale))
     keep = values > 1e-13 * max(values[-1], 1e-300)
     part = vectors[:, keep] / np.sqrt(values[keep])
     return np.outer(scale, scale) * (part @ part.T)
+
+
+def _mixed(mixer: Anderson, state: State, swept: State, groups: Sequence[int]) -> State:
+    """`swept` with the effects of some groups mixed over the last sweeps."""
+    before, after = (np.concatenate([s[1][b].ravel() for b in groups]) for s in (state, swept))
+    x, u, at = mixer(before, after), list(swept[1]), 0
+    for b in groups:
+        u[b] = x[at : at + u[b].size].reshape(u[b].shape)
+        at += u[b].size
+    return swept[0], tuple(u)
 
 
 class Anderson:

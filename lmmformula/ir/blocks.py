@@ -11,7 +11,8 @@ columns of level ``codes[r]`` and zeros elsewhere. Hence
 * ``Z_a' W V`` is dense, (m_a k_a) x c.
 
 A Gram is a sum over rows. It is the only thing later stages need of them, so for a fixed W the cost of
-everything after it does not depend on n. Cost of a Gram: O(n (sum k)^2 + n sum(k) c).
+everything after it does not depend on n. Cost of a Gram: O(n (sum k)^2 + n sum(k) c). For many rows it is formed in compiled
+passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and BLAS, which need no compiler.
 """
 
 from __future__ import annotations
@@ -19,15 +20,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.problem import GroupBlock
+from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
+if TYPE_CHECKING:
+    from lmmformula.numerics.row_sums import LevelOrder, RowSums
+
 __all__ = ["Blocks", "CrossPattern", "Gram", "Group", "merge_terms"]
+
+COMPILED_SUMS = 2e7
+"""Products in a Gram from which on compiled passes repay their import (0.5 s)."""
+ROWS = 65_536
+"""Rows that are handled at a time where temporaries of n elements would be slow."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,6 +123,16 @@ class CrossPattern:
         """Order that puts the pairs by levels of b, levels of a increasing within, (nnz,)."""
         return np.argsort(self.indices, kind="stable")
 
+    @cached_property
+    def compressed(self) -> tuple[Index, Index]:
+        """Indices and pointers in one type, as scipy takes them without a copy; the narrow one where it suffices."""
+        wide = self.nnz >= 2**31
+        return (
+            (self.indices.astype(np.int64), self.indptr)
+            if wide
+            else (self.indices, self.indptr.astype(np.int32))
+        )
+
     def rows(self) -> Index:
         """Level of a for each pair, (nnz,)."""
         return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
@@ -179,6 +200,8 @@ class Blocks:
         self.n = n
         self._patterns: dict[tuple[int, int], CrossPattern] = {}
         self._indicators: dict[int, Any] = {}
+        self._orders: dict[int, LevelOrder] = {}
+        self._slots: dict[tuple[int, int], Index] = {}
 
     def pattern(self, a: int, b: int) -> CrossPattern:
         """Pattern of the pair (a, b), a < b; computed once."""
@@ -189,10 +212,21 @@ class Blocks:
     def apply(self, b: Sequence[Array]) -> Array:
         """Z b, (n,), for effects `b` given per group as (m_a, k_a) arrays."""
         out = np.zeros(self.n)
-        for group, values in zip(self.groups, b, strict=True):
-            rows = values[group.codes]
-            out += rows[:, 0] if group.basis is None else np.einsum("nk,nk->n", group.basis, rows)
+        self.add_to(out, b)
         return out
+
+    def add_to(self, out: Array, b: Sequence[Array]) -> None:
+        """Add Z b to `out`, (n,)."""
+
+        def part(start: int, stop: int) -> None:
+            for group, values in zip(self.groups, b, strict=True):
+                rows = values[group.codes[start:stop]]
+                if group.basis is None:
+                    out[start:stop] += rows[:, 0]
+                else:
+                    out[start:stop] += np.einsum("nk,nk->n", group.basis[start:stop], rows)
+
+        in_parts(part, edges(self.n, ROWS))
 
     def adjoint(self, r: Array) -> tuple[Array, ...]:
         """Z' r, per group (m_a, k_a), or (m_a, k_a, c) for r of shape (n, c)."""
@@ -241,12 +275,64 @@ class Blocks:
             Diagonal of W; None stands for ones.
         v : (n, c) array
         """
-        wv = v if weights is None else weights[:, None] * v
-        groups, pairs = self.groups, {}
-        for a in range(len(groups)):
-            for b in range(a + 1, len(groups)):
-                pairs[a, b] = self._cross(a, b, weights)
-        return Gram(tuple(_level_grams(g, weights) for g in groups), pairs, self.adjoint(wv), v.T @ wv)
+        if self._products(v.shape[1]) >= COMPILED_SUMS:
+            from lmmformula.numerics.row_sums import RowSums
+
+            sums = RowSums(weights, v)
+            diag, rhs, vv = self._compiled_levels(sums)
+            return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self._pairs()}, rhs, vv)
+        pairs = {pair: self._cross(*pair, weights) for pair in self._pairs()}
+        rhs, vv = self.weighted_columns(weights, v)
+        return Gram(tuple(_level_grams(g, weights) for g in self.groups), pairs, rhs, vv)
+
+    def weighted_columns(self, weights: Array | None, v: Array) -> tuple[tuple[Array, ...], Array]:
+        """Z'WV, per group (m_a, k_a, c), and V'WV, (c, c): the blocks of :meth:`gram` that V has a part in."""
+        if self._products(v.shape[1]) >= COMPILED_SUMS:
+            from lmmformula.numerics.row_sums import RowSums
+
+            return self._compiled_levels(RowSums(weights, v))[1:]
+        if weights is None:
+            return self.adjoint(v), v.T @ v
+        wv, vv = _weighted(weights, v)
+        return self.adjoint(wv), vv
+
+    def _pairs(self) -> list[tuple[int, int]]:
+        return list(combinations(range(len(self.groups)), 2))
+
+    def _products(self, c: int) -> float:
+        """Products of three that a Gram with c columns of V sums; a pair of levels, found through its row, counts as three."""
+        k = [g.k for g in self.groups]
+        pairs = (sum(k) ** 2 - sum(x * x for x in k)) / 2
+        return float(self.n) * (sum(x * (x + c) for x in k) + 3 * pairs)
+
+    def _compiled_levels(self, sums: RowSums) -> tuple[tuple[Array, ...], tuple[Array, ...], Array]:
+        """Z_a'WZ_a, Z_a'WV and V'WV."""
+        diag, rhs, vv = [], [], None
+        for a, group in enumerate(self.groups):
+            if sums.is_shared(group.m, group.k):
+                d, r, square = sums.as_they_come(group.codes, group.m, group.basis, products=vv is None)
+                vv = square if vv is None else vv
+            else:
+                d, r = sums.by_level(self._order(a), group.basis)
+            diag.append(d)
+            rhs.append(r)
+        return tuple(diag), tuple(rhs), sums.products() if vv is None else vv
+
+    def _compiled_cross(self, sums: RowSums, a: int, b: int) -> Array:
+        """Z_a'WZ_b on its pattern, led by the group of more levels."""
+        pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]
+        order = self._order(a if ga.m >= gb.m else b)
+        if (a, b) not in self._slots:
+            self._slots[a, b] = pattern.slots[order.order]
+        return sums.pairs(order, self._slots[a, b], pattern.nnz, ga.basis, gb.basis)
+
+    def _order(self, a: int) -> LevelOrder:
+        """Rows by level of group a; found once."""
+        if a not in self._orders:
+            from lmmformula.numerics.row_sums import LevelOrder
+
+            self._orders[a] = LevelOrder.of(self.groups[a].codes, self.groups[a].m)
+        return self._orders[a]
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
         pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]
@@ -269,6 +355,23 @@ def _product(*factors: Array | None) -> Any:
         if f is not None:
             out = f if out is None else out * f
     return out
+
+
+def _weighted(weights: Array, v: Array) -> tuple[Array, Array]:
+    """WV and V'WV, in slices of the rows that stay in the cache if there are many."""
+    if len(v) <= ROWS:
+        wv = weights[:, None] * v
+        return wv, v.T @ wv
+    out = np.empty(v.shape)
+
+    def part(start: int, stop: int) -> Array:
+        some = np.multiply(weights[start:stop, None], v[start:stop], out=out[start:stop])
+        return v[start:stop].T @ some
+
+    square = np.zeros((v.shape[1],) * 2)
+    for some in in_parts(part, edges(len(v), ROWS // 16)):
+        square += some
+    return out, square
 
 
 def _level_grams(group: Group, weights: Array | None) -> Array:

@@ -1,20 +1,30 @@
-"""How many threads the BLAS may use.
+"""How many threads the BLAS may use, and work in parts over threads of our own.
 
 A BLAS that splits a small product over all cores waits at every product for its slowest thread. On a machine that is busy
 with anything else that costs far more than it brings: the factor and inverse of a matrix of side 1,100 take 55 ms with one
 thread, 28 ms with two on idle cores, and up to seconds with two when another program holds one of them. So one thread is
 used unless the dense part is large.
+
+Passes over rows, on the other hand, fall into parts that need not wait for each other. :func:`in_parts` runs them on Python's
+own threads, which are at hand again after a fork and need no compiler's pool. Parts are cut by the size of the problem
+alone and results come in their order, so no number depends on how many threads there are.
 """
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar, copy_context
 from functools import lru_cache
-from typing import Any
+from itertools import pairwise
+from typing import Any, TypeVar
 
-__all__ = ["blas_threads"]
+__all__ = ["blas_threads", "edges", "in_parts", "worker_threads"]
+
+T = TypeVar("T")
+_inside: ContextVar[bool] = ContextVar("inside a part", default=False)
 
 LARGE = 2_000
 """Side of a dense part from which on all threads are used."""
@@ -38,3 +48,51 @@ def _controller(with_scipy: bool) -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def worker_threads() -> int:
+    """Threads for work in parts: NUMBA_NUM_THREADS or OMP_NUM_THREADS where given, at most the cores we may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    cores = len(affinity(0)) if affinity is not None else os.cpu_count() or 1
+    for name in ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS"):
+        value = os.environ.get(name, "")
+        if value.isdigit():
+            return max(1, min(int(value), cores))
+    return cores
+
+
+def edges(n: int, size: int) -> Sequence[int]:
+    """Where the parts of range(n) begin and end, each of `size` but the last."""
+    return [*range(0, n, size), n] if n else [0, 0]
+
+
+def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
+    """function(start, stop) for each pair of neighbours in `cuts`, in their order, on several threads where that helps.
+
+    The function must spend its time in code that releases the interpreter's lock. Parts see the caller's context
+    variables, numpy's error state among them.
+    """
+    parts = list(pairwise(cuts))
+    threads = 1 if _inside.get() else min(worker_threads(), len(parts))
+    if threads < 2:
+        return [function(i, j) for i, j in parts]
+    work = [_pool(threads).submit(copy_context().run, _apart, function, i, j) for i, j in parts]
+    return [f.result() for f in work]
+
+
+def _apart(function: Callable[[int, int], T], start: int, stop: int) -> T:
+    """One part, within which there are no further threads: they would wait for a place in the pool that it holds."""
+    _inside.set(True)
+    return function(start, stop)
+
+
+@lru_cache(maxsize=4)
+def _pool(threads: int) -> Any:
+    """Idle threads, kept from one call to the next: starting them costs as much as a small part."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    return ThreadPoolExecutor(threads, thread_name_prefix="lmmformula")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool but not its threads

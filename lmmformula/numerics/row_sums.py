@@ -1,0 +1,164 @@
+"""Weighted sums over rows by level, for many rows: Z_a'WZ_a, Z_a'WV, Z_a'WZ_b and V'WV in compiled passes over threads.
+
+A group with few levels is summed with the rows as they come, so that V is read in its order; each of a fixed number of parts
+has sums of its own, which are added up at the end. A group with many levels is summed level by level, from an order of
+the rows found once: each level belongs to one part, and so does each pair of levels. Either way the order of
+every addition is settled by the problem, not by the threads.
+
+There is no temporary of the size of V. Cost: the reading of V, once for all groups of few levels and once for each of many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.typing import Array, Index
+
+__all__ = ["LevelOrder", "RowSums"]
+
+PARTS = 16
+"""Parts of the rows; at most so many threads are of use."""
+SHARED_CELLS = 131_072
+"""Sums up to this size are kept for each part: 1 MB, which stays in the cache of one core."""
+_ONE = np.ones((1, 1))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelOrder:
+    """Rows in order of level.
+
+    Attributes
+    ----------
+    order : (n,) int32 or int64 array
+    ptr : (m + 1,) int64 array
+        Rows of level s are ``order[ptr[s]:ptr[s + 1]]``.
+    cuts : list of int
+        Levels at which parts of about equally many rows begin.
+    """
+
+    order: Index
+    ptr: NDArray[np.int64]
+    cuts: Sequence[int]
+
+    @classmethod
+    def of(cls, codes: NDArray[np.int32], m: int) -> LevelOrder:
+        from lmmformula.numerics.row_kernels import rows_by_level
+
+        n = len(codes)
+        order = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
+        ptr = np.empty(m + 1, dtype=np.int64)
+        rows_by_level(codes, m, order, ptr)
+        inner = np.searchsorted(ptr, np.linspace(0, n, PARTS + 1)[1:-1])
+        return cls(order, ptr, np.unique([0, *inner.tolist(), m]).tolist())
+
+
+class RowSums:
+    """The sums for one W and V.
+
+    Parameters
+    ----------
+    weights : (n,) array or None
+        Diagonal of W; None stands for ones.
+    v : (n, c) array
+    """
+
+    def __init__(self, weights: Array | None, v: Array) -> None:
+        self._weights = np.ones(1) if weights is None else np.ascontiguousarray(weights)
+        self._v = np.ascontiguousarray(v)
+        self._ordered: dict[int, Array] = {}
+        self._cuts = edges(len(v), max(1024, -(-len(v) // PARTS)))
+
+    def is_shared(self, m: int, k: int) -> bool:
+        """Whether a group of m levels of k columns is one of few levels."""
+        return m * k * max(self._v.shape[1], k) <= SHARED_CELLS
+
+    def products(self) -> Array:
+        """V'WV, (c, c)."""
+        from lmmformula.numerics.row_kernels import add_products
+
+        def part(start: int, stop: int) -> Array:
+            out = self._square()
+            add_products(start, stop, self._weights, self._v, out)
+            return out
+
+        return _mirrored(_total(in_parts(part, self._cuts)))
+
+    def as_they_come(
+        self, codes: NDArray[np.int32], m: int, basis: Array | None, *, products: bool
+    ) -> tuple[Array, Array, Array]:
+        """Z'WZ (m, k, k) and Z'WV (m, k, c) of a group of few levels, and V'WV (else empty) in the same pass."""
+        from lmmformula.numerics.row_kernels import add_rows
+
+        z = _basis(basis)
+
+        def part(start: int, stop: int) -> tuple[Array, Array, Array]:
+            sums = (*self._sums(m, z.shape[1]), self._square() if products else np.zeros((0, 0)))
+            add_rows(start, stop, codes, z, self._weights, self._v, *sums)
+            return sums
+
+        diag, rhs, square = (_total(s) for s in zip(*in_parts(part, self._cuts), strict=True))
+        return _mirrored(diag), rhs, _mirrored(square)
+
+    def by_level(self, rows: LevelOrder, basis: Array | None) -> tuple[Array, Array]:
+        """Z'WZ (m, k, k) and Z'WV (m, k, c) of a group of many levels."""
+        from lmmformula.numerics.row_kernels import add_levels
+
+        z = _basis(basis)
+        diag, rhs = self._sums(len(rows.ptr) - 1, z.shape[1])
+        ordered = self._ordered[id(rows)] = np.empty_like(self._weights)
+
+        def part(i: int, j: int) -> None:
+            add_levels(i, j, rows.order, rows.ptr, z, self._weights, self._v, diag, rhs, ordered)
+
+        in_parts(part, rows.cuts)
+        return _mirrored(diag), rhs
+
+    def pairs(
+        self, rows: LevelOrder, slots: Index, nnz: int, basis_a: Array | None, basis_b: Array | None
+    ) -> Array:
+        """Z_a'WZ_b on its pattern, (nnz, k_a, k_b); `rows` are those of either group, `slots` the
+        pair of each row in their order.
+        """
+        from lmmformula.numerics.row_kernels import add_pairs
+
+        za, zb = _basis(basis_a), _basis(basis_b)
+        out = np.zeros((nnz, za.shape[1], zb.shape[1]))
+        weights = self._in_order(rows)
+        in_parts(lambda i, j: add_pairs(i, j, rows.order, rows.ptr, slots, za, zb, weights, out), rows.cuts)
+        return out
+
+    def _in_order(self, rows: LevelOrder) -> Array:
+        """The weights in the order of `rows`, left by `by_level` if it has been there."""
+        if id(rows) not in self._ordered:
+            self._ordered[id(rows)] = self._weights[rows.order] if len(self._weights) > 1 else self._weights
+        return self._ordered[id(rows)]
+
+    def _sums(self, m: int, k: int) -> tuple[Array, Array]:
+        return np.zeros((m, k, k)), np.zeros((m, k, self._v.shape[1]))
+
+    def _square(self) -> Array:
+        return np.zeros((self._v.shape[1],) * 2)
+
+
+def _basis(basis: Array | None) -> Array:
+    return _ONE if basis is None else np.ascontiguousarray(basis)
+
+
+def _total(parts: Sequence[Array]) -> Array:
+    """Sum of the parts in their order, in place of the first."""
+    out = parts[0]
+    for part in parts[1:]:
+        out += part
+    return out
+
+
+def _mirrored(s: Array) -> Array:
+    """Symmetric matrices from their lower triangles, in place."""
+    for i in range(s.shape[-1]):
+        s[..., :i, i] = s[..., i, :i]
+    return s
