@@ -30,6 +30,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "pql": {"method": "pql", "traces": "diagonal"},
     "pql-fixed": {"method": "pql", "traces": "diagonal", "dispersion": "fixed"},
     "pql-exact": {"method": "pql", "traces": "exact"},
+    "pql-corrected": {"method": "pql", "traces": "diagonal", "correction": "laplace"},
     "laplace": {"method": "laplace"},
 }
 """Arguments of ``fit`` by the name on the command line."""

@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.pql_records import read_record
 
-__all__ = ["draw", "insert", "slope", "tables"]
+__all__ = ["STYLE", "draw", "head", "insert", "line", "slope", "tables"]
 
 _PROGRAMS = {
     "lmmformula": ("lmmformula, PQL", "#0b5fa5", "o"),
@@ -23,12 +23,13 @@ _METHODS = {"pql": ("PQL", "#0b5fa5", "o"), "logistic": ("logistic regression", 
 _LABELS = {
     "pql": "PQL",
     "pql-fixed": "PQL, dispersion fixed",
+    "pql-corrected": "PQL, corrected",
     "pql-exact": "PQL, exact traces",
     "laplace": "Laplace",
 }
 _SETTINGS = {"flat": "all slopes zero", "sloped": "slopes -1.5 to 1.5"}
 _KINDS = ("intercept", "client", "item", "client x item", "row")
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "svg.hashsalt": "lmmformula",
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -65,7 +66,7 @@ def draw(results: Path, folder: Path) -> list[Path]:
     mpl.use("Agg")
     folder.mkdir(parents=True, exist_ok=True)
     made = []
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         for name, maker, key in (("time", _time_figure, "fits"), ("mse", _error_figure, "cells")):
             if entries := read_record(results / f"pql_{name}.json").get(key):
                 figure = maker(entries)
@@ -104,8 +105,8 @@ def _error_figure(cells: list[dict[str, Any]]) -> Any:
         chosen = [c for c in cells if c["setting"] == setting]
         rows = np.array([c["rows"] for c in chosen])
         for ax, part, power in zip(axes[:, column], ("intercept", "slopes"), (-0.56, -1.0), strict=True):
-            line = chosen[0][f"pql_{part}"] * (rows / rows[0]) ** power
-            ax.plot(rows, line, color="#bbbbbb", linewidth=1.0, label=f"slope {power:g}")
+            guide = chosen[0][f"pql_{part}"] * (rows / rows[0]) ** power
+            ax.plot(rows, guide, color="#bbbbbb", linewidth=1.0, label=f"slope {power:g}")
             for method, (label, colour, marker) in _METHODS.items():
                 values = [c[f"{method}_{part}"] for c in chosen]
                 ax.plot(rows, values, color=colour, marker=marker, markersize=4.5, linewidth=1.2, label=label)
@@ -147,7 +148,7 @@ def tables(results: Path) -> dict[str, str]:
 def _time_table(fits: list[dict[str, Any]]) -> str:
     """Seconds of every program, and the memory that a fit with lmmformula adds, by size."""
     heads = [label for label, _, _ in _PROGRAMS.values()]
-    lines = _head(["design", "rows", "levels", *heads, "memory added (GB)", "outer iterations"])
+    lines = head(["design", "rows", "levels", *heads, "memory added (GB)", "outer iterations"])
     for design, size in sorted(
         {(f["design"], f["size"]) for f in fits}, key=lambda k: (k[0] != "sparse", k[1])
     ):
@@ -157,11 +158,11 @@ def _time_table(fits: list[dict[str, Any]]) -> str:
         seconds = [_seconds(by_name.get(program, {})) for program in _PROGRAMS]
         added = f"{(own['memory'] - own['before']) / 1e3:.2f}" if "memory" in own else ""
         lines.append(
-            _line([design, f"{row[0]['rows']:,}", levels, *seconds, added, str(own.get("outer", ""))])
+            line([design, f"{row[0]['rows']:,}", levels, *seconds, added, str(own.get("outer", ""))])
         )
     rates = [slope(*_series(fits, program)) for program in _PROGRAMS]
     lines.append(
-        _line(["", "", "log-log slope, sparse", *("" if r is None else f"{r:.2f}" for r in rates), "", ""])
+        line(["", "", "log-log slope, sparse", *("" if r is None else f"{r:.2f}" for r in rates), "", ""])
     )
     return "\n".join(lines)
 
@@ -175,7 +176,7 @@ def _seconds(fit: dict[str, Any]) -> str:
 def _error_table(cells: list[dict[str, Any]]) -> str:
     """Mean squared errors with their standard errors, and mean estimates of the variances."""
     columns = ["PQL intercept", "PQL slopes", "logistic intercept", "logistic slopes", "sigma_A", "sigma_B"]
-    lines = _head(["setting", "rows", "replicates", *columns])
+    lines = head(["setting", "rows", "replicates", *columns])
     for c in cells:
         values = [
             f"{c[name]:.2e} ± {c[name + '_se']:.0e}"
@@ -183,51 +184,51 @@ def _error_table(cells: list[dict[str, Any]]) -> str:
         ]
         sds = [f"{v:.3f}" for v in c["sd"]]
         lines.append(
-            _line([_SETTINGS[c["setting"]], f"{c['rows']:,.0f}", str(c["replicates"]), *values, *sds])
+            line([_SETTINGS[c["setting"]], f"{c['rows']:,.0f}", str(c["replicates"]), *values, *sds])
         )
     return "\n".join(lines)
 
 
 def _coverage_tables(studies: list[dict[str, Any]]) -> str:
     """One table of whole studies, one of kinds of coefficients, and one of every coefficient for PQL."""
-    lines = _head(["method", "rows", "replicates", "coverage", "sigma_A^2", "sigma_B^2", "phi", "seconds"])
+    lines = head(["method", "rows", "replicates", "coverage", "sigma_A^2", "sigma_B^2", "phi", "seconds"])
     for s in studies:
         pairs = [f"{v:.3f} (true {t:.2f})" for v, t in zip(s["variances"], s["true_variances"], strict=True)]
         share = f"{s['coverage']:.4f} ± {s['binomial_se']:.4f}"
         ends = [*pairs, f"{s['dispersion']:.3f}", f"{s['seconds']:.1f}"]
-        lines.append(_line([_LABELS[s["method"]], f"{s['rows']:,}", str(s["replicates"]), share, *ends]))
+        lines.append(line([_LABELS[s["method"]], f"{s['rows']:,}", str(s["replicates"]), share, *ends]))
     return "\n\n".join(["\n".join(lines), _by_kind(studies), _by_coefficient(studies)])
 
 
 def _by_kind(studies: list[dict[str, Any]]) -> str:
     """Coverage by what a coefficient belongs to, with its number of coefficients."""
-    lines = _head(["method", "rows", *_KINDS])
+    lines = head(["method", "rows", *_KINDS])
     for s in studies:
         cells = []
         for kind in _KINDS:
             shares = [c["coverage"] for c in s["coefficients"].values() if c["kind"] == kind]
             cells.append(f"{np.mean(shares):.3f} ({len(shares)})")
-        lines.append(_line([_LABELS[s["method"]], f"{s['rows']:,}", *cells]))
+        lines.append(line([_LABELS[s["method"]], f"{s['rows']:,}", *cells]))
     return "\n".join(lines)
 
 
 def _by_coefficient(studies: list[dict[str, Any]]) -> str:
     """Every coefficient of the first study: truth, bias, spread, mean standard error, coverage."""
     study = studies[0]
-    lines = _head(
+    lines = head(
         ["coefficient", "of the", "true", "bias", "sd of estimates", "mean standard error", "coverage"]
     )
     for name, c in study["coefficients"].items():
         values = [f"{c['truth']:.2f}", f"{c['bias']:+.4f}", f"{c['sd']:.4f}", f"{c['mean_se']:.4f}"]
-        lines.append(_line([f"`{name}`", c["kind"], *values, f"{c['coverage']:.3f}"]))
+        lines.append(line([f"`{name}`", c["kind"], *values, f"{c['coverage']:.3f}"]))
     return "\n".join(lines)
 
 
-def _head(names: Sequence[str]) -> list[str]:
-    return [_line(names), "|" + "---|" * len(names)]
+def head(names: Sequence[str]) -> list[str]:
+    return [line(names), "|" + "---|" * len(names)]
 
 
-def _line(cells: Sequence[str]) -> str:
+def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 

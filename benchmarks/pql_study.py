@@ -112,7 +112,7 @@ def _mse_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _coverage_options(parser: argparse.ArgumentParser) -> None:
-    methods = ("pql", "pql-fixed", "pql-exact", "laplace")
+    methods = ("pql", "pql-fixed", "pql-exact", "pql-corrected", "laplace")
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--method", choices=methods, default="pql")
     parser.add_argument("--seed", type=int, default=1)

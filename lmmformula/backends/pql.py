@@ -103,6 +103,9 @@ class PQL:
         Relative change of the fitted linear predictors at which the search ends.
     max_outer, max_inner : int
         Outer iterations, and variance updates in each.
+    correction : {"none", "laplace"}
+        Whether the terms that the Laplace approximation has and PQL has not are added, see
+        :mod:`lmmformula.criteria.pql_correction`; needs a canonical link, and holds the dispersion at 1.
     start : array or Estimate, optional
         theta to start from, or an estimate of the same problem to go on from.
     """
@@ -112,11 +115,14 @@ class PQL:
     tolerance: float = 1e-8
     max_outer: int = 100
     max_inner: int = 8
+    correction: Literal["none", "laplace"] = "none"
     start: Array | Estimate | None = None
 
     def __post_init__(self) -> None:
         if self.traces not in ("diagonal", "exact"):
             raise PlanError(f"traces={self.traces!r}: give 'diagonal' (O(N)) or 'exact'.")
+        if self.correction not in ("none", "laplace"):
+            raise PlanError(f"correction={self.correction!r}: give 'none' or 'laplace'.")
         if self.dispersion not in ("free", "fixed"):
             raise PlanError(f"dispersion={self.dispersion!r}: give 'free' (estimated) or 'fixed' (1).")
         if not self.tolerance > 0.0 or self.max_outer < 1:
@@ -140,9 +146,15 @@ class PQL:
                 "leave it out."
             )
         free = scale or (self.dispersion == "free" and not problem.family.auxiliaries)
-        if free and not scale and _rows_as_levels(problem) is not None:
+        corrected = self.correction == "laplace"
+        if corrected and (scale or problem.aux or not problem.family.is_canonical):
+            raise PlanError(
+                f"correction='laplace' needs a canonical link and no dispersion (binomial with logit, poisson with log); "
+                f"{problem.family} has not. Leave it out, or use method='laplace'."
+            )
+        if corrected or (free and not scale and _rows_as_levels(problem) is not None):
             free = False
-        return WorkingModel(problem, BackfittingPrepared(blocks), exact, free, scale)
+        return WorkingModel(problem, BackfittingPrepared(blocks), exact, free, scale, corrected)
 
     def fit(
         self,
@@ -270,14 +282,15 @@ class PQL:
         self, model: WorkingModel, state: State, gram: Gram, steps: SchallSteps
     ) -> tuple[State, float, int]:
         """Fit the working model at `state.eta`, its variances included: the new state, the first move, and the sweeps."""
-        system = model.working(state, gram)
+        shift = model.shift(state, gram)
+        system = model.working(state, gram, shift)
         theta, phi, beta, b = state.theta, state.phi, state.beta, state.b
         solved_at, first, sweeps = theta, 0.0, 0
         for count in range(self.max_inner):
             solved_at = theta
             beta, b, residual, used = system.solve(theta, beta, b, 0.01 * self.tolerance, INEXACT)
             here = steps.of(theta, phi)
-            there = steps.target(here, *model.variances(theta, b, gram, residual))
+            there = steps.target(here, *model.variances(theta, b, gram, residual, moved=shift))
             moved = float(np.abs(there - here).max(initial=0.0))
             sweeps += used
             first = moved if count == 0 else first
@@ -285,7 +298,7 @@ class PQL:
             theta, phi = steps.back(there if done else steps(here, there))
             if done:
                 break
-        accepted = model.accepted(state, beta, b, solved_at)
+        accepted = model.accepted(state, beta, b, solved_at, shift)
         return replace(accepted, theta=theta, phi=phi), first, sweeps
 
     def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> PQLSolution:
@@ -303,7 +316,7 @@ class PQL:
             self.tolerance,
         )
         estimate = Estimate(
-            method="PQL" if model.exact is None else "PQL (exact traces)",
+            method=_name(model),
             engine="backfitting",
             beta=state.beta,
             vcov=point.vcov,
@@ -444,3 +457,11 @@ def settled(model: WorkingModel, state: State) -> State:
     if not bounded.any():
         return state
     return replace(state, theta=model.problem.canonical(np.where(bounded, 0.0, state.theta)))
+
+
+def _name(model: WorkingModel) -> str:
+    """What results call the method."""
+    what = [
+        w for w, told in (("exact traces", model.exact is not None), ("corrected", model.corrected)) if told
+    ]
+    return f"PQL ({', '.join(what)})" if what else "PQL"

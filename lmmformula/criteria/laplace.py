@@ -37,6 +37,7 @@ import numpy as np
 
 from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.joint import JointSystem
+from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.profiled import Derivative, floored, relative_factors
 from lmmformula.engines.base import Engine, Factor, Prepared
@@ -261,15 +262,7 @@ class LaplacePoint:
     @cached_property
     def leverage(self) -> Array:
         """diag(Z Lambda M^-1 Lambda'Z'), (n,)."""
-        inverse, blocks = self.factor.inverse(), self.model.prepared.blocks
-        count = len(blocks.groups)
-        own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(self.factors))
-        pairs: dict[tuple[int, int], Array] = {
-            (a, b): self.factors[a] @ inverse.pair(a, b) @ self.factors[b].T
-            for a in range(count)
-            for b in range(a + 1, count)
-        }
-        return blocks.row_quadratic(own, pairs)
+        return leverage(self.model.prepared.blocks, self.factors, self.factor.inverse())
 
     @cached_property
     def _adjoint(self) -> tuple[tuple[Array, ...], Array]:

@@ -146,11 +146,13 @@ class PQLPoint:
     @cached_property
     def k_matrices(self) -> tuple[Array, ...]:
         """K = A - B / phi per group, zero at the estimate for an unstructured covariance off the boundary."""
-        traces = self.model.traces(self.gram, self.model.factors(self.theta), exact=True)
-        return tuple(
-            len(u) * np.eye(u.shape[1]) - t - u.T @ u / self.state.phi
-            for t, u in zip(traces, self.u, strict=True)
-        )
+        model, factors = self.model, self.model.factors(self.theta)
+        traces, moved = model.traces(self.gram, factors, exact=True), model.shift(self.state, self.gram)
+        out = []
+        for a, (trace, b) in enumerate(zip(traces, self.state.b, strict=True)):
+            u, uu = model.spread(factors[a], b, None if moved is None else moved.effects[a])
+            out.append(len(u) * np.eye(u.shape[1]) - trace - uu / self.state.phi)
+        return tuple(out)
 
     @cached_property
     def gradient(self) -> Array:

@@ -14,6 +14,7 @@ import numpy as np
 
 from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.laplace import Layout
+from lmmformula.criteria.pql_correction import Shift, shift
 from lmmformula.criteria.profiled import floored, relative_factors
 from lmmformula.engines.backfitting import BackfittingPrepared, Clubbed
 from lmmformula.engines.base import Prepared
@@ -93,6 +94,8 @@ class WorkingModel:
         Whether the dispersion phi is estimated.
     scale : bool
         Whether phi is the family's own parameter, see :func:`has_free_scale`.
+    corrected : bool
+        Whether the terms of :mod:`lmmformula.criteria.pql_correction` are added.
     """
 
     problem: Problem
@@ -100,6 +103,7 @@ class WorkingModel:
     exact: Prepared | None
     free: bool
     scale: bool
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         if self.scale and any(block.matrix.shape[1] > 1 for block in self.problem.aux):
@@ -168,7 +172,11 @@ class WorkingModel:
 
     # -- one outer iteration -----------------------------------------------------------------------------------
 
-    def working(self, state: State, gram: Gram) -> WorkingSystem:
+    def shift(self, state: State, gram: Gram) -> Shift | None:
+        """The correction at `state`; None without one."""
+        return shift(self, state, gram) if self.corrected else None
+
+    def working(self, state: State, gram: Gram, moved: Shift | None = None) -> WorkingSystem:
         """(1) at `state.eta`, for any theta."""
         rows, eta = state.rows, state.eta
         if self.problem.offset is not None:
@@ -177,12 +185,18 @@ class WorkingModel:
         wz += rows.score
         zwz = float(eta @ wz) + float(eta @ rows.score) + pearson(rows)
         sums = self.prepared.blocks.adjoint(wz)
-        return WorkingSystem(self, gram, sums, tall_transposed(self.problem.X.matrix, wz), zwz)
+        target = tall_transposed(self.problem.X.matrix, wz)
+        return WorkingSystem(self, gram, sums, target if moved is None else target + moved.beta, zwz)
 
-    def accepted(self, state: State, beta: Array, b: tuple[Array, ...], theta: Array) -> State:
-        """The step to (beta, b) from the solution of (1) at theta, halved while it lowers the penalised likelihood."""
-        factors = self.factors(theta)
-        before = self._penalised(state.rows, state.b, factors)
+    def accepted(
+        self, state: State, beta: Array, b: tuple[Array, ...], theta: Array, moved: Shift | None = None
+    ) -> State:
+        """The step to (beta, b) from the solution of (1) at theta, halved while it lowers the penalised likelihood.
+
+        A correction adds its g'beta to the latter, whose slope it is.
+        """
+        factors, push = self.factors(theta), np.zeros(self.problem.p) if moved is None else moved.beta
+        before = self._penalised(state.rows, state.b, factors) - float(push @ state.beta)
         if not state.beta.any() and not any(v.any() for v in state.b):
             before = np.inf  # the first eta is not of the form X beta + Z b
         t = 1.0
@@ -191,7 +205,7 @@ class WorkingModel:
             new_b = b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, b, strict=True))
             eta = self.predictor(new_beta, new_b)
             rows = self.rows(eta, state.alpha)
-            value = self._penalised(rows, new_b, factors)
+            value = self._penalised(rows, new_b, factors) - float(push @ new_beta)
             if np.isfinite(value) and value <= before + 1e-9 * abs(before):
                 return replace(state, eta=eta, rows=rows, beta=new_beta, b=new_b)
             t *= 0.5
@@ -237,8 +251,23 @@ class WorkingModel:
             )
         return rest
 
+    def spread(self, factor: Array, b: Array, moved: Array | None) -> tuple[Array, Array]:
+        """u and sum u u' of a group, with the correction in it."""
+        u = spherical(factor, b)
+        if moved is None:
+            return u, u.T @ u
+        cross = u.T @ spherical(factor, moved)
+        return u, u.T @ u - 0.5 * (cross + cross.T)
+
     def variances(
-        self, theta: Array, b: tuple[Array, ...], gram: Gram, residual: float, *, exact: bool = True
+        self,
+        theta: Array,
+        b: tuple[Array, ...],
+        gram: Gram,
+        residual: float,
+        *,
+        exact: bool = True,
+        moved: Shift | None = None,
     ) -> tuple[Array, float]:
         """theta and phi by one step of (2); `residual` is sum w (z - fit)^2."""
         factors = self.factors(theta)
@@ -258,11 +287,10 @@ class WorkingModel:
         new, problem = np.array(theta), self.problem
         slices = problem.theta_slices()
         for a, group in enumerate(self.prepared.blocks.groups):
-            u = spherical(factors[a], b[a])
+            uu = self.spread(factors[a], b[a], None if moved is None else moved.effects[a])[1] / phi
             for i, c in group.members:
-                spread = u[:, c].T @ u[:, c] / phi
                 kind = problem.terms[i].covariance
-                new[slices[i]] = _updated(kind, factors[a][c, c], group.m, traces[a][c, c], spread)
+                new[slices[i]] = _updated(kind, factors[a][c, c], group.m, traces[a][c, c], uu[c, c])
         return new, phi
 
     def own_parameters(self, state: State) -> State:

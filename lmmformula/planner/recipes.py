@@ -17,7 +17,7 @@ from lmmformula.ir.problem import Problem
 __all__ = ["KRYLOV_OPTIONS", "OPTIONS", "PQL_OPTIONS", "Backend", "krylov_engine", "recipe", "start_theta"]
 
 Backend: TypeAlias = Exact | LaplaceBackend | PQL
-PQL_OPTIONS = ("traces", "dispersion", "max_outer", "max_inner")
+PQL_OPTIONS = ("traces", "dispersion", "correction", "max_outer", "max_inner")
 KRYLOV_OPTIONS = ("accuracy", "probes", "max_steps", "preconditioner")
 OPTIONS = (
     *PQL_OPTIONS,

@@ -114,6 +114,8 @@ _METHODS = {
     "Laplace (nAGQ = 0)": "Laplace approximation (nAGQ = 0)",
     "PQL": "penalised quasi-likelihood",
     "PQL (exact traces)": "penalised quasi-likelihood",
+    "PQL (corrected)": "penalised quasi-likelihood, corrected to Laplace's approximation",
+    "PQL (exact traces, corrected)": "penalised quasi-likelihood, corrected to Laplace's approximation",
 }
 
 

@@ -1,0 +1,25 @@
+"""Leverages of the rows in a working linear model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmmformula.engines.backfitting import DiagonalInverse
+from lmmformula.engines.base import InverseBlocks
+from lmmformula.ir.blocks import Blocks
+from lmmformula.typing import Array
+
+__all__ = ["leverage"]
+
+
+def leverage(blocks: Blocks, factors: Sequence[Array], inverse: InverseBlocks) -> Array:
+    """diag(Z Lambda M^-1 Lambda'Z'), (n,), from the blocks of M^-1 that belong to levels of one row."""
+    own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(factors))
+    pairs: dict[tuple[int, int], Array] = {}
+    if not isinstance(inverse, DiagonalInverse):  # whose pairs are zero
+        pairs = {
+            (a, b): factors[a] @ inverse.pair(a, b) @ factors[b].T
+            for a in range(len(own))
+            for b in range(a + 1, len(own))
+        }
+    return blocks.row_quadratic(own, pairs)
