@@ -1,0 +1,273 @@
+"""Bayesian mixed models with a normal or lognormal response: integrate out all effects, sample the variances, recover the
+effects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from itertools import combinations
+from typing import Literal
+
+import numpy as np
+
+from lmmformula.backends.bayes.drawing import ChainOptions, Drawn, Progress, draw_chains, draw_importance
+from lmmformula.backends.bayes.importance import ImportanceDraws
+from lmmformula.backends.bayes.record import Posterior
+from lmmformula.backends.bayes.recovery import Recovered, recover
+from lmmformula.backends.bayes.target import Target, find_mode
+from lmmformula.backends.optimum import singular_terms
+from lmmformula.criteria.marginal import gaussian_twin
+from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import PlanError
+from lmmformula.ir.estimate import Convergence, Estimate, Status
+from lmmformula.ir.priors import Priors, resolve_priors
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.threads import blas_threads
+from lmmformula.typing import Array
+
+__all__ = ["HMC", "BayesSolution"]
+
+KEPT_BYTES = 5e8
+"""Memory up to which the draws of all random effects are kept."""
+
+
+@dataclass(frozen=True, eq=False)
+class BayesSolution:
+    """Posterior means as an estimate, the criterion at them, and the posterior itself."""
+
+    estimate: Estimate
+    point: ProfiledPoint
+    posterior: Posterior
+
+
+@dataclass(frozen=True, slots=True)
+class HMC:
+    """Posterior of a Gaussian or lognormal mixed model.
+
+    Parameters
+    ----------
+    priors : mapping, optional
+        Class or parameter -> text; see :mod:`lmmformula.ir.priors`.
+    sampler : {"nuts", "importance"}
+        Chains of NUTS, or adaptive importance sampling, which gives way to NUTS where its weights cannot be trusted.
+    chains, draws : int
+        Chains, and draws kept of each.
+    warmup : int, optional
+        Iterations of each chain before the draws: 200 where an importance sample has found the scales, 500 where it could not,
+        and 60 where one density takes milliseconds.
+    seed : int, optional
+        A random one is drawn and recorded if none is given.
+    target_accept : float
+    max_depth : int
+    engine : Engine
+    """
+
+    priors: Mapping[str, str] | None = None
+    sampler: Literal["nuts", "importance"] = "nuts"
+    chains: int = 4
+    draws: int = 1_000
+    warmup: int | None = None
+    seed: int | None = None
+    target_accept: float = 0.8
+    max_depth: int = 10
+    engine: Engine = field(default_factory=BlockedEngine)
+
+    def __post_init__(self) -> None:
+        if self.sampler not in ("nuts", "importance"):
+            raise PlanError(f"sampler={self.sampler!r} is unknown; use 'nuts' or 'importance'.")
+        for name, least in (("chains", 1), ("draws", 4), ("max_depth", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise PlanError(f"{name}={value!r} must be a whole number of at least {least}.")
+        if self.warmup is not None and (not isinstance(self.warmup, int) or self.warmup < 10):
+            raise PlanError(f"warmup={self.warmup!r} must be a whole number of at least 10.")
+        if not 0.5 <= self.target_accept < 1.0:
+            raise PlanError(f"target_accept={self.target_accept!r} must be from 0.5 to below 1.")
+
+    def fit(
+        self, problem: Problem, prepared: Prepared | None = None, progress: Progress | None = None
+    ) -> BayesSolution:
+        """Sample the posterior of `problem`."""
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed
+        priors = resolve_priors(problem, self.priors)
+        with blas_threads(1):
+            target = Target.of(problem, self.engine, priors, prepared)
+            laplace = find_mode(target)
+            drawn, importance = None, None
+            if self.sampler == "importance":
+                importance, drawn = draw_importance(target, laplace, self._options, seed)
+            if drawn is None or (importance is not None and not importance.trusted):
+                drawn = draw_chains(target, laplace, self._options, seed, progress=progress)
+            posterior = self._posterior(target, priors, drawn, importance, seed)
+            return self._solution(problem, target, posterior)
+
+    def extend(
+        self, problem: Problem, posterior: Posterior, progress: Progress | None = None
+    ) -> BayesSolution:
+        """`draws` more of each chain from where `posterior` ended; earlier draws are kept.
+
+        `problem` and all options but `draws` must be those that made `posterior`.
+        """
+        if posterior.sampler != "nuts":
+            raise PlanError(
+                "draws by importance sampling have no chain to continue. Fit again with more draws, or with sampler='nuts'."
+            )
+        with blas_threads(1):
+            target = Target.of(problem, self.engine, posterior.priors)
+            options = replace(self._options, warmup=posterior.warmup, max_depth=posterior.max_depth)
+            drawn = draw_chains(
+                target, posterior.laplace, options, posterior.seed, states=posterior.states, progress=progress
+            )
+            more = self._posterior(target, posterior.priors, drawn, None, posterior.seed, posterior.draws)
+            return self._solution(problem, target, _joined(posterior, more))
+
+    def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint:
+        """The likelihood's criterion at an estimate."""
+        return Profiled.of(gaussian_twin(problem)[0], self.engine, reml=False)(estimate.theta, exact=True)
+
+    def joint_vcov(self, estimate: Estimate, point: ProfiledPoint) -> None:
+        """None: the estimate's own covariance matrix is that of the posterior."""
+
+    def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> BayesSolution:
+        """The same model and priors on another response of the same rows (on the working scale)."""
+        return self.fit(replace(point.model.problem, y=y), point.model.prepared)
+
+    # -- parts --------------------------------------------------------------------------------------------------------
+
+    @property
+    def _options(self) -> ChainOptions:
+        return ChainOptions(self.chains, self.draws, self.warmup, self.target_accept, self.max_depth)
+
+    def _posterior(
+        self,
+        target: Target,
+        priors: Priors,
+        drawn: Drawn,
+        importance: ImportanceDraws | None,
+        seed: int,
+        before: int = 0,
+    ) -> Posterior:
+        """Recover the effects and put everything under its name."""
+        problem = target.posterior.model.problem
+        chains, draws, d = drawn.x.shape
+        keep = 8.0 * chains * draws * problem.q <= KEPT_BYTES
+        key = np.random.SeedSequence([seed, 2, before])
+        own = recover(target, drawn.x.reshape(-1, d), key, keep=keep)
+        names = target.coordinates.names
+        tried = importance is not None
+        return Posterior(
+            names=names,
+            variances=target.coordinates.parameters(drawn.x),
+            beta_names=problem.X.names,
+            beta=own.beta.reshape(chains, draws, -1),
+            beta_mean=own.beta_mean,
+            beta_cov=own.beta_cov,
+            effects=_shaped(own, chains, draws),
+            effect_means=own.means,
+            effect_sds=own.sds,
+            x=drawn.x,
+            statistics=drawn.statistics,
+            sampler="nuts" if drawn.statistics else "importance",
+            seed=seed,
+            priors=priors,
+            laplace=drawn.laplace,
+            states=drawn.states,
+            warmup=drawn.warmup,
+            warmup_divergences=drawn.warmup_divergences,
+            complete=drawn.complete,
+            max_depth=self.max_depth,
+            pareto_k=importance.pareto_k if importance is not None else float("nan"),
+            efficiency=importance.efficiency if importance is not None else float("nan"),
+            log_evidence=importance.log_evidence if tried and importance.trusted else float("nan"),
+        )
+
+    def _solution(self, problem: Problem, target: Target, posterior: Posterior) -> BayesSolution:
+        """Posterior means in the terms of an estimate."""
+        model = target.posterior.model
+        theta, sigma = _mean_theta(target, posterior)
+        point = model.base(theta, exact=True)
+        gap = (
+            point.r_x @ (model.base.ols.r @ (posterior.beta_mean - point.beta)) if problem.p else np.zeros(0)
+        )
+        jacobian = gaussian_twin(problem)[1]
+        deviance = point.deviance_at(sigma**2) + float(gap @ gap) / sigma**2 - 2.0 * jacobian
+        status = Status.CONVERGED if posterior.complete else Status.INTERRUPTED
+        steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
+        ended = Convergence(
+            status, posterior.laplace.evaluations + steps, posterior.chains * posterior.draws, 0.0, 0.0, 0.0
+        )
+        estimate = Estimate(
+            method="HMC",
+            engine=self.engine.name,
+            beta=posterior.beta_mean,
+            vcov=posterior.beta_cov,
+            theta=theta,
+            sigma=sigma,
+            deviance=deviance,
+            modes=posterior.effect_means,
+            convergence=ended,
+            singular=singular_terms(model.problem, theta),
+        )
+        return BayesSolution(estimate, point, posterior)
+
+
+def _shaped(own: Recovered, chains: int, draws: int) -> tuple[Array, ...] | None:
+    if own.effects is None:
+        return None
+    return tuple(e.reshape(chains, draws, *e.shape[1:]) for e in own.effects)
+
+
+def _mean_theta(target: Target, posterior: Posterior) -> tuple[Array, float]:
+    """Relative theta of the posterior mean standard deviations and correlations, and the mean sigma."""
+    means = dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)), strict=True))
+    sigma = float(means["sigma"])
+    parts: list[Array] = [np.zeros(0)]
+    for term, places in zip(target.posterior.model.problem.terms, target.coordinates.terms, strict=True):
+        own, k = places.priors.parameters, term.k
+        sd = np.array([means[name] for name in own.sds]) * np.ones(k)
+        cor = np.eye(k)
+        if own.correlation == "matrix":
+            for (a, b), name in zip(combinations(range(k), 2), own.cors, strict=True):
+                cor[a, b] = cor[b, a] = means[name]
+        elif own.correlation == "shared":
+            lag = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
+            cor = means[own.cors[0]] ** (lag if own.kind == "ar1" else np.minimum(lag, 1))
+        parts.append(term.covariance.from_covariance(cor * np.outer(sd, sd) / sigma**2))
+    return np.concatenate(parts), sigma
+
+
+def _joined(first: Posterior, second: Posterior) -> Posterior:
+    """Chains end to end; moments pooled by their numbers of draws."""
+    a = first.draws / (first.draws + second.draws)
+
+    def both(x: Array, y: Array) -> Array:
+        return np.concatenate([x, y], axis=1)
+
+    def pooled(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
+        mean = a * m1 + (1 - a) * m2
+        return mean, np.sqrt(a * s1**2 + (1 - a) * s2**2 + a * (1 - a) * (m1 - m2) ** 2)
+
+    moments = [
+        pooled(*four)
+        for four in zip(
+            first.effect_means, first.effect_sds, second.effect_means, second.effect_sds, strict=True
+        )
+    ]
+    gap = first.beta_mean - second.beta_mean
+    kept = first.effects is not None and second.effects is not None
+    return replace(
+        second,
+        variances=both(first.variances, second.variances),
+        beta=both(first.beta, second.beta),
+        beta_mean=a * first.beta_mean + (1 - a) * second.beta_mean,
+        beta_cov=a * first.beta_cov + (1 - a) * second.beta_cov + a * (1 - a) * np.outer(gap, gap),
+        effects=tuple(map(both, first.effects or (), second.effects or ())) if kept else None,
+        effect_means=tuple(m for m, _ in moments),
+        effect_sds=tuple(s for _, s in moments),
+        x=both(first.x, second.x),
+        statistics={name: both(v, second.statistics[name]) for name, v in first.statistics.items()},
+        warmup_divergences=first.warmup_divergences,
+    )

@@ -1,0 +1,199 @@
+"""What a Bayesian fit returns: draws by name, statistics of the sampler, and whether to trust them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+
+from lmmformula.backends.bayes.target import Laplace
+from lmmformula.ir.priors import Priors
+from lmmformula.numerics.mcmc import bfmi, ess_bulk, ess_tail, rhat
+from lmmformula.numerics.pareto import TRUSTED_K
+from lmmformula.typing import Array
+
+__all__ = ["Diagnostics", "Posterior"]
+
+RHAT = 1.01
+ESS = 400.0
+"""Bulk and tail effective draws below which quantiles are unsteady (Vehtari et al. 2021)."""
+BFMI = 0.3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Diagnostics:
+    """Numbers about the draws of the fixed effects and variances.
+
+    Attributes
+    ----------
+    names : tuple of str
+    rhat, ess_bulk, ess_tail : arrays, one number for each name
+    bfmi : (chain,) array, empty for importance sampling
+    divergences, warmup_divergences, depth_limited : int
+        Draws whose trajectory diverged, those before the draws kept, and those that ended at the depth limit.
+    pareto_k : float
+        Shape of the importance weights, nan for chains.
+    efficiency : float
+        For importance sampling, effective over equal-weight draws before resampling; nan for chains.
+    """
+
+    names: tuple[str, ...]
+    rhat: Array
+    ess_bulk: Array
+    ess_tail: Array
+    bfmi: Array
+    divergences: int = 0
+    warmup_divergences: int = 0
+    depth_limited: int = 0
+    pareto_k: float = float("nan")
+    efficiency: float = float("nan")
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What is wrong, with numbers and names, and what to do; empty if nothing is."""
+        out = []
+        if self.divergences:
+            out.append(
+                f"{self.divergences} draws diverged: the sampler could not follow the posterior there, so that region is "
+                "underrepresented. Raise target_accept (0.95, then 0.99), or give a narrower prior to the standard deviations."
+            )
+        worst = int(np.nanargmax(self.rhat)) if np.isfinite(self.rhat).any() else 0
+        if self.rhat[worst] > RHAT:
+            out.append(
+                f"R-hat of {self.names[worst]} is {self.rhat[worst]:.3f} (should be below {RHAT}): the chains disagree. "
+                "Continue them, or raise warmup."
+            )
+        for what, values in (("bulk", self.ess_bulk), ("tail", self.ess_tail)):
+            least = int(np.nanargmin(values)) if np.isfinite(values).any() else 0
+            if values[least] < ESS:
+                out.append(
+                    f"{what} effective sample size of {self.names[least]} is {values[least]:.0f} (should be above {ESS:.0f}): "
+                    "take more draws."
+                )
+        if self.bfmi.size and self.bfmi.min() < BFMI:
+            out.append(
+                f"BFMI of chain {int(self.bfmi.argmin()) + 1} is {self.bfmi.min():.2f} (should be above {BFMI}): the "
+                "posterior has heavy tails. Give narrower priors to the standard deviations, or take more draws."
+            )
+        if self.depth_limited:
+            out.append(
+                f"{self.depth_limited} trajectories ended at the depth limit: raise max_depth, or warmup."
+            )
+        if self.pareto_k > TRUSTED_K:
+            out.append(
+                f"Pareto k of the importance weights is {self.pareto_k:.2f} (should be below {TRUSTED_K}): use sampler='nuts'."
+            )
+        return tuple(out)
+
+    @property
+    def good(self) -> bool:
+        """Whether there is nothing to advise."""
+        return not self.advice
+
+
+@dataclass(frozen=True, eq=False)
+class Posterior:
+    """Draws from the posterior of one problem.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the variances: ``sd:Subject:Days``, ``cor:Subject:Intercept:Days``, ..., ``sigma``.
+    variances : (chain, draw, len(names)) array
+        Standard deviations, correlations and sigma, in units of the response (of its logarithm for a lognormal one).
+    beta_names : tuple of str
+    beta : (chain, draw, p) array
+    beta_mean, beta_cov : (p,), (p, p) arrays
+        Rao-Blackwellised mean and covariance.
+    effects : tuple of (chain, draw, m, k) arrays, or None
+        Random effects of each term; None where they would not fit in memory.
+    effect_means, effect_sds : tuple of (m, k) arrays
+        Rao-Blackwellised.
+    x : (chain, draw, d) array
+        The draws in the sampler's coordinates.
+    statistics : mapping of str -> (chain, draw) array
+        ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains; empty for importance sampling.
+    sampler : {"nuts", "importance"}
+    seed : int
+    priors : Priors
+    laplace : Laplace
+        Mode and curvature of the density of x.
+    states : tuple
+        Last states of the chains, to go on from; empty for importance sampling.
+    warmup : int
+    warmup_divergences : int
+    complete : bool
+        False if the user stopped the chains early.
+    max_depth : int
+    pareto_k, efficiency, log_evidence : float
+        Of importance sampling; nan if it was not used. Where it was tried and gave way to chains, `pareto_k` says why.
+    """
+
+    names: tuple[str, ...]
+    variances: Array = field(repr=False)
+    beta_names: tuple[str, ...]
+    beta: Array = field(repr=False)
+    beta_mean: Array = field(repr=False)
+    beta_cov: Array = field(repr=False)
+    effects: tuple[Array, ...] | None = field(repr=False)
+    effect_means: tuple[Array, ...] = field(repr=False)
+    effect_sds: tuple[Array, ...] = field(repr=False)
+    x: Array = field(repr=False)
+    statistics: Mapping[str, Array] = field(repr=False)
+    sampler: Literal["nuts", "importance"]
+    seed: int
+    priors: Priors = field(repr=False)
+    laplace: Laplace = field(repr=False)
+    states: tuple[tuple[Any, ...], ...] = field(repr=False, default=())
+    warmup: int = 0
+    warmup_divergences: int = 0
+    complete: bool = True
+    max_depth: int = 10
+    pareto_k: float = float("nan")
+    efficiency: float = float("nan")
+    log_evidence: float = float("nan")
+
+    @property
+    def chains(self) -> int:
+        return self.x.shape[0]
+
+    @property
+    def draws(self) -> int:
+        """Draws of each chain."""
+        return self.x.shape[1]
+
+    def __getitem__(self, name: str) -> Array:
+        """Draws (chain, draw) of a fixed effect or a variance parameter by name."""
+        if name in self.names:
+            return self.variances[..., self.names.index(name)]
+        if name in self.beta_names:
+            return self.beta[..., self.beta_names.index(name)]
+        raise KeyError(f"{name!r} is none of {', '.join((*self.beta_names, *self.names))}")
+
+    @cached_property
+    def diagnostics(self) -> Diagnostics:
+        """R-hat, effective sample sizes and the sampler's warnings, for fixed effects and variances."""
+        draws = np.concatenate([self.beta, self.variances], axis=-1)
+        stats = self.statistics
+        nuts = self.sampler == "nuts"
+        return Diagnostics(
+            (*self.beta_names, *self.names),
+            rhat(draws),
+            ess_bulk(draws),
+            ess_tail(draws),
+            bfmi(stats["energy"]) if nuts else np.zeros(0),
+            int(stats["diverging"].sum()) if nuts else 0,
+            self.warmup_divergences,
+            int((stats["n_steps"] >= 2**self.max_depth - 1).sum()) if nuts else 0,
+            float("nan") if nuts else self.pareto_k,
+            float("nan") if nuts else self.efficiency,
+        )
+
+    def effect_diagnostics(self) -> tuple[tuple[Array, Array], ...]:
+        """R-hat and bulk effective sample size (m, k) of every random effect of each term; needs their draws."""
+        if self.effects is None:
+            return ()
+        return tuple((rhat(e), ess_bulk(e)) for e in self.effects)

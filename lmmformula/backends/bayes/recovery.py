@@ -1,0 +1,286 @@
+r"""Exact draws of everything that was integrated out, and their conditional means and variances.
+
+Given the variances of a draw, (beta, b) is Gaussian. With F and its Cholesky factor C of
+:mod:`lmmformula.criteria.marginal_bordered` (its leading part C_1, the last row c'), the effects of the dense part and
+delta are ``C_1^-T (c + sigma z)``, z standard normal. Given those, level l of the eliminated group has mean ``G_l^-1
+r_l`` and variance ``sigma^2 G_l^-1``, G_l = I + L'A_l L, and the noise of that variance is had by perturbing the
+right-hand side: ``G_l^-1 (z_1 + L'A_l^(1/2) z_2)`` has covariance G_l^-1 G_l G_l^-1 (Papandreou & Yuille 2010). The
+root of A_l is taken once.
+
+Large problems do the same through the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs
++ sigma F^-T z``.
+
+Rao-Blackwell. E(b) is the average of the conditional means, Var(b) that of the conditional variances plus the variance of the
+conditional means. The variances vary little from draw to draw and are averaged over at most `WITHIN` evenly spaced draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.bayes.target import Target
+from lmmformula.criteria.marginal_bordered import Bordered, NumpyKernels, Reduced
+from lmmformula.engines.blocked import BlockedFactor
+from lmmformula.engines.sampling import inverse_noise
+from lmmformula.numerics.threads import worker_threads
+from lmmformula.typing import Array
+
+__all__ = ["Recovered", "recover"]
+
+WITHIN = 200
+"""Draws over which conditional variances are averaged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """Fixed and random effects of every draw.
+
+    Attributes
+    ----------
+    beta : (S, p) array
+    beta_mean : (p,) array
+        Rao-Blackwellised posterior mean.
+    beta_cov : (p, p) array
+        Rao-Blackwellised posterior covariance.
+    effects : tuple of (S, m, k) arrays, or None
+        One for each term, in units of the (working) response; None if they were not to be kept.
+    means, sds : tuple of (m, k) arrays
+        Rao-Blackwellised posterior means and standard deviations of the random effects.
+    """
+
+    beta: Array
+    beta_mean: Array
+    beta_cov: Array
+    effects: tuple[Array, ...] | None
+    means: tuple[Array, ...]
+    sds: tuple[Array, ...]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Conditional moments and draws of a run of posterior draws; groups in the engine's order."""
+
+    beta: Array
+    beta_mean: Array
+    draws: list[Array]
+    means: list[Array]
+
+
+def recover(target: Target, x: Array, seed: np.random.SeedSequence, *, keep: bool = True) -> Recovered:
+    """Draw (beta, b) once for each row of `x` (S, d).
+
+    Parameters
+    ----------
+    keep : bool
+        Keep the draws of the random effects; their means and standard deviations come in any case.
+    """
+    thin = x[np.unique(np.linspace(0, len(x) - 1, min(WITHIN, len(x))).astype(int))]
+    if target.is_small:
+        slices = target.bordered.chunks(len(x))
+        rngs = [np.random.default_rng(s) for s in seed.spawn(len(slices))]
+        pieces = (_batch(target, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
+        within = _mean_of([_within_of(target, one[None]) for one in thin])
+        return _assembled(target, pieces, within, keep=keep)
+    rngs = [np.random.default_rng(s) for s in seed.spawn(len(x))]
+    with ThreadPoolExecutor(worker_threads()) as pool:
+        within = _mean_of(list(pool.map(lambda one: _single_within(target, one), thin)))
+        drawn = pool.map(lambda pair: _single(target, *pair), zip(x, rngs, strict=True))
+        return _assembled(target, drawn, within, keep=keep)
+
+
+@dataclass(slots=True)
+class _Moments:
+    """Running mean and variance over draws (Chan, Golub & LeVeque 1983)."""
+
+    count: int = 0
+    mean: Any = 0.0
+    square: Any = 0.0
+
+    def add(self, values: Array) -> None:
+        """Take in values (S, ...)."""
+        size, own = len(values), values.mean(axis=0)
+        gap, total = own - self.mean, self.count + size
+        self.square = self.square + ((values - own) ** 2).sum(axis=0) + gap**2 * (self.count * size / total)
+        self.mean = self.mean + gap * (size / total)
+        self.count = total
+
+
+def _assembled(target: Target, pieces: Iterable[_Piece], within: list[Array], *, keep: bool) -> Recovered:
+    """Put pieces together as they come: coefficients, then random effects by term."""
+    model = target.posterior.model
+    groups, terms = model.base.prepared.blocks.groups, model.problem.terms
+    moments = [_Moments() for _ in groups]
+    betas, centres, kept = [], [], [[] for _ in groups]
+    for piece in pieces:
+        betas.append(piece.beta)
+        centres.append(piece.beta_mean)
+        for a in range(len(groups)):
+            moments[a].add(piece.means[a])
+            if keep:
+                kept[a].append(piece.draws[a])
+    centre = np.concatenate(centres)
+    spread = centre - centre.mean(axis=0)
+    blank: list[Array] = [np.empty(0)] * len(terms)
+    effects, means, sds = list(blank), list(blank), list(blank)
+    for a, group in enumerate(groups):
+        sd = np.sqrt(within[1 + a] + moments[a].square / moments[a].count)
+        joined = np.concatenate(kept[a]) if keep else None
+        for i, columns in group.members:
+            means[i], sds[i] = moments[a].mean[:, columns], sd[:, columns]
+            if joined is not None:
+                effects[i] = joined[..., columns]
+    return Recovered(
+        np.concatenate(betas),
+        centre.mean(axis=0),
+        within[0] + spread.T @ spread / len(centre),
+        tuple(effects) if keep else None,
+        tuple(means),
+        tuple(sds),
+    )
+
+
+def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
+    return [np.mean(np.stack(arrays), axis=0) for arrays in zip(*parts, strict=True)]
+
+
+# -- batches ------------------------------------------------------------------------------------------------------
+
+
+def _reduced(target: Target, x: Array) -> tuple[Array, Reduced, Array]:
+    """sigma (S,), F's parts, and the Cholesky factor of F, (S, c, c)."""
+    own = target.coordinates
+    values = own.values(x)
+    sigma = values[own.sigma]
+    log_var = target.posterior.model.log_var0 + own.log_mixing(values)
+    reduced = target.bordered.reduce(own.factors(values), sigma, log_var)
+    return sigma, reduced, np.linalg.cholesky(reduced.bordered)
+
+
+def _full_inverse(target: Target, relative: Array) -> Array:
+    """(L'A_l L + I)^-1 of every level of the eliminated group, also of those that were merged, (S, m, k, k)."""
+    own = relative[:, None]
+    turned = np.swapaxes(own, -1, -2)
+    return NumpyKernels.inverse(turned @ target.bordered.a @ own + np.eye(own.shape[-1]))[0]
+
+
+def _batch(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+    """Draws for rows of x at once; the last axis of the solutions holds the conditional mean and the draw."""
+    bordered = target.bordered
+    size, q = len(x), bordered.q_dense
+    sigma, reduced, chol = _reduced(target, x)
+    c1, last = chol[:, :-1, :-1], chol[:, -1, :-1]
+    noisy = last + sigma[:, None] * rng.standard_normal(last.shape)
+    rhs = np.stack([last, noisy], axis=-1)
+    v = np.linalg.solve(np.swapaxes(c1, -1, -2), rhs) if rhs.size else rhs
+    dense = _unscaled(bordered, v[:, :q], reduced.relative)
+    delta = v[:, q:]
+    border = np.concatenate([-_stacked(dense, size), -delta, np.ones((size, 1, 2))], axis=1)
+    relative = reduced.relative[bordered.eliminated]
+    own, turned = relative[:, None], np.swapaxes(relative, -1, -2)[:, None]
+    inverse = _full_inverse(target, relative)
+    m, k, c = bordered.b.shape
+    right = turned @ (bordered.b.reshape(m * k, c) @ border).reshape(size, m, k, 2)
+    z = rng.standard_normal((2, size, m, k, 1))
+    kick = z[0] + turned @ (_roots(bordered.a) @ z[1])
+    right[..., 1:] += sigma[:, None, None, None] * kick
+    effects: list[Array] = [np.empty(0)] * (len(dense) + 1)
+    effects[bordered.eliminated] = own @ (inverse @ right)
+    for a, values in zip(bordered.dense, dense, strict=True):
+        effects[a] = values
+    ols = target.posterior.model.base.ols
+    beta = ols.coefficients[:, None] + ols.from_orthonormal(
+        np.moveaxis(delta, 0, 1).reshape(delta.shape[1], -1)
+    ).reshape(-1, size, 2).transpose(1, 0, 2)
+    return _Piece(beta[..., 1], beta[..., 0], [e[..., 1] for e in effects], [e[..., 0] for e in effects])
+
+
+def _unscaled(bordered: Bordered, v: Array, relative: Sequence[Array]) -> list[Array]:
+    """b = Lambda u of each dense group, (S, m, k, 2)."""
+    out = []
+    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
+        group = bordered.model.base.prepared.blocks.groups[a]
+        own = v[:, start : start + group.q].reshape(len(v), group.m, group.k, v.shape[-1])
+        out.append(relative[a][:, None] @ own)
+    return out
+
+
+def _stacked(parts: list[Array], size: int) -> Array:
+    flat = [part.reshape(size, -1, 2) for part in parts]
+    return np.concatenate(flat, axis=1) if flat else np.zeros((size, 0, 2))
+
+
+def _roots(a: Array) -> Array:
+    """Symmetric roots of positive semidefinite (m, k, k)."""
+    values, vectors = np.linalg.eigh(a)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def _within_of(target: Target, x: Array) -> list[Array]:
+    """Conditional variances for one draw, x (1, d)."""
+    bordered = target.bordered
+    sigma, reduced, chol = _reduced(target, x)
+    q, side = bordered.q_dense, chol.shape[-1] - 1
+    back = np.linalg.inv(chol[0, :-1, :-1]).T if side else np.zeros((0, 0))  # C_1^-T
+    scaled = np.concatenate([_stacked_rows(bordered, back[:q], reduced.relative), back[q:]])
+    relative = reduced.relative[bordered.eliminated]
+    own = relative[0]
+    inverse = _full_inverse(target, relative)[0]
+    n_l = own @ inverse @ own.T
+    m, k, c = bordered.b.shape
+    through = (n_l @ bordered.b[:, :, :-1]).reshape(m * k, c - 1) @ scaled
+    variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
+    through_squares = (through**2).sum(axis=1).reshape(m, k)
+    variances[bordered.eliminated] = sigma[0] ** 2 * (np.einsum("mii->mi", n_l) + through_squares)
+    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
+        group = bordered.model.base.prepared.blocks.groups[a]
+        own_rows = scaled[start : start + group.q]
+        variances[a] = sigma[0] ** 2 * (own_rows**2).sum(axis=1).reshape(group.m, group.k)
+    half = sigma[0] * target.posterior.model.base.ols.from_orthonormal(scaled[q:])
+    return [half @ half.T, *variances]
+
+
+def _stacked_rows(bordered: Bordered, rows: Array, relative: Sequence[Array]) -> Array:
+    """Lambda_D times rows (q_D, c)."""
+    out = []
+    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
+        group = bordered.model.base.prepared.blocks.groups[a]
+        own = rows[start : start + group.q].reshape(group.m, group.k, -1)
+        out.append((relative[a][0] @ own).reshape(group.q, -1))
+    return np.concatenate(out) if out else rows
+
+
+# -- one draw at a time -------------------------------------------------------------------------------------------
+
+
+def _single(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+    """The engine's way for one draw."""
+    point = target.posterior(x).marginal
+    ols, sigma = target.posterior.model.base.ols, point.sigma
+    p = len(point.log_var)
+    delta = point.delta + sigma * point.r_inverse @ rng.standard_normal(p)
+    if not isinstance(point.factor, BlockedFactor):
+        raise TypeError(f"draws of random effects need the blocked engine, not {type(point.factor).__name__}")
+    noise = inverse_noise(point.factor, rng)
+    draws, means = [], []
+    for solved, u, z, factor in zip(point.solution[0], point.u, noise, point.factors, strict=True):
+        drawn = solved[..., p] - solved[..., :p] @ delta + sigma * z
+        draws.append((drawn @ factor.T)[None])
+        means.append((u @ factor.T)[None])
+    beta = ols.coefficients + ols.from_orthonormal(delta)
+    return _Piece(beta[None], point.beta[None], draws, means)
+
+
+def _single_within(target: Target, x: Array) -> list[Array]:
+    """Conditional variances for one draw by the engine's selected inverse."""
+    point = target.posterior(x).marginal
+    inverse = point.factor.inverse()
+    out: list[Array] = [point.beta_half @ point.beta_half.T]
+    for a, (h, factor) in enumerate(zip(point.h, point.factors, strict=True)):
+        block = inverse.diagonal(a) + np.einsum("mip,mjp->mij", h, h)
+        out.append(point.sigma**2 * np.einsum("ij,mjl,il->mi", factor, block, factor))
+    return out

@@ -1,0 +1,291 @@
+r"""The Gaussian marginal density: random and fixed effects integrated out given the variances, and its derivatives.
+
+Model: ``y | beta, b ~ N(X beta + Z b, sigma^2 W^-1)``, ``b ~ N(0, S)`` with S = L L' per level in the units of y squared, and
+``T beta ~ N(mu, D^-1)`` with D diagonal. Everything but the variances is Gaussian, so (Lai, Domke & Sheldon 2024, sec. 3, for
+one class of effects by their eqs. 4-5; here for all classes and for beta at once)::
+
+    y ~ N(X T^-1 mu,  sigma^2 V + X T^-1 D^-1 T^-T X'),      V = W^-1 + Z Lambda Lambda' Z',   Lambda = L / sigma
+
+beta is one more block of random effects, with a known covariance. Let X = Q R_0 with orthonormal columns, y = X b_0 + y_0
+the least-squares fit, ``beta = b_0 + R_0^-1 delta``, ``J = T R_0^-1`` and ``g = T b_0 - mu``, so that the prior is
+``J delta + g ~ N(0, D^-1)``. With S_.. the products of [Q y_0] in V^-1, which the engine gives (see
+:mod:`lmmformula.criteria.profiled`, eq. 1), completing the square in delta gives::
+
+    A = S_QQ + sigma^2 J'DJ = R'R,     delta = A^-1 (S_Qy - sigma^2 J'D g)
+    r2 = |y_0 - Q delta|^2 in V^-1,    pen = (J delta + g)'D(J delta + g)
+    -2 log p(y) = n log(2 pi) + 2 (n - p) log sigma - sum log w + log|M| + log|A| - log|D| + 2 log|R_0| + r2 / sigma^2 + pen
+
+This is REML's criterion with a ridge: X'V^-1X has become A, and D = 0 would be REML up to a constant.
+
+Gradient. In the traces P is replaced by its ridged form, and delta drops out of the quadratic form because it is its
+minimiser. With u = Lambda'Z'V^-1 (y_0 - Q delta) and H = Lambda'Z'V^-1 Q R^-1, exactly as for REML::
+
+    K = m I - T_M - sum u u' / sigma^2 - sum H H',                   dlogp/dLambda = -Lambda^-T K
+    dlogp/dlog sigma = -(n - p) + r2 / sigma^2 - sigma^2 tr(A^-1 J'DJ)      at fixed Lambda
+    dlogp/dlog v_j   = -(1 - (sigma^2 J A^-1 J')_jj / v_j - (J delta + g)_j^2 / v_j) / 2,    v = 1 / diag D
+
+(T_M: sum over levels of the diagonal blocks of M^-1.) At fixed L = sigma Lambda the second line loses <dlogp/dLambda,
+Lambda>. The last line serves priors that are scale mixtures of normals: a t prior is normal with v itself unknown.
+
+A lognormal response is a normal one of log y with density multiplied by prod 1 / y. The Gram is formed once; after that the
+cost of an evaluation does not depend on n.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from lmmformula.criteria.profiled import Profiled, floored
+from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
+from lmmformula.errors import FitError, PlanError
+from lmmformula.families import resolve
+from lmmformula.ir.priors import Priors, working_response
+from lmmformula.ir.problem import Problem
+from lmmformula.typing import Array
+
+__all__ = ["Marginal", "MarginalPoint", "gaussian_twin"]
+
+
+def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
+    """The same model of a response that is normal as it stands, and the log Jacobian of that change.
+
+    Raises
+    ------
+    PlanError
+        If the response is neither normal around the linear predictor nor lognormal, or has a model for sigma.
+    """
+    if any(block.matrix.shape[1] > 1 for block in problem.aux):
+        raise PlanError(
+            "sigma has a formula of its own; fixed effects integrate out exactly only for a constant sigma. Leave the "
+            "formula for sigma out, or use method='laplace'."
+        )
+    if problem.family.name == "lognormal":
+        offset = 0.0 if problem.offset is None else problem.offset
+        target = working_response(problem) + offset
+        return replace(problem, y=target, family=resolve("gaussian"), aux=()), -float(target.sum())
+    if not problem.family.is_linear:
+        raise PlanError(
+            f"random effects integrate out exactly for gaussian (identity link) and lognormal responses, not for "
+            f"{problem.family}. Use method='laplace'."
+        )
+    return replace(problem, aux=()), 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Marginal:
+    """log p(y | variances) of one problem: everything that does not depend on the variances.
+
+    Attributes
+    ----------
+    base : Profiled
+        Gram, least squares and engine, for the Gaussian twin of the problem.
+    shape : (p, p) array
+        J = T R_0^-1.
+    shift : (p,) array
+        g = T b_0 - mu.
+    log_var0 : (p,) array
+        Log prior variances of T beta (of the normal given its scale, for t priors).
+    constant : float
+        Terms of log p(y) that depend on nothing: ``-n log(2 pi)/2 + sum log w / 2 - log|R_0|`` and the Jacobian.
+    """
+
+    base: Profiled
+    contrast: Array
+    shape: Array
+    shift: Array
+    log_var0: Array
+    constant: float
+
+    @classmethod
+    def of(
+        cls, problem: Problem, engine: Engine, priors: Priors, *, prepared: Prepared | None = None
+    ) -> Marginal:
+        """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
+        twin, jacobian = gaussian_twin(problem)
+        base = Profiled.of(twin, engine, reml=False, prepared=prepared)
+        centres = np.array([c.distribution.mean for c in priors.coefficients])
+        scales = [
+            getattr(c.distribution, "sd", getattr(c.distribution, "scale", 1.0)) for c in priors.coefficients
+        ]
+        shape = np.linalg.solve(base.ols.r.T, priors.contrast.T).T if twin.p else np.zeros((0, 0))
+        shift = priors.contrast @ base.ols.coefficients - centres
+        constant = -0.5 * twin.n * np.log(2 * np.pi) + 0.5 * base.log_weights - base.ols.log_det_r + jacobian
+        return cls(base, priors.contrast, shape, shift, 2.0 * np.log(np.array(scales)), float(constant))
+
+    @property
+    def problem(self) -> Problem:
+        """The Gaussian twin."""
+        return self.base.problem
+
+    def group_factors(self, factors: Sequence[Array]) -> tuple[Array, ...]:
+        """L of each group, from the (k, k) factors of the terms side by side."""
+        out = []
+        for group in self.base.prepared.blocks.groups:
+            lower = np.zeros((group.k, group.k))
+            for i, columns in group.members:
+                lower[columns, columns] = factors[i]
+            out.append(lower)
+        return tuple(out)
+
+    def __call__(
+        self, factors: Sequence[Array], sigma: float, log_mixing: Array | None = None
+    ) -> MarginalPoint:
+        """Evaluate.
+
+        Parameters
+        ----------
+        factors : sequence of (k, k) arrays
+            L of each term, lower triangular, in units of y; the sign of a column has no meaning.
+        sigma : float
+            Residual standard deviation, in units of y.
+        log_mixing : (p,) array, optional
+            Added to the log prior variances of T beta.
+        """
+        own = tuple(f / sigma for f in self.group_factors(factors))
+        safe = tuple(floored(f) for f in own)
+        log_var = self.log_var0 if log_mixing is None else self.log_var0 + log_mixing
+        factor = self.base.prepared.factor(self.base.gram, safe)
+        return MarginalPoint(self, own, safe, float(sigma), log_var, factor)
+
+
+@dataclass(frozen=True, eq=False)
+class MarginalPoint:
+    """The density at one set of variances; what is not asked for is not computed.
+
+    Attributes
+    ----------
+    own_factors, factors : tuple of (k_a, k_a) arrays
+        Lambda of each group as given, and with zeros on its diagonal replaced by a floor.
+    sigma : float
+    log_var : (p,) array
+        log v.
+    """
+
+    model: Marginal
+    own_factors: tuple[Array, ...]
+    factors: tuple[Array, ...]
+    sigma: float
+    log_var: Array
+    factor: Factor
+
+    @cached_property
+    def solution(self) -> tuple[Stacked, Array]:
+        """M^-1 Lambda'Z'W[Q y_0] and the (p + 1)-square S."""
+        gram = self.model.base.gram
+        rhs = tuple(np.matmul(f.T, r) for f, r in zip(self.factors, gram.rhs, strict=True))
+        solved = self.factor.solve(rhs)
+        s = gram.vv.copy()
+        for r, x in zip(rhs, solved, strict=True):
+            c = r.shape[-1]
+            s -= r.reshape(-1, c).T @ x.reshape(-1, c)
+        return solved, 0.5 * (s + s.T)
+
+    @cached_property
+    def _ridge(self) -> Array:
+        """J'DJ, (p, p)."""
+        j = self.model.shape
+        return j.T @ (np.exp(-self.log_var)[:, None] * j)
+
+    @cached_property
+    def r_inverse(self) -> Array:
+        """R^-1 with R'R = A, (p, p)."""
+        p = len(self.log_var)
+        a = self.solution[1][:p, :p] + self.sigma**2 * self._ridge
+        try:
+            return np.linalg.inv(np.linalg.cholesky(a)).T if p else np.zeros((0, 0))
+        except np.linalg.LinAlgError:
+            raise FitError(
+                "X'V^-1X plus the prior precision is singular in floating point: the random effects of the current "
+                "variances explain a fixed-effects column completely, and its prior is too wide to settle it. Remove "
+                "the column, or give it a narrower prior."
+            ) from None
+
+    @cached_property
+    def delta(self) -> Array:
+        """E(delta | y, variances), (p,)."""
+        p = len(self.log_var)
+        pull = self.model.shape.T @ (np.exp(-self.log_var) * self.model.shift)
+        return self.r_inverse @ (self.r_inverse.T @ (self.solution[1][:p, p] - self.sigma**2 * pull))
+
+    @cached_property
+    def r2(self) -> float:
+        """|y_0 - Q delta|^2 in V^-1, in units of y squared."""
+        p, s = len(self.log_var), self.solution[1]
+        value = s[p, p] - 2.0 * s[p, :p] @ self.delta + self.delta @ s[:p, :p] @ self.delta
+        return max(float(value), 0.0)
+
+    @cached_property
+    def deviation(self) -> Array:
+        """J delta + g: T E(beta) less its prior mean, (p,)."""
+        return self.model.shape @ self.delta + self.model.shift
+
+    @cached_property
+    def logpdf(self) -> float:
+        """log p(y | variances)."""
+        n, p = self.model.problem.n, len(self.log_var)
+        log_det_a = -2.0 * float(np.log(np.abs(np.diagonal(self.r_inverse))).sum())
+        penalty = float(self.deviation**2 @ np.exp(-self.log_var))
+        twice = 2.0 * (n - p) * np.log(self.sigma) + self.factor.logdet + log_det_a + self.log_var.sum()
+        return float(self.model.constant - 0.5 * (twice + self.r2 / self.sigma**2 + penalty))
+
+    @cached_property
+    def u(self) -> tuple[Array, ...]:
+        """E(Lambda^-1 b | y, variances), per group (m, k), in units of y."""
+        p = len(self.log_var)
+        return tuple(x[..., p] - x[..., :p] @ self.delta for x in self.solution[0])
+
+    @cached_property
+    def h(self) -> tuple[Array, ...]:
+        """H, per group (m, k, p)."""
+        p = len(self.log_var)
+        return tuple(x[..., :p] @ self.r_inverse for x in self.solution[0])
+
+    @cached_property
+    def _group_slopes(self) -> tuple[Array, ...]:
+        """dlogp/dLambda of each group, (k, k)."""
+        out = []
+        parts = zip(self.factor.trace_blocks(), self.u, self.h, self.factors, self.own_factors, strict=True)
+        for trace, u, h, safe, own in parts:
+            flat = np.moveaxis(h, 1, 0).reshape(u.shape[1], -1)
+            k = len(u) * np.eye(u.shape[1]) - trace - u.T @ u / self.sigma**2 - flat @ flat.T
+            inverse = np.linalg.inv(safe)
+            out.append(-inverse.T @ k @ (inverse @ own))
+        return tuple(out)
+
+    @cached_property
+    def d_factors(self) -> tuple[Array, ...]:
+        """dlogp/dL of each term, (k, k), in 1 / units of y; of which the lower triangle is meant."""
+        out: list[Array] = [np.empty(0)] * len(self.model.problem.terms)
+        for group, slope in zip(self.model.base.prepared.blocks.groups, self._group_slopes, strict=True):
+            for i, columns in group.members:
+                out[i] = slope[columns, columns] / self.sigma
+        return tuple(out)
+
+    @cached_property
+    def d_log_sigma(self) -> float:
+        """dlogp/dlog sigma with every L held."""
+        n, p, sigma2 = self.model.problem.n, len(self.log_var), self.sigma**2
+        ridge = float(np.sum((self.r_inverse @ self.r_inverse.T) * self._ridge))
+        moved = sum(float(np.sum(s * f)) for s, f in zip(self._group_slopes, self.own_factors, strict=True))
+        return -(n - p) + self.r2 / sigma2 - sigma2 * ridge - moved
+
+    @cached_property
+    def d_log_var(self) -> Array:
+        """dlogp/dlog v, (p,)."""
+        half = self.sigma * (self.model.shape @ self.r_inverse)
+        return -0.5 * (1.0 - (np.sum(half**2, axis=1) + self.deviation**2) * np.exp(-self.log_var))
+
+    @property
+    def beta(self) -> Array:
+        """E(beta | y, variances), (p,)."""
+        ols = self.model.base.ols
+        return ols.coefficients + ols.from_orthonormal(self.delta)
+
+    @property
+    def beta_half(self) -> Array:
+        """B with B B' = Var(beta | y, variances), (p, p)."""
+        return self.sigma * self.model.base.ols.from_orthonormal(self.r_inverse)

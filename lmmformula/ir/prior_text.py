@@ -1,0 +1,173 @@
+"""Text to prior: ``normal(0, 5)``, ``half_student_t(3, 0, 2.5)``, ``lkj(2)``; read by one pattern, never evaluated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import isfinite
+from typing import Any, Literal
+
+from lmmformula.errors import PlanError
+from lmmformula.ir.prior_distributions import (
+    LKJ,
+    Exponential,
+    Gamma,
+    InverseGamma,
+    LogNormal,
+    Normal,
+    Positive,
+    StudentT,
+    Uniform,
+)
+
+__all__ = ["Role", "parse_prior"]
+
+Role = Literal["coefficient", "scale", "correlation"]
+"""What a prior is for: a fixed effect, a standard deviation, the correlations of a term."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """One way to write a prior: names of its numbers, which of them must be positive, what it makes for each role."""
+
+    arguments: tuple[str, ...]
+    positive: tuple[str, ...]
+    build: Callable[..., Any]
+    roles: tuple[Role, ...]
+
+
+def _half(build: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *numbers: Positive(build(*numbers))
+
+
+_REAL: tuple[Role, ...] = ("coefficient", "scale")
+_SCALE: tuple[Role, ...] = ("scale",)
+_FORMS: dict[str, tuple[_Form, ...]] = {
+    "normal": (_Form(("mean", "sd"), ("sd",), Normal, _REAL),),
+    "student_t": (_Form(("df", "location", "scale"), ("df", "scale"), StudentT, _REAL),),
+    "cauchy": (_Form(("location", "scale"), ("scale",), lambda a, b: StudentT(1.0, a, b), _REAL),),
+    "half_normal": (
+        _Form(("sd",), ("sd",), _half(lambda s: Normal(0.0, s)), _SCALE),
+        _Form(("mean", "sd"), ("sd",), _half(Normal), _SCALE),
+    ),
+    "half_student_t": (
+        _Form(("df", "scale"), ("df", "scale"), _half(lambda df, s: StudentT(df, 0.0, s)), _SCALE),
+        _Form(("df", "location", "scale"), ("df", "scale"), _half(StudentT), _SCALE),
+    ),
+    "half_cauchy": (
+        _Form(("scale",), ("scale",), _half(lambda s: StudentT(1.0, 0.0, s)), _SCALE),
+        _Form(("location", "scale"), ("scale",), _half(lambda a, b: StudentT(1.0, a, b)), _SCALE),
+    ),
+    "exponential": (_Form(("rate",), ("rate",), Exponential, _SCALE),),
+    "gamma": (_Form(("shape", "rate"), ("shape", "rate"), Gamma, _SCALE),),
+    "inv_gamma": (_Form(("shape", "scale"), ("shape", "scale"), InverseGamma, _SCALE),),
+    "lognormal": (_Form(("mean_log", "sd_log"), ("sd_log",), LogNormal, _SCALE),),
+    "uniform": (_Form(("low", "high"), (), Uniform, _SCALE),),
+    "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation",)),),
+}
+_ALIASES = {
+    "lkj_corr": "lkj",
+    "lkj_corr_cholesky": "lkj",
+    "t": "student_t",
+    "student": "student_t",
+    "inverse_gamma": "inv_gamma",
+    "half_t": "half_student_t",
+    "halfnormal": "half_normal",
+    "halfcauchy": "half_cauchy",
+    "log_normal": "lognormal",
+}
+_NOUN = {"coefficient": "a fixed effect", "scale": "a standard deviation", "correlation": "correlations"}
+_CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9]*)\s*\(([^()]*)\)\s*\Z")
+_IMPROPER = ("flat", "improper", "")
+
+
+def parse_prior(text: object, name: str, role: Role) -> Any:
+    """The distribution that `text` means as the prior of `name`.
+
+    Parameters
+    ----------
+    text : str
+        For example ``"normal(0, 5)"``; numbers may be named, ``"normal(mean=0, sd=5)"``.
+    name : str
+        The parameter or class it was given for, for messages.
+    role : {"coefficient", "scale", "correlation"}
+
+    Raises
+    ------
+    PlanError
+        Shows the accepted forms.
+    """
+    what = f"priors[{name!r}] = {text!r}"
+    if not isinstance(text, str):
+        raise PlanError(f"{what} must be text. {_accepted(role)}")
+    found = _CALL.match(text)
+    function = (found.group(1) if found else text.strip().rstrip("()")).lower()
+    function = _ALIASES.get(function, function)
+    if function in _IMPROPER:
+        raise PlanError(
+            f"{what} is improper: it has no total probability, so a posterior need not exist. Use a wide proper prior "
+            f"in the units of the response. {_accepted(role)}"
+        )
+    if found is None:
+        raise PlanError(f"{what} cannot be read as name(number, ...). {_accepted(role)}")
+    if function not in _FORMS:
+        near = get_close_matches(function, _FORMS, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise PlanError(f"{what}: {function!r} is not a known distribution.{hint} {_accepted(role)}")
+    if role not in _FORMS[function][0].roles:
+        raise PlanError(f"{what}: {function} cannot be the prior of {_NOUN[role]}. {_accepted(role)}")
+    form, numbers = _arguments(found.group(2), function, what)
+    distribution = form.build(*numbers)
+    if role == "scale" and isinstance(distribution, Normal | StudentT):
+        distribution = Positive(distribution)
+    _check_range(distribution, what)
+    return distribution
+
+
+def _arguments(inside: str, function: str, what: str) -> tuple[_Form, list[float]]:
+    """The form whose numbers these are, and the numbers in its order."""
+    parts = [part.strip() for part in inside.split(",")] if inside.strip() else []
+    shapes = " or ".join(f"{function}({', '.join(f.arguments)})" for f in _FORMS[function])
+    form = next((f for f in _FORMS[function] if len(f.arguments) == len(parts)), None)
+    if form is None:
+        raise PlanError(f"{what} has {len(parts)} numbers; write {shapes}.")
+    values: dict[str, float] = {}
+    for position, part in enumerate(parts):
+        key, _, number = part.rpartition("=")
+        key = key.strip() or form.arguments[position]
+        if key not in form.arguments or key in values:
+            raise PlanError(f"{what}: {part!r} does not fit; write {shapes}.")
+        values[key] = _number(number, what, shapes)
+        if key in form.positive and values[key] <= 0:
+            raise PlanError(f"{what}: {key} must be positive, not {values[key]:g}.")
+    return form, [values[key] for key in form.arguments]
+
+
+def _number(text: str, what: str, shapes: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not isfinite(value):
+        raise PlanError(f"{what}: {text.strip()!r} is not a finite number; write {shapes}.")
+    return value
+
+
+def _check_range(distribution: Any, what: str) -> None:
+    """Priors of standard deviations must leave something positive."""
+    if isinstance(distribution, Uniform) and not 0.0 <= distribution.low < distribution.high:
+        raise PlanError(f"{what}: a standard deviation needs uniform(low, high) with 0 <= low < high.")
+    if isinstance(distribution, Positive) and distribution.base.below(0.0) > 1.0 - 1e-10:
+        raise PlanError(
+            f"{what} has practically no probability above zero, where a standard deviation is. Move its centre up."
+        )
+
+
+def _accepted(role: Role) -> str:
+    """The forms for `role`, as a sentence."""
+    forms = [
+        f"{n}({', '.join(f.arguments)})" for n, several in _FORMS.items() for f in several if role in f.roles
+    ]
+    return f"Accepted for {_NOUN[role]}: {', '.join(forms)}."

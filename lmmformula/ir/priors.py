@@ -1,0 +1,256 @@
+r"""Priors of a mixed model: brms' classes, resolved for one problem, with defaults scaled to its data.
+
+==================  ======================================  =====================================================
+key                 parameters                              default
+==================  ======================================  =====================================================
+``Intercept``       intercept at the mean of every column   ``normal(median(y), 2.5 sd(y))``
+``b``, ``b:Days``   slopes                                  ``normal(0, 2.5 sd(y) / sd(x))``
+``b:(Intercept)``   intercept where every column is 0       (in place of ``Intercept``)
+``sd``, ``sd:Subject``, ``sd:Subject:Days``                 ``half_student_t(3, 0, max(2.5, mad(y)))``
+``cor``, ``cor:Subject``                                    ``lkj(1)``
+``sigma``           residual standard deviation             ``half_student_t(3, 0, max(2.5, mad(y)))``
+==================  ======================================  =====================================================
+
+The longer key wins. y is the response on the scale where it is normal (its logarithm for a lognormal one), less its
+offset; mad is 1.4826 times the median absolute deviation, to one decimal (brms' rule). As in brms the prior of
+``Intercept`` is that of the intercept of centred columns, so that it can be stated without knowing where x = 0 lies.
+Unlike brms (student_t for the intercept, flat for slopes) the default for every coefficient is normal, because normal priors
+leave the fixed effects Gaussian given the variances, and proper. Without an intercept the coefficients carry the level of y:
+root mean squares then stand in place of the standard deviations.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any, Literal
+
+import numpy as np
+
+from lmmformula.errors import DataError, PlanError
+from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
+from lmmformula.ir.prior_text import Role, parse_prior
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.variance_parameters import TermParameters, term_parameters
+from lmmformula.typing import Array
+
+__all__ = ["Prior", "Priors", "TermPriors", "resolve_priors", "working_response"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prior:
+    """The prior of one parameter, or of the correlations of one term.
+
+    Attributes
+    ----------
+    name : str
+    distribution : Distribution or LKJ
+    source : {"default", "user"}
+    """
+
+    name: str
+    distribution: Any
+    source: Literal["default", "user"]
+
+
+@dataclass(frozen=True, slots=True)
+class TermPriors:
+    """Priors of one random-effects term.
+
+    Attributes
+    ----------
+    parameters : TermParameters
+    sds : tuple of Prior
+    cor : Prior or None
+    """
+
+    parameters: TermParameters
+    sds: tuple[Prior, ...]
+    cor: Prior | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Priors:
+    """The priors of every parameter of one problem. Printing gives a table.
+
+    Attributes
+    ----------
+    coefficients : tuple of Prior
+        In the order of the columns of X.
+    contrast : (p, p) array
+        T: the priors are of ``T beta``. The identity, save that a centred intercept is ``beta_0 + mean(x)'beta``.
+    terms : tuple of TermPriors
+    sigma : Prior
+    """
+
+    coefficients: tuple[Prior, ...]
+    contrast: Array = field(repr=False)
+    terms: tuple[TermPriors, ...]
+    sigma: Prior
+
+    @property
+    def rows(self) -> tuple[Prior, ...]:
+        """All priors, coefficients first."""
+        own = (prior for t in self.terms for prior in (*t.sds, *((t.cor,) if t.cor else ())))
+        return (*self.coefficients, *own, self.sigma)
+
+    def table(self) -> tuple[tuple[str, str, str], ...]:
+        """(parameter, prior, source) of every row."""
+        return tuple((r.name, str(r.distribution), r.source) for r in self.rows)
+
+    def __str__(self) -> str:
+        lines = [("parameter", "prior", "source"), *self.table()]
+        wide = [max(len(line[i]) for line in lines) for i in range(3)]
+        return "\n".join(
+            "  ".join(cell.ljust(w) for cell, w in zip(line, wide, strict=True)).rstrip() for line in lines
+        )
+
+
+def working_response(problem: Problem) -> Array:
+    """y where it is normal, less the offset, (n,)."""
+    y = problem.y
+    if problem.family.name == "lognormal":
+        if not (y > 0).all():
+            raise DataError(
+                f"{int((y <= 0).sum())} of {len(y)} values of the response are zero or negative, which a lognormal "
+                "response cannot be. Remove these rows, or model the response as gaussian."
+            )
+        y = np.log(y)
+    return y if problem.offset is None else y - problem.offset
+
+
+def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> Priors:
+    """The priors of `problem`: the user's where given, defaults elsewhere.
+
+    Parameters
+    ----------
+    problem : Problem
+    user : mapping, optional
+        Class or parameter -> text; see the module's table.
+
+    Raises
+    ------
+    PlanError
+        For a key that names no parameter (the message lists those that exist), or text that cannot be read.
+    """
+    book = _Book(problem, dict(user or {}))
+    priors = Priors(
+        book.coefficients(), book.contrast(), tuple(map(book.term, book.parameters)), book.sigma()
+    )
+    book.refuse_unused()
+    return priors
+
+
+_CENTRED = "Intercept"
+_PLAIN = "b:(Intercept)"
+
+
+class _Book:
+    """The user's priors, and which of them have been used."""
+
+    def __init__(self, problem: Problem, user: dict[str, str]) -> None:
+        if not all(isinstance(key, str) for key in user):
+            raise PlanError(f"priors={user!r}: keys must be text such as 'b', 'sd:Subject' or 'sigma'.")
+        self.problem, self.y = problem, working_response(problem)
+        self.user = {_normal_key(key): text for key, text in user.items()}
+        self.written = {_normal_key(key): key for key in user}
+        self.parameters = term_parameters(problem)
+        self.known: dict[str, None] = {}
+        self.names = problem.X.names
+        if _CENTRED in self.user and _PLAIN in self.user:
+            raise PlanError(
+                "priors were given for 'Intercept' (the intercept at the mean of every column) and for "
+                "'b:(Intercept)' (the intercept where every column is 0). They are one parameter; keep one of the two."
+            )
+
+    def chosen(self, keys: tuple[str, ...], role: Role, default: Any, name: str | None = None) -> Prior:
+        """The user's prior under the first of `keys` that is given, or `default`."""
+        self.known.update(dict.fromkeys(reversed(keys)))
+        for key in keys:
+            if key in self.user:
+                found = parse_prior(self.user[key], self.written[key], role)
+                return Prior(name or keys[0], found, "user")
+        return Prior(name or keys[0], default, "default")
+
+    # -- coefficients ---------------------------------------------------------------------------------------------
+
+    @property
+    def has_intercept(self) -> bool:
+        return "(Intercept)" in self.names
+
+    @property
+    def centred(self) -> bool:
+        return self.has_intercept and _PLAIN not in self.user
+
+    def coefficients(self) -> tuple[Prior, ...]:
+        return tuple(self._coefficient(name, j) for j, name in enumerate(self.names))
+
+    def _coefficient(self, name: str, j: int) -> Prior:
+        size = _spread(self.y, around_mean=self.has_intercept)
+        if name == "(Intercept)":
+            self.known.update({_CENTRED: None, _PLAIN: None})
+            default = Normal(_rounded(float(np.median(self.y))), _rounded(2.5 * size))
+            return self.chosen((_CENTRED if self.centred else _PLAIN,), "coefficient", default)
+        x = _spread(self.problem.X.matrix[:, j], around_mean=self.has_intercept)
+        return self.chosen((f"b:{name}", "b"), "coefficient", Normal(0.0, _rounded(2.5 * size / x)))
+
+    def contrast(self) -> Array:
+        p = self.problem.p
+        out = np.eye(p)
+        if self.centred:
+            out[self.names.index("(Intercept)")] = self.problem.X.matrix.mean(axis=0)
+        return out
+
+    # -- variances ------------------------------------------------------------------------------------------------
+
+    @property
+    def _default_scale(self) -> Positive:
+        mad = 1.4826 * float(np.median(np.abs(self.y - np.median(self.y))))
+        return Positive(StudentT(3.0, 0.0, max(2.5, round(mad, 1))))
+
+    def term(self, parameters: TermParameters) -> TermPriors:
+        group = parameters.group
+        sds = tuple(
+            self.chosen((name.split("#")[0], f"sd:{group}", "sd"), "scale", self._default_scale, name)
+            for name in parameters.sds
+        )
+        if parameters.correlation == "none":
+            return TermPriors(parameters, sds, None)
+        cor = self.chosen((f"cor:{group}", "cor"), "correlation", LKJ(1.0))
+        return TermPriors(parameters, sds, cor)
+
+    def sigma(self) -> Prior:
+        return self.chosen(("sigma",), "scale", self._default_scale)
+
+    def refuse_unused(self) -> None:
+        """A key that names nothing is most likely a misspelling."""
+        unknown = [key for key in self.user if key not in self.known]
+        if unknown:
+            names = sorted(self.known, key=lambda key: (key.count(":"), key))
+            near = get_close_matches(unknown[0], names, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise PlanError(
+                f"priors: {self.written[unknown[0]]!r} is no parameter of this model.{hint} It has: {', '.join(names)}."
+            )
+
+
+def _normal_key(key: str) -> str:
+    """brms' and R's names of the intercept as one: ``b:(Intercept)`` but ``sd:Subject:Intercept``."""
+    key = key.strip()
+    if key == "(Intercept)":
+        return _CENTRED
+    if key == "b:Intercept":
+        return _PLAIN
+    return key if key.startswith("b:") else key.replace("(Intercept)", "Intercept")
+
+
+def _spread(values: Array, *, around_mean: bool) -> float:
+    """Standard deviation, or root mean square about zero; 1 if that is zero."""
+    centred = values - values.mean() if around_mean else values
+    return float(np.sqrt(np.mean(centred**2))) or 1.0
+
+
+def _rounded(value: float) -> float:
+    """Three significant digits, so that the text shown is the prior used."""
+    return float(f"{value:.3g}")
