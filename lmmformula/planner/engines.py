@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,16 @@ from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
-from lmmformula.planner.cost import Cost, Coupled, exact_cost, krylov_cost
+from lmmformula.planner.cost import Cost, Coupled, backfitting_cost, exact_cost, krylov_cost
 from lmmformula.planner.memory import in_words
 from lmmformula.planner.recipes import KRYLOV_OPTIONS, KRYLOV_TOLERANCE, krylov_engine
-from lmmformula.planner.record import Plan, TermSize
+from lmmformula.planner.record import Alternative, Plan, TermSize
 
 __all__ = ["backfitted", "choose_engine"]
 
 ENGINES = ("auto", "blocked", "dense", "krylov")
-WORTH_IT = 1.0
-"""Seconds of one exact evaluation from which on an estimate of the likelihood may take its place."""
+WORTH_IT = 5.0
+"""Seconds of an exact fit from which on an estimate of the likelihood may take its place."""
 FASTER = 3.0
 """How many times faster it must then be."""
 
@@ -50,6 +51,11 @@ def choose_engine(
         plan = _iterated(problem, exact, coupled, method, iterative, (reason, why))
         if plan.memory > limit:
             raise PlanError(_too_large(plan, limit))
+        against = (
+            "an exact likelihood, at that price" if cost.memory <= limit else "more memory than there is"
+        )
+        other = Alternative(method, "blocked", cost.seconds, cost.memory, against)
+        plan = replace(plan, alternatives=(other, *_quasi(problem, exact, method)))
         return plan, engine, engine.prepare(exact.blocks)
     if own:
         raise PlanError(
@@ -58,6 +64,10 @@ def choose_engine(
     plan = _factorised(problem, exact, method, name, cost, side, reason)
     if plan.memory > limit:
         raise PlanError(_too_large(plan, limit))
+    if exact.plan.dense:
+        against = "its likelihood is an estimate, and the exact one is within reach"
+        other = Alternative(method, "krylov", iterative.seconds, iterative.memory, against)
+        plan = replace(plan, alternatives=(other, *_quasi(problem, exact, method)))
     if name == "dense":
         return plan, DenseEngine(), DenseEngine().prepare(exact.blocks)
     return plan, BlockedEngine(), exact
@@ -87,11 +97,20 @@ def _reason(
         )
     if cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
         return (
-            f"engine: krylov; an exact factorisation would take about {cost.seconds:.2g} s for each evaluation, iterations "
+            f"engine: krylov; an exact factorisation would take about {cost.seconds:.2g} s, iterations "
             f"about {iterative.seconds:.2g} s, so the likelihood is an estimate with a standard error (engine='blocked' "
             "makes it exact)"
         )
     return None
+
+
+def _quasi(problem: Problem, exact: BlockedPrepared, method: str) -> tuple[Alternative, ...]:
+    """Backfitting in the place of a Laplace approximation."""
+    if method != "laplace":
+        return ()
+    cost = backfitting_cost(problem, exact.blocks)
+    against = "no likelihood, and biased for few rows in a level unless correction='laplace'"
+    return (Alternative("pql", "backfitting", cost.seconds, cost.memory, against),)
 
 
 def _factorised(
@@ -110,7 +129,19 @@ def _factorised(
     name = "dense" if engine == "dense" else "blocked"
     pairs = sum(c.ragged.pairs for c in chosen.couplings)
     sizes = _sizes(problem, exact, roles)
-    return Plan(method, name, problem.n, problem.p, problem.q, sizes, side, pairs, cost.memory, (reason, why))
+    return Plan(
+        method,
+        name,
+        problem.n,
+        problem.p,
+        problem.q,
+        sizes,
+        side,
+        pairs,
+        cost.memory,
+        (reason, why),
+        cost.seconds,
+    )
 
 
 def _iterated(
@@ -127,16 +158,16 @@ def _iterated(
     ]
     sizes = _sizes(problem, exact, roles)
     n, p, q = problem.n, problem.p, problem.q
-    return Plan(method, "krylov", n, p, q, sizes, 0, coupled.pairs, cost.memory, reasons)
+    return Plan(method, "krylov", n, p, q, sizes, 0, coupled.pairs, cost.memory, reasons, cost.seconds)
 
 
-def backfitted(problem: Problem, reason: str) -> Plan:
+def backfitted(problem: Problem, exact: BlockedPrepared, reason: str) -> Plan:
     """A plan that forms no dense matrix and no Schur complement."""
     terms = tuple(TermSize(t.label or t.group, t.m, t.q, "backfitted") for t in problem.terms)
-    pairs = len(problem.terms) * (len(problem.terms) - 1) / 2
-    memory = 8.0 * problem.n * (2 * problem.p + 6 + 3 * pairs) + 48.0 * problem.q * (problem.p + 1)
+    cost = backfitting_cost(problem, exact.blocks)
     why = "engine: backfitting, one grouping factor at a time; cost grows like the number of rows"
-    return Plan("pql", "backfitting", problem.n, problem.p, problem.q, terms, 0, 0.0, memory, (reason, why))
+    n, p, q = problem.n, problem.p, problem.q
+    return Plan("pql", "backfitting", n, p, q, terms, 0, 0.0, cost.memory, (reason, why), cost.seconds)
 
 
 def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[TermSize, ...]:

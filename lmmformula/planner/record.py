@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from lmmformula.planner.memory import in_words
 
-__all__ = ["Plan", "TermSize"]
+__all__ = ["Alternative", "Plan", "TermSize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +20,26 @@ class TermSize:
     levels: int
     effects: int
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alternative:
+    """A method that was not taken.
+
+    Attributes
+    ----------
+    method, engine : str
+    seconds, memory : float
+        Estimates for a fit; nan where none is made.
+    against : str
+        Why not.
+    """
+
+    method: str
+    engine: str
+    seconds: float
+    memory: float
+    against: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +59,13 @@ class Plan:
     pairs : float
         Multiplications to form it, for each evaluation of the criterion.
     memory : float
-        Bytes at the peak, estimated.
+        Bytes at the peak beside the data, estimated.
     reasons : tuple of str
+    seconds : float
+        Of the fit on two cores of an ordinary machine, estimated; nan where no estimate is made.
+    alternatives : tuple of Alternative
+    device : str
+        "cpu".
     """
 
     method: str
@@ -50,6 +78,9 @@ class Plan:
     pairs: float
     memory: float
     reasons: tuple[str, ...]
+    seconds: float = float("nan")
+    alternatives: tuple[Alternative, ...] = ()
+    device: str = "cpu"
 
     def __str__(self) -> str:
         lines = [
@@ -58,6 +89,50 @@ class Plan:
         ]
         lines += [f"  ({t.label}): {t.levels:,} levels, {t.effects:,} effects, {t.role}" for t in self.terms]
         dense = f"dense part {self.dense:,} x {self.dense:,}" if self.dense else "nothing dense"
-        lines.append(f"  {dense}, about {in_words(self.memory)} at the peak")
+        lines.append(f"  {dense}, {_estimate(self.seconds, self.memory)}")
         lines += [f"  - {reason}" for reason in self.reasons]
+        if self.alternatives:
+            lines.append("  instead:")
+            width = max(len(f"{a.method} ({a.engine})") for a in self.alternatives)
+            for a in self.alternatives:
+                lines.append(
+                    f"    {f'{a.method} ({a.engine})':{width}}  {_estimate(a.seconds, a.memory)}: {a.against}"
+                )
         return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain lists, dictionaries and numbers, as JSON has them; missing estimates are None."""
+        return _plain(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+        """The plan that :meth:`to_dict` made the values of."""
+        known = {k: float("nan") if v is None else v for k, v in values.items()}
+        known["terms"] = tuple(TermSize(**t) for t in known["terms"])
+        known["alternatives"] = tuple(
+            Alternative(**{k: float("nan") if v is None else v for k, v in a.items()})
+            for a in known["alternatives"]
+        )
+        return cls(**{**known, "reasons": tuple(known["reasons"])})
+
+
+def _estimate(seconds: float, memory: float) -> str:
+    """``about 0.5 s and 120 MB at the peak``, rounded as befits an estimate."""
+    space = f"{in_words(memory)} at the peak"
+    if math.isnan(seconds):
+        return f"about {space}"
+    if seconds < 0.1:
+        return f"under 0.1 s and about {space}"
+    if seconds < 100.0:
+        time = f"{seconds:.1g} s" if seconds < 10.0 else f"{round(seconds, -1):.0f} s"
+    else:
+        time = f"{seconds / 60.0:.2g} min" if seconds < 6000.0 else f"{seconds / 3600.0:.2g} h"
+    return f"about {time} and {space}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -86,7 +86,7 @@ def make_plan(
         options.setdefault("traces", "exact" if exact.dense_side <= PQL_EXACT else "diagonal")
         if options["traces"] == "diagonal":
             prepared = BackfittingPrepared(blocks)
-            return backfitted(problem, reason), recipe(problem, method, None, options), prepared
+            return backfitted(problem, exact, reason), recipe(problem, method, None, options), prepared
     plan, engine, prepared = choose_engine(problem, exact, method, reason, options, limit, seed)
     return plan, recipe(problem, method, engine, options), prepared
 
