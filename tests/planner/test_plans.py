@@ -1,0 +1,79 @@
+"""Plans: what they decide, what they print, and that they survive JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmmformula import fit, load_dataset, plan
+from lmmformula.planner import Plan
+from lmmformula.planner.cost import RATES, Work
+
+
+def crossed(n: int, m: int, k: int) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    data = {"x": rng.normal(size=n), "g": rng.integers(0, m, n), "h": rng.integers(0, k, n)}
+    return {**data, "y": rng.normal(size=n), "z": rng.integers(0, 2, n)}
+
+
+GAUSSIAN, BINARY = "y ~ x + (1 | g) + (1 | h)", "z ~ x + (1 | g) + (1 | h)"
+
+
+@pytest.mark.parametrize(
+    ("formula", "family", "size", "engine"),
+    [
+        (GAUSSIAN, "gaussian", (5_000, 300, 200), "blocked"),
+        (GAUSSIAN, "gaussian", (200_000, 50_000, 300), "blocked"),
+        (GAUSSIAN, "gaussian", (200_000, 15_000, 15_000), "krylov"),
+        (BINARY, "binomial", (5_000, 300, 200), "blocked"),
+        (BINARY, "binomial", (100_000, 9_000, 9_000), "krylov"),
+    ],
+)
+def test_small_dense_parts_are_factorised_and_large_ones_iterated_on(
+    formula: str, family: str, size: tuple[int, int, int], engine: str
+) -> None:
+    chosen = plan(formula, crossed(*size), family=family)
+    assert chosen.engine == engine
+    other = "krylov" if engine == "blocked" else "blocked"
+    assert other in [a.engine for a in chosen.alternatives]
+    assert all(a.against for a in chosen.alternatives)
+    if family == "binomial":
+        assert chosen.alternatives[-1].method == "pql"
+
+
+def test_a_plan_survives_json() -> None:
+    for formula, family in ((GAUSSIAN, "gaussian"), (BINARY, "binomial")):
+        chosen = plan(formula, crossed(5_000, 300, 200), family=family)
+        assert Plan.from_dict(json.loads(json.dumps(chosen.to_dict()))) == chosen
+    with pytest.raises(AttributeError):
+        chosen.engine = "dense"  # type: ignore[misc]
+
+
+def test_a_plan_prints_what_will_be_done_and_what_not() -> None:
+    text = str(plan(BINARY, crossed(5_000, 300, 200), family="binomial"))
+    assert "LAPLACE on the blocked engine" in text
+    assert "dense part 200 x 200" in text
+    assert "pql (backfitting)" in text
+    assert "at the peak" in text
+
+
+def test_the_fit_follows_the_plan() -> None:
+    data = load_dataset("sleepstudy")
+    promised = plan("Reaction ~ Days + (Days | Subject)", data)
+    m = fit("Reaction ~ Days + (Days | Subject)", data)
+    assert m.plan == promised
+    assert m.estimate.engine == promised.engine
+    assert promised.seconds < 1.0
+
+
+def test_work_grows_with_every_size() -> None:
+    assert Work(calls=1.0).seconds == RATES["calls"]
+    sizes = [(10_000, 500, 400), (20_000, 1_000, 800), (40_000, 2_000, 1_600)]
+    for engine in ("blocked", "krylov"):
+        found = [plan(GAUSSIAN, crossed(*s), engine=engine, method="ml") for s in sizes]
+        seconds, memory = [p.seconds for p in found], [p.memory for p in found]
+        assert seconds == sorted(seconds)
+        assert memory == sorted(memory)
