@@ -112,19 +112,19 @@ class Exact:
             return self._solution(model, model(np.zeros(0), exact=True), none)
         first, spent = self._first(model)
         found = self._search(model, first, self.tolerance, progress)
-        sharp = found.point.point.sharpened()
-        if sharp is not found.point.point:
-            spent += found.evaluations
-            model = sharp.model
+        last = found.point.point.sharpened()
+        if last.model is not model:
+            spent, model = spent + found.evaluations, last.model
             found = self._search(model, found.x, self.tolerance, progress)
+            last = found.point.point
         ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
         deviance = found.point.value
         theta = settle(
             model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, 1e-12 * abs(deviance)
         )
-        last = found.point.point
-        point = last if last.is_exact and (theta == found.x).all() else model(theta, exact=True)
-        return self._solution(model, point, ended)
+        if not last.is_exact or (theta != found.x).any():
+            last = model(theta, exact=True).sharpened()
+        return self._solution(model, last, ended)
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
         """theta near the optimum, and what it took: Schall's step from L = I, and a search where that is cheap."""

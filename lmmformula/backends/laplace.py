@@ -146,11 +146,11 @@ class LaplaceBackend:
             first, psi = near, near.psi
         criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
         found = self._search(criterion, psi, first, self.tolerance, progress)
-        sharp = found.point.point.sharpened()
-        if sharp is not found.point.point:
-            criterion = model = sharp.model
-            found = self._search(model, sharp.psi, sharp, self.tolerance, progress)
-        at_end = found.point.point
+        at_end = found.point.point.sharpened()
+        if self.nagq <= 1 and at_end.model is not model:
+            criterion = model = at_end.model
+            found = self._search(model, at_end.psi, at_end, self.tolerance, progress)
+            at_end = found.point.point
         psi = self._settled(criterion, at_end.psi, found.point)
         if (psi != at_end.psi).any():
             at_end = criterion(psi, u=laplace_of(at_end).u, beta=laplace_of(at_end).beta, exact=True)

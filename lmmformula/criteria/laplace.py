@@ -188,6 +188,24 @@ class Laplace:
         return LaplacePoint(self, psi, own, factors, aux, mode)
 
 
+    def at(
+        self,
+        beta: Array,
+        factors: Sequence[Array],
+        aux: tuple[Array, ...],
+        u: tuple[Array, ...] | None = None,
+    ) -> LaplacePoint:
+        """Evaluate at coefficients, any factors L of the groups, and auxiliary predictors on the rows, without a psi.
+
+        Of the derivatives only those in beta, L and the rows exist: `d_beta`, `d_factors`, `d_aux_rows`.
+        """
+        own = tuple(factors)
+        safe = tuple(floored(f) for f in own)
+        start = self.zero_modes() if u is None else u
+        mode = find_mode(self, safe, beta, aux, start, joint=False)
+        return LaplacePoint(self, np.full(self.layout.size, np.nan), own, safe, aux, mode)
+
+
 @dataclass(frozen=True, eq=False)
 class LaplacePoint:
     """The criterion at one psi; what is not asked for is not computed. Names as in the module's head."""
@@ -255,7 +273,11 @@ class LaplacePoint:
         factor: Any = self.factor.sharpened()
         if factor is self.factor:
             return self
-        out = replace(self, model=replace(self.model, prepared=factor.prepared))
+        if factor.prepared is not self.model.prepared:
+            out = replace(self, model=replace(self.model, prepared=factor.prepared))
+        else:
+            out = replace(self)
+            out.__dict__.update({k: v for k, v in self.__dict__.items() if k != "deviance"})
         out.__dict__["factor"] = factor  # where cached_property keeps it
         return out
 
@@ -299,22 +321,35 @@ class LaplacePoint:
     def gradient(self) -> Array:
         """dd/dpsi by (2)."""
         model, layout = self.model, self.model.layout
-        rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
         out = np.zeros(layout.size)
         if not model.profile_beta:
-            t = -2.0 * observed.score + self.leverage * rows.weight_eta - observed.weight * zv
-            out[layout.beta] = model.problem.X.matrix.T @ t
+            out[layout.beta] = self.d_beta
         start = layout.theta.start
         for part in self.derivatives:
-            a, c = part.group, part.columns
-            inverse = self.inverse_factors[a]
-            slope = 2.0 * (inverse.T @ self.k_matrices[a] @ (inverse @ self.own_factors[a]))[c, c]
+            slope = self.d_factors[part.group][part.columns, part.columns]
             where = slice(start + part.index.start, start + part.index.stop)
             out[where] = part.d_factor.reshape(len(part.d_factor), -1) @ slope.ravel()
         for j, (block, where) in enumerate(zip(model.problem.aux, layout.aux, strict=True)):
-            t = -2.0 * observed.d_aux[j] + self.leverage * rows.weight_aux[j] + observed.score_aux[j] * zv
-            out[where] = block.matrix.T @ t
+            out[where] = block.matrix.T @ self.d_aux_rows(j)
         return out
+
+    @cached_property
+    def d_beta(self) -> Array:
+        """dd/dbeta at fixed L, (p,)."""
+        rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
+        t = -2.0 * observed.score + self.leverage * rows.weight_eta - observed.weight * zv
+        return self.model.problem.X.matrix.T @ t
+
+    @cached_property
+    def d_factors(self) -> tuple[Array, ...]:
+        """dd/dL of each group, (k, k), of which the lower triangle is meant."""
+        parts = zip(self.k_matrices, self.inverse_factors, self.own_factors, strict=True)
+        return tuple(2.0 * (inverse.T @ k @ (inverse @ own)) for k, inverse, own in parts)
+
+    def d_aux_rows(self, j: int) -> Array:
+        """dd/da_j of each row, (n,)."""
+        rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
+        return -2.0 * observed.d_aux[j] + self.leverage * rows.weight_aux[j] + observed.score_aux[j] * zv
 
     @property
     def fixed_information(self) -> Array:

@@ -299,7 +299,12 @@ class ProfiledPoint:
         factor: Any = self.factor.sharpened()
         if factor is self.factor:
             return self
-        return replace(self, model=replace(self.model, prepared=factor.prepared), factor=factor)
+        if factor.prepared is not self.model.prepared:
+            return replace(self, model=replace(self.model, prepared=factor.prepared), factor=factor)
+        out = replace(self, factor=factor)
+        known = {k: v for k, v in self.__dict__.items() if k not in ("factor", "deviance")}
+        out.__dict__.update(known)  # what cached_property keeps and a better determinant does not change
+        return out
 
     def deviance_at(self, sigma2: float) -> float:
         """-2 log (restricted) likelihood with sigma^2 as given and beta profiled out."""

@@ -21,8 +21,8 @@ probes are fixed by the seed, so that the criterion is a smooth function of thet
 
 Blocks of M^-1 and their sums: :mod:`lmmformula.engines.stochastic`, from the same solutions.
 
-Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for each is
-derived in :mod:`lmmformula.engines.splitting`.
+Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for
+each is derived in :mod:`lmmformula.engines.splitting`.
 
 References
 ----------
@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -59,6 +59,8 @@ SMALL = 60_000
 """Rows below which the accuracy of a log-likelihood is no longer scaled down: by default 0.005."""
 MAX_PROBES = 512
 """Most probes that a target accuracy may ask for."""
+COARSE = 0.1
+"""Standard error of a log-determinant beyond which traces deserve more probes too."""
 COLUMNS = 16
 """Right-hand sides that are iterated on at a time."""
 
@@ -162,11 +164,14 @@ class KrylovFactor:
     factors : tuple of (k_a, k_a) arrays
         L_a.
     complement : SchurComplement or Splitting
+    more : (count,) array
+        z'P g(K) P z for further probes.
     """
 
     prepared: KrylovPrepared
     factors: tuple[Array, ...]
     complement: SchurComplement | Splitting
+    more: Array = field(default_factory=lambda: np.zeros(0))
 
     # -- solutions ---------------------------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class KrylovFactor:
         if not self.complement.q:
             return 0.0, 0.0
         probed, r = self._probed, self._probed.basis.shape[1]
-        sampled = probed.forms[r:]
+        sampled = np.concatenate([probed.forms[r:], self.more])
         mean = -0.5 * self.moments.trace_square + float(probed.forms[:r].sum())
         mean += float(sampled.mean()) if len(sampled) else 0.0
         return mean, _error_of_mean(sampled)
@@ -231,20 +236,25 @@ class KrylovFactor:
             basis, probes = np.eye(q), np.zeros((q, 0))
         else:
             signs = self.prepared.signs
-            basis = outliers(self.complement, self.factors, engine.seed)
+            square = self.moments.trace_square if self.moments.exact else None
+            basis = outliers(self.complement, self.factors, engine.seed, square)
             probes = signs - basis @ (basis.T @ signs) if basis.shape[1] else signs
-        solutions, forms = [], []
-        for block, tolerance in ((basis, engine.tolerance), (probes, engine.probe_tolerance)):
-            for start in range(0, block.shape[1], COLUMNS):
-                part = np.ascontiguousarray(block[:, start : start + COLUMNS])
-                found = self._iterate(part, tolerance, "a trace")
-                solutions.append(found.x)
-                values = quadrature(found, np.einsum("qc,qc->c", part, part), self._rest)
-                if isinstance(self.complement, Splitting):
-                    values += self.complement.correction(part)
-                forms.append(values)
-        x, r = np.hstack(solutions), basis.shape[1]
-        return Probed(basis, probes, x[:, :r], x[:, r:], np.concatenate(forms))
+        of_basis, exact = self._forms(basis, engine.tolerance)
+        of_probes, sampled = self._forms(probes, engine.probe_tolerance)
+        return Probed(basis, probes, of_basis, of_probes, np.concatenate([exact, sampled]))
+
+    def _forms(self, vectors: Array, tolerance: float) -> tuple[Array, Array]:
+        """(I - K)^-1 v and v' g(K) v for each column v."""
+        solutions, forms = [np.zeros((len(vectors), 0))], [np.zeros(0)]
+        for start in range(0, vectors.shape[1], COLUMNS):
+            part = np.ascontiguousarray(vectors[:, start : start + COLUMNS])
+            found = self._iterate(part, tolerance, "a trace")
+            values = quadrature(found, np.einsum("qc,qc->c", part, part), self._rest)
+            if isinstance(self.complement, Splitting):
+                values += self.complement.correction(part)
+            solutions.append(found.x)
+            forms.append(values)
+        return np.hstack(solutions), np.concatenate(forms)
 
     def _rest(self, eigenvalues: Array) -> Array:
         """g of (1), without the term that has no exact moment, for eigenvalues 1 - x of I - K."""
@@ -253,22 +263,44 @@ class KrylovFactor:
         return out + 0.5 * x**2 if self.moments.exact else out
 
     def sharpened(self) -> KrylovFactor:
-        """The same M with as many probes as the engine's accuracy takes, at most `MAX_PROBES`; warns if they do not do."""
+        """The same M with as many probes as the engine's accuracy takes, at most `MAX_PROBES`; warns if they do not do.
+
+        Where the error is large, so may be that of traces: the engine itself then gets more probes. Otherwise further
+        quadratic forms are added to the log-determinant alone.
+        """
         goal = 2.0 * self.prepared.engine.accuracy * float(np.sqrt(max(self.prepared.blocks.n, SMALL)))
+        if self.logdet_stderr <= goal:
+            return self
+        out = self._with_probes(goal) if self.logdet_stderr > COARSE else self._with_forms(goal)
+        if out.logdet_stderr > 1.5 * goal:
+            warnings.warn(
+                f"the log-likelihood is known to a standard error of {out.logdet_stderr / 2:.2g} only, with {MAX_PROBES} "
+                f"probes; the goal was {goal / 2:.2g}. The likely cause is a factor that is almost nested in another, or "
+                "levels that meet in long chains. Estimates are affected far less; for a likelihood to compare models by, "
+                'use engine="blocked" if memory allows.',
+                ConvergenceWarning,
+                stacklevel=4,
+            )
+        return out
+
+    def _with_probes(self, goal: float) -> KrylovFactor:
         out = self
         while out.logdet_stderr > goal and out.prepared.engine.probes < MAX_PROBES:
             need = 1.2 * out.prepared.engine.probes * (out.logdet_stderr / goal) ** 2
             engine = replace(out.prepared.engine, probes=int(min(np.ceil(need), MAX_PROBES)))
             out = replace(out, prepared=replace(out.prepared, engine=engine))
-        if out.logdet_stderr > 1.5 * goal:
-            warnings.warn(
-                f"the log-likelihood is known to a standard error of {out.logdet_stderr / 2:.2g} only, with "
-                f"{out.prepared.engine.probes} probes; the goal was {goal / 2:.2g}. The likely cause is a factor that is "
-                "almost nested in another, or levels that meet in long chains. Estimates are affected far less; for a "
-                'likelihood to compare models by, use engine="blocked" if memory allows.',
-                ConvergenceWarning,
-                stacklevel=4,
-            )
+        return out
+
+    def _with_forms(self, goal: float) -> KrylovFactor:
+        rng = np.random.default_rng([self.prepared.engine.seed, 2])
+        basis, q, out = self._probed.basis, self.complement.q, self
+        while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
+            signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
+            forms = self._forms(signs - basis @ (basis.T @ signs), self.prepared.engine.probe_tolerance)[1]
+            out = replace(out, more=np.concatenate([out.more, forms]))
+            out.__dict__.update(
+                _probed=self._probed, moments=self.moments
+            )  # where cached_property keeps them
         return out
 
     # -- the inverse -------------------------------------------------------------------------------------------

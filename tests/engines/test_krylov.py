@@ -63,9 +63,32 @@ def test_stated_errors_cover(layout: str, way: str) -> None:
             pairs.append((ours[0, 0], theirs[0, 0], error[0, 0]))
         scores.append([(a - b) / max(e, 1e-7) for a, b, e in pairs])
     inside = np.abs(scores) < stats.t.ppf(0.975, engine.probes - 1)
-    # 95 % each; a binomial count of 30 at .95 falls below 24 once in 500
-    assert inside.sum(axis=0).min() >= 23
+    # D has 8 to 90 effects here, most of them deflated: what is left to a probe is a few squares, skewed; see below
+    assert inside.sum(axis=0).min() >= 20
     assert np.abs(scores).max() < 8.0
+
+
+@pytest.mark.parametrize("probes", [8, 16])
+def test_coverage_is_nominal_at_ordinary_sizes(probes: int) -> None:
+    """300 by 250 levels: 95 % of 120 seeds, a binomial count with standard deviation 2.4."""
+    problem = two_factors(*hard_designs()["crossed"])
+    blocks = Blocks(problem.terms, problem.n)
+    gram = blocks.gram(None, problem.X.matrix)
+    factors = (np.array([[0.9]]), np.array([[0.6]]))
+    exact = BlockedEngine().prepare(blocks).factor(gram, factors)
+    scores = []
+    for seed in range(120):
+        found = KrylovEngine(seed=seed, probes=probes).prepare(blocks).factor(gram, factors)
+        traces = [
+            (ours[0, 0] - theirs[0, 0]) / error[0, 0]
+            for ours, theirs, error in zip(
+                found.trace_blocks(), exact.trace_blocks(), found.trace_stderr(), strict=True
+            )
+        ]
+        scores.append([(found.logdet - exact.logdet) / found.logdet_stderr, *traces])
+    inside = (np.abs(scores) < stats.t.ppf(0.975, probes - 1)).sum(axis=0)
+    assert inside.min() >= 108  # 2.5 standard deviations below 114
+    assert np.abs(np.mean(scores, axis=0)).max() < 0.4
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
