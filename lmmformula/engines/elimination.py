@@ -12,6 +12,7 @@ This is the block Cholesky of Bates et al. (2015, sec. 5.4; MixedModels.jl), wit
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from lmmformula.ir.blocks import Blocks, Group
 from lmmformula.numerics.ragged import Ragged
 from lmmformula.typing import Array, Index
 
-__all__ = ["Coupling", "Elimination", "choose_chain"]
+__all__ = ["Coupling", "Elimination", "choose_chain", "oriented"]
 
 
 def nested(blocks: Blocks, a: int, b: int) -> bool:
@@ -30,10 +31,11 @@ def nested(blocks: Blocks, a: int, b: int) -> bool:
     return blocks.pattern(low, high).nnz == blocks.groups[a].m
 
 
-def choose_chain(blocks: Blocks) -> tuple[int, ...]:
-    """The chain of nested groups, finest first, that holds the most random effects."""
+def choose_chain(blocks: Blocks, among: Collection[int] | None = None) -> tuple[int, ...]:
+    """The chain of nested groups, finest first, that holds the most random effects; of the groups `among`, or of all."""
     groups = blocks.groups
-    order = sorted(range(len(groups)), key=lambda a: (groups[a].m, -a))
+    own = range(len(groups)) if among is None else among
+    order = sorted(own, key=lambda a: (groups[a].m, -a))
     best: dict[int, tuple[int, tuple[int, ...]]] = {}
     for a in order:
         above = [best[b] for b in best if nested(blocks, a, b)]

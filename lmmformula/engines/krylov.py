@@ -42,6 +42,7 @@ import numpy as np
 
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.deflation import outliers
+from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.schur import SchurComplement, SchurPattern
 from lmmformula.engines.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
 from lmmformula.engines.stochastic import Moments, StochasticInverse
@@ -99,9 +100,10 @@ class KrylovEngine:
     preconditioner: str = "schur"
     name: str = "krylov"
 
-    def prepare(self, blocks: Blocks) -> KrylovPrepared:
+    def prepare(self, blocks: Blocks, known: Elimination | None = None) -> KrylovPrepared:
+        """Look at the patterns; `known` is an elimination of the same blocks, used if it is the one wanted."""
         split = self.preconditioner != "schur"
-        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks)
+        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks, known)
         return KrylovPrepared(self, blocks, pattern)
 
 

@@ -86,10 +86,10 @@ class SchurPattern:
         Level of dense group j for each pair with A.
     """
 
-    def __init__(self, blocks: Blocks) -> None:
-        sizes = [g.q for g in blocks.groups]
+    def __init__(self, blocks: Blocks, known: Elimination | None = None) -> None:
+        chain = (int(np.argmax([g.q for g in blocks.groups])),)
         self.blocks = blocks
-        self.plan = Elimination(blocks, (int(np.argmax(sizes)),))
+        self.plan = known if known is not None and known.chain == chain else Elimination(blocks, chain)
         self.k = blocks.groups[self.plan.chain[0]].k
         self.q = self.plan.q_dense
         if not self.plan.dense:

@@ -17,7 +17,7 @@ from lmmformula.planner.memory import in_words
 from lmmformula.planner.recipes import KRYLOV_OPTIONS, KRYLOV_TOLERANCE, krylov_engine
 from lmmformula.planner.record import Alternative, Plan, TermSize
 
-__all__ = ["backfitted", "choose_engine"]
+__all__ = ["backfitted", "choose_engine", "factorised", "too_large"]
 
 ENGINES = ("auto", "blocked", "dense", "krylov")
 WORTH_IT = 5.0
@@ -50,20 +50,20 @@ def choose_engine(
         options.setdefault("tolerance", KRYLOV_TOLERANCE)
         plan = _iterated(problem, exact, coupled, method, iterative, (reason, why))
         if plan.memory > limit:
-            raise PlanError(_too_large(plan, limit))
+            raise PlanError(too_large(plan, limit))
         against = (
             "an exact likelihood, at that price" if cost.memory <= limit else "more memory than there is"
         )
         other = Alternative(method, "blocked", cost.seconds, cost.memory, against)
         plan = replace(plan, alternatives=(other, *_quasi(problem, exact, method)))
-        return plan, engine, engine.prepare(exact.blocks)
+        return plan, engine, engine.prepare(exact.blocks, exact.plan)
     if own:
         raise PlanError(
             f"{next(iter(own))!r} is an option of engine='krylov' only; leave it out, or ask for that engine."
         )
-    plan = _factorised(problem, exact, method, name, cost, side, reason)
+    plan = factorised(problem, exact, method, name, cost, side, reason)
     if plan.memory > limit:
-        raise PlanError(_too_large(plan, limit))
+        raise PlanError(too_large(plan, limit))
     if exact.plan.dense:
         against = "its likelihood is an estimate, and the exact one is within reach"
         other = Alternative(method, "krylov", iterative.seconds, iterative.memory, against)
@@ -113,9 +113,10 @@ def _quasi(problem: Problem, exact: BlockedPrepared, method: str) -> tuple[Alter
     return (Alternative("pql", "backfitting", cost.seconds, cost.memory, against),)
 
 
-def _factorised(
+def factorised(
     problem: Problem, exact: BlockedPrepared, method: str, engine: str, cost: Cost, side: int, reason: str
 ) -> Plan:
+    """The plan of an exact factorisation."""
     chosen, groups = exact.plan, exact.blocks.groups
     roles = ["eliminated level by level" if a in chosen.chain else "dense" for a in range(len(groups))]
     if engine == "dense":
@@ -180,7 +181,8 @@ def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[
     return tuple(size for _, size in sorted(found, key=lambda item: item[0]))
 
 
-def _too_large(plan: Plan, limit: float) -> str:
+def too_large(plan: Plan, limit: float) -> str:
+    """The refusal of a plan that needs more memory than `limit`."""
     largest = max((t for t in plan.terms if t.role == "dense"), key=lambda t: t.effects, default=None)
     need = in_words(plan.memory)
     if largest is None:
