@@ -18,7 +18,7 @@ from lmmformula.ir.problem import Problem
 
 __all__ = ["RATES", "Cost", "Coupled", "Work", "backfitting_cost", "exact_cost", "krylov_cost"]
 
-RATES = {"calls": 2.5e-3, "dense": 3.3e-11, "pairs": 2.5e-9, "entries": 1.3e-9, "cells": 3.0e-9}
+RATES = {"calls": 1.9e-4, "dense": 2.3e-11, "pairs": 1.0e-8, "entries": 2.0e-10, "cells": 5.5e-9}
 """Seconds for one unit of each count."""
 EVALUATIONS = {"linear": 6, "generalised": 8}
 """Values of the criterion that a search takes."""
@@ -132,7 +132,7 @@ def exact_cost(problem: Problem, exact: BlockedPrepared, side: int) -> Cost:
         entries=evaluations * systems * (problem.p + 1) * (problem.q + 2.0 * entries),
         cells=_cells(problem, evaluations, systems),
     )
-    memory = 16.0 * float(side) ** 2 + 48.0 * entries + 32.0 * problem.q * (problem.p + 1)
+    memory = 40.0 * float(side) ** 2 + 96.0 * entries + 48.0 * problem.q * (problem.p + 1)
     return Cost(work, memory + _row_memory(problem))
 
 
@@ -147,7 +147,7 @@ def krylov_cost(problem: Problem, coupled: Coupled, probes: int) -> Cost:
         cells=_cells(problem, evaluations, systems),
     )
     columns = 3.0 * (problem.p + 1) + 5.0 * (probes + 8)
-    memory = 72.0 * coupled.entries + 8.0 * problem.q * columns
+    memory = 72.0 * coupled.entries + 8.0 * problem.q * columns + 100.0 * min(coupled.pairs, 1e6)
     return Cost(work, memory + _row_memory(problem))
 
 
@@ -161,8 +161,8 @@ def backfitting_cost(problem: Problem, blocks: Blocks) -> Cost:
         entries=OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
         cells=OUTER * problem.n * (_columns(problem) + FAMILY_COLUMNS),
     )
-    memory = 24.0 * problem.n * pairs + 24.0 * problem.q * (problem.p + 1) + 24.0 * met
-    return Cost(work, memory + 8.0 * problem.n * 8)
+    memory = 24.0 * problem.n * pairs + 48.0 * problem.q * (problem.p + 1) + 48.0 * met
+    return Cost(work, memory + 8.0 * problem.n * 10)
 
 
 def _evaluations(problem: Problem) -> tuple[float, float]:
@@ -191,4 +191,4 @@ def _cells(problem: Problem, evaluations: float, systems: float) -> float:
 
 def _row_memory(problem: Problem) -> float:
     linear = problem.family.is_linear and not problem.aux
-    return 8.0 * problem.n * ((problem.p + 3) if linear else 14)
+    return 8.0 * problem.n * (2 * problem.p + 8 if linear else problem.p + 30)
