@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +18,20 @@ import pytest
 import lmmformula
 from lmmformula import load_dataset
 from lmmformula.cli import main
+from lmmformula.cli.arguments import METHODS, parser
+from lmmformula.planner import rules
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 
 
-def _process(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "lmmformula.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300)
+COMMAND = [sys.executable, "-m", "lmmformula"]
+
+
+def _process(*arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    command = [*COMMAND, *arguments]
+    return subprocess.run(
+        command, input=stdin, capture_output=True, text=True, encoding="utf-8", check=False, timeout=300
+    )
 
 
 def test_help_is_quick_to_import() -> None:
@@ -201,7 +212,7 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
     frame = load_dataset("sleepstudy")
     lmmformula.fit(SLEEP, frame).save(saved)
     pd.concat([frame] * 100).to_csv(data, index=False)
-    command = [sys.executable, "-m", "lmmformula.cli", "predict", str(saved), "--data", str(data)]
+    command = [*COMMAND, "predict", str(saved), "--data", str(data)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -210,3 +221,199 @@ def test_a_closed_pipe_is_quiet(tmp_path: Path) -> None:
         err = process.stderr.read()
         assert process.wait() == 0
     assert err == b""
+
+
+def test_methods_are_those_of_the_planner() -> None:
+    assert METHODS == rules.METHODS
+
+
+@pytest.fixture(scope="module")
+def sleep_params() -> dict[str, float]:
+    return lmmformula.fit(SLEEP, load_dataset("sleepstudy")).params.to_dict()
+
+
+def test_csv_on_standard_input(sleep_params: dict[str, float]) -> None:
+    text = load_dataset("sleepstudy").to_csv(index=False)
+    done = _process("fit", SLEEP, "--data", "-", "--json", stdin=text)
+    assert (done.returncode, done.stderr) == (0, "")
+    record = json.loads(done.stdout)
+    assert record["params"] == pytest.approx(sleep_params, rel=1e-9)
+    assert record["converged"] is True
+    empty = _process("fit", SLEEP, "--data", "-", stdin="")
+    assert empty.returncode == 1
+    assert "cannot read CSV from standard input (0 bytes)" in empty.stderr
+
+
+@pytest.mark.parametrize("name", ["sleep.csv.gz", "sleep.parquet", "SLEEP.PARQUET"])
+def test_compressed_and_parquet_files(
+    name: str, sleep_params: dict[str, float], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, frame = tmp_path / name, load_dataset("sleepstudy")
+    if name.endswith("gz"):
+        path.write_bytes(gzip.compress(frame.to_csv(index=False).encode()))
+    else:
+        frame.to_parquet(path)
+    assert main(["fit", SLEEP, "--data", str(path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["params"] == pytest.approx(sleep_params, rel=1e-9)
+
+
+def test_parquet_in_and_out_as_a_process(tmp_path: Path) -> None:
+    data, saved, out = tmp_path / "s.parquet", tmp_path / "s.lmm", tmp_path / "out.parquet"
+    frame = load_dataset("sleepstudy").astype({"Subject": str})
+    frame.to_parquet(data)
+    assert _process("fit", SLEEP, "--data", str(data), "--save", str(saved), "--quiet").returncode == 0
+    done = _process("predict", str(saved), "--data", str(data), "--se", "--out", str(out))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    written = pd.read_parquet(out)
+    assert written["Days"].dtype == np.float64
+    expected = lmmformula.load(saved).predict(frame, se=True)
+    np.testing.assert_allclose(written[[".fit", ".se"]], expected, rtol=1e-12)
+
+
+def test_predictions_as_json_from_standard_input(tmp_path: Path) -> None:
+    saved = tmp_path / "s.lmm"
+    model = lmmformula.fit(SLEEP, load_dataset("sleepstudy"))
+    model.save(saved)
+    new = "Days,Subject\n1,308\n2,new\n"
+    done = _process("predict", str(saved), "--data", "-", "--new-levels", "population", "--json", stdin=new)
+    assert done.returncode == 0, done.stderr
+    fitted = model.predict({"Days": [1, 2], "Subject": ["308", "new"]}, new_levels="population")
+    assert json.loads(done.stdout)["fit"] == list(fitted)
+    echoed = _process("predict", str(saved), "--data", "-", "--new-levels", "na", stdin=new)
+    assert echoed.stdout.splitlines()[2] == "2,new,"
+
+
+def test_errors_as_a_process() -> None:
+    wrong = _process("fit", "Reaction ~ Days + (Days | Subject", "--data", "sleepstudy")
+    assert (wrong.returncode, wrong.stdout) == (1, "")
+    lines = wrong.stderr.splitlines()
+    formula = next(i for i, line in enumerate(lines) if "Reaction ~" in line)
+    assert lines[formula + 1].index("^") == lines[formula].index("(")
+    absent = _process("fit", SLEEP, "--data", "no/such/file.csv")
+    assert (absent.returncode, absent.stdout) == (1, "")
+    assert "no/such/file.csv" in absent.stderr
+    unknown = _process("fit", "Reaction ~ Day + (1 | Subject)", "--data", "sleepstudy")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert unknown.stderr.startswith("lmmformula: error: no column `Day` in the data (did you mean `Days`?)")
+    usage = _process("fit", SLEEP)
+    assert (usage.returncode, usage.stdout) == (2, "")
+    assert "--data" in usage.stderr
+
+
+def test_files_that_cannot_be_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = gzip.compress(load_dataset("sleepstudy").to_csv(index=False).encode())
+    for name, content in (
+        ("a.csv.gz", b"junk"),
+        ("b.csv.gz", good[:200]),
+        ("c.parquet", b"junk"),
+        ("d.csv", b""),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert main(["fit", SLEEP, "--data", str(path)]) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"lmmformula: error: cannot read {path}: ")
+
+
+def test_not_converged_is_printed_saved_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved = tmp_path / "half.lmm"
+    arguments = ["fit", SLEEP, "--data", "sleepstudy", "--option", "max_evaluations=1", "--save", str(saved)]
+    assert main([*arguments, "--json"]) == 3
+    out, err = capsys.readouterr()
+    assert json.loads(out)["converged"] is False
+    assert err.startswith("lmmformula: warning: ")
+    assert not lmmformula.load(saved).converged
+    assert main([*arguments, "--quiet"]) == 3
+    out, err = capsys.readouterr()
+    assert "NOT CONVERGED" in out
+    assert err == ""
+
+
+def test_options(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", SLEEP, "--data", "sleepstudy", "--option", "engine=dense", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["engine"] == "dense"
+    assert main(["fit", SLEEP, "--data", "sleepstudy", "--option", "tol=1"]) == 1
+    assert "unknown option 'tol'" in capsys.readouterr().err
+    for option, said in (("family=poisson", "--family"), ("tolerance", "NAME=VALUE")):
+        with pytest.raises(SystemExit) as exit_:
+            main(["fit", SLEEP, "--data", "sleepstudy", "--option", option])
+        assert exit_.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_values_of_options_and_priors() -> None:
+    given = ["a=1", "b=1e-3", "c=true", "d=False", "e=null", "f=None", "g=[1, 2]", "h=text=more", 'i="1"']
+    options = [part for text in given for part in ("--option", text)]
+    priors = ["--prior", "b=normal(0, 5)", "--prior", "sd:Subject = half_normal(10)"]
+    arguments = parser().parse_args(["fit", SLEEP, "--data", "x", *options, *priors])
+    expected = {"a": 1, "b": 1e-3, "c": True, "d": False, "e": None, "f": None, "g": [1, 2], "h": "text=more"}
+    assert dict(arguments.option) == {**expected, "i": "1"}
+    assert dict(arguments.prior) == {"b": "normal(0, 5)", "sd:Subject": "half_normal(10)"}
+
+
+def test_folders_are_checked_before_the_fit(capsys: pytest.CaptureFixture[str]) -> None:
+    begun = ["fit", "no formula at all", "--data", "sleepstudy"]
+    for flag in ("--save", "--report"):
+        assert main([*begun, flag, "no/such/folder/x"]) == 1
+        assert f"{flag} no/such/folder/x: the folder" in capsys.readouterr().err
+
+
+def test_compare(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["compare", "incidence/size ~ period + (1 | herd)", "--data", "cbpp", "--weights", "size"]
+    arguments += ["--family", "binomial", "--methods", "laplace,pql"]
+    assert main(arguments) == 0
+    assert "laplace" in capsys.readouterr().out
+    assert main([*arguments, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert list(record["methods"]) == ["laplace", "pql"]
+    rows = [r for r in record["table"] if (r["method"], r["term"]) == ("laplace", "period2")]
+    model = lmmformula.fit(
+        "incidence/size ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial", weights="size"
+    )
+    assert rows[0]["estimate"] == pytest.approx(model.params["period2"], rel=1e-9)
+    with pytest.raises(SystemExit) as exit_:
+        main([*arguments[:-1], "laplace,mle"])
+    assert exit_.value.code == 2
+    assert "'laplace,mle' is not a list of methods" in capsys.readouterr().err
+
+
+def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "report.html"
+    assert main(["fit", SLEEP, "--data", "sleepstudy", "--report", str(path)]) == 0
+    assert "Linear mixed model fitted by REML" in capsys.readouterr().out
+    text = path.read_text(encoding="utf-8")
+    assert text.lstrip().lower().startswith("<!doctype html>")
+    assert "Reaction ~ Days" in text
+
+
+def test_plan_and_data_sets_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", SLEEP, "--data", "sleepstudy", "--seed", "3", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert (plan["method"], plan["n"], plan["terms"][0]["levels"]) == ("reml", 180, 18)
+    assert main(["datasets", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(lmmformula.dataset_names())
+    assert main(["datasets", "cake", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 270
+    assert main(["datasets", "sleepstudy", "--csv"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0], len(lines)) == ("Reaction,Days,Subject", 181)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals differ")
+def test_an_interrupt_is_one_line() -> None:
+    command = [*COMMAND, "fit", SLEEP, "--data", "-"]
+    pipe = subprocess.PIPE
+    # Something to read by before the rest of the table: the process is at work when the signal comes.
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    ) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        for _ in range(100):  # more than a pipe holds: returns when the command reads
+            process.stdin.write(b"Reaction,Days,Subject\n" * 100)
+            process.stdin.flush()
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        err = process.stderr.read()
+        assert process.wait(timeout=60) == 130
+        assert err == b"lmmformula: interrupted\n"

@@ -441,7 +441,7 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--traces", "diagonal", "--dispersion", "fixed", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert (record["sigma"], record["aic"], record["diagnostics"]["traces"]) == (1.0, None, "diagonal")
-    assert main([*command, "--max-outer", "2"]) == 0
+    assert main([*command, "--max-outer", "2"]) == 3  # fitted, not converged
     assert "stopped at the limit of outer iterations (4 outer" in capsys.readouterr().err
     assert main([*command[:-1], "laplace", "--traces", "exact"]) == 1
     assert "'traces' is an option of method='pql' only" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from lmmformula.frame.values import (
     take,
 )
 
-__all__ = ["Column", "Table", "open_table", "table_columns"]
+__all__ = ["Column", "Table", "open_table", "read_csv", "read_file", "separator_of", "table_columns"]
 
 _NA_STRINGS = ["NA", ""]
 
@@ -145,15 +145,29 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
 
 
 def _from_file(path: Path) -> Table:
+    return _from_pandas(read_file(path))
+
+
+def read_file(path: Path) -> pd.DataFrame:
+    """A CSV (also compressed) or Parquet file, with R's missing values: empty and NA."""
     if not path.is_file():
         raise DataError(f"no such file: {path}")
     try:
-        if path.suffix in (".parquet", ".pq"):
-            return _from_pandas(pd.read_parquet(path))
-        separator = "\t" if ".tsv" in path.suffixes else ","
-        return _from_pandas(pd.read_csv(path, sep=separator, keep_default_na=False, na_values=_NA_STRINGS))
-    except (ValueError, OSError, ImportError) as error:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return pd.read_parquet(path)
+        return read_csv(path, separator_of(path))
+    except (ValueError, OSError, EOFError, ImportError) as error:
         raise DataError(f"cannot read {path}: {error}") from error
+
+
+def read_csv(source: Any, separator: str = ",") -> pd.DataFrame:
+    """A table from CSV text in a file or a buffer."""
+    return pd.read_csv(source, sep=separator, keep_default_na=False, na_values=_NA_STRINGS)
+
+
+def separator_of(path: Path) -> str:
+    """Tabs in .tsv files, commas elsewhere."""
+    return "\t" if ".tsv" in path.suffixes else ","
 
 
 def _from_narwhals(data: Any) -> Table:

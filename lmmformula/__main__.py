@@ -1,0 +1,7 @@
+"""``python -m lmmformula``."""
+
+import sys
+
+from lmmformula.cli import main
+
+sys.exit(main())

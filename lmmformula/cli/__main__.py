@@ -1,0 +1,7 @@
+"""``python -m lmmformula.cli``."""
+
+import sys
+
+from lmmformula.cli.process import main
+
+sys.exit(main())

@@ -1,0 +1,235 @@
+"""What the command line understands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from lmmformula.cli import commands
+from lmmformula.cli.commands import PROGRAM
+
+__all__ = ["PROGRAM", "parser"]
+
+METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
+"""As the planner knows them, written here so that ``--help`` imports nothing heavy; a test compares."""
+_EPILOG = """\
+exit codes: 0 done; 1 the model or the data cannot serve, the reason is on standard error; 2 wrong usage;
+3 done, but a fit has not converged; 130 interrupted.
+
+examples:
+  lmmformula fit "Reaction ~ Days + (Days | Subject)" --data sleepstudy
+  lmmformula fit "y ~ x + (1 | g)" --data rows.parquet --family poisson --save y.lmm --report y.html
+  lmmformula compare "r2 ~ Anger + (1 | id) + (1 | item)" --data VerbAgg --family binomial --methods laplace,pql
+  lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
+"""
+_FLAGGED = (
+    "family",
+    "method",
+    "weights",
+    "offset",
+    "missing",
+    "ziformula",
+    "dispformula",
+    "nagq",
+    "seed",
+    "priors",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole parser; each command's namespace has ``run``, a function of it."""
+    out = argparse.ArgumentParser(
+        PROGRAM,
+        description="Mixed models from one formula, with lme4's digits.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    out.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
+    subparsers = out.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    fit = subparsers.add_parser("fit", help="fit a model and print its summary")
+    _add_model(fit)
+    fit.add_argument("--save", metavar="FIT.lmm", help="write the fit for `predict`")
+    fit.add_argument("--report", metavar="OUT.html", help="write a report, one file that needs no network")
+    fit.set_defaults(run=commands.fit)
+
+    plan = subparsers.add_parser("plan", help="show sizes, memory and method; fit nothing")
+    _add_model(plan)
+    plan.set_defaults(run=commands.plan)
+
+    compare = subparsers.add_parser("compare", help="fit a model by several methods, side by side")
+    _add_model(compare, one_method=False)
+    compare.add_argument(
+        "--methods",
+        type=_methods,
+        default=("laplace", "pql"),
+        metavar="A,B,...",
+        help=f"methods, separated by commas, of {', '.join(METHODS)} (laplace,pql)",
+    )
+    compare.add_argument("--level", type=float, default=0.95, help="level of the intervals (0.95)")
+    compare.add_argument(
+        "--report", metavar="OUT.html", help="write a report, one file that needs no network"
+    )
+    compare.set_defaults(run=commands.compare)
+
+    _add_predict(subparsers.add_parser("predict", help="predict from a saved fit"))
+
+    datasets = subparsers.add_parser(
+        "datasets", help="list the data sets that come with the package, or describe one"
+    )
+    datasets.add_argument("name", nargs="?", metavar="NAME")
+    datasets.add_argument("--csv", action="store_true", help="print the rows of NAME instead")
+    datasets.set_defaults(run=commands.datasets)
+    for command in (fit, plan, compare, datasets):
+        _add_output(command)
+    return out
+
+
+def _add_output(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="print one JSON object, with all digits")
+    command.add_argument(
+        "-q", "--quiet", action="store_true", help="no warnings and no progress on standard error"
+    )
+
+
+def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True) -> None:
+    command.add_argument("formula", metavar="FORMULA", help='for example "y ~ x + (1 + x | subject)"')
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE|NAME|-",
+        help="CSV (also .gz) or Parquet file, a shipped data set, or - for CSV on standard input",
+    )
+    command.add_argument(
+        "--family",
+        default="gaussian",
+        help="distribution of the response, for example binomial or \"gamma(link='inverse')\" (gaussian)",
+    )
+    if one_method:
+        command.add_argument(
+            "--method",
+            default="auto",
+            choices=METHODS,
+            help="by default REML for a Gaussian response, else what the size allows",
+        )
+    command.add_argument("--weights", metavar="COLUMN", help="prior weights: Var(e) = sigma^2 / weight")
+    command.add_argument("--offset", metavar="COLUMN", help="known part of the linear predictor")
+    command.add_argument(
+        "--missing", default="drop", choices=("drop", "raise"), help="rows with missing values (drop)"
+    )
+    command.add_argument(
+        "--ziformula", metavar="FORMULA", help='zero inflation of a count family, such as "~ x"'
+    )
+    command.add_argument(
+        "--dispformula", metavar="FORMULA", help='predictors of the log dispersion, such as "~ x"'
+    )
+    command.add_argument(
+        "--nagq",
+        type=int,
+        metavar="N",
+        help="nodes of adaptive quadrature; 1 is Laplace, 0 lme4's fast mode (1)",
+    )
+    command.add_argument("--seed", type=int, metavar="N", help="for methods that draw random numbers")
+    _add_options(command)
+
+
+def _add_options(command: argparse.ArgumentParser) -> None:
+    """Arguments that belong to some methods only."""
+    command.add_argument(
+        "--prior",
+        type=_pair,
+        action="append",
+        default=[],
+        metavar="NAME=TEXT",
+        help='of hmc, such as "sd:Subject=half_normal(10)"; repeatable',
+    )
+    command.add_argument(
+        "--option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other argument of fit(), such as engine=dense; repeatable",
+    )
+    command.add_argument(
+        "--traces",
+        choices=("exact", "diagonal"),
+        help="of pql: exact, or O(rows) (by default what the size allows)",
+    )
+    command.add_argument(
+        "--dispersion", choices=("free", "fixed"), help="of pql: estimated, or held at 1 (free)"
+    )
+    command.add_argument("--max-outer", type=int, metavar="N", help="of pql: limit of outer iterations (100)")
+
+
+def _add_predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "fit", metavar="FIT.lmm", help="file of `fit --save`; it is a pickle: open only what you trust"
+    )
+    command.add_argument("--data", required=True, metavar="FILE|NAME|-", help="rows to predict for")
+    command.add_argument(
+        "--out",
+        "--output",
+        dest="out",
+        metavar="OUT",
+        help="CSV or Parquet file to write; standard output by default",
+    )
+    command.add_argument(
+        "--re-form",
+        default="all",
+        help='random effects to use: "all", "none", or terms such as "~ (1 | subject)"',
+    )
+    command.add_argument(
+        "--kind",
+        default="response",
+        help='"response", "link", or a parameter of the family such as "zi" (response)',
+    )
+    command.add_argument(
+        "--new-levels",
+        default="error",
+        choices=("error", "population", "sample", "na"),
+        help="levels that the fit has not seen (error)",
+    )
+    command.add_argument("--interval", choices=("confidence", "prediction"))
+    command.add_argument("--level", type=float, default=0.95, help="level of the interval (0.95)")
+    command.add_argument("--se", action="store_true", help="add the standard error")
+    command.add_argument("--seed", type=int, help="for --new-levels sample")
+    command.set_defaults(run=commands.predict)
+    _add_output(command)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """A name and a value: a number, true, false, null, a list, or else text."""
+    name, value = _pair(text)
+    if name in _FLAGGED:
+        flag = "prior" if name == "priors" else name
+        raise argparse.ArgumentTypeError(f"{name!r} has a flag of its own: --{flag}")
+    try:
+        return name, json.loads(value.lower() if value in ("True", "False") else value)
+    except ValueError:
+        return name, None if value == "None" else value
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not names or any(name not in METHODS for name in names):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of methods such as laplace,pql; known: {', '.join(METHODS)}"
+        )
+    return names
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+        from lmmformula import __version__
+
+        print(f"{PROGRAM} {__version__}")
+        parser.exit()

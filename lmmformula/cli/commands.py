@@ -1,0 +1,150 @@
+"""The commands: each reads its arguments, makes one call of the package and prints what came out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.cli.tables import check_folder, is_parquet, open_source, write_table
+
+if TYPE_CHECKING:
+    from lmmformula.datasets import DatasetInfo
+
+__all__ = ["NOT_CONVERGED", "PROGRAM", "compare", "datasets", "fit", "plan", "predict"]
+
+PROGRAM = "lmmformula"
+NOT_CONVERGED = 3
+"""Exit code of a fit that stopped before its tolerance was met; what it found is printed and saved all the same."""
+_MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
+_WHERE_GIVEN = ("nagq", "seed", "traces", "dispersion", "max_outer")
+
+
+def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Arguments of :func:`lmmformula.fit`."""
+    out = {name: getattr(arguments, name) for name in _MODEL if hasattr(arguments, name)}
+    out |= {name: value for name in _WHERE_GIVEN if (value := getattr(arguments, name)) is not None}
+    if arguments.prior:
+        out["priors"] = dict(arguments.prior)
+    return out | dict(arguments.option)
+
+
+def _show(json_wanted: bool, record: Any, text: Any) -> None:
+    """Print one of two: a record as JSON, or text; both are functions, as the other is not computed."""
+    from lmmformula.cli.records import plain
+
+    print(json.dumps(plain(record()), indent=2, allow_nan=False) if json_wanted else text())
+
+
+def fit(arguments: argparse.Namespace) -> int:
+    """Fit, save, report, print."""
+    import lmmformula
+    from lmmformula.cli.records import fit_record
+
+    check_folder("--save", arguments.save)
+    check_folder("--report", arguments.report)
+    source, progress = open_source(arguments.data), False if arguments.quiet else None
+    result = lmmformula.fit(arguments.formula, source.data, progress=progress, **_model_arguments(arguments))
+    try:
+        if arguments.save:
+            result.save(arguments.save)
+        if arguments.report:
+            lmmformula.report(result, arguments.report)
+    finally:
+        _show(arguments.json, lambda: fit_record(result, arguments.seen), result.summary)
+    return 0 if result.converged else NOT_CONVERGED
+
+
+def plan(arguments: argparse.Namespace) -> int:
+    """What `fit` would do."""
+    import lmmformula
+    from lmmformula.cli.records import plan_record
+
+    model = _model_arguments(arguments)
+    model.pop("seed", None)
+    chosen = lmmformula.plan(arguments.formula, open_source(arguments.data).data, **model)
+    _show(arguments.json, lambda: plan_record(chosen), lambda: chosen)
+    return 0
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Several methods side by side."""
+    import lmmformula
+    from lmmformula.cli.records import comparison_record
+
+    check_folder("--report", arguments.report)
+    comparison = lmmformula.compare_methods(
+        arguments.formula,
+        open_source(arguments.data).data,
+        arguments.methods,
+        level=arguments.level,
+        progress=False if arguments.quiet else None,
+        **_model_arguments(arguments),
+    )
+    try:
+        if arguments.report:
+            lmmformula.report(comparison, arguments.report)
+    finally:
+        _show(arguments.json, lambda: comparison_record(comparison), lambda: comparison)
+    return 0 if all(one.converged for one in comparison.fits.values()) else NOT_CONVERGED
+
+
+def predict(arguments: argparse.Namespace) -> int:
+    """The rows with predictions beside them, or the predictions alone as JSON."""
+    import pandas as pd
+
+    from lmmformula.result import load
+
+    check_folder("--out", arguments.out)
+    model, source = load(arguments.fit), open_source(arguments.data)
+    predicted = model.predict(
+        source.data,
+        re_form=None if arguments.re_form.lower() == "none" else arguments.re_form,
+        kind=arguments.kind,
+        new_levels=arguments.new_levels,
+        interval=arguments.interval,
+        level=arguments.level,
+        se=arguments.se,
+        seed=arguments.seed,
+    )
+    frame = predicted.to_frame() if isinstance(predicted, pd.Series) else predicted
+    if arguments.out or not arguments.json:
+        rows = source.typed() if arguments.out and is_parquet(arguments.out) else source.as_written()
+        beside = frame.reset_index(drop=True).add_prefix(".")
+        write_table(rows.reset_index(drop=True).join(beside), arguments.out)
+    if arguments.json:
+        _show(True, lambda: frame.to_dict("list"), None)
+    return 0
+
+
+def datasets(arguments: argparse.Namespace) -> int:
+    """The list of data sets, or one of them."""
+    from lmmformula.datasets import dataset_info, dataset_names, load_dataset
+
+    if arguments.csv and arguments.name is not None:
+        write_table(load_dataset(arguments.name), None)
+        return 0
+    names = dataset_names() if arguments.name is None else [arguments.name]
+    infos = [dataset_info(name) for name in names]
+    text = _listing if arguments.name is None else _description
+    _show(arguments.json, lambda: infos if arguments.name is None else infos[0], lambda: text(*infos))
+    return 0
+
+
+def _listing(*infos: DatasetInfo) -> str:
+    width = max(len(info.name) for info in infos)
+    return "\n".join(f"{info.name:<{width}}  {info.rows:>7,} rows  {info.description}" for info in infos)
+
+
+def _description(info: DatasetInfo) -> str:
+    origin = "simulated" if info.source is None else f"{info.source} {info.version or ''}".strip()
+    lines = [f"{info.name}: {info.rows:,} rows, {origin}", info.description, info.citation, ""]
+    width = max(len(column.name) for column in info.columns)
+    for column in info.columns:
+        levels = list(column.levels or ())
+        shown = (
+            f": {', '.join(levels[:8])}{', ...' if len(levels) > 8 else ''} ({len(levels)})" if levels else ""
+        )
+        missing = f", {column.missing:,} missing" if column.missing else ""
+        lines.append(f"  {column.name:<{width}}  {column.type}{shown}{missing}")
+    return "\n".join(lines)

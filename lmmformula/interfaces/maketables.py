@@ -1,0 +1,114 @@
+"""A fit in publication tables: what the package maketables asks of a result.
+
+The protocol is a set of attributes, so that nothing is imported: ``__maketables_coef_table__`` is a frame indexed by
+coefficient with the columns ``b, se, t, p`` and any others, ``__maketables_stat__(key)`` one statistic or None. See
+PLUGIN_EXTRACTOR_FORMAT.md of maketables.
+
+maketables 0.2 takes everything that has ``params``, ``bse`` and ``pvalues`` for a result of statsmodels before it looks for
+these attributes; :class:`ProtocolOnly` shows it nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.errors import LmmformulaError
+from lmmformula.formula import model_spec
+from lmmformula.reporting.summary import random_effects
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["LABELS", "ProtocolOnly", "coef_table", "default_stat_keys", "response_name", "stat"]
+
+_STATS: dict[str, Callable[[Fit], Any]] = {
+    "N": lambda fit: fit.nobs,
+    "ll": lambda fit: fit.llf,
+    "aic": lambda fit: fit.aic,
+    "bic": lambda fit: fit.bic,
+    "deviance": lambda fit: fit.deviance,
+    "df_model": lambda fit: fit.df_model,
+    "df_resid": lambda fit: fit.df_resid,
+    "r2_marginal": lambda fit: fit.r2()["marginal"],
+    "r2_conditional": lambda fit: fit.r2()["conditional"],
+    "method": lambda fit: fit.method,
+    "family": lambda fit: fit.family,
+    "se_type": lambda _: "model-based",
+}
+LABELS = {
+    "r2_marginal": "R2 (marginal)",
+    "r2_conditional": "R2 (conditional)",
+    "method": "Method",
+    "family": "Family",
+}
+
+
+def coef_table(fit: Fit) -> pd.DataFrame:
+    """Fixed effects: ``b, se, t, p`` and the limits of 95% and 90% Wald intervals."""
+    import pandas as pd
+
+    columns = {"b": fit.params, "se": fit.bse, "t": fit.tvalues, "p": fit.pvalues}
+    for percent in (95, 90):
+        limits = fit.conf_int(level=percent / 100)
+        columns[f"ci{percent}l"], columns[f"ci{percent}u"] = limits.iloc[:, 0], limits.iloc[:, 1]
+    return pd.DataFrame(columns).rename_axis("Coefficient")
+
+
+def stat(fit: Fit, key: str) -> Any:
+    """One statistic; None for keys that are unknown, and where the model has no such number.
+
+    Besides the protocol's ``N, ll, aic, bic, deviance, df_model, df_resid, se_type``: ``r2_marginal, r2_conditional,
+    method, family``; ``Groups: g``, the levels of a factor; ``SD: g, x``, the standard deviation of an effect, and
+    ``SD: Residual``. There is no plain ``r2``, as a mixed model has two.
+    """
+    if key in _STATS:
+        try:
+            value = _STATS[key](fit)
+        except LmmformulaError:
+            return None
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+    return {**_groups(fit), **_spreads(fit)}.get(key)
+
+
+def _groups(fit: Fit) -> dict[str, int]:
+    return {f"Groups: {name}": count for name, count in fit.ngroups.items()}
+
+
+def _spreads(fit: Fit) -> dict[str, float]:
+    """Standard deviations of the random effects and of the residuals."""
+    table = random_effects(fit)
+    named = zip(table["grp"], table["var1"], table["var2"], table["sdcor"], strict=True)
+    return {
+        "SD: " + (f"{group}, {column}" if isinstance(column, str) else str(group)): float(sd)
+        for group, column, other, sd in named
+        if not isinstance(other, str)
+    }
+
+
+def default_stat_keys(fit: Fit) -> list[str]:
+    """Rows, levels, standard deviations, and the likelihood where there is one."""
+    likelihood = [] if fit.estimate.quasi is not None else ["ll", "aic"]
+    return ["N", *_groups(fit), *_spreads(fit), *likelihood]
+
+
+def response_name(fit: Fit) -> str:
+    """The left side of the formula."""
+    columns = [record.name for record in fit.problem.recipe.columns]
+    response = model_spec(fit.formula, columns=columns).response
+    return "" if response is None else response.label
+
+
+class ProtocolOnly:
+    """A fit of which only the attributes of the protocol can be seen."""
+
+    def __init__(self, fit: Fit) -> None:
+        self._fit = fit
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__maketables_"):
+            return getattr(self._fit, name)
+        raise AttributeError(name)
