@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lmmformula.api import build as build
     from lmmformula.api import fit as fit
     from lmmformula.api import plan as plan
+    from lmmformula.api import prior_predictive as prior_predictive
+    from lmmformula.comparing import compare_methods as compare_methods
     from lmmformula.datasets import dataset_names as dataset_names
     from lmmformula.datasets import load_dataset as load_dataset
     from lmmformula.errors import ConvergenceWarning as ConvergenceWarning
@@ -28,6 +30,11 @@ if TYPE_CHECKING:
     from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
     from lmmformula.inference.compare import compare as anova
+    from lmmformula.interfaces.polars import to_polars as to_polars
+    from lmmformula.reporting.comparison import MethodComparison as MethodComparison
+    from lmmformula.reporting.html_report import report as report
+    from lmmformula.reporting.paper import to_latex as to_latex
+    from lmmformula.reporting.paper import to_markdown as to_markdown
     from lmmformula.result import Fit as Fit
     from lmmformula.result import load as load
 
@@ -41,17 +48,24 @@ _HOME = {
     "FitError": ("errors", "FitError"),
     "FormulaError": ("errors", "FormulaError"),
     "LmmformulaError": ("errors", "LmmformulaError"),
+    "MethodComparison": ("reporting.comparison", "MethodComparison"),
     "PlanError": ("errors", "PlanError"),
     "RankDeficientWarning": ("errors", "RankDeficientWarning"),
     "SeparationWarning": ("errors", "SeparationWarning"),
     "SingularFitWarning": ("errors", "SingularFitWarning"),
     "anova": ("inference.compare", "compare"),
     "build": ("api", "build"),
+    "compare_methods": ("comparing", "compare_methods"),
     "dataset_names": ("datasets", "dataset_names"),
     "fit": ("api", "fit"),
     "load": ("result", "load"),
     "load_dataset": ("datasets", "load_dataset"),
     "plan": ("api", "plan"),
+    "prior_predictive": ("api", "prior_predictive"),
+    "report": ("reporting.html_report", "report"),
+    "to_latex": ("reporting.paper", "to_latex"),
+    "to_markdown": ("reporting.paper", "to_markdown"),
+    "to_polars": ("interfaces.polars", "to_polars"),
 }
 
 __all__ = [
@@ -62,17 +76,24 @@ __all__ = [
     "FitError",
     "FormulaError",
     "LmmformulaError",
+    "MethodComparison",
     "PlanError",
     "RankDeficientWarning",
     "SeparationWarning",
     "SingularFitWarning",
     "anova",
     "build",
+    "compare_methods",
     "dataset_names",
     "fit",
     "load",
     "load_dataset",
     "plan",
+    "prior_predictive",
+    "report",
+    "to_latex",
+    "to_markdown",
+    "to_polars",
 ]
 
 

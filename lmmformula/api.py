@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,11 +22,14 @@ from lmmformula.frame import build as build_problem
 from lmmformula.frame import table_columns
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan, make_plan
-from lmmformula.progress import LIKELIHOOD, QUASI, Report, reporting
+from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, reporting
 from lmmformula.reporting.convergence import odd_dispersion, unfinished
 from lmmformula.result import Fit, Recall
 
-__all__ = ["build", "fit", "plan"]
+if TYPE_CHECKING:
+    from lmmformula.backends.bayes.prior_predictive import PriorPredictive
+
+__all__ = ["BUILD_ARGUMENTS", "announce", "build", "fit", "lasting", "plan", "prior_predictive", "solve"]
 
 
 def build(
@@ -108,11 +111,21 @@ def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> 
     >>> print(plan("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).engine)
     blocked
     """
-    building = {k: arguments.pop(k) for k in list(arguments) if k in _BUILD}
-    return make_plan(build(formula, data, **building), method, arguments)[0]
+    building = {k: arguments.pop(k) for k in list(arguments) if k in BUILD_ARGUMENTS}
+    seed, priors = arguments.pop("seed", None), arguments.pop("priors", None)
+    return make_plan(build(formula, data, **building), method, arguments, seed, priors)[0]
 
 
-_BUILD = ("family", "weights", "offset", "contrasts", "ziformula", "dispformula", "missing", "context")
+BUILD_ARGUMENTS = (
+    "family",
+    "weights",
+    "offset",
+    "contrasts",
+    "ziformula",
+    "dispformula",
+    "missing",
+    "context",
+)
 
 
 def fit(
@@ -145,9 +158,11 @@ def fit(
     family : str or Family
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
         "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
-    method : {"auto", "reml", "ml", "laplace", "pql"}
+    method : {"auto", "reml", "ml", "laplace", "pql", "krylov", "hmc"}
         "auto" is REML for a Gaussian response with identity link, and Laplace's approximation otherwise. "pql" is penalised
-        quasi-likelihood by backfitting, O(rows), for crossed factors of any size; it has no likelihood.
+        quasi-likelihood by backfitting, O(rows), for crossed factors of any size; it has no likelihood. "hmc" is the
+        posterior: of a Gaussian or lognormal model all effects are integrated out and drawn back, and NUTS or importance
+        sampling moves in the variances alone.
     weights : str or array, optional
         Column name or one number a row: prior weights, Var(e_r) = sigma^2 / weights[r].
     offset : str or array, optional
@@ -161,13 +176,20 @@ def fit(
     nagq : int
         Nodes of adaptive Gauss-Hermite quadrature for one grouping factor; 1 is Laplace, 0 lme4's fast mode, in which the
         fixed effects are found together with the modes.
+    priors : mapping, optional
+        For "hmc": parameter or class of parameters -> text, as in brms: ``{"b": "normal(0, 5)", "sd:Subject":
+        "half_normal(10)", "cor": "lkj(2)", "sigma": "exponential(1)"}``. Others are weak and scaled to the data; ``m.priors``
+        prints what was used.
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
+    seed : int or Generator, optional
+        For methods that draw: "hmc", and the probes of "krylov".
     progress : bool or callable, optional
         By default a line on the terminal shows where a fit stands that takes longer than a second, and nothing where standard
         error is no terminal. True shows it from the first step, and prints each step where there is no terminal; False
         shows nothing; a callable is called with (evaluations, deviance, what is still to gain), by "pql" with (outer
-        iterations, dispersion, relative change of the fits).
+        iterations, dispersion, relative change of the fits), by each chain of "hmc" with (its iterations, minus the log
+        density, acceptance rate).
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
@@ -176,7 +198,9 @@ def fit(
         approximation proper, or "expected", lme4's for links that are not canonical). For "pql": ``traces`` ("exact" or
         "diagonal", by default what the size allows), ``dispersion`` ("free" or "fixed"), ``max_outer``, ``max_inner``;
         ``start`` may be an earlier fit's ``estimate`` to go on from. An interrupt from the keyboard during the search of
-        "pql" gives the fit as it then stands, with a warning.
+        "pql" gives the fit as it then stands, with a warning. For "hmc": ``sampler`` ("nuts" or "importance"), ``chains`` (4),
+        ``draws`` of each chain (1000), ``warmup``, ``target_accept`` (0.8), ``max_depth`` (10), ``marginalize`` ("auto":
+        what is integrated out); an interrupt gives the draws there are, and ``m.extend(draws=1000)`` goes on from them.
 
     Returns
     -------
@@ -190,11 +214,6 @@ def fit(
     Warns
     -----
     DataDroppedWarning, RankDeficientWarning, SingularFitWarning, ConvergenceWarning
-
-    Notes
-    -----
-    ``priors`` belong to a method that this version does not have and are refused; ``seed`` is for methods that draw, which
-    none of the present ones does.
 
     References
     ----------
@@ -210,45 +229,85 @@ def fit(
     -871.8141
     """
     begun = time.time()
-    if priors is not None:
-        raise PlanError(f"priors={priors!r} belong to method='hmc', which is not available in this version.")
     if nagq != 1 or isinstance(nagq, bool):
         options = {"nagq": nagq, **options}
-    problem = build(
-        formula,
-        data,
-        family=family,
-        weights=weights,
-        offset=offset,
-        contrasts=contrasts,
-        ziformula=ziformula,
-        dispformula=dispformula,
-        missing=missing,
-        context=context,
-    )
-    chosen, backend, prepared = make_plan(problem, method, options, seed)
-    with reporting(progress, QUASI if chosen.method == "pql" else LIKELIHOOD, begun) as report:
-        solution = backend.fit(problem, prepared, progress=report)
-    recall = Recall(
-        fit,
-        formula,
-        data,
-        {
-            "family": family,
-            "method": method,
-            "weights": weights,
-            "offset": offset,
-            "contrasts": contrasts,
-            "ziformula": ziformula,
-            "dispformula": dispformula,
-            "missing": missing,
-            "context": context,
-            **{name: value for name, value in options.items() if name != "start"},
-        },
-    )
-    result = Fit(problem, solution.estimate, chosen, backend, recall=recall, point=solution.point)
+    building = {
+        "family": family,
+        "weights": weights,
+        "offset": offset,
+        "contrasts": contrasts,
+        "ziformula": ziformula,
+        "dispformula": dispformula,
+        "missing": missing,
+        "context": context,
+    }
+    problem = build(formula, data, **building)
+    own = {} if priors is None else {"priors": priors}
+    recall = Recall(fit, formula, data, {"method": method, **building, **own, **lasting(options)})
+    result = solve(problem, make_plan(problem, method, options, seed, priors), recall, progress, begun)
     announce(result)
     return result
+
+
+def prior_predictive(
+    formula: str,
+    data: Any,
+    priors: Mapping[str, str] | None = None,
+    *,
+    draws: int = 1_000,
+    seed: int | np.random.Generator | None = None,
+    **arguments: Any,
+) -> PriorPredictive:
+    """Responses that the priors alone imply, to be looked at before ``fit(method="hmc")``.
+
+    Parameters
+    ----------
+    formula, data, priors, seed
+        As in :func:`fit`. Of the response only the scale matters, for default priors.
+    draws : int
+    **arguments
+        ``family`` and other arguments of :func:`build`.
+
+    Returns
+    -------
+    PriorPredictive
+        ``.y`` (draw, row), ``["sd:Subject"]`` and the like (draw,), ``.priors``.
+
+    Examples
+    --------
+    >>> from lmmformula import load_dataset, prior_predictive
+    >>> seen = prior_predictive("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"), {"sigma": "exponential(0.02)"}, seed=1)
+    >>> print(seen.priors)
+    parameter           prior                       source
+    Intercept           normal(1530, 155)           default
+    sd:Batch:Intercept  half_student_t(3, 0, 85.2)  default
+    sigma               exponential(0.02)           user
+    """
+    from lmmformula.backends.bayes.prior_predictive import prior_predictive as drawn
+    from lmmformula.ir.priors import resolve_priors
+
+    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
+        raise PlanError(f"draws={draws!r} must be a whole number of at least 1.")
+    problem = build(formula, data, **arguments)
+    number = int(np.random.default_rng(seed).integers(2**31))
+    return drawn(problem, resolve_priors(problem, priors), draws, number)
+
+
+def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options that a later fit of the same call should have too."""
+    return {name: value for name, value in options.items() if name != "start"}
+
+
+def solve(
+    problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None, begun: float
+) -> Fit:
+    """The fit that a plan promises."""
+    chosen, backend, prepared = planned
+    labels = {"pql": QUASI, "hmc": CHAINS}.get(chosen.method, LIKELIHOOD)
+    with reporting(progress, labels, begun) as report:
+        solution = backend.fit(problem, prepared, progress=report)
+    posterior = getattr(solution, "posterior", None)
+    return Fit(problem, solution.estimate, chosen, backend, recall, solution.point, posterior)
 
 
 def announce(result: Fit) -> None:

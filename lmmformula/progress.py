@@ -1,19 +1,21 @@
 """Progress of a long fit: one line on a terminal, shown once the fit has taken a second.
 
 Every backend calls ``report(iteration, value, change)`` after a step. What the three numbers are depends on the method:
-:data:`LIKELIHOOD` and :data:`QUASI` name them. Short fits stay silent and import nothing.
+:data:`LIKELIHOOD`, :data:`QUASI` and :data:`CHAINS` name them; chains report from threads of
+their own, each its own iterations. Short fits stay silent and import nothing.
 """
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-__all__ = ["LIKELIHOOD", "QUASI", "Labels", "Report", "reporting"]
+__all__ = ["CHAINS", "LIKELIHOOD", "QUASI", "Labels", "Report", "reporting"]
 
 Report: TypeAlias = Callable[[int, float, float], None]
 
@@ -30,22 +32,25 @@ class Labels:
     iteration, value, change : str
     digits : int
         Decimals of the value.
+    change_as : str
+        Format of the third number.
     """
 
     iteration: str
     value: str
     change: str
     digits: int
+    change_as: str = ".1e"
 
     def line(self, iteration: int, value: float, change: float) -> str:
         """One step in words."""
-        return (
-            f"{self.iteration} {iteration}, {self.value} {value:.{self.digits}f}, {self.change} {change:.1e}"
-        )
+        told = f"{self.iteration} {iteration}, {self.value} {value:.{self.digits}f}"
+        return f"{told}, {self.change} {change:{self.change_as}}"
 
 
 LIKELIHOOD = Labels("evaluation", "deviance", "still to gain", 4)
 QUASI = Labels("outer iteration", "dispersion", "change of the fits", 4)
+CHAINS = Labels("iteration", "-log density", "acceptance", 1, ".2f")
 
 
 @contextmanager
@@ -102,13 +107,15 @@ class _Line:
     def __init__(self, labels: Labels, begun: float, wait: float) -> None:
         self._labels, self._wait, self._begun = labels, wait, begun
         self._bar: Any = None
+        self._turn = threading.Lock()
 
     def __call__(self, iteration: int, value: float, change: float) -> None:
         line = self._labels.line(iteration, value, change)
-        if self._bar is not None:
-            self._bar.set_description_str(line)
-        elif time.time() - self._begun >= self._wait:
-            self._bar = self._shown(line)
+        with self._turn:
+            if self._bar is not None:
+                self._bar.set_description_str(line)
+            elif time.time() - self._begun >= self._wait:
+                self._bar = self._shown(line)
 
     def _shown(self, line: str) -> Any:
         from tqdm import tqdm

@@ -16,20 +16,29 @@ from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import conditional as _conditional
 from lmmformula.inference import naivete as _naivete
+from lmmformula.inference import posterior as _posterior
 from lmmformula.inference import predict as _predict
 from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
 from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
 from lmmformula.inference import wald as _wald
+from lmmformula.interfaces import maketables as _maketables
+from lmmformula.interfaces import statsmodels as _statsmodels
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan
+from lmmformula.planner.recipes import HMC_OPTIONS, PQL_OPTIONS
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lmmformula.backends.bayes.record import Posterior
+    from lmmformula.ir.priors import Priors
+    from lmmformula.progress import Report
+    from lmmformula.reporting.plots import Plots
 
 __all__ = ["Fit", "Recall", "load"]
 
@@ -56,10 +65,13 @@ class Fit:
         The numbers.
     plan : Plan
         What was done and why.
-    backend : Exact, LaplaceBackend or PQL
+    backend : Exact, LaplaceBackend, PQL or HMC
         The recipe with its options.
     recall : Recall
         Formula, data and arguments of the call.
+    posterior : Posterior or None
+        The draws of a Bayesian fit. `estimate` and whatever follows from it then hold posterior means, and standard errors are
+        posterior standard deviations.
     """
 
     problem: Problem
@@ -68,6 +80,7 @@ class Fit:
     backend: Any
     recall: Recall
     point: Any = None
+    posterior: Posterior | None = None
 
     # -- estimates ------------------------------------------------------------------------------------------------
 
@@ -95,8 +108,8 @@ class Fit:
 
     @cached_property
     def tvalues(self) -> pd.Series:
-        """Estimates over standard errors."""
-        return self.params / self.bse
+        """Estimates over standard errors; nan for a posterior, as `df` and `pvalues` are."""
+        return self.params / self.bse * (1.0 if self.posterior is None else np.nan)
 
     @cached_property
     def df(self) -> pd.Series:
@@ -112,8 +125,8 @@ class Fit:
         """Covariance matrix of the fixed effects."""
         return _wald.cov_params(self)
 
-    def conf_int(self, level: float = 0.95, method: str = "wald", **options: Any) -> pd.DataFrame:
-        """Confidence intervals: "wald" (fixed effects), "profile" or "bootstrap" (all parameters)."""
+    def conf_int(self, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
+        """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
         return _wald.conf_int(self, level, method, **options)
 
     @property
@@ -144,7 +157,7 @@ class Fit:
 
     @property
     def llf(self) -> float:
-        """Log-likelihood (restricted for REML); nan for a quasi-likelihood, as AIC and BIC."""
+        """Log-likelihood (restricted for REML); nan for a quasi-likelihood, as AIC and BIC; a posterior's at its means."""
         return -0.5 * self.estimate.deviance
 
     @property
@@ -166,6 +179,8 @@ class Fit:
             if self.estimate.aux
             else int(self.problem.family.has_scale or (quasi is not None and quasi.free))
         )
+        if self.posterior is not None:
+            return self.problem.p + len(self.posterior.names)
         return self.problem.p + self.problem.n_theta + scale
 
     @property
@@ -175,13 +190,14 @@ class Fit:
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion."""
-        return self.deviance + 2 * self.df_model
+        """Akaike's criterion; nan for a posterior, which has ``arviz_stats.loo(fit.to_datatree())``."""
+        return np.nan if self.posterior is not None else self.deviance + 2 * self.df_model
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, with the number of rows."""
-        return self.deviance + float(np.log(self.problem.n)) * self.df_model
+        """Schwarz's criterion, with the number of rows; nan for a posterior."""
+        penalty = float(np.log(self.problem.n)) * self.df_model
+        return np.nan if self.posterior is not None else self.deviance + penalty
 
     @property
     def nobs(self) -> int:
@@ -222,6 +238,33 @@ class Fit:
     def method(self) -> str:
         """The criterion: REML, ML, Laplace, PQL, ..."""
         return self.estimate.method
+
+    # -- posteriors -----------------------------------------------------------------------------------------------
+
+    @property
+    def priors(self) -> Priors | None:
+        """Priors of a Bayesian fit, defaults included; printing shows a table. None for other fits."""
+        return None if self.posterior is None else self.posterior.priors
+
+    def extend(self, draws: int = 1_000, progress: bool | Report | None = None) -> Fit:
+        """`draws` more of each chain from where it ended, also where it was interrupted; earlier draws are kept."""
+        return _posterior.extend(self, draws, progress)
+
+    def log_likelihood(self, rows: Any = None) -> np.ndarray:
+        """Log density of each row's response given the effects, for each draw of a posterior, (chain, draw, row)."""
+        return _posterior.log_likelihood(self, rows)
+
+    def to_datatree(
+        self,
+        *,
+        predictive: bool = True,
+        log_likelihood: bool = True,
+        seed: int | np.random.Generator | None = None,
+    ) -> Any:
+        """A posterior for ArviZ; see :func:`lmmformula.reporting.datatree.to_datatree`."""
+        from lmmformula.reporting.datatree import to_datatree
+
+        return to_datatree(self, predictive=predictive, log_likelihood=log_likelihood, seed=seed)
 
     # -- random effects -------------------------------------------------------------------------------------------
 
@@ -278,7 +321,7 @@ class Fit:
         )
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
-        """`n` responses drawn from the fitted model, one a column, random effects drawn anew."""
+        """`n` responses drawn from the fitted model, one a column, random effects drawn anew (a posterior's: kept)."""
         return _simulate.simulate(self, n, seed)
 
     # -- other fits -----------------------------------------------------------------------------------------------
@@ -288,12 +331,19 @@ class Fit:
         return _bootstrap.refit(self, y)
 
     def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
-        """Fit again with another formula (``"~ . - x"`` is not expanded: give it whole), data or argument."""
+        """Fit again with another formula (``"~ . - x"`` is not expanded: give it whole), data or argument.
+
+        Options that only the present method has are left out if `method` is another.
+        """
         source = self.recall.data if data is None else data
         if source is None:
             raise DataError("a loaded fit does not carry its data: pass data= to update().")
         text = self.recall.formula if formula is None else formula
-        return self.recall.function(text, source, **{**self.recall.arguments, **arguments})
+        given = dict(self.recall.arguments)
+        if "method" in arguments and str(arguments["method"]).lower() != self.plan.method:
+            own = {"hmc": (*HMC_OPTIONS, "priors"), "pql": PQL_OPTIONS}.get(self.plan.method, ())
+            given = {name: value for name, value in given.items() if name not in own}
+        return self.recall.function(text, source, **{**given, **arguments})
 
     def bootstrap(
         self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Any
@@ -327,6 +377,13 @@ class Fit:
 
     # -- reports --------------------------------------------------------------------------------------------------
 
+    @property
+    def plot(self) -> Plots:
+        """Plots of the fit: ``plot.residuals()``, ``plot.caterpillar()`` and others; each takes ``ax=``, returns its Axes."""
+        from lmmformula.reporting.plots import Plots
+
+        return Plots(self)
+
     def summary(self) -> _summary.Summary:
         """A summary that prints in a terminal and renders in a notebook."""
         return _summary.summarise(self)
@@ -342,6 +399,79 @@ class Fit:
     def augment(self) -> pd.DataFrame:
         """Broom's table of rows: data used, fitted values, residuals."""
         return _tidy.augment(self)
+
+    # -- names of other packages -----------------------------------------------------------------------------------
+
+    @property
+    def fe_params(self) -> pd.Series:
+        """statsmodels' name of :attr:`params`."""
+        return self.params
+
+    @property
+    def bse_fe(self) -> pd.Series:
+        """statsmodels' name of :attr:`bse`."""
+        return self.bse
+
+    @property
+    def random_effects(self) -> dict[str, pd.DataFrame]:
+        """Conditional modes by grouping factor, a row a level; statsmodels has a dict of levels instead."""
+        return _statsmodels.random_effects(self)
+
+    @property
+    def cov_re(self) -> dict[str, pd.DataFrame]:
+        """Covariance matrix of the random effects by grouping factor; statsmodels has the one matrix of its one factor."""
+        return _statsmodels.cov_re(self)
+
+    @property
+    def scale(self) -> float:
+        """statsmodels' name of :attr:`sigma` squared."""
+        return self.sigma**2
+
+    @property
+    def resid(self) -> pd.Series:
+        """statsmodels' name of ``residuals()``."""
+        return self.residuals()
+
+    @property
+    def resid_pearson(self) -> pd.Series:
+        """statsmodels' name of ``residuals("pearson")``."""
+        return self.residuals("pearson")
+
+    def to_marginaleffects(self, data: Any = None, kind: str = "response") -> Any:
+        """The fit for the package marginaleffects, at the level of the population.
+
+        See :class:`lmmformula.interfaces.marginaleffects.PopulationModel`.
+        """
+        from lmmformula.interfaces.marginaleffects import PopulationModel
+
+        return PopulationModel(self, data, kind)
+
+    def to_maketables(self) -> _maketables.ProtocolOnly:
+        """The fit for the package maketables: ``maketables.ETable([m1.to_maketables(), m2.to_maketables()])``."""
+        return _maketables.ProtocolOnly(self)
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        return _maketables.coef_table(self)
+
+    def __maketables_stat__(self, key: str) -> Any:
+        return _maketables.stat(self, key)
+
+    @property
+    def __maketables_depvar__(self) -> str:
+        return _maketables.response_name(self)
+
+    @property
+    def __maketables_stat_labels__(self) -> dict[str, str]:
+        return dict(_maketables.LABELS)
+
+    @property
+    def __maketables_default_stat_keys__(self) -> list[str]:
+        return _maketables.default_stat_keys(self)
+
+    @property
+    def __maketables_vcov_info__(self) -> dict[str, Any]:
+        return {"vcov_type": "model-based", "clustervar": None}
 
     def __repr__(self) -> str:
         return str(self.summary())

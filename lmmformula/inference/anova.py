@@ -34,6 +34,7 @@ from lmmformula.frame.design import Design, FactorPart
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.values import Basis, Factor
 from lmmformula.inference.kenward_roger import kenward_roger
+from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.wald import satterthwaite
 from lmmformula.typing import Array
 
@@ -78,6 +79,11 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
     if ddf not in ("satterthwaite", "kenward-roger"):
         raise DataError(f"ddf={ddf!r} is unknown; use 'satterthwaite' or 'kenward-roger'.")
+    refuse_posterior(
+        fit,
+        "anova() tests with estimates that maximise a likelihood",
+        "Look at conf_int(), compare models by arviz_stats.loo(m.to_datatree()), or fit with method='reml' for F tests.",
+    )
     if not isinstance(fit.backend, Exact):
         return _wald_table(fit, kind, ddf)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)

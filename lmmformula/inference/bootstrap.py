@@ -13,6 +13,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.conditional import has_free_dispersion
+from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
@@ -37,6 +38,16 @@ def refit(fit: Fit, y: Any) -> Fit:
         )
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")
+    if fit.posterior is not None:
+        problem = replace(fit.problem, y=values)
+        solution = fit.backend.fit(problem)
+        return replace(
+            fit,
+            problem=problem,
+            estimate=solution.estimate,
+            point=solution.point,
+            posterior=solution.posterior,
+        )
     solution = fit.backend.refit(fit.optimum, fit.estimate, values)
     problem = solution.point.model.problem
     return replace(fit, problem=problem, estimate=solution.estimate, point=solution.point)
@@ -90,6 +101,11 @@ def bootstrap(
 
     if n < 1:
         raise DataError(f"n={n} replicates were asked for; ask for one or more.")
+    refuse_posterior(
+        fit,
+        "a bootstrap repeats the search for a maximum",
+        "Its draws are in m.posterior, their intervals in conf_int(), and simulate() draws responses.",
+    )
     warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
     names, rows, failed = list(parameters(fit)), [], 0

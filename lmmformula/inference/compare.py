@@ -9,6 +9,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
+from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 
@@ -56,6 +57,12 @@ def compare(*fits: Fit) -> pd.DataFrame:
         raise DataError("anova() was called without a fit; give one fit, or two or more to compare.")
     if len(fits) == 1:
         return terms_table(fits[0], 3)
+    for fit in fits:
+        refuse_posterior(
+            fit,
+            "a likelihood-ratio test needs maxima of the likelihood",
+            "Compare posteriors by arviz_stats.compare({'a': a.to_datatree(), 'b': b.to_datatree()}), or fit with method='ml'.",
+        )
     _refuse_different_data(fits)
     _refuse_different_approximations(fits)
     ordered = sorted(fits, key=lambda f: f.df_model)

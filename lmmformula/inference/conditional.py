@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.posterior import flat, known, term_spreads
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.typing import Array
 
@@ -26,7 +27,12 @@ __all__ = [
 
 
 def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
-    """Var(b | y) = sigma^2 L (M^-1)_ss L' of each level, per term (m, k, k), at the estimated beta and theta."""
+    """Var(b | y) = sigma^2 L (M^-1)_ss L' of each level, per term (m, k, k), at the estimated beta and theta.
+
+    Of a posterior, Var(b | y) over everything: variances without sampling error, correlations those of the draws.
+    """
+    if fit.posterior is not None:
+        return _posterior_covariances(fit)
     point, problem = fit.optimum, fit.problem
     inverse, out = point.factor.inverse(), [np.empty(0)] * len(problem.terms)
     for a, group in enumerate(point.model.prepared.blocks.groups):
@@ -37,11 +43,28 @@ def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
     return tuple(out)
 
 
+def _posterior_covariances(fit: Fit) -> tuple[Array, ...]:
+    """Off-diagonal elements are nan where the draws were not kept."""
+    posterior, out = known(fit), []
+    for i, sds in enumerate(posterior.effect_sds):
+        k = sds.shape[1]
+        cor = np.full((len(sds), k, k), np.nan)
+        if posterior.effects is not None:
+            b = flat(posterior.effects[i])
+            centred = b - b.mean(axis=0)
+            cov = np.einsum("smi,smj->mij", centred, centred)
+            spread = np.sqrt(np.einsum("mii->mi", cov))
+            cor = cov / np.maximum(spread[:, :, None] * spread[:, None, :], 1e-300)
+        np.einsum("mii->mi", cor)[:] = 1.0
+        out.append(cor * sds[:, :, None] * sds[:, None, :])
+    return tuple(out)
+
+
 def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
-    """Conditional modes in lme4's long form."""
+    """Conditional modes in lme4's long form; of a posterior, means and standard deviations."""
     import pandas as pd
 
-    spread = conditional_covariances(fit) if condsd else None
+    spread = _conditional_sds(fit) if condsd else None
     frames = []
     for i, (term, b) in enumerate(zip(fit.problem.terms, fit.estimate.modes, strict=True)):
         columns = {
@@ -51,11 +74,18 @@ def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
             "condval": b.T.ravel(),
         }
         if spread is not None:
-            columns["condsd"] = np.sqrt(np.maximum(np.einsum("mii->im", spread[i]), 0.0)).ravel()
+            columns["condsd"] = spread[i].T.ravel()
         frames.append(pd.DataFrame(columns))
     if not frames:
         return pd.DataFrame(columns=["grpvar", "term", "grp", "condval"])
     return pd.concat(frames, ignore_index=True)
+
+
+def _conditional_sds(fit: Fit) -> tuple[Array, ...]:
+    """Per term (m, k)."""
+    if fit.posterior is not None:
+        return fit.posterior.effect_sds
+    return tuple(np.sqrt(np.maximum(np.einsum("mii->mi", c), 0.0)) for c in conditional_covariances(fit))
 
 
 def covariance_matrices(fit: Fit) -> tuple[Array, ...]:
@@ -81,24 +111,40 @@ def group_names(fit: Fit) -> tuple[str, ...]:
 def varcorr(fit: Fit) -> pd.DataFrame:
     """Variances and covariances in lme4's long form; the last row is the residual, if there is one.
 
-    Where a quasi-likelihood estimates a dispersion, that row holds it and its root, as lme and glmmPQL print it.
+    Where a quasi-likelihood estimates a dispersion, that row holds it and its root, as lme and glmmPQL print it. Of a posterior
+    every entry is the mean of its draws, so that a mean variance is not the square of a mean standard deviation.
     """
     import pandas as pd
 
     rows: list[tuple[str, str | None, str | None, float, float]] = []
-    for term, name, cov in zip(fit.problem.terms, group_names(fit), covariance_matrices(fit), strict=True):
-        sd, cor = sd_cor(cov)
-        rows += [(name, c, None, cov[i, i], sd[i]) for i, c in enumerate(term.columns)]
+    for i, (term, name) in enumerate(zip(fit.problem.terms, group_names(fit), strict=True)):
+        cov, sd, cor = _spread(fit, i)
+        rows += [(name, c, None, cov[j, j], sd[j]) for j, c in enumerate(term.columns)]
         if term.covariance.name in ("iid", "diag"):
             continue
         rows += [
-            (name, term.columns[j], term.columns[i], cov[i, j], cor[i, j])
-            for j in range(term.k)
-            for i in range(j + 1, term.k)
+            (name, term.columns[a], term.columns[b], cov[b, a], cor[b, a])
+            for a in range(term.k)
+            for b in range(a + 1, term.k)
         ]
     if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
-        rows.append(("Residual", None, None, fit.estimate.sigma**2, fit.estimate.sigma))
+        rows.append(("Residual", None, None, _residual_variance(fit), fit.estimate.sigma))
     return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+
+
+def _spread(fit: Fit, term: int) -> tuple[Array, Array, Array]:
+    """Covariance matrix, standard deviations and correlations of one term."""
+    if fit.posterior is not None:
+        drawn = term_spreads(fit, term)
+        return drawn.covariance.mean(axis=0), drawn.sd.mean(axis=0), drawn.cor.mean(axis=0)
+    cov = covariance_matrices(fit)[term]
+    return cov, *sd_cor(cov)
+
+
+def _residual_variance(fit: Fit) -> float:
+    if fit.posterior is not None:
+        return float(np.mean(fit.posterior["sigma"] ** 2))
+    return fit.estimate.sigma**2
 
 
 def has_free_dispersion(fit: Fit) -> bool:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.posterior_predict import Wanted, predict_from_draws
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["predict"]
+__all__ = ["population_rows", "predict"]
 
 
 POLICIES = ("error", "population", "sample", "na")
@@ -54,6 +55,7 @@ class _Rows:
     parts: tuple[_Part, ...]
     index: Any
     aux: tuple[Array, ...]
+    aux_columns: tuple[Array, ...] = ()
 
     @property
     def n(self) -> int:
@@ -86,12 +88,13 @@ def predict(
     new_levels : {"error", "population", "sample", "na"}
         Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution; nan.
     interval : {None, "confidence", "prediction"}
-        Limits for the row's own mean, or for a new observation on it. Conditional on the estimated variances.
+        Limits for the row's own mean, or for a new observation on it. Conditional on the estimated variances; of a posterior,
+        quantiles over its draws of everything.
     level : float
     se : bool
         Add the standard error of the mean.
     seed : int or Generator, optional
-        For ``new_levels="sample"``.
+        For ``new_levels="sample"``, and for whatever a posterior has to draw: effects of unseen levels, new observations.
 
     Returns
     -------
@@ -106,12 +109,22 @@ def predict(
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rows = _rows(fit, newdata, _selection(fit, re_form))
-    draws = _new_effects(fit, rows, new_levels, seed)
+    drawn = fit.posterior is not None and new_levels == "sample"
+    draws = _new_effects(fit, rows, "population" if drawn else new_levels, seed)
     mean = rows.X @ fit.estimate.beta + rows.offset
     for part in rows.parts:
         seen = np.where((part.codes >= 0)[:, None], fit.estimate.modes[part.term][part.codes], 0.0)
         mean = mean + np.einsum("nk,nk->n", part.basis, seen)
+    if fit.posterior is not None and _needs_draws(fit, kind, new_levels, interval, se=se):
+        wanted = Wanted(kind, new_levels, interval, level, se)
+        return predict_from_draws(fit, rows, mean + draws, wanted, seed)
     return _dressed(fit, rows, mean + draws, kind, new_levels, interval, level, se)
+
+
+def _needs_draws(fit: Fit, kind: str, new_levels: str, interval: str | None, *, se: bool) -> bool:
+    """Whether posterior means of coefficients and effects do not give the prediction."""
+    linear = fit.problem.family.is_linear and kind in ("response", "link", "conditional")
+    return not linear or new_levels == "sample" or interval is not None or se
 
 
 def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: float) -> None:
@@ -182,7 +195,8 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
             basis = np.ones((problem.n, 1)) if t.basis is None else t.basis
             parts.append(_Part(i, t.codes, np.full(problem.n, -1, np.int32), (), basis * mask))
         offset = np.zeros(problem.n) if problem.offset is None else problem.offset
-        return _Rows(problem.X.matrix, offset, tuple(parts), problem.rows, auxiliary(fit))
+        columns = tuple(b.matrix for b in problem.aux)
+        return _Rows(problem.X.matrix, offset, tuple(parts), problem.rows, auxiliary(fit), columns)
     design = problem.recipe.replay(newdata, terms=[i for i, _ in selection], aux=bool(problem.aux))
     if design.offset_missing:
         raise DataError(
@@ -199,7 +213,13 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
         aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
     else:
         aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
-    return _Rows(design.X, offset, tuple(parts), index if hasattr(index, "dtype") else None, aux)
+    index = index if hasattr(index, "dtype") else None
+    return _Rows(design.X, offset, tuple(parts), index, aux, tuple(design.aux) if problem.aux else ())
+
+
+def population_rows(fit: Fit, newdata: Any) -> _Rows:
+    """X, offset and auxiliary predictors of `newdata`, without random effects; NaN in incomplete rows."""
+    return _rows(fit, newdata, [])
 
 
 def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Generator | None) -> Array:

@@ -23,6 +23,7 @@ import numpy as np
 from lmmformula.backends.exact import Exact
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.errors import DataError, FitError, PlanError
+from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.profile_surface import ZERO, Parameter, Surface
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
@@ -78,6 +79,11 @@ class _Best:
 
 @lru_cache(maxsize=4)
 def _ml_optimum(fit: Fit) -> _Best:
+    refuse_posterior(
+        fit,
+        "a profile needs a maximum of the likelihood",
+        "conf_int(parameters='all') has the intervals of its draws.",
+    )
     if fit.estimate.quasi is not None:
         raise PlanError(
             "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald intervals of the "

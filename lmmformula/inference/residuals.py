@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.inference.posterior import mean_response
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -37,10 +38,13 @@ def auxiliary(fit: Fit) -> tuple[Array, ...]:
 
 
 def fitted(fit: Fit) -> pd.Series:
-    """Fitted values, indexed by the row's position in the data."""
+    """Fitted values, indexed by the row's position in the data; of a posterior, the mean of the expected response."""
     import pandas as pd
 
-    mu = fit.problem.family.mean(linear_predictor(fit), auxiliary(fit))
+    if fit.posterior is not None and not fit.problem.family.is_linear:
+        mu = mean_response(fit)
+    else:
+        mu = fit.problem.family.mean(linear_predictor(fit), auxiliary(fit))
     return pd.Series(mu, index=fit.problem.rows, name="fitted")
 
 
@@ -64,7 +68,7 @@ def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator 
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
     problem, family = fit.problem, fit.problem.family
     eta, aux = linear_predictor(fit), auxiliary(fit)
-    mean, location, y = family.mean(eta, aux), family.location(eta), problem.y
+    mean, location, y = fit.fittedvalues.to_numpy(), family.location(eta), problem.y
     weights = np.ones(problem.n) if problem.weights is None else problem.weights
     if kind == "response":
         values = y - mean

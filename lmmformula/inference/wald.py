@@ -13,6 +13,7 @@ gradient, by central differences.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ import numpy as np
 
 from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.errors import DataError
+from lmmformula.inference.posterior import need_posterior, quantiles, refuse_posterior
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
@@ -122,6 +124,8 @@ def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
     (r,) array
     """
     rows = np.eye(fit.problem.p) if contrasts is None else np.atleast_2d(contrasts)
+    if fit.posterior is not None:
+        return np.full(len(rows), np.nan)
     if not isinstance(fit.optimum, ProfiledPoint):
         return np.full(len(rows), np.inf)
     info = information(fit)
@@ -140,14 +144,22 @@ def pvalues(fit: Fit) -> pd.Series:
     return named(fit, 2.0 * np.where(np.isinf(df), ndtr(t), stdtr(np.where(np.isinf(df), 1.0, df), t)))
 
 
-def conf_int(fit: Fit, level: float = 0.95, method: str = "wald", **options: Any) -> pd.DataFrame:
+def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
     """Confidence intervals, one row a parameter, columns lower and upper.
 
-    "wald" uses normal quantiles (lme4's choice) for the fixed effects; ``ddf="satterthwaite"`` uses t quantiles instead.
-    "profile" and "bootstrap" also cover standard deviations and correlations.
+    "wald", the default, uses normal quantiles (lme4's choice) for the fixed effects; ``ddf="satterthwaite"`` uses t quantiles
+    instead. "profile" and "bootstrap" also cover standard deviations and correlations. Of a posterior the default is
+    "quantile", the interval of equal tails that holds `level` of the draws; ``parameters="all"``, or names of the posterior,
+    gives standard deviations and correlations too.
     """
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    if method == "quantile" or (method is None and fit.posterior is not None):
+        return _quantile_interval(fit, level, **options)
+    method = "wald" if method is None else method
+    refuse_posterior(
+        fit, f"method={method!r} needs a maximum of the likelihood", "Use conf_int(method='quantile')."
+    )
     if method == "wald":
         return _wald_interval(fit, level, **options)
     if method == "profile":
@@ -158,7 +170,28 @@ def conf_int(fit: Fit, level: float = 0.95, method: str = "wald", **options: Any
         from lmmformula.inference.bootstrap import bootstrap_interval
 
         return bootstrap_interval(fit, level, **options)
-    raise DataError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
+    raise DataError(f"method={method!r} is unknown; use 'wald', 'profile', 'bootstrap' or 'quantile'.")
+
+
+def _quantile_interval(fit: Fit, level: float, parameters: str | Sequence[str] = "fixed") -> pd.DataFrame:
+    import pandas as pd
+
+    posterior = need_posterior(fit, "method='quantile'")
+    known = (*posterior.beta_names, *posterior.names)
+    if parameters == "fixed":
+        wanted = list(posterior.beta_names)
+    elif parameters == "all":
+        wanted = list(known)
+    else:
+        wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    if unknown := [name for name in wanted if name not in known]:
+        raise DataError(
+            f"there is no parameter {unknown[0]!r}; use 'fixed', 'all', or some of {', '.join(known)}."
+        )
+    draws = (
+        np.stack([posterior[name].reshape(-1) for name in wanted], axis=-1) if wanted else np.empty((1, 0))
+    )
+    return pd.DataFrame(dict(zip(interval_names(level), quantiles(draws, level), strict=True)), index=wanted)
 
 
 def _wald_interval(fit: Fit, level: float, ddf: str = "normal") -> pd.DataFrame:

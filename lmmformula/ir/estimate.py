@@ -12,7 +12,7 @@ __all__ = ["Convergence", "Estimate", "Quasi", "Status"]
 
 
 class Status(Enum):
-    """How the search for the optimum ended; the value is the sentence shown to the user."""
+    """How the search for the optimum, or the sampling of a posterior, ended; the value is the sentence shown to the user."""
 
     CONVERGED = "converged"
     NOTHING_TO_OPTIMISE = "closed form: nothing to optimise"
@@ -20,6 +20,7 @@ class Status(Enum):
     OUTER_LIMIT = "stopped at the limit of outer iterations"
     INTERRUPTED = "stopped by the user"
     STALLED = "stopped: no step lowers the criterion although its gradient is not zero"
+    NOT_MIXED = "finished, but the draws do not describe the posterior well enough"
 
     @property
     def good(self) -> bool:
@@ -106,6 +107,8 @@ class Estimate:
         None if the method maximises a likelihood.
     deviance_stderr : float
         Standard error of `deviance`; zero unless the engine estimates it.
+    aux_modes : tuple of tuples of (m, k) arrays
+        Random effects in the auxiliary linear predictors, for each predictor one array per term; empty where none has any.
     """
 
     method: str
@@ -122,3 +125,4 @@ class Estimate:
     undetermined: tuple[str, ...] = ()
     quasi: Quasi | None = None
     deviance_stderr: float = 0.0
+    aux_modes: tuple[tuple[Array, ...], ...] = field(repr=False, default=())

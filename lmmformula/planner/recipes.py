@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,28 @@ from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 
-__all__ = ["KRYLOV_OPTIONS", "OPTIONS", "PQL_OPTIONS", "Backend", "krylov_engine", "recipe", "start_theta"]
+if TYPE_CHECKING:
+    from lmmformula.backends.bayes.hmc import HMC
 
-Backend: TypeAlias = Exact | LaplaceBackend | PQL
+__all__ = [
+    "HMC_OPTIONS",
+    "KRYLOV_OPTIONS",
+    "OPTIONS",
+    "PQL_OPTIONS",
+    "Backend",
+    "krylov_engine",
+    "recipe",
+    "start_theta",
+]
+
+Backend: TypeAlias = "Exact | LaplaceBackend | PQL | HMC"
+HMC_OPTIONS = ("sampler", "chains", "draws", "warmup", "target_accept", "max_depth", "marginalize")
 PQL_OPTIONS = ("traces", "dispersion", "correction", "max_outer", "max_inner")
 KRYLOV_OPTIONS = ("accuracy", "probes", "max_steps", "preconditioner")
 OPTIONS = (
     *PQL_OPTIONS,
     *KRYLOV_OPTIONS,
+    *HMC_OPTIONS,
     "engine",
     "tolerance",
     "max_evaluations",
@@ -36,7 +50,7 @@ KRYLOV_TOLERANCE = 1e-6
 
 def krylov_engine(options: dict[str, Any], seed: int | np.random.Generator | None) -> KrylovEngine:
     """The engine with its options, checked."""
-    for name, low in (("probes", 2), ("max_steps", 1)):
+    for name, low in (("probes", 4), ("max_steps", 1)):
         value = options.get(name, low)
         if not isinstance(value, int) or isinstance(value, bool) or value < low:
             raise PlanError(f"{name}={value!r} must be a whole number from {low} on.")
@@ -53,7 +67,9 @@ def krylov_engine(options: dict[str, Any], seed: int | np.random.Generator | Non
 
 
 def recipe(problem: Problem, method: str, engine: Any, options: dict[str, Any]) -> Backend:
-    """The recipe with its options, checked."""
+    """The recipe with its options, checked; a posterior's is :func:`lmmformula.planner.bayes.bayes_recipe`."""
+    if foreign := [n for n in options if n in HMC_OPTIONS]:
+        raise PlanError(f"{foreign[0]!r} is an option of method='hmc' only; leave it out.")
     if method == "pql":
         if foreign := [n for n in options if n not in (*PQL_OPTIONS, "tolerance", "start")]:
             raise PlanError(

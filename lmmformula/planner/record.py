@@ -49,7 +49,7 @@ class Plan:
     Attributes
     ----------
     method : str
-        "reml", "ml", "laplace" or "pql".
+        "reml", "ml", "laplace", "pql" or "hmc".
     engine : str
     n, p, q : int
         Rows, fixed effects, random effects.

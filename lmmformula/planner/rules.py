@@ -25,7 +25,6 @@ __all__ = ["make_plan"]
 METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
 PQL_EXACT = 1_500
 """Side of the dense part up to which PQL takes exact traces unless told otherwise."""
-_LATER = ("hmc",)
 
 
 def make_plan(
@@ -33,6 +32,7 @@ def make_plan(
     method: str = "auto",
     options: Mapping[str, Any] | None = None,
     seed: int | np.random.Generator | None = None,
+    priors: Mapping[str, str] | None = None,
 ) -> tuple[Plan, Backend, Prepared]:
     """Choose backend and engine for `problem`.
 
@@ -43,12 +43,14 @@ def make_plan(
     options : mapping, optional
         See :func:`lmmformula.fit`.
     seed : int or Generator, optional
-        Of engines that draw probes; zero if not given.
+        Of engines that draw probes (zero if not given) and of draws from a posterior.
+    priors : mapping, optional
+        Of a posterior.
 
     Returns
     -------
     plan : Plan
-    backend : Exact, LaplaceBackend or PQL
+    backend : Exact, LaplaceBackend, PQL or HMC
         Ready to fit.
     prepared : Prepared
         The engine's look at the problem, to be handed to the backend.
@@ -63,6 +65,10 @@ def make_plan(
     if unknown:
         raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
     method, reason = _method(problem, method)
+    if priors is not None and method != "hmc":
+        raise PlanError(
+            f"priors were given, and {method.upper()} has none: leave them out, or ask for the posterior with method='hmc'."
+        )
     if method == "krylov":
         if options.setdefault("engine", "krylov") != "krylov":
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
@@ -82,6 +88,10 @@ def make_plan(
     _refuse_rows(problem, limit)
     blocks = Blocks(problem.terms, problem.n)
     exact = BlockedEngine().prepare(blocks)
+    if method == "hmc":
+        from lmmformula.planner.bayes import bayes_plan
+
+        return bayes_plan(problem, exact, reason, options, limit, priors, seed)
     if method == "pql":
         options.setdefault("traces", "exact" if exact.dense_side <= PQL_EXACT else "diagonal")
         if options["traces"] == "diagonal":
@@ -97,9 +107,8 @@ def _method(problem: Problem, method: str) -> tuple[str, str]:
         raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     method = method.lower()
     linear = problem.family.is_linear and not problem.aux
-    if method in _LATER:
-        instead = "method='reml' or 'ml', which are exact here" if linear else "method='laplace'"
-        raise PlanError(f"method {method!r} is not available in this version; use {instead}.")
+    if method == "hmc":
+        return method, "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
     if method == "krylov":
         what = "maximum likelihood" if linear else "Laplace approximation"
         return method, f"method: {what} by iterative linear algebra, as asked"

@@ -9,6 +9,7 @@ import numpy as np
 
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import has_free_dispersion
+from lmmformula.inference.posterior import auxiliary_draws, flat, known
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def is_gaussian(fit: Fit) -> bool:
 def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
     """Fixed effects with tests, and why there are no standard errors (empty if there are).
 
-    The tests are t tests for Gaussian models by likelihood, and z tests for all others.
+    The tests are t tests for Gaussian models by likelihood, and z tests for all others; a posterior has none (nan).
     """
     import pandas as pd
 
@@ -57,6 +58,8 @@ def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
         errors, reason = fit.bse.to_numpy(), ""
     except FitError as error:
         errors, reason = np.full(fit.problem.p, np.nan), str(error)
+    if fit.posterior is not None:
+        return _z_table(fit.params.to_numpy(), errors, fit.problem.X.names) * [1.0, 1.0, np.nan, np.nan], ""
     if reason or not is_gaussian(fit) or fit.estimate.quasi is not None:
         return _z_table(fit.params.to_numpy(), errors, fit.problem.X.names), reason
     columns = {
@@ -106,6 +109,8 @@ def _components(fit: Fit) -> tuple[str, ...]:
 
 def _errors(fit: Fit, j: int) -> Array:
     """Standard errors of the coefficients of auxiliary predictor j."""
+    if fit.posterior is not None:
+        return _posterior_errors(fit, j)
     where = fit.optimum.model.layout.aux[j]
     try:
         joint = fit.joint_vcov
@@ -114,6 +119,14 @@ def _errors(fit: Fit, j: int) -> Array:
     if joint is None:
         return np.full(len(fit.estimate.aux[j]), np.nan)
     return np.sqrt(np.diagonal(joint)[where])
+
+
+def _posterior_errors(fit: Fit, j: int) -> Array:
+    """Standard deviations of the draws of these coefficients."""
+    posterior = known(fit)
+    name = fit.problem.family.auxiliaries[j].name
+    draws = auxiliary_draws(fit)[j] if name in posterior.names else flat(posterior.aux[j])
+    return draws.std(axis=0, ddof=1)
 
 
 _TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freedom"}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.posterior import unsatisfactory
 from lmmformula.ir.estimate import Status
 
 if TYPE_CHECKING:
@@ -22,8 +23,10 @@ ODD_DISPERSION = 20.0
 
 
 def counts(fit: Fit) -> str:
-    """Evaluations, or outer iterations and sweeps."""
+    """Evaluations; outer iterations and sweeps; draws."""
     ended = fit.estimate.convergence
+    if fit.posterior is not None:
+        return f"{_plural(fit.posterior.chains, 'chain')} of {fit.posterior.draws:,} draws"
     if fit.estimate.quasi is None:
         return _plural(ended.evaluations, "evaluation")
     return f"{_plural(ended.evaluations, 'outer iteration')}, {_plural(ended.iterations, 'sweep')}"
@@ -34,8 +37,10 @@ def _plural(count: int, word: str) -> str:
 
 
 def unfinished(fit: Fit) -> str:
-    """The warning of a search that did not meet its tolerance."""
+    """The warning of a search that did not meet its tolerance, or of draws that do not suffice."""
     ended = fit.estimate.convergence
+    if fit.posterior is not None:
+        return unsatisfactory(fit.posterior)
     if fit.estimate.quasi is None:
         return (
             f"the search {ended.status.value} ({ended.evaluations} evaluations); a further step still "

@@ -7,14 +7,14 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from lmmformula.reporting.numbers import STARS_LEGEND, general
-from lmmformula.reporting.tables import coefficient_cells, criteria_cells, random_cells
+from lmmformula.reporting.tables import coefficient_cells, criteria_cells, posterior_cells, random_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.reporting.summary import Summary
 
-__all__ = ["as_html"]
+__all__ = ["as_html", "inline_table"]
 
 # Colours are inherited and lines drawn in the text's own colour, so that the page's theme, light or dark, decides.
 _BOX = "font-family:inherit;line-height:1.4;color:inherit"
@@ -32,13 +32,20 @@ def as_html(summary: Summary) -> str:
     parts = [
         f"<p style='margin:0 0 0.6em 0'><strong>{escape(summary.title)}</strong><br><code>{escape(summary.formula)}</code>"
         f"{family}<br>{escape(summary.data)}</p>",
-        _table("Criteria", names, [values], left=()),
-        _table(summary.residuals_are, list(summary.residuals), [quantiles], left=()),
-        _table("Random effects", *random_cells(summary), left=(0, 1)),
+        inline_table("Draws" if summary.posterior else "Criteria", names, [values], left=()),
     ]
-    if len(summary.fixed):
+    for part in summary.posterior:
+        header, rows, hidden = posterior_cells(part.table)
+        parts.append(inline_table(part.title, header, rows, left=(0,)))
+        parts += [_paragraph(f"{hidden:,} more, all in <code>summary().posterior</code>")] if hidden else []
+    if not summary.posterior:
+        parts += [
+            inline_table(summary.residuals_are, list(summary.residuals), [quantiles], left=()),
+            inline_table("Random effects", *random_cells(summary), left=(0, 1)),
+        ]
+    if len(summary.fixed) and not summary.posterior:
         parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
-    for part in summary.auxiliary:
+    for part in () if summary.posterior else summary.auxiliary:
         if part.table is not None:
             parts += _coefficients(part.title, part.table, "summary().auxiliary")
         elif part.value is not None:
@@ -53,14 +60,18 @@ def _coefficients(caption: str, frame: pd.DataFrame, where: str) -> list[str]:
     more = [f"{hidden:,} more coefficients, all in <code>{where}</code>"] if hidden else []
     legend = [escape(STARS_LEGEND)] if any(row[-1] for row in rows) else []
     below = [_paragraph("<br>".join(more + legend))] if more or legend else []
-    return [_table(caption, header, rows, left=(0, len(header) - 1)), *below]
+    return [inline_table(caption, header, rows, left=(0, len(header) - 1)), *below]
 
 
 def _paragraph(content: str) -> str:
     return f"<p style='margin:0 0 0.6em 0;font-size:90%'>{content}</p>"
 
 
-def _table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]) -> str:
+def inline_table(
+    caption: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int]
+) -> str:
+    """A table with its styles written into every cell; the columns in `left` start at the left."""
+
     def cell(tag: str, style: str, j: int, text: str) -> str:
         side = "left" if j in left else "right"
         return f"<{tag} style='{style};text-align:{side}'>{escape(text)}</{tag}>"

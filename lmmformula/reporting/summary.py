@@ -12,6 +12,14 @@ from lmmformula.inference.residuals import auxiliary
 from lmmformula.ir.estimate import Convergence, Quasi
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
 from lmmformula.reporting.convergence import counts
+from lmmformula.reporting.posterior import (
+    PosteriorPart,
+    fixed_table,
+    posterior_diagnostics,
+    posterior_notes,
+    posterior_parts,
+    worst,
+)
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -47,6 +55,9 @@ class Summary:
         Family and link; empty for Gaussian models.
     auxiliary : tuple of AuxiliaryPart
         Dispersion, zero inflation: one number or a table of coefficients each.
+    posterior : tuple of PosteriorPart
+        Tables of a posterior in brms' columns, which then stand in place of random and fixed effects; `criteria` are numbers of
+        draws and the worst diagnostics, `fixed` has these columns too.
     """
 
     title: str
@@ -59,6 +70,7 @@ class Summary:
     notes: tuple[str, ...] = field(repr=False)
     family: str = ""
     auxiliary: tuple[AuxiliaryPart, ...] = field(default=(), repr=False)
+    posterior: tuple[PosteriorPart, ...] = field(default=(), repr=False)
 
     @property
     def residuals_are(self) -> str:
@@ -68,6 +80,8 @@ class Summary:
     @property
     def tests_are(self) -> str:
         """Heading of the fixed effects."""
+        if self.posterior:
+            return "Fixed effects"
         return (
             "Fixed effects (t tests with Satterthwaite's df)"
             if "df" in self.fixed
@@ -91,7 +105,7 @@ class Summary:
 def summarise(fit: Fit) -> Summary:
     """Summary of a fit."""
     gaussian = is_gaussian(fit)
-    fixed, reason = fixed_effects(fit)
+    fixed, reason = fixed_effects(fit) if fit.posterior is None else (fixed_table(fit), "")
     quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     family = fit.problem.family
     return Summary(
@@ -105,6 +119,7 @@ def summarise(fit: Fit) -> Summary:
         notes=(*_notes(fit), *([f"No standard errors: {reason}"] if reason else [])),
         family="" if gaussian else f"{family.name} (link: {family.link})",
         auxiliary=auxiliary_parts(fit),
+        posterior=() if fit.posterior is None else posterior_parts(fit),
     )
 
 
@@ -121,6 +136,9 @@ _METHODS = {
 
 def _title(fit: Fit) -> str:
     kind = "Linear" if fit.problem.family.is_linear else "Generalised linear"
+    if fit.posterior is not None:
+        sampler = "NUTS" if fit.posterior.sampler == "nuts" else "importance sampling"
+        return f"{kind} mixed model, posterior by {sampler}"
     return f"{kind} mixed model fitted by {_METHODS.get(fit.method, fit.method)}"
 
 
@@ -155,8 +173,8 @@ def _data_line(fit: Fit) -> str:
 def _notes(fit: Fit) -> tuple[str, ...]:
     convergence, problem = fit.estimate.convergence, fit.problem
     engine = f"Engine: {fit.method} on the {fit.estimate.engine} engine; {convergence.status.value} ({counts(fit)})."
-    notes = [engine]
-    if not convergence.status.good:
+    notes = [engine] if fit.posterior is None else posterior_notes(fit)
+    if not convergence.status.good and fit.posterior is None:
         notes.append(_not_converged(convergence, quasi=fit.estimate.quasi is not None))
     if fit.estimate.quasi is not None:
         notes.append(_traces(fit.estimate.quasi))
@@ -227,6 +245,10 @@ def diagnostics(fit: Fit) -> dict[str, Any]:
     ``outer_iterations, sweeps, relative_change, traces`` ("diagonal" or "exact"), ``dispersion`` (phi), ``dispersion_is``
     ("estimated", "held at 1" or "the family's") and ``variance_gap``, for each standard deviation its value with diagonal
     over that with exact traces, minus one (None where both are not known).
+
+    Of a posterior ``evaluations`` are densities computed and ``iterations`` draws; further keys are ``sampler, chains, draws,
+    warmup, seed, complete, rhat, ess_bulk, ess_tail`` (by parameter), ``bfmi`` (by chain), ``divergences, warmup_divergences,
+    depth_limited, pareto_k, efficiency, log_evidence`` and ``advice``.
     """
     convergence, problem = fit.estimate.convergence, fit.problem
     return {
@@ -245,6 +267,7 @@ def diagnostics(fit: Fit) -> dict[str, Any]:
         "method": fit.method,
         "plan": str(fit.plan),
         **_quasi_diagnostics(fit),
+        **posterior_diagnostics(fit),
     }
 
 
@@ -270,7 +293,9 @@ def _quasi_diagnostics(fit: Fit) -> dict[str, Any]:
 
 
 def _criteria(fit: Fit) -> dict[str, float]:
-    """The likelihood's criteria; a quasi-likelihood has none."""
+    """The likelihood's criteria; a quasi-likelihood has none, a posterior how well its draws describe it."""
+    if fit.posterior is not None:
+        return worst(fit.posterior)
     if np.isnan(fit.deviance):
         return {"df.resid": fit.df_resid}
     criterion = "REML criterion" if fit.method == "REML" else "-2 log L"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from lmmformula.reporting.summary import Summary
 
-__all__ = ["MOST_ROWS", "coefficient_cells", "criteria_cells", "random_cells"]
+__all__ = ["MOST_ROWS", "coefficient_cells", "criteria_cells", "pairwise", "posterior_cells", "random_cells"]
 
 MOST_ROWS = 60
 """A longer table of fixed effects is shown in part; the frame has all of it."""
@@ -20,7 +20,8 @@ MOST_ROWS = 60
 
 def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
     """Names and values of the criteria."""
-    formats = {"df.resid": ".0f", "SE(logLik)": ".2g"}
+    formats = {"df.resid": ".0f", "SE(logLik)": ".2g", "max Rhat": ".3f"}
+    formats |= dict.fromkeys(("chains", "draws", "min Bulk_ESS", "min Tail_ESS", "divergences"), ".0f")
     values = [format(v, formats.get(name, ".2f")) for name, v in summary.criteria.items()]
     return list(summary.criteria), values
 
@@ -54,7 +55,7 @@ def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], 
     """Header and rows of coefficients with t or z tests, and how many rows were left out."""
     hidden = max(len(frame) - MOST_ROWS, 0)
     shown = frame if not hidden else frame.iloc[:MOST_ROWS]
-    pairs = _pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
+    pairs = pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
     *tests, p_name = list(shown.columns)[2:]
     columns = [[statistic(v, 1 if name == "df" else 2) for v in shown[name]] for name in tests]
     p_values = shown[p_name].tolist()
@@ -65,7 +66,22 @@ def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], 
     return ["", *shown.columns, ""], rows, hidden
 
 
-def _pairwise(estimates: list[float], errors: list[float]) -> list[tuple[str, str]]:
+def posterior_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
+    """Header and rows of a posterior's parameters, and how many rows were left out."""
+    hidden = max(len(frame) - MOST_ROWS, 0)
+    shown = frame if not hidden else frame.iloc[:MOST_ROWS]
+    spread = shown["Est.Error"].tolist()
+    cells = [pairwise(shown.iloc[:, j].tolist(), spread) for j in (0, 2, 3)]
+    rows = [
+        [str(name), *mean, low, high, f"{r:.3f}", f"{bulk:.0f}", f"{tail:.0f}"]
+        for name, mean, (low, _), (high, _), r, bulk, tail in zip(
+            shown.index, *cells, shown["Rhat"], shown["Bulk_ESS"], shown["Tail_ESS"], strict=True
+        )
+    ]
+    return ["", *shown.columns], rows, hidden
+
+
+def pairwise(estimates: list[float], errors: list[float]) -> list[tuple[str, str]]:
     """Estimates to the decimals that show three digits of their standard errors, common to the column if that is short."""
     if all(math.isnan(e) for e in errors):
         return [(v, "NA") for v in significant(estimates)]

@@ -6,12 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from lmmformula.reporting.numbers import STARS_LEGEND, aligned, general
-from lmmformula.reporting.tables import coefficient_cells, criteria_cells, random_cells
+from lmmformula.reporting.tables import coefficient_cells, criteria_cells, posterior_cells, random_cells
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.reporting.coefficients import AuxiliaryPart
+    from lmmformula.reporting.posterior import PosteriorPart
     from lmmformula.reporting.summary import Summary
 
 __all__ = ["as_text"]
@@ -29,12 +30,17 @@ def as_text(summary: Summary) -> str:
             *_labelled("Data", summary.data),
         ],
         aligned(*_one_row(criteria_cells(summary)), left=()),
-        [f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())],
-        ["Random effects:", *_indented(_random(summary))],
     ]
-    if len(summary.fixed):
-        sections.append(_fixed(summary))
-    sections += [_auxiliary(part) for part in summary.auxiliary]
+    if summary.posterior:
+        sections += [_posterior(part) for part in summary.posterior]
+    else:
+        sections += [
+            [f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())],
+            ["Random effects:", *_indented(_random(summary))],
+        ]
+        if len(summary.fixed):
+            sections.append(_fixed(summary))
+        sections += [_auxiliary(part) for part in summary.auxiliary]
     sections.append([line for note in summary.notes for line in _wrapped(note)])
     return "\n\n".join("\n".join(section) for section in sections)
 
@@ -68,6 +74,12 @@ def _random(summary: Summary) -> list[str]:
 
 def _fixed(summary: Summary) -> list[str]:
     return _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+
+
+def _posterior(part: PosteriorPart) -> list[str]:
+    header, rows, hidden = posterior_cells(part.table)
+    lines = [f"{part.title}:", *_indented(aligned(header, rows))]
+    return [*lines, f" ... {hidden:,} more, all in summary().posterior"] if hidden else lines
 
 
 def _auxiliary(part: AuxiliaryPart) -> list[str]:

@@ -11,6 +11,7 @@ from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.conditional import group_names
 from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, is_gaussian, scale
+from lmmformula.reporting.posterior_tidy import glance_posterior, mode_limits, tidy_fixed, tidy_spreads
 from lmmformula.reporting.summary import random_effects
 
 if TYPE_CHECKING:
@@ -39,14 +40,15 @@ def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 
         the modes of the levels, which are left out of "all".
     conf_int : bool
         Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, none for
-        standard deviations (ask ``conf_int(method="profile")``).
+        standard deviations (ask ``conf_int(method="profile")``); of a posterior, quantiles of everything.
     level : float
 
     Returns
     -------
     DataFrame
         ``effect, group, term, estimate, std_error, statistic, df, p_value``, and ``level`` (the group's level) for modes;
-        ``effect, component, group, ...`` if not Gaussian.
+        ``effect, component, group, ...`` if not Gaussian. Of a posterior ``effect, group, term, estimate, std_error[, conf_low,
+        conf_high], rhat, ess_bulk, ess_tail``: means and standard deviations, without tests.
     """
     import pandas as pd
 
@@ -60,13 +62,15 @@ def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 
     if effects in ("all", "fixed"):
         frames += _fixed(fit, conf_int, level)
     if effects in ("all", "ran_pars"):
-        frames.append(_spreads(fit, conf_int))
+        frames.append(_spreads(fit, conf_int, level))
     # Lists instead of concat: pandas warns of columns that are all missing.
     return pd.DataFrame({name: [v for f in frames for v in f[name]] for name in frames[0]})
 
 
 def _fixed(fit: Fit, conf_int: bool, level: float) -> list[pd.DataFrame]:
     """Fixed effects, then each auxiliary predictor."""
+    if fit.posterior is not None:
+        return [_with_component(fit, tidy_fixed(fit, level if conf_int else None))]
     tables = {"cond": fixed_effects(fit)[0], **auxiliary_tables(fit)}
     return [_coefficients(fit, *item, conf_int, level) for item in tables.items()]
 
@@ -100,19 +104,25 @@ def _component(fit: Fit, name: str) -> dict[str, str]:
     return {} if is_gaussian(fit) else {"component": name}
 
 
-def _spreads(fit: Fit, conf_int: bool) -> pd.DataFrame:
+def _with_component(fit: Fit, table: pd.DataFrame) -> pd.DataFrame:
+    """`table` with the column ``component`` after the first, where there is one."""
+    for name, value in _component(fit, "cond").items():
+        table.insert(1, name, value)
+    return table
+
+
+def _spreads(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
     import pandas as pd
 
+    if fit.posterior is not None:
+        return _with_component(fit, tidy_spreads(fit, level if conf_int else None))
     rows = []
     for group, a, b, _, value in random_effects(fit).itertuples(index=False, name=None):
         term = (
             f"cor__{a}.{b}" if isinstance(b, str) else f"sd__{a}" if isinstance(a, str) else "sd__Observation"
         )
         rows.append(("ran_pars", group, term, value, *[np.nan] * (4 + 2 * conf_int)))
-    table = pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int)
-    for name, value in _component(fit, "cond").items():
-        table.insert(1, name, value)
-    return table
+    return _with_component(fit, pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int))
 
 
 def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
@@ -132,7 +142,9 @@ def _modes(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
             "std_error": modes["condsd"],
         }
     )
-    if conf_int:
+    if conf_int and fit.posterior is not None:
+        out["conf_low"], out["conf_high"] = mode_limits(fit, level)
+    elif conf_int:
         reach = float(ndtri(0.5 + level / 2)) * out["std_error"]
         out["conf_low"], out["conf_high"] = out["estimate"] - reach, out["estimate"] + reach
     return out
@@ -144,10 +156,14 @@ def glance(fit: Fit) -> pd.DataFrame:
     Columns ``nobs, npar, sigma, logLik, AIC, BIC``, ``REMLcrit`` or ``deviance``, ``df_residual, method, converged, singular``,
     and if not Gaussian ``family, link``. ``sigma`` is then the dispersion parameter: 1 for families without one, missing where
     it has predictors, and the root of phi where a quasi-likelihood estimates that. ``deviance`` is -2 log L; it and what
-    follows from it are missing for a quasi-likelihood. ``logLik_se`` is there where the likelihood is an estimate.
+    follows from it are missing for a quasi-likelihood. ``logLik_se`` is there where the likelihood is an estimate. A
+    posterior has no criteria but ``sampler, chains, draws``, the worst ``rhat, ess_bulk, ess_tail`` and ``divergences``.
     """
     import pandas as pd
 
+    family = {} if is_gaussian(fit) else {"family": [fit.family], "link": [fit.problem.family.link]}
+    if fit.posterior is not None:
+        return pd.DataFrame({name: [value] for name, value in glance_posterior(fit).items()} | family)
     criterion = "REMLcrit" if fit.method == "REML" else "deviance"
     return pd.DataFrame(
         {
@@ -163,7 +179,7 @@ def glance(fit: Fit) -> pd.DataFrame:
             "method": [fit.method],
             "converged": [fit.converged],
             "singular": [fit.is_singular],
-            **({} if is_gaussian(fit) else {"family": [fit.family], "link": [fit.problem.family.link]}),
+            **family,
         }
     )
 

@@ -1,0 +1,187 @@
+"""Several methods on one model: each is planned, fitted and measured; what does not suit becomes a line that says why."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lmmformula.api import BUILD_ARGUMENTS, announce, build, fit, lasting, solve
+from lmmformula.errors import FitError, LmmformulaWarning, PlanError
+from lmmformula.ir.problem import Problem
+from lmmformula.metering import Measured, metered
+from lmmformula.planner import make_plan
+from lmmformula.planner.rules import METHODS
+from lmmformula.progress import Report
+from lmmformula.reporting.comparison import MethodComparison, MethodRun
+from lmmformula.result import Fit, Recall
+
+__all__ = ["compare_methods"]
+
+
+def compare_methods(
+    formula: str,
+    data: Any,
+    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("laplace", "pql"),
+    *,
+    level: float = 0.95,
+    repeats: int = 1,
+    priors: Mapping[str, str] | None = None,
+    seed: int | np.random.Generator | None = None,
+    progress: bool | Report | None = None,
+    **arguments: Any,
+) -> MethodComparison:
+    """Fit one model by several methods and put them side by side.
+
+    Parameters
+    ----------
+    formula, data, seed, progress
+        As in :func:`fit`. The data are read once.
+    methods : sequence of str, or mapping
+        Methods of :func:`fit`; or a mapping from a name of your choice to arguments of :func:`fit`, which takes options that
+        only one method has: ``{"laplace": {}, "quadrature": {"method": "laplace", "nagq": 11}}``. A name that is a method
+        need not repeat it.
+    level : float
+        Of the intervals.
+    repeats : int
+        How often each method is run; the least time counts. The first fit of a process also pays for imports and for
+        compiling, which this leaves out.
+    priors : mapping, optional
+        For the methods that have priors; the others do not see them.
+    **arguments
+        Further arguments of :func:`fit` for every method.
+
+    Returns
+    -------
+    MethodComparison
+        Prints as a table; ``.fits``, ``.table()``, ``.tidy()``, ``.differences()``, ``.flags``, ``.plot()``. A method that does
+        not suit the model is a line that says why. A method that means the same fit as an earlier one (Laplace's
+        approximation and maximum likelihood of a Gaussian response) is not fitted again.
+
+    Raises
+    ------
+    PlanError
+        If a name is given twice, a method is unknown, or none can fit the model.
+
+    Examples
+    --------
+    >>> from lmmformula import compare_methods, load_dataset
+    >>> both = compare_methods("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"), ["reml", "ml"])
+    >>> both.differences().query("part == 'random'")["ratio"].round(3).tolist()
+    [0.887, 1.0]
+    """
+    wanted = _wanted(methods)
+    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
+        raise PlanError(f"repeats={repeats!r} must be a whole number from 1 on.")
+    if not 0 < level < 1:
+        raise PlanError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    building = {name: arguments.pop(name) for name in list(arguments) if name in BUILD_ARGUMENTS}
+    problem = build(formula, data, **building)
+    runs: list[MethodRun] = []
+    for name, own in wanted.items():
+        options = {**arguments, **own}
+        method = options.pop("method", name)
+        beliefs = options.pop("priors", priors if method.lower() == "hmc" else None)
+        told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
+        recall = Recall(fit, formula, data, {**told, **building, **lasting(options)})
+        planning = partial(make_plan, problem, method, options, seed, beliefs)
+        attempt = partial(_attempt, problem, planning, progress, recall, repeats)
+        runs.append(_run(name, attempt, runs))
+    if all(run.fit is None for run in runs):
+        reasons = " ".join(f"{run.name}: {run.refused}" for run in runs)
+        raise PlanError(f"no method can fit this model. {reasons}")
+    return MethodComparison(formula, tuple(runs), level)
+
+
+def _wanted(methods: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Name -> arguments of each method, checked."""
+    if isinstance(methods, str):
+        methods = [methods]
+    if not len(methods):
+        raise PlanError(f"methods is empty: name some of {', '.join(METHODS)}.")
+    if isinstance(methods, Mapping):
+        wanted = {str(name): dict(own) for name, own in methods.items()}
+    else:
+        if twice := [name for i, name in enumerate(methods) if name in methods[:i]]:
+            raise PlanError(
+                f"methods names {twice[0]!r} twice. To compare options of one method give a mapping, for example "
+                f"{{{twice[0]!r}: {{}}, 'another': {{'method': {twice[0]!r}, 'tolerance': 1e-6}}}}."
+            )
+        wanted = {str(name): {} for name in methods}
+    for name, own in wanted.items():
+        method = own.get("method", name)
+        if not isinstance(method, str) or method.lower() not in METHODS:
+            raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
+    return wanted
+
+
+def _attempt(
+    problem: Problem,
+    planning: Callable[[], Any],
+    progress: bool | Report | None,
+    recall: Recall,
+    repeats: int,
+    earlier: Sequence[MethodRun],
+) -> tuple[Fit, Measured | None, str]:
+    """A fit, what it cost, and the name of the earlier run that it is, if any."""
+    planned = planning()
+    for run in earlier:
+        if run.fit is not None and _same(planned, run.fit):
+            return run.fit, run.measured, run.same_as or run.name
+    found, cost = _measured(problem, planned, recall, progress)
+    for _ in range(repeats - 1):
+        _, again = _measured(problem, planned, recall, progress)
+        memory = None if cost.memory is None or again.memory is None else max(cost.memory, again.memory)
+        cost = Measured(min(cost.seconds, again.seconds), memory)
+    announce(found)
+    return found, cost, ""
+
+
+def _measured(
+    problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None
+) -> tuple[Fit, Measured]:
+    return metered(lambda: _with_errors(solve(problem, planned, recall, progress, time.time())))
+
+
+def _with_errors(found: Fit) -> Fit:
+    """The fit with its standard errors, which some methods compute when first asked."""
+    with suppress(FitError):
+        _ = found.bse
+    return found
+
+
+def _same(planned: Any, earlier: Fit) -> bool:
+    """Whether a plan is that of an earlier fit but for its reasons."""
+    chosen, backend, _ = planned
+    sizes = (chosen.method, chosen.engine, chosen.terms)
+    return sizes == (earlier.plan.method, earlier.plan.engine, earlier.plan.terms) and repr(backend) == repr(
+        earlier.backend
+    )
+
+
+def _run(
+    name: str,
+    attempt: Callable[[Sequence[MethodRun]], tuple[Fit, Measured | None, str]],
+    earlier: list[MethodRun],
+) -> MethodRun:
+    """A row of the comparison: a fit with what it warned of, or why there is none."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            found, measured, same_as = attempt(earlier)
+            run = MethodRun(name, found, measured=measured, same_as=same_as)
+        except (PlanError, FitError) as error:
+            run = MethodRun(name, None, refused=str(error))
+    told = []
+    for item in caught:
+        if issubclass(item.category, LmmformulaWarning):
+            told.append(str(item.message))
+        else:
+            warnings.warn_explicit(item.message, item.category, item.filename, item.lineno)
+    return replace(run, warnings=tuple(dict.fromkeys(told)))

@@ -1,0 +1,329 @@
+"""What follows from draws of a posterior: spreads, linear predictors, responses and log-likelihoods, draw by draw.
+
+Draws stand in rows: arrays (S, ...) with S = chains x draws, chain by chain. Rows of data are taken in slices, so that no more
+than `CELLS` numbers of an (S, n) table exist at a time unless the caller asked for the table.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import ConvergenceWarning, DataError, PlanError
+from lmmformula.ir.estimate import Status
+from lmmformula.ir.variance_parameters import term_parameters
+from lmmformula.progress import CHAINS, Report, reporting
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = [
+    "Effects",
+    "TermSpreads",
+    "auxiliary_draws",
+    "effect_draws",
+    "extend",
+    "flat",
+    "known",
+    "linear_predictors",
+    "log_likelihood",
+    "mean_response",
+    "need_posterior",
+    "own_effects",
+    "quantiles",
+    "refuse_posterior",
+    "responses",
+    "row_slices",
+    "term_spreads",
+    "unsatisfactory",
+]
+
+CELLS = 4_000_000
+"""Numbers of a table of draws by rows that are held at a time."""
+
+
+def refuse_posterior(fit: Fit, what: str, instead: str) -> None:
+    """Refuse what a maximum of a likelihood is needed for."""
+    if fit.posterior is not None:
+        raise PlanError(
+            f"{what}, and this fit is a posterior, whose estimates are averages of draws and maximise nothing. {instead}"
+        )
+
+
+def need_posterior(fit: Fit, what: str) -> Any:
+    """The posterior, or a refusal."""
+    if fit.posterior is None:
+        raise PlanError(
+            f"{what} draws from a posterior, which a fit by {fit.method} does not have: fit with method='hmc'."
+        )
+    return fit.posterior
+
+
+def known(fit: Fit) -> Any:
+    """The posterior of a fit that has one."""
+    return fit.posterior
+
+
+def flat(draws: Array) -> Array:
+    """(chain, draw, ...) as (S, ...)."""
+    return draws.reshape(-1, *draws.shape[2:])
+
+
+def quantiles(draws: Array, level: float) -> tuple[Array, Array]:
+    """Ends of the interval with equal tails, over the first axis."""
+    tail = 0.5 - level / 2
+    low, high = np.quantile(draws, [tail, 1.0 - tail], axis=0)
+    return low, high
+
+
+# -- how sampling ended -----------------------------------------------------------------------------------------------
+
+
+def unsatisfactory(posterior: Any) -> str:
+    """What is wrong with the draws and what to do; empty if nothing is."""
+    advice = " ".join(posterior.diagnostics.advice)
+    if posterior.status is Status.INTERRUPTED:
+        begun = (
+            f"sampling was stopped after {posterior.draws:,} draws of each chain; where m is this fit, m.extend(draws=1000) "
+            "goes on from there."
+        )
+        return f"{begun} {advice}".rstrip()
+    return advice and f"the draws do not describe the posterior well enough. {advice}"
+
+
+def extend(fit: Fit, draws: int = 1_000, progress: bool | Report | None = None) -> Fit:
+    """Go on from the last state of each chain.
+
+    Parameters
+    ----------
+    draws : int
+        Further draws of each chain; those there are kept.
+    progress : bool or callable, optional
+        As in :func:`lmmformula.fit`.
+
+    Returns
+    -------
+    Fit
+    """
+    posterior = need_posterior(fit, "extend()")
+    backend = replace(fit.backend, draws=draws)
+    with reporting(progress, CHAINS) as report:
+        solution = backend.extend(fit.problem, posterior, report)
+    result = replace(fit, estimate=solution.estimate, point=solution.point, posterior=solution.posterior)
+    if not solution.posterior.status.good:
+        warnings.warn(unsatisfactory(solution.posterior), ConvergenceWarning, stacklevel=3)
+    return result
+
+
+# -- variances --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TermSpreads:
+    """Draws of the standard deviations and correlations of one term.
+
+    Attributes
+    ----------
+    sd : (S, k) array
+    cor : (S, k, k) array
+    """
+
+    sd: Array
+    cor: Array
+
+    @property
+    def covariance(self) -> Array:
+        """(S, k, k)."""
+        return self.cor * self.sd[:, :, None] * self.sd[:, None, :]
+
+
+def term_spreads(fit: Fit, term: int) -> TermSpreads:
+    """Spreads of every column of one term, however few parameters they share."""
+    posterior, own = known(fit), term_parameters(fit.problem)[term]
+    sd = np.stack([posterior[name].reshape(-1) for name in own.sds], axis=-1)
+    if sd.shape[1] < own.k:
+        sd = np.repeat(sd, own.k, axis=1)
+    cor = np.tile(np.eye(own.k), (len(sd), 1, 1))
+    if own.correlation == "matrix":
+        for (a, b), name in zip(combinations(range(own.k), 2), own.cors, strict=True):
+            cor[:, a, b] = cor[:, b, a] = posterior[name].reshape(-1)
+    elif own.correlation == "shared":
+        lag = np.abs(np.subtract.outer(np.arange(own.k), np.arange(own.k)))
+        power = lag if own.kind == "ar1" else np.minimum(lag, 1)
+        cor = posterior[own.cors[0]].reshape(-1)[:, None, None] ** power
+    return TermSpreads(sd, cor)
+
+
+# -- linear predictors ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effects:
+    """Draws of the effects of one term, and the rows that have them.
+
+    Attributes
+    ----------
+    draws : (S, m, k) array
+    codes : (n,) array
+        Level of each row; -1 for none.
+    basis : (n, k) array, or None for ones
+    """
+
+    draws: Array
+    codes: NDArray[np.int32]
+    basis: Array | None
+
+    def add_to(self, eta: Array, rows: slice) -> None:
+        """Add z'b of `rows` to eta (S, rows)."""
+        codes = self.codes[rows]
+        there = np.flatnonzero(codes >= 0)
+        own = self.draws[:, codes[there]]
+        z = None if self.basis is None else self.basis[rows][there]
+        eta[:, there] += own[..., 0] if z is None else np.einsum("nk,snk->sn", z, own)
+
+
+def effect_draws(fit: Fit, term: int) -> Array:
+    """Draws of the effects of one term, (S, m, k)."""
+    posterior = known(fit)
+    effects = posterior.effects
+    if effects is None:
+        size = 8e-9 * posterior.chains * posterior.draws * fit.problem.q
+        raise PlanError(
+            f"the draws of the {fit.problem.q:,} random effects were not kept, as they would take {size:.2g} GB. Their means "
+            "and standard deviations are in ranef(condsd=True); fit with fewer draws, or predict without them (re_form=None)."
+        )
+    return flat(effects[term])
+
+
+def own_effects(fit: Fit, chosen: Any = slice(None)) -> list[Effects]:
+    """Effects of the rows of the fit, for the `chosen` of the draws."""
+    terms = enumerate(fit.problem.terms)
+    return [Effects(effect_draws(fit, i)[chosen], t.codes, t.basis) for i, t in terms]
+
+
+def row_slices(n: int, draws: int, width: int = 1) -> Iterator[slice]:
+    """Slices of n rows whose tables have about `CELLS` numbers."""
+    step = max(1, CELLS // max(1, draws * width))
+    for start in range(0, n, step):
+        yield slice(start, min(start + step, n))
+
+
+def linear_predictors(
+    beta: Array, x: Array, offset: Array | None, effects: Sequence[Effects], rows: slice
+) -> Array:
+    """X beta + offset + Z b of `rows` for every draw, (S, rows); beta (S, p)."""
+    eta = beta @ x[rows].T
+    if offset is not None:
+        eta += offset[rows]
+    for own in effects:
+        own.add_to(eta, rows)
+    return eta
+
+
+def auxiliary_draws(
+    fit: Fit, columns: Sequence[Array] = (), rows: slice = slice(None), chosen: Any = slice(None)
+) -> tuple[Array, ...]:
+    """The family's auxiliary linear predictors for the `chosen` of the draws: (S, rows), or (S, 1) where they are constant.
+
+    Parameters
+    ----------
+    columns : sequence of (n, p_j) arrays
+        Columns of each predictor that has a formula of its own.
+    """
+    posterior, found = known(fit), []
+    for j, parameter in enumerate(fit.problem.family.auxiliaries):
+        if parameter.name in posterior.names:
+            values = posterior[parameter.name].reshape(-1, 1)[chosen]
+            found.append(parameter.predictor(values))
+        elif j < len(columns) and j < len(posterior.aux):
+            found.append(flat(posterior.aux[j])[chosen] @ columns[j][rows].T)
+        else:
+            raise PlanError(f"the posterior has no draws of {parameter.name!r} of {fit.problem.family}.")
+    return tuple(found)
+
+
+def _own_auxiliaries(fit: Fit, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
+    """Auxiliary predictors of `rows` of the fit, with their random effects."""
+    problem, posterior = fit.problem, known(fit)
+    found = auxiliary_draws(fit, [b.matrix for b in problem.aux], rows, chosen)
+    if not any(problem.aux_terms):
+        return found
+    for aux, terms, own in zip(found, problem.aux_terms, posterior.aux_effects, strict=True):
+        if terms and own.draws is None:
+            raise PlanError(
+                "the draws of the random effects of an auxiliary parameter were not kept: fit with fewer draws."
+            )
+        for term, draws in zip(terms, own.draws or (), strict=True):
+            Effects(flat(draws)[chosen], term.codes, term.basis).add_to(aux, rows)
+    return found
+
+
+def _own_predictors(fit: Fit, chosen: Any = slice(None)) -> Iterator[tuple[slice, Array]]:
+    """Slices of the rows of the fit with their linear predictors."""
+    problem, beta, effects = fit.problem, flat(known(fit).beta)[chosen], own_effects(fit, chosen)
+    width = 1 + max((t.k for t in problem.terms), default=0)
+    for rows in row_slices(problem.n, len(beta), width):
+        yield rows, linear_predictors(beta, problem.X.matrix, problem.offset, effects, rows)
+
+
+# -- rows of the fit --------------------------------------------------------------------------------------------------
+
+
+def mean_response(fit: Fit) -> Array:
+    """Posterior mean of the expected response of every row of the fit, (n,)."""
+    family = fit.problem.family
+    means = [family.mean(eta, _own_auxiliaries(fit, rows)).mean(axis=0) for rows, eta in _own_predictors(fit)]
+    return np.concatenate(means)
+
+
+def responses(fit: Fit, n: int | None, rng: np.random.Generator) -> Array:
+    """Responses of the rows of the fit given the effects of a draw, (n, rows); all draws for None.
+
+    n draws of the posterior are taken without replacement while there are enough.
+    """
+    problem, total = fit.problem, len(flat(known(fit).beta))
+    chosen = np.arange(total) if n is None else rng.choice(total, n, replace=n > total)
+    out = np.empty((len(chosen), problem.n))
+    for rows, eta in _own_predictors(fit, chosen):
+        weights = None if problem.weights is None else problem.weights[rows]
+        out[:, rows] = problem.family.simulate(rng, eta, _own_auxiliaries(fit, rows, chosen), weights)
+    return out
+
+
+def log_likelihood(fit: Fit, rows: Any = None) -> Array:
+    """Log density of each row's response given the effects, (chain, draw, row).
+
+    Parameters
+    ----------
+    rows : slice, mask or array of int, optional
+        Positions among the rows of the fit (not of the data); all by default.
+    """
+    posterior, problem = need_posterior(fit, "log_likelihood()"), fit.problem
+    wanted = _positions(problem.n, rows)
+    out = np.empty((posterior.chains * posterior.draws, problem.n))
+    for part, eta in _own_predictors(fit):
+
+        def each(values: Array, shape: tuple[int, ...] = eta.shape) -> Array:
+            return np.broadcast_to(values, shape).reshape(-1)
+
+        aux = tuple(map(each, _own_auxiliaries(fit, part)))
+        w = None if problem.weights is None else each(problem.weights[part])
+        found = problem.family.rows(each(problem.y[part]), eta.reshape(-1), aux, w, derivatives=False)
+        out[:, part] = found.loglik.reshape(eta.shape)
+    return out[:, wanted].reshape(posterior.chains, posterior.draws, -1)
+
+
+def _positions(n: int, rows: Any) -> NDArray[np.intp]:
+    if rows is None:
+        return np.arange(n)
+    try:
+        return np.atleast_1d(np.arange(n)[rows])
+    except (IndexError, TypeError) as error:
+        raise DataError(f"rows={rows!r} must be positions from 0 to {n - 1}, a slice or a mask.") from error

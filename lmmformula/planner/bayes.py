@@ -1,0 +1,141 @@
+"""Bayesian fits: what is integrated out, how the rest is sampled, and the plan that says so."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.bayes.hmc import HMC, KEPT_BYTES
+from lmmformula.backends.bayes.routes import Route, choose_route
+from lmmformula.engines.base import Prepared
+from lmmformula.engines.blocked import BlockedPrepared
+from lmmformula.errors import DataError, PlanError
+from lmmformula.ir.prior_distributions import StudentT
+from lmmformula.ir.priors import Priors, resolve_priors
+from lmmformula.ir.problem import Problem
+from lmmformula.planner.cost import exact_cost
+from lmmformula.planner.engines import factorised, too_large
+from lmmformula.planner.recipes import HMC_OPTIONS
+from lmmformula.planner.record import Plan
+
+__all__ = ["bayes_plan", "bayes_recipe"]
+
+FEW = 15
+"""Dimensions up to which importance sampling is proposed: with 13, Pareto k is about 0.2 and a third of the draws count."""
+
+
+def bayes_plan(
+    problem: Problem,
+    exact: BlockedPrepared,
+    reason: str,
+    options: dict[str, Any],
+    limit: float,
+    priors: Mapping[str, str] | None,
+    seed: int | np.random.Generator | None,
+) -> tuple[Plan, HMC, Prepared]:
+    """The plan of a posterior, its backend and the engine's look at the problem; `limit` is the memory available."""
+    if (name := options.pop("engine", "auto")) not in ("auto", "blocked"):
+        raise PlanError(
+            f"engine={name!r}: method='hmc' draws random effects by the blocked engine; leave it out."
+        )
+    if foreign := [n for n in options if n not in HMC_OPTIONS]:
+        raise PlanError(f"{foreign[0]!r} is no option of method='hmc'; it has {', '.join(HMC_OPTIONS)}.")
+    backend, reasons = bayes_recipe(problem, options, priors, seed)
+    cost = exact_cost(problem, exact, exact.dense_side)
+    plan = factorised(problem, exact, "hmc", "blocked", cost, exact.dense_side, reason)
+    if plan.memory > limit:
+        raise PlanError(too_large(plan, limit))
+    memory = plan.memory + _draws_memory(problem, backend)
+    why = (reason, *reasons, *plan.reasons[1:])
+    return replace(plan, memory=memory, reasons=why, seconds=float("nan")), backend, exact
+
+
+def bayes_recipe(
+    problem: Problem,
+    options: Mapping[str, Any],
+    priors: Mapping[str, str] | None,
+    seed: int | np.random.Generator | None,
+) -> tuple[HMC, tuple[str, ...]]:
+    """The backend for `problem` with its options, checked, and the reasons for it.
+
+    The one place that chooses between ways to a posterior.
+
+    Raises
+    ------
+    PlanError
+        For a family or an option that does not suit, or priors that cannot be read.
+    """
+    if priors is not None and not isinstance(priors, Mapping):
+        raise PlanError(
+            f"priors={priors!r} must map parameters to text, for example {{'b': 'normal(0, 5)'}}."
+        )
+    route = choose_route(problem, options.get("marginalize", "auto"))
+    if problem.family.name == "lognormal":
+        _refuse_one_level_per_row(problem)
+    resolved = resolve_priors(problem, priors)
+    number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else seed
+    backend = HMC(priors=priors, seed=number, **options)
+    reasons = (_integrated_out(problem, route, resolved), _sampler(backend, route, dimensions(resolved)[0]))
+    return backend, reasons
+
+
+def dimensions(priors: Priors) -> tuple[int, int]:
+    """How many numbers the sampler moves in, and how many of these belong to coefficients with t priors."""
+    spreads = sum(len(t.parameters.sds) + len(t.parameters.cors) for t in priors.terms) + 1
+    mixing = sum(isinstance(c.distribution, StudentT) for c in priors.coefficients)
+    return spreads + mixing, mixing
+
+
+def _refuse_one_level_per_row(problem: Problem) -> None:
+    """The frame does so for families with a residual variance of their own, which a lognormal one is not."""
+    for term in problem.terms:
+        if term.q >= problem.n:
+            raise DataError(
+                f"({term.label or term.group}) has {term.q:,} random effects for {problem.n:,} rows, so its variance cannot be "
+                "told from the residual variance; leave the term out, or use a coarser grouping factor"
+            )
+
+
+def _integrated_out(problem: Problem, route: Route, priors: Priors) -> str:
+    if route.kind == "none":
+        return f"nothing integrated out: {route.reason}; the sampler moves in all {problem.q:,} random effects too"
+    if route.kind == "laplace":
+        return f"all {problem.q:,} random effects integrated out approximately: {route.reason}"
+    if route.kind == "partial":
+        which = (
+            f"the random effects of {', '.join(route.groups)} and the fixed effects"
+            if route.groups
+            else "nothing"
+        )
+        return f"integrated out exactly: {which}; {route.reason}"
+    what = f"all {problem.q:,} random effects" + (f" and {problem.p} fixed effects" if problem.p else "")
+    d, mixing = dimensions(priors)
+    extra = f", {mixing} of them variances of coefficients with Student t priors" if mixing else ""
+    response = "log response" if problem.family.name == "lognormal" else "response"
+    return (
+        f"integrated out exactly: {what}, which are normal given the variances of a normal {response}; the sampler moves "
+        f"in {d} dimensions{extra}"
+    )
+
+
+def _sampler(backend: HMC, route: Route, d: int) -> str:
+    if backend.sampler == "importance":
+        risk = "" if d <= FEW else f"; in {d} dimensions that is likely"
+        return f"sampler: importance, as asked: independent draws; NUTS where Pareto k of its weights is above 0.7{risk}"
+    chains = f"sampler: NUTS, {backend.chains} chains of {backend.draws:,} draws"
+    if route.kind != "exact":
+        return chains
+    if d > FEW:
+        return f"{chains}, which suits {d} dimensions"
+    return (
+        f"{chains}; in {d} dimensions sampler='importance' would do, whose draws are independent and come sooner (it falls "
+        "back on NUTS where its weights cannot be trusted)"
+    )
+
+
+def _draws_memory(problem: Problem, backend: HMC) -> float:
+    effects = 8.0 * backend.chains * backend.draws * problem.q
+    return effects if effects <= KEPT_BYTES else 0.0

@@ -1,0 +1,230 @@
+"""Whether methods agree as much as they should, and why not.
+
+Differences of coefficients are measured in standard errors of the most trusted method: 0.1 of them costs a 95% interval a
+tenth of a percentage point of its coverage, 0.5 of them three points. Variances have no such measure; they are compared by
+the ratio of standard deviations. How far two methods may be apart depends on what they have in common (:data:`BARS`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.reporting.coefficients import is_gaussian
+from lmmformula.reporting.intervals import fixed_intervals, posterior_of, spread_intervals
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["BARS", "Bar", "flags", "kind", "most_trusted", "remarks"]
+
+TRUST = ("quadrature", "exact", "laplace", "posterior", "fast", "krylov", "corrected", "quasi")
+"""Kinds of fits, the most trusted first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """How far a method may lie from the reference without a flag.
+
+    Attributes
+    ----------
+    errors : float
+        For a coefficient, in standard errors of the reference.
+    ratio : float
+        For a standard deviation, and for a standard error: relative to the reference's.
+    why : str
+        What explains more than that.
+    """
+
+    errors: float
+    ratio: float
+    why: str
+
+
+BARS = {
+    "same": Bar(
+        0.01,
+        0.01,
+        "Both maximise the same criterion exactly, so one of the searches has not reached the optimum.",
+    ),
+    "krylov": Bar(
+        0.1,
+        0.05,
+        "The Krylov engine estimates the criterion and its gradient with random probes: raise probes= or lower "
+        "accuracy=, and look whether the change is of this size with another seed=.",
+    ),
+    "reml": Bar(
+        0.1, 0.1, "REML counts the degrees of freedom of the fixed effects in the variances, and ML does not."
+    ),
+    "laplace": Bar(
+        0.1, 0.05, "Laplace's approximation is biased where a level has few rows: trust quadrature (nagq=)."
+    ),
+    "fast": Bar(
+        0.1,
+        0.05,
+        "nagq=0 finds the fixed effects together with the modes, without the part of Laplace's approximation that "
+        "moves with them.",
+    ),
+    "quasi": Bar(
+        0.5,
+        0.1,
+        "Penalised quasi-likelihood is biased towards zero, coefficients and variances alike, where a level has few rows of a "
+        "binary response or of small counts; a dispersion that it estimates is part of its standard errors.",
+    ),
+    "corrected": Bar(
+        0.1,
+        0.05,
+        "Corrected quasi-likelihood is Laplace's approximation with traces='exact', and comes near it with "
+        "traces='diagonal'.",
+    ),
+    "backfitting": Bar(
+        0.1,
+        0.1,
+        "Variances by effective degrees of freedom are maximum likelihood with traces='exact', and approximate with "
+        "traces='diagonal'.",
+    ),
+    "posterior": Bar(
+        0.5,
+        0.25,
+        "A posterior mean is not a maximum: priors draw it, and that of a standard deviation with few levels lies above the "
+        "mode.",
+    ),
+}
+"""Pair of methods -> :class:`Bar`. A pair has the name of the less trusted of the two, but for "same" (twice the same kind),
+"reml" (against maximum likelihood of a Gaussian response) and "backfitting" (quasi-likelihood of one)."""
+
+
+def kind(fit: Fit) -> str:
+    """What a fit is worth: an entry of :data:`TRUST`."""
+    if posterior_of(fit) is not None:
+        return "posterior"
+    if fit.estimate.quasi is not None:
+        return "corrected" if getattr(fit.backend, "correction", "none") == "laplace" else "quasi"
+    if fit.estimate.engine == "krylov":
+        return "krylov"
+    nagq = getattr(fit.backend, "nagq", None)
+    if nagq is None:
+        return "exact"
+    return "fast" if nagq == 0 else "laplace" if nagq == 1 else "quadrature"
+
+
+def most_trusted(fits: dict[str, Fit]) -> str:
+    """Name of the fit that the others are measured against; the first of several of one kind that converged."""
+
+    def order(name: str) -> tuple[bool, int]:
+        return not fits[name].converged, TRUST.index(kind(fits[name]))
+
+    return min(fits, key=order)
+
+
+def flags(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[str, ...]:
+    """Sentences on where `fit` is further from `reference` than it should be; empty if it is not."""
+    bar = _bar(fit, reference)
+    told = [
+        *_coefficients_apart(name, fit, reference_name, reference, bar),
+        *_ratios_apart(name, fit, reference_name, reference, bar),
+    ]
+    if told:
+        told[-1] = f"{told[-1]} {bar.why}"
+    return (*told, *_likelihoods_apart(name, fit, reference_name, reference))
+
+
+def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[str, ...]:
+    """What is known of a pair of methods, whether or not they differ by much."""
+    if kind(fit) != "quasi" or kind(reference) == "quasi" or is_gaussian(fit):
+        return ()
+    mine, theirs = spread_intervals(fit), spread_intervals(reference)
+    other = dict(zip(theirs.names, theirs.point, strict=True))
+    ratios = [
+        f"{(p / other[n]) ** 2:.2f} ({n[3:].removeprefix('(Intercept)|')})"
+        for n, p in zip(mine.names, mine.point, strict=True)
+        if n.startswith("sd_") and other.get(n, 0.0) > 0.0
+    ]
+    if not ratios:
+        return ()
+    return (
+        f"{name}: its variances are {', '.join(ratios)} of {reference_name}'s. Penalised quasi-likelihood underestimates the "
+        "variances of random effects, the more the fewer rows a level has.",
+    )
+
+
+def _bar(fit: Fit, reference: Fit) -> Bar:
+    first, second = kind(reference), kind(fit)
+    worse = max(first, second, key=TRUST.index)
+    if (
+        is_gaussian(fit)
+        and worse != "posterior"
+        and "REML" in (fit.method, reference.method)
+        and fit.method != reference.method
+    ):
+        return BARS["reml"]
+    if is_gaussian(fit) and worse in ("quasi", "corrected"):
+        return BARS["backfitting"]
+    if first == second and worse not in ("quasi", "corrected", "posterior", "krylov"):
+        return BARS["same"]
+    return BARS.get(worse, BARS["same"])
+
+
+def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
+    mine, theirs = fixed_intervals(fit), fixed_intervals(reference)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        apart = (mine.point - theirs.point) / theirs.spread
+    over = np.flatnonzero(np.abs(apart) > bar.errors)
+    if not len(over):
+        return []
+    worst = int(over[np.argmax(np.abs(apart[over]))])
+    more = f", the largest of {len(over)} such differences" if len(over) > 1 else ""
+    return [
+        f"{name}: {mine.names[worst]} is {mine.point[worst]:.4g} where {reference_name} has {theirs.point[worst]:.4g}: "
+        f"{apart[worst]:+.2f} standard errors (expected within {bar.errors:g}){more}."
+    ]
+
+
+def _ratios_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
+    spreads, others = spread_intervals(fit), spread_intervals(reference)
+    fixed, known = fixed_intervals(fit), fixed_intervals(reference)
+    told = []
+    for what, names, mine, theirs in (
+        ("", spreads.names, spreads.point, dict(zip(others.names, others.point, strict=True))),
+        (
+            "the standard error of ",
+            fixed.names,
+            fixed.spread,
+            dict(zip(known.names, known.spread, strict=True)),
+        ),
+    ):
+        allowed = bar.ratio if not what else max(bar.ratio, 0.1)
+        worst = _worst_ratio(names, mine, theirs)
+        if worst is None or abs(np.log(worst[1])) <= np.log1p(allowed):
+            continue
+        told.append(
+            f"{name}: {what}{worst[0]} is {worst[1]:.2f} times that of {reference_name} (expected within {allowed:.0%})."
+        )
+    return told
+
+
+def _worst_ratio(
+    names: tuple[str, ...], mine: np.ndarray, theirs: dict[str, float]
+) -> tuple[str, float] | None:
+    """Name and ratio of the number that differs most by its factor; correlations, zeros and what is missing left out."""
+    ratios = [
+        (n, float(v / theirs[n]))
+        for n, v in zip(names, mine, strict=True)
+        if not n.startswith("cor_") and v > 0.0 and np.isfinite(v) and 0.0 < theirs.get(n, 0.0) < np.inf
+    ]
+    return max(ratios, key=lambda item: abs(np.log(item[1])), default=None)
+
+
+def _likelihoods_apart(name: str, fit: Fit, reference_name: str, reference: Fit) -> list[str]:
+    """A log-likelihood that is an estimate, against the exact one of the same criterion."""
+    if kind(fit) != "krylov" or fit.method != reference.method or not np.isfinite(reference.llf):
+        return []
+    apart, stderr = fit.llf - reference.llf, float(np.hypot(fit.llf_stderr, reference.llf_stderr))
+    if abs(apart) <= 3.0 * stderr + 0.01:
+        return []
+    return [
+        f"{name}: its log-likelihood is {apart:+.3g} off {reference_name}'s, with a standard error of {stderr:.2g}. The search "
+        "has stopped elsewhere, or the standard error is too small: raise probes= or lower accuracy=."
+    ]

@@ -1,0 +1,61 @@
+"""The data behind a fit: rows, levels, response."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.reporting.grids import Grid
+from lmmformula.reporting.html_report.elements import definitions, table
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["data_summary"]
+
+FEW = 10
+"""Different values of a response that are counted one by one."""
+
+
+def data_summary(fit: Fit) -> str:
+    """Rows used and dropped, levels of each grouping factor, distribution of the response."""
+    problem = fit.problem
+    dropped = problem.n_rows_data - problem.n
+    pairs = [("Rows used", f"{problem.n:,}")]
+    pairs += (
+        [("Rows dropped", f"{dropped:,} of {problem.n_rows_data:,}, with missing values")]
+        if dropped > 0
+        else []
+    )
+    if problem.weights is not None:
+        word = "Trials" if problem.family.weights_are == "trials" else "Prior weights"
+        pairs.append((word, f"{problem.weights.min():.4g} to {problem.weights.max():.4g}"))
+    if problem.offset is not None:
+        pairs.append(("Offset", f"{problem.offset.min():.4g} to {problem.offset.max():.4g}"))
+    if problem.X.dropped:
+        pairs.append(("Columns dropped", f"{', '.join(problem.X.dropped)} (determined by the others)"))
+    grids = [_levels(fit), _response(fit)]
+    return definitions(pairs) + "\n".join(table(grid) for grid in grids if grid.rows)
+
+
+def _levels(fit: Fit) -> Grid:
+    rows = []
+    for name, term in {t.group: t for t in fit.problem.terms}.items():
+        counts = np.bincount(term.codes, minlength=term.m)
+        low, middle, high = counts.min(), np.median(counts), counts.max()
+        rows.append((name, f"{term.m:,}", f"{low:,}", f"{middle:,.4g}", f"{high:,}"))
+    header = ("", "Levels", "Rows a level: least", "median", "most")
+    return Grid("Grouping factors", header, tuple(rows))
+
+
+def _response(fit: Fit) -> Grid:
+    y, name = fit.problem.y, fit.formula.split("~")[0].strip()
+    values, counts = np.unique(y, return_counts=True)
+    if len(values) <= FEW:
+        share = counts / len(y)
+        cells = tuple(f"{c:,} ({s:.1%})" for c, s in zip(counts, share, strict=True))
+        return Grid(f"Response: {name}", ("Value", *[f"{v:g}" for v in values]), (("Rows", *cells),))
+    numbers = [*np.quantile(y, [0, 0.25, 0.5]), y.mean(), *np.quantile(y, [0.75, 1]), y.std(ddof=1)]
+    header = ("Min", "1Q", "Median", "Mean", "3Q", "Max", "SD")
+    return Grid(f"Response: {name}", header, (tuple(f"{v:,.5g}" for v in numbers),), left=())

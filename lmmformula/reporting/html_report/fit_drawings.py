@@ -1,0 +1,127 @@
+"""The plots of a report on one fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from lmmformula.inference.naivete import plot_naivete
+from lmmformula.reporting.coefficients import is_gaussian
+from lmmformula.reporting.html_report.figures import Drawing
+from lmmformula.reporting.intervals import posterior_of
+from lmmformula.reporting.plots import draws, effects, rows
+from lmmformula.reporting.plots.likelihood import profile
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["drawings"]
+
+CHEAP_ROWS, CHEAP_EFFECTS, CHEAP_PARAMETERS = 20_000, 1_000, 8
+"""A model within all three is profiled without being asked."""
+MOST_MODES = 100_000
+"""Random effects up to which caterpillars have intervals, for which the equations are inverted."""
+MOST_TERMS = 6
+"""Columns of random effects that get a caterpillar."""
+MOST_CHAINS = 6
+"""Parameters whose chains are drawn."""
+
+
+def drawings(fit: Fit, *, naivete: bool, profiles: bool | None) -> dict[str, list[Drawing]]:
+    """The plots that suit the fit, by heading, in the order of the page."""
+    return {
+        "Response and residuals": _row_drawings(fit),
+        "Random effects": _effect_drawings(fit),
+        "Fixed effects": _coefficient_drawings(fit, naivete=naivete),
+        "Chains": _chain_drawings(fit),
+        "Likelihood profiles": _profile_drawings(fit, profiles),
+    }
+
+
+def _coefficient_drawings(fit: Fit, *, naivete: bool) -> list[Drawing]:
+    out = []
+    if fit.problem.p:
+        size = (5.2, max(1.8, 1.2 + 0.3 * fit.problem.p))
+        caption = "Coefficients with 95% intervals, without the intercept."
+        out.append(Drawing("Fixed effects", caption, size, partial(effects.coefficients, fit)))
+    if naivete:
+        caption = "Coefficients by what a GLM without random effects would get wrong."
+        out.append(Drawing("Naivete", caption, (5.2, 4.2), lambda ax: plot_naivete(fit.naivete(), ax)))
+    return out
+
+
+def _row_drawings(fit: Fit) -> list[Drawing]:
+    what = "Residuals" if is_gaussian(fit) else "Randomised quantile residuals"
+    scatter = f"{what} against the fit; the line is their running mean."
+    band = "Quantile residuals against the normal distribution; the band holds 95% of each under the model."
+    bins = "Mean residual in bins of the fitted mean, with two standard errors."
+    return [
+        Drawing("Distribution of the response", "The response.", (5.2, 3.8), partial(rows.response, fit)),
+        Drawing("Residuals against fitted values", scatter, (5.2, 3.8), partial(rows.residuals, fit)),
+        Drawing("Normal quantiles of the residuals", band, (5.2, 3.8), partial(rows.qq, fit)),
+        Drawing("Binned residuals", bins, (5.2, 3.8), partial(rows.binned_residuals, fit)),
+    ]
+
+
+def _effect_drawings(fit: Fit) -> list[Drawing]:
+    spread = fit.problem.q <= MOST_MODES or posterior_of(fit) is not None
+    pairs = [(t.group, c, t.m) for t in fit.problem.terms for c in t.columns]
+    out = []
+    for group, column, m in pairs[:MOST_TERMS]:
+        name = f"Random effects {column} | {group}"
+        told = "with 95% intervals" if spread else "without intervals, which would take long here"
+        size = (5.2, min(max(2.4, 1.0 + 0.17 * m), 5.5))
+        paint = partial(effects.caterpillar, fit, group=group, column=column, spread=spread)
+        out.append(Drawing(name, f"Effects of {column} by {group}, {told}.", size, paint))
+        caption = f"Effects of {column} by {group} against the normal distribution."
+        paint = partial(effects.random_effects_qq, fit, group=group, column=column)
+        out.append(Drawing(f"Normal quantiles of {name.lower()}", caption, (5.2, 3.8), paint))
+    return out
+
+
+def _chain_drawings(fit: Fit) -> list[Drawing]:
+    posterior = posterior_of(fit)
+    if posterior is None or posterior.sampler != "nuts":
+        return []
+    out = []
+    for name in (*posterior.names, *posterior.beta_names)[:MOST_CHAINS]:
+        values = posterior[name]
+        for what, paint in (("Chains", draws.trace), ("Rank histograms of the chains", draws.rank)):
+            out.append(
+                Drawing(f"{what} of {name}", f"{what} of {name}.", (5.2, 2.4), partial(paint, values, name))
+            )
+    return out
+
+
+def _profile_drawings(fit: Fit, wanted: bool | None) -> list[Drawing]:
+    from lmmformula.inference.profile import parameter_names
+
+    possible = is_gaussian(fit) and fit.estimate.quasi is None and posterior_of(fit) is None
+    if wanted is False or (wanted is None and not (possible and _cheap(fit))):
+        return []
+    names: Iterable[str] = parameter_names(fit) if possible else ("every parameter",)
+    return [
+        Drawing(
+            f"Profile of {name}",
+            f"Signed root of the rise of the deviance over {name}; straight where a Wald interval will do.",
+            (5.2, 3.2),
+            partial(_one_profile, fit, name),
+        )
+        for name in names
+    ]
+
+
+def _one_profile(fit: Fit, name: str, ax: object) -> object:
+    return profile(fit, name, ax, points=9)
+
+
+def _cheap(fit: Fit) -> bool:
+    problem = fit.problem
+    parameters = problem.p + problem.n_theta + 1
+    return (
+        problem.n <= CHEAP_ROWS
+        and problem.q <= CHEAP_EFFECTS
+        and parameters <= CHEAP_PARAMETERS
+        and fit.estimate.engine != "krylov"
+    )

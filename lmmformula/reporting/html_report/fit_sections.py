@@ -1,0 +1,169 @@
+"""Sections of a report on one fit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import LmmformulaError
+from lmmformula.planner.memory import in_words
+from lmmformula.reporting.grids import Grid
+from lmmformula.reporting.html_report.elements import (
+    definitions,
+    items,
+    paragraph,
+    subsection,
+    table,
+    verbatim,
+)
+from lmmformula.reporting.intervals import posterior_of
+from lmmformula.reporting.numbers import general, p_value
+from lmmformula.reporting.paper import fit_grids
+from lmmformula.reporting.posterior import worst
+from lmmformula.reporting.summary import diagnostics, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = [
+    "check",
+    "header",
+    "naivete_tables",
+    "plan_summary",
+    "prior_table",
+    "tables",
+    "tests",
+]
+
+
+def header(fit: Fit) -> str:
+    """Formula, family and data line."""
+    summary = summarise(fit)
+    family = paragraph(f"Family: {summary.family}") if summary.family else ""
+    formula = f'<code class="formula">{escape(fit.formula)}</code>'
+    return f"{formula}\n{family}\n{paragraph(summary.data, 'data')}"
+
+
+def plan_summary(fit: Fit) -> str:
+    """Sizes, method, engine, and the planner's reasons."""
+    plan = fit.plan
+    grid = Grid(
+        "",
+        ("Term", "Levels", "Effects", "In the factorisation"),
+        tuple((f"({t.label})", f"{t.levels:,}", f"{t.effects:,}", t.role) for t in plan.terms),
+        left=(0, 3),
+    )
+    pairs = [
+        ("Method", plan.method.upper()),
+        ("Engine", plan.engine),
+        ("Size", f"{plan.n:,} rows, {plan.p:,} fixed effects, {plan.q:,} random effects"),
+        ("Dense part", f"{plan.dense:,} × {plan.dense:,}" if plan.dense else "none"),
+        ("Memory", f"about {in_words(plan.memory)} at the peak"),
+    ]
+    if np.isfinite(plan.seconds):
+        pairs.append(("Time", "under 0.1 s" if plan.seconds < 0.1 else f"about {plan.seconds:.1g} s"))
+    instead = [f"{a.method} ({a.engine}): {a.against}" for a in plan.alternatives]
+    return definitions(pairs) + table(grid) + items(plan.reasons) + subsection("Not taken", items(instead))
+
+
+def tables(fit: Fit, level: float) -> str:
+    """Fixed effects, auxiliary parameters, random effects, criteria; not the draws, which are among the diagnostics."""
+    grids = fit_grids(fit, level) if posterior_of(fit) is None else fit_grids(fit, level)[:-1]
+    return "\n".join(table(replace(grid, note="")) for grid in grids)
+
+
+def tests(fit: Fit) -> str:
+    """Tests of whole terms; a sentence where there are none."""
+    if not fit.problem.X.term_labels or posterior_of(fit) is not None:
+        return ""
+    try:
+        found = fit.anova()
+    except LmmformulaError as error:
+        return paragraph(f"Left out: {error}", "note")
+    kind = "F tests with Satterthwaite's degrees of freedom" if "NumDF" in found else "Wald chi-square tests"
+    return table(_frame(f"{kind}, type 3", found))
+
+
+def _frame(caption: str, frame: pd.DataFrame) -> Grid:
+    """A frame of numbers: p-values and counts by their column's name, the others with four digits."""
+
+    def text(name: str, value: float) -> str:
+        if name.startswith("Pr("):
+            return p_value(value)
+        return f"{value:.0f}" if name in ("Df", "NumDF") else general(value)
+
+    columns = [[text(str(name), float(v)) for v in frame[name]] for name in frame.columns]
+    cells = zip([str(name) for name in frame.index], *columns, strict=True)
+    return Grid(caption, ("", *map(str, frame.columns)), tuple(cells))
+
+
+def naivete_tables(fit: Fit) -> str:
+    """What a plain GLM would get wrong."""
+    try:
+        found = fit.naivete()
+    except LmmformulaError as error:
+        return paragraph(f"Left out: {error}", "note")
+    names = ("GLM", "SE believed", "Mixed", "SE", "Naivete", "Inefficiency")
+    worst = found.attrs["worst_naivete"], found.attrs["worst_inefficiency"]
+    note = (
+        f"Naivete: by how much the GLM's variances are too small. Inefficiency: its variance over the mixed model's. For the "
+        f"worst combination of coefficients they are {worst[0]:.3g} and {worst[1]:.3g}."
+    )
+    return table(
+        _frame("Against a GLM without random effects", found.set_axis(list(names), axis=1))
+    ) + paragraph(note, "note")
+
+
+def prior_table(fit: Fit) -> str:
+    """The priors of a posterior, defaults included; nothing for other fits."""
+    posterior = posterior_of(fit)
+    return "" if posterior is None else verbatim(str(posterior.priors))
+
+
+def check(fit: Fit) -> str:
+    """How the search or the sampler ended, and what a careful reader must know."""
+    notes = [note for note in summarise(fit).notes if not note.startswith("Advice: ")]
+    posterior = posterior_of(fit)
+    if posterior is not None:
+        pairs = [("Converged", _verdict(fit)), *_sampling(posterior)]
+        return definitions(pairs) + items(posterior.diagnostics.advice, "flags") + items(notes)
+    return definitions([("Converged", _verdict(fit)), *_search(fit)]) + items(notes)
+
+
+def _verdict(fit: Fit) -> str:
+    return "yes" if fit.converged else f"NO: {fit.estimate.convergence.status.value}"
+
+
+def _sampling(posterior: Any) -> list[tuple[str, str]]:
+    """Worst diagnostics over coefficients and variances."""
+    form = {"max Rhat": ".3f", "Pareto k": ".2f"}
+    return [(name, format(value, form.get(name, ",.0f"))) for name, value in worst(posterior).items()]
+
+
+def _search(fit: Fit) -> list[tuple[str, str]]:
+    found = diagnostics(fit)
+    quasi = fit.estimate.quasi is not None
+    pairs = [
+        ("Outer iterations" if quasi else "Evaluations", f"{found['evaluations']:,}"),
+        (
+            "Change of the linear predictors" if quasi else "Deviance still to gain",
+            f"{found['decrement']:.2g} (tolerance {found['tolerance']:.2g})",
+        ),
+    ]
+    if not quasi:
+        pairs.append(("Largest gradient of the deviance", f"{found['max_gradient']:.2g}"))
+    pairs.append(("Singular terms", ", ".join(f"({t})" for t in found["singular"]) or "none"))
+    if np.isfinite(fit.llf):
+        error = f"{fit.llf_stderr:.2g}" if fit.llf_stderr else "none: computed exactly"
+        pairs.append(("Standard error of the log-likelihood", error))
+    if not fit.problem.family.has_scale:
+        over = {str(name): float(value) for name, value in fit.overdispersion().items()}
+        pairs.append(
+            ("Pearson's chi-square over its df", f"{over['ratio']:.3f} (p = {p_value(over['p_value'])})")
+        )
+    return pairs

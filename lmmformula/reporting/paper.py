@@ -1,0 +1,187 @@
+"""Tables for papers: Markdown and LaTeX, of a fit or of a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lmmformula.errors import DataError
+from lmmformula.reporting.coefficients import fixed_effects
+from lmmformula.reporting.comparison import MethodComparison
+from lmmformula.reporting.comparison_grids import comparison_grids
+from lmmformula.reporting.grids import Grid
+from lmmformula.reporting.intervals import fixed_intervals, posterior_of
+from lmmformula.reporting.numbers import general, p_value, statistic
+from lmmformula.reporting.posterior import PosteriorPart, posterior_parts
+from lmmformula.reporting.summary import Summary, summarise
+from lmmformula.reporting.tables import (
+    coefficient_cells,
+    criteria_cells,
+    pairwise,
+    posterior_cells,
+    random_cells,
+)
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["fit_grids", "to_latex", "to_markdown"]
+
+
+def to_markdown(results: Fit | MethodComparison, *, level: float = 0.95) -> str:
+    """Tables in Markdown: coefficients with intervals and tests, random effects, criteria; or methods side by side.
+
+    Parameters
+    ----------
+    results : Fit or MethodComparison
+    level : float
+        Of the intervals of a fit; a comparison has its own.
+
+    Returns
+    -------
+    str
+        One pipe table after another, each under its caption in bold.
+    """
+    return "\n\n".join(_markdown(grid) for grid in _grids(results, level)) + "\n"
+
+
+def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str = "") -> str:
+    r"""Tables in LaTeX with booktabs' rules, ``\usepackage{booktabs}``.
+
+    Parameters
+    ----------
+    results : Fit or MethodComparison
+    level : float
+        Of the intervals of a fit; a comparison has its own.
+    label : str
+        Of the first table; the others get ``-2``, ``-3`` after it. None without it.
+
+    Returns
+    -------
+    str
+        One ``table`` environment after another. The characters that LaTeX reads as commands are escaped.
+    """
+    grids = _grids(results, level)
+    labels = [label and (label if not k else f"{label}-{k + 1}") for k in range(len(grids))]
+    return "\n".join(_latex(grid, name) for grid, name in zip(grids, labels, strict=True))
+
+
+def _grids(results: Fit | MethodComparison, level: float) -> tuple[Grid, ...]:
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
+    return comparison_grids(results) if isinstance(results, MethodComparison) else fit_grids(results, level)
+
+
+def fit_grids(fit: Fit, level: float = 0.95) -> tuple[Grid, ...]:
+    """Fixed effects with intervals and tests, random effects, criteria; of a posterior its own tables with R-hat."""
+    summary = summarise(fit)
+    names, values = criteria_cells(summary)
+    about = f"{summary.title}; {summary.data}."
+    if posterior_of(fit) is not None:
+        parts = [_posterior(part) for part in posterior_parts(fit, level)]
+        return (*parts, Grid("Draws", tuple(names), (tuple(values),), left=(), note=about))
+    header, rows = random_cells(summary)
+    grids = [
+        *_auxiliary(summary),
+        Grid("Random effects", tuple(header), tuple(map(tuple, rows)), left=(0, 1)),
+        Grid("Criteria", tuple(names), (tuple(values),), left=(), note=about),
+    ]
+    return (_fixed(fit, level), *grids) if fit.problem.p else tuple(grids)
+
+
+def _posterior(part: PosteriorPart) -> Grid:
+    header, rows, hidden = posterior_cells(part.table)
+    note = f"{hidden:,} more, all in summary().posterior." if hidden else ""
+    return Grid(part.title, tuple(header), tuple(map(tuple, rows)), note=note)
+
+
+def _auxiliary(summary: Summary) -> list[Grid]:
+    """Coefficients of auxiliary predictors, and one table of the parameters that are one number."""
+    grids, numbers = [], []
+    for part in summary.auxiliary:
+        if part.table is None:
+            value = general(float("nan") if part.value is None else part.value)
+            numbers.append((part.title, f"{value} ({part.note})" if part.note else value))
+        else:
+            header, rows, _ = coefficient_cells(part.table)
+            grids.append(Grid(part.title, tuple(header[:-1]), tuple(tuple(row[:-1]) for row in rows)))
+    return [*grids, Grid("Further parameters", ("", "Estimate"), tuple(numbers))] if numbers else grids
+
+
+def _fixed(fit: Fit, level: float) -> Grid:
+    table, _ = fixed_effects(fit)
+    found = fixed_intervals(fit, level)
+    spread, low, high = found.spread.tolist(), found.low.tolist(), found.high.tolist()
+    cells = pairwise(found.point.tolist(), spread)
+    ends = [[a for a, _ in pairwise(side, spread)] for side in (low, high)]
+    header = ["", "Estimate", "Std. Error", f"{100 * level:.4g}% interval"]
+    columns: list[Sequence[str]] = [found.names, *zip(*cells, strict=True)]
+    columns.append([f"[{a}, {b}]" for a, b in zip(*ends, strict=True)])
+    *tests, p_name = list(table.columns)[2:]
+    for name in tests:
+        header.append(name)
+        columns.append([statistic(v, 1 if name == "df" else 2) for v in table[name]])
+    header.append(p_name)
+    columns.append([p_value(v) for v in table[p_name]])
+    return Grid(summarise(fit).tests_are, tuple(header), tuple(zip(*columns, strict=True)))
+
+
+# -- Markdown ------------------------------------------------------------------------------------------------------
+
+_MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]$~"})
+
+
+def _markdown(grid: Grid) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return f"| {' | '.join(c.translate(_MARKDOWN) for c in cells)} |"
+
+    rule = "|" + "|".join(":---" if j in grid.left else "---:" for j in range(len(grid.header))) + "|"
+    lines = [f"**{grid.caption.translate(_MARKDOWN)}**", "", line(grid.header), rule, *map(line, grid.rows)]
+    return "\n".join([*lines, "", grid.note.translate(_MARKDOWN)] if grid.note else lines)
+
+
+# -- LaTeX ---------------------------------------------------------------------------------------------------------
+
+_LATEX = str.maketrans(
+    {
+        **{c: f"\\{c}" for c in "&%$#_{}"},
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
+
+
+def _latex(grid: Grid, label: str) -> str:
+    sides = "".join("l" if j in grid.left else "r" for j in range(len(grid.header)))
+
+    def line(cells: Sequence[str]) -> str:
+        return f"    {' & '.join(map(_escaped, cells))} \\\\"
+
+    lines = [
+        r"\begin{table}",
+        r"  \centering",
+        f"  \\caption{{{_escaped(grid.caption)}}}",
+        *([f"  \\label{{{label}}}"] if label else []),
+        f"  \\begin{{tabular}}{{{sides}}}",
+        r"    \toprule",
+        line(grid.header),
+        r"    \midrule",
+        *map(line, grid.rows),
+        r"    \bottomrule",
+        r"  \end{tabular}",
+        *([f"  \\par\\smallskip\\footnotesize {_escaped(grid.note)}"] if grid.note else []),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _escaped(cell: str) -> str:
+    """A cell with LaTeX's characters escaped, a minus sign where a number has one, and no bracket after a line break."""
+    text = cell.translate(_LATEX)
+    if text.startswith("["):
+        return "{" + text.replace("-", "$-$") + "}"
+    return f"$-${text[1:]}" if text[:1] == "-" and text[1:2].isdigit() else text

@@ -1,0 +1,103 @@
+"""``fit.plot``: every plot of a fit under one name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.errors import DataError, PlanError
+from lmmformula.inference.naivete import plot_naivete
+from lmmformula.reporting.intervals import posterior_of
+from lmmformula.reporting.plots import draws as _draws
+from lmmformula.reporting.plots import effects as _effects
+from lmmformula.reporting.plots import likelihood as _likelihood
+from lmmformula.reporting.plots import rows as _rows
+from lmmformula.reporting.plots.canvas import new_axes
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["Plots"]
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Plots:
+    """Plots of one fit. Each draws into ``ax=`` or into new axes, and returns them.
+
+    Attributes
+    ----------
+    fit : Fit
+    """
+
+    fit: Fit
+
+    def residuals(self, ax: Any = None, kind: str | None = None, seed: int = 0) -> Any:
+        """Residuals against fitted values; see :func:`lmmformula.reporting.plots.rows.residuals`."""
+        return _rows.residuals(self.fit, ax, kind, seed)
+
+    def qq(self, ax: Any = None, seed: int = 0) -> Any:
+        """Quantile residuals against the normal distribution."""
+        return _rows.qq(self.fit, ax, seed)
+
+    def binned_residuals(self, ax: Any = None, bins: int | None = None) -> Any:
+        """Mean residuals in bins of the fitted mean: what to look at for binary responses and counts."""
+        return _rows.binned_residuals(self.fit, ax, bins)
+
+    def response(self, ax: Any = None) -> Any:
+        """Distribution of the response."""
+        return _rows.response(self.fit, ax)
+
+    def coefficients(self, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
+        """Forest of the fixed effects."""
+        return _effects.coefficients(self.fit, ax, intercept, level)
+
+    def caterpillar(
+        self,
+        ax: Any = None,
+        group: str | None = None,
+        column: str | None = None,
+        level: float = 0.95,
+        most: int = _effects.MOST_LEVELS,
+        spread: bool = True,
+    ) -> Any:
+        """Random effects of one factor in order; see :func:`lmmformula.reporting.plots.effects.caterpillar`."""
+        return _effects.caterpillar(self.fit, ax, group, column, level, most, spread)
+
+    def random_effects_qq(self, ax: Any = None, group: str | None = None, column: str | None = None) -> Any:
+        """Random effects of one factor against the normal distribution."""
+        return _effects.random_effects_qq(self.fit, ax, group, column)
+
+    def profile(
+        self, parameters: str | list[str] | None = None, ax: Any = None, level: float = 0.95, **options: Any
+    ) -> Any:
+        """Likelihood profiles; one Axes for one name, else an array of them."""
+        return _likelihood.profile(self.fit, parameters, ax, level, **options)
+
+    def naivete(self, ax: Any = None) -> Any:
+        """What a plain GLM would get wrong: see :meth:`Fit.naivete`."""
+        return plot_naivete(self.fit.naivete(), new_axes(ax))
+
+    def trace(self, parameter: str, ax: Any = None) -> Any:
+        """Chains of one parameter of a Bayesian fit over their draws."""
+        return _draws.trace(self._drawn(parameter), parameter, ax)
+
+    def rank(self, parameter: str, ax: Any = None, bins: int = 20) -> Any:
+        """Rank histograms of the chains of one parameter of a Bayesian fit."""
+        return _draws.rank(self._drawn(parameter), parameter, ax, bins)
+
+    def _drawn(self, parameter: str) -> Array:
+        posterior = posterior_of(self.fit)
+        if posterior is None:
+            raise PlanError(
+                f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have."
+            )
+        try:
+            return posterior[parameter]
+        except KeyError as error:
+            known = ", ".join((*posterior.beta_names, *posterior.names))
+            raise DataError(f"there is no parameter {parameter!r}; known: {known}.") from error
+
+    def __repr__(self) -> str:
+        names = [name for name in dir(type(self)) if not name.startswith("_") and name != "fit"]
+        return f"plots of a fit: {', '.join(f'.{name}()' for name in names)}"
