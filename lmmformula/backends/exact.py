@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import cast
 
 import numpy as np
 
@@ -112,11 +113,11 @@ class Exact:
             return self._solution(model, model(np.zeros(0), exact=True), none)
         first, spent = self._first(model)
         found = self._search(model, first, self.tolerance, progress)
-        last = found.point.point.sharpened()
+        last: ProfiledPoint = self._point(found).sharpened()
         if last.model is not model:
             spent, model = spent + found.evaluations, last.model
             found = self._search(model, found.x, self.tolerance, progress)
-            last = found.point.point
+            last = self._point(found)
         ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
         deviance = found.point.value
         theta = settle(
@@ -125,6 +126,11 @@ class Exact:
         if not last.is_exact or (theta != found.x).any():
             last = model(theta, exact=True).sharpened()
         return self._solution(model, last, ended)
+
+    @staticmethod
+    def _point(found: Minimum) -> ProfiledPoint:
+        """The criterion where a search ended."""
+        return cast("_Objective", found.point).point
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
         """theta near the optimum, and what it took: Schall's step from L = I, and a search where that is cheap."""

@@ -94,7 +94,7 @@ class Elimination:
 
     def __init__(self, blocks: Blocks, chain: tuple[int, ...] | None = None) -> None:
         self.blocks = blocks
-        self.chain = choose_chain(blocks) if chain is None else chain
+        self.chain: tuple[int, ...] = choose_chain(blocks) if chain is None else chain
         self.dense = tuple(a for a in range(len(blocks.groups)) if a not in self.chain)
         sizes = [blocks.groups[a].q for a in self.dense]
         ends = np.cumsum([0, *sizes])
@@ -105,7 +105,7 @@ class Elimination:
             for i in range(len(self.chain))
             for j in range(i + 1, len(self.chain))
         }
-        self.couplings = tuple(self._coupling(a) for a in self.chain) if self.dense else ()
+        self.couplings: tuple[Coupling, ...] = tuple(self._coupling(a) for a in self.chain) if self.dense else ()
         self.column_maps = {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
 
     def group(self, position: int) -> Group:

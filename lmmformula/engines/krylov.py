@@ -247,7 +247,8 @@ class KrylovFactor:
 
     def _forms(self, vectors: Array, tolerance: float) -> tuple[Array, Array]:
         """(I - K)^-1 v and v' g(K) v for each column v."""
-        solutions, forms = [np.zeros((len(vectors), 0))], [np.zeros(0)]
+        solutions: list[Array] = [np.zeros((len(vectors), 0))]
+        forms: list[Array] = [np.zeros(0)]
         for start in range(0, vectors.shape[1], COLUMNS):
             part = np.ascontiguousarray(vectors[:, start : start + COLUMNS])
             found = self._iterate(part, tolerance, "a trace")

@@ -62,7 +62,7 @@ class Compressed:
         goals = np.arange(PART, self.ptr[-1], PART)
         return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
 
-    def matrix(self, data: Array, columns: int) -> Any:
+    def matrix(self, data: NDArray[Any], columns: int) -> Any:
         """Scipy's matrix with these values."""
         from scipy.sparse import csr_array
 

@@ -28,7 +28,7 @@ import numpy as np
 from lmmformula.engines.schur import Compressed, SchurComplement
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 __all__ = ["Moments", "StochasticInverse"]
 
@@ -259,7 +259,7 @@ class StochasticInverse:
         ca, cb = transpose(s.c_inverses[x])[pattern.rows()], s.c_inverses[y][pattern.indices]
         return matmul(matmul(ca, values.reshape(shape)), cb)
 
-    def _on_h(self, i: Array, j: Array) -> Array:
+    def _on_h(self, i: Index, j: Index) -> Array:
         """Entries of K at positions of the pattern of H."""
         h, q = self.complement.pattern.h, np.int64(self.complement.q)
         keys = np.repeat(np.arange(len(h.ptr) - 1), np.diff(h.ptr)) * q + h.cols

@@ -1,8 +1,8 @@
 r"""Conjugate gradients on many right-hand sides at once, and the Gauss quadrature that comes with them.
 
 For a symmetric positive definite A of side q the iteration (Hestenes & Stiefel 1952) from x = 0 builds, column by column, the
-step lengths alpha_j and the ratios beta_j of squared residuals. They are the Cholesky factor of the Lanczos matrix T of (A, r_0)
-(Golub & Van Loan 2013, sec. 11.3)::
+step lengths alpha_j and the ratios beta_j of squared residuals. They are the Cholesky factor of the Lanczos matrix T of
+(A, r_0) (Golub & Van Loan 2013, sec. 11.3)::
 
     T_jj = 1 / alpha_j + beta_(j-1) / alpha_(j-1),        T_j,j+1 = sqrt(beta_j) / alpha_j
 

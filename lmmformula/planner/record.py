@@ -107,13 +107,14 @@ class Plan:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Plan:
         """The plan that :meth:`to_dict` made the values of."""
-        known = {k: float("nan") if v is None else v for k, v in values.items()}
+        known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in values.items()}
         known["terms"] = tuple(TermSize(**t) for t in known["terms"])
-        known["alternatives"] = tuple(
-            Alternative(**{k: float("nan") if v is None else v for k, v in a.items()})
-            for a in known["alternatives"]
-        )
+        known["alternatives"] = tuple(_alternative(dict(a)) for a in known["alternatives"])
         return cls(**{**known, "reasons": tuple(known["reasons"])})
+
+
+def _alternative(values: dict[str, Any]) -> Alternative:
+    return Alternative(**{k: float("nan") if v is None else v for k, v in values.items()})
 
 
 def _estimate(seconds: float, memory: float) -> str:

@@ -69,7 +69,7 @@ def test_results_print_the_error(tmp_path) -> None:
     assert m.glance()["logLik_se"].item() == m.llf_stderr
     assert m.diagnostics["loglik_stderr"] == m.llf_stderr
     table = anova(m, smaller)
-    assert (table["SE(logLik)"] > 0).all()
+    assert bool((table["SE(logLik)"].to_numpy() > 0).all())
     assert "standard error of up to" in table.attrs["note"]
     exact = anova(*(fit(f, data, method="ml") for f in (formula, formula.replace("service", "1"))))
     assert table["Chisq"].iloc[1] == pytest.approx(exact["Chisq"].iloc[1], abs=0.02)
@@ -81,8 +81,9 @@ def test_results_print_the_error(tmp_path) -> None:
 def test_conditional_variances_and_predictions_agree() -> None:
     exact, ours = both("InstEval")
     a, b = exact.ranef(condsd=True), ours.ranef(condsd=True)
-    assert ((a["condval"] - b["condval"]).abs() / a["condsd"]).max() < 0.01
-    assert (b["condsd"] / a["condsd"] - 1.0).abs().max() < 0.01
+    mode, sd = (np.array([f[c] for f in (a, b)]) for c in ("condval", "condsd"))
+    assert (np.abs(mode[0] - mode[1]) / sd[0]).max() < 0.01
+    np.testing.assert_allclose(sd[1], sd[0], rtol=0.01)
     new = load_dataset("InstEval").iloc[:50]
     p, q = (m.predict(new, interval="confidence") for m in (exact, ours))
     np.testing.assert_allclose(q, p, atol=2e-3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -116,7 +117,7 @@ def _agree(draws, expected) -> None:
 def test_exact_moments(layout: str, way: str) -> None:
     """Sums over the nonzeros of K against K formed column by column."""
     blocks, gram, factors, _ = setting(layout)
-    complement = KrylovEngine().prepare(blocks).factor(gram, factors).complement
+    complement: Any = KrylovEngine().prepare(blocks).factor(gram, factors).complement
     if not complement.q:
         return
     pattern, q = complement.pattern, complement.q
