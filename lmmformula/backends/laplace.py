@@ -13,6 +13,7 @@ from lmmformula.backends.optimum import (
     convergence,
     modes,
     off_boundary,
+    refuse_random_aux,
     settle,
     singular_terms,
 )
@@ -126,6 +127,7 @@ class LaplaceBackend:
         progress: Callable[[int, float, float], None] | None = None,
     ) -> LaplaceSolution:
         """Estimate `problem`."""
+        refuse_random_aux(problem)
         if prepared is None:
             prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
         with blas_threads(prepared.dense_side):

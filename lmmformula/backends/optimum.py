@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Convergence, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.trust_region import Minimum
@@ -18,6 +19,7 @@ __all__ = [
     "convergence",
     "modes",
     "off_boundary",
+    "refuse_random_aux",
     "settle",
     "singular_terms",
     "undetermined_columns",
@@ -72,6 +74,16 @@ def boundary_elements(problem: Problem, theta: Array) -> NDArray[np.bool_]:
         diagonal = np.einsum("jii->ji", jacobian).any(axis=1)
         out[s] = [bool(d) and name != "rho" for d, name in zip(diagonal, names, strict=True)]
     return out
+
+
+def refuse_random_aux(problem: Problem) -> None:
+    """Refuse random effects in the predictor of another parameter than the mean."""
+    for parameter, terms in zip(problem.family.auxiliaries, problem.aux_terms, strict=False):
+        if terms:
+            raise PlanError(
+                f"the formula of {parameter.name} has random effects ({terms[0].label}), which maximum likelihood does not "
+                "integrate out here. Use method='hmc', or keep fixed effects in that formula."
+            )
 
 
 def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from lmmformula.backends.optimum import (
     boundary_elements,
     modes,
     off_boundary,
+    refuse_random_aux,
     singular_terms,
     undetermined_columns,
 )
@@ -132,6 +133,7 @@ class PQL:
 
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
+        refuse_random_aux(problem)
         blocks = Blocks(problem.terms, problem.n) if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":

@@ -187,7 +187,6 @@ class Laplace:
         mode = find_mode(self, factors, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
         return LaplacePoint(self, psi, own, factors, aux, mode)
 
-
     def at(
         self,
         beta: Array,

@@ -13,10 +13,11 @@ the other groups D, delta and y_0::
     log|M| + log|A_ridge| = sum_l log|L'A_l L + I| + log|F without its last row|,     r2 + sigma^2 pen = last pivot of F
 
 as in the bordered Cholesky factor of MixedModels.jl (Bates et al. 2015, sec. 5.4; J, D, g as there). One Cholesky
-factorisation of side q_D + p + 1, no solves. Without a dense part sum_l B_l'N_l B_l is one product of the stacked N_l
-with a fixed matrix, and levels with equal A_l are merged, which for a balanced design leaves one level.
+factorisation of side q_D + p + 1, no solves. Levels with equal A_l have equal N_l and are merged: sum_l B_l'N_l B_l is then
+one product of the stacked N_l of the m' classes with a fixed matrix. A balanced design has one class. With a dense part that
+is done where classes are few, since the fixed matrix is large and read once per draw.
 
-Cost for a draw: O(m k^2 c + m k c^2 + c^3), c = q_D + p + 1.
+Cost for a draw: O(m k^2 c + m k c^2 + c^3), or O(m' k^2 c^2 + c^3) with classes merged, c = q_D + p + 1.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ __all__ = ["Bordered", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
 
 _CHUNK = 400_000
 """Numbers in the largest temporary array of a batch: about what a core's cache holds."""
+_CLASS = 16
+"""Levels to a class from which merging pays with a dense part: a pass over a stored matrix against a product in cache."""
 
 
 class NumpyKernels:
@@ -118,7 +121,7 @@ class Bordered:
     b : (m, k, c) array
     g : (c, c) array
     counts : (m', ) array or None
-        Levels merged, if nothing is dense; then `merged_a` (m', k, k) and `outer` (m' k^2, c^2) stand for `a` and `b`.
+        Levels of each class, if they were merged; then `merged_a` (m', k, k) and `outer` (m' k^2, c^2) stand for `a` and `b`.
     """
 
     model: Marginal
@@ -140,10 +143,12 @@ class Bordered:
         dense = tuple(a for a in range(len(blocks.groups)) if a != e)
         ends = np.cumsum([0, *(blocks.groups[a].q for a in dense)])
         b, g = _arranged(blocks, gram, e, dense, ends)
-        a, counts, outer = gram.diag[e], None, np.zeros((0, 0))
-        merged = a
-        if not dense:
-            merged, counts, outer = _merged_levels(a, b)
+        a = gram.diag[e]
+        merged, counts, outer = a, None, np.zeros((0, 0))
+        first, classes = _classes(a)
+        if not dense or len(first) * _CLASS <= len(a):
+            merged, counts = a[first], np.bincount(classes).astype(float)
+            outer = _class_products(b, classes, len(first))
         return cls(model, e, dense, tuple(int(s) for s in ends[:-1]), a, b, g, counts, merged, outer)
 
     @staticmethod
@@ -224,8 +229,7 @@ class Bordered:
             group = self.model.base.prepared.blocks.groups[a]
             rows = c[..., start : start + group.q, :]
             rows = rows.reshape(*rows.shape[:-2], group.m, group.k, rows.shape[-1])
-            left = xp.swapaxes(relative[a], -1, -2)[..., None, :, :]
-            parts.append((left @ rows if group.k > 1 else left * rows).reshape(*c.shape[:-2], group.q, -1))
+            parts.append(_turned(relative[a], rows, xp).reshape(*c.shape[:-2], group.q, -1))
         return xp.concatenate([*parts, c[..., self.q_dense :, :]], axis=-2)
 
     def log_posterior(
@@ -256,6 +260,14 @@ class Bordered:
             parts = [self.log_posterior(coordinates, x[s]) for s in self.chunks(len(x))]
         out = np.concatenate(parts) if parts else np.zeros(0)
         return np.where(np.isfinite(out), out, -np.inf)
+
+
+def _turned(lower: Any, rows: Any, xp: Any) -> Any:
+    """L' times each of (..., m, k, c), L lower triangular (..., k, k); written out, since small products are all overhead."""
+    k = lower.shape[-1]
+    own = lower[..., None, :, :, None]
+    out = [sum(own[..., j, i, :] * rows[..., j, :] for j in range(i, k)) for i in range(k)]
+    return xp.stack(out, -2)
 
 
 def _arranged(blocks: Blocks, gram: Gram, e: int, dense: tuple[int, ...], ends: Array) -> tuple[Array, Array]:
@@ -295,15 +307,22 @@ def _pairs(blocks: Blocks, gram: Gram, a: int, b: int) -> tuple[Index, Index, Ar
     return (rows, cols, values) if a < b else (cols, rows, np.swapaxes(values, 1, 2))
 
 
-def _merged_levels(a: Array, b: Array) -> tuple[Array, Array, Array]:
-    """Levels with equal A_l as one: A, how many, and the sums of B_l (x) B_l as (m' k^2, c^2)."""
-    m, k, c = b.shape
-    flat = a.reshape(m, -1)
+def _classes(a: Array) -> tuple[Index, Index]:
+    """A level of each class of equal A_l, and the class of each level."""
+    flat = a.reshape(len(a), -1)
     scale = np.abs(flat).max(axis=0) + 1e-300
     _, first, inverse = np.unique(np.round(flat / scale, 12), axis=0, return_index=True, return_inverse=True)
-    inverse = inverse.reshape(-1)
-    counts = np.bincount(inverse, minlength=len(first)).astype(float)
-    outer = np.einsum("mic,mjd->mijcd", b, b).reshape(m, -1)
-    sums = np.zeros((len(first), outer.shape[1]))
-    np.add.at(sums, inverse, outer)
-    return a[first], counts, sums.reshape(len(first) * k * k, c * c)
+    return first, inverse.reshape(-1)
+
+
+def _class_products(b: Array, classes: Index, count: int) -> Array:
+    """Sums of B_l (x) B_l over each class, (m' k^2, c^2)."""
+    _, k, c = b.shape
+    rows = b.reshape(len(b), k * c)
+    order = np.argsort(classes, kind="stable")
+    ends = np.cumsum(np.bincount(classes, minlength=count))
+    out = np.empty((count, k, k, c, c))
+    for own, members in zip(out, np.split(order, ends[:-1]), strict=True):
+        product = rows[members].T @ rows[members]
+        own[...] = product.reshape(k, c, k, c).swapaxes(1, 2)
+    return out.reshape(count * k * k, c * c)

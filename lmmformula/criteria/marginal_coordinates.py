@@ -33,13 +33,22 @@ from typing import Any
 import numpy as np
 
 from lmmformula.criteria.marginal_scalars import Between, Coordinate, Folded, Mixing, scale_coordinate
+from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Gram, Group
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-__all__ = ["Coordinates", "TermPlaces", "detectable_sd", "term_factor"]
+__all__ = [
+    "Coordinates",
+    "TermPlaces",
+    "covariance_coordinates",
+    "detectable_sd",
+    "term_coordinates",
+    "term_factor",
+    "term_values",
+]
 
 _STEP = 1e-150
 
@@ -150,16 +159,11 @@ class Coordinates:
     @classmethod
     def of(cls, priors: Priors, scales: Sequence[Array], sigma: float) -> Coordinates:
         """Coordinates for `priors`; `scales` are :func:`detectable_sd`, `sigma` a rough residual sd."""
-        own: list[Coordinate] = []
-        terms = []
-        for term, c in zip(priors.terms, scales, strict=True):
-            first, n_sd = len(own), len(term.sds)
-            per_sd = c if n_sd == len(c) else [float(np.mean(c))]
-            own += [scale_coordinate(sd, float(s), fold=True) for sd, s in zip(term.sds, per_sd, strict=True)]
-            own += _correlation_coordinates(term)
-            terms.append(
-                TermPlaces(term, tuple(range(first, first + n_sd)), tuple(range(first + n_sd, len(own))))
+        if priors.sigma is None:
+            raise PlanError(
+                "the model has no single residual standard deviation, so its variances cannot be marginal."
             )
+        own, terms = term_coordinates(priors.terms, scales)
         place = len(own)
         own.append(scale_coordinate(priors.sigma, sigma, fold=False))
         mixing = []
@@ -167,7 +171,7 @@ class Coordinates:
             if isinstance(prior.distribution, StudentT):
                 mixing.append((j, len(own)))
                 own.append(Mixing(prior.distribution.df))
-        return cls(tuple(own), tuple(terms), place, tuple(mixing), len(priors.coefficients))
+        return cls(tuple(own), terms, place, tuple(mixing), len(priors.coefficients))
 
     @property
     def d(self) -> int:
@@ -236,35 +240,48 @@ class Coordinates:
     def parameters(self, x: Array) -> Array:
         """Standard deviations, correlations and sigma, (..., len(names)), for x (..., d)."""
         values = self.values(x)
-        out = []
-        for t, lower in zip(self.terms, self.factors(values), strict=True):
-            out += [np.abs(values[j]) for j in t.sds]
-            if t.kind == "us" and t.cors:
-                unit = lower / np.maximum(np.linalg.norm(lower, axis=-1), 1e-300)[..., None]
-                cor = unit @ np.swapaxes(unit, -1, -2)
-                out += [cor[..., a, b] for a in range(t.k) for b in range(a + 1, t.k)]
-            else:
-                out += [values[j] for j in t.cors]
-        return np.stack([*out, values[self.sigma]], axis=-1)
+        return np.stack([*term_values(self.terms, values), values[self.sigma]], axis=-1)
 
     def from_covariances(self, covariances: Sequence[Array], sigma: float) -> Array:
         """x of given absolute covariance matrices, kept off zero and away from perfect correlation."""
-        x = np.zeros(self.d)
-        for t, cov in zip(self.terms, covariances, strict=True):
-            sd = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
-            shared = len(t.sds) < t.k
-            sds = np.array([np.sqrt(np.mean(sd**2))]) if shared else sd
-            for j, value in zip(t.sds, sds, strict=True):
-                low = 0.3 * getattr(self.own[j], "scale", 1e-3 * sigma)
-                x[j] = self.own[j].inverse(max(float(value), low))
-            for j, value in zip(t.cors, _correlation_parameters(t, cov, sd), strict=True):
-                x[j] = self.own[j].inverse(value)
+        x = covariance_coordinates(self.own, self.terms, covariances, 1e-3 * sigma)
         x[self.sigma] = self.own[self.sigma].inverse(sigma)
         return x
 
     def sample_prior(self, rng: np.random.Generator, size: int) -> Array:
         """x drawn from the prior, (size, d)."""
         return np.column_stack([c.sample(rng, size) for c in self.own])
+
+
+def term_coordinates(
+    terms: Sequence[TermPriors], scales: Sequence[Array], first: int = 0
+) -> tuple[list[Coordinate], tuple[TermPlaces, ...]]:
+    """Coordinates of the standard deviations and correlations of terms, and their places, counted from `first`."""
+    own: list[Coordinate] = []
+    places = []
+    for term, c in zip(terms, scales, strict=True):
+        at, n_sd = first + len(own), len(term.sds)
+        per_sd = c if n_sd == len(c) else [float(np.mean(c))]
+        own += [scale_coordinate(sd, float(s), fold=True) for sd, s in zip(term.sds, per_sd, strict=True)]
+        own += _correlation_coordinates(term)
+        cors = tuple(range(at + n_sd, first + len(own)))
+        places.append(TermPlaces(term, tuple(range(at, at + n_sd)), cors))
+    return own, tuple(places)
+
+
+def term_values(terms: Sequence[TermPlaces], values: Any) -> list[Array]:
+    """Standard deviations and correlations of every term, arrays (...,), from the values of all coordinates."""
+    out: list[Array] = []
+    for t in terms:
+        out += [np.abs(values[j]) for j in t.sds]
+        if t.kind == "us" and t.cors:
+            lower = term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors])
+            unit = lower / np.maximum(np.linalg.norm(lower, axis=-1), 1e-300)[..., None]
+            cor = unit @ np.swapaxes(unit, -1, -2)
+            out += [cor[..., a, b] for a in range(t.k) for b in range(a + 1, t.k)]
+        else:
+            out += [values[j] for j in t.cors]
+    return out
 
 
 def _correlation_coordinates(term: TermPriors) -> list[Coordinate]:
@@ -275,6 +292,23 @@ def _correlation_coordinates(term: TermPriors) -> list[Coordinate]:
         return [Between(-1.0, 1.0, lkj.concentration(k, j)) for j in range(k) for _ in range(j + 1, k)]
     low = -1.0 / (k - 1) if term.parameters.kind == "cs" else -1.0
     return [Between(low, 1.0, lkj.eta)]
+
+
+def covariance_coordinates(
+    own: Sequence[Coordinate], terms: Sequence[TermPlaces], covariances: Sequence[Array], least: float
+) -> Array:
+    """x (len(own),) of covariance matrices, kept off zero and away from perfect correlation; zero elsewhere."""
+    x = np.zeros(len(own))
+    for t, cov in zip(terms, covariances, strict=True):
+        sd = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
+        shared = len(t.sds) < t.k
+        sds = np.array([np.sqrt(np.mean(sd**2))]) if shared else sd
+        for j, value in zip(t.sds, sds, strict=True):
+            low = 0.3 * getattr(own[j], "scale", least)
+            x[j] = own[j].inverse(max(float(value), low))
+        for j, value in zip(t.cors, _correlation_parameters(t, cov, sd), strict=True):
+            x[j] = own[j].inverse(value)
+    return x
 
 
 def _correlation_parameters(term: TermPlaces, cov: Array, sd: Array) -> list[float]:

@@ -105,7 +105,9 @@ class Elimination:
             for i in range(len(self.chain))
             for j in range(i + 1, len(self.chain))
         }
-        self.couplings: tuple[Coupling, ...] = tuple(self._coupling(a) for a in self.chain) if self.dense else ()
+        self.couplings: tuple[Coupling, ...] = (
+            tuple(self._coupling(a) for a in self.chain) if self.dense else ()
+        )
         self.column_maps = {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
 
     def group(self, position: int) -> Group:

@@ -125,9 +125,13 @@ class KrylovPrepared:
         rng = np.random.default_rng(self.engine.seed)
         return rng.integers(0, 2, (self.pattern.q, self.engine.probes)) * 2.0 - 1.0
 
-    @cached_property
+    @property
     def rough(self) -> KrylovPrepared:
         """Two probes, no exact moments, and loose solutions, on the same patterns."""
+        return self._rough
+
+    @cached_property
+    def _rough(self) -> KrylovPrepared:
         engine = replace(self.engine, probes=2, moments=False, tolerance=1e-3, probe_tolerance=1e-2)
         return replace(self, engine=engine)
 

@@ -87,7 +87,9 @@ class NegativeBinomial2(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("phi", "size: var = mu + mu^2 / phi"),)
+        return (
+            Auxiliary("phi", "size: var = mu + mu^2 / phi", prior="inv_gamma(0.4, 0.3)", aliases=("shape",)),
+        )
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool

@@ -11,13 +11,16 @@ import numpy as np
 
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Rows
 
-__all__ = ["Auxiliary", "Direct", "Distribution", "Scale", "WeightsAre"]
+__all__ = ["Auxiliary", "Direct", "Distribution", "Range", "Scale", "WeightsAre"]
 
 Scale = Literal["real", "positive", "unit"]
 """Where the mean lives, and with that the coordinates of a density: (mu,), (log mu,), (log mu, log(1 - mu))."""
 
 WeightsAre = Literal["precision", "trials", "repeats"]
 """What a prior weight w means: variance / w; number of trials of a proportion; the row counted w times."""
+
+Range = Literal["positive", "above one", "unit"]
+"""Where an auxiliary parameter lives: e^a, 1 + e^a or 1 / (1 + e^-a) of its predictor a."""
 
 Direct = Callable[..., Rows]
 """``(y, eta, aux, weights, constant, derivatives) -> Rows`` in closed form, for one link."""
@@ -39,6 +42,13 @@ class Auxiliary:
         The user's value -> a.
     is_scale : bool
         Whether it is the family's scale or dispersion, what R calls sigma.
+    range : {"positive", "above one", "unit"}
+        What `value` does.
+    prior : str
+        Default prior, brms' where brms has the parameter. A scale of a response on the real line has a default in units of
+        the response instead.
+    aliases : tuple of str
+        Other names under which a prior may be given.
     """
 
     name: str
@@ -46,6 +56,9 @@ class Auxiliary:
     value: Callable[[Array], Array] = np.exp
     predictor: Callable[[Array], Array] = np.log
     is_scale: bool = True
+    range: Range = "positive"
+    prior: str = "half_student_t(3, 0, 2.5)"
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,11 +168,19 @@ class Student(Distribution):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)")
-        return (
-            (sigma,)
-            if self.df is not None
-            else (sigma, Auxiliary("df", "", _df, _df_predictor, is_scale=False))
+        if self.df is not None:
+            return (sigma,)
+        df = Auxiliary(
+            "df",
+            "",
+            _df,
+            _df_predictor,
+            is_scale=False,
+            range="above one",
+            prior="gamma(2, 0.1)",
+            aliases=("nu",),
         )
+        return (sigma, df)
 
     @property
     def label(self) -> str:

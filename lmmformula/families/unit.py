@@ -119,7 +119,7 @@ class Beta(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("phi", "precision: var = mu (1 - mu) / (1 + phi)"),)
+        return (Auxiliary("phi", "precision: var = mu (1 - mu) / (1 + phi)", prior="gamma(0.01, 0.01)"),)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool

@@ -53,7 +53,15 @@ class ZeroInflated(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        zi = Auxiliary("zi", "probability of a structural zero", _expit, _logit, is_scale=False)
+        zi = Auxiliary(
+            "zi",
+            "probability of a structural zero",
+            _expit,
+            _logit,
+            is_scale=False,
+            range="unit",
+            prior="beta(1, 1)",
+        )
         return (*self.base.auxiliaries, zi)
 
     def constant(self, y: Array, w: Maybe) -> Maybe:

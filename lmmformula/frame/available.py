@@ -11,14 +11,9 @@ __all__ = ["check_available"]
 
 def check_available(spec: ModelSpec) -> None:
     """Raise a PlanError that names the first part without an implementation."""
-    if spec.distributional:
-        names = ", ".join(name for name, _ in spec.distributional)
-        raise PlanError(
-            f"formulas for further parameters ({names}) are not available: only the mean has a formula; "
-            "for unequal variances give weights="
-        )
-    for term in spec.random:
-        _check_term(term)
+    for own in (spec, *(further for _, further in spec.distributional)):
+        for term in own.random:
+            _check_term(term)
 
 
 def _check_term(term: RandomTerm) -> None:

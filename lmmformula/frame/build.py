@@ -20,6 +20,7 @@ from lmmformula.frame.contrasts import Contrast, contrast_from
 from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
+from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import group_factor, group_members
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
@@ -59,7 +60,8 @@ def build(
     family : Family or str
         Decides how the response is read; kept in the problem.
     auxiliary : sequence of ModelSpec or None
-        One-sided formulas of the family's auxiliary predictors, in its order; None stands for an intercept.
+        One-sided formulas of the family's auxiliary predictors, in its order; None stands for an intercept. Those of
+        ``bf(y ~ x, sigma ~ z)`` are put beside them, and may have random effects.
     weights, offset : str or array, optional
         Name of a column, or one number for each row of `data`.
     contrasts : mapping, optional
@@ -86,25 +88,32 @@ def build(
         row_argument(weights, "weights", table),
         row_argument(offset, "offset", table),
     )
-    parts = tuple(LinearPart(intercept=True, terms=()) if s is None else _only_fixed(s) for s in auxiliary)
-    frame = _evaluate(spec, parts, table, arguments, missing, context or {})
+    further = further_formulas(spec, record, auxiliary)
+    parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
+    random = tuple(() if s is None else s.random for s in further)
+    frame = _evaluate(spec, parts, table, arguments, missing, context or {}, random)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
-    if not parts:
-        return problem
+    return _with_auxiliary(problem, frame, parts, random) if parts else problem
+
+
+def _with_auxiliary(
+    problem: Problem,
+    frame: _Frame,
+    parts: Sequence[LinearPart],
+    random: Sequence[Sequence[RandomTerm]],
+) -> Problem:
+    """The problem with the columns and random effects of its auxiliary predictors."""
     designs = [make_design(part, frame) for part in parts]
     blocks = [_fixed_block(design, frame) for design in designs]
     kept = tuple((design, keep) for design, (_, keep) in zip(designs, blocks, strict=True))
-    return replace(problem, aux=tuple(b for b, _ in blocks), recipe=replace(problem.recipe, aux=kept))
-
-
-def _only_fixed(spec: ModelSpec) -> LinearPart:
-    """The columns of a one-sided formula without random effects."""
-    if spec.random or spec.fixed.offsets or spec.response is not None:
-        raise PlanError(
-            f"`{spec.text}`: formulas of further parameters take fixed effects only, written as '~ x'; response, "
-            "offsets and random effects belong to the main formula"
-        )
-    return spec.fixed
+    recipe, aux = replace(problem.recipe, aux=kept), tuple(b for b, _ in blocks)
+    if not any(random):
+        return replace(problem, aux=aux, recipe=recipe)
+    groups: dict[tuple[Expr, ...], Factor] = {}
+    both = [[_group_block(t, frame, groups, levels_below_rows=False) for t in own] for own in random]
+    terms = tuple(tuple(block for block, _ in own) for own in both)
+    recipe = replace(recipe, aux_terms=tuple(tuple(r for _, r in own) for own in both))
+    return replace(problem, aux=aux, aux_terms=terms, recipe=recipe)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,7 +137,9 @@ class _Frame:
         return array if self.rows is None else array[self.rows]
 
 
-def _model_variables(spec: ModelSpec, auxiliary: Sequence[LinearPart]) -> list[Expr]:
+def _model_variables(
+    spec: ModelSpec, auxiliary: Sequence[LinearPart], random: Sequence[RandomTerm]
+) -> list[Expr]:
     """Expressions whose values R's model frame would hold, in order of first use."""
     exprs: dict[Expr, None] = {}
     if spec.response is not None:
@@ -137,10 +148,10 @@ def _model_variables(spec: ModelSpec, auxiliary: Sequence[LinearPart]) -> list[E
             exprs[spec.response.weights] = None
         if spec.response.trials is not None:
             exprs[spec.response.trials] = None
-    for part in (spec.fixed, *(term.design for term in spec.random), *auxiliary):
+    for part in (spec.fixed, *(term.design for term in random), *auxiliary):
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))
-    for term in spec.random:
+    for term in random:
         exprs.update(dict.fromkeys(group_members(term.group)))
     return list(exprs)
 
@@ -152,9 +163,10 @@ def _evaluate(
     arguments: tuple[RowArgument | None, ...],
     missing: str,
     context: Mapping[str, Any],
+    random: Sequence[Sequence[RandomTerm]] = (),
 ) -> _Frame:
     """Evaluate all variables on the rows that are complete in all of them."""
-    exprs = _model_variables(spec, auxiliary)
+    exprs = _model_variables(spec, auxiliary, [*spec.random, *(term for own in random for term in own)])
     names = [
         name
         for name in column_names(exprs)

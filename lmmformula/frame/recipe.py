@@ -63,6 +63,8 @@ class NewDesign:
         The fit had an offset given as an array, which new data cannot know.
     aux : tuple of (n, p_j) arrays
         Columns of the auxiliary predictors, if asked for.
+    aux_terms : tuple of tuples of NewTerm
+        Their random-effects terms, if asked for; empty where no predictor has any.
     """
 
     X: Array | None
@@ -71,6 +73,7 @@ class NewDesign:
     complete: NDArray[np.bool_]
     offset_missing: bool = False
     aux: tuple[Array, ...] = ()
+    aux_terms: tuple[tuple[NewTerm, ...], ...] = ()
 
     @property
     def n(self) -> int:
@@ -119,6 +122,7 @@ class Recipe:
     memory: tuple[tuple[Expr, Any], ...] = field(repr=False)
     context: tuple[tuple[str, Any], ...] = field(repr=False, default=())
     aux: tuple[tuple[Design, tuple[int, ...]], ...] = ()
+    aux_terms: tuple[tuple[TermRecipe, ...], ...] = ()
 
     def replay(
         self,
@@ -172,13 +176,19 @@ class Recipe:
             _spread(design.matrix(value_of, n)[:, list(kept)], given)
             for design, kept in (self.aux if aux else ())
         )
-        return NewDesign(X, offset, done, complete, self.offset_array and fixed, further)
+        beside = tuple(
+            tuple(_new_term(t, evaluator, n, complete_in=rows, n_all=table.n_rows) for t in own)
+            for own in (self.aux_terms if aux else ())
+        )
+        return NewDesign(X, offset, done, complete, self.offset_array and fixed, further, beside)
 
     def _grouping_only(self) -> set[str]:
         """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
         elsewhere = [part.expr for parts in self.fixed.terms for part in parts] + list(self.offsets)
-        groups = {expr for term in self.terms for expr in term.group}
-        for term in self.terms:
+        elsewhere += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
+        all_terms = (*self.terms, *(term for own in self.aux_terms for term in own))
+        groups = {expr for term in all_terms for expr in term.group}
+        for term in all_terms:
             elsewhere += [part.expr for parts in term.design.terms for part in parts]
         elsewhere += [expr for expr in groups if not isinstance(expr, Name)]
         used = {*column_names(elsewhere), self.offset_column}
@@ -188,6 +198,7 @@ class Recipe:
         exprs: list[Expr] = []
         if aux:
             exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
+            exprs += [expr for own in self.aux_terms for term in own for expr in term.exprs()]
         if fixed:
             exprs += [part.expr for parts in self.fixed.terms for part in parts]
             exprs += self.offsets

@@ -22,6 +22,7 @@ from lmmformula.typing import Array
 __all__ = [
     "LKJ",
     "AtZero",
+    "Beta",
     "Distribution",
     "Exponential",
     "Gamma",
@@ -270,6 +271,31 @@ class Uniform:
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.uniform(self.low, self.high, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Beta:
+    """Density proportional to ``x^(a-1) (1-x)^(b-1)`` on (0, 1)."""
+
+    a: float
+    b: float
+
+    @property
+    def at_zero(self) -> AtZero:
+        return "finite" if self.a == 1 else "vanishing" if self.a > 1 else "infinite"
+
+    def __str__(self) -> str:
+        return written("beta", self.a, self.b)
+
+    def logpdf(self, x: Any, xp: Any = np) -> Any:
+        constant = lgamma(self.a + self.b) - lgamma(self.a) - lgamma(self.b)
+        return constant + (self.a - 1.0) * xp.log(x) + (self.b - 1.0) * xp.log1p(-x)
+
+    def slope(self, x: Any) -> Any:
+        return (self.a - 1.0) / x - (self.b - 1.0) / (1.0 - x)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return rng.beta(self.a, self.b, size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lmmformula.errors import PlanError
 from lmmformula.ir.prior_distributions import (
     LKJ,
+    Beta,
     Exponential,
     Gamma,
     InverseGamma,
@@ -24,8 +25,9 @@ from lmmformula.ir.prior_distributions import (
 
 __all__ = ["Role", "parse_prior"]
 
-Role = Literal["coefficient", "scale", "correlation"]
-"""What a prior is for: a fixed effect, a standard deviation, the correlations of a term."""
+Role = Literal["coefficient", "scale", "correlation", "probability"]
+"""What a prior is for: a fixed effect, a standard deviation or another positive number, the correlations of a term, a
+probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,8 @@ _FORMS: dict[str, tuple[_Form, ...]] = {
     "gamma": (_Form(("shape", "rate"), ("shape", "rate"), Gamma, _SCALE),),
     "inv_gamma": (_Form(("shape", "scale"), ("shape", "scale"), InverseGamma, _SCALE),),
     "lognormal": (_Form(("mean_log", "sd_log"), ("sd_log",), LogNormal, _SCALE),),
-    "uniform": (_Form(("low", "high"), (), Uniform, _SCALE),),
+    "uniform": (_Form(("low", "high"), (), Uniform, ("scale", "probability")),),
+    "beta": (_Form(("a", "b"), ("a", "b"), Beta, ("probability",)),),
     "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation",)),),
 }
 _ALIASES = {
@@ -78,7 +81,12 @@ _ALIASES = {
     "halfcauchy": "half_cauchy",
     "log_normal": "lognormal",
 }
-_NOUN = {"coefficient": "a fixed effect", "scale": "a standard deviation", "correlation": "correlations"}
+_NOUN = {
+    "coefficient": "a fixed effect",
+    "scale": "a standard deviation",
+    "correlation": "correlations",
+    "probability": "a probability",
+}
 _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9]*)\s*\(([^()]*)\)\s*\Z")
 _IMPROPER = ("flat", "improper", "")
 
@@ -92,7 +100,7 @@ def parse_prior(text: object, name: str, role: Role) -> Any:
         For example ``"normal(0, 5)"``; numbers may be named, ``"normal(mean=0, sd=5)"``.
     name : str
         The parameter or class it was given for, for messages.
-    role : {"coefficient", "scale", "correlation"}
+    role : {"coefficient", "scale", "correlation", "probability"}
 
     Raises
     ------
@@ -123,6 +131,8 @@ def parse_prior(text: object, name: str, role: Role) -> Any:
     if role == "scale" and isinstance(distribution, Normal | StudentT):
         distribution = Positive(distribution)
     _check_range(distribution, what)
+    if role == "probability" and isinstance(distribution, Uniform) and distribution.high > 1.0:
+        raise PlanError(f"{what}: a probability needs uniform(low, high) with 0 <= low < high <= 1.")
     return distribution
 
 

@@ -12,7 +12,13 @@ key                 parameters                              default
 ==================  ======================================  =====================================================
 
 The longer key wins. y is the response on the scale where it is normal (its logarithm for a lognormal one), less its
-offset; mad is 1.4826 times the median absolute deviation, to one decimal (brms' rule). As in brms the prior of
+offset; mad is 1.4826 times the median absolute deviation, to one decimal (brms' rule). Other families state these on the
+scale of the link: for links whose scale does not depend on the unit of y (log, logit, probit, cloglog, cauchit) sd(y) is
+1, the median is the link of the mean less the mean offset, and mad is 0; for other links y is its link. A family's further
+parameters have keys of their own (``phi``, ``df``, ``zi``) and the defaults of its record; one with a formula has the keys
+of this table with its name before them, ``sigma:Intercept``, ``sigma:b:x``, ``sigma:sd:Subject``, on the scale of its
+predictor: intercept ``normal(0, 2.5)`` (about log sd(y) for the sigma of a response on the real line), slopes
+``normal(0, 2.5 / sd(x))``, standard deviations ``half_student_t(3, 0, 2.5)``. As in brms the prior of
 ``Intercept`` is that of the intercept of centred columns, so that it can be stated without knowing where x = 0 lies.
 Unlike brms (student_t for the intercept, flat for slopes) the default for every coefficient is normal, because normal priors
 leave the fixed effects Gaussian given the variances, and proper. Without an intercept the coefficients carry the level of y:
@@ -32,10 +38,10 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
 from lmmformula.ir.prior_text import Role, parse_prior
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.variance_parameters import TermParameters, term_parameters
+from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.typing import Array
 
-__all__ = ["Prior", "Priors", "TermPriors", "resolve_priors", "working_response"]
+__all__ = ["AuxPriors", "Prior", "Priors", "TermPriors", "resolve_priors", "working_response"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +77,35 @@ class TermPriors:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class AuxPriors:
+    """Priors of one auxiliary parameter of the family: of its value, or of the parts of its linear predictor.
+
+    Attributes
+    ----------
+    name : str
+    value : Prior or None
+        Of the parameter itself, where it is one number; the rest is then empty.
+    coefficients, contrast, terms
+        As in :class:`Priors`.
+    """
+
+    name: str
+    value: Prior | None
+    coefficients: tuple[Prior, ...]
+    contrast: Array = field(repr=False)
+    terms: tuple[TermPriors, ...]
+
+    @property
+    def rows(self) -> tuple[Prior, ...]:
+        """All priors."""
+        return (self.value,) if self.value is not None else (*self.coefficients, *_of_terms(self.terms))
+
+
+def _of_terms(terms: tuple[TermPriors, ...]) -> tuple[Prior, ...]:
+    return tuple(prior for t in terms for prior in (*t.sds, *((t.cor,) if t.cor else ())))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Priors:
     """The priors of every parameter of one problem. Printing gives a table.
 
@@ -81,19 +116,25 @@ class Priors:
     contrast : (p, p) array
         T: the priors are of ``T beta``. The identity, save that a centred intercept is ``beta_0 + mean(x)'beta``.
     terms : tuple of TermPriors
-    sigma : Prior
+    sigma : Prior or None
+        Of the residual standard deviation; None where the family has none, or a formula for it.
+    aux : tuple of AuxPriors
+        For each auxiliary parameter of the family, sigma included.
     """
 
     coefficients: tuple[Prior, ...]
     contrast: Array = field(repr=False)
     terms: tuple[TermPriors, ...]
-    sigma: Prior
+    sigma: Prior | None
+    aux: tuple[AuxPriors, ...] = ()
 
     @property
     def rows(self) -> tuple[Prior, ...]:
         """All priors, coefficients first."""
-        own = (prior for t in self.terms for prior in (*t.sds, *((t.cor,) if t.cor else ())))
-        return (*self.coefficients, *own, self.sigma)
+        further = (prior for aux in self.aux for prior in aux.rows)
+        if not self.aux and self.sigma is not None:
+            further = (self.sigma,)
+        return (*self.coefficients, *_of_terms(self.terms), *further)
 
     def table(self) -> tuple[tuple[str, str, str], ...]:
         """(parameter, prior, source) of every row."""
@@ -135,9 +176,10 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
         For a key that names no parameter (the message lists those that exist), or text that cannot be read.
     """
     book = _Book(problem, dict(user or {}))
-    priors = Priors(
-        book.coefficients(), book.contrast(), tuple(map(book.term, book.parameters)), book.sigma()
-    )
+    aux = tuple(map(book.aux, range(len(problem.family.auxiliaries))))
+    sigma = next((a.value for a in aux if a.name == "sigma"), None)
+    terms = tuple(map(book.term, book.parameters))
+    priors = Priors(book.coefficients(), book.contrast(), terms, sigma, aux)
     book.refuse_unused()
     return priors
 
@@ -152,7 +194,7 @@ class _Book:
     def __init__(self, problem: Problem, user: dict[str, str]) -> None:
         if not all(isinstance(key, str) for key in user):
             raise PlanError(f"priors={user!r}: keys must be text such as 'b', 'sd:Subject' or 'sigma'.")
-        self.problem, self.y = problem, working_response(problem)
+        self.problem, self.scale = problem, _Scale.of(problem)
         self.user = {_normal_key(key): text for key, text in user.items()}
         self.written = {_normal_key(key): key for key in user}
         self.parameters = term_parameters(problem)
@@ -187,10 +229,10 @@ class _Book:
         return tuple(self._coefficient(name, j) for j, name in enumerate(self.names))
 
     def _coefficient(self, name: str, j: int) -> Prior:
-        size = _spread(self.y, around_mean=self.has_intercept)
+        size = self.scale.size
         if name == "(Intercept)":
             self.known.update({_CENTRED: None, _PLAIN: None})
-            default = Normal(_rounded(float(np.median(self.y))), _rounded(2.5 * size))
+            default = Normal(_rounded(self.scale.centre), _rounded(2.5 * size))
             return self.chosen((_CENTRED if self.centred else _PLAIN,), "coefficient", default)
         x = _spread(self.problem.X.matrix[:, j], around_mean=self.has_intercept)
         return self.chosen((f"b:{name}", "b"), "coefficient", Normal(0.0, _rounded(2.5 * size / x)))
@@ -204,24 +246,51 @@ class _Book:
 
     # -- variances ------------------------------------------------------------------------------------------------
 
-    @property
-    def _default_scale(self) -> Positive:
-        mad = 1.4826 * float(np.median(np.abs(self.y - np.median(self.y))))
-        return Positive(StudentT(3.0, 0.0, max(2.5, round(mad, 1))))
-
-    def term(self, parameters: TermParameters) -> TermPriors:
+    def term(self, parameters: TermParameters, prefix: str = "") -> TermPriors:
         group = parameters.group
+        default = _half_t(0.0 if prefix else self.scale.mad)
         sds = tuple(
-            self.chosen((name.split("#")[0], f"sd:{group}", "sd"), "scale", self._default_scale, name)
+            self.chosen((name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"), "scale", default, name)
             for name in parameters.sds
         )
         if parameters.correlation == "none":
             return TermPriors(parameters, sds, None)
-        cor = self.chosen((f"cor:{group}", "cor"), "correlation", LKJ(1.0))
+        cor = self.chosen((f"{prefix}cor:{group}", f"{prefix}cor"), "correlation", LKJ(1.0))
         return TermPriors(parameters, sds, cor)
 
-    def sigma(self) -> Prior:
-        return self.chosen(("sigma",), "scale", self._default_scale)
+    # -- auxiliary parameters ----------------------------------------------------------------------------------------
+
+    def aux(self, j: int) -> AuxPriors:
+        """Priors of the family's auxiliary parameter `j`."""
+        own, problem = self.problem.family.auxiliaries[j], self.problem
+        block = problem.aux[j] if problem.aux else None
+        terms = problem.aux_terms[j] if problem.aux_terms else ()
+        none = np.zeros((0, 0))
+        if not terms and (block is None or block.names == ("(Intercept)",)):
+            role = "probability" if own.range == "unit" else "scale"
+            in_units = own.is_scale and problem.family.distribution.scale == "real"
+            default = _half_t(self.scale.mad) if in_units else parse_prior(own.prior, own.name, role)
+            value = self.chosen((own.name, *own.aliases), role, default)
+            return AuxPriors(own.name, value, (), none, ())
+        prefix = f"{own.name}:"
+        columns = np.zeros((problem.n, 0)) if block is None else block.matrix
+        names = () if block is None else block.names
+        coefficients = tuple(
+            self._aux_coefficient(prefix, name, x) for name, x in zip(names, columns.T, strict=True)
+        )
+        contrast = np.eye(len(names))
+        if "(Intercept)" in names:
+            contrast[names.index("(Intercept)")] = columns.mean(axis=0)
+        own_terms = tuple(self.term(t, prefix) for t in named_terms(terms, prefix))
+        return AuxPriors(own.name, None, coefficients, contrast, own_terms)
+
+    def _aux_coefficient(self, prefix: str, name: str, x: Array) -> Prior:
+        if name == "(Intercept)":
+            real = prefix == "sigma:" and self.problem.family.distribution.scale == "real"
+            centre = _rounded(float(np.log(self.scale.size))) if real else 0.0
+            return self.chosen((f"{prefix}Intercept",), "coefficient", Normal(centre, 2.5))
+        default = Normal(0.0, _rounded(2.5 / _spread(x, around_mean=True)))
+        return self.chosen((f"{prefix}b:{name}", f"{prefix}b"), "coefficient", default)
 
     def refuse_unused(self) -> None:
         """A key that names nothing is most likely a misspelling."""
@@ -233,6 +302,37 @@ class _Book:
             raise PlanError(
                 f"priors: {self.written[unknown[0]]!r} is no parameter of this model.{hint} It has: {', '.join(names)}."
             )
+
+
+@dataclass(frozen=True, slots=True)
+class _Scale:
+    """Where the linear predictor lies and how far it may spread, before the model is fitted."""
+
+    centre: float
+    size: float
+    mad: float
+
+    @classmethod
+    def of(cls, problem: Problem) -> _Scale:
+        """From the response on the scale of the link."""
+        family, intercept = problem.family, "(Intercept)" in problem.X.names
+        if family.is_linear or family.name == "lognormal":
+            y = working_response(problem)
+        else:
+            offset = 0.0 if problem.offset is None else problem.offset
+            y = family.start(problem.y, problem.weights) - offset
+            if family.link_function.unit is not None:
+                weights = problem.weights if family.weights_are == "trials" else None
+                mean = np.array(np.average(problem.y, weights=weights))
+                centre = float(family.link_function.eta(mean)) - float(np.mean(offset))
+                return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), 0.0)
+        mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
+        return cls(float(np.median(y)), _spread(y, around_mean=intercept), mad)
+
+
+def _half_t(mad: float) -> Positive:
+    """brms' default for standard deviations."""
+    return Positive(StudentT(3.0, 0.0, max(2.5, round(mad, 1))))
 
 
 def _normal_key(key: str) -> str:

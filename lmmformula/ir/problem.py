@@ -113,6 +113,8 @@ class Problem:
         Positions in the caller's table of the rows kept.
     aux : tuple of FixedBlock
         Columns of the auxiliary linear predictors that the family names (log dispersion, zero-inflation).
+    aux_terms : tuple of tuples of GroupBlock
+        Random effects in the auxiliary linear predictors, one tuple for each of `aux`; empty where no predictor has any.
     n_rows_data : int
         Rows of the caller's table.
     recipe : object
@@ -130,6 +132,7 @@ class Problem:
     aux: tuple[FixedBlock, ...] = ()
     n_rows_data: int = 0
     recipe: Any = field(default=None, repr=False)
+    aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
 
     @property
     def n(self) -> int:

@@ -15,14 +15,14 @@ A term of one column has a standard deviation only.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import GroupBlock, Problem
 
-__all__ = ["TermParameters", "plain", "term_parameters"]
+__all__ = ["TermParameters", "named_terms", "plain", "term_parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,19 @@ _CORRELATION: dict[str, Literal["none", "matrix", "shared"]] = {
 
 
 def term_parameters(problem: Problem) -> tuple[TermParameters, ...]:
-    """Names for every term; a name that occurs twice gets ``#2``."""
+    """Names for every term of the mean; a name that occurs twice gets ``#2``."""
+    return named_terms(problem.terms)
+
+
+def named_terms(terms: Sequence[GroupBlock], prefix: str = "") -> tuple[TermParameters, ...]:
+    """The same for any terms, every name with a prefix (``sigma:``)."""
     seen: dict[str, int] = {}
 
     def once(name: str) -> str:
         seen[name] = seen.get(name, 0) + 1
-        return name if seen[name] == 1 else f"{name}#{seen[name]}"
+        return prefix + (name if seen[name] == 1 else f"{name}#{seen[name]}")
 
-    return tuple(_of_term(term, once) for term in problem.terms)
+    return tuple(_of_term(term, once) for term in terms)
 
 
 def _of_term(term: GroupBlock, once: Callable[[str], str]) -> TermParameters:

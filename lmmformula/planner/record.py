@@ -114,7 +114,8 @@ class Plan:
 
 
 def _alternative(values: dict[str, Any]) -> Alternative:
-    return Alternative(**{k: float("nan") if v is None else v for k, v in values.items()})
+    known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in values.items()}
+    return Alternative(**known)
 
 
 def _estimate(seconds: float, memory: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -49,13 +50,13 @@ def main() -> None:
     def model() -> None:
         b0 = numpyro.sample("(Intercept)", dist.Normal(0.0, 5.0))
         b1 = numpyro.sample("x", dist.Normal(0.0, 2.0))
-        sd = numpyro.sample("sd", dist.HalfNormal(2.0).expand([2]))
+        sd: Any = numpyro.sample("sd", dist.HalfNormal(2.0).expand([2]))
         sd_i = numpyro.sample("sd:i:Intercept", dist.HalfNormal(2.0))
         half = numpyro.sample("half", dist.LKJCholesky(2, 2.0))
         sigma = numpyro.sample("sigma", dist.HalfNormal(2.0))
-        z = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([10, 2]).to_event(2))
-        v = numpyro.sample("v", dist.Normal(0.0, 1.0).expand([6]).to_event(1))
-        b = numpyro.deterministic("b", z @ (sd[:, None] * half).T)
+        z: Any = numpyro.sample("z", dist.Normal(0.0, 1.0).expand([10, 2]).to_event(2))
+        v: Any = numpyro.sample("v", dist.Normal(0.0, 1.0).expand([6]).to_event(1))
+        b: Any = numpyro.deterministic("b", z @ (sd[:, None] * half).T)
         eta = b0 + b[s, 0] + (b1 + b[s, 1]) * x + sd_i * v[i]
         numpyro.sample("y", dist.Normal(eta, sigma), obs=jnp.asarray(problem.y))
 
@@ -63,7 +64,8 @@ def main() -> None:
         sampler = NUTS(model, target_accept_prob=0.95)
         mcmc = MCMC(sampler, num_warmup=2_000, num_samples=40_000, num_chains=1, progress_bar=False)
         mcmc.run(jax.random.PRNGKey(1))
-        draws = {k: np.asarray(v) for k, v in mcmc.get_samples().items()}
+        samples: Any = mcmc.get_samples()
+        draws: Any = {k: np.asarray(v) for k, v in samples.items()}
     own = {name: draws[name] for name in ("(Intercept)", "x", "sd:i:Intercept", "sigma")}
     own |= {"sd:s:Intercept": draws["sd"][:, 0], "sd:s:x": draws["sd"][:, 1]}
     own |= {"cor:s:Intercept:x": draws["half"][:, 1, 0]}

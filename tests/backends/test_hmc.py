@@ -12,6 +12,7 @@ from oracle import make_problem
 from scipy import stats
 
 from lmmformula import build, load_dataset
+from lmmformula.backends.bayes import recovery as recovery_module
 from lmmformula.backends.bayes import target as target_module
 from lmmformula.backends.bayes.hmc import HMC, BayesSolution
 from lmmformula.backends.bayes.importance import Importance, ImportanceDraws
@@ -20,7 +21,6 @@ from lmmformula.backends.bayes.recovery import recover
 from lmmformula.backends.bayes.target import Target, find_mode
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
-from lmmformula.families import resolve
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
@@ -71,6 +71,7 @@ def test_recovery_in_batches_and_by_the_engine(layout: str, monkeypatch: pytest.
     many = recover(target, x, np.random.SeedSequence(1))
     batch = recover(target, x[::5], np.random.SeedSequence(1))
     monkeypatch.setattr(target_module, "SMALL_SIDE", -1)
+    monkeypatch.setattr(recovery_module, "WITHIN_LARGE", recovery_module.WITHIN)
     single = recover(target, x[::5], np.random.SeedSequence(1), keep=False)
     assert single.effects is None
     assert many.effects is not None
@@ -319,13 +320,7 @@ def test_options_are_checked(options: dict, says: str) -> None:
         HMC(**options)
 
 
-def test_what_cannot_be_integrated_out_is_refused(by_importance: BayesSolution) -> None:
-    problem = replace(make_problem("one"), family=resolve("poisson"))
-    with pytest.raises(PlanError, match="not for poisson"):
-        HMC().fit(problem)
-    two = replace(make_problem("one"), aux=(make_problem("one").X,))
-    with pytest.raises(PlanError, match="sigma has a formula of its own"):
-        HMC().fit(two)
+def test_what_cannot_be_done_is_refused(by_importance: BayesSolution) -> None:
     with pytest.raises(PlanError, match="no chain to continue"):
         HMC(PRIORS).extend(crossed(), by_importance.posterior)
     with pytest.raises(PlanError, match="no parameter of this model"):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem
 
+from lmmformula.criteria import marginal_bordered
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.criteria.marginal_bordered import Bordered, inverse_by_sweeps
 from lmmformula.criteria.marginal_coordinates import Coordinates, detectable_sd, term_factor
@@ -127,6 +128,19 @@ def test_levels_with_equal_designs_are_merged() -> None:
     assert len(bordered.merged_a) < 18
     assert bordered.counts is not None
     assert bordered.counts.sum() == 18
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_merging_levels_changes_nothing(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    posterior = posterior_of(layout, USER)
+    x = np.random.default_rng(1).normal(size=(3, posterior.d))
+    values = []
+    for levels_to_a_class in (1, 10**9):
+        monkeypatch.setattr(marginal_bordered, "_CLASS", levels_to_a_class)
+        bordered = Bordered.of(posterior.model)
+        assert levels_to_a_class > 1 or bordered.counts is not None
+        values.append(bordered.log_posteriors(posterior.coordinates, x))
+    np.testing.assert_allclose(*values, rtol=1e-11)
 
 
 def test_a_draw_that_overflows_has_no_density() -> None:

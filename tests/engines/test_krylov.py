@@ -173,7 +173,9 @@ def test_sharpened_reaches_the_accuracy() -> None:
 
 def test_as_many_probes_as_effects_are_exact() -> None:
     blocks, gram, factors, exact = setting("chain and crossed")
-    found = KrylovEngine(probes=90, probe_tolerance=1e-10, tolerance=1e-10).prepare(blocks).factor(gram, factors)
+    found = (
+        KrylovEngine(probes=90, probe_tolerance=1e-10, tolerance=1e-10).prepare(blocks).factor(gram, factors)
+    )
     assert found.logdet_stderr == 0.0
     assert found.logdet == pytest.approx(exact.logdet, abs=1e-9)
     for a in range(len(blocks.groups)):

@@ -194,9 +194,9 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "mm": (lambda: make("y ~ x + (1 | mm(g, h))"), PlanError, r"mm\(g, h\) is not available"),
     "by": (lambda: make("y ~ x + (1 | gr(g, by = f))"), PlanError, r"by = f\) is not available"),
     "distributional": (
-        lambda: make("bf(y ~ x + (1 | g), sigma ~ x)"),
+        lambda: make("bf(y ~ x + (1 | g), nu ~ x)"),
         PlanError,
-        r"further parameters \(sigma\) are not available",
+        r"has no parameter 'nu' for a formula; it has: sigma",
     ),
     "arithmetic on a factor": (
         lambda: make("y ~ I(f + 1) + (1 | g)"),

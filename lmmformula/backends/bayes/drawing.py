@@ -13,7 +13,7 @@ from lmmformula.backends.bayes.target import Laplace, Target
 from lmmformula.errors import FitError
 from lmmformula.typing import Array
 
-__all__ = ["ChainOptions", "Drawn", "Progress", "draw_chains", "draw_importance"]
+__all__ = ["ChainOptions", "Drawn", "Progress", "draw_chains", "draw_importance", "spread_starts"]
 
 Progress = Callable[[int, float, float], None]
 
@@ -111,7 +111,7 @@ def draw_chains(
         return -value, -(laplace.half.T @ gradient)
 
     if starts is None:
-        starts = _starts(slope, options.chains, target.d, rng)
+        starts = spread_starts(slope, options.chains, target.d, rng)
     out = nuts.run(potential, starts, slope, seed, states=states, progress=progress)
     if (out.z == out.z[:, :1]).all():
         raise FitError(
@@ -135,7 +135,7 @@ def _pilot(
     return scaled, np.linalg.solve(scaled.half, (x - scaled.mode).T).T
 
 
-def _starts(
+def spread_starts(
     slope: Callable[[Array], tuple[float, Array]], chains: int, d: int, rng: np.random.Generator
 ) -> Array:
     """Draws from the Laplace approximation, pulled towards the mode until the density exists there."""

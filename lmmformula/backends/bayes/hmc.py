@@ -1,5 +1,7 @@
-"""Bayesian mixed models with a normal or lognormal response: integrate out all effects, sample the variances, recover the
-effects.
+"""Bayesian mixed models: what a route integrates out, samples and recovers, put under names.
+
+Of a normal or lognormal response with one sigma all effects are integrated out, the variances sampled and the effects
+recovered, here; for other families and other choices see :mod:`lmmformula.backends.bayes.sampled`.
 """
 
 from __future__ import annotations
@@ -7,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from lmmformula.backends.bayes.drawing import ChainOptions, Drawn, Progress, draw_chains, draw_importance
+from lmmformula.backends.bayes.estimating import criterion_at, estimated
 from lmmformula.backends.bayes.importance import ImportanceDraws
+from lmmformula.backends.bayes.reading import Effects
 from lmmformula.backends.bayes.record import Posterior
 from lmmformula.backends.bayes.recovery import Recovered, recover
+from lmmformula.backends.bayes.routes import Marginalize, choose_route
+from lmmformula.backends.bayes.sampled import Request, solved
 from lmmformula.backends.bayes.target import Target, find_mode
 from lmmformula.backends.optimum import singular_terms
 from lmmformula.criteria.marginal import gaussian_twin
@@ -22,7 +28,7 @@ from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
-from lmmformula.ir.estimate import Convergence, Estimate, Status
+from lmmformula.ir.estimate import Convergence, Estimate
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
@@ -39,13 +45,13 @@ class BayesSolution:
     """Posterior means as an estimate, the criterion at them, and the posterior itself."""
 
     estimate: Estimate
-    point: ProfiledPoint
+    point: Any
     posterior: Posterior
 
 
 @dataclass(frozen=True, slots=True)
 class HMC:
-    """Posterior of a Gaussian or lognormal mixed model.
+    """Posterior of a mixed model.
 
     Parameters
     ----------
@@ -63,6 +69,8 @@ class HMC:
     target_accept : float
     max_depth : int
     engine : Engine
+    marginalize : str or sequence of str
+        What is integrated out; see :mod:`lmmformula.backends.bayes.routes`.
     """
 
     priors: Mapping[str, str] | None = None
@@ -74,6 +82,7 @@ class HMC:
     target_accept: float = 0.8
     max_depth: int = 10
     engine: Engine = field(default_factory=BlockedEngine)
+    marginalize: Marginalize = "auto"
 
     def __post_init__(self) -> None:
         if self.sampler not in ("nuts", "importance"):
@@ -91,7 +100,12 @@ class HMC:
         self, problem: Problem, prepared: Prepared | None = None, progress: Progress | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
+        route = choose_route(problem, self.marginalize)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed
+        if route.kind != "exact":
+            with blas_threads(1):
+                request = Request(self.engine, self.priors, self._options, self.sampler, seed, progress)
+                return BayesSolution(*solved(route, problem, prepared, request))
         priors = resolve_priors(problem, self.priors)
         with blas_threads(1):
             target = Target.of(problem, self.engine, priors, prepared)
@@ -115,18 +129,30 @@ class HMC:
             raise PlanError(
                 "draws by importance sampling have no chain to continue. Fit again with more draws, or with sampler='nuts'."
             )
+        route = choose_route(problem, self.marginalize)
         with blas_threads(1):
-            target = Target.of(problem, self.engine, posterior.priors)
             options = replace(self._options, warmup=posterior.warmup, max_depth=posterior.max_depth)
+            if route.kind != "exact":
+                request = Request(
+                    self.engine, None, options, "nuts", posterior.seed, progress, before=posterior
+                )
+                _, _, more = solved(route, problem, None, request)
+                joined = _joined(posterior, more)
+                return BayesSolution(*estimated(problem, joined, self.engine), joined)
+            target = Target.of(problem, self.engine, posterior.priors)
             drawn = draw_chains(
                 target, posterior.laplace, options, posterior.seed, states=posterior.states, progress=progress
             )
             more = self._posterior(target, posterior.priors, drawn, None, posterior.seed, posterior.draws)
             return self._solution(problem, target, _joined(posterior, more))
 
-    def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint:
+    def evaluate(self, problem: Problem, estimate: Estimate) -> Any:
         """The likelihood's criterion at an estimate."""
-        return Profiled.of(gaussian_twin(problem)[0], self.engine, reml=False)(estimate.theta, exact=True)
+        if choose_route(problem, self.marginalize).kind != "exact":
+            return criterion_at(problem, estimate, self.engine)
+        sigma = float(np.exp(estimate.aux[0][0])) if estimate.aux else 1.0
+        theta = _scaled(problem, estimate.theta, 1.0 / sigma)
+        return Profiled.of(gaussian_twin(problem)[0], self.engine, reml=False)(theta, exact=True)
 
     def joint_vcov(self, estimate: Estimate, point: ProfiledPoint) -> None:
         """None: the estimate's own covariance matrix is that of the posterior."""
@@ -185,7 +211,10 @@ class HMC:
         )
 
     def _solution(self, problem: Problem, target: Target, posterior: Posterior) -> BayesSolution:
-        """Posterior means in the terms of an estimate."""
+        """Posterior means in the terms of an estimate.
+
+        Where the family counts sigma as an auxiliary parameter (a lognormal one does), theta is not relative to it.
+        """
         model = target.posterior.model
         theta, sigma = _mean_theta(target, posterior)
         point = model.base(theta, exact=True)
@@ -194,22 +223,27 @@ class HMC:
         )
         jacobian = gaussian_twin(problem)[1]
         deviance = point.deviance_at(sigma**2) + float(gap @ gap) / sigma**2 - 2.0 * jacobian
-        status = Status.CONVERGED if posterior.complete else Status.INTERRUPTED
         steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
         ended = Convergence(
-            status, posterior.laplace.evaluations + steps, posterior.chains * posterior.draws, 0.0, 0.0, 0.0
+            posterior.status,
+            posterior.laplace.evaluations + steps,
+            posterior.chains * posterior.draws,
+            0.0,
+            0.0,
+            0.0,
         )
         estimate = Estimate(
             method="HMC",
             engine=self.engine.name,
             beta=posterior.beta_mean,
             vcov=posterior.beta_cov,
-            theta=theta,
-            sigma=sigma,
+            theta=_scaled(problem, theta, sigma) if problem.aux else theta,
+            sigma=1.0 if problem.aux else sigma,
             deviance=deviance,
             modes=posterior.effect_means,
             convergence=ended,
             singular=singular_terms(model.problem, theta),
+            aux=(np.array([np.log(sigma)]),) if problem.aux else (),
         )
         return BayesSolution(estimate, point, posterior)
 
@@ -239,6 +273,17 @@ def _mean_theta(target: Target, posterior: Posterior) -> tuple[Array, float]:
     return np.concatenate(parts), sigma
 
 
+def _scaled(problem: Problem, theta: Array, factor: float) -> Array:
+    """theta of L times `factor`."""
+    if factor == 1.0:
+        return theta
+    parts: list[Array] = [np.zeros(0)]
+    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
+        lower = factor * term.covariance.cholesky(theta[s])
+        parts.append(term.covariance.from_covariance(lower @ lower.T))
+    return np.concatenate(parts)
+
+
 def _joined(first: Posterior, second: Posterior) -> Posterior:
     """Chains end to end; moments pooled by their numbers of draws."""
     a = first.draws / (first.draws + second.draws)
@@ -246,28 +291,23 @@ def _joined(first: Posterior, second: Posterior) -> Posterior:
     def both(x: Array, y: Array) -> Array:
         return np.concatenate([x, y], axis=1)
 
-    def pooled(m1: Array, s1: Array, m2: Array, s2: Array) -> tuple[Array, Array]:
-        mean = a * m1 + (1 - a) * m2
-        return mean, np.sqrt(a * s1**2 + (1 - a) * s2**2 + a * (1 - a) * (m1 - m2) ** 2)
-
-    moments = [
-        pooled(*four)
-        for four in zip(
-            first.effect_means, first.effect_sds, second.effect_means, second.effect_sds, strict=True
-        )
-    ]
+    own, later = (Effects(p.effects, p.effect_means, p.effect_sds) for p in (first, second))
+    effects = own.followed_by(later, a)
     gap = first.beta_mean - second.beta_mean
-    kept = first.effects is not None and second.effects is not None
     return replace(
         second,
         variances=both(first.variances, second.variances),
         beta=both(first.beta, second.beta),
         beta_mean=a * first.beta_mean + (1 - a) * second.beta_mean,
         beta_cov=a * first.beta_cov + (1 - a) * second.beta_cov + a * (1 - a) * np.outer(gap, gap),
-        effects=tuple(map(both, first.effects or (), second.effects or ())) if kept else None,
-        effect_means=tuple(m for m, _ in moments),
-        effect_sds=tuple(s for _, s in moments),
+        effects=effects.draws,
+        effect_means=effects.means,
+        effect_sds=effects.sds,
         x=both(first.x, second.x),
         statistics={name: both(v, second.statistics[name]) for name, v in first.statistics.items()},
         warmup_divergences=first.warmup_divergences,
+        aux=tuple(map(both, first.aux, second.aux)),
+        aux_effects=tuple(
+            x.followed_by(y, a) for x, y in zip(first.aux_effects, second.aux_effects, strict=True)
+        ),
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -20,8 +20,10 @@ import numpy as np
 from lmmformula.backends.bayes.potential import x64
 from lmmformula.typing import Array
 
-__all__ = ["Chains", "Nuts"]
+__all__ = ["Chains", "Nuts", "compiled_loops"]
 
+LOOK = 0.1
+"""Seconds between two looks at the keyboard: a signal may reach a thread that is not waiting for it."""
 STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size")
 
 
@@ -62,6 +64,8 @@ class Nuts:
         Trajectories have at most ``2^max_depth - 1`` steps.
     adapt_mass : bool
         Estimate a mass matrix during warm-up; otherwise the unit matrix stays.
+    dense_mass : bool
+        Whether that matrix has covariances, or variances only.
     chunk : int
         Iterations between two looks at whether to stop.
     quick_compile : bool
@@ -73,6 +77,7 @@ class Nuts:
     target_accept: float = 0.8
     max_depth: int = 10
     adapt_mass: bool = True
+    dense_mass: bool = True
     chunk: int = 100
     quick_compile: bool = False
 
@@ -111,7 +116,7 @@ class Nuts:
             complete = True
             while any(not f.done() for f in running):
                 try:
-                    for f in running:
+                    for f in wait(running, LOOK, FIRST_EXCEPTION).done:
                         f.result()
                 except KeyboardInterrupt:
                     complete = False
@@ -125,9 +130,9 @@ class Nuts:
 class _Program:
     """The compiled loop.
 
-    NumPyro's kernel keeps its adaptation schedule in closures that its initialiser fills, so that is traced with the potential
-    (which compiles nothing). The first states come from the same initialiser on a parabola, whose program is small, with value
-    and gradient of the potential put in.
+    NumPyro's kernel keeps its adaptation schedule in closures that its initialiser fills, so that is traced first, on a
+    parabola in place of the potential, which takes little time and gives the first states: value and gradient of the potential
+    are put in. The kernel is then traced with the potential itself.
     """
 
     def __init__(self, nuts: Nuts, potential: Callable[[Any], Any], d: int) -> None:
@@ -135,22 +140,23 @@ class _Program:
         import jax.numpy as jnp
         from numpyro.infer.hmc import hmc
 
-        begin, step = hmc(potential, algo="NUTS")
-        begin_plain, _ = hmc(lambda z: 0.5 * (z @ z), algo="NUTS")
+        stage: list[Callable[[Any], Any]] = [lambda z: 0.5 * (z @ z)]
+        begin, step = hmc(lambda z: stage[-1](z), algo="NUTS")
         options = {
             "num_warmup": nuts.warmup,
-            "dense_mass": nuts.adapt_mass,
+            "dense_mass": nuts.adapt_mass and nuts.dense_mass,
             "adapt_mass_matrix": nuts.adapt_mass,
             "target_accept_prob": nuts.target_accept,
             "max_tree_depth": nuts.max_depth,
         }
         key = jax.random.PRNGKey(0)
-        shape = jax.eval_shape(lambda z, k: begin(z, rng_key=k, **options), jnp.zeros(d), key)
+        start = jax.jit(lambda z, k: begin(z, rng_key=k, **options))
+        shape = jax.eval_shape(start, jnp.zeros(d), key)
         self.chunk, self._jax, self.tree = nuts.chunk, jax, jax.tree.structure(shape)
-        self._begin = jax.jit(lambda z, k: begin_plain(z, rng_key=k, **options))
-        own = {"xla_backend_optimization_level": 0} if nuts.quick_compile else None
+        self._begin = compiled_loops(start.lower(jnp.zeros(d), key), optimise=False)
+        stage.append(potential)
         loop = jax.jit(partial(_loop, step, nuts.chunk))
-        self._iterate = loop.lower(np.int64(0), shape).compile(compiler_options=own)
+        self._iterate = compiled_loops(loop.lower(np.int64(0), shape), optimise=not nuts.quick_compile)
 
     def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> tuple[Any, ...]:
         """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
@@ -164,6 +170,18 @@ class _Program:
             after, out = self._iterate(np.int64(n), self._jax.tree.unflatten(self.tree, state))
             leaves = tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(after))
             return leaves, [np.asarray(o)[:n] for o in out]
+
+
+def compiled_loops(lowered: Any, *, optimise: bool) -> Any:
+    """The program of a lowered function, with XLA's older way to emit loops: it compiles in half the time.
+
+    Fusions of a few scalars, of which these programs consist, gain nothing from the newer one.
+    """
+    level: dict[str, Any] = {} if optimise else {"xla_backend_optimization_level": 0}
+    try:
+        return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False} | level)
+    except RuntimeError:  # other versions of XLA do not know the option
+        return lowered.compile(compiler_options=level or None)
 
 
 def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:

@@ -34,7 +34,7 @@ def x64() -> AbstractContextManager[Any]:
 
     if hasattr(jax, "enable_x64"):
         return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # before jax 0.8
+    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue] - before jax 0.8
 
     return enable_x64(True)
 

@@ -22,16 +22,30 @@ class PriorPredictive:
     Attributes
     ----------
     names : tuple of str
+        Of the variances.
     variances : (draw, len(names)) array
+    beta_names : tuple of str
     beta : (draw, p) array
     y : (draw, n) array
         In units of the response (not its logarithm).
+    priors : Priors
+        All priors, defaults included; printing shows a table.
     """
 
     names: tuple[str, ...]
     variances: Array = field(repr=False)
+    beta_names: tuple[str, ...]
     beta: Array = field(repr=False)
     y: Array = field(repr=False)
+    priors: Priors = field(repr=False)
+
+    def __getitem__(self, name: str) -> Array:
+        """Draws of a fixed effect or a variance parameter by name."""
+        if name in self.names:
+            return self.variances[:, self.names.index(name)]
+        if name in self.beta_names:
+            return self.beta[:, self.beta_names.index(name)]
+        raise KeyError(f"{name!r} is none of {', '.join((*self.beta_names, *self.names))}")
 
 
 def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) -> PriorPredictive:
@@ -55,4 +69,5 @@ def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) ->
     if problem.family.name == "lognormal":
         with np.errstate(over="ignore"):
             y = np.exp(y)
-    return PriorPredictive(coordinates.names, coordinates.parameters(x), beta, y)
+    parameters = coordinates.parameters(x)
+    return PriorPredictive(coordinates.names, parameters, problem.X.names, beta, y, priors)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.backends.bayes.target import Laplace
+from lmmformula.ir.estimate import Status
 from lmmformula.ir.priors import Priors
 from lmmformula.numerics.mcmc import bfmi, ess_bulk, ess_tail, rhat
 from lmmformula.numerics.pareto import TRUSTED_K
@@ -119,7 +119,7 @@ class Posterior:
     sampler : {"nuts", "importance"}
     seed : int
     priors : Priors
-    laplace : Laplace
+    laplace : Laplace or JointScale
         Mode and curvature of the density of x.
     states : tuple
         Last states of the chains, to go on from; empty for importance sampling.
@@ -130,6 +130,12 @@ class Posterior:
     max_depth : int
     pareto_k, efficiency, log_evidence : float
         Of importance sampling; nan if it was not used. Where it was tried and gave way to chains, `pareto_k` says why.
+    marginalized : str
+        What was integrated out: "all", "none", "laplace", or groups.
+    aux : tuple of (chain, draw, p_j) arrays
+        Coefficients of the auxiliary linear predictors, on their scale; empty where variances alone were sampled.
+    aux_effects : tuple of Effects
+        Random effects in each of them: ``draws`` (chain, draw, m, k) by term or None, ``means``, ``sds``; likewise.
     """
 
     names: tuple[str, ...]
@@ -146,7 +152,7 @@ class Posterior:
     sampler: Literal["nuts", "importance"]
     seed: int
     priors: Priors = field(repr=False)
-    laplace: Laplace = field(repr=False)
+    laplace: Any = field(repr=False)
     states: tuple[tuple[Any, ...], ...] = field(repr=False, default=())
     warmup: int = 0
     warmup_divergences: int = 0
@@ -155,6 +161,9 @@ class Posterior:
     pareto_k: float = float("nan")
     efficiency: float = float("nan")
     log_evidence: float = float("nan")
+    marginalized: str = "all"
+    aux: tuple[Array, ...] = field(repr=False, default=())
+    aux_effects: tuple[Any, ...] = field(repr=False, default=())
 
     @property
     def chains(self) -> int:
@@ -191,6 +200,13 @@ class Posterior:
             float("nan") if nuts else self.pareto_k,
             float("nan") if nuts else self.efficiency,
         )
+
+    @property
+    def status(self) -> Status:
+        """How sampling ended: stopped by the user, well, or with something to advise."""
+        if not self.complete:
+            return Status.INTERRUPTED
+        return Status.CONVERGED if self.diagnostics.good else Status.NOT_MIXED
 
     def effect_diagnostics(self) -> tuple[tuple[Array, Array], ...]:
         """R-hat and bulk effective sample size (m, k) of every random effect of each term; needs their draws."""

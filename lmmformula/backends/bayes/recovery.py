@@ -11,7 +11,8 @@ Large problems do the same through the engine's factor, one draw at a time: delt
 + sigma F^-T z``.
 
 Rao-Blackwell. E(b) is the average of the conditional means, Var(b) that of the conditional variances plus the variance of the
-conditional means. The variances vary little from draw to draw and are averaged over at most `WITHIN` evenly spaced draws.
+conditional means. The variances vary little from draw to draw and are averaged over at most `WITHIN` evenly spaced draws;
+over `WITHIN_LARGE` of large problems, each of which needs an inverse, and whose many rows leave theta less room to move.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ __all__ = ["Recovered", "recover"]
 
 WITHIN = 200
 """Draws over which conditional variances are averaged."""
+WITHIN_LARGE = 40
+"""The same where each takes an inverse of the engine's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,7 +82,8 @@ def recover(target: Target, x: Array, seed: np.random.SeedSequence, *, keep: boo
     keep : bool
         Keep the draws of the random effects; their means and standard deviations come in any case.
     """
-    thin = x[np.unique(np.linspace(0, len(x) - 1, min(WITHIN, len(x))).astype(int))]
+    most = WITHIN if target.is_small else WITHIN_LARGE
+    thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
     if target.is_small:
         slices = target.bordered.chunks(len(x))
         rngs = [np.random.default_rng(s) for s in seed.spawn(len(slices))]

@@ -1,0 +1,142 @@
+"""What of a posterior is integrated out, and by which way it is then sampled.
+
+================== ============================================= =====================================================
+marginalize        normal or lognormal response                  other families
+================== ============================================= =====================================================
+``"auto"``         as ``"all"``                                  as ``"none"``
+``"all"``          all random and fixed effects, exactly         refused
+``"none"``         nothing                                       nothing
+``["subj", ...]``  random effects of these groups, fixed effects refused
+``"laplace"``      refused                                       all random effects, by Laplace's approximation
+================== ============================================= =====================================================
+
+A sigma with a formula of its own keeps ``"all"``, ``"none"`` and lists: its own coefficients and random effects are sampled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from lmmformula.errors import PlanError
+from lmmformula.ir.problem import Problem
+
+__all__ = ["CHOICES", "Marginalize", "Route", "choose_route"]
+
+Marginalize: TypeAlias = "str | Sequence[str]"
+CHOICES = ("auto", "all", "none", "laplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The way taken, and why.
+
+    Attributes
+    ----------
+    kind : {"exact", "partial", "laplace", "none"}
+        "exact" samples variances alone; "partial" also the random effects of some groups, or sigma's linear predictor.
+    groups : tuple of str
+        Grouping factors whose random effects are integrated out.
+    label : str
+        What `Posterior.marginalized` says.
+    reason : str
+    """
+
+    kind: Literal["exact", "partial", "laplace", "none"]
+    groups: tuple[str, ...]
+    label: str
+    reason: str
+
+
+def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
+    """The way for `problem`.
+
+    Raises
+    ------
+    PlanError
+        For a choice that does not exist or does not suit the family; the message says which do.
+    """
+    groups = tuple(dict.fromkeys(t.group for t in problem.terms))
+    named = _named(marginalize, groups)
+    normal = problem.family.is_linear or problem.family.name == "lognormal"
+    if not normal:
+        _refuse_random_aux(problem)
+        return _other_family(problem, marginalize, groups)
+    if marginalize == "laplace":
+        raise PlanError(
+            f"marginalize='laplace' approximates what can be done exactly for {problem.family}; leave it out, or write "
+            "marginalize='all'."
+        )
+    if marginalize == "none":
+        unequal = _has_formula(problem)
+        return Route("partial" if unequal else "none", (), "none", "nothing is integrated out, as asked")
+    if named is not None and set(named) != set(groups):
+        return Route(
+            "partial",
+            named,
+            ", ".join(named),
+            "the random effects of these groups and the fixed effects are normal given the rest",
+        )
+    if _has_formula(problem):
+        return Route(
+            "partial",
+            groups,
+            "all",
+            "given sigma of each row, all effects of the mean are normal; sigma's own are sampled",
+        )
+    return Route("exact", groups, "all", "given the variances, all random and fixed effects are normal")
+
+
+def _other_family(problem: Problem, marginalize: Marginalize, groups: tuple[str, ...]) -> Route:
+    if marginalize in ("auto", "none"):
+        return Route(
+            "none",
+            (),
+            "none",
+            f"the effects of a {problem.family.name} model are not normal given the variances",
+        )
+    if marginalize == "laplace":
+        return Route(
+            "laplace",
+            groups,
+            "laplace",
+            "random effects are integrated out by Laplace's approximation, as asked",
+        )
+    raise PlanError(
+        f"marginalize={marginalize!r}: random effects integrate out exactly for gaussian (identity link) and lognormal "
+        f"responses, not for {problem.family}. Use 'none' (sample them) or 'laplace' (integrate them out approximately)."
+    )
+
+
+def _named(marginalize: Marginalize, groups: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The groups of a list, checked; None for a word."""
+    if isinstance(marginalize, str):
+        if marginalize not in CHOICES:
+            hint = f" For one group write [{marginalize!r}]." if marginalize in groups else ""
+            raise PlanError(
+                f"marginalize={marginalize!r} is unknown; use {', '.join(map(repr, CHOICES))}, or a list of grouping "
+                f"factors ({', '.join(groups) or 'this model has none'}).{hint}"
+            )
+        return None
+    named = tuple(marginalize)
+    if unknown := [g for g in named if g not in groups]:
+        raise PlanError(
+            f"marginalize names {unknown[0]!r}, which is no grouping factor of this model; it has: {', '.join(groups)}."
+        )
+    if not named:
+        raise PlanError("marginalize=[] names no group; write marginalize='none' to integrate nothing out.")
+    return named
+
+
+def _has_formula(problem: Problem) -> bool:
+    return any(problem.aux_terms) or any(b.names != ("(Intercept)",) for b in problem.aux)
+
+
+def _refuse_random_aux(problem: Problem) -> None:
+    for parameter, terms in zip(problem.family.auxiliaries, problem.aux_terms, strict=False):
+        if terms:
+            raise PlanError(
+                f"{parameter.name} of {problem.family} has random effects ({terms[0].label}); they are available for sigma of "
+                "gaussian and lognormal responses. Keep fixed effects there, or use one of these families."
+            )

@@ -1,0 +1,259 @@
+"""What is integrated out changes the sampler, not the posterior: densities against each other, then draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import make_problem, z_matrix
+from scipy import stats
+
+from lmmformula import build, load_dataset
+from lmmformula.backends.bayes.hmc import HMC
+from lmmformula.backends.bayes.record import Posterior
+from lmmformula.backends.bayes.routes import choose_route
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import PlanError
+from lmmformula.families import resolve
+from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.mcmc import ess_bulk
+from lmmformula.typing import Array
+
+PRIORS = {"b": "student_t(4, 0, 1)", "sd": "half_normal(1)"}
+
+
+def crossed(seed: int = 1) -> Problem:
+    """Correlated slopes by subject, intercepts by item, weights."""
+    rng, n = np.random.default_rng(seed), 200
+    s, i, x = rng.integers(0, 10, n), rng.integers(0, 7, n), rng.normal(size=n)
+    w = rng.uniform(0.5, 2.0, n)
+    y = 1 + 0.5 * x + rng.normal(0, 0.8, 10)[s] + rng.normal(0, 0.4, 10)[s] * x + rng.normal(0, 0.6, 7)[i]
+    y = y + rng.normal(size=n) / np.sqrt(w)
+    columns = {"y": y, "x": x, "s": s.astype(str), "i": i.astype(str), "w": w}
+    return build("y ~ x + (x | s) + (1 | i)", columns, weights="w")
+
+
+def unequal(seed: int = 3) -> Problem:
+    """Positive responses whose log has a mean and a log standard deviation that both vary between subjects."""
+    rng, n, m = np.random.default_rng(seed), 360, 12
+    s, x = np.repeat(np.arange(m), n // m), np.tile([-1.0, 1.0], n // 2)
+    keep = rng.uniform(size=n) < 0.9
+    mean = 1.0 + 0.2 * x + rng.normal(0, 0.5, m)[s] + rng.normal(0, 0.2, m)[s] * x
+    log_sigma = -0.7 + 0.2 * x + rng.normal(0, 0.4, m)[s]
+    y = np.exp(mean + np.exp(log_sigma) * rng.normal(size=n))
+    columns = {"y": y[keep], "x": x[keep], "s": s.astype(str)[keep]}
+    return build("bf(y ~ x + (x | s), sigma ~ x + (1 | s))", columns, family="lognormal")
+
+
+def fitted(problem: Problem, marginalize: object, seed: int = 7, **options: object) -> Posterior:
+    given = {"chains": 2, "draws": 500, "warmup": 250, **options}
+    return HMC(PRIORS, seed=seed, marginalize=marginalize, **given).fit(problem).posterior  # type: ignore[arg-type]
+
+
+def agree(ours: Posterior, theirs: Posterior, slack: float = 4.5) -> None:
+    """Means and standard deviations within `slack` Monte Carlo errors, of every number and every random effect."""
+    assert ours.names == theirs.names
+    for name in (*ours.beta_names, *ours.names):
+        _agree(ours[name], theirs[name], slack)
+    for mine, its in zip(ours.effect_means, theirs.effect_means, strict=True):
+        assert mine.shape == its.shape
+    for a, b, sd in zip(ours.effect_means, theirs.effect_means, theirs.effect_sds, strict=True):
+        assert np.abs((a - b) / sd).max() < 0.35
+    for mine, its in zip(ours.effect_sds, theirs.effect_sds, strict=True):
+        np.testing.assert_allclose(mine, its, rtol=0.25)
+
+
+def _agree(x: Array, y: Array, slack: float) -> None:
+    effective = 0.5 * np.array([float(ess_bulk(x)), float(ess_bulk(y))])
+    spread = 0.5 * (x.std() + y.std())
+    error = spread * np.sqrt((1 / effective).sum())
+    assert abs(x.mean() - y.mean()) < slack * error
+    assert abs(x.std() - y.std()) < slack * error
+
+
+# -- densities ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "layout", ["one", "slopes", "crossed", "crossed slopes", "same factor twice", "iid slopes"]
+)
+def test_all_groups_inside_is_the_marginal_density(layout: str) -> None:
+    """The row-wise form at one sigma against the criterion on cross-products, with a t prior."""
+    from lmmformula.backends.bayes.joint import quick
+    from lmmformula.backends.bayes.partial import Partial
+    from lmmformula.backends.bayes.target import Target
+
+    problem = make_problem(layout)
+    priors, engine = resolve_priors(problem, {"b": "student_t(4, 0.1, 0.3)"}), BlockedEngine()
+    own = Partial.of(problem, [t.group for t in problem.terms], priors, engine)
+    x = own.begin + 0.05 * np.random.default_rng(1).normal(size=own.d)
+    target = Target.of(problem, engine, priors)
+    values = [c.value(v) for c, v in zip(own.own, x, strict=False)]
+    log_sigma = float(own.predictors[1].beta(x)[0])
+    count, mixing = len(own.own) - len(own.mixing), np.zeros(problem.p)
+    mixing[own.mixing[0][0]] = values[own.mixing[0][1]]
+    factors = target.coordinates.factors([*values[:count], np.exp(log_sigma), *values[count:]])
+    expected = target.posterior.model(factors, float(np.exp(log_sigma)), mixing).logpdf
+    expected += sum(float(c.log_density(v)) for c, v in zip(own.own, x, strict=False))
+    expected += float(own.predictors[1].log_prior(x))
+    assert float(quick(own.density(), own.d)(x)) == pytest.approx(expected, rel=1e-10)
+
+
+def test_lemmas_for_one_class() -> None:
+    """log|V| and C'V^-1C from the dense matrix; the fast case of one variance is the same."""
+    from lmmformula.backends.bayes.joint import quick
+    from lmmformula.backends.bayes.one_class import OneClass, ScaledIdentity, one_class
+
+    rng = np.random.default_rng(2)
+    for layout, lower in (("slopes", np.array([[0.8, 0.0], [0.3, 0.5]])), ("iid slopes", 0.7 * np.eye(3))):
+        problem = make_problem(layout)
+        term, columns = problem.terms[0], rng.normal(size=(problem.n, 3))
+        z, w = z_matrix(term), rng.uniform(0.5, 2.0, problem.n)
+        v = np.diag(1 / w) + z @ np.kron(np.eye(term.m), lower @ lower.T) @ z.T
+        log_det, products = np.linalg.slogdet(v)[1] + np.log(w).sum(), columns.T @ np.linalg.solve(v, columns)
+        known = OneClass.of(term, columns[:, :2])
+        found = [
+            quick(lambda x, t=term, low=lower, c=columns: one_class(t, low, x, c), problem.n)(w),
+            quick(lambda x, k=known, low=lower, c=columns: k(low, x, c[:, 2]), problem.n)(w),
+        ]
+        if layout == "iid slopes":
+            fast = ScaledIdentity.of(term, w / 3.0)
+            found.append(quick(lambda x, f=fast, c=columns: f(x[0], x[1], c), 2)(np.array([0.7, 3.0])))
+        for one, two in found:
+            assert float(one) == pytest.approx(log_det, rel=1e-10)
+            np.testing.assert_allclose(two, products, rtol=1e-9, atol=1e-12)
+
+
+def test_rows_are_filled_up_where_that_pays() -> None:
+    from lmmformula.backends.bayes.partial_start import padded_rows
+
+    codes = np.array([1, 0, 1, 2, 2, 1])
+    rows, mask = padded_rows(codes, 3)
+    assert rows.tolist() == [1, 1, 1, 0, 2, 5, 3, 4, 3]
+    assert mask.tolist() == [1, 0, 0, 1, 1, 1, 1, 1, 0]
+    rows, mask = padded_rows(np.array([0] * 9 + [1, 2, 3]), 4)
+    assert rows.tolist() == list(range(12))
+    assert mask.all()
+
+
+# -- draws --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def everything() -> Posterior:
+    return fitted(crossed(), "all", draws=2_000)
+
+
+@pytest.mark.parametrize("marginalize", ["none", ["s"], ["i"]], ids=str)
+def test_choices_agree(marginalize: object, everything: Posterior) -> None:
+    ours = fitted(crossed(), marginalize)
+    assert ours.marginalized == ("none" if marginalize == "none" else marginalize[0])  # type: ignore[index]
+    assert ours.diagnostics.divergences <= 2
+    agree(ours, everything)
+    assert ours.effects is not None
+    spread = [
+        np.abs(e.mean(axis=(0, 1)) - m).max() for e, m in zip(ours.effects, ours.effect_means, strict=True)
+    ]
+    assert max(spread) < 0.1
+
+
+def test_a_model_of_sigma_with_random_effects() -> None:
+    """The mean's effects integrated out given sigma of each row, and nothing integrated out."""
+    problem = unequal()
+    solution = HMC(seed=3, chains=2, draws=500, warmup=250).fit(problem)
+    ours, theirs = (
+        solution.posterior,
+        HMC(seed=4, chains=2, draws=500, warmup=250, marginalize="none").fit(problem).posterior,
+    )
+    assert ours.marginalized == "all"
+    assert ours.names[-3:] == ("sigma:(Intercept)", "sigma:x", "sigma:sd:s:Intercept")
+    agree(ours, theirs)
+    for a, b in zip(ours.aux_effects[0].means, theirs.aux_effects[0].means, strict=True):
+        np.testing.assert_allclose(a, b, atol=0.1)
+    assert ours["sigma:(Intercept)"].mean() == pytest.approx(-0.7, abs=0.5)
+    again = HMC().evaluate(problem, solution.estimate)
+    np.testing.assert_allclose(again.model.problem.weights, solution.point.model.problem.weights)
+    assert solution.estimate.sigma == 1.0
+    assert len(solution.estimate.aux_modes[0][0]) == problem.terms[0].m
+
+
+def test_grouse_ticks_without_divergences() -> None:
+    """Poisson counts with a random effect for each: sampled, and with the effects integrated out by Laplace."""
+    formula = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)"
+    problem = build(formula, load_dataset("grouseticks"), family="poisson")
+    sampled = HMC(seed=1, chains=2, draws=400, warmup=300).fit(problem).posterior
+    assert sampled.diagnostics.divergences == 0
+    laplace = (
+        HMC(seed=1, chains=2, draws=150, marginalize="laplace", sampler="importance").fit(problem).posterior
+    )
+    assert laplace.pareto_k < 0.7
+    assert laplace.marginalized == "laplace"
+    for name in sampled.beta_names:  # Laplace's approximation is good for coefficients of these data
+        _agree(sampled[name], laplace[name], 5.0)
+    for a, b, sd in zip(sampled.effect_means, laplace.effect_means, sampled.effect_sds, strict=True):
+        assert np.abs((a - b) / sd).max() < 0.5
+
+
+def test_laplace_by_chains() -> None:
+    """Called back from the compiled sampler; against importance sampling of the same density."""
+    rng = np.random.default_rng(6)
+    g = np.repeat(np.arange(8), 10)
+    y = rng.binomial(1, stats.norm.cdf(0.3 + rng.normal(0, 0.8, 8)[g])).astype(float)
+    problem = build("y ~ 1 + (1 | g)", {"y": y, "g": g.astype(str)}, family="binomial(link='probit')")
+    options: dict[str, Any] = {"seed": 1, "chains": 2, "draws": 300, "marginalize": "laplace"}
+    chains = HMC(**options).fit(problem).posterior
+    weighted = HMC(**options, sampler="importance").fit(problem).posterior
+    assert (chains.sampler, weighted.sampler) == ("nuts", "importance")
+    agree(chains, weighted)
+
+
+# -- choices ------------------------------------------------------------------------------------------------------
+
+
+def test_routes() -> None:
+    normal, counts = crossed(), replace(make_problem("one"), family=resolve("poisson"))
+    assert choose_route(normal).kind == "exact"
+    assert choose_route(normal, ["s", "i"]).kind == "exact"
+    assert choose_route(normal, ["i"]).groups == ("i",)
+    assert choose_route(normal, "none").kind == "none"
+    assert choose_route(counts).kind == "none"
+    assert choose_route(counts, "laplace").kind == "laplace"
+    assert choose_route(unequal()).kind == "partial"
+
+
+@pytest.mark.parametrize(
+    ("marginalize", "says"),
+    [
+        ("some", r"unknown; use 'auto', 'all', 'none', 'laplace', or a list of grouping factors \(s, i\)"),
+        ("s", r"For one group write \['s'\]"),
+        (["subject"], "names 'subject', which is no grouping factor of this model; it has: s, i"),
+        ([], "names no group"),
+        ("laplace", "can be done exactly"),
+    ],
+)
+def test_choices_are_checked(marginalize: object, says: str) -> None:
+    with pytest.raises(PlanError, match=says):
+        choose_route(crossed(), marginalize)  # type: ignore[arg-type]
+
+
+def test_what_does_not_suit_the_family_is_refused() -> None:
+    counts = replace(make_problem("one"), family=resolve("poisson"))
+    for choice in ("all", ["g"]):
+        with pytest.raises(PlanError, match="Use 'none' \\(sample them\\) or 'laplace'"):
+            HMC(marginalize=choice).fit(counts)
+    with pytest.raises(PlanError, match="random effects are sampled here"):
+        HMC(sampler="importance").fit(counts)
+    columns = {"y": np.arange(1.0, 21.0), "g": np.repeat(list("abcde"), 4)}
+    problem = build("bf(y ~ 1 + (1 | g), phi ~ (1 | g))", columns, family="nbinom2")
+    with pytest.raises(PlanError, match=r"phi of nbinom2.*has random effects"):
+        HMC().fit(problem)
+
+
+def test_random_effects_of_sigma_are_for_hmc() -> None:
+    from lmmformula.backends.laplace import LaplaceBackend
+
+    with pytest.raises(PlanError, match=r"formula of sigma has random effects \(1 \| s\).*Use method='hmc'"):
+        LaplaceBackend().fit(unequal())
