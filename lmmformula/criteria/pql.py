@@ -51,7 +51,7 @@ from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.backfitting import BackfittingFactor
 from lmmformula.engines.eliminated import fixed_information
 from lmmformula.ir.blocks import Gram
-from lmmformula.numerics.batched import flat, matmul
+from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
 __all__ = ["PQLPoint"]
@@ -103,14 +103,6 @@ class PQLPoint:
         return engine.factor(self.gram, self.factors)
 
     @cached_property
-    def _columns(self) -> tuple[tuple[Array, ...], tuple[Array, ...], tuple[Array, ...]]:
-        """C, U = M^-1 C by backfitting of each column of X, and M U."""
-        operator: BackfittingFactor = self.model.prepared.factor(self.gram, self.factors)
-        c = tuple(matmul(f.T, r) for f, r in zip(self.factors, self.gram.rhs, strict=True))
-        u = operator.solve(c)
-        return c, u, operator.times(u)
-
-    @cached_property
     def fixed_information(self) -> Array:
         """X'W(I - S)X, that is X'V^-1X, (p, p)."""
         return fixed_information(self.model.prepared.factor(self.gram, self.factors))
@@ -123,7 +115,9 @@ class PQLPoint:
     @cached_property
     def h(self) -> tuple[Array, ...]:
         """L'Z'V^-1X R^-1, per group (m, k, p)."""
-        return tuple(u @ self.half for u in self._columns[1])
+        operator: BackfittingFactor = self.model.prepared.factor(self.gram, self.factors)
+        columns = tuple(matmul(f.T, r) for f, r in zip(self.factors, self.gram.rhs, strict=True))
+        return tuple(u @ self.half for u in operator.solve(columns))
 
     @cached_property
     def vcov(self) -> Array:
@@ -191,8 +185,3 @@ class PQLPoint:
             for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
         )
         return np.sqrt(phi) * np.concatenate([np.zeros(0), *(np.linalg.norm(f, axis=1) for f in lowers)])
-
-
-def _sum_products(a: tuple[Array, ...], b: tuple[Array, ...], p: int) -> Array:
-    """sum over groups and levels of a' b, (p, p)."""
-    return sum((flat(x).T @ flat(y) for x, y in zip(a, b, strict=True)), np.zeros((p, p)))

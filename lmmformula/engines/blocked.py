@@ -190,7 +190,11 @@ class BlockedFactor(Certain):
                 work[j] -= segment_sum(plan.parents[i, j], share, len(work[j]))
             if plan.dense:
                 dense -= plan.couplings[i].ragged.transposed_times(self.ragged[i], work[i])
-        dense = self._dense_solve(dense)
+        return self.back_substituted(work, self._dense_solve(dense))
+
+    def back_substituted(self, work: list[Array], dense: Array) -> Stacked:
+        """F^-T of the chain's parts `work` (overwritten), given the solution of the dense part; per group (m, k, c)."""
+        plan = self.plan
         for i in reversed(range(len(plan.chain))):
             for j in range(i + 1, len(plan.chain)):
                 work[i] -= matmul(self.pair[i, j], work[j][plan.parents[i, j]])

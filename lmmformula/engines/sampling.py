@@ -10,7 +10,6 @@ import numpy as np
 
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.blocked import BlockedFactor
-from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.typing import Array
 
 __all__ = ["inverse_noise"]
@@ -22,18 +21,7 @@ def inverse_noise(factor: BlockedFactor, rng: np.random.Generator) -> Stacked:
     groups = plan.blocks.groups
     dense = _upper_solve(factor.upper, rng.standard_normal((plan.q_dense, 1)))
     work: list[Array] = [rng.standard_normal((groups[a].m, groups[a].k, 1)) for a in plan.chain]
-    for i in reversed(range(len(plan.chain))):
-        for j in range(i + 1, len(plan.chain)):
-            work[i] -= matmul(factor.pair[i, j], work[j][plan.parents[i, j]])
-        if plan.dense:
-            work[i] -= plan.couplings[i].ragged.times(factor.ragged[i], dense)
-        work[i] = matmul(transpose(factor.inv[i]), work[i])
-    out: list[Array] = [np.empty(0)] * len(groups)
-    for i, a in enumerate(plan.chain):
-        out[a] = work[i][..., 0]
-    for a, start in zip(plan.dense, plan.offsets, strict=True):
-        out[a] = dense[start : start + groups[a].q, 0].reshape(groups[a].m, groups[a].k)
-    return tuple(out)
+    return tuple(x[..., 0] for x in factor.back_substituted(work, dense))
 
 
 def _upper_solve(upper: Array, z: Array) -> Array:

@@ -59,7 +59,14 @@ from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.engines.schur import COMPILED_ENTRIES, NARROW, Compressed
-from lmmformula.engines.stochastic import Moments, _add_sampled, _level_products, _Products, _split, _summed
+from lmmformula.engines.stochastic import (
+    Moments,
+    Products,
+    add_sampled,
+    level_products,
+    split_products,
+    summed_products,
+)
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
@@ -336,15 +343,15 @@ class SplitInverse:
     Attributes
     ----------
     splitting : Splitting
-    rest : _Products
+    rest : Products
         X without I + N.
-    own_rest : _Products
+    own_rest : Products
         X without I + N + N^2.
     """
 
     splitting: Splitting
-    rest: _Products
-    own_rest: _Products
+    rest: Products
+    own_rest: Products
 
     @classmethod
     def of(cls, s: Splitting, found: Any) -> SplitInverse:
@@ -357,8 +364,8 @@ class SplitInverse:
         rests = []
         for head in (once, twice):
             turned = head + s._times(True, head, 0, s.q) if s.triangular else head
-            split = _split(left, x - turned, r)
-            rests.append(_Products(s.backward(split.a), s.backward(split.b), r))
+            split = split_products(left, x - turned, r)
+            rests.append(Products(s.backward(split.a), s.backward(split.b), r))
         return cls(s, rests[0], rests[1])
 
     def _head(self, a: int) -> Array:
@@ -378,7 +385,9 @@ class SplitInverse:
     def _sums(self) -> list[tuple[Array, Array]]:
         count = len(self.splitting.own)
         exact = self.own_rest.exact
-        return [_summed(self._scaled_head(a).sum(axis=0), self._vectors(a), exact) for a in range(count)]
+        return [
+            summed_products(self._scaled_head(a).sum(axis=0), self._vectors(a), exact) for a in range(count)
+        ]
 
     @property
     def traces(self) -> tuple[Array, ...]:
@@ -392,7 +401,7 @@ class SplitInverse:
 
     def diagonal(self, a: int) -> Array:
         """Diagonal blocks of group a, (m_a, k_a, k_a)."""
-        return self._scaled_head(a) + _level_products(*self._vectors(a))
+        return self._scaled_head(a) + level_products(*self._vectors(a))
 
     def pair(self, a: int, b: int) -> Array:
         """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
@@ -407,7 +416,7 @@ class SplitInverse:
         s, lower, (a, b) = self.splitting, self.splitting.pattern.lower, (self.rest.a, self.rest.b)
         values = -s.values[lower.source]
         left, right = 0.5 * np.hstack([a, b]), np.hstack([b, a])
-        _add_sampled(lower, left, right, values, compiled=s.compiled)
+        add_sampled(lower, left, right, values, compiled=s.compiled)
         flat = np.empty_like(values)
         flat[lower.source] = values
         ends = np.cumsum([v.size for v in s.pairs.values()])[:-1]

@@ -30,7 +30,15 @@ from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
 
-__all__ = ["Moments", "StochasticInverse"]
+__all__ = [
+    "Moments",
+    "Products",
+    "StochasticInverse",
+    "add_sampled",
+    "level_products",
+    "split_products",
+    "summed_products",
+]
 
 MAX_PAIRS = 3e9
 """Multiplications up to which K is formed row by row."""
@@ -108,7 +116,7 @@ def _by_matrices(s: SchurComplement, own: Array, nk: Array, kh: Array) -> None:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Products:
+class Products:
     """sum_i (a_i b_i' + b_i a_i') / 2, the first `exact` of them without error, the others a mean over probes."""
 
     a: Array
@@ -124,22 +132,22 @@ class StochasticInverse:
     ----------
     complement : SchurComplement
     moments : Moments
-    rest : _Products
+    rest : Products
         A of (1).
-    own_rest : _Products
+    own_rest : Products
         R of (1).
     """
 
     complement: SchurComplement
     moments: Moments
-    rest: _Products
-    own_rest: _Products
+    rest: Products
+    own_rest: Products
 
     @classmethod
     def of(cls, s: SchurComplement, moments: Moments, found: Any) -> StochasticInverse:
         """From solutions for the basis of outliers and for the probes; `found` is None if nothing is dense."""
         if found is None:
-            none = _Products(np.zeros((0, 1)), np.zeros((0, 1)), 1)
+            none = Products(np.zeros((0, 1)), np.zeros((0, 1)), 1)
             return cls(s, moments, none, none)
         q, r = found.basis, found.basis.shape[1]
         left = np.hstack([q, found.probes])
@@ -147,11 +155,11 @@ class StochasticInverse:
         tail = np.hstack([found.of_basis, found.of_probes]) - left
         if once is not None:
             tail -= once
-        rest = _split(left, tail, r)
+        rest = split_products(left, tail, r)
         if once is None:
             return cls(s, moments, rest, rest)
         own_tail = tail - (once - s.apply(once))
-        return cls(s, moments, rest, _split(left, own_tail, r))
+        return cls(s, moments, rest, split_products(left, own_tail, r))
 
     # -- sums over levels ----------------------------------------------------------------------------------------
 
@@ -166,12 +174,12 @@ class StochasticInverse:
         known = self._scaled(self._chain_head, transpose(s.inv)).sum(axis=0)
         back = transpose(s.inv)
         vectors = [self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b)] if s.q else None
-        traces[a], errors[a] = _summed(known, vectors, self.rest.exact)
+        traces[a], errors[a] = summed_products(known, vectors, self.rest.exact)
         heads = self._dense_heads if s.q else []
         dense = [s.dense_effects(v) for v in (self.own_rest.a, self.own_rest.b)] if s.q else [[], []]
         for j, c, head, left, right in zip(plan.dense, s.c_inverses, heads, *dense, strict=True):
             known = self._scaled(head, transpose(c)).sum(axis=0)
-            traces[j], errors[j] = _summed(known, [left, right], self.own_rest.exact)
+            traces[j], errors[j] = summed_products(known, [left, right], self.own_rest.exact)
         return tuple(traces), tuple(errors)
 
     @property
@@ -193,13 +201,13 @@ class StochasticInverse:
             back = transpose(s.inv)
             out = self._scaled(self._chain_head, back)
             if s.q:
-                out = out + _level_products(
+                out = out + level_products(
                     *(self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b))
                 )
             return out
         x = plan.dense.index(a)
         out = self._scaled(self._dense_heads[x], transpose(s.c_inverses[x]))
-        return out + _level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
+        return out + level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
 
     def pair(self, a: int, b: int) -> Array:
         """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
@@ -233,7 +241,7 @@ class StochasticInverse:
         values = s.n + self.moments.nk if self.moments.exact else s.n.copy()
         na, nb = s.times_n(self.rest.a), s.times_n(self.rest.b)
         left, right = 0.5 * np.hstack([na, nb]), np.hstack([self.rest.b, self.rest.a])
-        _add_sampled(n, left, right, values, compiled=s.compiled)
+        add_sampled(n, left, right, values, compiled=s.compiled)
         out = np.empty(len(values))
         out[n.source] = values
         return out.reshape(s.pattern.k, -1)
@@ -309,21 +317,21 @@ class StochasticInverse:
         return matmul(matmul(left, middle), transpose(left))
 
 
-def _split(left: Array, tail: Array, r: int) -> _Products:
+def split_products(left: Array, tail: Array, r: int) -> Products:
     """(2) from the columns [Q, P z] and the operator times them."""
     q, probes = left[:, :r], left[:, r:]
     of_q = 2.0 * tail[:, :r] - q @ (q.T @ tail[:, :r])
     of_probes = (tail[:, r:] - q @ (q.T @ tail[:, r:])) / max(probes.shape[1], 1)
-    return _Products(np.hstack([q, probes]), np.hstack([of_q, of_probes]), r)
+    return Products(np.hstack([q, probes]), np.hstack([of_q, of_probes]), r)
 
 
-def _level_products(a: Array, b: Array) -> Array:
+def level_products(a: Array, b: Array) -> Array:
     """Symmetrised sum over vectors of a b' within levels, (m, k, k)."""
     half = matmul(a, transpose(b)) if a.shape[1] > 1 else np.einsum("mkv,mkv->mk", a, b)[..., None]
     return 0.5 * (half + transpose(half))
 
 
-def _summed(known: Array, vectors: list[Array] | None, exact: int) -> tuple[Array, Array]:
+def summed_products(known: Array, vectors: list[Array] | None, exact: int) -> tuple[Array, Array]:
     """Sum over levels of a known part and of products of vectors, and its standard error over probes."""
     if vectors is None:
         return known, np.zeros_like(known)
@@ -336,7 +344,7 @@ def _summed(known: Array, vectors: list[Array] | None, exact: int) -> tuple[Arra
     return total, probes.std(axis=0, ddof=1) / np.sqrt(len(probes))
 
 
-def _add_sampled(pattern: Compressed, left: Array, right: Array, out: Array, *, compiled: bool) -> None:
+def add_sampled(pattern: Compressed, left: Array, right: Array, out: Array, *, compiled: bool) -> None:
     """Add left[i] . right[j] to `out` at the entries (i, j) of a compressed pattern."""
     ptr, cols = pattern.ptr, pattern.cols
     if compiled:

@@ -16,7 +16,6 @@ import numpy as np
 from jax.scipy.linalg import solve_triangular
 
 from lmmformula.backends.bayes.general import General
-from lmmformula.backends.bayes.joint import draw_joint
 from lmmformula.backends.bayes.partial import Partial, sampled_predictors
 from lmmformula.backends.bayes.partial_start import start_of
 from lmmformula.backends.bayes.predictors import laid_out
@@ -38,16 +37,7 @@ def some_integrated(route: Route, problem: Problem, request: Request) -> Posteri
     if not route.groups:
         return _unequal_none(problem, request)
     model = Partial.of(problem, route.groups, priors, request.engine)
-    scale = model.scale() if request.before is None else request.before.laplace
-    drawn = draw_joint(
-        model.density(),
-        scale,
-        request.options,
-        request.seed,
-        states=request.states,
-        progress=request.progress,
-    )
-    x = in_slices(lambda z: model.spherical(scale.place(z, jnp))[0], drawn.z)
+    scale, drawn, x = request.joint(model, model.scale)
     beta, beta_mean, inside = _recovered(model, x, request)
     mean_rest, sigma = (sampled_effects(p, x) for p in model.predictors)
     effects = _merged(model, inside, mean_rest)
@@ -178,15 +168,6 @@ def _unequal_none(problem: Problem, request: Request) -> Posterior:
     scores = (start.score, start.sigma_score)
     whitenings = tuple(Whitening.of(p, w, s, at) for p, w, s in zip(placed, precisions, scores, strict=True))
     general = General(problem, placed, whitenings, None, outer, d)
-    scale = general.climbed_scale(begin) if request.before is None else request.before.laplace
-    drawn = draw_joint(
-        general.density(),
-        scale,
-        request.options,
-        request.seed,
-        states=request.states,
-        progress=request.progress,
-    )
-    x = in_slices(lambda z: general.spherical(scale.place(z, jnp))[0], drawn.z)
+    scale, drawn, x = request.joint(general, lambda: general.climbed_scale(begin))
     effects = [sampled_effects(p, x) for p in placed]
     return posterior_of(problem, placed, x[..., :outer], effects, drawn, scale, priors, request, "none")

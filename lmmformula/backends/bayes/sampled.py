@@ -10,7 +10,7 @@ import numpy as np
 
 from lmmformula.backends.bayes.drawing import ChainOptions, Progress, draw_chains, draw_importance
 from lmmformula.backends.bayes.estimating import estimated
-from lmmformula.backends.bayes.joint import draw_joint
+from lmmformula.backends.bayes.joint import JointDrawn, JointScale, draw_joint
 from lmmformula.backends.bayes.laplace_target import LaplaceTarget
 from lmmformula.backends.bayes.potential import x64
 from lmmformula.backends.bayes.predictors import Predictor
@@ -65,6 +65,16 @@ class Request:
         """Last states of the chains to go on with."""
         return None if self.before is None else self.before.states
 
+    def joint(self, model: Any, first: Callable[[], JointScale]) -> tuple[JointScale, JointDrawn, Array]:
+        """Chains of a model that samples effects: their scales (`first` unless they go on), the draws, and the draws placed."""
+        import jax.numpy as jnp
+
+        scale: Any = first() if self.before is None else self.before.laplace
+        drawn = draw_joint(
+            model.density(), scale, self.options, self.seed, states=self.states, progress=self.progress
+        )
+        return scale, drawn, in_slices(lambda z: model.spherical(scale.place(z, jnp))[0], drawn.z)
+
 
 def solved(route: Route, problem: Problem, prepared: Prepared | None, request: Request) -> Solved:
     """The posterior by a route, and what follows from its means."""
@@ -87,23 +97,12 @@ def solved(route: Route, problem: Problem, prepared: Prepared | None, request: R
 
 def nothing_integrated(problem: Problem, prepared: Prepared | None, request: Request) -> Posterior:
     """All parameters and random effects by NUTS."""
-    import jax.numpy as jnp
-
     from lmmformula.backends.bayes.general import General
 
     priors = request.resolved(problem)
     target = LaplaceTarget.of(problem, request.engine, priors, prepared)
     general = General.of(target)
-    scale = general.scale() if request.before is None else request.before.laplace
-    drawn = draw_joint(
-        general.density(),
-        scale,
-        request.options,
-        request.seed,
-        states=request.states,
-        progress=request.progress,
-    )
-    x = in_slices(lambda z: general.spherical(scale.place(z, jnp))[0], drawn.z)
+    scale, drawn, x = request.joint(general, general.scale)
     effects = [sampled_effects(p, x) for p in general.predictors]
     return posterior_of(
         problem, general.predictors, x[..., : general.n_outer], effects, drawn, scale, priors, request, "none"
