@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.bayes_data import MODELS
 from benchmarks.bayes_runs import WAYS, BayesStudy, FirstStudy
-from benchmarks.pql_records import RESULTS
+from benchmarks.pages import add_common, redraw
 
 __all__ = ["main"]
 
@@ -49,14 +49,8 @@ def _first(options: argparse.Namespace) -> None:
 
 def _figures(options: argparse.Namespace) -> None:
     from benchmarks.bayes_figures import draw, tables
-    from benchmarks.pql_figures import insert
 
-    made = tables(options.results)
-    for path in draw(options.results, options.page.parent / "figures"):
-        print(path)
-    for name, table in made.items():
-        print(f"\n{name}\n\n{table}")
-    insert(options.page, made)
+    redraw(options, draw, tables)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,11 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     first.set_defaults(run=_first)
     for command in (ess, first):
         command.add_argument("--timeout", type=float, default=300.0, help="seconds that a process may take")
-    figures = commands.add_parser("figures", help="figure and tables of the documents from the records")
-    figures.add_argument("--page", type=Path, default=_PAGE, help="page whose tables are replaced")
-    figures.set_defaults(run=_figures)
-    for command in commands.choices.values():
-        command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    add_common(commands, _PAGE, _figures)
     return parser
 
 

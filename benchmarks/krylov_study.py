@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from benchmarks.pages import add_common, redraw
+
 if TYPE_CHECKING:
     from benchmarks.krylov_data import Setting
 
@@ -77,14 +79,8 @@ def _accuracy(options: argparse.Namespace) -> None:
 
 def _figures(options: argparse.Namespace) -> None:
     from benchmarks.krylov_figures import draw, tables
-    from benchmarks.pql_figures import insert
 
-    made = tables(options.results)
-    for path in draw(options.results, options.page.parent / "figures"):
-        print(path)
-    for name, table in made.items():
-        print(f"\n{name}\n\n{table}")
-    insert(options.page, made)
+    redraw(options, draw, tables)
 
 
 # -- what they share -----------------------------------------------------------------------------------------------------
@@ -141,13 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     _accuracy_options(
         commands.add_parser("accuracy", help="estimates of shipped data against the exact engine")
     )
-    figures = commands.add_parser("figures", help="figures and tables of the documents from the records")
-    figures.add_argument("--page", type=Path, default=_PAGE, help="page whose tables are replaced")
-    figures.set_defaults(run=_figures)
-    for command in commands.choices.values():
-        from benchmarks.pql_records import RESULTS
-
-        command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    add_common(commands, _PAGE, _figures)
     return parser
 
 
@@ -202,7 +192,7 @@ def _accuracy_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--models", nargs="+", default=list(models))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--probes", type=int, nargs="+", default=[8, 2])
+    parser.add_argument("--probes", type=int, nargs="+", default=[8, 4])
     parser.set_defaults(run=_accuracy)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from benchmarks.pql_records import read_record
 
-__all__ = ["STYLE", "draw", "head", "insert", "line", "slope", "tables"]
+__all__ = ["STYLE", "draw", "head", "line", "slope", "tables"]
 
 _PROGRAMS = {
     "lmmformula": ("lmmformula, PQL", "#0b5fa5", "o"),
@@ -230,15 +229,3 @@ def head(names: Sequence[str]) -> list[str]:
 
 def line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
-
-
-def insert(page: Path, found: dict[str, str]) -> None:
-    """Put each table between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` of a page."""
-    text = page.read_text(encoding="utf-8")
-    for name, table in found.items():
-        begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-        pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-        if not pattern.search(text):
-            raise ValueError(f"{page} has no place for the table {name!r}: add the lines {begin} and {end}.")
-        text = pattern.sub(lambda _, t=table, b=begin, e=end: f"{b}\n\n{t}\n\n{e}", text)
-    page.write_text(text, encoding="utf-8")

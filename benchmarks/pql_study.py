@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.pages import add_common, redraw
+
 __all__ = ["main"]
 
 _PAGE = Path(__file__).resolve().parent.parent / "docs" / "pql.md"
@@ -55,14 +57,9 @@ def _coverage(options: argparse.Namespace) -> None:
 
 
 def _figures(options: argparse.Namespace) -> None:
-    from benchmarks.pql_figures import draw, insert, tables
+    from benchmarks.pql_figures import draw, tables
 
-    made = tables(options.results)
-    for path in draw(options.results, options.page.parent / "figures"):
-        print(path)
-    for name, table in made.items():
-        print(f"\n{name}\n\n{table}")
-    insert(options.page, made)
+    redraw(options, draw, tables)
 
 
 def _grid(options: argparse.Namespace) -> list[int]:
@@ -80,13 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     _time_options(commands.add_parser("time", help="seconds and memory against the number of rows"))
     _mse_options(commands.add_parser("mse", help="mean squared errors against the number of rows"))
     _coverage_options(commands.add_parser("coverage", help="coverage of 95%% Wald intervals"))
-    figures = commands.add_parser("figures", help="figures and tables of the documents from the records")
-    figures.add_argument("--page", type=Path, default=_PAGE, help="page whose tables are replaced")
-    figures.set_defaults(run=_figures)
-    for command in commands.choices.values():
-        from benchmarks.pql_records import RESULTS
-
-        command.add_argument("--results", type=Path, default=RESULTS, help="folder of the records")
+    add_common(commands, _PAGE, _figures)
     return parser
 
 
