@@ -22,9 +22,6 @@ from lmmformula.typing import Array
 
 __all__ = ["Exact", "ExactSolution"]
 
-ROUGH = 0.5
-"""Decrement at which a search on a cheaper engine ends."""
-
 
 @dataclass(frozen=True, eq=False)
 class ExactSolution:
@@ -133,18 +130,11 @@ class Exact:
         return cast("_Objective", found.point).point
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
-        """theta near the optimum, and what it took: Schall's step from L = I, and a search where that is cheap."""
-        rough = replace(model, prepared=model.prepared.rough)
-        spent = 0
-        if self.start is None:
-            begin = rough(model.start())
-            first, spent = schall_step(begin, model.n_eff / begin.r2), 1
-        else:
-            first = np.asarray(self.start, dtype=float)
-        if rough.prepared is not model.prepared:
-            found = self._search(rough, first, ROUGH, None)
-            return found.x, spent + found.evaluations
-        return first, spent
+        """theta near the optimum by one of Schall's steps from L = I, for which a rough engine does, and what it took."""
+        if self.start is not None:
+            return np.asarray(self.start, dtype=float), 0
+        begin = replace(model, prepared=model.prepared.rough)(model.start())
+        return schall_step(begin, model.n_eff / begin.r2), 1
 
     def _search(
         self,

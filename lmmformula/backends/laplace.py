@@ -17,7 +17,7 @@ from lmmformula.backends.optimum import (
     settle,
     singular_terms,
 )
-from lmmformula.backends.schall import schall_step
+from lmmformula.backends.schall import extrapolated, schall_step
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.engines.base import Engine, Prepared
@@ -26,6 +26,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array
@@ -35,7 +36,7 @@ __all__ = ["LaplaceBackend", "LaplaceSolution"]
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
 
-LOOSE = 1e-7
+LOOSE = 1e-10
 """The same where the deviance has a standard error anyway."""
 
 Criterion = Any
@@ -143,9 +144,6 @@ class LaplaceBackend:
         rough = replace(model, prepared=prepared.rough)
         first = self._first(replace(rough, profile_beta=True))
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
-        if rough.prepared is not prepared:
-            near = laplace_of(self._search(rough, psi, first, 1.0, None).point.point)
-            first, psi = near, near.psi
         criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
         found = self._search(criterion, psi, first, self.tolerance, progress)
         at_end = found.point.point.sharpened()
@@ -194,9 +192,12 @@ class LaplaceBackend:
         theta = np.concatenate(starts) if self.start is None else np.asarray(self.start, dtype=float)
         psi[layout.theta] = theta
         point = joint(psi, beta=beta, tolerance=ROUGH)
-        if self.start is None:
-            psi = np.array(point.psi)
-            psi[layout.theta] = schall_step(point)
+        if self.start is not None:
+            return point
+        thetas = [theta]
+        for _ in range(2):
+            thetas.append(schall_step(point))
+            psi[layout.theta] = thetas[-1] if len(thetas) < 3 else extrapolated(*thetas)
             point = joint(psi, u=point.u, beta=point.beta, tolerance=ROUGH)
         return point
 
@@ -212,22 +213,22 @@ class LaplaceBackend:
 
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
-        last: dict[str, Any] = {"u": first.u, "beta": first.beta}
-        if self.engine.name == "krylov":
-            last["tolerance"] = LOOSE
-        begin = criterion(psi, **last)
+        loose = {"tolerance": LOOSE} if self.engine.name == "krylov" else {}
+        begin = criterion(psi, u=first.u, beta=first.beta, **loose)
+        last = laplace_of(begin)
         scale = step_scale(begin.hessian)
 
         def evaluate(x: Array) -> _Scaled | _Nowhere:
+            nonlocal last
             if (x == psi / scale).all():
                 return _Scaled(begin, scale)
             try:
-                point = criterion(x * scale, **last)
+                point = criterion(x * scale, u=last.predicted_mode(x * scale), beta=last.beta, **loose)
                 value = point.deviance
             except FitError:
                 return _Nowhere()
             if np.isfinite(value):
-                last.update(u=laplace_of(point).u, beta=laplace_of(point).beta)
+                last = laplace_of(point)
             return _Scaled(point, scale)
 
         return minimise(
@@ -280,4 +281,4 @@ def start_beta(problem: Problem) -> Array:
     eta = problem.family.start(problem.y, problem.weights)
     if problem.offset is not None:
         eta = eta - problem.offset
-    return np.linalg.lstsq(problem.X.matrix, eta, rcond=None)[0]
+    return least_squares(problem.X.matrix, eta).coefficients

@@ -8,7 +8,10 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["schall_step"]
+__all__ = ["extrapolated", "schall_step"]
+
+SLOWEST = 0.6
+"""Ratio of changes up to which an extrapolation trusts them."""
 
 
 def schall_step(point: Any, kappa: float = 1.0) -> Array:
@@ -35,3 +38,14 @@ def schall_step(point: Any, kappa: float = 1.0) -> Array:
             floor = 1e-4 * np.eye(columns.stop - columns.start)
             theta[slices[i]] = problem.terms[i].covariance.from_covariance(sigma[columns, columns] + floor)
     return theta
+
+
+def extrapolated(first: Array, second: Array, third: Array) -> Array:
+    """Where the iteration through three thetas goes, by Aitken's extrapolation of each element.
+
+    Changes that shrink by a ratio r sum up to r / (1 - r) times the last one; r is kept between 0 and `SLOWEST`, so that no
+    element goes farther than 1.5 times its last change.
+    """
+    change, last = second - first, third - second
+    ratio = np.clip(np.divide(last, change, out=np.zeros_like(last), where=change != 0.0), 0.0, SLOWEST)
+    return third + last * ratio / (1.0 - ratio)

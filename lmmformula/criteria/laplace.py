@@ -40,14 +40,17 @@ from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.profiled import Derivative, floored, relative_factors
-from lmmformula.engines.base import Engine, Factor, Prepared
+from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import flat, matmul
-from lmmformula.numerics.tall import tall_times
+from lmmformula.numerics.tall import tall_times, tall_transposed
 from lmmformula.typing import Array
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
+
+FAR = 0.5
+"""Relative change of L beyond which a mode is not predicted from another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,9 @@ class LaplacePoint:
     @cached_property
     def system(self) -> JointSystem:
         """The Newton system at the mode, with the observed weights."""
+        met = self.mode.system
+        if met is not None and met.model is self.model:
+            return met
         return self.model.system(self.factors, self.observed.weight)
 
     @property
@@ -290,10 +296,10 @@ class LaplacePoint:
         """v per group, and Z Lambda v (+ X v_beta) on the rows."""
         model, push = self.model, self.leverage * self.weighted.weight_eta
         c = model.to_effects(self.factors, push)
-        beta_c = model.problem.X.matrix.T @ push if model.profile_beta else np.zeros(0)
+        beta_c = tall_transposed(model.problem.X.matrix, push) if model.profile_beta else np.zeros(0)
         v, v_beta = self.system.solve(c, beta_c)
         rows = model.random_part(self.factors, v)
-        return v, rows + model.problem.X.matrix @ v_beta if v_beta.size else rows
+        return v, rows + tall_times(model.problem.X.matrix, v_beta) if v_beta.size else rows
 
     @cached_property
     def k_matrices(self) -> tuple[Array, ...]:
@@ -337,7 +343,7 @@ class LaplacePoint:
         """dd/dbeta at fixed L, (p,)."""
         rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
         t = -2.0 * observed.score + self.leverage * rows.weight_eta - observed.weight * zv
-        return self.model.problem.X.matrix.T @ t
+        return tall_transposed(self.model.problem.X.matrix, t)
 
     @cached_property
     def d_factors(self) -> tuple[Array, ...]:
@@ -393,18 +399,42 @@ class LaplacePoint:
         high, low = (self.model.rows(self.mode.eta, aux, "observed").d_aux for aux in moved)
         return tuple((h - v) / (2 * step) for h, v in zip(high, low, strict=True))
 
-    def _theta_information(self) -> Array:
-        n_theta = len(self.theta)
-        x = [np.zeros((*u.shape, n_theta)) for u in self.u]
+    @cached_property
+    def _moves(self) -> tuple[Stacked, Stacked]:
+        """x_j = (A_j + A_j')u for every element j of theta, A_j = L^-1 dL_j, and M_o^-1 x, per group (m, k, n_theta)."""
+        x = tuple(np.zeros((*u.shape, len(self.theta))) for u in self.u)
         for part in self.derivatives:
             moved = self.u[part.group][:, part.columns] @ part.rate
             x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
-        solved = self.curvature.solve(tuple(x))
-        moves = np.concatenate([flat(v) for v in x])
-        info = moves.T @ (moves - np.concatenate([flat(v) for v in solved]))
+        return x, self.curvature.solve(x)
+
+    def _theta_information(self) -> Array:
+        x, solved = (np.concatenate([flat(v) for v in moves]) for moves in self._moves)
+        info = x.T @ (x - solved)
         for part in self.derivatives:
             inverse = self.inverse_factors[part.group][part.columns, part.columns]
             gamma = inverse.T @ self.k_matrices[part.group][part.columns, part.columns] @ inverse
             bend = np.tensordot(gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2]))
             info[part.index, part.index] += 2.0 * bend
         return info
+
+    def predicted_mode(self, psi: Array) -> tuple[Array, ...]:
+        """Where to start the search for the mode at a `psi` near this one: the mode moved along with beta and theta.
+
+        Differentiating ``u = Lambda'Z's(X beta + Z Lambda u)`` gives ``du/dbeta = - M_o^-1 Lambda'Z'WX`` and
+        ``du/dtheta_j = M_o^-1 (A_j + A_j')u - A_j u``, both at hand once the Hessian has been asked for. The mode as it is
+        if that has not been, if beta is profiled, or if L changes by more than first order can follow.
+        """
+        layout = self.model.layout
+        if "_moves" not in self.__dict__ or self.model.profile_beta:
+            return self.u
+        step = psi[layout.theta] - self.theta
+        out = [v @ step for v in self._moves[1]]
+        for part in self.derivatives:
+            inverse = self.inverse_factors[part.group][part.columns, part.columns]
+            change = inverse @ np.tensordot(step[part.index], part.d_factor, 1)
+            if np.abs(change).max(initial=0.0) > FAR:
+                return self.u
+            out[part.group][:, part.columns] -= self.u[part.group][:, part.columns] @ change.T
+        shift = psi[layout.beta] - self.beta
+        return tuple(u + v - s @ shift for u, v, s in zip(self.u, out, self.system.fixed, strict=True))

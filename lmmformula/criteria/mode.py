@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.errors import FitError
+from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Mode", "find_mode"]
 
-TOLERANCE = 1e-13
+TOLERANCE = 1e-15
 """Newton decrement of 2 h; Newton's steps square it, so it is soon far below."""
 CHORD = 0.02
 """A factor is kept for further steps as long as each shrinks the decrement to this share: solves cost far less."""
@@ -55,6 +56,8 @@ class Mode:
         h at the mode.
     steps : int
     decrement : float
+    system : JointSystem or None
+        The Newton system with the weights of the mode itself, if the search met it.
     """
 
     u: tuple[Array, ...]
@@ -63,6 +66,7 @@ class Mode:
     objective: float
     steps: int
     decrement: float
+    system: JointSystem | None = None
 
 
 def find_mode(
@@ -114,7 +118,8 @@ def find_mode(
             f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "
             "large scale; centre and scale the predictors, or simplify the model."
         )
-    return Mode(u, beta, eta, value, steps, decrement)
+    met = system if system.weights is rows.weight else None
+    return Mode(u, beta, eta, value, steps, decrement, met)
 
 
 def _evaluate(
@@ -149,7 +154,7 @@ def _direction(
     """Newton step and decrement."""
     model = system.model
     slope = tuple(s - v for s, v in zip(model.to_effects(system.factors, score), u, strict=True))
-    beta_slope = model.problem.X.matrix.T @ score if joint else np.zeros(0)
+    beta_slope = tall_transposed(model.problem.X.matrix, score) if joint else np.zeros(0)
     step, beta_step = system.solve(slope, beta_slope)
     decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
         beta_slope @ beta_step

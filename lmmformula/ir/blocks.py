@@ -255,15 +255,24 @@ class Blocks:
             Blocks on the pattern of the pair.
         """
         out = np.zeros(self.n)
-        for a, group in enumerate(self.groups):
-            for i in range(group.k):
-                for j in range(group.k):
-                    out += _product(own[a][:, i, j][group.codes], _column(group, i), _column(group, j))
-        for (a, b), values in pairs.items():
-            slots, ga, gb = self.pattern(a, b).slots, self.groups[a], self.groups[b]
-            for i in range(ga.k):
-                for j in range(gb.k):
-                    out += 2.0 * _product(values[:, i, j][slots], _column(ga, i), _column(gb, j))
+
+        def part(start: int, stop: int) -> None:
+            rows, sums = slice(start, stop), out[start:stop]
+            for a, group in enumerate(self.groups):
+                codes = group.codes[rows]
+                for i in range(group.k):
+                    for j in range(group.k):
+                        sums += _product(
+                            own[a][:, i, j][codes], _column(group, i, rows), _column(group, j, rows)
+                        )
+            for (a, b), values in pairs.items():
+                slots, ga, gb = self.pattern(a, b).slots[rows], self.groups[a], self.groups[b]
+                for i in range(ga.k):
+                    for j in range(gb.k):
+                        value = _product(values[:, i, j][slots], _column(ga, i, rows), _column(gb, j, rows))
+                        sums += 2.0 * value
+
+        in_parts(part, edges(self.n, ROWS))
         return out
 
     def gram(self, weights: Array | None, v: Array) -> Gram:
@@ -344,8 +353,8 @@ class Blocks:
         return out
 
 
-def _column(group: Group, j: int) -> Array | None:
-    return None if group.basis is None else group.basis[:, j]
+def _column(group: Group, j: int, rows: slice = slice(None)) -> Array | None:
+    return None if group.basis is None else group.basis[rows, j]
 
 
 def _product(*factors: Array | None) -> Any:

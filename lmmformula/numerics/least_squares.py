@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmmformula.numerics.tall import tall_times, tall_transposed, triangle
 from lmmformula.typing import Array
 
 __all__ = ["LeastSquares", "least_squares"]
-
-
-_QR_CELLS = 20_000_000
-"""Up to this size of X its QR factors are computed from the rows; beyond, R comes from X'WX with scaled columns."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,24 +65,11 @@ def least_squares(x: Array, y: Array, weights: Array | None = None) -> LeastSqua
 
     Notes
     -----
-    R comes from the QR factors of the rows or, for very many rows, from X'WX with scaled columns; beta from the normal
-    equations of R with one refinement, which restores what squaring the condition number lost. O(n p^2).
+    beta comes from the normal equations of R with one refinement, which restores what squaring the condition number lost.
+    O(n p^2).
     """
-    n, p = x.shape
-    if not p:
-        r = np.zeros((0, 0))
-    elif n * p <= _QR_CELLS:
-        r = np.asarray(np.linalg.qr(x if weights is None else x * np.sqrt(weights)[:, None], mode="r"))
-    else:
-        r = _by_gram(x, weights)
+    r = triangle(x, weights) if x.shape[1] else np.zeros((0, 0))
     return _solved(r, x, y, weights)
-
-
-def _by_gram(x: Array, weights: Array | None) -> Array:
-    """R from X'WX, its columns scaled to unit length."""
-    g = x.T @ (x if weights is None else x * weights[:, None])
-    scale = np.sqrt(np.diagonal(g))
-    return np.linalg.cholesky(g / np.outer(scale, scale)).T * scale
 
 
 def _solved(r: Array, x: Array, y: Array, weights: Array | None) -> LeastSquares:
@@ -93,9 +77,9 @@ def _solved(r: Array, x: Array, y: Array, weights: Array | None) -> LeastSquares
     p = len(r)
     beta, residual = np.zeros(p), y
     for _ in range(2 if p else 0):
-        slope = x.T @ (residual if weights is None else weights * residual)
+        slope = tall_transposed(x, residual if weights is None else weights * residual)
         beta = beta + np.linalg.solve(r, np.linalg.solve(r.T, slope))
-        residual = y - x @ beta
+        residual = y - tall_times(x, beta)
     gram = np.eye(p + 1)
     gram[p, p] = residual @ (residual if weights is None else weights * residual)
     return LeastSquares(beta, residual, r, gram)

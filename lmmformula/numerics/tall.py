@@ -11,11 +11,15 @@ from lmmformula.numerics.batched import matmul
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["tall_gram", "tall_times", "tall_transposed"]
+__all__ = ["orthonormal", "tall_gram", "tall_times", "tall_transposed", "triangle"]
 
 ROWS = 65_536
 _GRAM_CELLS = 65_536
 """Cells of a part of a Gram: its copy stays in the cache of one core."""
+FEW = 8_192
+"""Rows below which reflections cost no more than Cholesky's factorisation twice."""
+NEARLY_DEPENDENT = 1e-10
+"""Smallest squared pivot of a Gram of unit columns from which on twice is as good as reflections."""
 
 
 def tall_times(a: Array, x: Array) -> Array:
@@ -45,3 +49,46 @@ def tall_gram(a: Array, blocks: Array) -> Array:
 
     size = m if m * k <= ROWS // 8 else max(1, _GRAM_CELLS // (k * p))
     return sum(in_parts(part, edges(m, size)), np.zeros((p, p)))
+
+
+def triangle(a: Array, weights: Array | None = None) -> Array:
+    """Upper triangular R with R'R = A'WA, (p, p), as accurate as from Householder's reflections, but for the signs of its rows.
+
+    By Cholesky's factorisation twice, the second time of A times the first factor's inverse (Yamamoto, Nakatsukasa, Yanagisawa
+    & Fukaya 2015, CholeskyQR2), which takes two passes over the rows; by reflections where A has few rows, or columns of unit
+    length too nearly dependent. O(n p^2).
+    """
+    first = _gram_factor(a, weights)
+    if first is None:
+        return np.asarray(np.linalg.qr(a if weights is None else a * np.sqrt(weights)[:, None], mode="r"))
+    second = _gram_factor(a, weights, np.linalg.inv(first))
+    return first if second is None else second @ first
+
+
+def orthonormal(a: Array) -> Array:
+    """An orthonormal basis of the columns of A, (n, p): A times the inverse of :func:`triangle`, or reflections. O(n p^2)."""
+    first = _gram_factor(a)
+    if first is None:
+        return np.linalg.qr(a)[0]
+    second = _gram_factor(a, scale=np.linalg.inv(first))
+    return tall_times(a, np.linalg.inv(first if second is None else second @ first))
+
+
+def _gram_factor(a: Array, weights: Array | None = None, scale: Array | None = None) -> Array | None:
+    """Upper triangular Cholesky factor of B'WB with B = A or A times `scale`; None where that would lose too much."""
+    if len(a) < FEW:
+        return None
+
+    def part(i: int, j: int) -> Array:
+        rows = a[i:j] if scale is None else a[i:j] @ scale
+        return rows.T @ (rows if weights is None else rows * weights[i:j, None])
+
+    gram = sum(in_parts(part, edges(len(a), ROWS)), np.zeros(()))
+    lengths = np.sqrt(np.diagonal(gram))
+    if not (lengths > 0.0).all():
+        return None
+    try:
+        half = np.linalg.cholesky(gram / np.outer(lengths, lengths)).T
+    except np.linalg.LinAlgError:
+        return None
+    return half * lengths if float(np.diagonal(half).min()) ** 2 > NEARLY_DEPENDENT else None

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 __all__ = ["blas_threads", "edges", "in_parts", "worker_threads"]
 
@@ -70,20 +71,33 @@ def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
     """function(start, stop) for each pair of neighbours in `cuts`, in their order, on several threads where that helps.
 
     The function must spend its time in code that releases the interpreter's lock. Parts see the caller's context
-    variables, numpy's error state among them.
+    variables, numpy's error state among them. This thread works along with the others; each takes the next part that waits.
+    Within a part there are no further threads: they would wait for a place in the pool that it holds.
     """
     parts = list(pairwise(cuts))
     threads = 1 if _inside.get() else min(worker_threads(), len(parts))
     if threads < 2:
         return [function(i, j) for i, j in parts]
-    work = [_pool(threads).submit(copy_context().run, _apart, function, i, j) for i, j in parts]
-    return [f.result() for f in work]
+    waiting, out = deque(enumerate(parts)), cast("list[T]", [None] * len(parts))
 
+    def work() -> None:
+        _inside.set(True)
+        while waiting:
+            try:
+                k, (start, stop) = waiting.popleft()
+            except IndexError:  # another thread was faster
+                return
+            out[k] = function(start, stop)
 
-def _apart(function: Callable[[int, int], T], start: int, stop: int) -> T:
-    """One part, within which there are no further threads: they would wait for a place in the pool that it holds."""
-    _inside.set(True)
-    return function(start, stop)
+    others = [_pool(threads - 1).submit(copy_context().run, work) for _ in range(threads - 1)]
+    try:
+        copy_context().run(work)
+    finally:
+        waiting.clear()  # nothing is left unless a part failed
+        for other in others:
+            if not other.cancel():  # one that has not begun has nothing to do any more
+                other.result()
+    return out
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,9 @@ ROUNDING = 1e-13
 INSIDE = 0.05
 """Share of the value's standard error below which a promised drop is not worth a step."""
 
+NEAR = 0.5
+"""Drop promised by a step up to which the Hessian before it may judge where it ends, for values with a standard error."""
+
 
 class Point(Protocol):
     """A function evaluated at one place; derivatives are computed when read.
@@ -98,20 +101,18 @@ def minimise(
     """
     point, used, steps = evaluate(x), 1, 0
     pairs: list[tuple[Array, Array]] = []
+    model = _Quadratic.of(point.hessian, pairs, point.gradient)
     while True:
-        values, vectors = np.linalg.eigh(corrected(point.hessian, pairs))
-        slope = vectors.T @ point.gradient
-        decrement = _decrement(values, slope)
         if callback is not None:
-            callback(used, point.value, decrement)
-        done = decrement <= max(tolerance, ROUNDING * abs(point.value), INSIDE * point.error)
+            callback(used, point.value, model.decrement)
+        done = model.decrement <= _goal(point, tolerance)
         if done or used >= max_evaluations:
-            return Minimum(x, point, done, decrement, used, steps)
+            return Minimum(x, point, done, model.decrement, used, steps)
         accepted = False
         while not accepted and used < max_evaluations:
-            step = _step(values, slope, radius)
-            promised = -float(slope @ step + 0.5 * (values * step) @ step)
-            trial, used = evaluate(x + vectors @ step), used + 1
+            step = _step(model.values, model.slope, radius)
+            promised = -float(model.slope @ step + 0.5 * (model.values * step) @ step)
+            trial, used = evaluate(x + model.vectors @ step), used + 1
             slack = noise * max(1.0, abs(point.value)) + point.error
             ratio = (point.value - trial.value + slack) / (promised + slack)
             length = float(np.linalg.norm(step))
@@ -121,11 +122,60 @@ def minimise(
                 radius = 2.5 * radius
             accepted = ratio > 1e-3
             if radius < 1e-12 * (1.0 + float(np.linalg.norm(x))):
-                return Minimum(x, point, decrement <= 1e3 * tolerance, decrement, used, steps)
+                return Minimum(x, point, model.decrement <= 1e3 * tolerance, model.decrement, used, steps)
         if accepted:
+            moved = model.vectors @ step
             if secants:
-                pairs = [*pairs, (vectors @ step, trial.gradient - point.gradient)][-secants:]
-            x, point, steps = x + vectors @ step, trial, steps + 1
+                pairs = [*pairs, (moved, trial.gradient - point.gradient)][-secants:]
+            x, point, steps = x + moved, trial, steps + 1
+            model = _next(model, point, pairs, promised, _goal(point, tolerance))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Quadratic:
+    """The function's second-order model around a point, in the axes of its Hessian.
+
+    Attributes
+    ----------
+    hessian : (d, d) array
+        Before secants correct it.
+    values, vectors : arrays
+        Eigenvalues and axes of the corrected one.
+    slope : (d,) array
+        The gradient in those axes.
+    decrement : float
+    """
+
+    hessian: Array
+    values: Array
+    vectors: Array
+    slope: Array
+    decrement: float
+
+    @classmethod
+    def of(cls, hessian: Array, pairs: list[tuple[Array, Array]], gradient: Array) -> _Quadratic:
+        values, vectors = np.linalg.eigh(corrected(hessian, pairs))
+        slope = vectors.T @ gradient
+        return cls(hessian, values, vectors, slope, _decrement(values, slope))
+
+
+def _goal(point: Point, tolerance: float) -> float:
+    """Decrement at which the search ends."""
+    return max(tolerance, ROUNDING * abs(point.value), INSIDE * point.error)
+
+
+def _next(
+    last: _Quadratic, point: Point, pairs: list[tuple[Array, Array]], promised: float, goal: float
+) -> _Quadratic:
+    """The model at a new point; the last Hessian stands in it after a small step if by that the search has ended.
+
+    A Hessian costs an iterative engine about as much as the value, and close to the minimum it hardly changes.
+    """
+    if point.error and promised <= NEAR:
+        kept = _Quadratic.of(last.hessian, pairs, point.gradient)
+        if kept.values[0] > 0.0 and kept.decrement <= goal:
+            return kept
+    return _Quadratic.of(point.hessian, pairs, point.gradient)
 
 
 def corrected(hessian: Array, pairs: list[tuple[Array, Array]]) -> Array:

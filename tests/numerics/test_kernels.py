@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmmformula.numerics import batched, blas, least_squares
+from lmmformula.numerics import batched, blas, least_squares, tall
 from lmmformula.numerics.ragged import Ragged
 
 
@@ -74,7 +74,7 @@ def test_the_way_is_chosen_by_size() -> None:
 @pytest.mark.parametrize("by_rows", [True, False])
 def test_least_squares(weighted: bool, by_rows: bool, monkeypatch) -> None:
     if not by_rows:
-        monkeypatch.setattr(least_squares, "_QR_CELLS", 0)
+        monkeypatch.setattr(tall, "FEW", 0)
     rng = np.random.default_rng(1)
     x = np.column_stack([np.ones(50), 1e4 + rng.normal(size=50), 1e-3 * rng.normal(size=50)])
     y = rng.normal(size=50) + 1e3
@@ -86,3 +86,17 @@ def test_least_squares(weighted: bool, by_rows: bool, monkeypatch) -> None:
     gram = (x * root[:, None] ** 2).T @ x
     np.testing.assert_allclose(found.r.T @ found.r, gram, rtol=1e-9)
     assert found.log_det_r == pytest.approx(0.5 * np.linalg.slogdet(gram)[1], rel=1e-6)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("gap", [1.0, 1e-4, 1e-9])
+def test_tall_triangles_and_bases(weighted: bool, gap: float) -> None:
+    rng = np.random.default_rng(2)
+    a = rng.normal(size=(20_000, 4)) * np.array([1.0, 1e-6, 1e5, 1.0])
+    a[:, 3] = a[:, 0] + gap * a[:, 3]
+    w = rng.uniform(0.5, 2, len(a)) if weighted else None
+    expected = np.linalg.qr(a if w is None else a * np.sqrt(w)[:, None], mode="r")
+    np.testing.assert_allclose(np.abs(tall.triangle(a, w)), np.abs(expected), rtol=1e-6, atol=1e-9 * 1e5)
+    q = tall.orthonormal(a)
+    np.testing.assert_allclose(q.T @ q, np.eye(4), atol=1e-12)
+    np.testing.assert_allclose(q @ (q.T @ a), a, atol=1e-9 * np.abs(a).max())

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
 import scipy.linalg  # noqa: F401 - its BLAS is one of those counted
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lmmformula.numerics.threads import LARGE, blas_threads
+from lmmformula.numerics import threads as module
+from lmmformula.numerics.threads import LARGE, blas_threads, edges, in_parts
 
 
 def threads() -> list[int]:
@@ -22,3 +25,34 @@ def test_small_work_gets_one_thread_and_gives_it_back() -> None:
             assert threads() == before
         with blas_threads(LARGE):
             assert threads() == before
+
+
+@pytest.fixture(params=[1, 2, 3])
+def workers(request, monkeypatch) -> int:
+    monkeypatch.setattr(module, "worker_threads", lambda: request.param)
+    return request.param
+
+
+def test_parts_come_in_their_order_and_see_the_context(workers: int) -> None:
+    x = np.arange(10_000.0)
+    with np.errstate(divide="raise"):
+        found = in_parts(lambda i, j: (i, x[i:j].sum(), np.geterr()["divide"]), edges(len(x), 37))
+    assert [f[0] for f in found] == list(range(0, len(x), 37))
+    assert sum(f[1] for f in found) == x.sum()
+    assert {f[2] for f in found} == {"raise"}
+
+
+def test_parts_within_parts(workers: int) -> None:
+    def outer(i: int, j: int) -> int:
+        return sum(in_parts(lambda a, b: b - a, edges(j - i, 3)))
+
+    assert in_parts(outer, edges(100, 10)) == [10] * 10
+
+
+def test_a_part_that_fails_is_heard(workers: int) -> None:
+    def part(i: int, j: int) -> None:
+        if i >= 50:
+            raise ValueError(i)
+
+    with pytest.raises(ValueError, match="50"):
+        in_parts(part, edges(60, 10))
