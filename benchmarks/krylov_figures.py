@@ -45,6 +45,7 @@ def tables(results: Path) -> dict[str, str]:
         ("scaling", "fits", _scaling_table),
         ("spectra", "spectra", _spectra_table),
         ("accuracy", "models", _accuracy_table),
+        ("devices", "devices", _devices_table),
     ):
         if entries := read_record(results / f"krylov_{name}.json").get(key):
             out[name] = maker(entries)
@@ -232,6 +233,28 @@ def _accuracy_table(entries: Sequence[Entry]) -> str:
             f"{e['exact_seconds']:.2f}",
         ]
         lines.append(line([e["model"], *cells]))
+    return "\n".join(lines)
+
+
+def _devices_table(entries: Sequence[Entry]) -> str:
+    """Kernels in milliseconds and fits in seconds, on the processor and elsewhere."""
+    columns = [
+        "product (ms)",
+        "solution (ms)",
+        "subspace (ms)",
+        "first fit (s)",
+        "fit (s)",
+        "of the processor's",
+    ]
+    lines = head(["response", "rows", "levels", "products and iterations on", *columns])
+    for group in _grouped(entries):
+        for e in group:
+            where = "JAX on the processor" if e["device"] == "cpu-jax" else e["kind"]
+            for name, part in (("processor", e["processor"]), (where, e["other"])):
+                cells = [f"{1e3 * part[k]:.1f}" for k in ("product", "solution", "subspace")]
+                cells += [_seconds(part["first"]), _seconds(part["seconds"])]
+                cells.append(f"{part['seconds'] / e['processor']['seconds']:.2f}")
+                lines.append(line([*_sizes(e), name, *cells]))
     return "\n".join(lines)
 
 

@@ -77,6 +77,13 @@ def _accuracy(options: argparse.Namespace) -> None:
         AccuracyStudy(options.models, options.seeds, probes).run(options.results / "krylov_accuracy.json")
 
 
+def _devices(options: argparse.Namespace) -> None:
+    from benchmarks.krylov_device import DeviceStudy
+
+    settings = list(_settings(options, options.sizes))
+    DeviceStudy(settings, options.device, options.repeats).run(options.results / "krylov_devices.json")
+
+
 def _figures(options: argparse.Namespace) -> None:
     from benchmarks.krylov_figures import draw, tables
 
@@ -137,6 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     _accuracy_options(
         commands.add_parser("accuracy", help="estimates of shipped data against the exact engine")
     )
+    _devices_options(commands.add_parser("devices", help="a GPU against the processor, kernels and fits"))
     add_common(commands, _PAGE, _figures)
     return parser
 
@@ -194,6 +202,17 @@ def _accuracy_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--probes", type=int, nargs="+", default=[8, 4])
     parser.set_defaults(run=_accuracy)
+
+
+def _devices_options(parser: argparse.ArgumentParser) -> None:
+    _sizes_option(parser)
+    parser.add_argument(
+        "--families", nargs="+", default=["gaussian", "binomial"], choices=["gaussian", "binomial"]
+    )
+    parser.add_argument("--device", default="gpu", choices=["gpu", "cpu-jax"])
+    parser.add_argument("--repeats", type=int, default=3, help="timed fits on each, after one that compiles")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.set_defaults(run=_devices)
 
 
 if __name__ == "__main__":

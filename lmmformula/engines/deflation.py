@@ -8,17 +8,22 @@ sec. 5.1).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
+from lmmformula.numerics.tall import orthonormal
 from lmmformula.typing import Array
 
-__all__ = ["outliers"]
+__all__ = ["outliers", "subspace"]
 
 LARGE, SMALL = 0.25, 0.02
-"""Eigenvalues of K beyond the first are always outliers, those below the second never are."""
+"""Eigenvalues of K beyond the first are outliers unless there may be too many of them, those below the second never are."""
+MANY = 1280
+"""Bound on the number of eigenvalues beyond `LARGE` from which on they may be no outliers but the edge of the others."""
+WIDEST = 0.9
+"""Eigenvalues beyond this are outliers however far the others reach."""
 RANDOM = 4
 SPARE = 3
 """Vectors of the block that must turn out not to be outlying, lest some are missed."""
@@ -45,40 +50,59 @@ class Operator(Protocol):
         ...
 
 
-def outliers(complement: Operator, factors: Sequence[Array], seed: int, square: float | None) -> Array:
+Iteration = Callable[[Any, Array, float], tuple[Array, Array]]
+"""(operator, start, bulk) -> Ritz values and vectors, like :func:`subspace`."""
+
+
+def outliers(
+    complement: Operator, factors: Sequence[Array], seed: int, square: float | None, iterate: Iteration
+) -> Array:
     """An orthonormal basis (q_D, r) of about the outlying eigenvectors; r may be zero.
 
     What lies far outside the others depends on them: with tr K^2 known (`square`) the size of the rest is, and a second pass
-    looks for what is beyond four times its root mean square, twice the edge of a semicircle.
+    looks for what is beyond four times its root mean square, twice the edge of a semicircle. Where levels have few rows the
+    others themselves may reach beyond `LARGE`; as tr K^2 bounds how many do, the first pass then takes that rule, too. Without
+    `square` what the first vectors meet must do.
     """
     rng = np.random.default_rng([seed, 1])
-    values, vectors = _beyond(complement, _constants(complement, factors), rng, LARGE)
-    if square is not None:
-        outlying = values[np.abs(values) > LARGE]
-        rest = max(square - float(outlying @ outlying), 0.0) / complement.q
-        bulk = min(max(4.0 * float(np.sqrt(rest)), SMALL), LARGE)
-        if ((np.abs(values) > bulk) & (np.abs(values) <= LARGE)).any():
-            values, vectors = _beyond(complement, vectors, rng, bulk)
-        return np.ascontiguousarray(vectors[:, np.abs(values) > bulk])
-    return np.ascontiguousarray(vectors[:, np.abs(values) > LARGE])
+    start = _constants(complement, factors)
+    if square is None:
+        values, vectors = iterate(complement, _widened(complement, start, rng), LARGE)
+        return np.ascontiguousarray(vectors[:, np.abs(values) > LARGE])
+    far = LARGE
+    if min(complement.q, square / LARGE**2) > MANY:
+        far = float(np.clip(4.0 * np.sqrt(square / complement.q), LARGE, WIDEST))
+    values, vectors = _beyond(complement, start, rng, far, iterate)
+    outlying = values[np.abs(values) > far]
+    rest = max(square - float(outlying @ outlying), 0.0) / complement.q
+    bulk = float(np.clip(4.0 * np.sqrt(rest), SMALL, far))
+    if ((np.abs(values) > bulk) & (np.abs(values) <= far)).any():
+        values, vectors = _beyond(complement, vectors, rng, bulk, iterate)
+    return np.ascontiguousarray(vectors[:, np.abs(values) > bulk])
 
 
-def _beyond(complement: Operator, start: Array, rng: np.random.Generator, bulk: float) -> tuple[Array, Array]:
+def _widened(complement: Operator, start: Array, rng: np.random.Generator) -> Array:
+    """`start` and as many random vectors, at least `RANDOM`; in all at most `MAX_BASIS`."""
+    width = min(max(RANDOM, start.shape[1]), MAX_BASIS)
+    start = np.hstack([start, rng.standard_normal((complement.q, width))])
+    return start[:, : min(MAX_BASIS, complement.q)]
+
+
+def _beyond(
+    complement: Operator, start: Array, rng: np.random.Generator, bulk: float, iterate: Iteration
+) -> tuple[Array, Array]:
     """Ritz values and vectors that hold all eigenvalues beyond `bulk`, as far as `MAX_BASIS` vectors can."""
     while True:
-        width = min(max(RANDOM, start.shape[1]), MAX_BASIS)
-        start = np.hstack([start, rng.standard_normal((complement.q, width))])
-        start = start[:, : min(MAX_BASIS, complement.q)]
-        values, vectors = _iterate(complement, start, bulk)
+        values, vectors = iterate(complement, _widened(complement, start, rng), bulk)
         found = int((np.abs(values) > bulk).sum())
         if found <= len(values) - SPARE or len(values) >= min(MAX_BASIS, complement.q):
             return values, vectors
         start = vectors
 
 
-def _iterate(complement: Operator, start: Array, bulk: float) -> tuple[Array, Array]:
+def subspace(complement: Operator, start: Array, bulk: float) -> tuple[Array, Array]:
     """Ritz values and vectors of K after rounds of subspace iteration from `start`."""
-    basis = np.linalg.qr(start)[0]
+    basis = orthonormal(start)
     for count in range(ROUNDS):
         image = basis - complement.apply(np.ascontiguousarray(basis))
         values, rotation = np.linalg.eigh(basis.T @ image)
@@ -87,7 +111,7 @@ def _iterate(complement: Operator, start: Array, bulk: float) -> tuple[Array, Ar
         residual = np.linalg.norm(image - basis * values, axis=0)
         if count >= LEAST_ROUNDS and (residual[outlying] <= SHARP * np.abs(values[outlying])).all():
             break
-        basis = np.linalg.qr(image)[0]
+        basis = orthonormal(image)
     else:
         image = basis - complement.apply(np.ascontiguousarray(basis))
         values, rotation = np.linalg.eigh(basis.T @ image)

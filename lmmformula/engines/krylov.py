@@ -42,13 +42,14 @@ import numpy as np
 
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.deflation import outliers
+from lmmformula.engines.device import OnDevice, OnProcessor, placed
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.schur import SchurComplement, SchurPattern
 from lmmformula.engines.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
 from lmmformula.engines.stochastic import Moments, StochasticInverse
 from lmmformula.errors import ConvergenceWarning
 from lmmformula.ir.blocks import Blocks, Gram
-from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients, quadrature
+from lmmformula.numerics.conjugate_gradients import Solution, quadrature
 from lmmformula.typing import Array
 
 __all__ = ["PRECONDITIONERS", "KrylovEngine", "KrylovFactor", "KrylovPrepared"]
@@ -60,8 +61,12 @@ SMALL = 60_000
 """Rows below which the accuracy of a log-likelihood is no longer scaled down: by default 0.005."""
 MAX_PROBES = 512
 """Most probes that a target accuracy may ask for."""
-COARSE = 0.1
-"""Standard error of a log-determinant beyond which traces deserve more probes too."""
+COARSE = 0.01
+"""Standard error of a log-determinant, in units of sqrt(q_D), beyond which traces deserve more probes too.
+
+Its slope in the logarithm of a variance is off by about as much, where the information is about q_D / 2: an estimate moves by
+1.4 times this share of its standard error.
+"""
 COLUMNS = 16
 """Right-hand sides that are iterated on at a time."""
 
@@ -88,6 +93,8 @@ class KrylovEngine:
         Whether sums over the nonzeros of K are formed, see (1).
     preconditioner : str
         Of `PRECONDITIONERS`.
+    device : str
+        Where products and iterations run, of `DEVICES` of :mod:`lmmformula.engines.device`.
     """
 
     seed: int = 0
@@ -98,22 +105,24 @@ class KrylovEngine:
     max_steps: int = 1000
     moments: bool = True
     preconditioner: str = "schur"
+    device: str = "cpu"
     name: str = "krylov"
 
     def prepare(self, blocks: Blocks, known: Elimination | None = None) -> KrylovPrepared:
         """Look at the patterns; `known` is an elimination of the same blocks, used if it is the one wanted."""
         split = self.preconditioner != "schur"
         pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks, known)
-        return KrylovPrepared(self, blocks, pattern)
+        return KrylovPrepared(self, blocks, pattern, placed(self.device, pattern))
 
 
 @dataclass(frozen=True, eq=False)
 class KrylovPrepared:
-    """Patterns and probes."""
+    """Patterns and probes, and where products run."""
 
     engine: KrylovEngine
     blocks: Blocks
     pattern: SchurPattern | SplitPattern
+    place: OnProcessor | OnDevice
 
     @property
     def dense_side(self) -> int:
@@ -136,7 +145,8 @@ class KrylovPrepared:
         return replace(self, engine=engine)
 
     def factor(self, gram: Gram, factors: Sequence[Array]) -> KrylovFactor:
-        return KrylovFactor(self, tuple(factors), self.pattern.complement(gram, factors))
+        complement = self.place.complement(self.pattern.complement(gram, factors))
+        return KrylovFactor(self, tuple(factors), complement)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -193,8 +203,8 @@ class KrylovFactor:
         return self.complement.stacked(a, x)
 
     def _iterate(self, b: Array, tolerance: float, what: str) -> Solution:
-        engine = self.prepared.engine
-        found = conjugate_gradients(self.complement.apply, b, tolerance, engine.max_steps)
+        engine, place = self.prepared.engine, self.prepared.place
+        found = place.conjugate_gradients(self.complement, b, tolerance, engine.max_steps)
         if not found.converged.all():
             warnings.warn(
                 f"conjugate gradients for {what} stopped after {int(found.steps.max())} steps at a relative residual of "
@@ -243,7 +253,8 @@ class KrylovFactor:
         else:
             signs = self.prepared.signs
             square = self.moments.trace_square if self.moments.exact else None
-            basis = outliers(self.complement, self.factors, engine.seed, square)
+            iterate = self.prepared.place.subspace
+            basis = outliers(self.complement, self.factors, engine.seed, square, iterate)
             probes = signs - basis @ (basis.T @ signs) if basis.shape[1] else signs
         of_basis, exact = self._forms(basis, engine.tolerance)
         of_probes, sampled = self._forms(probes, engine.probe_tolerance)
@@ -278,7 +289,8 @@ class KrylovFactor:
         goal = 2.0 * self.prepared.engine.accuracy * float(np.sqrt(max(self.prepared.blocks.n, SMALL)))
         if self.logdet_stderr <= goal:
             return self
-        out = self._with_probes(goal) if self.logdet_stderr > COARSE else self._with_forms(goal)
+        coarse = self.logdet_stderr > COARSE * np.sqrt(self.complement.q)
+        out = self._with_probes(goal) if coarse else self._with_forms(goal)
         if out.logdet_stderr > 1.5 * goal:
             warnings.warn(
                 f"the log-likelihood is known to a standard error of {out.logdet_stderr / 2:.2g} only, with {MAX_PROBES} "

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.scaled import scaled, scaled_coupling, scaled_diagonal
+from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
@@ -82,8 +82,8 @@ class SchurPattern:
         H by rows, from diagonal blocks and both triangles of the pairs, one after another.
     place : (q_D,) int64 array
         Position of each effect within its level.
-    levels : tuple of (nnz_j,) arrays
-        Level of dense group j for each pair with A.
+    levels, owners : tuples of (nnz_j,) arrays
+        For each pair of A with dense group j the level of j, and that of A.
     """
 
     def __init__(self, blocks: Blocks, known: Elimination | None = None) -> None:
@@ -102,6 +102,8 @@ class SchurPattern:
             (coupling.ragged.cols[place[:, 0]] - start) // g.k
             for place, start, g in zip(coupling.places, self.plan.offsets, self.dense_groups, strict=True)
         )
+        of_entries = coupling.ragged.levels()
+        self.owners = tuple(of_entries[place[:, 0]] for place in coupling.places)
         self.h = self._own_and_pairs()
 
     @property
@@ -195,6 +197,12 @@ class SchurPattern:
         if not plan.dense:
             empty = np.zeros(0)
             return SchurComplement(self, inv, (), empty, empty, empty, logdet)
+        if (
+            len(self.by_row.cols) >= COMPILED_ENTRIES
+            and self.k == 1
+            and all(g.k == 1 for g in self.dense_groups)
+        ):
+            return self._of_intercepts(gram, factors, inv, logdet)
         t = plan.per_level(0, inv, scaled_coupling(plan, gram, factors, 0))
         c_inverses, own = [], []
         for j, place, level in zip(plan.dense, plan.couplings[0].places, self.levels, strict=True):
@@ -208,6 +216,30 @@ class SchurPattern:
         n = t.ravel()[self.by_row.source]
         h = np.concatenate(own + self._pairs(gram, factors, c_inverses))[self.h.source]
         return SchurComplement(self, inv, tuple(c_inverses), n, n[self.by_column.source], h, logdet)
+
+    def _of_intercepts(
+        self, gram: Gram, factors: Sequence[Array], inv: Array, logdet: float
+    ) -> SchurComplement:
+        """The same for groups of one column each, in one compiled pass over the nonzeros."""
+        from lmmformula.numerics.krylov_kernels import scaled_couplings
+
+        plan, turned = self.plan, self.by_column
+        raw = np.empty(len(self.by_row.cols))
+        coupling = plan.couplings[0]
+        for j, place, stored in zip(plan.dense, coupling.places, coupling.stored, strict=True):
+            raw[place[:, 0]] = cross(gram, plan.chain[0], j)[stored, 0, 0]
+        left = inv[:, 0, 0] * factors[plan.chain[0]][0, 0]
+        right = np.repeat([factors[j][0, 0] for j in plan.dense], [g.q for g in self.dense_groups])
+        block = np.concatenate([scaled_diagonal(gram.diag[j], factors[j]).ravel() for j in plan.dense])
+        c, n, n_turned = np.empty(self.q), np.empty_like(raw), np.empty_like(raw)
+        values = (turned.ptr, turned.cols, turned.source, raw, left, right, block, c, n, n_turned)
+        in_parts(lambda i, j: scaled_couplings(i, j, *values), turned.cuts)
+        if not np.isfinite(c).all():
+            raise np.linalg.LinAlgError("a diagonal block is not positive")
+        stacks = tuple(v[:, None, None] for v in np.split(c, plan.offsets[1:]))
+        own = [c * block * c, *self._pairs(gram, factors, stacks)]
+        logdet -= 2.0 * float(np.log(c).sum())
+        return SchurComplement(self, inv, stacks, n, n_turned, np.concatenate(own)[self.h.source], logdet)
 
     def _pairs(self, gram: Gram, factors: Sequence[Array], c: Sequence[Array]) -> list[Array]:
         """Values of H between dense groups, each pair twice."""

@@ -228,11 +228,9 @@ class StochasticInverse:
         """The eliminated group with dense group j, read by levels of the former, (nnz, k_A, k_j)."""
         s, plan = self.complement, self.complement.pattern.plan
         x = plan.dense.index(j)
-        ragged, place = plan.couplings[0].ragged, plan.couplings[0].places[x]
-        middle = np.moveaxis(self._nearby[:, place], 0, 1)
-        level = np.searchsorted(ragged.ptr, place[:, 0], side="right") - 1
+        middle = np.moveaxis(self._nearby[:, plan.couplings[0].places[x]], 0, 1)
         inner = matmul(middle, s.c_inverses[x][s.pattern.levels[x]])
-        return -matmul(transpose(s.inv)[level], inner)
+        return -matmul(transpose(s.inv)[s.pattern.owners[x]], inner)
 
     @cached_property
     def _nearby(self) -> Array:

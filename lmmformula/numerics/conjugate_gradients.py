@@ -88,7 +88,7 @@ def conjugate_gradients(
         beta = np.where(rr > 0.0, new / rr, 0.0)
         alphas.append(_spread(alpha, active, c))
         betas.append(_spread(beta, active, c))
-        steps[active] += 1
+        steps[active[sound]] += 1
         residuals[active] = np.sqrt(new) / norms[active]
         done = residuals[active] <= tolerance
         leave = done | ~sound

@@ -13,6 +13,7 @@ __all__ = [
     "column_products",
     "csr_times",
     "sampled_product",
+    "scaled_couplings",
     "schur_times",
     "second_moments",
     "turn",
@@ -176,3 +177,29 @@ def sampled_product(start, stop, ptr, cols, left, right, out):
             for v in range(c):
                 total += left[i, v] * right[j, v]
             out[k] += total
+
+
+@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+def scaled_couplings(start, stop, ptr, rows, source, raw, left, right, block, c, n, turned):
+    """N = T C^-1 with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
+
+    Parameters
+    ----------
+    ptr, rows, source
+        The pattern by columns; `source` says where each entry stands in `raw` and `n`.
+    c : (q,) array, out
+        1 / C, not a number where C^2 is not positive.
+    n, turned : arrays, out
+        Values of N in the order of `raw`, and by columns.
+    """
+    for j in range(start, stop):
+        share = 0.0
+        for a in range(ptr[j], ptr[j + 1]):
+            value = left[rows[a]] * raw[source[a]] * right[j]
+            turned[a] = value
+            share += value * value
+        left_over = block[j] - share
+        c[j] = 1.0 / np.sqrt(left_over) if left_over > 0.0 else np.nan
+        for a in range(ptr[j], ptr[j + 1]):
+            turned[a] *= c[j]
+            n[source[a]] = turned[a]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.pql import PQL
+from lmmformula.engines.device import DEVICES, find_device
 from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
@@ -31,7 +32,7 @@ __all__ = [
 Backend: TypeAlias = "Exact | LaplaceBackend | PQL | HMC"
 HMC_OPTIONS = ("sampler", "chains", "draws", "warmup", "target_accept", "max_depth", "marginalize")
 PQL_OPTIONS = ("traces", "dispersion", "correction", "max_outer", "max_inner")
-KRYLOV_OPTIONS = ("accuracy", "probes", "max_steps", "preconditioner")
+KRYLOV_OPTIONS = ("accuracy", "probes", "max_steps", "preconditioner", "device")
 OPTIONS = (
     *PQL_OPTIONS,
     *KRYLOV_OPTIONS,
@@ -62,6 +63,11 @@ def krylov_engine(options: dict[str, Any], seed: int | np.random.Generator | Non
     preconditioner = options.get("preconditioner", PRECONDITIONERS[0])
     if preconditioner not in PRECONDITIONERS:
         raise PlanError(f"unknown preconditioner {preconditioner!r}; known: {', '.join(PRECONDITIONERS)}.")
+    device = options.get("device", DEVICES[0])
+    if device not in DEVICES:
+        raise PlanError(f"unknown device {device!r}; known: {', '.join(DEVICES)}.")
+    if device != DEVICES[0]:
+        find_device(device)
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed or 0)
     return KrylovEngine(seed=number, **options)
 

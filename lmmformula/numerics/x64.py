@@ -1,0 +1,19 @@
+"""64-bit numbers in JAX, for the calls made here and never for the process."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+__all__ = ["x64"]
+
+
+def x64() -> AbstractContextManager[Any]:
+    """64-bit numbers within the block, in this thread."""
+    import jax
+
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)
+    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue] - before jax 0.8
+
+    return enable_x64(True)
