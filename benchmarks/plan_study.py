@@ -1,8 +1,10 @@
-"""What plans promise against what fits take: ``python -m benchmarks.plan_study {measure,calibrate,table}``.
+"""What plans promise against what fits take: ``python -m benchmarks.plan_study {measure,calibrate,table,again}``.
 
-``measure`` fits every case by every engine that should take less than a given time, each in a process of its own, and
-records seconds, memory and the plan's estimates. ``calibrate`` fits the planner's rates to the records by non-negative
-least squares on relative errors. ``table`` writes estimates, measurements and decisions into ``docs/planner.md``.
+``measure`` fits every case by every way that should take less than a given time, seconds and memory each in a process of its
+own, and records them with the counts behind the plan. ``calibrate`` fits the planner's rates to the records of
+`plan_cases.CALIBRATION` by non-negative least squares on relative errors, and writes them into ``lmmformula/planner/rates.py``.
+``table`` writes estimates, measurements and decisions into ``docs/planner.md``. ``again`` is all three, for the ways that are
+named: after a change of the Krylov engine, ``python -m benchmarks.plan_study again --ways krylov``.
 """
 
 from __future__ import annotations
@@ -11,235 +13,266 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import subprocess
 import sys
-import time
-import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from benchmarks.pages import insert
+from benchmarks.plan_cases import CALIBRATION, CASES, HELD_OUT, POSTERIORS, Case, Shipped, ways
 
-from benchmarks.measure import peak_memory_mb
-
-__all__ = ["CASES", "Case", "main"]
+__all__ = ["counts", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORD = Path(__file__).parent / "results" / "plan.json"
+RATES = ROOT / "lmmformula" / "planner" / "rates.py"
 PAGE = ROOT / "docs" / "planner.md"
-MARKS = "<!-- measured -->", "<!-- end -->"
+ALONE = ("crossed, huge", "binary, huge", "crossed, wide", "binary, half a million")
+"""Cases whose exact fit takes minutes or hours, so that the Krylov engine is the only likelihood measured."""
+ARRAYS = ("table", "family", "patterns", "entries", "iterated", "levels", "probes", "copies", "dense")
+LEAST: dict[str, dict[str, float]] = {
+    "SECONDS": {"pairs": 1e-9},
+    "BYTES": dict.fromkeys(ARRAYS, 1.0),
+    "SAMPLING": {"compiled": 0.7, "joint": 1.5},
+}
+"""Least rates, of what the cases cannot tell apart: a multiplication in a compiled loop, one array of each kind, compiling."""
+RECORD = Path(__file__).parent / "results" / "plan.json"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Case:
-    """Two crossed factors (one if `second` is zero) with random intercepts, or slopes on the first."""
-
-    name: str
-    rows: int
-    first: int
-    second: int
-    predictors: int = 5
-    family: str = "gaussian"
-    slopes: bool = False
-
-    @property
-    def formula(self) -> str:
-        xs = " + ".join(f"x{j}" for j in range(1, self.predictors + 1))
-        bars = f"({'1 + x1' if self.slopes else '1'} | g)" + (" + (1 | h)" if self.second else "")
-        return f"y ~ {xs} + {bars}"
-
-    def data(self) -> dict[str, Any]:
-        """Columns, the same each time."""
-        rng = np.random.default_rng(self.rows + self.first)
-        x = rng.standard_normal((self.rows, self.predictors))
-        g = rng.integers(0, self.first, self.rows)
-        eta = x @ np.linspace(0.5, -0.5, self.predictors) + rng.standard_normal(self.first)[g]
-        columns: dict[str, Any] = {f"x{j + 1}": x[:, j] for j in range(self.predictors)} | {"g": g}
-        if self.slopes:
-            eta += 0.5 * rng.standard_normal(self.first)[g] * x[:, 0]
-        if self.second:
-            columns["h"] = rng.integers(0, self.second, self.rows)
-            eta += 0.7 * rng.standard_normal(self.second)[columns["h"]]
-        if self.family == "gaussian":
-            columns["y"] = eta + rng.standard_normal(self.rows)
-        else:
-            columns["y"] = (rng.random(self.rows) * (1.0 + np.exp(-eta)) < 1.0).astype(int)
-        return columns
-
-
-CASES = (
-    Case("one factor", 20_000, 500, 0),
-    Case("slopes", 100_000, 5_000, 0, slopes=True),
-    Case("crossed, small", 10_000, 500, 400),
-    Case("crossed, uneven", 200_000, 20_000, 500),
-    Case("crossed, even", 31_620, 1_581, 1_581),
-    Case("crossed, large", 100_000, 5_000, 5_000),
-    Case("crossed, huge", 1_000_000, 50_000, 50_000),
-    Case("binary, small", 10_000, 500, 400, family="binomial"),
-    Case("binary, uneven", 200_000, 20_000, 500, family="binomial"),
-    Case("binary, even", 31_620, 1_581, 1_581, family="binomial"),
-    Case("binary, large", 100_000, 5_000, 5_000, family="binomial"),
-    Case("binary, huge", 1_000_000, 50_000, 50_000, family="binomial"),
-)
-
-
-def ways(case: Case) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Ways to fit a case by their names in the record: arguments of ``fit``."""
-    method = "ml" if case.family == "gaussian" else "laplace"
-    out = [("blocked", {"method": method, "engine": "blocked"})]
-    if case.second:
-        out.append(("krylov", {"method": method, "engine": "krylov"}))
-    if case.family != "gaussian":
-        out.append(("pql", {"method": "pql", "traces": "diagonal"}))
-    return tuple(out)
-
-
-def fit_here(name: str, way: str) -> dict[str, Any]:
-    """Fit one case in this process."""
+def counts(case: Case | Shipped, way: str) -> dict[str, dict[str, float]]:
+    """The counts of work and space behind a plan; those of a posterior's sampler as its work."""
     import lmmformula
-    from lmmformula.planner.cost import RATES
-
-    case = next(c for c in CASES if c.name == name)
-    arguments, data = dict(ways(case))[way], case.data()
-    warm = dataclasses.replace(
-        case, rows=60_000 if case.rows > 60_000 else case.rows, first=300, second=200 * bool(case.second)
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        lmmformula.fit(warm.formula, warm.data(), family=case.family, **arguments)
-        problem = lmmformula.build(case.formula, data, family=case.family)
-        plan = lmmformula.plan(case.formula, data, family=case.family, **arguments)
-        before, start = peak_memory_mb(), time.perf_counter()
-        fitted = lmmformula.fit(case.formula, data, family=case.family, **arguments)
-        seconds = time.perf_counter() - start
-    return {
-        "case": name,
-        "way": way,
-        "seconds": seconds,
-        "memory": max(peak_memory_mb() - before, 0.0) * 1e6,
-        "promised_seconds": plan.seconds,
-        "promised_memory": plan.memory,
-        "work": work(problem, arguments),
-        "rates": RATES,
-        "llf": None if math.isnan(fitted.llf) else fitted.llf,
-    }
-
-
-def work(problem: Any, arguments: dict[str, Any]) -> dict[str, float]:
-    """The counts behind a plan."""
     from lmmformula.engines.blocked import BlockedEngine
     from lmmformula.ir.blocks import Blocks
-    from lmmformula.planner.cost import Coupled, backfitting_cost, exact_cost, krylov_cost
+    from lmmformula.planner.cost import backfitting_cost, exact_cost, krylov_cost
+    from lmmformula.planner.coupled import Coupled
 
+    problem = lmmformula.build(case.formula, case.data(), family=case.family)
     exact = BlockedEngine().prepare(Blocks(problem.terms, problem.n))
-    if arguments["method"] == "pql":
-        cost = backfitting_cost(problem, exact.blocks)
-    elif arguments["engine"] == "krylov":
-        cost = krylov_cost(problem, Coupled.of(exact.blocks), 8)
+    if case in POSTERIORS:
+        return {"work": dataclasses.asdict(_sampling(case, problem, exact, way))}
+    if way in ("pql", "corrected"):
+        cost = backfitting_cost(problem, exact.blocks, corrected=way == "corrected")
+    elif way == "krylov":
+        cost = krylov_cost(problem, exact.blocks, Coupled.of(exact.blocks), 8)
     else:
         cost = exact_cost(problem, exact, exact.dense_side)
-    return dataclasses.asdict(cost.work)
+    return {"work": dataclasses.asdict(cost.work), "space": dataclasses.asdict(cost.space)}
 
 
-def measure(limit: float) -> None:
-    """Every case by every way promised to take less than `limit` seconds; written after each."""
-    records = [r for r in _records() if "seconds" in r]
-    for case in CASES:
-        for way, arguments in ways(case):
-            if any((r["case"], r["way"]) == (case.name, way) for r in records):
+def _sampling(case: Case | Shipped, problem: Any, exact: Any, way: str) -> Any:
+    from lmmformula.backends.bayes.routes import choose_route
+    from lmmformula.planner.bayes_cost import sampling_cost
+
+    options = ways(case)[way]
+    route = choose_route(problem, options.get("marginalize", "auto"))
+    return sampling_cost(problem, exact, route, way, 4, options.get("draws", 1_000), None)
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Every case by every way that is asked for and not recorded yet; written after each."""
+    records = load()
+    for case in (*CASES, *POSTERIORS):
+        if options.cases and case.name not in options.cases:
+            continue
+        for way, arguments in ways(case).items():
+            if options.ways and way not in options.ways:
                 continue
-            import lmmformula
-
-            promised = lmmformula.plan(
-                case.formula, case.data(), family=case.family, memory_limit=1e13, **arguments
-            ).seconds
-            if promised > limit:
-                continue
-            command = [sys.executable, "-m", "benchmarks.plan_study", "one", case.name, way]
-            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-            if done.returncode:
-                print(done.stderr, file=sys.stderr)
-                continue
-            records.append(json.loads(done.stdout.splitlines()[-1]))
-            print(case.name, way, f"{records[-1]['seconds']:.3g} s", file=sys.stderr)
-            RECORD.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+            record = records.setdefault(f"{case.name} / {way}", {"case": case.name, "way": way})
+            for what in (options.what,) if options.what else ("seconds", "memory"):
+                if (what in record and not options.again) or promised(case, arguments) > options.limit:
+                    continue
+                if found := _in_process(what, case.name, way):
+                    record.update(found)
+                    print(case.name, way, found, file=sys.stderr, flush=True)
+                    save(records)
 
 
-def calibrate() -> dict[str, float]:
-    """Rates by non-negative least squares on relative errors."""
-    from scipy.optimize import nnls
+def promised(case: Case | Shipped, arguments: dict[str, Any]) -> float:
+    """Seconds that the plan says."""
+    import lmmformula
 
-    records = _records()
-    names = list(records[0]["work"])
-    counts = np.array([[r["work"][n] for n in names] for r in records])
-    seconds = np.array([r["seconds"] for r in records])
-    rates = nnls(counts / seconds[:, None], np.ones(len(records)))[0]
-    for r, promised in zip(records, counts @ rates, strict=True):
-        print(f"{r['case']:18s} {r['way']:8s} {r['seconds']:8.3f} s, promised {promised:8.3f}")
-    return dict(zip(names, rates.tolist(), strict=True))
+    return lmmformula.plan(
+        case.formula, case.data(), family=case.family, memory_limit=1e13, **arguments
+    ).seconds
 
 
-def table() -> None:
-    """Estimates against measurements, and decisions against the fastest, into the page."""
+def _in_process(what: str, name: str, way: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "benchmarks.plan_process", what, name, way]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+        return {}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def load() -> dict[str, dict[str, Any]]:
+    """Records by case and way."""
+    found = json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
+    return {f"{r['case']} / {r['way']}": r for r in found}
+
+
+def save(records: dict[str, dict[str, Any]]) -> None:
+    kept = [r for r in records.values() if "seconds" in r or "memory" in r]
+    RECORD.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
+
+
+def calibrate(options: argparse.Namespace) -> None:
+    """Rates of work and space by robust least squares on logarithms, printed and written."""
+    records = load()
+    likelihoods = {c.name: c for c in CALIBRATION}
+    posteriors = {c.name: c for c in POSTERIORS}
+    _fit_rates("SECONDS", "work", "seconds", likelihoods, records)
+    _fit_rates("BYTES", "space", "memory", likelihoods, records)
+    _fit_rates("SAMPLING", "work", "seconds", posteriors, records)
+    held = {c.name: c for c in HELD_OUT}
+    for record in records.values():
+        if record["case"] in held:  # for the tests, which do not build the larger ones
+            record.update(counts(held[record["case"]], record["way"]))
+    save(records)
+
+
+def _fit_rates(
+    name: str, of: str, measured: str, cases: Mapping[str, Case | Shipped], records: dict[str, dict[str, Any]]
+) -> None:
+    some = [r for r in records.values() if r["case"] in cases and measured in r]
+    for r in some:
+        r.update(counts(cases[r["case"]], r["way"]))
+    rates, promised = fitted(some, of, measured, LEAST[name])
+    write_rates(name, rates)
+    for r, p in zip(some, promised, strict=True):
+        print(f"{r['case']:26s} {r['way']:10s} {r[measured]:10.4g} promised {p:10.4g}  {p / r[measured]:.2f}")
+    print(name, rates)
+
+
+def fitted(
+    records: list[dict[str, Any]], of: str, measured: str, least: Mapping[str, float]
+) -> tuple[dict[str, float], Any]:
+    """Rates that come nearest to the measurements in relative terms, those of `least` at least 1, and what they promise."""
+    import numpy as np
+    from scipy.optimize import least_squares, nnls
+
+    names = list(records[0][of])
+    table = np.array([[r[of][n] for n in names] for r in records])
+    values = np.array([r[measured] for r in records])
+    low = np.array([least.get(n, 0.0) for n in names])
+    more = nnls(table / values[:, None], 1.0 - table @ low / values)[0]
+    largest = np.median(values) / np.maximum(table.max(axis=0), 1e-300)
+    begin = np.log(np.maximum(more, 1e-3 * largest))
+    found = least_squares(
+        lambda x: np.log(table @ (low + np.exp(x)) / values), begin, loss="soft_l1", f_scale=0.3
+    )
+    rates = [float(f"{v:.3g}") for v in low + np.exp(found.x)]
+    return dict(zip(names, rates, strict=True)), table @ np.array(rates)
+
+
+def write_rates(name: str, rates: dict[str, float]) -> None:
+    """Put a dictionary into the planner's module of rates."""
+    text = RATES.read_text(encoding="utf-8")
+    lines = "".join(f'    "{k}": {v:.3g},\n'.replace("e+", "e") for k, v in rates.items())
+    RATES.write_text(
+        re.sub(rf"{name} = {{\n.*?}}", f"{name} = {{\n{lines}}}", text, flags=re.DOTALL), encoding="utf-8"
+    )
+
+
+def table(options: argparse.Namespace) -> None:
+    """Estimates of the present planner against the measurements, and decisions against the fastest, into the page."""
+    records = load()
+    with_marks = {
+        "calibration": _estimates(CALIBRATION, records),
+        "held out": _estimates(HELD_OUT, records),
+        "posteriors": _estimates(POSTERIORS, records),
+        "decisions": _decisions(records),
+    }
+    insert(PAGE, with_marks)
+
+
+def _estimates(cases: Sequence[Case | Shipped], records: dict[str, dict[str, Any]]) -> str:
     import lmmformula
 
     lines = [
-        "| case | rows | levels | way | seconds, plan | measured | memory (MB), plan | measured | taken |",
-        "|---|--:|--:|---|--:|--:|--:|--:|---|",
+        "| case | rows | levels | way | seconds, plan | measured | ratio | memory (MB), plan | measured | ratio |",
+        "|---|--:|--:|---|--:|--:|--:|--:|--:|--:|",
     ]
+    for case in cases:
+        first = True
+        for way, arguments in ways(case).items():
+            r = records.get(f"{case.name} / {way}", {})
+            if not ("seconds" in r or "memory" in r):
+                continue
+            plan = lmmformula.plan(
+                case.formula, case.data(), family=case.family, memory_limit=1e13, **arguments
+            )
+            about = f"{case.name} | {case.rows:,} | {case.levels}" if first else " | | "
+            first = False
+            lines.append(
+                f"| {about} | {way} | {_pair(plan.seconds, r.get('seconds'), 1.0, '.2g')} | "
+                f"{_pair(plan.memory, r.get('memory'), 1e6, '.0f')} |"
+            )
+    return "\n".join(lines)
+
+
+def _pair(promised: float, measured: float | None, unit: float, style: str) -> str:
+    """Estimate, measurement and their ratio as cells."""
+    if measured is None:
+        return f"{promised / unit:{style}} | | "
+    return f"{promised / unit:{style}} | {measured / unit:{style}} | {promised / measured:.2f}"
+
+
+def _decisions(records: dict[str, dict[str, Any]]) -> str:
+    """What the plan takes against the fastest likelihood measured."""
+    import lmmformula
+
+    lines = ["| case | taken | seconds | fastest likelihood | seconds | |", "|---|---|--:|---|--:|---|"]
     right = decisions = 0
     for case in CASES:
-        found = {r["way"]: r for r in _records() if r["case"] == case.name}
-        if not found:
+        seconds = {w: records.get(f"{case.name} / {w}", {}).get("seconds") for w in ways(case)}
+        likelihood = {w: s for w, s in seconds.items() if s is not None and w in ("blocked", "krylov")}
+        if len(likelihood) < 2 and "x" in case.levels and case.name not in ALONE:
             continue
         arguments = {"method": "ml"} if case.family == "gaussian" else {}
-        chosen = lmmformula.plan(case.formula, case.data(), family=case.family, **arguments)
-        likelihood = {w: r["seconds"] for w, r in found.items() if w != "pql"}
+        taken = lmmformula.plan(case.formula, case.data(), family=case.family, **arguments).engine
         fastest = min(likelihood, key=lambda w: likelihood[w])
-        close = likelihood.get(chosen.engine, math.inf) <= max(
-            1.5 * likelihood[fastest], likelihood[fastest] + 1.0
-        )
+        best, took = likelihood[fastest], likelihood.get(taken, math.inf)
+        close = took <= max(1.5 * best, best + 1.0)
         decisions, right = decisions + 1, right + close
-        for way, r in found.items():
-            levels = f"{case.first:,}" + (f" x {case.second:,}" if case.second else "")
-            lines.append(
-                f"| {case.name} | {case.rows:,} | {levels} | {way} | {r['promised_seconds']:.2g} | {r['seconds']:.2g} | "
-                f"{r['promised_memory'] / 1e6:.0f} | {r['memory'] / 1e6:.0f} | {'yes' if way == chosen.engine else ''} |"
-            )
-    lines += [
-        "",
-        f"The plan takes the fastest likelihood, or one within a second of it, in {right} of {decisions} cases.",
-    ]
-    text = PAGE.read_text(encoding="utf-8")
-    head, rest = text.split(MARKS[0])
-    PAGE.write_text(
-        head + MARKS[0] + "\n" + "\n".join(lines) + "\n" + MARKS[1] + rest.split(MARKS[1])[1],
-        encoding="utf-8",
+        lines.append(
+            f"| {case.name} | {taken} | {took:.2g} | {fastest} | {best:.2g} | {'' if close else 'no'} |"
+        )
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"The plan takes the fastest likelihood, or one within a second or a factor 1.5 of it, in {right} of "
+            f"{decisions} cases.",
+        ]
     )
 
 
-def _records() -> list[dict[str, Any]]:
-    return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.exists() else []
+def again(options: argparse.Namespace) -> None:
+    """Measure anew, fit the rates, and redraw the tables."""
+    options.again = True
+    measure(options)
+    calibrate(options)
+    table(options)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.plan_study", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("measure").add_argument("--limit", type=float, default=60.0)
-    one = commands.add_parser("one")
-    one.add_argument("case")
-    one.add_argument("way")
-    commands.add_parser("calibrate")
-    commands.add_parser("table")
+    for name, run in (("measure", measure), ("calibrate", calibrate), ("table", table), ("again", again)):
+        command = commands.add_parser(name, help=run.__doc__)
+        command.set_defaults(run=run)
+        if run in (measure, again):
+            command.add_argument("--limit", type=float, default=60.0, help="seconds that a plan may promise")
+            command.add_argument("--cases", nargs="*", default=[])
+            command.add_argument("--ways", nargs="*", default=[])
+            command.add_argument("--what", choices=("seconds", "memory"), default=None)
+        if run is measure:
+            command.add_argument("--again", action="store_true", help="also what is recorded already")
     options = parser.parse_args(arguments)
-    actions: dict[str, Callable[[], Any]] = {
-        "measure": lambda: measure(options.limit),
-        "one": lambda: print(json.dumps(fit_here(options.case, options.way))),
-        "calibrate": lambda: print(json.dumps(calibrate(), indent=1)),
-        "table": table,
-    }
-    actions[options.command]()
+    options.run(options)
     return 0
 
 

@@ -358,6 +358,31 @@ def test_folders_are_checked_before_the_fit(capsys: pytest.CaptureFixture[str]) 
         assert f"{flag} no/such/folder/x: the folder" in capsys.readouterr().err
 
 
+def test_a_report_is_not_written_over_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", SLEEP, "--data", "sleepstudy", "--report", "sleep.csv"]) == 1
+    assert "a report is a page of HTML; end its name in .html" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("mark", "word"), [(";", "semicolons"), ("\t", "tabs")])
+def test_other_separators_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], mark: str, word: str
+) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"y{mark}g\n1{mark}a\n2{mark}b\n", encoding="utf-8")
+    assert main(["fit", "y ~ 1 + (1 | g)", "--data", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert f"separated by {word}, and a .csv file is read by commas" in error
+    assert ("name it .tsv" in error) == (mark == "\t")
+
+
+def test_correction_is_an_option_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    begun = ["plan", "r2 ~ Anger + (1 | id) + (1 | item)", "--data", "VerbAgg", "--family", "binomial"]
+    assert main([*begun, "--method", "pql", "--traces", "diagonal", "--correction", "laplace", "--json"]) == 0
+    corrected = json.loads(capsys.readouterr().out)
+    assert main([*begun, "--method", "pql", "--traces", "diagonal", "--json"]) == 0
+    assert corrected["seconds"] > json.loads(capsys.readouterr().out)["seconds"]
+
+
 def test_compare(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["compare", "incidence/size ~ period + (1 | herd)", "--data", "cbpp", "--weights", "size"]
     arguments += ["--family", "binomial", "--methods", "laplace,pql"]

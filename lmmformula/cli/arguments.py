@@ -160,6 +160,11 @@ def _add_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--dispersion", choices=("free", "fixed"), help="of pql: estimated, or held at 1 (free)"
     )
+    command.add_argument(
+        "--correction",
+        choices=("none", "laplace"),
+        help="of pql: laplace adds what Laplace's approximation has and it leaves out (none)",
+    )
     command.add_argument("--max-outer", type=int, metavar="N", help="of pql: limit of outer iterations (100)")
 
 

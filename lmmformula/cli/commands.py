@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from lmmformula.cli.tables import check_folder, is_parquet, open_source, write_table
+from lmmformula.cli.tables import check_folder, check_page, is_parquet, open_source, write_table
 
 if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
@@ -17,7 +17,7 @@ PROGRAM = "lmmformula"
 NOT_CONVERGED = 3
 """Exit code of a fit that stopped before its tolerance was met; what it found is printed and saved all the same."""
 _MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
-_WHERE_GIVEN = ("nagq", "seed", "traces", "dispersion", "max_outer")
+_WHERE_GIVEN = ("nagq", "seed", "traces", "dispersion", "correction", "max_outer")
 
 
 def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def fit(arguments: argparse.Namespace) -> int:
     from lmmformula.cli.records import fit_record
 
     check_folder("--save", arguments.save)
-    check_folder("--report", arguments.report)
+    check_page("--report", arguments.report)
     source, progress = open_source(arguments.data), False if arguments.quiet else None
     result = lmmformula.fit(arguments.formula, source.data, progress=progress, **_model_arguments(arguments))
     try:
@@ -72,7 +72,7 @@ def compare(arguments: argparse.Namespace) -> int:
     import lmmformula
     from lmmformula.cli.records import comparison_record
 
-    check_folder("--report", arguments.report)
+    check_page("--report", arguments.report)
     comparison = lmmformula.compare_methods(
         arguments.formula,
         open_source(arguments.data).data,

@@ -13,7 +13,7 @@ from lmmformula.errors import DataError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source", "check_folder", "is_parquet", "open_source", "write_table"]
+__all__ = ["Source", "check_folder", "check_page", "is_parquet", "open_source", "write_table"]
 
 STANDARD_INPUT = "-"
 
@@ -63,6 +63,7 @@ def open_source(name: str) -> Source:
     if name == STANDARD_INPUT:
         return _standard_input()
     if Path(name).is_file():
+        _refuse_other_separators(Path(name))
         return Source(Path(name))
     from lmmformula.datasets import dataset_names, load_dataset
 
@@ -71,6 +72,21 @@ def open_source(name: str) -> Source:
     raise DataError(
         f"--data {name!r} is neither a file nor a data set of the package; `lmmformula datasets` lists those."
     )
+
+
+def _refuse_other_separators(path: Path) -> None:
+    """A CSV file whose first line has semicolons or tabs and no comma would be read as one column."""
+    if path.suffix.lower() != ".csv":
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        header = file.readline(100_000)
+    other = next((mark for mark in (";", "\t") if mark in header), None)
+    if other is not None and "," not in header:
+        what, cure = ("semicolons", "") if other == ";" else ("tabs", ", or name it .tsv")
+        raise DataError(
+            f"{path}: columns are separated by {what}, and a .csv file is read by commas. Write it with commas (and decimal "
+            f"points){cure}; in Python, pass what pandas.read_csv(path, sep={other!r}) reads, with decimal=',' if need be."
+        )
 
 
 def _standard_input() -> Source:
@@ -92,6 +108,13 @@ def check_folder(flag: str, path: str | None) -> None:
     """Refuse a file whose folder does not exist before an hour's work would go into it."""
     if path and not Path(path).absolute().parent.is_dir():
         raise DataError(f"{flag} {path}: the folder {Path(path).parent} does not exist; make it first.")
+
+
+def check_page(flag: str, path: str | None) -> None:
+    """Refuse a page of HTML under a name that says otherwise, lest it replace a table."""
+    check_folder(flag, path)
+    if path and Path(path).suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"{flag} {path}: a report is a page of HTML; end its name in .html.")
 
 
 def write_table(table: pd.DataFrame, path: str | None) -> None:

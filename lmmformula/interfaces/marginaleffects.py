@@ -10,12 +10,14 @@ with average effects, not the average over levels.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, LmmformulaWarning
 from lmmformula.formula import model_spec
 from lmmformula.formula.spec import Name
 from lmmformula.frame.table import Table, open_table
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PopulationModel"]
 
+BREAKS_ON_POLARS_2 = (0, 6)
+"""Releases of marginaleffects up to this one read the categories of a factor by a function that polars 2 has removed."""
 KINDS = ("response", "link", "conditional")
 _RESERVED = frozenset(
     (
@@ -88,11 +92,13 @@ class PopulationModel(ModelAbstract):
             )
         response = _response(fit)
         self.kind = kind
+        data_columns = _model_data(fit, data, predictors)
+        _warn_of_polars(data_columns, predictors)
         vault = ModelVault(
             coef=np.asarray(fit.estimate.beta, dtype=float),
             coefnames=np.asarray(fit.problem.X.names),
             formula=_surrogate(response, predictors),
-            modeldata=_model_data(fit, data, predictors),
+            modeldata=data_columns,
             variable_names=[response, *predictors],
             package="lmmformula",
         )
@@ -129,6 +135,27 @@ class PopulationModel(ModelAbstract):
         else:
             value = eta if self.kind == "link" else family.link_function.mean(eta)
         return pl.DataFrame({"rowid": np.arange(len(value), dtype=np.int32), "estimate": value})
+
+
+def _warn_of_polars(data: Any, predictors: Sequence[str]) -> None:
+    """Say beforehand where marginaleffects will stop with an error about a function that polars has removed."""
+    if int(pl.__version__.split(".")[0]) < 2 or _release(version("marginaleffects")) > BREAKS_ON_POLARS_2:
+        return
+    factors = [name for name in predictors if isinstance(data[name].dtype, pl.Enum)]
+    if factors:
+        warnings.warn(
+            f"marginaleffects {version('marginaleffects')} cannot compare levels of a factor ({', '.join(factors)}) with "
+            f"polars {pl.__version__}, which has removed a function that it calls: comparisons() and slopes() of factors will "
+            "stop with AttributeRemovedError, those of numbers and predictions() work. Install polars 1: pip install "
+            "'lmmformula[marginaleffects]', or 'polars<2'.",
+            LmmformulaWarning,
+            stacklevel=4,
+        )
+
+
+def _release(text: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
 def _type(column: Any) -> str:

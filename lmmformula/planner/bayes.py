@@ -16,10 +16,11 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
+from lmmformula.planner.bayes_cost import sampling_cost, sampling_memory
 from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.engines import factorised, too_large
 from lmmformula.planner.recipes import HMC_OPTIONS
-from lmmformula.planner.record import Plan
+from lmmformula.planner.record import Alternative, Plan
 
 __all__ = ["bayes_plan", "bayes_recipe"]
 
@@ -46,11 +47,37 @@ def bayes_plan(
     backend, reasons = bayes_recipe(problem, options, priors, seed)
     cost = exact_cost(problem, exact, exact.dense_side)
     plan = factorised(problem, exact, "hmc", "blocked", cost, exact.dense_side, reason)
-    if plan.memory > limit:
-        raise PlanError(too_large(plan, limit))
-    memory = plan.memory + _draws_memory(problem, backend)
+    if cost.own_memory > limit:
+        raise PlanError(too_large(plan, cost, limit))
+    seconds, memory = _estimates(problem, exact, backend, backend.sampler)
+    other = _other_sampler(problem, exact, backend)
     why = (reason, *reasons, *plan.reasons[1:])
-    return replace(plan, memory=memory, reasons=why, seconds=float("nan")), backend, exact
+    plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
+    return plan, backend, exact
+
+
+def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: str) -> tuple[float, float]:
+    """Seconds of a posterior, and bytes beside those of the exact engine."""
+    route = choose_route(problem, backend.marginalize)
+    draws = (backend.chains, backend.draws)
+    seconds = sampling_cost(problem, exact, route, sampler, *draws, backend.warmup).seconds
+    return seconds, sampling_memory(problem, sampler, *draws, KEPT_BYTES)
+
+
+def _other_sampler(problem: Problem, exact: BlockedPrepared, backend: HMC) -> tuple[Alternative, ...]:
+    """The sampler that was not taken, where the model is one for both."""
+    route = choose_route(problem, backend.marginalize)
+    if route.kind not in ("exact", "laplace"):
+        return ()
+    name = "importance" if backend.sampler == "nuts" else "nuts"
+    against = (
+        "sampler='importance' must be asked for; its weights may turn out not to be trusted"
+        if name == "importance"
+        else "sampler='nuts': chains, whose draws depend on each other"
+    )
+    seconds, memory = _estimates(problem, exact, backend, name)
+    memory += exact_cost(problem, exact, exact.dense_side).memory
+    return (Alternative("hmc", name, seconds, memory, against),)
 
 
 def bayes_recipe(
@@ -134,8 +161,3 @@ def _sampler(backend: HMC, route: Route, d: int) -> str:
         f"{chains}; in {d} dimensions sampler='importance' would do, whose draws are independent and come sooner (it falls "
         "back on NUTS where its weights cannot be trusted)"
     )
-
-
-def _draws_memory(problem: Problem, backend: HMC) -> float:
-    effects = 8.0 * backend.chains * backend.draws * problem.q
-    return effects if effects <= KEPT_BYTES else 0.0

@@ -1,25 +1,23 @@
 """What a fit costs on each engine: counts of work from sizes alone, and the rates that turn them into seconds.
 
 Counts are those derived at the heads of the engines: a dense part of side s costs ``s^3`` multiplications to factorise and
-invert, a Schur complement its pairs twice, a conjugate-gradient step twice the nonzeros for every right-hand side. Rates
-were fitted to measured fits on two cores (``benchmarks/plan_study.py``); other machines differ by a factor that is common to
-all of them, so that choices by ratios hold.
+invert, a Schur complement its pairs twice, a conjugate-gradient step twice the nonzeros for every right-hand side. The
+rates are those of :mod:`lmmformula.planner.rates`, memory is counted in :mod:`lmmformula.planner.space`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
+from lmmformula.planner.coupled import Coupled
+from lmmformula.planner.rates import SECONDS
+from lmmformula.planner.space import Space, backfitting_space, exact_space, is_compiled, krylov_space, way_of
 
-__all__ = ["RATES", "Cost", "Coupled", "Work", "backfitting_cost", "exact_cost", "krylov_cost"]
+__all__ = ["Cost", "Work", "backfitting_cost", "exact_cost", "krylov_cost"]
 
-RATES = {"calls": 1.9e-4, "dense": 2.3e-11, "pairs": 1.0e-8, "entries": 2.0e-10, "cells": 5.5e-9}
-"""Seconds for one unit of each count."""
 EVALUATIONS = {"linear": 6, "generalised": 8}
 """Values of the criterion that a search takes."""
 NEWTON_STEPS = 3
@@ -28,6 +26,12 @@ FAMILY_COLUMNS = 12
 """Passes over the rows for a family's log density and derivatives."""
 OUTER, SWEEPS = 9, 12
 """Outer iterations of backfitting, and sweeps in each."""
+CORRECTED = 2.0
+"""Passes over rows and pairs with Laplace's terms, relative to those without."""
+ROUGH = 4
+"""Evaluations that a search on few probes takes before, in those of all."""
+SPARSE = 4.0
+"""A multiplication of two sparse matrices, in those of a sparse and a dense one."""
 STEPS = 7
 """Conjugate-gradient steps of a solution."""
 VECTORS = 48
@@ -46,21 +50,28 @@ class Work:
         Multiplications on a dense part.
     pairs : float
         The same in loops over pairs of nonzeros.
-    entries : float
-        Multiplications in sparse products.
+    entries, iterated : float
+        Multiplications in sparse products: of exact engines and backfitting, and of the Krylov engine.
+    slabs : float
+        Multiplications of a sparse coupling with a dense part, and of sparse products that are not compiled.
     cells : float
         Rows times the columns that are read of each.
+    table : float
+        Cells of the table that become columns of the model, once.
     """
 
     calls: float = 0.0
     dense: float = 0.0
     pairs: float = 0.0
     entries: float = 0.0
+    iterated: float = 0.0
+    slabs: float = 0.0
     cells: float = 0.0
+    table: float = 0.0
 
     @property
     def seconds(self) -> float:
-        return sum(rate * getattr(self, name) for name, rate in RATES.items())
+        return sum(rate * getattr(self, name) for name, rate in SECONDS.items())
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,107 +81,104 @@ class Cost:
     Attributes
     ----------
     work : Work
-    memory : float
-        Bytes at the peak beside the data.
+    space : Space
     """
 
     work: Work
-    memory: float
+    space: Space
 
     @property
     def seconds(self) -> float:
         return self.work.seconds
 
+    @property
+    def memory(self) -> float:
+        """Bytes of the process at its peak, the caller's table left out."""
+        return self.space.bytes
 
-@dataclass(frozen=True, slots=True)
-class Coupled:
-    """How the group of most effects meets the others.
-
-    Attributes
-    ----------
-    group : int
-    side : int
-        Effects of the others.
-    entries : float
-        Nonzeros between the two.
-    pairs : float
-        Sum over its effects of the squared number of nonzeros.
-    """
-
-    group: int
-    side: int
-    entries: float
-    pairs: float
-
-    @classmethod
-    def of(cls, blocks: Blocks) -> Coupled:
-        groups = blocks.groups
-        a = int(np.argmax([g.q for g in groups]))
-        counts = np.zeros(groups[a].m)
-        for b, other in enumerate(groups):
-            if b != a:
-                pattern = blocks.pattern(min(a, b), max(a, b))
-                met = (
-                    np.diff(pattern.indptr) if a < b else np.bincount(pattern.indices, minlength=groups[a].m)
-                )
-                counts += met * other.k
-        k = groups[a].k
-        side = sum(g.q for g in groups) - groups[a].q
-        return cls(a, side, float(k * counts.sum()), float(k * (counts @ counts)))
+    @property
+    def own_memory(self) -> float:
+        """The same without interpreter and libraries: what has yet to be found when a plan is made."""
+        return self.space.bytes - self.space.libraries
 
 
 def exact_cost(problem: Problem, exact: BlockedPrepared, side: int) -> Cost:
     """On a factorisation whose dense part has `side` columns."""
     plan = exact.plan
-    pairs = sum(c.ragged.pairs for c in plan.couplings)
-    entries = sum(len(c.ragged.cols) * c.ragged.k for c in plan.couplings)
+    ragged = [c.ragged for c in plan.couplings]
+    entries = float(sum(len(r.cols) * r.k for r in ragged))
     evaluations, systems = _evaluations(problem)
+    if not _is_linear(problem):
+        evaluations += 2.0 * _parameters(problem)  # the Hessian, by differences of gradients
+    ways = [way_of(r) for r in ragged]
+    sparse = sum(float(len(r.cols) * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
+    cells = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
+    looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
         calls=evaluations * systems,
-        dense=evaluations * (systems + 2.0) / 3.0 * float(side) ** 3,
-        pairs=evaluations * (systems + 1.0) * pairs,
-        entries=evaluations * systems * (problem.p + 1) * (problem.q + 2.0 * entries),
+        dense=evaluations * (systems + 2.0) * (float(side) ** 3 / 3.0 + cells * side),
+        pairs=evaluations * (systems + 1.0) * looped,
+        entries=evaluations * (systems + problem.p) * (problem.q + 2.0 * entries),
+        slabs=evaluations * sparse * side,
         cells=_cells(problem, evaluations, systems),
+        table=_table(problem),
     )
-    memory = 40.0 * float(side) ** 2 + 96.0 * entries + 48.0 * problem.q * (problem.p + 1)
-    return Cost(work, memory + _row_memory(problem))
+    return Cost(work, exact_space(problem, exact, side))
 
 
-def krylov_cost(problem: Problem, coupled: Coupled, probes: int) -> Cost:
+def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Cost:
     """On iterations with the Schur complement of the largest group."""
     evaluations, systems = _evaluations(problem)
-    vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS
+    if not _is_linear(problem):
+        evaluations += ROUGH
+    vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS * (
+        coupled.few + coupled.crowding
+    )
     work = Work(
         calls=20.0 * evaluations * systems,
         pairs=2.0 * evaluations * coupled.pairs,
-        entries=2.0 * evaluations * vectors * (coupled.entries + problem.q),
+        iterated=2.0 * evaluations * vectors * (coupled.entries + problem.q) * coupled.reach,
+        slabs=0.0 if is_compiled(coupled) else SPARSE * evaluations * coupled.entries * coupled.width,
         cells=_cells(problem, evaluations, systems),
+        table=_table(problem),
     )
-    columns = 3.0 * (problem.p + 1) + 5.0 * (probes + 8)
-    memory = 72.0 * coupled.entries + 8.0 * problem.q * columns + 100.0 * min(coupled.pairs, 1e6)
-    return Cost(work, memory + _row_memory(problem))
+    return Cost(work, krylov_space(problem, blocks, coupled, probes))
 
 
-def backfitting_cost(problem: Problem, blocks: Blocks) -> Cost:
+def backfitting_cost(problem: Problem, blocks: Blocks, *, corrected: bool = False) -> Cost:
     """On sweeps over one group after the other."""
     groups = blocks.groups
     met = sum(blocks.pattern(a, b).nnz for a in range(len(groups)) for b in range(a + 1, len(groups)))
-    pairs = len(groups) * (len(groups) - 1) / 2
+    rows, passes = _columns(problem) + FAMILY_COLUMNS, CORRECTED if corrected else 1.0
     work = Work(
         calls=OUTER * SWEEPS,
-        entries=OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
-        cells=OUTER * problem.n * (_columns(problem) + FAMILY_COLUMNS),
+        entries=passes * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
+        cells=passes * OUTER * problem.n * rows,
+        table=_table(problem),
     )
-    memory = 24.0 * problem.n * pairs + 48.0 * problem.q * (problem.p + 1) + 48.0 * met
-    return Cost(work, memory + 8.0 * problem.n * 10)
+    return Cost(work, backfitting_space(problem, blocks, float(met)))
+
+
+def _is_linear(problem: Problem) -> bool:
+    return problem.family.is_linear and not problem.aux
+
+
+def _parameters(problem: Problem) -> int:
+    """Elements of psi, in which a generalised model is searched."""
+    return problem.p + problem.n_theta + sum(b.matrix.shape[1] for b in problem.aux)
 
 
 def _evaluations(problem: Problem) -> tuple[float, float]:
     """Evaluations of the criterion, and systems in each."""
-    if problem.family.is_linear and not problem.aux:
+    if _is_linear(problem):
         return float(EVALUATIONS["linear"] + (problem.n_theta > 3) * 3), 1.0
     more = sum(b.matrix.shape[1] for b in problem.aux)
     return float(EVALUATIONS["generalised"] + 2 * more), float(NEWTON_STEPS)
+
+
+def _table(problem: Problem) -> float:
+    """Cells of the table that are read."""
+    return float(problem.n) * (problem.p + 1 + len(problem.terms))
 
 
 def _columns(problem: Problem) -> float:
@@ -181,14 +189,9 @@ def _columns(problem: Problem) -> float:
 
 def _cells(problem: Problem, evaluations: float, systems: float) -> float:
     """Cells of the rows that are read: once for a linear model, whose Gram is formed once."""
-    if problem.family.is_linear and not problem.aux:
+    if _is_linear(problem):
         return 2.0 * problem.n * _columns(problem)
     k = sum(t.k for t in problem.terms)
     return (
         problem.n * evaluations * (systems * (FAMILY_COLUMNS + k * (k + 1.0) + problem.p) + _columns(problem))
     )
-
-
-def _row_memory(problem: Problem) -> float:
-    linear = problem.family.is_linear and not problem.aux
-    return 8.0 * problem.n * (2 * problem.p + 8 if linear else problem.p + 30)

@@ -12,15 +12,16 @@ from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
-from lmmformula.planner.cost import Cost, Coupled, backfitting_cost, exact_cost, krylov_cost
+from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_cost
+from lmmformula.planner.coupled import Coupled
 from lmmformula.planner.memory import in_words
 from lmmformula.planner.recipes import KRYLOV_OPTIONS, KRYLOV_TOLERANCE, krylov_engine
-from lmmformula.planner.record import Alternative, Plan, TermSize
+from lmmformula.planner.record import Alternative, Plan, TermSize, seconds_in_words
 
 __all__ = ["backfitted", "choose_engine", "factorised", "too_large"]
 
 ENGINES = ("auto", "blocked", "dense", "krylov")
-WORTH_IT = 5.0
+WORTH_IT = 2.0
 """Seconds of an exact fit from which on an estimate of the likelihood may take its place."""
 FASTER = 3.0
 """How many times faster it must then be."""
@@ -44,15 +45,17 @@ def choose_engine(
     coupled = Coupled.of(exact.blocks)
     own = {n: options.pop(n) for n in KRYLOV_OPTIONS if n in options}
     engine = krylov_engine(own, seed)
-    iterative = krylov_cost(problem, coupled, engine.probes)
+    iterative = krylov_cost(problem, exact.blocks, coupled, engine.probes)
     why = _reason(problem, method, name, options, cost, iterative, limit)
+    if why is not None and engine.device != "cpu":
+        why += f"; products and iterations run on the {engine.device.upper()}, as asked"
     if why is not None:
         options.setdefault("tolerance", KRYLOV_TOLERANCE)
         plan = _iterated(problem, exact, coupled, method, iterative, (reason, why))
-        if plan.memory > limit:
-            raise PlanError(too_large(plan, limit))
+        if iterative.own_memory > limit:
+            raise PlanError(too_large(plan, iterative, limit))
         against = (
-            "an exact likelihood, at that price" if cost.memory <= limit else "more memory than there is"
+            "an exact likelihood, at that price" if cost.own_memory <= limit else "more memory than there is"
         )
         other = Alternative(method, "blocked", cost.seconds, cost.memory, against)
         plan = replace(plan, alternatives=(other, *_quasi(problem, exact, method)))
@@ -62,8 +65,8 @@ def choose_engine(
             f"{next(iter(own))!r} is an option of engine='krylov' only; leave it out, or ask for that engine."
         )
     plan = factorised(problem, exact, method, name, cost, side, reason)
-    if plan.memory > limit:
-        raise PlanError(too_large(plan, limit))
+    if cost.own_memory > limit:
+        raise PlanError(too_large(plan, cost, limit))
     if exact.plan.dense:
         against = "its likelihood is an estimate, and the exact one is within reach"
         other = Alternative(method, "krylov", iterative.seconds, iterative.memory, against)
@@ -90,16 +93,16 @@ def _reason(
     nagq = options.get("nagq", 1)
     if name != "auto" or method == "pql" or nagq not in (0, 1):
         return None
-    if cost.memory > limit >= iterative.memory:
+    if cost.own_memory > limit >= iterative.own_memory:
         return (
-            f"engine: krylov; an exact factorisation would take {in_words(cost.memory)}, and {in_words(limit)} are "
+            f"engine: krylov; an exact factorisation would take {in_words(cost.own_memory)}, and {in_words(limit)} are "
             "available, so the likelihood is an estimate with a standard error"
         )
     if cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
         return (
-            f"engine: krylov; an exact factorisation would take about {cost.seconds:.2g} s, iterations "
-            f"about {iterative.seconds:.2g} s, so the likelihood is an estimate with a standard error (engine='blocked' "
-            "makes it exact)"
+            f"engine: krylov; an exact factorisation would take about {seconds_in_words(cost.seconds)}, iterations "
+            f"about {seconds_in_words(iterative.seconds)}, so the likelihood is an estimate with a standard error "
+            "(engine='blocked' makes it exact)"
         )
     return None
 
@@ -108,9 +111,19 @@ def _quasi(problem: Problem, exact: BlockedPrepared, method: str) -> tuple[Alter
     """Backfitting in the place of a Laplace approximation."""
     if method != "laplace":
         return ()
-    cost = backfitting_cost(problem, exact.blocks)
-    against = "no likelihood, and biased for few rows in a level unless correction='laplace'"
-    return (Alternative("pql", "backfitting", cost.seconds, cost.memory, against),)
+    out = []
+    for corrected in (True, False):
+        if corrected and (problem.aux or problem.family.auxiliaries or not problem.family.is_canonical):
+            continue
+        cost = backfitting_cost(problem, exact.blocks, corrected=corrected)
+        against = (
+            "no likelihood; correction='laplace', traces='diagonal'"
+            if corrected
+            else "no likelihood, and biased where levels have few rows"
+        )
+        name = "pql, corrected" if corrected else "pql"
+        out.append(Alternative(name, "backfitting", cost.seconds, cost.memory, against))
+    return tuple(out)
 
 
 def factorised(
@@ -121,6 +134,8 @@ def factorised(
     roles = ["eliminated level by level" if a in chosen.chain else "dense" for a in range(len(groups))]
     if engine == "dense":
         why = "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"
+    elif len(exact.blocks.groups) == 1:
+        why = "engine: blocked; one grouping factor, so each level is a small system of its own and nothing dense remains"
     elif not chosen.dense:
         why = "engine: blocked; every grouping factor is nested in the next, so nothing dense remains"
     else:
@@ -162,13 +177,22 @@ def _iterated(
     return Plan(method, "krylov", n, p, q, sizes, 0, coupled.pairs, cost.memory, reasons, cost.seconds)
 
 
-def backfitted(problem: Problem, exact: BlockedPrepared, reason: str) -> Plan:
+def backfitted(
+    problem: Problem,
+    exact: BlockedPrepared,
+    reason: str,
+    others: tuple[Alternative, ...] = (),
+    *,
+    corrected: bool = False,
+) -> Plan:
     """A plan that forms no dense matrix and no Schur complement."""
     terms = tuple(TermSize(t.label or t.group, t.m, t.q, "backfitted") for t in problem.terms)
-    cost = backfitting_cost(problem, exact.blocks)
+    cost = backfitting_cost(problem, exact.blocks, corrected=corrected)
     why = "engine: backfitting, one grouping factor at a time; cost grows like the number of rows"
     n, p, q = problem.n, problem.p, problem.q
-    return Plan("pql", "backfitting", n, p, q, terms, 0, 0.0, cost.memory, (reason, why), cost.seconds)
+    return Plan(
+        "pql", "backfitting", n, p, q, terms, 0, 0.0, cost.memory, (reason, why), cost.seconds, others
+    )
 
 
 def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[TermSize, ...]:
@@ -181,17 +205,20 @@ def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[
     return tuple(size for _, size in sorted(found, key=lambda item: item[0]))
 
 
-def too_large(plan: Plan, limit: float) -> str:
-    """The refusal of a plan that needs more memory than `limit`."""
+def too_large(plan: Plan, cost: Cost, limit: float) -> str:
+    """The refusal of a plan that needs more memory than `limit`, which libraries that are loaded already do not share."""
     largest = max((t for t in plan.terms if t.role == "dense"), key=lambda t: t.effects, default=None)
-    need = in_words(plan.memory)
+    need = in_words(cost.own_memory)
     if largest is None:
         return (
             f"the fit needs about {need}, and {in_words(limit)} are available. Fit on a machine with more memory, "
             "or drop fixed-effects columns."
         )
+    instead = "engine='krylov', which keeps nothing dense"
+    if plan.method == "hmc":
+        instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
     return (
         f"the term ({largest.label}) leaves a dense part of {plan.dense:,} x {plan.dense:,}: about {need}, and "
         f"{in_words(limit)} are available. Its {largest.levels:,} levels are crossed with the eliminated factor. Use "
-        "engine='krylov', which keeps nothing dense, a machine with more memory, or a coarser grouping factor."
+        f"{instead}, a machine with more memory, or a coarser grouping factor."
     )

@@ -24,8 +24,8 @@ def available_memory() -> int:
 
 def in_words(size: float) -> str:
     """``1.5 GB`` and the like."""
-    for unit in ("B", "kB", "MB"):
+    for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.3g} {unit}"
         size /= 1000
-    return f"{size:.3g} GB"
+    return f"{size:.3g} TB" if size < 1000 else f"{size:,.0f} TB"

@@ -9,7 +9,7 @@ from typing import Any
 
 from lmmformula.planner.memory import in_words
 
-__all__ = ["Alternative", "Plan", "TermSize"]
+__all__ = ["Alternative", "Plan", "TermSize", "seconds_in_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,8 @@ class Plan:
     pairs : float
         Multiplications to form it, for each evaluation of the criterion.
     memory : float
-        Bytes at the peak beside the data, estimated.
+        Bytes that the process holds at its peak, interpreter and libraries included and the caller's table left out;
+        estimated.
     reasons : tuple of str
     seconds : float
         Of the fit on two cores of an ordinary machine, estimated; nan where no estimate is made.
@@ -125,11 +126,19 @@ def _estimate(seconds: float, memory: float) -> str:
         return f"about {space}"
     if seconds < 0.1:
         return f"under 0.1 s and about {space}"
+    return f"about {seconds_in_words(seconds)} and {space}"
+
+
+def seconds_in_words(seconds: float) -> str:
+    """``0.5 s``, ``3 min``, ``2.1 h``: no more digits than an estimate has."""
     if seconds < 100.0:
-        time = f"{seconds:.1g} s" if seconds < 10.0 else f"{round(seconds, -1):.0f} s"
-    else:
-        time = f"{seconds / 60.0:.2g} min" if seconds < 6000.0 else f"{seconds / 3600.0:.2g} h"
-    return f"about {time} and {space}"
+        return f"{seconds:.1g} s" if seconds < 10.0 else f"{round(seconds, -1):.0f} s"
+    if seconds < 6000.0:
+        return f"{seconds / 60.0:.2g} min"
+    if seconds < 2e5:
+        return f"{seconds / 3600.0:.2g} h"
+    days = seconds / 86400.0
+    return f"{days:.2g} days" if days < 99.5 else f"{float(f'{days:.2g}'):,.0f} days"
 
 
 def _plain(value: Any) -> Any:

@@ -17,6 +17,7 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.planner.engines import backfitted, choose_engine
 from lmmformula.planner.memory import available_memory, in_words
+from lmmformula.planner.quasi import CORRECTED, likelihood_out_of_reach
 from lmmformula.planner.recipes import OPTIONS, Backend, recipe, start_theta
 from lmmformula.planner.record import Plan
 
@@ -61,9 +62,9 @@ def make_plan(
         If the method does not suit, an option is unknown, or the problem would not fit in memory.
     """
     options = dict(options or {})
-    unknown = [name for name in options if name not in OPTIONS]
-    if unknown:
+    if unknown := [name for name in options if name not in OPTIONS]:
         raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
+    free = isinstance(method, str) and method.lower() == "auto"
     method, reason = _method(problem, method)
     if priors is not None and method != "hmc":
         raise PlanError(
@@ -73,17 +74,8 @@ def make_plan(
         if options.setdefault("engine", "krylov") != "krylov":
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
         method = "ml" if problem.family.is_linear and not problem.aux else "laplace"
-    if not problem.terms:
-        kind, call = ("linear", "ols") if problem.family.is_linear else ("generalised linear", "glm")
-        raise PlanError(
-            f"the formula has no random-effects term, so this is an ordinary {kind} model. Add a term such as "
-            f"(1 | group), or fit it with statsmodels.formula.api.{call}."
-        )
-    start = options.get("start")
-    if isinstance(start, Estimate) and method != "pql":
-        start = off_boundary(start.theta)
-    if start is not None and not isinstance(start, Estimate):
-        options["start"] = start_theta(problem, start)
+    _refuse_no_terms(problem)
+    _place_start(problem, method, options)
     limit = float(options.pop("memory_limit", available_memory()))
     _refuse_rows(problem, limit)
     blocks = Blocks(problem.terms, problem.n)
@@ -92,13 +84,37 @@ def make_plan(
         from lmmformula.planner.bayes import bayes_plan
 
         return bayes_plan(problem, exact, reason, options, limit, priors, seed)
-    if method == "pql":
+    found = None
+    if free and method == "laplace":
+        found = likelihood_out_of_reach(problem, exact, options, limit)
+    if method == "pql" or found is not None:
+        reason, others = (reason, ()) if found is None else found
+        options = options if found is None else dict(CORRECTED)
         options.setdefault("traces", "exact" if exact.dense_side <= PQL_EXACT else "diagonal")
         if options["traces"] == "diagonal":
-            prepared = BackfittingPrepared(blocks)
-            return backfitted(problem, exact, reason), recipe(problem, method, None, options), prepared
+            corrected = options.get("correction", "none") == "laplace"
+            plan = backfitted(problem, exact, reason, others, corrected=corrected)
+            return plan, recipe(problem, "pql", None, options), BackfittingPrepared(blocks)
     plan, engine, prepared = choose_engine(problem, exact, method, reason, options, limit, seed)
     return plan, recipe(problem, method, engine, options), prepared
+
+
+def _refuse_no_terms(problem: Problem) -> None:
+    if not problem.terms:
+        kind, call = ("linear", "ols") if problem.family.is_linear else ("generalised linear", "glm")
+        raise PlanError(
+            f"the formula has no random-effects term, so this is an ordinary {kind} model. Add a term such as "
+            f"(1 | group), or fit it with statsmodels.formula.api.{call}."
+        )
+
+
+def _place_start(problem: Problem, method: str, options: dict[str, Any]) -> None:
+    """Where a search starts, checked; quasi-likelihood goes on from an estimate, the others from its theta."""
+    start = options.get("start")
+    if isinstance(start, Estimate) and method != "pql":
+        start = off_boundary(start.theta)
+    if start is not None and not isinstance(start, Estimate):
+        options["start"] = start_theta(problem, start)
 
 
 def _method(problem: Problem, method: str) -> tuple[str, str]:

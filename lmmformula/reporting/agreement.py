@@ -24,6 +24,10 @@ TRUST = ("quadrature", "exact", "laplace", "posterior", "fast", "krylov", "corre
 """Kinds of fits, the most trusted first."""
 
 
+DISPERSED = 1.5
+"""Factor from 1 beyond which an estimated dispersion says something of the family."""
+
+
 @dataclass(frozen=True, slots=True)
 class Bar:
     """How far a method may lie from the reference without a flag.
@@ -144,9 +148,31 @@ def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[s
     ]
     if not ratios:
         return ()
+    advice = f" {_cure(fit, reference_name)}" if flags(name, fit, reference_name, reference) else ""
     return (
         f"{name}: its variances are {', '.join(ratios)} of {reference_name}'s. Penalised quasi-likelihood underestimates the "
-        "variances of random effects, the more the fewer rows a level has.",
+        f"variances of random effects, the more the fewer rows a level has.{advice}",
+    )
+
+
+def _cure(fit: Fit, reference_name: str) -> str:
+    """What to do about a quasi-likelihood that is too far from a likelihood."""
+    family, phi = fit.problem.family, float(fit.sigma) ** 2
+    if not family.has_scale and not 1.0 / DISPERSED < phi < DISPERSED:
+        return (
+            f"Its dispersion, {phi:.2g}, is part of the difference: the responses vary {'more' if phi > 1.0 else 'less'} than "
+            f"{family.name} ones do, which {reference_name} does not allow for. Choose a family that does "
+            "(nbinom2 for counts), add a random effect for each row, or hold it at 1 for the comparison: dispersion='fixed' "
+            "or correction='laplace'."
+        )
+    if fit.problem.aux or family.auxiliaries or not family.is_canonical:
+        return (
+            f"That is too much here: trust the other, or use method='krylov' where the data are too large for it (the "
+            f"correction to Laplace's approximation needs a canonical link and no dispersion, which {family} has not)."
+        )
+    return (
+        "That is too much here: correction='laplace' adds the terms that Laplace's approximation has and it leaves out, at "
+        "a cost that still grows like the number of rows."
     )
 
 

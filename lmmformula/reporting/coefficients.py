@@ -124,8 +124,7 @@ def _errors(fit: Fit, j: int) -> Array:
 def _posterior_errors(fit: Fit, j: int) -> Array:
     """Standard deviations of the draws of these coefficients."""
     posterior = known(fit)
-    name = fit.problem.family.auxiliaries[j].name
-    draws = auxiliary_draws(fit)[j] if name in posterior.names else flat(posterior.aux[j])
+    draws = flat(posterior.aux[j]) if j < len(posterior.aux) else auxiliary_draws(fit)[j]
     return draws.std(axis=0, ddof=1)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, fit, load, load_dataset
+from lmmformula.errors import LmmformulaWarning
 from lmmformula.typing import Array
 
 pl: Any = pytest.importorskip("polars")
@@ -17,7 +19,10 @@ predictions, avg_predictions = package.predictions, package.avg_predictions
 comparisons, avg_comparisons = package.comparisons, package.avg_comparisons
 slopes, avg_slopes = package.slopes, package.avg_slopes
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:marginaleffects .* cannot compare levels"),
+]
 FACTORS = pytest.mark.skipif(
     int(pl.__version__.split(".")[0]) >= 2,
     reason="marginaleffects 0.6 changes factors by a function that polars 2 no longer has",
@@ -177,3 +182,17 @@ def test_loaded_fits_and_refusals(gaussian, tmp_path) -> None:
     reserved = data.rename(columns={"Days": "group"})
     with pytest.raises(DataError, match="keeps the name 'group'"):
         fit("Reaction ~ group + (1 | Subject)", reserved).to_marginaleffects()
+
+
+def test_what_polars_2_breaks_is_said_beforehand(monkeypatch, gaussian, poisson) -> None:
+    import lmmformula.interfaces.marginaleffects as adapter
+
+    monkeypatch.setattr(pl, "__version__", "2.0.0")
+    monkeypatch.setattr(adapter, "version", lambda name: "0.6.1")
+    with pytest.warns(LmmformulaWarning, match=r"factor \(mined\) with polars 2\.0\.0.*polars<2"):
+        poisson.to_marginaleffects()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", LmmformulaWarning)
+        gaussian.to_marginaleffects()  # no factor
+        monkeypatch.setattr(adapter, "version", lambda name: "0.7.0")
+        poisson.to_marginaleffects()

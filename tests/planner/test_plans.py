@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmmformula import fit, load_dataset, plan
+from lmmformula import PlanError, fit, load_dataset, plan
 from lmmformula.planner import Plan
-from lmmformula.planner.cost import RATES, Work
+from lmmformula.planner.cost import Work
+from lmmformula.planner.memory import in_words
+from lmmformula.planner.rates import SECONDS
+from lmmformula.planner.record import seconds_in_words
 
 
 def crossed(n: int, m: int, k: int) -> dict[str, Any]:
@@ -70,10 +73,52 @@ def test_the_fit_follows_the_plan() -> None:
 
 
 def test_work_grows_with_every_size() -> None:
-    assert Work(calls=1.0).seconds == RATES["calls"]
+    assert Work(calls=1.0).seconds == SECONDS["calls"]
     sizes = [(10_000, 500, 400), (20_000, 1_000, 800), (40_000, 2_000, 1_600)]
     for engine in ("blocked", "krylov"):
         found = [plan(GAUSSIAN, crossed(*s), engine=engine, method="ml") for s in sizes]
         seconds, memory = [p.seconds for p in found], [p.memory for p in found]
         assert seconds == sorted(seconds)
         assert memory == sorted(memory)
+
+
+def test_estimates_are_in_words_that_people_use() -> None:
+    said = [seconds_in_words(s) for s in (0.234, 42.0, 200.0, 1e4, 2.1e5, 3e8)]
+    assert said == ["0.2 s", "40 s", "3.3 min", "2.8 h", "2.4 days", "3,500 days"]
+    assert [in_words(b) for b in (12, 3.4e6, 4.29e11, 1.7e12, 2e15)] == [
+        "12 B",
+        "3.4 MB",
+        "429 GB",
+        "1.7 TB",
+        "2,000 TB",
+    ]
+
+
+def test_one_grouping_factor_is_not_called_nested() -> None:
+    assert "one grouping factor" in plan("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff")).reasons[1]
+
+
+def test_chains_that_are_too_large_are_not_sent_to_an_engine_that_has_none() -> None:
+    data = crossed(20_000, 6_000, 5_000)
+    with pytest.raises(PlanError, match="method='krylov', a likelihood"):
+        plan(GAUSSIAN, data, method="hmc", memory_limit=1e8)
+    with pytest.raises(PlanError, match="Use engine='krylov'"):
+        plan(GAUSSIAN, data, method="ml", engine="blocked", memory_limit=1e8)
+
+
+def test_a_posterior_has_estimates_for_both_samplers() -> None:
+    data = load_dataset("sleepstudy")
+    formula = "Reaction ~ Days + (Days | Subject)"
+    chains = plan(formula, data, method="hmc")
+    draws = plan(formula, data, method="hmc", sampler="importance")
+    assert draws.seconds < chains.seconds < 30.0
+    assert draws.memory < chains.memory
+    (other,) = chains.alternatives
+    assert (other.engine, other.seconds, other.memory) == ("importance", draws.seconds, draws.memory)
+    assert "sampler='importance'" in other.against
+    more = plan(formula, data, method="hmc", draws=10_000)
+    assert more.seconds > chains.seconds
+    assert more.memory > chains.memory
+    (only,) = (plan(BINARY, crossed(2_000, 50, 20), family="binomial", method="hmc"),)
+    assert only.alternatives == ()
+    assert only.seconds > chains.seconds

@@ -95,6 +95,21 @@ def test_krylov_agrees_with_exact_and_pql_is_named_with_its_ratio(binary: Method
     (note,) = [note for note in binary.notes if note.startswith("pql")]
     pql, laplace = (binary.fits[m].varcorr()["vcov"] for m in ("pql", "laplace"))
     assert f"{pql[0] / laplace[0]:.2f} (id), {pql[1] / laplace[1]:.2f} (item)" in note
+    assert "correction=" not in note  # as near as it should be
+
+
+def test_a_quasi_likelihood_that_is_too_far_is_told_of_its_correction() -> None:
+    both = compare_methods(CBPP, load_dataset("cbpp"), ["laplace", "pql"], family="binomial")
+    (note,) = both.notes
+    assert "That is too much here: correction='laplace' adds" in note
+    probit = compare_methods(CBPP, load_dataset("cbpp"), ["laplace", "pql"], family="binomial(link='probit')")
+    (note,) = probit.notes
+    assert "needs a canonical link and no dispersion" in note
+    owls = "SiblingNegotiation ~ FoodTreatment + offset(log(BroodSize)) + (1 | Nest)"
+    counts = compare_methods(owls, load_dataset("Owls"), ["laplace", "pql"], family="poisson")
+    (note,) = counts.notes
+    assert f"Its dispersion, {counts.fits['pql'].sigma ** 2:.2g}, is part of the difference" in note
+    assert "vary more than poisson ones" in note
 
 
 def test_the_order_of_trust(herds: MethodComparison, gaussian: MethodComparison) -> None:

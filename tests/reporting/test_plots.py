@@ -194,6 +194,20 @@ def test_names_are_taken_literally() -> None:
     assert model.plot.coefficients(ax=ax).get_yticklabels()[-1].get_text() == "`a$b_{`"
 
 
+def test_long_names_leave_room_for_the_plot() -> None:
+    data = load_dataset("Owls")
+    formula = "SiblingNegotiation ~ FoodTreatment * SexParent + (1 | Nest)"
+    both = compare_methods(formula, data, ["laplace", "pql", "krylov"], family="poisson")
+    ax = both.plot("coefficients")
+    assert ax.get_yticklabels()[2].get_text() == "FoodTreatmentSatiated:\nSexParentMale"
+    ax.figure.canvas.draw()
+    page = ax.figure.bbox
+    for shown in (ax.get_legend(), ax.xaxis.label, *ax.get_yticklabels()):
+        box = shown.get_window_extent()
+        assert page.x0 <= box.x0 < box.x1 <= page.x1
+    assert ax.get_window_extent().width > 0.5 * page.width
+
+
 def test_naivete(verbal: Fit) -> None:
     ax = verbal.plot.naivete(ax=axes())
     np.testing.assert_allclose(scattered(ax)[:, 0], verbal.naivete()["naivete"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -76,5 +77,12 @@ def row_labels(ax: Any, places: Any, names: Sequence[str]) -> None:
     ax.set_yticks(places, [_short(name) for name in names], parse_math=False)
 
 
-def _short(name: str, most: int = 40) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def _short(name: str, most: int = 40, line: int = 20) -> str:
+    """A name that leaves room for the plot: interactions on lines of their own where they are long, at most `most` of each."""
+    lines: list[str] = []
+    for part in re.split(r"(?<=:)(?!:)", name):
+        if lines and len(lines[-1]) + len(part) <= line:
+            lines[-1] += part
+        else:
+            lines.append(part)
+    return "\n".join(t if len(t) <= most else f"{t[: most - 1]}…" for t in lines)

@@ -45,7 +45,10 @@ def coefficients(fit: Fit, ax: Any = None, intercept: bool = False, level: float
     ax.axvline(0.0, color=GREY, lw=1, zorder=0)
     _bars(ax, found.point[chosen], found.low[chosen], found.high[chosen], places, COLOURS[0], dot=5.0)
     row_labels(ax, places, [found.names[j] for j in chosen])
-    ax.set(xlabel=f"estimate and {level:.0%} interval{_scale(fit)}", title="Fixed effects")
+    ax.set_xlabel(
+        f"estimate and {level:.0%} interval{_scale(fit)}", loc="right"
+    )  # else cut off where names are long
+    ax.set_title("Fixed effects")
     ax.set_ylim(-0.6, len(chosen) - 0.4)
     return ax
 

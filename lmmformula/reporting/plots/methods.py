@@ -53,7 +53,8 @@ def forest(comparison: MethodComparison, ax: Any = None, intercept: bool = False
         ax.hlines(where, values.low[chosen], values.high[chosen], color=colour, lw=1.4)
         ax.plot(values.point[chosen], where, "o", color=colour, ms=4, label=name)
     row_labels(ax, places, [first.names[j] for j in chosen])
-    ax.set(xlabel=f"estimate and {comparison.level:.0%} interval", ylim=(-0.6, len(chosen) - 0.4))
+    ax.set_xlabel(f"estimate and {comparison.level:.0%} interval", loc="right")
+    ax.set_ylim(-0.6, len(chosen) - 0.4)
     _head(ax, "Fixed effects", len(fits))
     return ax
 
@@ -83,7 +84,8 @@ def caterpillar(
     else:
         ax.set_yticks([])
     drawn = f"{len(shown):,} of " if len(shown) < len(first.names) else ""
-    ax.set(xlabel=f"effect and {comparison.level:.0%} interval", ylim=(-1, len(shown)))
+    ax.set_xlabel(f"effect and {comparison.level:.0%} interval", loc="right")
+    ax.set_ylim(-1, len(shown))
     _head(ax, f"{title}: {drawn}{len(first.names):,} levels", len(found))
     return ax
 
@@ -114,14 +116,17 @@ def shrinkage(
 
 
 def _head(ax: Any, title: str, methods: int, across: int = 4) -> None:
-    """A title, and the legend between it and the axes, where it hides nothing."""
+    """A title, and the legend between it and the axes, where it hides nothing.
+
+    Both end where the axes do, so that what is long goes over the names of the rows and is not cut off.
+    """
     rows = -(-methods // across)
     ax.legend(
         fontsize="small",
         frameon=False,
         ncols=min(methods, across),
-        loc="lower left",
-        bbox_to_anchor=(0.0, 1.0),
+        loc="lower right",
+        bbox_to_anchor=(1.0, 1.0),
         borderaxespad=0.1,
         borderpad=0.1,
     )

@@ -1,0 +1,130 @@
+"""What a posterior costs: compiling, densities, and drawing back what was integrated out.
+
+======================  ==================================================================================================
+route                   one density (and its gradient, for chains)
+======================  ==================================================================================================
+exact, small            a compiled one of the cross-products: the largest group's blocks against the q_D effects of the rest,
+                        q_a (q_D + 1)^2 multiplications, and q_D^3 / 3 to factorise; whole batches at once when sampling by
+                        importance
+exact, large            an evaluation of the exact engine, and its inverse
+partial, none           a compiled one of the rows, n (p + sum k), and q^2 where all effects have one dense scale
+laplace                 an evaluation of the exact engine with its search for the modes
+======================  ==================================================================================================
+
+How many densities a posterior takes varies from model to model: the counts are typical ones of chains that mix well, and
+of importance weights that are about equal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from lmmformula.backends.bayes.routes import Route
+from lmmformula.engines.blocked import BlockedPrepared
+from lmmformula.ir.problem import Problem
+from lmmformula.planner.cost import EVALUATIONS, exact_cost
+from lmmformula.planner.rates import JAX, SAMPLING
+
+__all__ = ["Sampling", "sampling_cost", "sampling_memory"]
+
+SMALL_SIDE, SMALL_CELLS = 250, 4e6
+"""Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.bayes.target`."""
+LEAPFROGS = {"exact": 7.0, "partial": 12.0, "none": 12.0, "laplace": 7.0}
+"""Gradients that one draw of a chain takes."""
+WARMUP = {"small": 200, "large": 60, "joint": 500}
+PILOT, PILOT_LARGE = 1_500, 900
+"""Densities of the first rounds of importance sampling."""
+OVERSAMPLED = 1.6
+"""Weighted draws for each draw of equal weight."""
+DENSE_EFFECTS = 1_000
+"""Random effects up to which chains that sample them have one dense scale."""
+GRADIENT = 2.0
+"""A density with its gradient, in densities."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Counts of what a posterior takes time for.
+
+    Attributes
+    ----------
+    start : float
+        1: the mode, and what is loaded.
+    compiled, joint : float
+        Programs to compile: of variances alone, and of parameters with random effects.
+    steps : float
+        Compiled gradients.
+    work : float
+        Their multiplications, thousands.
+    batch : float
+        Multiplications of densities in batches, thousands.
+    evaluated : float
+        Seconds in the exact engine, as :mod:`lmmformula.planner.cost` has them.
+    recovered : float
+        Draws of single random effects, thousands.
+    """
+
+    start: float = 1.0
+    compiled: float = 0.0
+    joint: float = 0.0
+    steps: float = 0.0
+    work: float = 0.0
+    batch: float = 0.0
+    evaluated: float = 0.0
+    recovered: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return sum(SAMPLING[f.name] * getattr(self, f.name) for f in fields(self))
+
+
+def sampling_cost(
+    problem: Problem,
+    exact: BlockedPrepared,
+    route: Route,
+    sampler: str,
+    chains: int,
+    draws: int,
+    warmup: int | None,
+) -> Sampling:
+    """Counts of a posterior by `route`."""
+    total = float(chains * draws)
+    recovered = total * problem.q / 1e3
+    q_largest = max(g.q for g in exact.blocks.groups)
+    side = problem.q - q_largest
+    if route.kind in ("none", "partial"):
+        steps = chains * (draws + (warmup or WARMUP["joint"])) * LEAPFROGS[route.kind]
+        dense = float(problem.q) ** 2 if problem.q <= DENSE_EFFECTS else 0.0
+        size = problem.n * (problem.p + sum(t.k for t in problem.terms)) + 2.0 * dense
+        return Sampling(joint=1.0, steps=steps, work=steps * size / 1e3, recovered=recovered)
+    small = (
+        route.kind == "exact" and side <= SMALL_SIDE and q_largest * (side + problem.p + 1.0) <= SMALL_CELLS
+    )
+    density = q_largest * (side + 1.0) ** 2 + side**3 / 3.0
+    steps = chains * (draws + (warmup or WARMUP["small" if small else "large"])) * LEAPFROGS[route.kind]
+    if small:
+        if sampler == "importance":
+            return Sampling(batch=(PILOT + (OVERSAMPLED + 1.0) * total) * density / 1e3, recovered=recovered)
+        batch = (PILOT + total) * density / 1e3
+        return Sampling(
+            compiled=1.0, steps=steps, work=GRADIENT * steps * density / 1e3, batch=batch, recovered=recovered
+        )
+    once = _evaluation(problem, exact)
+    count = PILOT_LARGE + OVERSAMPLED * total if sampler == "importance" else GRADIENT * steps
+    return Sampling(compiled=float(sampler == "nuts"), evaluated=once * (count + total), recovered=recovered)
+
+
+def sampling_memory(problem: Problem, sampler: str, chains: int, draws: int, kept: float) -> float:
+    """Bytes beside those of the exact engine: JAX, and the draws of random effects where they are kept (up to `kept`)."""
+    effects = 8.0 * chains * draws * problem.q
+    loaded = JAX["chains" if sampler == "nuts" else "importance"]
+    return loaded + (2.0 * effects if effects <= kept else 0.0)
+
+
+def _evaluation(problem: Problem, exact: BlockedPrepared) -> float:
+    """Seconds of one evaluation of the exact engine."""
+    linear = problem.family.is_linear or problem.family.name == "lognormal"
+    return (
+        exact_cost(problem, exact, exact.dense_side).seconds
+        / EVALUATIONS["linear" if linear else "generalised"]
+    )

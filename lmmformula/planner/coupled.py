@@ -1,0 +1,85 @@
+"""How the group of most effects meets the others: what elimination and iterations cost depends on little else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lmmformula.ir.blocks import Blocks
+
+__all__ = ["Coupled"]
+
+FEW_LEVELS = 64
+NEAR = 1e4
+"""Effects whose vectors stay in a processor's cache."""
+SPARSE, MOST = 12.0, 6.0
+"""Nonzeros in a row below which the search for outliers grows, and by how much at most (it ends at 64 vectors)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Coupled:
+    """How the group of most effects meets the others.
+
+    Attributes
+    ----------
+    group : int
+    side : int
+        Effects of the others.
+    entries : float
+        Nonzeros between the two.
+    pairs : float
+        Sum over its effects of the squared number of nonzeros.
+    few : int
+        Effects of groups of few levels beside larger ones: each moves against the others, and lies far out in the spectrum.
+    total : int
+        Effects of all groups.
+    """
+
+    group: int
+    side: int
+    entries: float
+    pairs: float
+    few: int = 0
+    total: int = 0
+
+    @classmethod
+    def of(cls, blocks: Blocks) -> Coupled:
+        groups = blocks.groups
+        a = int(np.argmax([g.q for g in groups]))
+        counts = np.zeros(groups[a].m)
+        for b, other in enumerate(groups):
+            if b != a:
+                pattern = blocks.pattern(min(a, b), max(a, b))
+                met = (
+                    np.diff(pattern.indptr) if a < b else np.bincount(pattern.indices, minlength=groups[a].m)
+                )
+                counts += met * other.k
+        k = groups[a].k
+        side = sum(g.q for g in groups) - groups[a].q
+        rest = [g for b, g in enumerate(groups) if b != a]
+        few = sum(g.q for g in rest if g.m <= FEW_LEVELS) if len(rest) > 1 else 0
+        return cls(
+            a,
+            side,
+            float(k * counts.sum()),
+            float(k * (counts @ counts)),
+            min(few, FEW_LEVELS),
+            side + groups[a].q,
+        )
+
+    @property
+    def width(self) -> float:
+        """Nonzeros in a row of the Schur complement, about."""
+        return min(float(self.side), self.pairs / max(self.side, 1))
+
+    @property
+    def crowding(self) -> float:
+        """How many more vectors are looked at for outliers where levels meet few others, so that the bulk reaches far out."""
+        met = self.entries / max(self.side, 1)
+        return min(max((SPARSE / max(met, 1.0)) ** 2, 1.0), MOST)
+
+    @property
+    def reach(self) -> float:
+        """How much longer a product takes whose vectors do not stay in the cache."""
+        return 1.0 + max(np.log10(0.5 * max(self.total, 1) / NEAR), 0.0)
