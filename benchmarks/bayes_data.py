@@ -3,6 +3,8 @@
 Reading times are simulated on the log scale, where the lognormal model is a normal one. Two data sets are shipped with
 the package: InstEval, and grouseticks, of which a normal model of log(ticks + 1) is fitted, since effects integrate out of
 normal responses only.
+
+``stroop`` has random effects in log sigma too; it stands apart, since not every way of the study can fit it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["MODELS", "BayesModel"]
+__all__ = ["DISTRIBUTIONAL", "MODELS", "BayesModel", "stroop"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +33,15 @@ class BayesModel:
         Its grouping factors: the classes of random effects, one of which may be integrated out alone.
     make : callable
         The frame, the same at every call.
+    times : bool
+        Whether y is the logarithm of a time, so that ``exp(y)`` is lognormal.
     """
 
     name: str
     formula: str
     groups: tuple[str, ...]
     make: Callable[[], pd.DataFrame]
+    times: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +104,47 @@ def _series(
     return pd.DataFrame({name: [f"{name[0]}{i}" for i in code], "x": values, "y": y})
 
 
+def _sentences(seed: int) -> pd.DataFrame:
+    """Voltages of 334 subjects at words of 80 sentences, 26,176 of all pairs; x is how probable the word is.
+
+    Each sentence has a probable and an improbable word, of which a subject reads one.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    subjects, items, rows = 334, 80, 26_176
+    cell = np.sort(rng.permutation(subjects * items)[:rows])
+    subj, item = cell // items, cell % items
+    cloze = np.column_stack([rng.beta(0.5, 12.0, items), rng.beta(6.0, 2.5, items)])
+    x = cloze[item, (subj + item) % 2]
+    y = 2.6 + 2.2 * x + 11.0 * rng.standard_normal(rows)
+    for code, own in (
+        (subj, _Class("subj", subjects, (2.2, 1.5))),
+        (item, _Class("item", items, (1.5, 2.0))),
+    ):
+        effects = _effects(rng, own)[code]
+        y += effects[:, 0] + x * effects[:, 1]
+    frame = {"subj": [f"s{i}" for i in subj], "item": [f"i{i}" for i in item]}
+    return pd.DataFrame(frame | {"x": x, "y": y})
+
+
+def stroop(subjects: int, rows: int, seed: int) -> pd.DataFrame:
+    """Log response times whose mean and log standard deviation both vary between subjects and conditions x.
+
+    A third of the trials has x = -1; trials are lost at random until `rows` are left.
+    """
+    import pandas as pd
+
+    rng = np.random.default_rng(seed)
+    trials = -(-rows // subjects) + 2
+    subj, x = np.repeat(np.arange(subjects), trials), np.tile(np.resize([-1.0, 1.0, 1.0], trials), subjects)
+    mean, spread = (_effects(rng, _Class("subj", subjects, sds))[subj] for sds in ((0.12, 0.02), (0.25, 0.1)))
+    log_sigma = -1.4 + spread[:, 0] + (0.09 + spread[:, 1]) * x
+    y = 6.33 + mean[:, 0] + (0.035 + mean[:, 1]) * x + np.exp(log_sigma) * rng.standard_normal(len(x))
+    frame = pd.DataFrame({"subj": [f"s{i}" for i in subj], "x": x, "y": y})
+    return frame.iloc[np.sort(rng.permutation(len(frame))[:rows])].reset_index(drop=True)
+
+
 def _pairs(seed: int) -> pd.DataFrame:
     """96 pairs of classes in four grades, one of each pair treated: 192 rows."""
     import pandas as pd
@@ -128,15 +174,13 @@ def _insteval() -> pd.DataFrame:
     return frame.assign(dept_service=frame["dept"].astype(str) + ":" + frame["service"].astype(str))
 
 
-def _reading(
-    name: str, rows: int, levels: Sequence[int], seed: int, sigma: float = 0.5, beta: float = 0.05
-) -> BayesModel:
+def _reading(name: str, rows: int, levels: Sequence[int], seed: int, *, times: bool = False) -> BayesModel:
     """Log reading times with maximal correlated slopes of every class."""
     names = ("subj", "item", "list")[: len(levels)]
     sds = ((0.25, 0.06), (0.15, 0.05), (0.08, 0.03))
     classes = tuple(_Class(n, m, s) for n, m, s in zip(names, levels, sds, strict=False))
     formula = "y ~ x + " + " + ".join(f"(1 + x | {n})" for n in names)
-    return BayesModel(name, formula, names, partial(_crossed, classes, rows, (6.0, beta), sigma, seed))
+    return BayesModel(name, formula, names, partial(_crossed, classes, rows, (6.0, 0.05), 0.5, seed), times)
 
 
 _PUPIL = (1_000.0, 60.0, 250.0, 30.0, 200.0)
@@ -153,10 +197,13 @@ MODELS = {
         ),
         _reading("dutch", 372, (24, 16), 2),
         _reading("english", 768, (48, 16), 3),
-        _reading("mandarin", 547, (37, 15), 4),
-        _reading("mandarin2", 595, (40, 15), 5),
-        _reading("gg05", 672, (42, 16, 4), 6),
-        _reading("dillonE1", 2_855, (40, 48), 7),
+        _reading("mandarin", 547, (37, 15), 4, times=True),
+        _reading("mandarin2", 595, (40, 15), 5, times=True),
+        _reading("gg05", 672, (42, 16, 4), 6, times=True),
+        _reading("dillonE1", 2_855, (40, 48), 7, times=True),
+        BayesModel(
+            "eeg", "y ~ x + (1 + x | subj) + (1 + x | item)", ("subj", "item"), partial(_sentences, 10)
+        ),
         BayesModel(
             "grouseticks", "y ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | LOCATION)", ("BROOD", "LOCATION"), _grouse
         ),
@@ -176,3 +223,14 @@ MODELS = {
     )
 }
 """Every model, in the order of tables."""
+
+DISTRIBUTIONAL = {
+    "stroop": BayesModel(
+        "stroop",
+        "bf(y ~ x + (1 + x | subj), sigma ~ x + (1 + x | subj))",
+        ("subj",),
+        partial(stroop, 50, 3_058, 11),
+        times=True,
+    )
+}
+"""Models with a formula of log sigma."""

@@ -98,7 +98,7 @@ def _plain(request: Mapping[str, Any], frame: Any, formula: str) -> dict[str, An
     """A plain NumPyro model, with nothing or one class integrated out."""
     from benchmarks.bayes_plain import Plain, sample
     from lmmformula import build
-    from lmmformula.backends.bayes.potential import x64
+    from lmmformula.numerics.x64 import x64
 
     plain = Plain.of(build(formula, frame), request["without"])
     with x64():

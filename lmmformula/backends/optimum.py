@@ -76,13 +76,15 @@ def boundary_elements(problem: Problem, theta: Array) -> NDArray[np.bool_]:
     return out
 
 
-def refuse_random_aux(problem: Problem) -> None:
-    """Refuse random effects in the predictor of another parameter than the mean."""
+def refuse_random_aux(
+    problem: Problem, method: str = "maximum likelihood", instead: str = "Use method='hmc'"
+) -> None:
+    """Refuse random effects in the predictor of another parameter than the mean, which `method` cannot integrate out."""
     for parameter, terms in zip(problem.family.auxiliaries, problem.aux_terms, strict=False):
         if terms:
             raise PlanError(
-                f"the formula of {parameter.name} has random effects ({terms[0].label}), which maximum likelihood does not "
-                "integrate out here. Use method='hmc', or keep fixed effects in that formula."
+                f"the formula of {parameter.name} has random effects ({terms[0].label}), which {method} does not integrate out "
+                f"here. {instead}, or keep fixed effects only in that formula."
             )
 
 

@@ -34,7 +34,11 @@ def auxiliary(fit: Fit) -> tuple[Array, ...]:
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
         return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
-    return tuple(b.matrix @ a for b, a in zip(fit.problem.aux, fit.estimate.aux, strict=True))
+    out = [b.matrix @ a for b, a in zip(fit.problem.aux, fit.estimate.aux, strict=True)]
+    for eta, terms, modes in zip(out, fit.problem.aux_terms, fit.estimate.aux_modes, strict=False):
+        for term, b in zip(terms, modes, strict=True):
+            eta += term.apply(b)
+    return tuple(out)
 
 
 def fitted(fit: Fit) -> pd.Series:

@@ -44,6 +44,8 @@ def _half(build: Callable[..., Any]) -> Callable[..., Any]:
     return lambda *numbers: Positive(build(*numbers))
 
 
+_LARGEST = 1e100
+"""Numbers of priors lie between its inverse and itself: squares of them must exist."""
 _REAL: tuple[Role, ...] = ("coefficient", "scale")
 _SCALE: tuple[Role, ...] = ("scale",)
 _FORMS: dict[str, tuple[_Form, ...]] = {
@@ -152,6 +154,11 @@ def _arguments(inside: str, function: str, what: str) -> tuple[_Form, list[float
         values[key] = _number(number, what, shapes)
         if key in form.positive and values[key] <= 0:
             raise PlanError(f"{what}: {key} must be positive, not {values[key]:g}.")
+        if abs(values[key]) > _LARGEST or (key in form.positive and values[key] < 1 / _LARGEST):
+            raise PlanError(
+                f"{what}: {key} = {values[key]:g} is beyond what can be computed with ({1 / _LARGEST:g} to {_LARGEST:g}). "
+                "Write the prior, or measure the variable, in other units."
+            )
     return form, [values[key] for key in form.arguments]
 
 

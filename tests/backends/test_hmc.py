@@ -12,6 +12,7 @@ from oracle import make_problem
 from scipy import stats
 
 from lmmformula import build, load_dataset
+from lmmformula.backends.bayes import drawing as drawing_module
 from lmmformula.backends.bayes import recovery as recovery_module
 from lmmformula.backends.bayes import target as target_module
 from lmmformula.backends.bayes.hmc import HMC, BayesSolution
@@ -225,12 +226,15 @@ def test_seeds_and_continuation(by_nuts: BayesSolution) -> None:
     assert more.statistics["diverging"].shape == (2, 1_700)
 
 
+@pytest.mark.parametrize("least", [0.6, 2.0], ids=["surrogate", "exact"])
 def test_large_problems_call_back_into_the_engine(
-    by_importance: BayesSolution, monkeypatch: pytest.MonkeyPatch
+    least: float, by_importance: BayesSolution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(target_module, "SMALL_SIDE", -1)
+    monkeypatch.setattr(drawing_module, "LEAST_ACCEPTED", least)
     ours = HMC(PRIORS, seed=1, chains=2, draws=150, warmup=40).fit(crossed()).posterior
     theirs = by_importance.posterior
+    assert ("end_accepted" in ours.statistics) == (least < 1)
     for j, name in enumerate((*ours.beta_names, *ours.names)):
         agree(ours[name], theirs[name], 0.7 * ours.diagnostics.ess_bulk[j], theirs.diagnostics.ess_bulk[j])
 
@@ -238,14 +242,16 @@ def test_large_problems_call_back_into_the_engine(
 def test_compiled_density_and_gradient_agree_with_numpy() -> None:
     import jax
 
-    from lmmformula.backends.bayes.potential import called_back, compiled, x64
+    from lmmformula.backends.bayes.potential import called_back, compiled
+    from lmmformula.numerics.x64 import x64
 
     user = {"b": "student_t(4, 0.1, 0.3)"}
     for layout in ("slopes", "crossed"):
         target = target_of(make_problem(layout), user)
         laplace = find_mode(target)
         z = np.random.default_rng(1).normal(size=target.d)
-        value, gradient = target.value_and_gradient(laplace.mode + laplace.half @ z)
+        point = target.posterior(laplace.mode + laplace.half @ z)
+        value, gradient = point.value, point.gradient
         with x64():
             for make in (compiled, called_back):
                 v, g = jax.jit(jax.value_and_grad(make(target, laplace)))(z)

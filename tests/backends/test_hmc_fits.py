@@ -20,6 +20,7 @@ from lmmformula import (
     ConvergenceWarning,
     DataError,
     Fit,
+    FitError,
     LmmformulaError,
     PlanError,
     fit,
@@ -346,6 +347,33 @@ def test_data_that_do_not_suit(sleepstudy: pd.DataFrame) -> None:
             fit(formula, data, method="hmc", family=family)
         for part in parts:
             assert part in str(caught.value)
+
+
+class Nowhere:
+    """A density that exists at its mode alone, of more dimensions than a pilot sample is tried in."""
+
+    d, is_small = 60, False
+
+    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        return (0.0 if (x == 0).all() else -np.inf), np.zeros(self.d)
+
+
+def test_chains_that_are_stuck_are_told_of() -> None:
+    """Both ways to run chains say so instead of handing back one point as a posterior."""
+    import jax.numpy as jnp
+
+    from lmmformula.backends.bayes.drawing import ChainOptions, draw_chains
+    from lmmformula.backends.bayes.joint import JointScale, draw_joint
+    from lmmformula.backends.bayes.target import Laplace
+
+    options = ChainOptions(chains=2, draws=10, warmup=5, target_accept=0.8, max_depth=3)
+    flat = JointScale(np.zeros(2), np.eye(2), np.zeros((0, 0)), np.ones(0))
+    with pytest.raises(FitError, match=r"none of 2 chains moved in 10 draws.*rescale the column"):
+        draw_joint(lambda x: jnp.where((x == 0).all(), 0.0, -jnp.inf), flat, options, 1)
+    target: Any = Nowhere()
+    laplace = Laplace(np.zeros(target.d), np.eye(target.d), 0.0, 1, True, "hessian")
+    with pytest.raises(FitError, match="none of 2 chains moved in 10 draws"):
+        draw_chains(target, laplace, options, 1)
 
 
 def test_fewer_rows_than_coefficients() -> None:

@@ -54,7 +54,7 @@ def test_compiled_density_is_the_familys(name: str, link: str) -> None:
     import jax
 
     from lmmformula.backends.bayes.likelihoods import log_density
-    from lmmformula.backends.bayes.potential import x64
+    from lmmformula.numerics.x64 import x64
 
     family = family_of(name, link)
     y, eta, aux, w = rows_of(family, np.random.default_rng(3))
@@ -77,7 +77,7 @@ def test_compiled_density_outside_the_links_domain_is_impossible() -> None:
     import jax
 
     from lmmformula.backends.bayes.likelihoods import log_density
-    from lmmformula.backends.bayes.potential import x64
+    from lmmformula.numerics.x64 import x64
 
     family = family_of("gamma", "inverse")
     y, eta = np.array([1.0, 2.0]), np.array([0.5, -0.5])
@@ -168,6 +168,39 @@ def test_sampled_density_is_likelihood_times_priors(name: str) -> None:
     assert float(value) == pytest.approx(float(expected), rel=1e-10)
 
 
+AUX_EFFECTS = {
+    "nbinom2": "bf(count ~ x + (1 | fine), phi ~ x + (1 | other))",
+    "student": "bf(positive ~ x + (1 | fine) + (1 | other), sigma ~ (x | fine))",
+    "gamma": "bf(positive ~ x + (1 | fine), sigma ~ x + (1 | other))",
+    "zero_inflated_poisson": "bf(count ~ x + (1 | fine), zi ~ (1 | other))",
+}
+
+
+@pytest.mark.parametrize("family", list(AUX_EFFECTS))
+def test_density_with_random_effects_of_auxiliary_parameters(family: str) -> None:
+    """In u: the family's rows at predictors from the matrices, priors of each parameter under its name, and |u|^2 / 2."""
+    from lmmformula.backends.bayes.general_aux import general_with_aux
+    from lmmformula.backends.bayes.joint import quick
+
+    problem = build(AUX_EFFECTS[family], counts(), family=family)
+    priors = resolve_priors(problem)
+    general, begin = general_with_aux(problem, BlockedEngine(), priors)
+    x = begin + 0.1 * np.random.default_rng(2).normal(size=general.d)
+    density = general.density()
+    value, u, log_det = quick(lambda at: (density(at), *general.spherical(at)), general.d)(x)
+    predictors = []
+    for j, own in enumerate(general.predictors):
+        terms = problem.aux_terms[j - 1] if j else problem.terms
+        block = problem.aux[j - 1] if j else problem.X
+        effects = zip(terms, own.effects(u), strict=True)
+        predictors.append(block.matrix @ own.beta(u) + sum(z_matrix(t) @ b.ravel() for t, b in effects))
+    eta, *aux = predictors
+    inner = u[general.n_outer :]
+    expected = problem.family.rows(problem.y, eta, tuple(aux), problem.weights).loglik.sum()
+    expected += sum(p.log_prior(u) for p in general.predictors) - 0.5 * inner @ inner - log_det
+    assert float(value) == pytest.approx(float(expected), rel=1e-10)
+
+
 @pytest.mark.parametrize("layout", ["nested, named coarse first", "chain and crossed", "same factor twice"])
 def test_whitening_is_the_conditional_normal(layout: str) -> None:
     """u = M^-1 L'Z'r + F^-T v for each chain of nested groups, from the dense matrices, and log|F| = log|M| / 2."""
@@ -229,6 +262,57 @@ def test_priors_of_other_families() -> None:
     assert names[-2:] == ["phi:Intercept", "phi:b:x"]
 
 
+PREDICTIVE = {
+    "poisson": ("count ~ x + (1 | fine)", {"Intercept": "normal(1, 0.5)", "sd": "half_normal(0.5)"}),
+    "nbinom2": ("bf(count ~ x + (1 | fine), phi ~ 1 + (1 | other))", {"phi:Intercept": "normal(1, 0.5)"}),
+    "student": ("positive ~ x + (1 | fine)", {"sigma": "exponential(1)"}),
+    "beta": ("share ~ x + (1 | fine)", {"phi": "gamma(4, 0.5)"}),
+    "binomial": ("success | trials(trials) ~ x + (1 | fine)", {"sd": "half_normal(1)"}),
+}
+
+
+LEVELS = (0.1, 0.25, 0.5, 0.75)
+
+
+@pytest.mark.parametrize("family", list(PREDICTIVE))
+def test_prior_predictive_of_other_families(family: str) -> None:
+    """Draws follow the priors they are named after, and responses the family's mean given the coefficients."""
+    from lmmformula.backends.bayes.prior_predictive import prior_predictive
+
+    data = counts()
+    data["share"] = data["positive"] / (1.0 + data["positive"])
+    formula, user = PREDICTIVE[family]
+    user = {"Intercept": "normal(0.5, 0.4)", "b": "normal(0, 0.3)", "sd": "half_normal(0.3)"} | user
+    user |= {"phi:sd": "half_normal(0.5)"} if family == "nbinom2" else {}
+    problem = build(formula, data, family=family)
+    priors = resolve_priors(problem, user)
+    drawn = prior_predictive(problem, priors, 2_000, seed=3)
+    assert np.isfinite(drawn.y).all()
+    problem.family.check(drawn.y[0], problem.weights)
+    for prior in (*priors.coefficients[1:], priors.terms[0].sds[0], *(r for a in priors.aux for r in a.rows)):
+        name = prior.name.removeprefix("b:").replace("phi:Intercept", "phi:(Intercept)")
+        if prior.name == "df":
+            assert drawn["df"].min() > 1.0
+            continue
+        theirs = prior.distribution.sample(np.random.default_rng(4), 20_000)
+        distance = np.abs(np.quantile(drawn[name], LEVELS) - np.quantile(theirs, LEVELS))
+        assert (distance < 0.12 * theirs.std()).all()
+    steep = drawn["x"] > 0.2
+    low, high = (problem.X.matrix[:, 1] < -1).nonzero()[0], (problem.X.matrix[:, 1] > 1).nonzero()[0]
+    assert drawn.y[steep][:, high].mean() > drawn.y[steep][:, low].mean()
+
+
+def test_prior_predictive_beyond_all_numbers() -> None:
+    """A rate that no count can have is infinite, not an error."""
+    from lmmformula.backends.bayes.prior_predictive import prior_predictive
+
+    problem = build("count ~ x + (1 | fine)", counts(), family="poisson")
+    wide = resolve_priors(problem, {"Intercept": "normal(40, 30)"})
+    drawn = prior_predictive(problem, wide, 50, seed=1)
+    assert not np.isnan(drawn.y).any()
+    assert 0 < np.isinf(drawn.y).mean() < 1
+
+
 # -- posteriors ---------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +343,36 @@ def test_poisson_posterior_against_quadrature() -> None:
         error = spread / np.sqrt(ess_bulk(posterior[name]))
         assert abs(posterior[name].mean() - mean) < 4 * error
         assert abs(posterior[name].std() - spread) < 4 * error
+
+
+def test_random_effects_of_a_dispersion() -> None:
+    """Counts whose size varies between groups: effects near the truth, the record complete, and chains that go on."""
+    rng, m, k = np.random.default_rng(1), 16, 40
+    g, x = np.repeat(np.arange(m), k), rng.normal(size=m * k)
+    log_phi = 0.8 + rng.normal(0, 1.0, m)
+    mu, phi = np.exp(1.5 + 0.4 * x + rng.normal(0, 0.4, m)[g]), np.exp(log_phi)[g]
+    y = rng.negative_binomial(phi, phi / (phi + mu)).astype(float)
+    columns = {"y": y, "x": x, "g": [f"g{i:02d}" for i in g]}
+    problem = build("bf(y ~ x + (1 | g), phi ~ 1 + (1 | g))", columns, family="nbinom2")
+    recipe = HMC(seed=2, chains=2, draws=250, warmup=250)
+    solution = recipe.fit(problem)
+    posterior = solution.posterior
+    assert posterior.names == ("sd:g:Intercept", "phi:(Intercept)", "phi:sd:g:Intercept")
+    assert posterior.diagnostics.divergences == 0
+    own = posterior.aux_effects[0]
+    known = posterior["phi:(Intercept)"].mean() + own.means[0][:, 0]
+    assert np.abs((known - log_phi) / own.sds[0][:, 0]).max() < 4
+    assert np.corrcoef(known, log_phi)[0, 1] > 0.8
+    assert own.draws is not None
+    predictor = posterior["phi:(Intercept)"][..., None] + own.draws[0][..., 0]
+    np.testing.assert_allclose(predictor.mean(axis=(0, 1)), known)
+    psi = solution.point.model.problem.aux[0].matrix @ np.append(solution.estimate.aux[0], 1.0)
+    np.testing.assert_allclose(psi, known[g])
+    plain = HMC(marginalize="laplace", sampler="importance", seed=1, chains=1, draws=100)
+    constant = plain.fit(build("y ~ x + (1 | g)", columns, family="nbinom2"))
+    assert solution.estimate.deviance < constant.estimate.deviance - 10
+    more = replace(recipe, draws=20).extend(problem, posterior)
+    assert more.posterior.aux_effects[0].draws[0].shape == (2, 270, m, 1)
 
 
 def test_a_model_with_a_dispersion_and_its_record() -> None:

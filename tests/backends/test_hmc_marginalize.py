@@ -37,15 +37,27 @@ def crossed(seed: int = 1) -> Problem:
 
 
 def unequal(seed: int = 3) -> Problem:
-    """Positive responses whose log has a mean and a log standard deviation that both vary between subjects."""
+    """Positive responses whose log has a mean and a log standard deviation that both vary between subjects and conditions."""
     rng, n, m = np.random.default_rng(seed), 360, 12
     s, x = np.repeat(np.arange(m), n // m), np.tile([-1.0, 1.0], n // 2)
     keep = rng.uniform(size=n) < 0.9
     mean = 1.0 + 0.2 * x + rng.normal(0, 0.5, m)[s] + rng.normal(0, 0.2, m)[s] * x
-    log_sigma = -0.7 + 0.2 * x + rng.normal(0, 0.4, m)[s]
+    log_sigma = -0.7 + 0.2 * x + rng.normal(0, 0.4, m)[s] + rng.normal(0, 0.2, m)[s] * x
     y = np.exp(mean + np.exp(log_sigma) * rng.normal(size=n))
     columns = {"y": y[keep], "x": x[keep], "s": s.astype(str)[keep]}
-    return build("bf(y ~ x + (x | s), sigma ~ x + (1 | s))", columns, family="lognormal")
+    return build("bf(y ~ x + (x | s), sigma ~ x + (x | s))", columns, family="lognormal")
+
+
+def three_classes(seed: int = 5) -> Problem:
+    """Correlated slopes by subject, item and list, a lognormal response."""
+    rng, n, sizes = np.random.default_rng(seed), 240, (10, 8, 4)
+    codes, x = [rng.integers(0, m, n) for m in sizes], np.tile([-0.5, 0.5], n // 2)
+    y = 1.0 + 0.3 * x + 0.5 * rng.normal(size=n)
+    for m, sd, code in zip(sizes, (0.4, 0.3, 0.2), codes, strict=True):
+        b = sd * rng.normal(size=(m, 2))[code]
+        y += b[:, 0] + x * b[:, 1]
+    columns = {"y": np.exp(y), "x": x} | {c: own.astype(str) for c, own in zip("sil", codes, strict=True)}
+    return build("y ~ x + (x | s) + (x | i) + (x | l)", columns, family="lognormal")
 
 
 def fitted(problem: Problem, marginalize: object, seed: int = 7, **options: object) -> Posterior:
@@ -102,6 +114,47 @@ def test_all_groups_inside_is_the_marginal_density(layout: str) -> None:
     assert float(quick(own.density(), own.d)(x)) == pytest.approx(expected, rel=1e-10)
 
 
+@pytest.mark.parametrize("case", ["sigma by subject", "a group sampled", "several groups inside"])
+def test_rows_that_agree_are_one(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The density of cells is that of rows, wherever it is evaluated, with weights, offset and cells of unequal size."""
+    from lmmformula.backends.bayes import cells
+    from lmmformula.backends.bayes.joint import quick
+    from lmmformula.backends.bayes.partial import Partial
+
+    rng, n = np.random.default_rng(9), 150
+    codes, x = [rng.integers(0, m, n) for m in (6, 3)], rng.integers(0, 2, n) - 0.4
+    columns = {"y": rng.normal(size=n), "x": x, "o": rng.normal(size=n), "w": rng.uniform(0.5, 2.0, n)}
+    columns |= {name: code.astype(str) for name, code in zip("si", codes, strict=True)}
+    mean = "y ~ x + offset(o) + (x | s)" + ("" if case == "sigma by subject" else " + (1 | i)")
+    problem = build(f"bf({mean}, sigma ~ x + (x | s))", columns, weights="w")
+    priors, engine = resolve_priors(problem), BlockedEngine()
+    groups = ["s", "i"] if case == "several groups inside" else ["s"]
+
+    def made() -> Partial:
+        return Partial.of(problem, groups, priors, engine)
+
+    own = made()
+    monkeypatch.setattr(cells, "SAVING", 0.0)
+    plain = made()
+    assert len(own.sizes) <= 36 < n <= len(plain.sizes)
+    assert own.sizes.sum() == plain.sizes.sum() == n
+    assert own.within.max() > 1.0
+    assert plain.within.max() < 1e-20
+    densities = [quick(m.density(), m.d) for m in (own, plain)]
+    for x in own.begin + 0.3 * rng.normal(size=(3, own.d)):
+        first, second = (float(density(x)) for density in densities)
+        assert first == pytest.approx(second, rel=1e-11)
+
+
+def test_cells_are_told_apart_by_every_column() -> None:
+    from lmmformula.backends.bayes.cells import cell_codes
+
+    a, b = np.repeat([0, 1], 10), np.tile([0.1, 0.2], 10)
+    found = cell_codes([a, b, np.ones(20)], 20)
+    assert len(np.unique(found)) == len({(i, u, v) for i, u, v in zip(found, a, b, strict=True)}) == 4
+    assert (cell_codes([a, np.arange(20.0)], 20) == np.arange(20)).all()
+
+
 def test_lemmas_for_one_class() -> None:
     """log|V| and C'V^-1C from the dense matrix; the fast case of one variance is the same."""
     from lmmformula.backends.bayes.joint import quick
@@ -125,6 +178,44 @@ def test_lemmas_for_one_class() -> None:
         for one, two in found:
             assert float(one) == pytest.approx(log_det, rel=1e-10)
             np.testing.assert_allclose(two, products, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("slopes", [False, True], ids=["two groups", "three with slopes"])
+def test_nested_groups_need_no_dense_part(slopes: bool) -> None:
+    """Elimination along the chain against the bordered factor, in value and gradient, with a t prior."""
+    import jax
+
+    from lmmformula.backends.bayes.joint import quick
+    from lmmformula.backends.bayes.nested import Nested
+    from lmmformula.backends.bayes.potential import jax_kernels
+    from lmmformula.backends.bayes.target import Target
+
+    rng, n = np.random.default_rng(3), 160
+    fine, x = rng.integers(0, 24, n), rng.normal(size=n)
+    y = 1.0 + 0.4 * x + rng.normal(size=24)[fine] + 0.5 * rng.normal(size=8)[fine // 3] + rng.normal(size=n)
+    columns = {"y": y, "x": x, "w": rng.uniform(0.5, 2.0, n)}
+    columns |= {f"g{d}": (fine // d).astype(str) for d in (1, 3, 12)}
+    terms = "(x | g3) + (1 | g12) + (x || g1)" if slopes else "(1 | g3) + (1 | g1)"
+    problem = build(f"y ~ x + {terms}", columns, weights="w")
+    target = Target.of(problem, BlockedEngine(), resolve_priors(problem, {"b": "student_t(4, 0, 1)"}))
+    nested = Nested.of(target.bordered)
+    assert nested is not None
+    kernels = jax_kernels()
+    both = quick(jax.value_and_grad(lambda z: nested.log_posterior(target.coordinates, z, kernels)), target.d)
+    for at in target.begin + 0.3 * rng.normal(size=(3, target.d)):
+        found = both(at)
+        value, gradient = target.posterior(at).value, target.posterior(at).gradient
+        assert float(found[0]) == pytest.approx(value, rel=1e-11)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-7, atol=1e-8)
+
+
+def test_groups_that_are_not_nested_make_no_chain() -> None:
+    from lmmformula.backends.bayes.nested import Nested
+    from lmmformula.backends.bayes.target import Target
+
+    for layout in ("one", "crossed"):
+        problem = make_problem(layout)
+        assert Nested.of(Target.of(problem, BlockedEngine(), resolve_priors(problem)).bordered) is None
 
 
 def test_rows_are_filled_up_where_that_pays() -> None:
@@ -160,6 +251,12 @@ def test_choices_agree(marginalize: object, everything: Posterior) -> None:
     assert max(spread) < 0.1
 
 
+def test_three_classes_integrated_out_or_sampled() -> None:
+    """Maximal correlated slopes of a lognormal response, by importance sampling with all integrated out, and by chains."""
+    everything = fitted(three_classes(), "all", draws=2_000, sampler="importance")
+    agree(fitted(three_classes(), "none"), everything)
+
+
 def test_a_model_of_sigma_with_random_effects() -> None:
     """The mean's effects integrated out given sigma of each row, and nothing integrated out."""
     problem = unequal()
@@ -169,7 +266,8 @@ def test_a_model_of_sigma_with_random_effects() -> None:
         HMC(seed=4, chains=2, draws=500, warmup=250, marginalize="none").fit(problem).posterior,
     )
     assert ours.marginalized == "all"
-    assert ours.names[-3:] == ("sigma:(Intercept)", "sigma:x", "sigma:sd:s:Intercept")
+    sds = ("sigma:sd:s:Intercept", "sigma:sd:s:x", "sigma:cor:s:Intercept:x")
+    assert ours.names[-5:] == ("sigma:(Intercept)", "sigma:x", *sds)
     agree(ours, theirs)
     for a, b in zip(ours.aux_effects[0].means, theirs.aux_effects[0].means, strict=True):
         np.testing.assert_allclose(a, b, atol=0.1)
@@ -248,12 +346,16 @@ def test_what_does_not_suit_the_family_is_refused() -> None:
         HMC(sampler="importance").fit(counts)
     columns = {"y": np.arange(1.0, 21.0), "g": np.repeat(list("abcde"), 4)}
     problem = build("bf(y ~ 1 + (1 | g), phi ~ (1 | g))", columns, family="nbinom2")
-    with pytest.raises(PlanError, match=r"phi of nbinom2.*has random effects"):
-        HMC().fit(problem)
+    with pytest.raises(
+        PlanError,
+        match=r"phi has random effects \(1 \| g\), which marginalize='laplace'.*Use marginalize='none'",
+    ):
+        HMC(marginalize="laplace").fit(problem)
+    assert choose_route(problem).kind == "none"
 
 
 def test_random_effects_of_sigma_are_for_hmc() -> None:
     from lmmformula.backends.laplace import LaplaceBackend
 
-    with pytest.raises(PlanError, match=r"formula of sigma has random effects \(1 \| s\).*Use method='hmc'"):
+    with pytest.raises(PlanError, match=r"formula of sigma has random effects \(x \| s\).*Use method='hmc'"):
         LaplaceBackend().fit(unequal())

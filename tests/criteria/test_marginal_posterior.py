@@ -10,6 +10,7 @@ from lmmformula.criteria import marginal_bordered
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.criteria.marginal_bordered import Bordered, inverse_by_sweeps
 from lmmformula.criteria.marginal_coordinates import Coordinates, detectable_sd, term_factor
+from lmmformula.criteria.marginal_fused import Fused
 from lmmformula.criteria.marginal_posterior import MarginalPosterior
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.priors import resolve_priors
@@ -141,6 +142,34 @@ def test_merging_levels_changes_nothing(layout: str, monkeypatch: pytest.MonkeyP
         assert levels_to_a_class > 1 or bordered.counts is not None
         values.append(bordered.log_posteriors(posterior.coordinates, x))
     np.testing.assert_allclose(*values, rtol=1e-11)
+
+
+@pytest.mark.parametrize("levels_to_a_class", [1, 10**9], ids=["merged", "level by level"])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_compiled_kernels_agree_with_the_engine(
+    layout: str, levels_to_a_class: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Values of many draws, and value and gradient of one."""
+    posterior = posterior_of(layout, USER)
+    monkeypatch.setattr(marginal_bordered, "_CLASS", levels_to_a_class)
+    fused = Fused.of(Bordered.of(posterior.model))
+    x = 0.7 * np.random.default_rng(3).normal(size=(5, posterior.d))
+    points = [posterior(row) for row in x]
+    values = fused.log_posteriors(posterior.coordinates, x)
+    np.testing.assert_allclose(values, [point.value for point in points], rtol=1e-10)
+    for row, point in zip(x, points, strict=True):
+        value, gradient = fused.value_and_gradient(posterior.coordinates, row)
+        assert value == pytest.approx(point.value, rel=1e-10)
+        np.testing.assert_allclose(gradient, point.gradient, rtol=1e-7, atol=1e-7)
+
+
+def test_kernels_give_no_density_where_it_overflows() -> None:
+    posterior = posterior_of("crossed")
+    x = np.zeros((3, posterior.d))
+    x[1] = 1e4
+    values = Fused.of(Bordered.of(posterior.model)).log_posteriors(posterior.coordinates, x)
+    assert np.isfinite(values[[0, 2]]).all()
+    assert values[1] == -np.inf
 
 
 def test_a_draw_that_overflows_has_no_density() -> None:

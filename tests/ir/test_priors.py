@@ -141,6 +141,8 @@ def test_without_intercept_slopes_may_carry_the_level_of_y() -> None:
         ({"b": "normal(0, x)"}, r"'x' is not a finite number; write normal\(mean, sd\)"),
         ({"b": "normal(0, inf)"}, "not a finite number"),
         ({"b": "normal(0, -1)"}, "sd must be positive, not -1"),
+        ({"sd": "half_normal(1e-320)"}, r"sd = .*e-321 is beyond what can be computed with.*in other units"),
+        ({"b": "normal(1e200, 1)"}, r"mean = 1e\+200 is beyond"),
         ({"b": "normal(1)"}, r"has 1 numbers; write normal\(mean, sd\)"),
         ({"b": "normal(sd=1, sd=2)"}, "does not fit"),
         ({"b": "half_normal(1)"}, "half_normal cannot be the prior of a fixed effect"),

@@ -17,7 +17,7 @@ from lmmformula.criteria.marginal_coordinates import term_coordinates
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine
 from lmmformula.ir.estimate import Convergence, Estimate
-from lmmformula.ir.problem import Problem
+from lmmformula.ir.problem import FixedBlock, Problem
 from lmmformula.typing import Array
 
 __all__ = ["criterion_at", "estimated"]
@@ -52,18 +52,37 @@ def estimated(problem: Problem, posterior: Posterior, engine: Engine) -> tuple[E
 def criterion_at(problem: Problem, estimate: Estimate, engine: Engine) -> Any:
     """The likelihood's criterion at an estimate; the rows' own sigma, if it has a formula, stands in the weights."""
     if not (problem.family.is_linear or problem.family.name == "lognormal"):
-        model = Laplace.of(with_aux(problem), engine)
-        return model(np.concatenate([estimate.beta, estimate.theta, *estimate.aux]), exact=True)
+        return _laplace_at(problem, estimate, engine)
     twin, _ = gaussian_twin(replace(problem, aux=(), aux_terms=()))
     if problem.aux:
-        log_sigma = problem.aux[0].matrix @ estimate.aux[0]
-        for term, b in zip(
-            *(x[0] if x else () for x in (problem.aux_terms, estimate.aux_modes)), strict=True
-        ):
-            log_sigma = log_sigma + term.apply(b)
+        log_sigma = problem.aux[0].matrix @ estimate.aux[0] + _random_part(problem, estimate, 0)
         prior = 1.0 if twin.weights is None else twin.weights
         twin = replace(twin, weights=prior * np.exp(-2.0 * log_sigma))
     return Profiled.of(twin, engine, reml=False)(estimate.theta, exact=True)
+
+
+def _laplace_at(problem: Problem, estimate: Estimate, engine: Engine) -> Any:
+    """Laplace's criterion; random effects of auxiliary parameters are one more column each, whose coefficient is 1."""
+    full, alpha = with_aux(problem), list(estimate.aux)
+    blocks = list(full.aux)
+    for j, terms in enumerate(problem.aux_terms):
+        if terms:
+            own, column = blocks[j], _random_part(problem, estimate, j)
+            matrix, names = np.column_stack([own.matrix, column]), (*own.names, "random effects")
+            labels = (*own.term_labels, "random effects")
+            blocks[j] = FixedBlock(matrix, names, (*own.assign, len(labels)), labels)
+            alpha[j] = np.append(alpha[j], 1.0)
+    model = Laplace.of(replace(full, aux=tuple(blocks), aux_terms=()), engine)
+    return model(np.concatenate([estimate.beta, estimate.theta, *alpha]), exact=True)
+
+
+def _random_part(problem: Problem, estimate: Estimate, j: int) -> Array:
+    """Z b of auxiliary parameter j, (n,)."""
+    out = np.zeros(problem.n)
+    if estimate.aux_modes:
+        for term, b in zip(problem.aux_terms[j], estimate.aux_modes[j], strict=True):
+            out += term.apply(b)
+    return out
 
 
 def _normal_deviance(problem: Problem, point: ProfiledPoint, draft: Estimate) -> float:

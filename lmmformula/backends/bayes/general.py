@@ -31,6 +31,7 @@ from lmmformula.backends.bayes.joint import (
 from lmmformula.backends.bayes.laplace_target import LaplaceTarget
 from lmmformula.backends.bayes.likelihoods import log_density
 from lmmformula.backends.bayes.predictors import Predictor, laid_out
+from lmmformula.backends.bayes.spherical import spherical
 from lmmformula.backends.bayes.target import Laplace, find_mode
 from lmmformula.backends.bayes.whitening import Whitening
 from lmmformula.ir.problem import Problem
@@ -81,12 +82,7 @@ class General:
 
     def spherical(self, x: Any) -> tuple[Any, Any]:
         """x with u in place of v, and log|F|; traceable."""
-        parts, log_det = [x[: self.n_outer]], 0.0
-        for own in self.whitenings:
-            u, one = own(x)
-            parts.append(u)
-            log_det = log_det + one
-        return jnp.concatenate(parts), log_det
+        return spherical(self.whitenings, self.n_outer, x)
 
     def density(self) -> Callable[[Any], Any]:
         """x (d,) with v as inner coordinates -> log density, traceable by JAX. Call and trace it within 64 bits."""
@@ -119,7 +115,18 @@ class General:
         """Mode and curvature of the whole density, from a start."""
         density = self.density()
         mode, value, steps, converged = climbed(quick(jax.value_and_grad(density), self.d), begin)
-        found = joint_scale(quick(jax.grad(density), self.d), mode, None, self.n_outer)
+        gradient, q = quick(jax.grad(density), self.d), self.d - self.n_outer
+        if q <= DENSE_SIDE and self.d * self.problem.n <= DENSE_CELLS:
+            found = joint_scale(gradient, mode, None, self.n_outer)
+        else:
+            inner = mode[self.n_outer :]
+            part = joint_scale(
+                lambda x: gradient(np.concatenate([x, inner]))[: self.n_outer],
+                mode[: self.n_outer],
+                None,
+                self.n_outer,
+            )
+            found = JointScale(mode, part.outer, np.zeros((0, 0)), np.ones(q))
         return with_search(found, value, steps + 2 * self.d, converged=converged)
 
 

@@ -62,12 +62,13 @@ class HMC:
     chains, draws : int
         Chains, and draws kept of each.
     warmup : int, optional
-        Iterations of each chain before the draws: 200 where an importance sample has found the scales, 500 where it could not,
-        and 60 where one density takes milliseconds.
+        Iterations of each chain before the draws: 100 where an importance sample has found the scales, 60 where
+        trajectories run on a surrogate or a density takes milliseconds, 500 where the chain has to find the scales.
     seed : int, optional
         A random one is drawn and recorded if none is given.
     target_accept : float
     max_depth : int
+        Of chains whose trajectories are exact; those on a surrogate have constants of their own.
     engine : Engine
     marginalize : str or sequence of str
         What is integrated out; see :mod:`lmmformula.backends.bayes.routes`.

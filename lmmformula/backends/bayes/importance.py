@@ -27,7 +27,7 @@ from lmmformula.numerics.pareto import TRUSTED_K, pareto_smooth, weights_ess
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
 from lmmformula.typing import Array, Index
 
-__all__ = ["Importance", "ImportanceDraws", "scales_of"]
+__all__ = ["Folding", "Importance", "ImportanceDraws", "scales_of"]
 
 _NEAR = 4.0
 """Standard deviations from zero below which a coordinate is folded."""
@@ -54,6 +54,8 @@ class ImportanceDraws:
         Mixtures fitted.
     size : int
         Weighted draws of the last round.
+    points, log_densities : (n, d), (n,) arrays
+        Where the density was computed and was above zero, and its logarithm.
     """
 
     x: Array
@@ -62,8 +64,9 @@ class ImportanceDraws:
     log_evidence: float
     evaluations: int
     rounds: int
-
     size: int
+    points: Array
+    log_densities: Array
 
     @property
     def efficiency(self) -> float:
@@ -111,9 +114,10 @@ class Importance:
         """Draw from the posterior of the variances."""
         first = StudentMixture(np.ones(1), laplace.mode[None], 1.1 * laplace.half[None], 5.0)
         proposal = _Folded(target, first.with_guard(0.1, 2.0, 4.0))
+        seen: list[tuple[Array, Array]] = []
         best, efficiency, spent, used = proposal, 0.0, 0, 0
         for used in range(1, self.rounds + 1):
-            x, weights = proposal.weighted(self.pilot, rng)
+            x, weights = proposal.weighted(self.pilot, rng, seen)
             spent += self.pilot
             smooth, _ = pareto_smooth(weights)
             now = weights_ess(smooth) / self.pilot
@@ -127,7 +131,7 @@ class Importance:
             proposal = _Folded(target, fitted.with_guard(0.1, 1.5, 5.0))
         size = self._size(efficiency)
         for attempt in range(1, self.attempts + 1):
-            x, weights = best.weighted(size, rng)
+            x, weights = best.weighted(size, rng, seen)
             spent += size
             smooth, k = pareto_smooth(weights)
             if k <= TRUSTED_K or attempt == self.attempts:
@@ -138,7 +142,8 @@ class Importance:
         top = weights.max()
         evidence = top + float(np.log(np.mean(np.exp(weights - top))))
         kept = x[_systematic(np.exp(smooth), self.draws, rng)]
-        return ImportanceDraws(kept, k, weights_ess(smooth), evidence, spent, used, size)
+        points, values = (np.concatenate(part) for part in zip(*seen, strict=True))
+        return ImportanceDraws(kept, k, weights_ess(smooth), evidence, spent, used, size, points, values)
 
 
 def scales_of(target: Target, laplace: Laplace, draws: ImportanceDraws, rng: np.random.Generator) -> Laplace:
@@ -164,33 +169,58 @@ def _systematic(weights: Array, size: int, rng: np.random.Generator) -> Index:
     return rng.permutation(np.minimum(np.searchsorted(edges, points), len(weights) - 1))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Folding:
+    """In which coordinates a proposal is folded.
+
+    Attributes
+    ----------
+    turned : list of (int, tuple of int)
+        F: places of standard deviations, and the partial correlations that change sign with them.
+    confined : list of int
+        The other folded coordinates, where the proposal has next to no mass below zero.
+    signs : list of (d,) arrays
+        Every combination of the sign changes of F.
+    """
+
+    turned: list[tuple[int, tuple[int, ...]]]
+    confined: list[int]
+    signs: list[Array]
+
+    @classmethod
+    def of(cls, folded: tuple[tuple[int, tuple[int, ...]], ...], q: StudentMixture, d: int) -> Folding:
+        """F: the at most six coordinates in which q is nearest to zero, within four of its scales."""
+        near = np.abs(q.below_zero())
+        close = sorted((f for f in folded if near[f[0]] < _NEAR), key=lambda f: near[f[0]])[:_MOST_FOLDED]
+        confined = [place for place, _ in folded if place not in {f[0] for f in close}]
+        return cls(close, confined, [_flipped(d, chosen) for chosen in _subsets(close)])
+
+
 class _Folded:
     """A proposal q, folded at zero in the coordinates where it needs to be."""
 
     def __init__(self, target: Target, q: StudentMixture) -> None:
         self.target, self.q = target, q
-        folded = target.coordinates.folded
-        self.copies = len(folded)
-        near = np.abs(q.below_zero())
-        close = sorted((f for f in folded if near[f[0]] < _NEAR), key=lambda f: near[f[0]])[:_MOST_FOLDED]
-        self.confined = [place for place, _ in folded if place not in {f[0] for f in close}]
-        self.places = [place for place, _ in close]
-        self.signs = [_flipped(target.d, chosen) for chosen in _subsets(close)]
-        self.turned = close
+        self.copies = len(target.coordinates.folded)
+        self.folding = Folding.of(target.coordinates.folded, q, target.d)
 
-    def weighted(self, size: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        """Draws with x >= 0 in every folded coordinate, and their log weights."""
+    def weighted(
+        self, size: int, rng: np.random.Generator, seen: list[tuple[Array, Array]]
+    ) -> tuple[Array, Array]:
+        """Draws with x >= 0 in every folded coordinate, and their log weights; densities found are added to `seen`."""
         x = self.fold(self.q.sample(rng, size))
-        density = np.logaddexp.reduce([self.q.logpdf(x * s) for s in self.signs], axis=0)
-        inside = (x[:, self.confined] > 0).all(axis=1)
+        density = np.logaddexp.reduce([self.q.logpdf(x * s) for s in self.folding.signs], axis=0)
+        inside = (x[:, self.folding.confined] > 0).all(axis=1)
         weights = np.full(size, -np.inf)
-        weights[inside] = self.target.log_densities(x[inside]) - density[inside] + self.copies * np.log(2.0)
+        values = self.target.log_densities(x[inside])
+        seen.append((x[inside][values > -np.inf], values[values > -np.inf]))
+        weights[inside] = values - density[inside] + self.copies * np.log(2.0)
         return x, weights
 
     def fold(self, x: Array) -> Array:
         """The same variances with x >= 0 in the coordinates of F; partial correlations turn with their signs."""
         out = x.copy()
-        for place, cors in self.turned:
+        for place, cors in self.folding.turned:
             sign = np.where(out[:, place] < 0, -1.0, 1.0)
             out[:, place] *= sign
             for c in cors:

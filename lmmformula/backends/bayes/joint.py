@@ -22,8 +22,8 @@ import numpy as np
 
 from lmmformula.backends.bayes.drawing import ChainOptions, Progress, spread_starts
 from lmmformula.backends.bayes.nuts import Nuts, compiled_loops
-from lmmformula.backends.bayes.potential import x64
 from lmmformula.errors import FitError
+from lmmformula.numerics.x64 import x64
 from lmmformula.typing import Array
 
 __all__ = [

@@ -4,16 +4,17 @@ r"""A normal response of which some random effects, or a linear predictor of log
 
 Given the effects of the groups S and a, the remainder ``r = y - sum over S`` is normal with known precisions
 ``W = w exp(-2a)``, so the effects of the groups I and beta integrate out as in :mod:`lmmformula.criteria.marginal` with
-sigma = 1, the Gram formed anew from the rows at each evaluation, O(n (p + sum k)^2)::
+sigma = 1, the Gram formed anew at each evaluation, O(cells (p + sum k)^2)::
 
-    log p(y | S, a, variances) = constant - sum a_r - (log|M| + log|A| + log|V_0| + last pivot of F) / 2
+    log p(y | S, a, variances) = constant - sum n_c a_c - (log|M| + log|A| + log|V_0| + last pivot of F) / 2
 
 in the notation of :mod:`lmmformula.criteria.marginal_bordered`. beta is always integrated out: its prior is normal, or a scale
 mixture of normals whose variance is sampled. One class in I goes through the lemmas of
 :mod:`lmmformula.backends.bayes.one_class`; several through a block elimination of the largest.
 
-Rows stand level by level of the largest group in I, each level filled up to the same number with rows of no weight where
-that does not cost more than it saves: sums over its levels are then sums along an axis.
+Rows that agree in all columns are one, with sufficient statistics (:mod:`lmmformula.backends.bayes.cells`): r is then their
+mean, w and n sums, and ``sum over cells of S_c exp(-2 a_c)`` is added to the last element of F. They stand level by level of
+the largest group in I.
 
 Start. A fit with one sigma; if sigma has a formula, squared residuals e^2 are gamma with mean sigma^2 and shape 1/2, so that a
 gamma model with log link gives its coefficients and random effects (Smyth 1989), and a second fit with those weights the rest.
@@ -31,11 +32,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmmformula.backends.bayes.cells import Cells, columns_of
 from lmmformula.backends.bayes.joint import JointScale, climbed, joint_scale, quick
 from lmmformula.backends.bayes.one_class import OneClass, ScaledIdentity, basis_of, level_sums
-from lmmformula.backends.bayes.partial_start import Start, padded_rows, start_of
+from lmmformula.backends.bayes.partial_start import Start, start_of
 from lmmformula.backends.bayes.potential import jax_kernels
 from lmmformula.backends.bayes.predictors import Constant, Predictor, laid_out, predictor_of
+from lmmformula.backends.bayes.spherical import spherical
 from lmmformula.backends.bayes.whitening import Whitening
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.criteria.marginal_bordered import Bordered, Reduced
@@ -49,11 +52,11 @@ from lmmformula.criteria.marginal_scalars import Coordinate, Mixing
 from lmmformula.engines.base import Engine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.prior_distributions import StudentT
-from lmmformula.ir.priors import Priors
+from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 from lmmformula.typing import Array, Index
 
-__all__ = ["Partial", "sampled_predictors"]
+__all__ = ["Partial", "sampled_predictors", "whitened"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,28 +71,27 @@ class Partial:
         Terms of I and of S.
     bordered : Bordered
         Cross-products of the groups in I at one sigma: their arrangement is used, their values are not.
-    rows : array of int, mask : array of float
-        Rows in the order of the module's head, and 0 for those that fill up.
+    sizes : (c,) array
+        n_c of the cells, which are the rows of everything below.
     own, places
         Coordinates of the variances of I, then mixing variances.
     mixing : tuple of (int, int)
         Coefficient and place of its mixing variance.
     terms : tuple of GroupBlock
-        One for each group in I, on `rows`.
+        One for each group in I.
     target, basis : arrays
-        y_0 and Q on `rows`.
-    weights : array
-        w times `mask`.
+        y_0 and Q.
+    weights, within : (c,) arrays
+        W_c and S_c.
     predictors : tuple of Predictor
-        S (without coefficients) and log sigma, on `rows`.
+        S (without coefficients) and log sigma.
     """
 
     problem: Problem
     inside: tuple[int, ...]
     rest: tuple[int, ...]
     bordered: Bordered
-    rows: Index
-    mask: Array
+    sizes: Array
     own: tuple[Coordinate, ...]
     places: tuple[TermPlaces, ...]
     mixing: tuple[tuple[int, int], ...]
@@ -97,6 +99,7 @@ class Partial:
     target: Array
     basis: Array
     weights: Array
+    within: Array
     predictors: tuple[Predictor, ...]
     whitenings: tuple[Whitening, ...]
     begin: Array
@@ -112,46 +115,44 @@ class Partial:
         part = replace(problem, terms=tuple(problem.terms[i] for i in inside), aux=(), aux_terms=())
         model = Marginal.of(part, engine, priors)
         bordered = Bordered.of(model)
-        group = model.base.prepared.blocks.groups[bordered.eliminated]
-        rows, mask = padded_rows(group.codes, group.m)
-        own, places = term_coordinates(
-            [priors.terms[i] for i in inside], [start.detectable[i] for i in inside]
+        blocks = model.base.prepared.blocks
+        group = blocks.groups[bordered.eliminated]
+        every = (*problem.terms, *start.sigma_terms)
+        cells = Cells.of(
+            columns_of((problem.X.matrix, start.sigma_block.matrix), every), group.codes, group.m
         )
-        mixing = []
-        for j, prior in enumerate(priors.coefficients):
-            if isinstance(prior.distribution, StudentT):
-                mixing.append((j, len(own)))
-                own.append(Mixing(prior.distribution.df))
-        predictors = sampled_predictors(problem, rest, priors, start, rows)
+        own, places, mixing = _variances([priors.terms[i] for i in inside], start, inside, priors)
+        predictors = sampled_predictors(problem, rest, priors, start, cells)
         placed, outer, d = laid_out(predictors, len(own))
         begin = np.zeros(d)
         begin[: len(own)] = covariance_coordinates(own, places, [start.covariances[i] for i in inside], 1e-3)
         _begun(begin, placed, [start.covariances[i] for i in rest], start)
-        twin, ols = model.problem, model.base.ols
-        prior = np.ones(twin.n) if twin.weights is None else twin.weights
-        scores = (start.score[rows] * mask, start.sigma_score[rows] * mask)
-        precisions = (start.weights[rows] * mask, 2.0 * mask)
         at = begin.copy()
         at[outer:] = _modes(placed, [start.modes[i] for i in rest], start.sigma_modes, at)
-        whitenings = tuple(
-            Whitening.of(p, w, s, at) for p, w, s in zip(placed, precisions, scores, strict=True)
+        twin, ols = model.problem, model.base.ols
+        prior = np.ones(twin.n) if twin.weights is None else twin.weights
+        q = (
+            np.linalg.solve(ols.r.T, twin.X.matrix[cells.rows].T).T
+            if twin.p
+            else np.zeros((len(cells.rows), 0))
         )
+        weights, target, within = cells.responses(ols.residual, prior)
         return cls(
             problem,
             inside,
             rest,
             bordered,
-            rows,
-            mask,
+            cells.sizes,
             tuple(own),
             places,
             tuple(mixing),
-            tuple(_as_term(g, rows) for g in model.base.prepared.blocks.groups),
-            ols.residual[rows],
-            np.linalg.solve(ols.r.T, twin.X.matrix.T).T[rows] if twin.p else np.zeros((len(rows), 0)),
-            prior[rows] * mask,
+            tuple(_as_term(g, cells.rows) for g in blocks.groups),
+            target,
+            q,
+            weights,
+            within,
             placed,
-            whitenings,
+            whitened(placed, start, cells, at),
             begin,
             outer,
             d,
@@ -161,7 +162,7 @@ class Partial:
 
     @cached_property
     def _patterns(self) -> Blocks:
-        return Blocks(self.terms, len(self.rows))
+        return Blocks(self.terms, len(self.sizes))
 
     @cached_property
     def _fast(self) -> ScaledIdentity | None:
@@ -180,12 +181,7 @@ class Partial:
 
     def spherical(self, x: Any) -> tuple[Any, Any]:
         """x with u in place of v, and log|F|; traceable."""
-        parts, log_det = [x[: self.n_outer]], 0.0
-        for own in self.whitenings:
-            u, one = own(x)
-            parts.append(u)
-            log_det = log_det + one
-        return jnp.concatenate(parts), log_det
+        return spherical(self.whitenings, self.n_outer, x)
 
     def factors(self, x: Any) -> list[Any]:
         """L of each group in I."""
@@ -208,6 +204,10 @@ class Partial:
         r = self.target - self.predictors[0].eta(x, jnp)
         return jnp.column_stack([self.basis, r]), self.predictors[1].eta(x, jnp)
 
+    def _spread(self, a: Any) -> Any:
+        """Sum over cells of S_c exp(-2 a_c)."""
+        return self.within @ jnp.exp(-2.0 * a)
+
     def reduced(self, x: Any) -> tuple[Reduced, Bordered]:
         """F with what was eliminated for it, and the cross-products, for x with u."""
         columns, a = self.remainder(x)
@@ -218,6 +218,7 @@ class Partial:
             term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], jnp)
             for t in self.places
         ]
+        arranged = replace(arranged, g=arranged.g.at[-1, -1].add(self._spread(a)))  # type: ignore[attr-defined]
         return arranged.reduce(own, jnp.ones(()), self.log_var(x), jnp, jax_kernels()), arranged
 
     def density(self) -> Callable[[Any], Any]:
@@ -233,7 +234,7 @@ class Partial:
             u = x[self.n_outer :]
             prior = sum(c.log_density(x[j], jnp) for j, c in enumerate(self.own))
             prior = prior + sum(p.log_prior(x, jnp) for p in self.predictors)
-            return constant - 0.5 * twice - (self.mask * a).sum() + prior - 0.5 * (u @ u) - log_f
+            return constant - 0.5 * twice - self.sizes @ a + prior - 0.5 * (u @ u) - log_f
 
         return value
 
@@ -243,15 +244,17 @@ class Partial:
             reduced, _ = self.reduced(x)
             return reduced.log_det, reduced.bordered
         (lower,) = self.factors(x)
+        a = self.predictors[1].eta(x, jnp)
         if self._fast is not None:
-            columns, a = self.remainder(x)
+            columns, _ = self.remainder(x)
             log_det, products = self._fast(lower[0, 0], jnp.exp(-2.0 * a[0]), columns)
         else:
             last = self.target - self.predictors[0].eta(x, jnp) if self.rest else None
-            w = self.weights * jnp.exp(-2.0 * self.predictors[1].eta(x, jnp))
+            w = self.weights * jnp.exp(-2.0 * a)
             log_det, products = self._lemmas(lower, w, last)
         j, shift = self.bordered.model.shape, self.bordered.model.shift
         border = np.column_stack([j, -shift])
+        products = products.at[-1, -1].add(self._spread(a))
         return log_det, products + border.T @ (jnp.exp(-self.log_var(x))[:, None] * border)
 
     def scale(self) -> JointScale:
@@ -311,9 +314,17 @@ def _as_term(group: Any, rows: Index) -> GroupBlock:
     return GroupBlock(group.name, columns, np.arange(group.m).astype(object), group.codes[rows], basis, None)  # type: ignore[arg-type]
 
 
-def _on(term: GroupBlock, rows: Index) -> GroupBlock:
-    basis = None if term.basis is None else term.basis[rows]
-    return replace(term, codes=term.codes[rows], basis=basis)
+def _variances(
+    terms: Sequence[TermPriors], start: Start, inside: Sequence[int], priors: Priors
+) -> tuple[list[Coordinate], tuple[TermPlaces, ...], list[tuple[int, int]]]:
+    """Coordinates of the variances of I, then mixing variances, and which coefficient each of the latter is of."""
+    own, places = term_coordinates(terms, [start.detectable[i] for i in inside])
+    mixing = []
+    for j, prior in enumerate(priors.coefficients):
+        if isinstance(prior.distribution, StudentT):
+            mixing.append((j, len(own)))
+            own.append(Mixing(prior.distribution.df))
+    return own, places, mixing
 
 
 def sampled_predictors(
@@ -321,12 +332,12 @@ def sampled_predictors(
     rest: Sequence[int],
     priors: Priors,
     start: Start,
-    rows: Index,
+    cells: Cells,
     *,
     fixed: bool = False,
 ) -> tuple[Predictor, Predictor]:
     """S, with the fixed effects if they are sampled, and log sigma."""
-    terms = tuple(_on(problem.terms[i], rows) for i in rest)
+    rows, terms = cells.rows, tuple(cells.term(problem.terms[i]) for i in rest)
     own = replace(priors, terms=tuple(priors.terms[i] for i in rest))
     if fixed:
         block, beta, offset = problem.X, start.beta, problem.offset
@@ -335,13 +346,19 @@ def sampled_predictors(
     else:
         block, beta, offset = FixedBlock(np.zeros((len(rows), 0)), (), (), ()), np.zeros(0), None
         own = replace(own, coefficients=(), contrast=np.zeros((0, 0)))
-    mean = predictor_of("", block, terms, own, beta, start.weights[rows], None, offset)
+    mean = predictor_of("", block, terms, own, beta, cells.sums(start.weights), None, offset)
     aux, block = priors.aux[0], start.sigma_block
     constant = None if aux.value is None else Constant("sigma", aux.value, "positive")
-    sigma_terms = tuple(_on(t, rows) for t in start.sigma_terms)
+    sigma_terms = tuple(cells.term(t) for t in start.sigma_terms)
     on = replace(block, matrix=block.matrix[rows])
-    twos = np.full(len(rows), 2.0)
-    return mean, predictor_of("sigma", on, sigma_terms, aux, start.alpha, twos, constant)
+    return mean, predictor_of("sigma", on, sigma_terms, aux, start.alpha, 2.0 * cells.sizes, constant)
+
+
+def whitened(placed: Sequence[Predictor], start: Start, cells: Cells, at: Array) -> tuple[Whitening, ...]:
+    """The map from v to u of each predictor."""
+    precisions = (cells.sums(start.weights), 2.0 * cells.sizes)
+    scores = (cells.sums(start.score), cells.sums(start.sigma_score))
+    return tuple(Whitening.of(p, w, s, at) for p, w, s in zip(placed, precisions, scores, strict=True))
 
 
 def _begun(begin: Array, placed: Sequence[Predictor], covariances: list[Array], start: Start) -> None:

@@ -15,15 +15,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.linalg import solve_triangular
 
+from lmmformula.backends.bayes.cells import Cells
 from lmmformula.backends.bayes.general import General
-from lmmformula.backends.bayes.partial import Partial, sampled_predictors
+from lmmformula.backends.bayes.partial import Partial, sampled_predictors, whitened
 from lmmformula.backends.bayes.partial_start import start_of
 from lmmformula.backends.bayes.predictors import laid_out
 from lmmformula.backends.bayes.reading import KEPT_BYTES, Effects, sampled_effects
 from lmmformula.backends.bayes.record import Posterior
 from lmmformula.backends.bayes.routes import Route
 from lmmformula.backends.bayes.sampled import Request, in_slices, posterior_of
-from lmmformula.backends.bayes.whitening import Whitening, unit_lower
+from lmmformula.backends.bayes.whitening import unit_lower
 from lmmformula.criteria.marginal_coordinates import term_values
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
@@ -153,9 +154,8 @@ def _unequal_none(problem: Problem, request: Request) -> Posterior:
     """All effects of the mean and of log sigma sampled."""
     priors = request.resolved(problem)
     start = start_of(problem, request.engine)
-    mean, sigma = sampled_predictors(
-        problem, range(len(problem.terms)), priors, start, np.arange(problem.n), fixed=True
-    )
+    cells = Cells.single(problem.n)
+    mean, sigma = sampled_predictors(problem, range(len(problem.terms)), priors, start, cells, fixed=True)
     placed, outer, d = laid_out([mean, sigma])
     begin = np.zeros(d)
     begin[placed[0].outer] = placed[0].begin(start.beta, start.covariances)
@@ -164,10 +164,7 @@ def _unequal_none(problem: Problem, request: Request) -> Posterior:
     for own, effects in zip(placed, (start.modes, start.sigma_modes), strict=True):
         parts = [np.linalg.solve(low, b.T).T.ravel() for low, b in zip(own.factors(at), effects, strict=True)]
         at[own.inner] = np.concatenate([np.zeros(0), *parts])
-    precisions = (start.weights, np.full(problem.n, 2.0))
-    scores = (start.score, start.sigma_score)
-    whitenings = tuple(Whitening.of(p, w, s, at) for p, w, s in zip(placed, precisions, scores, strict=True))
-    general = General(problem, placed, whitenings, None, outer, d)
+    general = General(problem, placed, whitened(placed, start, cells, at), None, outer, d)
     scale, drawn, x = request.joint(general, lambda: general.climbed_scale(begin))
     effects = [sampled_effects(p, x) for p in placed]
     return posterior_of(problem, placed, x[..., :outer], effects, drawn, scale, priors, request, "none")

@@ -14,37 +14,49 @@ given here, since reverse-mode through a Cholesky costs several times more::
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.bayes.target import Laplace, Target
 from lmmformula.criteria.marginal_bordered import inverse_by_sweeps
+from lmmformula.typing import Array
 
-__all__ = ["called_back", "compiled", "x64"]
+__all__ = ["Exact", "called_back", "compiled", "exact_density", "stand_in"]
 
 _SWEPT = 6
 """Side up to which F is factorised by unrolled sweeps, which compile into arithmetic; LAPACK calls cost microseconds each."""
 
 
-def x64() -> AbstractContextManager[Any]:
-    """64-bit numbers within the block, in this thread."""
-    import jax
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The density that decides where the potential is a surrogate.
 
-    if hasattr(jax, "enable_x64"):
-        return jax.enable_x64(True)
-    from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue] - before jax 0.8
+    Attributes
+    ----------
+    traced : callable
+        z (d,) -> log density, traceable by JAX.
+    value : callable
+        The same in numpy.
+    """
 
-    return enable_x64(True)
+    traced: Callable[[Any], Any]
+    value: Callable[[Array], float]
 
 
 def compiled(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
-    """z (d,) -> minus the log density, traceable by JAX. Call and trace it within :func:`x64`."""
+    """z (d,) -> minus the log density, traceable by JAX. Call and trace it within 64-bit numbers."""
     import jax.numpy as jnp
 
-    bordered, coordinates, kernels = target.bordered, target.coordinates, jax_kernels()
+    from lmmformula.backends.bayes.nested import Nested
+
+    coordinates, kernels = target.coordinates, jax_kernels()
     mode, half = laplace.mode, laplace.half
+    nested = Nested.of(target.bordered)
+    if nested is not None:
+        return lambda z: -nested.log_posterior(coordinates, mode + half @ z, kernels)
+    bordered = target.bordered
 
     def potential(z: Any) -> Any:
         return -bordered.log_posterior(coordinates, mode + half @ z, jnp, kernels)
@@ -52,10 +64,44 @@ def compiled(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
     return potential
 
 
+def exact_density(target: Target, laplace: Laplace) -> Exact:
+    """The log density of z alone, in numpy and traceable: through XLA for small problems, else by a call back."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    mode, half = laplace.mode, laplace.half
+
+    def value(z: Array) -> float:
+        return float(target.log_densities((mode + half @ z)[None])[0])
+
+    if target.is_small:
+        potential = compiled(target, laplace)
+        return Exact(lambda z: -potential(z), value)
+    words = jax.ShapeDtypeStruct((2,), np.uint32)
+
+    def on_host(z: Any) -> Any:
+        return np.array([value(np.asarray(z).view(np.float64)[:, 0])]).view(np.uint32)
+
+    def traced(z: Any) -> Any:
+        back = jax.pure_callback(on_host, words, lax.bitcast_convert_type(z, jnp.uint32))
+        return lax.bitcast_convert_type(back, jnp.float64)
+
+    return Exact(traced, value)
+
+
+def stand_in(laplace: Laplace) -> Callable[[Any], Any]:
+    """z (d,) -> minus the log density of the surrogate, traceable by JAX."""
+    import jax.numpy as jnp
+
+    mode, half, surrogate = laplace.mode, laplace.half, laplace.surrogate
+    return lambda z: -surrogate.log_density(mode + half @ z, jnp)
+
+
 def called_back(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
     """The same through the engine in numpy, with its analytic gradient, for any size.
 
-    Numbers cross as pairs of 32-bit words: the runtime's own threads, which make the call, know nothing of :func:`x64`.
+    Numbers cross as pairs of 32-bit words: the runtime's own threads, which make the call, know nothing of 64-bit numbers.
     """
     import jax
     import jax.numpy as jnp

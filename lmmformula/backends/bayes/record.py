@@ -115,7 +115,8 @@ class Posterior:
     x : (chain, draw, d) array
         The draws in the sampler's coordinates.
     statistics : mapping of str -> (chain, draw) array
-        ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains; empty for importance sampling.
+        ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains, and ``end_accepted`` where trajectories ran on a
+        surrogate, whose depth is limited by choice; empty for importance sampling.
     sampler : {"nuts", "importance"}
     seed : int
     priors : Priors
@@ -196,7 +197,9 @@ class Posterior:
             bfmi(stats["energy"]) if nuts else np.zeros(0),
             int(stats["diverging"].sum()) if nuts else 0,
             self.warmup_divergences,
-            int((stats["n_steps"] >= 2**self.max_depth - 1).sum()) if nuts else 0,
+            int((stats["n_steps"] >= 2**self.max_depth - 1).sum())
+            if nuts and "end_accepted" not in stats
+            else 0,
             float("nan") if nuts else self.pareto_k,
             float("nan") if nuts else self.efficiency,
         )

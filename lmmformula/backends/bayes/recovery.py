@@ -5,7 +5,7 @@ Given the variances of a draw, (beta, b) is Gaussian. With F and its Cholesky fa
 delta are ``C_1^-T (c + sigma z)``, z standard normal. Given those, level l of the eliminated group has mean ``G_l^-1
 r_l`` and variance ``sigma^2 G_l^-1``, G_l = I + L'A_l L, and the noise of that variance is had by perturbing the
 right-hand side: ``G_l^-1 (z_1 + L'A_l^(1/2) z_2)`` has covariance G_l^-1 G_l G_l^-1 (Papandreou & Yuille 2010). The
-root of A_l is taken once.
+root of A_l is taken once. The loops over draws are compiled (:mod:`lmmformula.numerics.recovery_kernels`).
 
 Large problems do the same through the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs
 + sigma F^-T z``.
@@ -25,9 +25,9 @@ from typing import Any
 import numpy as np
 
 from lmmformula.backends.bayes.target import Target
-from lmmformula.criteria.marginal_bordered import Bordered, NumpyKernels, Reduced
 from lmmformula.engines.blocked import BlockedFactor
 from lmmformula.engines.sampling import inverse_noise
+from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array
 
@@ -35,6 +35,8 @@ __all__ = ["Recovered", "recover"]
 
 WITHIN = 200
 """Draws over which conditional variances are averaged."""
+_CHUNK = 200_000
+"""Levels times draws that are recovered at once."""
 WITHIN_LARGE = 40
 """The same where each takes an inverse of the engine's."""
 
@@ -85,10 +87,11 @@ def recover(target: Target, x: Array, seed: np.random.SeedSequence, *, keep: boo
     most = WITHIN if target.is_small else WITHIN_LARGE
     thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
     if target.is_small:
-        slices = target.bordered.chunks(len(x))
+        step = max(1, _CHUNK // target.bordered.a.shape[0])
+        slices = [slice(start, start + step) for start in range(0, len(x), step)]
         rngs = [np.random.default_rng(s) for s in seed.spawn(len(slices))]
         pieces = (_batch(target, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
-        within = _mean_of([_within_of(target, one[None]) for one in thin])
+        within = _within_of(target, thin)
         return _assembled(target, pieces, within, keep=keep)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(x))]
     with ThreadPoolExecutor(worker_threads()) as pool:
@@ -155,67 +158,46 @@ def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def _reduced(target: Target, x: Array) -> tuple[Array, Reduced, Array]:
-    """sigma (S,), F's parts, and the Cholesky factor of F, (S, c, c)."""
-    own = target.coordinates
-    values = own.values(x)
-    sigma = values[own.sigma]
-    log_var = target.posterior.model.log_var0 + own.log_mixing(values)
-    reduced = target.bordered.reduce(own.factors(values), sigma, log_var)
-    return sigma, reduced, np.linalg.cholesky(reduced.bordered)
-
-
-def _full_inverse(target: Target, relative: Array) -> Array:
-    """(L'A_l L + I)^-1 of every level of the eliminated group, also of those that were merged, (S, m, k, k)."""
-    own = relative[:, None]
-    turned = np.swapaxes(own, -1, -2)
-    return NumpyKernels.inverse(turned @ target.bordered.a @ own + np.eye(own.shape[-1]))[0]
+def _inputs(target: Target, x: Array) -> tuple[Array, Any]:
+    """sigma (S,), and what the kernels want of rows of x and of the problem."""
+    fused = target.fused
+    own, dense, weights, precision, _ = fused.inputs(target.coordinates, x)
+    sigma = precision**-0.5
+    places, a, counts, b, outer, g, border = fused.arrays
+    per_draw = tuple(np.ascontiguousarray(part) for part in (own, dense, weights, sigma))
+    levels = np.ascontiguousarray(target.bordered.a)
+    return sigma, (*per_draw, places, a, counts, fused.merged, b, outer, g, border, levels)
 
 
 def _batch(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
-    """Draws for rows of x at once; the last axis of the solutions holds the conditional mean and the draw."""
-    bordered = target.bordered
-    size, q = len(x), bordered.q_dense
-    sigma, reduced, chol = _reduced(target, x)
-    c1, last = chol[:, :-1, :-1], chol[:, -1, :-1]
-    noisy = last + sigma[:, None] * rng.standard_normal(last.shape)
-    rhs = np.stack([last, noisy], axis=-1)
-    v = np.linalg.solve(np.swapaxes(c1, -1, -2), rhs) if rhs.size else rhs
-    dense = _unscaled(bordered, v[:, :q], reduced.relative)
-    delta = v[:, q:]
-    border = np.concatenate([-_stacked(dense, size), -delta, np.ones((size, 1, 2))], axis=1)
-    relative = reduced.relative[bordered.eliminated]
-    own, turned = relative[:, None], np.swapaxes(relative, -1, -2)[:, None]
-    inverse = _full_inverse(target, relative)
-    m, k, c = bordered.b.shape
-    right = turned @ (bordered.b.reshape(m * k, c) @ border).reshape(size, m, k, 2)
-    z = rng.standard_normal((2, size, m, k, 1))
-    kick = z[0] + turned @ (_roots(bordered.a) @ z[1])
-    right[..., 1:] += sigma[:, None, None, None] * kick
-    effects: list[Array] = [np.empty(0)] * (len(dense) + 1)
-    effects[bordered.eliminated] = own @ (inverse @ right)
-    for a, values in zip(bordered.dense, dense, strict=True):
-        effects[a] = values
-    ols = target.posterior.model.base.ols
-    beta = ols.coefficients[:, None] + ols.from_orthonormal(
-        np.moveaxis(delta, 0, 1).reshape(delta.shape[1], -1)
-    ).reshape(-1, size, 2).transpose(1, 0, 2)
-    return _Piece(beta[..., 1], beta[..., 0], [e[..., 1] for e in effects], [e[..., 0] for e in effects])
+    """Draws for rows of x at once."""
+    from lmmformula.numerics.recovery_kernels import conditional_draws
 
-
-def _unscaled(bordered: Bordered, v: Array, relative: Sequence[Array]) -> list[Array]:
-    """b = Lambda u of each dense group, (S, m, k, 2)."""
-    out = []
+    bordered, size = target.bordered, len(x)
+    (m, k, c), q = bordered.b.shape, bordered.q_dense
+    sigma, inputs = _inputs(target, x)
+    noise, z = rng.standard_normal((size, c - 1)), rng.standard_normal((2, size, m, k, 1))
+    turned = np.swapaxes(inputs[0], -1, -2)[:, None]
+    kick = sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
+    v, own = np.empty((size, 2, c - 1)), np.empty((size, 2, m, k))
+    arguments: list[Any] = [*inputs, noise, kick, v, own]
+    conditional_draws(*arguments)
+    if not np.isfinite(v).all():
+        raise FitError(
+            "the random effects of a draw could not be recovered: the covariance matrix of its variances is singular in "
+            "floating point. Give the standard deviations narrower priors, or rescale the columns."
+        )
+    draws: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
+    means = list(draws)
+    means[bordered.eliminated], draws[bordered.eliminated] = own[:, 0], own[:, 1]
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = bordered.model.base.prepared.blocks.groups[a]
-        own = v[:, start : start + group.q].reshape(len(v), group.m, group.k, v.shape[-1])
-        out.append(relative[a][:, None] @ own)
-    return out
-
-
-def _stacked(parts: list[Array], size: int) -> Array:
-    flat = [part.reshape(size, -1, 2) for part in parts]
-    return np.concatenate(flat, axis=1) if flat else np.zeros((size, 0, 2))
+        group = target.posterior.model.base.prepared.blocks.groups[a]
+        both = v[:, :, start : start + group.q].reshape(size, 2, group.m, group.k)
+        means[a], draws[a] = both[:, 0], both[:, 1]
+    ols = target.posterior.model.base.ols
+    delta = v[:, :, q:].reshape(2 * size, -1)
+    beta = (ols.coefficients[:, None] + ols.from_orthonormal(delta.T)).T.reshape(size, 2, -1)
+    return _Piece(beta[:, 1], beta[:, 0], draws, means)
 
 
 def _roots(a: Array) -> Array:
@@ -225,37 +207,22 @@ def _roots(a: Array) -> Array:
 
 
 def _within_of(target: Target, x: Array) -> list[Array]:
-    """Conditional variances for one draw, x (1, d)."""
+    """Conditional covariance of beta and variances of the effects of each group, averaged over rows of x."""
+    from lmmformula.numerics.recovery_kernels import conditional_variances
+
     bordered = target.bordered
-    sigma, reduced, chol = _reduced(target, x)
-    q, side = bordered.q_dense, chol.shape[-1] - 1
-    back = np.linalg.inv(chol[0, :-1, :-1]).T if side else np.zeros((0, 0))  # C_1^-T
-    scaled = np.concatenate([_stacked_rows(bordered, back[:q], reduced.relative), back[q:]])
-    relative = reduced.relative[bordered.eliminated]
-    own = relative[0]
-    inverse = _full_inverse(target, relative)[0]
-    n_l = own @ inverse @ own.T
-    m, k, c = bordered.b.shape
-    through = (n_l @ bordered.b[:, :, :-1]).reshape(m * k, c - 1) @ scaled
+    (m, k, c), q = bordered.b.shape, bordered.q_dense
+    others, fixed, own = np.empty(q), np.empty((c - 1 - q, c - 1 - q)), np.empty((m, k))
+    arguments: list[Any] = [*_inputs(target, x)[1], q, others, fixed, own]
+    conditional_variances(*arguments)
     variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
-    through_squares = (through**2).sum(axis=1).reshape(m, k)
-    variances[bordered.eliminated] = sigma[0] ** 2 * (np.einsum("mii->mi", n_l) + through_squares)
+    variances[bordered.eliminated] = own
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = bordered.model.base.prepared.blocks.groups[a]
-        own_rows = scaled[start : start + group.q]
-        variances[a] = sigma[0] ** 2 * (own_rows**2).sum(axis=1).reshape(group.m, group.k)
-    half = sigma[0] * target.posterior.model.base.ols.from_orthonormal(scaled[q:])
-    return [half @ half.T, *variances]
-
-
-def _stacked_rows(bordered: Bordered, rows: Array, relative: Sequence[Array]) -> Array:
-    """Lambda_D times rows (q_D, c)."""
-    out = []
-    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = bordered.model.base.prepared.blocks.groups[a]
-        own = rows[start : start + group.q].reshape(group.m, group.k, -1)
-        out.append((relative[a][0] @ own).reshape(group.q, -1))
-    return np.concatenate(out) if out else rows
+        group = target.posterior.model.base.prepared.blocks.groups[a]
+        variances[a] = others[start : start + group.q].reshape(group.m, group.k)
+    ols = target.posterior.model.base.ols
+    half = ols.from_orthonormal(fixed)
+    return [ols.from_orthonormal(half.T), *variances]
 
 
 # -- one draw at a time -------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ marginalize        normal or lognormal response                  other families
 ================== ============================================= =====================================================
 
 A sigma with a formula of its own keeps ``"all"``, ``"none"`` and lists: its own coefficients and random effects are sampled.
+So are random effects of any auxiliary parameter of another family, which ``"laplace"`` therefore refuses.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
+from lmmformula.backends.optimum import refuse_random_aux
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 
@@ -61,7 +63,6 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     named = _named(marginalize, groups)
     normal = problem.family.is_linear or problem.family.name == "lognormal"
     if not normal:
-        _refuse_random_aux(problem)
         return _other_family(problem, marginalize, groups)
     if marginalize == "laplace":
         raise PlanError(
@@ -97,6 +98,7 @@ def _other_family(problem: Problem, marginalize: Marginalize, groups: tuple[str,
             f"the effects of a {problem.family.name} model are not normal given the variances",
         )
     if marginalize == "laplace":
+        refuse_random_aux(problem, "marginalize='laplace'", "Use marginalize='none'")
         return Route(
             "laplace",
             groups,
@@ -131,12 +133,3 @@ def _named(marginalize: Marginalize, groups: tuple[str, ...]) -> tuple[str, ...]
 
 def _has_formula(problem: Problem) -> bool:
     return any(problem.aux_terms) or any(b.names != ("(Intercept)",) for b in problem.aux)
-
-
-def _refuse_random_aux(problem: Problem) -> None:
-    for parameter, terms in zip(problem.family.auxiliaries, problem.aux_terms, strict=False):
-        if terms:
-            raise PlanError(
-                f"{parameter.name} of {problem.family} has random effects ({terms[0].label}); they are available for sigma of "
-                "gaussian and lognormal responses. Keep fixed effects there, or use one of these families."
-            )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,6 @@ from lmmformula.backends.bayes.drawing import ChainOptions, Progress, draw_chain
 from lmmformula.backends.bayes.estimating import estimated
 from lmmformula.backends.bayes.joint import JointDrawn, JointScale, draw_joint
 from lmmformula.backends.bayes.laplace_target import LaplaceTarget
-from lmmformula.backends.bayes.potential import x64
 from lmmformula.backends.bayes.predictors import Predictor
 from lmmformula.backends.bayes.reading import Effects, read_outer, sampled_effects
 from lmmformula.backends.bayes.record import Posterior
@@ -23,6 +23,7 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.x64 import x64
 from lmmformula.typing import Array
 
 __all__ = ["Request", "Solved", "by_laplace", "in_slices", "nothing_integrated", "posterior_of", "solved"]
@@ -100,9 +101,15 @@ def nothing_integrated(problem: Problem, prepared: Prepared | None, request: Req
     from lmmformula.backends.bayes.general import General
 
     priors = request.resolved(problem)
-    target = LaplaceTarget.of(problem, request.engine, priors, prepared)
-    general = General.of(target)
-    scale, drawn, x = request.joint(general, general.scale)
+    if any(problem.aux_terms):
+        from lmmformula.backends.bayes.general_aux import general_with_aux
+
+        general, begin = general_with_aux(problem, request.engine, priors, prepared)
+        first = partial(general.climbed_scale, begin)
+    else:
+        general = General.of(LaplaceTarget.of(problem, request.engine, priors, prepared))
+        first = general.scale
+    scale, drawn, x = request.joint(general, first)
     effects = [sampled_effects(p, x) for p in general.predictors]
     return posterior_of(
         problem, general.predictors, x[..., : general.n_outer], effects, drawn, scale, priors, request, "none"

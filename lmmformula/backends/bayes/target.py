@@ -1,8 +1,8 @@
 """What the samplers share: the posterior density of the variances, many draws at once, its mode and its curvature there.
 
 A density comes in two forms of one quantity. Where the dense part is small, cross-products are arranged so that many
-draws are evaluated in one batch (:mod:`lmmformula.criteria.marginal_bordered`). Elsewhere each draw is one
-factorisation by the engine. The gradient always comes from the engine's analytic form.
+draws are evaluated in one batch (:mod:`lmmformula.criteria.marginal_bordered`), values and gradient by compiled kernels
+(:mod:`lmmformula.criteria.marginal_fused`). Elsewhere each draw is one factorisation by the engine, with its analytic gradient.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,8 @@ from lmmformula.backends.exact import Exact
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.criteria.marginal_bordered import Bordered
 from lmmformula.criteria.marginal_coordinates import Coordinates, detectable_sd
-from lmmformula.criteria.marginal_posterior import MarginalPosterior, PosteriorPoint
+from lmmformula.criteria.marginal_fused import Fused
+from lmmformula.criteria.marginal_posterior import MarginalPosterior
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
 from lmmformula.ir.estimate import Estimate
@@ -83,10 +84,15 @@ class Target:
         """The form for batches."""
         return Bordered.of(self.posterior.model)
 
+    @cached_property
+    def fused(self) -> Fused:
+        """The form for compiled kernels."""
+        return Fused.of(self.bordered)
+
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
         if self.is_small:
-            return self.bordered.log_posteriors(self.coordinates, x)
+            return self.fused.log_posteriors(self.coordinates, x)
         with ThreadPoolExecutor(worker_threads()) as pool:
             return np.array(list(pool.map(self._value, x)))
 
@@ -102,8 +108,11 @@ class Target:
         """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
         try:
             with np.errstate(all="ignore"):
-                point = self.posterior(x)
-                value, gradient = point.value, point.gradient
+                if self.is_small:
+                    value, gradient = self.fused.value_and_gradient(self.coordinates, x)
+                else:
+                    point = self.posterior(x)
+                    value, gradient = point.value, point.gradient
         except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
             value, gradient = -np.inf, np.zeros(self.d)
         if not (np.isfinite(value) and np.isfinite(gradient).all()):
@@ -136,6 +145,8 @@ class Laplace:
     converged : bool
     source : {"hessian", "pilot"}
         "pilot" once mean and covariance of an importance sample have taken their places.
+    surrogate : Surrogate or None
+        Of :mod:`lmmformula.backends.bayes.surrogate`, where chains run on one.
     """
 
     mode: Array
@@ -144,22 +155,16 @@ class Laplace:
     evaluations: int
     converged: bool
     source: Literal["hessian", "pilot"] = "hessian"
+    surrogate: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Downhill:
     """A posterior point as the minimiser wants it; its Hessian is that of the start, which BFGS updates correct."""
 
-    point: PosteriorPoint
+    value: float
+    gradient: Array
     hessian: Array
-
-    @property
-    def value(self) -> float:
-        return -self.point.value
-
-    @property
-    def gradient(self) -> Array:
-        return -self.point.gradient
 
     @property
     def error(self) -> float:
@@ -173,18 +178,32 @@ def find_mode(target: Target, tolerance: float = 1e-5) -> Laplace:
     `tolerance` is the gain in log density that a further Newton step would promise: the mode is where samplers start, not
     a result.
     """
-    posterior = target.posterior
-    first = _definite(-posterior.hessian(target.begin))
+    first = _definite(-_hessian(target, target.begin))
+
+    def downhill(x: Array) -> _Downhill:
+        value, gradient = target.value_and_gradient(x)
+        return _Downhill(-value, -gradient, first)
+
     found = minimise(
-        lambda x: _Downhill(posterior(x), first),
+        downhill,
         target.begin,
         tolerance=tolerance,
         max_evaluations=60,
         secants=12,
     )
-    curvature = _definite(-posterior.hessian(found.x))
+    curvature = _definite(-_hessian(target, found.x))
     half = np.linalg.cholesky(np.linalg.inv(curvature))
     return Laplace(found.x, half, -found.point.value, found.evaluations + 4 * target.d, found.converged)
+
+
+def _hessian(target: Target, x: Array, step: float = 1e-4) -> Array:
+    """Second derivatives of the log density at x, (d, d), by central differences of its gradient."""
+
+    def slope(place: Array) -> Array:
+        return target.value_and_gradient(place)[1]
+
+    out = np.array([slope(x + e) - slope(x - e) for e in step * np.eye(target.d)]) / (2.0 * step)
+    return 0.5 * (out + out.T)
 
 
 def _definite(hessian: Array, floor: float = 0.2) -> Array:
