@@ -8,6 +8,7 @@ from typing import cast
 
 import numpy as np
 
+from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
@@ -130,10 +131,18 @@ class Exact:
         return cast("_Objective", found.point).point
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
-        """theta near the optimum by one of Schall's steps from L = I, for which a rough engine does, and what it took."""
+        """theta near the optimum, and the evaluations it took.
+
+        Of an iterative engine, whose evaluations are dear, by moments where they give it; else by one of Schall's steps from
+        L = I, for which a rough engine does.
+        """
         if self.start is not None:
             return np.asarray(self.start, dtype=float), 0
-        begin = replace(model, prepared=model.prepared.rough)(model.start())
+        rough = model.prepared.rough
+        first = moment_start(model) if rough is not model.prepared else None
+        if first is not None:
+            return first, 0
+        begin = replace(model, prepared=rough)(model.start())
         return schall_step(begin, model.n_eff / begin.r2), 1
 
     def _search(

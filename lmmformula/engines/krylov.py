@@ -67,6 +67,8 @@ COARSE = 0.01
 Its slope in the logarithm of a variance is off by about as much, where the information is about q_D / 2: an estimate moves by
 1.4 times this share of its standard error.
 """
+LOOSEST, UNSEEN = 1e-3, 0.05
+"""Relative residual at which forms end whose solutions nobody reads, and the share of the accuracy that their error may be."""
 COLUMNS = 16
 """Right-hand sides that are iterated on at a time."""
 
@@ -313,9 +315,12 @@ class KrylovFactor:
     def _with_forms(self, goal: float) -> KrylovFactor:
         rng = np.random.default_rng([self.prepared.engine.seed, 2])
         basis, q, out = self._probed.basis, self.complement.q, self
+        tolerance = min(
+            LOOSEST, float(np.sqrt(UNSEEN * goal / q))
+        )  # a form's error is about its square times q
         while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
             signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
-            forms = self._forms(signs - basis @ (basis.T @ signs), self.prepared.engine.probe_tolerance)[1]
+            forms = self._forms(signs - basis @ (basis.T @ signs), tolerance)[1]
             out = replace(out, more=np.concatenate([out.more, forms]))
             out.__dict__.update(
                 _probed=self._probed, moments=self.moments

@@ -25,8 +25,8 @@ ROUNDING = 1e-13
 INSIDE = 0.05
 """Share of the value's standard error below which a promised drop is not worth a step."""
 
-NEAR = 0.5
-"""Drop promised by a step up to which the Hessian before it may judge where it ends, for values with a standard error."""
+CLOSE = 0.1
+"""Share of the promised drop that a step may miss if the Hessian before it is to judge where it ends."""
 
 
 class Point(Protocol):
@@ -128,7 +128,13 @@ def minimise(
             if secants:
                 pairs = [*pairs, (moved, trial.gradient - point.gradient)][-secants:]
             x, point, steps = x + moved, trial, steps + 1
-            model = _next(model, point, pairs, promised, _goal(point, tolerance))
+            model = _next(
+                model,
+                point,
+                pairs,
+                kept=point.error > 0.0 and abs(ratio - 1.0) <= CLOSE,
+                goal=_goal(point, tolerance),
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,16 +171,17 @@ def _goal(point: Point, tolerance: float) -> float:
 
 
 def _next(
-    last: _Quadratic, point: Point, pairs: list[tuple[Array, Array]], promised: float, goal: float
+    last: _Quadratic, point: Point, pairs: list[tuple[Array, Array]], *, kept: bool, goal: float
 ) -> _Quadratic:
-    """The model at a new point; the last Hessian stands in it after a small step if by that the search has ended.
+    """The model at a new point; if `kept`, with the last Hessian, should the search have ended by that.
 
-    A Hessian costs an iterative engine about as much as the value, and close to the minimum it hardly changes.
+    A Hessian costs an iterative engine about as much as the value. Where a step has brought what was promised, the last one
+    still holds.
     """
-    if point.error and promised <= NEAR:
-        kept = _Quadratic.of(last.hessian, pairs, point.gradient)
-        if kept.values[0] > 0.0 and kept.decrement <= goal:
-            return kept
+    if kept:
+        same = _Quadratic.of(last.hessian, pairs, point.gradient)
+        if same.values[0] > 0.0 and same.decrement <= goal:
+            return same
     return _Quadratic.of(point.hessian, pairs, point.gradient)
 
 
