@@ -61,7 +61,7 @@ def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: 
     route = choose_route(problem, backend.marginalize)
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, exact, route, sampler, *draws, backend.warmup).seconds
-    return seconds, sampling_memory(problem, sampler, *draws, KEPT_BYTES)
+    return seconds, sampling_memory(problem, route, sampler, *draws, KEPT_BYTES)
 
 
 def _other_sampler(problem: Problem, exact: BlockedPrepared, backend: HMC) -> tuple[Alternative, ...]:

@@ -23,7 +23,7 @@ from lmmformula.backends.bayes.routes import Route
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.problem import Problem
 from lmmformula.planner.cost import EVALUATIONS, exact_cost
-from lmmformula.planner.rates import JAX, SAMPLING
+from lmmformula.planner.rates import BYTES, JAX, SAMPLING
 
 __all__ = ["Sampling", "sampling_cost", "sampling_memory"]
 
@@ -31,7 +31,7 @@ SMALL_SIDE, SMALL_CELLS = 250, 4e6
 """Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.bayes.target`."""
 LEAPFROGS = {"exact": 7.0, "partial": 12.0, "none": 12.0, "laplace": 7.0}
 """Gradients that one draw of a chain takes."""
-WARMUP = {"small": 200, "large": 60, "joint": 500}
+WARMUP = {"small": 100, "large": 60, "joint": 500}
 PILOT, PILOT_LARGE = 1_500, 900
 """Densities of the first rounds of importance sampling."""
 OVERSAMPLED = 1.6
@@ -114,10 +114,16 @@ def sampling_cost(
     return Sampling(compiled=float(sampler == "nuts"), evaluated=once * (count + total), recovered=recovered)
 
 
-def sampling_memory(problem: Problem, sampler: str, chains: int, draws: int, kept: float) -> float:
-    """Bytes beside those of the exact engine: JAX, and the draws of random effects where they are kept (up to `kept`)."""
+def sampling_memory(
+    problem: Problem, route: Route, sampler: str, chains: int, draws: int, kept: float
+) -> float:
+    """Bytes beside those of the exact engine: what is loaded, and the draws of random effects where they are kept.
+
+    Chains load JAX; recovery of what was integrated out exactly loads compiled loops. Draws are kept up to `kept` bytes.
+    """
     effects = 8.0 * chains * draws * problem.q
-    loaded = JAX["chains" if sampler == "nuts" else "importance"]
+    recovering = BYTES["compiled"] if route.kind == "exact" else 0.0
+    loaded = JAX["chains"] if sampler == "nuts" else JAX["importance"] + recovering
     return loaded + (2.0 * effects if effects <= kept else 0.0)
 
 

@@ -9,43 +9,43 @@ from __future__ import annotations
 __all__ = ["BYTES", "JAX", "SAMPLING", "SECONDS"]
 
 SECONDS = {
-    "calls": 0.000126,
+    "calls": 0.000123,
     "dense": 2.24e-11,
     "pairs": 1e-09,
-    "entries": 3.27e-09,
-    "iterated": 4.86e-10,
-    "slabs": 4.75e-10,
+    "entries": 3.28e-09,
+    "iterated": 4e-10,
+    "slabs": 4.52e-10,
     "cells": 1.61e-09,
-    "table": 2.92e-08,
+    "table": 2.95e-08,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.cost.Work`; "iterated" is the Krylov engine's own."""
 
 BYTES = {
     "process": 1.29e08,
-    "laplace": 1.44e07,
-    "krylov": 2.82e07,
-    "compiled": 1.01e08,
-    "table": 2.82,
-    "family": 16.9,
-    "patterns": 1,
+    "laplace": 1.33e07,
+    "krylov": 2.92e07,
+    "compiled": 9.98e07,
+    "table": 2.85,
+    "family": 15.2,
+    "patterns": 2.25,
     "entries": 1,
-    "iterated": 17.6,
+    "iterated": 12.8,
     "levels": 1,
-    "probes": 14.5,
-    "copies": 1.74,
+    "probes": 15.2,
+    "copies": 1.71,
     "dense": 5.83,
 }
 """Bytes for one unit of each count of :class:`lmmformula.planner.space.Space`."""
 
 SAMPLING = {
-    "start": 0.871,
-    "compiled": 0.7,
-    "joint": 5.33,
-    "steps": 1.1e-05,
-    "work": 1.55e-08,
-    "batch": 2.04e-08,
-    "evaluated": 0.853,
-    "recovered": 0.00105,
+    "start": 0.875,
+    "compiled": 0.704,
+    "joint": 4.8,
+    "steps": 1.81e-05,
+    "work": 1.41e-08,
+    "batch": 3e-20,
+    "evaluated": 0.892,
+    "recovered": 0.00119,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""
 
