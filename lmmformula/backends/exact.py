@@ -67,7 +67,7 @@ class Exact:
         Newton decrement of the deviance at which the search ends.
     max_evaluations : int
     start : array, optional
-        theta to start from; by default L = I and one step of Schall's iteration.
+        theta to start from; by default what one of Schall's steps gives from L = I, or second moments of the residual.
     """
 
     reml: bool = True

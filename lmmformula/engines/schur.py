@@ -82,8 +82,8 @@ class SchurPattern:
         H by rows, from diagonal blocks and both triangles of the pairs, one after another.
     place : (q_D,) int64 array
         Position of each effect within its level.
-    levels, owners : tuples of (nnz_j,) arrays
-        For each pair of A with dense group j the level of j, and that of A.
+    levels : tuple of (nnz_j,) arrays
+        Level of dense group j for each pair with A.
     """
 
     def __init__(self, blocks: Blocks, known: Elimination | None = None) -> None:
@@ -102,8 +102,6 @@ class SchurPattern:
             (coupling.ragged.cols[place[:, 0]] - start) // g.k
             for place, start, g in zip(coupling.places, self.plan.offsets, self.dense_groups, strict=True)
         )
-        of_entries = coupling.ragged.levels()
-        self.owners = tuple(of_entries[place[:, 0]] for place in coupling.places)
         self.h = self._own_and_pairs()
 
     @property
@@ -114,6 +112,13 @@ class SchurPattern:
     def rows(self) -> int:
         """Rows of N, the effects of A."""
         return self.blocks.groups[self.plan.chain[0]].q
+
+    @cached_property
+    def owners(self) -> tuple[Index, ...]:
+        """Level of A for each pair with a dense group, (nnz_j,) for each."""
+        coupling = self.plan.couplings[0]
+        of_entries = coupling.ragged.levels()
+        return tuple(of_entries[place[:, 0]] for place in coupling.places)
 
     @cached_property
     def pairs(self) -> float:

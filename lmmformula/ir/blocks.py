@@ -408,9 +408,11 @@ def _indicator(group: Group) -> Any:
     from scipy.sparse import csr_array
 
     n, k = len(group.codes), group.k
+    narrow = np.int32 if max(n * k, group.q) < 2**31 else np.int64
     if group.basis is None:
         indices, data = group.codes, np.ones(n)
     else:
-        indices = (group.codes[:, None] * np.int64(k) + np.arange(k)).ravel()
+        indices = (group.codes[:, None].astype(narrow) * narrow(k) + np.arange(k, dtype=narrow)).ravel()
         data = group.basis.ravel()
-    return csr_array((data, indices, np.arange(0, n * k + 1, k)), shape=(n, group.q)).T
+    ptr = np.arange(0, n * k + 1, k, dtype=narrow)  # in the type of the indices, so that scipy copies neither
+    return csr_array((data, indices, ptr), shape=(n, group.q)).T
