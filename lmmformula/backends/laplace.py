@@ -141,8 +141,7 @@ class LaplaceBackend:
         progress: Callable[[int, float, float], None] | None,
     ) -> LaplaceSolution:
         model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
-        rough = replace(model, prepared=prepared.rough)
-        first = self._first(replace(rough, profile_beta=True))
+        first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
         criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
         found = self._search(criterion, psi, first, self.tolerance, progress)

@@ -315,9 +315,7 @@ class KrylovFactor:
     def _with_forms(self, goal: float) -> KrylovFactor:
         rng = np.random.default_rng([self.prepared.engine.seed, 2])
         basis, q, out = self._probed.basis, self.complement.q, self
-        tolerance = min(
-            LOOSEST, float(np.sqrt(UNSEEN * goal / q))
-        )  # a form's error is about its square times q
+        tolerance = min(LOOSEST, float(np.sqrt(UNSEEN * goal / q)))  # its square times q is a form's error
         while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
             signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
             forms = self._forms(signs - basis @ (basis.T @ signs), tolerance)[1]

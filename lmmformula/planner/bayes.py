@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.bayes.hmc import HMC, KEPT_BYTES
+from lmmformula.backends.bayes.hmc import HMC
+from lmmformula.backends.bayes.reading import KEPT_BYTES
 from lmmformula.backends.bayes.routes import Route, choose_route
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedPrepared

@@ -20,7 +20,7 @@ from lmmformula.ir.estimate import Convergence, Estimate
 from lmmformula.ir.problem import FixedBlock, Problem
 from lmmformula.typing import Array
 
-__all__ = ["criterion_at", "estimated"]
+__all__ = ["as_estimate", "criterion_at", "estimated", "variance_means"]
 
 
 def estimated(problem: Problem, posterior: Posterior, engine: Engine) -> tuple[Estimate, Any]:
@@ -29,13 +29,13 @@ def estimated(problem: Problem, posterior: Posterior, engine: Engine) -> tuple[E
     Where sigma is an auxiliary parameter (of a lognormal response, or with a formula) theta is not relative to it, and
     sigma of the estimate is 1.
     """
-    means = dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)).tolist(), strict=True))
+    means = variance_means(posterior)
     places = term_coordinates(posterior.priors.terms, [np.ones(t.k) for t in problem.terms])[1]
     covariances = mean_covariances(places, means)
     kinds = [t.covariance for t in problem.terms]
     normal = problem.family.is_linear or problem.family.name == "lognormal"
     sigma = means["sigma"] if problem.family.is_linear and not problem.aux else 1.0
-    draft = _estimate(
+    draft = as_estimate(
         posterior,
         engine.name,
         theta=theta_of(kinds, covariances, sigma),
@@ -95,15 +95,21 @@ def _normal_deviance(problem: Problem, point: ProfiledPoint, draft: Estimate) ->
     return out + float(gap @ gap) / draft.sigma**2
 
 
-def _estimate(
+def variance_means(posterior: Posterior) -> dict[str, float]:
+    """Posterior means of standard deviations, correlations and dispersions by name."""
+    return dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)).tolist(), strict=True))
+
+
+def as_estimate(
     posterior: Posterior,
     engine: str,
     *,
     theta: Array,
     sigma: float,
     aux: tuple[Array, ...],
-    aux_modes: tuple[tuple[Array, ...], ...],
+    aux_modes: tuple[tuple[Array, ...], ...] = (),
 ) -> Estimate:
+    """Posterior means and covariances under an estimate's names, without a deviance."""
     steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
     ended = Convergence(
         posterior.status,

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from itertools import combinations
 from typing import Any, Literal
 
 import numpy as np
 
 from lmmformula.backends.bayes.drawing import ChainOptions, Drawn, Progress, draw_chains, draw_importance
-from lmmformula.backends.bayes.estimating import criterion_at, estimated
+from lmmformula.backends.bayes.estimating import as_estimate, criterion_at, estimated, variance_means
 from lmmformula.backends.bayes.importance import ImportanceDraws
-from lmmformula.backends.bayes.reading import Effects
+from lmmformula.backends.bayes.reading import KEPT_BYTES, Effects, mean_covariances, theta_of
 from lmmformula.backends.bayes.record import Posterior
 from lmmformula.backends.bayes.recovery import Recovered, recover
 from lmmformula.backends.bayes.routes import Marginalize, choose_route
@@ -28,16 +27,13 @@ from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
-from lmmformula.ir.estimate import Convergence, Estimate
+from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 __all__ = ["HMC", "BayesSolution"]
-
-KEPT_BYTES = 5e8
-"""Memory up to which the draws of all random effects are kept."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,35 +213,24 @@ class HMC:
         Where the family counts sigma as an auxiliary parameter (a lognormal one does), theta is not relative to it.
         """
         model = target.posterior.model
-        theta, sigma = _mean_theta(target, posterior)
+        means = variance_means(posterior)
+        sigma = means["sigma"]
+        covariances = mean_covariances(target.coordinates.terms, means)
+        theta = theta_of([t.covariance for t in model.problem.terms], covariances, sigma)
         point = model.base(theta, exact=True)
         gap = (
             point.r_x @ (model.base.ols.r @ (posterior.beta_mean - point.beta)) if problem.p else np.zeros(0)
         )
         jacobian = gaussian_twin(problem)[1]
         deviance = point.deviance_at(sigma**2) + float(gap @ gap) / sigma**2 - 2.0 * jacobian
-        steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
-        ended = Convergence(
-            posterior.status,
-            posterior.laplace.evaluations + steps,
-            posterior.chains * posterior.draws,
-            0.0,
-            0.0,
-            0.0,
-        )
-        estimate = Estimate(
-            method="HMC",
-            engine=self.engine.name,
-            beta=posterior.beta_mean,
-            vcov=posterior.beta_cov,
+        draft = as_estimate(
+            posterior,
+            self.engine.name,
             theta=_scaled(problem, theta, sigma) if problem.aux else theta,
             sigma=1.0 if problem.aux else sigma,
-            deviance=deviance,
-            modes=posterior.effect_means,
-            convergence=ended,
-            singular=singular_terms(model.problem, theta),
             aux=(np.array([np.log(sigma)]),) if problem.aux else (),
         )
+        estimate = replace(draft, deviance=deviance, singular=singular_terms(model.problem, theta))
         return BayesSolution(estimate, point, posterior)
 
 
@@ -253,25 +238,6 @@ def _shaped(own: Recovered, chains: int, draws: int) -> tuple[Array, ...] | None
     if own.effects is None:
         return None
     return tuple(e.reshape(chains, draws, *e.shape[1:]) for e in own.effects)
-
-
-def _mean_theta(target: Target, posterior: Posterior) -> tuple[Array, float]:
-    """Relative theta of the posterior mean standard deviations and correlations, and the mean sigma."""
-    means = dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)), strict=True))
-    sigma = float(means["sigma"])
-    parts: list[Array] = [np.zeros(0)]
-    for term, places in zip(target.posterior.model.problem.terms, target.coordinates.terms, strict=True):
-        own, k = places.priors.parameters, term.k
-        sd = np.array([means[name] for name in own.sds]) * np.ones(k)
-        cor = np.eye(k)
-        if own.correlation == "matrix":
-            for (a, b), name in zip(combinations(range(k), 2), own.cors, strict=True):
-                cor[a, b] = cor[b, a] = means[name]
-        elif own.correlation == "shared":
-            lag = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
-            cor = means[own.cors[0]] ** (lag if own.kind == "ar1" else np.minimum(lag, 1))
-        parts.append(term.covariance.from_covariance(cor * np.outer(sd, sd) / sigma**2))
-    return np.concatenate(parts), sigma
 
 
 def _scaled(problem: Problem, theta: Array, factor: float) -> Array:
