@@ -141,7 +141,7 @@ def _wald_table(fit: Fit, kind: int, ddf: str) -> pd.DataFrame:
     if ddf != "satterthwaite" and fit.estimate.quasi is not None:
         raise PlanError(
             f"ddf={ddf!r}: penalised quasi-likelihood has no denominator degrees of freedom. Leave ddf out: anova() gives Wald "
-            "chi-square tests" + ("; or fit with method='reml'." if fit.problem.family.is_linear else ".")
+            "chi-square tests" + ("; or fit with method='reml'." if fit.problem.is_linear else ".")
         )
     if ddf != "satterthwaite":
         raise PlanError(

@@ -88,7 +88,7 @@ def _ml_optimum(fit: Fit) -> _Best:
         raise PlanError(
             "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald intervals of the "
             "fixed effects, conf_int(method='bootstrap') for all parameters"
-            + (", or fit with method='ml'." if fit.problem.family.is_linear else ".")
+            + (", or fit with method='ml'." if fit.problem.is_linear else ".")
         )
     if not isinstance(fit.backend, Exact):
         raise PlanError(

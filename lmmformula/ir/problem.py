@@ -148,6 +148,14 @@ class Problem:
         return sum(t.q for t in self.terms)
 
     @property
+    def is_linear(self) -> bool:
+        """Whether this is a Gaussian model with one sigma, which is profiled: random effects integrate out exactly.
+
+        With a formula for sigma the response is normal around eta too (``family.is_linear``), but sigma lives in `aux`.
+        """
+        return self.family.is_linear and not self.aux
+
+    @property
     def n_theta(self) -> int:
         return sum(t.n_theta for t in self.terms)
 

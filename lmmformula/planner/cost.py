@@ -108,7 +108,7 @@ def exact_cost(problem: Problem, exact: BlockedPrepared, side: int) -> Cost:
     ragged = [c.ragged for c in plan.couplings]
     entries = float(sum(len(r.cols) * r.k for r in ragged))
     evaluations, systems = _evaluations(problem)
-    if not _is_linear(problem):
+    if not problem.is_linear:
         evaluations += 2.0 * _parameters(problem)  # the Hessian, by differences of gradients
     ways = [way_of(r) for r in ragged]
     sparse = sum(float(len(r.cols) * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
@@ -129,7 +129,7 @@ def exact_cost(problem: Problem, exact: BlockedPrepared, side: int) -> Cost:
 def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Cost:
     """On iterations with the Schur complement of the largest group."""
     evaluations, systems = _evaluations(problem)
-    if not _is_linear(problem):
+    if not problem.is_linear:
         evaluations += ROUGH
     vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS * (
         coupled.few + coupled.crowding
@@ -159,10 +159,6 @@ def backfitting_cost(problem: Problem, blocks: Blocks, *, corrected: bool = Fals
     return Cost(work, backfitting_space(problem, blocks, float(met)))
 
 
-def _is_linear(problem: Problem) -> bool:
-    return problem.family.is_linear and not problem.aux
-
-
 def _parameters(problem: Problem) -> int:
     """Elements of psi, in which a generalised model is searched."""
     return problem.p + problem.n_theta + sum(b.matrix.shape[1] for b in problem.aux)
@@ -170,7 +166,7 @@ def _parameters(problem: Problem) -> int:
 
 def _evaluations(problem: Problem) -> tuple[float, float]:
     """Evaluations of the criterion, and systems in each."""
-    if _is_linear(problem):
+    if problem.is_linear:
         return float(EVALUATIONS["linear"] + (problem.n_theta > 3) * 3), 1.0
     more = sum(b.matrix.shape[1] for b in problem.aux)
     return float(EVALUATIONS["generalised"] + 2 * more), float(NEWTON_STEPS)
@@ -189,7 +185,7 @@ def _columns(problem: Problem) -> float:
 
 def _cells(problem: Problem, evaluations: float, systems: float) -> float:
     """Cells of the rows that are read: once for a linear model, whose Gram is formed once."""
-    if _is_linear(problem):
+    if problem.is_linear:
         return 2.0 * problem.n * _columns(problem)
     k = sum(t.k for t in problem.terms)
     return (

@@ -73,7 +73,7 @@ def make_plan(
     if method == "krylov":
         if options.setdefault("engine", "krylov") != "krylov":
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
-        method = "ml" if problem.family.is_linear and not problem.aux else "laplace"
+        method = "ml" if problem.is_linear else "laplace"
     _refuse_no_terms(problem)
     _place_start(problem, method, options)
     limit = float(options.pop("memory_limit", available_memory()))
@@ -122,7 +122,7 @@ def _method(problem: Problem, method: str) -> tuple[str, str]:
     if not isinstance(method, str) or method.lower() not in METHODS:
         raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
     method = method.lower()
-    linear = problem.family.is_linear and not problem.aux
+    linear = problem.is_linear
     if method == "hmc":
         return method, "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
     if method == "krylov":

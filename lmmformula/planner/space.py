@@ -85,7 +85,7 @@ def exact_space(problem: Problem, exact: BlockedPrepared, side: int) -> Space:
     return _of_rows(
         problem,
         exact.blocks,
-        laplace=float(not _is_linear(problem)),
+        laplace=float(not problem.is_linear),
         compiled=float(any(way_of(r) == "compiled" for r in ragged)),
         entries=WORD * sum(len(r.cols) * r.k for r in ragged),
         levels=WORD * problem.q * (problem.p + 1),
@@ -100,7 +100,7 @@ def krylov_space(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int
     return _of_rows(
         problem,
         blocks,
-        laplace=float(not _is_linear(problem)),
+        laplace=float(not problem.is_linear),
         krylov=1.0,
         compiled=float(compiled),
         iterated=WORD * coupled.entries,
@@ -115,10 +115,6 @@ def backfitting_space(problem: Problem, blocks: Blocks, met: float) -> Space:
     return _of_rows(problem, blocks, entries=WORD * met, levels=WORD * problem.q * (problem.p + 1))
 
 
-def _is_linear(problem: Problem) -> bool:
-    return problem.family.is_linear and not problem.aux
-
-
 def _of_rows(problem: Problem, blocks: Blocks, compiled: float = 0.0, **rest: float) -> Space:
     n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
     bases = sum(g.k for g in blocks.groups if g.basis is not None)
@@ -126,7 +122,7 @@ def _of_rows(problem: Problem, blocks: Blocks, compiled: float = 0.0, **rest: fl
     return Space(
         compiled=max(compiled, float(_products(blocks, problem.p + 1) >= COMPILED_SUMS)),
         table=WORD * n * columns,
-        family=0.0 if _is_linear(problem) else WORD * n,
+        family=0.0 if problem.is_linear else WORD * n,
         patterns=WORD * n * pairs,
         **rest,
     )

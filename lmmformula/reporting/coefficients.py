@@ -44,7 +44,7 @@ class AuxiliaryPart:
 
 def is_gaussian(fit: Fit) -> bool:
     """Whether the fit is a linear mixed model with one residual variance."""
-    return fit.problem.family.is_linear and not fit.problem.aux
+    return fit.problem.is_linear
 
 
 def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:

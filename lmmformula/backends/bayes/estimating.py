@@ -34,7 +34,7 @@ def estimated(problem: Problem, posterior: Posterior, engine: Engine) -> tuple[E
     covariances = mean_covariances(places, means)
     kinds = [t.covariance for t in problem.terms]
     normal = problem.family.is_linear or problem.family.name == "lognormal"
-    sigma = means["sigma"] if problem.family.is_linear and not problem.aux else 1.0
+    sigma = means["sigma"] if problem.is_linear else 1.0
     draft = as_estimate(
         posterior,
         engine.name,
