@@ -67,13 +67,8 @@ def settle(
 
 def boundary_elements(problem: Problem, theta: Array) -> NDArray[np.bool_]:
     """Which elements of theta are bounded below by zero: those that scale a diagonal element of L."""
-    out = np.zeros(len(theta), dtype=bool)
-    for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
-        jacobian = term.covariance.jacobian(np.ones(term.n_theta))
-        names = term.covariance.names(term.columns)
-        diagonal = np.einsum("jii->ji", jacobian).any(axis=1)
-        out[s] = [bool(d) and name != "rho" for d, name in zip(diagonal, names, strict=True)]
-    return out
+    bounded = [role.bounded for term in problem.terms for role in term.covariance.roles]
+    return np.array(bounded, dtype=bool)
 
 
 def refuse_random_aux(

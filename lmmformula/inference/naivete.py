@@ -152,8 +152,8 @@ def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     model = WorkingModel(problem, BackfittingPrepared(blocks), None, False, has_free_scale(problem))
     if model.scale and estimate.aux and estimate.sigma == 1.0:  # variances absolute, dispersion among aux
         sigma = float(np.exp(estimate.aux[0][0]))
-        names = [n for t in problem.terms for n in t.covariance.names(t.columns)]
-        theta = np.where(np.array(names) == "rho", estimate.theta, estimate.theta / sigma)
+        scales = np.array([role.scales for t in problem.terms for role in t.covariance.roles], dtype=bool)
+        theta = np.where(scales, estimate.theta / sigma, estimate.theta)
         estimate = replace(estimate, theta=theta, sigma=sigma)
     return model, resumed(model, estimate)
 

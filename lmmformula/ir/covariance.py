@@ -25,6 +25,7 @@ non-negative diagonal.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from typing import ClassVar, Protocol
 
@@ -33,7 +34,38 @@ from numpy.typing import NDArray
 
 from lmmformula.typing import Array
 
-__all__ = ["AR1", "IID", "KINDS", "CompoundSymmetry", "CovarianceKind", "Diagonal", "Unstructured", "sd_cor"]
+__all__ = [
+    "AR1",
+    "IID",
+    "KINDS",
+    "CompoundSymmetry",
+    "CovarianceKind",
+    "Diagonal",
+    "Role",
+    "Unstructured",
+    "sd_cor",
+]
+
+
+class Role(Enum):
+    """What an element of theta is. Its name is for readers: a column of the data may have any name."""
+
+    DIAGONAL = "diagonal"
+    """Scales diagonal elements of L: in units of a standard deviation, bounded below by zero."""
+    LOWER = "lower"
+    """An element of L below its diagonal: in units of a standard deviation, free of sign."""
+    CORRELATION = "correlation"
+    """An unconstrained number that stands for a correlation: unitless."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether zero is the end of its range."""
+        return self is Role.DIAGONAL
+
+    @property
+    def scales(self) -> bool:
+        """Whether it is multiplied by c where the random effects are."""
+        return self is not Role.CORRELATION
 
 
 class CovarianceKind(Protocol):
@@ -47,6 +79,11 @@ class CovarianceKind(Protocol):
     def k(self) -> int: ...
     @property
     def n_theta(self) -> int: ...
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What each element of theta is."""
+        ...
+
     def start(self) -> Array:
         """Theta with L = I (as near as the kind allows)."""
         ...
@@ -93,6 +130,10 @@ class IID:
     def n_theta(self) -> int:
         return 1
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.DIAGONAL,)
+
     def start(self) -> Array:
         return np.ones(1)
 
@@ -123,6 +164,10 @@ class Diagonal:
     @property
     def n_theta(self) -> int:
         return self.k
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.DIAGONAL,) * self.k
 
     def start(self) -> Array:
         return np.ones(self.k)
@@ -157,6 +202,10 @@ class Unstructured:
     @property
     def n_theta(self) -> int:
         return self.k * (self.k + 1) // 2
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return _triangle_roles(self.k)
 
     @property
     def _index(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -197,6 +246,12 @@ def _lower_triangle(k: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of the lower triangle, column by column."""
     cols, rows = np.triu_indices(k)
     return rows, cols
+
+
+@lru_cache(maxsize=64)
+def _triangle_roles(k: int) -> tuple[Role, ...]:
+    rows, cols = _lower_triangle(k)
+    return tuple(Role.DIAGONAL if i == j else Role.LOWER for i, j in zip(rows, cols, strict=True))
 
 
 @lru_cache(maxsize=64)
@@ -285,6 +340,10 @@ class CompoundSymmetry(_Correlated):
     def n_theta(self) -> int:
         return self.k + 1
 
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (*(Role.DIAGONAL,) * self.k, Role.CORRELATION)
+
     def _low(self) -> float:
         return -1.0 / max(self.k - 1, 1)
 
@@ -328,6 +387,10 @@ class AR1(_Correlated):
     @property
     def n_theta(self) -> int:
         return 2
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.DIAGONAL, Role.CORRELATION)
 
     def _low(self) -> float:
         return -1.0

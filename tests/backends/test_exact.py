@@ -34,6 +34,28 @@ def test_a_zero_variance_is_exactly_zero(reml: bool) -> None:
     assert estimate.sigma**2 == pytest.approx(spread / (problem.n - (1 if reml else 0)))
 
 
+@pytest.mark.parametrize("name", ["rho", "sd", "sigma"])
+@pytest.mark.parametrize("random", ["(1 + {} || g)", "(1 + {} | g)", "cs(1 + {} | g)"])
+def test_a_column_may_have_the_name_of_a_parameter(name: str, random: str) -> None:
+    """The zero at which a variance ends is known by what the parameter is, not by what its column is called."""
+    rng = np.random.default_rng(12)
+    g = np.repeat(np.arange(20), 8)
+    x = np.tile(np.linspace(-1, 1, 8), 20)
+    y = 1 + x + rng.normal(size=20)[g] + rng.normal(size=160)
+    y -= (
+        np.bincount(g, x * y)[g] * x / np.bincount(g, x * x)[g]
+    )  # equal slopes: their variance is estimated as zero
+
+    def fitted(column: str):
+        with pytest.warns(SingularFitWarning):
+            return fit(f"y ~ 1 + {random.format(column)}", {"y": y, column: x, "g": g.astype(str)})
+
+    ours, plain = fitted(name), fitted("x")
+    np.testing.assert_array_equal(ours.theta.to_numpy(), plain.theta.to_numpy())
+    assert ours.theta.to_numpy()[-2 if random.startswith("cs") else -1] == 0.0
+    assert ours.estimate.singular and ours.llf == plain.llf
+
+
 def test_a_perfect_correlation_is_exactly_singular() -> None:
     rng = np.random.default_rng(4)
     n, m = 400, 40

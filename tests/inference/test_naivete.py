@@ -57,6 +57,21 @@ def test_against_dense_algebra() -> None:
     np.testing.assert_allclose(e.vcov, best, rtol=1e-5)
 
 
+def test_a_slope_may_be_called_rho() -> None:
+    data = load_dataset("sleepstudy")
+    tables = [
+        naivete(
+            fit(
+                f"Reaction ~ {x} + ({x} | Subject)",
+                data.rename(columns={"Days": x}),
+                family="gamma(link='log')",
+            )
+        )
+        for x in ("rho", "Days")
+    ]
+    np.testing.assert_array_equal(tables[0].to_numpy(), tables[1].to_numpy())
+
+
 def test_balanced_gaussian_data_lose_nothing() -> None:
     """Reaction ~ Days with the same days for all: least squares is efficient for a random intercept."""
     table = naivete(

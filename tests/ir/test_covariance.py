@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmmformula.ir.covariance import KINDS, sd_cor, semidefinite_cholesky
+from lmmformula.ir.covariance import KINDS, Role, sd_cor, semidefinite_cholesky
 
 CASES = [(name, k) for name in KINDS for k in (1, 2, 3, 5)]
 
@@ -53,6 +53,22 @@ def test_names_match_theta(name: str, k: int) -> None:
     names = kind.names(tuple(f"c{i}" for i in range(k)))
     assert len(names) == kind.n_theta
     assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_roles_say_what_theta_does(name: str, k: int) -> None:
+    """Elements that scale L double it, correlations leave the standard deviations alone, bounded ones reach the diagonal."""
+    kind = KINDS[name](k)
+    theta, roles = interior(kind), kind.roles
+    assert len(roles) == kind.n_theta
+    doubled = np.where([role.scales for role in roles], 2.0 * theta, theta)
+    np.testing.assert_allclose(kind.cholesky(doubled), 2.0 * kind.cholesky(theta), rtol=1e-13)
+    for j, (role, slope) in enumerate(zip(roles, kind.jacobian(theta), strict=True)):
+        lower = kind.cholesky(theta)
+        moves = np.abs(np.einsum("ij,ij->i", slope, lower)).max() if role is Role.CORRELATION else None
+        assert moves is None or moves < 1e-12, "a correlation moves a standard deviation"
+        if role is not Role.CORRELATION:
+            assert np.diagonal(slope).any() == role.bounded, j
 
 
 def test_structures() -> None:
