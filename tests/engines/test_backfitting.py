@@ -53,14 +53,32 @@ def test_clubbed_sweeps_reach_generalised_least_squares(layout: str) -> None:
         np.testing.assert_allclose(s @ f, v[..., 0], atol=1e-8)
 
 
-def test_one_group_needs_one_sweep_and_its_traces_are_exact() -> None:
-    _, blocks, factors, _, gram = setup("slope" if "slope" in LAYOUTS else next(iter(LAYOUTS)))
-    if len(blocks.groups) != 1:
-        pytest.skip("layout has several groups")
+@pytest.mark.parametrize("layout", ["one", "slopes"])
+def test_one_group_needs_one_sweep_and_its_traces_are_exact(layout: str) -> None:
+    problem, blocks, factors, weights, gram = setup(layout)
+    assert [g.k for g in blocks.groups] == [{"one": 1, "slopes": 2}[layout]]
     ours = BackfittingEngine().prepare(blocks).factor(gram, factors)
     dense = DenseEngine().prepare(blocks).factor(gram, factors)
     np.testing.assert_allclose(ours.trace_blocks()[0], dense.trace_blocks()[0], rtol=1e-10)
     np.testing.assert_allclose(ours.inverse().diagonal(0), dense.inverse().diagonal(0), rtol=1e-9)
+    system, z = Clubbed(ours, gram.rhs, gram.vv), np.random.default_rng(3).normal(size=problem.n)
+    rhs = ((blocks.adjoint(weights * z)[0] @ factors[0])[..., None],)
+    far = (np.full((problem.p, 1), 7.0), (np.full_like(rhs[0], -3.0),))
+    beta, u = system.solve(rhs, (problem.X.matrix.T @ (weights * z))[:, None], far, relative=1e-13)
+    assert system.sweeps == [1]  # whatever the start
+    fit = problem.X.matrix @ beta[:, 0] + blocks.apply([u[0][..., 0] @ factors[0].T])
+    left = weights * (z - fit)
+    np.testing.assert_allclose(problem.X.matrix.T @ left, 0.0, atol=1e-8)
+    np.testing.assert_allclose(blocks.adjoint(left)[0] @ factors[0], u[0][..., 0], atol=1e-8)
+
+
+def test_several_groups_take_more_than_one_sweep() -> None:
+    problem, blocks, factors, weights, gram = setup("crossed")
+    system = Clubbed(BackfittingEngine().prepare(blocks).factor(gram, factors), gram.rhs, gram.vv)
+    rhs = tuple((s @ f)[..., None] for s, f in zip(blocks.adjoint(weights), factors, strict=True))
+    start = (np.zeros((problem.p, 1)), tuple(np.ones_like(r) for r in rhs))
+    system.solve(rhs, (problem.X.matrix.T @ weights)[:, None], start, relative=1e-13)
+    assert system.sweeps[0] > 1
 
 
 def test_there_is_no_determinant() -> None:
