@@ -193,12 +193,14 @@ def fit(
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
-        ``engine`` ("blocked" or "dense"), ``tolerance`` (Newton decrement of the deviance, 1e-9),
-        ``max_evaluations``, ``start`` (theta), ``memory_limit`` (bytes), ``information`` ("observed", the Laplace
-        approximation proper, or "expected", lme4's for links that are not canonical). For "pql": ``traces`` ("exact" or
-        "diagonal", by default what the size allows), ``dispersion`` ("free" or "fixed"), ``max_outer``, ``max_inner``;
-        ``start`` may be an earlier fit's ``estimate`` to go on from. An interrupt from the keyboard during the search of
-        "pql" gives the fit as it then stands, with a warning. For "hmc": ``sampler`` ("nuts" or "importance"), ``chains`` (4),
+        ``engine`` ("auto", "blocked", "dense" or "krylov"), ``tolerance`` (Newton decrement of the deviance, 1e-9; 1e-6 on the
+        Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier fit's ``estimate``), ``memory_limit`` (bytes),
+        ``information`` ("observed", the Laplace approximation proper, or "expected", lme4's for links that are not canonical).
+        For the Krylov engine: ``accuracy`` (standard error of the log-likelihood in units of sqrt(rows)), ``probes``,
+        ``max_steps``, ``preconditioner``, ``device`` ("cpu", "gpu"). For "pql": ``traces`` ("exact" or "diagonal", by default
+        what the size allows), ``correction`` ("none" or "laplace"), ``dispersion`` ("free" or "fixed"), ``max_outer``,
+        ``max_inner``; from ``start=m.estimate`` it goes on. An interrupt from the keyboard during the search of "pql" gives
+        the fit as it then stands, with a warning. For "hmc": ``sampler`` ("nuts" or "importance"), ``chains`` (4),
         ``draws`` of each chain (1000), ``warmup``, ``target_accept`` (0.8), ``max_depth`` (10), ``marginalize`` ("auto":
         what is integrated out); an interrupt gives the draws there are, and ``m.extend(draws=1000)`` goes on from them.
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import lmmformula
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ("jax", "numpyro", "numba", "statsmodels", "matplotlib")
 
 
@@ -52,3 +56,26 @@ def test_everything_exported_exists() -> None:
     assert set(lmmformula.__all__) <= set(dir(lmmformula))
     with pytest.raises(AttributeError, match="no attribute 'lmer'"):
         _ = lmmformula.lmer  # type: ignore[attr-defined]
+
+
+def test_the_licence_goes_into_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["license"] == "MIT"
+    (name,) = project["license-files"]
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert text.startswith("MIT License")
+    assert "WITHOUT WARRANTY OF ANY KIND" in text
+
+
+def test_contributing_lists_what_asks_for_a_covariance_kind() -> None:
+    package = ROOT / "lmmformula"
+    kind = re.compile("[\"'](us|cs|ar1|diag|iid)[\"']")
+    asking = {
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if kind.search(path.read_text(encoding="utf-8"))
+    }
+    guide = (ROOT / "docs" / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"`([a-z0-9_/]+\.py)`", guide.split("## What must learn a covariance kind")[1]))
+    assert asking - {"ir/covariance.py"} <= listed
+    assert all((package / name).is_file() for name in listed)

@@ -43,12 +43,6 @@ class MarginalPosterior:
         """Evaluate at one x, (d,)."""
         return PosteriorPoint(self, np.asarray(x, dtype=float))
 
-    def hessian(self, x: Array, step: float = 1e-4) -> Array:
-        """Second derivatives of the log density at x, (d, d)."""
-        moved = [self(x + e).gradient - self(x - e).gradient for e in step * np.eye(self.d)]
-        out = np.array(moved) / (2.0 * step)
-        return 0.5 * (out + out.T)
-
 
 @dataclass(frozen=True, eq=False)
 class PosteriorPoint:

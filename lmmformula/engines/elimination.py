@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.ir.blocks import Blocks, Group
+from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.ragged import Ragged
 from lmmformula.typing import Array, Index
 
@@ -109,10 +109,6 @@ class Elimination:
             tuple(self._coupling(a) for a in self.chain) if self.dense else ()
         )
         self.column_maps = {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
-
-    def group(self, position: int) -> Group:
-        """Group at a chain position."""
-        return self.blocks.groups[self.chain[position]]
 
     def _coupling(self, a: int) -> Coupling:
         group, views = self.blocks.groups[a], []

@@ -44,6 +44,8 @@ class Auxiliary:
         Whether it is the family's scale or dispersion, what R calls sigma.
     range : {"positive", "above one", "unit"}
         What `value` does.
+    link : {"log", "logm1", "logit"}
+        brms' name of the link from the value to `a`; "logm1" is log(value - 1).
     prior : str
         Default prior, brms' where brms has the parameter. A scale of a response on the real line has a default in units of
         the response instead.
@@ -57,8 +59,13 @@ class Auxiliary:
     predictor: Callable[[Array], Array] = np.log
     is_scale: bool = True
     range: Range = "positive"
+    link: Literal["log", "logm1", "logit"] = "log"
     prior: str = "half_student_t(3, 0, 2.5)"
     aliases: tuple[str, ...] = ()
+
+    def linked(self, name: str) -> str:
+        """The link as mathematics: ``log(sigma)``, ``log(df - 1)``."""
+        return f"log({name} - 1)" if self.link == "logm1" else f"{self.link}({name})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,7 @@ class Student(Distribution):
             _df_predictor,
             is_scale=False,
             range="above one",
+            link="logm1",
             prior="gamma(2, 0.1)",
             aliases=("nu",),
         )

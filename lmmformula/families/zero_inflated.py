@@ -60,6 +60,7 @@ class ZeroInflated(Count):
             _logit,
             is_scale=False,
             range="unit",
+            link="logit",
             prior="beta(1, 1)",
         )
         return (*self.base.auxiliaries, zi)

@@ -21,7 +21,6 @@ __all__ = [
     "align",
     "distinct",
     "drop_unused",
-    "factor_from_labels",
     "factor_from_numbers",
     "factor_from_text",
     "is_column",
@@ -156,13 +155,6 @@ def factor_from_text(values: Any, kind: FactorKind = "text") -> Factor:
     """Factor of strings: levels sorted by code point, missing entries -1."""
     codes, unique = pd.factorize(values)
     return sort_levels(codes, object_array(str(u) for u in unique), kind)
-
-
-def factor_from_labels(values: Any, levels: Iterable[str], kind: FactorKind = "factor") -> Factor:
-    """Factor with given `levels`; values that are none of them are missing."""
-    labels = object_array(levels)
-    found = pd.Index(labels).get_indexer(pd.Index(object_array(values)))
-    return Factor(found.astype(np.int32), labels, kind)
 
 
 def logical(mask: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> Factor:

@@ -427,4 +427,5 @@ class AR1(_Correlated):
 
 
 KINDS: dict[str, type] = {c.name: c for c in (IID, Diagonal, Unstructured, CompoundSymmetry, AR1)}
-"""Registry: name in a formula -> kind. A new kind is one class and one row here."""
+"""Registry: name -> kind; "iid" has no syntax in formulas and serves problems built by hand. A new kind begins with a class and
+a row here, and docs/CONTRIBUTING.md lists the modules that must learn its parameters."""

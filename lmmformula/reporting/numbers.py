@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-
-__all__ = ["STARS_LEGEND", "aligned", "general", "p_value", "significant", "stars", "statistic"]
+__all__ = [
+    "STARS_LEGEND",
+    "aligned",
+    "general",
+    "on_one_line",
+    "p_value",
+    "significant",
+    "stars",
+    "statistic",
+    "width",
+]
 
 STARS_LEGEND = "Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1"
 _SMALLEST_P = 2e-16
@@ -67,16 +77,37 @@ def stars(value: float) -> str:
     return ""
 
 
+_BREAKS = re.compile("[\x00-\x1f\x7f\x85\u2028\u2029]")
+"""Characters at which a terminal, Markdown or LaTeX would begin a new line, or that show nothing."""
+
+
+def on_one_line(text: str) -> str:
+    r"""Text with line breaks and other control characters written as R prints them, ``\n``."""
+    if not _BREAKS.search(text):
+        return text
+    return _BREAKS.sub(lambda found: found.group().encode("unicode_escape").decode(), text)
+
+
+def width(text: str) -> int:
+    """Places that a text takes in a terminal: two for an ideograph, none for a combining mark."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text
+    )
+
+
 def aligned(header: Sequence[str], rows: Sequence[Sequence[str]], left: Iterable[int] = (0,)) -> list[str]:
     """Lines of a table; the columns in `left` start at the left, the others end at the right."""
-    table = [list(header), *(list(row) for row in rows)]
-    widths = np.max([[len(cell) for cell in row] for row in table], axis=0)
+    table = [[on_one_line(cell) for cell in row] for row in (header, *rows)]
+    sizes = [[width(cell) for cell in row] for row in table]
+    widths = [max(column) for column in zip(*sizes, strict=True)]
     to_left = set(left)
     lines = []
-    for row in table:
+    for row, own in zip(table, sizes, strict=True):
         cells = [
-            c.ljust(w) if j in to_left else c.rjust(w)
-            for j, (c, w) in enumerate(zip(row, widths, strict=True))
+            c + " " * (w - s) if j in to_left else " " * (w - s) + c
+            for j, (c, s, w) in enumerate(zip(row, own, widths, strict=True))
         ]
         lines.append(" ".join(cells).rstrip())
     return lines

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import DataError
 from lmmformula.reporting.coefficients import fixed_effects
@@ -11,7 +12,7 @@ from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.reporting.comparison_grids import comparison_grids
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.intervals import fixed_intervals, posterior_of
-from lmmformula.reporting.numbers import general, p_value, statistic
+from lmmformula.reporting.numbers import general, on_one_line, p_value, statistic
 from lmmformula.reporting.posterior import PosteriorPart, posterior_parts
 from lmmformula.reporting.summary import Summary, summarise
 from lmmformula.reporting.tables import (
@@ -54,13 +55,19 @@ def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str
     level : float
         Of the intervals of a fit; a comparison has its own.
     label : str
-        Of the first table; the others get ``-2``, ``-3`` after it. None without it.
+        Of the first table, as ``\\ref`` will name it; the others get ``-2``, ``-3`` after it. None without it.
 
     Returns
     -------
     str
         One ``table`` environment after another. The characters that LaTeX reads as commands are escaped.
+
+    Raises
+    ------
+    DataError
+        If the label holds a character that a label of LaTeX cannot hold, which no escape would make one.
     """
+    _check_label(label)
     grids = _grids(results, level)
     labels = [label and (label if not k else f"{label}-{k + 1}") for k in range(len(grids))]
     return "\n".join(_latex(grid, name) for grid, name in zip(grids, labels, strict=True))
@@ -133,11 +140,15 @@ _MARKDOWN = str.maketrans({c: f"\\{c}" for c in "\\`*_|<>[]$~"})
 
 def _markdown(grid: Grid) -> str:
     def line(cells: Sequence[str]) -> str:
-        return f"| {' | '.join(c.translate(_MARKDOWN) for c in cells)} |"
+        return f"| {' | '.join(map(_marked, cells))} |"
 
     rule = "|" + "|".join(":---" if j in grid.left else "---:" for j in range(len(grid.header))) + "|"
-    lines = [f"**{grid.caption.translate(_MARKDOWN)}**", "", line(grid.header), rule, *map(line, grid.rows)]
-    return "\n".join([*lines, "", grid.note.translate(_MARKDOWN)] if grid.note else lines)
+    lines = [f"**{_marked(grid.caption)}**", "", line(grid.header), rule, *map(line, grid.rows)]
+    return "\n".join([*lines, "", _marked(grid.note)] if grid.note else lines)
+
+
+def _marked(text: str) -> str:
+    return on_one_line(text).translate(_MARKDOWN)
 
 
 # -- LaTeX ---------------------------------------------------------------------------------------------------------
@@ -153,6 +164,20 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
     }
 )
+
+
+_NOT_IN_LABELS = re.compile(r"[\\{}%#&$~^\x00-\x1f\x7f\x85\u2028\u2029]")
+
+
+def _check_label(label: Any) -> None:
+    if not isinstance(label, str):
+        raise DataError(f"label={label!r} must be text, for example 'tab:model'.")
+    if bad := sorted(set(_NOT_IN_LABELS.findall(label))):
+        fine = _NOT_IN_LABELS.sub("-", label)
+        raise DataError(
+            f"label={label!r} holds {', '.join(map(repr, bad))}, which \\label and \\ref of LaTeX cannot take; "
+            f"use letters, digits, ':', '-', '_', for example {fine!r}."
+        )
 
 
 def _latex(grid: Grid, label: str) -> str:
@@ -181,7 +206,7 @@ def _latex(grid: Grid, label: str) -> str:
 
 def _escaped(cell: str) -> str:
     """A cell with LaTeX's characters escaped, a minus sign where a number has one, and no bracket after a line break."""
-    text = cell.translate(_LATEX)
+    text = on_one_line(cell).translate(_LATEX)
     if text.startswith("["):
         return "{" + text.replace("-", "$-$") + "}"
     return f"$-${text[1:]}" if text[:1] == "-" and text[1:2].isdigit() else text

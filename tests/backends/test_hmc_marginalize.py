@@ -158,7 +158,7 @@ def test_cells_are_told_apart_by_every_column() -> None:
 def test_lemmas_for_one_class() -> None:
     """log|V| and C'V^-1C from the dense matrix; the fast case of one variance is the same."""
     from lmmformula.backends.bayes.joint import quick
-    from lmmformula.backends.bayes.one_class import OneClass, ScaledIdentity, one_class
+    from lmmformula.backends.bayes.one_class import OneClass, ScaledIdentity
 
     rng = np.random.default_rng(2)
     for layout, lower in (("slopes", np.array([[0.8, 0.0], [0.3, 0.5]])), ("iid slopes", 0.7 * np.eye(3))):
@@ -167,9 +167,9 @@ def test_lemmas_for_one_class() -> None:
         z, w = z_matrix(term), rng.uniform(0.5, 2.0, problem.n)
         v = np.diag(1 / w) + z @ np.kron(np.eye(term.m), lower @ lower.T) @ z.T
         log_det, products = np.linalg.slogdet(v)[1] + np.log(w).sum(), columns.T @ np.linalg.solve(v, columns)
-        known = OneClass.of(term, columns[:, :2])
+        every, known = OneClass.of(term, columns), OneClass.of(term, columns[:, :2])
         found = [
-            quick(lambda x, t=term, low=lower, c=columns: one_class(t, low, x, c), problem.n)(w),
+            quick(lambda x, k=every, low=lower: k(low, x), problem.n)(w),
             quick(lambda x, k=known, low=lower, c=columns: k(low, x, c[:, 2]), problem.n)(w),
         ]
         if layout == "iid slopes":

@@ -87,3 +87,23 @@ def test_comparison() -> None:
 def test_bad_level(sleep: Fit) -> None:
     with pytest.raises(DataError, match="level=2"):
         to_latex(sleep, level=2)
+
+
+@pytest.mark.parametrize("label", ["a}b", "tab%1", "x\ny", "a\\b", 3])
+def test_labels_that_latex_cannot_hold_are_refused(sleep: Fit, label: object) -> None:
+    with pytest.raises(DataError, match="label="):
+        to_latex(sleep, label=label)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n", "\x0b", "\x85", "\u2028"])
+def test_line_breaks_in_names_stay_within_their_rows(line_break: str) -> None:
+    rng = np.random.default_rng(0)
+    level = f"one{line_break}two"
+    y = rng.normal(size=60) + np.repeat(np.arange(6), 10)
+    groups = np.repeat(list("abcdef"), 10)
+    data = pd.DataFrame({"y": y, "f": np.tile(["a", level, "c"], 20), "g": groups})
+    model = fit("y ~ f + (1 | g)", data)
+    for text in (to_markdown(model), str(model.summary()), to_latex(model)):
+        rows = [line for line in text.splitlines() if "fone" in line]
+        assert rows
+        assert all("two" in row for row in rows)

@@ -23,6 +23,7 @@ from lmmformula import (
     load_dataset,
     report,
 )
+from lmmformula.families import FAMILIES
 from lmmformula.reporting.citations import bibtex, citations
 from lmmformula.reporting.html_report.mathematics import equations
 from lmmformula.reporting.intervals import fixed_intervals, mode_intervals, spread_intervals
@@ -314,6 +315,23 @@ def test_equations() -> None:
     shown = text(owls)
     assert "log(μi) = β0 + β1 FoodTreatmentSatiatedi + b0,Nest[i] + offseti" in shown
     assert "logit(zii) = γ0 + γ1 FoodTreatmentSatiatedi" in shown
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_links_of_further_parameters_are_what_the_family_computes(family: str) -> None:
+    """The formula that is shown, evaluated, takes the parameter's value to its predictor."""
+    functions = {"log": np.log, "logit": lambda p: np.log(p / (1.0 - p))}
+    for parameter in FAMILIES[family].auxiliaries:
+        for predictor in (-1.3, 0.2, 2.4):
+            value = float(parameter.value(np.array(predictor)))
+            shown = eval(parameter.linked("value"), {"__builtins__": {}, "value": value, **functions})
+            assert shown == pytest.approx(predictor, abs=1e-12)
+
+
+def test_a_students_degrees_of_freedom_are_above_one() -> None:
+    data = load_dataset("sleepstudy")
+    model = fit("bf(Reaction ~ Days + (1 | Subject), df ~ Days)", data, family="student")
+    assert "log(dfi - 1) = γ0 + γ1 Daysi" in Page(equations(model)).text
 
 
 # -- a posterior in place of an optimum ----------------------------------------------------------------------------

@@ -154,10 +154,6 @@ class HMC:
     def joint_vcov(self, estimate: Estimate, point: ProfiledPoint) -> None:
         """None: the estimate's own covariance matrix is that of the posterior."""
 
-    def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> BayesSolution:
-        """The same model and priors on another response of the same rows (on the working scale)."""
-        return self.fit(replace(point.model.problem, y=y), point.model.prepared)
-
     # -- parts --------------------------------------------------------------------------------------------------------
 
     @property

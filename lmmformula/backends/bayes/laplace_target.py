@@ -127,12 +127,6 @@ class LaplaceTarget:
     def __call__(self, x: Array) -> _Point:
         return _Point(self, np.asarray(x, dtype=float))
 
-    def hessian(self, x: Array, step: float = 1e-3) -> Array:
-        """Second derivatives of the log density by differences of the gradient, (d, d)."""
-        moved = [self(x + e).gradient - self(x - e).gradient for e in step * np.eye(self.d)]
-        out = np.array(moved) / (2.0 * step)
-        return 0.5 * (out + out.T)
-
     def started(self, x: Array) -> LaplaceTarget:
         """The same density with searches that start from the modes at x."""
         return replace(self, u=self(x).laplace.u)

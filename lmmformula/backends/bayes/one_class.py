@@ -34,7 +34,7 @@ from lmmformula.backends.bayes.whitening import unit_lower
 from lmmformula.ir.problem import GroupBlock
 from lmmformula.typing import Array
 
-__all__ = ["OneClass", "ScaledIdentity", "basis_of", "level_sums", "one_class"]
+__all__ = ["OneClass", "ScaledIdentity", "basis_of", "level_sums"]
 
 
 def level_sums(values: Any, term: GroupBlock) -> Any:
@@ -49,25 +49,6 @@ def basis_of(term: GroupBlock) -> Array:
     return np.ones((len(term.codes), 1)) if term.basis is None else term.basis
 
 
-def one_class(term: GroupBlock, lower: Any, w: Any, columns: Any) -> tuple[Any, Any]:
-    """log|V| + sum log w and C'V^-1C.
-
-    Parameters
-    ----------
-    term : GroupBlock
-    lower : (d, d) array
-        L.
-    w : (n,) array
-        Precisions of the rows given everything.
-    columns : (n, c) array
-    """
-    z = basis_of(term)
-    wz = w[:, None] * z
-    a = level_sums(wz[:, :, None] * z[:, None, :], term)
-    b = level_sums(wz[:, :, None] * columns[:, None, :], term)
-    return _by_lemmas(lower, a, b, columns.T @ (w[:, None] * columns))
-
-
 def _by_lemmas(lower: Any, a: Any, b: Any, products: Any) -> tuple[Any, Any]:
     """log|G| summed over levels, and C'WC less what the class explains."""
     g = jnp.einsum("ia,mij,jb->mab", lower, a, lower) + np.eye(a.shape[-1])
@@ -78,7 +59,7 @@ def _by_lemmas(lower: Any, a: Any, b: Any, products: Any) -> tuple[Any, Any]:
 
 @dataclass(frozen=True, eq=False)
 class OneClass:
-    """:func:`one_class` for columns of which all but the last are known, or all: their products are formed once.
+    """log|V| + sum log w and C'V^-1C for columns C of which all but the last are known, or all; their products are formed once.
 
     Attributes
     ----------
@@ -101,7 +82,17 @@ class OneClass:
         return cls(term, known, known[i] * known[j])
 
     def __call__(self, lower: Any, w: Any, last: Any = None) -> tuple[Any, Any]:
-        """As :func:`one_class`; `last` is the column that is not known, (n,)."""
+        """The two numbers.
+
+        Parameters
+        ----------
+        lower : (d, d) array
+            L.
+        w : (n,) array
+            Precisions of the rows given everything.
+        last : (n,) array, optional
+            The column that is not known.
+        """
         d, size = self.term.k, len(self.known)
         places = np.zeros((size, size), dtype=int)
         i, j = np.tril_indices(size)
@@ -154,7 +145,7 @@ class ScaledIdentity:
         return cls(term, weights, np.maximum(values, 0.0), vectors)
 
     def __call__(self, tau: Any, precision: Any, columns: Any) -> tuple[Any, Any]:
-        """The same two as :func:`one_class`, for W = precision W_0."""
+        """The same two as of :class:`OneClass`, for W = precision W_0."""
         z = basis_of(self.term)
         weighted = self.weights[:, None] * columns
         b = level_sums(z[:, :, None] * weighted[:, None, :], self.term)

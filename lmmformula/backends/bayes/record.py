@@ -210,9 +210,3 @@ class Posterior:
         if not self.complete:
             return Status.INTERRUPTED
         return Status.CONVERGED if self.diagnostics.good else Status.NOT_MIXED
-
-    def effect_diagnostics(self) -> tuple[tuple[Array, Array], ...]:
-        """R-hat and bulk effective sample size (m, k) of every random effect of each term; needs their draws."""
-        if self.effects is None:
-            return ()
-        return tuple((rhat(e), ess_bulk(e)) for e in self.effects)

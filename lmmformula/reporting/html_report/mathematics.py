@@ -71,9 +71,9 @@ def _auxiliary_lines(problem: Problem) -> list[str]:
     lines = []
     for a, block in zip(problem.family.auxiliaries, problem.aux, strict=False):
         if block.matrix.shape[1] > 1:
-            link = "logit" if a.name == "zi" else "log"
+            left = a.linked(f"<i>{escape(a.name)}<sub>i</sub></i>")
             terms = _sum([_product(f"γ<sub>{j}</sub>", name) for j, name in enumerate(block.names)])
-            lines.append(f"{link}(<i>{escape(a.name)}<sub>i</sub></i>) = {terms}")
+            lines.append(f"{left} = {terms}")
     return lines
 
 
