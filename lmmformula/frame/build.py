@@ -25,6 +25,7 @@ from lmmformula.frame.grouping import group_factor, group_members
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
 from lmmformula.frame.response import read_response
+from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
 from lmmformula.frame.variables import Completeness, column_names, needs_complete_rows, used_context
@@ -268,6 +269,7 @@ def _assemble(
         columns=_records(frame, offset),
         memory=tuple(frame.evaluator.memory.items()),
         context=tuple(frame.context.items()),
+        weights=_row_weights(spec, weights),
     )
     return Problem(
         y=y,
@@ -398,6 +400,17 @@ def _weights(spec: ModelSpec, frame: _Frame, argument: RowArgument | None) -> Ar
             f"weights `{name}` are zero in {zero:,} rows: drop these rows, which cannot say anything"
         )
     return values
+
+
+def _row_weights(spec: ModelSpec, argument: RowArgument | None) -> RowWeights:
+    """Where the weights come from, for new data."""
+    response = spec.response
+    if response is None:
+        return RowWeights()
+    factors = tuple(e for e in (response.weights, response.trials) if e is not None)
+    counts = response.parts if len(response.parts) == 2 else ()
+    column = None if argument is None else argument.column
+    return RowWeights(factors, counts, column, is_array=argument is not None and argument.column is None)
 
 
 def _offset(part: LinearPart, frame: _Frame, argument: RowArgument | None) -> Array | None:

@@ -15,13 +15,26 @@ from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
 from lmmformula.frame.grouping import group_factor
+from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
-from lmmformula.frame.values import Factor, FactorKind, Value, align, is_column, label_index, n_infinite
+from lmmformula.frame.values import (
+    Factor,
+    FactorKind,
+    Value,
+    align,
+    is_column,
+    label_index,
+    missing_rows,
+    n_infinite,
+)
 from lmmformula.frame.variables import column_names
 
-__all__ = ["ColumnRecord", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
+__all__ = ["MISSING", "ColumnRecord", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
 
 Array = NDArray[np.float64]
+
+MISSING = "NA"
+"""Label of the new level of rows whose group is missing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,11 +44,11 @@ class NewTerm:
     Attributes
     ----------
     codes : (n,) int32 array
-        Level of the fit, -1 where the level was not seen (or the row is incomplete).
+        Level of the fit, -1 where the level was not seen or is missing (or the row is incomplete).
     basis : (n, k) float64 array or None
         As in :class:`lmmformula.ir.problem.GroupBlock`.
     new_levels : tuple of str
-        Levels that the fit did not see, in R's order.
+        Levels that the fit did not see, in R's order; `MISSING`, last, for the rows that name none.
     new_codes : (n,) int32 array
         Position in `new_levels`, -1 elsewhere.
     """
@@ -58,7 +71,8 @@ class NewDesign:
     terms : tuple of NewTerm
         The terms asked for, in the order asked.
     complete : (n,) bool array
-        Rows without a missing value; the others hold NaN and code -1.
+        Rows without a missing value; the others hold NaN and code -1. A column that only names levels may be missing: that
+        level is then unknown, hence new.
     offset_missing : bool
         The fit had an offset given as an array, which new data cannot know.
     aux : tuple of (n, p_j) arrays
@@ -123,6 +137,7 @@ class Recipe:
     context: tuple[tuple[str, Any], ...] = field(repr=False, default=())
     aux: tuple[tuple[Design, tuple[int, ...]], ...] = ()
     aux_terms: tuple[tuple[TermRecipe, ...], ...] = ()
+    weights: RowWeights | None = None
 
     def replay(
         self,
@@ -156,7 +171,8 @@ class Recipe:
         chosen = [self.terms[i] for i in (range(len(self.terms)) if terms is None else terms)]
         names = self._names(chosen, fixed=fixed, aux=aux)
         records = {record.name: record for record in self.columns}
-        complete = _complete_rows(table, names, missing)
+        unknown = self._groups_only() if missing == "keep" else set()
+        complete = _complete_rows(table, [name for name in names if name not in unknown], missing)
         rows = None if complete.all() else np.flatnonzero(complete)
         by_label = self._grouping_only()
         columns = {
@@ -182,17 +198,36 @@ class Recipe:
         )
         return NewDesign(X, offset, done, complete, self.offset_array and fixed, further, beside)
 
+    def row_weights(self, newdata: Any) -> tuple[Array | None, str]:
+        """Prior weights of new rows, by the columns that gave them at the fit; None, and the reason, where there are none.
+
+        NaN in rows where such a column is missing.
+        """
+        if self.weights is None:
+            return None, ""
+        table = open_table(newdata)
+        return self.weights.replay(table, self.text, dict(self.context), dict(self.memory))
+
+    def _all_terms(self) -> tuple[TermRecipe, ...]:
+        return (*self.terms, *(term for own in self.aux_terms for term in own))
+
+    def _columns_beside_groups(self) -> set[str | None]:
+        """Columns whose values enter a design or the offset."""
+        exprs = [part.expr for parts in self.fixed.terms for part in parts] + list(self.offsets)
+        exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
+        exprs += [part.expr for term in self._all_terms() for parts in term.design.terms for part in parts]
+        return {*column_names(exprs), self.offset_column}
+
+    def _groups_only(self) -> set[str]:
+        """Columns that say the level of a row and nothing else."""
+        groups = column_names(expr for term in self._all_terms() for expr in term.group)
+        return {name for name in groups if name not in self._columns_beside_groups()}
+
     def _grouping_only(self) -> set[str]:
         """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
-        elsewhere = [part.expr for parts in self.fixed.terms for part in parts] + list(self.offsets)
-        elsewhere += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
-        all_terms = (*self.terms, *(term for own in self.aux_terms for term in own))
-        groups = {expr for term in all_terms for expr in term.group}
-        for term in all_terms:
-            elsewhere += [part.expr for parts in term.design.terms for part in parts]
-        elsewhere += [expr for expr in groups if not isinstance(expr, Name)]
-        used = {*column_names(elsewhere), self.offset_column}
-        return {expr.value for expr in groups if isinstance(expr, Name)} - used
+        groups = {expr for term in self._all_terms() for expr in term.group}
+        within = set(column_names(expr for expr in groups if not isinstance(expr, Name)))
+        return {expr.value for expr in groups if isinstance(expr, Name)} & self._groups_only() - within
 
     def _names(self, chosen: list[TermRecipe], *, fixed: bool, aux: bool) -> list[str]:
         exprs: list[Expr] = []
@@ -281,18 +316,31 @@ def _new_term(
     term: TermRecipe, evaluator: Evaluator, n: int, *, complete_in: NDArray[np.int64] | None, n_all: int
 ) -> NewTerm:
     factor = group_factor(term.group, evaluator)
+    level = np.where(_missing_in(column_names(term.group), evaluator), np.int32(-1), factor.codes)
     position = np.append(label_index(term.levels, factor.levels), np.int32(-1))
     unseen = np.flatnonzero(position[:-1] < 0)
     rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
     rank[unseen] = np.arange(len(unseen), dtype=np.int32)
-    codes, new_codes = position[factor.codes], rank[factor.codes]
+    new_levels = tuple(factor.levels[unseen])
+    if n and level.min() < 0:  # an unknown level is a new one
+        rank[-1], new_levels = len(unseen), (*new_levels, MISSING)
+    codes, new_codes = position[level], rank[level]
     basis = None if term.design.is_constant else term.design.matrix(_checked(evaluator), n)
     if complete_in is not None:
         mask = np.zeros(n_all, dtype=bool)
         mask[complete_in] = True
         codes, new_codes = _place(codes, mask), _place(new_codes, mask)
         basis = _spread(basis, mask)
-    return NewTerm(codes, basis, tuple(factor.levels[unseen]), new_codes)
+    return NewTerm(codes, basis, new_levels, new_codes)
+
+
+def _missing_in(names: Iterable[str], evaluator: Evaluator) -> NDArray[np.bool_]:
+    """Rows where a column is missing, whatever an expression made of it."""
+    out = np.zeros(evaluator.n_rows, dtype=bool)
+    for name in names:
+        if name in evaluator.columns and (mask := missing_rows(evaluator.columns[name])) is not None:
+            out |= mask
+    return out
 
 
 def _place(codes: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
+from lmmformula.frame.recipe import MISSING
 from lmmformula.inference.conditional import covariance_matrices
 from lmmformula.inference.posterior_predict import Wanted, predict_from_draws
 from lmmformula.inference.residuals import auxiliary
@@ -86,7 +87,8 @@ def predict(
         The mean of the response, the linear predictor, the mean without zero-inflation, or a parameter of the family such as
         "zi" (also "zprob"), the probability of a structural zero.
     new_levels : {"error", "population", "sample", "na"}
-        Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution; nan.
+        Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution, one for each name;
+        nan. A row whose group is missing has such a level too (lme4's rule), and all of them have one and the same.
     interval : {None, "confidence", "prediction"}
         Limits for the row's own mean, or for a new observation on it. Conditional on the estimated variances; of a posterior,
         quantiles over its draws of everything.
@@ -233,12 +235,9 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
             continue
         group = fit.problem.terms[part.term].group
         if policy == "error":
-            names = ", ".join(repr(v) for v in part.new_levels[:5]) + (
-                ", ..." if len(part.new_levels) > 5 else ""
-            )
             raise DataError(
-                f"{int(unseen.sum())} of {rows.n} rows have levels of {group} that the fit has not seen: {names}. Choose "
-                "new_levels='population' (effect zero), 'sample' (drawn) or 'na', or re_form=None."
+                f"{int(unseen.sum())} of {rows.n} rows have levels of {group} that the fit has not seen: "
+                f"{_listed(part)}. Choose new_levels='population' (effect zero), 'sample' (drawn) or 'na', or re_form=None."
             )
         if policy == "na":
             out[unseen] = np.nan
@@ -249,6 +248,16 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
             )
             out[unseen] += np.einsum("nk,nk->n", part.basis[unseen], effects[part.new_codes[unseen]])
     return out
+
+
+def _listed(part: _Part) -> str:
+    """The unseen levels of a term, and how many rows name none."""
+    nameless = (
+        int((part.new_codes == len(part.new_levels) - 1).sum()) if part.new_levels[-1] == MISSING else 0
+    )
+    names = [repr(v) for v in part.new_levels[: -1 if nameless else None]]
+    shown = [*names[:5], *(["..."] if len(names) > 5 else [])]
+    return ", ".join([*shown, *([f"missing in {nameless}"] if nameless else [])])
 
 
 def _dressed(
