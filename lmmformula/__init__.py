@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from lmmformula.errors import RankDeficientWarning as RankDeficientWarning
     from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
-    from lmmformula.inference.compare import compare as anova
+    from lmmformula.inference.compare import anova as anova
     from lmmformula.interfaces.polars import to_polars as to_polars
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
     from lmmformula.reporting.html_report import report as report
@@ -53,7 +53,7 @@ _HOME = {
     "RankDeficientWarning": ("errors", "RankDeficientWarning"),
     "SeparationWarning": ("errors", "SeparationWarning"),
     "SingularFitWarning": ("errors", "SingularFitWarning"),
-    "anova": ("inference.compare", "compare"),
+    "anova": ("inference.compare", "anova"),
     "build": ("api", "build"),
     "compare_methods": ("comparing", "compare_methods"),
     "dataset_names": ("datasets", "dataset_names"),

@@ -9,9 +9,14 @@ freedom nu_m each. Matching the mean of F on (q, nu) to theirs gives ``nu = 2 E 
 
 Kenward & Roger's F: :mod:`lmmformula.inference.kenward_roger`.
 
-Generalised models: ``q F`` is chi-square on q df (Wald). Types 1 and 2 test a term where the terms A, later ones or its
-containers, are zero; the estimate under that restriction, to the same order, has L = [I, -C_ta C_aa^-1] (Fox & Weisberg
+Generalised models: ``q F`` is chi-square on q df (Wald). Types 1 and 2 test a term where the terms A, later ones or those
+that contain it, are zero; the estimate under that restriction, to the same order, has L = [I, -C_ta C_aa^-1] (Fox & Weisberg
 2019, sec. 5.3.4).
+
+Which terms contain a term decides type 2. Linear mixed models follow lmerTest (SAS): more factors and the same covariates, so
+that f is not contained in f:x, and its test is that at x = 0. Generalised models follow car: all variables of the term and
+more, so that no test depends on the origin of x unless x is in no other term. lmerTest 3.1 passes over the variables that a
+term codes by an indicator for each level: f is not contained in f:h there if h has no term of its own. Here it is, as in SAS.
 
 References
 ----------
@@ -30,7 +35,7 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.exact import Exact
 from lmmformula.errors import DataError, PlanError
-from lmmformula.frame.design import Design, FactorPart
+from lmmformula.frame.design import Design, FactorPart, NumericPart
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.values import Basis, Factor
 from lmmformula.inference.kenward_roger import kenward_roger
@@ -57,8 +62,9 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
     ----------
     fit : Fit
     type : {1, 2, 3, "I", "II", "III"}
-        1: each term after those before it. 2: each term after all that do not contain it. 3: each term's coefficients
-        averaged with equal weights over the levels of the factors it interacts with; does not depend on the coding.
+        1: each term after those before it. 2: each term after all that do not contain it, by lmerTest's rule for linear mixed
+        models and by car's for generalised ones: see the module's head. 3: each term's coefficients averaged with equal
+        weights over the levels of the factors it interacts with; does not depend on the coding.
     ddf : {"satterthwaite", "kenward-roger"}
         Denominator degrees of freedom. Kenward-Roger needs a REML fit; generalised models have none.
 
@@ -172,12 +178,12 @@ def _wald_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
 
 
 def _restricted(fit: Fit, kind: int) -> dict[str, Array]:
-    """Each term's coefficients where those of the later terms (`kind` 1) or of its containers (2) are zero."""
+    """Each term's coefficients where those of the later terms (`kind` 1) or of its relatives (2) are zero."""
     columns, labels = _columns(fit), list(_columns(fit))
-    containers = _containers(fit) if kind == 2 else {a: labels[j + 1 :] for j, a in enumerate(labels)}
+    others = _relatives(fit) if kind == 2 else {a: labels[j + 1 :] for j, a in enumerate(labels)}
     eye, out = np.eye(fit.problem.p), {}
     for label, own in columns.items():
-        zero = np.concatenate([np.zeros(0, dtype=np.intp), *(columns[other] for other in containers[label])])
+        zero = np.concatenate([np.zeros(0, dtype=np.intp), *(columns[other] for other in others[label])])
         weights = np.linalg.solve(fit.vcov[np.ix_(zero, zero)], fit.vcov[np.ix_(zero, own)])
         out[label] = eye[own] - weights.T @ eye[zero]
     return out
@@ -236,13 +242,33 @@ def _type_two(fit: Fit) -> dict[str, Array]:
 
 
 def _containers(fit: Fit) -> dict[str, list[str]]:
-    """Terms that contain each term: more factors, the same numeric variables."""
+    """Terms that contain each term in a linear mixed model: more factors and the same covariates (SAS's rule, lmerTest's).
+
+    A covariate is a numeric variable of one column; several columns (``poly``, ``ns``) count as a factor does.
+    """
     design: Design = fit.problem.recipe.fixed
-    factors = [{p.name for p in parts if isinstance(p, FactorPart)} for parts in design.terms]
-    numbers = [{p.name for p in parts if not isinstance(p, FactorPart)} for parts in design.terms]
+    names = [{p.name for p in parts} for parts in design.terms]
+    covariates = [{p.name for p in parts if _is_covariate(p)} for parts in design.terms]
     labels = design.term_labels
     return {
-        label: [labels[j] for j in range(len(labels)) if factors[i] < factors[j] and numbers[i] == numbers[j]]
+        label: [
+            labels[j] for j in range(len(labels)) if names[i] < names[j] and covariates[i] == covariates[j]
+        ]
+        for i, label in enumerate(labels)
+    }
+
+
+def _is_covariate(part: FactorPart | NumericPart) -> bool:
+    return isinstance(part, NumericPart) and part.suffixes == ("",)
+
+
+def _relatives(fit: Fit) -> dict[str, list[str]]:
+    """Terms that contain each term in a generalised model: all of its variables and more, numeric or not (car's rule)."""
+    design: Design = fit.problem.recipe.fixed
+    names = [{p.name for p in parts} for parts in design.terms]
+    labels = design.term_labels
+    return {
+        label: [labels[j] for j in range(len(labels)) if names[i] < names[j]]
         for i, label in enumerate(labels)
     }
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.backends.optimum import off_boundary
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
 from lmmformula.inference.posterior import refuse_posterior
+from lmmformula.inference.same_rows import refuse_other_rows, row_order
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 
@@ -18,32 +20,45 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["compare"]
+__all__ = ["anova"]
 
 
-def compare(*fits: Fit) -> pd.DataFrame:
-    """Likelihood-ratio tests of nested models; for a single fit, its type 3 tests.
+def anova(
+    *fits: Fit,
+    refit: bool = True,
+    type: int | str | None = None,  # noqa: A002
+    ddf: str | None = None,
+) -> pd.DataFrame:
+    """Likelihood-ratio tests of nested models; for a single fit, tests of its terms.
 
     Parameters
     ----------
     *fits : Fit
-        Models of the same rows and response, in any order. REML fits are refitted by ML, because restricted likelihoods
-        of models with different fixed effects are likelihoods of different data.
+        Models of the same rows and response, in any order.
+    refit : bool
+        Whether REML fits are refitted by ML, because restricted likelihoods of models with different fixed effects are
+        likelihoods of different data. False compares them as they are (lme4's ``refit = FALSE``), which tests random effects
+        by REML; all models must then have the same fixed-effects columns.
+    type : {1, 2, 3}, optional
+        Of the tests of a single fit; 3 by default. See :meth:`Fit.anova`.
+    ddf : {"satterthwaite", "kenward-roger"}, optional
+        The same.
 
     Returns
     -------
     DataFrame
         One row a model, fewest parameters first: ``npar, AIC, BIC, logLik, -2*log(L), Chisq, Df, Pr(>Chisq)``, each test
         against the row above; ``SE(logLik)`` too where likelihoods are estimates. ``attrs["refitted"]`` counts the models
-        refitted by ML; ``attrs["note"]`` is there if families or links differ (the index then names them), or if likelihoods
-        are estimates.
+        refitted by ML; ``attrs["note"]`` is there if families or links differ (the index then names them), if likelihoods
+        are estimates, or if they are restricted.
 
     Raises
     ------
     DataError
-        For different rows, responses or numbers of trials.
+        For different rows, responses or numbers of trials, and for what is no fit. Rows are compared by their labels in pandas
+        frames, else by their positions: see :mod:`lmmformula.inference.same_rows`.
     PlanError
-        For likelihoods that were approximated in different ways.
+        For likelihoods that were approximated in different ways, or restricted and of different fixed effects.
 
     Notes
     -----
@@ -53,20 +68,27 @@ def compare(*fits: Fit) -> pd.DataFrame:
     import pandas as pd
     from scipy.special import chdtrc
 
-    if not fits:
-        raise DataError("anova() was called without a fit; give one fit, or two or more to compare.")
+    _refuse_what_is_no_fit(fits)
     if len(fits) == 1:
-        return terms_table(fits[0], 3)
+        return terms_table(fits[0], 3 if type is None else type, "satterthwaite" if ddf is None else ddf)
+    if type is not None or ddf is not None:
+        name, value = ("type", type) if type is not None else ("ddf", ddf)
+        raise DataError(
+            f"{name}={value!r} is for the tests of one fit's terms, and anova() got {len(fits)} fits, which it compares by "
+            f"their likelihoods. Leave it out, or call fit.anova({name}={value!r})."
+        )
     for fit in fits:
         refuse_posterior(
             fit,
             "a likelihood-ratio test needs maxima of the likelihood",
             "Compare posteriors by arviz_stats.compare({'a': a.to_datatree(), 'b': b.to_datatree()}), or fit with method='ml'.",
         )
-    _refuse_different_data(fits)
+    refuse_other_rows(fits)
     _refuse_different_approximations(fits)
+    if not refit:
+        _refuse_different_criteria(fits)
     ordered = sorted(fits, key=lambda f: f.df_model)
-    estimates = [_ml_estimate(f) for f in ordered]
+    estimates = [_ml_estimate(f) if refit else f.estimate for f in ordered]
     deviance = np.array([e.deviance for e in estimates])
     errors = 0.5 * np.array([e.deviance_stderr for e in estimates])
     npar = np.array([f.df_model for f in ordered])
@@ -88,8 +110,10 @@ def compare(*fits: Fit) -> pd.DataFrame:
         },
         index=pd.Index(_labels(ordered), name="model"),
     )
-    table.attrs["refitted"] = sum(f.method == "REML" for f in fits)
+    restricted = sum(f.method == "REML" for f in fits)
+    table.attrs["refitted"] = restricted if refit else 0
     notes = [_DIFFERENT_FAMILIES] if len({str(f.problem.family) for f in fits}) > 1 else []
+    notes += [_RESTRICTED] if restricted and not refit else []
     if errors.any():
         apart = 2.0 * float(np.sqrt(errors[1:] ** 2 + errors[:-1] ** 2).max())
         notes.append(
@@ -108,6 +132,30 @@ _DIFFERENT_FAMILIES = (
 )
 
 
+_RESTRICTED = (
+    "Likelihoods are restricted (REML) and those of the fits as they are: they compare random effects only, and AIC and BIC "
+    "only among models with the same fixed effects."
+)
+
+
+def _refuse_what_is_no_fit(fits: tuple[Any, ...]) -> None:
+    if not fits:
+        raise DataError("anova() was called without a fit; give one fit, or two or more to compare.")
+    for place, given in enumerate(fits, 1):
+        if isinstance(getattr(given, "problem", None), Problem) and hasattr(given, "estimate"):
+            continue
+        kind = given.__class__.__name__
+        if isinstance(given, list | tuple):
+            cause = "Give fits one by one: anova(*fits)."
+        elif isinstance(given, str):
+            cause = "Give fits, not names; for tests of the terms of one fit call fit.anova()."
+        else:
+            cause = "Give what fit() or load() returns."
+        raise DataError(
+            f"anova() compares fits, and argument {place} is of type {kind}: {str(given)[:60]!r}. {cause}"
+        )
+
+
 def _labels(fits: list[Fit]) -> list[str]:
     """Formulas, with the family and the auxiliary formulas where those differ."""
     labels = [f.formula for f in fits]
@@ -124,30 +172,26 @@ def _labels(fits: list[Fit]) -> list[str]:
     return labels
 
 
-def _refuse_different_data(fits: tuple[Fit, ...]) -> None:
-    first = fits[0].problem
-    for other in (f.problem for f in fits[1:]):
-        if other.n != first.n:
-            raise DataError(
-                f"the models were fitted to {first.n:,} and {other.n:,} rows; a likelihood-ratio test needs the same rows. "
-                "The likely cause is missing values in a variable of one model only: drop those rows first."
+def _refuse_different_criteria(fits: tuple[Fit, ...]) -> None:
+    """Restricted likelihoods are those of y without what X explains: of different data where X differs."""
+    methods = sorted({f.method for f in fits})
+    if "REML" not in methods:
+        return
+    if len(methods) > 1:
+        raise PlanError(
+            f"refit=False compares the likelihoods as they are, and these are of different kinds ({', '.join(methods)}). Leave "
+            "refit out, or fit all models by the same method."
+        )
+    first = fits[0]
+    for other in fits[1:]:
+        order, x = row_order(first, other), other.problem.X.matrix
+        if not np.array_equal(first.problem.X.matrix, x if order is None else x[order]):
+            names = [", ".join(f.problem.X.names) for f in (first, other)]
+            raise PlanError(
+                "refit=False compares restricted likelihoods (REML), which of models with different fixed effects are "
+                f"likelihoods of different data: {first.formula!r} has {names[0]}; {other.formula!r} has {names[1]}. Leave "
+                "refit out: the models are then refitted by ML."
             )
-        if not np.array_equal(other.y, first.y):
-            raise DataError(
-                f"the models {first.formula!r} and {other.formula!r} have different responses or different rows; their "
-                "likelihoods cannot be compared."
-            )
-        counts = {other.family.weights_are, first.family.weights_are} - {"precision"}
-        if counts and not _same_weights(other, first):
-            raise DataError(
-                f"the models {first.formula!r} and {other.formula!r} have different weights, which count trials or repeated "
-                "rows here: different data. Give both the same weights."
-            )
-
-
-def _same_weights(a: Problem, b: Problem) -> bool:
-    ones = np.ones(a.n)
-    return np.array_equal(ones if a.weights is None else a.weights, ones if b.weights is None else b.weights)
 
 
 def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
@@ -175,7 +219,5 @@ def _ml_estimate(fit: Fit) -> Estimate:
     if fit.method != "REML":
         return fit.estimate
     model = replace(fit.optimum.model, reml=False)
-    start = np.where(
-        np.abs(fit.estimate.theta) < 1e-2, 1e-2, fit.estimate.theta
-    )  # zero is a stationary point
+    start = off_boundary(fit.optimum.theta)
     return replace(fit.backend, reml=False, start=start).optimise(model).estimate

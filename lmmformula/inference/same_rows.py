@@ -1,0 +1,217 @@
+"""Whether several fits describe the same observations, which a comparison of their likelihoods takes for granted.
+
+Equal numbers of rows and equal responses do not show it: two models that each leave out one row may leave out different ones.
+What identifies a row is, in this order:
+
+1. its label, where both tables are pandas frames whose labels are unique: rows in another order are then matched by label;
+2. its position, where both tables have the same number of rows;
+3. else its contents: the columns of both tables or, for fits that no longer have theirs, the levels of shared grouping factors.
+
+A log-likelihood is a sum over rows, so their order does not matter. Rows in another order are refused where nothing identifies
+them, since a sum of equal responses could as well be that of other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.frame.table import open_table
+from lmmformula.frame.values import Factor, labels_of
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.result import Fit
+
+__all__ = ["refuse_other_rows", "row_order"]
+
+Order = NDArray[np.intp] | None
+
+
+def refuse_other_rows(fits: Sequence[Fit]) -> None:
+    """Refuse fits of other rows, responses or numbers of trials than those of the first.
+
+    Raises
+    ------
+    DataError
+        That names rows which one fit has and the other lacks.
+    """
+    for other in fits[1:]:
+        _refuse_pair(fits[0], other)
+
+
+def _refuse_pair(a: Fit, b: Fit) -> None:
+    first, second = a.problem, b.problem
+    if first.n != second.n:
+        raise DataError(
+            f"the models were fitted to {first.n:,} and {second.n:,} rows; a comparison of likelihoods needs the same rows. "
+            + _cause(a, b)
+        )
+    order = row_order(a, b)
+    if not np.array_equal(first.y, _arranged(second.y, order)):
+        raise DataError(_other_responses(a, b))
+    counts = {first.family.weights_are, second.family.weights_are} - {"precision"}
+    ones = np.ones(first.n)
+    weights = [ones if p.weights is None else p.weights for p in (first, second)]
+    if counts and not np.array_equal(weights[0], _arranged(weights[1], order)):
+        raise DataError(
+            f"the models {first.formula!r} and {second.formula!r} have different weights, which count trials or repeated "
+            "rows here: different data. Give both the same weights."
+        )
+
+
+def row_order(a: Fit, b: Fit) -> Any:
+    """Where the rows of `a` stand among those of `b`; None if in the same order.
+
+    Raises
+    ------
+    DataError
+        If they are not the same rows.
+    """
+    same_size = a.problem.n_rows_data == b.problem.n_rows_data
+    labels: list[Any] = [_labels(a), _labels(b)]
+    numbered = [_is_numbering(a), _is_numbering(b)]
+    if _tell(labels, numbered, same_size):
+        if labels[0].equals(labels[1]):
+            return None
+        order = labels[1].get_indexer(labels[0])
+        if (order < 0).any():
+            raise DataError(_other_rows(a, b, labels[0], labels[1]))
+        return order
+    if same_size:
+        if not np.array_equal(a.problem.rows, b.problem.rows):
+            raise DataError(_other_rows(a, b, a.problem.rows, b.problem.rows))
+        if numbered[0] == numbered[1]:
+            return None
+    for name, left, right in _shared_columns(a, b):
+        if (apart := np.flatnonzero(~_equal(left, right))).size:
+            r = int(apart[0])
+            raise DataError(
+                f"the models were fitted to tables of {a.problem.n_rows_data:,} and {b.problem.n_rows_data:,} rows, and their "
+                f"rows are not the same: row {r + 1:,} of those used has {name} = {left[r]} in {a.formula!r} and {right[r]} in "
+                f"{b.formula!r}. Fit both to one table."
+            )
+    return None
+
+
+def _arranged(values: Array, order: Order) -> Array:
+    return values if order is None else values[order]
+
+
+# -- what identifies a row -----------------------------------------------------------------------------------------
+
+
+def _labels(fit: Fit) -> pd.Index | None:
+    """Labels of the rows used, where the table has labels."""
+    import pandas as pd
+
+    index = getattr(fit.recall.data, "index", None)
+    if not isinstance(index, pd.Index) or len(index) != fit.problem.n_rows_data:
+        return None
+    return index[fit.problem.rows]
+
+
+def _tell(labels: Sequence[Any], numbered: Sequence[bool], same_size: bool) -> bool:
+    """Whether labels identify rows across two tables: unique, of one type, and more than a count that begins in each table."""
+    if any(index is None or not index.is_unique for index in labels):
+        return False
+    if len({index.inferred_type for index in labels}) > 1:
+        return False
+    if sum(numbered) == 1 and same_size:  # a table in another order, or one numbered anew
+        return bool((labels[1].get_indexer(labels[0]) >= 0).all())
+    return sum(numbered) < 2 or same_size
+
+
+def _is_numbering(fit: Fit) -> bool:
+    """Whether the table's labels only count its rows, or it has none."""
+    import pandas as pd
+
+    index = getattr(fit.recall.data, "index", None)
+    return not isinstance(index, pd.Index) or (
+        isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
+    )
+
+
+def _shared_columns(a: Fit, b: Fit) -> Any:
+    """(name, values in a, values in b) on the rows used."""
+    tables = [_table(f) for f in (a, b)]
+    if tables[0] is not None and tables[1] is not None:
+        for name in (n for n in _names(a, b) if n in tables[0] and n in tables[1]):
+            yield name, *(_values(t, name, f) for t, f in zip(tables, (a, b), strict=True))
+        return
+    groups = [{t.group: t.levels[t.codes] for t in f.problem.terms} for f in (a, b)]
+    for name in (n for n in groups[0] if n in groups[1]):
+        yield name, groups[0][name], groups[1][name]
+
+
+def _table(fit: Fit) -> Any:
+    if fit.recall.data is None:
+        return None
+    try:
+        table = open_table(fit.recall.data)
+    except (LmmformulaError, OSError):  # the file of the call is gone or has changed
+        return None
+    return table if table.n_rows == fit.problem.n_rows_data else None
+
+
+def _values(table: Any, name: str, fit: Fit) -> NDArray[Any]:
+    values = table.column(name).at(fit.problem.rows)
+    return labels_of(values) if isinstance(values, Factor) else values
+
+
+def _equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+    """Element by element; missing values equal each other."""
+    return (left == right) | ((left != left) & (right != right))
+
+
+def _names(*fits: Fit) -> list[str]:
+    """Columns that the models use."""
+    return list(dict.fromkeys(record.name for f in fits for record in f.problem.recipe.columns))
+
+
+# -- what to say ---------------------------------------------------------------------------------------------------
+
+
+def _cause(a: Fit, b: Fit) -> str:
+    return (
+        "The likely cause is missing values in a variable of one model only: drop those rows first, and fit both to "
+        f"data.dropna(subset={_names(a, b)})."
+    )
+
+
+def _other_rows(a: Fit, b: Fit, left: Any, right: Any) -> str:
+    only = [_some(set(left.tolist()) - set(right.tolist())), _some(set(right.tolist()) - set(left.tolist()))]
+    return (
+        f"the models were fitted to {a.problem.n:,} rows each, but not to the same rows: {only[0]} only in {a.formula!r}, "
+        f"{only[1]} only in {b.formula!r}. Their likelihoods cannot be compared. " + _cause(a, b)
+    )
+
+
+def _some(rows: set[Any]) -> str:
+    """``row 50``, ``rows 3, 4, 8 and 12 more are``."""
+    shown = ", ".join(str(r) for r in islice(sorted(rows, key=str), 3))
+    more = f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""
+    return f"row {shown} is" if len(rows) == 1 else f"rows {shown}{more} are"
+
+
+def _other_responses(a: Fit, b: Fit) -> str:
+    left, right = a.problem.y, b.problem.y
+    said = f"the models {a.formula!r} and {b.formula!r} have "
+    if np.array_equal(np.sort(left), np.sort(right)):
+        return (
+            said
+            + "the same values of the response in another order, so nothing says that they were fitted to the same rows. "
+            "Fit both to one table (rows of pandas frames are matched by their labels)."
+        )
+    return (
+        said
+        + f"different responses or different rows ({int((left != right).sum()):,} of {len(left):,} values differ); their "
+        "likelihoods cannot be compared. Fit both to the same column of one table."
+    )
