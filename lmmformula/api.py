@@ -164,7 +164,9 @@ def fit(
         posterior: of a Gaussian or lognormal model all effects are integrated out and drawn back, and NUTS or importance
         sampling moves in the variances alone.
     weights : str or array, optional
-        Column name or one number a row: prior weights, Var(e_r) = sigma^2 / weights[r].
+        Column name or one number a row, lme4's meaning: precisions, Var(e_r) = sigma^2 / weights[r]; trials of a binomial
+        proportion; repeats of rows of other discrete families. ``y | weights(w)`` in the formula has brms' meaning, repeats of
+        the row for every family.
     offset : str or array, optional
         Known part of the linear predictor, besides any ``offset()`` in the formula.
     contrasts : mapping, optional

@@ -184,9 +184,9 @@ class Fit:
         return self.problem.p + self.problem.n_theta + scale
 
     @property
-    def df_resid(self) -> int:
-        """Rows minus parameters."""
-        return self.problem.n - self.df_model
+    def df_resid(self) -> int | float:
+        """Observations minus parameters."""
+        return self.problem.n_observed - self.df_model
 
     @property
     def aic(self) -> float:
@@ -195,14 +195,14 @@ class Fit:
 
     @property
     def bic(self) -> float:
-        """Schwarz's criterion, with the number of rows; nan for a posterior."""
-        penalty = float(np.log(self.problem.n)) * self.df_model
+        """Schwarz's criterion, with the number of observations; nan for a posterior."""
+        penalty = float(np.log(self.problem.n_observed)) * self.df_model
         return np.nan if self.posterior is not None else self.deviance + penalty
 
     @property
-    def nobs(self) -> int:
-        """Rows used."""
-        return self.problem.n
+    def nobs(self) -> int | float:
+        """Rows used; with ``y | weights(w)``, which repeats rows, the sum of w."""
+        return self.problem.n_observed
 
     @property
     def ngroups(self) -> dict[str, int]:

@@ -66,7 +66,11 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
     if problem.family.name == "lognormal":
         offset = 0.0 if problem.offset is None else problem.offset
         target = working_response(problem) + offset
-        return replace(problem, y=target, family=resolve("gaussian"), aux=()), -float(target.sum())
+        twin = replace(resolve("gaussian"), repeated=problem.family.repeated)
+        copies = (
+            target if problem.weights is None or not problem.family.repeated else target * problem.weights
+        )
+        return replace(problem, y=target, family=twin, aux=()), -float(copies.sum())
     if not problem.family.is_linear:
         raise PlanError(
             f"random effects integrate out exactly for gaussian (identity link) and lognormal responses, not for "
@@ -113,7 +117,12 @@ class Marginal:
         ]
         shape = np.linalg.solve(base.ols.r.T, priors.contrast.T).T if twin.p else np.zeros((0, 0))
         shift = priors.contrast @ base.ols.coefficients - centres
-        constant = -0.5 * twin.n * np.log(2 * np.pi) + 0.5 * base.log_weights - base.ols.log_det_r + jacobian
+        constant = (
+            -0.5 * twin.n_observed * np.log(2 * np.pi)
+            + 0.5 * base.log_weights
+            - base.ols.log_det_r
+            + jacobian
+        )
         return cls(base, priors.contrast, shape, shift, 2.0 * np.log(np.array(scales)), float(constant))
 
     @property
@@ -226,7 +235,7 @@ class MarginalPoint:
     @cached_property
     def logpdf(self) -> float:
         """log p(y | variances)."""
-        n, p = self.model.problem.n, len(self.log_var)
+        n, p = self.model.problem.n_observed, len(self.log_var)
         log_det_a = -2.0 * float(np.log(np.abs(np.diagonal(self.r_inverse))).sum())
         penalty = float(self.deviation**2 @ np.exp(-self.log_var))
         twice = 2.0 * (n - p) * np.log(self.sigma) + self.factor.logdet + log_det_a + self.log_var.sum()
@@ -268,7 +277,7 @@ class MarginalPoint:
     @cached_property
     def d_log_sigma(self) -> float:
         """dlogp/dlog sigma with every L held."""
-        n, p, sigma2 = self.model.problem.n, len(self.log_var), self.sigma**2
+        n, p, sigma2 = self.model.problem.n_observed, len(self.log_var), self.sigma**2
         ridge = float(np.sum((self.r_inverse @ self.r_inverse.T) * self._ridge))
         moved = sum(float(np.sum(s * f)) for s, f in zip(self._group_slopes, self.own_factors, strict=True))
         return -(n - p) + self.r2 / sigma2 - sigma2 * ridge - moved

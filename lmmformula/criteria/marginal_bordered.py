@@ -241,7 +241,7 @@ class Bordered:
         log_var = log_var + coordinates.log_mixing(values, xp)
         reduced = self.reduce(coordinates.factors(values, xp), sigma, log_var, xp, kernels)
         log_det, pivot = kernels.pivots(reduced.bordered)
-        n, p = self.model.problem.n, self.model.log_var0.shape[0]
+        n, p = self.model.problem.n_observed, self.model.log_var0.shape[0]
         twice = 2.0 * (n - p) * xp.log(sigma) + reduced.log_det + log_det + log_var.sum(-1) + pivot / sigma**2
         return self.model.constant - 0.5 * twice + coordinates.log_prior(x, xp)
 

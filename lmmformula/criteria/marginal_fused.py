@@ -68,7 +68,7 @@ class Fused:
         flat = [relative[a].reshape(*relative[a].shape[:-2], -1) for a in self.bordered.dense]
         dense = xp.concatenate(flat, axis=-1) if flat else xp.zeros((*sigma.shape, 0))
         weights = xp.exp(-log_var) * (sigma**2)[..., None]
-        n, p = model.problem.n, model.log_var0.shape[0]
+        n, p = model.problem.n_observed, model.log_var0.shape[0]
         rest = model.constant - (n - p) * xp.log(sigma) - 0.5 * log_var.sum(-1)
         return own, dense, weights, 1.0 / sigma**2, rest + coordinates.log_prior(x, xp)
 
@@ -117,7 +117,7 @@ class Fused:
             moved += float(np.sum(slope * factor))
             gradient[[*term.sds, *term.cors]] += np.tensordot(inner, slope, 2) * (-0.5 / scale)
         model = self.bordered.model
-        n, p = model.problem.n, len(weights)
+        n, p = model.problem.n_observed, len(weights)
         change = -(n - p) + 0.5 * moved - float(d_weights @ weights) + pivot * float(precision)
         gradient[coordinates.sigma] += change * sigma.slope(at) / scale
         for j, place in coordinates.mixing:

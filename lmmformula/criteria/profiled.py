@@ -103,7 +103,7 @@ class Profiled:
     ols : LeastSquares
         Weighted least squares of y on X: R0, its coefficients and residual y0.
     log_weights : float
-        sum log w.
+        sum log w of precision weights.
     """
 
     problem: Problem
@@ -125,7 +125,8 @@ class Profiled:
         _refuse_exact_fit(ols, y, problem.weights)
         raw = prepared.blocks.gram(problem.weights, np.column_stack([problem.X.matrix, ols.residual]))
         gram = Gram(raw.diag, raw.cross, tuple(ols.orthonormal(r) for r in raw.rhs), ols.orthonormal_gram)
-        log_w = 0.0 if problem.weights is None else float(np.log(problem.weights).sum())
+        w = None if problem.family.repeated else problem.weights
+        log_w = 0.0 if w is None else float(np.log(w).sum())
         return cls(problem, reml, prepared, gram, ols, log_w)
 
     def with_response(self, y: Array) -> Profiled:
@@ -144,9 +145,13 @@ class Profiled:
         return replace(self, problem=problem, gram=gram, ols=ols)
 
     @property
-    def n_eff(self) -> int:
-        """Degrees of freedom of sigma^2: n - p for REML, n for ML."""
-        return self.problem.n - (self.problem.p if self.reml else 0)
+    def n_eff(self) -> int | float:
+        """Degrees of freedom of sigma^2: n - p for REML, n for ML, n the sum of weights where they repeat rows.
+
+        With w_r copies of each row, Z'Z, X'X and the penalised RSS of all copies are those of the rows weighted by w, and
+        log|V| of the copies is log|M| + n log sigma^2: the criterion of precision weights with sum w for n and no sum log w.
+        """
+        return self.problem.n_observed - (self.problem.p if self.reml else 0)
 
     def start(self) -> Array:
         """L = I for every term."""

@@ -30,10 +30,14 @@ class Family:
     ----------
     distribution : Distribution
     link_function : Link
+    repeated : bool
+        Prior weights repeat rows whatever the distribution makes of them: a row of weight w adds w log p(y), as w equal
+        rows would (brms' ``y | weights(w)``).
     """
 
     distribution: Distribution
     link_function: Link
+    repeated: bool = False
 
     @property
     def name(self) -> str:
@@ -83,7 +87,18 @@ class Family:
     @property
     def weights_are(self) -> WeightsAre:
         """What a prior weight w means: ``"precision"`` (variance / w), ``"trials"`` or ``"repeats"``."""
-        return self.distribution.weights_are
+        return "repeats" if self.repeated else self.distribution.weights_are
+
+    @property
+    def weights_word(self) -> str:
+        """What a table of the fit calls its weights."""
+        return {"precision": "Prior weights", "trials": "Trials", "repeats": "Repeats of rows"}[
+            self.weights_are
+        ]
+
+    def _within(self, weights: Array | None) -> Maybe:
+        """The weight inside one density: 1 where a row stands for equal rows that the caller counts."""
+        return 1.0 if weights is None or self.repeated else weights
 
     def __str__(self) -> str:
         inside = f"{self.name[:-1]}, " if self.name.endswith(")") else f"{self.name}("
@@ -100,7 +115,7 @@ class Family:
     def constant(self, y: Array, weights: Array | None = None) -> Maybe:
         """The part of the log density in y alone. Compute it once and hand it to :meth:`rows`."""
         with np.errstate(all="ignore"):
-            return self.distribution.constant(y, 1.0 if weights is None else weights)
+            return self.distribution.constant(y, self._within(weights))
 
     def rows(
         self,
@@ -131,16 +146,16 @@ class Family:
             raise ValueError(f"information must be 'observed' or 'expected', not {information!r}")
         own = self.distribution
         aux = self._predictors(aux)
-        w = 1.0 if weights is None else weights
-        inner = 1.0 if own.weights_are == "repeats" else w
+        repeats = self.weights_are == "repeats"
+        inner = 1.0 if weights is None or repeats else weights
         with np.errstate(all="ignore"):
-            const = own.constant(y, w) if constant is None else constant
+            const = own.constant(y, self._within(weights)) if constant is None else constant
             direct = own.direct.get(self.link)
             if direct is not None and (self.is_canonical or information == "observed"):
                 rows = direct(y, eta, aux, inner, const, derivatives=derivatives)
             else:
                 rows = self._composed(y, eta, aux, inner, const, information == "expected", derivatives)
-            if weights is not None and own.weights_are == "repeats":
+            if weights is not None and repeats:
                 rows = scaled(rows, weights)
             return self._outside(rows, eta)
 
@@ -177,15 +192,15 @@ class Family:
 
         Families outside the exponential dispersion models: ``2 w [l(y; mu = y) - l(y; mu)]``, not below 0.
         """
-        w = 1.0 if weights is None else weights
         with np.errstate(all="ignore"):
-            return self.distribution.deviance(y, mu, self._predictors(aux), w)
+            squared = self.distribution.deviance(y, mu, self._predictors(aux), self._within(weights))
+        return squared * weights if self.repeated and weights is not None else squared
 
     def simulate(
         self, rng: np.random.Generator, eta: Array, aux: Aux = (), weights: Array | None = None
     ) -> Array:
         """One response for each row."""
-        w = 1.0 if weights is None else weights
+        w = self._within(weights)
         return self.distribution.draw(rng, self.link_function.mean(eta), self._predictors(aux), w)
 
     def cdf(
@@ -196,24 +211,22 @@ class Family:
         A randomised quantile residual is the normal quantile of a uniform draw between the two
         (Dunn & Smyth 1996).
         """
-        w = 1.0 if weights is None else weights
-        own = self.distribution
+        w, own = self._within(weights), self.distribution
         at = y - own.step(w) if below and own.discrete else y
         with np.errstate(all="ignore"):
             return own.cdf(at, self.link_function.mean(eta), self._predictors(aux), w)
 
     def start(self, y: Array, weights: Array | None = None) -> Array:
         """Linear predictor of a mean near each observation, inside the link's domain; offsets are not removed."""
-        mu = self.distribution.start(y, 1.0 if weights is None else weights)
+        mu = self.distribution.start(y, self._within(weights))
         if self.distribution.scale == "real" and self.link_function.needs_positive:
             mu = np.where(mu > 0, mu, 0.1 * (float(np.mean(np.abs(mu))) or 1.0))
         return self.link_function.eta(mu)
 
     def start_aux(self, y: Array, eta: Array, weights: Array | None = None) -> tuple[float, ...]:
         """Moment estimates of constant auxiliary predictors, given fitted `eta`."""
-        w = 1.0 if weights is None else weights
         with np.errstate(all="ignore"):
-            return self.distribution.start_aux(y, self.link_function.mean(eta), w)
+            return self.distribution.start_aux(y, self.link_function.mean(eta), self._within(weights))
 
     def check(self, y: Array, weights: Array | None = None, name: str = "y") -> None:
         """Refuse values the family cannot give, or weights that mean nothing.

@@ -79,7 +79,7 @@ def build(
     Problem
     """
     check_available(spec)
-    record = resolve(family)
+    record = _reading(resolve(family), spec)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     table = open_table(data)
@@ -95,6 +95,12 @@ def build(
     frame = _evaluate(spec, parts, table, arguments, missing, context or {}, random)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
     return _with_auxiliary(problem, frame, parts, random) if parts else problem
+
+
+def _reading(family: Family, spec: ModelSpec) -> Family:
+    """The family with brms' meaning of ``y | weights(w)``: repeats of the row, unless weights are trials."""
+    asked = spec.response is not None and spec.response.weights is not None
+    return replace(family, repeated=True) if asked and family.weights_are != "trials" else family
 
 
 def _with_auxiliary(

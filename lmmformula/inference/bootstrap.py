@@ -106,6 +106,11 @@ def bootstrap(
         "a bootstrap repeats the search for a maximum",
         "Its draws are in m.posterior, their intervals in conf_int(), and simulate() draws responses.",
     )
+    if fit.problem.family.repeated:
+        raise DataError(
+            "a parametric bootstrap draws one response for each row, and y | weights(w) says that a row stands for w "
+            "observations: one draw cannot stand for w. Write the rows out w times, or use conf_int(method='profile')."
+        )
     warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
     names, rows, failed = list(parameters(fit)), [], 0

@@ -132,7 +132,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     q_rs = np.zeros((count, count, p, p))
     traces = np.zeros((count, count))
     q_rs[0] = q_rs[:, 0] = -p_r
-    traces[0] = traces[:, 0] = [problem.n, *(np.trace(m) for m in d_s)]
+    traces[0] = traces[:, 0] = [problem.n_observed, *(np.trace(m) for m in d_s)]
     for i, left in enumerate(d_a):
         for j, right in enumerate(d_a):
             q_rs[i + 1, j + 1] = left.T @ s @ right

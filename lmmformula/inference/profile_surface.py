@@ -233,7 +233,7 @@ class Surface:
         if held is not None and self.target is not None:
             point = self._hold(point, held)
         slopes = np.zeros(self.size)
-        slopes[0] = 2.0 * (problem.n - point.r2 / sigma2)
+        slopes[0] = 2.0 * (problem.n_observed - point.r2 / sigma2)
         ks = point.k_matrices(1.0 / sigma2)
         for a, group in enumerate(model.prepared.blocks.groups):
             for i, columns in group.members:

@@ -40,6 +40,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.ir.problem import Problem
     from lmmformula.result import Fit
 
 __all__ = ["icc", "r2", "variances"]
@@ -58,13 +59,32 @@ def variances(fit: Fit) -> tuple[float, Array, float]:
     """
     problem = fit.problem
     mean = problem.X.matrix @ fit.estimate.beta
-    fixed = float(np.var(mean, ddof=1)) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
+    fixed = _spread(mean, problem) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
     terms = np.zeros(len(problem.terms))
     for i, (term, cov) in enumerate(zip(problem.terms, covariance_matrices(fit), strict=True)):
         # the mean of z'Sigma z is <Sigma, mean of zz'>
-        moment = np.ones((1, 1)) if term.basis is None else term.basis.T @ term.basis / problem.n
+        moment = np.ones((1, 1)) if term.basis is None else _moment(term.basis, problem)
         terms[i] = np.sum(cov * moment)
     return fixed, terms, _observation(fit)
+
+
+def _copies(problem: Problem) -> Array | None:
+    """How often each row counts; None for once."""
+    return problem.weights if problem.family.repeated else None
+
+
+def _spread(values: Array, problem: Problem) -> float:
+    """Sample variance over the observations."""
+    w = _copies(problem)
+    if w is None:
+        return float(np.var(values, ddof=1))
+    return float(w @ (values - np.average(values, weights=w)) ** 2 / (problem.n_observed - 1))
+
+
+def _moment(basis: Array, problem: Problem) -> Array:
+    """Mean of z z' over the observations, (k, k)."""
+    w = _copies(problem)
+    return basis.T @ (basis if w is None else basis * w[:, None]) / problem.n_observed
 
 
 def _observation(fit: Fit) -> float:
@@ -87,9 +107,11 @@ def _observation(fit: Fit) -> float:
         mu = _typical_mean(fit)
         value = np.log1p(family.variance(mu, aux) * inverse / mu**2)
     else:
-        jet = family.link_function.mean_jet(np.full(1, np.mean(_fixed_part(fit))))
+        jet = family.link_function.mean_jet(
+            np.full(1, np.average(_fixed_part(fit), weights=_copies(problem)))
+        )
         value = family.variance(jet.value, aux) * inverse / jet.d1**2
-    out = float(np.mean(value))
+    out = float(np.average(np.broadcast_to(value, problem.n), weights=_copies(problem)))
     if not np.isfinite(out):
         raise PlanError(
             f"R2 and ICC need a finite variance of the response, which {family} does not have at the estimate; ask varcorr() "
@@ -119,7 +141,7 @@ def _typical_mean(fit: Fit) -> Array:
     for term, cov in zip(fit.problem.terms, covariance_matrices(fit), strict=True):
         spread = cov[0, 0] if term.basis is None else np.einsum("ni,ij,nj->n", term.basis, cov, term.basis)
         eta = eta + 0.5 * spread
-    return np.full(1, np.mean(np.exp(eta)))
+    return np.full(1, np.average(np.exp(eta), weights=_copies(fit.problem)))
 
 
 def r2(fit: Fit) -> pd.Series:

@@ -104,7 +104,7 @@ class Problem:
     terms : tuple of GroupBlock
         In the order of the formula.
     weights : (n,) float64 array or None
-        Prior weights, lme4's meaning: Var(e_r) = sigma^2 / weights[r].
+        Prior weights; what they mean is ``family.weights_are``. lme4's are Var(e_r) = sigma^2 / weights[r].
     offset : (n,) float64 array or None
         Known part of the linear predictor.
     family : Family
@@ -141,6 +141,14 @@ class Problem:
     @property
     def p(self) -> int:
         return self.X.matrix.shape[1]
+
+    @property
+    def n_observed(self) -> int | float:
+        """Observations that the likelihood counts: rows, or the sum of weights that repeat rows (``y | weights(w)``)."""
+        if self.weights is None or not self.family.repeated:
+            return self.n
+        total = float(self.weights.sum())
+        return int(total) if total.is_integer() else total
 
     @property
     def q(self) -> int:

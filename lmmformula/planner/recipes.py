@@ -77,6 +77,11 @@ def recipe(problem: Problem, method: str, engine: Any, options: dict[str, Any]) 
     if foreign := [n for n in options if n in HMC_OPTIONS]:
         raise PlanError(f"{foreign[0]!r} is an option of method='hmc' only; leave it out.")
     if method == "pql":
+        if problem.family.repeated:
+            raise PlanError(
+                "y | weights(w) repeats rows, and method='pql' estimates a dispersion from rows, not from repeats: use "
+                "method='laplace' or 'krylov', or weights= if w is the precision of a row."
+            )
         if foreign := [n for n in options if n not in (*PQL_OPTIONS, "tolerance", "start")]:
             raise PlanError(
                 f"{foreign[0]!r} is no option of method='pql'; it has {', '.join(PQL_OPTIONS)}, tolerance, start."

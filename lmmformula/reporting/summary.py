@@ -196,7 +196,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
         )
     if problem.weights is not None:
         low, high = float(problem.weights.min()), float(problem.weights.max())
-        word = "Trials" if problem.family.weights_are == "trials" else "Prior weights"
+        word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
     if fit.method == "Laplace (nAGQ = 0)":
         notes.append("Standard errors take the covariance parameters as known, as nAGQ = 0 does.")

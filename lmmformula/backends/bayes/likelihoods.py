@@ -50,8 +50,8 @@ def log_density(family: Family, y: Any, weights: Any) -> Callable[[Any, tuple[An
     own = family.distribution
     density = _of(own)
     w = 1.0 if weights is None else weights
-    inner = 1.0 if own.weights_are == "repeats" else w
-    repeats = w if own.weights_are == "repeats" else 1.0
+    inner = 1.0 if family.weights_are == "repeats" else w
+    repeats = w if family.weights_are == "repeats" else 1.0
     constant = family.constant(y, weights)
     low, high = {"real": (-np.inf, np.inf), "positive": family.link_function.domain}.get(
         own.scale, family.link_function.unit_domain

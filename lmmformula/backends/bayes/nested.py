@@ -81,7 +81,7 @@ class Nested:
         border = np.column_stack([model.shape, -model.shift])
         f = f + border.T @ ((jnp.exp(-log_var) * sigma**2)[:, None] * border)
         own_det, pivot = kernels.pivots(f)
-        n, p = model.problem.n, len(model.log_var0)
+        n, p = model.problem.n_observed, len(model.log_var0)
         twice = 2.0 * (n - p) * jnp.log(sigma) + log_det + own_det + log_var.sum() + pivot / sigma**2
         return model.constant - 0.5 * twice + coordinates.log_prior(x, jnp)
 

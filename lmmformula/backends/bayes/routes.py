@@ -64,6 +64,18 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     normal = problem.family.is_linear or problem.family.name == "lognormal"
     if not normal:
         return _other_family(problem, marginalize, groups)
+    route = _normal(problem, marginalize, groups, named)
+    if route.kind == "partial" and problem.family.repeated:
+        raise PlanError(
+            "y | weights(w) repeats rows, which a posterior of some integrated effects, or with a formula for sigma, does "
+            "not count: use marginalize='all' with one sigma, or write the rows out w times."
+        )
+    return route
+
+
+def _normal(
+    problem: Problem, marginalize: Marginalize, groups: tuple[str, ...], named: tuple[str, ...] | None
+) -> Route:
     if marginalize == "laplace":
         raise PlanError(
             f"marginalize='laplace' approximates what can be done exactly for {problem.family}; leave it out, or write "

@@ -29,7 +29,7 @@ def data_summary(fit: Fit) -> str:
         else []
     )
     if problem.weights is not None:
-        word = "Trials" if problem.family.weights_are == "trials" else "Prior weights"
+        word = problem.family.weights_word
         pairs.append((word, f"{problem.weights.min():.4g} to {problem.weights.max():.4g}"))
     if problem.offset is not None:
         pairs.append(("Offset", f"{problem.offset.min():.4g} to {problem.offset.max():.4g}"))

@@ -38,7 +38,9 @@ def equations(fit: Fit) -> str:
         lines += _auxiliary_lines(problem)
     lines += [_effects(*item) for item in _numbered(problem)]
     if is_gaussian(fit):
-        variance = "<i>σ</i><sup>2</sup>" + ("/<i>w<sub>i</sub></i>" if problem.weights is not None else "")
+        variance = "<i>σ</i><sup>2</sup>" + (
+            "/<i>w<sub>i</sub></i>" if problem.weights is not None and not family.repeated else ""
+        )
         lines.append(f"<i>ε<sub>i</sub></i> ~ Normal(0, {variance}), independent")
     inside = "\n".join(f'<div class="line">{line}</div>' for line in lines)
     return f'<div class="math">\n{inside}\n</div>'
