@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import lmmformula as L
+from lmmformula import Fit, build, fit, load_dataset
 from lmmformula.errors import LmmformulaError
 
 N = 60
@@ -30,12 +30,12 @@ def _data(seed: int = 5) -> pd.DataFrame:
     )
 
 
-def _pair(response: str, rest: str = "x + (1 | g)", **arguments: object) -> tuple[L.Fit, L.Fit]:
+def _pair(response: str, rest: str = "x + (1 | g)", **arguments: object) -> tuple[Fit, Fit]:
     data = _data()
     written_out = data.loc[data.index.repeat(data["w"])].reset_index(drop=True)
     return (
-        L.fit(f"{response} | weights(w) ~ {rest}", data, **arguments),  # type: ignore[arg-type]
-        L.fit(f"{response} ~ {rest}", written_out, **arguments),  # type: ignore[arg-type]
+        fit(f"{response} | weights(w) ~ {rest}", data, **arguments),  # type: ignore[arg-type]
+        fit(f"{response} ~ {rest}", written_out, **arguments),  # type: ignore[arg-type]
     )
 
 
@@ -95,8 +95,8 @@ def test_the_posterior_density_counts_them_too() -> None:
     data = _data()
     rows = data.loc[data.index.repeat(data["w"])]
     for family, response in (("gaussian", "y"), ("lognormal", "size")):
-        one = L.build(f"{response} | weights(w) ~ x + (1 | g)", data, family=family)
-        all_ = L.build(f"{response} ~ x + (1 | g)", rows, family=family)
+        one = build(f"{response} | weights(w) ~ x + (1 | g)", data, family=family)
+        all_ = build(f"{response} ~ x + (1 | g)", rows, family=family)
         priors = resolve_priors(all_)
         values = [
             Marginal.of(p, BlockedEngine(), priors)([np.array([[0.7]])], 1.3).logpdf for p in (one, all_)
@@ -107,22 +107,22 @@ def test_the_posterior_density_counts_them_too() -> None:
 def test_weights_need_not_be_whole_and_two_rows_of_a_half_are_one() -> None:
     data = _data().assign(w=1.0)
     halves = pd.concat([data.assign(w=0.3), data.assign(w=0.7)], ignore_index=True)
-    a = L.fit("y | weights(w) ~ x + (1 | g)", halves)
-    b = L.fit("y ~ x + (1 | g)", data)
+    a = fit("y | weights(w) ~ x + (1 | g)", halves)
+    b = fit("y ~ x + (1 | g)", data)
     assert a.llf == pytest.approx(b.llf, abs=1e-8)
     assert a.nobs == pytest.approx(N)
 
 
 def test_the_argument_is_still_the_precision_of_lme4() -> None:
     """w = 1 + Days: lme4 1.1-31 divides variances; on the rows written out it gives what glmmTMB 1.1.5 makes of w."""
-    sleep = L.load_dataset("sleepstudy").assign(v=lambda d: 1.0 + d["Days"])
-    given = L.fit("Reaction ~ Days + (1 | Subject)", sleep, weights="v")
-    formula = L.fit("Reaction | weights(v) ~ Days + (1 | Subject)", sleep)
+    sleep = load_dataset("sleepstudy").assign(v=lambda d: 1.0 + d["Days"])
+    given = fit("Reaction ~ Days + (1 | Subject)", sleep, weights="v")
+    formula = fit("Reaction | weights(v) ~ Days + (1 | Subject)", sleep)
     assert given.nobs == 180
     assert formula.nobs == 990
     assert given.llf == pytest.approx(-912.625646746, abs=1e-6)
     np.testing.assert_allclose(given.params, [248.16969051, 11.00652168], rtol=1e-7)
-    ml = L.fit("Reaction | weights(v) ~ Days + (1 | Subject)", sleep, method="ml")
+    ml = fit("Reaction | weights(v) ~ Days + (1 | Subject)", sleep, method="ml")
     assert ml.llf == pytest.approx(-4796.26280723, abs=1e-5)
     np.testing.assert_allclose(ml.params, [248.16969050, 11.00652168], rtol=1e-7)
     np.testing.assert_allclose(ml.varcorr()["sdcor"], [44.072110, 29.427334], rtol=1e-6)
@@ -130,20 +130,20 @@ def test_the_argument_is_still_the_precision_of_lme4() -> None:
 
 
 def test_a_binomial_response_keeps_its_trials() -> None:
-    cbpp = L.load_dataset("cbpp").assign(p=lambda d: d["incidence"] / d["size"])
-    a = L.fit("p | weights(size) ~ period + (1 | herd)", cbpp, family="binomial")
-    b = L.fit("incidence | trials(size) ~ period + (1 | herd)", cbpp, family="binomial")
+    cbpp = load_dataset("cbpp").assign(p=lambda d: d["incidence"] / d["size"])
+    a = fit("p | weights(size) ~ period + (1 | herd)", cbpp, family="binomial")
+    b = fit("incidence | trials(size) ~ period + (1 | herd)", cbpp, family="binomial")
     assert a.llf == pytest.approx(b.llf, abs=1e-9)
     assert a.nobs == b.nobs == len(cbpp)
 
 
 def test_what_counts_rows_is_refused_by_name() -> None:
     data = _data()
-    fit = L.fit("y | weights(w) ~ x + (1 | g)", data)
+    model = fit("y | weights(w) ~ x + (1 | g)", data)
     with pytest.raises(LmmformulaError, match="one draw cannot stand for w"):
-        fit.bootstrap(3, seed=1)
+        model.bootstrap(3, seed=1)
     with pytest.raises(LmmformulaError, match="method='pql' estimates a dispersion from rows"):
-        L.fit("count | weights(w) ~ x + (1 | g)", data, family="poisson", method="pql")
+        fit("count | weights(w) ~ x + (1 | g)", data, family="poisson", method="pql")
     with pytest.raises(LmmformulaError, match="does not count"):
-        L.fit("y | weights(w) ~ x + (1 | g)", data, dispformula="~ x", method="hmc", seed=1, draws=10)
-    assert "Repeats of rows" in str(fit.summary())
+        fit("y | weights(w) ~ x + (1 | g)", data, dispformula="~ x", method="hmc", seed=1, draws=10)
+    assert "Repeats of rows" in str(model.summary())
