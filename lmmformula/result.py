@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.errors import DataError
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import conditional as _conditional
@@ -27,6 +26,7 @@ from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.keeping import read_fit, write_fit
 from lmmformula.planner import Plan
 from lmmformula.planner.recipes import HMC_OPTIONS, PQL_OPTIONS
 from lmmformula.reporting import summary as _summary
@@ -491,25 +491,32 @@ class Fit:
     # -- keeping --------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
-        """Write the fit to a file for :func:`load`; the data stay out, the canonical form goes in."""
-        bare = replace(self, point=None, recall=replace(self.recall, data=None))
-        Path(path).write_bytes(_MAGIC + pickle.dumps(bare, protocol=5))
+        """Write the fit to a file for :func:`load`: numbers and text; the data stay out, the canonical form goes in.
+
+        Functions given as ``context=`` stay out too: a warning names them, and `load` asks for them. The file is written whole
+        or, after an error, not at all.
+        """
+        write_fit(self, path)
 
 
-_MAGIC = b"lmmformula fit 2\n"
-
-
-def load(path: str | Path) -> Fit:
+def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Fit:
     """Read a fit written by :meth:`Fit.save`.
 
-    The file is a pickle: load only what you trust.
+    The file is a zip archive of JSON and of arrays; nothing in it is run. See :mod:`lmmformula.keeping.container`.
+
+    Parameters
+    ----------
+    path : str or Path
+    context : mapping, optional
+        The functions of your own that the formula calls, as they were given to :func:`lmmformula.fit`.
 
     Raises
     ------
     LmmformulaError
-        If the file was not written by :meth:`Fit.save`.
+        If the file was not written by :meth:`Fit.save`, is truncated, or is of a format that this version does not read.
+    DataError
+        If the formula calls functions that `context` lacks.
+    OSError
+        If there is no such file, or no right to read it.
     """
-    raw = Path(path).read_bytes()
-    if not raw.startswith(_MAGIC):
-        raise LmmformulaError(f"{path} is not a saved fit of this version (it does not start with its mark).")
-    return pickle.loads(raw[len(_MAGIC) :])
+    return read_fit(path, context)

@@ -442,3 +442,84 @@ def test_an_interrupt_is_one_line() -> None:
         err = process.stderr.read()
         assert process.wait(timeout=60) == 130
         assert err == b"lmmformula: interrupted\n"
+
+
+@pytest.fixture(scope="module")
+def sleep_saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "sleep.lmm"
+    lmmformula.fit(SLEEP, load_dataset("sleepstudy")).save(path)
+    return path
+
+
+def test_predictions_into_json(sleep_saved: Path, tmp_path: Path) -> None:
+    new = tmp_path / "new.csv"
+    new.write_text('Days,Subject,note\n1,308,"a ""b"""\n2,new,\n', encoding="utf-8")
+    expected = lmmformula.load(sleep_saved).predict(str(new), new_levels="na")
+    for name, read in (
+        ("p.json", json.loads),
+        ("p.jsonl", lambda text: [json.loads(line) for line in text.splitlines()]),
+    ):
+        out = tmp_path / name
+        command = ["predict", str(sleep_saved), "--data", str(new), "--new-levels", "na", "--out", str(out)]
+        assert main(command) == 0
+        records = read(out.read_text(encoding="utf-8"))
+        assert records == [
+            {"Days": 1, "Subject": "308", "note": 'a "b"', ".fit": expected.iloc[0]},
+            {"Days": 2, "Subject": "new", "note": None, ".fit": None},
+        ]
+
+
+@pytest.mark.parametrize("name", ["p.xlsx", "p.json.gz", "p.feather"])
+def test_a_table_of_another_format_is_refused(
+    name: str, sleep_saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / name
+    assert main(["predict", str(sleep_saved), "--data", "sleepstudy", "--out", str(out)]) == 1
+    assert f"no table is written as {out.suffix}" in capsys.readouterr().err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "says"),
+    [
+        ("formula=y", "first argument"),
+        ("data=x.csv", "--data"),
+        ("progress=true", "--quiet"),
+        ('context={"a": 1}', "in Python"),
+        (f"start={'[' * 100_000}", "nested too deeply"),
+    ],
+    ids=lambda text: text[:9],
+)
+def test_options_that_are_none(option: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exit_:
+        main(["fit", SLEEP, "--data", "sleepstudy", "--option", option])
+    assert exit_.value.code == 2
+    assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a shell closes the streams")
+@pytest.mark.parametrize(
+    ("streams", "code"),
+    [(">&-", 0), ("--json >&-", 0), (">&- 2>&-", 0), (">/dev/full", 1), ("--data - <&-", 1)],
+)
+def test_streams_that_are_closed_or_full(streams: str, code: int) -> None:
+    command = f"{sys.executable} -m lmmformula fit 'Yield ~ 1 + (1 | Batch)' --data Dyestuff {streams}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode == code
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == code  # a line that says why, or nothing
+
+
+def test_characters_that_standard_output_lacks(tmp_path: Path) -> None:
+    data = tmp_path / "d.csv"
+    data.write_text("größe,g\n1,a\n2,a\n3,b\n4.5,b\n5,c\n7,c\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    fitted = [*COMMAND, "fit", "größe ~ 1 + (1 | g)", "--data", str(data), "-q"]
+    done = subprocess.run(fitted, capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert r"Formula: gr\xf6\xdfe ~ 1 + (1 | g)" in done.stdout
+    saved = tmp_path / "m.lmm"
+    lmmformula.fit("größe ~ 1 + (1 | g)", data).save(saved)
+    table = [*COMMAND, "predict", str(saved), "--data", str(data), "-q"]
+    written = subprocess.run(table, capture_output=True, check=False, env=environment)
+    assert written.stdout.decode("utf-8").startswith("größe,g,.fit")  # data stay data

@@ -35,6 +35,16 @@ _FLAGGED = (
     "seed",
     "priors",
 )
+_OF_THE_CALL = {
+    "formula": "the formula is the command's first argument",
+    "data": "it has a flag of its own, --data",
+    "progress": "a terminal shows it; --quiet shows none",
+    "context": "functions of your own are for fit() in Python",
+    "path": "files are named by --save and --report",
+    "methods": "it is a flag of `compare`, --methods",
+    "level": "it is a flag of `compare`, --level",
+}
+"""Arguments of the calls that are no options of a method, and where they are given instead."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -169,16 +179,14 @@ def _add_options(command: argparse.ArgumentParser) -> None:
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "fit", metavar="FIT.lmm", help="file of `fit --save`; it is a pickle: open only what you trust"
-    )
+    command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
     command.add_argument("--data", required=True, metavar="FILE|NAME|-", help="rows to predict for")
     command.add_argument(
         "--out",
         "--output",
         dest="out",
         metavar="OUT",
-        help="CSV or Parquet file to write; standard output by default",
+        help="file to write: .csv, .tsv (also .gz), .parquet, .json (records) or .jsonl; CSV on standard output by default",
     )
     command.add_argument(
         "--re-form",
@@ -217,8 +225,12 @@ def _option(text: str) -> tuple[str, Any]:
     if name in _FLAGGED:
         flag = "prior" if name == "priors" else name
         raise argparse.ArgumentTypeError(f"{name!r} has a flag of its own: --{flag}")
+    if name in _OF_THE_CALL:
+        raise argparse.ArgumentTypeError(f"{name!r} cannot be given so: {_OF_THE_CALL[name]}")
     try:
         return name, json.loads(value.lower() if value in ("True", "False") else value)
+    except RecursionError:
+        raise argparse.ArgumentTypeError(f"the value of {name!r} is nested too deeply") from None
     except ValueError:
         return name, None if value == "None" else value
 

@@ -6,7 +6,14 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from lmmformula.cli.tables import check_folder, check_page, is_parquet, open_source, write_table
+from lmmformula.cli.tables import (
+    check_folder,
+    check_page,
+    check_table,
+    has_types,
+    open_source,
+    write_table,
+)
 
 if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
@@ -95,7 +102,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
     from lmmformula.result import load
 
-    check_folder("--out", arguments.out)
+    check_table("--out", arguments.out)
     model, source = load(arguments.fit), open_source(arguments.data)
     predicted = model.predict(
         source.data,
@@ -109,7 +116,7 @@ def predict(arguments: argparse.Namespace) -> int:
     )
     frame = predicted.to_frame() if isinstance(predicted, pd.Series) else predicted
     if arguments.out or not arguments.json:
-        rows = source.typed() if arguments.out and is_parquet(arguments.out) else source.as_written()
+        rows = source.typed() if has_types(arguments.out) else source.as_written()
         beside = frame.reset_index(drop=True).add_prefix(".")
         write_table(rows.reset_index(drop=True).join(beside), arguments.out)
     if arguments.json:

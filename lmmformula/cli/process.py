@@ -38,13 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 done; 1 the model or the data cannot serve, the reason is on standard error; 3 done, but a fit has not converged; 130
         interrupted. Wrong usage exits with 2.
     """
-    arguments = parser().parse_args(argv)
-    run: Callable[[argparse.Namespace], int] = arguments.run
+    _write_anything()
     try:
+        arguments = _parsed(argv)
+        run: Callable[[argparse.Namespace], int] = arguments.run
         with _warnings_as_lines(quiet=arguments.quiet) as seen:
             arguments.seen = seen
             code = run(arguments)
-        sys.stdout.flush()
+        _flush()
     except BrokenPipeError:
         # The reader has left; what Python still has to flush at exit goes nowhere instead of raising again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -57,6 +58,28 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
     return code
+
+
+def _write_anything() -> None:
+    """A character that standard output's encoding lacks is written as an escape; else it would end the command."""
+    reconfigure = getattr(
+        sys.stdout, "reconfigure", None
+    )  # there may be no standard output, or one of another kind
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    try:
+        return parser().parse_args(argv)
+    except SystemExit:  # help was shown, or wrong usage
+        _flush()
+        raise
+
+
+def _flush() -> None:
+    if sys.stdout is not None:  # it is None where the caller has closed it
+        sys.stdout.flush()
 
 
 def _failed(why: str) -> int:

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import DataError
+from lmmformula.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Source", "check_folder", "check_page", "is_parquet", "open_source", "write_table"]
+__all__ = [
+    "Source",
+    "check_folder",
+    "check_page",
+    "check_table",
+    "has_types",
+    "is_parquet",
+    "open_source",
+    "write_table",
+]
 
 STANDARD_INPUT = "-"
 
@@ -92,6 +103,8 @@ def _refuse_other_separators(path: Path) -> None:
 def _standard_input() -> Source:
     from lmmformula.frame.table import read_csv
 
+    if sys.stdin is None:
+        raise DataError("--data -: standard input is closed; pipe CSV into the command, or name a file.")
     text = sys.stdin.buffer.read()
     try:
         return Source(read_csv(io.BytesIO(text)), text)
@@ -117,11 +130,78 @@ def check_page(flag: str, path: str | None) -> None:
         raise DataError(f"{flag} {path}: a report is a page of HTML; end its name in .html.")
 
 
-def write_table(table: pd.DataFrame, path: str | None) -> None:
-    """To a CSV or Parquet file by its name, or to standard output."""
-    if path and is_parquet(path):
-        table.to_parquet(path, index=False)
-    else:
-        table.to_csv(
-            path or sys.stdout, index=False, sep="\t" if path and ".tsv" in Path(path).suffixes else ","
+def check_table(flag: str, path: str | None) -> None:
+    """Refuse the name of a table whose folder does not exist, or whose suffix means a format that is not written."""
+    check_folder(flag, path)
+    if path and _format(path) is None:
+        raise DataError(
+            f"{flag} {path}: no table is written as {Path(path).suffix}. End the name in .csv or .tsv (also .gz), "
+            ".parquet, .json (a list of records) or .jsonl (a record a line)."
         )
+
+
+_FORMATS = {
+    "": "csv",
+    ".csv": "csv",
+    ".txt": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".json": "json",
+    ".jsonl": "lines",
+    ".ndjson": "lines",
+}
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+
+
+def _format(path: str | None) -> str | None:
+    """What the name of a file says it holds; None if that is nothing we write."""
+    name = Path(path or "")
+    if name.suffix.lower() not in _PACKED:
+        return _FORMATS.get(name.suffix.lower())
+    inner = _FORMATS.get(Path(name.stem).suffix.lower())
+    return inner if inner in ("csv", "tsv") else None
+
+
+def has_types(path: str | None) -> bool:
+    """Whether the file knows numbers from text, so that rows go into it with their types."""
+    return _format(path) in ("parquet", "json", "lines")
+
+
+def write_table(table: pd.DataFrame, path: str | None) -> None:
+    """To standard output as CSV, or to a file in the format of its name, whole or not at all.
+
+    A table that goes into a pipe is UTF-8, as files are, whatever the terminal can show.
+    """
+    if not path:
+        if sys.stdout is not None:  # it is None where the caller has closed it
+            if not sys.stdout.isatty() and hasattr(sys.stdout, "reconfigure"):
+                sys.stdout.reconfigure(encoding="utf-8")  # pyright: ignore[reportAttributeAccessIssue]
+            table.to_csv(sys.stdout, index=False)
+        return
+    written = _format(path)
+    with whole_file(path) as file:
+        if written == "parquet":
+            table.to_parquet(file, index=False)
+        elif written in ("json", "lines"):
+            _write_records(table, file, lines=written == "lines")
+        else:
+            table.to_csv(file, index=False, sep="\t" if written == "tsv" else ",")
+
+
+def _write_records(table: pd.DataFrame, path: Path, *, lines: bool) -> None:
+    """A JSON object a row, each on a line of its own; numbers have all their digits, what is missing is null."""
+    from lmmformula.cli.records import plain
+
+    columns = [table[name].astype(object).where(table[name].notna(), None).tolist() for name in table.columns]
+    names = [str(name) for name in table.columns]
+    rows = (
+        json.dumps(plain(dict(zip(names, row, strict=True))), ensure_ascii=False, allow_nan=False)
+        for row in zip(*columns, strict=True)
+    )
+    before, between, after = ("", "\n", "\n") if lines else ("[\n", ",\n", "\n]\n")
+    with path.open("w", encoding="utf-8") as file:
+        file.write(before)
+        for i, row in enumerate(rows):
+            file.write(row if i == 0 else between + row)
+        file.write(after if len(table) or not lines else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
+from lmmformula.files import whole_file
 from lmmformula.reporting.citations import citations
 from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.reporting.comparison_grids import heading
@@ -91,7 +92,8 @@ def report(
     else:
         default, parts = _of_fit(results, plots, naivete, profiles, level)
     html = "\n".join(part for part in parts if part)
-    target.write_text(page(default if title is None else title, html, date), encoding="utf-8")
+    with whole_file(target) as file:
+        file.write_text(page(default if title is None else title, html, date), encoding="utf-8")
     return target
 
 
