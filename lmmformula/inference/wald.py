@@ -22,6 +22,7 @@ import numpy as np
 from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.errors import DataError
 from lmmformula.inference.posterior import need_posterior, quantiles, refuse_posterior
+from lmmformula.inference.student import critical, errors_and_df, two_sided
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
@@ -138,19 +139,17 @@ def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
 
 def pvalues(fit: Fit) -> pd.Series:
     """Two-sided p-values: of t on the Satterthwaite df, of z where those are infinite."""
-    from scipy.special import ndtr, stdtr
-
-    df, t = fit.df.to_numpy(), -np.abs(fit.tvalues.to_numpy())
-    return named(fit, 2.0 * np.where(np.isinf(df), ndtr(t), stdtr(np.where(np.isinf(df), 1.0, df), t)))
+    return named(fit, two_sided(fit.tvalues.to_numpy(), fit.df.to_numpy()))
 
 
 def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
     """Confidence intervals, one row a parameter, columns lower and upper.
 
-    "wald", the default, uses normal quantiles (lme4's choice) for the fixed effects; ``ddf="satterthwaite"`` uses t quantiles
-    instead. "profile" and "bootstrap" also cover standard deviations and correlations. Of a posterior the default is
-    "quantile", the interval of equal tails that holds `level` of the draws; ``parameters="all"``, or names of the posterior,
-    gives standard deviations and correlations too.
+    "wald", the default, has the standard errors and degrees of freedom of the tests, so that an interval never contradicts its
+    p-value: t by Satterthwaite for linear mixed models, or by ``ddf="kenward-roger"``, and normal quantiles for all others.
+    ``ddf="normal"`` is lme4's ``confint(method = "Wald")``. "profile" and "bootstrap" also cover standard deviations and
+    correlations. Of a posterior the default is "quantile", the interval of equal tails that holds `level` of the draws;
+    ``parameters="all"``, or names of the posterior, gives standard deviations and correlations too.
     """
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
@@ -194,15 +193,11 @@ def _quantile_interval(fit: Fit, level: float, parameters: str | Sequence[str] =
     return pd.DataFrame(dict(zip(interval_names(level), quantiles(draws, level), strict=True)), index=wanted)
 
 
-def _wald_interval(fit: Fit, level: float, ddf: str = "normal") -> pd.DataFrame:
+def _wald_interval(fit: Fit, level: float, ddf: str | None = None) -> pd.DataFrame:
     import pandas as pd
-    from scipy.special import ndtri, stdtrit
 
-    upper = 0.5 + level / 2
-    if ddf not in ("normal", "satterthwaite"):
-        raise DataError(f"ddf={ddf!r} is unknown; use 'normal' or 'satterthwaite'.")
-    quantile = ndtri(upper) if ddf == "normal" else stdtrit(fit.df.to_numpy(), upper)
-    reach = quantile * fit.bse.to_numpy()
+    errors, df = errors_and_df(fit, ddf)
+    reach = critical(level, df) * errors
     low, high = interval_names(level)
     return pd.DataFrame(
         {low: fit.params.to_numpy() - reach, high: fit.params.to_numpy() + reach}, index=fit.params.index

@@ -194,7 +194,7 @@ def _bar(fit: Fit, reference: Fit) -> Bar:
 
 
 def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
-    mine, theirs = fixed_intervals(fit), fixed_intervals(reference)
+    mine, theirs = fixed_intervals(fit, None), fixed_intervals(reference, None)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = (mine.point - theirs.point) / theirs.spread
     over = np.flatnonzero(np.abs(apart) > bar.errors)
@@ -210,7 +210,7 @@ def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit
 
 def _ratios_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
     spreads, others = spread_intervals(fit), spread_intervals(reference)
-    fixed, known = fixed_intervals(fit), fixed_intervals(reference)
+    fixed, known = fixed_intervals(fit, None), fixed_intervals(reference, None)
     told = []
     for what, names, mine, theirs in (
         ("", spreads.names, spreads.point, dict(zip(others.names, others.point, strict=True))),

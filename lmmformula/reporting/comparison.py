@@ -233,7 +233,7 @@ class MethodComparison:
 def _apart(name: str, fit: Fit, reference: Fit) -> list[tuple[Any, ...]]:
     rows = []
     for part, mine, theirs in (
-        ("fixed", fixed_intervals(fit), fixed_intervals(reference)),
+        ("fixed", fixed_intervals(fit, None), fixed_intervals(reference, None)),
         ("random", spread_intervals(fit), spread_intervals(reference)),
     ):
         known = {n: (p, s) for n, p, s in zip(theirs.names, theirs.point, theirs.spread, strict=True)}

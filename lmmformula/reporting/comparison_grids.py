@@ -53,7 +53,7 @@ def comparison_grids(comparison: MethodComparison) -> tuple[Grid, ...]:
         else "standard error"
     )
     grids = [
-        _parameters(f"Fixed effects: estimate ({spread})", methods, [fixed_intervals(f) for f in fits]),
+        _parameters(f"Fixed effects: estimate ({spread})", methods, [fixed_intervals(f, None) for f in fits]),
         _parameters("Standard deviations and correlations", methods, [spread_intervals(f) for f in fits]),
         _parameters(
             f"Dispersion and zero inflation, scale of the predictor: estimate ({spread})",

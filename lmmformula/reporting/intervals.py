@@ -1,7 +1,8 @@
 """Point, spread and interval of every parameter, by whatever method it was estimated.
 
 Tables and plots that put methods side by side ask here and nowhere else: a fit by likelihood or quasi-likelihood answers with
-standard errors and Wald intervals, a posterior with means, standard deviations and quantiles of its draws.
+standard errors and Wald intervals (of t where its tests are t tests), a posterior with means, standard deviations and quantiles
+of its draws.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import conditional_covariances, group_names
+from lmmformula.inference.student import critical
 from lmmformula.reporting.coefficients import auxiliary_tables
 from lmmformula.reporting.summary import random_effects
 from lmmformula.typing import Array
@@ -57,17 +59,19 @@ def posterior_of(fit: Fit) -> Any:
     return getattr(fit, "posterior", None)
 
 
-def fixed_intervals(fit: Fit, level: float = 0.95) -> Intervals:
-    """The fixed effects."""
+def fixed_intervals(fit: Fit, level: float | None = 0.95) -> Intervals:
+    """The fixed effects; without intervals, whose degrees of freedom can be dear, if `level` is None."""
     names = fit.problem.X.names
     if (posterior := posterior_of(fit)) is not None:
         draws = np.stack([posterior[name] for name in names], axis=-1) if names else np.empty((1, 1, 0))
-        return _of_draws(names, draws, level, point=fit.params.to_numpy())
+        return _of_draws(names, draws, 0.95 if level is None else level, point=fit.params.to_numpy())
     try:
         errors = fit.bse.to_numpy()
     except FitError:
         errors = np.full(len(names), np.nan)
-    return _wald(names, fit.params.to_numpy(), errors, level)
+    if level is None or np.isnan(errors).all():
+        return _around(names, fit.params.to_numpy(), errors, np.full(len(names), np.nan))
+    return _around(names, fit.params.to_numpy(), errors, critical(level, fit.df.to_numpy()) * errors)
 
 
 def auxiliary_intervals(fit: Fit, level: float = 0.95) -> Intervals:
@@ -126,9 +130,12 @@ def mode_intervals(
 def _wald(
     names: tuple[str, ...], point: Array, spread: Array, level: float, bayesian: bool = False
 ) -> Intervals:
-    from scipy.special import ndtri
+    return _around(names, point, spread, critical(level, np.inf) * spread, bayesian)
 
-    reach = float(ndtri(0.5 + level / 2)) * spread
+
+def _around(
+    names: tuple[str, ...], point: Array, spread: Array, reach: Array, bayesian: bool = False
+) -> Intervals:
     return Intervals(names, point, spread, point - reach, point + reach, bayesian)
 
 

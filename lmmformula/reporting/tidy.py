@@ -10,6 +10,7 @@ from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.conditional import group_names
+from lmmformula.inference.student import critical
 from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, is_gaussian, scale
 from lmmformula.reporting.posterior_tidy import glance_posterior, mode_limits, tidy_fixed, tidy_spreads
 from lmmformula.reporting.summary import random_effects
@@ -79,7 +80,6 @@ def _coefficients(
     fit: Fit, component: str, table: pd.DataFrame, conf_int: bool, level: float
 ) -> pd.DataFrame:
     import pandas as pd
-    from scipy.special import ndtri
 
     estimates, errors = table["Estimate"].to_numpy(), table["Std. Error"].to_numpy()
     columns: dict[str, Any] = {
@@ -94,7 +94,7 @@ def _coefficients(
         "p_value": table.iloc[:, -1].to_numpy(),
     }
     if conf_int:
-        reach = float(ndtri(0.5 + level / 2)) * errors
+        reach = critical(level, table["df"].to_numpy() if "df" in table else np.inf) * errors
         columns |= {"conf_low": estimates - reach, "conf_high": estimates + reach}
     return pd.DataFrame(columns)
 

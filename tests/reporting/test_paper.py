@@ -39,7 +39,7 @@ def test_latex(sleep: Fit) -> None:
     text = to_latex(sleep, label="tab:sleep")
     assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 3
     assert re.findall(r"\\label\{(.*)\}", text) == ["tab:sleep", "tab:sleep-2", "tab:sleep-3"]
-    assert r"Days & 10.47 & 1.55 & {[7.44, 13.50]} & 17.0 & 6.77 & 3.26e-06 \\" in text
+    assert r"Days & 10.47 & 1.55 & {[7.21, 13.73]} & 17.0 & 6.77 & 3.26e-06 \\" in text
     assert r"$-$871.81 & " in text
     assert r"95\% interval" in text
     assert r"\label" not in to_latex(sleep)
