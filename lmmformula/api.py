@@ -306,12 +306,13 @@ def solve(
     problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None, begun: float
 ) -> Fit:
     """The fit that a plan promises."""
-    chosen, backend, prepared = planned
+    chosen, backend, prepared, standard = planned
     labels = {"pql": QUASI, "hmc": CHAINS}.get(chosen.method, LIKELIHOOD)
     with reporting(progress, labels, begun) as report:
-        solution = backend.fit(problem, prepared, progress=report)
+        solution = backend.fit(standard.problem, prepared, progress=report)
     posterior = getattr(solution, "posterior", None)
-    return Fit(problem, solution.estimate, chosen, backend, recall, solution.point, posterior)
+    estimate = standard.outward(solution.estimate)
+    return Fit(problem, estimate, chosen, backend, recall, solution.point, posterior, standard)
 
 
 def announce(result: Fit) -> None:

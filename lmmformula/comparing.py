@@ -158,7 +158,7 @@ def _with_errors(found: Fit) -> Fit:
 
 def _same(planned: Any, earlier: Fit) -> bool:
     """Whether a plan is that of an earlier fit but for its reasons."""
-    chosen, backend, _ = planned
+    chosen, backend, *_ = planned
     sizes = (chosen.method, chosen.engine, chosen.terms)
     return sizes == (earlier.plan.method, earlier.plan.engine, earlier.plan.terms) and repr(backend) == repr(
         earlier.backend

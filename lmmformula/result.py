@@ -26,6 +26,7 @@ from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
 from lmmformula.planner import Plan
 from lmmformula.planner.recipes import HMC_OPTIONS, PQL_OPTIONS
@@ -81,6 +82,7 @@ class Fit:
     recall: Recall
     point: Any = None
     posterior: Posterior | None = None
+    twin: Standard | None = None
 
     # -- estimates ------------------------------------------------------------------------------------------------
 
@@ -104,7 +106,8 @@ class Fit:
     @cached_property
     def joint_vcov(self) -> np.ndarray | None:
         """Covariance matrix of (beta, theta, alpha) of a generalised model; None where beta is independent of the rest."""
-        return self.backend.joint_vcov(self.estimate, self.optimum)
+        own = self.backend.joint_vcov(self.estimate, self.optimum)
+        return None if own is None else self.standard.joint_out(own, self.estimate)
 
     @cached_property
     def tvalues(self) -> pd.Series:
@@ -483,10 +486,17 @@ class Fit:
 
     @cached_property
     def optimum(self) -> Any:
-        """The criterion at the optimum; evaluated again for a fit that was loaded."""
+        """The criterion at the optimum, in the units of :attr:`standard`; evaluated again for a fit that was loaded."""
         if self.point is not None:
             return self.point
-        return self.backend.evaluate(self.problem, self.estimate)
+        return self.backend.evaluate(self.standard.problem, self.standard.inward(self.estimate))
+
+    @cached_property
+    def standard(self) -> Standard:
+        """The problem in the units in which it was fitted, and the way back from them."""
+        if self.twin is not None:
+            return self.twin
+        return Standard.of(self.problem) if self.posterior is None else Standard.identity(self.problem)
 
     # -- keeping --------------------------------------------------------------------------------------------------
 

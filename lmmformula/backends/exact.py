@@ -175,5 +175,6 @@ class Exact:
             convergence=ended,
             singular=singular_terms(problem, point.theta),
             deviance_stderr=point.error,
+            restricted=model.reml,
         )
         return ExactSolution(estimate, point)

@@ -44,7 +44,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
-__all__ = ["PQL", "PQLSolution"]
+__all__ = ["PQL", "PQLSolution", "refuse_other_model"]
 
 INEXACT = 0.03
 """Error of the sweeps as a share of the step."""
@@ -223,7 +223,7 @@ class PQL:
         """The family's starting predictor and unit variances, or where an earlier search stood."""
         problem = model.problem
         if isinstance(self.start, Estimate):
-            _check_same_model(problem, self.start)
+            refuse_other_model(problem, self.start)
             return resumed(model, self.start)
         eta = _first_predictor(model)
         if self.start is None:
@@ -427,7 +427,7 @@ def _if_cheap(exact: BlockedPrepared) -> Prepared | None:
     return exact if exact.plan.q_dense <= NESTED_DENSE else None
 
 
-def _check_same_model(problem: Problem, start: Estimate) -> None:
+def refuse_other_model(problem: Problem, start: Estimate) -> None:
     """Refuse an estimate of another model."""
     have = (len(start.beta), len(start.theta), *(m.shape for m in start.modes))
     need = (problem.p, problem.n_theta, *((t.m, t.k) for t in problem.terms))

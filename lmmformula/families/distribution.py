@@ -51,6 +51,8 @@ class Auxiliary:
         the response instead.
     aliases : tuple of str
         Other names under which a prior may be given.
+    power : float
+        r of ``sigma -> c^r sigma`` where the response is multiplied by c, see :attr:`Distribution.scales`.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Auxiliary:
     link: Literal["log", "logm1", "logit"] = "log"
     prior: str = "half_student_t(3, 0, 2.5)"
     aliases: tuple[str, ...] = ()
+    power: float = 0.0
 
     def linked(self, name: str) -> str:
         """The link as mathematics: ``log(sigma)``, ``log(df - 1)``."""
@@ -84,6 +87,8 @@ class Distribution(ABC):
     discrete : bool
     has_scale : bool
         Whether a residual variance is estimated, so that random effects need fewer levels than there are rows.
+    scales : bool
+        Whether c y has the same distribution as y with the mean c mu and auxiliary parameters by their powers of c.
     direct : mapping of str to callable
         Closed forms for single links, where composition would cost or lose something.
     """
@@ -95,6 +100,7 @@ class Distribution(ABC):
     weights_are: ClassVar[WeightsAre] = "repeats"
     discrete: ClassVar[bool] = False
     has_scale: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
     direct: ClassVar[Mapping[str, Direct]] = {}
 
     @property

@@ -80,6 +80,16 @@ class Family:
         return self.link_function.log_scale
 
     @property
+    def eta_power(self) -> float | None:
+        """q of ``eta -> c^q eta`` where the response is multiplied by c; None where eta is not in units of the response."""
+        return self.link_function.power if self.distribution.scales else None
+
+    @property
+    def unit_free(self) -> bool:
+        """Whether eta is a logarithm, a logit or the like, so that one number says for all models how much a change is."""
+        return self.link_function.power is None
+
+    @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         """Parameters besides the mean, with their names and the user's values."""
         return self.distribution.auxiliaries

@@ -44,6 +44,8 @@ class Link:
         Open interval of eta in which the mean is positive; in which it lies between 0 and 1.
     log_scale : bool
         Whether exp(coefficient) is a ratio (of means, of odds).
+    power : float, optional
+        q of ``eta(c mu) = c^q eta(mu)``: such an eta is in units of the response; others have none.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Link:
     domain: tuple[float, float] = (-np.inf, np.inf)
     unit_domain: tuple[float, float] = (-np.inf, np.inf)
     log_scale: bool = False
+    power: float | None = None
 
     @property
     def needs_positive(self) -> bool:
@@ -176,7 +179,7 @@ _POSITIVE = (0.0, np.inf)
 LINKS: dict[str, Link] = {
     link.name: link
     for link in (
-        Link("identity", _itself, _itself, _itself_jet, _log_of_identity, domain=_POSITIVE),
+        Link("identity", _itself, _itself, _itself_jet, _log_of_identity, domain=_POSITIVE, power=1.0),
         Link(
             "log",
             np.exp,
@@ -187,9 +190,24 @@ LINKS: dict[str, Link] = {
             unit_domain=(-np.inf, 0.0),
             log_scale=True,
         ),
-        Link("inverse", _reciprocal, _reciprocal, _reciprocal_jet, _log_of_reciprocal, domain=_POSITIVE),
-        Link("sqrt", _square, np.sqrt, positive=_log_of_square, domain=_POSITIVE),
-        Link("inverse_squared", _rsqrt, _inverse_square, positive=_log_of_rsqrt, domain=_POSITIVE),
+        Link(
+            "inverse",
+            _reciprocal,
+            _reciprocal,
+            _reciprocal_jet,
+            _log_of_reciprocal,
+            domain=_POSITIVE,
+            power=-1.0,
+        ),
+        Link("sqrt", _square, np.sqrt, positive=_log_of_square, domain=_POSITIVE, power=0.5),
+        Link(
+            "inverse_squared",
+            _rsqrt,
+            _inverse_square,
+            positive=_log_of_rsqrt,
+            domain=_POSITIVE,
+            power=-2.0,
+        ),
         Link("logit", _expit, _logit, unit=logit_sides, log_scale=True),
         Link("probit", _ndtr, _ndtri, unit=probit_sides),
         Link("cloglog", _cloglog_mean, _cloglog, unit=cloglog_sides),

@@ -31,6 +31,7 @@ class Gamma(Distribution):
     links: ClassVar[tuple[str, ...]] = ("log", "inverse", "identity")
     canonical: ClassVar[str] = "inverse"
     weights_are: ClassVar[WeightsAre] = "precision"
+    scales: ClassVar[bool] = True
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
@@ -101,10 +102,11 @@ class InverseGaussian(Distribution):
     links: ClassVar[tuple[str, ...]] = ("log", "inverse_squared", "inverse", "identity")
     canonical: ClassVar[str] = "inverse_squared"
     weights_are: ClassVar[WeightsAre] = "precision"
+    scales: ClassVar[bool] = True
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "square root of the dispersion: var = sigma^2 mu^3"),)
+        return (Auxiliary("sigma", "square root of the dispersion: var = sigma^2 mu^3", power=-0.5),)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool

@@ -30,10 +30,11 @@ class Gaussian(Distribution):
     canonical: ClassVar[str] = "identity"
     weights_are: ClassVar[WeightsAre] = "precision"
     has_scale: ClassVar[bool] = True
+    scales: ClassVar[bool] = True
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "residual standard deviation: var = sigma^2"),)
+        return (Auxiliary("sigma", "residual standard deviation: var = sigma^2", power=1.0),)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -92,6 +93,7 @@ class Lognormal(Gaussian):
     name: ClassVar[str] = "lognormal"
     links: ClassVar[tuple[str, ...]] = ("identity",)
     has_scale: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
@@ -162,12 +164,13 @@ class Student(Distribution):
     scale: ClassVar[Scale] = "real"
     links: ClassVar[tuple[str, ...]] = ("identity", "log", "inverse")
     weights_are: ClassVar[WeightsAre] = "precision"
+    scales: ClassVar[bool] = True
 
     df: float | None = None
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)")
+        sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)", power=1.0)
         if self.df is not None:
             return (sigma,)
         df = Auxiliary(

@@ -211,7 +211,7 @@ def _columns(fit: Fit) -> dict[str, NDArray[np.intp]]:
 def _triangle(fit: Fit) -> Array:
     """R of X = QR, without weights."""
     if fit.problem.weights is None and isinstance(fit.backend, Exact):
-        return fit.optimum.model.ols.r
+        return fit.standard.triangle_out(fit.optimum.model.ols.r)
     return np.asarray(np.linalg.qr(fit.problem.X.matrix, mode="r"))
 
 

@@ -48,9 +48,15 @@ def refit(fit: Fit, y: Any) -> Fit:
             point=solution.point,
             posterior=solution.posterior,
         )
-    solution = fit.backend.refit(fit.optimum, fit.estimate, values)
-    problem = solution.point.model.problem
-    return replace(fit, problem=problem, estimate=solution.estimate, point=solution.point)
+    own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
+    solution = fit.backend.refit(fit.optimum, own, standard.problem.y)
+    return replace(
+        fit,
+        problem=replace(fit.problem, y=values),
+        estimate=standard.outward(solution.estimate),
+        point=solution.point,
+        twin=standard,
+    )
 
 
 def parameters(fit: Fit) -> dict[str, float]:

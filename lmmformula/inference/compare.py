@@ -220,4 +220,4 @@ def _ml_estimate(fit: Fit) -> Estimate:
         return fit.estimate
     model = replace(fit.optimum.model, reml=False)
     start = off_boundary(fit.optimum.theta)
-    return replace(fit.backend, reml=False, start=start).optimise(model).estimate
+    return fit.standard.outward(replace(fit.backend, reml=False, start=start).optimise(model).estimate)

@@ -37,9 +37,10 @@ def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
     inverse, out = point.factor.inverse(), [np.empty(0)] * len(problem.terms)
     for a, group in enumerate(point.model.prepared.blocks.groups):
         factor = point.factors[a]
-        full = fit.estimate.sigma**2 * (factor @ inverse.diagonal(a) @ factor.T)
+        full = fit.standard.sigma_in(fit.estimate) ** 2 * (factor @ inverse.diagonal(a) @ factor.T)
         for i, columns in group.members:
-            out[i] = full[:, columns, columns]
+            back = fit.standard.effects(i)
+            out[i] = back @ full[:, columns, columns] @ back.T
     return tuple(out)
 
 

@@ -148,7 +148,8 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     )
     u = np.einsum("rs,rsij->ij", w, q_rs - pairs)
     adjusted = phi + phi @ (u + u.T) @ phi
-    back, sigma2 = fit.optimum.model.ols.from_orthonormal(np.eye(p)), fit.sigma**2
+    back = fit.standard.coefficients @ fit.optimum.model.ols.from_orthonormal(np.eye(p))
+    sigma2 = fit.standard.sigma_in(fit.estimate) ** 2
     slopes = back @ (phi @ p_r @ phi) @ back.T
     return KenwardRoger(
         sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w, fit.estimate.beta

@@ -312,14 +312,15 @@ def _slope(family: Any, eta: Array, aux: tuple[Array, ...]) -> Array:
 
 def _variance(fit: Fit, rows: _Rows, *, drawn: bool) -> Array:
     """Variance of the prediction error of the mean, (n,); see the module's head."""
-    point, sigma2 = fit.optimum, fit.estimate.sigma**2
+    point, standard = fit.optimum, fit.standard
+    sigma2 = (standard.slope * standard.sigma_in(fit.estimate)) ** 2
     out = np.empty(rows.n)
     for batch, spherical in _spherical(fit, rows):
         solved = point.factor.solve(tuple(spherical))
         own = sum(np.einsum("mkn,mkn->n", s, x) for s, x in zip(spherical, solved, strict=True))
         # x - (z'Lambda M^-1 Lambda'Z'WX)', with M^-1 Lambda'Z'W X R^-1 = H and X R^-1 = X half
         through = sum(np.einsum("mkn,mkp->np", s, h) for s, h in zip(spherical, point.h, strict=True))
-        fixed = rows.X[batch] @ point.half - through
+        fixed = standard.fixed_in(rows.X[batch]) @ point.half - through
         out[batch] = sigma2 * (own + np.einsum("np,np->n", fixed, fixed))
     if not drawn:
         for part, cov in zip(rows.parts, (covariance_matrices(fit)[q.term] for q in rows.parts), strict=True):
@@ -344,6 +345,6 @@ def _spherical(fit: Fit, rows: _Rows) -> Iterator[tuple[slice, list[Array]]]:
                 if i in parts:
                     codes = parts[i].codes[batch]
                     seen = np.flatnonzero(codes >= 0)
-                    z[codes[seen], columns, seen] = parts[i].basis[batch][seen]
+                    z[codes[seen], columns, seen] = fit.standard.basis_in(i, parts[i].basis[batch][seen])
             out.append(np.einsum("ij,mic->mjc", factor, z))
         yield batch, out

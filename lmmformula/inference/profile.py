@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.backends.exact import Exact
+from lmmformula.backends.optimum import off_boundary
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.errors import DataError, FitError, PlanError
 from lmmformula.inference.posterior import refuse_posterior
@@ -28,6 +29,7 @@ from lmmformula.inference.profile_surface import ZERO, Parameter, Surface
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -68,9 +70,10 @@ def _parameters(problem: Problem) -> list[Parameter]:
 
 @dataclass(frozen=True, eq=False)
 class _Best:
-    """The ML optimum and the curvature of the deviance there."""
+    """The ML optimum in the user's units, and the criterion in those of `standard`."""
 
     model: Profiled
+    standard: Standard
     theta: Array
     sigma: float
     deviance: float
@@ -96,26 +99,23 @@ def _ml_optimum(fit: Fit) -> _Best:
             f"{fit.problem.family}: use conf_int() for Wald intervals of the fixed effects, or "
             "conf_int(method='bootstrap') for all parameters."
         )
-    point = fit.optimum
-    if fit.method == "REML":
-        start = np.where(
-            np.abs(fit.estimate.theta) < 1e-2, 1e-2, fit.estimate.theta
-        )  # zero is a stationary point
-        backend = replace(fit.backend, reml=False, start=start)
-        point = backend.optimise(replace(point.model, reml=False)).point
-    sigma, values = float(np.sqrt(point.sigma2)), {}
-    problem = fit.problem
+    point, standard, estimate = fit.optimum, fit.standard, fit.estimate
+    if estimate.restricted:
+        backend = replace(fit.backend, reml=False, start=off_boundary(point.theta))
+        solution = backend.optimise(replace(point.model, reml=False))
+        point, estimate = solution.point, standard.outward(solution.estimate)
+    problem, theta, sigma, values = fit.problem, estimate.theta, estimate.sigma, {}
     for p in _parameters(problem):
         if p.kind == "beta":
-            values[p.name] = float(point.beta[p.term])
+            values[p.name] = float(estimate.beta[p.term])
         elif p.kind == "sigma":
             values[p.name] = sigma
         else:
             term = problem.terms[p.term]
-            lower = sigma * term.covariance.cholesky(point.theta[problem.theta_slices()[p.term]])
+            lower = sigma * term.covariance.cholesky(theta[problem.theta_slices()[p.term]])
             sd, cor = sd_cor(lower @ lower.T)
             values[p.name] = float(sd[p.columns[0]] if p.kind == "sd" else cor[p.columns])
-    return _Best(point.model, point.theta, sigma, point.deviance, values)
+    return _Best(point.model, standard, theta, sigma, estimate.deviance, values)
 
 
 class _Trace:
@@ -123,7 +123,7 @@ class _Trace:
 
     def __init__(self, best: _Best, target: Parameter) -> None:
         self.best, self.target = best, target
-        self.surface = Surface(best.model, target)
+        self.surface = Surface(best.model, target, best.standard)
         pinned = self.surface.pinned
         self.free = np.array([i for i in range(self.surface.size) if i != pinned], dtype=int)
         self.centre = self.surface.psi_of(best.theta, best.sigma)
@@ -161,9 +161,7 @@ class _Trace:
     def step(self) -> float:
         """A first guess of the change of the value for one unit of zeta."""
         if self.target.kind == "beta":
-            return float(
-                np.sqrt(self.best.model(self.best.theta).unscaled_vcov[self.target.term, self.target.term])
-            ) * (self.best.sigma)
+            return self.surface.spread(self.best.theta, self.best.sigma)
         return 0.2 if self.target.kind == "cor" else 0.25 * max(self.estimate, 0.1 * self.best.sigma)
 
     def zeta(self, value: float) -> float:

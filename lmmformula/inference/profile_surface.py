@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.ir.covariance import CovarianceKind, sd_cor
 from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
 __all__ = ["ZERO", "Held", "Parameter", "Surface", "TermMap"]
@@ -168,18 +169,21 @@ class Held(ProfiledPoint):
 
 
 class Surface:
-    """The ML deviance over psi, for one order of columns.
+    """The ML deviance over psi in the user's units, for one order of columns.
 
     Parameters
     ----------
     model : Profiled
-        The criterion, by ML.
+        The criterion, by ML, in the units of `standard`.
     target : Parameter or None
         The parameter to hold.
+    standard : Standard, optional
+        The way from those units to the user's; by default they are the same.
     """
 
-    def __init__(self, model: Profiled, target: Parameter | None) -> None:
+    def __init__(self, model: Profiled, target: Parameter | None, standard: Standard | None = None) -> None:
         self.model, self.target = model, target
+        self.standard = Standard.identity(model.problem) if standard is None else standard
         terms = model.problem.terms
         self.maps = tuple(TermMap(t.covariance, self._order(i, t)) for i, t in enumerate(terms))
         ends = np.cumsum([1, *(m.size for m in self.maps)])
@@ -221,10 +225,11 @@ class Surface:
     def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
         """Deviance and its gradient (1); a fixed-effect target is held at `held`."""
         model, problem = self.model, self.model.problem
-        sigma2 = float(np.exp(2.0 * psi[0]))
+        sigma2 = float(np.exp(2.0 * psi[0])) / self.standard.sigma_out(1.0) ** 2
         steps = [psi[s] + 1e-30j * np.eye(m.size) for s, m in zip(self.slices, self.maps, strict=True)]
         complexes = [
-            [m.covariance(row) / sigma2 for row in rows] for m, rows in zip(self.maps, steps, strict=True)
+            [a @ (m.covariance(row) / sigma2) @ a.T for row in rows]
+            for m, rows, a in zip(self.maps, steps, self._inward, strict=True)
         ]
         theta = np.zeros(problem.n_theta)
         for term, rows, s in zip(problem.terms, complexes, problem.theta_slices(), strict=True):
@@ -241,13 +246,23 @@ class Surface:
                 gamma = inverse.T @ ks[a][columns, columns] @ inverse
                 slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
                 slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
-        return point.deviance_at(sigma2), slopes
+        return point.deviance_at(sigma2) + self.standard.deviance_shift(), slopes
+
+    @cached_property
+    def _inward(self) -> list[Array]:
+        """b~ of each term from b."""
+        return [np.linalg.inv(self.standard.effects(i)) for i in range(len(self.maps))]
+
+    def spread(self, theta: Array, sigma: float) -> float:
+        """Standard error of the fixed effect that is the target, at (theta, sigma)."""
+        assert self.target is not None
+        row = self.standard.coefficients[self.target.term]
+        vcov = self.model(self.standard.theta_in(theta)).unscaled_vcov
+        return float(np.sqrt(row @ vcov @ row)) * sigma / self.standard.sigma_out(1.0)
 
     def _hold(self, point: ProfiledPoint, held: float) -> ProfiledPoint:
         assert self.target is not None
-        ols, j = self.model.ols, self.target.term
-        unit = np.zeros(len(ols.r))
-        unit[j] = 1.0
-        direction = np.linalg.solve(ols.r.T, unit)
+        ols, row = self.model.ols, self.standard.coefficients[self.target.term]
+        direction = np.linalg.solve(ols.r.T, row)
         known = {f.name: getattr(point, f.name) for f in fields(point)}
-        return Held(**known, direction=direction, value=held - ols.coefficients[j])
+        return Held(**known, direction=direction, value=held - row @ ols.coefficients)

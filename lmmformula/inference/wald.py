@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.criteria.profiled import ProfiledPoint
+from lmmformula.criteria.quadrature import step_scale
 from lmmformula.errors import DataError
 from lmmformula.inference.posterior import need_posterior, quantiles, refuse_posterior
 from lmmformula.inference.student import critical, errors_and_df, two_sided
@@ -59,6 +60,9 @@ def theta(fit: Fit) -> pd.Series:
 class VarianceInformation:
     """How well the variance parameters are known, and how C moves with them.
 
+    phi is that of the point's problem; where that is a standardised one, `coefficients` turn its beta, and so C, into
+    the user's.
+
     Attributes
     ----------
     covariance : (n_phi, n_phi) array
@@ -67,21 +71,22 @@ class VarianceInformation:
         dC/dphi.
     """
 
-    def __init__(self, point: ProfiledPoint) -> None:
+    def __init__(self, point: ProfiledPoint, coefficients: Array | None = None) -> None:
         smooth = point.model(point.theta)
         hessian = hessian_of_variances(smooth)
         values, vectors = np.linalg.eigh(hessian)
         keep = values > 1e-8 * max(float(values[-1]), 1e-300)
         self.covariance = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
-        self.d_vcov = np.concatenate([_d_vcov(smooth), 2.0 * smooth.sigma2 * smooth.unscaled_vcov[None]])
+        own = np.concatenate([_d_vcov(smooth), 2.0 * smooth.sigma2 * smooth.unscaled_vcov[None]])
+        self.d_vcov = own if coefficients is None else coefficients @ own @ coefficients.T
 
 
 def hessian_of_variances(point: ProfiledPoint) -> Array:
     """Hessian of the deviance (beta profiled out) in (theta, log sigma) at the optimum."""
     sigma2, n_eff, d = point.sigma2, point.model.n_eff, len(point.theta)
     out = np.zeros((d + 1, d + 1))
-    for j in range(d):
-        step = 1e-4 * max(1.0, abs(point.theta[j]))
+    steps = 2e-3 * np.minimum(step_scale(point.hessian), np.maximum(1.0, np.abs(point.theta)))
+    for j, step in enumerate(steps):
         high, low = point.theta.copy(), point.theta.copy()
         high[j], low[j] = high[j] + step, low[j] - step
         rise = point.model(high).gradient_at(sigma2) - point.model(low).gradient_at(sigma2)
@@ -110,7 +115,7 @@ def _d_vcov(point: ProfiledPoint) -> Array:
 def information(fit: Fit) -> VarianceInformation:
     """The information of a fit; kept for the few fits last asked about."""
     with blas_threads(fit.optimum.model.prepared.dense_side):
-        return VarianceInformation(fit.optimum)
+        return VarianceInformation(fit.optimum, fit.standard.coefficients)
 
 
 def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:

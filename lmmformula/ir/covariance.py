@@ -27,7 +27,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,7 @@ __all__ = [
     "CovarianceKind",
     "Diagonal",
     "Role",
+    "Transformations",
     "Unstructured",
     "sd_cor",
 ]
@@ -68,12 +69,18 @@ class Role(Enum):
         return self is not Role.CORRELATION
 
 
+Transformations = Literal["linear", "columns", "common"]
+"""Changes of coordinates b -> A b under which a kind stays itself: any A; a factor for each column; one factor for all."""
+
+
 class CovarianceKind(Protocol):
     """Map between theta and L for one term of `k` columns."""
 
     name: ClassVar[str]
     linear: ClassVar[bool]
     """Whether L is linear in theta, so that its second derivative vanishes."""
+    closed_under: ClassVar[Transformations]
+    """Which A turn Sigma into another member, A Sigma A'."""
 
     @property
     def k(self) -> int: ...
@@ -104,6 +111,10 @@ class CovarianceKind(Protocol):
         """The same Sigma with a non-negative diagonal of L."""
         ...
 
+    def transformed(self, theta: Array, a: Array) -> Array:
+        """Theta of A Sigma A', for an A under which the kind is closed."""
+        ...
+
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         """A name for every element of theta."""
         ...
@@ -123,6 +134,7 @@ class IID:
     """One variance shared by all columns, which are independent."""
 
     name: ClassVar[str] = "iid"
+    closed_under: ClassVar[Transformations] = "common"
     linear: ClassVar[bool] = True
     k: int
 
@@ -149,6 +161,9 @@ class IID:
     def canonical(self, theta: Array) -> Array:
         return np.abs(theta)
 
+    def transformed(self, theta: Array, a: Array) -> Array:
+        return theta * a[0, 0]
+
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return (columns[0],) if len(columns) == 1 else ("sd",)
 
@@ -158,6 +173,7 @@ class Diagonal:
     """Independent columns, each with its own variance (``||``)."""
 
     name: ClassVar[str] = "diag"
+    closed_under: ClassVar[Transformations] = "columns"
     linear: ClassVar[bool] = True
     k: int
 
@@ -187,6 +203,9 @@ class Diagonal:
     def canonical(self, theta: Array) -> Array:
         return np.abs(theta)
 
+    def transformed(self, theta: Array, a: Array) -> Array:
+        return theta * np.diagonal(a)
+
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return columns
 
@@ -196,6 +215,7 @@ class Unstructured:
     """Any covariance matrix: theta is the lower triangle of L, column by column (lme4's order)."""
 
     name: ClassVar[str] = "us"
+    closed_under: ClassVar[Transformations] = "linear"
     linear: ClassVar[bool] = True
     k: int
 
@@ -233,6 +253,13 @@ class Unstructured:
         ).all():  # the factor of a singular Sigma is not unique: take the one with zero columns
             return self.from_covariance(factor @ factor.T)
         return (factor * np.where(np.diag(factor) < 0, -1.0, 1.0))[self._index]
+
+    def transformed(self, theta: Array, a: Array) -> Array:
+        """By the triangle of (A L)', which never forms a square, so that singular factors keep their digits."""
+        moved = a @ self.cholesky(theta)
+        if not np.triu(moved, 1).any():
+            return moved[self._index]
+        return self.canonical(np.linalg.qr(moved.T, mode="r").T[self._index])
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         rows, cols = self._index
@@ -334,6 +361,7 @@ class CompoundSymmetry(_Correlated):
     """Own variance for each column and one correlation shared by all pairs."""
 
     name: ClassVar[str] = "cs"
+    closed_under: ClassVar[Transformations] = "columns"
     k: int
 
     @property
@@ -373,6 +401,9 @@ class CompoundSymmetry(_Correlated):
         rho = float(np.nanmean(off)) if off.size and np.isfinite(off).any() else 0.0
         return np.concatenate([sd, [self._t(rho)]])
 
+    def transformed(self, theta: Array, a: Array) -> Array:
+        return np.append(theta[:-1] * np.diagonal(a), theta[-1])
+
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return (*columns, "rho")
 
@@ -382,6 +413,7 @@ class AR1(_Correlated):
     """One variance, correlation rho^|i-j| between columns i and j (equally spaced, in column order)."""
 
     name: ClassVar[str] = "ar1"
+    closed_under: ClassVar[Transformations] = "common"
     k: int
 
     @property
@@ -421,6 +453,9 @@ class AR1(_Correlated):
         off = np.diag(cor, -1)
         rho = float(np.nanmean(off)) if off.size and np.isfinite(off).any() else 0.0
         return np.array([float(np.sqrt(np.mean(sd**2))), self._t(rho)])
+
+    def transformed(self, theta: Array, a: Array) -> Array:
+        return np.array([theta[0] * a[0, 0], theta[1]])
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return ("sd", "rho")

@@ -109,6 +109,8 @@ class Estimate:
         Standard error of `deviance`; zero unless the engine estimates it.
     aux_modes : tuple of tuples of (m, k) arrays
         Random effects in the auxiliary linear predictors, for each predictor one array per term; empty where none has any.
+    restricted : bool
+        Whether `deviance` is that of the restricted likelihood, which depends on the units of X.
     """
 
     method: str
@@ -126,3 +128,4 @@ class Estimate:
     quasi: Quasi | None = None
     deviance_stderr: float = 0.0
     aux_modes: tuple[tuple[Array, ...], ...] = field(repr=False, default=())
+    restricted: bool = False

@@ -54,6 +54,7 @@ def write_fit(fit: Any, path: str | Path) -> None:
         fit,
         problem=replace(fit.problem, recipe=recipe),
         point=None,
+        twin=None,
         recall=replace(recall, data=None, arguments=arguments),
     )
     encode, mark = Encoder(), secrets.token_hex(8)

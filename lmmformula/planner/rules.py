@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmmformula.backends.optimum import off_boundary
+from lmmformula.backends.pql import refuse_other_model
 from lmmformula.engines.backfitting import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -15,6 +16,7 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.standard import Standard
 from lmmformula.planner.engines import backfitted, choose_engine
 from lmmformula.planner.memory import available_memory, in_words
 from lmmformula.planner.quasi import CORRECTED, likelihood_out_of_reach
@@ -34,7 +36,7 @@ def make_plan(
     options: Mapping[str, Any] | None = None,
     seed: int | np.random.Generator | None = None,
     priors: Mapping[str, str] | None = None,
-) -> tuple[Plan, Backend, Prepared]:
+) -> tuple[Plan, Backend, Prepared, Standard]:
     """Choose backend and engine for `problem`.
 
     Parameters
@@ -55,6 +57,8 @@ def make_plan(
         Ready to fit.
     prepared : Prepared
         The engine's look at the problem, to be handed to the backend.
+    standard : Standard
+        The problem in the units in which the backend fits it.
 
     Raises
     ------
@@ -75,15 +79,17 @@ def make_plan(
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
         method = "ml" if problem.is_linear else "laplace"
     _refuse_no_terms(problem)
-    _place_start(problem, method, options)
     limit = float(options.pop("memory_limit", available_memory()))
     _refuse_rows(problem, limit)
+    standard = Standard.identity(problem) if method == "hmc" else Standard.of(problem)
+    problem = standard.problem
+    _place_start(standard, method, options)
     blocks = Blocks(problem.terms, problem.n)
     exact = BlockedEngine().prepare(blocks)
     if method == "hmc":
         from lmmformula.planner.bayes import bayes_plan
 
-        return bayes_plan(problem, exact, reason, options, limit, priors, seed)
+        return *bayes_plan(problem, exact, reason, options, limit, priors, seed), standard
     found = None
     if free and method == "laplace":
         found = likelihood_out_of_reach(problem, exact, options, limit)
@@ -94,9 +100,9 @@ def make_plan(
         if options["traces"] == "diagonal":
             corrected = options.get("correction", "none") == "laplace"
             plan = backfitted(problem, exact, reason, others, corrected=corrected)
-            return plan, recipe(problem, "pql", None, options), BackfittingPrepared(blocks)
+            return plan, recipe(problem, "pql", None, options), BackfittingPrepared(blocks), standard
     plan, engine, prepared = choose_engine(problem, exact, method, reason, options, limit, seed)
-    return plan, recipe(problem, method, engine, options), prepared
+    return plan, recipe(problem, method, engine, options), prepared, standard
 
 
 def _refuse_no_terms(problem: Problem) -> None:
@@ -108,13 +114,15 @@ def _refuse_no_terms(problem: Problem) -> None:
         )
 
 
-def _place_start(problem: Problem, method: str, options: dict[str, Any]) -> None:
-    """Where a search starts, checked; quasi-likelihood goes on from an estimate, the others from its theta."""
+def _place_start(standard: Standard, method: str, options: dict[str, Any]) -> None:
+    """Where a search starts, checked, in the twin's units; quasi-likelihood goes on from an estimate, others from its theta."""
     start = options.get("start")
-    if isinstance(start, Estimate) and method != "pql":
-        start = off_boundary(start.theta)
-    if start is not None and not isinstance(start, Estimate):
-        options["start"] = start_theta(problem, start)
+    if isinstance(start, Estimate):
+        refuse_other_model(standard.problem, start)
+        start = standard.inward(start)
+        options["start"] = start if method == "pql" else off_boundary(start.theta)
+    elif start is not None:
+        options["start"] = standard.theta_in(start_theta(standard.problem, start))
 
 
 def _method(problem: Problem, method: str) -> tuple[str, str]:

@@ -98,7 +98,9 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
             return 1e10
         sd, sigma = np.exp(q[1:4]), np.exp(q[0])
         theta = term.covariance.from_covariance(r * np.outer(sd, sd) / sigma**2)
-        return best.model(theta).deviance_at(sigma**2)
+        own = best.standard
+        inside = best.model(own.theta_in(theta)).deviance_at((sigma / own.sigma_out(1.0)) ** 2)
+        return inside + own.deviance_shift()
 
     starts = [np.r_[np.log(best.sigma), np.log([4.0, 8.0, 4.0]), c, c] for c in (0.3, 0.8)]
     options = {"maxiter": 6000, "maxfev": 6000, "xatol": 1e-8, "fatol": 1e-9, "adaptive": True}

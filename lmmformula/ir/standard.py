@@ -1,0 +1,375 @@
+r"""A problem in standard units, and the way back.
+
+The likelihood of a mixed model does not depend on the units and the origin of its columns, but a search does: where it
+starts, how far it steps, what it takes for zero. So a problem is fitted as a twin whose columns are of unit size, centred where
+the span allows; the twins of two problems that differ in units and origins only are one and the same up to rounding. With a
+tilde for the twin::
+
+    y      = c y~                          eta = f eta~,  f = c^q for a link with eta(c mu) = c^q eta(mu)
+    W      = v W~                          (one residual variance only)
+    X~     = X C                           beta    = f C beta~
+    Z_t~   = Z_t T_t                       b_t     = f T_t b_t~,        Sigma_t = r^2 T_t Sigma_t~ T_t'
+
+sigma is multiplied by s: ``s = c sqrt(v)`` for the one residual variance, ``c^power`` for a scale that is a parameter of the
+family, else 1; r = f / s because Sigma is relative to sigma^2. T_t is what the term's covariance kind allows
+(:attr:`CovarianceKind.closed_under`): with a constant in the span of the columns, an unstructured term is centred and
+scaled, others are scaled.
+
+The density of y is that of y~ divided by c, so ``d = d~ + 2 n log c``; REML integrates over beta too, of which there is
+
+    d = d~ + 2 (n - p) log c - 2 log|C|
+
+(v cancels: it multiplies r2 and divides |V|). X is left as it is, C = I, unless a column lies far from zero or the columns'
+lengths differ widely, since every engine is equivariant in X but for rounding, and X is what is large.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.typing import Array
+
+__all__ = ["Standard"]
+
+FAR = 30.0
+"""A column of X whose mean is this many times its standard deviation is centred."""
+UNEQUAL = 1e3
+"""Columns of X whose root mean squares differ by more than this are scaled."""
+SAFE = 1e100
+"""Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
+
+
+@dataclass(frozen=True, eq=False)
+class Standard:
+    """A problem's twin in standard units.
+
+    Attributes
+    ----------
+    problem : Problem
+        The twin, in which searches move and criteria are evaluated.
+    response : float
+        c, of which y is the multiple.
+    slope : float
+        f, of which eta is the multiple.
+    precision : float
+        v, of which the weights are the multiple.
+    columns : (p, p) array or None
+        C; None for the identity.
+    bases : tuple of (k, k) arrays
+        T of each term.
+    aux : tuple of (columns or None, shift) pairs
+        For each auxiliary predictor its C, and what its coefficients move by because of c.
+    """
+
+    problem: Problem
+    response: float
+    slope: float
+    precision: float
+    columns: Array | None
+    bases: tuple[Array, ...]
+    aux: tuple[tuple[Array | None, Array], ...]
+
+    @classmethod
+    def of(cls, problem: Problem) -> Standard:
+        """The twin of `problem`. O(n sum k), and O(n p) where X needs it."""
+        aux = [standard_columns(block) for block in problem.aux]
+        shifts = _shifts(problem)
+        c = 1.0 if shifts is None else root_mean_square(problem.y)
+        c = c if np.isfinite(c) and c > 0.0 else 1.0
+        power = problem.family.eta_power
+        f = 1.0 if c == 1.0 or power is None else c**power
+        v = 1.0
+        if problem.is_linear and problem.weights is not None and not problem.family.repeated:
+            v = float(np.mean(problem.weights / problem.weights.max())) * float(problem.weights.max())
+        fixed, columns = standard_columns(problem.X)
+        terms, bases = zip(*map(standard_basis, problem.terms), strict=True) if problem.terms else ((), ())
+        twin = replace(
+            problem,
+            y=problem.y if c == 1.0 else problem.y / c,
+            X=fixed,
+            terms=tuple(terms),
+            weights=problem.weights if v == 1.0 else problem.weights / v,  # type: ignore[operator]
+            offset=problem.offset if problem.offset is None or f == 1.0 else problem.offset / f,
+            aux=tuple(block for block, _ in aux),
+        )
+        moved = () if shifts is None else shifts
+        steps = tuple(
+            (own, np.zeros(block.matrix.shape[1]) if not moved else np.log(c) * moved[j])
+            for j, ((_, own), block) in enumerate(zip(aux, problem.aux, strict=True))
+        )
+        return cls(twin, c, f, v, columns, tuple(bases), steps)
+
+    @classmethod
+    def identity(cls, problem: Problem) -> Standard:
+        """The problem as its own twin."""
+        bases = tuple(np.eye(term.k) for term in problem.terms)
+        aux = tuple((None, np.zeros(block.matrix.shape[1])) for block in problem.aux)
+        return cls(problem, 1.0, 1.0, 1.0, None, bases, aux)
+
+    def with_response(self, y: Array) -> Standard:
+        """The same units for another response of the same rows."""
+        return replace(self, problem=replace(self.problem, y=self.response_in(y)))
+
+    # -- to the twin -----------------------------------------------------------------------------------------------
+
+    def response_in(self, y: Array) -> Array:
+        """y~."""
+        return y if self.response == 1.0 else y / self.response
+
+    def fixed_in(self, rows: Array) -> Array:
+        """Rows (.., p) of X as rows of X~."""
+        return rows if self.columns is None else rows @ self.columns
+
+    def basis_in(self, term: int, rows: Array) -> Array:
+        """Rows (.., k) of a term's columns as rows of the twin's."""
+        return rows @ self.bases[term]
+
+    def beta_in(self, beta: Array) -> Array:
+        """beta~."""
+        scaled = beta / self.slope
+        return scaled if self.columns is None else np.linalg.solve(self.columns, scaled)
+
+    def theta_in(self, theta: Array, s: float | None = None) -> Array:
+        """theta~, for sigma multiplied by `s`, by default what it is in a model with one residual variance or with none."""
+        s = self._residual_ratio if s is None else s
+        return self._moved(theta, [t * (s / self.slope) for t in self._inverses])
+
+    @cached_property
+    def _inverses(self) -> tuple[Array, ...]:
+        """T^-1 of each term."""
+        return tuple(np.linalg.inv(t) for t in self.bases)
+
+    def inward(self, estimate: Estimate) -> Estimate:
+        """The twin's estimate."""
+        s = self._sigma_ratio(estimate)
+        back = [t.T / self.slope for t in self._inverses]
+        return replace(
+            estimate,
+            beta=self.beta_in(estimate.beta),
+            vcov=_sandwich(np.linalg.inv(self.coefficients), estimate.vcov),
+            theta=self.theta_in(estimate.theta, s),
+            sigma=estimate.sigma / s,
+            deviance=estimate.deviance - self.deviance_shift(restricted=estimate.restricted),
+            modes=tuple(b @ t for b, t in zip(estimate.modes, back, strict=True)),
+            aux=tuple(self.aux_in(j, a) for j, a in enumerate(estimate.aux)),
+        )
+
+    def aux_in(self, j: int, alpha: Array) -> Array:
+        """Coefficients of the twin's j-th auxiliary predictor."""
+        columns, shift = self.aux[j]
+        moved = alpha - shift
+        return moved if columns is None else np.linalg.solve(columns, moved)
+
+    def triangle_out(self, r: Array) -> Array:
+        """R of X = QR, from that of X~."""
+        if self.columns is None:
+            return r
+        return np.asarray(np.linalg.qr(np.linalg.solve(self.columns.T, r.T).T, mode="r"))
+
+    # -- from the twin ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def coefficients(self) -> Array:
+        """f C: beta = f C beta~, (p, p)."""
+        own = np.eye(self.problem.p) if self.columns is None else self.columns
+        return self.slope * own
+
+    def effects(self, term: int) -> Array:
+        """f T: b = f T b~, (k, k)."""
+        return self.slope * self.bases[term]
+
+    def theta_out(self, theta: Array, s: float | None = None) -> Array:
+        """theta, likewise."""
+        s = self._residual_ratio if s is None else s
+        return self._moved(theta, [t * (self.slope / s) for t in self.bases])
+
+    def outward(self, estimate: Estimate) -> Estimate:
+        """The estimate in the user's units."""
+        s = self._sigma_ratio(estimate)
+        return replace(
+            estimate,
+            beta=self.coefficients @ estimate.beta,
+            vcov=_sandwich(self.coefficients, estimate.vcov),
+            theta=self.theta_out(estimate.theta, s),
+            sigma=estimate.sigma * s,
+            deviance=estimate.deviance + self.deviance_shift(restricted=estimate.restricted),
+            modes=tuple(b @ self.effects(i).T for i, b in enumerate(estimate.modes)),
+            aux=tuple(self.aux_out(j, a) for j, a in enumerate(estimate.aux)),
+        )
+
+    def aux_out(self, j: int, alpha: Array) -> Array:
+        """Coefficients of the j-th auxiliary predictor."""
+        columns, shift = self.aux[j]
+        return (alpha if columns is None else columns @ alpha) + shift
+
+    def joint_out(self, joint: Array, estimate: Estimate) -> Array:
+        """Covariance matrix of (beta, theta, alpha) from the twin's, at `estimate` in the user's units."""
+        p, q = self.problem.p, self.problem.n_theta
+        out = np.zeros_like(joint)
+        out[:p, :p] = self.coefficients
+        out[p : p + q, p : p + q] = self.d_theta(self.theta_in(estimate.theta))
+        at = p + q
+        for (columns, _), alpha in zip(self.aux, estimate.aux, strict=True):
+            where = slice(at, at + len(alpha))
+            out[where, where] = np.eye(len(alpha)) if columns is None else columns
+            at += len(alpha)
+        return _sandwich(out, joint)
+
+    def d_theta(self, theta: Array) -> Array:
+        """Derivative of theta in theta~ by central differences, (n_theta, n_theta)."""
+        out = np.zeros((len(theta), len(theta)))
+        for s in self.problem.theta_slices():
+            step = 1e-5 * float(np.linalg.norm(theta[s])) or 1e-5
+            for j in range(s.start, s.stop):
+                move = np.zeros(len(theta))
+                move[j] = step
+                out[:, j] = (self.theta_out(theta + move) - self.theta_out(theta - move)) / (2.0 * step)
+        return out
+
+    def deviance_shift(self, *, restricted: bool = False) -> float:
+        """What the deviance has on top of the twin's."""
+        problem = self.problem
+        rows = float(problem.n_observed)
+        out = 0.0 if self.response == 1.0 else 2.0 * (rows - problem.p * restricted) * np.log(self.response)
+        if restricted and self.columns is not None:
+            out -= 2.0 * float(np.log(np.abs(np.diagonal(self.columns))).sum())
+        return float(out)
+
+    def sigma_out(self, sigma: float) -> float:
+        """sigma of a Gaussian model with one residual variance, from the twin's."""
+        return sigma * self._residual_ratio
+
+    def sigma_in(self, estimate: Estimate) -> float:
+        """sigma~."""
+        return estimate.sigma / self._sigma_ratio(estimate)
+
+    @property
+    def _residual_ratio(self) -> float:
+        return self.response * float(np.sqrt(self.precision)) if self.problem.is_linear else 1.0
+
+    def _sigma_ratio(self, estimate: Estimate) -> float:
+        """s: what sigma is multiplied by."""
+        if self.problem.is_linear or estimate.quasi is None:
+            return self._residual_ratio
+        scales = [p.power for p in self.problem.family.auxiliaries if p.is_scale]
+        return self.response ** scales[0] if scales else 1.0
+
+    def _moved(self, theta: Array, by: list[Array]) -> Array:
+        """theta of A Sigma A' for each term's A."""
+        terms, slices = self.problem.terms, self.problem.theta_slices()
+        parts = zip(terms, slices, by, strict=True)
+        return np.concatenate([np.zeros(0), *(t.covariance.transformed(theta[s], a) for t, s, a in parts)])
+
+
+def _sandwich(a: Array, v: Array) -> Array:
+    """A V A'; infinite variances of what is undetermined stay so, and move no others."""
+    loose = np.isinf(np.diagonal(v))
+    if not loose.any():
+        return a @ v @ a.T
+    out = a @ np.where(loose[:, None] | loose, 0.0, v) @ a.T
+    out[loose], out[:, loose] = 0.0, 0.0
+    out[loose, loose] = np.inf
+    return out
+
+
+def _shifts(problem: Problem) -> list[Array] | None:
+    """For each auxiliary predictor the direction in which log c moves its coefficients; None if c has to be 1."""
+    if problem.family.eta_power is None:
+        return None
+    out = []
+    for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=False):
+        if parameter.power == 0.0:
+            out.append(np.zeros(block.matrix.shape[1]))
+            continue
+        ones = constant_combination(block.matrix)
+        if ones is None:
+            return None
+        out.append(parameter.power * ones)
+    return out
+
+
+def standard_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
+    """The term with standard columns, and T."""
+    if term.basis is None:
+        return term, np.eye(1)
+    allowed = term.covariance.closed_under
+    if allowed == "common":
+        t = np.eye(term.k) / _nonzero(root_mean_square(term.basis))
+    else:
+        t = _standardising(term.basis, centred=allowed == "linear")
+    return replace(term, basis=np.ascontiguousarray(term.basis @ t)), t
+
+
+def standard_columns(block: FixedBlock) -> tuple[FixedBlock, Array | None]:
+    """The block with standard columns and C, or as it is where its columns are near enough."""
+    x = block.matrix
+    if not x.size or not _uneven(x):
+        return block, None
+    c = _standardising(x, centred=True)
+    return replace(block, matrix=x @ c), c
+
+
+def _uneven(x: Array) -> bool:
+    """Whether a column lies far from zero for its spread, or the columns' lengths differ widely. One pass over the rows."""
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        means = x.mean(axis=0)
+        squares = np.einsum("np,np->p", x, x) / len(x)
+        spread = squares - means**2
+    rms = np.sqrt(squares[squares > 0.0])
+    if not np.isfinite(squares).all() or not rms.size or len(rms) < len(squares):
+        return True
+    moves = spread > 1e-12 * squares
+    far = (means[moves] ** 2 > FAR**2 * spread[moves]).any() or (~moves).sum() > 1
+    return bool(far or rms.max() > UNEQUAL * rms.min() or rms.max() > SAFE or rms.min() < 1.0 / SAFE)
+
+
+def _standardising(x: Array, *, centred: bool) -> Array:
+    """(k, k) matrix T such that the columns of x T have unit root mean square, and mean zero where a constant allows it."""
+    k = x.shape[1]
+    shift = np.eye(k)
+    ones = constant_combination(x) if centred else None
+    if ones is not None:
+        inside = ones != 0.0
+        means = np.where(inside, 0.0, x.mean(axis=0))
+        shift -= np.outer(ones, means)
+        sizes = np.array([root_mean_square(x[:, j] - means[j]) for j in range(k)])
+    else:
+        sizes = np.array([root_mean_square(x[:, j]) for j in range(k)])
+    return shift / np.where(sizes > 0.0, sizes, 1.0)
+
+
+def constant_combination(x: Array) -> Array | None:
+    """v with x v = 1: one over a constant column, or all indicator columns if they add up to one; None if there is none."""
+    first = x[0] if len(x) else np.zeros(x.shape[1])
+    fixed = (x == first).all(axis=0) & (first != 0.0)
+    if fixed.any():
+        out = np.zeros(x.shape[1])
+        out[np.argmax(fixed)] = 1.0 / first[np.argmax(fixed)]
+        return out
+    indicators = ((x == 0.0) | (x == 1.0)).all(axis=0)
+    if indicators.any() and (x[:, indicators].sum(axis=1) == 1.0).all():
+        return indicators.astype(float)
+    return None
+
+
+def root_mean_square(values: Any) -> float:
+    """sqrt(mean of squares) of an array of any magnitude."""
+    flat = np.ravel(values)
+    with np.errstate(over="ignore", under="ignore"):
+        direct = float(np.sqrt(flat @ flat / max(len(flat), 1)))
+    if 1.0 / SAFE < direct < SAFE:
+        return direct
+    top = float(np.abs(flat).max(initial=0.0))
+    if not 0.0 < top < np.inf:
+        return top
+    return top * float(np.sqrt(np.mean((flat / top) ** 2)))
+
+
+def _nonzero(size: float) -> float:
+    return size if size > 0.0 else 1.0
