@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmmformula.comparing import compare_methods as compare_methods
     from lmmformula.datasets import dataset_names as dataset_names
     from lmmformula.datasets import load_dataset as load_dataset
+    from lmmformula.errors import BoundaryWarning as BoundaryWarning
     from lmmformula.errors import ConvergenceWarning as ConvergenceWarning
     from lmmformula.errors import DataDroppedWarning as DataDroppedWarning
     from lmmformula.errors import DataError as DataError
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "BoundaryWarning": ("errors", "BoundaryWarning"),
     "ConvergenceWarning": ("errors", "ConvergenceWarning"),
     "DataDroppedWarning": ("errors", "DataDroppedWarning"),
     "DataError": ("errors", "DataError"),
@@ -69,6 +71,7 @@ _HOME = {
 }
 
 __all__ = [
+    "BoundaryWarning",
     "ConvergenceWarning",
     "DataDroppedWarning",
     "DataError",

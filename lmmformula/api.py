@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from lmmformula.errors import (
-    ConvergenceWarning,
-    LmmformulaWarning,
     PlanError,
-    SeparationWarning,
-    SingularFitWarning,
 )
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
@@ -23,7 +19,7 @@ from lmmformula.frame import table_columns
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan, make_plan
 from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, reporting
-from lmmformula.reporting.convergence import odd_dispersion, unfinished
+from lmmformula.reporting.convergence import findings
 from lmmformula.result import Fit, Recall
 
 if TYPE_CHECKING:
@@ -317,25 +313,5 @@ def solve(
 
 def announce(result: Fit) -> None:
     """Warn of what a careful reader of the numbers must know."""
-    if not result.estimate.convergence.status.good:
-        warnings.warn(unfinished(result), ConvergenceWarning, stacklevel=3)
-    if odd := odd_dispersion(result):
-        warnings.warn(odd, LmmformulaWarning, stacklevel=3)
-    if result.estimate.undetermined:
-        warnings.warn(
-            f"the data hold no information on {', '.join(result.estimate.undetermined)}: the standard error is beyond 50 "
-            "on the scale of the linear predictor. The likely cause is separation: for some values of the predictors all "
-            "responses are alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the "
-            "others stand.",
-            SeparationWarning,
-            stacklevel=3,
-        )
-    if result.estimate.singular:
-        which = " and ".join(f"({label})" for label in result.estimate.singular)
-        warnings.warn(
-            f"the fit is singular: the covariance matrix of {which} has a direction of zero variance. The data do not "
-            "support so many variance parameters; a simpler random part gives the same likelihood. Estimates are "
-            "valid, but Wald tests of variances are not.",
-            SingularFitWarning,
-            stacklevel=3,
-        )
+    for category, text in findings(result):
+        warnings.warn(text, category, stacklevel=3)

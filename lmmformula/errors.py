@@ -6,6 +6,7 @@ Every message says what happened (with numbers), the likely cause, and what to d
 from __future__ import annotations
 
 __all__ = [
+    "BoundaryWarning",
     "ConvergenceWarning",
     "DataDroppedWarning",
     "DataError",
@@ -97,6 +98,10 @@ class ConvergenceWarning(LmmformulaWarning):
 
 class SeparationWarning(LmmformulaWarning):
     """A coefficient runs off to infinity: some predictor separates the outcomes."""
+
+
+class BoundaryWarning(LmmformulaWarning):
+    """A parameter of the family lies at the end of its range: the simpler family fits as well."""
 
 
 class SingularFitWarning(LmmformulaWarning):

@@ -39,7 +39,7 @@ def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
     model, layout = point.model, point.model.layout
     out = np.zeros(layout.size, dtype=bool)
     parts = list(zip(model.problem.aux, layout.aux, strict=True))
-    if not model.profile_beta and model.problem.p:
+    if not model.profile_beta and model.problem.p and model.problem.family.runs_off:
         parts.append((model.problem.X, layout.beta))
     for block, where in parts:
         out[where] = undetermined_columns(block.matrix, point.linear_information[where, where])

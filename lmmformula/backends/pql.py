@@ -396,7 +396,8 @@ def _change(old: State, new: State, *, weighted: bool) -> float:
 def separated(model: WorkingModel, state: State, gram: Gram) -> NDArray[np.bool_]:
     """Which columns of X the rows hardly say anything about any more: those along which eta has run off."""
     weight, x = state.rows.weight, model.problem.X.matrix
-    if not x.shape[1] or weight.min() > VANISHING * weight.max():
+    kept = not model.problem.family.runs_off or weight.min() > VANISHING * weight.max()
+    if not x.shape[1] or kept:
         return np.zeros(x.shape[1], dtype=bool)
     try:
         return undetermined_columns(x, 2.0 * gram.vv)

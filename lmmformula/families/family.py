@@ -85,8 +85,11 @@ class Family:
         return self.link_function.power if self.distribution.scales else None
 
     @property
-    def unit_free(self) -> bool:
-        """Whether eta is a logarithm, a logit or the like, so that one number says for all models how much a change is."""
+    def runs_off(self) -> bool:
+        """Whether separated responses send eta to infinity: where it is a logarithm, a logit or the like, without a unit.
+
+        An eta in units of the response stays near the responses, however wide its standard error is in those units.
+        """
         return self.link_function.power is None
 
     @property

@@ -6,13 +6,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.errors import (
+    BoundaryWarning,
+    ConvergenceWarning,
+    LmmformulaWarning,
+    SeparationWarning,
+    SingularFitWarning,
+)
 from lmmformula.inference.posterior import unsatisfactory
 from lmmformula.ir.estimate import Status
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
 
-__all__ = ["counts", "odd_dispersion", "unfinished"]
+__all__ = ["absent", "counts", "findings", "odd_dispersion", "unfinished"]
 
 NEAR_ZERO = 0.1
 """A relative standard deviation below this is named as the cause of a slow search."""
@@ -20,6 +27,62 @@ COLLINEAR = 1e10
 """Condition of X'X, its columns scaled, from which rounding keeps the fits from settling."""
 ODD_DISPERSION = 20.0
 """A dispersion this far from one, either way, of a family that has none, is not extra variation any more."""
+
+
+ABSENT = 1e-3
+"""A probability whose coefficients run off below this is zero: no more than one row in a thousand is of that kind."""
+
+
+def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
+    """What a careful reader of the numbers must know, each with its kind of warning."""
+    out: list[tuple[type[LmmformulaWarning], str]] = []
+    if not fit.estimate.convergence.status.good:
+        out.append((ConvergenceWarning, unfinished(fit)))
+    if odd := odd_dispersion(fit):
+        out.append((LmmformulaWarning, odd))
+    gone = absent(fit)
+    out += [
+        (
+            BoundaryWarning,
+            f"{name} is estimated as zero (at most {largest:.2g} in any row): {meaning} is not seen in these data. Its "
+            "coefficients run off to minus infinity and have no standard errors; leave its formula out, the likelihood is the "
+            "same. All other estimates stand.",
+        )
+        for name, (meaning, largest) in gone.items()
+    ]
+    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in gone]:
+        out.append(
+            (
+                SeparationWarning,
+                f"the data hold no information on {', '.join(loose)}: the standard error is beyond 50 on the scale of the "
+                "linear predictor. The likely cause is separation: for some values of the predictors all responses are "
+                "alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the others stand.",
+            )
+        )
+    if fit.estimate.singular:
+        which = " and ".join(f"({label})" for label in fit.estimate.singular)
+        out.append(
+            (
+                SingularFitWarning,
+                f"the fit is singular: the covariance matrix of {which} has a direction of zero variance. The data do not "
+                "support so many variance parameters; a simpler random part gives the same likelihood. Estimates are "
+                "valid, but Wald tests of variances are not.",
+            )
+        )
+    return out
+
+
+def absent(fit: Fit) -> dict[str, tuple[str, float]]:
+    """Probabilities of the family that are estimated as zero: name -> what it is the probability of, largest value."""
+    out = {}
+    problem, estimate = fit.problem, fit.estimate
+    for parameter, block, alpha in zip(problem.family.auxiliaries, problem.aux, estimate.aux, strict=False):
+        names = {f"{parameter.name}: {name}" for name in block.names}
+        if parameter.range == "unit" and names & set(estimate.undetermined):
+            largest = float(np.max(parameter.value(block.matrix @ alpha)))
+            if largest < ABSENT:
+                out[parameter.name] = (parameter.meaning.removeprefix("probability of "), largest)
+    return out
 
 
 def counts(fit: Fit) -> str:

@@ -11,7 +11,7 @@ from lmmformula.inference.conditional import group_names, has_free_dispersion
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.ir.estimate import Convergence, Quasi
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
-from lmmformula.reporting.convergence import counts
+from lmmformula.reporting.convergence import absent, counts
 from lmmformula.reporting.posterior import (
     PosteriorPart,
     fixed_table,
@@ -185,9 +185,11 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     if fit.estimate.singular:
         which = " and ".join(f"({label})" for label in fit.estimate.singular)
         notes.append(f"Singular: the covariance matrix of {which} has a direction of zero variance.")
-    if fit.estimate.undetermined:
+    gone = absent(fit)
+    notes += [f"{name} is estimated as zero: the simpler family fits as well." for name in gone]
+    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in gone]:
         notes.append(
-            f"Not determined by the data (separation): {', '.join(fit.estimate.undetermined)}; standard errors are infinite."
+            f"Not determined by the data (separation): {', '.join(loose)}; standard errors are infinite."
         )
     if problem.X.dropped:
         names = ", ".join(problem.X.dropped)
