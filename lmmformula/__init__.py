@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from lmmformula.errors import RankDeficientWarning as RankDeficientWarning
     from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
-    from lmmformula.inference.compare import anova as anova
     from lmmformula.interfaces.polars import to_polars as to_polars
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
+    from lmmformula.reporting.frames import anova as anova
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
@@ -55,7 +55,7 @@ _HOME = {
     "RankDeficientWarning": ("errors", "RankDeficientWarning"),
     "SeparationWarning": ("errors", "SeparationWarning"),
     "SingularFitWarning": ("errors", "SingularFitWarning"),
-    "anova": ("inference.compare", "anova"),
+    "anova": ("reporting.frames", "anova"),
     "build": ("api", "build"),
     "compare_methods": ("comparing", "compare_methods"),
     "dataset_names": ("datasets", "dataset_names"),

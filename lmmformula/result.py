@@ -30,6 +30,7 @@ from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
 from lmmformula.planner import Plan
 from lmmformula.planner.recipes import HMC_OPTIONS, PQL_OPTIONS
+from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
 
@@ -126,11 +127,11 @@ class Fit:
 
     def cov_params(self) -> pd.DataFrame:
         """Covariance matrix of the fixed effects."""
-        return _wald.cov_params(self)
+        return _frames.printed(_wald.cov_params(self))
 
     def conf_int(self, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
         """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
-        return _wald.conf_int(self, level, method, **options)
+        return _frames.printed(_wald.conf_int(self, level, method, **options))
 
     @property
     def theta(self) -> pd.Series:
@@ -273,11 +274,11 @@ class Fit:
 
     def ranef(self, condsd: bool = False) -> pd.DataFrame:
         """Conditional modes: columns ``grpvar, term, grp, condval`` and, if asked for, ``condsd``."""
-        return _conditional.ranef(self, condsd=condsd)
+        return _frames.printed(_conditional.ranef(self, condsd=condsd))
 
     def varcorr(self) -> pd.DataFrame:
         """Variances, covariances, standard deviations and correlations: ``grp, var1, var2, vcov, sdcor``."""
-        return _conditional.varcorr(self)
+        return _frames.printed(_conditional.varcorr(self))
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Per grouping factor, fixed plus random effects of each level."""
@@ -360,7 +361,7 @@ class Fit:
 
     def anova(self, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002 - the field's word
         """F tests (Wald chi-square tests for generalised models) of the fixed-effects terms, type 1, 2 or 3."""
-        return _anova.terms_table(self, type, ddf)
+        return _frames.printed(_anova.terms_table(self, type, ddf))
 
     def r2(self) -> pd.Series:
         """Marginal and conditional R2 (Nakagawa, Johnson & Schielzeth 2017)."""
@@ -372,7 +373,7 @@ class Fit:
 
     def naivete(self) -> pd.DataFrame:
         """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
-        return _naivete.naivete(self)
+        return _frames.printed(_naivete.naivete(self))
 
     def plot_naivete(self, ax: Any = None) -> Any:
         """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
@@ -387,17 +388,20 @@ class Fit:
 
         return Plots(self)
 
-    def summary(self) -> _summary.Summary:
-        """A summary that prints in a terminal and renders in a notebook."""
-        return _summary.summarise(self)
+    def summary(self, *, ddf: str = "satterthwaite", correlation: bool | None = None) -> _summary.Summary:
+        """A summary that prints in a terminal and renders in a notebook.
+
+        `ddf` may be "kenward-roger"; `correlation` of the fixed effects is shown up to 20 of them unless said otherwise.
+        """
+        return _summary.summarise(self, ddf, correlation)
 
     def tidy(self, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
         """Broom's coefficient table."""
-        return _tidy.tidy(self, effects, conf_int=conf_int, level=level)
+        return _frames.printed(_tidy.tidy(self, effects, conf_int=conf_int, level=level))
 
     def glance(self) -> pd.DataFrame:
         """Broom's one-row table of the model."""
-        return _tidy.glance(self)
+        return _frames.printed(_tidy.glance(self))
 
     def augment(self) -> pd.DataFrame:
         """Broom's table of rows: data used, fitted values, residuals."""

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import FitError
+from lmmformula.errors import DataError, FitError
 from lmmformula.inference.conditional import has_free_dispersion
+from lmmformula.inference.kenward_roger import kenward_roger
 from lmmformula.inference.posterior import auxiliary_draws, flat, known
+from lmmformula.reporting.tables import pairwise
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -47,13 +49,34 @@ def is_gaussian(fit: Fit) -> bool:
     return fit.problem.is_linear
 
 
-def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
+DDF = ("satterthwaite", "kenward-roger")
+
+
+def fixed_effects(fit: Fit, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
     """Fixed effects with tests, and why there are no standard errors (empty if there are).
 
     The tests are t tests for Gaussian models by likelihood, and z tests for all others; a posterior has none (nan).
+
+    Parameters
+    ----------
+    fit : Fit
+    ddf : {"satterthwaite", "kenward-roger"}
+        Of t tests; with Kenward & Roger's df come their standard errors.
+
+    Raises
+    ------
+    DataError
+        For another `ddf`.
+    PlanError
+        For "kenward-roger" of a fit for which it is not defined.
     """
     import pandas as pd
 
+    if ddf not in DDF:
+        raise DataError(f"ddf={ddf!r} is unknown; use {' or '.join(map(repr, DDF))}.")
+    if ddf == "kenward-roger":
+        errors, df = kenward_roger(fit).coefficients()
+        return _t_table(fit.params.to_numpy(), errors, df, fit.problem.X.names), ""
     try:
         errors, reason = fit.bse.to_numpy(), ""
     except FitError as error:
@@ -70,6 +93,15 @@ def fixed_effects(fit: Fit) -> tuple[pd.DataFrame, str]:
         "Pr(>|t|)": fit.pvalues,
     }
     return pd.DataFrame(columns), reason
+
+
+def _t_table(estimates: Array, errors: Array, df: Array, names: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import stdtr
+
+    t = estimates / errors
+    columns = {"Estimate": estimates, "Std. Error": errors, "df": df, "t value": t}
+    return pd.DataFrame(columns | {"Pr(>|t|)": 2.0 * stdtr(df, -np.abs(t))}, index=list(names))
 
 
 def _z_table(estimates: Array, errors: Array, names: tuple[str, ...]) -> pd.DataFrame:
@@ -134,20 +166,25 @@ _TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freed
 def auxiliary_parts(fit: Fit) -> tuple[AuxiliaryPart, ...]:
     """The auxiliary parameters as a summary shows them."""
     out = []
-    constant = all(
-        len(a) == 1 for a in fit.estimate.aux
-    )  # then no table is shown, and no standard error needed
-    tables = {} if constant else auxiliary_tables(fit)
+    tables = auxiliary_tables(fit)
     for j, component in enumerate(_components(fit)):
         record, estimates = fit.problem.family.auxiliaries[j], fit.estimate.aux[j]
         title = _TITLES.get(component, component)
         meaning = ", ".join(part for part in (record.name, record.meaning) if part not in ("", "zi"))
         if len(estimates) == 1:
-            out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None))
+            note = f"{record.linked(record.name)} = {_with_error(tables[component])}"
+            out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None, note))
         else:
-            scale = "logit scale" if component == "zi" else f"log scale; {meaning}"
+            link = record.link if record.linked("") == f"{record.link}()" else record.linked(record.name)
+            scale = f"{link} scale" if component == "zi" else f"{link} scale; {meaning}"
             out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
     return (*out, *_quasi_dispersion(fit))
+
+
+def _with_error(table: pd.DataFrame) -> str:
+    """``0.732, SE 0.112`` of the first row: the estimate alone where there is no standard error."""
+    value, error = pairwise(table["Estimate"].tolist(), table["Std. Error"].tolist())[0]
+    return value if error == "NA" else f"{value}, SE {error}"
 
 
 def _quasi_dispersion(fit: Fit) -> list[AuxiliaryPart]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ from lmmformula.reporting.intervals import (
     posterior_of,
     spread_intervals,
 )
+from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.numbers import aligned
 from lmmformula.reporting.summary import summarise
 from lmmformula.reporting.tables import MOST_ROWS, pairwise
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 __all__ = ["as_html", "as_text", "comparison_grids", "heading"]
 
-_WIDTH = 100
 _ABSENT = "-"
 
 
@@ -38,7 +37,8 @@ def heading(comparison: MethodComparison) -> tuple[str, str, str, str]:
     names = list(comparison.fits)
     count = "1 method" if len(names) == 1 else f"{len(names)} methods"
     summary = summarise(comparison.fits[comparison.reference])
-    return f"Comparison of {count}: {', '.join(names)}", comparison.formula, summary.family, summary.data
+    family = f"{summary.family} ({summary.links})" if summary.family else ""
+    return f"Comparison of {count}: {', '.join(names)}", comparison.formula, family, summary.data
 
 
 def comparison_grids(comparison: MethodComparison) -> tuple[Grid, ...]:
@@ -180,14 +180,7 @@ def _verdict(comparison: MethodComparison) -> tuple[str, ...]:
 def _listed(label: str, items: Sequence[str]) -> list[str]:
     if not items:
         return []
-    wrapped = [
-        line
-        for item in items
-        for line in textwrap.wrap(
-            item, _WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False
-        )
-    ]
-    return ["", f"{label}:", *wrapped]
+    return ["", f"{label}:", *(line for item in items for line in wrapped(item, "- "))]
 
 
 def as_html(comparison: MethodComparison) -> str:

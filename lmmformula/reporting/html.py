@@ -7,14 +7,20 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from lmmformula.reporting.numbers import STARS_LEGEND, general
-from lmmformula.reporting.tables import coefficient_cells, criteria_cells, posterior_cells, random_cells
+from lmmformula.reporting.tables import (
+    coefficient_cells,
+    correlation_cells,
+    criteria_cells,
+    posterior_cells,
+    random_cells,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.reporting.summary import Summary
 
-__all__ = ["as_html", "inline_table"]
+__all__ = ["as_html", "inline_table", "small"]
 
 # Colours are inherited and lines drawn in the text's own colour, so that the page's theme, light or dark, decides.
 _BOX = "font-family:inherit;line-height:1.4;color:inherit"
@@ -28,10 +34,10 @@ def as_html(summary: Summary) -> str:
     """One ``div`` without scripts, classes or outside resources."""
     names, values = criteria_cells(summary)
     quantiles = [f"{v:.3f}" for v in summary.residuals.values()]
-    family = f"<br>{escape(summary.family)}" if summary.family else ""
+    above = "".join(f"<br>{escape(line)}" for line in (*summary.about, summary.data))
     parts = [
         f"<p style='margin:0 0 0.6em 0'><strong>{escape(summary.title)}</strong><br><code>{escape(summary.formula)}</code>"
-        f"{family}<br>{escape(summary.data)}</p>",
+        f"{above}</p>",
         inline_table("Draws" if summary.posterior else "Criteria", names, [values], left=()),
     ]
     for part in summary.posterior:
@@ -45,6 +51,10 @@ def as_html(summary: Summary) -> str:
         ]
     if len(summary.fixed) and not summary.posterior:
         parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+    if summary.correlation is not None:
+        parts.append(
+            inline_table("Correlation of fixed effects", *correlation_cells(summary.correlation), left=(0,))
+        )
     for part in () if summary.posterior else summary.auxiliary:
         if part.table is not None:
             parts += _coefficients(part.title, part.table, "summary().auxiliary")
@@ -61,6 +71,11 @@ def _coefficients(caption: str, frame: pd.DataFrame, where: str) -> list[str]:
     legend = [escape(STARS_LEGEND)] if any(row[-1] for row in rows) else []
     below = [_paragraph("<br>".join(more + legend))] if more or legend else []
     return [inline_table(caption, header, rows, left=(0, len(header) - 1)), *below]
+
+
+def small(lines: Sequence[str]) -> str:
+    """Lines of text in small print; nothing if there are none."""
+    return _paragraph("<br>".join(map(escape, lines))) if lines else ""
 
 
 def _paragraph(content: str) -> str:

@@ -57,7 +57,9 @@ def statistic(value: float, decimals: int) -> str:
     """A t statistic or a number of degrees of freedom."""
     if not math.isfinite(value):
         return general(value)
-    return f"{value:.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
+    if 0 < abs(value) < 0.5 * 10.0**-decimals:
+        return general(value, 2)
+    return f"{value + 0.0:.{decimals}f}" if abs(value) < 1e6 else f"{value:.3g}"
 
 
 def p_value(value: float) -> str:
@@ -66,7 +68,9 @@ def p_value(value: float) -> str:
         return "NA"
     if value < _SMALLEST_P:
         return "<2e-16"
-    return f"{value:.3g}" if value < 1e-3 else f"{value:.4f}"
+    if value < 1e-4:
+        return f"{value:.2e}"
+    return f"{value:.6f}" if value < 1e-3 else f"{value:.4f}"
 
 
 def stars(value: float) -> str:

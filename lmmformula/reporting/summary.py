@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.inference.conditional import group_names, has_free_dispersion
+from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.ir.estimate import Convergence, Quasi
+from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
 from lmmformula.reporting.convergence import absent, counts
 from lmmformula.reporting.posterior import (
@@ -52,12 +54,22 @@ class Summary:
     notes : tuple of str
         What else a careful reader must know: how the search ended, singular terms, dropped columns.
     family : str
-        Family and link; empty for Gaussian models.
+        Empty for Gaussian models.
+    links : str
+        The link of the mean and of each further parameter, ``mu = log; phi = log``; empty for Gaussian models.
+    formulas : dict of str to str
+        ``ziformula`` and ``dispformula``, where they were given.
     auxiliary : tuple of AuxiliaryPart
         Dispersion, zero inflation: one number or a table of coefficients each.
     posterior : tuple of PosteriorPart
         Tables of a posterior in brms' columns, which then stand in place of random and fixed effects; `criteria` are numbers of
         draws and the worst diagnostics, `fixed` has these columns too.
+    correlation : DataFrame or None
+        Of the fixed effects, where it is shown.
+    shared : dict of str to SharedTerm
+        Groups whose columns share one correlation.
+    ddf : str
+        Whose denominator degrees of freedom t tests have.
     """
 
     title: str
@@ -69,8 +81,19 @@ class Summary:
     fixed: pd.DataFrame = field(repr=False)
     notes: tuple[str, ...] = field(repr=False)
     family: str = ""
+    links: str = ""
+    formulas: dict[str, str] = field(default_factory=dict)
     auxiliary: tuple[AuxiliaryPart, ...] = field(default=(), repr=False)
     posterior: tuple[PosteriorPart, ...] = field(default=(), repr=False)
+    correlation: pd.DataFrame | None = field(default=None, repr=False)
+    shared: dict[str, SharedTerm] = field(default_factory=dict, repr=False)
+    ddf: str = "satterthwaite"
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """Family, links and further formulas, a line each."""
+        lines = (("Family", self.family), ("Links", self.links), *self.formulas.items())
+        return tuple(f"{label}: {text}" for label, text in lines if text)
 
     @property
     def residuals_are(self) -> str:
@@ -82,11 +105,9 @@ class Summary:
         """Heading of the fixed effects."""
         if self.posterior:
             return "Fixed effects"
-        return (
-            "Fixed effects (t tests with Satterthwaite's df)"
-            if "df" in self.fixed
-            else "Fixed effects (z tests)"
-        )
+        if "df" not in self.fixed:
+            return "Fixed effects (z tests)"
+        return f"Fixed effects (t tests with {DDF_OF[self.ddf]} df)"
 
     def __str__(self) -> str:
         from lmmformula.reporting.text import as_text
@@ -102,10 +123,22 @@ class Summary:
         return as_html(self)
 
 
-def summarise(fit: Fit) -> Summary:
-    """Summary of a fit."""
+def summarise(fit: Fit, ddf: str = "satterthwaite", correlation: bool | None = None) -> Summary:
+    """Summary of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    ddf : {"satterthwaite", "kenward-roger"}
+        Denominator degrees of freedom of t tests; Kenward & Roger's come with their standard errors.
+    correlation : bool, optional
+        Whether the correlations of the fixed effects are shown; by default as lme4, for 2 to 20 of them (and not for a
+        posterior).
+    """
+    if fit.posterior is not None and ddf != "satterthwaite":
+        refuse_posterior(fit, f"ddf={ddf!r} is about tests", "Look at conf_int().")
     gaussian = is_gaussian(fit)
-    fixed, reason = fixed_effects(fit) if fit.posterior is None else (fixed_table(fit), "")
+    fixed, reason = fixed_effects(fit, ddf) if fit.posterior is None else (fixed_table(fit), "")
     quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     family = fit.problem.family
     return Summary(
@@ -116,11 +149,80 @@ def summarise(fit: Fit) -> Summary:
         residuals=dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True)),
         random=random_effects(fit),
         fixed=fixed,
-        notes=(*_notes(fit), *([f"No standard errors: {reason}"] if reason else [])),
-        family="" if gaussian else f"{family.name} (link: {family.link})",
-        auxiliary=auxiliary_parts(fit),
+        notes=(
+            *_notes(fit),
+            *_unseen(fit, correlation),
+            *([f"No standard errors: {reason}"] if reason else []),
+        ),
+        family="" if gaussian else family.name,
+        links="" if gaussian else _links(fit),
+        formulas=_formulas(fit),
+        auxiliary=() if fit.posterior is not None else auxiliary_parts(fit),
         posterior=() if fit.posterior is None else posterior_parts(fit),
+        correlation=None if reason else _correlation(fit, correlation),
+        shared=_shared(fit),
+        ddf=ddf,
     )
+
+
+DDF_OF = {"satterthwaite": "Satterthwaite's", "kenward-roger": "Kenward-Roger's"}
+MOST_CORRELATED = 20
+"""Fixed effects up to which their correlations are shown without being asked for, as lme4 does."""
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTerm:
+    """A term whose columns share one correlation: its covariance kind, columns, and whether they share the spread too."""
+
+    kind: str
+    columns: tuple[str, ...]
+    one_spread: bool
+
+
+def _shared(fit: Fit) -> dict[str, SharedTerm]:
+    """Such terms by the name of their group."""
+    found = zip(group_names(fit), fit.problem.terms, term_parameters(fit.problem), strict=True)
+    return {
+        name: SharedTerm(own.kind, term.columns, len(own.sds) == 1)
+        for name, term, own in found
+        if own.correlation == "shared"
+    }
+
+
+def _links(fit: Fit) -> str:
+    """brms' line of links."""
+    family = fit.problem.family
+    pairs = [("mu", family.link), *((a.name, a.link) for a in family.auxiliaries)]
+    return "; ".join(f"{name} = {link}" for name, link in pairs)
+
+
+def _formulas(fit: Fit) -> dict[str, str]:
+    given = {name: fit.recall.arguments.get(name) for name in ("ziformula", "dispformula")}
+    return {name: str(text) for name, text in given.items() if text}
+
+
+def _correlation(fit: Fit, wanted: bool | None) -> pd.DataFrame | None:
+    """Correlations of the fixed effects, where they are shown."""
+    import pandas as pd
+
+    if wanted is None:
+        wanted = fit.problem.p <= MOST_CORRELATED and fit.posterior is None
+    if not wanted or fit.problem.p < 2:
+        return None
+    cov, names = fit.vcov, list(fit.problem.X.names)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.sqrt(np.diagonal(cov))
+        values = cov / np.outer(spread, spread)
+    return pd.DataFrame(values, index=names, columns=names)
+
+
+def _unseen(fit: Fit, wanted: bool | None) -> list[str]:
+    if wanted is not None or fit.problem.p <= MOST_CORRELATED or fit.posterior is not None:
+        return []
+    return [
+        f"Correlations of the fixed effects are not shown, as there are {fit.problem.p:,} (more than {MOST_CORRELATED}): "
+        "summary(correlation=True) shows them."
+    ]
 
 
 _METHODS = {

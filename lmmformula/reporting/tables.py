@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from lmmformula.reporting.lines import abbreviated
 from lmmformula.reporting.numbers import general, p_value, significant, stars, statistic
 
 if TYPE_CHECKING:
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
 
     from lmmformula.reporting.summary import Summary
 
-__all__ = ["MOST_ROWS", "coefficient_cells", "criteria_cells", "pairwise", "posterior_cells", "random_cells"]
+__all__ = [
+    "MOST_ROWS",
+    "coefficient_cells",
+    "correlation_cells",
+    "criteria_cells",
+    "pairwise",
+    "posterior_cells",
+    "random_cells",
+]
 
 MOST_ROWS = 60
 """A longer table of fixed effects is shown in part; the frame has all of it."""
@@ -27,7 +36,11 @@ def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
 
 
 def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
-    """Groups, Name, Variance, Std.Dev. and the lower triangle of correlations, term by term."""
+    """Groups, Name, Variance, Std.Dev. and the lower triangle of correlations, term by term.
+
+    A term whose columns share their correlation shows it once, with the name of the covariance kind; one whose columns share
+    their standard deviation too is one row.
+    """
     table = summary.random
     alone = table["var2"].isna()
     variances = iter(significant(table.loc[alone, "vcov"]))
@@ -39,16 +52,39 @@ def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
     }
     rows, seen, last = [], [], None
     for group, column in zip(table.loc[alone, "grp"], table.loc[alone, "var1"], strict=True):
-        first = group != last
+        first, shared = group != last, summary.shared.get(str(group))
         seen = [] if first else seen
         cors = [correlation.get((group, frozenset((other, column)))) for other in seen]
-        cells = ["" if c is None else ("NA" if math.isnan(c) else f"{c:.2f}") for c in cors]
+        cells = [_correlation(c) for c in cors] if shared is None else []
         name = column if isinstance(column, str) else ""
-        rows.append([str(group) if first else "", name, next(variances), next(deviations), *cells])
+        variance, deviation = next(variances), next(deviations)
+        if shared is not None and first:
+            cells = [f"{_correlation(correlation[group, frozenset(shared.columns[:2])])} ({shared.kind})"]
+            name = f"{shared.columns[0]}, ..., {shared.columns[-1]}" if shared.one_spread else name
+        if shared is None or first or not shared.one_spread:
+            rows.append([str(group) if first else "", name, variance, deviation, *cells])
         seen, last = [*seen, column], group
     width = max(len(row) for row in rows)
     header = ["Groups", "Name", "Variance", "Std.Dev."] + ["Corr"] * (width > 4) + [""] * max(width - 5, 0)
     return header, [row + [""] * (width - len(row)) for row in rows]
+
+
+def _correlation(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "NA" if math.isnan(value) else f"{value:.2f}"
+
+
+def correlation_cells(correlation: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """The lower triangle of the correlations of fixed effects, names abbreviated as lme4's."""
+    names = [str(name) for name in correlation.columns]
+    header, own = abbreviated(names, 6), abbreviated(names, 11)
+    values = correlation.to_numpy()
+    rows = []
+    for i in range(1, len(names)):
+        cells = ["NA" if math.isnan(v) else f"{v:.3f}" for v in values[i, :i]]
+        rows.append([own[i], *cells, *[""] * (len(names) - 1 - i)])
+    return ["", *header[:-1]], rows
 
 
 def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.numbers import STARS_LEGEND, aligned, general
-from lmmformula.reporting.tables import coefficient_cells, criteria_cells, posterior_cells, random_cells
+from lmmformula.reporting.lines import WIDTH, wrapped
+from lmmformula.reporting.numbers import STARS_LEGEND, aligned, general, width
+from lmmformula.reporting.tables import (
+    coefficient_cells,
+    correlation_cells,
+    criteria_cells,
+    posterior_cells,
+    random_cells,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,17 +23,15 @@ if TYPE_CHECKING:
 
 __all__ = ["as_text"]
 
-_WIDTH = 100
-
 
 def as_text(summary: Summary) -> str:
     """Sections in lme4's order."""
     sections = [
         [
             summary.title,
-            *_labelled("Formula", summary.formula),
-            *_labelled("Family", summary.family),
-            *_labelled("Data", summary.data),
+            *_labelled(f"Formula: {summary.formula}"),
+            *(line for about in summary.about for line in _labelled(about)),
+            *_labelled(f"Data: {summary.data}"),
         ],
         aligned(*_one_row(criteria_cells(summary)), left=()),
     ]
@@ -40,18 +44,19 @@ def as_text(summary: Summary) -> str:
         ]
         if len(summary.fixed):
             sections.append(_fixed(summary))
+        if summary.correlation is not None:
+            sections.append(_correlation(summary.correlation))
         sections += [_auxiliary(part) for part in summary.auxiliary]
-    sections.append([line for note in summary.notes for line in _wrapped(note)])
+    if summary.posterior and summary.correlation is not None:
+        sections.append(_correlation(summary.correlation))
+    sections.append([line for note in summary.notes for line in wrapped(note)])
     return "\n\n".join("\n".join(section) for section in sections)
 
 
-def _labelled(label: str, text: str) -> list[str]:
-    lead = f"{label + ':':<9}"
-    return textwrap.wrap(text, _WIDTH, initial_indent=lead, subsequent_indent=" " * 9, break_long_words=False)
-
-
-def _wrapped(note: str) -> list[str]:
-    return textwrap.wrap(note, _WIDTH, subsequent_indent="  ", break_long_words=False)
+def _labelled(line: str) -> list[str]:
+    """``label: text`` with the texts of all labels in line."""
+    label, _, text = line.partition(": ")
+    return wrapped(text, f"{label + ': ':<9}", " " * 9)
 
 
 def _one_row(cells: tuple[list[str], list[str]]) -> tuple[list[str], list[list[str]]]:
@@ -74,6 +79,25 @@ def _random(summary: Summary) -> list[str]:
 
 def _fixed(summary: Summary) -> list[str]:
     return _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+
+
+def _correlation(correlation: pd.DataFrame) -> list[str]:
+    """The triangle, in parts of as many columns as a line has room for."""
+    header, rows = correlation_cells(correlation)
+    lines, first = ["Correlation of fixed effects:"], 1
+    while first < len(header):
+        last = first + 1
+        while last < len(header) and _breadth(header, rows, first, last + 1) < WIDTH:
+            last += 1
+        part = [[row[0], *row[first:last]] for row in rows[first - 1 :]]
+        lines += _indented(aligned(["", *header[first:last]], part))
+        first = last
+    return lines
+
+
+def _breadth(header: list[str], rows: list[list[str]], first: int, last: int) -> int:
+    """Places that the names of the rows and some columns take."""
+    return sum(1 + max(width(row[j]) for row in (header, *rows)) for j in (0, *range(first, last)))
 
 
 def _posterior(part: PosteriorPart) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, FitError, fit, load_dataset
+from lmmformula import DataError, Fit, FitError, fit, load_dataset
 from lmmformula.reporting.numbers import aligned, general, p_value, significant, stars, statistic
 from lmmformula.reporting.tables import MOST_ROWS
 
@@ -51,6 +51,10 @@ Fixed effects (t tests with Satterthwaite's df):
  Days           10.47       1.55 17.0    6.77 3.26e-06 ***
  ---
  Signif. codes:  0 '***' 0.001 '**' 0.01 '*' 0.05 '.' 0.1 ' ' 1
+
+Correlation of fixed effects:
+      (Intr)
+ Days -0.138
 
 Engine: REML on the blocked engine; converged ("""
 
@@ -123,7 +127,7 @@ def test_many_coefficients_and_long_names() -> None:
 
 def test_without_fixed_effects(sleep: Fit) -> None:
     summary = sleep.summary()
-    bare = replace(summary, fixed=summary.fixed.iloc[:0])
+    bare = replace(summary, fixed=summary.fixed.iloc[:0], correlation=None)
     assert "Fixed effects" not in str(bare)
     assert "Residual" in str(bare)
     assert bare._repr_html_().count("<table") == 3
@@ -153,7 +157,7 @@ def test_html(sleep: Fit) -> None:
     checker = _Checker()
     checker.feed(html)
     assert not checker.open
-    assert checker.tables == 4
+    assert checker.tables == 5
     assert "script" not in html
     # No colour of its own: the notebook's theme decides.
     assert not any("#" in style or "rgb" in style for style in checker.styles)
@@ -174,7 +178,7 @@ def test_html_escapes_names() -> None:
     [
         (0.0, "<2e-16"),
         (1e-17, "<2e-16"),
-        (3.2e-6, "3.2e-06"),
+        (3.2e-6, "3.20e-06"),
         (2.81e-4, "0.000281"),
         (0.0217, "0.0217"),
         (1.0, "1.0000"),
@@ -229,13 +233,13 @@ def test_generalised_text(counts: Fit) -> None:
     text = str(counts.summary())
     lines = text.splitlines()
     assert lines[0] == "Generalised linear mixed model fitted by Laplace approximation"
-    assert lines[2] == "Family:  nbinom1 (link: log)"
-    assert lines[6].split() == ["-815.10", "1630.20", "1650.20", "1694.88", "634"]
+    assert lines[2:4] == ["Family:  nbinom1", "Links:   mu = log; phi = log"]
+    assert lines[7].split() == ["-815.10", "1630.20", "1650.20", "1694.88", "634"]
     # glmmTMB: quantile(residuals(m, "pearson"))
     assert "  -1.3094   -0.4111   -0.2849   0.0104   8.3469" in text
     assert "Residual" not in text
     assert " site   (Intercept)   0.2155   0.4642" in text
-    assert " minedno        1.988      0.257    7.74    1e-14 ***" in text
+    assert " minedno        1.988      0.257    7.74 1.00e-14 ***" in text
     assert "Pr(>|z|)" in text
     assert "Dispersion (phi, overdispersion: var = mu (1 + phi)): 2.079" in text
     assert list(counts.summary().fixed.columns) == ["Estimate", "Std. Error", "z value", "Pr(>|z|)"]
@@ -245,7 +249,7 @@ def test_binomial_has_no_dispersion_and_counts_trials() -> None:
     formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
     summary = fit(formula, load_dataset("cbpp"), family="binomial").summary()
     assert summary.auxiliary == ()
-    assert "binomial (link: logit)" in str(summary)
+    assert (summary.family, summary.links) == ("binomial", "mu = logit")
     assert "Trials from 2 to 34." in summary.notes
 
 
@@ -275,7 +279,7 @@ def test_auxiliary_predictors_have_tables() -> None:
     html = summary._repr_html_()
     checker = _Checker()
     checker.feed(html)
-    assert checker.tables == 6
+    assert checker.tables == 7
     assert "Zero inflation (logit scale)" in html
 
 
@@ -307,8 +311,8 @@ def test_generalised_html(counts: Fit) -> None:
     checker = _Checker()
     checker.feed(html)
     assert not checker.open
-    assert checker.tables == 4
-    assert "nbinom1 (link: log)" in html
+    assert checker.tables == 5
+    assert "Family: nbinom1<br>Links: mu = log; phi = log" in html
     assert "Dispersion (phi, overdispersion: var = mu (1 + phi)): 2.079" in html
     assert "Scaled (Pearson) residuals" in html
 
@@ -330,3 +334,90 @@ def test_a_fit_without_standard_errors_still_prints(counts: Fit) -> None:
     assert float(row[1]) == pytest.approx(1.98764, abs=1e-4)
     assert row[2:] == ["NA", "NA", "NA"]
     assert bool(bare.tidy("fixed")["std_error"].isna().all())
+
+
+# -- what lme4, glmmTMB and brms show --------------------------------------------------------------------------------
+
+
+def test_correlations_of_fixed_effects_follow_lme4s_rule() -> None:
+    """Shown for 2 to 20 coefficients unless said otherwise; the numbers are those of the covariance matrix."""
+    few = fit("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
+    spread = np.sqrt(np.diagonal(few.vcov))
+    expected = few.vcov / np.outer(spread, spread)
+    shown: Any = few.summary().correlation
+    np.testing.assert_allclose(shown, expected, rtol=1e-12)
+    assert few.summary(correlation=False).correlation is None
+    assert fit("Reaction ~ 1 + (1 | Subject)", load_dataset("sleepstudy")).summary().correlation is None
+    rng = np.random.default_rng(3)
+    data = pd.DataFrame(
+        {"y": rng.normal(size=300), "f": rng.integers(0, 24, 300).astype(str), "g": rng.integers(0, 9, 300)}
+    )
+    many = _quiet("y ~ f + (1 | g)", data)
+    assert many.problem.p == 24
+    assert many.summary().correlation is None
+    assert "not shown, as there are 24 (more than 20)" in str(many)
+    text = str(many.summary(correlation=True))
+    assert "not shown" not in text
+    triangle = text[text.index("Correlation of fixed") :].partition("\n\n")[0].splitlines()[1:]
+    assert max(map(len, triangle)) <= 100
+    assert sum(line.count(".") for line in triangle) == 24 * 23 // 2
+
+
+def test_kenward_roger_in_the_summary() -> None:
+    """The t test of a coefficient is the F test of its term."""
+    model = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    summary = model.summary(ddf="kenward-roger")
+    assert "(t tests with Kenward-Roger's df)" in str(summary)
+    tested = model.anova(ddf="kenward-roger")
+    assert summary.fixed.loc["Days", "df"] == pytest.approx(tested.loc["Days", "DenDF"])
+    assert summary.fixed.loc["Days", "t value"] ** 2 == pytest.approx(tested.loc["Days", "F value"])
+    assert summary.fixed.loc["Days", "Pr(>|t|)"] == pytest.approx(tested.loc["Days", "Pr(>F)"])
+    with pytest.raises(DataError, match="ddf='kr' is unknown"):
+        model.summary(ddf="kr")
+
+
+def test_formulas_of_further_parameters_and_standard_errors_of_constants() -> None:
+    """glmmTMB: Owls, nbinom1 with ziformula = ~ 1; the table of zero inflation has one row with its error."""
+    model = fit(
+        "SiblingNegotiation ~ FoodTreatment + offset(log(BroodSize)) + (1 | Nest)",
+        load_dataset("Owls"),
+        family="nbinom1",
+        ziformula="~ 1",
+    )
+    text = str(model)
+    assert "\nziformula: ~ 1\n" in text
+    assert "dispformula" not in text
+    assert "Links:   mu = log; phi = log; zi = logit" in text
+    rows = model.tidy("fixed").set_index("component")
+    for component, link in (("disp", "log(phi)"), ("zi", "logit(zi)")):
+        estimate, error = rows.loc[component, ["estimate", "std_error"]]
+        (line,) = [line for line in text.splitlines() if f"({link} = " in line]
+        shown = line.split(f"({link} = ")[1].rstrip(")").split(", SE ")
+        assert float(shown[0]) == pytest.approx(estimate, rel=2e-2)
+        assert float(shown[1]) == pytest.approx(error, rel=2e-2)
+
+
+@pytest.mark.parametrize(("kind", "spreads"), [("ar1", 1), ("cs", 4)])
+def test_a_shared_correlation_is_one_number(kind: str, spreads: int) -> None:
+    rng = np.random.default_rng(5)
+    m, k = 60, 4
+    effects = rng.multivariate_normal(np.zeros(k), 0.7 ** np.abs(np.subtract.outer(range(k), range(k))), m)
+    data = pd.DataFrame({"g": np.repeat(range(m), 2 * k), "t": np.tile(np.repeat(range(k), 2), m)})
+    data["y"] = effects[data["g"], data["t"]] + 0.5 * rng.normal(size=len(data))
+    model = fit(f"y ~ 1 + {kind}(0 + factor(t) | g)", data)
+    text = str(model)
+    block = text[text.index("Random effects:") : text.index("Fixed effects")].splitlines()
+    rows = [line for line in block if "factor(t)" in line]
+    assert len(rows) == spreads
+    table = model.varcorr()
+    rho = table.loc[table["var2"].notna(), "sdcor"].iloc[0]
+    assert [line for line in rows if f"{rho:.2f} ({kind})" in line] == rows[:1]
+    assert sum(line.count(f"({kind})") for line in block) == 1
+
+
+def test_no_line_breaks_within_a_term() -> None:
+    data = load_dataset("sleepstudy").rename(columns={"Days": "a_rather_long_name_of_days"})
+    formula = "Reaction ~ poly(a_rather_long_name_of_days, 2, raw = TRUE) + (1 + a_rather_long_name_of_days | Subject)"
+    text = str(_quiet(formula, data).summary())
+    assert "\nFormula: Reaction ~ poly(a_rather_long_name_of_days, 2, raw = TRUE) +\n" in text
+    assert "\n         (1 + a_rather_long_name_of_days | Subject)\n" in text
