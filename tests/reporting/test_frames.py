@@ -101,7 +101,6 @@ def test_a_table_is_a_frame(sleep: Fit) -> None:
         pickle.loads(pickle.dumps(table)),
         copy.deepcopy(table),
         table.copy(),
-        table.round(2),
         table.iloc[:1],
     ):
         assert isinstance(kept, Table)
