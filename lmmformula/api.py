@@ -148,7 +148,8 @@ def fit(
     Parameters
     ----------
     formula : str
-        lme4's language, for example ``"y ~ x + (1 + x | subject) + (1 | item)"``; see the language reference.
+        lme4's language, for example ``"y ~ x + (1 + x | subject) + (1 | item)"``; see the language reference. Without random
+        effects it is a linear or generalised linear model, as by R's ``lm`` and ``glm``.
     data : table, dict of columns, or path
         pandas, polars, pyarrow or anything else narwhals reads; a CSV or Parquet file.
     family : str or Family

@@ -105,8 +105,10 @@ def test_text_response(data) -> None:
     refused(FORMULA, data.assign(Reaction=["slow", "fast"] * 90), "Reaction", "numeric")
 
 
-def test_no_random_effects(data) -> None:
-    refused("Reaction ~ Days", data, "no random-effects term", "(1 | group)", error=PlanError)
+def test_no_random_effects_is_least_squares_and_the_plan_says_so(data) -> None:
+    m = fit("Reaction ~ Days", data)
+    assert "no random effects, such as (1 | group)" in str(m.plan)
+    assert m.estimate.modes == ()
 
 
 @pytest.mark.parametrize("formula", [None, 3, "", "   ", ["y ~ x"]])

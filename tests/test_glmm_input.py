@@ -228,8 +228,10 @@ def test_options_that_mean_nothing_for_a_gaussian_response(data, arguments: dict
     refused(f"p {RIGHT}", data, next(iter(arguments)), "no meaning", "exact", error=PlanError, **arguments)
 
 
-def test_no_random_effects(data) -> None:
-    refused("b ~ x", data, "no random-effects term", "glm", error=PlanError, family="binomial")
+def test_no_random_effects_is_a_glm_and_the_plan_says_so(data) -> None:
+    m = fit("b ~ x", data, family="binomial")
+    assert "no random effects, such as (1 | group)" in str(m.plan)
+    assert m.estimate.modes == ()
 
 
 # -- formulas of further parameters -----------------------------------------------------------------------------------

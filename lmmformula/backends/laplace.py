@@ -19,6 +19,7 @@ from lmmformula.backends.optimum import (
 )
 from lmmformula.backends.schall import extrapolated, schall_step
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.mode import TOLERANCE
 from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -188,10 +189,15 @@ class LaplaceBackend:
         for where, value in zip(layout.aux, scales, strict=True):
             psi[where.start] = value  # the intercept of the auxiliary predictor
         starts = [t.covariance.start() for t in problem.terms]
-        theta = np.concatenate(starts) if self.start is None else np.asarray(self.start, dtype=float)
+        theta = (
+            np.concatenate([np.zeros(0), *starts])
+            if self.start is None
+            else np.asarray(self.start, dtype=float)
+        )
         psi[layout.theta] = theta
-        point = joint(psi, beta=beta, tolerance=ROUGH)
-        if self.start is not None:
+        # without random effects Newton's steps lead to the estimate itself, given alpha
+        point = joint(psi, beta=beta, tolerance=ROUGH if theta.size else TOLERANCE)
+        if self.start is not None or not theta.size:
             return point
         thetas = [theta]
         for _ in range(2):
@@ -254,12 +260,17 @@ class LaplaceBackend:
 
         return placed(settle(problem, psi[where], point.value, evaluate, 1e-9))
 
+    def _criterion(self, problem: Problem) -> str:
+        """What was maximised; without random effects there is nothing to approximate."""
+        if not problem.terms:
+            return "ML"
+        known = {0: "Laplace (nAGQ = 0)", 1: "Laplace"}
+        return known.get(self.nagq, f"adaptive quadrature, {self.nagq} nodes")
+
     def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Any) -> Estimate:
         problem, layout = model.problem, model.layout
         return Estimate(
-            method={0: "Laplace (nAGQ = 0)", 1: "Laplace"}.get(
-                self.nagq, f"adaptive quadrature, {self.nagq} nodes"
-            ),
+            method=self._criterion(problem),
             engine=self.engine.name,
             beta=point.beta,
             vcov=point.half @ point.half.T,

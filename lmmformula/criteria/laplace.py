@@ -375,7 +375,8 @@ class LaplacePoint:
     def hessian(self) -> Array:
         """Approximate Hessian in psi: average information of the working model, see the module's head."""
         out = np.array(self.linear_information)
-        out[self.model.layout.theta, self.model.layout.theta] = self._theta_information()
+        if self.theta.size:
+            out[self.model.layout.theta, self.model.layout.theta] = self._theta_information()
         return out
 
     @cached_property

@@ -204,7 +204,7 @@ class BlockedFactor(Certain):
         return self._gathered(work, dense)
 
     def _dense_rhs(self, rhs: Stacked) -> Array:
-        c = rhs[0].shape[-1]
+        c = rhs[0].shape[-1] if rhs else 0
         parts = [rhs[a].reshape(-1, c) for a in self.plan.dense]
         return np.concatenate(parts) if parts else np.zeros((0, c))
 

@@ -201,7 +201,7 @@ def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
             f"{without[0]} was fitted by penalised quasi-likelihood, which has no likelihood to compare: llf, AIC and BIC are "
             "nan. Fit both models with method='laplace' (Gaussian: 'ml'), or test terms of one fit with .anova()."
         )
-    approximate = [f for f in fits if not f.problem.family.is_linear]
+    approximate = [f for f in fits if f.problem.terms and not f.problem.family.is_linear]
     if len(methods := sorted({f.method for f in approximate})) > 1:
         raise PlanError(
             f"the likelihoods were approximated in different ways ({'; '.join(methods)}), so their difference says nothing "

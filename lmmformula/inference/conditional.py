@@ -78,7 +78,7 @@ def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
             columns["condsd"] = spread[i].T.ravel()
         frames.append(pd.DataFrame(columns))
     if not frames:
-        return pd.DataFrame(columns=["grpvar", "term", "grp", "condval"])
+        return pd.DataFrame(columns=["grpvar", "term", "grp", "condval", *(["condsd"] if condsd else [])])
     return pd.concat(frames, ignore_index=True)
 
 

@@ -177,7 +177,7 @@ def _level_space(fit: Fit) -> tuple[Array, Array, Array, list[list[tuple[slice, 
     c_l = _spread([(rows, f.T) for rows, f in lower], c).T
     m = _spread([(rows, f.T) for rows, f in lower], c_l) + np.eye(len(c))
     half = np.linalg.solve(np.linalg.cholesky(m), c_l.T)
-    zx = np.concatenate([r[..., :p].reshape(-1, p) for r in gram.rhs])
+    zx = np.concatenate([np.zeros((0, p)), *(r[..., :p].reshape(-1, p) for r in gram.rhs)])
     inner = np.linalg.solve(m, _spread([(rows, f.T) for rows, f in lower], zx))
     directions = []
     for a, group in enumerate(groups):

@@ -129,6 +129,11 @@ def _new_axes() -> Any:
 
 def _refuse(problem: Problem, estimate: Estimate) -> None:
     """Models that no plain GLM stands next to."""
+    if not problem.terms:
+        raise PlanError(
+            "the model has no random effects: it is the plain GLM that naivete() would compare a mixed model with. Call it "
+            "on the fit with random effects."
+        )
     if not problem.p:
         raise PlanError(
             "the model has no fixed effects, so there is no coefficient to compare with a plain GLM's."

@@ -134,6 +134,10 @@ def satterthwaite(fit: Fit, contrasts: Array | None = None) -> Array:
         return np.full(len(rows), np.nan)
     if not isinstance(fit.optimum, ProfiledPoint):
         return np.full(len(rows), np.inf)
+    if (
+        not fit.problem.n_theta
+    ):  # the residual sum of squares over sigma^2 is a chi-square on n - p df, by REML and ML
+        return np.full(len(rows), float(fit.problem.n - fit.problem.p))
     info = information(fit)
     variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)
     slope = np.einsum("ri,kij,rj->rk", rows, info.d_vcov, rows)

@@ -128,6 +128,8 @@ def _refuse_one_level_per_row(problem: Problem) -> None:
 
 
 def _integrated_out(problem: Problem, route: Route, priors: Priors) -> str:
+    if not problem.terms:
+        return f"nothing to integrate out: {route.reason}; the sampler moves in all parameters"
     if route.kind == "none":
         return f"nothing integrated out: {route.reason}; the sampler moves in all {problem.q:,} random effects too"
     if route.kind == "laplace":

@@ -90,7 +90,7 @@ def sampling_cost(
     """Counts of a posterior by `route`."""
     total = float(chains * draws)
     recovered = total * problem.q / 1e3
-    q_largest = max(g.q for g in exact.blocks.groups)
+    q_largest = max((g.q for g in exact.blocks.groups), default=0)
     side = problem.q - q_largest
     if route.kind in ("none", "partial"):
         steps = chains * (draws + (warmup or WARMUP["joint"])) * LEAPFROGS[route.kind]

@@ -134,7 +134,9 @@ def factorised(
     roles = ["eliminated level by level" if a in chosen.chain else "dense" for a in range(len(groups))]
     if engine == "dense":
         why = "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"
-    elif len(exact.blocks.groups) == 1:
+    elif not groups:
+        why = "engine: none; the formula has no random effects, such as (1 | group)"
+    elif len(groups) == 1:
         why = "engine: blocked; one grouping factor, so each level is a small system of its own and nothing dense remains"
     elif not chosen.dense:
         why = "engine: blocked; every grouping factor is nested in the next, so nothing dense remains"

@@ -118,6 +118,10 @@ def start_theta(problem: Problem, start: Any) -> NDArray[np.float64]:
         values = np.asarray(start, dtype=float).reshape(-1)
     except (TypeError, ValueError):
         values = np.array([np.nan])
+    if not problem.n_theta:
+        raise PlanError(
+            "start was given, and the model has no covariance parameter to start from: leave it out."
+        )
     if len(values) != problem.n_theta or not np.isfinite(values).all():
         raise PlanError(
             f"start={start!r} must hold {problem.n_theta} finite numbers, one for each of "

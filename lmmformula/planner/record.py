@@ -84,13 +84,15 @@ class Plan:
     device: str = "cpu"
 
     def __str__(self) -> str:
+        on = f" on the {self.engine} engine" if self.q else ""
         lines = [
-            f"Plan: {self.method.upper()} on the {self.engine} engine",
+            f"Plan: {self.method.upper()}{on}",
             f"  {self.n:,} rows, {self.p} fixed effects, {self.q:,} random effects",
         ]
         lines += [f"  ({t.label}): {t.levels:,} levels, {t.effects:,} effects, {t.role}" for t in self.terms]
         dense = f"dense part {self.dense:,} x {self.dense:,}" if self.dense else "nothing dense"
-        lines.append(f"  {dense}, {_estimate(self.seconds, self.memory)}")
+        estimate = _estimate(self.seconds, self.memory)
+        lines.append(f"  {dense}, {estimate}" if self.q else f"  {estimate}")
         lines += [f"  - {reason}" for reason in self.reasons]
         if self.alternatives:
             lines.append("  instead:")

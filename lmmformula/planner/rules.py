@@ -19,6 +19,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.planner.engines import backfitted, choose_engine
 from lmmformula.planner.memory import available_memory, in_words
+from lmmformula.planner.plain import plain_plan
 from lmmformula.planner.quasi import CORRECTED, likelihood_out_of_reach
 from lmmformula.planner.recipes import OPTIONS, Backend, recipe, start_theta
 from lmmformula.planner.record import Plan
@@ -78,7 +79,6 @@ def make_plan(
         if options.setdefault("engine", "krylov") != "krylov":
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
         method = "ml" if problem.is_linear else "laplace"
-    _refuse_no_terms(problem)
     limit = float(options.pop("memory_limit", available_memory()))
     _refuse_rows(problem, limit)
     standard = Standard.identity(problem) if method == "hmc" else Standard.of(problem)
@@ -90,6 +90,8 @@ def make_plan(
         from lmmformula.planner.bayes import bayes_plan
 
         return *bayes_plan(problem, exact, reason, options, limit, priors, seed), standard
+    if not problem.terms:
+        return *plain_plan(problem, exact, method, options), standard
     found = None
     if free and method == "laplace":
         found = likelihood_out_of_reach(problem, exact, options, limit)
@@ -103,15 +105,6 @@ def make_plan(
             return plan, recipe(problem, "pql", None, options), BackfittingPrepared(blocks), standard
     plan, engine, prepared = choose_engine(problem, exact, method, reason, options, limit, seed)
     return plan, recipe(problem, method, engine, options), prepared, standard
-
-
-def _refuse_no_terms(problem: Problem) -> None:
-    if not problem.terms:
-        kind, call = ("linear", "ols") if problem.family.is_linear else ("generalised linear", "glm")
-        raise PlanError(
-            f"the formula has no random-effects term, so this is an ordinary {kind} model. Add a term such as "
-            f"(1 | group), or fit it with statsmodels.formula.api.{call}."
-        )
 
 
 def _place_start(standard: Standard, method: str, options: dict[str, Any]) -> None:

@@ -270,9 +270,11 @@ def citations(*fits: Fit, naivete: bool = False) -> tuple[Citation, ...]:
     found = [_software(), _LME4]
     for fit in fits:
         found += [_REML] if fit.method == "REML" else []
-        found += [_LMERTEST] if is_gaussian(fit) and kind(fit) in ("exact", "krylov") else []
+        found += (
+            [_LMERTEST] if fit.problem.terms and is_gaussian(fit) and kind(fit) in ("exact", "krylov") else []
+        )
         found += [_LAPLACE] if kind(fit) == "krylov" and not is_gaussian(fit) else []
-        found += _BY_KIND[kind(fit)]
+        found += _BY_KIND[kind(fit)] if fit.problem.terms else ()
         posterior = posterior_of(fit)
         found += _BY_SAMPLER.get(posterior.sampler, ()) if posterior is not None else ()
     found += [_BACKFITTING] if naivete else []

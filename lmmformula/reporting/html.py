@@ -45,10 +45,9 @@ def as_html(summary: Summary) -> str:
         parts.append(inline_table(part.title, header, rows, left=(0,)))
         parts += [_paragraph(f"{hidden:,} more, all in <code>summary().posterior</code>")] if hidden else []
     if not summary.posterior:
-        parts += [
-            inline_table(summary.residuals_are, list(summary.residuals), [quantiles], left=()),
-            inline_table("Random effects", *random_cells(summary), left=(0, 1)),
-        ]
+        parts.append(inline_table(summary.residuals_are, list(summary.residuals), [quantiles], left=()))
+        if len(summary.random):
+            parts.append(inline_table(summary.random_are, *random_cells(summary), left=(0, 1)))
     if len(summary.fixed) and not summary.posterior:
         parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
     if summary.correlation is not None:

@@ -87,13 +87,20 @@ def fit_grids(fit: Fit, level: float = 0.95) -> tuple[Grid, ...]:
     if posterior_of(fit) is not None:
         parts = [_posterior(part) for part in posterior_parts(fit, level)]
         return (*parts, Grid("Draws", tuple(names), (tuple(values),), left=(), note=about))
-    header, rows = random_cells(summary)
     grids = [
         *_auxiliary(summary),
-        Grid("Random effects", tuple(header), tuple(map(tuple, rows)), left=(0, 1)),
+        *_random(summary),
         Grid("Criteria", tuple(names), (tuple(values),), left=(), note=about),
     ]
     return (_fixed(fit, level), *grids) if fit.problem.p else tuple(grids)
+
+
+def _random(summary: Summary) -> list[Grid]:
+    """Variances; none of a generalised linear model without random effects."""
+    if not len(summary.random):
+        return []
+    header, rows = random_cells(summary)
+    return [Grid(summary.random_are, tuple(header), tuple(map(tuple, rows)), left=(0, 1))]
 
 
 def _posterior(part: PosteriorPart) -> Grid:

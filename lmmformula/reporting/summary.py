@@ -101,13 +101,24 @@ class Summary:
         return "Scaled (Pearson) residuals" if self.family else "Standardised residuals"
 
     @property
+    def is_mixed(self) -> bool:
+        """Whether there are random effects."""
+        return bool(self.random["var1"].notna().any())
+
+    @property
+    def random_are(self) -> str:
+        """Heading of the variances."""
+        return "Random effects" if self.is_mixed else "Residual variance"
+
+    @property
     def tests_are(self) -> str:
         """Heading of the fixed effects."""
         if self.posterior:
             return "Fixed effects"
         if "df" not in self.fixed:
             return "Fixed effects (z tests)"
-        return f"Fixed effects (t tests with {DDF_OF[self.ddf]} df)"
+        how = f"with {DDF_OF[self.ddf]} df" if self.is_mixed else "on n - p df"
+        return f"Fixed effects (t tests {how})"
 
     def __str__(self) -> str:
         from lmmformula.reporting.text import as_text
@@ -238,10 +249,16 @@ _METHODS = {
 
 def _title(fit: Fit) -> str:
     kind = "Linear" if fit.problem.family.is_linear else "Generalised linear"
+    model = "mixed model" if fit.problem.terms or any(fit.problem.aux_terms) else "model"
     if fit.posterior is not None:
         sampler = "NUTS" if fit.posterior.sampler == "nuts" else "importance sampling"
-        return f"{kind} mixed model, posterior by {sampler}"
-    return f"{kind} mixed model fitted by {_METHODS.get(fit.method, fit.method)}"
+        return f"{kind} {model}, posterior by {sampler}"
+    how = (
+        _METHODS.get(fit.method, fit.method)
+        if fit.problem.terms or fit.estimate.quasi is None
+        else "quasi-likelihood"
+    )
+    return f"{kind} {model} fitted by {how}"
 
 
 def _standardised(fit: Fit) -> Array:
@@ -274,11 +291,14 @@ def _data_line(fit: Fit) -> str:
 
 def _notes(fit: Fit) -> tuple[str, ...]:
     convergence, problem = fit.estimate.convergence, fit.problem
-    engine = f"Engine: {fit.method} on the {fit.estimate.engine} engine; {convergence.status.value} ({counts(fit)})."
+    how = (
+        f"Engine: {fit.method} on the {fit.estimate.engine} engine" if problem.terms else "No random effects"
+    )
+    engine = f"{how}; {convergence.status.value} ({counts(fit)})."
     notes = [engine] if fit.posterior is None else posterior_notes(fit)
     if not convergence.status.good and fit.posterior is None:
         notes.append(_not_converged(convergence, quasi=fit.estimate.quasi is not None))
-    if fit.estimate.quasi is not None:
+    if fit.estimate.quasi is not None and problem.terms:
         notes.append(_traces(fit.estimate.quasi))
     if fit.llf_stderr:
         notes.append(

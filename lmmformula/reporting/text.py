@@ -38,10 +38,9 @@ def as_text(summary: Summary) -> str:
     if summary.posterior:
         sections += [_posterior(part) for part in summary.posterior]
     else:
-        sections += [
-            [f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())],
-            ["Random effects:", *_indented(_random(summary))],
-        ]
+        sections += [[f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())]]
+        if len(summary.random):
+            sections.append([f"{summary.random_are}:", *_indented(_random(summary))])
         if len(summary.fixed):
             sections.append(_fixed(summary))
         if summary.correlation is not None:

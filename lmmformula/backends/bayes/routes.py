@@ -62,6 +62,9 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     groups = tuple(dict.fromkeys(t.group for t in problem.terms))
     named = _named(marginalize, groups)
     normal = problem.family.is_linear or problem.family.name == "lognormal"
+    if not problem.terms:
+        own = normal and _has_formula(problem)
+        return Route("partial" if own else "none", (), "none", "the model has no random effects")
     if not normal:
         return _other_family(problem, marginalize, groups)
     route = _normal(problem, marginalize, groups, named)

@@ -79,6 +79,11 @@ class Request:
 
 def solved(route: Route, problem: Problem, prepared: Prepared | None, request: Request) -> Solved:
     """The posterior by a route, and what follows from its means."""
+    if request.sampler == "importance" and not problem.terms:
+        raise PlanError(
+            "sampler='importance' needs random effects to integrate out, and this model has no random effects: use "
+            "sampler='nuts'."
+        )
     if request.sampler == "importance" and route.kind != "laplace":
         raise PlanError(
             "sampler='importance' needs a posterior of few dimensions, but random effects are sampled here "

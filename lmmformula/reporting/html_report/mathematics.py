@@ -34,7 +34,8 @@ def equations(fit: Fit) -> str:
     if is_gaussian(fit):
         lines = [f"{response} = {predictor} + <i>ε<sub>i</sub></i>"]
     else:
-        lines = [f"{response} | <i>b</i> ~ {_distribution(problem)}", f"{_linked(family.link)} = {predictor}"]
+        given = " | <i>b</i>" if problem.terms else ""
+        lines = [f"{response}{given} ~ {_distribution(problem)}", f"{_linked(family.link)} = {predictor}"]
         lines += _auxiliary_lines(problem)
     lines += [_effects(*item) for item in _numbered(problem)]
     if is_gaussian(fit):

@@ -141,6 +141,10 @@ def find_term(fit: Fit, group: str | None, column: str | None) -> tuple[int, int
         if (group is None or group in (names[i], terms[i].group))
         and (column is None or column == terms[i].columns[j])
     ]
+    if not pairs:
+        raise DataError(
+            "the model has no random effects to draw; its coefficients are in plot.coefficients()."
+        )
     if not chosen:
         known = ", ".join(f"{terms[i].columns[j]!r} of {names[i]!r}" for i, j in pairs)
         raise DataError(
