@@ -276,9 +276,9 @@ class Fit:
         """Conditional modes: columns ``grpvar, term, grp, condval`` and, if asked for, ``condsd``."""
         return _frames.printed(_conditional.ranef(self, condsd=condsd))
 
-    def varcorr(self) -> pd.DataFrame:
-        """Variances, covariances, standard deviations and correlations: ``grp, var1, var2, vcov, sdcor``."""
-        return _frames.printed(_conditional.varcorr(self))
+    def varcorr(self, se: bool = False) -> pd.DataFrame:
+        """Variances, covariances, standard deviations and correlations: ``grp, var1, var2, vcov, sdcor[, se]``."""
+        return _frames.printed(_conditional.varcorr(self, se))
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Per grouping factor, fixed plus random effects of each level."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from lmmformula.inference.posterior import flat, known, term_spreads
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.variance_parameters import named_terms
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ __all__ = [
     "has_free_dispersion",
     "ranef",
     "varcorr",
+    "varcorr_places",
 ]
 
 
@@ -109,28 +111,54 @@ def group_names(fit: Fit) -> tuple[str, ...]:
     return tuple(out)
 
 
-def varcorr(fit: Fit) -> pd.DataFrame:
+def varcorr(fit: Fit, se: bool = False) -> pd.DataFrame:
     """Variances and covariances in lme4's long form; the last row is the residual, if there is one.
 
     Where a quasi-likelihood estimates a dispersion, that row holds it and its root, as lme and glmmPQL print it. Of a posterior
     every entry is the mean of its draws, so that a mean variance is not the square of a mean standard deviation.
+
+    Parameters
+    ----------
+    fit : Fit
+    se : bool
+        Add ``se``, the standard errors of the standard deviations and correlations, see
+        :mod:`lmmformula.inference.spreads`; of a posterior the standard deviations of their draws. Missing at the boundary:
+        ``attrs["note"]`` says why.
     """
     import pandas as pd
 
     rows: list[tuple[str, str | None, str | None, float, float]] = []
-    for i, (term, name) in enumerate(zip(fit.problem.terms, group_names(fit), strict=True)):
-        cov, sd, cor = _spread(fit, i)
-        rows += [(name, c, None, cov[j, j], sd[j]) for j, c in enumerate(term.columns)]
-        if term.covariance.name in ("iid", "diag"):
+    names, terms = group_names(fit), fit.problem.terms
+    spread = [_spread(fit, i) for i in range(len(terms))]
+    for i, a, b in varcorr_places(fit):
+        if i is None:
+            rows.append(("Residual", None, None, _residual_variance(fit), fit.estimate.sigma))
             continue
-        rows += [
-            (name, term.columns[a], term.columns[b], cov[b, a], cor[b, a])
-            for a in range(term.k)
-            for b in range(a + 1, term.k)
-        ]
+        cov, sd, cor = spread[i]
+        if b is None:
+            rows.append((names[i], terms[i].columns[a], None, cov[a, a], sd[a]))
+        else:
+            rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
+    table = pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+    if se:
+        from lmmformula.inference.spreads import notes, varcorr_errors
+
+        table["se"], reasons = varcorr_errors(fit)
+        if note := notes(reasons):
+            table.attrs["note"] = note
+    return table
+
+
+def varcorr_places(fit: Fit) -> list[tuple[int | None, int, int | None]]:
+    """Term, column and the second column of a covariance for each row of :func:`varcorr`; no term for the residual."""
+    out: list[tuple[int | None, int, int | None]] = []
+    for i, term in enumerate(fit.problem.terms):
+        out += [(i, j, None) for j in range(term.k)]
+        if named_terms([term])[0].correlation != "none":
+            out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
     if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
-        rows.append(("Residual", None, None, _residual_variance(fit), fit.estimate.sigma))
-    return pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
+        out.append((None, 0, None))
+    return out
 
 
 def _spread(fit: Fit, term: int) -> tuple[Array, Array, Array]:

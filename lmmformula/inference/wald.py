@@ -13,7 +13,7 @@ gradient, by central differences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -156,9 +156,13 @@ def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options
 
     "wald", the default, has the standard errors and degrees of freedom of the tests, so that an interval never contradicts its
     p-value: t by Satterthwaite for linear mixed models, or by ``ddf="kenward-roger"``, and normal quantiles for all others.
-    ``ddf="normal"`` is lme4's ``confint(method = "Wald")``. "profile" and "bootstrap" also cover standard deviations and
-    correlations. Of a posterior the default is "quantile", the interval of equal tails that holds `level` of the draws;
-    ``parameters="all"``, or names of the posterior, gives standard deviations and correlations too.
+    ``ddf="normal"`` is lme4's ``confint(method = "Wald")``. Of a posterior the default is "quantile", the interval of equal
+    tails that holds `level` of the draws.
+
+    `parameters` is "fixed" (the fixed effects: the default of "wald" and "quantile"), "all" (the default of "profile" and
+    "bootstrap": standard deviations, correlations, sigma and the family's parameters too), or names. Wald intervals of the
+    others are formed on the log or on Fisher's z: see :mod:`lmmformula.inference.spreads`; at the boundary they are missing,
+    and ``attrs["note"]`` says why.
     """
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
@@ -202,15 +206,30 @@ def _quantile_interval(fit: Fit, level: float, parameters: str | Sequence[str] =
     return pd.DataFrame(dict(zip(interval_names(level), quantiles(draws, level), strict=True)), index=wanted)
 
 
-def _wald_interval(fit: Fit, level: float, ddf: str | None = None) -> pd.DataFrame:
+def _wald_interval(
+    fit: Fit, level: float, parameters: str | Iterable[str] = "fixed", ddf: str | None = None
+) -> pd.DataFrame:
+    """Fixed effects by their tests' quantiles, all others by normal quantiles on a scale without bounds."""
     import pandas as pd
 
+    from lmmformula.inference.parameters import chosen, parameters_of
+    from lmmformula.inference.spreads import notes, spreads
+
+    wanted = chosen(parameters_of(fit.problem), parameters)
     errors, df = errors_and_df(fit, ddf)
-    reach = critical(level, df) * errors
-    low, high = interval_names(level)
-    return pd.DataFrame(
-        {low: fit.params.to_numpy() - reach, high: fit.params.to_numpy() + reach}, index=fit.params.index
-    )
+    reach, beta = critical(level, df) * errors, fit.estimate.beta
+    rows, reasons = [], []
+    for p in wanted:
+        if p.kind == "beta":
+            rows.append((beta[p.term] - reach[p.term], beta[p.term] + reach[p.term]))
+        else:
+            known = spreads(fit).of(p)
+            rows.append(known.interval(level))
+            reasons.append(known.reason)
+    out = pd.DataFrame(rows, index=[p.name for p in wanted], columns=list(interval_names(level)), dtype=float)
+    if note := notes(reasons):
+        out.attrs["note"] = note
+    return out
 
 
 def interval_names(level: float) -> tuple[str, str]:

@@ -139,7 +139,7 @@ def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[s
     """What is known of a pair of methods, whether or not they differ by much."""
     if kind(fit) != "quasi" or kind(reference) == "quasi" or is_gaussian(fit):
         return ()
-    mine, theirs = spread_intervals(fit), spread_intervals(reference)
+    mine, theirs = spread_intervals(fit, None), spread_intervals(reference, None)
     other = dict(zip(theirs.names, theirs.point, strict=True))
     ratios = [
         f"{(p / other[n]) ** 2:.2f} ({n[3:].removeprefix('(Intercept)|')})"
@@ -209,7 +209,7 @@ def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit
 
 
 def _ratios_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
-    spreads, others = spread_intervals(fit), spread_intervals(reference)
+    spreads, others = spread_intervals(fit, None), spread_intervals(reference, None)
     fixed, known = fixed_intervals(fit, None), fixed_intervals(reference, None)
     told = []
     for what, names, mine, theirs in (

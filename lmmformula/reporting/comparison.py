@@ -234,7 +234,7 @@ def _apart(name: str, fit: Fit, reference: Fit) -> list[tuple[Any, ...]]:
     rows = []
     for part, mine, theirs in (
         ("fixed", fixed_intervals(fit, None), fixed_intervals(reference, None)),
-        ("random", spread_intervals(fit), spread_intervals(reference)),
+        ("random", spread_intervals(fit, None), spread_intervals(reference, None)),
     ):
         known = {n: (p, s) for n, p, s in zip(theirs.names, theirs.point, theirs.spread, strict=True)}
         for term, value in zip(mine.names, mine.point, strict=True):

@@ -54,7 +54,9 @@ def comparison_grids(comparison: MethodComparison) -> tuple[Grid, ...]:
     )
     grids = [
         _parameters(f"Fixed effects: estimate ({spread})", methods, [fixed_intervals(f, None) for f in fits]),
-        _parameters("Standard deviations and correlations", methods, [spread_intervals(f) for f in fits]),
+        _parameters(
+            "Standard deviations and correlations", methods, [spread_intervals(f, None) for f in fits]
+        ),
         _parameters(
             f"Dispersion and zero inflation, scale of the predictor: estimate ({spread})",
             methods,

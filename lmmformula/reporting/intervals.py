@@ -14,6 +14,7 @@ import numpy as np
 
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import conditional_covariances, group_names
+from lmmformula.inference.spreads import varcorr_spreads
 from lmmformula.inference.student import critical
 from lmmformula.reporting.coefficients import auxiliary_tables
 from lmmformula.reporting.summary import random_effects
@@ -83,8 +84,11 @@ def auxiliary_intervals(fit: Fit, level: float = 0.95) -> Intervals:
     return _wald(names, np.array(point, dtype=float), np.array(errors, dtype=float), level)
 
 
-def spread_intervals(fit: Fit, level: float = 0.95) -> Intervals:
-    """Standard deviations and correlations, named as profiles name them: ``sd_x|g``, ``cor_z.x|g``, ``sigma``."""
+def spread_intervals(fit: Fit, level: float | None = 0.95) -> Intervals:
+    """Standard deviations and correlations, named as profiles name them: ``sd_x|g``, ``cor_z.x|g``, ``sigma``.
+
+    Without `level` only the estimates of a fit by likelihood: standard errors need the Hessian in the variances.
+    """
     posterior = posterior_of(fit)
     groups = dict(zip(group_names(fit), (t.group for t in fit.problem.terms), strict=True))
     names, point, draws = [], [], []
@@ -96,9 +100,15 @@ def spread_intervals(fit: Fit, level: float = 0.95) -> Intervals:
         if posterior is not None:
             draws.append(_spread_draws(posterior, group, a, b))
     missing = np.full(len(names), np.nan)
-    if posterior is None or not names:
+    if not names or (posterior is None and level is None):
         return Intervals(tuple(names), np.array(point), missing, missing, missing)
-    return _of_draws(tuple(names), np.stack(draws, axis=-1), level, point=np.array(point))
+    level = 0.95 if level is None else level
+    if posterior is not None:
+        return _of_draws(tuple(names), np.stack(draws, axis=-1), level, point=np.array(point))
+    known = varcorr_spreads(fit)[: len(names)]
+    ends = np.array([s.interval(level) for s in known])
+    errors = np.array([s.error for s in known])
+    return Intervals(tuple(names), np.array(point), errors, ends[:, 0], ends[:, 1])
 
 
 def mode_intervals(

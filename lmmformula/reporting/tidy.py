@@ -10,6 +10,7 @@ from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.conditional import group_names
+from lmmformula.inference.spreads import varcorr_spreads
 from lmmformula.inference.student import critical
 from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, is_gaussian, scale
 from lmmformula.reporting.posterior_tidy import glance_posterior, mode_limits, tidy_fixed, tidy_spreads
@@ -40,8 +41,8 @@ def tidy(fit: Fit, effects: str = "all", conf_int: bool = False, level: float = 
         Fixed effects and auxiliary predictors; standard deviations and correlations (``sd__x``, ``cor__x.z``);
         the modes of the levels, which are left out of "all".
     conf_int : bool
-        Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, none for
-        standard deviations (ask ``conf_int(method="profile")``); of a posterior, quantiles of everything.
+        Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, formed on the
+        log and on Fisher's z for standard deviations and correlations; of a posterior, quantiles of everything.
     level : float
 
     Returns
@@ -117,11 +118,13 @@ def _spreads(fit: Fit, conf_int: bool, level: float) -> pd.DataFrame:
     if fit.posterior is not None:
         return _with_component(fit, tidy_spreads(fit, level if conf_int else None))
     rows = []
-    for group, a, b, _, value in random_effects(fit).itertuples(index=False, name=None):
+    shown = zip(random_effects(fit).itertuples(index=False, name=None), varcorr_spreads(fit), strict=False)
+    for (group, a, b, _, value), known in shown:
         term = (
             f"cor__{a}.{b}" if isinstance(b, str) else f"sd__{a}" if isinstance(a, str) else "sd__Observation"
         )
-        rows.append(("ran_pars", group, term, value, *[np.nan] * (4 + 2 * conf_int)))
+        ends = known.interval(level) if conf_int else ()
+        rows.append(("ran_pars", group, term, value, known.error, *[np.nan] * 3, *ends))
     return _with_component(fit, pd.DataFrame(rows, columns=_COLUMNS + ["conf_low", "conf_high"] * conf_int))
 
 

@@ -43,7 +43,10 @@ def test_tidy_parts_and_intervals(sleep: Fit) -> None:
     np.testing.assert_allclose(fixed[["conf_low", "conf_high"]], sleep.conf_int(0.9))
     assert set(sleep.tidy("ran_pars")["effect"]) == {"ran_pars"}
     every = sleep.tidy(conf_int=True)
-    assert int(every["conf_low"].notna().to_numpy().sum()) == 2
+    spreads = every[every["effect"] == "ran_pars"]  # log scale and Fisher's z, as conf_int(parameters="all")
+    expected = sleep.conf_int(parameters="all").iloc[:4].to_numpy()[[0, 2, 1, 3]]
+    np.testing.assert_allclose(spreads[["conf_low", "conf_high"]], expected)
+    np.testing.assert_allclose(spreads["std_error"], sleep.varcorr(se=True)["se"])
 
 
 def test_tidy_modes() -> None:

@@ -1,0 +1,97 @@
+"""The parameters of a fit by name, in lme4's order: what profiles, intervals and standard errors are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lmmformula.errors import DataError
+from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.variance_parameters import TermParameters, named_terms
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["Parameter", "chosen", "parameter_names", "parameters_of", "structure"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter.
+
+    Attributes
+    ----------
+    name : str
+    kind : {"sd", "cor", "sigma", "beta", "aux"}
+    term : int
+        Term, position of the coefficient, or position of the auxiliary predictor.
+    columns : tuple of int
+        Columns of the term: one for a standard deviation, two for a correlation; column of the auxiliary predictor.
+    """
+
+    name: str
+    kind: str
+    term: int = -1
+    columns: tuple[int, ...] = ()
+
+
+def parameters_of(problem: Problem) -> list[Parameter]:
+    """Each term's lower triangle column by column, sigma where there is one, the fixed effects, auxiliary coefficients."""
+    out = [p for i, term in enumerate(problem.terms) for p in _of_term(i, term)]
+    if problem.is_linear:
+        out.append(Parameter("sigma", "sigma"))
+    out += [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
+    for j, (record, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):
+        alone = len(block.names) == 1
+        out += [
+            Parameter(record.name if alone else f"{record.name}: {name}", "aux", j, (c,))
+            for c, name in enumerate(block.names)
+        ]
+    return out
+
+
+def _of_term(i: int, term: GroupBlock) -> list[Parameter]:
+    out, known = [], structure(term)
+    for j in range(term.k):
+        if j < len(known.sds):
+            out.append(Parameter(f"sd_{term.columns[j]}|{term.group}", "sd", i, (j,)))
+        below = {"none": range(0), "shared": range(1, 2 - j), "matrix": range(j + 1, term.k)}[
+            known.correlation
+        ]
+        out += [
+            Parameter(f"cor_{term.columns[r]}.{term.columns[j]}|{term.group}", "cor", i, (j, r))
+            for r in below
+        ]
+    return out
+
+
+def structure(term: GroupBlock) -> TermParameters:
+    """How many standard deviations the term has, and which correlations."""
+    return named_terms([term])[0]
+
+
+def parameter_names(fit: Fit) -> tuple[str, ...]:
+    """Names of :func:`parameters_of`."""
+    return tuple(p.name for p in parameters_of(fit.problem))
+
+
+def chosen(known: Sequence[Parameter], wanted: str | Iterable[str] | None) -> list[Parameter]:
+    """The parameters asked for: "all" or None, "fixed" (the fixed effects), or names.
+
+    Raises
+    ------
+    DataError
+        For a name that is none of them.
+    """
+    by_name = {p.name: p for p in known}
+    if wanted is None or (isinstance(wanted, str) and wanted == "all" and "all" not in by_name):
+        return list(known)
+    if isinstance(wanted, str) and wanted == "fixed" and "fixed" not in by_name:
+        return [p for p in known if p.kind == "beta"]
+    names = [wanted] if isinstance(wanted, str) else list(wanted)
+    if unknown := [name for name in names if name not in by_name]:
+        raise DataError(
+            f"there is no parameter {unknown[0]!r}; use 'fixed', 'all', or some of {', '.join(by_name)}."
+        )
+    return [by_name[name] for name in names]

@@ -1,0 +1,282 @@
+r"""Standard errors and Wald intervals of standard deviations, correlations and the parameters of a family.
+
+With A the asymptotic covariance matrix of (theta, log sigma), twice the inverse of the deviance's Hessian, the delta method
+gives the variance of any function of them. The functions are those in which a likelihood is nearly quadratic (Pinheiro & Bates
+2000, sec. 2.4)::
+
+    log sd:      d log sd_i = dSigma_ii / (2 Sigma_ii)  [+ d log sigma],                       dSigma = dL L' + L dL'
+    Fisher's z:  z = log((r - lo) / (1 - r)),  dr_ij = dSigma_ij / (sd_i sd_j) - r (d log sd_i + d log sd_j)
+
+lo = -1 gives twice the usual z; it is -1 / (k - 1) where all correlations of a term are one number. An interval is formed there
+and carried back, so it stays inside the range; the standard error on the parameter's own scale is ``sd * se(log sd)``, and
+``se(z) dr/dz`` for a correlation. Gaussian models: beta is profiled out, by REML or ML as the fit. Others: the block of theta
+in the covariance matrix of all parameters.
+
+At the boundary (a standard deviation of zero, a singular covariance matrix) the likelihood is not nearly quadratic in anything,
+and there is no such standard error: nan, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.backends.optimum import SINGULAR_BELOW
+from lmmformula.errors import FitError
+from lmmformula.inference.conditional import varcorr_places
+from lmmformula.inference.parameters import Parameter, structure
+from lmmformula.inference.posterior import term_spreads
+from lmmformula.inference.student import critical
+from lmmformula.inference.wald import information
+from lmmformula.ir.covariance import sd_cor
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["Spread", "Spreads", "notes", "spreads", "varcorr_errors", "varcorr_spreads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A standard deviation, a correlation or an auxiliary parameter, and how well it is known.
+
+    Attributes
+    ----------
+    value : float
+    error : float
+        Standard error on the scale of `value`; nan where there is none.
+    inner : float
+        Standard error of the log, of Fisher's z, or of the coefficient of the auxiliary predictor.
+    low : float
+        Least correlation; 0 for a standard deviation.
+    reason : str
+        Why there is no standard error; empty if there is one.
+    at : float
+        The coefficient itself, of an auxiliary predictor.
+    shown : callable or None
+        From it to `value`.
+    """
+
+    value: float
+    error: float
+    inner: float
+    low: float = 0.0
+    reason: str = ""
+    at: float = np.nan
+    shown: Callable[[float], Any] | None = None
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Ends of the Wald interval of `level`."""
+        reach = float(critical(level, np.inf)) * self.inner
+        if np.isfinite(self.at):
+            ends = self.at - reach, self.at + reach
+            return ends if self.shown is None else (float(self.shown(ends[0])), float(self.shown(ends[1])))
+        if self.low == 0.0:
+            with np.errstate(over="ignore"):
+                return self.value * float(np.exp(-reach)), self.value * float(np.exp(reach))
+        z = np.log((self.value - self.low) / (1.0 - self.value))
+        shares = [float(0.5 * (1.0 + np.tanh(0.5 * (z + move)))) for move in (-reach, reach)]
+        return self.low + (1.0 - self.low) * shares[0], self.low + (1.0 - self.low) * shares[1]
+
+
+class Spreads:
+    """Standard errors of everything that is no fixed effect; nothing is computed before it is asked for.
+
+    Parameters
+    ----------
+    fit : Fit
+        By likelihood; of a quasi-likelihood every standard error is nan, with the reason.
+    """
+
+    def __init__(self, fit: Fit) -> None:
+        self.fit, self.problem = fit, fit.problem
+        self.covariance, self.reason = _theta_covariance(fit)
+        twin = fit.standard.theta_in(fit.estimate.theta)
+        self._slices = self.problem.theta_slices()
+        self._lower = [
+            t.covariance.cholesky(fit.estimate.theta[s])
+            for t, s in zip(self.problem.terms, self._slices, strict=True)
+        ]
+        self._diagonals = [
+            np.abs(np.diagonal(t.covariance.cholesky(twin[s])))
+            for t, s in zip(self.problem.terms, self._slices, strict=True)
+        ]
+
+    def of(self, parameter: Parameter) -> Spread:
+        """A parameter that is no fixed effect."""
+        if parameter.kind == "sd":
+            return self.sd(parameter.term, parameter.columns[0])
+        if parameter.kind == "cor":
+            return self.cor(parameter.term, *parameter.columns)
+        if parameter.kind == "sigma":
+            return self.sigma()
+        return self.auxiliary(parameter.term, parameter.columns[0])
+
+    def sd(self, term: int, column: int) -> Spread:
+        """Standard deviation of one column of one term."""
+        value = float(self.fit.estimate.sigma * np.linalg.norm(self._lower[term][column]))
+        if reason := self._why_not(term, column):
+            return Spread(value, np.nan, np.nan, reason=reason)
+        inner = self._root(self._d_log_sd(term, column))
+        return Spread(value, value * inner, inner)
+
+    def cor(self, term: int, i: int, j: int) -> Spread:
+        """Correlation of two columns of one term."""
+        block = self.problem.terms[term]
+        r = float(sd_cor(self._lower[term] @ self._lower[term].T)[1][i, j])
+        shared = structure(block).correlation == "shared" and {i, j} == {0, 1}
+        low = float(block.covariance._low()) if shared else -1.0  # type: ignore[attr-defined]
+        if reason := self._why_not(term, None):
+            return Spread(r, np.nan, np.nan, low, reason)
+        sds = np.linalg.norm(self._lower[term], axis=1)
+        slope = self._d_sigma(term)[:, i, j] / (sds[i] * sds[j])
+        own = self._d_log_sd(term, i) + self._d_log_sd(term, j)
+        own[-1] = 0.0  # sigma is in numerator and denominator
+        move = -r * own
+        move[self._slices[term]] += slope
+        error = self._root(move)
+        return Spread(r, error, error * (1.0 / (r - low) + 1.0 / (1.0 - r)), low)
+
+    def sigma(self) -> Spread:
+        """The residual standard deviation."""
+        value = self.fit.estimate.sigma
+        if self.covariance is None:
+            return Spread(value, np.nan, np.nan, reason=self.reason)
+        inner = float(np.sqrt(self.covariance[-1, -1]))
+        return Spread(value, value * inner, inner)
+
+    def auxiliary(self, predictor: int, column: int) -> Spread:
+        """A coefficient of an auxiliary predictor; on the user's scale where it is the only one."""
+        alpha, record = self.fit.estimate.aux[predictor], self.problem.family.auxiliaries[predictor]
+        show = record.value if len(alpha) == 1 else None
+        value = float(alpha[column] if show is None else show(alpha[column]))
+        joint, reason = _joint(self.fit)
+        if joint is None:
+            return Spread(value, np.nan, np.nan, reason=reason)
+        at = self.problem.p + self.problem.n_theta + sum(len(a) for a in self.fit.estimate.aux[:predictor])
+        inner = float(np.sqrt(joint[at + column, at + column]))
+        if not np.isfinite(inner):
+            said = (
+                "the data do not determine it: the likelihood does not fall as its predictor goes to infinity"
+            )
+            return Spread(value, np.nan, np.nan, reason=said)
+        return Spread(
+            value, inner * _slope(show, float(alpha[column])), inner, shown=show, at=float(alpha[column])
+        )
+
+    # -- derivatives -----------------------------------------------------------------------------------------------
+
+    def _d_sigma(self, term: int) -> Array:
+        """dSigma/dtheta of one term, relative to sigma^2, (n_theta, k, k)."""
+        lower = self._lower[term]
+        move = self.problem.terms[term].covariance.jacobian(self.fit.estimate.theta[self._slices[term]])
+        half = move @ lower.T
+        return half + np.swapaxes(half, 1, 2)
+
+    def _d_log_sd(self, term: int, column: int) -> Array:
+        """d log sd / d(theta, log sigma)."""
+        out = np.zeros(self.problem.n_theta + 1)
+        own = float(self._lower[term][column] @ self._lower[term][column])
+        out[self._slices[term]] = 0.5 * self._d_sigma(term)[:, column, column] / own
+        out[-1] = 1.0 if self.problem.is_linear else 0.0
+        return out
+
+    def _root(self, move: Array) -> float:
+        assert self.covariance is not None
+        return float(np.sqrt(max(move @ self.covariance @ move, 0.0)))
+
+    def _why_not(self, term: int, column: int | None) -> str:
+        """Why a parameter of this term has no standard error."""
+        if self.covariance is None:
+            return self.reason
+        block, zero = self.problem.terms[term], self._diagonals[term] < SINGULAR_BELOW
+        alone = structure(block).correlation == "none" and column is not None
+        where = zero[column] if alone else zero.any()
+        if not where:
+            return ""
+        label = block.label or f"{', '.join(block.columns)} | {block.group}"
+        return (
+            f"the covariance matrix of ({label}) is singular: the estimate lies on the boundary, where a Wald standard error "
+            "does not exist. Use conf_int(method='profile') or 'bootstrap'"
+        )
+
+
+@lru_cache(maxsize=4)
+def spreads(fit: Fit) -> Spreads:
+    """The standard errors of a fit; kept for the few fits last asked about."""
+    return Spreads(fit)
+
+
+def varcorr_spreads(fit: Fit) -> list[Spread]:
+    """The standard deviation or correlation of each row of :func:`lmmformula.inference.conditional.varcorr`."""
+    known = spreads(fit)
+    return [
+        known.sigma() if i is None else known.sd(i, a) if b is None else known.cor(i, a, b)
+        for i, a, b in varcorr_places(fit)
+    ]
+
+
+def varcorr_errors(fit: Fit) -> tuple[list[float], list[str]]:
+    """Standard error of each row, of a posterior the standard deviation of its draws, and why some have none."""
+    if fit.posterior is None:
+        found = varcorr_spreads(fit)
+        return [s.error for s in found], [s.reason for s in found]
+    drawn = [term_spreads(fit, i) for i in range(len(fit.problem.terms))]
+    return [
+        float(np.std(fit.posterior["sigma"], ddof=1))
+        if i is None
+        else float(np.std(drawn[i].sd[:, a] if b is None else drawn[i].cor[:, b, a], ddof=1))
+        for i, a, b in varcorr_places(fit)
+    ], []
+
+
+def notes(reasons: Iterable[str]) -> str:
+    """What to print below a table: each reason once."""
+    return ". ".join(f"{r[0].upper()}{r[1:]}" for r in dict.fromkeys(reasons) if r)
+
+
+def _theta_covariance(fit: Fit) -> tuple[Array | None, str]:
+    """Covariance matrix of (theta, log sigma) in the user's units, or why there is none."""
+    count = fit.problem.n_theta
+    if fit.estimate.quasi is not None:
+        return None, (
+            "penalised quasi-likelihood does not say how well variances are known. Use conf_int(method='bootstrap'), or fit by "
+            "likelihood"
+        )
+    if fit.problem.is_linear:
+        own = information(fit).covariance
+        move = np.eye(count + 1)
+        move[:count, :count] = fit.standard.d_theta(fit.standard.theta_in(fit.estimate.theta))
+        return move @ own @ move.T, ""
+    joint, reason = _joint(fit)
+    if joint is None:
+        return None, reason
+    out, p = np.zeros((count + 1, count + 1)), fit.problem.p
+    out[:count, :count] = joint[p : p + count, p : p + count]
+    return out, ""
+
+
+def _joint(fit: Fit) -> tuple[Array | None, str]:
+    """Covariance matrix of all parameters of a generalised model, or why there is none."""
+    try:
+        joint = fit.joint_vcov
+    except FitError as error:
+        return None, str(error)
+    return (
+        joint,
+        ""
+        if joint is not None
+        else "the fast mode, nagq=0, leaves the Hessian in the variances out. Fit with nagq=1",
+    )
+
+
+def _slope(show: Callable[[float], Any] | None, at: float) -> float:
+    """|d value / d coefficient|."""
+    if show is None:
+        return 1.0
+    return abs(float(show(at + 1e-5)) - float(show(at - 1e-5))) / 2e-5
