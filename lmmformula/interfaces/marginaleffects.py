@@ -10,25 +10,26 @@ with average effects, not the average over levels.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError, LmmformulaWarning
+from lmmformula.errors import DataError
 from lmmformula.formula import model_spec
 from lmmformula.formula.spec import Name
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.predict import population_rows
+from lmmformula.inference.wald import satterthwaite
 from lmmformula.typing import Array
 
 try:
     import polars as pl
     from marginaleffects.classes.model import ModelAbstract, ModelVault
+
+    from lmmformula.interfaces.polars_levels import LevelsFrame
 except ImportError as missing:
     raise ImportError(
         "the package marginaleffects (0.6 or later) is not installed, and to_marginaleffects() needs it: "
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
 
 __all__ = ["PopulationModel"]
 
-BREAKS_ON_POLARS_2 = (0, 6)
-"""Releases of marginaleffects up to this one read the categories of a factor by a function that polars 2 has removed."""
 KINDS = ("response", "link", "conditional")
 _RESERVED = frozenset(
     (
@@ -66,15 +65,15 @@ class PopulationModel(ModelAbstract):
     Attributes
     ----------
     df_resid : float
-        Infinite: tests are z tests.
+        Denominator degrees of freedom of all tests and intervals of marginaleffects, which has one number for them: the
+        smallest of the coefficients' (Satterthwaite) where :attr:`Fit.pvalues` are those of t tests, else infinite, for z
+        tests. :meth:`t_tests` has the degrees of freedom of each estimate.
 
     Raises
     ------
     DataError
         No data at hand, an unknown `kind`, an offset that was given as an array, or a predictor with a reserved name.
     """
-
-    df_resid = float("inf")
 
     def __init__(self, fit: Fit, data: Any = None, kind: str = "response") -> None:
         if kind not in KINDS:
@@ -92,13 +91,11 @@ class PopulationModel(ModelAbstract):
             )
         response = _response(fit)
         self.kind = kind
-        data_columns = _model_data(fit, data, predictors)
-        _warn_of_polars(data_columns, predictors)
         vault = ModelVault(
             coef=np.asarray(fit.estimate.beta, dtype=float),
             coefnames=np.asarray(fit.problem.X.names),
             formula=_surrogate(response, predictors),
-            modeldata=data_columns,
+            modeldata=LevelsFrame.of(_model_data(fit, data, predictors)),
             variable_names=[response, *predictors],
             package="lmmformula",
         )
@@ -111,6 +108,56 @@ class PopulationModel(ModelAbstract):
         data, names = self.get_modeldata(), self.find_variables() or []
         if data is not None:
             self.vault.variables_type = {name: _type(data[name]) for name in names if name in data.columns}
+
+    @property
+    def df_resid(self) -> float:
+        df = self.model.df.to_numpy()
+        return float(np.min(df)) if df.size and np.isfinite(df).all() else float("inf")
+
+    def t_tests(self, result: Any, conf_level: float = 0.95) -> Any:
+        """Estimates of marginaleffects with the degrees of freedom of each.
+
+        Parameters
+        ----------
+        result : MarginaleffectsResult
+            Of ``predictions()``, ``comparisons()``, ``slopes()`` or their averages, for this model.
+        conf_level : float
+
+        Returns
+        -------
+        polars DataFrame
+            The columns of `result`, with a column ``df`` and with ``p_value, s_value, conf_low, conf_high`` of t on it:
+            Satterthwaite's approximation for the estimate's row of the Jacobian in the coefficients, as for
+            :attr:`Fit.pvalues`; infinite, for z tests, where those are.
+
+        Raises
+        ------
+        DataError
+            If `result` has no Jacobian (``vcov=False``) or one of other coefficients.
+        """
+        from scipy.special import stdtr, stdtrit
+
+        jacobian = np.asarray([[]] if result.jacobian is None else result.jacobian, dtype=float)
+        if jacobian.shape != (result.data.height, self.model.problem.p):
+            raise DataError(
+                f"t_tests() needs the Jacobian of {result.data.height} estimates in the {self.model.problem.p} coefficients of "
+                f"this model, and the result has one of shape {jacobian.shape}: compute it from this model, with its vcov."
+            )
+        df = satterthwaite(self.model, jacobian)
+        df = np.where(np.isfinite(df), df, np.inf)
+        estimate, error = (result.data[name].to_numpy() for name in ("estimate", "std_error"))
+        p = 2.0 * stdtr(df, -np.abs(result.data["statistic"].to_numpy()))
+        reach = stdtrit(df, 0.5 + conf_level / 2) * error
+        with np.errstate(divide="ignore"):
+            surprise = -np.log2(p)
+        columns = {
+            "p_value": p,
+            "s_value": surprise,
+            "conf_low": estimate - reach,
+            "conf_high": estimate + reach,
+            "df": df,
+        }
+        return result.data.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 
     def get_vcov(self, vcov: Any = True) -> Array | None:
         """Covariance matrix of the fixed effects; None if `vcov` is false."""
@@ -135,27 +182,6 @@ class PopulationModel(ModelAbstract):
         else:
             value = eta if self.kind == "link" else family.link_function.mean(eta)
         return pl.DataFrame({"rowid": np.arange(len(value), dtype=np.int32), "estimate": value})
-
-
-def _warn_of_polars(data: Any, predictors: Sequence[str]) -> None:
-    """Say beforehand where marginaleffects will stop with an error about a function that polars has removed."""
-    if int(pl.__version__.split(".")[0]) < 2 or _release(version("marginaleffects")) > BREAKS_ON_POLARS_2:
-        return
-    factors = [name for name in predictors if isinstance(data[name].dtype, pl.Enum)]
-    if factors:
-        warnings.warn(
-            f"marginaleffects {version('marginaleffects')} cannot compare levels of a factor ({', '.join(factors)}) with "
-            f"polars {pl.__version__}, which has removed a function that it calls: comparisons() and slopes() of factors will "
-            "stop with AttributeRemovedError, those of numbers and predictions() work. Install polars 1: pip install "
-            "'lmmformula[marginaleffects]', or 'polars<2'.",
-            LmmformulaWarning,
-            stacklevel=4,
-        )
-
-
-def _release(text: str) -> tuple[int, ...]:
-    """The first two numbers of a version."""
-    return tuple(int(part) for part in text.split(".")[:2] if part.isdigit())
 
 
 def _type(column: Any) -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lmmformula import DataError, fit, load, load_dataset
-from lmmformula.errors import LmmformulaWarning
 from lmmformula.typing import Array
 
 pl: Any = pytest.importorskip("polars")
@@ -19,14 +18,7 @@ predictions, avg_predictions = package.predictions, package.avg_predictions
 comparisons, avg_comparisons = package.comparisons, package.avg_comparisons
 slopes, avg_slopes = package.slopes, package.avg_slopes
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:marginaleffects .* cannot compare levels"),
-]
-FACTORS = pytest.mark.skipif(
-    int(pl.__version__.split(".")[0]) >= 2,
-    reason="marginaleffects 0.6 changes factors by a function that polars 2 no longer has",
-)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +83,7 @@ def test_standard_errors_are_those_of_predict(gaussian) -> None:
     out = predictions(gaussian.to_marginaleffects())
     own = gaussian.predict(gaussian.recall.data, re_form=None, se=True)
     np.testing.assert_allclose(out["std_error"], own["se"], rtol=1e-5)
-    reach = 1.959963984540054 * own["se"]
+    reach = stats.t.ppf(0.975, gaussian.df.min()) * own["se"]  # t, as the tests of the coefficients
     np.testing.assert_allclose(out["conf_high"], own["fit"] + reach, rtol=1e-6)
 
 
@@ -129,7 +121,6 @@ def test_groups_and_new_rows(poisson) -> None:
     np.testing.assert_allclose(out["estimate"], _predicted(poisson, new), rtol=1e-12)
 
 
-@FACTORS
 def test_comparisons_of_a_factor(poisson, binomial) -> None:
     out = avg_comparisons(poisson.to_marginaleffects(), variables="mined")
     data = poisson.recall.data
@@ -184,15 +175,70 @@ def test_loaded_fits_and_refusals(gaussian, tmp_path) -> None:
         fit("Reaction ~ group + (1 | Subject)", reserved).to_marginaleffects()
 
 
-def test_what_polars_2_breaks_is_said_beforehand(monkeypatch, gaussian, poisson) -> None:
-    import lmmformula.interfaces.marginaleffects as adapter
+@pytest.mark.parametrize("variables", [["mined", "spp"], {"spp": "pairwise"}, {"spp": "sequential"}, None])
+def test_every_way_of_comparing_factors(variables: Any) -> None:
+    """Contrasts of means of predictions, whatever polars calls the levels of a column."""
+    data = load_dataset("Salamanders")
+    model = fit("count ~ mined + spp + DOY + (1 | site)", data, family="poisson")
+    found = avg_comparisons(model.to_marginaleffects(), variables=variables)
+    means = {
+        (name, level): _predicted(model, data.assign(**{name: level})).mean()
+        for name in ("mined", "spp")
+        for level in data[name].unique()
+    }
+    shown = [row for row in found.data.iter_rows(named=True) if row["term"] != "DOY"]
+    assert len(shown) == {list: 7, dict: 21 if variables == {"spp": "pairwise"} else 6}.get(
+        type(variables), 7
+    )
+    for row in shown:
+        high, low = (means[row["term"], level] for level in row["contrast"].split(" - "))
+        assert row["estimate"] == pytest.approx(high - low, rel=1e-8)
 
-    monkeypatch.setattr(pl, "__version__", "2.0.0")
-    monkeypatch.setattr(adapter, "version", lambda name: "0.6.1")
-    with pytest.warns(LmmformulaWarning, match=r"factor \(mined\) with polars 2\.0\.0.*polars<2"):
-        poisson.to_marginaleffects()
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", LmmformulaWarning)
-        gaussian.to_marginaleffects()  # no factor
-        monkeypatch.setattr(adapter, "version", lambda name: "0.7.0")
-        poisson.to_marginaleffects()
+
+def test_the_old_question_for_levels_is_answered_by_polars_1_and_2() -> None:
+    from lmmformula.interfaces.polars_levels import LevelsFrame
+
+    frame = LevelsFrame.of(
+        pl.DataFrame({"f": pl.Series(["b", "a", "b"], dtype=pl.Enum(["b", "a", "c"])), "x": [1, 2, 3]})
+    )
+    for own in (frame, frame.with_columns(y=pl.col("x") + 1)):
+        assert own["f"].cat.get_categories().to_list() == ["b", "a", "c"]
+        assert own["f"].unique().sort().to_list() == ["b", "a"]
+        assert own["x"].to_list() == [1, 2, 3]
+        assert own["f"].cat.len_chars().to_list() == [1, 1, 1]
+
+
+def test_t_tests_where_ours_are() -> None:
+    """One number of degrees of freedom for the package, that of each estimate in t_tests()."""
+    data = load_dataset("Oats")
+    model = fit("yield ~ nitro * Variety + (1 | Block)", data)
+    adapter = model.to_marginaleffects()
+    assert adapter.df_resid == pytest.approx(model.df.min())
+    found = slopes(
+        adapter,
+        variables="nitro",
+        newdata=pl.DataFrame(
+            data.head(1).to_dict("list"),
+            schema_overrides={"Variety": pl.Enum(["Golden Rain", "Marvellous", "Victory"])},
+        ),
+    )
+    own = adapter.t_tests(found)
+    coefficient = model.params.index.get_loc("nitro")
+    if data["Variety"].iloc[0] == "Golden Rain":
+        assert own["df"][0] == pytest.approx(model.df.iloc[coefficient], rel=1e-5)
+        assert own["p_value"][0] == pytest.approx(model.pvalues.iloc[coefficient], rel=1e-3)
+    everywhere = adapter.t_tests(predictions(adapter), conf_level=0.9)
+    assert everywhere["df"].min() < 20 < model.df.max()
+    assert (everywhere["conf_high"] > everywhere["conf_low"]).all()
+    with pytest.raises(DataError, match="Jacobian"):
+        adapter.t_tests(predictions(adapter, vcov=False))
+
+
+def test_z_tests_where_ours_are(poisson) -> None:
+    adapter = poisson.to_marginaleffects()
+    assert adapter.df_resid == float("inf")
+    found = avg_slopes(adapter, variables="DOY")
+    own = adapter.t_tests(found)
+    assert own["df"][0] == float("inf")
+    assert own["p_value"][0] == pytest.approx(found["p_value"][0], rel=1e-6)
+    assert own["conf_low"][0] == pytest.approx(found["conf_low"][0], rel=1e-9)
