@@ -22,6 +22,7 @@ from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import group_factor, group_members
+from lmmformula.frame.random_columns import identified_columns, identified_kind
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
 from lmmformula.frame.response import read_response
@@ -29,7 +30,6 @@ from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
 from lmmformula.frame.variables import Completeness, column_names, needs_complete_rows, used_context
-from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 
 __all__ = ["build"]
@@ -351,22 +351,14 @@ def _group_block(
     label = term.text or f"{' + '.join(t.label for t in term.design.terms) or '1'} | {term.group_label}"
     if not design.names:
         raise PlanError(f"({label}) has no columns: write (1 | {term.group_label}), or leave the term out")
-    if (
-        term.covariance != "ar1"
-    ):  # a serial correlation can be told from the residual variance within one level
-        _check_counts(
-            label, term.group_label, len(factor.levels), len(design.names), frame.n, strict=levels_below_rows
-        )
-    block = GroupBlock(
-        group=term.group_label,
-        columns=design.names,
-        levels=factor.levels,
-        codes=factor.codes,
-        basis=None if design.is_constant else design.matrix(frame, frame.n),
-        covariance=KINDS[term.covariance](len(design.names)),
-        label=label,
-    )
-    return block, TermRecipe(members, term.group_label, design, factor.levels)
+    basis = None if design.is_constant else design.matrix(frame, frame.n)
+    kept = None if basis is None else identified_columns(basis, design.names, label)
+    recipe = TermRecipe(members, term.group_label, design, factor.levels, kept)
+    basis, columns, m = recipe.own(basis), recipe.columns, len(factor.levels)
+    kind = identified_kind(term.covariance, len(columns), basis, factor.codes, m, label)
+    if not kind.serial:  # a serial correlation can be told from the residual variance within one level
+        _check_counts(label, term.group_label, m, len(columns), frame.n, strict=levels_below_rows)
+    return GroupBlock(term.group_label, columns, factor.levels, factor.codes, basis, kind, label), recipe
 
 
 def _check_counts(label: str, group: str, m: int, k: int, n: int, *, strict: bool) -> None:

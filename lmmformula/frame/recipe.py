@@ -112,6 +112,24 @@ class TermRecipe:
     group_label: str
     design: Design
     levels: NDArray[np.object_]
+    kept: tuple[int, ...] | None = None
+    """Columns of the design that the model has; None for all."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns that the model has."""
+        names = self.design.names
+        return names if self.kept is None else tuple(names[j] for j in self.kept)
+
+    @property
+    def owners(self) -> tuple[int, ...]:
+        """The design's term that each of these columns belongs to."""
+        owners = self.design.assign
+        return owners if self.kept is None else tuple(owners[j] for j in self.kept)
+
+    def own(self, matrix: Array | None) -> Array | None:
+        """These columns of the design's matrix."""
+        return matrix if matrix is None or self.kept is None else matrix[:, list(self.kept)]
 
     def exprs(self) -> tuple[Expr, ...]:
         """Everything that must be evaluated for the term."""
@@ -325,7 +343,7 @@ def _new_term(
     if n and level.min() < 0:  # an unknown level is a new one
         rank[-1], new_levels = len(unseen), (*new_levels, MISSING)
     codes, new_codes = position[level], rank[level]
-    basis = None if term.design.is_constant else term.design.matrix(_checked(evaluator), n)
+    basis = None if term.design.is_constant else term.own(term.design.matrix(_checked(evaluator), n))
     if complete_in is not None:
         mask = np.zeros(n_all, dtype=bool)
         mask[complete_in] = True

@@ -179,8 +179,9 @@ def _matching(fit: Fit, group: str, labels: set[str], masks: dict[int, NDArray[n
     for i, term in enumerate(fit.problem.terms):
         if term.group != group:
             continue
-        design = fit.problem.recipe.terms[i].design
-        for j, owner in enumerate(design.assign):
+        recipe = fit.problem.recipe.terms[i]
+        design = recipe.design
+        for j, owner in enumerate(recipe.owners):
             label = "(Intercept)" if owner == 0 else design.term_labels[owner - 1]
             if label in labels:
                 masks.setdefault(i, np.zeros(term.k, dtype=bool))[j] = True

@@ -25,13 +25,13 @@ non-negative diagonal.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
 from functools import lru_cache
-from typing import ClassVar, Literal, Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.typing import Array
 
 __all__ = [
@@ -48,31 +48,6 @@ __all__ = [
 ]
 
 
-class Role(Enum):
-    """What an element of theta is. Its name is for readers: a column of the data may have any name."""
-
-    DIAGONAL = "diagonal"
-    """Scales diagonal elements of L: in units of a standard deviation, bounded below by zero."""
-    LOWER = "lower"
-    """An element of L below its diagonal: in units of a standard deviation, free of sign."""
-    CORRELATION = "correlation"
-    """An unconstrained number that stands for a correlation: unitless."""
-
-    @property
-    def bounded(self) -> bool:
-        """Whether zero is the end of its range."""
-        return self is Role.DIAGONAL
-
-    @property
-    def scales(self) -> bool:
-        """Whether it is multiplied by c where the random effects are."""
-        return self is not Role.CORRELATION
-
-
-Transformations = Literal["linear", "columns", "common"]
-"""Changes of coordinates b -> A b under which a kind stays itself: any A; a factor for each column; one factor for all."""
-
-
 class CovarianceKind(Protocol):
     """Map between theta and L for one term of `k` columns."""
 
@@ -81,6 +56,8 @@ class CovarianceKind(Protocol):
     """Whether L is linear in theta, so that its second derivative vanishes."""
     closed_under: ClassVar[Transformations]
     """Which A turn Sigma into another member, A Sigma A'."""
+    serial: ClassVar[bool]
+    """Whether the columns are a series, whose parameters one level of many columns determines."""
 
     @property
     def k(self) -> int: ...
@@ -135,6 +112,7 @@ class IID:
 
     name: ClassVar[str] = "iid"
     closed_under: ClassVar[Transformations] = "common"
+    serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
     k: int
 
@@ -174,6 +152,7 @@ class Diagonal:
 
     name: ClassVar[str] = "diag"
     closed_under: ClassVar[Transformations] = "columns"
+    serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
     k: int
 
@@ -216,6 +195,7 @@ class Unstructured:
 
     name: ClassVar[str] = "us"
     closed_under: ClassVar[Transformations] = "linear"
+    serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
     k: int
 
@@ -362,6 +342,7 @@ class CompoundSymmetry(_Correlated):
 
     name: ClassVar[str] = "cs"
     closed_under: ClassVar[Transformations] = "columns"
+    serial: ClassVar[bool] = False
     k: int
 
     @property
@@ -414,6 +395,7 @@ class AR1(_Correlated):
 
     name: ClassVar[str] = "ar1"
     closed_under: ClassVar[Transformations] = "common"
+    serial: ClassVar[bool] = True
     k: int
 
     @property

@@ -1,0 +1,99 @@
+"""Columns of a random-effects term and their covariance, without parameters that no data could identify.
+
+Per level the likelihood knows ``A_s Sigma A_s'``, A_s the rows of the basis that belong to level s. Two things follow:
+
+- Where a column of the basis is a combination of others, ``A = B T``, it knows ``T Sigma T'`` only: the column goes, as it
+  does in the fixed part.
+- A correlation of two columns that are never both present in a level is not in it. A kind whose columns never meet, or that
+  has one column, is fitted as the kind of the same standard deviations without correlations.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import LmmformulaWarning, RankDeficientWarning
+from lmmformula.frame.rank import independent_columns
+from lmmformula.ir.covariance import IID, KINDS, CovarianceKind, Diagonal
+
+__all__ = ["identified_columns", "identified_kind"]
+
+Array = NDArray[np.float64]
+
+
+def identified_columns(basis: Array, names: tuple[str, ...], label: str) -> tuple[int, ...] | None:
+    """Positions of the columns to keep, after a warning that names the others; None if all are.
+
+    Parameters
+    ----------
+    basis : (n, k) array
+    names : tuple of str
+    label : str
+        The term, for the message.
+    """
+    kept = tuple(independent_columns(basis).tolist())
+    if len(kept) == len(names):
+        return None
+    gone = [name for j, name in enumerate(names) if j not in kept]
+    warnings.warn(
+        f"{len(gone)} of {len(names)} columns of ({label}) dropped because earlier columns determine them, so that their "
+        f"variances could not be told apart: {', '.join(gone[:10])}{', ...' if len(gone) > 10 else ''}",
+        RankDeficientWarning,
+        stacklevel=6,
+    )
+    return kept
+
+
+def identified_kind(
+    name: str, k: int, basis: Array | None, codes: NDArray[np.int32], m: int, label: str
+) -> CovarianceKind:
+    """The covariance kind `name` of k columns, or the one without correlations where none can be estimated.
+
+    Parameters
+    ----------
+    name : str
+        Key of :data:`lmmformula.ir.covariance.KINDS`.
+    k : int
+    basis : (n, k) array or None
+    codes : (n,) int array
+        Level of each row, below `m`.
+    m : int
+    label : str
+        The term, for the message.
+
+    Warns
+    -----
+    LmmformulaWarning
+        If parameters are left out, with the reason.
+    """
+    kind: CovarianceKind = KINDS[name](k)
+    plain: CovarianceKind = IID(k) if sum(role.bounded for role in kind.roles) == 1 else Diagonal(k)
+    saved = kind.n_theta - plain.n_theta
+    if saved <= 0:
+        return kind
+    if k == 1:
+        why = f"it has one column, which has no correlation. It is fitted as ({label})"
+        hint = f"; {name}() is for several columns, for example the levels of a factor: {name}(0 + f | g)"
+    elif basis is None or _meet(basis, codes, m):
+        return kind
+    else:
+        why = "no level has rows of two of its columns, so no correlation is in the data. It is fitted with variances alone"
+        hint = ""
+    left = "parameter" if saved == 1 else "parameters"
+    warnings.warn(f"{name}({label}): {why}, {saved} {left} fewer{hint}", LmmformulaWarning, stacklevel=6)
+    return plain
+
+
+def _meet(basis: Array, codes: NDArray[np.int32], m: int) -> bool:
+    """Whether some level has rows in two columns. O(n k)."""
+    present = basis != 0.0
+    if (present.sum(axis=1) > 1).any():
+        return True
+    rows = np.flatnonzero(present.any(axis=1))
+    column = present[rows].argmax(axis=1)
+    first = np.full(m, -1)
+    first[codes[rows]] = column
+    return bool((first[codes[rows]] != column).any())
