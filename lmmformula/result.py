@@ -107,8 +107,13 @@ class Fit:
     @cached_property
     def joint_vcov(self) -> np.ndarray | None:
         """Covariance matrix of (beta, theta, alpha) of a generalised model; None where beta is independent of the rest."""
-        own = self.backend.joint_vcov(self.estimate, self.optimum)
+        own = self.twin_vcov
         return None if own is None else self.standard.joint_out(own, self.estimate)
+
+    @cached_property
+    def twin_vcov(self) -> np.ndarray | None:
+        """The same of the parameters at which :attr:`optimum` was evaluated."""
+        return self.backend.joint_vcov(self.estimate, self.optimum)
 
     @cached_property
     def tvalues(self) -> pd.Series:
@@ -309,6 +314,7 @@ class Fit:
         interval: str | None = None,
         level: float = 0.95,
         se: bool = False,
+        weights: Any = None,
         seed: int | np.random.Generator | None = None,
     ) -> pd.Series | pd.DataFrame:
         """Predictions for the data of the fit or for new data; see :func:`lmmformula.inference.predict.predict`."""
@@ -321,6 +327,7 @@ class Fit:
             interval=interval,
             level=level,
             se=se,
+            weights=weights,
             seed=seed,
         )
 

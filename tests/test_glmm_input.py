@@ -339,7 +339,7 @@ def counts(data) -> Fit:
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        ({"interval": "prediction"}, ("Gaussian", "poisson", "interval='confidence'", "simulate()")),
+        ({"interval": "prediction", "kind": "link"}, ("new response", "'link'", "kind='response'")),
         ({"kind": "nosuch"}, ("'nosuch'", "response", "link")),
         ({"kind": "zi"}, ("'zi'", "response")),
         ({"kind": "zprob"}, ("'zprob'", "response")),

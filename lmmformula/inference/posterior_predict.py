@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import PlanError
 from lmmformula.inference.posterior import (
     Effects,
     auxiliary_draws,
@@ -23,6 +23,8 @@ from lmmformula.inference.posterior import (
     row_slices,
     term_spreads,
 )
+from lmmformula.inference.prediction_scale import Scale
+from lmmformula.inference.predictive import drawn_limits
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Wanted:
 
 
 def predict_from_draws(
-    fit: Fit, rows: Any, centre: Array, wanted: Wanted, seed: int | np.random.Generator | None
+    fit: Fit, rows: Any, centre: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> pd.Series | pd.DataFrame:
     """Posterior means, standard deviations and quantiles.
 
@@ -56,13 +58,14 @@ def predict_from_draws(
         Linear predictor at the posterior means, unseen effects zero; nan in rows that are not to be predicted. Of a linear
         model it is the mean, without the error of a sample.
     wanted : Wanted
-    seed : int or Generator, optional
+    weights : (n,) array or None
+        Prior weights or trials of new observations.
+    rng : Generator
         For effects of unseen levels and new observations.
     """
     import pandas as pd
 
     _check(fit, wanted)
-    rng = np.random.default_rng(seed)
     seen = [Effects(effect_draws(fit, p.term), p.codes, p.basis) for p in rows.parts]
     unseen = [e for p in rows.parts if (e := _unseen(fit, p, wanted, rng)) is not None]
     beta = flat(known(fit).beta)
@@ -71,7 +74,7 @@ def predict_from_draws(
     for part in row_slices(rows.n, len(beta), width):
         eta = linear_predictors(beta, rows.X, rows.offset, seen, part)
         aux = auxiliary_draws(fit, rows.aux_columns, part)
-        columns.append(_columns(fit, eta, unseen, part, aux, wanted, rng))
+        columns.append(_columns(fit, eta, unseen, part, aux, wanted, weights, rng))
     complete = np.isfinite(centre)
     table = {n: np.where(complete, np.concatenate([c[n] for c in columns]), np.nan) for n in columns[0]}
     if fit.problem.family.is_linear and wanted.new_levels != "sample" and wanted.kind in ("response", "link"):
@@ -86,10 +89,6 @@ def _check(fit: Fit, wanted: Wanted) -> None:
         raise PlanError(
             "predictions with draws of a parameter that has random effects of its own are available for the linear predictor "
             "only: use kind='link', or simulate() for the rows of the fit."
-        )
-    if wanted.interval == "prediction" and wanted.kind != "response":
-        raise DataError(
-            f"interval='prediction' is that of a new response, not of kind={wanted.kind!r}: use kind='response'."
         )
 
 
@@ -116,19 +115,14 @@ def _columns(
     rows: slice,
     aux: tuple[Array, ...],
     wanted: Wanted,
+    weights: Array | None,
     rng: np.random.Generator,
 ) -> dict[str, Array]:
     """``fit[, se][, lower, upper]`` of a slice of rows; unseen effects are zero in `fit` under "population"."""
-    family = fit.problem.family
+    family, scale = fit.problem.family, Scale.of(fit.problem.family, wanted.kind)
 
     def scaled(values: Array) -> Array:
-        if wanted.kind == "response":
-            return family.mean(values, aux)
-        names = [a.name for a in family.auxiliaries]
-        if (name := "zi" if wanted.kind == "zprob" else wanted.kind) in names:
-            at = names.index(name)
-            return np.broadcast_to(family.auxiliaries[at].value(aux[at]), values.shape)
-        return values if wanted.kind == "link" else family.link_function.mean(values)
+        return np.broadcast_to(scale.value(values, aux), values.shape)
 
     out: dict[str, Array] = {}
     if wanted.new_levels != "sample":
@@ -141,7 +135,9 @@ def _columns(
     if wanted.se:
         out["se"] = values.std(axis=0, ddof=1)
     if wanted.interval == "prediction":
-        values = family.simulate(rng, eta, aux, None)
-    if wanted.interval is not None:
+        centre = np.broadcast_to(np.median(eta, axis=0), eta.shape)
+        own = None if weights is None else weights[rows]
+        out["lower"], out["upper"] = drawn_limits(family, rng, eta, aux, own, wanted.level, centre)
+    elif wanted.interval is not None:
         out["lower"], out["upper"] = quantiles(values, wanted.level)
     return out

@@ -1,16 +1,11 @@
 r"""Predictions with and without random effects, for seen and unseen levels, with standard errors.
 
-For a row with fixed part x and random part z the prediction is ``x'beta + z'b``. Its error against the row's own
-``x'beta + z'b`` has variance (Henderson 1975; Robinson 1991, sec. 5)::
-
-    sigma^2 [ z'Lambda M^-1 Lambda'z + |R^-T (x - (z'Lambda M^-1 Lambda'Z'WX)')|^2 ]
-
-A level the fit has not seen has mode 0 and adds ``z'Sigma z``. A new observation adds sigma^2 / weight.
+For a row with fixed part x and random part z the prediction is ``x'beta + z'b``. Its error is that of
+:mod:`lmmformula.inference.prediction_error`, limits for a new observation those of :mod:`lmmformula.inference.predictive`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +17,11 @@ from lmmformula.formula import model_spec
 from lmmformula.frame.recipe import MISSING
 from lmmformula.inference.conditional import covariance_matrices
 from lmmformula.inference.posterior_predict import Wanted, predict_from_draws
+from lmmformula.inference.prediction_error import row_errors
+from lmmformula.inference.prediction_scale import Scale
+from lmmformula.inference.predictive import new_weights, response_limits
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.simulate import warn_of_dispersion
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -73,6 +72,7 @@ def predict(
     interval: str | None = None,
     level: float = 0.95,
     se: bool = False,
+    weights: Any = None,
     seed: int | np.random.Generator | None = None,
 ) -> pd.Series | pd.DataFrame:
     """Predict the response.
@@ -90,13 +90,25 @@ def predict(
         Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution, one for each name;
         nan. A row whose group is missing has such a level too (lme4's rule), and all of them have one and the same.
     interval : {None, "confidence", "prediction"}
-        Limits for the row's own mean, or for a new observation on it. Conditional on the estimated variances; of a posterior,
-        quantiles over its draws of everything.
+        Limits for the row's own mean, or for a new observation on it; of a posterior, quantiles over its draws of everything.
+
+        "confidence": those of the linear predictor, carried over. The covariance of the errors is the one that `bse` shows: of
+        beta and the effects given the estimated variances in a Gaussian model (as lme4), of all parameters together in a
+        model by Laplace's approximation (as glmmTMB).
+
+        "prediction": a normal response has ``eta -+ z sqrt(v + sigma^2 / weight)``, sigma that of the row where it has a
+        formula. Limits of any other response are quantiles of 4,000 responses drawn for each row, with effects and parameters
+        drawn from their normal approximation; of a discrete one they are possible values, a proportion for a binomial one.
     level : float
     se : bool
-        Add the standard error of the mean.
+        Add the standard error of what is predicted (by the delta method), parameters such as "zi" included.
+    weights : str or array, optional
+        For ``interval="prediction"`` of new data: prior weights, or the trials of a proportion; a column's name or a number for
+        each row. By default the columns that the fit had them from, and where the new data lack these, or the fit was given
+        an array, 1 with a warning (R's rule in ``predict.lm``). Rows of the fit have their own.
     seed : int or Generator, optional
-        For ``new_levels="sample"``, and for whatever a posterior has to draw: effects of unseen levels, new observations.
+        For whatever is drawn: effects under ``new_levels="sample"``, responses that are not normal, and what a posterior has to
+        draw. The same seed gives the same numbers.
 
     Returns
     -------
@@ -110,23 +122,25 @@ def predict(
     _check(fit, kind, new_levels, interval, level)
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
+    rng = np.random.default_rng(seed)
     rows = _rows(fit, newdata, _selection(fit, re_form))
+    own = new_weights(fit, newdata, weights) if interval == "prediction" else None
     drawn = fit.posterior is not None and new_levels == "sample"
-    draws = _new_effects(fit, rows, "population" if drawn else new_levels, seed)
+    draws = _new_effects(fit, rows, "population" if drawn else new_levels, rng)
     mean = rows.X @ fit.estimate.beta + rows.offset
     for part in rows.parts:
         seen = np.where((part.codes >= 0)[:, None], fit.estimate.modes[part.term][part.codes], 0.0)
         mean = mean + np.einsum("nk,nk->n", part.basis, seen)
-    if fit.posterior is not None and _needs_draws(fit, kind, new_levels, interval, se=se):
-        wanted = Wanted(kind, new_levels, interval, level, se)
-        return predict_from_draws(fit, rows, mean + draws, wanted, seed)
-    return _dressed(fit, rows, mean + draws, kind, new_levels, interval, level, se)
+    wanted = Wanted(kind, new_levels, interval, level, se)
+    if fit.posterior is not None and _needs_draws(fit, wanted):
+        return predict_from_draws(fit, rows, mean + draws, wanted, own, rng)
+    return _dressed(fit, rows, mean + draws, wanted, own, rng)
 
 
-def _needs_draws(fit: Fit, kind: str, new_levels: str, interval: str | None, *, se: bool) -> bool:
+def _needs_draws(fit: Fit, wanted: Wanted) -> bool:
     """Whether posterior means of coefficients and effects do not give the prediction."""
-    linear = fit.problem.family.is_linear and kind in ("response", "link", "conditional")
-    return not linear or new_levels == "sample" or interval is not None or se
+    linear = fit.problem.family.is_linear and wanted.kind in ("response", "link", "conditional")
+    return not linear or wanted.new_levels == "sample" or wanted.interval is not None or wanted.se
 
 
 def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: float) -> None:
@@ -140,6 +154,11 @@ def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: fl
         raise DataError(f"new_levels={new_levels!r} is unknown; use one of {', '.join(POLICIES)}.")
     if interval not in (None, "confidence", "prediction"):
         raise DataError(f"interval={interval!r} is unknown; use None, 'confidence' or 'prediction'.")
+    same = family.is_linear and kind in ("link", "conditional")
+    if interval == "prediction" and kind != "response" and not same:
+        raise DataError(
+            f"interval='prediction' is that of a new response, not of kind={kind!r}: use kind='response'."
+        )
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
 
@@ -262,90 +281,29 @@ def _listed(part: _Part) -> str:
 
 
 def _dressed(
-    fit: Fit, rows: _Rows, eta: Array, kind: str, policy: str, interval: str | None, level: float, se: bool
+    fit: Fit, rows: _Rows, eta: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> pd.Series | pd.DataFrame:
-    """On the scale asked for, with standard errors and limits: limits are those of eta, carried over."""
+    """On the scale asked for, with standard errors and limits; those for a mean are limits of eta, carried over."""
     import pandas as pd
 
-    family = fit.problem.family
-    names = [a.name for a in family.auxiliaries]
-    if (name := "zi" if kind == "zprob" else kind) in names:
-        if interval is not None or se:
-            raise DataError(f"kind={kind!r} has no standard errors; leave out se and interval.")
-        at = names.index(name)
-        return pd.Series(family.auxiliaries[at].value(rows.aux[at]), index=rows.index, name=name)
-
-    def scaled(values: Array) -> Array:
-        if kind == "link":
-            return values
-        return family.link_function.mean(values) if kind == "conditional" else family.mean(values, rows.aux)
-
-    if interval is None and not se:
-        return pd.Series(scaled(eta), index=rows.index, name="fit")
-    from scipy.special import ndtri
-
-    variance = _variance(fit, rows, drawn=policy == "sample")
-    out = {"fit": scaled(eta)}
-    if se:  # by the delta method on the response scale
-        slope = 1.0 if kind == "link" else _slope(family, eta, rows.aux)
-        out["se"] = np.sqrt(variance) * slope
-    if interval == "prediction":
-        if not family.is_linear:
-            raise DataError(
-                f"interval='prediction' needs a Gaussian response; for family {family.name!r} use "
-                "interval='confidence' for the mean, or quantiles of simulate()."
-            )
-        variance = variance + fit.estimate.sigma**2
-    if interval is not None:
-        reach = float(ndtri(0.5 + level / 2)) * np.sqrt(variance)
-        ends = scaled(eta - reach), scaled(eta + reach)
-        out |= {"lower": np.minimum(*ends), "upper": np.maximum(*ends)}
+    scale = Scale.of(fit.problem.family, wanted.kind)
+    values = scale.value(eta, rows.aux)
+    if wanted.interval is None and not wanted.se:
+        return pd.Series(values, index=rows.index, name=scale.name)
+    if scale.parameter is not None and not fit.problem.aux:
+        raise DataError(
+            f"kind={wanted.kind!r} is profiled out of this fit and has no standard error in predict(): leave out se and "
+            "interval, and see conf_int(method='profile')."
+        )
+    errors = row_errors(fit, rows, drawn=wanted.new_levels == "sample")
+    out = {"fit": values}
+    if wanted.se:
+        out["se"] = scale.standard_errors(eta, rows.aux, errors)
+    if wanted.interval == "prediction":
+        warn_of_dispersion(fit)
+        limits = response_limits(fit, rows, eta, errors, weights, wanted.level, rng)
+        out |= dict(zip(("lower", "upper"), limits, strict=True))
+    elif wanted.interval is not None:
+        limits = scale.limits(eta, rows.aux, errors, wanted.level)
+        out |= dict(zip(("lower", "upper"), limits, strict=True))
     return pd.DataFrame(out, index=rows.index)
-
-
-def _slope(family: Any, eta: Array, aux: tuple[Array, ...]) -> Array:
-    """|d mean / d eta| by central differences, which every family allows."""
-    if family.is_linear:
-        return np.ones_like(eta)
-    step = 1e-6 * np.maximum(1.0, np.abs(eta))
-    return np.abs(family.mean(eta + step, aux) - family.mean(eta - step, aux)) / (2 * step)
-
-
-def _variance(fit: Fit, rows: _Rows, *, drawn: bool) -> Array:
-    """Variance of the prediction error of the mean, (n,); see the module's head."""
-    point, standard = fit.optimum, fit.standard
-    sigma2 = (standard.slope * standard.sigma_in(fit.estimate)) ** 2
-    out = np.empty(rows.n)
-    for batch, spherical in _spherical(fit, rows):
-        solved = point.factor.solve(tuple(spherical))
-        own = sum(np.einsum("mkn,mkn->n", s, x) for s, x in zip(spherical, solved, strict=True))
-        # x - (z'Lambda M^-1 Lambda'Z'WX)', with M^-1 Lambda'Z'W X R^-1 = H and X R^-1 = X half
-        through = sum(np.einsum("mkn,mkp->np", s, h) for s, h in zip(spherical, point.h, strict=True))
-        fixed = standard.fixed_in(rows.X[batch]) @ point.half - through
-        out[batch] = sigma2 * (own + np.einsum("np,np->n", fixed, fixed))
-    if not drawn:
-        for part, cov in zip(rows.parts, (covariance_matrices(fit)[q.term] for q in rows.parts), strict=True):
-            unseen = part.new_codes >= 0
-            z = part.basis[unseen]
-            out[unseen] += np.einsum("nk,kl,nl->n", z, cov, z)
-    return out
-
-
-def _spherical(fit: Fit, rows: _Rows) -> Iterator[tuple[slice, list[Array]]]:
-    """Lambda'z of the rows in batches, per group (m, k, batch)."""
-    point = fit.optimum
-    groups = point.model.prepared.blocks.groups
-    parts = {part.term: part for part in rows.parts}
-    step = max(1, min(256, int(20_000_000 // max(1, fit.problem.q))))
-    for start in range(0, rows.n, step):
-        batch = slice(start, min(start + step, rows.n))
-        out = []
-        for group, factor in zip(groups, point.factors, strict=True):
-            z = np.zeros((group.m, group.k, batch.stop - start))
-            for i, columns in group.members:
-                if i in parts:
-                    codes = parts[i].codes[batch]
-                    seen = np.flatnonzero(codes >= 0)
-                    z[codes[seen], columns, seen] = fit.standard.basis_in(i, parts[i].basis[batch][seen])
-            out.append(np.einsum("ij,mic->mjc", factor, z))
-        yield batch, out

@@ -1,0 +1,83 @@
+"""What is predicted, as a function of the linear predictors: values, standard errors and limits on its scale."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmmformula.inference.prediction_error import RowErrors
+from lmmformula.inference.predictive import normal_limits
+from lmmformula.typing import Array
+
+__all__ = ["Scale"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What is predicted, as a function of eta and the auxiliary predictors.
+
+    Attributes
+    ----------
+    name : str
+        "fit", or that of the auxiliary parameter.
+    value : callable
+    parameter : int or None
+        The auxiliary parameter that it is.
+    """
+
+    name: str
+    value: Callable[[Array, tuple[Array, ...]], Array]
+    parameter: int | None = None
+
+    def slopes(self, eta: Array, aux: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
+        """Derivatives in eta and in each auxiliary predictor, by central differences, which every family allows."""
+        d_eta = self._slope(lambda x: self.value(x, aux), eta)
+        d_aux = tuple(
+            self._slope(lambda x, j=j: self.value(eta, (*aux[:j], x, *aux[j + 1 :])), a)
+            for j, a in enumerate(aux)
+        )
+        return d_eta, d_aux
+
+    @staticmethod
+    def _slope(function: Callable[[Array], Array], x: Array) -> Array:
+        step = 1e-6 * np.maximum(1.0, np.abs(x))
+        return (function(x + step) - function(x - step)) / (2 * step)
+
+    @classmethod
+    def of(cls, family: Any, kind: str) -> Scale:
+        """The scale called `kind` in :func:`lmmformula.inference.predict.predict`."""
+        names = [a.name for a in family.auxiliaries]
+        if (name := "zi" if kind == "zprob" else kind) in names:
+            at = names.index(name)
+            return cls(name, lambda eta, aux: family.auxiliaries[at].value(aux[at]), at)
+        if kind == "link":
+            return cls("fit", lambda eta, aux: eta)
+        if kind == "conditional":
+            return cls("fit", lambda eta, aux: family.link_function.mean(eta))
+        return cls("fit", family.mean)
+
+    def standard_errors(self, eta: Array, aux: tuple[Array, ...], errors: RowErrors) -> Array:
+        """By the delta method, (n,)."""
+        return np.sqrt(errors.variance(*self.slopes(eta, aux)))
+
+    def limits(
+        self, eta: Array, aux: tuple[Array, ...], errors: RowErrors, level: float
+    ) -> tuple[Array, Array]:
+        """Values at the ends of an interval for the predictor that this is a function of.
+
+        Where a mean depends on auxiliary predictors too, their errors are moved to eta, along which the mean is followed: with
+        a log link that is the interval of the mean's logarithm.
+        """
+        at = self.parameter
+        if at is not None:
+            alone = tuple(np.full_like(eta, float(j == at)) for j in range(len(aux)))
+            ends = normal_limits(aux[at], errors.variance(0.0, alone), level)
+            low, high = (self.value(eta, (*aux[:at], e, *aux[at + 1 :])) for e in ends)
+        else:
+            d_eta, d_aux = self.slopes(eta, aux)
+            ratios = tuple(np.divide(d, d_eta, out=np.zeros_like(eta), where=d_eta != 0.0) for d in d_aux)
+            low, high = (self.value(e, aux) for e in normal_limits(eta, errors.variance(1.0, ratios), level))
+        return np.minimum(low, high), np.maximum(low, high)
