@@ -507,7 +507,7 @@ class Fit:
         """The problem in the units in which it was fitted, and the way back from them."""
         if self.twin is not None:
             return self.twin
-        return Standard.of(self.problem) if self.posterior is None else Standard.identity(self.problem)
+        return Standard.of(self.problem) if self.posterior is None else Standard.of_columns(self.problem)
 
     # -- keeping --------------------------------------------------------------------------------------------------
 

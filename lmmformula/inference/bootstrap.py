@@ -39,14 +39,15 @@ def refit(fit: Fit, y: Any) -> Fit:
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")
     if fit.posterior is not None:
-        problem = replace(fit.problem, y=values)
-        solution = fit.backend.fit(problem)
+        standard = fit.standard.with_response(values)
+        solution = fit.backend.fit(standard.problem)
         return replace(
             fit,
-            problem=problem,
-            estimate=solution.estimate,
+            problem=replace(fit.problem, y=values),
+            estimate=standard.outward(solution.estimate),
             point=solution.point,
             posterior=solution.posterior,
+            twin=standard,
         )
     own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
     solution = fit.backend.refit(fit.optimum, own, standard.problem.y)

@@ -115,8 +115,13 @@ def extend(fit: Fit, draws: int = 1_000, progress: bool | Report | None = None) 
     posterior = need_posterior(fit, "extend()")
     backend = replace(fit.backend, draws=draws)
     with reporting(progress, CHAINS) as report:
-        solution = backend.extend(fit.problem, posterior, report)
-    result = replace(fit, estimate=solution.estimate, point=solution.point, posterior=solution.posterior)
+        solution = backend.extend(fit.standard.problem, posterior, report)
+    result = replace(
+        fit,
+        estimate=fit.standard.outward(solution.estimate),
+        point=solution.point,
+        posterior=solution.posterior,
+    )
     if not solution.posterior.status.good:
         warnings.warn(unsatisfactory(solution.posterior), ConvergenceWarning, stacklevel=3)
     return result

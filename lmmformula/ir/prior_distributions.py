@@ -53,6 +53,10 @@ class Distribution(Protocol):
         """Independent draws, (size,)."""
         ...
 
+    def scaled(self, c: float) -> Distribution:
+        """The distribution of c X, c > 0."""
+        ...
+
     @property
     def at_zero(self) -> AtZero: ...
 
@@ -72,6 +76,10 @@ class Normal:
 
     def __str__(self) -> str:
         return written("normal", self.mean, self.sd)
+
+    def scaled(self, c: float) -> Normal:
+        """The distribution of c X."""
+        return Normal(c * self.mean, c * self.sd)
 
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         return -0.5 * ((x - self.mean) / self.sd) ** 2 - (log(self.sd) + 0.5 * log(2 * pi))
@@ -110,6 +118,10 @@ class StudentT:
     def mean(self) -> float:
         """Centre, whether or not the expectation exists."""
         return self.location
+
+    def scaled(self, c: float) -> StudentT:
+        """The distribution of c X."""
+        return StudentT(self.df, c * self.location, c * self.scale)
 
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         nu = self.df
@@ -152,6 +164,10 @@ class Positive:
             return written("half_cauchy", self.base.scale)
         return written("half_student_t", self.base.df, 0.0, self.base.scale)
 
+    def scaled(self, c: float) -> Positive:
+        """The distribution of c X."""
+        return Positive(self.base.scaled(c))
+
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         return self.base.logpdf(x, xp) - log(1.0 - self.base.below(0.0))
 
@@ -172,6 +188,10 @@ class Exponential:
 
     def __str__(self) -> str:
         return written("exponential", self.rate)
+
+    def scaled(self, c: float) -> Exponential:
+        """The distribution of c X."""
+        return Exponential(self.rate / c)
 
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         return log(self.rate) - self.rate * x
@@ -197,6 +217,10 @@ class Gamma:
     def __str__(self) -> str:
         return written("gamma", self.shape, self.rate)
 
+    def scaled(self, c: float) -> Gamma:
+        """The distribution of c X."""
+        return Gamma(self.shape, self.rate / c)
+
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         constant = self.shape * log(self.rate) - lgamma(self.shape)
         return constant + (self.shape - 1.0) * xp.log(x) - self.rate * x
@@ -218,6 +242,10 @@ class InverseGamma:
 
     def __str__(self) -> str:
         return written("inv_gamma", self.shape, self.scale)
+
+    def scaled(self, c: float) -> InverseGamma:
+        """The distribution of c X."""
+        return InverseGamma(self.shape, c * self.scale)
 
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         constant = self.shape * log(self.scale) - lgamma(self.shape)
@@ -241,6 +269,10 @@ class LogNormal:
     def __str__(self) -> str:
         return written("lognormal", self.mean_log, self.sd_log)
 
+    def scaled(self, c: float) -> LogNormal:
+        """The distribution of c X."""
+        return LogNormal(self.mean_log + log(c), self.sd_log)
+
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         t = xp.log(x)
         return -0.5 * ((t - self.mean_log) / self.sd_log) ** 2 - t - (log(self.sd_log) + 0.5 * log(2 * pi))
@@ -262,6 +294,10 @@ class Uniform:
 
     def __str__(self) -> str:
         return written("uniform", self.low, self.high)
+
+    def scaled(self, c: float) -> Uniform:
+        """The distribution of c X."""
+        return Uniform(c * self.low, c * self.high)
 
     def logpdf(self, x: Any, xp: Any = np) -> Any:
         return -log(self.high - self.low) + 0.0 * x

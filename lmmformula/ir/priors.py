@@ -6,15 +6,18 @@ key                 parameters                              default
 ``Intercept``       intercept at the mean of every column   ``normal(median(y), 2.5 sd(y))``
 ``b``, ``b:Days``   slopes                                  ``normal(0, 2.5 sd(y) / sd(x))``
 ``b:(Intercept)``   intercept where every column is 0       (in place of ``Intercept``)
-``sd``, ``sd:Subject``, ``sd:Subject:Days``                 ``half_student_t(3, 0, max(2.5, mad(y)))``
+``sd``, ``sd:Subject``, ``sd:Subject:Days``                 ``half_student_t(3, 0, mad(y) / sd(x))``
 ``cor``, ``cor:Subject``                                    ``lkj(1)``
-``sigma``           residual standard deviation             ``half_student_t(3, 0, max(2.5, mad(y)))``
+``sigma``           residual standard deviation             ``half_student_t(3, 0, mad(y))``
 ==================  ======================================  =====================================================
 
 The longer key wins. y is the response on the scale where it is normal (its logarithm for a lognormal one), less its
-offset; mad is 1.4826 times the median absolute deviation, to one decimal (brms' rule). Other families state these on the
-scale of the link: for links whose scale does not depend on the unit of y (log, logit, probit, cloglog, cauchit) sd(y) is
-1, the median is the link of the mean less the mean offset, and mad is 0; for other links y is its link. A family's further
+offset; mad is 1.4826 times the median absolute deviation, or sd(y) where that is zero. x is the column that the effect
+belongs to; sd(x) is 1 for an intercept and for indicators of levels. So no default depends on the units of y or x (brms has
+``max(2.5, mad(y))`` for every column, whose 2.5 means another thing in seconds than in milliseconds). Other families state
+these on the scale of the link: for links whose scale does not depend on the unit of y (log, logit, probit, cloglog, cauchit,
+and log y of a lognormal response) mad is at least 2.5, as in brms; there sd(y) is 1 and the median is the link of the mean
+less the mean offset, save for the lognormal. For other links y is its link. A family's further
 parameters have keys of their own (``phi``, ``df``, ``zi``) and the defaults of its record; one with a formula has the keys
 of this table with its name before them, ``sigma:Intercept``, ``sigma:b:x``, ``sigma:sd:Subject``, on the scale of its
 predictor: intercept ``normal(0, 2.5)`` (about log sd(y) for the sigma of a response on the real line), slopes
@@ -28,7 +31,7 @@ root mean squares then stand in place of the standard deviations.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import Any, Literal
 
@@ -37,7 +40,7 @@ import numpy as np
 from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
 from lmmformula.ir.prior_text import Role, parse_prior
-from lmmformula.ir.problem import Problem
+from lmmformula.ir.problem import GroupBlock, Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.typing import Array
 
@@ -52,12 +55,27 @@ class Prior:
     ----------
     name : str
     distribution : Distribution or LKJ
+        In the problem's units, in which it is evaluated.
     source : {"default", "user"}
+    stated : Distribution, optional
+        In the user's units, where those are others.
     """
 
     name: str
     distribution: Any
     source: Literal["default", "user"]
+    stated: Any = None
+
+    def in_units(self, c: float) -> Prior:
+        """The prior of c times the parameter, with this one to be shown."""
+        return (
+            self
+            if c == 1.0
+            else replace(self, distribution=self.distribution.scaled(c), stated=self.distribution)
+        )
+
+    def __str__(self) -> str:
+        return str(self.distribution if self.stated is None else self.stated)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +156,7 @@ class Priors:
 
     def table(self) -> tuple[tuple[str, str, str], ...]:
         """(parameter, prior, source) of every row."""
-        return tuple((r.name, str(r.distribution), r.source) for r in self.rows)
+        return tuple((r.name, str(r), r.source) for r in self.rows)
 
     def __str__(self) -> str:
         lines = [("parameter", "prior", "source"), *self.table()]
@@ -178,12 +196,14 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
     book = _Book(problem, dict(user or {}))
     aux = tuple(map(book.aux, range(len(problem.family.auxiliaries))))
     sigma = next((a.value for a in aux if a.name == "sigma"), None)
-    terms = tuple(map(book.term, book.parameters))
+    terms = tuple(map(book.term, book.parameters, problem.terms))
     priors = Priors(book.coefficients(), book.contrast(), terms, sigma, aux)
     book.refuse_unused()
     return priors
 
 
+LEAST = 2.5
+"""Least scale of a default prior of standard deviations on a scale without unit, brms'."""
 _CENTRED = "Intercept"
 _PLAIN = "b:(Intercept)"
 
@@ -246,12 +266,16 @@ class _Book:
 
     # -- variances ------------------------------------------------------------------------------------------------
 
-    def term(self, parameters: TermParameters, prefix: str = "") -> TermPriors:
+    def term(self, parameters: TermParameters, block: GroupBlock, prefix: str = "") -> TermPriors:
         group = parameters.group
-        default = _half_t(0.0 if prefix else self.scale.mad)
+        wide = LEAST if prefix else self.scale.wide
         sds = tuple(
-            self.chosen((name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"), "scale", default, name)
-            for name in parameters.sds
+            self.chosen(
+                (name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"), "scale", _half_t(wide / x), name
+            ).in_units(unit)
+            for name, (x, unit) in zip(
+                parameters.sds, _column_spreads(block, len(parameters.sds)), strict=True
+            )
         )
         if parameters.correlation == "none":
             return TermPriors(parameters, sds, None)
@@ -269,7 +293,7 @@ class _Book:
         if not terms and (block is None or block.names == ("(Intercept)",)):
             role = "probability" if own.range == "unit" else "scale"
             in_units = own.is_scale and problem.family.distribution.scale == "real"
-            default = _half_t(self.scale.mad) if in_units else parse_prior(own.prior, own.name, role)
+            default = _half_t(self.scale.wide) if in_units else parse_prior(own.prior, own.name, role)
             value = self.chosen((own.name, *own.aliases), role, default)
             return AuxPriors(own.name, value, (), none, ())
         prefix = f"{own.name}:"
@@ -281,7 +305,9 @@ class _Book:
         contrast = np.eye(len(names))
         if "(Intercept)" in names:
             contrast[names.index("(Intercept)")] = columns.mean(axis=0)
-        own_terms = tuple(self.term(t, prefix) for t in named_terms(terms, prefix))
+        own_terms = tuple(
+            self.term(t, block, prefix) for t, block in zip(named_terms(terms, prefix), terms, strict=True)
+        )
         return AuxPriors(own.name, None, coefficients, contrast, own_terms)
 
     def _aux_coefficient(self, prefix: str, name: str, x: Array) -> Prior:
@@ -306,11 +332,19 @@ class _Book:
 
 @dataclass(frozen=True, slots=True)
 class _Scale:
-    """Where the linear predictor lies and how far it may spread, before the model is fitted."""
+    """Where the linear predictor lies and how far it may spread, before the model is fitted.
+
+    Attributes
+    ----------
+    centre, size : float
+        Where its values lie and how far they spread.
+    wide : float
+        Scale of the default prior of a standard deviation.
+    """
 
     centre: float
     size: float
-    mad: float
+    wide: float
 
     @classmethod
     def of(cls, problem: Problem) -> _Scale:
@@ -325,14 +359,32 @@ class _Scale:
                 weights = problem.weights if family.weights_are == "trials" else None
                 mean = np.array(np.average(problem.y, weights=weights))
                 centre = float(family.link_function.eta(mean)) - float(np.mean(offset))
-                return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), 0.0)
+                return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), LEAST)
         mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
-        return cls(float(np.median(y)), _spread(y, around_mean=intercept), mad)
+        in_units = family.eta_power is not None
+        wide = (mad or _spread(y, around_mean=True)) if in_units else max(LEAST, mad)
+        return cls(float(np.median(y)), _spread(y, around_mean=intercept), wide)
 
 
-def _half_t(mad: float) -> Positive:
-    """brms' default for standard deviations."""
-    return Positive(StudentT(3.0, 0.0, max(2.5, round(mad, 1))))
+def _half_t(scale: float) -> Positive:
+    """The default for standard deviations: brms' family."""
+    return Positive(StudentT(3.0, 0.0, _rounded(scale)))
+
+
+def _column_spreads(block: GroupBlock, count: int) -> list[tuple[float, float]]:
+    """How far the user's columns of a term spread, and their units, for each of its `count` standard deviations."""
+    if block.basis is None:
+        return [(1.0, 1.0)] * count
+    units = np.ones(block.k) if block.units is None else block.units
+    basis = block.basis * units
+    constant = (basis == basis[0]).all(axis=0)
+    indicator = ((basis == 0.0) | (np.abs(basis - 1.0) < 1e-12)).all(axis=0)  # scaled there and back
+    around = bool(constant.any())
+    own = np.array([_spread(x, around_mean=around) for x in basis.T])
+    own = np.where(indicator, 1.0, np.where(constant, np.abs(basis[0]), own))
+    if count < len(own):
+        own = np.full(count, np.sqrt(np.mean(own**2)))
+    return list(zip(own.tolist(), units[:count].tolist(), strict=True))
 
 
 def _normal_key(key: str) -> str:

@@ -58,6 +58,8 @@ class GroupBlock:
     covariance : CovarianceKind
     label : str
         The term as lme4 prints it, for example ``Days | Subject``.
+    units : (k,) float64 array or None
+        What the user's columns were divided by, where priors are in units of those; None for 1.
     """
 
     group: str
@@ -67,6 +69,7 @@ class GroupBlock:
     basis: Array | None
     covariance: CovarianceKind
     label: str = ""
+    units: Array | None = None
 
     @property
     def k(self) -> int:

@@ -106,6 +106,16 @@ class Standard:
         return cls(twin, c, f, v, columns, tuple(bases), steps)
 
     @classmethod
+    def of_columns(cls, problem: Problem) -> Standard:
+        """The twin in which only the columns of random effects are scaled, so that priors keep their meaning.
+
+        A prior of correlations is one at the origin that the user chose, and one of coefficients lies at their units.
+        """
+        terms, bases = zip(*map(scaled_basis, problem.terms), strict=True) if problem.terms else ((), ())
+        own = cls.identity(problem)
+        return replace(own, problem=replace(problem, terms=tuple(terms)), bases=tuple(bases))
+
+    @classmethod
     def identity(cls, problem: Problem) -> Standard:
         """The problem as its own twin."""
         bases = tuple(np.eye(term.k) for term in problem.terms)
@@ -304,6 +314,17 @@ def standard_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
     else:
         t = _standardising(term.basis, centred=allowed == "linear")
     return replace(term, basis=np.ascontiguousarray(term.basis @ t)), t
+
+
+def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
+    """The term with columns of unit size, its units, and T."""
+    if term.basis is None:
+        return term, np.eye(1)
+    if term.covariance.closed_under == "common":
+        sizes = np.full(term.k, _nonzero(root_mean_square(term.basis)))
+    else:
+        sizes = np.array([_nonzero(root_mean_square(x)) for x in term.basis.T])
+    return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
 
 
 def standard_columns(block: FixedBlock) -> tuple[FixedBlock, Array | None]:

@@ -81,7 +81,7 @@ def make_plan(
         method = "ml" if problem.is_linear else "laplace"
     limit = float(options.pop("memory_limit", available_memory()))
     _refuse_rows(problem, limit)
-    standard = Standard.identity(problem) if method == "hmc" else Standard.of(problem)
+    standard = Standard.of_columns(problem) if method == "hmc" else Standard.of(problem)
     problem = standard.problem
     _place_start(standard, method, options)
     blocks = Blocks(problem.terms, problem.n)

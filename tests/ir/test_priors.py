@@ -77,7 +77,7 @@ def test_defaults_are_scaled_to_the_data(sleep: Problem) -> None:
         "Intercept": (f"normal({np.median(y):.3g}, {2.5 * y.std():.3g})", "default"),
         "b:Days": (f"normal(0, {2.5 * y.std() / days.std():.3g})", "default"),
         "sd:Subject:Intercept": (f"half_student_t(3, 0, {mad:g})", "default"),
-        "sd:Subject:Days": (f"half_student_t(3, 0, {mad:g})", "default"),
+        "sd:Subject:Days": (f"half_student_t(3, 0, {mad / days.std():.3g})", "default"),
         "cor:Subject": ("lkj(1)", "default"),
         "sigma": (f"half_student_t(3, 0, {mad:g})", "default"),
     }

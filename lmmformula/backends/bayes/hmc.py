@@ -21,6 +21,7 @@ from lmmformula.backends.bayes.recovery import Recovered, recover
 from lmmformula.backends.bayes.routes import Marginalize, choose_route
 from lmmformula.backends.bayes.sampled import Request, solved
 from lmmformula.backends.bayes.target import Target, find_mode
+from lmmformula.backends.bayes.units import from_user, to_user
 from lmmformula.backends.optimum import singular_terms
 from lmmformula.criteria.marginal import gaussian_twin
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
@@ -38,7 +39,7 @@ __all__ = ["HMC", "BayesSolution"]
 
 @dataclass(frozen=True, eq=False)
 class BayesSolution:
-    """Posterior means as an estimate, the criterion at them, and the posterior itself."""
+    """Posterior means as an estimate, the criterion at them, and the posterior itself, which is in the user's units."""
 
     estimate: Estimate
     point: Any
@@ -97,6 +98,12 @@ class HMC:
         self, problem: Problem, prepared: Prepared | None = None, progress: Progress | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
+        found = self._sampled(problem, prepared, progress)
+        return replace(found, posterior=to_user(found.posterior, problem))
+
+    def _sampled(
+        self, problem: Problem, prepared: Prepared | None, progress: Progress | None
+    ) -> BayesSolution:
         route = choose_route(problem, self.marginalize)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed
         if route.kind != "exact":
@@ -122,6 +129,10 @@ class HMC:
 
         `problem` and all options but `draws` must be those that made `posterior`.
         """
+        found = self._extended(problem, from_user(posterior, problem), progress)
+        return replace(found, posterior=to_user(found.posterior, problem))
+
+    def _extended(self, problem: Problem, posterior: Posterior, progress: Progress | None) -> BayesSolution:
         if posterior.sampler != "nuts":
             raise PlanError(
                 "draws by importance sampling have no chain to continue. Fit again with more draws, or with sampler='nuts'."
