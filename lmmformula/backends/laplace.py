@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -54,7 +54,7 @@ class LaplaceSolution:
 
 @dataclass(frozen=True, eq=False)
 class _Scaled:
-    """A criterion's point in coordinates psi / scale."""
+    """A criterion's point in coordinates x, psi = S x."""
 
     point: Any
     scale: Array
@@ -69,11 +69,11 @@ class _Scaled:
 
     @property
     def gradient(self) -> Array:
-        return self.point.gradient * self.scale
+        return self.scale.T @ self.point.gradient
 
     @property
     def hessian(self) -> Array:
-        return self.point.hessian * np.outer(self.scale, self.scale)
+        return self.scale.T @ self.point.hessian @ self.scale
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,21 +214,23 @@ class LaplaceBackend:
         tolerance: float,
         progress: Callable[[int, float, float], None] | None,
     ) -> Any:
-        """The minimum from `psi`; coordinates are psi in standard errors, so that the trust region is round.
+        """The minimum from `psi`; in independent coordinates of unit standard error, so that the trust region is round.
 
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
         loose = {"tolerance": LOOSE} if self.engine.name == "krylov" else {}
         begin = criterion(psi, u=first.u, beta=first.beta, **loose)
         last = laplace_of(begin)
-        scale = step_scale(begin.hessian)
+        scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))
+        start = np.linalg.solve(scale, psi)
 
         def evaluate(x: Array) -> _Scaled | _Nowhere:
             nonlocal last
-            if (x == psi / scale).all():
+            if (x == start).all():
                 return _Scaled(begin, scale)
             try:
-                point = criterion(x * scale, u=last.predicted_mode(x * scale), beta=last.beta, **loose)
+                there = scale @ x
+                point = criterion(there, u=last.predicted_mode(there), beta=last.beta, **loose)
                 value = point.deviance
             except FitError:
                 return _Nowhere()
@@ -238,7 +240,7 @@ class LaplaceBackend:
 
         return minimise(
             evaluate,
-            psi / scale,
+            start,
             tolerance=tolerance,
             max_evaluations=self.max_evaluations,
             radius=10.0 * max(1.0, np.sqrt(first.model.problem.n / 1e4)),
@@ -284,6 +286,23 @@ class LaplaceBackend:
             aux=tuple(point.psi[s] for s in layout.aux),
             undetermined=tuple(np.array(parameter_names(model))[undetermined(point)].tolist()),
         )
+
+
+def round_scale(hessian: Array, blocks: Sequence[slice]) -> Array:
+    """S such that 2 I stands in the place of the `blocks` of S'HS, and about 2 on the rest of its diagonal, (d, d).
+
+    The blocks are those of coefficients, whose columns a model may have in any units and from any origin: with L L' = H / 2
+    and S = L^-T, columns X C in the place of X, C upper triangular, give the same coordinates.
+    """
+    out = np.diag(step_scale(hessian))
+    for where in blocks:
+        if where.stop - where.start > 1:
+            try:
+                lower = np.linalg.cholesky(0.5 * hessian[where, where])
+            except np.linalg.LinAlgError:
+                continue
+            out[where, where] = np.linalg.inv(lower).T
+    return out
 
 
 def start_beta(problem: Problem) -> Array:

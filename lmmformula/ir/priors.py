@@ -15,9 +15,9 @@ The longer key wins. y is the response on the scale where it is normal (its loga
 offset; mad is 1.4826 times the median absolute deviation, or sd(y) where that is zero. x is the column that the effect
 belongs to; sd(x) is 1 for an intercept and for indicators of levels. So no default depends on the units of y or x (brms has
 ``max(2.5, mad(y))`` for every column, whose 2.5 means another thing in seconds than in milliseconds). Other families state
-these on the scale of the link: for links whose scale does not depend on the unit of y (log, logit, probit, cloglog, cauchit,
-and log y of a lognormal response) mad is at least 2.5, as in brms; there sd(y) is 1 and the median is the link of the mean
-less the mean offset, save for the lognormal. For other links y is its link. A family's further
+these on the scale of the link: for links whose scale does not depend on the unit of y (log, logit, probit, cloglog, cauchit)
+mad is at least 2.5, as in brms; there sd(y) is 1 and the median is the link of the mean less the mean offset. For other
+links y is its link. A family's further
 parameters have keys of their own (``phi``, ``df``, ``zi``) and the defaults of its record; one with a formula has the keys
 of this table with its name before them, ``sigma:Intercept``, ``sigma:b:x``, ``sigma:sd:Subject``, on the scale of its
 predictor: intercept ``normal(0, 2.5)`` (about log sd(y) for the sigma of a response on the real line), slopes
@@ -350,7 +350,8 @@ class _Scale:
     def of(cls, problem: Problem) -> _Scale:
         """From the response on the scale of the link."""
         family, intercept = problem.family, "(Intercept)" in problem.X.names
-        if family.is_linear or family.name == "lognormal":
+        normal = family.is_linear or family.name == "lognormal"
+        if normal:
             y = working_response(problem)
         else:
             offset = 0.0 if problem.offset is None else problem.offset
@@ -361,8 +362,8 @@ class _Scale:
                 centre = float(family.link_function.eta(mean)) - float(np.mean(offset))
                 return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), LEAST)
         mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
-        in_units = family.eta_power is not None
-        wide = (mad or _spread(y, around_mean=True)) if in_units else max(LEAST, mad)
+        known = normal or family.eta_power is not None  # the scale of y, to which any unit of it is scaled
+        wide = (mad or _spread(y, around_mean=True)) if known else max(LEAST, mad)
         return cls(float(np.median(y)), _spread(y, around_mean=intercept), wide)
 
 

@@ -19,7 +19,7 @@ from lmmformula.ir.estimate import Status
 if TYPE_CHECKING:
     from lmmformula.result import Fit
 
-__all__ = ["absent", "counts", "findings", "odd_dispersion", "unfinished"]
+__all__ = ["at_limit", "counts", "findings", "odd_dispersion", "unfinished"]
 
 NEAR_ZERO = 0.1
 """A relative standard deviation below this is named as the cause of a slow search."""
@@ -29,8 +29,8 @@ ODD_DISPERSION = 20.0
 """A dispersion this far from one, either way, of a family that has none, is not extra variation any more."""
 
 
-ABSENT = 1e-3
-"""A probability whose coefficients run off below this is zero: no more than one row in a thousand is of that kind."""
+NOTHING = 1e-3
+"""A parameter whose coefficients run off is zero below this, and infinite above its inverse."""
 
 
 def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
@@ -40,17 +40,17 @@ def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
         out.append((ConvergenceWarning, unfinished(fit)))
     if odd := odd_dispersion(fit):
         out.append((LmmformulaWarning, odd))
-    gone = absent(fit)
+    ends = at_limit(fit)
     out += [
         (
             BoundaryWarning,
-            f"{name} is estimated as zero (at most {largest:.2g} in any row): {meaning} is not seen in these data. Its "
-            "coefficients run off to minus infinity and have no standard errors; leave its formula out, the likelihood is the "
-            "same. All other estimates stand.",
+            f"{name} is estimated as {where}, the end of its range: the data show nothing of what it stands for, and the "
+            "family without it has the same likelihood. Its coefficients run off and have no standard errors. Use the "
+            "simpler family, or leave its formula out; all other estimates stand.",
         )
-        for name, (meaning, largest) in gone.items()
+        for name, where in ends.items()
     ]
-    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in gone]:
+    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in ends]:
         out.append(
             (
                 SeparationWarning,
@@ -72,16 +72,19 @@ def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
     return out
 
 
-def absent(fit: Fit) -> dict[str, tuple[str, float]]:
-    """Probabilities of the family that are estimated as zero: name -> what it is the probability of, largest value."""
+def at_limit(fit: Fit) -> dict[str, str]:
+    """The family's unit-free parameters that run off to an end of their range: name -> where, in words."""
     out = {}
     problem, estimate = fit.problem, fit.estimate
     for parameter, block, alpha in zip(problem.family.auxiliaries, problem.aux, estimate.aux, strict=False):
         names = {f"{parameter.name}: {name}" for name in block.names}
-        if parameter.range == "unit" and names & set(estimate.undetermined):
-            largest = float(np.max(parameter.value(block.matrix @ alpha)))
-            if largest < ABSENT:
-                out[parameter.name] = (parameter.meaning.removeprefix("probability of "), largest)
+        if parameter.power != 0.0 or not names & set(estimate.undetermined):
+            continue
+        values = parameter.value(block.matrix @ alpha)
+        if values.max() < NOTHING:
+            out[parameter.name] = f"zero (at most {values.max():.2g} in any row)"
+        elif parameter.range != "unit" and values.min() > 1.0 / NOTHING:
+            out[parameter.name] = f"infinity (at least {values.min():.2g} in any row)"
     return out
 
 

@@ -13,7 +13,7 @@ from lmmformula.inference.residuals import auxiliary
 from lmmformula.ir.estimate import Convergence, Quasi
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
-from lmmformula.reporting.convergence import absent, counts
+from lmmformula.reporting.convergence import at_limit, counts
 from lmmformula.reporting.posterior import (
     PosteriorPart,
     fixed_table,
@@ -307,9 +307,11 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     if fit.estimate.singular:
         which = " and ".join(f"({label})" for label in fit.estimate.singular)
         notes.append(f"Singular: the covariance matrix of {which} has a direction of zero variance.")
-    gone = absent(fit)
-    notes += [f"{name} is estimated as zero: the simpler family fits as well." for name in gone]
-    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in gone]:
+    ends = at_limit(fit)
+    notes += [
+        f"{name} is estimated as {where}: the simpler family fits as well." for name, where in ends.items()
+    ]
+    if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in ends]:
         notes.append(
             f"Not determined by the data (separation): {', '.join(loose)}; standard errors are infinite."
         )

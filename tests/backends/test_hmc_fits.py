@@ -50,7 +50,7 @@ def sleepstudy() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def nuts(sleepstudy: pd.DataFrame) -> Fit:
-    return fit(SLEEP, sleepstudy, method="hmc", draws=400, seed=1)
+    return fit(SLEEP, sleepstudy, method="hmc", draws=400, seed=2)
 
 
 # -- agreement --------------------------------------------------------------------------------------------------------

@@ -71,15 +71,15 @@ def test_spellings(text: str) -> None:
 
 def test_defaults_are_scaled_to_the_data(sleep: Problem) -> None:
     y, days = sleep.y, sleep.X.matrix[:, 1]
-    mad = round(1.4826 * float(np.median(np.abs(y - np.median(y)))), 1)
+    mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
     table = {name: (text, source) for name, text, source in resolve_priors(sleep).table()}
     assert table == {
         "Intercept": (f"normal({np.median(y):.3g}, {2.5 * y.std():.3g})", "default"),
         "b:Days": (f"normal(0, {2.5 * y.std() / days.std():.3g})", "default"),
-        "sd:Subject:Intercept": (f"half_student_t(3, 0, {mad:g})", "default"),
+        "sd:Subject:Intercept": (f"half_student_t(3, 0, {mad:.3g})", "default"),
         "sd:Subject:Days": (f"half_student_t(3, 0, {mad / days.std():.3g})", "default"),
         "cor:Subject": ("lkj(1)", "default"),
-        "sigma": (f"half_student_t(3, 0, {mad:g})", "default"),
+        "sigma": (f"half_student_t(3, 0, {mad:.3g})", "default"),
     }
 
 
