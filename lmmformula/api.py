@@ -15,7 +15,7 @@ from lmmformula.errors import (
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import build as build_problem
-from lmmformula.frame import table_columns
+from lmmformula.frame import keep_argument, open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.planner import Plan, make_plan
 from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, reporting
@@ -25,7 +25,17 @@ from lmmformula.result import Fit, Recall
 if TYPE_CHECKING:
     from lmmformula.backends.bayes.prior_predictive import PriorPredictive
 
-__all__ = ["BUILD_ARGUMENTS", "announce", "build", "fit", "lasting", "plan", "prior_predictive", "solve"]
+__all__ = [
+    "BUILD_ARGUMENTS",
+    "announce",
+    "build",
+    "fit",
+    "kept",
+    "lasting",
+    "plan",
+    "prior_predictive",
+    "solve",
+]
 
 
 def build(
@@ -61,10 +71,11 @@ def build(
     record = resolve(family)
     if ziformula is not None and not record.is_zero_inflated:
         record = zero_inflated(record)
-    spec = model_spec(formula, columns=table_columns(data)) if _has_dot(formula) else model_spec(formula)
+    table = open_table(data)
+    spec = model_spec(formula, columns=table.names) if _has_dot(formula) else model_spec(formula)
     return build_problem(
         spec,
-        data,
+        table,
         family=record,
         auxiliary=_auxiliary(record, ziformula, dispformula),
         levels_below_rows=record.has_scale,
@@ -151,7 +162,9 @@ def fit(
         lme4's language, for example ``"y ~ x + (1 + x | subject) + (1 | item)"``; see the language reference. Without random
         effects it is a linear or generalised linear model, as by R's ``lm`` and ``glm``.
     data : table, dict of columns, or path
-        pandas, polars, pyarrow or anything else narwhals reads; a CSV or Parquet file.
+        pandas, polars, pyarrow or anything else narwhals reads; a dict, in which single values are repeated; a CSV, Parquet
+        or JSON file; the name of a shipped data set. The fit keeps the columns it uses as they are now. Results for rows carry
+        the index of a pandas frame.
     family : str or Family
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
         "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
@@ -161,7 +174,8 @@ def fit(
         posterior: of a Gaussian or lognormal model all effects are integrated out and drawn back, and NUTS or importance
         sampling moves in the variances alone.
     weights : str or array, optional
-        Column name or one number a row, lme4's meaning: precisions, Var(e_r) = sigma^2 / weights[r]; trials of a binomial
+        Column name or one number a row (a pandas Series is read by its index).
+        lme4's meaning: precisions, Var(e_r) = sigma^2 / weights[r]; trials of a binomial
         proportion; repeats of rows of other discrete families. ``y | weights(w)`` in the formula has brms' meaning, repeats of
         the row for every family.
     offset : str or array, optional
@@ -242,9 +256,12 @@ def fit(
         "missing": missing,
         "context": context,
     }
-    problem = build(formula, data, **building)
+    table = open_table(data)
+    problem = build(formula, table, **building)
     own = {} if priors is None else {"priors": priors}
-    recall = Recall(fit, formula, data, {"method": method, **building, **own, **lasting(options)})
+    recall = Recall(
+        fit, formula, table.kept(), {"method": method, **kept(building), **own, **lasting(options)}
+    )
     result = solve(problem, make_plan(problem, method, options, seed, priors), recall, progress, begun)
     announce(result)
     return result
@@ -292,6 +309,11 @@ def prior_predictive(
     problem = build(formula, data, **arguments)
     number = int(np.random.default_rng(seed).integers(2**31))
     return drawn(problem, resolve_priors(problem, priors), draws, number)
+
+
+def kept(building: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of :func:`build` for later use: numbers for rows are copied."""
+    return {k: keep_argument(v) if k in ("weights", "offset") else v for k, v in building.items()}
 
 
 def lasting(options: Mapping[str, Any]) -> dict[str, Any]:

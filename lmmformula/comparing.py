@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.api import BUILD_ARGUMENTS, announce, build, fit, lasting, solve
+from lmmformula.api import BUILD_ARGUMENTS, announce, build, fit, kept, lasting, solve
 from lmmformula.errors import FitError, LmmformulaWarning, PlanError
+from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.metering import Measured, metered
 from lmmformula.planner import make_plan
@@ -82,14 +83,16 @@ def compare_methods(
     if not 0 < level < 1:
         raise PlanError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     building = {name: arguments.pop(name) for name in list(arguments) if name in BUILD_ARGUMENTS}
-    problem = build(formula, data, **building)
+    table = open_table(data)
+    problem = build(formula, table, **building)
+    again = table.kept()
     runs: list[MethodRun] = []
     for name, own in wanted.items():
         options = {**arguments, **own}
         method = options.pop("method", name)
         beliefs = options.pop("priors", priors if method.lower() == "hmc" else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
-        recall = Recall(fit, formula, data, {**told, **building, **lasting(options)})
+        recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
         planning = partial(make_plan, problem, method, options, seed, beliefs)
         attempt = partial(_attempt, problem, planning, progress, recall, repeats)
         runs.append(_run(name, attempt, runs))

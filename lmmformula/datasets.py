@@ -19,7 +19,7 @@ from lmmformula.resources import dataset_path
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ColumnInfo", "DatasetInfo", "dataset_info", "dataset_names", "load_dataset"]
+__all__ = ["ColumnInfo", "DatasetInfo", "dataset_info", "dataset_names", "load_dataset", "near_datasets"]
 
 ColumnType = Literal["numeric", "integer", "logical", "character", "factor", "ordered"]
 _FACTORS = ("factor", "ordered")
@@ -191,10 +191,14 @@ def _metadata() -> Mapping[str, dict[str, Any]]:
     return json.loads(dataset_path("datasets.json").read_text(encoding="utf-8"))["datasets"]
 
 
-def _unknown(name: str) -> str:
+def near_datasets(name: str) -> list[str]:
+    """Up to three names of data sets that look like `name`, the nearest first."""
     folded = {known.casefold(): known for known in dataset_names()}
-    near = [folded[match] for match in get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+    return [folded[match] for match in get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
+
+
+def _unknown(name: str) -> str:
     message = f"There is no data set {name!r}."
-    if near:
+    if near := near_datasets(name):
         message += f" Near names: {', '.join(near)}."
-    return message + f" dataset_names() lists all {len(folded)}."
+    return message + f" dataset_names() lists all {len(dataset_names())}."

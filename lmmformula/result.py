@@ -25,6 +25,7 @@ from lmmformula.inference import wald as _wald
 from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
 from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.frozen import freeze, handed_out
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
@@ -85,47 +86,51 @@ class Fit:
     posterior: Posterior | None = None
     twin: Standard | None = None
 
+    def __post_init__(self) -> None:
+        self.problem.freeze()
+        freeze((self.estimate, self.posterior))
+
     # -- estimates ------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def params(self) -> pd.Series:
         """Fixed effects."""
         return _wald.named(self, self.estimate.beta)
 
-    @cached_property
+    @handed_out
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects."""
         return _wald.named(self, np.sqrt(np.diagonal(self.vcov)))
 
-    @cached_property
+    @handed_out
     def vcov(self) -> np.ndarray:
         """Covariance matrix of the fixed effects as an array; computed when first asked for."""
         if self.joint_vcov is None:
             return self.estimate.vcov
         return self.joint_vcov[: self.problem.p, : self.problem.p]
 
-    @cached_property
+    @handed_out
     def joint_vcov(self) -> np.ndarray | None:
         """Covariance matrix of (beta, theta, alpha) of a generalised model; None where beta is independent of the rest."""
         own = self.twin_vcov
         return None if own is None else self.standard.joint_out(own, self.estimate)
 
-    @cached_property
+    @handed_out
     def twin_vcov(self) -> np.ndarray | None:
         """The same of the parameters at which :attr:`optimum` was evaluated."""
         return self.backend.joint_vcov(self.estimate, self.optimum)
 
-    @cached_property
+    @handed_out
     def tvalues(self) -> pd.Series:
         """Estimates over standard errors; nan for a posterior, as `df` and `pvalues` are."""
         return self.params / self.bse * (1.0 if self.posterior is None else np.nan)
 
-    @cached_property
+    @handed_out
     def df(self) -> pd.Series:
         """Satterthwaite denominator degrees of freedom of each coefficient."""
         return _wald.named(self, _wald.satterthwaite(self))
 
-    @cached_property
+    @handed_out
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of the t statistics on :attr:`df` degrees of freedom."""
         return _wald.pvalues(self)
@@ -291,9 +296,9 @@ class Fit:
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
-    @cached_property
+    @handed_out
     def fittedvalues(self) -> pd.Series:
-        """X beta + Z b + offset, indexed by the position of the row in the data."""
+        """Expected response of each row used, under the label that the row has in the data."""
         return _residuals.fitted(self)
 
     def residuals(self, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
@@ -348,7 +353,10 @@ class Fit:
         """
         source = self.recall.data if data is None else data
         if source is None:
-            raise DataError("a loaded fit does not carry its data: pass data= to update().")
+            raise DataError(
+                "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression: pass "
+                "data= to update()."
+            )
         text = self.recall.formula if formula is None else formula
         given = dict(self.recall.arguments)
         if "method" in arguments and str(arguments["method"]).lower() != self.plan.method:

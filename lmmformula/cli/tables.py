@@ -21,7 +21,6 @@ __all__ = [
     "check_page",
     "check_table",
     "has_types",
-    "is_parquet",
     "open_source",
     "write_table",
 ]
@@ -48,17 +47,19 @@ class Source:
         """The columns as text, to be written back as they were; of a table with types, as they are."""
         import pandas as pd
 
-        from lmmformula.frame.table import separator_of
+        from lmmformula.frame.files import is_json, is_parquet, separator_of
 
-        if self.text is None and (not isinstance(self.data, Path) or is_parquet(self.data)):
-            return pd.read_parquet(self.data) if isinstance(self.data, Path) else self.data
+        if self.text is None and (
+            not isinstance(self.data, Path) or is_parquet(self.data) or is_json(self.data)
+        ):
+            return self.typed()
         where = self.data if self.text is None else io.BytesIO(self.text)
         separator = separator_of(self.data) if isinstance(self.data, Path) else ","
         return pd.read_csv(where, sep=separator, dtype=str, keep_default_na=False)
 
     def typed(self) -> pd.DataFrame:
         """The columns with their types."""
-        from lmmformula.frame.table import read_file
+        from lmmformula.frame.files import read_file
 
         return read_file(self.data) if isinstance(self.data, Path) else self.data
 
@@ -73,35 +74,20 @@ def open_source(name: str) -> Source:
     """
     if name == STANDARD_INPUT:
         return _standard_input()
-    if Path(name).is_file():
-        _refuse_other_separators(Path(name))
-        return Source(Path(name))
-    from lmmformula.datasets import dataset_names, load_dataset
+    from lmmformula.datasets import load_dataset
+    from lmmformula.frame.files import locate
 
-    if name in dataset_names():
-        return Source(load_dataset(name))
-    raise DataError(
-        f"--data {name!r} is neither a file nor a data set of the package; `lmmformula datasets` lists those."
-    )
-
-
-def _refuse_other_separators(path: Path) -> None:
-    """A CSV file whose first line has semicolons or tabs and no comma would be read as one column."""
-    if path.suffix.lower() != ".csv":
-        return
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        header = file.readline(100_000)
-    other = next((mark for mark in (";", "\t") if mark in header), None)
-    if other is not None and "," not in header:
-        what, cure = ("semicolons", "") if other == ";" else ("tabs", ", or name it .tsv")
+    try:
+        place = locate(name)
+    except DataError as error:
         raise DataError(
-            f"{path}: columns are separated by {what}, and a .csv file is read by commas. Write it with commas (and decimal "
-            f"points){cure}; in Python, pass what pandas.read_csv(path, sep={other!r}) reads, with decimal=',' if need be."
-        )
+            f"--data {name!r} is neither a file nor a data set of the package ({error}); `lmmformula datasets` lists those."
+        ) from None
+    return Source(load_dataset(place) if isinstance(place, str) else place)
 
 
 def _standard_input() -> Source:
-    from lmmformula.frame.table import read_csv
+    from lmmformula.frame.files import read_csv
 
     if sys.stdin is None:
         raise DataError("--data -: standard input is closed; pipe CSV into the command, or name a file.")
@@ -110,11 +96,6 @@ def _standard_input() -> Source:
         return Source(read_csv(io.BytesIO(text)), text)
     except ValueError as error:
         raise DataError(f"cannot read CSV from standard input ({len(text):,} bytes): {error}") from error
-
-
-def is_parquet(path: str | Path) -> bool:
-    """Whether the name of a file says Parquet."""
-    return Path(path).suffix.lower() in (".parquet", ".pq")
 
 
 def check_folder(flag: str, path: str | None) -> None:

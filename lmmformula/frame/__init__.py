@@ -1,7 +1,17 @@
 """The frame: from any table and a parsed formula to the canonical form, and back for new data."""
 
+from lmmformula.frame.arguments import keep_argument
 from lmmformula.frame.build import build
 from lmmformula.frame.recipe import NewDesign, NewTerm, Recipe
-from lmmformula.frame.table import table_columns
+from lmmformula.frame.table import Table, open_table, table_columns
 
-__all__ = ["NewDesign", "NewTerm", "Recipe", "build", "table_columns"]
+__all__ = [
+    "NewDesign",
+    "NewTerm",
+    "Recipe",
+    "Table",
+    "build",
+    "keep_argument",
+    "open_table",
+    "table_columns",
+]

@@ -1,9 +1,13 @@
-"""``weights=`` and ``offset=``: a column's name, or one number for each row of the table."""
+"""``weights=`` and ``offset=``: a column's name, or one number for each row of the table.
+
+A pandas Series says itself which row each of its numbers is for. It is put in the order of the table by its index, and refused
+where that is not possible, rather than read in the order it happens to have.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +16,10 @@ from lmmformula.errors import DataError
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.table import Table
 
-__all__ = ["RowArgument", "row_argument"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["RowArgument", "by_labels", "keep_argument", "row_argument"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +57,9 @@ def row_argument(given: Any, role: str, table: Table) -> RowArgument | None:
         except RefusalError as refusal:
             raise DataError(refusal.problem) from None
         return _finite(RowArgument(given, values, column.missing, given), role)
+    given = by_labels(given, role, table.index, table.n_rows)
     try:
-        values = np.asarray(given, dtype=float)
+        values = np.array(given, dtype=float)
     except (TypeError, ValueError):
         raise DataError(f"{role} must be numbers or the name of a column") from None
     if values.shape != (table.n_rows,):
@@ -62,6 +70,61 @@ def row_argument(given: Any, role: str, table: Table) -> RowArgument | None:
             f"{role} is missing (NaN) in {count:,} of {len(values):,} rows: fill them or drop the rows"
         )
     return _finite(RowArgument(role, values), role)
+
+
+def by_labels(given: Any, role: str, index: Any, n_rows: int) -> Any:
+    """`given` in the order of the rows labelled by `index`, if it is a pandas Series; anything else as it is.
+
+    Parameters
+    ----------
+    given : Series or any
+    role : str
+        For messages.
+    index : pandas Index or None
+        Labels of the rows; None stands for 0, 1, ..., n_rows - 1.
+    n_rows : int
+
+    Raises
+    ------
+    DataError
+        If the Series lacks a label of the rows, or has a label several times and other labels than the rows in order.
+    """
+    import pandas as pd
+
+    if not isinstance(given, pd.Series):
+        return given
+    labels = pd.RangeIndex(n_rows) if index is None else index
+    if given.index.equals(labels):
+        return _numbers(given, role)
+    if not given.index.is_unique:
+        twice = given.index[given.index.duplicated()][0]
+        raise DataError(
+            f"{role} is a Series whose index has the label {twice!r} more than once and differs from the index of the data, so "
+            "its values cannot be put beside the rows: give it the index of the data, or pass .to_numpy() if it is in the "
+            "order of the rows"
+        )
+    there = labels.isin(given.index)
+    if not there.all():
+        lacking = list(dict.fromkeys(labels[~there]))
+        shown = ", ".join(repr(label) for label in lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+        raise DataError(
+            f"{role} is a Series whose index lacks labels of {int((~there).sum()):,} of {n_rows:,} rows of the data ({shown}), "
+            "so its values cannot be put beside the rows: give it the index of the data, or pass .to_numpy() if it is in the "
+            "order of the rows"
+        )
+    return _numbers(given.reindex(labels), role)
+
+
+def _numbers(series: pd.Series, role: str) -> NDArray[np.float64]:
+    try:
+        return series.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise DataError(f"{role} must be numbers, not a Series of type {series.dtype}") from None
+
+
+def keep_argument(given: Any) -> Any:
+    """`given` as it is now: arrays, lists and Series are copied."""
+    return given.copy() if hasattr(given, "copy") and not isinstance(given, str) else given
 
 
 def _finite(argument: RowArgument, role: str) -> RowArgument:

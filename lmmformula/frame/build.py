@@ -21,7 +21,8 @@ from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.further import further_formulas
-from lmmformula.frame.grouping import group_factor, group_members
+from lmmformula.frame.grouping import Grouping, group_factor, group_members
+from lmmformula.frame.nearly import warn_of_numbers_in_text
 from lmmformula.frame.random_columns import identified_columns, identified_kind
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
@@ -29,7 +30,13 @@ from lmmformula.frame.response import read_response
 from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
-from lmmformula.frame.variables import Completeness, column_names, needs_complete_rows, used_context
+from lmmformula.frame.variables import (
+    Completeness,
+    column_names,
+    model_variables,
+    needs_complete_rows,
+    used_context,
+)
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 
 __all__ = ["build"]
@@ -94,7 +101,7 @@ def build(
     random = tuple(() if s is None else s.random for s in further)
     frame = _evaluate(spec, parts, table, arguments, missing, context or {}, random)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
-    return _with_auxiliary(problem, frame, parts, random) if parts else problem
+    return (_with_auxiliary(problem, frame, parts, random) if parts else problem).freeze()
 
 
 def _reading(family: Family, spec: ModelSpec) -> Family:
@@ -116,7 +123,7 @@ def _with_auxiliary(
     recipe, aux = replace(problem.recipe, aux=kept), tuple(b for b, _ in blocks)
     if not any(random):
         return replace(problem, aux=aux, recipe=recipe)
-    groups: dict[tuple[Expr, ...], Factor] = {}
+    groups: dict[tuple[Expr, ...], Grouping] = {}
     both = [[_group_block(t, frame, groups, levels_below_rows=False) for t in own] for own in random]
     terms = tuple(tuple(block for block, _ in own) for own in both)
     recipe = replace(recipe, aux_terms=tuple(tuple(r for _, r in own) for own in both))
@@ -132,6 +139,7 @@ class _Frame:
     rows: NDArray[np.int64] | None
     n_rows_data: int
     context: dict[str, Any]
+    labels: Any
 
     @property
     def n(self) -> int:
@@ -144,25 +152,6 @@ class _Frame:
         return array if self.rows is None else array[self.rows]
 
 
-def _model_variables(
-    spec: ModelSpec, auxiliary: Sequence[LinearPart], random: Sequence[RandomTerm]
-) -> list[Expr]:
-    """Expressions whose values R's model frame would hold, in order of first use."""
-    exprs: dict[Expr, None] = {}
-    if spec.response is not None:
-        exprs.update(dict.fromkeys(spec.response.parts))
-        if spec.response.weights is not None:
-            exprs[spec.response.weights] = None
-        if spec.response.trials is not None:
-            exprs[spec.response.trials] = None
-    for part in (spec.fixed, *(term.design for term in random), *auxiliary):
-        exprs.update(dict.fromkeys(variables_of(part.terms)))
-        exprs.update(dict.fromkeys(part.offsets))
-    for term in random:
-        exprs.update(dict.fromkeys(group_members(term.group)))
-    return list(exprs)
-
-
 def _evaluate(
     spec: ModelSpec,
     auxiliary: Sequence[LinearPart],
@@ -173,7 +162,8 @@ def _evaluate(
     random: Sequence[Sequence[RandomTerm]] = (),
 ) -> _Frame:
     """Evaluate all variables on the rows that are complete in all of them."""
-    exprs = _model_variables(spec, auxiliary, [*spec.random, *(term for own in random for term in own)])
+    terms = [*spec.random, *(term for own in random for term in own)]
+    exprs = model_variables(spec, auxiliary, terms)
     names = [
         name
         for name in column_names(exprs)
@@ -204,7 +194,8 @@ def _evaluate(
             complete.exclude(deparse(expr), mask, rows)
     complete.report(missing)
     _refuse_infinite(values, n)
-    return _Frame(evaluator, values, rows, table.n_rows, used)
+    warn_of_numbers_in_text((e, values[e]) for e in model_variables(spec, auxiliary, terms, groups=False))
+    return _Frame(evaluator, values, rows, table.n_rows, used, table.labels)
 
 
 def _variable(expr: Expr, evaluator: Evaluator) -> Value:
@@ -258,7 +249,7 @@ def _assemble(
     y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights))
     design = make_design(spec.fixed, frame, _contrasts(contrasts, spec))
     X, kept = _fixed_block(design, frame)
-    groups: dict[tuple[Expr, ...], Factor] = {}
+    groups: dict[tuple[Expr, ...], Grouping] = {}
     blocks, recipes = [], []
     for term in spec.random:
         block, recipe = _group_block(term, frame, groups, levels_below_rows=levels_below_rows)
@@ -288,6 +279,7 @@ def _assemble(
         rows=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
         n_rows_data=frame.n_rows_data,
         recipe=recipe,
+        labels=frame.labels,
     )
 
 
@@ -338,7 +330,7 @@ def _fixed_block(design: Design, frame: _Frame) -> tuple[FixedBlock, tuple[int, 
 
 
 def _group_block(
-    term: RandomTerm, frame: _Frame, groups: dict[tuple[Expr, ...], Factor], *, levels_below_rows: bool
+    term: RandomTerm, frame: _Frame, groups: dict[tuple[Expr, ...], Grouping], *, levels_below_rows: bool
 ) -> tuple[GroupBlock, TermRecipe]:
     members = group_members(term.group)
     if members not in groups:
@@ -346,14 +338,15 @@ def _group_block(
             if isinstance(frame(expr), Basis):
                 raise DataError(f"`{deparse(expr)}` has several columns and cannot be a grouping factor")
         groups[members] = group_factor(members, frame, clean=True)
-    factor = groups[members]
+    grouping = groups[members]
+    factor = grouping.factor
     design = make_design(term.design, frame)
     label = term.text or f"{' + '.join(t.label for t in term.design.terms) or '1'} | {term.group_label}"
     if not design.names:
         raise PlanError(f"({label}) has no columns: write (1 | {term.group_label}), or leave the term out")
     basis = None if design.is_constant else design.matrix(frame, frame.n)
     kept = None if basis is None else identified_columns(basis, design.names, label)
-    recipe = TermRecipe(members, term.group_label, design, factor.levels, kept)
+    recipe = TermRecipe(members, term.group_label, design, grouping.cells, kept)
     basis, columns, m = recipe.own(basis), recipe.columns, len(factor.levels)
     kind = identified_kind(term.covariance, len(columns), basis, factor.codes, m, label)
     if not kind.serial:  # a serial correlation can be told from the residual variance within one level

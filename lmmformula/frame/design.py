@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -10,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import DataError, LmmformulaWarning, PlanError
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, Term
 from lmmformula.frame.contrasts import Contrast, coding
@@ -184,20 +186,56 @@ def make_design(
         Variable -> contrast, instead of treatment (polynomial if ordered).
     """
     full = _full_rank_places(part, value_of)
-    names = ["(Intercept)"] if part.intercept else []
-    assign = [0] * len(names)
+    columns: list[tuple[str, str]] = [("(Intercept)", "(Intercept)")] if part.intercept else []
+    assign = [0] * len(columns)
     terms = []
     for j, term in enumerate(part.terms):
         parts = tuple(
             _coded(expr, value_of(expr), full=(j, i) in full, contrasts=contrasts or {})
             for i, expr in enumerate(term.factors)
         )
-        columns = _crossed([[coded.name + suffix for suffix in coded.suffixes] for coded in parts])
-        names += columns
-        assign += [j + 1] * len(columns)
+        new = zip(
+            *(_crossed([own(coded) for coded in parts]) for own in (_names_in_r, _bracketed)), strict=True
+        )
+        columns += new
+        assign += [j + 1] * (len(columns) - len(assign))
         terms.append(parts)
     labels = tuple(term.label for term in part.terms)
-    return Design(part.intercept, tuple(terms), tuple(names), tuple(assign), labels)
+    return Design(part.intercept, tuple(terms), _distinct(columns), tuple(assign), labels)
+
+
+def _names_in_r(part: Part) -> list[str]:
+    """Names of a part's columns: ``fb`` for the level b of f."""
+    return [part.name + suffix for suffix in part.suffixes]
+
+
+def _bracketed(part: Part) -> list[str]:
+    """Names that tell the variable from what follows: ``f[b]``."""
+    return [f"{part.name}[{suffix}]" if suffix else part.name for suffix in part.suffixes]
+
+
+def _distinct(columns: list[tuple[str, str]]) -> tuple[str, ...]:
+    """R's names of the columns; where R would give one name to several, names with brackets, and a warning."""
+    times = Counter(name for name, _ in columns)
+    if len(times) == len(columns):
+        return tuple(name for name, _ in columns)
+    out, changed = [], []
+    for name, clear in columns:
+        chosen = clear if times[name] > 1 else name
+        number = 2
+        while chosen in out or (chosen != name and chosen in times):
+            chosen, number = f"{clear} ({number})", number + 1
+        if chosen != name:
+            changed.append(f"{chosen!r} (R: {name!r})")
+        out.append(chosen)
+    warnings.warn(
+        f"several columns would have the name {next(n for n, t in times.items() if t > 1)!r}, as the name of a variable and "
+        f"that of a level run together; they are called {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}. Rename "
+        "the variable to have R's names.",
+        LmmformulaWarning,
+        stacklevel=6,
+    )
+    return tuple(out)
 
 
 def _full_rank_places(part: LinearPart, value_of: Callable[[Expr], Value]) -> set[tuple[int, int]]:

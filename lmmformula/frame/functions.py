@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -284,6 +285,12 @@ def _interaction(*values: Value, sep: str = ".", lex_order: bool = False) -> Val
             codes = other.codes * m + result.codes
             labels = [f"{a}{sep}{b}" for b in other.levels for a in result.levels]
         codes = np.where(missing, -1, codes).astype(np.int32)
+        if len(set(labels)) < len(labels):
+            twice = next(label for label, times in Counter(labels).items() if times > 1)
+            raise RefusalError(
+                f"interaction() gives two different cells the label {twice!r}",
+                "give another sep=, which no level holds",
+            )
         result = Factor(codes, object_array(labels), "factor")
     return result
 

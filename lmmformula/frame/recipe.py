@@ -14,7 +14,7 @@ from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
-from lmmformula.frame.grouping import group_factor
+from lmmformula.frame.grouping import group_factor, match_cells
 from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import (
@@ -23,7 +23,6 @@ from lmmformula.frame.values import (
     Value,
     align,
     is_column,
-    label_index,
     missing_rows,
     n_infinite,
 )
@@ -73,6 +72,8 @@ class NewDesign:
     complete : (n,) bool array
         Rows without a missing value; the others hold NaN and code -1. A column that only names levels may be missing: that
         level is then unknown, hence new.
+    index : pandas Index or None
+        Labels of the rows; None for a table whose rows have none.
     offset_missing : bool
         The fit had an offset given as an array, which new data cannot know.
     aux : tuple of (n, p_j) arrays
@@ -88,6 +89,7 @@ class NewDesign:
     offset_missing: bool = False
     aux: tuple[Array, ...] = ()
     aux_terms: tuple[tuple[NewTerm, ...], ...] = ()
+    index: Any = None
 
     @property
     def n(self) -> int:
@@ -106,12 +108,12 @@ class ColumnRecord:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TermRecipe:
-    """One random-effects term as the fit coded it."""
+    """One random-effects term as the fit coded it; `cells` as in :class:`lmmformula.frame.grouping.Grouping`."""
 
     group: tuple[Expr, ...]
     group_label: str
     design: Design
-    levels: NDArray[np.object_]
+    cells: tuple[NDArray[np.object_], ...]
     kept: tuple[int, ...] | None = None
     """Columns of the design that the model has; None for all."""
 
@@ -214,7 +216,8 @@ class Recipe:
             tuple(_new_term(t, evaluator, n, complete_in=rows, n_all=table.n_rows) for t in own)
             for own in (self.aux_terms if aux else ())
         )
-        return NewDesign(X, offset, done, complete, self.offset_array and fixed, further, beside)
+        unknown_offset = self.offset_array and fixed
+        return NewDesign(X, offset, done, complete, unknown_offset, further, beside, table.index)
 
     def row_weights(self, newdata: Any) -> tuple[Array | None, str]:
         """Prior weights of new rows, by the columns that gave them at the fit; None, and the reason, where there are none.
@@ -333,9 +336,10 @@ def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Any:
 def _new_term(
     term: TermRecipe, evaluator: Evaluator, n: int, *, complete_in: NDArray[np.int64] | None, n_all: int
 ) -> NewTerm:
-    factor = group_factor(term.group, evaluator)
+    grouping = group_factor(term.group, evaluator)
+    factor = grouping.factor
     level = np.where(_missing_in(column_names(term.group), evaluator), np.int32(-1), factor.codes)
-    position = np.append(label_index(term.levels, factor.levels), np.int32(-1))
+    position = np.append(match_cells(term.cells, grouping.cells), np.int32(-1))
     unseen = np.flatnonzero(position[:-1] < 0)
     rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
     rank[unseen] = np.arange(len(unseen), dtype=np.int32)

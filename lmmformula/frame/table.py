@@ -1,74 +1,58 @@
-"""Read any table into plain columns: numeric arrays and factors, with R's coding of each type."""
+"""Any table as named columns, read on first use and then kept as they were."""
 
 from __future__ import annotations
 
 import difflib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
-from lmmformula.frame.values import (
-    Factor,
-    factor_from_text,
-    label_index,
-    logical,
-    missing_rows,
-    number_label,
-    object_array,
-    sort_levels,
-    take,
-)
+from lmmformula.frame.columns import Column, from_narwhals, from_pandas
+from lmmformula.frame.files import locate, read_file
+from lmmformula.frame.values import Factor, labels_of
 
-__all__ = ["Column", "Table", "open_table", "read_csv", "read_file", "separator_of", "table_columns"]
-
-_NA_STRINGS = ["NA", ""]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Column:
-    """One column: `values` (array or Factor) and the rows where it is missing, None if nowhere."""
-
-    values: NDArray[Any] | Factor
-    missing: NDArray[np.bool_] | None
-
-    def at(self, rows: NDArray[np.int64] | None) -> NDArray[Any] | Factor:
-        """Entries at `rows` (all if None); missing entries that remain are NaN or code -1."""
-        values, missing = self.values, self.missing
-        if isinstance(values, Factor):
-            return values if rows is None else take(values, rows)
-        if rows is not None:
-            values = values[rows]
-            missing = None if missing is None else missing[rows]
-        if missing is not None and missing.any():
-            values = values.astype(float)
-            values[missing] = np.nan
-        return values
+__all__ = ["Table", "open_table", "table_columns"]
 
 
 class Table:
-    """Columns by name, converted on first use.
+    """Columns by name, converted and copied on first use.
 
     Parameters
     ----------
     names : sequence of str
     n_rows : int
-    read : callable
-        Gives the native column of a name.
+    read : Reader
+        Gives the column of a name.
+    index : pandas Index, optional
+        Labels of the rows; None for a table whose rows have none.
     """
 
-    def __init__(self, names: Iterable[Any], n_rows: int, read: Any) -> None:
+    def __init__(
+        self, names: Iterable[Any], n_rows: int, read: Reader, index: pd.Index | None = None
+    ) -> None:
         self.names = tuple(str(name) for name in names)
         self.n_rows = n_rows
+        self.index = index
         self._known = frozenset(self.names)
         self._read = read
         self._columns: dict[str, Column] = {}
+
+    @property
+    def labels(self) -> pd.Index | None:
+        """Labels of the rows; None where they have none, or labels that only count them from 0."""
+        index = self.index
+        only_counts = isinstance(index, pd.RangeIndex) and (index.start, index.step, index.name) == (
+            0,
+            1,
+            None,
+        )
+        return None if only_counts else index
 
     def __contains__(self, name: str) -> bool:
         return name in self._known
@@ -85,6 +69,31 @@ class Table:
             self._columns[name] = self._read(name)
         return self._columns[name]
 
+    def kept(self) -> Table:
+        """The table as it is now, for later use.
+
+        The columns read so far stay as they are, whatever happens to the caller's object. The others are not copied: they are
+        those of that object, or of that file, in the order of its rows now.
+        """
+        out = Table(self.names, self.n_rows, self._read.kept(self._columns), self.index)
+        out._columns = dict(self._columns)
+        return out
+
+    def with_column(self, name: str, column: Column) -> Table:
+        """The table with a column in the place of another."""
+        out = Table(self.names, self.n_rows, self._read, self.index)
+        out._columns = {**self._columns, name: column}
+        return out
+
+    def to_pandas(
+        self, names: Iterable[str] | None = None, rows: NDArray[np.int64] | None = None
+    ) -> pd.DataFrame:
+        """Columns (default: all) at `rows` (default: all) as a frame of its own, under the labels of the rows."""
+        at = np.arange(self.n_rows) if rows is None else rows
+        index = pd.RangeIndex(self.n_rows) if self.index is None else self.index
+        columns = {name: self.column(name).as_given(at) for name in (self.names if names is None else names)}
+        return pd.DataFrame(columns, index=index[at])
+
     def _no_such(self, name: str) -> str:
         near = difflib.get_close_matches(name, self.names, n=3, cutoff=0.6)
         near += [c for c in self.names if c.lower() == name.lower() and c not in near]
@@ -93,6 +102,16 @@ class Table:
         )
         hint = f" (did you mean {' or '.join(f'`{c}`' for c in near)}?)" if near else ""
         return f"no column `{name}` in the data{hint}; columns: {listed}"
+
+
+class Reader(Protocol):
+    """Where a table's columns come from; picklable, as a fit carries it."""
+
+    def __call__(self, name: str) -> Column: ...
+
+    def kept(self, known: Mapping[str, Column]) -> Reader:
+        """A reader that goes on giving the columns of now, as far as that takes no copy; `known` are those read so far."""
+        ...
 
 
 def table_columns(data: Any) -> tuple[str, ...]:
@@ -111,63 +130,155 @@ def table_columns(data: Any) -> tuple[str, ...]:
 
 
 def open_table(data: Any) -> Table:
-    """A Table over any eager frame, a dict of columns, or a path to CSV or Parquet."""
+    """A Table over any eager frame, a dict of columns, a path to CSV, Parquet or JSON, or the name of a shipped data set."""
+    if isinstance(data, Table):
+        return data
     if isinstance(data, pd.DataFrame):
         return _from_pandas(data)
     if isinstance(data, str | Path):
-        return _from_file(Path(data))
+        return _from_name(data)
     if isinstance(data, Mapping):
         return _from_mapping(data)
     return _from_narwhals(data)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _PandasReader:
+    frame: pd.DataFrame
+    labels: Mapping[str, Any]
+
+    def __call__(self, name: str) -> Column:
+        return from_pandas(cast("pd.Series", self.frame[self.labels[name]]), name)
+
+    def kept(self, known: Mapping[str, Column]) -> _PandasReader:
+        return _PandasReader(self.frame.copy(deep=False), self.labels)
+
+
 def _from_pandas(frame: pd.DataFrame) -> Table:
-    by_text = {str(c): c for c in frame.columns}
-    return Table(
-        frame.columns, len(frame), lambda name: _from_series(cast("pd.Series", frame[by_text[name]]), name)
-    )
+    reader = _PandasReader(frame, {str(c): c for c in frame.columns})
+    return Table(frame.columns, len(frame), reader, frame.index.view())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _FileReader:
+    """Columns of a file that has been read; kept, those of the file, read again, if it is still the same."""
+
+    path: Path
+    frame: pd.DataFrame | None
+    known: Mapping[str, Column]
+
+    def __call__(self, name: str) -> Column:
+        frame = read_file(self.path) if self.frame is None else self.frame
+        table = _from_pandas(frame)
+        if self.frame is None and not all(
+            other in table and _same(column, table.column(other)) for other, column in self.known.items()
+        ):
+            raise DataError(
+                f"{self.path} has changed since the fit, so its column `{name}` does not belong to the rows that were "
+                "fitted: pass data= with the table of now."
+            )
+        return table.column(name)
+
+    def kept(self, known: Mapping[str, Column]) -> _FileReader:
+        return _FileReader(self.path, None, dict(known))
+
+
+def _entries(column: Column) -> NDArray[Any]:
+    values = column.at(None)
+    return labels_of(values) if isinstance(values, Factor) else values
+
+
+def _same(a: Column, b: Column) -> bool:
+    """Whether two columns hold the same entries."""
+    x, y = (_entries(column) for column in (a, b))
+    if len(x) != len(y) or isinstance(a.values, Factor) != isinstance(b.values, Factor):
+        return False
+    return np.array_equal(x, y, equal_nan=x.dtype.kind == "f" and y.dtype.kind == "f")
+
+
+def _from_name(name: str | Path) -> Table:
+    place = locate(name)
+    if isinstance(place, str):
+        from lmmformula.datasets import load_dataset
+
+        return _from_pandas(load_dataset(place))
+    frame = read_file(place)
+    return Table(frame.columns, len(frame), _FileReader(place, frame, {}), frame.index)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _MappingReader:
+    data: Mapping[Any, Any]
+    labels: Mapping[str, Any]
+    n_rows: int
+    index: pd.Index | None
+
+    def __call__(self, name: str) -> Column:
+        raw = self.data[self.labels[name]]
+        if isinstance(raw, pd.Series):
+            return from_pandas(
+                raw if raw.index.equals(self.index) else _in_order(raw, self.index, name), name
+            )
+        shape = () if _is_scalar(raw) else getattr(raw, "shape", (self.n_rows,))
+        if len(shape) > 1:
+            raise DataError(
+                f"column `{name}` has {len(shape)} dimensions {tuple(shape)}: give each of its columns a name of its own"
+            )
+        if shape == () and isinstance(raw, np.ndarray):
+            raw = raw.item()
+        return from_pandas(pd.Series(raw, index=range(self.n_rows)), name)
+
+    def kept(self, known: Mapping[str, Column]) -> _MappingReader:
+        return _MappingReader(dict(self.data), self.labels, self.n_rows, self.index)
 
 
 def _from_mapping(data: Mapping[Any, Any]) -> Table:
+    """A dict: sequences are columns, single values are repeated beside them, and are one row if there is nothing else."""
     by_text = {str(c): c for c in data}
-    lengths = {name: len(data[key]) for name, key in by_text.items() if hasattr(data[key], "__len__")}
+    lengths = {name: _length(data[key], name) for name, key in by_text.items() if not _is_scalar(data[key])}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"`{name}` {n}" for name, n in lengths.items())
         raise DataError(f"columns of different length: {shown}")
-    n_rows = next(iter(lengths.values()), 0)
-
-    def read(name: str) -> Column:
-        raw = data[by_text[name]]
-        series = raw if isinstance(raw, pd.Series) else pd.Series(raw, index=range(n_rows))
-        return _from_series(series, name)
-
-    return Table(data, n_rows, read)
+    n_rows = next(iter(lengths.values()), 1 if data else 0)
+    index = next((c.index for c in data.values() if isinstance(c, pd.Series)), None)
+    return Table(data, n_rows, _MappingReader(data, by_text, n_rows, index), index)
 
 
-def _from_file(path: Path) -> Table:
-    return _from_pandas(read_file(path))
+def _is_scalar(raw: Any) -> bool:
+    """One value: a number, text (never a column of its letters), None, an array without dimensions."""
+    return isinstance(raw, str | bytes) or not (getattr(raw, "shape", None) or hasattr(raw, "__iter__"))
 
 
-def read_file(path: Path) -> pd.DataFrame:
-    """A CSV (also compressed) or Parquet file, with R's missing values: empty and NA."""
-    if not path.is_file():
-        raise DataError(f"no such file: {path}")
-    try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return pd.read_parquet(path)
-        return read_csv(path, separator_of(path))
-    except (ValueError, OSError, EOFError, ImportError) as error:
-        raise DataError(f"cannot read {path}: {error}") from error
+def _length(raw: Any, name: str) -> int:
+    if isinstance(raw, set | frozenset | Mapping) or not hasattr(raw, "__len__"):
+        raise DataError(
+            f"column `{name}` is a {type(raw).__name__}, which has no rows in order: make it a list or an array"
+        )
+    return len(raw)
 
 
-def read_csv(source: Any, separator: str = ",") -> pd.DataFrame:
-    """A table from CSV text in a file or a buffer."""
-    return pd.read_csv(source, sep=separator, keep_default_na=False, na_values=_NA_STRINGS)
+def _in_order(column: pd.Series, index: pd.Index | None, name: str) -> pd.Series:
+    """A Series in the order of the labels of the others."""
+    assert index is not None
+    if not (index.is_unique and column.index.is_unique) or not index.isin(column.index).all():
+        raise DataError(
+            f"column `{name}` is a Series whose index differs from that of the other columns, so its values cannot be put "
+            "beside theirs: give columns of one frame, or .to_numpy() if all are in the same order"
+        )
+    return column.reindex(index)
 
 
-def separator_of(path: Path) -> str:
-    """Tabs in .tsv files, commas elsewhere."""
-    return "\t" if ".tsv" in path.suffixes else ","
+@dataclass(frozen=True, slots=True, eq=False)
+class _NarwhalsReader:
+    frame: Any
+
+    def __call__(self, name: str) -> Column:
+        return from_narwhals(self.frame[name], name)
+
+    def kept(self, known: Mapping[str, Column]) -> _NarwhalsReader:
+        import narwhals as nw
+
+        return _NarwhalsReader(self.frame.select(nw.all()))
 
 
 def _from_narwhals(data: Any) -> Table:
@@ -182,178 +293,10 @@ def _from_narwhals(data: Any) -> Table:
         lazy = " Collect a lazy frame first (.collect())." if hasattr(data, "collect") else ""
         raise DataError(
             f"cannot read data of type {type(data).__module__}.{type(data).__name__}: give an eager data "
-            f"frame (pandas, polars, pyarrow), a dict of columns, or a path to a CSV or Parquet file.{lazy}"
+            f"frame (pandas, polars, pyarrow), a dict of columns, a path to a CSV, Parquet or JSON file, or the name of a "
+            f"shipped data set.{lazy}"
         ) from None
-    return Table(names, len(frame), lambda name: _from_nw_series(frame[name], name))
-
-
-def _numeric(values: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> Column:
-    if values.dtype.kind == "f":
-        values = values if values.dtype == np.float64 else values.astype(float)
-        missing = missing_rows(values) if missing is None else missing
-    return Column(values, missing)
-
-
-def _factor(factor: Factor) -> Column:
-    return Column(factor, missing_rows(factor))
-
-
-def _from_series(series: pd.Series, name: str) -> Column:
-    """A pandas Series as a Column."""
-    dtype = series.dtype
-    if isinstance(dtype, np.dtype):
-        if dtype.kind in "fiu":
-            return _numeric(series.to_numpy())
-        if dtype.kind == "b":
-            return Column(logical(series.to_numpy()), None)
-        if dtype.kind == "O":
-            return _from_objects(series, name)
-        raise DataError(_unusable(name, str(dtype)))
-    if isinstance(dtype, pd.CategoricalDtype):
-        codes = np.asarray(series.cat.codes, dtype=np.int32)
-        labels = _category_labels(dtype.categories)
-        return _factor(Factor(codes, labels, "ordered" if dtype.ordered else "factor"))
-    if pd.api.types.is_bool_dtype(dtype):
-        missing = np.asarray(series.isna())
-        return _factor(logical(series.to_numpy(dtype=bool, na_value=False), missing))
-    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
-        return _nullable_number(series)
-    if pd.api.types.is_string_dtype(dtype):
-        return _factor(factor_from_text(series.array))
-    return _from_extension(series, name)
-
-
-def _nullable_number(series: pd.Series) -> Column:
-    missing = np.asarray(series.isna())
-    if pd.api.types.is_integer_dtype(series.dtype):
-        # Identifiers of 19 digits must stay integers, which hold no NaN.
-        values = series.to_numpy(dtype=np.int64, na_value=0)
-        return Column(values, missing if missing.any() else None)
-    return _numeric(series.to_numpy(dtype=float, na_value=np.nan))
-
-
-def _from_extension(series: pd.Series, name: str) -> Column:
-    """Rarer pandas types: decimals, pyarrow dictionaries, dates."""
-    text = str(series.dtype)
-    if text.startswith("dictionary"):
-        return _from_series(series.astype("category"), name)
-    if text.startswith("decimal"):
-        return _numeric(series.to_numpy(dtype=float, na_value=np.nan))
-    raise DataError(_unusable(name, text))
-
-
-def _category_labels(categories: pd.Index) -> NDArray[np.object_]:
-    items = np.asarray(categories, dtype=object)
-    return items if categories.inferred_type == "string" else object_array(map(_label, items))
-
-
-def _label(item: Any) -> str:
-    if isinstance(item, bool | np.bool_):
-        return "TRUE" if item else "FALSE"
-    if isinstance(item, int | float | np.number):
-        return number_label(item)  # type: ignore[arg-type]
-    return str(item)
-
-
-def _from_objects(series: pd.Series, name: str) -> Column:
-    kind = pd.api.types.infer_dtype(series, skipna=True)
-    if kind == "string":
-        return _factor(_text_objects(series.to_numpy()))
-    missing = np.asarray(series.isna())
-    if kind == "boolean":
-        return _factor(logical(series.where(~missing, False).to_numpy(dtype=bool), missing))
-    if kind == "integer":
-        values = np.where(missing, 0, series.to_numpy())
-        try:
-            return Column(values.astype(np.int64), missing if missing.any() else None)
-        except OverflowError:
-            texts = (None if m else str(v) for v, m in zip(values, missing, strict=True))
-            return _factor(factor_from_text(object_array(texts)))
-    if kind in ("floating", "mixed-integer-float", "decimal", "empty"):
-        return _numeric(np.array([np.nan if m else float(v) for v, m in zip(series, missing, strict=True)]))
-    if kind.startswith(("date", "time", "period", "interval")):
-        raise DataError(_unusable(name, kind))
-    types = Counter(type(v).__name__ for v, m in zip(series, missing, strict=True) if not m)
-    shown = ", ".join(f"{t} ({count})" for t, count in types.items())
-    raise DataError(f"column `{name}` mixes types: {shown}; convert it to numbers or to text first")
-
-
-def _unusable(name: str, dtype: str) -> str:
-    low = dtype.lower()
-    if any(word in low for word in ("date", "time", "period", "duration")):
-        return (
-            f"column `{name}` holds dates or times ({dtype}), which have no coding in a model: "
-            "turn it into a number (days since a start) or into text first"
-        )
-    return (
-        f"column `{name}` has type {dtype}, which has no coding in a model: "
-        "convert it to numbers or text first"
-    )
-
-
-def _from_nw_series(series: Any, name: str) -> Column:
-    """A narwhals Series as a Column, without pyarrow."""
-    import narwhals as nw
-
-    dtype = series.dtype
-    missing = series.is_null().to_numpy().astype(bool) if series.null_count() else None
-    if dtype == nw.Boolean:
-        return _factor(logical(series.fill_null(False).to_numpy().astype(bool), missing))
-    if dtype.is_integer():
-        return Column((series.fill_null(0) if missing is not None else series).to_numpy(), missing)
-    if dtype.is_numeric():
-        return _numeric(np.asarray(series.cast(nw.Float64).to_numpy(), dtype=float))
-    if dtype in (nw.Categorical, nw.Enum):
-        return _nw_categorical(series)
-    if dtype == nw.String:
-        return _factor(_nw_text(series))
-    if dtype == nw.Object:
-        return _from_objects(pd.Series(object_array(series.to_list())), name)
-    if str(dtype) in ("Unknown", "Null") and series.null_count() == len(series):
-        return _numeric(np.full(len(series), np.nan))
-    raise DataError(_unusable(name, str(dtype)))
-
-
-def _text_objects(values: NDArray[np.object_]) -> Factor:
-    """Python strings as a factor; Arrow, where it is installed, halves the time."""
-    try:
-        import pyarrow as pa
-    except ImportError:
-        return factor_from_text(values)
-    return _arrow_text(pa.array(values, type=pa.large_string(), from_pandas=True))
-
-
-def _nw_text(series: Any) -> Factor:
-    """Strings of any library; through Arrow, where it is installed, without a Python object per row."""
-    try:
-        import pyarrow as pa
-    except ImportError:
-        return factor_from_text(np.asarray(series.to_numpy(), dtype=object))
-    return _arrow_text(series.to_arrow().cast(pa.large_string()))
-
-
-def _arrow_text(strings: Any) -> Factor:
-    encoded = strings.dictionary_encode()
-    if hasattr(encoded, "combine_chunks"):
-        encoded = encoded.combine_chunks()
-    codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return sort_levels(codes, object_array(encoded.dictionary.to_pylist()), "text")
-
-
-def _nw_categorical(series: Any) -> Column:
-    """Levels in the order the library keeps; polars' Categorical has none and is sorted like text."""
-    import narwhals as nw
-
-    text = _nw_text(series.cast(nw.String))
-    native = series.to_native()
-    ordered = False
-    if series.dtype == nw.Enum:
-        labels = [str(c) for c in series.dtype.categories]
-    elif hasattr(native, "unify_dictionaries"):
-        ordered = bool(native.type.ordered)
-        unified = native.unify_dictionaries()
-        labels = [_label(c) for c in unified.chunk(0).dictionary.to_pylist()] if unified.num_chunks else []
-    else:
-        return _factor(text)
-    position = np.append(label_index(labels, text.levels), np.int32(-1))
-    return _factor(Factor(position[text.codes], object_array(labels), "ordered" if ordered else "factor"))
+    native = nw.to_native(frame)
+    if isinstance(native, pd.DataFrame):
+        return _from_pandas(native)
+    return Table(names, len(frame), _NarwhalsReader(frame), nw.maybe_get_index(frame))

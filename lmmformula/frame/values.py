@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
@@ -19,6 +20,7 @@ __all__ = [
     "FactorKind",
     "Value",
     "align",
+    "as_number",
     "distinct",
     "drop_unused",
     "factor_from_numbers",
@@ -112,6 +114,19 @@ def number_label(x: float | int) -> str:
     return fixed if len(fixed) <= len(scientific) else scientific
 
 
+_NUMBER = re.compile(
+    r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?|0[xX][0-9a-fA-F]+|[iI]nf(?:inity)?|INF(?:INITY)?)",
+    re.ASCII,
+)
+
+
+def as_number(text: str) -> float | None:
+    """The number that R reads in `text`: decimal, hexadecimal or infinite; None if it is none."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    return float(int(text, 16)) if "x" in text.lower() else float(text)
+
+
 def _sorted_codes(codes: NDArray[Any], order: NDArray[np.intp]) -> NDArray[np.int32]:
     """Codes after their levels were rearranged by `order`; -1 stays."""
     rank = np.empty(len(order) + 1, dtype=np.int32)
@@ -126,7 +141,7 @@ def factor_from_numbers(values: NDArray[Any], kind: FactorKind = "factor") -> Fa
         low, high = int(values.min()), int(values.max())
         if high - low <= 4 * len(values) + 1024:
             codes, used = distinct((values - low).astype(np.int64), high - low + 1)
-            return Factor(codes, object_array(map(str, (used + low).tolist())), kind)
+            return Factor(codes, object_array(str(u + low) for u in used.tolist()), kind)
     codes, unique = pd.factorize(values)
     order = np.argsort(unique, kind="stable")
     levels = object_array(number_label(u) for u in unique[order].tolist())

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataDroppedWarning, DataError
-from lmmformula.formula.spec import Call, Expr
+from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
 from lmmformula.formula.walk import named_columns, nodes
+from lmmformula.frame.design import variables_of
+from lmmformula.frame.grouping import group_members
 
-__all__ = ["Completeness", "column_names", "needs_complete_rows"]
+__all__ = ["Completeness", "column_names", "model_variables", "needs_complete_rows"]
 
 
 def column_names(exprs: Iterable[Expr]) -> list[str]:
     """Names in the expressions, in order of first use."""
     return list(dict.fromkeys(name for expr in exprs for name in named_columns(expr)))
+
+
+def model_variables(
+    spec: ModelSpec, auxiliary: Sequence[LinearPart], random: Sequence[RandomTerm], *, groups: bool = True
+) -> list[Expr]:
+    """Expressions whose values R's model frame would hold, in order of first use; with the grouping factors or without."""
+    exprs: dict[Expr, None] = {}
+    if spec.response is not None:
+        exprs.update(dict.fromkeys(spec.response.parts))
+        if spec.response.weights is not None:
+            exprs[spec.response.weights] = None
+        if spec.response.trials is not None:
+            exprs[spec.response.trials] = None
+    for part in (spec.fixed, *(term.design for term in random), *auxiliary):
+        exprs.update(dict.fromkeys(variables_of(part.terms)))
+        exprs.update(dict.fromkeys(part.offsets))
+    for term in random if groups else ():
+        exprs.update(dict.fromkeys(group_members(term.group)))
+    return list(exprs)
 
 
 def needs_complete_rows(expr: Expr) -> bool:

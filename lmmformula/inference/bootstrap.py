@@ -13,6 +13,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.conditional import has_free_dispersion
+from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.wald import interval_names
@@ -27,17 +28,9 @@ __all__ = ["bootstrap", "bootstrap_interval", "parameters", "refit"]
 
 
 def refit(fit: Fit, y: Any) -> Fit:
-    """The same model on response `y` (one number for each row of the fit, or of the data it came from)."""
-    values = np.asarray(y, dtype=float).reshape(-1)
-    if len(values) == fit.problem.n_rows_data != fit.problem.n:
-        values = values[fit.problem.rows]
-    if len(values) != fit.problem.n:
-        raise DataError(
-            f"the response has {len(values)} values, the fit has {fit.problem.n} rows "
-            f"(of {fit.problem.n_rows_data} in its data)."
-        )
-    if bad := int((~np.isfinite(values)).sum()):
-        raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")
+    """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
+    values = new_response(fit, y)
+    recall = with_response(fit, values)
     if fit.posterior is not None:
         standard = fit.standard.with_response(values)
         solution = fit.backend.fit(standard.problem)
@@ -48,6 +41,7 @@ def refit(fit: Fit, y: Any) -> Fit:
             point=solution.point,
             posterior=solution.posterior,
             twin=standard,
+            recall=recall,
         )
     own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
     solution = fit.backend.refit(fit.optimum, own, standard.problem.y)
@@ -57,6 +51,7 @@ def refit(fit: Fit, y: Any) -> Fit:
         estimate=standard.outward(solution.estimate),
         point=solution.point,
         twin=standard,
+        recall=recall,
     )
 
 

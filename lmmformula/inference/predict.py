@@ -21,6 +21,7 @@ from lmmformula.inference.prediction_error import row_errors
 from lmmformula.inference.prediction_scale import Scale
 from lmmformula.inference.predictive import new_weights, response_limits
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
 from lmmformula.typing import Array
 
@@ -218,7 +219,7 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
             parts.append(_Part(i, t.codes, np.full(problem.n, -1, np.int32), (), basis * mask))
         offset = np.zeros(problem.n) if problem.offset is None else problem.offset
         columns = tuple(b.matrix for b in problem.aux)
-        return _Rows(problem.X.matrix, offset, tuple(parts), problem.rows, auxiliary(fit), columns)
+        return _Rows(problem.X.matrix, offset, tuple(parts), row_labels(problem), auxiliary(fit), columns)
     design = problem.recipe.replay(newdata, terms=[i for i, _ in selection], aux=bool(problem.aux))
     if design.offset_missing:
         raise DataError(
@@ -230,13 +231,11 @@ def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]
         basis = np.ones((design.n, 1)) if new.basis is None else new.basis
         parts.append(_Part(i, new.codes, new.new_codes, new.new_levels, basis * mask))
     offset = np.zeros(design.n) if design.offset is None else design.offset
-    index = getattr(newdata, "index", None)
     if problem.aux:
         aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
     else:
         aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
-    index = index if hasattr(index, "dtype") else None
-    return _Rows(design.X, offset, tuple(parts), index, aux, tuple(design.aux) if problem.aux else ())
+    return _Rows(design.X, offset, tuple(parts), design.index, aux, tuple(design.aux) if problem.aux else ())
 
 
 def population_rows(fit: Fit, newdata: Any) -> _Rows:

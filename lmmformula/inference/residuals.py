@@ -8,6 +8,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.posterior import mean_response
+from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ def auxiliary(fit: Fit) -> tuple[Array, ...]:
 
 
 def fitted(fit: Fit) -> pd.Series:
-    """Fitted values, indexed by the row's position in the data; of a posterior, the mean of the expected response."""
+    """Fitted values, under the labels of the rows; of a posterior, the mean of the expected response."""
     import pandas as pd
 
     if fit.posterior is not None and not fit.problem.family.is_linear:
         mu = mean_response(fit)
     else:
         mu = fit.problem.family.mean(linear_predictor(fit), auxiliary(fit))
-    return pd.Series(mu, index=fit.problem.rows, name="fitted")
+    return pd.Series(mu, index=row_labels(fit.problem), name="fitted")
 
 
 def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
@@ -86,7 +87,7 @@ def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator 
         values = np.sign(y - mean) * np.sqrt(squared)
     else:
         values = _quantile(fit, eta, aux, seed)
-    return pd.Series(values, index=problem.rows, name="residual")
+    return pd.Series(values, index=row_labels(problem), name="residual")
 
 
 def _quantile(fit: Fit, eta: Array, aux: tuple[Array, ...], seed: int | np.random.Generator | None) -> Array:

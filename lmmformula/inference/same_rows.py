@@ -3,7 +3,7 @@
 Equal numbers of rows and equal responses do not show it: two models that each leave out one row may leave out different ones.
 What identifies a row is, in this order:
 
-1. its label, where both tables are pandas frames whose labels are unique: rows in another order are then matched by label;
+1. its label, where the labels of both tables are unique: rows in another order are then matched by label;
 2. its position, where both tables have the same number of rows;
 3. else its contents: the columns of both tables or, for fits that no longer have theirs, the levels of shared grouping factors.
 
@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
+from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lmmformula.result import Fit
 
 __all__ = ["refuse_other_rows", "row_order"]
@@ -76,7 +75,7 @@ def row_order(a: Fit, b: Fit) -> Any:
         If they are not the same rows.
     """
     same_size = a.problem.n_rows_data == b.problem.n_rows_data
-    labels: list[Any] = [_labels(a), _labels(b)]
+    labels: list[Any] = [row_labels(a.problem), row_labels(b.problem)]
     numbered = [_is_numbering(a), _is_numbering(b)]
     if _tell(labels, numbered, same_size):
         if labels[0].equals(labels[1]):
@@ -108,19 +107,9 @@ def _arranged(values: Array, order: Order) -> Array:
 # -- what identifies a row -----------------------------------------------------------------------------------------
 
 
-def _labels(fit: Fit) -> pd.Index | None:
-    """Labels of the rows used, where the table has labels."""
-    import pandas as pd
-
-    index = getattr(fit.recall.data, "index", None)
-    if not isinstance(index, pd.Index) or len(index) != fit.problem.n_rows_data:
-        return None
-    return index[fit.problem.rows]
-
-
 def _tell(labels: Sequence[Any], numbered: Sequence[bool], same_size: bool) -> bool:
     """Whether labels identify rows across two tables: unique, of one type, and more than a count that begins in each table."""
-    if any(index is None or not index.is_unique for index in labels):
+    if not all(index.is_unique for index in labels):
         return False
     if len({index.inferred_type for index in labels}) > 1:
         return False
@@ -133,10 +122,8 @@ def _is_numbering(fit: Fit) -> bool:
     """Whether the table's labels only count its rows, or it has none."""
     import pandas as pd
 
-    index = getattr(fit.recall.data, "index", None)
-    return not isinstance(index, pd.Index) or (
-        isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1
-    )
+    index = fit.problem.labels
+    return index is None or (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1)
 
 
 def _shared_columns(a: Fit, b: Fit) -> Any:

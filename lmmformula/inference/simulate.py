@@ -10,6 +10,7 @@ from lmmformula.errors import DataError, LmmformulaWarning
 from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.posterior import responses
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def warn_of_dispersion(fit: Fit) -> None:
 
 
 def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
-    """`n` draws as columns ``sim_1 ...``, indexed by the row's position in the data.
+    """`n` draws as columns ``sim_1 ...``, under the labels of the rows.
 
     Of a posterior they are posterior predictive: parameters and random effects of a draw of it, and a new response.
     """
@@ -65,5 +66,5 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
     rng = np.random.default_rng(seed)
     if fit.posterior is not None:
         drawn = responses(fit, n, rng)
-        return pd.DataFrame({f"sim_{i + 1}": y for i, y in enumerate(drawn)}, index=fit.problem.rows)
-    return pd.DataFrame({f"sim_{i + 1}": draw(fit, rng) for i in range(n)}, index=fit.problem.rows)
+        return pd.DataFrame({f"sim_{i + 1}": y for i, y in enumerate(drawn)}, index=row_labels(fit.problem))
+    return pd.DataFrame({f"sim_{i + 1}": draw(fit, rng) for i in range(n)}, index=row_labels(fit.problem))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.ir.frozen import freeze
 from lmmformula.typing import Array
 
 __all__ = ["FixedBlock", "GroupBlock", "Problem"]
@@ -120,6 +121,8 @@ class Problem:
         Random effects in the auxiliary linear predictors, one tuple for each of `aux`; empty where no predictor has any.
     n_rows_data : int
         Rows of the caller's table.
+    labels : pandas Index or None
+        Labels of all rows of the caller's table, None if they have none; for results, opaque here.
     recipe : object
         What the frame learned (codings, bases, levels), to be replayed on new data; opaque here.
     """
@@ -136,6 +139,7 @@ class Problem:
     n_rows_data: int = 0
     recipe: Any = field(default=None, repr=False)
     aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
+    labels: Any = field(default=None, repr=False)
 
     @property
     def n(self) -> int:
@@ -174,6 +178,14 @@ class Problem:
         """Where each term's theta stands in the stacked vector."""
         ends = np.cumsum([0, *(t.n_theta for t in self.terms)])
         return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+
+    def freeze(self) -> Problem:
+        """The same problem, its arrays now read-only: many results are made of them."""
+        if self.y.flags.writeable or self.X.matrix.flags.writeable:  # once is enough
+            freeze(
+                (self.y, self.X, self.terms, self.weights, self.offset, self.rows, self.aux, self.aux_terms)
+            )
+        return self
 
     def canonical(self, theta: Array) -> Array:
         """The same covariances with non-negative diagonals of L."""

@@ -13,7 +13,7 @@ key that says what it is:
 | ``list``, ``set``, ``frozenset`` | | the values |
 | ``dict`` | | ``[key, value]`` pairs |
 | ``bytes``, ``complex`` | | hexadecimal text; real and imaginary part |
-| ``series``, ``frame``, ``categorical``, ``index`` | pandas | see :mod:`lmmformula.keeping.tables` |
+| ``series``, ``frame``, ``categorical``, ``index``, ``multiindex`` | pandas | see :mod:`lmmformula.keeping.tables` |
 
 Decoding imports modules of this package and nothing else, makes dataclasses and enumerations that these modules define, and
 calls no function that a file names.
@@ -271,7 +271,7 @@ _READERS: dict[str, Any] = {
     "bytes": lambda _, inner: bytes.fromhex(inner),
     **{
         key: lambda decode, inner, key=key: decode.table(key, inner)
-        for key in ("series", "frame", "categorical", "index")
+        for key in ("series", "frame", "categorical", "index", "multiindex")
     },
 }
 

@@ -6,6 +6,7 @@ import secrets
 import warnings
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,8 @@ def write_fit(fit: Any, path: str | Path) -> None:
     Warns
     -----
     LmmformulaWarning
-        If the formula calls functions of the user's: they stay out, and the warning names them.
+        If the formula calls functions of the user's: they stay out, and the warning names them. If labels of the rows are of
+        a type that a file cannot hold: the file then has the rows' positions.
     """
     from lmmformula import __version__
 
@@ -52,7 +54,7 @@ def write_fit(fit: Any, path: str | Path) -> None:
         arguments["context"] = {name: _kept(name, v, left) for name, v in arguments["context"].items()}
     bare = replace(
         fit,
-        problem=replace(fit.problem, recipe=recipe),
+        problem=replace(fit.problem, recipe=recipe, labels=_labels(fit.problem.labels)),
         point=None,
         twin=None,
         recall=replace(recall, data=None, arguments=arguments),
@@ -121,6 +123,23 @@ def _with_functions(fit: Any, given: Mapping[str, Any]) -> Any:
 
 def _context_of(fit: Any) -> Mapping[str, Any]:
     return {} if fit is None else fit.recall.arguments.get("context") or dict(fit.problem.recipe.context)
+
+
+def _labels(labels: Any) -> Any:
+    """Labels of the rows if they come back from a file as they went in."""
+    if labels is None:
+        return None
+    encode = Encoder()
+    with suppress(CodecError, TypeError, ValueError):
+        if labels.equals(Decoder(encode.arrays)(encode(labels))):
+            return labels
+    warnings.warn(
+        f"saved without the labels of the rows, which a file cannot hold ({type(labels).__name__} of {labels.dtype}): results "
+        "of the loaded fit count the rows of the data from 0.",
+        LmmformulaWarning,
+        stacklevel=4,
+    )
+    return None
 
 
 def _kept(name: str, value: Any, left: dict[str, None]) -> Any:

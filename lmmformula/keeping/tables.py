@@ -18,7 +18,8 @@ def encode_table(value: Any, encode: Encoder, where: str) -> Any:
     """A Series, DataFrame, Categorical or Index; a column of another library as its values.
 
     ``series``: ``[values, index or null, name]``; ``frame``: ``[series of the columns, index, names of the columns]``;
-    ``categorical``: ``[codes, categories, ordered]``; ``index``: ``[values, name]``. An index that counts from 0 is null.
+    ``categorical``: ``[codes, categories, ordered]``; ``index``: ``[values, name]``; ``multiindex``: ``[its parts]``. The
+    index of a table that counts from 0 is null.
     """
     import pandas as pd
 
@@ -34,6 +35,8 @@ def encode_table(value: Any, encode: Encoder, where: str) -> Any:
         return {"series": [_values(value.array, encode, where), index, name]}
     if isinstance(value, pd.Categorical):
         return _values(value, encode, where)
+    if isinstance(value, pd.MultiIndex):
+        return {"multiindex": [encode(value.get_level_values(i), where) for i in range(value.nlevels)]}
     if isinstance(value, pd.Index):
         return {"index": [_values(value.array, encode, where), encode(value.name, where)]}
     if hasattr(value, "to_numpy"):
@@ -48,8 +51,6 @@ def _index(index: Any, encode: Encoder, where: str) -> Any:
 
     if isinstance(index, pd.RangeIndex) and (index.start, index.step, index.name) == (0, 1, None):
         return None
-    if isinstance(index, pd.MultiIndex):
-        return encode(index.to_flat_index(), where)
     return encode(index, where)
 
 
@@ -81,6 +82,8 @@ def decode_table(key: str, inner: Any, decode: Decoder) -> Any:
     if key == "categorical":
         codes, categories, ordered = (decode(part) for part in inner)
         return pd.Categorical.from_codes(codes, categories, ordered=ordered)
+    if key == "multiindex":
+        return pd.MultiIndex.from_arrays([decode(part) for part in inner])
     if key == "index":
         values, name = (decode(part) for part in inner)
         return pd.Index(values, name=name)

@@ -14,6 +14,7 @@ from lmmformula.errors import (
     SingularFitWarning,
 )
 from lmmformula.inference.posterior import unsatisfactory
+from lmmformula.inference.rows import row_labels
 from lmmformula.ir.estimate import Status
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ def odd_dispersion(fit: Fit) -> str:
     row = int(np.argmax(squares))
     share = squares[row] / max(float(squares.sum()), 1e-300)
     cause = (
-        f"Row {fit.problem.rows[row]:,} of the data alone makes up {share:.0%} of Pearson's chi-square: look at its "
+        f"Row {row_labels(fit.problem)[row]} of the data alone makes up {share:.0%} of Pearson's chi-square: look at its "
         "response, predictors and offset"
         if phi > 1.0
         else "The model predicts nearly every row: look for a predictor that separates the outcomes"

@@ -12,7 +12,8 @@ observed_data        the response, (row)
 constant_data        ``X`` (row, coefficient), the level of each row for every grouping factor, ``offset``, ``weights``
 ==================== ==============================================================================================
 
-`row` holds positions in the data of the call, the other coordinates R's names and the levels. A second term on one factor is
+`row` holds the labels of the rows in the data of the call, their positions if they have none; the other coordinates R's names
+and the levels. A second term on one factor is
 ``r_Subject.1``, as lme4 counts them.
 """
 
@@ -28,10 +29,12 @@ from lmmformula.formula import model_spec
 from lmmformula.inference.conditional import group_names
 from lmmformula.inference.posterior import log_likelihood as pointwise
 from lmmformula.inference.posterior import need_posterior, responses, term_spreads
+from lmmformula.inference.rows import row_labels
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.ir.problem import Problem
     from lmmformula.result import Fit
 
 __all__ = ["to_datatree"]
@@ -144,12 +147,18 @@ def _constant(fit: Fit) -> dict[str, tuple[Array, tuple[str, ...]]]:
 
 def _coordinates(fit: Fit) -> dict[str, Any]:
     problem = fit.problem
-    out: dict[str, Any] = {"coefficient": list(problem.X.names), "row": problem.rows}
+    out: dict[str, Any] = {"coefficient": list(problem.X.names), "row": _rows(problem)}
     for name, term in zip(group_names(fit), problem.terms, strict=True):
         out[_level_dim(term.group)] = [str(level) for level in term.levels]
         out[f"{name}_effect"] = list(term.columns)
         out[f"{name}_pair"] = [f"{a}, {b}" for a, b in combinations(term.columns, 2)]
     return out
+
+
+def _rows(problem: Problem) -> Any:
+    """Labels of the rows; positions where a label has several parts, which a coordinate cannot hold."""
+    labels = row_labels(problem)
+    return problem.rows if labels.nlevels > 1 else labels.to_numpy()
 
 
 def _attributes(fit: Fit) -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.errors import DataError
 from lmmformula.frame.table import open_table
-from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.conditional import group_names
+from lmmformula.inference.rows import row_labels
 from lmmformula.inference.spreads import varcorr_spreads
 from lmmformula.inference.student import critical
 from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, is_gaussian, scale
@@ -195,7 +195,7 @@ def augment(fit: Fit) -> pd.DataFrame:
     ``.fitted, .resid, .fixed`` (the fixed part with any offset) and, if used, ``.offset, .weights``. ``.fitted`` is the
     expected response and ``.resid`` the response minus that, for every family; broom.mixed has the linear predictor and
     deviance residuals there. ``.fixed`` and ``.offset`` are on the scale of the linear predictor.
-    The index is the row's position in the data.
+    The index is that of the data, on the rows used; the row's position where the data have none.
     """
     problem = fit.problem
     out = _canonical(fit) if fit.recall.data is None else _data(fit)
@@ -213,19 +213,9 @@ def augment(fit: Fit) -> pd.DataFrame:
 
 def _data(fit: Fit) -> pd.DataFrame:
     """Columns used, on the rows used."""
-    import pandas as pd
-
-    data, rows = fit.recall.data, fit.problem.rows
-    try:
-        table = open_table(data)
-        names = [record.name for record in fit.problem.recipe.columns if record.name in table]
-        if isinstance(data, pd.DataFrame):
-            return data.iloc[rows][names].set_axis(list(rows), axis=0)
-        values = {name: table.column(name).at(rows) for name in names}
-    except (LmmformulaError, OSError):  # the file of the call is gone or has changed
-        return _canonical(fit)
-    columns = {name: labels_of(v) if isinstance(v, Factor) else v for name, v in values.items()}
-    return pd.DataFrame(columns, index=list(rows))
+    table = open_table(fit.recall.data)
+    names = [record.name for record in fit.problem.recipe.columns if record.name in table]
+    return table.to_pandas(names, fit.problem.rows).set_axis(row_labels(fit.problem), axis=0)
 
 
 def _canonical(fit: Fit) -> pd.DataFrame:
@@ -237,4 +227,4 @@ def _canonical(fit: Fit) -> pd.DataFrame:
     columns |= {
         name: problem.X.matrix[:, j] for j, name in enumerate(problem.X.names) if name != "(Intercept)"
     }
-    return pd.DataFrame(columns, index=list(problem.rows))
+    return pd.DataFrame(columns, index=row_labels(problem))

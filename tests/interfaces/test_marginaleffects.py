@@ -66,7 +66,7 @@ def test_predictions(case, kind: str) -> None:
     model, _ = case
     adapter = model.to_marginaleffects(kind=kind)
     out = predictions(adapter)
-    data = model.recall.data
+    data = model.recall.data.to_pandas()
     np.testing.assert_allclose(out["estimate"], _predicted(model, data, kind), rtol=1e-12)
     X = adapter.get_exog(adapter.get_modeldata())
     expected = _standard_errors(model, lambda b: adapter.get_predict(b, X)["estimate"].to_numpy())
@@ -81,7 +81,7 @@ def test_predictions(case, kind: str) -> None:
 
 def test_standard_errors_are_those_of_predict(gaussian) -> None:
     out = predictions(gaussian.to_marginaleffects())
-    own = gaussian.predict(gaussian.recall.data, re_form=None, se=True)
+    own = gaussian.predict(gaussian.recall.data.to_pandas(), re_form=None, se=True)
     np.testing.assert_allclose(out["std_error"], own["se"], rtol=1e-5)
     reach = stats.t.ppf(0.975, gaussian.df.min()) * own["se"]  # t, as the tests of the coefficients
     np.testing.assert_allclose(out["conf_high"], own["fit"] + reach, rtol=1e-6)
@@ -90,7 +90,7 @@ def test_standard_errors_are_those_of_predict(gaussian) -> None:
 def test_slopes(case) -> None:
     model, variable = case
     out = slopes(model.to_marginaleffects(), variables=variable)
-    data, h = model.recall.data.astype({variable: float}), 1e-4
+    data, h = model.recall.data.to_pandas().astype({variable: float}), 1e-4
     high, low = (_predicted(model, data.assign(**{variable: data[variable] + s * h})) for s in (1, -1))
     expected = (high - low) / (2 * h)
     np.testing.assert_allclose(out["estimate"], expected, rtol=1e-4, atol=1e-7)
@@ -101,7 +101,7 @@ def test_slopes(case) -> None:
 def test_comparisons_of_a_number(case) -> None:
     model, variable = case
     out = comparisons(model.to_marginaleffects(), variables={variable: 1})
-    data = model.recall.data.astype({variable: float})
+    data = model.recall.data.to_pandas().astype({variable: float})
     high, low = (_predicted(model, data.assign(**{variable: data[variable] + s})) for s in (0.5, -0.5))
     np.testing.assert_allclose(out["estimate"], high - low, rtol=1e-9)
 
@@ -109,7 +109,7 @@ def test_comparisons_of_a_number(case) -> None:
 def test_groups_and_new_rows(poisson) -> None:
     adapter = poisson.to_marginaleffects()
     by_site = avg_predictions(adapter, by="site")
-    data = poisson.recall.data
+    data = poisson.recall.data.to_pandas()
     expected = _predicted(poisson, data)
     assert by_site.height == 23
     for site, estimate in zip(by_site["site"], by_site["estimate"], strict=True):
@@ -123,7 +123,7 @@ def test_groups_and_new_rows(poisson) -> None:
 
 def test_comparisons_of_a_factor(poisson, binomial) -> None:
     out = avg_comparisons(poisson.to_marginaleffects(), variables="mined")
-    data = poisson.recall.data
+    data = poisson.recall.data.to_pandas()
     high, low = (_predicted(poisson, data.assign(mined=level)) for level in ("no", "yes"))
     assert out["contrast"].to_list() == ["no - yes"]
     assert out["estimate"][0] == pytest.approx((high - low).mean(), rel=1e-9)
@@ -162,7 +162,7 @@ def test_loaded_fits_and_refusals(gaussian, tmp_path) -> None:
     loaded = load(tmp_path / "m.lmm")
     with pytest.raises(DataError, match="pass data="):
         loaded.to_marginaleffects()
-    data = gaussian.recall.data
+    data = gaussian.recall.data.to_pandas()
     out = predictions(loaded.to_marginaleffects(data=data.head(5)))
     np.testing.assert_allclose(out["estimate"], _predicted(gaussian, data.head(5)))
     with pytest.raises(DataError, match="kind='odds' is unknown"):

@@ -45,8 +45,8 @@ def test_all_are_there(pastes_fit) -> None:
 
 def test_aliases_agree_with_what_they_stand_for(pastes_fit) -> None:
     m = pastes_fit
-    assert m.fe_params is m.params
-    assert m.bse_fe is m.bse
+    np.testing.assert_array_equal(m.fe_params, m.params)
+    np.testing.assert_array_equal(m.bse_fe, m.bse)
     assert m.scale == pytest.approx(m.varcorr().set_index("grp").loc["Residual", "vcov"])
     np.testing.assert_array_equal(m.resid, m.residuals())
     np.testing.assert_array_equal(m.resid_pearson, m.residuals("pearson"))

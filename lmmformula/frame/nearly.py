@@ -1,0 +1,42 @@
+"""Text that was meant to be numbers: a few cells that are none make a factor of a numeric column."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+
+from lmmformula.errors import LmmformulaWarning
+from lmmformula.formula.render import deparse
+from lmmformula.formula.spec import Expr, Name
+from lmmformula.frame.values import Factor, Value, as_number
+
+__all__ = ["warn_of_numbers_in_text"]
+
+
+def warn_of_numbers_in_text(values: Iterable[tuple[Expr, Value]]) -> None:
+    """Warn of columns of text in which most cells are numbers, but not all.
+
+    A column inside ``factor()`` is meant as it is, and so is one that only names levels; a caller leaves those out.
+    """
+    for expr, value in values:
+        if not (isinstance(expr, Name) and isinstance(value, Factor) and value.kind == "text"):
+            continue
+        numeric = np.array([as_number(str(level).strip()) is not None for level in value.levels], dtype=bool)
+        rows = np.bincount(value.codes[value.codes >= 0], minlength=len(numeric))
+        numbers, others = int(rows[numeric].sum()), int(rows[~numeric].sum())
+        if not others or numbers <= others:
+            continue
+        odd = sorted(np.flatnonzero(~numeric), key=lambda j: -rows[j])
+        shown = ", ".join(f"{value.levels[j]!r} ({rows[j]:,})" for j in odd[:5]) + (
+            ", ..." if len(odd) > 5 else ""
+        )
+        name = deparse(expr)
+        warnings.warn(
+            f"column {name!r} is text, hence a factor with {len(numeric):,} levels, although {numbers:,} of its "
+            f"{numbers + others:,} values are numbers; the others are {shown}. If these stand for missing values, make them "
+            f"so: pandas.read_csv(path, na_values=[{value.levels[odd[0]]!r}, ...]). If it is a category, write factor({name}).",
+            LmmformulaWarning,
+            stacklevel=6,
+        )

@@ -1,0 +1,74 @@
+"""Results that nobody overwrites: arrays that refuse to be written to, frames of which everyone gets a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+__all__ = ["freeze", "handed_out"]
+
+T = TypeVar("T")
+
+
+def freeze(value: T) -> T:
+    """Make the arrays of a record of this package read-only, in place, also those in its tuples and records.
+
+    Microseconds for a small fit, whatever the number of rows.
+    """
+    kind = type(value)
+    if kind in _ATOMS:
+        return value
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            if type(item) is str:  # names of columns and the like, which come in long rows
+                break
+            freeze(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            freeze(item)
+    else:
+        for name in _names(kind):
+            freeze(getattr(value, name))
+    return value
+
+
+_ATOMS = frozenset((str, int, float, bool, type(None)))
+_NAMES: dict[type, tuple[str, ...]] = {}
+
+
+def _names(cls: type) -> tuple[str, ...]:
+    """Names of the fields of a dataclass, none of another type; looked up once."""
+    if cls not in _NAMES:
+        _NAMES[cls] = tuple(field.name for field in fields(cls)) if is_dataclass(cls) else ()
+    return _NAMES[cls]
+
+
+class handed_out(Generic[T]):  # noqa: N801 - reads like property and cached_property
+    """A property that is computed once; who asks gets a copy of a frame or Series, and an array that is read-only."""
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.key = f"_computed_{name}"
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> handed_out[T]: ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        known = instance.__dict__
+        if self.key not in known:
+            known[self.key] = freeze(self.compute(instance))
+        value = known[self.key]
+        return value if value is None or isinstance(value, np.ndarray) else value.copy()
