@@ -19,15 +19,14 @@ The cost is c^3/2 + m k c^2/2 multiplications for F and its sweep and m k c^2 fo
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from lmmformula.numerics.compiled import compiled
 
 __all__ = ["bordered_form", "bordered_slopes", "bordered_values", "level_roots", "pivots", "reduced_form"]
 
-_FAST = {"contract", "reassoc"}
 
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def level_roots(lower, a, counts, roots, inverses):
     """W_l with N_l = W_l W_l', G_l^-1, and the sum of counts times log|G_l|."""
     k = lower.shape[0]
@@ -71,7 +70,7 @@ def level_roots(lower, a, counts, roots, inverses):
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def reduced_form(roots, merged, b, outer, g, c_matrix):
     """C, both triangles."""
     c = g.shape[0]
@@ -110,7 +109,7 @@ def reduced_form(roots, merged, b, outer, g, c_matrix):
             c_matrix[y, x] = c_matrix[x, y]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def bordered_form(c_matrix, dense, places, weights, border, half, f):
     """D C in `half` and the lower triangle of F in `f`."""
     c = c_matrix.shape[0]
@@ -154,7 +153,7 @@ def bordered_form(c_matrix, dense, places, weights, border, half, f):
             f[q + x, q + y] = t
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def pivots(f):
     """log|S|, and the last pivot, by a Cholesky factorisation in place."""
     c = f.shape[0]
@@ -176,7 +175,7 @@ def pivots(f):
     return total, np.nan
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def _swept(f):
     """The same by sweeps, which leave -S^-1 in the lower triangle, and S^-1 s in the last row."""
     c = f.shape[0]
@@ -203,7 +202,7 @@ def _swept(f):
     return total, f[c - 1, c - 1]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def bordered_values(own, dense, weights, precision, places, a, counts, merged, b, outer, g, border, out):
     """f of many draws: own (S, k, k), dense (S, sum of k_a^2), weights (S, p), precision (S,); into `out` (S,)."""
     c = g.shape[0]
@@ -218,7 +217,7 @@ def bordered_values(own, dense, weights, precision, places, a, counts, merged, b
         out[x] = log_det + dense_det + precision[x] * pivot
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def _outer_slopes(f, precision, full, v):
     """Fb, both triangles."""
     c = f.shape[0]
@@ -235,7 +234,7 @@ def _outer_slopes(f, precision, full, v):
         full[y, c - 1] = precision * v[y]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def _dense_slopes(full, half, dense, places, d_dense):
     """df/dLambda_a of the dense groups; `full` becomes Cb."""
     c = full.shape[0]
@@ -276,7 +275,7 @@ def _dense_slopes(full, half, dense, places, d_dense):
         at += k * k
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def _own_slopes(lower, a, counts, inverses, merged, b, outer, full, d_own):
     """df/dLambda_e."""
     c = full.shape[0]
@@ -348,7 +347,7 @@ def _own_slopes(lower, a, counts, inverses, merged, b, outer, full, d_own):
                 d_own[i, j] += 2.0 * s
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def bordered_slopes(
     own, dense, weights, precision, places, a, counts, merged, b, outer, g, border, d_own, d_dense, d_weights
 ):

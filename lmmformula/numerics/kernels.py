@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import numba
+from lmmformula.numerics.compiled import compiled
 
 __all__ = ["ragged_gram", "ragged_on_pattern"]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"contract", "reassoc"})
+@compiled()
 def ragged_gram(ptr, cols, values, out):
     """Add T'T to the lower triangle of `out` (columns increase within a level)."""
     for s in range(len(ptr) - 1):
@@ -18,10 +18,10 @@ def ragged_gram(ptr, cols, values, out):
                     target[cols[j]] += v * values[row, j]
 
 
-@numba.njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "reassoc"})
-def ragged_on_pattern(ptr, cols, values, z, out):
-    """Write T Z on the pattern of T to `out`; Z full and symmetric."""
-    for s in numba.prange(len(ptr) - 1):
+@compiled()
+def ragged_on_pattern(start, stop, ptr, cols, values, z, out):
+    """Write T Z on the pattern of T to `out` for levels `start` to `stop`; Z full and symmetric."""
+    for s in range(start, stop):
         for i in range(ptr[s], ptr[s + 1]):
             source = z[cols[i]]
             for row in range(values.shape[0]):

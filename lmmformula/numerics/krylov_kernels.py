@@ -5,8 +5,9 @@ Each works on rows `start` to `stop`, so that its caller may share the rows out 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from lmmformula.numerics.compiled import compiled
 
 __all__ = [
     "advance",
@@ -19,10 +20,8 @@ __all__ = [
     "turn",
 ]
 
-_FAST = {"contract", "reassoc"}
 
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def csr_times(start, stop, ptr, cols, data, x, out):
     """Write A x to `out`, for compressed rows A and a block x of (columns, c)."""
     c = x.shape[1]
@@ -35,7 +34,7 @@ def csr_times(start, stop, ptr, cols, data, x, out):
                 out[i, v] += a * x[j, v]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t, out):
     """Write H x - N't to `out`; H by rows, N by columns."""
     c = x.shape[1]
@@ -52,7 +51,7 @@ def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t,
                 out[i, v] -= a * t[j, v]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def advance(start, stop, x, r, p, ap, alpha):
     """Add alpha p to x and take alpha ap from r, in place; squared norms of the new r over these rows, (c,)."""
     c = x.shape[1]
@@ -66,7 +65,7 @@ def advance(start, stop, x, r, p, ap, alpha):
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def turn(start, stop, p, r, beta):
     """Set p to r + beta p, in place."""
     c = p.shape[1]
@@ -75,7 +74,7 @@ def turn(start, stop, p, r, beta):
             p[i, v] = r[i, v] + beta[v] * p[i, v]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def column_products(start, stop, a, b):
     """Inner products of the columns of two blocks over these rows, (c,)."""
     c = a.shape[1]
@@ -86,7 +85,7 @@ def column_products(start, stop, a, b):
     return total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def second_moments(
     start,
     stop,
@@ -167,7 +166,7 @@ def second_moments(
             count = 0
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def sampled_product(start, stop, ptr, cols, left, right, out):
     """Add left[i] . right[j] to `out` at every entry (i, j) of a compressed pattern."""
     c = left.shape[1]
@@ -179,7 +178,7 @@ def sampled_product(start, stop, ptr, cols, left, right, out):
             out[k] += total
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def scaled_couplings(start, stop, ptr, rows, source, raw, left, right, block, c, n, turned):
     """N = T C^-1 with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
 

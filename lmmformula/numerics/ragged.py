@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.numerics.blas import gram_lower, times_symmetric
+from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
 __all__ = ["Ragged"]
@@ -30,6 +31,8 @@ _COMPILED_PAIRS = 3_000_000
 """From this many multiplications on, the compiled loop repays its import."""
 _BLAS_ADVANTAGE = 15.0
 """Multiplications per second of BLAS over those of the pair loop (measured 10-20)."""
+PARTS = 32
+"""Parts of the levels in the compiled product; at most so many threads are of use."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,6 +69,12 @@ class Ragged:
     def levels(self) -> NDArray[np.int64]:
         """Level of every entry, (total,)."""
         return np.repeat(np.arange(self.m), np.diff(self.ptr))
+
+    def _parts(self) -> list[int]:
+        """Levels at which parts of about equally many multiplications begin."""
+        work = np.cumsum(np.diff(self.ptr).astype(float) ** 2)
+        inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
+        return np.unique([0, *inner.tolist(), self.m]).tolist()
 
     def _way(self) -> str:
         cells = float(self.m) * self.k * self.q
@@ -115,7 +124,8 @@ class Ragged:
             from lmmformula.numerics.kernels import ragged_on_pattern
 
             out = np.empty_like(values)
-            ragged_on_pattern(self.ptr, self.cols, np.ascontiguousarray(values), z, out)
+            arrays = (self.ptr, self.cols, np.ascontiguousarray(values), z, out)
+            in_parts(lambda i, j: ragged_on_pattern(i, j, *arrays), self._parts())
             return out
         levels = self.levels()
         if way == "dense":

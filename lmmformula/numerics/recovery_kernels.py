@@ -9,17 +9,15 @@ dense groups and delta are ``T C_1^-T (c + sigma z)``, T = diag(Lambda_D, I). Gi
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from lmmformula.numerics.bordered_kernels import bordered_form, level_roots, pivots, reduced_form
+from lmmformula.numerics.compiled import compiled
 
 __all__ = ["conditional_draws", "conditional_variances"]
 
-_FAST = {"contract", "reassoc"}
 
-
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def conditional_draws(
     own,
     dense,
@@ -97,7 +95,7 @@ def conditional_draws(
                     effects[x, e, u, i] = t
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def _scaled_inverse(f, dense, places, z):
     """(T C_1^-T)' of the Cholesky factor in `f`: rows of C_1^-1 with their dense columns scaled."""
     c = f.shape[0]
@@ -124,7 +122,7 @@ def _scaled_inverse(f, dense, places, z):
         at += width * width
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def conditional_variances(
     own,
     dense,

@@ -6,17 +6,17 @@ equal weights, `basis` with a single row for the same basis in all rows.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
+
+from lmmformula.numerics.compiled import compiled
 
 __all__ = ["add_eliminated", "add_levels", "add_pairs", "add_products", "add_rows", "rows_by_level"]
 
-_FAST = {"contract", "reassoc"}
 _TILE = 64
 """Rows that are summed for V'WV and for the levels in turn: few enough to stay in the fastest cache."""
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(fast=False)
 def rows_by_level(codes, m, order, ptr):
     """Write the rows in order of level, rows of a level in their own order, to `order`, and its cuts to `ptr`."""
     ptr[:] = 0
@@ -31,7 +31,7 @@ def rows_by_level(codes, m, order, ptr):
         place[s] += 1
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def add_products(first, last, weights, v, out):
     """Add V'WV of rows first..last to the lower triangle of `out`; beyond it some of the upper one is written too."""
     c, own = v.shape[1], min(len(weights) - 1, 1)
@@ -56,7 +56,7 @@ def add_products(first, last, weights, v, out):
                 out[i, j] += a * v[r, j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
     """Add rows first..last to their levels of `diag` and `rhs`, as they come, and to V'WV if `out` is not empty."""
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
@@ -75,7 +75,7 @@ def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
                     rhs[s, i, j] += a * v[r, j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
     """Add the rows of levels first..last to `diag` and `rhs`, level by level; `ordered` receives their weights in order."""
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
@@ -93,7 +93,7 @@ def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
                     rhs[s, i, j] += a * v[r, j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def add_pairs(first, last, order, ptr, slots, basis_a, basis_b, weights, out):
     """Add the rows of levels first..last to their pairs in `out`; `slots` and `weights` are in the order of `order`."""
     own, ka, kb = min(len(weights) - 1, 1), out.shape[1], out.shape[2]
@@ -107,7 +107,7 @@ def add_pairs(first, last, order, ptr, slots, basis_a, basis_b, weights, out):
                 out[s, i, j] += a * basis_b[r * own_b, j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath=_FAST)
+@compiled()
 def add_eliminated(first, last, ptr, cols, data, inner, b, out):
     """Add sum N_s' D_s N_s b over levels first..last to `out`; N by compressed rows, k of them for each level."""
     k, c = inner.shape[1], b.shape[1]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from contextvars import ContextVar, copy_context
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, TypeVar, cast
+
+import lmmformula.numerics.forks  # noqa: F401 - to see every fork, it must be there before JAX is
 
 __all__ = ["blas_threads", "edges", "in_parts", "worker_threads"]
 
@@ -33,22 +36,95 @@ LARGE = 2_000
 
 @contextmanager
 def blas_threads(side: int) -> Iterator[None]:
-    """Within the block, one BLAS thread for a dense part of `side` below `LARGE`; no change otherwise."""
+    """Within the block, one BLAS thread for a dense part of `side` below `LARGE`; no change otherwise.
+
+    The number of threads mostly belongs to the process. Blocks that overlap in time, in several threads, hold it at one until
+    the last of them ends, which restores what the first one found.
+    """
     if side >= LARGE:
         yield
         return
     if side:
         import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
-    with _controller("scipy.linalg" in sys.modules).limit(limits=1, user_api="blas"):
+    _single.begin()
+    try:
         yield
+    finally:
+        _single.end()
+
+
+class _Single:
+    """Holds BLAS at one thread while any block lasts.
+
+    The pool of most BLAS libraries belongs to the process: its size is noted by the first block and restored by the last,
+    whichever threads these run in. With OpenMP behind it the size is the calling thread's own, and each block restores it.
+    """
+
+    def __init__(self) -> None:
+        self._turn, self._own = threading.Lock(), _Own()
+        self._blocks, self._before = 0, dict[str, tuple[Any, int]]()
+
+    def begin(self) -> None:
+        with self._turn:
+            held = []
+            for pool in _pools("scipy.linalg" in sys.modules):
+                size = pool.num_threads
+                if size == 1 or size is None:
+                    continue
+                if getattr(pool, "threading_layer", "") == "openmp":
+                    held.append((pool, size))
+                else:
+                    self._before.setdefault(pool.filepath, (pool, size))
+                _resize(pool, 1)
+            self._own.held.append(held)
+            self._blocks += 1
+
+    def end(self) -> None:
+        with self._turn:
+            for pool, size in self._own.held.pop():
+                _resize(pool, size)
+            self._blocks -= 1
+            self._restore()
+
+    def after_fork(self) -> None:
+        """In a child only the thread that forked lives on, and only its blocks will end."""
+        self._turn = threading.Lock()
+        self._blocks = len(self._own.held)
+        self._restore()
+
+    def _restore(self) -> None:
+        if not self._blocks:
+            for pool, size in self._before.values():
+                _resize(pool, size)
+            self._before.clear()
+
+
+class _Own(threading.local):
+    """Blocks of one thread, and the sizes of pools that are its own."""
+
+    def __init__(self) -> None:
+        self.held: list[list[tuple[Any, int]]] = []
+
+
+_single = _Single()
 
 
 @lru_cache(maxsize=2)
-def _controller(with_scipy: bool) -> Any:
-    """The thread pools that are loaded; looked up once with numpy's alone and once with scipy's."""
+def _pools(with_scipy: bool) -> tuple[Any, ...]:
+    """BLAS libraries that are loaded; looked up once with numpy's alone and once with scipy's."""
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return tuple(pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas")
+
+
+def _resize(pool: Any, size: int) -> None:
+    """Set the number of threads, also from another thread than the one that set it before, which threadpoolctl ignores."""
+    free = getattr(pool, "clear_controlling_thread", None)
+    if free is not None:
+        free(force=True)
+    pool.set_num_threads(size)
+    if free is not None:
+        free(force=True)
 
 
 def worker_threads() -> int:
@@ -108,5 +184,10 @@ def _pool(threads: int) -> Any:
     return ThreadPoolExecutor(threads, thread_name_prefix="lmmformula")
 
 
+def _after_fork() -> None:
+    _pool.cache_clear()  # a child has the pool but not its threads
+    _single.after_fork()
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_pool.cache_clear)  # a child has the pool but not its threads
+    os.register_at_fork(after_in_child=_after_fork)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from typing import Any
 
+from lmmformula.numerics.forks import check_not_forked
+
 __all__ = ["x64"]
 
 
 def x64() -> AbstractContextManager[Any]:
-    """64-bit numbers within the block, in this thread."""
+    """64-bit numbers within the block, in this thread.
+
+    Raises
+    ------
+    FitError
+        In a fork of a process that had started JAX.
+    """
+    check_not_forked()
     import jax
 
     if hasattr(jax, "enable_x64"):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+
 import numpy as np
 import pytest
 import scipy.linalg  # noqa: F401 - its BLAS is one of those counted
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from lmmformula import fit, load_dataset
 from lmmformula.numerics import threads as module
 from lmmformula.numerics.threads import LARGE, blas_threads, edges, in_parts
 
@@ -25,6 +28,52 @@ def test_small_work_gets_one_thread_and_gives_it_back() -> None:
             assert threads() == before
         with blas_threads(LARGE):
             assert threads() == before
+
+
+def test_blocks_that_overlap_keep_one_thread_till_the_last_ends() -> None:
+    first_in, first_may_go, second_in, second_may_go = (threading.Event() for _ in range(4))
+    seen: list[set[int]] = []
+
+    def block(entered: threading.Event, may_go: threading.Event) -> None:
+        with blas_threads(100):
+            entered.set()
+            assert may_go.wait(30)
+            seen.append(set(threads()))
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        first = threading.Thread(target=block, args=(first_in, first_may_go))
+        second = threading.Thread(target=block, args=(second_in, second_may_go))
+        first.start()
+        assert first_in.wait(30)
+        second.start()
+        assert second_in.wait(30)
+        first_may_go.set()
+        first.join()
+        during = set(threads())
+        second_may_go.set()
+        second.join()
+        assert (during, seen) == ({1}, [{1}, {1}])
+        assert threads() == before
+
+
+def test_many_threads_find_one_result() -> None:
+    data, found = load_dataset("VerbAgg").iloc[:3_000], []
+
+    def work() -> None:
+        model = fit("r2 ~ Anger + (1 | id) + (1 | item)", data, family="binomial")
+        found.append((model.llf, *model.params, *model.theta))
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        running = [threading.Thread(target=work) for _ in range(6)]
+        for thread in running:
+            thread.start()
+        for thread in running:
+            thread.join()
+        assert threads() == before
+    assert len(found) == 6
+    assert len(set(found)) == 1
 
 
 @pytest.fixture(params=[1, 2, 3])
