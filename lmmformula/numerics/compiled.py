@@ -25,7 +25,7 @@ _FAST = {"contract", "reassoc"}
 _told: set[str] = set()
 
 
-def compiled(*, fast: bool = True) -> Callable[[Callable[..., None]], Any]:
+def compiled(*, fast: bool = True) -> Callable[[Callable[..., Any]], Any]:
     """Decorator: compile a function of arrays and numbers when it is first called.
 
     Parameters
@@ -35,7 +35,7 @@ def compiled(*, fast: bool = True) -> Callable[[Callable[..., None]], Any]:
     """
     options: dict[str, Any] = {"nogil": True, "fastmath": _FAST if fast else False}
 
-    def decorate(function: Callable[..., None]) -> Any:
+    def decorate(function: Callable[..., Any]) -> Any:
         out = numba.njit(**options)(function)
         try:
             out.enable_caching()
