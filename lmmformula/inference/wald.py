@@ -154,12 +154,12 @@ def pvalues(fit: Fit) -> pd.Series:
 def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
     """Confidence intervals, one row a parameter, columns lower and upper.
 
-    "wald", the default, has the standard errors and degrees of freedom of the tests, so that an interval never contradicts its
-    p-value: t by Satterthwaite for linear mixed models, or by ``ddf="kenward-roger"``, and normal quantiles for all others.
-    ``ddf="normal"`` is lme4's ``confint(method = "Wald")``. Of a posterior the default is "quantile", the interval of equal
-    tails that holds `level` of the draws.
+    By default they are Wald intervals with the standard errors and degrees of freedom of the tests, so that an interval never
+    contradicts its p-value: t by Satterthwaite for linear mixed models, or by ``ddf="kenward-roger"``, and normal quantiles for
+    all others. ``method="wald"`` is lme4's ``confint(method = "Wald")``, with normal quantiles for every model unless ``ddf=``
+    asks for others. Of a posterior the default is "quantile", the interval of equal tails that holds `level` of the draws.
 
-    `parameters` is "fixed" (the fixed effects: the default of "wald" and "quantile"), "all" (the default of "profile" and
+    `parameters` is "fixed" (the fixed effects: the default of Wald and "quantile"), "all" (the default of "profile" and
     "bootstrap": standard deviations, correlations, sigma and the family's parameters too), or names. Wald intervals of the
     others are formed on the log or on Fisher's z: see :mod:`lmmformula.inference.spreads`; at the boundary they are missing,
     and ``attrs["note"]`` says why.
@@ -168,12 +168,13 @@ def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     if method == "quantile" or (method is None and fit.posterior is not None):
         return _quantile_interval(fit, level, **options)
-    method = "wald" if method is None else method
+    if method is None:
+        return _wald_interval(fit, level, **options)
     refuse_posterior(
         fit, f"method={method!r} needs a maximum of the likelihood", "Use conf_int(method='quantile')."
     )
     if method == "wald":
-        return _wald_interval(fit, level, **options)
+        return _wald_interval(fit, level, **{"ddf": "normal", **options})
     if method == "profile":
         from lmmformula.inference.profile import profile_interval
 
