@@ -144,7 +144,7 @@ class LaplaceBackend:
         model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
         first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
-        criterion: Criterion = model if self.nagq <= 1 else Quadrature(model, self.nagq)
+        criterion = self.criterion(model)
         found = self._search(criterion, psi, first, self.tolerance, progress)
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
@@ -169,9 +169,13 @@ class LaplaceBackend:
         """Covariance matrix of psi, see :func:`joint_vcov`; None for nAGQ = 0, whose beta is no element of psi."""
         if self.nagq == 0:
             return None
-        criterion: Criterion = point.model if self.nagq == 1 else Quadrature(point.model, self.nagq)
+        criterion = self.criterion(point.model)
         with blas_threads(point.model.prepared.dense_side):
             return joint_vcov(criterion, point, exact=point.error == 0.0)
+
+    def criterion(self, model: Laplace) -> Criterion:
+        """What is minimised: Laplace's approximation itself, or quadrature with its modes."""
+        return model if self.nagq <= 1 else Quadrature(model, self.nagq)
 
     def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
         """The same model on another response of the same rows."""

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from lmmformula import DataError, Fit, PlanError, fit, load_dataset
+from lmmformula import DataError, Fit, fit, load_dataset
 from lmmformula.inference import profile as module
+from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.profile import parameter_names, profile_interval
-from lmmformula.inference.profile_surface import Parameter, Surface
+from lmmformula.inference.profile_surface import Surface
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -82,7 +83,7 @@ def test_three_columns_against_lme4() -> None:
 def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> None:
     """The deviance with one correlation held, minimised without our coordinates, is at the limit what it must be."""
     model = _model("machines_slope_reml")
-    best = module._ml_optimum(model)
+    best = module.ml_optimum(model)
     j, i = pair
     term = model.problem.terms[0]
     name = f"cor_{term.columns[i]}.{term.columns[j]}|Worker"
@@ -110,7 +111,7 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
 
 def test_gradient_of_the_surface() -> None:
     for name in ("machines_slope_reml", "sleep_dbar_reml", "oats_reml"):
-        best = module._ml_optimum(_model(name))
+        best = module.ml_optimum(_model(name))
         for target, held in ((None, None), (Parameter("b", "beta", 0), 1.1)):
             surface = Surface(best.model, target)
             value = None if held is None else held * float(best.model(best.theta).beta[0])
@@ -126,8 +127,8 @@ def test_gradient_of_the_surface() -> None:
 def test_a_held_coefficient_is_the_model_without_its_column() -> None:
     data = load_dataset("sleepstudy")
     full = fit("Reaction ~ Days + (Days | Subject)", data, method="ml")
-    best = module._ml_optimum(full)
-    trace = module._Trace(best, next(p for p in module._parameters(full.problem) if p.name == "Days"))
+    best = module.ml_optimum(full)
+    trace = module.Trace(best, next(p for p in module.parameters_of(full.problem) if p.name == "Days"))
     for value in (5.0, 10.0, 14.0):
         held = fit(
             "Reaction ~ 1 + (Days | Subject)",
@@ -160,7 +161,7 @@ def test_autoregressive_correlation() -> None:
     model = fit("y ~ 1 + ar1(0 + t | g)", data, method="ml")
     assert parameter_names(model) == ("sd_ta|g", "cor_tb.ta|g", "sigma", "(Intercept)")
     ours = profile_interval(model)
-    values = module._ml_optimum(model).values
+    values = module.ml_optimum(model).values
     for name in ours.index:
         low, high = ours.loc[name].tolist()
         assert low < values[name] < high
@@ -199,8 +200,11 @@ def test_refusals() -> None:
         model.profile(points=1)
 
 
-def test_generalised_models_are_refused() -> None:
-    model = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="poisson")
-    for call in (model.profile, lambda: model.conf_int(method="profile")):
-        with pytest.raises(PlanError, match=r"conf_int\(method='bootstrap'\)"):
-            call()
+@pytest.mark.parametrize("factor", [1e-6, 86_400.0])
+def test_units_of_a_slope_do_not_matter(factor: float) -> None:
+    expected = profile_interval(_model("sleep_slope_reml")).to_numpy()
+    data = load_dataset("sleepstudy")
+    ours = profile_interval(fit("Reaction ~ z + (z | Subject)", data.assign(z=data["Days"] * factor)))
+    np.testing.assert_allclose(
+        ours.to_numpy() * np.array([1, 1, factor, 1, 1, factor])[:, None], expected, rtol=2e-4
+    )

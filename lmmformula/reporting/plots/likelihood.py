@@ -28,7 +28,7 @@ def profile(
     Parameters
     ----------
     fit : Fit
-        By the likelihood of a Gaussian response.
+        By a likelihood.
     parameters : str or list of str, optional
         Names as in ``conf_int(method="profile")``; all by default.
     ax : Axes, or as many of them as parameters, optional

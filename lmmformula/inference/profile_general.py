@@ -1,0 +1,238 @@
+r"""The deviance of a generalised model over unconstrained coordinates, with one parameter held.
+
+The coordinates are those of :mod:`lmmformula.inference.profile_coordinates` for each term, then steps from the estimated
+gamma = (beta, alpha), fixed effects and coefficients of auxiliary predictors, in which their average information H is 2 I::
+
+    gamma = gamma_hat + B c,     B = H^-1/2 sqrt(2) Q,     Q orthogonal with first column along (H^-1/2)' r
+
+For a target r'gamma only the first of them moves it, by one standard error a unit: it is the one that is held, and the search
+over the others does not care for units and origins. The deviance is the one that was minimised, Laplace's approximation or
+adaptive quadrature, evaluated in the fit's standard units: :func:`GeneralSurface.inside` is where coordinates become the
+criterion's psi. With J its derivative, exact for gamma and by central differences of the map, which cost no likelihood, for the
+terms::
+
+    dd/dc = J' dd/dpsi,        Hessian ~ J' H J
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.criteria.laplace import LaplacePoint
+from lmmformula.criteria.quadrature import step_scale
+from lmmformula.errors import PlanError
+from lmmformula.inference.parameters import Parameter
+from lmmformula.inference.profile_coordinates import Terms
+from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.standard import Standard
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from lmmformula.result import Fit
+
+__all__ = ["GeneralBest", "GeneralSurface"]
+
+_STEP = 1e-6
+
+
+@dataclass(frozen=True, eq=False)
+class GeneralBest:
+    """The optimum of a generalised model in the user's units, and the criterion in those of `standard`.
+
+    Attributes
+    ----------
+    criterion : callable
+        psi in standard units -> point: Laplace's approximation or quadrature.
+    point : LaplacePoint
+        At the optimum.
+    standard : Standard
+    estimate : Estimate
+        In the user's units.
+    values : dict
+        Every parameter by name, an auxiliary one as its coefficient.
+    """
+
+    criterion: Any
+    point: LaplacePoint
+    standard: Standard
+    estimate: Estimate
+    values: dict[str, float]
+
+    @classmethod
+    def of(cls, fit: Fit, values: dict[str, float]) -> GeneralBest:
+        """The optimum of a fit.
+
+        Raises
+        ------
+        PlanError
+            If beta was found together with the modes, or the likelihood is an estimate.
+        """
+        if fit.backend.nagq == 0:
+            raise PlanError(
+                "a profile needs a likelihood of all parameters, and the fast mode, nagq=0, finds the fixed effects together "
+                "with the modes: fit with nagq=1, or more nodes."
+            )
+        if fit.estimate.deviance_stderr:
+            raise PlanError(
+                f"a profile needs differences of the log-likelihood that are exact, and here it is an estimate with a standard "
+                f"error of {fit.llf_stderr:.2g}: use conf_int() for Wald intervals, or fit with engine='blocked'."
+            )
+        point: LaplacePoint = fit.optimum
+        return cls(fit.backend.criterion(point.model), point, fit.standard, fit.estimate, values)
+
+    @property
+    def deviance(self) -> float:
+        return self.estimate.deviance
+
+    @property
+    def theta(self) -> Array:
+        return self.estimate.theta
+
+    @property
+    def sigma(self) -> float:
+        return self.estimate.sigma
+
+    @property
+    def dense_side(self) -> int:
+        """Of the engine's dense part."""
+        return self.point.model.prepared.dense_side
+
+    def surface(self, target: Parameter | None) -> GeneralSurface:
+        """The deviance with `target` held."""
+        return GeneralSurface(self, target)
+
+    def shown(self, target: Parameter) -> Callable[[float], float] | None:
+        """From an auxiliary coefficient to the user's value, where it is the only one of its predictor."""
+        if target.kind != "aux" or len(self.estimate.aux[target.term]) > 1:
+            return None
+        value = self.standard.problem.family.auxiliaries[target.term].value
+        return lambda v: float(value(v))
+
+
+class GeneralSurface:
+    """The deviance over the coordinates of the terms and of (beta, alpha), for one target."""
+
+    def __init__(self, best: GeneralBest, target: Parameter | None) -> None:
+        self.best, self.target = best, target
+        self.terms = Terms(best.standard, target, first=0)
+        inner, layout = best.standard.inward(best.estimate), best.point.model.layout
+        self.centre = np.concatenate([inner.beta, *inner.aux])
+        self.size = self.terms.stop + len(self.centre)
+        self.u = best.point.u
+        self._information = best.criterion(best.point.psi, u=best.point.u).hessian
+        loose = np.r_[np.arange(layout.beta.stop), np.arange(layout.theta.stop, layout.size)]
+        self.row = self._row()
+        self.basis = _basis(self._information[np.ix_(loose, loose)], self.row)
+        self.error = 1.0 if self.row is None else float(self.row @ self.basis[:, 0])
+
+    def _row(self) -> Array | None:
+        """Derivative of the target in (beta~, alpha~); None for a parameter of a term."""
+        if self.target is None or self.target.kind not in ("beta", "aux"):
+            return None
+        standard, estimate = self.best.standard, self.best.estimate
+        out, p = np.zeros(len(self.centre)), len(estimate.beta)
+        if self.target.kind == "beta":
+            out[:p] = standard.coefficients[self.target.term]
+            return out
+        j, own = self.target.term, len(estimate.aux[self.target.term])
+        zero = standard.aux_out(j, np.zeros(own))
+        columns = np.column_stack([standard.aux_out(j, e) - zero for e in np.eye(own)])
+        at = p + sum(map(len, estimate.aux[:j]))
+        out[at : at + own] = columns[self.target.columns[0]]
+        return out
+
+    # -- one parameter ---------------------------------------------------------------------------------------------
+
+    @property
+    def pinned(self) -> int | None:
+        """Coordinate held by the target."""
+        if self.target is None:
+            return None
+        return self.terms.pinned if self.row is None else self.terms.stop
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Range of the target."""
+        return self.terms.limits if self.row is None else (-np.inf, np.inf)
+
+    @property
+    def reach(self) -> Array:
+        """Which coordinates have an end at infinity, where the deviance is level: 1; others inf."""
+        return np.where(np.arange(self.size) < self.terms.stop, 1.0, np.inf)
+
+    def coordinate(self, value: float, sigma: float) -> float:
+        """The coordinate of the target's value."""
+        if self.row is None or self.target is None:
+            return self.terms.coordinate(value, sigma)
+        return float((value - self.best.values[self.target.name]) / self.error)
+
+    def step(self, estimate: float, theta: Array, sigma: float) -> float:
+        """A first guess of the change of the target for one unit of zeta."""
+        if self.row is not None:
+            return self.error
+        correlation = self.target is not None and self.target.kind == "cor"
+        return 0.2 if correlation else 0.25 * max(estimate, 0.1 * self.terms.unit(sigma))
+
+    # -- all of them -----------------------------------------------------------------------------------------------
+
+    def psi_of(self, theta: Array, sigma: float, floor: float = 1e-2) -> Array:
+        """The coordinates of the estimate, its variances kept off the boundary by `floor` units."""
+        return np.concatenate([*self.terms.of(theta, sigma, floor), np.zeros(len(self.centre))])
+
+    def inside(self, coordinates: Array) -> Array:
+        """The criterion's psi."""
+        moved, p = self.centre + self.basis @ coordinates[self.terms.stop :], self.best.standard.problem.p
+        return np.concatenate([moved[:p], self._theta(coordinates), moved[p:]])
+
+    def _theta(self, coordinates: Array) -> Array:
+        """theta in standard units."""
+        problem = self.best.standard.problem
+        theta = np.zeros(problem.n_theta)
+        for i, (term, s) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
+            cov: Array = np.real(self.terms.maps[i].covariance(coordinates[self.terms.slices[i]]))
+            theta[s] = term.covariance.from_covariance(cov / self.best.sigma**2)
+        return self.best.standard.theta_in(theta)
+
+    def _jacobian(self, coordinates: Array) -> Array:
+        """J."""
+        layout, stop = self.best.point.model.layout, self.terms.stop
+        out, p = np.zeros((layout.size, self.size)), layout.beta.stop
+        out[:p, stop:], out[layout.theta.stop :, stop:] = self.basis[:p], self.basis[p:]
+        for j in range(stop):
+            move = np.zeros(self.size)
+            move[j] = _STEP
+            rise = self._theta(coordinates + move) - self._theta(coordinates - move)
+            out[layout.theta, j] = rise / (2.0 * _STEP)
+        return out
+
+    def hessian(self, coordinates: Array, held: float | None = None) -> Array:
+        """Hessian of the deviance at the estimate, by the average information; `held` does not matter."""
+        jacobian = self._jacobian(coordinates)
+        return jacobian.T @ self._information @ jacobian
+
+    def evaluate(self, coordinates: Array, held: float | None = None) -> tuple[float, Array]:
+        """Deviance and its gradient; what is held is in the coordinates."""
+        point = self.best.criterion(self.inside(coordinates), u=self.u)
+        value = float(point.deviance)
+        if np.isfinite(value):
+            self.u = getattr(point, "laplace", point).u
+        return value + self.best.standard.deviance_shift(), self._jacobian(coordinates).T @ point.gradient
+
+
+def _basis(information: Array, row: Array | None) -> Array:
+    """B with B'HB = 2 I, of which only the first column moves row'gamma."""
+    if not len(information):
+        return information
+    unit = step_scale(information)
+    values, vectors = np.linalg.eigh(information * np.outer(unit, unit))
+    root = unit[:, None] * vectors * np.sqrt(2.0 / np.maximum(values, 1e-10 * values[-1]))
+    if row is None:
+        return root
+    along = root.T @ row
+    turned = np.linalg.qr(np.column_stack([along, np.eye(len(along))]))[0]
+    return root @ turned * np.append(np.sign(turned[:, 0] @ along), np.ones(len(along) - 1))
