@@ -108,12 +108,15 @@ def _with_options(distribution: Distribution, options: dict[str, Any]) -> Distri
         if key not in accepted:
             takes = ", ".join(["link", *accepted])
             raise PlanError(f"family {distribution.label!r} has no argument {key!r}; it takes: {takes}.")
-        if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise PlanError(
                 f"{key} of family {distribution.label!r} must be a positive number, not {value!r}."
             )
     return replace(distribution, **options)
 
+
+_LONGEST = 200
+"""Characters that a family's text may have: far more than any needs, far less than Python's parser can nest."""
 
 _ACCEPTED = 'write family="binomial" or family="binomial(link=\'probit\')"'
 
@@ -122,10 +125,12 @@ def _read(text: Any) -> tuple[str, str | None, dict[str, Any]]:
     """Name, link and further arguments of ``name``, ``name('link')``, ``name(link='link', key=value)``."""
     if not isinstance(text, str):
         raise PlanError(f"a family is text or a Family, not {type(text).__name__}; {_ACCEPTED}.")
+    if len(text) > _LONGEST:
+        raise PlanError(f"family has {len(text):,} characters and cannot be read; {_ACCEPTED}.")
     unreadable = PlanError(f"family {text!r} cannot be read; {_ACCEPTED}.")
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise unreadable from None
     if not isinstance(tree, ast.Call):
         return _name(tree, unreadable), None, {}
@@ -153,5 +158,5 @@ def _value(tree: ast.expr, unreadable: PlanError) -> Any:
         return tree.id
     try:
         return ast.literal_eval(tree)
-    except ValueError:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise unreadable from None

@@ -26,7 +26,7 @@ from lmmformula.frame.nearly import warn_of_numbers_in_text
 from lmmformula.frame.random_columns import identified_columns, identified_kind
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
-from lmmformula.frame.response import read_response
+from lmmformula.frame.response import read_response, with_repeats
 from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
@@ -86,7 +86,7 @@ def build(
     Problem
     """
     check_available(spec)
-    record = _reading(resolve(family), spec)
+    record = with_repeats(resolve(family), spec.response)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     table = open_table(data)
@@ -102,12 +102,6 @@ def build(
     frame = _evaluate(spec, parts, table, arguments, missing, context or {}, random)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
     return (_with_auxiliary(problem, frame, parts, random) if parts else problem).freeze()
-
-
-def _reading(family: Family, spec: ModelSpec) -> Family:
-    """The family with brms' meaning of ``y | weights(w)``: repeats of the row, unless weights are trials."""
-    asked = spec.response is not None and spec.response.weights is not None
-    return replace(family, repeated=True) if asked and family.weights_are != "trials" else family
 
 
 def _with_auxiliary(
@@ -178,6 +172,7 @@ def _evaluate(
         if argument is not None and argument.missing is not None:
             complete.exclude(argument.name, argument.missing)
     used = used_context(context, exprs, columns)
+    single = set() if spec.response is None else {spec.response.trials, spec.response.weights}
     while True:
         rows = complete.rows()
         n = table.n_rows if rows is None else len(rows)
@@ -185,7 +180,7 @@ def _evaluate(
             complete.report(missing)
         present = {name: column.at(rows) for name, column in columns.items()}
         evaluator = Evaluator(present, n, spec.text, used, {}, learn=True)
-        values = {expr: _variable(expr, evaluator) for expr in exprs}
+        values = {expr: _variable(expr, evaluator, constant=expr in single) for expr in exprs}
         incomplete = {e: mask for e, v in values.items() if (mask := missing_rows(v)) is not None}
         if not incomplete:
             break
@@ -198,8 +193,15 @@ def _evaluate(
     return _Frame(evaluator, values, rows, table.n_rows, used, table.labels)
 
 
-def _variable(expr: Expr, evaluator: Evaluator) -> Value:
-    value = evaluator(expr)
+def _spread(value: Value, n: int) -> Value:
+    """A number as a column of `n` equal ones."""
+    single = isinstance(value, int | float) and not isinstance(value, bool)
+    return np.full(n, float(value)) if single else value
+
+
+def _variable(expr: Expr, evaluator: Evaluator, *, constant: bool = False) -> Value:
+    """Value of a variable of the model; `constant` lets one number stand for every row, as in ``trials(10)``."""
+    value = _spread(evaluator(expr), evaluator.n_rows) if constant else evaluator(expr)
     if not is_column(value):
         raise FormulaError(
             f"`{deparse(expr)}` is a constant, not a column",

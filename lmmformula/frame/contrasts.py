@@ -44,6 +44,13 @@ class Contrast:
         Rows of a "custom" coding, one per level.
     numbered : bool
         Columns are named by position instead of level, as R does for ``C(f, contr.treatment)``.
+    complete : bool
+        A "custom" matrix gets further columns until levels and intercept span everything, as in R's ``C()``; the matrix of a
+        ``contrasts=`` argument does not.
+    how_many : int, optional
+        Columns kept or made, by default one less than there are levels.
+    n : int, optional
+        Levels that ``contr.sum(4)`` was written for.
     """
 
     kind: str
@@ -51,6 +58,9 @@ class Contrast:
     scores: tuple[float, ...] | None = None
     matrix: tuple[tuple[float, ...], ...] | None = None
     numbered: bool = False
+    complete: bool = False
+    how_many: int | None = None
+    n: int | None = None
 
 
 def contrast_from(value: Any) -> Contrast:
@@ -82,6 +92,12 @@ def coding(contrast: Contrast, levels: Iterable[str], name: str) -> tuple[Array,
             f"`{name}` has {n} level{'' if n == 1 else 's'} ({', '.join(labels)}) in the rows used: "
             "a contrast needs at least two; leave it out of the formula"
         )
+    if contrast.n is not None and contrast.n != n:
+        raise DataError(f"contr.{contrast.kind}({contrast.n}) does not suit the {n} levels of `{name}`")
+    if contrast.how_many is not None and contrast.how_many >= n:
+        raise DataError(
+            f"how.many = {contrast.how_many} contrasts of `{name}`, which has {n} levels: at most {n - 1}"
+        )
     base = _base(contrast, labels, name)
     if contrast.kind == "custom":
         matrix = np.asarray(contrast.matrix, dtype=float)
@@ -90,6 +106,8 @@ def coding(contrast: Contrast, levels: Iterable[str], name: str) -> tuple[Array,
                 f"the contrast matrix of `{name}` has {matrix.shape[0]} rows, but the factor has {n} levels: "
                 + ", ".join(labels)
             )
+        if contrast.complete:
+            matrix = _completed(matrix, contrast.how_many or n - 1, name)
     elif contrast.kind == "poly" and n > _MAX_POLY_LEVELS:
         raise DataError(
             f"ordered factor `{name}` has {n} levels: polynomial contrasts are exact only up to "
@@ -100,9 +118,50 @@ def coding(contrast: Contrast, levels: Iterable[str], name: str) -> tuple[Array,
             raise DataError(
                 f"contr.poly was given {len(contrast.scores)} scores for the {n} levels of `{name}`"
             )
-        matrix = _matrix(contrast.kind, n, base, contrast.scores)
+        if contrast.scores is not None and len(set(contrast.scores)) < n:
+            raise DataError(f"the scores of contr.poly for `{name}` must differ from each other")
+        matrix = _matrix(contrast.kind, n, base, contrast.scores)[:, : contrast.how_many]
     shown = tuple(str(i + 1) for i in range(n)) if contrast.numbered else labels
-    return matrix, _suffixes(contrast.kind, shown, base, matrix.shape[1])
+    return matrix, _suffixes(contrast.kind, shown, base, matrix.shape[1])[: matrix.shape[1]]
+
+
+def _completed(matrix: Array, columns: int, name: str) -> Array:
+    """R's ``contrasts<-``: the given columns, then orthonormal ones that are orthogonal to them and to the intercept.
+
+    The further columns are the last ones of Q in the full QR factorisation of [1 C], with LINPACK's reflections: where several
+    columns are added, they depend on its signs.
+    """
+    n, given = matrix.shape
+    if columns <= given:
+        return matrix[:, :columns]
+    bordered = np.column_stack([np.ones(n), matrix])
+    if np.linalg.matrix_rank(bordered) < given + 1:
+        raise DataError(
+            f"the contrasts of `{name}` are singular: their columns and the intercept are collinear"
+        )
+    out: Array = np.empty((n, columns))
+    out[:, :given], out[:, given:] = matrix, _rotation(bordered)[:, given + 1 : columns + 1]
+    return out
+
+
+def _rotation(matrix: Array) -> Array:
+    """Q of the full QR factorisation, (n, n), by the Householder reflections of LINPACK's dqrdc, which R uses.
+
+    LAPACK's differ where a pivot is zero, as in columns that sum to zero: there LINPACK takes its sign as positive.
+    """
+    work, n = np.array(matrix, dtype=float), len(matrix)
+    reflections: list[Array] = []
+    for j in range(work.shape[1]):
+        column = work[j:, j]
+        norm = float(np.sqrt(column @ column)) * (-1.0 if column[0] < 0 else 1.0)
+        u = column / norm
+        u[0] += 1.0
+        reflections.append(np.concatenate([np.zeros(j), u]))
+        work[j:, j + 1 :] -= np.outer(u, (u @ work[j:, j + 1 :]) / u[0])
+    q: Array = np.eye(n)
+    for j, u in reversed(list(enumerate(reflections))):
+        q = q - np.multiply.outer(u, (u @ q) / u[j])
+    return q
 
 
 def _base(contrast: Contrast, labels: tuple[str, ...], name: str) -> int:

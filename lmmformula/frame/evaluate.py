@@ -8,11 +8,15 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.errors import FormulaError, PlanError
-from lmmformula.formula.spec import Arg, Binary, Call, Expr, Logical, Name, Number, Paren, Span, String, Unary
-from lmmformula.frame import transforms  # noqa: F401  (enters its functions in the registry)
+from lmmformula.errors import FormulaError, LmmformulaError, PlanError
+from lmmformula.formula.elsewhere import known_elsewhere
+from lmmformula.formula.spec import Binary, Call, Expr, Logical, Name, Number, Paren, Span, String, Unary
+from lmmformula.frame import recoding, transforms  # noqa: F401  (they enter their functions in the registry)
+from lmmformula.frame.comparisons import COMPARISONS, combine, compare, is_in, negate
 from lmmformula.frame.contrasts import CONTRAST_NAMES, Contrast
-from lmmformula.frame.functions import FUNCTIONS, Function, RefusalError, as_float, compare, is_in
+from lmmformula.frame.functions import cross_levels, sequence
+from lmmformula.frame.numbers import RefusalError, as_factor, elementwise
+from lmmformula.frame.signature import FUNCTIONS, Bound, bind, number
 from lmmformula.frame.values import (
     Basis,
     Factor,
@@ -43,17 +47,6 @@ _ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
     "**": np.power,
     "%%": np.mod,
     "%/%": np.floor_divide,
-}
-_COMPARISONS = frozenset({"==", "!=", "<", "<=", ">", ">="})
-
-_NOT_AVAILABLE: dict[str, str] = {
-    "mo": "monotonic effects are not available: use the ordered factor itself (polynomial contrasts), or "
-    "as.numeric() of it for a linear trend",
-    "s": "smooth terms are not available: use ns(x, df = 4) or bs(x, df = 6)",
-    "t2": "tensor-product smooths are not available: use ns(x, 3) * ns(z, 3)",
-    "gp": "Gaussian-process terms are not available: use ns(x, df = 4)",
-    "me": "measurement-error terms are not available",
-    "mi": "imputed terms are not available: rows with missing values are dropped",
 }
 
 
@@ -105,7 +98,11 @@ class Evaluator:
             with np.errstate(all="ignore"):
                 value = self._evaluate(expr)
         except RefusalError as refusal:
-            raise FormulaError(refusal.problem, self.text, expr.span, refusal.hint) from None
+            raise FormulaError(refusal.problem, self.text, refusal.span or expr.span, refusal.hint) from None
+        except RecursionError:
+            raise FormulaError(
+                "this expression is nested too deeply", self.text, expr.span, "compute the column beforehand"
+            ) from None
         self._values[expr] = value
         return value
 
@@ -123,8 +120,8 @@ class Evaluator:
                 return self(inner)
             case Unary(operator, operand):
                 return self._unary(operator, self(operand))
-            case Binary(operator, left, right):
-                return self._binary(operator, self(left), self(right))
+            case Binary():
+                return self._chain(expr)
             case Call():
                 return self._call(expr)
         raise FormulaError("this cannot be evaluated", self.text, expr.span)
@@ -140,29 +137,42 @@ class Evaluator:
 
     def _unary(self, operator: str, value: Value) -> Value:
         if operator == "!":
-            number = np.asarray(as_float(value, "'!'"))
-            return logical(number == 0, np.isnan(number)) if number.ndim else number == 0
-        result = as_float(value, f"unary '{operator}'")
-        return -result if operator == "-" else result
+            return negate(value)
+        if operator not in ("-", "+"):
+            raise RefusalError(f"`{operator}` has no meaning inside an expression")
+        return elementwise(np.negative if operator == "-" else np.positive, value, what=f"unary '{operator}'")
+
+    def _chain(self, expr: Binary) -> Value:
+        """Operands of a long sum one after the other: recursion down its left side would run out of stack."""
+        chain: list[Binary] = []
+        node: Expr = expr
+        while isinstance(node, Binary):
+            chain.append(node)
+            node = node.left
+        value = self(node)
+        for step in reversed(chain):
+            try:
+                value = self._binary(step.operator, value, self(step.right))
+            except RefusalError as refusal:
+                raise RefusalError(refusal.problem, refusal.hint, refusal.span or step.span) from None
+        return value
 
     def _binary(self, operator: str, left: Value, right: Value) -> Value:
         if operator in _ARITHMETIC:
-            a, b = as_float(left, f"'{operator}'"), as_float(right, f"'{operator}'")
-            result = _ARITHMETIC[operator](a, b)
-            return result if np.ndim(result) else float(result)
-        if operator in _COMPARISONS:
+            return elementwise(_ARITHMETIC[operator], left, right, what=f"'{operator}'")
+        if operator in COMPARISONS:
             return compare(operator, left, right)
         if operator in ("&", "|", "&&", "||"):
-            a, b = as_float(left, f"'{operator}'") != 0, as_float(right, f"'{operator}'") != 0
-            return logical(np.atleast_1d(a & b if operator[0] == "&" else a | b))
+            return combine(operator, left, right)
         if operator == "%in%":
             return is_in(left, right)
+        if operator == ":" and is_column(left):
+            return cross_levels(as_factor(left), as_factor(right), ":", first_slowest=True)
         if operator == ":":
-            return (
-                FUNCTIONS["seq"].call(**{"from": left, "to": right})
-                if not is_column(left)
-                else (FUNCTIONS["interaction"].call(left, right, sep=":", lex_order=True))
-            )
+            ends = [
+                number()(side, f"the {where} of `:`") for side, where in ((left, "start"), (right, "end"))
+            ]
+            return sequence(ends[0], to=ends[1])
         raise RefusalError(f"operator '{operator}' has no meaning inside an expression")
 
     def _call(self, call: Call) -> Value:
@@ -172,34 +182,36 @@ class Evaluator:
         function = FUNCTIONS.get(name)
         if function is None:
             raise self._unknown(name, call)
+        by_position, by_name = bind(function, name, call)
         if function.learns and not self.learn:
-            return self.memory[call].apply(self(_bound(function, name, call.args)[0][0]))
-        exprs, named = _bound(function, name, call.args)
-        values = [self(e) for e in exprs]
-        options = {key: self._argument(name, key, e) for key, e in named.items()}
-        try:
-            result = function.call(*values, **options)
-        except TypeError as error:
-            raise RefusalError(f"wrong arguments of {name}(): {error}") from None
+            return self.memory[call].apply(self._argument(name, by_position[0]))
+        values = [self._argument(name, bound) for bound in by_position]
+        options = {bound.parameter.key: self._argument(name, bound) for bound in by_name}
+        if function.labelled:
+            options["names"] = tuple(bound.label for bound in by_position)
+        result = function.call(*values, **options)
         if not function.learns:
             return result
         self.memory[call] = result
         return result.apply(values[0])
 
-    def _argument(self, function: str, key: str, expr: Expr) -> Value:
-        if function == "C" and key == "contr" and isinstance(expr, Name) and expr.value in CONTRAST_NAMES:
+    def _argument(self, function: str, bound: Bound) -> Any:
+        expr = bound.expr
+        if bound.parameter.name == "contr" and isinstance(expr, Name) and expr.value in CONTRAST_NAMES:
             return Contrast(CONTRAST_NAMES[expr.value])
-        return self(expr)
+        return bound.checked(self(expr), function)
 
     def _unknown(self, name: str, call: Call) -> Exception:
-        if name in _NOT_AVAILABLE:
-            return PlanError(f"{name}(): {_NOT_AVAILABLE[name]}\n  in: {self.text}")
+        place = (call.span[0], call.span[0] + len(call.function))
+        if (known := known_elsewhere(name)) is not None:
+            marked = FormulaError(f"{name}(): {known}", self.text, place)
+            return PlanError(str(marked))
         near = difflib.get_close_matches(name, [*FUNCTIONS, *self.context], n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         return FormulaError(
             f"unknown function {name}()",
             self.text,
-            (call.span[0], call.span[0] + len(call.function)),
+            place,
             hint + f"pass your own with context={{{name!r}: function}}",
         )
 
@@ -207,28 +219,46 @@ class Evaluator:
         """Call a function of the caller's: arrays in, an array (or several columns) out."""
         positional = [_exported(self(a.value)) for a in call.args if a.name is None]
         named = {a.name: _exported(self(a.value)) for a in call.args if a.name is not None}
-        return self._imported(function(*positional, **named), call.span)
+        try:
+            result = function(*positional, **named)
+        except LmmformulaError:
+            raise
+        except Exception as error:
+            raise FormulaError(
+                f"{call.function}() of context= raised {type(error).__name__}: {error}", self.text, call.span
+            ) from error
+        return self._imported(result, call.span)
 
     def _imported(self, result: Any, span: Span) -> Value:
         if result is None or isinstance(result, bool | int | float | str | tuple | Contrast | Factor):
             return result
-        array = np.asarray(result)
-        if array.ndim == 0:
+        try:
+            array: Any = np.asarray(result)
+        except ValueError:
+            array = np.empty(0, dtype="V1")
+        if array.ndim == 0 and array.dtype.kind in "biufU":
             return array.item()
-        if array.ndim == 2 and len(array) == self.n_rows and self.n_rows:
+        if array.ndim == 2 and array.dtype.kind in "biuf":
+            if len(array) != self.n_rows or not self.n_rows:
+                return array
             names = getattr(result, "columns", range(1, array.shape[1] + 1))
             return Basis(array.astype(float), tuple(str(c) for c in names))
-        if array.ndim == 2:
-            return array
+        if array.ndim == 1 and array.dtype.kind in "biufOUST":
+            return self._imported_column(array, span)
+        kind = f"{array.ndim} dimensions" if array.ndim > 2 else f"type {array.dtype}"
+        raise FormulaError(f"this gives values of {kind}, which have no coding", self.text, span)
+
+    def _imported_column(self, array: Any, span: Span) -> Value:
         if len(array) != self.n_rows:
             return tuple(array.tolist())
         if array.dtype.kind == "b":
             return logical(array)
         if array.dtype.kind in "iuf":
             return array
-        if array.dtype.kind in "OUST":
-            return factor_from_text(object_array(array.tolist()))
-        raise FormulaError(f"this gives values of type {array.dtype}, which have no coding", self.text, span)
+        items = array.tolist()
+        if odd := next((v for v in items if not (v is None or isinstance(v, str | int | float))), None):
+            raise FormulaError(f"this gives an object of type {type(odd).__name__}", self.text, span)
+        return factor_from_text(object_array(items))
 
 
 def _exported(value: Value) -> Any:
@@ -238,39 +268,3 @@ def _exported(value: Value) -> Any:
             return value.codes.astype(bool)
         return labels_of(value)
     return value.matrix if isinstance(value, Basis) else value
-
-
-def _bound(function: Function, name: str, args: tuple[Arg, ...]) -> tuple[list[Expr], dict[str, Expr]]:
-    """Match arguments as R does: exact names, unique beginnings of names, then position.
-
-    The first parameter and those of ``...`` come as a list, the others by name.
-    """
-    parameters = [p for p in function.parameters if p != "..."]
-    variadic = "..." in function.parameters
-    named: dict[str, Expr] = {}
-    for arg in args:
-        if arg.name is not None:
-            key = _parameter(arg.name, parameters, name)
-            if key in named:
-                raise RefusalError(f"argument {key!r} of {name}() is given twice")
-            named[key] = arg.value
-    unnamed = [arg.value for arg in args if arg.name is None]
-    before = list(function.parameters[: function.parameters.index("...")]) if variadic else parameters
-    for key in before:
-        if key not in named and unnamed:
-            named[key] = unnamed.pop(0)
-    if unnamed and not variadic:
-        raise RefusalError(f"{name}() takes at most {len(parameters)} arguments: {', '.join(parameters)}")
-    first = [named.pop(function.parameters[0])] if function.parameters[0] in named else []
-    if not first and not (variadic and unnamed) and function.parameters[0] in ("x", "f", "object"):
-        raise RefusalError(f"{name}() needs an argument")
-    return first + unnamed, {key.replace(".", "_"): value for key, value in named.items()}
-
-
-def _parameter(given: str, parameters: list[str], name: str) -> str:
-    if given in parameters:
-        return given
-    matches = [p for p in parameters if p.startswith(given)]
-    if len(matches) == 1:
-        return matches[0]
-    raise RefusalError(f"{name}() has no argument {given!r}", f"its arguments are {', '.join(parameters)}")

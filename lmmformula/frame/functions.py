@@ -1,21 +1,50 @@
-"""The functions a formula may call: a registry, and the ones that work row by row."""
+"""The functions of a formula that work row by row."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.frame.contrasts import Contrast, contrast_from
+from lmmformula.frame.numbers import (
+    MOST_CELLS,
+    MOST_CONSTANTS,
+    RefusalError,
+    as_factor,
+    as_float,
+    elementwise,
+    refuse_size,
+    shown,
+)
+from lmmformula.frame.rounding import round_digits
+from lmmformula.frame.signature import (
+    FUNCTIONS,
+    Kind,
+    Parameter,
+    anything,
+    categorical,
+    either,
+    flag,
+    needed,
+    number,
+    numbers,
+    numeric,
+    register,
+    unavailable,
+    whole,
+    word,
+)
 from lmmformula.frame.values import (
+    Basis,
     Factor,
     Value,
     align,
-    factor_from_numbers,
+    as_number,
+    drop_unused,
     factor_from_text,
     is_column,
     labels_of,
@@ -24,91 +53,17 @@ from lmmformula.frame.values import (
     object_array,
 )
 
-__all__ = ["FUNCTIONS", "Function", "RefusalError", "as_factor", "as_float", "register"]
+__all__ = ["FUNCTIONS", "RefusalError", "as_factor", "as_float", "cross_levels", "sequence"]
 
-
-class RefusalError(Exception):
-    """A call that means nothing; the evaluator adds the place in the formula."""
-
-    def __init__(self, problem: str, hint: str | None = None) -> None:
-        super().__init__(problem)
-        self.problem, self.hint = problem, hint
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """One callable of the formula language.
-
-    Attributes
-    ----------
-    parameters : tuple of str
-        R's names in R's order; ``...`` collects further unnamed arguments.
-    call : callable
-        Takes the arguments by name, dots replaced by underscores, ``...`` as positional arguments.
-    learns : bool
-        `call` returns a state whose ``apply(first argument)`` gives the value; a replay on new data
-        applies the state of the fit.
-    """
-
-    parameters: tuple[str, ...]
-    call: Callable[..., Any]
-    learns: bool = False
-
-
-FUNCTIONS: dict[str, Function] = {}
-"""Name -> function. ``context=`` of a fit adds more."""
-
-
-def register(
-    name: str, *parameters: str, learns: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Enter the decorated callable in :data:`FUNCTIONS`."""
-
-    def enter(call: Callable[..., Any]) -> Callable[..., Any]:
-        FUNCTIONS[name] = Function(parameters, call, learns)
-        return call
-
-    return enter
-
-
-def as_float(value: Value, what: str = "arithmetic") -> Any:
-    """A number or numeric array of `value`; logicals count as 0 and 1."""
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        return value if value.dtype == np.float64 else value.astype(float)
-    if value is None:
-        return np.nan
-    if isinstance(value, bool | int | float):
-        return float(value)
-    if isinstance(value, Factor) and value.kind == "logical":
-        return np.where(value.codes < 0, np.nan, value.codes.astype(float))
-    if isinstance(value, tuple) and all(isinstance(v, bool | int | float) for v in value):
-        return np.array(value, dtype=float)
-    if isinstance(value, Factor):
-        kind = "text" if value.kind == "text" else "a factor"
-        raise RefusalError(
-            f"{what} needs numbers, but this is {kind}", "as.numeric() gives the numbers of its levels"
-        )
-    raise RefusalError(f"{what} needs a number or a numeric column")
-
-
-def as_factor(value: Value) -> Factor:
-    """R's ``as.factor``."""
-    if isinstance(value, Factor):
-        return value
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        return factor_from_numbers(value)
-    raise RefusalError("a factor is made of one column")
+_X = needed("x", anything)
+_NUMBERS = needed("x", numeric)
+_ONE = needed("x", categorical)
 
 
 def _elementwise(name: str, ufunc: Callable[[Any], Any]) -> None:
+    @register(name, _NUMBERS)
     def call(x: Value) -> Value:
-        return _plain(ufunc(as_float(x, f"{name}()")))
-
-    FUNCTIONS[name] = Function(("x",), call)
-
-
-def _plain(result: Any) -> Any:
-    return result if isinstance(result, np.ndarray) and result.ndim else float(result)
+        return elementwise(ufunc, x, what=f"{name}()")
 
 
 for _name, _ufunc in {
@@ -136,250 +91,305 @@ for _name, _ufunc in {
     _elementwise(_name, _ufunc)
 
 
-@register("I", "x")
-@register("identity", "x")
-@register("offset", "x")
+@register("I", _X)
+@register("identity", _X)
+@register("offset", _X)
 def _identity(x: Value) -> Value:
     return x
 
 
-@register("log", "x", "base")
-def _log(x: Value, base: Value = None) -> Value:
-    result = np.log(as_float(x, "log()"))
-    return _plain(result if base is None else result / np.log(as_float(base, "log()")))
+@register("log", _NUMBERS, Parameter("base", number(0.0)))
+def _log(x: Value, base: float | None = None) -> Value:
+    per = 1.0 if base is None else np.log(base)
+    return elementwise(lambda a: np.log(a) / per, x, what="log()")
 
 
-@register("round", "x", "digits")
-def _round(x: Value, digits: Value = 0) -> Value:
-    return _plain(np.round(as_float(x, "round()"), int(digits)))
+@register("round", _NUMBERS, Parameter("digits", whole(-10_000, 10_000)))
+def _round(x: Value, digits: int = 0) -> Value:
+    return elementwise(lambda a: round_digits(a, digits), x, what="round()")
 
 
-@register("pmin", "...")
+@register("pmin", needed("...", numeric))
 def _pmin(*values: Value) -> Value:
     return _reduce(np.minimum, values, "pmin()")
 
 
-@register("pmax", "...")
+@register("pmax", needed("...", numeric))
 def _pmax(*values: Value) -> Value:
     return _reduce(np.maximum, values, "pmax()")
 
 
 def _reduce(ufunc: Any, values: tuple[Value, ...], what: str) -> Value:
-    if not values:
-        raise RefusalError(f"{what} needs at least one argument")
-    result = as_float(values[0], what)
+    result = values[0]
     for value in values[1:]:
-        result = ufunc(result, as_float(value, what))
-    return _plain(result)
+        result = elementwise(ufunc, result, value, what=what)
+    return result
 
 
-@register("ifelse", "test", "yes", "no")
+@register("ifelse", needed("test", numeric), needed("yes", anything), needed("no", anything))
 def _ifelse(test: Value, yes: Value, no: Value) -> Value:
-    condition = as_float(test, "the test of ifelse()")
-    missing = np.isnan(condition)
+    if any(isinstance(v, Basis) for v in (test, yes, no)):
+        raise RefusalError(
+            "ifelse() takes single columns", "R would use the first of several columns in silence"
+        )
     if any(isinstance(v, str) or (isinstance(v, Factor) and v.kind != "logical") for v in (yes, no)):
-        chosen = np.where(condition != 0, _texts(yes), _texts(no))
-        return factor_from_text(np.where(missing, None, chosen))
-    chosen = np.where(condition != 0, as_float(yes, "ifelse()"), as_float(no, "ifelse()"))
-    if all(isinstance(v, bool) or (isinstance(v, Factor) and v.kind == "logical") for v in (yes, no)):
-        return logical(chosen == 1, missing | np.isnan(chosen))
-    return _plain(np.where(missing, np.nan, chosen))
+        return _ifelse_text(test, yes, no)
+    chosen = elementwise(_choose, test, yes, no, what="ifelse()")
+    truths = all(isinstance(v, bool) or (isinstance(v, Factor) and v.kind == "logical") for v in (yes, no))
+    if truths and isinstance(chosen, np.ndarray):
+        return logical(chosen == 1, np.isnan(chosen))
+    return chosen
+
+
+def _choose(test: Any, yes: Any, no: Any) -> Any:
+    return np.where(np.isnan(test), np.nan, np.where(test != 0, yes, no))
+
+
+def _ifelse_text(test: Value, yes: Value, no: Value) -> Value:
+    condition = as_float(test, "the test of ifelse()")
+    if not is_column(test):
+        raise RefusalError(f"the test of ifelse() must be a column, not {shown(test)}")
+    chosen = np.where(condition != 0, _texts(yes), _texts(no))
+    return factor_from_text(np.where(np.isnan(condition), None, chosen))
 
 
 def _texts(value: Value) -> Any:
     if isinstance(value, Factor):
         return labels_of(value)
-    return value if value is None or isinstance(value, str) else _texts(as_factor(value))
+    if value is None or isinstance(value, str):
+        return value
+    if not is_column(value) or isinstance(value, Basis):
+        raise RefusalError(f"ifelse() cannot give text for some rows and {shown(value)} for others")
+    return _texts(as_factor(value))
 
 
-@register("is.na", "x")
-def _is_na(x: Value) -> Value:
-    if not is_column(x):
-        raise RefusalError("is.na() needs a column")
+@register("is.na", _ONE)
+def _is_na(x: Factor) -> Value:
     missing = missing_rows(x)
-    n = len(x.codes) if isinstance(x, Factor) else len(x)
-    return logical(np.zeros(n, dtype=bool) if missing is None else missing)
+    return logical(np.zeros(len(x.codes), dtype=bool) if missing is None else missing)
 
 
-@register("c", "...")
+@register("c", Parameter("...", anything))
 def _combine(*values: Value) -> Value:
     flat: list[Any] = []
     for value in values:
         if is_column(value):
-            raise RefusalError("c() takes constants here, not columns")
+            raise RefusalError("c() takes constants here, not columns", "cbind() puts columns side by side")
         flat.extend(value if isinstance(value, tuple) else (value,))
     return tuple(flat)
 
 
-@register("seq", "from", "to", "by", "length.out")
-def _seq(**named: Value) -> Value:
-    start, stop = float(named.get("from", 1.0)), float(named.get("to", 1.0))
-    if "length_out" in named:
-        return tuple(np.linspace(start, stop, int(named["length_out"])).tolist())
-    step = float(named.get("by", 1.0 if stop >= start else -1.0))
-    return tuple((start + step * np.arange(int((stop - start) / step + 1e-10) + 1)).tolist())
+@register("cbind", needed("...", numeric), labelled=True)
+def _cbind(*values: Value, names: tuple[str, ...] = ()) -> Value:
+    n = next((len(_matrix(v)) for v in values if is_column(v)), None)
+    if n is None:
+        raise RefusalError("cbind() needs at least one column")
+    blocks, labels = [], []
+    for value, name in zip(values, names, strict=True):
+        if isinstance(value, tuple):
+            raise RefusalError(f"cbind() takes columns and single numbers, not {shown(value)}")
+        blocks.append(_matrix(value) if is_column(value) else np.full((n, 1), as_float(value)))
+        labels += value.suffixes if isinstance(value, Basis) else [name]
+    if not any(labels):
+        labels = [""] if len(labels) == 1 else [str(j + 1) for j in range(len(labels))]
+    return Basis(np.ascontiguousarray(np.hstack(blocks), dtype=float), tuple(labels))
 
 
-@register("as.numeric", "x")
-@register("as.double", "x")
-def _as_numeric(x: Value) -> Value:
+def _matrix(value: Value) -> Any:
+    return value.matrix if isinstance(value, Basis) else as_float(value, "cbind()")[:, None]
+
+
+@register(
+    "seq",
+    Parameter("from", number()),
+    Parameter("to", number()),
+    Parameter("by", number()),
+    Parameter("length.out", whole(1, MOST_CONSTANTS)),
+)
+def sequence(start: float = 1.0, **named: Any) -> Value:
+    """R's ``seq`` and ``from:to``, as constants; ``seq(5)`` is ``1:5``."""
+    if not named:
+        return sequence(1.0, to=start)
+    stop, by, count = named.get("to"), named.get("by"), named.get("length_out")
+    if count is not None and by is not None:
+        if stop is not None:
+            raise RefusalError("seq() takes two of `to`, `by` and `length.out`")
+        return tuple((start + by * np.arange(count)).tolist())
+    stop = 1.0 if stop is None else stop
+    if count is not None:
+        return tuple(np.linspace(start, stop, count).tolist())
+    step = by if by is not None else 1.0 if stop >= start else -1.0
+    if step == 0.0 or (stop - start) / step < 0.0:
+        raise RefusalError(f"seq() cannot go from {start:g} to {stop:g} in steps of {step:g}")
+    steps = (stop - start) / step
+    refuse_size(
+        steps + 1, MOST_CONSTANTS, f"{start:g} to {stop:g} in steps of {step:g} are {steps + 1:,.0f} numbers"
+    )
+    return tuple((start + step * np.arange(int(steps + 1e-10) + 1)).tolist())
+
+
+def _to_number(x: Value, what: str) -> Value:
     if isinstance(x, Factor) and x.kind in ("factor", "ordered"):
         return np.where(x.codes < 0, np.nan, x.codes + 1.0)
     if isinstance(x, Factor) and x.kind == "text":
-        try:
-            numbers = np.array([float(label) for label in x.levels] + [np.nan])
-        except ValueError:
-            bad = next(label for label in x.levels if not _is_number(label))
-            raise RefusalError(f"as.numeric() cannot read {bad!r} as a number") from None
-        return numbers[x.codes]
-    return as_float(x, "as.numeric()")
+        return np.array([*(_read(label, what) for label in x.levels), np.nan])[x.codes]
+    if isinstance(x, str):
+        return _read(x, what)
+    as_float(x, what)
+    return elementwise(np.positive, x, what=what)
 
 
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+def _read(text: str, what: str) -> float:
+    value = as_number(text)
+    if value is None:
+        raise RefusalError(f"{what} cannot read {text!r} as a number")
+    return value
 
 
-@register("as.integer", "x")
+@register("as.numeric", _X)
+@register("as.double", _X)
+def _as_numeric(x: Value) -> Value:
+    return _to_number(x, "as.numeric()")
+
+
+@register("as.integer", _X)
 def _as_integer(x: Value) -> Value:
-    return _plain(np.trunc(_as_numeric(x)))
+    return elementwise(np.trunc, _to_number(x, "as.integer()"), what="as.integer()")
 
 
-@register("as.logical", "x")
-def _as_logical(x: Value) -> Value:
-    numbers = np.asarray(as_float(x, "as.logical()"))
-    return logical(numbers != 0, np.isnan(numbers))
+@register("as.logical", _ONE)
+def _as_logical(x: Factor) -> Value:
+    if x.kind == "logical":
+        return x
+    truths = {"T": 1, "TRUE": 1, "true": 1, "True": 1, "F": 0, "FALSE": 0, "false": 0, "False": 0}
+    values = [as_number(level) for level in x.levels]
+    if any(v is None for v in values):
+        by_level = np.array([truths.get(level, -1) for level in x.levels] + [-1])[x.codes]
+        return logical(by_level == 1, by_level < 0)
+    read = np.array([*(np.nan if v is None else v for v in values), np.nan])[x.codes]
+    return logical(read != 0, np.isnan(read))
 
 
-@register("as.factor", "x")
-def _as_factor(x: Value) -> Value:
-    factor = as_factor(x)
-    if factor.kind == "logical" or factor.kind == "text":
-        return Factor(factor.codes, factor.levels, "factor")
-    return factor
+@register("as.factor", _ONE)
+def _as_factor(x: Factor) -> Value:
+    return Factor(x.codes, x.levels, "factor") if x.kind in ("logical", "text") else x
 
 
-@register("as.character", "x")
-def _as_character(x: Value) -> Value:
-    factor = as_factor(x)
-    order = np.argsort(factor.levels, kind="stable")
-    return Factor(align(factor, factor.levels[order]).codes, factor.levels[order], "text")
+@register("as.ordered", _ONE)
+def _as_ordered(x: Factor) -> Value:
+    return Factor(x.codes, x.levels, "ordered")
 
 
-@register("interaction", "...", "sep", "lex.order")
-def _interaction(*values: Value, sep: str = ".", lex_order: bool = False) -> Value:
-    if not values:
-        raise RefusalError("interaction() needs at least one factor")
-    result = as_factor(values[0])
-    for value in values[1:]:
-        other = as_factor(value)
-        m, k = len(result.levels), len(other.levels)
-        missing = (result.codes < 0) | (other.codes < 0)
-        if lex_order:
-            codes = result.codes * k + other.codes
-            labels = [f"{a}{sep}{b}" for a in result.levels for b in other.levels]
-        else:
-            codes = other.codes * m + result.codes
-            labels = [f"{a}{sep}{b}" for b in other.levels for a in result.levels]
-        codes = np.where(missing, -1, codes).astype(np.int32)
-        if len(set(labels)) < len(labels):
-            twice = next(label for label, times in Counter(labels).items() if times > 1)
-            raise RefusalError(
-                f"interaction() gives two different cells the label {twice!r}",
-                "give another sep=, which no level holds",
-            )
-        result = Factor(codes, object_array(labels), "factor")
-    return result
+@register("as.character", _ONE)
+def _as_character(x: Factor) -> Value:
+    order = np.argsort(x.levels, kind="stable")
+    return Factor(align(x, x.levels[order]).codes, x.levels[order], "text")
 
 
-@register("C", "object", "contr", "how.many", "base", "scores")
-def _with_contrast(object: Value, contr: Any = None, base: Any = None, scores: Any = None) -> Value:  # noqa: A002
-    factor = as_factor(object)
+@register(
+    "interaction",
+    needed("...", categorical),
+    Parameter("drop", flag),
+    Parameter("sep", word),
+    Parameter("lex.order", flag),
+)
+def _interaction(*values: Factor, drop: bool = False, sep: str = ".", lex_order: bool = False) -> Value:
+    result = values[0]
+    for other in values[1:]:
+        result = cross_levels(result, other, sep, first_slowest=lex_order)
+    return drop_unused(result) if drop else result
+
+
+def cross_levels(a: Factor, b: Factor, sep: str, *, first_slowest: bool) -> Factor:
+    """Every pair of levels as a level, in R's order."""
+    m, k = len(a.levels), len(b.levels)
+    refuse_size(
+        float(m) * k,
+        MOST_CONSTANTS,
+        f"interaction() of {m:,} and {k:,} levels has {m * k:,}",
+        "as a grouping factor write (1 | a:b), which makes only the levels that occur",
+    )
+    missing = (a.codes < 0) | (b.codes < 0)
+    if first_slowest:
+        codes = a.codes.astype(np.int64) * k + b.codes
+        labels = [f"{x}{sep}{y}" for x in a.levels for y in b.levels]
+    else:
+        codes = b.codes.astype(np.int64) * m + a.codes
+        labels = [f"{x}{sep}{y}" for y in b.levels for x in a.levels]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label, times in Counter(labels).items() if times > 1)
+        raise RefusalError(
+            f"interaction() gives two different cells the label {twice!r}",
+            "give another sep=, which no level holds",
+        )
+    return Factor(np.where(missing, -1, codes).astype(np.int32), object_array(labels), "factor")
+
+
+def _contrast(value: Value, what: str) -> Contrast:
+    """A contrast by name or matrix, ``c(-1, 0, 1)`` being a matrix of one column."""
+    if isinstance(value, Contrast):
+        return value
+    if isinstance(value, tuple):
+        value = np.array(numbers()(value, what))[:, None]
+    if isinstance(value, str) or (
+        isinstance(value, np.ndarray) and value.ndim == 2 and value.dtype.kind in "biuf"
+    ):
+        return contrast_from(value)
+    raise RefusalError(
+        f"{what} must be a contrast such as contr.sum, or numbers for each level, not {shown(value)}"
+    )
+
+
+_BASE: Kind = either(word, whole(1, 1_000_000))
+_SCORES = numbers(least=2)
+
+
+@register(
+    "C",
+    needed("object", categorical),
+    Parameter("contr", _contrast),
+    Parameter("how.many", whole(1, 1_000_000)),
+    Parameter("base", _BASE),
+    Parameter("scores", _SCORES),
+)
+def _with_contrast(
+    factor: Factor,
+    contr: Contrast | None = None,
+    how_many: int | None = None,
+    base: int | str | None = None,
+    scores: tuple[float, ...] | None = None,
+) -> Value:
     kind = "ordered" if factor.kind == "ordered" else "factor"
     if contr is None:
-        return Factor(
-            factor.codes, factor.levels, kind, Contrast("poly" if kind == "ordered" else "treatment")
-        )
-    if isinstance(contr, tuple):
-        contr = np.array(contr, dtype=float)[:, None]
-    contrast = contrast_from(contr)
+        contrast = Contrast("poly" if kind == "ordered" else "treatment")
+        return Factor(factor.codes, factor.levels, kind, contrast)
+    levels = float(len(factor.levels))
+    refuse_size(levels**2, MOST_CELLS, f"the contrasts of {levels:,.0f} levels are {levels**2:,.0f} numbers")
     if base is not None or scores is not None:
-        contrast = _contrast_call(contrast.kind, base, scores)
-    return Factor(factor.codes, factor.levels, kind, replace(contrast, numbered=True))
-
-
-def _contrast_call(kind: str, base: Any, scores: Any) -> Contrast:
-    where = base if base is None or isinstance(base, str) else int(base)
-    return Contrast(kind, where, None if scores is None else tuple(float(s) for s in scores))
+        contr = Contrast(contr.kind, base, scores)
+    return Factor(
+        factor.codes, factor.levels, kind, replace(contr, numbered=True, complete=True, how_many=how_many)
+    )
 
 
 def _register_contrasts() -> None:
     for kind in ("treatment", "sum", "helmert", "poly", "SAS"):
-        name = f"contr.{kind}"
 
-        def call(n: Any = None, base: Any = None, scores: Any = None, _kind: str = kind) -> Contrast:
-            return _contrast_call(_kind, base, scores)
+        def call(
+            n: int | None = None,
+            base: int | str | None = None,
+            scores: tuple[float, ...] | None = None,
+            contrasts: bool = True,
+            _kind: str = kind,
+        ) -> Contrast:
+            return Contrast(_kind, base, scores, n=n)
 
-        FUNCTIONS[name] = Function(("n", "scores") if kind == "poly" else ("n", "base"), call)
+        n = Parameter("n", whole(2, 1_000_000))
+        own = {"poly": (Parameter("scores", _SCORES),), "treatment": (Parameter("base", _BASE),)}.get(
+            kind, ()
+        )
+        full = Parameter("contrasts", unavailable("a coding of every level is 0 + f"))
+        register(f"contr.{kind}", n, *own, full)(call)
 
 
 _register_contrasts()
-
-
-def compare(operator: str, left: Value, right: Value) -> Factor:
-    """``== != < <= > >=`` of columns and constants, text included."""
-    ufunc = _COMPARISONS[operator]
-    if _is_text(left) or _is_text(right):
-        return _compare_text(operator, left, right)
-    a, b = as_float(left, f"'{operator}'"), as_float(right, f"'{operator}'")
-    return logical(np.atleast_1d(ufunc(a, b)), np.atleast_1d(np.isnan(a) | np.isnan(b)))
-
-
-_COMPARISONS: dict[str, Any] = {
-    "==": np.equal,
-    "!=": np.not_equal,
-    "<": np.less,
-    "<=": np.less_equal,
-    ">": np.greater,
-    ">=": np.greater_equal,
-}
-
-
-def _is_text(value: Value) -> bool:
-    return isinstance(value, str) or (isinstance(value, Factor) and value.kind != "logical")
-
-
-def _compare_text(operator: str, left: Value, right: Value) -> Factor:
-    flip = {"<": ">", ">": "<", "<=": ">=", ">=": "<="}
-    if not isinstance(left, Factor):
-        left, right, operator = right, left, flip.get(operator, operator)
-    if not isinstance(left, Factor):
-        raise RefusalError("a comparison needs at least one column")
-    if operator in flip and left.kind == "factor":
-        raise RefusalError(
-            f"'{operator}' has no meaning for an unordered factor", "ordered() gives its levels an order"
-        )
-    missing = left.codes < 0
-    if isinstance(right, Factor):
-        aligned = align(right, left.levels)
-        return logical(_COMPARISONS[operator](left.codes, aligned.codes), missing | (aligned.codes < 0))
-    label = right if isinstance(right, str) else str(as_factor(np.array([float(right)])).levels[0])
-    if left.kind == "ordered" and operator in flip:
-        if label not in left.levels:
-            raise RefusalError(f"{label!r} is not a level ({', '.join(left.levels)})")
-        return logical(_COMPARISONS[operator](left.codes, list(left.levels).index(label)), missing)
-    by_level = _COMPARISONS[operator](left.levels, label).astype(bool)
-    return logical(np.append(by_level, False)[left.codes], missing)
-
-
-def is_in(left: Value, right: Value) -> Factor:
-    """``x %in% c(...)`` inside a call."""
-    items = right if isinstance(right, tuple) else (right,)
-    if isinstance(left, Factor):
-        labels = {v if isinstance(v, str) else str(as_factor(np.array([float(v)])).levels[0]) for v in items}
-        return logical(np.array([label in labels for label in left.levels] + [False])[left.codes])
-    array: NDArray[Any] = as_float(left, "'%in%'")
-    return logical(np.isin(array, np.array([float(v) for v in items])))

@@ -5,17 +5,26 @@ A family with a residual variance takes numbers that are not constant; any other
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
+from lmmformula.families import Family
+from lmmformula.formula.spec import Response
 from lmmformula.frame.values import Basis, Factor, Value
 
-__all__ = ["read_response"]
+__all__ = ["read_response", "with_repeats"]
 
 Array = NDArray[np.float64]
+
+
+def with_repeats(family: Family, response: Response | None) -> Family:
+    """The family with brms' meaning of ``y | weights(w)``: repeats of the row, unless weights are trials."""
+    asked = response is not None and response.weights is not None
+    return replace(family, repeated=True) if asked and family.weights_are != "trials" else family
 
 
 def read_response(

@@ -144,8 +144,13 @@ def factor_from_numbers(values: NDArray[Any], kind: FactorKind = "factor") -> Fa
             return Factor(codes, object_array(str(u + low) for u in used.tolist()), kind)
     codes, unique = pd.factorize(values)
     order = np.argsort(unique, kind="stable")
-    levels = object_array(number_label(u) for u in unique[order].tolist())
-    return Factor(_sorted_codes(codes, order), levels, kind)
+    labels = [number_label(u) for u in unique[order].tolist()]
+    codes, distinct_labels = _sorted_codes(codes, order), dict.fromkeys(labels)
+    if len(distinct_labels) < len(labels):
+        # numbers equal to 15 digits are one level, as in R, whose levels are their texts
+        rank = {label: j for j, label in enumerate(distinct_labels)}
+        codes = np.array([*(rank[label] for label in labels), -1], dtype=np.int32)[codes]
+    return Factor(codes, object_array(distinct_labels), kind)
 
 
 def distinct(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:

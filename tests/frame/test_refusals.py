@@ -185,7 +185,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         FormulaError,
         r"(?s)unknown function lgo\(\).*\^\^\^.*did you mean log.*context=",
     ),
-    "mo": (lambda: make("y ~ mo(o) + (1 | g)"), PlanError, "monotonic effects are not available"),
+    "mo": (lambda: make("y ~ mo(o) + (1 | g)"), PlanError, "a monotonic effect of brms; not available"),
     "trials": (
         lambda: make("s | trials(n) ~ x + (1 | g)"),
         DataError,

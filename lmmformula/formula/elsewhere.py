@@ -1,0 +1,126 @@
+"""Structures of other packages that this language knows by name: what they are there, and what is available here.
+
+One table, so that a formula copied from brms, mgcv, glmmTMB or survival gets an answer instead of a guess at a misspelling.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AROUND_A_BAR", "IN_A_RESPONSE", "known_elsewhere"]
+
+_SERIAL = (
+    "not available as a residual structure; ar1(0 + time | group) is a first-order autoregressive random effect over the "
+    "levels of a factor `time`"
+)
+_SMOOTH = "not available; unpenalised bases are: ns(x, df = 4), bs(x, df = 6), and ns(x, 3) * ns(z, 3) for two columns"
+_SEVERAL = "not available: fit one model for each response"
+
+_FUNCTIONS: dict[str, tuple[str, str]] = {
+    "s": ("a smooth term of mgcv and brms", _SMOOTH),
+    "t2": ("a tensor-product smooth of mgcv and brms", _SMOOTH),
+    "te": ("a tensor-product smooth of mgcv", _SMOOTH),
+    "ti": ("a tensor-product interaction of mgcv", _SMOOTH),
+    "lo": ("a local regression of gam", _SMOOTH),
+    "gp": ("a Gaussian-process term of brms", "not available; ns(x, df = 4) is a smooth function of x"),
+    "mo": (
+        "a monotonic effect of brms",
+        "not available: use the ordered factor itself (polynomial contrasts), or as.numeric() of it for a linear trend",
+    ),
+    "me": (
+        "a predictor with measurement error of brms",
+        "not available: the column itself ignores the error",
+    ),
+    "mi": ("an imputed column of brms", "not available: rows with missing values are dropped"),
+    "cs": (
+        "a category-specific effect of brms' ordinal families",
+        "not available, nor are ordinal families; cs(f | g) around a bar is a compound-symmetric covariance of random effects",
+    ),
+    "ar": ("autoregressive residuals of brms", _SERIAL),
+    "ma": ("moving-average residuals of brms", _SERIAL),
+    "arma": ("ARMA residuals of brms", _SERIAL),
+    "cosy": (
+        "compound-symmetric residuals of brms",
+        "not available as a residual structure; (1 | group) implies one positive correlation",
+    ),
+    "unstr": (
+        "unstructured residuals of brms",
+        "not available as a residual structure; us(0 + time | group) is an unstructured covariance of random effects",
+    ),
+    "sar": ("a spatial autoregression of brms", "not available"),
+    "car": (
+        "a conditional autoregression of brms (or R's package car)",
+        "not available as a spatial structure",
+    ),
+    "fcor": ("a fixed residual correlation of brms", "not available"),
+    "mm": (
+        "multiple membership of brms",
+        "it stands right of a bar, (1 | mm(g, h)), and is not available there yet",
+    ),
+    "gr": ("a grouping factor of brms", "it stands right of a bar: (1 | gr(g))"),
+    "mvbind": ("several responses of brms", _SEVERAL),
+    "set_rescor": ("residual correlations of brms", "not available: fit one model for each response"),
+    "nl": ("a non-linear formula of brms", "not available: predictors are linear in their coefficients"),
+    "Surv": (
+        "a survival time of the package survival",
+        "not available: for times without censoring use family='gamma' or 'lognormal'",
+    ),
+    "strata": (
+        "a stratum of the package survival",
+        "not available: (1 | f) or f itself model the differences",
+    ),
+    "frailty": ("a frailty of the package survival", "not available"),
+    "random": ("a random term of the package gam", "written here as (1 | g)"),
+    "re": ("a random term of the package gamlss", "written here as (1 | g)"),
+}
+"""Function -> what it is, and what is available here."""
+
+AROUND_A_BAR: dict[str, str] = {
+    "homcs": "compound symmetry with one variance, of glmmTMB; cs(f | g) is available",
+    "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is available",
+    "hetar1": "a first-order autoregression with a variance for each column, of glmmTMB; ar1(0 + f | g) is available",
+    "homdiag": "a diagonal covariance with one variance, of glmmTMB; diag(f | g) is available",
+    "toep": "a Toeplitz covariance of glmmTMB; ar1(0 + f | g) and us(0 + f | g) are available",
+    "hettoep": "a Toeplitz covariance of glmmTMB; ar1(0 + f | g) and us(0 + f | g) are available",
+    "homtoep": "a Toeplitz covariance with one variance, of glmmTMB; ar1(0 + f | g) is available",
+    "ou": "an Ornstein-Uhlenbeck process of glmmTMB; ar1(0 + f | g) is available for equal steps",
+    "exp": "an exponential spatial covariance of glmmTMB",
+    "gau": "a Gaussian spatial covariance of glmmTMB",
+    "mat": "a Matern spatial covariance of glmmTMB",
+    "rr": "a reduced-rank covariance of glmmTMB; us(f | g) is available",
+    "propto": "a covariance proportional to a known matrix, of glmmTMB",
+    "equalto": "a known covariance matrix, of glmmTMB",
+}
+"""Constructors of other packages: with a bar inside they are never ordinary functions."""
+
+IN_A_RESPONSE: dict[str, str] = {
+    "se": "known standard errors of brms; weights= with 1/se^2 gives them up to one scale",
+    "cens": "censoring of brms",
+    "trunc": "truncation of brms",
+    "rate": "a rate's denominator of brms; offset(log(n)) is the same model for a log link",
+    "subset": "a choice of rows of brms; choose the rows of the data",
+    "mi": "imputation of brms; rows with missing values are dropped",
+    "dec": "decisions of a diffusion model of brms",
+    "cat": "categories of an ordinal model of brms",
+    "thres": "thresholds of an ordinal model of brms",
+    "vint": "integers for a custom family of brms",
+    "vreal": "numbers for a custom family of brms",
+    "index": "an index of brms",
+}
+"""brms' further additions to a response, ``y | se(s)``."""
+
+
+def known_elsewhere(name: str) -> str | None:
+    """What a function of another package is there and whether it is available here; None if it is not known.
+
+    Examples
+    --------
+    >>> known_elsewhere("strata")
+    'a stratum of the package survival; not available: (1 | f) or f itself model the differences'
+    """
+    found = _FUNCTIONS.get(name)
+    if found is None and name in AROUND_A_BAR:
+        return (
+            f"{AROUND_A_BAR[name]}; it stands around a random term, {name}(0 + x | g), and is not available"
+        )
+    if found is None and name in IN_A_RESPONSE:
+        return f"{IN_A_RESPONSE[name]}; it stands left of `~` after a bar, and is not available"
+    return None if found is None else f"{found[0]}; {found[1]}"
