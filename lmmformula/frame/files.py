@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -18,7 +19,7 @@ __all__ = ["is_json", "is_parquet", "locate", "read_csv", "read_file", "separato
 
 _NA_STRINGS = ["NA", ""]
 _EXACT = 2.0**53
-"""Whole numbers beyond it are identifiers, which a float would merge."""
+"""Whole numbers from here on are identifiers, which a float would merge."""
 _PARQUET = (".parquet", ".pq")
 _JSON = (".json", ".jsonl", ".ndjson")
 _OTHERS = {
@@ -138,7 +139,20 @@ def read_csv(source: str | Path | IO[bytes], separator: str = ",") -> pd.DataFra
         column = table.iloc[:, j]
         if pd.api.types.is_string_dtype(column.dtype) and (numbers := _numbers(column)) is not None:
             table.isetitem(j, numbers)
+        elif column.dtype == np.float64 and column.isna().any() and (column.abs() >= _EXACT).any():
+            _as_integers(table, j, source, separator)
     return table
+
+
+def _as_integers(table: pd.DataFrame, j: int, source: str | Path | IO[bytes], separator: str) -> None:
+    """Read a column again as integers with gaps, if that is what it holds; pandas makes floats of it."""
+    if not isinstance(source, str | Path):
+        source.seek(0)
+    with suppress(TypeError, ValueError), np.errstate(invalid="ignore"):  # decimals, or beyond 64 bits
+        again = pd.read_csv(
+            source, sep=separator, keep_default_na=False, na_values=_NA_STRINGS, usecols=[j], dtype="Int64"
+        )
+        table.isetitem(j, again.iloc[:, 0])
 
 
 def _numbers(column: pd.Series) -> NDArray[np.float64] | None:
@@ -154,7 +168,7 @@ def _numbers(column: pd.Series) -> NDArray[np.float64] | None:
         return None
     values = np.array([*read, np.nan], dtype=float)
     known = values[np.isfinite(values)]
-    return None if not len(known) or np.abs(known).max() > _EXACT else values[codes]
+    return None if not len(known) or np.abs(known).max() >= _EXACT else values[codes]
 
 
 def _as_r_reads(cell: Any) -> float | None:

@@ -226,7 +226,11 @@ class _MappingReader:
             )
         if shape == () and isinstance(raw, np.ndarray):
             raw = raw.item()
-        return from_pandas(pd.Series(raw, index=range(self.n_rows)), name)
+        index = range(self.n_rows)
+        try:
+            return from_pandas(pd.Series(raw, index=index), name)
+        except UnicodeError:  # not the text that pandas takes it for; read as objects, it is refused by name
+            return from_pandas(pd.Series(raw, index=index, dtype=object), name)
 
     def kept(self, known: Mapping[str, Column]) -> _MappingReader:
         return _MappingReader(dict(self.data), self.labels, self.n_rows, self.index)
@@ -246,7 +250,8 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
 
 def _is_scalar(raw: Any) -> bool:
     """One value: a number, text (never a column of its letters), None, an array without dimensions."""
-    return isinstance(raw, str | bytes) or not (getattr(raw, "shape", None) or hasattr(raw, "__iter__"))
+    shape = getattr(raw, "shape", None)
+    return isinstance(raw, str | bytes) or shape == () or not (shape or hasattr(raw, "__iter__"))
 
 
 def _length(raw: Any, name: str) -> int:
