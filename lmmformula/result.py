@@ -319,6 +319,7 @@ class Fit:
         interval: str | None = None,
         level: float = 0.95,
         se: bool = False,
+        uncertainty: str | None = None,
         weights: Any = None,
         seed: int | np.random.Generator | None = None,
     ) -> pd.Series | pd.DataFrame:
@@ -332,6 +333,7 @@ class Fit:
             interval=interval,
             level=level,
             se=se,
+            uncertainty=uncertainty,
             weights=weights,
             seed=seed,
         )

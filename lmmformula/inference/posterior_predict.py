@@ -44,6 +44,7 @@ class Wanted:
     interval: str | None
     level: float
     se: bool
+    full: bool = False
 
 
 def predict_from_draws(

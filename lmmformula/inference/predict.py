@@ -73,6 +73,7 @@ def predict(
     interval: str | None = None,
     level: float = 0.95,
     se: bool = False,
+    uncertainty: str | None = None,
     weights: Any = None,
     seed: int | np.random.Generator | None = None,
 ) -> pd.Series | pd.DataFrame:
@@ -103,6 +104,11 @@ def predict(
     level : float
     se : bool
         Add the standard error of what is predicted (by the delta method), parameters such as "zi" included.
+    uncertainty : {None, "full"}
+        What `se` and `interval` hold. None: what is said there. "full": the uncertainty of the variances too, which matters for
+        new levels of a factor that has few. A Gaussian model's theta is averaged over its restricted likelihood (500
+        evaluations of the criterion, and as many solves for the rows); of a model by Laplace's approximation everything is
+        drawn from the joint normal approximation. A posterior has it always.
     weights : str or array, optional
         For ``interval="prediction"`` of new data: prior weights, or the trials of a proportion; a column's name or a number for
         each row. By default the columns that the fit had them from, and where the new data lack these, or the fit was given
@@ -121,6 +127,8 @@ def predict(
         Missing columns, unseen levels under "error", unknown options.
     """
     _check(fit, kind, new_levels, interval, level)
+    if uncertainty not in (None, "full"):
+        raise DataError(f"uncertainty={uncertainty!r} is unknown; use None or 'full'.")
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)
@@ -132,10 +140,10 @@ def predict(
     for part in rows.parts:
         seen = np.where((part.codes >= 0)[:, None], fit.estimate.modes[part.term][part.codes], 0.0)
         mean = mean + np.einsum("nk,nk->n", part.basis, seen)
-    wanted = Wanted(kind, new_levels, interval, level, se)
+    wanted = Wanted(kind, new_levels, interval, level, se, full=uncertainty == "full")
     if fit.posterior is not None and _needs_draws(fit, wanted):
         return predict_from_draws(fit, rows, mean + draws, wanted, own, rng)
-    return _dressed(fit, rows, mean + draws, wanted, own, rng)
+    return _dressed(fit, rows, mean + draws, draws, wanted, own, rng)
 
 
 def _needs_draws(fit: Fit, wanted: Wanted) -> bool:
@@ -280,9 +288,18 @@ def _listed(part: _Part) -> str:
 
 
 def _dressed(
-    fit: Fit, rows: _Rows, eta: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    fit: Fit,
+    rows: _Rows,
+    eta: Array,
+    effects: Array,
+    wanted: Wanted,
+    weights: Array | None,
+    rng: np.random.Generator,
 ) -> pd.Series | pd.DataFrame:
-    """On the scale asked for, with standard errors and limits; those for a mean are limits of eta, carried over."""
+    """On the scale asked for, with standard errors and limits; those for a mean are limits of eta, carried over.
+
+    `effects` are the drawn effects of unseen levels, which eta contains.
+    """
     import pandas as pd
 
     scale = Scale.of(fit.problem.family, wanted.kind)
@@ -294,8 +311,14 @@ def _dressed(
             f"kind={wanted.kind!r} is profiled out of this fit and has no standard error in predict(): leave out se and "
             "interval, and see conf_int(method='profile')."
         )
-    errors = row_errors(fit, rows, drawn=wanted.new_levels == "sample")
     out = {"fit": values}
+    if wanted.full:
+        from lmmformula.inference.full_uncertainty import full_errors
+
+        return pd.DataFrame(
+            out | full_errors(fit, rows, eta, effects, wanted, weights, rng), index=rows.index
+        )
+    errors = row_errors(fit, rows, drawn=wanted.new_levels == "sample")
     if wanted.se:
         out["se"] = scale.standard_errors(eta, rows.aux, errors)
     if wanted.interval == "prediction":

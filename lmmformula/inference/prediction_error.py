@@ -19,7 +19,6 @@ that a row's error is an affine function of r independent standard normal number
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,13 @@ from numpy.typing import NDArray
 from lmmformula.criteria.sensitivity import mode_sensitivity
 from lmmformula.engines.base import Stacked
 from lmmformula.inference.conditional import covariance_matrices
-from lmmformula.ir.blocks import Group
+from lmmformula.inference.working_rows import WorkingRows
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
 
-__all__ = ["RowErrors", "row_errors"]
+__all__ = ["ParameterSpread", "RowErrors", "parameter_spread", "row_errors"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,14 +83,8 @@ def row_errors(fit: Fit, rows: Any, *, drawn: bool) -> RowErrors:
     drawn : bool
         Whether unseen levels have drawn effects, which then add no variance.
     """
-    spread, (X, bases) = _spread(fit), _working_columns(fit, rows)
-    own, along = np.zeros(rows.n), X @ spread.fixed
-    if rows.parts:
-        for batch, levels in _touched(fit, rows, bases):
-            solved = fit.optimum.factor.solve(_dense(fit, levels, batch))
-            for a, columns, seen, codes, z in levels:
-                own[batch][seen] += np.einsum("nk,nk->n", z, solved[a][codes, columns, seen])
-                along[batch][seen] += np.einsum("nk,nkr->nr", z, spread.effects[a][codes][:, columns])
+    spread = parameter_spread(fit)
+    own, along = WorkingRows.of(fit, rows).errors(fit.optimum, spread.fixed, spread.effects)
     own *= (fit.standard.slope * fit.standard.sigma_in(fit.estimate)) ** 2
     along *= fit.standard.slope
     if not drawn:
@@ -118,8 +111,8 @@ def _unseen_variance(fit: Fit, rows: Any) -> Array:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Spread:
-    """Errors of the parameters: ``beta + fixed e``, ``Lambda^-1 b + effects e``, ``alpha_j + aux[j] e``.
+class ParameterSpread:
+    """Errors of the parameters: ``beta + fixed e``, ``Lambda^-1 b + effects e``, ``theta + theta e``, ``alpha_j + aux[j] e``.
 
     Attributes
     ----------
@@ -127,6 +120,8 @@ class _Spread:
         Of the twin at which `fit.optimum` was evaluated (:mod:`lmmformula.ir.standard`).
     effects : tuple of (m, k, r) arrays, one for each group
         Likewise.
+    theta : (n_theta, r) array
+        Likewise; zero where theta is taken as known.
     aux : tuple of (p_j, r) arrays
         In the user's units.
     loose, aux_loose : masks of columns that the data do not determine
@@ -134,17 +129,20 @@ class _Spread:
 
     fixed: Array
     effects: Stacked
+    theta: Array
     aux: tuple[Array, ...]
     loose: NDArray[np.bool_]
     aux_loose: tuple[NDArray[np.bool_], ...]
 
 
-def _spread(fit: Fit) -> _Spread:
+def parameter_spread(fit: Fit) -> ParameterSpread:
+    """Errors of the parameters of a fit that is no posterior."""
     point, standard, joint = fit.optimum, fit.standard, fit.twin_vcov
     if joint is None:
         sigma = standard.sigma_in(fit.estimate)
         loose = ~np.isfinite(np.diagonal(fit.estimate.vcov))
-        return _Spread(sigma * point.half, tuple(-sigma * h for h in point.h), (), loose, ())
+        fixed, effects = sigma * point.half, tuple(-sigma * h for h in point.h)
+        return ParameterSpread(fixed, effects, np.zeros((len(point.theta), fixed.shape[1])), (), loose, ())
     layout = point.model.layout
     loose, root = np.isinf(np.diagonal(joint)), _root(joint)
     smooth = point.model(point.psi, u=point.u, beta=point.beta)
@@ -153,7 +151,8 @@ def _spread(fit: Fit) -> _Spread:
         root[s] if columns is None else columns @ root[s]
         for s, (columns, _) in zip(layout.aux, standard.aux, strict=True)
     )
-    return _Spread(root[layout.beta], effects, aux, loose[layout.beta], tuple(loose[s] for s in layout.aux))
+    lost = tuple(loose[s] for s in layout.aux)
+    return ParameterSpread(root[layout.beta], effects, root[layout.theta], aux, loose[layout.beta], lost)
 
 
 def _root(covariance: Array) -> Array:
@@ -164,45 +163,4 @@ def _root(covariance: Array) -> Array:
     values, vectors = np.linalg.eigh(covariance[np.ix_(kept, kept)] / np.outer(sd, sd))
     out = np.zeros((len(covariance), len(sd)))
     out[kept] = sd[:, None] * vectors * np.sqrt(np.maximum(values, 0.0))
-    return out
-
-
-# -- the rows -------------------------------------------------------------------------------------------------------------
-
-
-_Touched = tuple[int, slice, NDArray[np.intp], NDArray[np.int32], Array]
-"""Of one term on a batch of rows: group, columns in the group, rows with a known level, these levels, Lambda'z of the rows."""
-
-
-def _working_columns(fit: Fit, rows: Any) -> tuple[Array, dict[int, Array]]:
-    """X of the rows, and the basis of each term used, of the twin at which `fit.optimum` was evaluated."""
-    standard = fit.standard
-    bases = {part.term: standard.basis_in(part.term, part.basis) for part in rows.parts}
-    return standard.fixed_in(rows.X), bases
-
-
-def _touched(fit: Fit, rows: Any, bases: dict[int, Array]) -> Iterator[tuple[slice, list[_Touched]]]:
-    """Batches of rows, with what each term used has on them."""
-    point = fit.optimum
-    groups: tuple[Group, ...] = point.model.prepared.blocks.groups
-    known = {part.term: part.codes for part in rows.parts}
-    step = max(1, min(256, int(20_000_000 // max(1, fit.problem.q))))
-    for start in range(0, rows.n, step):
-        batch, levels = slice(start, min(start + step, rows.n)), []
-        for a, (group, factor) in enumerate(zip(groups, point.factors, strict=True)):
-            for i, columns in group.members:
-                if i in known:
-                    codes = known[i][batch]
-                    seen = np.flatnonzero(codes >= 0)
-                    z = bases[i][batch][seen] @ factor[columns, columns]
-                    levels.append((a, columns, seen, codes[seen], z))
-        yield batch, levels
-
-
-def _dense(fit: Fit, levels: list[_Touched], batch: slice) -> Stacked:
-    """Lambda'z of a batch of rows over all levels, per group (m, k, rows)."""
-    groups: tuple[Group, ...] = fit.optimum.model.prepared.blocks.groups
-    out = tuple(np.zeros((g.m, g.k, batch.stop - batch.start)) for g in groups)
-    for a, columns, seen, codes, z in levels:
-        out[a][codes, columns, seen] = z
     return out

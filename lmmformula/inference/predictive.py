@@ -12,9 +12,11 @@ order statistics have a sampling error of ``sqrt(p (1 - p) / DRAWS)`` in probabi
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning
 from lmmformula.frame.arguments import row_argument
@@ -27,7 +29,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.result import Fit
 
-__all__ = ["drawn_limits", "new_weights", "normal_limits", "response_limits"]
+__all__ = ["drawn_limits", "new_weights", "normal_limits", "predictor_draws", "response_limits"]
 
 DRAWS = 4_000
 """Responses drawn for each row."""
@@ -77,28 +79,46 @@ def response_limits(
         sigma = family.auxiliaries[0].value(rows.aux[0])
         noise = sigma**2 / (1.0 if weights is None else weights)
         return normal_limits(eta, errors.variance(1.0) + noise, level)
-    e = rng.standard_normal((DRAWS, errors.along.shape[1]))
+    possible = ~errors.undetermined if weights is None else ~errors.undetermined & np.isfinite(weights)
     lower, upper = np.full((2, len(eta)), np.nan)
-    possible = np.isfinite(eta) & ~errors.undetermined
-    possible &= True if weights is None else np.isfinite(weights)
-    where = np.flatnonzero(possible & np.isfinite(errors.own))
-    for part in row_slices(len(where), DRAWS, 3):
-        at = where[part]
-        draws = eta[at] + np.sqrt(errors.own[at]) * rng.standard_normal((DRAWS, len(at)))
-        draws += e @ errors.along[at].T
-        aux = _auxiliary_draws(rows, errors, at, e)
+    for at, draws, aux in predictor_draws(rows, eta, errors, possible, rng):
         own = None if weights is None else weights[at]
         lower[at], upper[at] = drawn_limits(family, rng, draws, aux, own, level, eta[at])
     return lower, upper
 
 
+def predictor_draws(
+    rows: Any,
+    eta: Array,
+    errors: RowErrors,
+    possible: NDArray[np.bool_],
+    rng: np.random.Generator,
+    e: Array | None = None,
+) -> Iterator[tuple[NDArray[np.intp], Array, tuple[Array, ...]]]:
+    """Slices of the rows that have a prediction, with `DRAWS` draws of eta and of the auxiliary predictors, (S, rows).
+
+    Parameters
+    ----------
+    possible : (n,) bool array
+        Rows wanted; those whose eta or its variance is not finite are left out.
+    e : (S, r) array, optional
+        Errors of the parameters, the same for all rows; drawn if not given.
+    """
+    e = rng.standard_normal((DRAWS, errors.along.shape[1])) if e is None else e
+    where = np.flatnonzero(possible & np.isfinite(eta) & np.isfinite(errors.own))
+    for part in row_slices(len(where), len(e), 3):
+        at = where[part]
+        draws = eta[at] + np.sqrt(errors.own[at]) * rng.standard_normal((len(e), len(at)))
+        draws += e @ errors.along[at].T
+        yield at, draws, _auxiliary_draws(rows, errors, at, e)
+
+
 def _auxiliary_draws(rows: Any, errors: RowErrors, at: Any, e: Array) -> tuple[Array, ...]:
-    """The auxiliary predictors with their errors, (DRAWS, rows), or (rows,) where they are taken as known."""
+    """The auxiliary predictors with their errors, (S, rows), or (rows,) where they are taken as known."""
     out = [a[at] for a in rows.aux]
     for j, along in enumerate(errors.aux_along):
-        error = along[at] @ e.T
         vague = np.sqrt(np.einsum("nr,nr->n", along[at], along[at])) > VAGUE
-        out[j] = out[j] + np.where(vague[:, None], 0.0, error).T
+        out[j] = out[j] + np.where(vague[:, None], 0.0, along[at] @ e.T).T
     return tuple(out)
 
 
