@@ -134,3 +134,84 @@ def test_a_fit_in_other_units(kind: str, index: int) -> None:
         _same(sd * unit / f, a.varcorr().query("var1 == 'z' and var2.isna()")["sdcor"].iloc[0], 1e-6)
         assert b.is_singular == a.is_singular
         assert b.converged == a.converged
+
+
+# -- inference --------------------------------------------------------------------------------------------------------
+
+
+def _pair(index: int, unit: float, origin: float) -> tuple[Fit, Fit]:
+    y, family, options = LIKELIHOODS[index]
+    return _plain(index, "likelihood"), _fit(y, family, options, unit, origin, 1.0)
+
+
+@pytest.mark.parametrize("index", [0, 4, 8, 13])
+@pytest.mark.parametrize(("unit", "origin"), [(1e8, 0.0), (1e-8, 0.0), (86_400.0, 1.7e9)])
+def test_errors_and_tests_in_other_units(index: int, unit: float, origin: float) -> None:
+    a, b = _pair(index, unit, origin)
+    new = rows().iloc[:6].assign(g=[0, 1, 2, 3, 98, 99])
+    for interval in ("confidence", None):
+        options: dict[str, Any] = {
+            "se": True,
+            "interval": interval,
+            "new_levels": "population",
+            "kind": "link",
+        }
+        first = a.predict(new.assign(z=new["x"]), **options)
+        second = b.predict(new.assign(z=new["x"] * unit + origin), **options)
+        _same(second, first, 2e-6)
+    tests = [m.anova().loc["z"].to_numpy() for m in (b, a)]
+    _same(*([t[-1] for t in tests]), 1e-5)
+    spread = [
+        m.ranef(condsd=True).query("grpvar == 'g' and term == 'z'")["condsd"].to_numpy() for m in (b, a)
+    ]
+    _same(spread[0] * unit, spread[1], 2e-6)
+    if origin == 0.0:  # with another origin the effects are the same in distribution
+        _same(b.simulate(1, seed=1), a.simulate(1, seed=1), 1e-4)
+
+
+@pytest.mark.parametrize("unit", [1e8, 1e-8])
+def test_variances_in_other_units(unit: float) -> None:
+    """A slope's standard deviation is in the inverse of its column's unit; correlations and all others stay."""
+    a, b = _pair(0, unit, 0.0)
+    one, two = (m.conf_int(parameters="all") for m in (a, b))
+    factor = (
+        np.where(one.index == "sd_z|g", unit, 1.0)[:, None] * np.where(one.index == "z", unit, 1.0)[:, None]
+    )
+    _same(two.to_numpy() * factor, one, 1e-5)
+    _same(b.conf_int(ddf="kenward-roger").loc["z"] * unit, a.conf_int(ddf="kenward-roger").loc["z"], 1e-6)
+    names = ["sd_z|g", "cor_z.(Intercept)|g"]
+    one, two = (m.conf_int(method="profile", parameters=names) for m in (a, b))
+    _same(two.to_numpy() * np.array([[unit], [1.0]]), one, 1e-4)
+    again = [m.refit(m.problem.y * 1.01) for m in (a, b)]
+    _same(again[1].llf + 0.0, again[0].llf - np.log(unit), 1e-9)
+
+
+def test_posteriors_in_other_units() -> None:
+    """The same seed gives the same draws: no default prior depends on a unit, and sampling is in units of the columns."""
+    options = {"method": "hmc", "sampler": "importance", "draws": 100, "chains": 2, "seed": 3}
+    a = _fit("normal", "gaussian", options, 1.0, 0.0, 1.0)
+    for unit, factor in ((1e8, 1.0), (1e-8, 1e6)):
+        b = _fit("normal", "gaussian", options, unit, 0.0, factor)
+        for name, f in (("z", unit / factor), ("sd:g:z", unit / factor), ("cor:g:Intercept:z", 1.0)):
+            _same(b.posterior[name] * f, a.posterior[name], 1e-5)  # type: ignore[index]
+        _same(b.fittedvalues / factor, a.fittedvalues, 1e-6)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "half_normal(2)",
+        "exponential(0.5)",
+        "gamma(2, 1)",
+        "inv_gamma(3, 2)",
+        "lognormal(0, 1)",
+        "uniform(0, 4)",
+    ],
+)
+def test_a_prior_keeps_its_meaning(text: str) -> None:
+    """The density of c X at c x is that of X at x over c, and the text shown is the user's."""
+    from lmmformula.ir.prior_text import parse_prior
+
+    own, c = parse_prior(text, "sd", "scale"), 7.5
+    x = np.array([0.3, 1.0, 2.5])
+    _same(own.scaled(c).logpdf(c * x), own.logpdf(x) - np.log(c), 1e-12)
