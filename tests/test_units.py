@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, SingularFitWarning, fit
+from lmmformula import DataError, Fit, SingularFitWarning, fit
 
 GROUPS, EACH = 24, 12
 UNITS = [(1e-8, 0.0), (1e8, 0.0), (86_400.0, 1.7e9), (1.0, 2_000.0), (3.7e-3, -5.0)]
@@ -188,7 +188,7 @@ def test_variances_in_other_units(unit: float) -> None:
 
 def test_posteriors_in_other_units() -> None:
     """The same seed gives the same draws: no default prior depends on a unit, and sampling is in units of the columns."""
-    options = {"method": "hmc", "sampler": "importance", "draws": 100, "chains": 2, "seed": 3}
+    options = {"method": "hmc", "sampler": "importance", "draws": 300, "chains": 2, "seed": 3}
     a = _fit("normal", "gaussian", options, 1.0, 0.0, 1.0)
     for unit, factor in ((1e8, 1.0), (1e-8, 1e6)):
         b = _fit("normal", "gaussian", options, unit, 0.0, factor)
@@ -215,3 +215,36 @@ def test_a_prior_keeps_its_meaning(text: str) -> None:
     own, c = parse_prior(text, "sd", "scale"), 7.5
     x = np.array([0.3, 1.0, 2.5])
     _same(own.scaled(c).logpdf(c * x), own.logpdf(x) - np.log(c), 1e-12)
+
+
+# -- the ends of floating-point numbers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [1e-130, 1e-80, 1e12, 1e130])
+def test_columns_responses_and_weights_of_any_size(factor: float) -> None:
+    data = rows()
+    plain = fit("normal ~ x + (x | g)", data, weights="w", method="ml")
+    scaled = fit("normal ~ x + (x | g)", data.assign(x=data["x"] * factor), weights="w", method="ml")
+    assert scaled.llf == pytest.approx(plain.llf, abs=1e-7)
+    _same(scaled.tvalues, plain.tvalues, 1e-6)
+    weighted = fit("normal ~ x + (x | g)", data.assign(w=data["w"] * factor), weights="w", method="ml")
+    assert weighted.llf == pytest.approx(plain.llf, abs=1e-7)
+    _same(weighted.bse, plain.bse, 1e-6)
+    response = fit(
+        "normal ~ x + (x | g)", data.assign(normal=data["normal"] * factor), weights="w", method="ml"
+    )
+    _same(response.tvalues, plain.tvalues, 1e-6)
+    counts = [
+        fit("count ~ z + (z | g)", data.assign(z=data["x"] * f), family="poisson") for f in (1.0, factor)
+    ]
+    _same(counts[1].tvalues, counts[0].tvalues, 1e-6)
+
+
+@pytest.mark.parametrize("factor", [1e-200, 1e155, 1e300])
+def test_what_no_number_can_hold_is_refused_by_name(factor: float) -> None:
+    data = rows()
+    for part in ("x + (1 | g)", "1 + (0 + x | g)"):
+        with pytest.raises(DataError, match="'x' has values up to"):
+            fit(f"normal ~ {part}", data.assign(x=data["x"] * factor))
+    with pytest.raises(DataError, match="the response has values of about"):
+        fit("normal ~ x + (1 | g)", data.assign(normal=data["normal"] * factor))

@@ -302,7 +302,7 @@ def _contrasts(given: Mapping[str, Any], spec: ModelSpec) -> dict[str, Contrast]
 
 def _fixed_block(design: Design, frame: _Frame) -> tuple[FixedBlock, tuple[int, ...]]:
     matrix = design.matrix(frame, frame.n)
-    kept = independent_columns(matrix)
+    kept = independent_columns(matrix, design.names)
     p, n = len(kept), frame.n
     if p >= n:
         raise DataError(

@@ -34,7 +34,7 @@ def identified_columns(basis: Array, names: tuple[str, ...], label: str) -> tupl
     label : str
         The term, for the message.
     """
-    kept = tuple(independent_columns(basis).tolist())
+    kept = tuple(independent_columns(basis, names).tolist())
     if len(kept) == len(names):
         return None
     gone = [name for j, name in enumerate(names) if j not in kept]

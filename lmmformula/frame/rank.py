@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from lmmformula.errors import DataError
 
 __all__ = ["independent_columns"]
 
@@ -14,17 +18,32 @@ TOLERANCE = 1e-7
 
 # Gram matrices square the condition number; shares below this are decided by QR.
 _CLEAR = 1e-5
+_SAFE = 1e100
+LARGEST = 1e140
+"""Largest value of a column, and inverse of the smallest, whose square leaves room for sums and products."""
 
 
-def independent_columns(matrix: Array) -> NDArray[np.intp]:
+def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.intp]:
     """Positions of the columns to keep, as R's ``qr(X, tol = 1e-7)`` chooses them.
 
     Columns are taken in order; one is dropped when the part that is left of it after projection on
-    those kept is smaller than `TOLERANCE` times its norm.
+    those kept is smaller than `TOLERANCE` times its norm. `names` are for messages.
+
+    Raises
+    ------
+    DataError
+        For a column with values beyond `LARGEST`, or all below its inverse.
     """
     p = matrix.shape[1]
-    gram = matrix.T @ matrix
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        gram = matrix.T @ matrix
     norms = np.sqrt(np.diag(gram))
+    if not ((norms > 1.0 / _SAFE) & (norms < _SAFE)).all():  # squares lose columns of 1e-200 and of 1e200
+        tops = np.abs(matrix).max(axis=0, initial=0.0)
+        _refuse_extreme(tops, names)
+        matrix = matrix / np.where(tops > 0.0, tops, 1.0)
+        gram = matrix.T @ matrix
+        norms = np.sqrt(np.diag(gram))
     if p <= len(matrix) and norms.all():
         try:
             factor = np.linalg.cholesky(gram / np.outer(norms, norms))
@@ -33,6 +52,17 @@ def independent_columns(matrix: Array) -> NDArray[np.intp]:
         if factor is not None and np.diag(factor).min(initial=1.0) > _CLEAR:
             return np.arange(p)
     return _greedy(np.asarray(np.linalg.qr(matrix, mode="r")) if len(matrix) > p else matrix)
+
+
+def _refuse_extreme(tops: Array, names: Sequence[str]) -> None:
+    """Columns whose coefficients have variances that no floating-point number holds."""
+    for j, top in enumerate(tops):
+        if top > LARGEST or 0.0 < top < 1.0 / LARGEST:
+            which = f"the column {names[j]!r}" if j < len(names) else f"column {j + 1}"
+            raise DataError(
+                f"{which} has values up to {top:.3g}: the variance of its coefficient is beyond the range of floating-point "
+                f"numbers. Give it in another unit, for example divided by {top:.0e}."
+            )
 
 
 def _greedy(matrix: Array) -> NDArray[np.intp]:

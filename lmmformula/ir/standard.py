@@ -31,6 +31,7 @@ from typing import Any
 
 import numpy as np
 
+from lmmformula.errors import DataError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 from lmmformula.typing import Array
@@ -41,6 +42,8 @@ FAR = 30.0
 """A column of X whose mean is this many times its standard deviation is centred."""
 UNEQUAL = 1e3
 """Columns of X whose root mean squares differ by more than this are scaled."""
+LARGEST = 1e140
+"""Largest size of a response, and inverse of the smallest, whose square leaves room for sums and products."""
 SAFE = 1e100
 """Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
 
@@ -82,6 +85,11 @@ class Standard:
         shifts = _shifts(problem)
         c = 1.0 if shifts is None else root_mean_square(problem.y)
         c = c if np.isfinite(c) and c > 0.0 else 1.0
+        if not 1.0 / LARGEST < c < LARGEST:
+            raise DataError(
+                f"the response has values of about {c:.2g}: variances in its units are beyond the range of floating-point "
+                f"numbers. Give it in another unit, for example divided by {c:.0e}."
+            )
         power = problem.family.eta_power
         f = 1.0 if c == 1.0 or power is None else c**power
         v = 1.0
