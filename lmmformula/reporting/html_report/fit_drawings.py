@@ -97,8 +97,8 @@ def _chain_drawings(fit: Fit) -> list[Drawing]:
 def _profile_drawings(fit: Fit, wanted: bool | None) -> list[Drawing]:
     from lmmformula.inference.profile import parameter_names
 
-    possible = is_gaussian(fit) and fit.estimate.quasi is None and posterior_of(fit) is None
-    if wanted is False or (wanted is None and not (possible and _cheap(fit))):
+    possible = fit.estimate.quasi is None and posterior_of(fit) is None
+    if wanted is False or (wanted is None and not (possible and is_gaussian(fit) and _cheap(fit))):
         return []
     names: Iterable[str] = parameter_names(fit) if possible else ("every parameter",)
     return [
