@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from lmmformula.arguments import checked
+from lmmformula.arguments.kinds import whole
 from lmmformula.errors import (
     PlanError,
+    warn,
 )
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import build as build_problem
 from lmmformula.frame import keep_argument, open_table
 from lmmformula.ir.problem import Problem
+from lmmformula.methods import BUILDING, OPTIONS, method_named
 from lmmformula.planner import Plan, make_plan
 from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, reporting
 from lmmformula.reporting.convergence import findings
@@ -26,7 +29,7 @@ if TYPE_CHECKING:
     from lmmformula.backends.bayes.prior_predictive import PriorPredictive
 
 __all__ = [
-    "BUILD_ARGUMENTS",
+    "FITTING",
     "announce",
     "build",
     "fit",
@@ -35,9 +38,14 @@ __all__ = [
     "plan",
     "prior_predictive",
     "solve",
+    "split",
 ]
 
+FITTING = (*BUILDING, *OPTIONS, "seed", "priors", "progress")
+"""Arguments of :func:`fit` besides formula, data and method."""
 
+
+@checked
 def build(
     formula: str,
     data: Any,
@@ -50,10 +58,11 @@ def build(
     dispformula: str | None = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
+    memory_limit: float | str | None = None,
 ) -> Problem:
     """Turn a formula and a table into the canonical form.
 
-    Parameters are those of :func:`fit`.
+    Parameters are those of :func:`fit`; columns that would take more than ``memory_limit`` are refused before they are made.
 
     Returns
     -------
@@ -84,6 +93,7 @@ def build(
         contrasts=contrasts,
         missing=missing,
         context=context,
+        memory_limit=None if memory_limit is None else float(memory_limit),
     )
 
 
@@ -109,8 +119,11 @@ def _has_dot(formula: str) -> bool:
     return isinstance(formula, str) and "." in formula
 
 
+@checked(rest=FITTING)
 def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> Plan:
     """What :func:`fit` would do with the same arguments: sizes, memory, engine, and why. Fits nothing.
+
+    Every argument of :func:`fit` is taken, also those that change nothing of the plan, such as ``progress``.
 
     Examples
     --------
@@ -118,23 +131,23 @@ def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> 
     >>> print(plan("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")).engine)
     blocked
     """
-    building = {k: arguments.pop(k) for k in list(arguments) if k in BUILD_ARGUMENTS}
-    seed, priors = arguments.pop("seed", None), arguments.pop("priors", None)
-    return make_plan(build(formula, data, **building), method, arguments, seed, priors)[0]
+    method_named(method)
+    building, options = split(arguments)
+    seed, priors = options.pop("seed", None), options.pop("priors", None)
+    options.pop("progress", None)
+    return make_plan(build(formula, data, **building), method, options, seed, priors)[0]
 
 
-BUILD_ARGUMENTS = (
-    "family",
-    "weights",
-    "offset",
-    "contrasts",
-    "ziformula",
-    "dispformula",
-    "missing",
-    "context",
-)
+def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Arguments that make the model, and the others; what limits memory is among both."""
+    building = {name: value for name, value in arguments.items() if name in BUILDING}
+    others = {name: value for name, value in arguments.items() if name not in BUILDING}
+    if "memory_limit" in building:
+        others["memory_limit"] = building["memory_limit"]
+    return building, others
 
 
+@checked(rest=OPTIONS)
 def fit(
     formula: str,
     data: Any,
@@ -207,8 +220,9 @@ def fit(
         Functions and constants that the formula may use besides the documented ones.
     **options
         ``engine`` ("auto", "blocked", "dense" or "krylov"), ``tolerance`` (Newton decrement of the deviance, 1e-9; 1e-6 on the
-        Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier fit's ``estimate``), ``memory_limit`` (bytes),
-        ``information`` ("observed", the Laplace approximation proper, or "expected", lme4's for links that are not canonical).
+        Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier fit's ``estimate``), ``memory_limit`` (bytes,
+        or "2 GB"), ``information`` ("observed", the Laplace approximation proper, or "expected", lme4's for links that are not
+        canonical).
         For the Krylov engine: ``accuracy`` (standard error of the log-likelihood in units of sqrt(rows)), ``probes``,
         ``max_steps``, ``preconditioner``, ``device`` ("cpu", "gpu"). For "pql": ``traces`` ("exact" or "diagonal", by default
         what the size allows), ``correction`` ("none" or "laplace"), ``dispersion`` ("free" or "fixed"), ``max_outer``,
@@ -244,7 +258,8 @@ def fit(
     -871.8141
     """
     begun = time.time()
-    if nagq != 1 or isinstance(nagq, bool):
+    method_named(method)
+    if nagq != 1:
         options = {"nagq": nagq, **options}
     building = {
         "family": family,
@@ -257,7 +272,7 @@ def fit(
         "context": context,
     }
     table = open_table(data)
-    problem = build(formula, table, **building)
+    problem = build(formula, table, **building, memory_limit=options.get("memory_limit"))
     own = {} if priors is None else {"priors": priors}
     recall = Recall(
         fit, formula, table.kept(), {"method": method, **kept(building), **own, **lasting(options)}
@@ -267,6 +282,7 @@ def fit(
     return result
 
 
+@checked(rest=BUILDING, draws=whole(1))
 def prior_predictive(
     formula: str,
     data: Any,
@@ -304,8 +320,6 @@ def prior_predictive(
     from lmmformula.backends.bayes.prior_predictive import prior_predictive as drawn
     from lmmformula.ir.priors import resolve_priors
 
-    if not isinstance(draws, int) or isinstance(draws, bool) or draws < 1:
-        raise PlanError(f"draws={draws!r} must be a whole number of at least 1.")
     problem = build(formula, data, **arguments)
     number = int(np.random.default_rng(seed).integers(2**31))
     return drawn(problem, resolve_priors(problem, priors), draws, number)
@@ -337,4 +351,4 @@ def solve(
 def announce(result: Fit) -> None:
     """Warn of what a careful reader of the numbers must know."""
     for category, text in findings(result):
-        warnings.warn(text, category, stacklevel=3)
+        warn(text, category)

@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.api import BUILD_ARGUMENTS, announce, build, fit, kept, lasting, solve
-from lmmformula.errors import FitError, LmmformulaWarning, PlanError
+from lmmformula.api import FITTING, announce, build, fit, kept, lasting, solve, split
+from lmmformula.arguments import check, checked, shown
+from lmmformula.errors import ArgumentError, FitError, LmmformulaWarning, PlanError
 from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.metering import Measured, metered
+from lmmformula.methods import BUILDING, METHODS, OPTIONS, method_named, unknown_option
 from lmmformula.planner import make_plan
-from lmmformula.planner.rules import METHODS
 from lmmformula.progress import Report
 from lmmformula.reporting.comparison import MethodComparison, MethodRun
 from lmmformula.result import Fit, Recall
@@ -26,6 +27,7 @@ from lmmformula.result import Fit, Recall
 __all__ = ["compare_methods"]
 
 
+@checked(rest=FITTING)
 def compare_methods(
     formula: str,
     data: Any,
@@ -78,17 +80,13 @@ def compare_methods(
     [0.887, 1.0]
     """
     wanted = _wanted(methods)
-    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-        raise PlanError(f"repeats={repeats!r} must be a whole number from 1 on.")
-    if not 0 < level < 1:
-        raise PlanError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
-    building = {name: arguments.pop(name) for name in list(arguments) if name in BUILD_ARGUMENTS}
+    building, common = split(arguments)
     table = open_table(data)
     problem = build(formula, table, **building)
     again = table.kept()
     runs: list[MethodRun] = []
     for name, own in wanted.items():
-        options = {**arguments, **own}
+        options = {**common, **own}
         method = options.pop("method", name)
         beliefs = options.pop("priors", priors if method.lower() == "hmc" else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
@@ -106,22 +104,47 @@ def _wanted(methods: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[st
     """Name -> arguments of each method, checked."""
     if isinstance(methods, str):
         methods = [methods]
+    known = ", ".join(METHODS)
+    if not isinstance(methods, Mapping | Sequence) or isinstance(methods, bytes):
+        raise ArgumentError(
+            f"methods={shown(methods)} must be names of methods ({known}), or a mapping from names to arguments."
+        )
     if not len(methods):
-        raise PlanError(f"methods is empty: name some of {', '.join(METHODS)}.")
+        raise ArgumentError(f"methods is empty: name some of {known}.")
+    if odd := [name for name in methods if not isinstance(name, str)]:
+        raise ArgumentError(f"methods names {shown(odd[0])}, which is no text; known: {known}.")
     if isinstance(methods, Mapping):
-        wanted = {str(name): dict(own) for name, own in methods.items()}
+        wanted = {name: _own(name, own) for name, own in methods.items()}
     else:
         if twice := [name for i, name in enumerate(methods) if name in methods[:i]]:
-            raise PlanError(
+            raise ArgumentError(
                 f"methods names {twice[0]!r} twice. To compare options of one method give a mapping, for example "
                 f"{{{twice[0]!r}: {{}}, 'another': {{'method': {twice[0]!r}, 'tolerance': 1e-6}}}}."
             )
-        wanted = {str(name): {} for name in methods}
+        wanted = {name: {} for name in methods}
     for name, own in wanted.items():
-        method = own.get("method", name)
-        if not isinstance(method, str) or method.lower() not in METHODS:
-            raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
+        method_named(own.get("method", name))
     return wanted
+
+
+def _own(name: str, given: Any) -> dict[str, Any]:
+    """Arguments that one method alone has: options of fit(), and its priors."""
+    if not isinstance(given, Mapping):
+        raise ArgumentError(
+            f"methods[{name!r}]={shown(given)} must be a mapping from arguments of fit() to values."
+        )
+    for argument, value in given.items():
+        if argument in BUILDING and argument not in OPTIONS:
+            raise ArgumentError(
+                f"methods[{name!r}] has {argument!r}, which makes the model, and methods are compared on one model: "
+                f"compare_methods(..., {argument}=...)."
+            )
+        if argument == "method":
+            continue
+        if argument != "priors" and argument not in OPTIONS:
+            raise ArgumentError(f"methods[{name!r}]: {unknown_option(argument, value)}")
+        check(argument, value)
+    return dict(given)
 
 
 def _attempt(

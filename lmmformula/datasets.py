@@ -13,6 +13,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
+from lmmformula.arguments import checked
 from lmmformula.errors import DataError
 from lmmformula.resources import dataset_path
 
@@ -81,11 +82,13 @@ class DatasetInfo:
     columns: tuple[ColumnInfo, ...]
 
 
+@checked
 def dataset_names() -> list[str]:
     """Names that `load_dataset` knows, in alphabetical order."""
     return sorted(_metadata(), key=str.casefold)
 
 
+@checked
 def dataset_info(name: str) -> DatasetInfo:
     """Source, citation, size and columns of one data set.
 
@@ -114,6 +117,7 @@ def dataset_info(name: str) -> DatasetInfo:
     return DatasetInfo(name=name, columns=columns, **fields)
 
 
+@checked
 def load_dataset(name: str) -> pd.DataFrame:
     """Read one of the package's data sets.
 

@@ -5,7 +5,13 @@ Every message says what happened (with numbers), the likely cause, and what to d
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+from pathlib import Path
+
 __all__ = [
+    "ArgumentError",
     "BoundaryWarning",
     "ConvergenceWarning",
     "DataDroppedWarning",
@@ -18,6 +24,7 @@ __all__ = [
     "RankDeficientWarning",
     "SeparationWarning",
     "SingularFitWarning",
+    "warn",
 ]
 
 
@@ -84,6 +91,13 @@ class PlanError(LmmformulaError):
     """A model or method that is not available for this problem: says why and what suits."""
 
 
+class ArgumentError(PlanError, DataError):
+    """An argument of a public call with a wrong name, type or range: names the argument, and says what it may be.
+
+    It is both of the kinds of error that arguments have always raised, so that whoever caught one of them still does.
+    """
+
+
 class FitError(LmmformulaError):
     """Estimation that cannot give a trustworthy number: says where it stopped."""
 
@@ -114,3 +128,14 @@ class RankDeficientWarning(LmmformulaWarning):
 
 class DataDroppedWarning(LmmformulaWarning):
     """Rows were left out of the fit."""
+
+
+_PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+
+
+def warn(message: str, category: type[Warning] = LmmformulaWarning) -> None:
+    """Warn at the line outside the package that made the call, however deep inside it the reason was found."""
+    depth, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=depth + 1)

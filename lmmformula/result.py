@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.arguments import Fitted, checked, checked_methods
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
+from lmmformula.inference import calls as _calls
 from lmmformula.inference import conditional as _conditional
 from lmmformula.inference import naivete as _naivete
 from lmmformula.inference import posterior as _posterior
@@ -21,6 +22,7 @@ from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
 from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
+from lmmformula.inference import updating as _updating
 from lmmformula.inference import wald as _wald
 from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
@@ -30,7 +32,6 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
 from lmmformula.planner import Plan
-from lmmformula.planner.recipes import HMC_OPTIONS, PQL_OPTIONS
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
@@ -56,8 +57,9 @@ class Recall:
     arguments: Mapping[str, Any]
 
 
+@checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Fitted):
     """A fitted mixed model.
 
     Attributes
@@ -351,20 +353,9 @@ class Fit:
     def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
         """Fit again with another formula (``"~ . - x"`` is not expanded: give it whole), data or argument.
 
-        Options that only the present method has are left out if `method` is another.
+        Options of the earlier call that a new method does not have are left out, and the plan says so.
         """
-        source = self.recall.data if data is None else data
-        if source is None:
-            raise DataError(
-                "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression: pass "
-                "data= to update()."
-            )
-        text = self.recall.formula if formula is None else formula
-        given = dict(self.recall.arguments)
-        if "method" in arguments and str(arguments["method"]).lower() != self.plan.method:
-            own = {"hmc": (*HMC_OPTIONS, "priors"), "pql": PQL_OPTIONS}.get(self.plan.method, ())
-            given = {name: value for name, value in given.items() if name not in own}
-        return self.recall.function(text, source, **{**given, **arguments})
+        return _updating.update(self, formula, data, arguments)
 
     def bootstrap(
         self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Any
@@ -497,6 +488,9 @@ class Fit:
     def __maketables_vcov_info__(self) -> dict[str, Any]:
         return {"vcov_type": "model-based", "clustervar": None}
 
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(_calls.no_attribute(name))
+
     def __repr__(self) -> str:
         return str(self.summary())
 
@@ -530,6 +524,7 @@ class Fit:
         write_fit(self, path)
 
 
+@checked
 def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Fit:
     """Read a fit written by :meth:`Fit.save`.
 

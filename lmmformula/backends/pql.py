@@ -15,7 +15,6 @@ every family. With ``dispersion="fixed"`` sigma is 1 and the variances are absol
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -23,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.arguments import check_fields
 from lmmformula.backends.optimum import (
     boundary_elements,
     modes,
@@ -37,7 +37,7 @@ from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_sca
 from lmmformula.engines.backfitting import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
-from lmmformula.errors import LmmformulaWarning, PlanError
+from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
 from lmmformula.ir.problem import Problem
@@ -120,16 +120,7 @@ class PQL:
     start: Array | Estimate | None = None
 
     def __post_init__(self) -> None:
-        if self.traces not in ("diagonal", "exact"):
-            raise PlanError(f"traces={self.traces!r}: give 'diagonal' (O(N)) or 'exact'.")
-        if self.correction not in ("none", "laplace"):
-            raise PlanError(f"correction={self.correction!r}: give 'none' or 'laplace'.")
-        if self.dispersion not in ("free", "fixed"):
-            raise PlanError(f"dispersion={self.dispersion!r}: give 'free' (estimated) or 'fixed' (1).")
-        if not self.tolerance > 0.0 or self.max_outer < 1:
-            raise PlanError(
-                f"tolerance={self.tolerance!r}, max_outer={self.max_outer!r}: both must be above zero."
-            )
+        check_fields(self, "traces", "correction", "dispersion", "tolerance", "max_outer", "max_inner")
 
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
@@ -343,7 +334,7 @@ class PQL:
         problem, blocks = model.problem, model.prepared.blocks
         if self.traces == "diagonal" and (pair := nested_pair(blocks)):
             inner, outer = pair
-            warnings.warn(
+            warn(
                 f"every level of `{inner}` lies within one level of `{outer}`: their effects compete for the same degrees of "
                 "freedom, which traces='diagonal' ignores and gives one of them too little variance. "
                 + (
@@ -352,15 +343,13 @@ class PQL:
                     else "Exact traces are used."
                 ),
                 LmmformulaWarning,
-                stacklevel=4,
             )
         unasked = self.dispersion == "free" and not model.free
         if unasked and (own := _rows_as_levels(problem)) and not problem.family.auxiliaries:
-            warnings.warn(
+            warn(
                 f"`{own}` has one row for each of its {problem.n:,} levels, so its variance and the dispersion are one "
                 'and the same: the dispersion is held at 1, as by dispersion="fixed".',
                 LmmformulaWarning,
-                stacklevel=4,
             )
 
 

@@ -8,11 +8,10 @@ from typing import Any
 
 from lmmformula.cli import commands
 from lmmformula.cli.commands import PROGRAM
+from lmmformula.methods import METHODS
 
 __all__ = ["PROGRAM", "parser"]
 
-METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
-"""As the planner knows them, written here so that ``--help`` imports nothing heavy; a test compares."""
 _EPILOG = """\
 exit codes: 0 done; 1 the model or the data cannot serve, the reason is on standard error; 2 wrong usage;
 3 done, but a fit has not converged; 130 interrupted.
@@ -120,7 +119,7 @@ def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True) -> 
         command.add_argument(
             "--method",
             default="auto",
-            choices=METHODS,
+            choices=tuple(METHODS),
             help="by default REML for a Gaussian response, else what the size allows",
         )
     command.add_argument("--weights", metavar="COLUMN", help="prior weights: Var(e) = sigma^2 / weight")

@@ -9,14 +9,13 @@ subspace iteration, with one block in and one out.
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.engines import deflation
 from lmmformula.engines.deflation import subspace
 from lmmformula.engines.schur import SchurComplement, SchurPattern
-from lmmformula.errors import LmmformulaWarning, PlanError
+from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients
 from lmmformula.typing import Array
 
@@ -132,7 +131,7 @@ def placed(name: str, pattern: Any) -> OnProcessor | OnDevice:
         device = find_device(name)
     except PlanError as error:
         message = f"the processor takes the place of the device, with the same answers to the tolerance of solutions. {error}"
-        warnings.warn(message, LmmformulaWarning, stacklevel=3)
+        warn(message, LmmformulaWarning)
         return OnProcessor()
     from lmmformula.numerics.krylov_jax import placed_patterns
 

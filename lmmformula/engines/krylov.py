@@ -33,7 +33,6 @@ Meyer, Musco, Musco & Woodruff (2021), Hutch++: optimal stochastic trace estimat
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -47,7 +46,7 @@ from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.schur import SchurComplement, SchurPattern
 from lmmformula.engines.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
 from lmmformula.engines.stochastic import Moments, StochasticInverse
-from lmmformula.errors import ConvergenceWarning
+from lmmformula.errors import ConvergenceWarning, warn
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.conjugate_gradients import Solution, quadrature
 from lmmformula.typing import Array
@@ -208,13 +207,12 @@ class KrylovFactor:
         engine, place = self.prepared.engine, self.prepared.place
         found = place.conjugate_gradients(self.complement, b, tolerance, engine.max_steps)
         if not found.converged.all():
-            warnings.warn(
+            warn(
                 f"conjugate gradients for {what} stopped after {int(found.steps.max())} steps at a relative residual of "
                 f"{found.residuals.max():.2g}, the goal being {tolerance:.2g}. The likely causes are columns on very "
                 "different scales, or variances a million times that of the residual; rescale the columns, raise "
                 'max_steps, or use method="ml" if memory allows an exact factorisation.',
                 ConvergenceWarning,
-                stacklevel=3,
             )
         return found
 
@@ -294,13 +292,12 @@ class KrylovFactor:
         coarse = self.logdet_stderr > COARSE * np.sqrt(self.complement.q)
         out = self._with_probes(goal) if coarse else self._with_forms(goal)
         if out.logdet_stderr > 1.5 * goal:
-            warnings.warn(
+            warn(
                 f"the log-likelihood is known to a standard error of {out.logdet_stderr / 2:.2g} only, with {MAX_PROBES} "
                 f"probes; the goal was {goal / 2:.2g}. The likely cause is a factor that is almost nested in another, or "
                 "levels that meet in long chains. Estimates are affected far less; for a likelihood to compare models by, "
                 'use engine="blocked" if memory allows.',
                 ConvergenceWarning,
-                stacklevel=4,
             )
         return out
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, LmmformulaWarning
+from lmmformula.errors import DataError, LmmformulaWarning, warn
 from lmmformula.families.records import Array, Maybe
 
 __all__ = [
@@ -126,12 +124,11 @@ def check_proportions(y: Array, w: Maybe, label: str) -> None:
     broken = ~whole(w * y) & rows
     if broken.any():
         row = int(np.flatnonzero(broken)[0])
-        warnings.warn(
+        warn(
             f"non-integer number of successes in {_rows(int(broken.sum()), y.size)} of `{label}` (weight times "
             f"proportion is {np.broadcast_to(w * y, y.shape)[row]:g} in row {row + 1}); the weights of a binomial "
             'proportion are its trials; for proportions without trials use family="beta"',
             LmmformulaWarning,
-            stacklevel=2,
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -10,7 +9,14 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, FormulaError, LmmformulaWarning, PlanError, RankDeficientWarning
+from lmmformula.errors import (
+    DataError,
+    FormulaError,
+    LmmformulaWarning,
+    PlanError,
+    RankDeficientWarning,
+    warn,
+)
 from lmmformula.families import Family, resolve
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
@@ -37,6 +43,7 @@ from lmmformula.frame.variables import (
     needs_complete_rows,
     used_context,
 )
+from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 
 __all__ = ["build"]
@@ -56,6 +63,7 @@ def build(
     missing: Literal["drop", "raise"] = "drop",
     context: Mapping[str, Any] | None = None,
     levels_below_rows: bool = True,
+    memory_limit: float | None = None,
 ) -> Problem:
     """Canonical form of a formula on a table.
 
@@ -80,6 +88,8 @@ def build(
         Functions and constants that the formula may use besides the registry.
     levels_below_rows : bool
         Refuse terms with as many effects as rows; a family without residual variance allows them.
+    memory_limit : float, optional
+        Bytes that columns may take; by default what is available.
 
     Returns
     -------
@@ -100,6 +110,8 @@ def build(
     parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
     random = tuple(() if s is None else s.random for s in further)
     frame = _evaluate(spec, parts, table, arguments, missing, context or {}, random)
+    designs = [t.design for own in (spec.random, *random) for t in own]
+    refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
     return (_with_auxiliary(problem, frame, parts, random) if parts else problem).freeze()
 
@@ -296,7 +308,7 @@ def _contrasts(given: Mapping[str, Any], spec: ModelSpec) -> dict[str, Contrast]
                     f"contrasts= names `{name}`, which is not in the formula; fixed part: {sorted(fixed)}"
                 )
             text = f"contrasts= names `{name}`, which only random effects use: they keep their default coding"
-            warnings.warn(text, LmmformulaWarning, stacklevel=4)
+            warn(text, LmmformulaWarning)
     return {name: contrast_from(value) for name, value in given.items()}
 
 
@@ -318,7 +330,7 @@ def _fixed_block(design: Design, frame: _Frame) -> tuple[FixedBlock, tuple[int, 
             f"{len(dropped)} of {matrix.shape[1]} fixed-effects columns dropped "
             f"because earlier columns determine them: {shown}"
         )
-        warnings.warn(text, RankDeficientWarning, stacklevel=5)
+        warn(text, RankDeficientWarning)
         matrix = np.ascontiguousarray(matrix[:, kept])
     keep = tuple(kept.tolist())
     block = FixedBlock(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, LmmformulaWarning, PlanError
+from lmmformula.errors import DataError, LmmformulaWarning, PlanError, warn
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, Term
 from lmmformula.frame.contrasts import Contrast, coding
@@ -228,12 +227,11 @@ def _distinct(columns: list[tuple[str, str]]) -> tuple[str, ...]:
         if chosen != name:
             changed.append(f"{chosen!r} (R: {name!r})")
         out.append(chosen)
-    warnings.warn(
+    warn(
         f"several columns would have the name {next(n for n, t in times.items() if t > 1)!r}, as the name of a variable and "
         f"that of a level run together; they are called {', '.join(changed[:5])}{', ...' if len(changed) > 5 else ''}. Rename "
         "the variable to have R's names.",
         LmmformulaWarning,
-        stacklevel=6,
     )
     return tuple(out)
 

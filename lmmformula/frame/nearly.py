@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 
 import numpy as np
 
-from lmmformula.errors import LmmformulaWarning
+from lmmformula.errors import LmmformulaWarning, warn
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.values import Factor, Value, as_number
@@ -33,10 +32,9 @@ def warn_of_numbers_in_text(values: Iterable[tuple[Expr, Value]]) -> None:
             ", ..." if len(odd) > 5 else ""
         )
         name = deparse(expr)
-        warnings.warn(
+        warn(
             f"column {name!r} is text, hence a factor with {len(numeric):,} levels, although {numbers:,} of its "
             f"{numbers + others:,} values are numbers; the others are {shown}. If these stand for missing values, make them "
             f"so: pandas.read_csv(path, na_values=[{value.levels[odd[0]]!r}, ...]). If it is a category, write factor({name}).",
             LmmformulaWarning,
-            stacklevel=6,
         )

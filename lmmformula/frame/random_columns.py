@@ -10,12 +10,10 @@ Per level the likelihood knows ``A_s Sigma A_s'``, A_s the rows of the basis tha
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import LmmformulaWarning, RankDeficientWarning
+from lmmformula.errors import LmmformulaWarning, RankDeficientWarning, warn
 from lmmformula.frame.rank import independent_columns
 from lmmformula.ir.covariance import IID, KINDS, CovarianceKind, Diagonal
 
@@ -38,11 +36,10 @@ def identified_columns(basis: Array, names: tuple[str, ...], label: str) -> tupl
     if len(kept) == len(names):
         return None
     gone = [name for j, name in enumerate(names) if j not in kept]
-    warnings.warn(
+    warn(
         f"{len(gone)} of {len(names)} columns of ({label}) dropped because earlier columns determine them, so that their "
         f"variances could not be told apart: {', '.join(gone[:10])}{', ...' if len(gone) > 10 else ''}",
         RankDeficientWarning,
-        stacklevel=6,
     )
     return kept
 
@@ -83,7 +80,7 @@ def identified_kind(
         why = "no level has rows of two of its columns, so no correlation is in the data. It is fitted with variances alone"
         hint = ""
     left = "parameter" if saved == 1 else "parameters"
-    warnings.warn(f"{name}({label}): {why}, {saved} {left} fewer{hint}", LmmformulaWarning, stacklevel=6)
+    warn(f"{name}({label}): {why}, {saved} {left} fewer{hint}", LmmformulaWarning)
     return plain
 
 

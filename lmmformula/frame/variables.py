@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataDroppedWarning, DataError
+from lmmformula.errors import DataDroppedWarning, DataError, warn
 from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
 from lmmformula.formula.walk import named_columns, nodes
 from lmmformula.frame.design import variables_of
@@ -91,7 +90,7 @@ class Completeness:
                 'or use missing="drop"'
             )
         text = f"{n_dropped:,} of {self.n_rows:,} rows dropped: missing in {who}"
-        warnings.warn(text, DataDroppedWarning, stacklevel=4)
+        warn(text, DataDroppedWarning)
 
 
 def used_context(context: Mapping[str, Any], exprs: Iterable[Expr], columns: Iterable[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.arguments import checked
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["anova"]
 
 
+@checked
 def anova(
     *fits: Fit,
     refit: bool = True,

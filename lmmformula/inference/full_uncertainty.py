@@ -18,7 +18,6 @@ of the effects of known levels given these, and of unseen effects with each draw
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import FitError, LmmformulaWarning, PlanError
+from lmmformula.errors import FitError, LmmformulaWarning, PlanError, warn
 from lmmformula.inference.posterior import quantiles
 from lmmformula.inference.prediction_error import parameter_spread, row_errors
 from lmmformula.inference.prediction_scale import Scale
@@ -240,12 +239,11 @@ def _warn_of_few(model: Any, theta: Array, found: _Sample) -> None:
     if not few and found.worth > LEAST and (found.k < TRUSTED_K or found.worth > WELL):
         return
     worth = f"draws of the variances, averaged over, are worth {found.worth * THETAS:.0f} of {THETAS}"
-    warnings.warn(
+    warn(
         f"the limits are rough: {'; '.join(few) or worth}, too few for {len(theta)} variance parameter"
         f"{'' if len(theta) == 1 else 's'}. Simplify the random part, or use method='hmc', whose priors decide where the data "
         "do not.",
         LmmformulaWarning,
-        stacklevel=7,
     )
 
 

@@ -6,7 +6,6 @@ than `CELLS` numbers of an (S, n) table exist at a time unless the caller asked 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import ConvergenceWarning, DataError, PlanError
+from lmmformula.errors import ConvergenceWarning, DataError, PlanError, warn
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.progress import CHAINS, Report, reporting
@@ -123,7 +122,7 @@ def extend(fit: Fit, draws: int = 1_000, progress: bool | Report | None = None) 
         posterior=solution.posterior,
     )
     if not solution.posterior.status.good:
-        warnings.warn(unsatisfactory(solution.posterior), ConvergenceWarning, stacklevel=3)
+        warn(unsatisfactory(solution.posterior), ConvergenceWarning)
     return result
 
 

@@ -11,14 +11,13 @@ order statistics have a sampling error of ``sqrt(p (1 - p) / DRAWS)`` in probabi
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, LmmformulaWarning
+from lmmformula.errors import DataError, LmmformulaWarning, warn
 from lmmformula.frame.arguments import row_argument
 from lmmformula.frame.row_weights import checked_weights
 from lmmformula.frame.table import open_table
@@ -171,10 +170,9 @@ def new_weights(fit: Fit, newdata: Any, given: Any) -> Array | None:
     found, reason = problem.recipe.row_weights(newdata)
     if found is None:
         what = "one trial" if problem.family.weights_are == "trials" else "a weight of 1"
-        warnings.warn(
+        warn(
             f"{reason or 'the weights of the new rows are not known'}: the prediction intervals are those of observations with "
             f"{what}. Add the column, or pass weights= (its name, or a number for each new row).",
             LmmformulaWarning,
-            stacklevel=4,
         )
     return found

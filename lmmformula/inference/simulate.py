@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError, LmmformulaWarning
+from lmmformula.errors import DataError, LmmformulaWarning, warn
 from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.posterior import responses
 from lmmformula.inference.residuals import auxiliary
@@ -41,15 +41,13 @@ def warn_of_dispersion(fit: Fit) -> None:
     phi = fit.estimate.sigma**2
     if not has_free_dispersion(fit) or 1.0 / DISPERSED < phi < DISPERSED:
         return
-    import warnings
 
     family = fit.problem.family
-    warnings.warn(
+    warn(
         f"the fit estimates a dispersion of {phi:.3g}, which no {family.name} distribution has: draws have dispersion 1, so "
         f"they vary {'less' if phi > 1.0 else 'more'} than the data. Fit a family with a dispersion of its own (nbinom1, "
         'nbinom2 for counts), or dispersion="fixed" with a random effect for each row.',
         LmmformulaWarning,
-        stacklevel=4,
     )
 
 

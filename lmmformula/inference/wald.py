@@ -13,15 +13,16 @@ gradient, by central differences.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.arguments import own_options
 from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.criteria.quadrature import step_scale
-from lmmformula.errors import DataError
+from lmmformula.errors import ArgumentError, DataError
 from lmmformula.inference.posterior import need_posterior, quantiles, refuse_posterior
 from lmmformula.inference.student import critical, errors_and_df, two_sided
 from lmmformula.numerics.threads import blas_threads
@@ -164,26 +165,18 @@ def conf_int(fit: Fit, level: float = 0.95, method: str | None = None, **options
     others are formed on the log or on Fisher's z: see :mod:`lmmformula.inference.spreads`; at the boundary they are missing,
     and ``attrs["note"]`` says why.
     """
-    if not 0 < level < 1:
-        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
-    if method == "quantile" or (method is None and fit.posterior is not None):
-        return _quantile_interval(fit, level, **options)
-    if method is None:
-        return _wald_interval(fit, level, **options)
-    refuse_posterior(
-        fit, f"method={method!r} needs a maximum of the likelihood", "Use conf_int(method='quantile')."
-    )
     if method == "wald":
-        return _wald_interval(fit, level, **{"ddf": "normal", **options})
-    if method == "profile":
-        from lmmformula.inference.profile import profile_interval
-
-        return profile_interval(fit, level, **options)
-    if method == "bootstrap":
-        from lmmformula.inference.bootstrap import bootstrap_interval
-
-        return bootstrap_interval(fit, level, **options)
-    raise DataError(f"method={method!r} is unknown; use 'wald', 'profile', 'bootstrap' or 'quantile'.")
+        options.setdefault("ddf", "normal")
+    method = ("wald" if fit.posterior is None else "quantile") if method is None else method
+    if method not in INTERVALS:
+        *others, last = map(repr, INTERVALS)
+        raise ArgumentError(f"method={method!r} is unknown; use {', '.join(others)} or {last}.")
+    if method != "quantile":
+        refuse_posterior(
+            fit, f"method={method!r} needs a maximum of the likelihood", "Use conf_int(method='quantile')."
+        )
+    own_options(options, INTERVALS[method], f"conf_int(method={method!r})")
+    return INTERVALS[method](fit, level, **options)
 
 
 def _quantile_interval(fit: Fit, level: float, parameters: str | Sequence[str] = "fixed") -> pd.DataFrame:
@@ -231,6 +224,29 @@ def _wald_interval(
     if note := notes(reasons):
         out.attrs["note"] = note
     return out
+
+
+def _profile_interval(fit: Fit, level: float, parameters: str | Iterable[str] | None = None) -> pd.DataFrame:
+    from lmmformula.inference.profile import profile_interval
+
+    return profile_interval(fit, level, parameters)
+
+
+def _bootstrap_interval(
+    fit: Fit, level: float, n: int = 500, seed: int | np.random.Generator | None = None
+) -> pd.DataFrame:
+    from lmmformula.inference.bootstrap import bootstrap_interval
+
+    return bootstrap_interval(fit, level, n, seed)
+
+
+INTERVALS: dict[str, Callable[..., pd.DataFrame]] = {
+    "wald": _wald_interval,
+    "profile": _profile_interval,
+    "bootstrap": _bootstrap_interval,
+    "quantile": _quantile_interval,
+}
+"""Method of intervals -> the function that gives them, which has the options of that method."""
 
 
 def interval_names(level: float) -> tuple[str, str]:

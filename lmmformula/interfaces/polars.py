@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.arguments import checked
 from lmmformula.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["to_polars"]
 
 
+@checked
 def to_polars(table: Any, index: str = "index") -> Any:
     """Turn a table that this package returns into a polars frame.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-import warnings
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lmmformula.errors import DataError, LmmformulaError, LmmformulaWarning
+from lmmformula.errors import DataError, LmmformulaError, warn
 from lmmformula.keeping import container
 from lmmformula.keeping.codec import CodecError, Decoder, Encoder
 
@@ -71,11 +70,9 @@ def write_fit(fit: Any, path: str | Path) -> None:
         raise LmmformulaError("the fit cannot be saved: its formula is nested too deeply.") from error
     if asks:
         _LIVING[mark] = fit
-        warnings.warn(
+        warn(
             f"saved without {_named(asks)}, given as context= and no part of a file: read it with "
             f"load({str(path)!r}, context={_call(asks)}).",
-            LmmformulaWarning,
-            stacklevel=3,
         )
 
 
@@ -133,11 +130,9 @@ def _labels(labels: Any) -> Any:
     with suppress(CodecError, TypeError, ValueError):
         if labels.equals(Decoder(encode.arrays)(encode(labels))):
             return labels
-    warnings.warn(
+    warn(
         f"saved without the labels of the rows, which a file cannot hold ({type(labels).__name__} of {labels.dtype}): results "
         "of the loaded fit count the rows of the data from 0.",
-        LmmformulaWarning,
-        stacklevel=4,
     )
     return None
 

@@ -20,7 +20,6 @@ from lmmformula.ir.problem import Problem
 from lmmformula.planner.bayes_cost import sampling_cost, sampling_memory
 from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.engines import factorised, too_large
-from lmmformula.planner.recipes import HMC_OPTIONS
 from lmmformula.planner.record import Alternative, Plan
 
 __all__ = ["bayes_plan", "bayes_recipe"]
@@ -43,8 +42,6 @@ def bayes_plan(
         raise PlanError(
             f"engine={name!r}: method='hmc' draws random effects by the blocked engine; leave it out."
         )
-    if foreign := [n for n in options if n not in HMC_OPTIONS]:
-        raise PlanError(f"{foreign[0]!r} is no option of method='hmc'; it has {', '.join(HMC_OPTIONS)}.")
     backend, reasons = bayes_recipe(problem, options, priors, seed)
     cost = exact_cost(problem, exact, exact.dense_side)
     plan = factorised(problem, exact, "hmc", "blocked", cost, exact.dense_side, reason)

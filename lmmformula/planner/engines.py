@@ -12,15 +12,15 @@ from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
+from lmmformula.memory import in_words
+from lmmformula.methods import ITERATED
 from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_cost
 from lmmformula.planner.coupled import Coupled
-from lmmformula.planner.memory import in_words
-from lmmformula.planner.recipes import KRYLOV_OPTIONS, KRYLOV_TOLERANCE, krylov_engine
+from lmmformula.planner.recipes import KRYLOV_TOLERANCE, krylov_engine
 from lmmformula.planner.record import Alternative, Plan, TermSize, seconds_in_words
 
 __all__ = ["backfitted", "choose_engine", "factorised", "too_large"]
 
-ENGINES = ("auto", "blocked", "dense", "krylov")
 WORTH_IT = 2.0
 """Seconds of an exact fit from which on an estimate of the likelihood may take its place."""
 FASTER = 3.0
@@ -38,12 +38,10 @@ def choose_engine(
 ) -> tuple[Plan, Any, Prepared]:
     """The engine asked for, or the exact one where it fits and is not much slower; takes its options out of `options`."""
     name = options.pop("engine", "auto")
-    if name not in ENGINES:
-        raise PlanError(f"unknown engine {name!r}; known: {', '.join(ENGINES)}.")
     side = problem.q if name == "dense" else exact.dense_side
     cost = exact_cost(problem, exact, side)
     coupled = Coupled.of(exact.blocks)
-    own = {n: options.pop(n) for n in KRYLOV_OPTIONS if n in options}
+    own = {n: options.pop(n) for n in ITERATED if n in options}
     engine = krylov_engine(own, seed)
     iterative = krylov_cost(problem, exact.blocks, coupled, engine.probes)
     why = _reason(problem, method, name, options, cost, iterative, limit)

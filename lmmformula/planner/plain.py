@@ -14,8 +14,9 @@ from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
+from lmmformula.methods import ITERATED
 from lmmformula.planner.cost import exact_cost
-from lmmformula.planner.recipes import KRYLOV_OPTIONS, Backend, recipe
+from lmmformula.planner.recipes import Backend, recipe
 from lmmformula.planner.record import Plan
 
 __all__ = ["plain_plan"]
@@ -54,7 +55,7 @@ def plain_plan(
         For options that the method does not have, or values out of range.
     """
     asked = options.pop("engine", "auto")
-    own = [name for name in KRYLOV_OPTIONS if name in options]
+    own = [name for name in ITERATED if name in options]
     if own and asked != "krylov":
         raise PlanError(f"{own[0]!r} is an option of engine='krylov' only; leave it out.")
     options = {name: value for name, value in options.items() if name not in own}

@@ -18,9 +18,9 @@ import numpy as np
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
+from lmmformula.memory import in_words
 from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_cost
 from lmmformula.planner.coupled import Coupled
-from lmmformula.planner.memory import in_words
 from lmmformula.planner.record import Alternative, seconds_in_words
 
 __all__ = ["CORRECTED", "PATIENCE", "likelihood_out_of_reach", "rows_a_level"]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmmformula.planner.memory import in_words
+from lmmformula.memory import in_words
 
 __all__ = ["Alternative", "Plan", "TermSize", "seconds_in_words"]
 

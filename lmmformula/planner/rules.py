@@ -17,16 +17,16 @@ from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
+from lmmformula.memory import available_memory, in_words
+from lmmformula.methods import Method, criterion_of, method_named, read_options
 from lmmformula.planner.engines import backfitted, choose_engine
-from lmmformula.planner.memory import available_memory, in_words
 from lmmformula.planner.plain import plain_plan
 from lmmformula.planner.quasi import CORRECTED, likelihood_out_of_reach
-from lmmformula.planner.recipes import OPTIONS, Backend, recipe, start_theta
+from lmmformula.planner.recipes import Backend, recipe, start_theta
 from lmmformula.planner.record import Plan
 
 __all__ = ["make_plan"]
 
-METHODS = ("auto", "reml", "ml", "laplace", "pql", "krylov", "hmc")
 PQL_EXACT = 1_500
 """Side of the dense part up to which PQL takes exact traces unless told otherwise."""
 
@@ -66,20 +66,20 @@ def make_plan(
     PlanError
         If the method does not suit, an option is unknown, or the problem would not fit in memory.
     """
-    options = dict(options or {})
-    if unknown := [name for name in options if name not in OPTIONS]:
-        raise PlanError(f"unknown option {unknown[0]!r}; known: {', '.join(OPTIONS)}.")
-    free = isinstance(method, str) and method.lower() == "auto"
-    method, reason = _method(problem, method)
-    if priors is not None and method != "hmc":
+    asked = method_named(method)
+    method = criterion_of(asked, problem.is_linear, problem.family)
+    if priors is not None and not asked.has_priors:
+        name = asked.name if asked.name == "krylov" else method
         raise PlanError(
-            f"priors were given, and {method.upper()} has none: leave them out, or ask for the posterior with method='hmc'."
+            f"priors were given, and {name.upper()} has none: leave them out, or ask for the posterior with method='hmc'."
         )
-    if method == "krylov":
-        if options.setdefault("engine", "krylov") != "krylov":
+    options = read_options(asked, method, options or {})
+    reason = _reason(asked, method)
+    if asked.name == "krylov":
+        if options.get("engine", "auto") not in ("auto", "krylov"):
             raise PlanError(f"method='krylov' is the krylov engine; leave out engine={options['engine']!r}.")
-        method = "ml" if problem.is_linear else "laplace"
-    limit = float(options.pop("memory_limit", available_memory()))
+        options["engine"] = "krylov"
+    limit = float(options.pop("memory_limit", None) or available_memory())
     _refuse_rows(problem, limit)
     standard = Standard.of_columns(problem) if method == "hmc" else Standard.of(problem)
     problem = standard.problem
@@ -93,7 +93,7 @@ def make_plan(
     if not problem.terms:
         return *plain_plan(problem, exact, method, options), standard
     found = None
-    if free and method == "laplace":
+    if asked.name == "auto" and method == "laplace":
         found = likelihood_out_of_reach(problem, exact, options, limit)
     if method == "pql" or found is not None:
         reason, others = (reason, ()) if found is None else found
@@ -118,37 +118,27 @@ def _place_start(standard: Standard, method: str, options: dict[str, Any]) -> No
         options["start"] = standard.theta_in(start_theta(standard.problem, start))
 
 
-def _method(problem: Problem, method: str) -> tuple[str, str]:
-    """The method to use, lower case, and why."""
-    if not isinstance(method, str) or method.lower() not in METHODS:
-        raise PlanError(f"unknown method {method!r}; known: {', '.join(METHODS)}.")
-    method = method.lower()
-    linear = problem.is_linear
-    if method == "hmc":
-        return method, "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
-    if method == "krylov":
-        what = "maximum likelihood" if linear else "Laplace approximation"
-        return method, f"method: {what} by iterative linear algebra, as asked"
-    if method == "pql":
-        return (
-            "pql",
-            "method: penalised quasi-likelihood by backfitting, as asked; it has no likelihood to compare",
+def _reason(asked: Method, criterion: str) -> str:
+    """Why the fit is by `criterion`."""
+    if criterion == "hmc":
+        return "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
+    if criterion == "pql":
+        return "method: penalised quasi-likelihood by backfitting, as asked; it has no likelihood to compare"
+    if asked.name == "krylov":
+        what = "maximum likelihood" if criterion == "ml" else "Laplace approximation"
+        return f"method: {what} by iterative linear algebra, as asked"
+    if criterion == "laplace":
+        why = (
+            "as asked"
+            if asked.name == criterion
+            else "maximum likelihood for a response that is not Gaussian"
         )
-    if linear:
-        if method == "auto":
-            return (
-                "reml",
-                "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
-            )
-        if method == "laplace":
-            return "ml", "method: ML, which Laplace's approximation equals for a Gaussian response"
-        return method, f"method: {method.upper()}, as asked"
-    if method == "reml":
-        raise PlanError(
-            f"REML is defined for Gaussian responses with identity link; for {problem.family} use method='laplace'."
-        )
-    asked = "as asked" if method == "laplace" else "maximum likelihood for a response that is not Gaussian"
-    return "laplace", f"method: Laplace approximation, {asked}"
+        return f"method: Laplace approximation, {why}"
+    if asked.name == "auto":
+        return "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)"
+    if asked.name == "laplace":
+        return "method: ML, which Laplace's approximation equals for a Gaussian response"
+    return f"method: {criterion.upper()}, as asked"
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:

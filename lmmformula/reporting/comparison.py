@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.arguments import Fitted, checked_methods
+from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.errors import DataError
 from lmmformula.metering import Measured
 from lmmformula.reporting.agreement import flags, most_trusted, remarks
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
     from lmmformula.result import Fit
 
-__all__ = ["MethodComparison", "MethodRun"]
+__all__ = ["RESULTS", "MethodComparison", "MethodRun"]
 
 MB = 1e6
 PARTS = ("fixed", "random", "auxiliary", "fit")
@@ -53,6 +55,7 @@ class MethodRun:
     same_as: str = ""
 
 
+@checked_methods(rest={"plot": ("intercept", "group", "column", "most")})
 @dataclass(frozen=True, eq=False, repr=False)
 class MethodComparison:
     """The same model by several methods. Printing it shows the table and where methods disagree.
@@ -228,6 +231,16 @@ class MethodComparison:
         from lmmformula.reporting.comparison_grids import as_html
 
         return as_html(self)
+
+
+def _result(value: Any) -> Any:
+    if not isinstance(value, Fitted | MethodComparison):
+        raise UnsuitedError
+    return value
+
+
+RESULTS = Kind("a fit, as fit() returns it, or a comparison, as compare_methods() does", _result)
+"""What reports and tables are made of."""
 
 
 def _apart(name: str, fit: Fit, reference: Fit) -> list[tuple[Any, ...]]:

@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lmmformula.arguments import checked
 from lmmformula.errors import DataError
 from lmmformula.reporting.coefficients import fixed_effects
-from lmmformula.reporting.comparison import MethodComparison
+from lmmformula.reporting.comparison import RESULTS, MethodComparison
 from lmmformula.reporting.comparison_grids import comparison_grids
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.intervals import fixed_intervals, posterior_of
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["fit_grids", "to_latex", "to_markdown"]
 
 
+@checked(results=RESULTS)
 def to_markdown(results: Fit | MethodComparison, *, level: float = 0.95) -> str:
     """Tables in Markdown: coefficients with intervals and tests, random effects, criteria; or methods side by side.
 
@@ -46,6 +48,7 @@ def to_markdown(results: Fit | MethodComparison, *, level: float = 0.95) -> str:
     return "\n\n".join(_markdown(grid) for grid in _grids(results, level)) + "\n"
 
 
+@checked(results=RESULTS)
 def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str = "") -> str:
     r"""Tables in LaTeX with booktabs' rules, ``\usepackage{booktabs}``.
 
@@ -74,8 +77,6 @@ def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str
 
 
 def _grids(results: Fit | MethodComparison, level: float) -> tuple[Grid, ...]:
-    if not 0 < level < 1:
-        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     return comparison_grids(results) if isinstance(results, MethodComparison) else fit_grids(results, level)
 
 

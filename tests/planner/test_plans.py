@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from lmmformula import PlanError, fit, load_dataset, plan
+from lmmformula.memory import in_words
 from lmmformula.planner import Plan
 from lmmformula.planner.cost import Work
-from lmmformula.planner.memory import in_words
 from lmmformula.planner.rates import SECONDS
 from lmmformula.planner.record import seconds_in_words
 

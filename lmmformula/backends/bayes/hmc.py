@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from lmmformula.arguments import check_fields
 from lmmformula.backends.bayes.drawing import ChainOptions, Drawn, Progress, draw_chains, draw_importance
 from lmmformula.backends.bayes.estimating import as_estimate, criterion_at, estimated, variance_means
 from lmmformula.backends.bayes.importance import ImportanceDraws
@@ -83,16 +84,7 @@ class HMC:
     marginalize: Marginalize = "auto"
 
     def __post_init__(self) -> None:
-        if self.sampler not in ("nuts", "importance"):
-            raise PlanError(f"sampler={self.sampler!r} is unknown; use 'nuts' or 'importance'.")
-        for name, least in (("chains", 1), ("draws", 4), ("max_depth", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise PlanError(f"{name}={value!r} must be a whole number of at least {least}.")
-        if self.warmup is not None and (not isinstance(self.warmup, int) or self.warmup < 10):
-            raise PlanError(f"warmup={self.warmup!r} must be a whole number of at least 10.")
-        if not 0.5 <= self.target_accept < 1.0:
-            raise PlanError(f"target_accept={self.target_accept!r} must be from 0.5 to below 1.")
+        check_fields(self, "sampler", "chains", "draws", "max_depth", "warmup", "target_accept")
 
     def fit(
         self, problem: Problem, prepared: Prepared | None = None, progress: Progress | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.errors import LmmformulaError
-from lmmformula.planner.memory import in_words
+from lmmformula.memory import in_words
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html_report.elements import (
     definitions,

@@ -6,10 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmmformula.arguments import checked
 from lmmformula.errors import DataError
 from lmmformula.files import whole_file
 from lmmformula.reporting.citations import citations
-from lmmformula.reporting.comparison import MethodComparison
+from lmmformula.reporting.comparison import RESULTS, MethodComparison
 from lmmformula.reporting.comparison_grids import heading
 from lmmformula.reporting.html_report.comparison_sections import comparison_drawings, method_sections, verdict
 from lmmformula.reporting.html_report.data import data_summary
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["report"]
 
 
+@checked(results=RESULTS)
 def report(
     results: Fit | MethodComparison,
     path: str | Path,
@@ -82,8 +84,6 @@ def report(
     >>> report(m, "dyestuff.html").name  # doctest: +SKIP
     'dyestuff.html'
     """
-    if not 0 < level < 1:
-        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     target = Path(path)
     if not target.parent.is_dir():
         raise DataError(f"the folder {str(target.parent)!r} does not exist: make it first.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lmmformula.arguments import checked_methods
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.naivete import plot_naivete
 from lmmformula.reporting.intervals import posterior_of
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Plots"]
 
 
+@checked_methods(rest={"profile": (_likelihood.profile,)})
 @dataclass(frozen=True, slots=True, repr=False)
 class Plots:
     """Plots of one fit. Each draws into ``ax=`` or into new axes, and returns them.

@@ -1,0 +1,202 @@
+"""Names that other packages use for arguments and results, and what they are called here.
+
+Read by the errors for unknown arguments and unknown attributes; one entry, one sentence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+__all__ = [
+    "ARGUMENTS_ELSEWHERE",
+    "ATTRIBUTES_ELSEWHERE",
+    "FUNCTIONS_ELSEWHERE",
+    "argument_here",
+    "attribute_here",
+]
+
+_FAMILY_LINK = "A link is part of the family: family=\"binomial(link='probit')\"."
+_FORMULA_TERM = "Grouping factors are terms of the formula: 'y ~ x + (1 | group)'."
+_ROWS = "Choose the rows of the data first: fit(formula, data[condition])."
+_PROGRESS = "progress=True shows each step."
+_LEVEL = "Intervals take the level itself: level=0.95."
+_COVARIANCE = "The covariance of a term is written in the formula, such as ar1(0 + time | g) or (1 | g)."
+_OPTIMISER = "The search takes tolerance= and max_evaluations=."
+
+ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
+    # lme4, nlme, glmmTMB
+    "REML": "Write method='reml' or method='ml'.",
+    "reml": "Write method='reml' or method='ml'.",
+    "nAGQ": "It is called nagq= here: nagq=1 is Laplace, more are nodes of adaptive quadrature.",
+    "control": _OPTIMISER,
+    "verbose": _PROGRESS,
+    "subset": _ROWS,
+    "na_action": "Write missing='drop' or missing='raise'.",
+    "devFunOnly": "build() gives the canonical form, and m.optimum the criterion at the optimum.",
+    "random": _FORMULA_TERM,
+    "fixed": "One formula holds both parts: 'y ~ x + (1 | group)'.",
+    "correlation": _COVARIANCE,
+    "dispersion_formula": "It is called dispformula= here.",
+    "zi": "It is called ziformula= here: ziformula='~ x'.",
+    "ziFormula": "It is called ziformula= here: ziformula='~ x'.",
+    "nsim": "It is called n= here.",
+    "which": "Choose rows of the frame that comes back.",
+    "condVar": "It is called condsd= here: condsd=True.",
+    "parm": "It is called parameters= here.",
+    "type": "It is called kind= here.",
+    "allow_new_levels": "Write new_levels='population', 'sample' or 'na'.",
+    "re_formula": "It is called re_form= here.",
+    "REform": "It is called re_form= here.",
+    "newparams": "Predictions are those of the estimates; refit() and update() give other ones.",
+    "test": "Tests are those of the likelihood ratio; m.anova() gives F and Wald tests.",
+    # brms, bambi
+    "prior": "It is called priors= here: priors={'b': 'normal(0, 5)'} with method='hmc'.",
+    "cores": "Chains run in one process; there is nothing to set.",
+    "iter": "Write draws= (kept, of each chain) and warmup=.",
+    "thin": "All draws are kept; choose from them afterwards.",
+    "adapt_delta": "It is called target_accept= here.",
+    "max_treedepth": "It is called max_depth= here.",
+    "init": "It is called start= here.",
+    "inits": "It is called start= here.",
+    "tune": "It is called warmup= here.",
+    "sample_prior": "prior_predictive() draws from the priors alone.",
+    "backend": "The engine is chosen by engine= and the method by method=.",
+    "ndraws": "All draws are used.",
+    # statsmodels, scipy, scikit-learn
+    "link": _FAMILY_LINK,
+    "groups": _FORMULA_TERM,
+    "re_formula_": _FORMULA_TERM,
+    "vc_formula": _FORMULA_TERM,
+    "exog": "Columns are read from the data by their names in the formula; predict() takes newdata=.",
+    "endog": "The response is the left side of the formula.",
+    "exog_re": _FORMULA_TERM,
+    "freq_weights": "It is called weights= here; they are prior weights, or trials of a binomial proportion.",
+    "var_weights": "It is called weights= here.",
+    "exposure": "Write offset(log(exposure)) in the formula, or offset= on the scale of the predictor.",
+    "alpha": f"{_LEVEL} (level = 1 - alpha)",
+    "confidence": _LEVEL,
+    "conf_level": _LEVEL,
+    "maxiter": _OPTIMISER,
+    "max_iter": _OPTIMISER,
+    "tol": "It is called tolerance= here.",
+    "random_state": "It is called seed= here.",
+    "start_params": "It is called start= here: theta, the relative covariance parameters.",
+    "disp": _PROGRESS,
+    "full_output": "m.diagnostics says how the search went.",
+    "cov_type": "Standard errors are those of the model.",
+}
+"""Argument of another package -> what to write here."""
+
+_OF_FUNCTIONS: Mapping[tuple[str, str], str] = {
+    ("fit", "type"): "The kind of model is family= and method=.",
+    ("fit", "fixed"): "One formula holds both parts: 'y ~ x + (1 | group)'.",
+}
+
+ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
+    # lme4 and R's generics
+    "fixef": "params",
+    "coefficients": "params",
+    "coefs": "params",
+    "VarCorr": "varcorr()",
+    "isSingular": "is_singular",
+    "confint": "conf_int()",
+    "bootMer": "bootstrap()",
+    "refitML": "update(method='ml')",
+    "getME": "problem",
+    "logLik": "llf",
+    "loglik": "llf",
+    "loglike": "llf",
+    "AIC": "aic",
+    "BIC": "bic",
+    "REMLcrit": "deviance",
+    "deviance_": "deviance",
+    "fitted": "fittedvalues",
+    "fitted_values": "fittedvalues",
+    "fit_values": "fittedvalues",
+    "df_residual": "df_resid",
+    "model_matrix": "problem.X.matrix",
+    "model_frame": "augment()",
+    "fixed_effects": "params",
+    "rand_effects": "ranef()",
+    "se": "bse",
+    "std_errors": "bse",
+    "stderr": "bse",
+    "p_values": "pvalues",
+    "t_values": "tvalues",
+    "zvalues": "tvalues",
+    "profile_likelihood": "profile()",
+    "rsquared": "r2()",
+    "rsquared_adj": "r2()",
+    "r_squared": "r2()",
+    "R2": "r2()",
+    "ICC": "icc()",
+    "performance": "glance()",
+    "n_obs": "nobs",
+    "n_groups": "ngroups",
+    "getCall": "recall",
+    "call": "recall",
+    "terms": "problem.terms",
+    "coef_": "params",
+    "intercept_": "params",
+    # brms, bambi, statsmodels' Bayesian names
+    "posterior_predict": "simulate()",
+    "posterior_epred": "predict()",
+    "posterior_linpred": "predict(kind='link')",
+    "posterior_samples": "to_datatree()",
+    "posterior_summary": "tidy()",
+    "as_draws": "to_datatree()",
+    "as_draws_df": "to_datatree()",
+    "prior_summary": "priors",
+    "bayes_R2": "r2()",
+    "log_lik": "log_likelihood()",
+    "mcmc_plot": "plot",
+    "draws": "posterior",
+    "idata": "to_datatree()",
+    # statsmodels
+    "fe_cov": "cov_params()",
+    "cov": "vcov",
+    "bse_re": "varcorr()",
+    "conf_interval": "conf_int()",
+    "get_prediction": "predict(interval='confidence')",
+    "forecast": "predict()",
+    "resid_response": "residuals()",
+    "resid_deviance": "residuals('deviance')",
+    "summary2": "summary()",
+    "as_latex": "summary(), and to_latex(m) for a table",
+    "as_text": "summary()",
+}
+"""Attribute of another package's results -> the attribute or call of :class:`Fit` that answers it."""
+
+FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
+    **dict.fromkeys(
+        ("lmer", "glmer", "glmmTMB", "brm", "bam", "mixedlm", "MixedLM", "lme", "gls", "Model"), "fit"
+    ),
+    "Lmer": "fit",
+    "readRDS": "load",
+    "compare": "anova",
+    "lrtest": "anova",
+    "load_data": "load_dataset",
+    "prior_predict": "prior_predictive",
+}
+"""Function of another package -> the one of this package."""
+
+
+def argument_here(called: str, name: str, value: Any, known: Iterable[str]) -> str:
+    """What to write instead of another package's argument; empty if it is nobody's, or says what `called` does not have."""
+    said = _OF_FUNCTIONS.get((called, name)) or ARGUMENTS_ELSEWHERE.get(name, "")
+    if name == "link" and isinstance(value, str):
+        return said.replace("probit", value)
+    if name in ("REML", "reml") and isinstance(value, bool):
+        return f"{name}={value} is method={'reml' if value else 'ml'!r} here."
+    marked = "It is called "
+    if said.startswith(marked):
+        here = said[len(marked) :].partition("=")[0]
+        return said if here in known else ""
+    return said
+
+
+def attribute_here(name: str) -> str:
+    """How :class:`Fit` answers what other packages call `name`, as ``m.params``; empty if nobody calls anything so."""
+    found = ATTRIBUTES_ELSEWHERE.get(name)
+    return "" if found is None else f"m.{found}"

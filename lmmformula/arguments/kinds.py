@@ -1,0 +1,287 @@
+"""Kinds of arguments: what a value may be, in code and in words.
+
+A kind reads a value: it gives it back in the form that the code below relies on (a Python number for NumPy's, bytes for
+``"2 GB"``), or raises :class:`UnsuitedError`. It knows nothing of the argument's name, which
+:mod:`lmmformula.arguments.checking` puts in front.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from numbers import Integral, Number, Real
+from typing import Any
+
+__all__ = [
+    "Fitted",
+    "Kind",
+    "UnsuitedError",
+    "anything",
+    "axes",
+    "bytes_of_memory",
+    "flag",
+    "mapping",
+    "names",
+    "numbers_of_rows",
+    "optional",
+    "path",
+    "real",
+    "reports",
+    "seed",
+    "text",
+    "whole",
+    "word",
+]
+
+
+class UnsuitedError(Exception):
+    """A value that is not of the kind; the text, if any, says what is wrong with it in particular."""
+
+
+class Fitted:
+    """Base of the result of a fit, by which rooms below it tell one from anything else."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What an argument may be.
+
+    Attributes
+    ----------
+    accepted : str
+        In words, to follow "must be".
+    read : callable
+        Value -> the value to go on with; raises :class:`UnsuitedError`.
+    """
+
+    accepted: str
+    read: Callable[[Any], Any]
+
+
+def _is_flag(value: Any) -> bool:
+    """Whether `value` is True or False, Python's or NumPy's (asked without importing NumPy)."""
+    return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in _FLAGS)
+
+
+_FLAGS = ("bool", "bool_")
+
+
+def anything(accepted: str) -> Kind:
+    """Whatever it is, the room that reads it judges it."""
+    return Kind(accepted, lambda value: value)
+
+
+def optional(kind: Kind) -> Kind:
+    """`kind`, or None."""
+    return Kind(f"{kind.accepted}, or None", lambda value: None if value is None else kind.read(value))
+
+
+def flag() -> Kind:
+    """True or False."""
+
+    def read(value: Any) -> bool:
+        if not _is_flag(value):
+            raise UnsuitedError
+        return bool(value)
+
+    return Kind("True or False", read)
+
+
+def whole(low: int, high: int | None = None) -> Kind:
+    """A whole number of at least `low` and at most `high`."""
+    accepted = (
+        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high:,}"
+    )
+
+    def read(value: Any) -> int:
+        if _is_flag(value) or not isinstance(value, Integral):
+            raise UnsuitedError
+        number = int(value)
+        if number < low or (high is not None and number > high):
+            raise UnsuitedError
+        return number
+
+    return Kind(accepted, read)
+
+
+def real(accepted: str, suits: Callable[[float], bool]) -> Kind:
+    """A finite number for which `suits`; `accepted` is that condition in words."""
+
+    def read(value: Any) -> float:
+        number = _number(value)
+        if not suits(number):
+            raise UnsuitedError
+        return number
+
+    return Kind(accepted, read)
+
+
+def _number(value: Any) -> float:
+    if _is_flag(value) or not isinstance(value, Real):
+        raise UnsuitedError
+    try:
+        number = float(value)
+    except OverflowError:
+        raise UnsuitedError from None
+    if not math.isfinite(number):
+        raise UnsuitedError
+    return number
+
+
+def text(accepted: str = "text") -> Kind:
+    """A string."""
+
+    def read(value: Any) -> str:
+        if not isinstance(value, str):
+            raise UnsuitedError
+        return value
+
+    return Kind(accepted, read)
+
+
+def word(*choices: str, any_case: bool = False) -> Kind:
+    """One of some words; upper case is as good as lower case where `any_case` says so."""
+    *others, last = map(repr, choices)
+    listed = f"{', '.join(others)} or {last}" if others else last
+
+    def read(value: Any) -> str:
+        found = value.lower() if any_case and isinstance(value, str) else value
+        if isinstance(value, str) and found in choices:
+            return found
+        near = get_close_matches(value.lower(), choices, n=1) if isinstance(value, str) else []
+        raise UnsuitedError(f"Did you mean {near[0]!r}?" if near else "")
+
+    return Kind(listed, read)
+
+
+def names(accepted: str = "a name or a list of names") -> Kind:
+    """A string, or several."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+            raise UnsuitedError
+        found = tuple(value)
+        if not all(isinstance(one, str) for one in found):
+            raise UnsuitedError
+        return found
+
+    return Kind(accepted, read)
+
+
+def mapping(accepted: str) -> Kind:
+    """A mapping from text."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
+            raise UnsuitedError
+        return value
+
+    return Kind(accepted, read)
+
+
+def seed() -> Kind:
+    """A seed of random numbers: None, a whole number, or NumPy's Generator."""
+    number = whole(0, 2**63 - 1)
+
+    def read(value: Any) -> Any:
+        if value is None or (hasattr(value, "bit_generator") and hasattr(value, "integers")):
+            return value
+        return number.read(value)
+
+    return Kind("a whole number of at least 0, a NumPy Generator, or None", read)
+
+
+def reports() -> Kind:
+    """What shows how far a fit is: None, True, False or a function."""
+
+    def read(value: Any) -> Any:
+        if value is None or (callable(value) and not isinstance(value, type)):
+            return value
+        return flag().read(value)
+
+    return Kind("True, False, None, or a function that is called after every step", read)
+
+
+def path(accepted: str = "the path of a file") -> Kind:
+    """A path of a file: text or ``pathlib.Path``."""
+
+    def read(value: Any) -> Any:
+        if not isinstance(value, str | os.PathLike):
+            raise UnsuitedError
+        written = os.fspath(value)
+        if not isinstance(written, str) or not written.strip() or "\0" in written:
+            raise UnsuitedError
+        return value
+
+    return Kind(accepted, read)
+
+
+_UNITS = {"": 1.0, "b": 1.0}
+for _power, _letter in enumerate("kmgt", start=1):
+    _UNITS |= {_letter: 1e3**_power, f"{_letter}b": 1e3**_power, f"{_letter}ib": 1024.0**_power}
+
+
+def bytes_of_memory() -> Kind:
+    """A size of memory: bytes, or text with a unit."""
+
+    def read(value: Any) -> float:
+        if isinstance(value, str):
+            found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", value.lower())
+            if found is None or found[2] not in _UNITS:
+                raise UnsuitedError
+            try:
+                size = float(found[1]) * _UNITS[found[2]]
+            except ValueError:
+                raise UnsuitedError from None
+        else:
+            size = _number(value)
+        if not 0.0 < size < math.inf:
+            raise UnsuitedError
+        return size
+
+    return Kind("a number of bytes above 0, or text such as '2 GB'", read)
+
+
+def axes() -> Kind:
+    """What matplotlib draws into: Axes, or an array of them."""
+
+    def read(value: Any) -> Any:
+        if value is None or hasattr(value, "get_figure"):
+            return value
+        parts = (
+            list(getattr(value, "flat", value)) if isinstance(value, Iterable) and not _is_text(value) else []
+        )
+        if not parts or not all(hasattr(part, "get_figure") for part in parts):
+            raise UnsuitedError
+        return value
+
+    return Kind("Axes of matplotlib (an array of them where there are several plots), or None", read)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str | bytes | Mapping)
+
+
+def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
+    """One number for each row, or (`column`) the name of a column; their count is checked where the rows are known."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str):
+            if not column:
+                raise UnsuitedError
+            return value
+        if isinstance(value, bytes | Mapping | Number) or _is_flag(value) or not hasattr(value, "__len__"):
+            raise UnsuitedError
+        if getattr(getattr(value, "dtype", None), "kind", "") == "c":
+            raise UnsuitedError("These are complex numbers.")
+        return value
+
+    return Kind(accepted, read)

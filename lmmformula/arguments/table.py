@@ -1,0 +1,123 @@
+"""Every argument of the public calls, once: its name and what it may be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lmmformula.arguments.kinds import (
+    Kind,
+    anything,
+    axes,
+    bytes_of_memory,
+    flag,
+    mapping,
+    names,
+    numbers_of_rows,
+    optional,
+    path,
+    real,
+    reports,
+    seed,
+    text,
+    whole,
+    word,
+)
+
+__all__ = ["ARGUMENTS"]
+
+_LEVEL = real("a number between 0 and 1, for example 0.95", lambda x: 0.0 < x < 1.0)
+_COLUMN_OR_ROWS = optional(
+    numbers_of_rows("the name of a column, or one number for each row of the table", column=True)
+)
+_COUNT = whole(1)
+
+ARGUMENTS: Mapping[str, Kind] = {
+    # the model
+    "formula": anything("a formula such as 'y ~ x + (1 | g)'"),
+    "data": anything("a table, a dict of columns, or the path of a file"),
+    "family": anything("the name of a family, such as 'binomial', or a Family"),
+    "weights": _COLUMN_OR_ROWS,
+    "offset": _COLUMN_OR_ROWS,
+    "contrasts": optional(mapping("a mapping from variables to contrasts, such as {'f': 'contr.sum'}")),
+    "ziformula": optional(text("a one-sided formula such as '~ x'")),
+    "dispformula": optional(text("a one-sided formula such as '~ x'")),
+    "missing": word("drop", "raise"),
+    "context": optional(mapping("a mapping from names to functions and constants")),
+    "priors": optional(mapping("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}")),
+    "seed": seed(),
+    "progress": reports(),
+    # options of methods
+    "memory_limit": optional(bytes_of_memory()),
+    "engine": word("auto", "blocked", "dense", "krylov"),
+    "tolerance": real("a number above 0 and at most 1", lambda x: 0.0 < x <= 1.0),
+    "max_evaluations": _COUNT,
+    "start": anything("numbers to start from"),
+    "nagq": whole(0, 100),
+    "information": word("observed", "expected"),
+    "traces": word("diagonal", "exact"),
+    "dispersion": word("free", "fixed"),
+    "correction": word("none", "laplace"),
+    "max_outer": _COUNT,
+    "max_inner": _COUNT,
+    "accuracy": real(
+        "a number above 0, the standard error of the log-likelihood in units of sqrt(n)", lambda x: x > 0.0
+    ),
+    "probes": whole(4),
+    "max_steps": _COUNT,
+    "preconditioner": word("schur", "ssor", "block-diagonal", "diagonal"),
+    "device": word("cpu", "gpu"),
+    "sampler": word("nuts", "importance"),
+    "chains": _COUNT,
+    "draws": whole(4),
+    "warmup": optional(whole(10)),
+    "target_accept": real("a number from 0.5 to below 1", lambda x: 0.5 <= x < 1.0),
+    "max_depth": _COUNT,
+    "marginalize": names("'auto', 'all', 'none', or a list of grouping factors"),
+    # comparisons
+    "methods": anything("names of methods, or a mapping from names to arguments of fit()"),
+    "repeats": _COUNT,
+    "reference": optional(text("the name of a method that was fitted")),
+    "fits": anything("fits, one by one"),
+    "refit": flag(),
+    "type": anything("1, 2 or 3"),
+    # what follows from a fit
+    "level": _LEVEL,
+    "n": _COUNT,
+    "y": numbers_of_rows("one number for each row of the fit", column=False),
+    "rows": anything("positions of rows, a slice or a mask"),
+    "newdata": anything("a table, a dict of columns, or the path of a file"),
+    "re_form": optional(text("'all', None or a formula such as '~ (1 | g)'")),
+    "new_levels": word("error", "population", "sample", "na"),
+    "interval": optional(word("confidence", "prediction")),
+    "se": flag(),
+    "condsd": flag(),
+    "conf_int": flag(),
+    "predictive": flag(),
+    "log_likelihood": flag(),
+    "points": whole(2),
+    "parameters": optional(names("names of parameters")),
+    "parameter": text("the name of a parameter"),
+    "ddf": optional(text("the name of a rule for degrees of freedom")),
+    "effects": text("'all' or a part of the table"),
+    "kind": text("the name of a kind"),
+    "method": optional(text("the name of a method")),
+    # reports and plots
+    "results": anything("a fit or a comparison of methods"),
+    "path": path(),
+    "title": optional(text()),
+    "date": text(),
+    "label": text(),
+    "index": text("the name of a column"),
+    "name": text("the name of a data set"),
+    "plots": flag(),
+    "naivete": flag(),
+    "profiles": optional(flag()),
+    "ax": axes(),
+    "intercept": flag(),
+    "spread": flag(),
+    "group": optional(text("the name of a grouping factor")),
+    "column": optional(text("the name of a column of random effects")),
+    "most": whole(2),
+    "bins": optional(_COUNT),
+}
+"""Argument -> what it may be. Functions that mean something else by a name say so where they are defined."""

@@ -1,0 +1,61 @@
+"""A fit again, with other arguments: what of the earlier call goes on, and what a new method has no use for."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.errors import DataError
+from lmmformula.families import resolve
+from lmmformula.methods import METHODS, OPTIONS, inherited
+
+if TYPE_CHECKING:
+    from lmmformula.result import Fit
+
+__all__ = ["update"]
+
+
+def update(fit: Fit, formula: str | None, data: Any, arguments: dict[str, Any]) -> Fit:
+    """The call that made `fit`, with another formula, data or arguments.
+
+    Options of the earlier call go on where the method of the new one has them; the plan of the new fit says which were left
+    out, and why. Options given in this call are the caller's word: one that does not suit is refused.
+
+    Raises
+    ------
+    DataError
+        For a loaded fit, which does not carry its data, without new ones.
+    """
+    source = fit.recall.data if data is None else data
+    if source is None:
+        raise DataError(
+            "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression: pass "
+            "data= to update()."
+        )
+    text = fit.recall.formula if formula is None else formula
+    earlier = {name: value for name, value in fit.recall.arguments.items() if name not in arguments}
+    goes_on, left = _inherited(fit, formula, earlier, arguments)
+    again = fit.recall.function(text, source, **{**goes_on, **arguments})
+    if not left:
+        return again
+    return replace(again, plan=replace(again.plan, reasons=(*again.plan.reasons, *left)))
+
+
+def _inherited(
+    fit: Fit, formula: str | None, earlier: dict[str, Any], arguments: dict[str, Any]
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Arguments of the earlier call that go on, and why others do not."""
+    method = {**earlier, **arguments}.get("method", "auto")
+    optional = {name: value for name, value in earlier.items() if name in OPTIONS or name == "priors"}
+    if not optional or not isinstance(method, str) or method.lower() not in METHODS:
+        return earlier, ()
+    kept, left = inherited(optional, method, _is_linear(fit, formula, arguments), arguments.get("engine"))
+    return {name: value for name, value in earlier.items() if name not in optional or name in kept}, left
+
+
+def _is_linear(fit: Fit, formula: str | None, arguments: dict[str, Any]) -> bool:
+    """Whether the new model is linear, as far as its arguments tell; that of the fit where they change nothing."""
+    if formula is None and not {"family", "dispformula", "ziformula"} & set(arguments):
+        return fit.problem.is_linear
+    both = {**fit.recall.arguments, **arguments}
+    return resolve(both.get("family", "gaussian")).is_linear and both.get("dispformula") is None
