@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.spec import Binary, Call, CovarianceName, Expr
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
@@ -16,26 +17,6 @@ CONSTRUCTORS: dict[str, CovarianceName] = {
     "zerocorr": "diag",
 }
 """Functions that may stand around a bar, with the covariance they name."""
-
-_ELSEWHERE = frozenset(
-    {
-        "homcs",
-        "hetcs",
-        "hetar1",
-        "homdiag",
-        "toep",
-        "hettoep",
-        "homtoep",
-        "ou",
-        "exp",
-        "gau",
-        "mat",
-        "rr",
-        "propto",
-        "equalto",
-    }
-)
-"""Constructors of other packages: with a bar inside they are never ordinary functions."""
 
 _LOGICAL = frozenset(
     {
@@ -61,7 +42,7 @@ def is_random(expr: Expr) -> bool:
     """Whether a summand is a random term: a bar in parentheses, or a call around a bar."""
     inner = strip(expr)
     if isinstance(inner, Call):
-        if inner.function in CONSTRUCTORS or inner.function in _ELSEWHERE:
+        if inner.function in CONSTRUCTORS or inner.function in AROUND_A_BAR:
             return any(is_bar(strip(arg.value)) for arg in inner.args)
         single = len(inner.args) == 1 and inner.args[0].name is None
         return single and inner.function not in _LOGICAL and is_bar(strip(inner.args[0].value))

@@ -5,7 +5,7 @@ One table, so that a formula copied from brms, mgcv, glmmTMB or survival gets an
 
 from __future__ import annotations
 
-__all__ = ["AROUND_A_BAR", "IN_A_RESPONSE", "known_elsewhere"]
+__all__ = ["AROUND_A_BAR", "IN_A_RESPONSE", "OF_A_GROUP", "known_elsewhere"]
 
 _SERIAL = (
     "not available as a residual structure; ar1(0 + time | group) is a first-order autoregressive random effect over the "
@@ -90,6 +90,12 @@ AROUND_A_BAR: dict[str, str] = {
     "equalto": "a known covariance matrix, of glmmTMB",
 }
 """Constructors of other packages: with a bar inside they are never ordinary functions."""
+
+OF_A_GROUP: dict[str, str] = {
+    "cov": "a known covariance between levels of brms (a pedigree, a phylogeny)",
+    "dist": "the distribution of the effects of brms",
+}
+"""Arguments of brms' ``gr()``."""
 
 IN_A_RESPONSE: dict[str, str] = {
     "se": "known standard errors of brms; weights= with 1/se^2 gives them up to one scale",

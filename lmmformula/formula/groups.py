@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from lmmformula.formula.associate import associate
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.elsewhere import OF_A_GROUP
 from lmmformula.formula.spec import Arg, Binary, Call, Expr, Logical, Name, Paren, String
 from lmmformula.formula.walk import is_bar, named_columns, strip
 
@@ -170,6 +171,12 @@ def _gr(call: Call, context: Context) -> list[Group]:
                 by = _factor(value, context)
             case Arg(Name(value) | String(value), "id"):
                 identifier = value
+            case Arg(value, "cov" | "dist" as name):
+                raise context.error(
+                    f"gr({name} = ...) is not available; it is {OF_A_GROUP[name]}",
+                    value.span,
+                    "without it the levels are independent and normal: (1 | g)",
+                )
             case _:
                 raise context.error(
                     f"gr() cannot take `{arg.name} = {deparse(arg.value)}`",
@@ -197,6 +204,10 @@ def _mm(call: Call, context: Context) -> Group:
             members.append(_factor(arg.value, context))
         elif arg.name == "weights":
             weights = arg.value
+        elif arg.name in ("scale", "by", "cor", "id", "cov", "dist", "multimembership"):
+            raise context.error(
+                f"`{arg.name}` of brms' mm() is not available", arg.value.span, "known: weights"
+            )
         else:
             raise context.error(
                 f"the argument `{arg.name}` of mm() is not known", arg.value.span, "known: weights"

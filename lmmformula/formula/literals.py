@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-__all__ = ["escape", "quote_name", "r_number", "unescape"]
+__all__ = ["escape", "exact_number", "quote_name", "r_number", "unescape"]
 
 _SYNTACTIC = re.compile(r"(?:[^\W\d_]|\.(?![0-9]))[\w.]*")
 _RESERVED = frozenset(
@@ -91,6 +91,14 @@ def r_number(text: str) -> str:
     scientific = f"{mantissa}e{'-' if exponent < 0 else '+'}{abs(exponent):02d}"
     fixed = f"{value:.{max(0, len(digits) - 1 - exponent)}f}"
     return fixed if len(fixed) <= len(scientific) else scientific
+
+
+def exact_number(text: str) -> str:
+    """The literal as R deparses it where that reads back as the same number, else with the fewest digits that do."""
+    short = r_number(text)
+    if text.endswith("L") or float(short) == float(text):
+        return short
+    return repr(float(text))
 
 
 def _significant(value: float) -> tuple[str, int]:

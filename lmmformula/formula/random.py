@@ -8,6 +8,7 @@ from lmmformula.formula.associate import associate
 from lmmformula.formula.bars import CONSTRUCTORS, has_random, is_random
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.groups import Group, groups
 from lmmformula.formula.literals import quote_name
 from lmmformula.formula.spec import (
@@ -76,8 +77,11 @@ def _bar(expr: Expr, context: Context) -> _Bar:
                     expr.span,
                     f"write {name} + ({deparse(strip(expr.args[0].value))})",
                 )
+            what = AROUND_A_BAR.get(expr.function)
             raise context.error(
-                f"`{expr.function}` is not a known covariance",
+                f"`{expr.function}` is not a known covariance"
+                if what is None
+                else f"{expr.function}() is not available; it is {what}",
                 (expr.span[0], expr.span[0] + len(expr.function)),
                 f"known around a bar: {', '.join(f'{name}()' for name in sorted(CONSTRUCTORS))}",
             )

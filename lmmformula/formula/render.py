@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from itertools import pairwise
 
@@ -18,21 +19,35 @@ def render(formula: Expr | ModelSpec) -> str:
     Parameters
     ----------
     formula : Expr or ModelSpec
-        An expression is written as R would; a specification in canonical form: intercept, terms by
+        An expression is written as R would (but for digits); a specification in canonical form: intercept, terms by
         degree, offsets, then random terms, with every shorthand (``*``, ``/``, ``||``) written out.
 
     Returns
     -------
     str
-        Text that reads back as an equal object, for example ``y ~ 1 + x + (1 + x | g)``.
+        Text that reads back as an equal object, with as many digits of numbers as that takes, for example
+        ``y ~ 1 + x + (1 + x | g)``.
     """
     if not isinstance(formula, ModelSpec):
-        return deparse(formula)
+        return _exact(formula)
     main = _formula(formula)
     if not formula.distributional:
         return main
     others = [f"{quote_name(name)} {_formula(other)}" for name, other in formula.distributional]
     return f"bf({', '.join([main, *others])})"
+
+
+def _exact(expr: Expr) -> str:
+    return deparse(expr, exact=True)
+
+
+def _relabelled(label: str, factors: Sequence[Expr]) -> str:
+    """`label`, in which the factors stand in order as R writes them, with their numbers in full."""
+    done, rest = "", label
+    for factor in factors:
+        before, found, rest = rest.partition(deparse(factor))
+        done += before + (_exact(factor) if found else "")
+    return done + rest
 
 
 def _formula(spec: ModelSpec) -> str:
@@ -43,17 +58,18 @@ def _formula(spec: ModelSpec) -> str:
 
 def _response(response: Response) -> str:
     additions = [
-        f"{name}({deparse(value)})"
+        f"{name}({_exact(value)})"
         for name, value in (("weights", response.weights), ("trials", response.trials))
         if value is not None
     ]
-    return f"{response.label} | {' + '.join(additions)}" if additions else response.label
+    label = _relabelled(response.label, response.parts)
+    return f"{label} | {' + '.join(additions)}" if additions else label
 
 
 def _linear(part: LinearPart, more: list[str]) -> str:
     """Intercept, terms, offsets and whatever else is added."""
     declared, terms, withdrawn = _terms(part)
-    offsets = [f"offset({deparse(value)})" for value in part.offsets]
+    offsets = [f"offset({_exact(value)})" for value in part.offsets]
     added = " + ".join(["1" if part.intercept else "0", *declared, *terms, *offsets, *more])
     return added + "".join(f" - {label}" for label in withdrawn)
 
@@ -69,14 +85,14 @@ def _terms(part: LinearPart) -> tuple[list[str], list[str], list[str]]:
     for term in part.terms:
         for factor in term.factors:
             met.setdefault(factor, len(met))
-    labels = [":".join(map(deparse, term.factors)) for term in part.terms]
+    labels = [":".join(map(_exact, term.factors)) for term in part.terms]
     if all(met[a] < met[b] for term in part.terms for a, b in pairwise(term.factors)):
         return [], labels, []
     order: TopologicalSorter[Expr] = TopologicalSorter()
     for term in part.terms:
         for before, after in pairwise(term.factors):
             order.add(after, before)
-    everything = ":".join(map(deparse, order.static_order()))
+    everything = ":".join(map(_exact, order.static_order()))
     if everything in labels:
         return [everything], [label for label in labels if label != everything], []
     return [everything], labels, [everything]
@@ -89,8 +105,9 @@ def _random(term: RandomTerm) -> str:
 
 
 def _group(term: RandomTerm) -> str:
+    label = _relabelled(term.group_label, term.members or term.group)
     if term.members and term.member_weights is not None:
-        return f"{term.group_label[:-1]}, weights = {deparse(term.member_weights)})"
+        return f"{label[:-1]}, weights = {_exact(term.member_weights)})"
     if term.by is not None:
-        return f"gr({term.group_label}, by = {deparse(term.by)})"
-    return term.group_label
+        return f"gr({label}, by = {_exact(term.by)})"
+    return label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.elsewhere import IN_A_RESPONSE
 from lmmformula.formula.spec import Arg, Binary, Call, Expr, Name, Response
 from lmmformula.formula.walk import BARS, is_bar, named_columns, nodes, strip, summands
 
@@ -86,6 +87,12 @@ def _additions(expr: Binary, context: Context) -> dict[str, Expr]:
             case Call(function) if function in ADDITIONS and expr.operator == "|":
                 raise context.error(
                     f"{function}() takes one argument", item.span, f"for example y | {function}(w) ~ ..."
+                )
+            case Call(function) if function in IN_A_RESPONSE and expr.operator == "|":
+                raise context.error(
+                    f"`{deparse(item)}` is not available; it is {IN_A_RESPONSE[function]}",
+                    item.span,
+                    "known: weights, trials, as in y | weights(w) + trials(n) ~ ...",
                 )
             case _:
                 raise context.error(

@@ -12,6 +12,7 @@ from lmmformula.formula.associate import INTERACTIONS, associate
 from lmmformula.formula.bars import is_random
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.elsewhere import known_elsewhere
 from lmmformula.formula.spec import (
     Binary,
     Call,
@@ -145,8 +146,11 @@ class _Algebra:
                     "name the column",
                 )
         if next(named_columns(expr, self.context.columns), None) is None:
+            what = known_elsewhere(expr.function.rpartition("::")[2])
             raise self.context.error(
-                f"`{deparse(expr)}` names no column", expr.span, "a term needs a column of the data"
+                f"`{deparse(expr)}` names no column" if what is None else f"{expr.function}(): {what}",
+                expr.span,
+                "a term needs a column of the data" if what is None else None,
             )
         terms = self._variable(expr)
         if expr.function == "offset":

@@ -2,18 +2,54 @@
 
 from __future__ import annotations
 
-from lmmformula.errors import PlanError
+from collections.abc import Container, Iterator
+
+from lmmformula.errors import FormulaError, PlanError
+from lmmformula.formula.elsewhere import known_elsewhere
 from lmmformula.formula.render import deparse
-from lmmformula.formula.spec import ModelSpec, RandomTerm
+from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
+from lmmformula.formula.walk import nodes
+from lmmformula.frame.signature import FUNCTIONS
 
-__all__ = ["check_available"]
+__all__ = ["check_available", "unavailable_call"]
 
 
-def check_available(spec: ModelSpec) -> None:
-    """Raise a PlanError that names the first part without an implementation."""
+def check_available(spec: ModelSpec, context: Container[str] = ()) -> None:
+    """Raise a PlanError that names the first part without an implementation; `context` has functions of the caller's."""
     for own in (spec, *(further for _, further in spec.distributional)):
         for term in own.random:
             _check_term(term)
+        for expr in _expressions(own):
+            for node in nodes(expr):
+                if (
+                    isinstance(node, Call)
+                    and (refusal := unavailable_call(node, own.text, context)) is not None
+                ):
+                    raise refusal
+
+
+def unavailable_call(call: Call, text: str, context: Container[str]) -> PlanError | None:
+    """What to say of a function that another package has and this one does not; None for any other."""
+    name = call.function.rpartition("::")[2]
+    if name in FUNCTIONS or name in context or (what := known_elsewhere(name)) is None:
+        return None
+    place = (call.span[0], call.span[0] + len(call.function))
+    return PlanError(str(FormulaError(f"{name}(): {what}", text, place)))
+
+
+def _expressions(spec: ModelSpec) -> Iterator[Expr]:
+    if spec.response is not None:
+        yield from spec.response.parts
+    for part in (spec.fixed, *(term.design for term in spec.random)):
+        yield from _factors(part)
+    for term in spec.random:
+        yield from term.group
+
+
+def _factors(part: LinearPart) -> Iterator[Expr]:
+    for term in part.terms:
+        yield from term.factors
+    yield from part.offsets
 
 
 def _check_term(term: RandomTerm) -> None:
@@ -24,8 +60,9 @@ def _check_term(term: RandomTerm) -> None:
             f'(0 + dummy({by}, "a") | {term.group_label}) + (0 + dummy({by}, "b") | {term.group_label})'
         )
     if term.members:
-        members = ", ".join(deparse(m) for m in term.members)
+        first, second = (deparse(m) for m in term.members[:2])
         raise PlanError(
-            f"multi-membership mm({members}) is not available: use one term for each, "
-            + " + ".join(f"(1 | {deparse(m)})" for m in term.members)
+            f"{term.group_label} is not available: brms' multiple membership adds effects of one set of levels, with one "
+            f"variance, whose names stand in {len(term.members)} columns. (1 | {first}) + (1 | {second}) would be another "
+            "model: effects and a variance for each column."
         )

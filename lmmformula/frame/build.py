@@ -95,7 +95,7 @@ def build(
     -------
     Problem
     """
-    check_available(spec)
+    check_available(spec, context or {})
     record = with_repeats(resolve(family), spec.response)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.errors import FormulaError, LmmformulaError, PlanError
-from lmmformula.formula.elsewhere import known_elsewhere
+from lmmformula.errors import FormulaError, LmmformulaError
 from lmmformula.formula.spec import Binary, Call, Expr, Logical, Name, Number, Paren, Span, String, Unary
 from lmmformula.frame import recoding, transforms  # noqa: F401  (they enter their functions in the registry)
+from lmmformula.frame.available import unavailable_call
 from lmmformula.frame.comparisons import COMPARISONS, combine, compare, is_in, negate
 from lmmformula.frame.contrasts import CONTRAST_NAMES, Contrast
 from lmmformula.frame.functions import cross_levels, sequence
@@ -203,9 +203,8 @@ class Evaluator:
 
     def _unknown(self, name: str, call: Call) -> Exception:
         place = (call.span[0], call.span[0] + len(call.function))
-        if (known := known_elsewhere(name)) is not None:
-            marked = FormulaError(f"{name}(): {known}", self.text, place)
-            return PlanError(str(marked))
+        if (refusal := unavailable_call(call, self.text, self.context)) is not None:
+            return refusal
         near = difflib.get_close_matches(name, [*FUNCTIONS, *self.context], n=3)
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         return FormulaError(

@@ -51,3 +51,24 @@ def test_error_text(entry: dict[str, Any]) -> None:
 def test_error_leaks_no_parser_vocabulary(entry: dict[str, Any]) -> None:
     for word in ("LPAR", "RPAR", "$END", "Unexpected", "Token(", "TILDE", "BARBAR", "QUOTED"):
         assert word not in entry["error"]
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "y ~ I(x * 0.12345678901234567) + (1 | cut(z, c(0.1234567890123456789, 1e-7, 100000)))",
+        "cbind(s, n - 0.10000000000000001) ~ I(x^123456789012345678) + (I(x / 3.14159265358979312) | a/cut(b, 0.12345678901234567))",
+        "y | weights(w * 1.2345678901234567) ~ x:I(z + 1.2345678901234567) + offset(1.2345678901234567 * x)",
+        "y ~ (1 | mm(g, cut(h, 1.2345678901234567), weights = cbind(1.2345678901234567 * u, v)))",
+    ],
+)
+def test_numbers_keep_all_their_digits(formula: str) -> None:
+    spec = model_spec(formula)
+    assert model_spec(render(spec)) == spec
+    assert parse(render(parse(formula))) == parse(formula)
+
+
+def test_names_of_columns_have_fifteen_digits_as_in_r() -> None:
+    spec = model_spec("y ~ I(x * 0.12345678901234567)")
+    assert spec.fixed.terms[0].label == "I(x * 0.123456789012346)"
+    assert render(spec) == "y ~ 1 + I(x * 0.12345678901234566)"

@@ -1,0 +1,49 @@
+"""Structures of other packages are known by name, and never taken for a misspelling of something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from lmmformula import build
+from lmmformula.datasets import load_dataset
+from lmmformula.errors import LmmformulaError, PlanError
+
+COPIED = {
+    "y ~ s(x) + (1 | g)": "s(): a smooth term of mgcv and brms; not available",
+    "y ~ t2(x, z) + (1 | g)": "t2(): a tensor-product smooth",
+    "y ~ gp(x) + (1 | g)": "gp(): a Gaussian-process term",
+    "y ~ mo(o) + (1 | g)": "mo(): a monotonic effect of brms",
+    "y ~ cs(x) + (1 | g)": "cs(): a category-specific effect of brms' ordinal families",
+    "y ~ x + ar(t, g, p = 1)": "ar(): autoregressive residuals of brms",
+    "y ~ x + ar(p = 1)": "ar(): autoregressive residuals of brms",
+    "y ~ x + cosy(gr = g)": "cosy(): compound-symmetric residuals",
+    "y ~ x + unstr(t, g)": "unstr(): unstructured residuals",
+    "y ~ x + car(W, gr = g)": "car(): a conditional autoregression of brms",
+    "mvbind(y, z) ~ x + (1 | g)": "mvbind(): several responses of brms; not available: fit one model for each",
+    "Surv(time, status) ~ x + (1 | g)": "Surv(): a survival time of the package survival",
+    "y ~ (1 | mm(g, h))": "(1 | g) + (1 | h) would be another model",
+    "y ~ x + mm(g, h)": "mm(): multiple membership of brms; it stands right of a bar",
+    "y ~ (1 | gr(g, cov = A))": "gr(cov = ...) is not available; it is a known covariance between levels",
+    "y ~ toep(0 + o | g)": "toep() is not available; it is a Toeplitz covariance of glmmTMB",
+    "y | cens(lg) ~ x + (1 | g)": "`cens(lg)` is not available; it is censoring of brms",
+    "y ~ (s(x) | g)": "s(): a smooth term",
+    "y ~ x + offset(me(x, w))": "me(): a predictor with measurement error",
+    "bf(y ~ x + (1 | g), sigma ~ s(x))": "s(): a smooth term",
+}
+
+
+@pytest.mark.parametrize("formula", COPIED)
+def test_what_it_is_and_whether_it_is_available(formula: str) -> None:
+    with pytest.raises(LmmformulaError) as caught:
+        build(formula, load_dataset("syn"))
+    message = str(caught.value)
+    assert COPIED[formula] in message
+    assert "did you mean" not in message.lower()
+    if not isinstance(caught.value, PlanError):
+        assert "^" in message
+
+
+def test_a_function_of_the_caller_comes_first() -> None:
+    data = load_dataset("syn")
+    own = build("y ~ s(x) + (1 | g)", data, context={"s": lambda v: v**2})
+    assert own.X.names == ("(Intercept)", "s(x)")
