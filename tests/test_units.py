@@ -160,7 +160,7 @@ def test_errors_and_tests_in_other_units(index: int, unit: float, origin: float)
         second = b.predict(new.assign(z=new["x"] * unit + origin), **options)
         _same(second, first, 2e-6)
     tests = [m.anova().loc["z"].to_numpy() for m in (b, a)]
-    _same(*([t[-1] for t in tests]), 1e-5)
+    _same(tests[0][-1], tests[1][-1], 1e-5)
     spread = [
         m.ranef(condsd=True).query("grpvar == 'g' and term == 'z'")["condsd"].to_numpy() for m in (b, a)
     ]
