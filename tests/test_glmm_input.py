@@ -383,8 +383,10 @@ def test_refits_check_the_response(counts: Fit, y: Any, parts: tuple[str, ...]) 
 
 
 def test_profiles_are_refused_with_what_to_use_instead(counts: Fit) -> None:
-    with pytest.raises(PlanError, match=r"poisson.*bootstrap"):
-        counts.profile()
+    with pytest.raises(PlanError, match=r"quasi-likelihood has none.*bootstrap"):
+        counts.update(method="pql").profile()
+    with pytest.raises(PlanError, match=r"nagq=0.*fit with nagq=1"):
+        counts.update(nagq=0).profile()
 
 
 @pytest.mark.parametrize("arguments", [{}, {"nagq": 0}, {"nagq": 5}, {"method": "pql"}])

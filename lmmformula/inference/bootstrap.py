@@ -6,15 +6,18 @@ from the fitted theta.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import DataError, FitError
+from lmmformula.errors import DataError
+from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
 from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.inference.posterior import refuse_posterior
+from lmmformula.inference.replicates import as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.wald import interval_names
 from lmmformula.ir.covariance import sd_cor
@@ -81,7 +84,15 @@ def parameters(fit: Fit) -> dict[str, float]:
 
 
 def bootstrap(
-    fit: Fit, n: int = 500, seed: int | np.random.Generator | None = None, progress: bool = False
+    fit: Fit,
+    n: int = 500,
+    seed: int | np.random.Generator | None = None,
+    progress: bool = False,
+    *,
+    statistic: Callable[[Fit], Any] | None = None,
+    workers: int = 1,
+    type: str | None = None,  # noqa: A002 - R's word
+    level: float = 0.95,
 ) -> pd.DataFrame:
     """Parametric bootstrap.
 
@@ -92,17 +103,57 @@ def bootstrap(
     seed : int or Generator, optional
     progress : bool
         Show a progress bar on a terminal.
+    statistic : callable, optional
+        From a fit to what is to be repeated: a mapping, a Series, or numbers; by default :func:`parameters`.
+    workers : int
+        Processes that share the replicates; the numbers do not depend on it. Each takes a second or two to start. A script
+        must call it below ``if __name__ == "__main__":``.
+    type : {"percentile", "basic", "normal", "bca"}, optional
+        Give intervals of this type and not the replicates; "bca" fits the model without each group too. See
+        :mod:`lmmformula.inference.bootstrap_intervals`.
+    level : float
+        Of the intervals.
 
     Returns
     -------
     DataFrame
-        One row a replicate; columns as in :func:`parameters`. ``attrs["failed"]`` counts replicates that could not be
-        fitted; their rows are nan.
+        One row a replicate, one column a statistic; or, with `type`, one row a statistic and its lower and upper end.
+        ``attrs["failed"]`` counts replicates that could not be fitted; their rows are nan.
+
+    Raises
+    ------
+    DataError
+        For arguments that are none of these, and for a `statistic` that cannot be sent to other processes.
     """
     import pandas as pd
 
+    _refuse(fit, n, workers, type, level)
+    warn_of_dispersion(fit)
+    wanted = parameters if statistic is None else statistic
+    estimate = as_numbers(wanted(fit))
+    rng = np.random.default_rng(seed)
+    responses = (draw(fit, rng) for _ in range(n))
+    found = list(_bar(replicated(fit, responses, refit, wanted, workers), n, progress))
+    names = list(estimate)
+    rows = [dict.fromkeys(names, np.nan) if one is None else one for one in found]
+    out = pd.DataFrame(rows, columns=names)
+    if type is not None:
+        bend = acceleration(fit, wanted) if type == "bca" else None
+        limits = ends(out, estimate, level, type, bend)
+        out = pd.DataFrame(limits, index=names, columns=list(interval_names(level)))
+    out.attrs["failed"] = sum(one is None for one in found)
+    return out
+
+
+def _refuse(fit: Fit, n: int, workers: int, kind: str | None, level: float) -> None:
     if n < 1:
         raise DataError(f"n={n} replicates were asked for; ask for one or more.")
+    if not isinstance(workers, int | np.integer) or workers < 1:
+        raise DataError(f"workers={workers!r} must be a whole number from 1 on.")
+    if kind is not None and kind not in TYPES:
+        raise DataError(f"type={kind!r} is unknown; use one of {', '.join(map(repr, TYPES))}.")
+    if not 0 < level < 1:
+        raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     refuse_posterior(
         fit,
         "a bootstrap repeats the search for a maximum",
@@ -113,35 +164,43 @@ def bootstrap(
             "a parametric bootstrap draws one response for each row, and y | weights(w) says that a row stands for w "
             "observations: one draw cannot stand for w. Write the rows out w times, or use conf_int(method='profile')."
         )
-    warn_of_dispersion(fit)
-    rng = np.random.default_rng(seed)
-    names, rows, failed = list(parameters(fit)), [], 0
-    for _ in _bar(range(n), progress):
-        try:
-            rows.append(parameters(refit(fit, draw(fit, rng))))
-        except FitError:
-            rows.append(dict.fromkeys(names, np.nan))
-            failed += 1
-    out = pd.DataFrame(rows, columns=names)
-    out.attrs["failed"] = failed
-    return out
 
 
-def _bar(items: range, progress: bool) -> Any:
+def _bar(items: Iterable[Any], n: int, progress: bool) -> Iterable[Any]:
     if not progress:
         return items
     from tqdm import tqdm
 
-    return tqdm(items, disable=None, desc="bootstrap")
+    return tqdm(items, total=n, disable=None, desc="bootstrap")
 
 
 def bootstrap_interval(
-    fit: Fit, level: float = 0.95, n: int = 500, seed: int | np.random.Generator | None = None
+    fit: Fit,
+    level: float = 0.95,
+    n: int = 500,
+    seed: int | np.random.Generator | None = None,
+    parameters: str | Iterable[str] = "all",
+    type: str = "percentile",  # noqa: A002
+    **options: Any,
 ) -> pd.DataFrame:
-    """Percentile intervals of the parametric bootstrap for every parameter."""
-    import pandas as pd
+    """Intervals of the parametric bootstrap: of every parameter, of the fixed effects, or of those named.
 
-    draws = bootstrap(fit, n, seed)
-    tail = (1 - level) / 2
-    low, high = interval_names(level)
-    return pd.DataFrame({low: draws.quantile(tail), high: draws.quantile(1 - tail)})
+    `type`, `statistic`, `workers` and `progress` as in :func:`bootstrap`.
+    """
+    table = bootstrap(fit, n, seed, type=type, level=level, **options)
+    if isinstance(parameters, str) and parameters == "all":
+        return table
+    fixed = isinstance(parameters, str) and parameters == "fixed"
+    names = (
+        list(fit.problem.X.names)
+        if fixed
+        else [parameters]
+        if isinstance(parameters, str)
+        else list(parameters)
+    )
+    if unknown := [name for name in names if name not in table.index]:
+        known = ", ".join(map(str, table.index))
+        raise DataError(f"there is no parameter {unknown[0]!r}; use 'fixed', 'all', or some of {known}.")
+    out = table.loc[names]
+    out.attrs = dict(table.attrs)
+    return out
