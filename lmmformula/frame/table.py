@@ -36,6 +36,7 @@ class Table:
     def __init__(
         self, names: Iterable[Any], n_rows: int, read: Reader, index: pd.Index | None = None
     ) -> None:
+        self.is_kept = False
         self.names = tuple(str(name) for name in names)
         self.n_rows = n_rows
         self.index = index
@@ -75,14 +76,21 @@ class Table:
         The columns read so far stay as they are, whatever happens to the caller's object. The others are not copied: they are
         those of that object, or of that file, in the order of its rows now.
         """
-        out = Table(self.names, self.n_rows, self._read.kept(self._columns), self.index)
-        out._columns = dict(self._columns)
+        out = self._with(self._read.kept(self._columns), self._columns)
+        out.is_kept = True
         return out
+
+    def session(self) -> Table:
+        """The table for one use: what is read beyond the columns that are kept is forgotten with it."""
+        return self._with(self._read.session(), self._columns)
 
     def with_column(self, name: str, column: Column) -> Table:
         """The table with a column in the place of another."""
-        out = Table(self.names, self.n_rows, self._read, self.index)
-        out._columns = {**self._columns, name: column}
+        return self._with(self._read, {**self._columns, name: column})
+
+    def _with(self, read: Reader, columns: Mapping[str, Column]) -> Table:
+        out = Table(self.names, self.n_rows, read, self.index)
+        out._columns = dict(columns)
         return out
 
     def to_pandas(
@@ -113,6 +121,10 @@ class Reader(Protocol):
         """A reader that goes on giving the columns of now, as far as that takes no copy; `known` are those read so far."""
         ...
 
+    def session(self) -> Reader:
+        """A reader for one use, which may hold what it has read."""
+        ...
+
 
 def table_columns(data: Any) -> tuple[str, ...]:
     """Names of the columns of `data`, in order.
@@ -132,7 +144,7 @@ def table_columns(data: Any) -> tuple[str, ...]:
 def open_table(data: Any) -> Table:
     """A Table over any eager frame, a dict of columns, a path to CSV, Parquet or JSON, or the name of a shipped data set."""
     if isinstance(data, Table):
-        return data
+        return data.session() if data.is_kept else data
     if isinstance(data, pd.DataFrame):
         return _from_pandas(data)
     if isinstance(data, str | Path):
@@ -153,34 +165,41 @@ class _PandasReader:
     def kept(self, known: Mapping[str, Column]) -> _PandasReader:
         return _PandasReader(self.frame.copy(deep=False), self.labels)
 
+    def session(self) -> _PandasReader:
+        return self
+
 
 def _from_pandas(frame: pd.DataFrame) -> Table:
     reader = _PandasReader(frame, {str(c): c for c in frame.columns})
     return Table(frame.columns, len(frame), reader, frame.index.view())
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class _FileReader:
-    """Columns of a file that has been read; kept, those of the file, read again, if it is still the same."""
+    """Columns of a file; once kept, those of the file read again, if it is still the same."""
 
-    path: Path
-    frame: pd.DataFrame | None
-    known: Mapping[str, Column]
+    def __init__(self, path: Path, frame: pd.DataFrame | None, known: Mapping[str, Column]) -> None:
+        self.path, self.frame, self.known = path, frame, known
 
     def __call__(self, name: str) -> Column:
-        frame = read_file(self.path) if self.frame is None else self.frame
+        if self.frame is None:
+            self.frame = self._again(name)
+        return _from_pandas(self.frame).column(name)
+
+    def kept(self, known: Mapping[str, Column]) -> _FileReader:
+        return _FileReader(self.path, None, dict(known))
+
+    def session(self) -> _FileReader:
+        return _FileReader(self.path, None, self.known)
+
+    def _again(self, name: str) -> pd.DataFrame:
+        frame = read_file(self.path)
         table = _from_pandas(frame)
-        if self.frame is None and not all(
-            other in table and _same(column, table.column(other)) for other, column in self.known.items()
-        ):
+        if not all(n in table and _same(column, table.column(n)) for n, column in self.known.items()):
             raise DataError(
                 f"{self.path} has changed since the fit, so its column `{name}` does not belong to the rows that were "
                 "fitted: pass data= with the table of now."
             )
-        return table.column(name)
-
-    def kept(self, known: Mapping[str, Column]) -> _FileReader:
-        return _FileReader(self.path, None, dict(known))
+        return frame
 
 
 def _entries(column: Column) -> NDArray[Any]:
@@ -235,6 +254,9 @@ class _MappingReader:
     def kept(self, known: Mapping[str, Column]) -> _MappingReader:
         return _MappingReader(dict(self.data), self.labels, self.n_rows, self.index)
 
+    def session(self) -> _MappingReader:
+        return self
+
 
 def _from_mapping(data: Mapping[Any, Any]) -> Table:
     """A dict: sequences are columns, single values are repeated beside them, and are one row if there is nothing else."""
@@ -284,6 +306,9 @@ class _NarwhalsReader:
         import narwhals as nw
 
         return _NarwhalsReader(self.frame.select(nw.all()))
+
+    def session(self) -> _NarwhalsReader:
+        return self
 
 
 def _from_narwhals(data: Any) -> Table:

@@ -82,4 +82,4 @@ def with_response(fit: Fit, values: Array) -> Recall:
     column.flags.writeable = False
     missing = np.isnan(column) if problem.n < problem.n_rows_data else None
     data = open_table(recall.data).with_column(response.parts[0].value, Column(column, missing))
-    return replace(recall, data=data)
+    return replace(recall, data=data.kept())

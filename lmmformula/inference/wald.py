@@ -40,7 +40,7 @@ def named(fit: Fit, values: Array) -> pd.Series:
     """`values` of length p under the coefficients' names."""
     import pandas as pd
 
-    return pd.Series(np.asarray(values, dtype=float), index=list(fit.problem.X.names))
+    return pd.Series(np.array(values, dtype=float), index=list(fit.problem.X.names))
 
 
 def cov_params(fit: Fit) -> pd.DataFrame:
@@ -48,14 +48,14 @@ def cov_params(fit: Fit) -> pd.DataFrame:
     import pandas as pd
 
     names = list(fit.problem.X.names)
-    return pd.DataFrame(fit.vcov, index=names, columns=names)
+    return pd.DataFrame(fit.vcov.copy(), index=names, columns=names)
 
 
 def theta(fit: Fit) -> pd.Series:
     """Theta with names."""
     import pandas as pd
 
-    return pd.Series(fit.estimate.theta, index=list(fit.problem.theta_names()))
+    return pd.Series(fit.estimate.theta.copy(), index=list(fit.problem.theta_names()))
 
 
 class VarianceInformation:

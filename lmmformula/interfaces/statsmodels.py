@@ -21,7 +21,7 @@ def random_effects(fit: Fit) -> dict[str, pd.DataFrame]:
     terms = zip(group_names(fit), fit.problem.terms, fit.estimate.modes, strict=True)
     return {
         name: pd.DataFrame(
-            modes, index=pd.Index(list(term.levels), name=term.group), columns=list(term.columns)
+            modes.copy(), index=pd.Index(list(term.levels), name=term.group), columns=list(term.columns)
         )
         for name, term, modes in terms
     }
@@ -33,6 +33,6 @@ def cov_re(fit: Fit) -> dict[str, pd.DataFrame]:
 
     terms = zip(group_names(fit), fit.problem.terms, covariance_matrices(fit), strict=True)
     return {
-        name: pd.DataFrame(matrix, index=list(term.columns), columns=list(term.columns))
+        name: pd.DataFrame(matrix.copy(), index=list(term.columns), columns=list(term.columns))
         for name, term, matrix in terms
     }

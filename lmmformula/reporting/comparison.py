@@ -73,7 +73,7 @@ class MethodComparison:
     runs: tuple[MethodRun, ...] = field(repr=False)
     level: float = 0.95
 
-    @cached_property
+    @property
     def fits(self) -> dict[str, Fit]:
         """Name of a method -> its fit; refused methods are absent."""
         return {run.name: run.fit for run in self.runs if run.fit is not None}
