@@ -95,7 +95,9 @@ def test_a_saved_fit_keeps_the_labels(tmp_path: Path) -> None:
         m.save(tmp_path / "m.lmm")
         loaded = load(tmp_path / "m.lmm")
         assert list(loaded.fittedvalues.index) == list(m.fittedvalues.index), labels
-        pd.testing.assert_series_equal(loaded.fittedvalues, m.fittedvalues, check_index=False, check_freq=False)
+        pd.testing.assert_series_equal(
+            loaded.fittedvalues, m.fittedvalues, check_index=False, check_freq=False
+        )
 
 
 @pytest.mark.filterwarnings("ignore::lmmformula.errors.DataDroppedWarning")
