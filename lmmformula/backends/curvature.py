@@ -13,7 +13,7 @@ from lmmformula.criteria.quadrature import step_scale
 from lmmformula.errors import FitError
 from lmmformula.typing import Array
 
-__all__ = ["joint_vcov", "laplace_of", "parameter_names", "undetermined"]
+__all__ = ["joint_vcov", "laplace_of", "parameter_names", "undetermined", "undetermined_beta"]
 
 Criterion = Any
 """A Laplace or a Quadrature: callable psi -> point."""
@@ -27,7 +27,9 @@ def laplace_of(point: Any) -> LaplacePoint:
 def parameter_names(model: Laplace) -> list[str]:
     """Names of the elements of psi; those of auxiliary predictors begin with the parameter's name."""
     problem = model.problem
-    names = [] if model.profile_beta else list(problem.X.names)
+    names = (
+        [] if model.profile_beta else list(problem.X.names)
+    )  # without beta, which is then no element of psi
     names += problem.theta_names()
     for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=True):
         names += [f"{parameter.name}: {name}" for name in block.names]
@@ -44,6 +46,14 @@ def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
     for block, where in parts:
         out[where] = undetermined_columns(block.matrix, point.linear_information[where, where])
     return out
+
+
+def undetermined_beta(point: LaplacePoint) -> NDArray[np.bool_]:
+    """Which fixed effects the data do not determine, also where they are found together with the modes, (p,)."""
+    problem = point.model.problem
+    if not problem.p or not problem.family.runs_off:
+        return np.zeros(problem.p, dtype=bool)
+    return undetermined_columns(problem.X.matrix, 2.0 * point.fixed_information)
 
 
 def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Array:

@@ -7,8 +7,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lmmformula.backends.curvature import joint_vcov, laplace_of, parameter_names, undetermined
+from lmmformula.backends.curvature import (
+    joint_vcov,
+    laplace_of,
+    parameter_names,
+    undetermined,
+    undetermined_beta,
+)
+from lmmformula.backends.degenerate import named_failures, refuse_reproduced
 from lmmformula.backends.optimum import (
     convergence,
     modes,
@@ -19,7 +27,6 @@ from lmmformula.backends.optimum import (
 )
 from lmmformula.backends.schall import extrapolated, schall_step
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
-from lmmformula.criteria.mode import TOLERANCE
 from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -36,6 +43,10 @@ __all__ = ["LaplaceBackend", "LaplaceSolution"]
 
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
+
+CLOSE = 1e-10
+"""The same without random effects, where Newton's steps lead to the estimate itself; not so far that weights of an estimate
+that runs off to infinity vanish."""
 
 LOOSE = 1e-10
 """The same where the deviance has a standard error anyway."""
@@ -132,7 +143,7 @@ class LaplaceBackend:
         refuse_random_aux(problem)
         if prepared is None:
             prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
-        with blas_threads(prepared.dense_side):
+        with blas_threads(prepared.dense_side), named_failures():
             return self._fit(problem, prepared, progress)
 
     def _fit(
@@ -146,6 +157,12 @@ class LaplaceBackend:
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
         criterion = self.criterion(model)
         found = self._search(criterion, psi, first, self.tolerance, progress)
+        if not np.isfinite(found.point.value):
+            raise FitError(
+                "the likelihood is not finite where the search begins. The likely cause is a response that is all but "
+                "constant, or predictors on a very large scale; centre and scale them, or use another family."
+            )
+        refuse_reproduced(problem, laplace_of(found.point.point).mode.eta)
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
             criterion = model = at_end.model
@@ -189,6 +206,7 @@ class LaplaceBackend:
         problem, layout = joint.problem, joint.layout
         psi = np.zeros(layout.size)
         beta = start_beta(problem)
+        refuse_reproduced(problem, joint.fixed_part(beta))
         scales = problem.family.start_aux(problem.y, joint.fixed_part(beta), problem.weights)
         for where, value in zip(layout.aux, scales, strict=True):
             psi[where.start] = value  # the intercept of the auxiliary predictor
@@ -199,9 +217,11 @@ class LaplaceBackend:
             else np.asarray(self.start, dtype=float)
         )
         psi[layout.theta] = theta
-        # without random effects Newton's steps lead to the estimate itself, given alpha
-        point = joint(psi, beta=beta, tolerance=ROUGH if theta.size else TOLERANCE)
-        if self.start is not None or not theta.size:
+        if not theta.size:
+            point = joint(psi, beta=beta, tolerance=CLOSE)
+            return point if undetermined_beta(point).any() else joint(psi, beta=point.beta)
+        point = joint(psi, beta=beta, tolerance=ROUGH)
+        if self.start is not None:
             return point
         thetas = [theta]
         for _ in range(2):
@@ -236,7 +256,7 @@ class LaplaceBackend:
                 there = scale @ x
                 point = criterion(there, u=last.predicted_mode(there), beta=last.beta, **loose)
                 value = point.deviance
-            except FitError:
+            except (FitError, np.linalg.LinAlgError):
                 return _Nowhere()
             if np.isfinite(value):
                 last = laplace_of(point)
@@ -275,11 +295,14 @@ class LaplaceBackend:
 
     def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Any) -> Estimate:
         problem, layout = model.problem, model.layout
+        loose = undetermined_beta(point)
+        names = list(problem.X.names) if model.profile_beta else []
+        names = [name for name, out in zip(names, loose, strict=False) if out]
         return Estimate(
             method=self._criterion(problem),
             engine=self.engine.name,
             beta=point.beta,
-            vcov=point.half @ point.half.T,
+            vcov=_vcov(point, loose),
             theta=point.theta,
             sigma=1.0,
             deviance=deviance,
@@ -288,8 +311,18 @@ class LaplaceBackend:
             singular=singular_terms(problem, point.theta),
             deviance_stderr=point.error if self.nagq <= 1 else 0.0,
             aux=tuple(point.psi[s] for s in layout.aux),
-            undetermined=tuple(np.array(parameter_names(model))[undetermined(point)].tolist()),
+            undetermined=(*names, *np.array(parameter_names(model))[undetermined(point)].tolist()),
         )
+
+
+def _vcov(point: LaplacePoint, loose: NDArray[np.bool_]) -> Array:
+    """(X'V^-1X)^-1 of the working model, with infinite variances of coefficients that the data do not determine."""
+    if not loose.any():
+        return point.half @ point.half.T
+    out = np.diag(np.where(loose, np.inf, 0.0))
+    both = np.ix_(~loose, ~loose)
+    out[both] = np.linalg.inv(point.fixed_information[both])
+    return out
 
 
 def round_scale(hessian: Array, blocks: Sequence[slice]) -> Array:

@@ -32,6 +32,9 @@ class Count(Distribution):
     def start(self, y: Array, w: Maybe) -> Array:
         return y + (y == 0) / 6.0
 
+    def events(self, y: Array, w: Maybe) -> float:
+        return float(np.sum(w * y))
+
     def check(self, y: Array, w: Maybe, label: str) -> None:
         check_counts(y, label, self.name)
         check_weights(w, label, zero=True)

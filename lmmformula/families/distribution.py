@@ -85,6 +85,8 @@ class Distribution(ABC):
         The link for which observed and expected information agree ("" if there is none).
     weights_are : {"precision", "trials", "repeats"}
     discrete : bool
+    forgives : bool
+        Whether tails are so long that single rows, however far out, cost little.
     has_scale : bool
         Whether a residual variance is estimated, so that random effects need fewer levels than there are rows.
     scales : bool
@@ -99,6 +101,7 @@ class Distribution(ABC):
     canonical: ClassVar[str] = ""
     weights_are: ClassVar[WeightsAre] = "repeats"
     discrete: ClassVar[bool] = False
+    forgives: ClassVar[bool] = False
     has_scale: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     direct: ClassVar[Mapping[str, Direct]] = {}
@@ -156,6 +159,10 @@ class Distribution(ABC):
     @abstractmethod
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """``P(Y <= y)``."""
+
+    def events(self, y: Array, w: Maybe) -> float:
+        """How many of what is counted were seen, of the rarer kind; infinite for measurements."""
+        return np.inf
 
     def step(self, w: Maybe) -> Maybe:
         """Distance between neighbouring values of a discrete response."""

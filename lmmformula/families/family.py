@@ -75,6 +75,11 @@ class Family:
         return self.distribution.discrete
 
     @property
+    def forgives(self) -> bool:
+        """Whether tails are so long that single rows, however far out, cost little."""
+        return self.distribution.forgives
+
+    @property
     def log_scale(self) -> bool:
         """Whether exp(coefficient) is a ratio of means or odds."""
         return self.link_function.log_scale
@@ -240,6 +245,10 @@ class Family:
         """Moment estimates of constant auxiliary predictors, given fitted `eta`."""
         with np.errstate(all="ignore"):
             return self.distribution.start_aux(y, self.link_function.mean(eta), self._within(weights))
+
+    def events(self, y: Array, weights: Array | None = None) -> float:
+        """Successes or failures, whichever are fewer, or the sum of the counts; infinite for measurements."""
+        return self.distribution.events(y, 1.0 if weights is None else weights)
 
     def check(self, y: Array, weights: Array | None = None, name: str = "y") -> None:
         """Refuse values the family cannot give, or weights that mean nothing.

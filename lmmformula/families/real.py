@@ -160,6 +160,7 @@ class Student(Distribution):
         Fixed degrees of freedom; estimated when None.
     """
 
+    forgives: ClassVar[bool] = True
     name: ClassVar[str] = "student"
     scale: ClassVar[Scale] = "real"
     links: ClassVar[tuple[str, ...]] = ("identity", "log", "inverse")

@@ -65,6 +65,9 @@ class ZeroInflated(Count):
         )
         return (*self.base.auxiliaries, zi)
 
+    def events(self, y: Array, w: Maybe) -> float:
+        return self.base.events(y, w)
+
     def constant(self, y: Array, w: Maybe) -> Maybe:
         return self.base.constant(y, w)
 

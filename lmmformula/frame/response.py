@@ -16,7 +16,7 @@ from lmmformula.families import Family
 from lmmformula.formula.spec import Response
 from lmmformula.frame.values import Basis, Factor, Value
 
-__all__ = ["read_response", "with_repeats"]
+__all__ = ["read_response", "refuse_constant", "with_repeats"]
 
 Array = NDArray[np.float64]
 
@@ -49,6 +49,8 @@ def read_response(
         raise DataError(f"the response `{label}` has several columns; this family models one")
     y, weights = family.read(values, trials=trials, weights=weights, name=label)
     family.check(y, weights, label)
+    if not family.is_discrete:
+        refuse_constant(y, label)
     return y, weights
 
 
@@ -64,12 +66,17 @@ def read_numbers(values: tuple[Value, ...], label: str) -> Array:
     if not isinstance(value, np.ndarray):
         raise DataError(f"the response `{label}` is a constant, not a column of the data")
     y = value.astype(float)
+    refuse_constant(y, label)
+    return y
+
+
+def refuse_constant(y: Array, label: str) -> None:
+    """A continuous response without variation has no likelihood: its dispersion would be zero."""
     if len(y) and (y == y[0]).all():
         raise DataError(
             f"the response `{label}` is constant: all {len(y):,} values are {y[0]:g}; "
             "there is nothing to explain"
         )
-    return y
 
 
 def _not_numeric(value: Factor, label: str) -> str:

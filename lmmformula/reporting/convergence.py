@@ -60,6 +60,8 @@ def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
                 "alike, so the estimate runs off to infinity. Merge or drop that predictor; estimates of the others stand.",
             )
         )
+    elif few := few_events(fit):
+        out.append((SeparationWarning, few))
     if fit.estimate.singular:
         which = " and ".join(f"({label})" for label in fit.estimate.singular)
         out.append(
@@ -71,6 +73,28 @@ def findings(fit: Fit) -> list[tuple[type[LmmformulaWarning], str]]:
             )
         )
     return out
+
+
+def few_events(fit: Fit) -> str:
+    """The warning of a response with fewer events than the model of its mean has parameters; empty if there are enough."""
+    problem = fit.problem
+    if fit.posterior is not None:
+        return ""
+    events, parameters = problem.family.events(problem.y, problem.weights), problem.p + problem.n_theta
+    if events >= parameters:
+        return ""
+    what = _plural(round(events), "event")
+    approximate = (
+        "Laplace's approximation may put standard deviations of random effects far too high: with one grouping factor compare "
+        "nagq=9. "
+        if problem.terms
+        else ""
+    )
+    return (
+        f"the response has {what} in {problem.n:,} rows (successes or failures, whichever are fewer; the sum of counts), and "
+        f"its mean {parameters} parameters: the data all but separate, and estimates hang on single rows. {approximate}Take "
+        "terms out, or collect more events."
+    )
 
 
 def at_limit(fit: Fit) -> dict[str, str]:
