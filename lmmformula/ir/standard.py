@@ -27,25 +27,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.numerics.columns import constant_combination, root_mean_square, standardising, uneven
 from lmmformula.typing import Array
 
 __all__ = ["Standard"]
 
-FAR = 30.0
-"""A column of X whose mean is this many times its standard deviation is centred."""
-UNEQUAL = 1e3
-"""Columns of X whose root mean squares differ by more than this are scaled."""
 LARGEST = 1e140
 """Largest size of a response, and inverse of the smallest, whose square leaves room for sums and products."""
-SAFE = 1e100
-"""Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,9 +312,9 @@ def standard_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
         return term, np.eye(1)
     allowed = term.covariance.closed_under
     if allowed == "common":
-        t = np.eye(term.k) / _nonzero(root_mean_square(term.basis))
+        t = np.eye(term.k) / (root_mean_square(term.basis) or 1.0)
     else:
-        t = _standardising(term.basis, centred=allowed == "linear")
+        t = standardising(term.basis, centred=allowed == "linear")
     return replace(term, basis=np.ascontiguousarray(term.basis @ t)), t
 
 
@@ -329,76 +323,16 @@ def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
     if term.basis is None:
         return term, np.eye(1)
     if term.covariance.closed_under == "common":
-        sizes = np.full(term.k, _nonzero(root_mean_square(term.basis)))
+        sizes = np.full(term.k, (root_mean_square(term.basis) or 1.0))
     else:
-        sizes = np.array([_nonzero(root_mean_square(x)) for x in term.basis.T])
+        sizes = np.array([root_mean_square(x) or 1.0 for x in term.basis.T])
     return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
 
 
 def standard_columns(block: FixedBlock) -> tuple[FixedBlock, Array | None]:
     """The block with standard columns and C, or as it is where its columns are near enough."""
     x = block.matrix
-    if not x.size or not _uneven(x):
+    if not x.size or not uneven(x):
         return block, None
-    c = _standardising(x, centred=True)
+    c = standardising(x, centred=True)
     return replace(block, matrix=x @ c), c
-
-
-def _uneven(x: Array) -> bool:
-    """Whether a column lies far from zero for its spread, or the columns' lengths differ widely. One pass over the rows."""
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        means = x.mean(axis=0)
-        squares = np.einsum("np,np->p", x, x) / len(x)
-        spread = squares - means**2
-    rms = np.sqrt(squares[squares > 0.0])
-    if not np.isfinite(squares).all() or not rms.size or len(rms) < len(squares):
-        return True
-    moves = spread > 1e-12 * squares
-    far = (means[moves] ** 2 > FAR**2 * spread[moves]).any() or (~moves).sum() > 1
-    return bool(far or rms.max() > UNEQUAL * rms.min() or rms.max() > SAFE or rms.min() < 1.0 / SAFE)
-
-
-def _standardising(x: Array, *, centred: bool) -> Array:
-    """(k, k) matrix T such that the columns of x T have unit root mean square, and mean zero where a constant allows it."""
-    k = x.shape[1]
-    shift = np.eye(k)
-    ones = constant_combination(x) if centred else None
-    if ones is not None:
-        inside = ones != 0.0
-        means = np.where(inside, 0.0, x.mean(axis=0))
-        shift -= np.outer(ones, means)
-        sizes = np.array([root_mean_square(x[:, j] - means[j]) for j in range(k)])
-    else:
-        sizes = np.array([root_mean_square(x[:, j]) for j in range(k)])
-    return shift / np.where(sizes > 0.0, sizes, 1.0)
-
-
-def constant_combination(x: Array) -> Array | None:
-    """v with x v = 1: one over a constant column, or all indicator columns if they add up to one; None if there is none."""
-    first = x[0] if len(x) else np.zeros(x.shape[1])
-    fixed = (x == first).all(axis=0) & (first != 0.0)
-    if fixed.any():
-        out = np.zeros(x.shape[1])
-        out[np.argmax(fixed)] = 1.0 / first[np.argmax(fixed)]
-        return out
-    indicators = ((x == 0.0) | (x == 1.0)).all(axis=0)
-    if indicators.any() and (x[:, indicators].sum(axis=1) == 1.0).all():
-        return indicators.astype(float)
-    return None
-
-
-def root_mean_square(values: Any) -> float:
-    """sqrt(mean of squares) of an array of any magnitude."""
-    flat = np.ravel(values)
-    with np.errstate(over="ignore", under="ignore"):
-        direct = float(np.sqrt(flat @ flat / max(len(flat), 1)))
-    if 1.0 / SAFE < direct < SAFE:
-        return direct
-    top = float(np.abs(flat).max(initial=0.0))
-    if not 0.0 < top < np.inf:
-        return top
-    return top * float(np.sqrt(np.mean((flat / top) ** 2)))
-
-
-def _nonzero(size: float) -> float:
-    return size if size > 0.0 else 1.0

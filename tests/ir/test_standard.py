@@ -12,7 +12,8 @@ from lmmformula.families import resolve
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import FixedBlock, Problem
-from lmmformula.ir.standard import Standard, constant_combination, root_mean_square
+from lmmformula.ir.standard import Standard
+from lmmformula.numerics.columns import constant_combination, root_mean_square
 
 
 def _in_other_units(problem: Problem, seed: int = 5) -> Problem:
