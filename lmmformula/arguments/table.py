@@ -79,7 +79,9 @@ ARGUMENTS: Mapping[str, Kind] = {
     "reference": optional(text("the name of a method that was fitted")),
     "fits": anything("fits, one by one"),
     "refit": flag(),
-    "type": anything("1, 2 or 3"),
+    "type": anything("1, 2 or 3; of bootstrap intervals 'percentile', 'basic', 'normal' or 'bca'"),
+    "statistic": optional(anything("a function from a fit to numbers")),
+    "workers": _COUNT,
     # what follows from a fit
     "level": _LEVEL,
     "n": _COUNT,

@@ -181,13 +181,14 @@ def bootstrap_interval(
     seed: int | np.random.Generator | None = None,
     parameters: str | Iterable[str] = "all",
     type: str = "percentile",  # noqa: A002
-    **options: Any,
+    statistic: Callable[[Fit], Any] | None = None,
+    workers: int = 1,
 ) -> pd.DataFrame:
     """Intervals of the parametric bootstrap: of every parameter, of the fixed effects, or of those named.
 
-    `type`, `statistic`, `workers` and `progress` as in :func:`bootstrap`.
+    `type`, `statistic` and `workers` as in :func:`bootstrap`.
     """
-    table = bootstrap(fit, n, seed, type=type, level=level, **options)
+    table = bootstrap(fit, n, seed, statistic=statistic, workers=workers, type=type, level=level)
     if isinstance(parameters, str) and parameters == "all":
         return table
     fixed = isinstance(parameters, str) and parameters == "fixed"

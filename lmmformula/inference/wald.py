@@ -233,11 +233,18 @@ def _profile_interval(fit: Fit, level: float, parameters: str | Iterable[str] | 
 
 
 def _bootstrap_interval(
-    fit: Fit, level: float, n: int = 500, seed: int | np.random.Generator | None = None
+    fit: Fit,
+    level: float,
+    n: int = 500,
+    seed: int | np.random.Generator | None = None,
+    parameters: str | Iterable[str] = "all",
+    type: str = "percentile",  # noqa: A002 - R's word
+    statistic: Callable[[Fit], Any] | None = None,
+    workers: int = 1,
 ) -> pd.DataFrame:
     from lmmformula.inference.bootstrap import bootstrap_interval
 
-    return bootstrap_interval(fit, level, n, seed)
+    return bootstrap_interval(fit, level, n, seed, parameters, type, statistic, workers)
 
 
 INTERVALS: dict[str, Callable[..., pd.DataFrame]] = {
