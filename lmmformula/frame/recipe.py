@@ -165,6 +165,7 @@ class Recipe:
         *,
         fixed: bool = True,
         aux: bool = False,
+        aux_terms: bool = True,
         terms: Iterable[int] | None = None,
         missing: Literal["keep", "raise"] = "keep",
     ) -> NewDesign:
@@ -178,6 +179,8 @@ class Recipe:
             Whether to build X and the offset.
         aux : bool
             Whether to build the columns of the auxiliary predictors.
+        aux_terms : bool
+            Whether to build their random-effects terms then too.
         terms : iterable of int, optional
             Positions of the random-effects terms wanted; all if None.
         missing : {"keep", "raise"}
@@ -189,7 +192,8 @@ class Recipe:
         """
         table = open_table(newdata)
         chosen = [self.terms[i] for i in (range(len(self.terms)) if terms is None else terms)]
-        names = self._names(chosen, fixed=fixed, aux=aux)
+        beside_terms = self.aux_terms if aux and aux_terms else ()
+        names = self._names([*chosen, *(t for own in beside_terms for t in own)], fixed=fixed, aux=aux)
         records = {record.name: record for record in self.columns}
         unknown = self._groups_only() if missing == "keep" else set()
         complete = _complete_rows(table, [name for name in names if name not in unknown], missing)
@@ -214,7 +218,7 @@ class Recipe:
         )
         beside = tuple(
             tuple(_new_term(t, evaluator, n, complete_in=rows, n_all=table.n_rows) for t in own)
-            for own in (self.aux_terms if aux else ())
+            for own in beside_terms
         )
         unknown_offset = self.offset_array and fixed
         return NewDesign(X, offset, done, complete, unknown_offset, further, beside, table.index)
@@ -254,7 +258,6 @@ class Recipe:
         exprs: list[Expr] = []
         if aux:
             exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
-            exprs += [expr for own in self.aux_terms for term in own for expr in term.exprs()]
         if fixed:
             exprs += [part.expr for parts in self.fixed.terms for part in parts]
             exprs += self.offsets

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import ConvergenceWarning, DataError, PlanError, warn
 from lmmformula.ir.estimate import Status
-from lmmformula.ir.variance_parameters import term_parameters
+from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.progress import CHAINS, Report, reporting
 from lmmformula.typing import Array
 
@@ -27,6 +27,8 @@ __all__ = [
     "Effects",
     "TermSpreads",
     "auxiliary_draws",
+    "auxiliary_effect_draws",
+    "auxiliary_spreads",
     "effect_draws",
     "extend",
     "flat",
@@ -150,7 +152,16 @@ class TermSpreads:
 
 def term_spreads(fit: Fit, term: int) -> TermSpreads:
     """Spreads of every column of one term, however few parameters they share."""
-    posterior, own = known(fit), term_parameters(fit.problem)[term]
+    return _spreads(known(fit), term_parameters(fit.problem)[term])
+
+
+def auxiliary_spreads(fit: Fit, j: int, term: int) -> TermSpreads:
+    """The same for a term of the j-th auxiliary predictor."""
+    name = fit.problem.family.auxiliaries[j].name
+    return _spreads(known(fit), named_terms(fit.problem.aux_terms[j], f"{name}:")[term])
+
+
+def _spreads(posterior: Any, own: TermParameters) -> TermSpreads:
     sd = np.stack([posterior[name].reshape(-1) for name in own.sds], axis=-1)
     if sd.shape[1] < own.k:
         sd = np.repeat(sd, own.k, axis=1)
@@ -255,18 +266,24 @@ def auxiliary_draws(
 
 def _own_auxiliaries(fit: Fit, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
     """Auxiliary predictors of `rows` of the fit, with their random effects."""
-    problem, posterior = fit.problem, known(fit)
+    problem = fit.problem
     found = auxiliary_draws(fit, [b.matrix for b in problem.aux], rows, chosen)
     if not any(problem.aux_terms):
         return found
-    for aux, terms, own in zip(found, problem.aux_terms, posterior.aux_effects, strict=True):
-        if terms and own.draws is None:
-            raise PlanError(
-                "the draws of the random effects of an auxiliary parameter were not kept: fit with fewer draws."
-            )
-        for term, draws in zip(terms, own.draws or (), strict=True):
-            Effects(flat(draws)[chosen], term.codes, term.basis).add_to(aux, rows)
+    for j, (aux, terms) in enumerate(zip(found, problem.aux_terms, strict=True)):
+        for i, term in enumerate(terms):
+            Effects(auxiliary_effect_draws(fit, j, i)[chosen], term.codes, term.basis).add_to(aux, rows)
     return found
+
+
+def auxiliary_effect_draws(fit: Fit, j: int, term: int) -> Array:
+    """Draws of the effects of one term of the j-th auxiliary predictor, (S, m, k)."""
+    own = known(fit).aux_effects[j]
+    if own.draws is None:
+        raise PlanError(
+            "the draws of the random effects of an auxiliary parameter were not kept: fit with fewer draws."
+        )
+    return flat(own.draws[term])
 
 
 def _own_predictors(fit: Fit, chosen: Any = slice(None)) -> Iterator[tuple[slice, Array]]:

@@ -6,15 +6,19 @@ holds the uncertainty of Sigma too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.errors import PlanError
 from lmmformula.inference.posterior import (
     Effects,
+    TermSpreads,
     auxiliary_draws,
+    auxiliary_effect_draws,
+    auxiliary_spreads,
     effect_draws,
     flat,
     known,
@@ -66,16 +70,16 @@ def predict_from_draws(
     """
     import pandas as pd
 
-    _check(fit, wanted)
     seen = [Effects(effect_draws(fit, p.term), p.codes, p.basis) for p in rows.parts]
-    unseen = [e for p in rows.parts if (e := _unseen(fit, p, wanted, rng)) is not None]
+    spreads = [(p, partial(term_spreads, fit, p.term)) for p in rows.parts]
+    unseen = [e for p, spread in spreads if (e := _unseen(spread, p, wanted, rng)) is not None]
+    beside = _Beside.of(fit, rows, wanted, rng)
     beta = flat(known(fit).beta)
-    width = 2 + max((p.basis.shape[1] for p in rows.parts), default=0)
+    width = 2 + max((p.basis.shape[1] for p in rows.parts), default=0) + 2 * len(rows.aux_parts)
     columns = []
     for part in row_slices(rows.n, len(beta), width):
         eta = linear_predictors(beta, rows.X, rows.offset, seen, part)
-        aux = auxiliary_draws(fit, rows.aux_columns, part)
-        columns.append(_columns(fit, eta, unseen, part, aux, wanted, weights, rng))
+        columns.append(_columns(fit, eta, unseen, part, beside, wanted, weights, rng))
     complete = np.isfinite(centre)
     table = {n: np.where(complete, np.concatenate([c[n] for c in columns]), np.nan) for n in columns[0]}
     if fit.problem.family.is_linear and wanted.new_levels != "sample" and wanted.kind in ("response", "link"):
@@ -85,16 +89,44 @@ def predict_from_draws(
     return pd.DataFrame(table, index=rows.index)
 
 
-def _check(fit: Fit, wanted: Wanted) -> None:
-    if any(fit.problem.aux_terms) and (wanted.interval == "prediction" or wanted.kind != "link"):
-        raise PlanError(
-            "predictions with draws of a parameter that has random effects of its own are available for the linear predictor "
-            "only: use kind='link', or simulate() for the rows of the fit."
-        )
+@dataclass(frozen=True, slots=True, eq=False)
+class _Beside:
+    """What the auxiliary predictors of the rows are made of.
+
+    Attributes
+    ----------
+    columns : tuple of (n, p_j) arrays
+    seen, unseen : tuple of lists of Effects
+        Random effects of each predictor: of levels of the fit, and of others; empty where no predictor has any.
+    """
+
+    columns: tuple[Array, ...]
+    seen: tuple[list[Effects], ...]
+    unseen: tuple[list[Effects], ...]
+
+    @classmethod
+    def of(cls, fit: Fit, rows: Any, wanted: Wanted, rng: np.random.Generator) -> _Beside:
+        seen, unseen = [], []
+        for j, parts in enumerate(rows.aux_parts):
+            seen.append([Effects(auxiliary_effect_draws(fit, j, p.term), p.codes, p.basis) for p in parts])
+            spreads = [(p, partial(auxiliary_spreads, fit, j, p.term)) for p in parts]
+            unseen.append([e for p, s in spreads if (e := _unseen(s, p, wanted, rng)) is not None])
+        return cls(rows.aux_columns, tuple(seen), tuple(unseen))
+
+    def at(self, fit: Fit, rows: slice, *, unseen: bool) -> tuple[Array, ...]:
+        """The predictors of `rows` for every draw, (S, rows) or (S, 1)."""
+        out = auxiliary_draws(fit, self.columns, rows)
+        for parts in (self.seen, *([self.unseen] if unseen else [])):
+            for aux, effects in zip(out, parts, strict=False):
+                for own in effects:
+                    own.add_to(aux, rows)
+        return out
 
 
-def _unseen(fit: Fit, part: Any, wanted: Wanted, rng: np.random.Generator) -> Effects | None:
-    """Effects of unseen levels, a set for each draw; None where they are not needed."""
+def _unseen(
+    spread: Callable[[], TermSpreads], part: Any, wanted: Wanted, rng: np.random.Generator
+) -> Effects | None:
+    """Effects of unseen levels, a set for each draw of their `spread`; None where they are not needed."""
     policy = wanted.new_levels
     if (
         not part.new_levels
@@ -102,8 +134,7 @@ def _unseen(fit: Fit, part: Any, wanted: Wanted, rng: np.random.Generator) -> Ef
         or (policy == "population" and wanted.interval is None and not wanted.se)
     ):
         return None
-    covariance = term_spreads(fit, part.term).covariance
-    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.linalg.eigh(spread().covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
     z = rng.standard_normal((len(root), len(part.new_levels), root.shape[-1]))
     return Effects(z @ np.swapaxes(root, -1, -2), part.new_codes, part.basis)
@@ -114,7 +145,7 @@ def _columns(
     eta: Array,
     unseen: list[Effects],
     rows: slice,
-    aux: tuple[Array, ...],
+    beside: _Beside,
     wanted: Wanted,
     weights: Array | None,
     rng: np.random.Generator,
@@ -122,15 +153,16 @@ def _columns(
     """``fit[, se][, lower, upper]`` of a slice of rows; unseen effects are zero in `fit` under "population"."""
     family, scale = fit.problem.family, Scale.of(fit.problem.family, wanted.kind)
 
-    def scaled(values: Array) -> Array:
+    def scaled(values: Array, aux: tuple[Array, ...]) -> Array:
         return np.broadcast_to(scale.value(values, aux), values.shape)
 
     out: dict[str, Array] = {}
     if wanted.new_levels != "sample":
-        out["fit"] = scaled(eta).mean(axis=0)
+        out["fit"] = scaled(eta, beside.at(fit, rows, unseen=False)).mean(axis=0)
     for own in unseen:
         own.add_to(eta, rows)
-    values = scaled(eta)
+    aux = beside.at(fit, rows, unseen=True)
+    values = scaled(eta, aux)
     if wanted.new_levels == "sample":
         out["fit"] = values.mean(axis=0)
     if wanted.se:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
-from lmmformula.frame.recipe import MISSING
+from lmmformula.frame.recipe import MISSING, NewTerm
 from lmmformula.inference.conditional import covariance_matrices
 from lmmformula.inference.posterior_predict import Wanted, predict_from_draws
 from lmmformula.inference.prediction_error import row_errors
@@ -23,6 +23,7 @@ from lmmformula.inference.predictive import new_weights, response_limits
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
+from lmmformula.ir.problem import GroupBlock
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class _Rows:
     index: Any
     aux: tuple[Array, ...]
     aux_columns: tuple[Array, ...] = ()
+    aux_parts: tuple[tuple[_Part, ...], ...] = ()
 
     @property
     def n(self) -> int:
@@ -132,7 +134,7 @@ def predict(
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)
-    rows = _rows(fit, newdata, _selection(fit, re_form))
+    rows = _rows(fit, newdata, _selection(fit, re_form), aux_terms=re_form == "all")
     own = new_weights(fit, newdata, weights) if interval == "prediction" else None
     drawn = fit.posterior is not None and new_levels == "sample"
     draws = _new_effects(fit, rows, "population" if drawn else new_levels, rng)
@@ -217,33 +219,48 @@ def _matching(fit: Fit, group: str, labels: set[str], masks: dict[int, NDArray[n
     return found
 
 
-def _rows(fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]]) -> _Rows:
+def _rows(
+    fit: Fit, newdata: Any, selection: list[tuple[int, NDArray[np.bool_]]], *, aux_terms: bool = False
+) -> _Rows:
+    """The rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
     problem = fit.problem
     if newdata is None:
-        parts = []
-        for i, mask in selection:
-            t = problem.terms[i]
-            basis = np.ones((problem.n, 1)) if t.basis is None else t.basis
-            parts.append(_Part(i, t.codes, np.full(problem.n, -1, np.int32), (), basis * mask))
+        parts = tuple(_own_part(i, problem.terms[i], mask) for i, mask in selection)
+        beside = problem.aux_terms if aux_terms else ()
+        own = tuple(tuple(_own_part(i, t, 1.0) for i, t in enumerate(terms)) for terms in beside)
         offset = np.zeros(problem.n) if problem.offset is None else problem.offset
         columns = tuple(b.matrix for b in problem.aux)
-        return _Rows(problem.X.matrix, offset, tuple(parts), row_labels(problem), auxiliary(fit), columns)
-    design = problem.recipe.replay(newdata, terms=[i for i, _ in selection], aux=bool(problem.aux))
+        return _Rows(problem.X.matrix, offset, parts, row_labels(problem), auxiliary(fit), columns, own)
+    design = problem.recipe.replay(
+        newdata, terms=[i for i, _ in selection], aux=bool(problem.aux), aux_terms=aux_terms
+    )
     if design.offset_missing:
         raise DataError(
             "the fit had an offset given as an array, which new data do not carry. Put the offset in a column and "
             "write offset(column) in the formula, or pass its name as offset=."
         )
-    parts = []
-    for (i, mask), new in zip(selection, design.terms, strict=True):
-        basis = np.ones((design.n, 1)) if new.basis is None else new.basis
-        parts.append(_Part(i, new.codes, new.new_codes, new.new_levels, basis * mask))
+    parts = tuple(_new_part(i, new, mask) for (i, mask), new in zip(selection, design.terms, strict=True))
+    own = tuple(tuple(_new_part(i, new, 1.0) for i, new in enumerate(terms)) for terms in design.aux_terms)
     offset = np.zeros(design.n) if design.offset is None else design.offset
     if problem.aux:
         aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
     else:
         aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
-    return _Rows(design.X, offset, tuple(parts), design.index, aux, tuple(design.aux) if problem.aux else ())
+    columns = tuple(design.aux) if problem.aux else ()
+    return _Rows(design.X, offset, parts, design.index, aux, columns, own)
+
+
+def _own_part(term: int, block: GroupBlock, mask: Any) -> _Part:
+    """A term on the rows of the fit; `mask` says which of its columns are used."""
+    n = len(block.codes)
+    basis = np.ones((n, 1)) if block.basis is None else block.basis
+    return _Part(term, block.codes, np.full(n, -1, np.int32), (), basis * mask)
+
+
+def _new_part(term: int, new: NewTerm, mask: Any) -> _Part:
+    """A term on new rows."""
+    basis = np.ones((len(new.codes), 1)) if new.basis is None else new.basis
+    return _Part(term, new.codes, new.new_codes, new.new_levels, basis * mask)
 
 
 def population_rows(fit: Fit, newdata: Any) -> _Rows:
@@ -251,16 +268,16 @@ def population_rows(fit: Fit, newdata: Any) -> _Rows:
     return _rows(fit, newdata, [])
 
 
-def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Generator | None) -> Array:
+def _new_effects(fit: Fit, rows: _Rows, policy: str, rng: np.random.Generator) -> Array:
     """What unseen levels add to the mean under `policy`."""
-    out = np.zeros(rows.n)
-    rng = np.random.default_rng(seed)
-    covariances = covariance_matrices(fit)
-    for part in rows.parts:
+    out, covariances = np.zeros(rows.n), covariance_matrices(fit)
+    beside = zip(fit.problem.aux_terms, rows.aux_parts, strict=False)
+    groups = [(fit.problem.terms[part.term].group, part, True) for part in rows.parts]
+    groups += [(terms[part.term].group, part, False) for terms, parts in beside for part in parts]
+    for group, part, of_mean in groups:
         unseen = part.new_codes >= 0
         if not unseen.any():
             continue
-        group = fit.problem.terms[part.term].group
         if policy == "error":
             raise DataError(
                 f"{int(unseen.sum())} of {rows.n} rows have levels of {group} that the fit has not seen: "
@@ -268,7 +285,7 @@ def _new_effects(fit: Fit, rows: _Rows, policy: str, seed: int | np.random.Gener
             )
         if policy == "na":
             out[unseen] = np.nan
-        elif policy == "sample":
+        elif policy == "sample" and of_mean:
             size = (len(part.new_levels), part.basis.shape[1])
             effects = rng.multivariate_normal(
                 np.zeros(size[1]), covariances[part.term], size=size[0], method="eigh"
