@@ -104,17 +104,44 @@ def plot_naivete(table: pd.DataFrame, ax: Any = None) -> Any:
     ax.scatter(table["naivete"], table["inefficiency"])
     for name, row in table.iterrows():
         ax.annotate(
-            str(name), (row["naivete"], row["inefficiency"]), xytext=(3, 3), textcoords="offset points"
+            str(name),
+            (row["naivete"], row["inefficiency"]),
+            xytext=(4, 4),
+            textcoords="offset points",
+            fontsize="small",
+            parse_math=False,
         )
     ax.set(
         xscale="log",
         yscale="log",
         xlabel="naivete: true over believed variance of the GLM",
-        ylabel="inefficiency: variance of the GLM over that of the mixed model",
+        ylabel="inefficiency: variance of the GLM\nover that of the mixed model",
     )
     ax.axvline(1.0, color="0.7", zorder=0)
     ax.axhline(1.0, color="0.7", zorder=0)
+    for axis, name in ((ax.xaxis, "naivete"), (ax.yaxis, "inefficiency")):
+        ratios = [1.0, *table[name].tolist()]
+        places = _ratio_ticks(min(ratios), max(ratios))
+        axis.set_ticks(places, [f"{place:.10g}" for place in places])
+        axis.set_ticks([], minor=True)
+    ax.margins(0.15)
     return ax
+
+
+def _ratio_ticks(low: float, high: float) -> list[float]:
+    """At most eight places for plain numbers on a log axis that holds `low` to `high`, 1 among them."""
+    from matplotlib.ticker import MaxNLocator
+
+    if high < 4.0 * low:
+        found = [float(v) for v in MaxNLocator(5).tick_values(low, high) if v > 0.0]
+    else:
+        powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        steps = (1.0,) if len(powers) > 5 else (1.0, 3.0) if len(powers) > 3 else (1.0, 2.0, 5.0)
+        found = [step * 10.0**power for power in powers for step in steps]
+    inside = [v for v in found if low / 1.2 <= v <= 1.2 * high]
+    inside = inside[:: -(-len(inside) // 8)]
+    apart = np.log(high / low) / 12.0  # of names that can be told apart
+    return sorted([1.0, *(v for v in inside if abs(np.log(v)) > apart)])
 
 
 def _new_axes() -> Any:

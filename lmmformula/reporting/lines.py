@@ -6,7 +6,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-__all__ = ["WIDTH", "abbreviated", "wrapped"]
+__all__ = ["WIDTH", "abbreviated", "pieces", "wrapped"]
 
 WIDTH = 100
 _HELD = "\N{NO-BREAK SPACE}"
@@ -30,6 +30,11 @@ def wrapped(text: str, lead: str = "", indent: str = "  ") -> list[str]:
         break_on_hyphens=False,
     )
     return [line.replace(_HELD, " ") for line in lines]
+
+
+def pieces(text: str) -> list[str]:
+    """The parts between which a line may be broken."""
+    return [part.replace(_HELD, " ") for part in _held_together(text).split(" ")]
 
 
 def _held_together(text: str) -> str:

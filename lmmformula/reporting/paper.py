@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.reporting.coefficients import fixed_effects
 from lmmformula.reporting.comparison import RESULTS, MethodComparison
 from lmmformula.reporting.comparison_grids import comparison_grids
 from lmmformula.reporting.grids import Grid
-from lmmformula.reporting.intervals import fixed_intervals, posterior_of
-from lmmformula.reporting.numbers import general, on_one_line, p_value, statistic
+from lmmformula.reporting.intervals import fixed_intervals, posterior_of, spread_intervals
+from lmmformula.reporting.numbers import general, on_one_line, p_value, significant, statistic
 from lmmformula.reporting.posterior import PosteriorPart, posterior_parts
 from lmmformula.reporting.summary import Summary, summarise
 from lmmformula.reporting.tables import (
@@ -90,18 +91,34 @@ def fit_grids(fit: Fit, level: float = 0.95) -> tuple[Grid, ...]:
         return (*parts, Grid("Draws", tuple(names), (tuple(values),), left=(), note=about))
     grids = [
         *_auxiliary(summary),
-        *_random(summary),
+        *_random(fit, summary, level),
         Grid("Criteria", tuple(names), (tuple(values),), left=(), note=about),
     ]
     return (_fixed(fit, level), *grids) if fit.problem.p else tuple(grids)
 
 
-def _random(summary: Summary) -> list[Grid]:
-    """Variances; none of a generalised linear model without random effects."""
+def _random(fit: Fit, summary: Summary, level: float) -> list[Grid]:
+    """Variances with intervals of their roots; none of a generalised linear model without random effects."""
     if not len(summary.random):
         return []
-    header, rows = random_cells(summary)
-    return [Grid(summary.random_are, tuple(header), tuple(map(tuple, rows)), left=(0, 1))]
+    try:
+        found = spread_intervals(fit, level)
+    except LmmformulaError:
+        found = spread_intervals(fit, None)
+    each = zip(summary.random["var2"].isna(), found.point, found.low, found.high, strict=True)
+    ends = [_interval(*numbers) for alone, *numbers in each if alone]
+    beside = (f"{100 * level:.4g}% interval", ends) if any(ends) else None
+    header, rows = random_cells(summary, beside)
+    note = "Intervals are those of the standard deviations." if beside else ""
+    return [Grid(summary.random_are, tuple(header), tuple(map(tuple, rows)), left=(0, 1), note=note)]
+
+
+def _interval(value: float, low: float, high: float) -> str:
+    """Both ends with the decimals of the value; nothing where there are none."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return ""
+    decimals = len(significant([value])[0].partition(".")[2])
+    return f"[{low:.{decimals}f}, {high:.{decimals}f}]"
 
 
 def _posterior(part: PosteriorPart) -> Grid:

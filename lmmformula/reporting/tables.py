@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmmformula.reporting.lines import abbreviated
@@ -35,12 +36,21 @@ def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
     return list(summary.criteria), values
 
 
-def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
+def random_cells(
+    summary: Summary, beside: tuple[str, Sequence[str]] | None = None
+) -> tuple[list[str], list[list[str]]]:
     """Groups, Name, Variance, Std.Dev. and the lower triangle of correlations, term by term.
 
     A term whose columns share their correlation shows it once, with the name of the covariance kind; one whose columns share
     their standard deviation too is one row.
+
+    Parameters
+    ----------
+    summary : Summary
+    beside : (str, sequence of str), optional
+        Heading and cells of a column beside the standard deviations, one for each of them in the order of the table.
     """
+    more = [] if beside is None else [beside[0]]
     table = summary.random
     alone = table["var2"].isna()
     variances = iter(significant(table.loc[alone, "vcov"]))
@@ -51,7 +61,8 @@ def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
         (g, frozenset((a, b))): float(c) for (g, a, b), c in zip(names, pairs["sdcor"], strict=True)
     }
     rows, seen, last = [], [], None
-    for group, column in zip(table.loc[alone, "grp"], table.loc[alone, "var1"], strict=True):
+    texts = [""] * len(table.loc[alone]) if beside is None else beside[1]
+    for group, column, text in zip(table.loc[alone, "grp"], table.loc[alone, "var1"], texts, strict=True):
         first, shared = group != last, summary.shared.get(str(group))
         seen = [] if first else seen
         cors = [correlation.get((group, frozenset((other, column)))) for other in seen]
@@ -62,10 +73,13 @@ def random_cells(summary: Summary) -> tuple[list[str], list[list[str]]]:
             cells = [f"{_correlation(correlation[group, frozenset(shared.columns[:2])])} ({shared.kind})"]
             name = f"{shared.columns[0]}, ..., {shared.columns[-1]}" if shared.one_spread else name
         if shared is None or first or not shared.one_spread:
-            rows.append([str(group) if first else "", name, variance, deviation, *cells])
+            own = [text] if more else []
+            rows.append([str(group) if first else "", name, variance, deviation, *own, *cells])
         seen, last = [*seen, column], group
     width = max(len(row) for row in rows)
-    header = ["Groups", "Name", "Variance", "Std.Dev."] + ["Corr"] * (width > 4) + [""] * max(width - 5, 0)
+    header = ["Groups", "Name", "Variance", "Std.Dev.", *more]
+    header += ["Corr"][: width - len(header)]
+    header += [""] * (width - len(header))
     return header, [row + [""] * (width - len(row)) for row in rows]
 
 

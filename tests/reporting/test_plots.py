@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from lmmformula import (
@@ -27,6 +29,8 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
+from lmmformula.inference.naivete import plot_naivete  # noqa: E402
+from lmmformula.reporting.plots.canvas import GREY  # noqa: E402
 from lmmformula.reporting.plots.draws import rank, trace  # noqa: E402
 
 NAMES = (
@@ -158,7 +162,9 @@ def test_caterpillar_thins_many_levels(verbal: Fit) -> None:
     assert "50 of 316 levels drawn" in ax.get_title()
     modes = verbal.estimate.modes[0][:, 0]
     assert (x[0], x[-1]) == (modes.min(), modes.max())
-    assert not list(ax.get_yticks())
+    places = ax.get_yticks()  # some levels are named, both ends among them
+    assert (places[0], places[-1]) == (0, 49)
+    assert len(places) < 40
     bare = verbal.plot.caterpillar(ax=axes(), spread=False)
     assert not any(len(segment) for segment in bare.collections[0].get_segments())
     with pytest.raises(DataError, match="most=1"):
@@ -310,3 +316,82 @@ def test_the_namespace_imports_no_matplotlib() -> None:
 
 def test_repr_lists_the_plots(sleep: Fit) -> None:
     assert ".caterpillar()" in repr(sleep.plot)
+
+
+# -- marginal effects ------------------------------------------------------------------------------------------------
+
+
+def test_marginal_effects_are_predictions_for_the_population(sleep: Fit) -> None:
+    ax = sleep.plot.marginal_effects("Days", ax=axes())
+    line = ax.lines[0]
+    days, shown = np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+    assert (days[0], days[-1]) == (0.0, 9.0)
+    own = sleep.predict({"Days": days}, re_form=None, interval="confidence")
+    np.testing.assert_allclose(shown, own["fit"])
+    edges = ax.collections[0].get_paths()[0].vertices[:, 1]
+    assert (edges.min(), edges.max()) == pytest.approx((own["lower"].min(), own["upper"].max()))
+    assert ax.get_ylabel() == "expected Reaction"
+
+
+def test_marginal_effects_of_factors_hold_the_others(verbal: Fit) -> None:
+    ax = verbal.plot.marginal_effects("btype", ax=axes())
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["curse", "scold", "shout"]
+    data = load_dataset("VerbAgg")
+    held = {name: data[name].mode()[0] for name in ("Gender", "situ")} | {"Anger": data["Anger"].mean()}
+    rows = [held | {"btype": b} for b in ("curse", "scold", "shout")]
+    expected = verbal.predict(pd.DataFrame(rows), re_form=None)
+    np.testing.assert_allclose(np.asarray(ax.lines[0].get_ydata()), expected)
+    assert ax.get_ylabel() == "probability of Y"
+    with pytest.raises(DataError, match="no variable 'item'; it has Anger, Gender, btype, situ"):
+        verbal.plot.marginal_effects("item", ax=axes())
+
+
+def test_marginal_effects_of_logical_and_transformed_variables() -> None:
+    data = load_dataset("sleepstudy")
+    data = data.assign(late=data["Days"] > 4)
+    model = fit("Reaction ~ log(Days + 1) * late + (1 | Subject)", data)
+    ax = model.plot.marginal_effects("late", ax=axes())
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["FALSE", "TRUE"]
+    days = model.plot.marginal_effects(ax=axes())
+    assert days.get_xlabel() == "Days"
+    bare = fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"))
+    with pytest.raises(DataError, match="names no variable"):
+        bare.plot.marginal_effects(ax=axes())
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(1.0, 1.01), (0.97, 1.07), (1.0, 3.0), (1.0, 28.0), (0.2, 40.0), (1.0, 1e7)]
+)
+def test_ticks_of_ratios_are_plain_numbers_that_can_be_told_apart(low: float, high: float) -> None:
+    table = pd.DataFrame({"naivete": [low, high], "inefficiency": [1.0, high]}, index=["a", "b$"])
+    ax = plot_naivete(table, axes())
+    ax.figure.draw_without_rendering()
+    for axis in (ax.xaxis, ax.yaxis):
+        places = axis.get_majorticklocs()
+        assert not len(axis.get_minorticklocs())
+        assert 2 <= len(places) <= 9
+        assert 1.0 in places
+        assert [float(t.get_text()) for t in axis.get_ticklabels()] == pytest.approx(list(places))
+    boxes = sorted(t.get_window_extent().x0 for t in ax.get_xticklabels())
+    widths = [t.get_window_extent().width for t in ax.get_xticklabels()]
+    assert min(np.diff(boxes)) > min(widths)
+
+
+def test_a_caterpillar_of_200_levels_can_be_read(verbal: Fit) -> None:
+    ax: Any = axes()
+    ax.figure.set_size_inches(5, 8)
+    verbal.plot.caterpillar(ax=ax, group="id")
+    ax.figure.draw_without_rendering()
+    labels = ax.get_yticklabels()
+    assert 20 <= len(labels) <= 40
+    tops = [t.get_window_extent().y0 for t in labels]
+    heights = [t.get_window_extent().height for t in labels]
+    assert min(np.diff(tops)) >= 0.9 * max(heights)
+    places = ax.get_yticks()
+    assert (places[0], places[-1]) == (0, 199)
+    intervals = ax.collections[0]
+    room = 72 * 8 * ax.get_position().height / 200
+    assert max(intervals.get_linewidths()) < 0.6 * room
+    ends = np.array([segment[:, 0] for segment in intervals.get_segments()])
+    grey = np.array([np.allclose(c[:3], matplotlib.colors.to_rgb(GREY)) for c in intervals.get_colors()])
+    np.testing.assert_array_equal(grey, (ends[:, 0] <= 0) & (ends[:, 1] >= 0))

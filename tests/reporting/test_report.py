@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import warnings
 from html.parser import HTMLParser
@@ -24,9 +25,14 @@ from lmmformula import (
     report,
 )
 from lmmformula.families import FAMILIES
+from lmmformula.planner.engines import ENGINES
+from lmmformula.planner.rules import METHODS
 from lmmformula.reporting.citations import bibtex, citations
 from lmmformula.reporting.html_report.mathematics import equations
 from lmmformula.reporting.intervals import fixed_intervals, mode_intervals, spread_intervals
+from lmmformula.reporting.lines import pieces
+from lmmformula.reporting.names import engine_name, method_name
+from lmmformula.reporting.response import response_levels
 
 VOID = {"meta", "br", "hr", "img", "input", "link"}
 DRAWN_VOID = {"path", "use", "image", "rect", "line", "circle"}
@@ -157,7 +163,7 @@ def test_nothing_is_loaded_and_nothing_runs(sleep: Fit, verbal: MethodComparison
 def test_plots_are_drawn_in_the_colours_of_the_page(sleep: Fit, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     page, html = written(sleep, tmp_path)
-    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 15
+    assert page.tags.count("figure") == page.tags.count("svg") == page.tags.count("figcaption") == 16
     assert "#010203" not in html
     assert "currentColor" in html
     assert "prefers-color-scheme:dark" in html
@@ -170,7 +176,7 @@ def test_plots_are_drawn_in_the_colours_of_the_page(sleep: Fit, tmp_path: Path) 
         assert what in page.text
     assert "Signed root of the rise of the deviance over sigma" in page.text
     fewer, _ = written(sleep, tmp_path, profiles=False)
-    assert fewer.tags.count("svg") == 9
+    assert fewer.tags.count("svg") == 10
 
 
 def test_the_same_fit_gives_the_same_file(herds: Fit, tmp_path: Path) -> None:
@@ -196,8 +202,9 @@ def test_generalised_models(herds: Fit, tmp_path: Path) -> None:
 
 def test_what_cannot_be_drawn_or_tested_says_why(herds: Fit, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    page, _ = written(herds.update(method="pql"), tmp_path, profiles=True)
-    assert "Left out: Profile of every parameter: a profile needs a likelihood" in page.text
+    page, _ = written(herds.update(nagq=0), tmp_path, profiles=True)
+    assert page.text.count("Left out: Profile of") == 1
+    assert "Left out: Profile of every parameter: a profile needs a likelihood of all parameters" in page.text
     bare = fit("Yield ~ 0 + (1 | Batch)", load_dataset("Dyestuff"))
     page, _ = written(bare, tmp_path, naivete=True, plots=False)
     assert "Left out: the model has no fixed effects" in page.text
@@ -332,6 +339,78 @@ def test_a_students_degrees_of_freedom_are_above_one() -> None:
     data = load_dataset("sleepstudy")
     model = fit("bf(Reaction ~ Days + (1 | Subject), df ~ Days)", data, family="student")
     assert "log(dfi - 1) = γ0 + γ1 Daysi" in Page(equations(model)).text
+
+
+# -- what a reader finds ---------------------------------------------------------------------------------------------
+
+
+def test_contents_lead_to_every_section(herds: Fit, tmp_path: Path) -> None:
+    page, html = written(herds, tmp_path, plots=False, naivete=True)
+    inside = html[html.index('<nav class="contents"') : html.index("</nav>")]
+    targets = re.findall(r'href="#([^"]+)"', inside)
+    assert targets == re.findall(r'<section id="([^"]+)">', html)
+    assert len(set(targets)) == len(targets) == inside.count("<li>") == 10
+    assert "Priors" not in inside
+    titles = [re.sub("<[^>]+>", "", title) for title in re.findall(r"<h2>(.*?)</h2>", html)]
+    assert all(title in inside for title in titles)
+    assert "Explained variance" in page.text
+
+
+def test_levels_of_the_response_have_their_names(tmp_path: Path) -> None:
+    data = load_dataset("VerbAgg")
+    chosen: Any = data[data["item"].isin(["S1WantCurse", "S2DoShout", "S3WantScold"])]
+    model = fit("r2 ~ Gender + (1 | id)", chosen, family="binomial")
+    page, html = written(model, tmp_path, profiles=False)
+    counts = chosen["r2"].to_list().count
+    (rows,) = [t for t in page.tables if t[0][:1] == ["Value"]]
+    assert rows[0] == ["Value", "N", "Y"]
+    assert [cell.split(" ")[0] for cell in rows[1][1:]] == [str(counts("N")), str(counts("Y"))]
+    assert "Modelled: the probability of Y." in page.text
+    assert "probability of Y</text>" in html
+    other = fit("I(r2 == 'Y') ~ Gender + (1 | id)", chosen, family="binomial")
+    assert "Modelled" not in written(other, tmp_path, plots=False)[0].text
+    assert response_levels(other) == {}
+
+
+def test_explained_variance_and_intervals_of_standard_deviations(sleep: Fit, tmp_path: Path) -> None:
+    page, _ = written(sleep, tmp_path, plots=False, level=0.9)
+    (shares,) = page.table("R² (marginal)", "R² (conditional)", "ICC of Subject")
+    assert [float(v) for v in shares] == pytest.approx([*sleep.r2(), *sleep.icc()], abs=6e-4)
+    rows = {row[1] or row[0]: row for row in page.table("Variance", "90% interval")}
+    found = spread_intervals(sleep, 0.9)
+    for name, where in (("(Intercept)", 0), ("Days", 1), ("Residual", 3)):
+        low, high = map(float, rows[name][4].strip("[]").split(", "))
+        assert (low, high) == pytest.approx((found.low[where], found.high[where]), rel=2e-3)
+
+
+def test_methods_are_named_as_people_write_them(sleep: Fit, verbal: MethodComparison, tmp_path: Path) -> None:
+    def named(model: Fit | MethodComparison) -> tuple[dict[str, str], str]:
+        page, _ = written(model, tmp_path, plots=False)
+        return {row[0]: row[1] for table in page.tables for row in table if len(row) == 2}, page.text
+
+    assert named(sleep)[0]["Method"] == "REML"
+    pairs, text = named(verbal.fits["laplace"])
+    assert (pairs["Method"], pairs["Engine"]) == ("Laplace approximation", "Exact factorisation by blocks")
+    assert "LAPLACE" not in text
+    assert "Penalised quasi-likelihood (PQL), backfitting: no likelihood" in text
+    for method in METHODS:
+        assert method_name(method) != method or method == "auto"
+    for engine in ENGINES:
+        assert engine_name(engine) != engine or engine == "auto"
+
+
+def test_a_page_is_made_for_paper_too(sleep: Fit, tmp_path: Path) -> None:
+    """A4, headings and captions beside what they head, plots in rows."""
+    _, html = written(sleep, tmp_path)
+    paper = html[html.index("@media print") : html.index("@media (max-width")]
+    assert "@page{size:A4" in html
+    assert "h1,h2,h3,.caption{break-after:avoid}" in paper
+    assert "figure,table,.math,.flags,tr,li,pre{break-inside:avoid}" in paper
+    assert html.count('<div class="figures small">') == 2
+    assert html.count('<div class="figures">') == 3
+    assert (
+        f'<code class="formula">{" ".join(f"<span>{p}</span>" for p in pieces(sleep.formula))}</code>' in html
+    )
 
 
 # -- a posterior in place of an optimum ----------------------------------------------------------------------------

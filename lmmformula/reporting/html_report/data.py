@@ -8,6 +8,7 @@ import numpy as np
 
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html_report.elements import definitions, table
+from lmmformula.reporting.response import response_levels, response_name
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
@@ -50,12 +51,14 @@ def _levels(fit: Fit) -> Grid:
 
 
 def _response(fit: Fit) -> Grid:
-    y, name = fit.problem.y, fit.formula.split("~")[0].strip()
+    y, name = fit.problem.y, response_name(fit)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= FEW:
-        share = counts / len(y)
+        share, names = counts / len(y), response_levels(fit)
         cells = tuple(f"{c:,} ({s:.1%})" for c, s in zip(counts, share, strict=True))
-        return Grid(f"Response: {name}", ("Value", *[f"{v:g}" for v in values]), (("Rows", *cells),))
+        header = [names.get(float(v), f"{v:g}") for v in values]
+        note = f"Modelled: the probability of {names[1.0]}." if names else ""
+        return Grid(f"Response: {name}", ("Value", *header), (("Rows", *cells),), note=note)
     numbers = [*np.quantile(y, [0, 0.25, 0.5]), y.mean(), *np.quantile(y, [0.75, 1]), y.std(ddof=1)]
     header = ("Min", "1Q", "Median", "Mean", "3Q", "Max", "SD")
     return Grid(f"Response: {name}", header, (tuple(f"{v:,.5g}" for v in numbers),), left=())

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 
 from lmmformula.reporting.grids import Grid
 
-__all__ = ["definitions", "items", "paragraph", "section", "subsection", "table", "verbatim"]
+__all__ = ["contents", "definitions", "items", "paragraph", "section", "subsection", "table", "verbatim"]
 
 
 def section(title: str, *html: str) -> str:
     """A section with its heading; nothing if it has no content."""
     content = "\n".join(part for part in html if part)
-    return f"<section>\n<h2>{escape(title)}</h2>\n{content}\n</section>" if content else ""
+    return (
+        f'<section id="{_anchor(title)}">\n<h2>{escape(title)}</h2>\n{content}\n</section>' if content else ""
+    )
+
+
+def contents(titles: Iterable[str]) -> str:
+    """Links to the sections of these titles."""
+    inside = "".join(f'<li><a href="#{_anchor(title)}">{escape(title)}</a></li>' for title in titles)
+    return f'<nav class="contents" aria-label="Contents"><ul>{inside}</ul></nav>' if inside else ""
+
+
+def _anchor(title: str) -> str:
+    return "-".join(re.findall("[a-z0-9]+", title.lower()))
 
 
 def subsection(title: str, *html: str) -> str:

@@ -68,7 +68,9 @@ def available() -> bool:
         return False
 
 
-def draw(drawings: Sequence[Drawing], prefix: str = "") -> tuple[str, tuple[str, ...]]:
+def draw(
+    drawings: Sequence[Drawing], prefix: str = "", *, small: bool = False
+) -> tuple[str, tuple[str, ...]]:
     """Figures side by side where the page is wide, and why some are left out.
 
     Parameters
@@ -76,6 +78,8 @@ def draw(drawings: Sequence[Drawing], prefix: str = "") -> tuple[str, tuple[str,
     drawings : sequence of Drawing
     prefix : str
         Of the ids within the drawings, which occur once in a page.
+    small : bool
+        Three in a row where there is room, instead of two.
 
     Returns
     -------
@@ -90,7 +94,8 @@ def draw(drawings: Sequence[Drawing], prefix: str = "") -> tuple[str, tuple[str,
             left_out.append(f"{drawing.name}: {error}")
             continue
         shown.append(f"<figure>{svg}<figcaption>{escape(drawing.caption)}</figcaption></figure>")
-    return (f'<div class="figures">{"".join(shown)}</div>' if shown else ""), tuple(left_out)
+    kind = "figures small" if small else "figures"
+    return (f'<div class="{kind}">{"".join(shown)}</div>' if shown else ""), tuple(left_out)
 
 
 def _svg(drawing: Drawing, prefix: str) -> str:

@@ -6,17 +6,18 @@ from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from lmmformula.errors import LmmformulaError
 from lmmformula.inference.naivete import plot_naivete
 from lmmformula.reporting.coefficients import is_gaussian
 from lmmformula.reporting.html_report.figures import Drawing
 from lmmformula.reporting.intervals import posterior_of
-from lmmformula.reporting.plots import draws, effects, rows
+from lmmformula.reporting.plots import draws, effects, marginal, rows
 from lmmformula.reporting.plots.likelihood import profile
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
 
-__all__ = ["drawings"]
+__all__ = ["SMALL", "drawings"]
 
 CHEAP_ROWS, CHEAP_EFFECTS, CHEAP_PARAMETERS = 20_000, 1_000, 8
 """A model within all three is profiled without being asked."""
@@ -24,6 +25,10 @@ MOST_MODES = 100_000
 """Random effects up to which caterpillars have intervals, for which the equations are inverted."""
 MOST_TERMS = 6
 """Columns of random effects that get a caterpillar."""
+MOST_VARIABLES = 6
+"""Variables whose marginal effects are drawn."""
+SMALL = ("Marginal effects", "Chains", "Likelihood profiles")
+"""Headings of plots that are small."""
 MOST_CHAINS = 6
 """Parameters whose chains are drawn."""
 
@@ -34,6 +39,7 @@ def drawings(fit: Fit, *, naivete: bool, profiles: bool | None) -> dict[str, lis
         "Response and residuals": _row_drawings(fit),
         "Random effects": _effect_drawings(fit),
         "Fixed effects": _coefficient_drawings(fit, naivete=naivete),
+        "Marginal effects": _marginal_drawings(fit),
         "Chains": _chain_drawings(fit),
         "Likelihood profiles": _profile_drawings(fit, profiles),
     }
@@ -48,6 +54,19 @@ def _coefficient_drawings(fit: Fit, *, naivete: bool) -> list[Drawing]:
     if naivete:
         caption = "Coefficients by what a GLM without random effects would get wrong."
         out.append(Drawing("Naivete", caption, (5.2, 4.2), lambda ax: plot_naivete(fit.naivete(), ax)))
+    return out
+
+
+def _marginal_drawings(fit: Fit) -> list[Drawing]:
+    if fit.recall.data is None:
+        return []
+    out = []
+    for name in marginal.variables(fit)[:MOST_VARIABLES]:
+        caption = f"Expected response over {name}, with 95% intervals."
+        if not out:
+            caption += " Random effects are zero, other variables at their mean or most frequent level."
+        paint = partial(marginal.marginal_effects, fit, name)
+        out.append(Drawing(f"Marginal effect of {name}", caption, (3.4, 2.6), paint))
     return out
 
 
@@ -89,23 +108,27 @@ def _chain_drawings(fit: Fit) -> list[Drawing]:
         values = posterior[name]
         for what, paint in (("Chains", draws.trace), ("Rank histograms of the chains", draws.rank)):
             out.append(
-                Drawing(f"{what} of {name}", f"{what} of {name}.", (5.2, 2.4), partial(paint, values, name))
+                Drawing(f"{what} of {name}", f"{what} of {name}.", (3.4, 2.0), partial(paint, values, name))
             )
     return out
 
 
 def _profile_drawings(fit: Fit, wanted: bool | None) -> list[Drawing]:
-    from lmmformula.inference.profile import parameter_names
+    from lmmformula.inference.profile import ml_optimum, parameter_names
 
-    possible = fit.estimate.quasi is None and posterior_of(fit) is None
-    if wanted is False or (wanted is None and not (possible and is_gaussian(fit) and _cheap(fit))):
+    likely = fit.problem.is_linear and fit.estimate.quasi is None and posterior_of(fit) is None
+    if wanted is False or (wanted is None and not (likely and _cheap(fit))):
         return []
-    names: Iterable[str] = parameter_names(fit) if possible else ("every parameter",)
+    try:
+        ml_optimum(fit)
+        names: Iterable[str] = parameter_names(fit)
+    except LmmformulaError:  # said once, by the plot that is left out
+        names = ("every parameter",)
     return [
         Drawing(
             f"Profile of {name}",
             f"Signed root of the rise of the deviance over {name}; straight where a Wald interval will do.",
-            (5.2, 3.2),
+            (3.4, 2.5),
             partial(_one_profile, fit, name),
         )
         for name in names

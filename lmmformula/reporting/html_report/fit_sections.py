@@ -20,6 +20,8 @@ from lmmformula.reporting.html_report.elements import (
     verbatim,
 )
 from lmmformula.reporting.intervals import posterior_of
+from lmmformula.reporting.lines import pieces
+from lmmformula.reporting.names import engine_name, method_name
 from lmmformula.reporting.numbers import general, p_value
 from lmmformula.reporting.paper import fit_grids
 from lmmformula.reporting.posterior import worst
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
+    "explained",
     "header",
     "naivete_tables",
     "plan_summary",
@@ -44,8 +47,9 @@ __all__ = [
 def header(fit: Fit) -> str:
     """Formula, family and data line."""
     summary = summarise(fit)
-    family = paragraph(f"Family: {summary.family}") if summary.family else ""
-    formula = f'<code class="formula">{escape(fit.formula)}</code>'
+    family = "\n".join(map(paragraph, summary.about))
+    parts = " ".join(f"<span>{escape(part)}</span>" for part in pieces(fit.formula))
+    formula = f'<code class="formula">{parts}</code>'
     return f"{formula}\n{family}\n{paragraph(summary.data, 'data')}"
 
 
@@ -59,16 +63,46 @@ def plan_summary(fit: Fit) -> str:
         left=(0, 3),
     )
     pairs = [
-        ("Method", plan.method.upper()),
-        ("Engine", plan.engine),
+        ("Method", _capital(method_name(plan.method))),
+        ("Engine", _capital(engine_name(plan.engine))),
         ("Size", f"{plan.n:,} rows, {plan.p:,} fixed effects, {plan.q:,} random effects"),
         ("Dense part", f"{plan.dense:,} × {plan.dense:,}" if plan.dense else "none"),
         ("Memory", f"about {in_words(plan.memory)} at the peak"),
     ]
     if np.isfinite(plan.seconds):
         pairs.append(("Time", "under 0.1 s" if plan.seconds < 0.1 else f"about {plan.seconds:.1g} s"))
-    instead = [f"{a.method} ({a.engine}): {a.against}" for a in plan.alternatives]
+    instead = [
+        f"{_capital(method_name(a.method))}, {engine_name(a.engine)}: {a.against}" for a in plan.alternatives
+    ]
     return definitions(pairs) + table(grid) + items(plan.reasons) + subsection("Not taken", items(instead))
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def explained(fit: Fit) -> str:
+    """R2 and the intraclass correlations; nothing where they are not defined."""
+    if not fit.problem.terms:
+        return ""
+    try:
+        marginal, shares = fit.r2(), fit.icc()
+    except LmmformulaError:
+        return ""
+    pairs = [(f"R² ({name})", float(value)) for name, value in marginal.items()]
+    pairs += [(f"ICC of {name}", float(value)) for name, value in shares.items()]
+    grid = Grid(
+        "",
+        tuple(name for name, _ in pairs),
+        (tuple("NA" if np.isnan(v) else f"{v:.3f}" for _, v in pairs),),
+        left=(),
+    )
+    return table(grid) + paragraph(
+        "R² as Nakagawa, Johnson & Schielzeth (2017): the share of the variance that the fixed effects explain (marginal), and "
+        "they with the random effects (conditional). ICC: the share of each grouping factor in the variance not explained by "
+        "fixed effects.",
+        "note",
+    )
 
 
 def tables(fit: Fit, level: float) -> str:

@@ -21,6 +21,7 @@ h3{font-size:1rem;margin:1.4rem 0 .4rem}
 p{margin:.5rem 0}
 code,pre{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;font-size:.875em}
 code.formula{display:block;background:var(--fill);border-radius:6px;padding:.6rem .8rem;overflow-wrap:anywhere}
+code.formula span{display:inline-block;max-width:100%}
 pre{background:var(--fill);border-radius:6px;padding:.7rem .8rem;overflow-x:auto;margin:.5rem 0}
 .note,.data{color:var(--soft);font-size:.9rem}
 .scroll{overflow-x:auto;margin:.3rem 0 .9rem;background:
@@ -51,10 +52,38 @@ li{margin:.25rem 0}
 figure{margin:0}
 figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.88rem;margin-top:.25rem}
+.figures.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}
+nav.contents ul{display:flex;flex-wrap:wrap;gap:.1rem 1.1rem;list-style:none;padding:0;margin:.9rem 0 0;font-size:.92rem}
 details{margin:.6rem 0}
 summary{cursor:pointer;font-weight:600}
 a{color:var(--accent);overflow-wrap:anywhere}
-@media print{main{max-width:none;padding:0}section{break-inside:auto}figure,table{break-inside:avoid}}
+@page{size:A4;margin:12mm 12mm 14mm}
+@media print{
+:root{color-scheme:light;--back:#fff;--text:#000;--soft:#444;--line:#bbb;--fill:#f4f4f4;--accent:#000;--warn-back:#fff}
+html{font-size:9.5pt}
+body{font-size:1rem;line-height:1.4}
+main{max-width:none;padding:0}
+h1{font-size:1.5rem;margin:0 0 .4rem}
+h2{font-size:1.15rem;margin:1.1rem 0 .35rem}
+h3{margin:.7rem 0 .2rem}
+h1,h2,h3,.caption{break-after:avoid}
+.caption{margin:.5rem 0 .1rem}
+p,li{orphans:3;widows:3;margin-top:.2rem;margin-bottom:.2rem}
+figure,table,.math,.flags,tr,li,pre{break-inside:avoid}
+.scroll{overflow:visible;background:none;margin:.1rem 0 .4rem}
+.scroll th,.scroll td{padding-top:.1rem;padding-bottom:.1rem;white-space:normal}
+pre{white-space:pre-wrap}
+.figures{grid-template-columns:repeat(2,1fr);gap:.5rem .9rem}
+.figures.small{grid-template-columns:repeat(3,1fr)}
+figure{max-height:9.5cm;overflow:hidden}
+figure svg{max-height:8.6cm}
+figcaption{font-size:.8rem;line-height:1.25;margin-top:0}
+table.pairs{font-size:.88rem}
+details{display:none}
+#versions tr{display:inline-flex;border:0;margin-right:1.4rem}
+#versions tr>*{border:0;padding-right:.5rem}
+a{text-decoration:none}
+}
 @media (max-width:30rem){main{padding:1rem .9rem 3rem}h1{font-size:1.35rem}th,td{padding:.2rem .5rem}}
 """
 

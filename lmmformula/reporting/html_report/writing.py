@@ -14,11 +14,12 @@ from lmmformula.reporting.comparison import RESULTS, MethodComparison
 from lmmformula.reporting.comparison_grids import heading
 from lmmformula.reporting.html_report.comparison_sections import comparison_drawings, method_sections, verdict
 from lmmformula.reporting.html_report.data import data_summary
-from lmmformula.reporting.html_report.elements import items, paragraph, section, subsection
+from lmmformula.reporting.html_report.elements import contents, items, paragraph, section, subsection
 from lmmformula.reporting.html_report.figures import Drawing, available, draw
-from lmmformula.reporting.html_report.fit_drawings import drawings
+from lmmformula.reporting.html_report.fit_drawings import SMALL, drawings
 from lmmformula.reporting.html_report.fit_sections import (
     check,
+    explained,
     header,
     naivete_tables,
     plan_summary,
@@ -101,37 +102,42 @@ def _of_fit(
     fit: Fit, plots: bool, naivete: bool, profiles: bool | None, level: float
 ) -> tuple[str, list[str]]:
     shown = plots and available()
-    parts = [
-        header(fit),
-        section("Model", equations(fit)),
-        section("Data", data_summary(fit)),
-        section("Priors", prior_table(fit)),
-        section("Estimates", tables(fit, level)),
-        section("Tests of terms", tests(fit)),
-        section("What a plain GLM would get wrong", naivete_tables(fit) if naivete else ""),
-        section("Diagnostics", check(fit)),
-        section("Plots", _plots(plots, lambda: drawings(fit, naivete=naivete, profiles=profiles))),
-        section("Plan", plan_summary(fit)),
-        section("References", references(citations(fit, naivete=naivete))),
-        section("Versions", origins([fit], plots=shown)),
-    ]
-    return summarise(fit).title, parts
+    parts = {
+        "Model": equations(fit),
+        "Data": data_summary(fit),
+        "Priors": prior_table(fit),
+        "Estimates": tables(fit, level),
+        "Explained variance": explained(fit),
+        "Tests of terms": tests(fit),
+        "What a plain GLM would get wrong": naivete_tables(fit) if naivete else "",
+        "Diagnostics": check(fit),
+        "Plots": _plots(plots, lambda: drawings(fit, naivete=naivete, profiles=profiles)),
+        "Plan": plan_summary(fit),
+        "References": references(citations(fit, naivete=naivete)),
+        "Versions": origins([fit], plots=shown),
+    }
+    return summarise(fit).title, [header(fit), *_sections(parts)]
 
 
 def _of_comparison(comparison: MethodComparison, plots: bool) -> tuple[str, list[str]]:
     shown = plots and available()
     reference, fits = comparison.fits[comparison.reference], list(comparison.fits.values())
-    parts = [
-        header(reference),
-        section("Model", equations(reference)),
-        section("Data", data_summary(reference)),
-        section("Methods side by side", verdict(comparison)),
-        section("Plots", _plots(plots, lambda: comparison_drawings(comparison))),
-        section("Plans and diagnostics", method_sections(comparison)),
-        section("References", references(citations(*fits))),
-        section("Versions", origins(fits, plots=shown)),
-    ]
-    return heading(comparison)[0], parts
+    parts = {
+        "Model": equations(reference),
+        "Data": data_summary(reference),
+        "Methods side by side": verdict(comparison),
+        "Plots": _plots(plots, lambda: comparison_drawings(comparison)),
+        "Plans and diagnostics": method_sections(comparison),
+        "References": references(citations(*fits)),
+        "Versions": origins(fits, plots=shown),
+    }
+    return heading(comparison)[0], [header(reference), *_sections(parts)]
+
+
+def _sections(parts: dict[str, str]) -> list[str]:
+    """The list of contents, and the sections that have any."""
+    filled = {title: html for title, html in parts.items() if html}
+    return [contents(filled), *(section(title, html) for title, html in filled.items())]
 
 
 def _plots(wanted: bool, choose: Callable[[], dict[str, list[Drawing]]]) -> str:
@@ -141,7 +147,7 @@ def _plots(wanted: bool, choose: Callable[[], dict[str, list[Drawing]]]) -> str:
         return paragraph("Left out: matplotlib is not installed (pip install 'lmmformula[plots]').", "note")
     parts, missing = [], []
     for number, (name, group) in enumerate(choose().items()):
-        html, left_out = draw(group, f"g{number}")
+        html, left_out = draw(group, f"g{number}", small=name in SMALL)
         parts.append(subsection(name, html))
         missing += [f"Left out: {text}" for text in left_out]
     return "\n".join([part for part in parts if part]) + items(missing, "note")

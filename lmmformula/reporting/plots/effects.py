@@ -9,7 +9,16 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.inference.conditional import group_names
 from lmmformula.reporting.intervals import Intervals, fixed_intervals, mode_intervals
-from lmmformula.reporting.plots.canvas import COLOURS, GREY, Positions, new_axes, points, row_labels, thinned
+from lmmformula.reporting.plots.canvas import (
+    COLOURS,
+    GREY,
+    Positions,
+    new_axes,
+    points,
+    row_labels,
+    spread_out,
+    thinned,
+)
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -20,7 +29,9 @@ __all__ = ["caterpillar", "coefficients", "find_term", "random_effects_qq", "sho
 MOST_LEVELS = 200
 """Levels of a caterpillar beyond which their intervals run into each other."""
 NAMED = 40
-"""Levels that are named along the axis."""
+"""Levels that are named along the axis at most."""
+ROW = 11.0
+"""Points that a name takes."""
 
 
 def coefficients(fit: Fit, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
@@ -94,7 +105,9 @@ def caterpillar(
     ax = new_axes(ax, (5.0, min(1.2 + 0.16 * len(shown), 8.0)))
     places = np.arange(len(shown))
     ax.axvline(0.0, color=GREY, lw=1, zorder=0)
-    _bars(ax, found.point[shown], found.low[shown], found.high[shown], places, COLOURS[0], dot=3.0)
+    _bars(
+        ax, found.point[shown], found.low[shown], found.high[shown], places, COLOURS[0], dot=3.0, dim=spread
+    )
     _name_levels(ax, places, [found.names[r] for r in shown])
     count = (
         f"{len(found.names):,} levels"
@@ -161,18 +174,31 @@ def spaced(values: Array, most: int) -> Positions:
     return thinned(values, most)
 
 
-def _bars(ax: Any, point: Array, low: Array, high: Array, places: Any, colour: str, dot: float) -> None:
-    ax.hlines(places, low, high, color=colour, lw=1.4 if len(places) <= NAMED else 0.8)
-    ax.plot(point, places, "o", color=colour, ms=dot)
+def _bars(
+    ax: Any, point: Array, low: Array, high: Array, places: Any, colour: str, dot: float, dim: bool = False
+) -> None:
+    """Intervals and their points; where they are many, thin enough to be told apart, and grey if they hold zero (`dim`)."""
+    if len(places) <= NAMED:
+        ax.hlines(places, low, high, color=colour, lw=1.4)
+        ax.plot(point, places, "o", color=colour, ms=dot)
+        return
+    room = 72.0 * ax.figure.get_figheight() * ax.get_position().height / len(places)  # points for each
+    clear = (low > 0.0) | (high < 0.0) if dim else np.ones(len(places), dtype=bool)
+    ax.hlines(places, low, high, colors=[colour if own else GREY for own in clear], lw=min(0.8, 0.35 * room))
+    ax.plot(point, places, "o", color=colour, ms=min(dot, 0.9 * room), mew=0)
 
 
 def _name_levels(ax: Any, places: Any, names: list[str]) -> None:
+    """Names of the levels, evenly spaced ones where there is no room for all."""
     if len(names) <= NAMED:
         row_labels(ax, places, names)
         ax.tick_params(axis="y", labelsize="small")
-    else:
-        ax.set_yticks([])
-        ax.set_ylabel("levels, ascending")
+        return
+    room = int(72.0 * ax.figure.get_figheight() * ax.get_position().height / ROW)
+    shown = spread_out(len(names), max(min(room, NAMED), 2))
+    row_labels(ax, places[shown], [names[r] for r in shown])
+    ax.tick_params(axis="y", labelsize="x-small")
+    ax.set_ylabel(f"levels, ascending; {len(shown)} of {len(names)} named")
 
 
 def _scale(fit: Fit) -> str:

@@ -12,6 +12,7 @@ from lmmformula.reporting.intervals import posterior_of
 from lmmformula.reporting.plots import draws as _draws
 from lmmformula.reporting.plots import effects as _effects
 from lmmformula.reporting.plots import likelihood as _likelihood
+from lmmformula.reporting.plots import marginal as _marginal
 from lmmformula.reporting.plots import rows as _rows
 from lmmformula.reporting.plots.canvas import new_axes
 from lmmformula.typing import Array
@@ -53,6 +54,10 @@ class Plots:
     def coefficients(self, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
         """Forest of the fixed effects."""
         return _effects.coefficients(self.fit, ax, intercept, level)
+
+    def marginal_effects(self, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
+        """Expected response over one variable, the others held where they are typical."""
+        return _marginal.marginal_effects(self.fit, variable, ax, level)
 
     def caterpillar(
         self,

@@ -15,6 +15,7 @@ from lmmformula.errors import DataError
 from lmmformula.inference.residuals import linear_predictor
 from lmmformula.reporting.coefficients import is_gaussian
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, MOST_POINTS, Positions, new_axes, points, thinned
+from lmmformula.reporting.response import response_levels, response_name
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -123,11 +124,14 @@ def response(fit: Fit, ax: Any = None) -> Any:
     ax = new_axes(ax)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= 12:
-        ax.bar([f"{v:g}" for v in values], counts, color=COLOURS[0], width=0.7)
+        names = response_levels(fit)
+        ax.bar(np.arange(len(values)), counts, color=COLOURS[0], width=0.7)
+        labels = [names.get(float(v), f"{v:g}") for v in values]
+        ax.set_xticks(np.arange(len(values)), labels, parse_math=False)
     else:
         ax.hist(y, bins=int(min(60, max(10, np.sqrt(len(y))))), color=COLOURS[0])
     ax.set(ylabel="rows", title="Response")
-    ax.set_xlabel(fit.formula.split("~")[0].strip(), parse_math=False)
+    ax.set_xlabel(response_name(fit), parse_math=False)
     return ax
 
 
