@@ -116,6 +116,8 @@ ARGUMENTS: Mapping[str, Kind] = {
     "profiles": optional(flag()),
     "ax": axes(),
     "intercept": flag(),
+    "correlation": optional(flag()),
+    "variable": optional(text("the name of a variable of the fixed part")),
     "spread": flag(),
     "group": optional(text("the name of a grouping factor")),
     "column": optional(text("the name of a column of random effects")),
