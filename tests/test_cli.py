@@ -86,6 +86,11 @@ def test_predict_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert lines[0] == "Days,Subject,note,.fit,.lower,.upper"
     population = model.params["(Intercept)"] + model.params["Days"]
     assert float(lines[1].split(",")[3]) == pytest.approx(population)
+    new.write_text("Days,Subject,w\n1,308,1\n1,308,4\n", encoding="utf-8")
+    rest = ["--interval", "prediction", "--weights", "w", "--uncertainty", "full", "--seed", "1"]
+    assert main(["predict", str(saved), "--data", str(new), *rest]) == 0
+    one, four = (line.split(",") for line in capsys.readouterr().out.splitlines()[1:])
+    assert float(one[5]) - float(one[4]) > 1.2 * (float(four[5]) - float(four[4]))
 
 
 def test_json_and_warnings() -> None:

@@ -206,7 +206,15 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("--interval", choices=("confidence", "prediction"))
     command.add_argument("--level", type=float, default=0.95, help="level of the interval (0.95)")
     command.add_argument("--se", action="store_true", help="add the standard error")
-    command.add_argument("--seed", type=int, help="for --new-levels sample")
+    command.add_argument(
+        "--uncertainty",
+        choices=("full",),
+        help="hold the uncertainty of the variances in --se and --interval too",
+    )
+    command.add_argument(
+        "--weights", metavar="COLUMN", help="weights or trials of the rows, for --interval prediction"
+    )
+    command.add_argument("--seed", type=int, help="for whatever is drawn")
     command.set_defaults(run=commands.predict)
     _add_output(command)
 

@@ -112,6 +112,8 @@ def predict(arguments: argparse.Namespace) -> int:
         interval=arguments.interval,
         level=arguments.level,
         se=arguments.se,
+        uncertainty=arguments.uncertainty,
+        weights=arguments.weights,
         seed=arguments.seed,
     )
     frame = predicted.to_frame() if isinstance(predicted, pd.Series) else predicted

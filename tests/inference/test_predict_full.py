@@ -105,6 +105,16 @@ def test_known_levels_slopes_weights_and_scales_of_columns(monkeypatch) -> None:
     assert width.iloc[0] > 1.3 * width.iloc[1]
 
 
+def test_errors_are_near_those_that_glmmtmb_has_to_first_order() -> None:
+    """glmmTMB 1.1.5: predict(glmmTMB(Reaction ~ Days + (Days | Subject), REML = TRUE), se.fit = TRUE), rows 1, 6, 20, 100."""
+    sleep = load_dataset("sleepstudy").iloc[[0, 5, 19, 99]]
+    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    first_order = np.array([13.06764142, 8.05782475, 14.23179506, 14.19077746])
+    got = m.predict(sleep, se=True, uncertainty="full", seed=1)["se"]
+    np.testing.assert_allclose(got, first_order, rtol=0.03)
+    assert (m.predict(sleep, se=True)["se"] < first_order).all()
+
+
 def test_generalised_models_draw_the_variances_too() -> None:
     """Known levels keep their errors up to Monte Carlo error; a new level's mean is known less well."""
     m = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="nbinom2")
