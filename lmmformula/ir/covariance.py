@@ -239,7 +239,7 @@ class Unstructured:
         moved = a @ self.cholesky(theta)
         if not np.triu(moved, 1).any():
             return moved[self._index]
-        return self.canonical(np.linalg.qr(moved.T, mode="r").T[self._index])
+        return self.canonical(np.asarray(np.linalg.qr(moved.T, mode="r")).T[self._index])
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         rows, cols = self._index

@@ -33,7 +33,13 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
-from lmmformula.numerics.columns import constant_combination, root_mean_square, standardising, uneven
+from lmmformula.numerics.columns import (
+    column_sizes,
+    constant_combination,
+    root_mean_square,
+    standardising,
+    uneven,
+)
 from lmmformula.typing import Array
 
 __all__ = ["Standard"]
@@ -323,9 +329,10 @@ def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
     if term.basis is None:
         return term, np.eye(1)
     if term.covariance.closed_under == "common":
-        sizes = np.full(term.k, (root_mean_square(term.basis) or 1.0))
+        sizes = np.full(term.k, root_mean_square(term.basis) or 1.0)
     else:
-        sizes = np.array([root_mean_square(x) or 1.0 for x in term.basis.T])
+        sizes = column_sizes(term.basis)
+        sizes[sizes == 0.0] = 1.0
     return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["constant_combination", "root_mean_square", "standardising", "uneven"]
+__all__ = ["column_sizes", "constant_combination", "root_mean_square", "standardising", "uneven"]
 
 FAR = 30.0
 """A column of X whose mean is this many times its standard deviation is centred."""
@@ -34,17 +34,24 @@ def uneven(x: Array) -> bool:
 
 def standardising(x: Array, *, centred: bool) -> Array:
     """(k, k) matrix T such that the columns of x T have unit root mean square, and mean zero where a constant allows it."""
-    k = x.shape[1]
-    shift = np.eye(k)
+    shift = np.eye(x.shape[1])
     ones = constant_combination(x) if centred else None
     if ones is not None:
-        inside = ones != 0.0
-        means = np.where(inside, 0.0, x.mean(axis=0))
-        shift -= np.outer(ones, means)
-        sizes = np.array([root_mean_square(x[:, j] - means[j]) for j in range(k)])
-    else:
-        sizes = np.array([root_mean_square(x[:, j]) for j in range(k)])
+        means = x.mean(axis=0)
+        means[ones != 0.0] = 0.0
+        shift -= ones[:, None] * means
+        x = x - means
+    sizes = column_sizes(x)
     return shift / np.where(sizes > 0.0, sizes, 1.0)
+
+
+def column_sizes(x: Array) -> Array:
+    """Root mean square of each column, (k,)."""
+    with np.errstate(over="ignore", under="ignore"):
+        direct = np.sqrt(np.einsum("nk,nk->k", x, x) / max(len(x), 1))
+    if ((direct > 1.0 / SAFE) & (direct < SAFE)).all():
+        return direct
+    return np.array([root_mean_square(column) for column in x.T])
 
 
 def constant_combination(x: Array) -> Array | None:
