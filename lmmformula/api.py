@@ -282,7 +282,7 @@ def fit(
     return result
 
 
-@checked(rest=BUILDING, draws=whole(1))
+@checked(rest=BUILDING, draws=whole(1, 10_000_000))
 def prior_predictive(
     formula: str,
     data: Any,

@@ -111,8 +111,8 @@ def _wanted(methods: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[st
         )
     if not len(methods):
         raise ArgumentError(f"methods is empty: name some of {known}.")
-    if odd := [name for name in methods if not isinstance(name, str)]:
-        raise ArgumentError(f"methods names {shown(odd[0])}, which is no text; known: {known}.")
+    if odd := [name for name in methods if not isinstance(name, str) or not name.strip()]:
+        raise ArgumentError(f"methods names {shown(odd[0])}, which is no method; known: {known}.")
     if isinstance(methods, Mapping):
         wanted = {name: _own(name, own) for name, own in methods.items()}
     else:

@@ -24,15 +24,19 @@ __all__ = [
     "axes",
     "bytes_of_memory",
     "flag",
+    "function",
     "mapping",
     "names",
     "numbers_of_rows",
     "optional",
     "path",
+    "positions",
     "real",
     "reports",
     "seed",
+    "table",
     "text",
+    "theta",
     "whole",
     "word",
 ]
@@ -95,9 +99,11 @@ def flag() -> Kind:
 
 def whole(low: int, high: int | None = None) -> Kind:
     """A whole number of at least `low` and at most `high`."""
-    accepted = (
-        f"a whole number of at least {low}" if high is None else f"a whole number from {low} to {high:,}"
-    )
+    accepted = f"a whole number of at least {low}"
+    if high is not None:
+        accepted = (
+            f"a whole number from {low} to {high:,}" if high <= _FEW else f"{accepted}, and at most {high:,}"
+        )
 
     def read(value: Any) -> int:
         if _is_flag(value) or not isinstance(value, Integral):
@@ -134,11 +140,11 @@ def _number(value: Any) -> float:
     return number
 
 
-def text(accepted: str = "text") -> Kind:
-    """A string."""
+def text(accepted: str = "text", *, blank: bool = False) -> Kind:
+    """A string, with something in it unless it may be `blank`."""
 
     def read(value: Any) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or not (blank or value.strip()):
             raise UnsuitedError
         return value
 
@@ -164,12 +170,12 @@ def names(accepted: str = "a name or a list of names") -> Kind:
     """A string, or several."""
 
     def read(value: Any) -> Any:
-        if isinstance(value, str):
+        if isinstance(value, str) and value.strip():
             return value
-        if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
             raise UnsuitedError
         found = tuple(value)
-        if not all(isinstance(one, str) for one in found):
+        if not found or not all(isinstance(one, str) for one in found):
             raise UnsuitedError
         return found
 
@@ -210,6 +216,17 @@ def reports() -> Kind:
     return Kind("True, False, None, or a function that is called after every step", read)
 
 
+def function(accepted: str) -> Kind:
+    """What can be called, and is no class."""
+
+    def read(value: Any) -> Any:
+        if not callable(value) or isinstance(value, type):
+            raise UnsuitedError
+        return value
+
+    return Kind(accepted, read)
+
+
 def path(accepted: str = "the path of a file") -> Kind:
     """A path of a file: text or ``pathlib.Path``."""
 
@@ -223,6 +240,9 @@ def path(accepted: str = "the path of a file") -> Kind:
 
     return Kind(accepted, read)
 
+
+_FEW = 1_000
+"""Bounds from above that are worth saying in one breath with those from below."""
 
 _UNITS = {"": 1.0, "b": 1.0}
 for _power, _letter in enumerate("kmgt", start=1):
@@ -275,13 +295,72 @@ def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
 
     def read(value: Any) -> Any:
         if isinstance(value, str):
-            if not column:
+            if not column or not value.strip():
                 raise UnsuitedError
             return value
         if isinstance(value, bytes | Mapping | Number) or _is_flag(value) or not hasattr(value, "__len__"):
             raise UnsuitedError
+        if getattr(value, "ndim", 1) != 1:
+            raise UnsuitedError(f"This has the shape {value.shape}.")
         if getattr(getattr(value, "dtype", None), "kind", "") == "c":
             raise UnsuitedError("These are complex numbers.")
         return value
 
     return Kind(accepted, read)
+
+
+_TABLE = ("columns", "column_names", "column", "__dataframe__", "__arrow_c_stream__")
+"""What the class of a table has, of pandas, polars, pyarrow, narwhals or this package; asked of the class, as to ask a lazy
+frame itself costs it a pass over its rows."""
+
+
+def table() -> Kind:
+    """Rows and columns: a data frame, a dict of columns or a path; what is in it the room that reads it judges."""
+
+    def read(value: Any) -> Any:
+        if isinstance(value, str | os.PathLike):
+            if not os.fspath(value):
+                raise UnsuitedError
+            return value
+        if isinstance(value, Mapping):
+            if not value:
+                raise UnsuitedError("It has no rows: the dict is empty.")
+            return value
+        if not any(hasattr(type(value), name) for name in _TABLE):
+            raise UnsuitedError
+        return value
+
+    return Kind("a table (pandas, polars, pyarrow), a dict of columns, or the path of a file", read)
+
+
+def positions() -> Kind:
+    """Which rows: positions, a slice or a mask."""
+
+    def is_position(value: Any) -> bool:
+        return isinstance(value, Integral) or _is_flag(value)
+
+    def read(value: Any) -> Any:
+        if value is None or isinstance(value, slice) or (is_position(value) and not _is_flag(value)):
+            return value
+        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+            raise UnsuitedError
+        if not all(map(is_position, value)):
+            raise UnsuitedError
+        return value
+
+    return Kind("positions of rows, a slice, a mask, or None", read)
+
+
+def theta() -> Kind:
+    """Where a search starts: relative covariance parameters, or an estimate that has them."""
+
+    def read(value: Any) -> Any:
+        if value is None or hasattr(value, "theta"):
+            return value
+        if isinstance(value, Number) or _is_flag(value):
+            return _number(value)
+        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+            raise UnsuitedError
+        return [_number(one) for one in value]
+
+    return Kind("finite numbers, one for each covariance parameter, or the estimate of an earlier fit", read)

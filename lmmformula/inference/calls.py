@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from lmmformula.arguments import attribute_here
 from lmmformula.arguments.checking import Rest
-from lmmformula.arguments.kinds import Kind, anything, optional, whole
+from lmmformula.arguments.kinds import Kind, optional, table, text, word
 from lmmformula.inference import bootstrap, profile, wald
+from lmmformula.inference.bootstrap_intervals import TYPES
 from lmmformula.methods import BUILDING, OPTIONS
 
 __all__ = ["FURTHER", "KINDS", "no_attribute"]
@@ -20,10 +21,13 @@ FURTHER: Mapping[str, Rest] = {
 }
 """Method -> what its ``**options`` are: names, or the functions that take them on."""
 
+_INTERVALS = optional(word(*TYPES))
+
 KINDS: Mapping[str, Mapping[str, Kind]] = {
-    "update": {"formula": anything("a formula such as '~ . - x'"), "data": optional(anything("a table"))},
-    "extend": {"draws": whole(1)},
-    "to_marginaleffects": {"data": optional(anything("a table"))},
+    "bootstrap": {"type": _INTERVALS},
+    "conf_int": {"type": _INTERVALS},
+    "update": {"formula": optional(text("a formula such as '~ . - x'")), "data": optional(table())},
+    "to_marginaleffects": {"data": optional(table())},
 }
 """Method -> argument -> what it may be, where that is not what the name means elsewhere."""
 

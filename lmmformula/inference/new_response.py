@@ -48,7 +48,7 @@ def new_response(fit: Fit, y: Any) -> Array:
         values = np.array(y, dtype=float)
     except (TypeError, ValueError):
         raise DataError(
-            f"the response must be numbers, one for each of the {problem.n:,} rows of the fit, not {type(y).__name__} of "
+            f"the response y must be numbers, one for each of the {problem.n:,} rows of the fit, not {type(y).__name__} of "
             "something else"
         ) from None
     if values.ndim == 2 and values.shape[1] == 1:
@@ -58,7 +58,7 @@ def new_response(fit: Fit, y: Any) -> Array:
     if values.shape != (problem.n,):
         has = f"{values.shape[0]} values" if values.ndim == 1 else f"shape {values.shape}"
         raise DataError(
-            f"the response has {has}, the fit has {problem.n} rows (of {problem.n_rows_data} in its data)."
+            f"the response y has {has}, the fit has {problem.n} rows (of {problem.n_rows_data} in its data)."
         )
     if bad := int((~np.isfinite(values)).sum()):
         raise DataError(f"{bad} of {len(values)} values of the new response are missing or infinite.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, FormulaError
+from lmmformula.errors import ArgumentError, DataError, FormulaError
 from lmmformula.formula import model_spec
 from lmmformula.frame.recipe import MISSING, NewTerm
 from lmmformula.inference.conditional import covariance_matrices
@@ -131,6 +131,10 @@ def predict(
     _check(fit, kind, new_levels, interval, level)
     if uncertainty not in (None, "full"):
         raise DataError(f"uncertainty={uncertainty!r} is unknown; use None or 'full'.")
+    if weights is not None and interval != "prediction":
+        raise ArgumentError(
+            "weights= of new rows make the width of interval='prediction'; leave them out without it."
+        )
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)

@@ -55,7 +55,7 @@ def to_polars(table: Any, index: str = "index") -> Any:
         table = table.to_frame("value" if table.name is None else table.name)
     if not isinstance(table, pd.DataFrame):
         raise DataError(
-            f"to_polars() takes a pandas Series or DataFrame, or a dict of them, not {type(table).__name__}."
+            f"to_polars() takes for table= a pandas Series or DataFrame, or a dict of them, not {type(table).__name__}."
         )
     return _frame(table, index)
 

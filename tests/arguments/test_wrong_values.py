@@ -1,0 +1,266 @@
+"""Every public function and every public method is called with every kind of wrong value: each is refused by name.
+
+The test has its own idea of what may be right (:data:`RIGHT`); whatever else is given must end in an error of this package that
+names the argument. A function or a parameter that is added later is called too, and fails here until it is checked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import lmmformula
+from lmmformula import Fit, LmmformulaError, MethodComparison, compare_methods, fit, load_dataset
+from lmmformula.arguments import contract_of
+from lmmformula.reporting.plots import Plots
+
+FORMULA = "Yield ~ 1 + (1 | Batch)"
+
+
+class Strange:
+    """An object of a class that nobody knows."""
+
+    def __repr__(self) -> str:
+        return "<strange object at 0x7f>"
+
+
+WRONG: dict[str, Any] = {
+    "none": None,
+    "true": True,
+    "zero": 0,
+    "one": 1,
+    "negative": -1,
+    "fraction": 1.5,
+    "nan": float("nan"),
+    "infinite": float("inf"),
+    "minus infinity": -np.inf,
+    "complex": 1j,
+    "huge": 10**400,
+    "numpy nan": np.float64("nan"),
+    "numpy flag": np.bool_(True),
+    "word": "no such word",
+    "empty word": "",
+    "bytes": b"x",
+    "list": [1.0, 2.0],
+    "empty list": [],
+    "list of lists": [["a"], ["b", "c"]],
+    "empty dict": {},
+    "dict": {1: 2},
+    "object": Strange(),
+    "class": int,
+    "function": len,
+    "array": np.array([1.0, np.nan]),
+    "complex array": np.array([1j, 2.0]),
+    "matrix": np.ones((2, 2)),
+    "frame": pd.DataFrame({"a": [1.0]}),
+    "model": fit,
+}
+
+NUMBER = {"zero", "one", "fraction"}
+FLAG = {"true", "numpy flag"}
+TEXT = {"word", "empty word"}
+NOTHING = {"none"}
+CALLED = {"function", "model"}
+RIGHT: dict[str, set[str]] = {
+    "level": set(),
+    "seed": NOTHING | {"zero", "one"},
+    "progress": NOTHING | FLAG | CALLED,
+    "tolerance": {"one"},
+    "max_evaluations": {"one"},
+    "max_outer": {"one"},
+    "max_inner": {"one"},
+    "max_steps": {"one"},
+    "max_depth": {"one"},
+    "chains": {"one"},
+    "nagq": {"zero", "one"},
+    "accuracy": {"one", "fraction"},
+    "memory_limit": NOTHING | {"one", "fraction"},
+    "warmup": NOTHING,
+    "start": NOTHING | NUMBER | {"negative"},
+    "weights": NOTHING,
+    "offset": NOTHING,
+    "contrasts": NOTHING | {"empty dict"},
+    "context": NOTHING | {"empty dict"},
+    "priors": NOTHING | {"empty dict"},
+    "ziformula": NOTHING,
+    "dispformula": NOTHING,
+    "repeats": {"one"},
+    "n": {"one"},
+    "workers": {"one"},
+    "statistic": NOTHING | CALLED,
+    "newdata": NOTHING,
+    "re_form": NOTHING,
+    "interval": NOTHING,
+    "uncertainty": NOTHING,
+    "correlation": NOTHING | FLAG,
+    "parameters": NOTHING,
+    "parameter": set(),
+    "method": NOTHING,
+    "ddf": NOTHING,
+    "title": NOTHING | TEXT,
+    "date": TEXT,
+    "label": TEXT,
+    "index": TEXT,
+    "path": {"word"},
+    "ax": NOTHING,
+    "group": NOTHING,
+    "column": NOTHING,
+    "bins": NOTHING | {"one"},
+    "reference": NOTHING,
+    "profiles": NOTHING | FLAG,
+    "rows": NOTHING | {"zero", "one", "negative", "huge", "empty list"},
+    "table": {"empty dict", "frame"},
+    **dict.fromkeys(
+        (
+            "se",
+            "condsd",
+            "conf_int",
+            "predictive",
+            "log_likelihood",
+            "plots",
+            "naivete",
+            "intercept",
+            "spread",
+            "refit",
+        ),
+        FLAG,
+    ),
+}
+"""Argument -> kinds of values that it may have, or that only a model can judge; nothing for arguments that are not listed."""
+
+OWN: dict[tuple[str, str], set[str]] = {
+    ("fit", "method"): set(),
+    ("plan", "method"): set(),
+    ("compare_methods", "method"): NOTHING,
+    ("prior_predictive", "draws"): {"one"},
+    ("anova", "type"): NOTHING | {"one", "true"},
+    ("Fit.anova", "type"): {"one"},
+    ("Fit.bootstrap", "type"): NOTHING,
+    ("Fit.conf_int", "type"): NOTHING,
+    ("Fit.update", "formula"): NOTHING,
+    ("Fit.update", "data"): NOTHING,
+    ("Fit.update", "method"): set(),
+    ("Fit.to_marginaleffects", "data"): NOTHING | {"frame", "dict"},
+    ("Plots.residuals", "kind"): NOTHING,
+}
+"""The same for one function's argument, where it differs."""
+
+
+JUDGED = {
+    ("ziformula", "word"): "needs a count family",
+    ("parameter", "word"): "has no draws",
+    ("data", "frame"): "no column",
+    ("data", "dict"): "column",
+    ("newdata", "frame"): "no column",
+    ("newdata", "dict"): "column",
+}
+"""Right kinds of values that only the model can judge, and what it says."""
+
+
+def judged(argument: str, kind: str, said: str) -> bool:
+    """Whether a message shows the text that was given, or says what a model has against a value of the right kind."""
+    written = kind == "word" and WRONG[kind] in said
+    return written or ((argument, kind) in JUDGED and JUDGED[argument, kind] in said)
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    found = {name: getattr(lmmformula, name) for name in lmmformula.__all__}
+    return {name: f for name, f in found.items() if inspect.isfunction(f)}
+
+
+def methods(owner: type) -> list[str]:
+    return [name for name, f in vars(owner).items() if inspect.isfunction(f) and not name.startswith("_")]
+
+
+@pytest.fixture(scope="module")
+def things() -> dict[str, Any]:
+    """Objects whose methods are called."""
+    data = load_dataset("Dyestuff")
+    model = fit(FORMULA, data)
+    return {
+        "": data,
+        "Fit": model,
+        "Plots": model.plot,
+        "MethodComparison": compare_methods(FORMULA, data, ["reml", "ml"]),
+    }
+
+
+CALLS = [
+    *[("", name) for name in functions()],
+    *[(owner.__name__, name) for owner in (Fit, Plots, MethodComparison) for name in methods(owner)],
+]
+
+
+def call_of(owner: str, name: str, things: dict[str, Any]) -> Callable[..., Any]:
+    return functions()[name] if not owner else getattr(things[owner], name)
+
+
+def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
+    """Right values of the arguments that a call cannot do without."""
+    data = things[""]
+    known = {
+        "formula": FORMULA,
+        "data": data,
+        "path": "page.html",
+        "name": "sleepstudy",
+        "results": things["Fit"],
+        "y": data["Yield"],
+        "parameter": "sigma",
+        "table": data,
+    }
+    contract = contract_of(call_of(owner, name, things))
+    assert contract is not None, f"{owner}.{name} is not checked"
+    return {argument: known[argument] for argument in contract.required}
+
+
+def cases(owner: str, name: str, things: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    contract = contract_of(call_of(owner, name, things))
+    assert contract is not None
+    full = f"{owner}.{name}" if owner else name
+    for argument in contract.named:
+        right = OWN.get((full, argument), RIGHT.get(argument, set()))
+        yield from ((argument, kind) for kind in WRONG if kind not in right)
+
+
+@pytest.mark.parametrize(("owner", "name"), CALLS, ids=lambda part: str(part))
+def test_every_wrong_value_is_refused_by_the_name_of_its_argument(
+    owner: str, name: str, things: dict[str, Any], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    call, always = call_of(owner, name, things), required(owner, name, things)
+    contract = contract_of(call)
+    assert contract is not None
+    first = (things["Fit"],) if contract.repeated else ()
+    bad = []
+    for argument, kind in cases(owner, name, things):
+        value = WRONG[kind]
+        try:
+            if argument == contract.repeated:
+                call(value)
+            else:
+                call(*first, **{**always, argument: value})
+        except LmmformulaError as error:
+            if not re.search(rf"\b{argument}\b", str(error)) and not judged(argument, kind, str(error)):
+                bad.append(f"{argument}={kind}: does not name it: {error}")
+        except Exception as error:  # whatever it is, it is none of ours
+            bad.append(f"{argument}={kind}: {type(error).__name__}: {error}")
+        else:
+            bad.append(f"{argument}={kind}: accepted")
+    assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize(("owner", "name"), CALLS, ids=lambda part: str(part))
+def test_every_unknown_argument_is_refused_by_name(owner: str, name: str, things: dict[str, Any]) -> None:
+    call, always = call_of(owner, name, things), required(owner, name, things)
+    with pytest.raises(LmmformulaError, match=rf"'nonsense' of {name}\(\)"):
+        call(**always, nonsense=1)
+    assert contract_of(call)
+    for argument in always:
+        with pytest.raises(LmmformulaError, match=rf"{name}\(\) needs {argument}="):
+            call(**{k: v for k, v in always.items() if k != argument})
