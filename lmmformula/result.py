@@ -351,7 +351,7 @@ class Fit(Fitted):
         return _bootstrap.refit(self, y)
 
     def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
-        """Fit again with another formula (``"~ . - x"`` is not expanded: give it whole), data or argument.
+        """Fit again with another formula (``"~ . - x"``, as R's ``update``: ``.`` is the old side), data or argument.
 
         Options of the earlier call that a new method does not have are left out, and the plan says so.
         """

@@ -5,6 +5,7 @@ from lmmformula.formula.model import model_spec
 from lmmformula.formula.parse import parse
 from lmmformula.formula.render import render
 from lmmformula.formula.spec import LinearPart, ModelSpec, RandomTerm, Response, Term
+from lmmformula.formula.updating import means_other_columns, updated
 
 __all__ = [
     "LinearPart",
@@ -13,7 +14,9 @@ __all__ = [
     "Response",
     "Term",
     "deparse",
+    "means_other_columns",
     "model_spec",
     "parse",
     "render",
+    "updated",
 ]

@@ -18,9 +18,9 @@ from lmmformula.formula.spec import Binary, Call, Expr, LinearPart, ModelSpec, N
 from lmmformula.formula.terms import linear_part
 from lmmformula.formula.walk import is_bar, named_columns, nodes, strip, summands
 
-__all__ = ["model_spec"]
+__all__ = ["WRAPPERS", "model_spec", "split_terms"]
 
-_WRAPPERS = ("bf", "brmsformula")
+WRAPPERS = ("bf", "brmsformula")
 
 
 def model_spec(text: str, columns: Sequence[str] | None = None) -> ModelSpec:
@@ -62,7 +62,7 @@ def model_spec(text: str, columns: Sequence[str] | None = None) -> ModelSpec:
 def _cached(text: str, columns: tuple[str, ...] | None) -> ModelSpec:
     context = Context(text, columns)
     expr = strip(parse(text))
-    if isinstance(expr, Call) and expr.function in _WRAPPERS:
+    if isinstance(expr, Call) and expr.function in WRAPPERS:
         return _distributional(expr, context)
     return _formula(expr, context)
 
@@ -82,7 +82,7 @@ def _formula(expr: Expr, context: Context) -> ModelSpec:
         case _:
             raise _no_tilde(expr, context)
     right = associate(right)
-    fixed, bars = _split(right, context)
+    fixed, bars = split_terms(right, context)
     part = linear_part(fixed, context)
     if response is not None:
         _refuse_response(part, response.parts, context)
@@ -94,7 +94,7 @@ def _formula(expr: Expr, context: Context) -> ModelSpec:
 def _no_tilde(expr: Expr, context: Context) -> FormulaError:
     if isinstance(expr, Binary) and expr.operator == "==":
         return context.error("`==` compares values", expr.span, "between response and terms stands ~")
-    wrapper = next((n for n in nodes(expr) if isinstance(n, Call) and n.function in _WRAPPERS), None)
+    wrapper = next((n for n in nodes(expr) if isinstance(n, Call) and n.function in WRAPPERS), None)
     if wrapper is not None:
         return context.error(
             f"{wrapper.function}() stands alone, nothing can be added to it",
@@ -116,7 +116,7 @@ def _single_tilde(side: Expr, context: Context) -> None:
             )
 
 
-def _split(right: Expr, context: Context) -> tuple[list[tuple[str, Expr]], list[Expr]]:
+def split_terms(right: Expr, context: Context) -> tuple[list[tuple[str, Expr]], list[Expr]]:
     """Fixed summands and random terms of the right-hand side."""
     if isinstance(right, Binary) and is_bar(right):
         raise context.error(
@@ -141,7 +141,7 @@ def _split(right: Expr, context: Context) -> tuple[list[tuple[str, Expr]], list[
                     item.span,
                     "write the random terms outside these parentheses",
                 )
-            inner_fixed, inner_bars = _split(inner, context)
+            inner_fixed, inner_bars = split_terms(inner, context)
             fixed += inner_fixed
             bars += inner_bars
         else:

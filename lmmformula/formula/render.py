@@ -10,7 +10,7 @@ from lmmformula.formula.deparse import deparse
 from lmmformula.formula.literals import quote_name
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm, Response
 
-__all__ = ["deparse", "render"]
+__all__ = ["deparse", "fixed_terms", "render"]
 
 
 def render(formula: Expr | ModelSpec) -> str:
@@ -72,6 +72,12 @@ def _linear(part: LinearPart, more: list[str]) -> str:
     offsets = [f"offset({_exact(value)})" for value in part.offsets]
     added = " + ".join(["1" if part.intercept else "0", *declared, *terms, *offsets, *more])
     return added + "".join(f" - {label}" for label in withdrawn)
+
+
+def fixed_terms(part: LinearPart) -> list[str]:
+    """Terms and offsets by their labels, the intercept left out; the order of factors may change when they are read again."""
+    labels = [":".join(map(_exact, term.factors)) for term in part.terms]
+    return [*labels, *(f"offset({_exact(value)})" for value in part.offsets)]
 
 
 def _terms(part: LinearPart) -> tuple[list[str], list[str], list[str]]:

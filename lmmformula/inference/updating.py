@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import DataError
 from lmmformula.families import resolve
+from lmmformula.formula import means_other_columns, updated
+from lmmformula.frame import table_columns
 from lmmformula.methods import METHODS, OPTIONS, inherited
 
 if TYPE_CHECKING:
@@ -32,13 +34,24 @@ def update(fit: Fit, formula: str | None, data: Any, arguments: dict[str, Any]) 
             "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression: pass "
             "data= to update()."
         )
-    text = fit.recall.formula if formula is None else formula
+    text = fit.recall.formula if formula is None else _changed(fit, formula, source)
     earlier = {name: value for name, value in fit.recall.arguments.items() if name not in arguments}
     goes_on, left = _inherited(fit, formula, earlier, arguments)
     again = fit.recall.function(text, source, **{**goes_on, **arguments})
     if not left:
         return again
     return replace(again, plan=replace(again.plan, reasons=(*again.plan.reasons, *left)))
+
+
+def _changed(fit: Fit, formula: str, source: Any) -> str:
+    """The formula that a change such as ``~ . - x`` makes of the fit's."""
+    old = fit.recall.formula
+    columns = (
+        table_columns(source if fit.recall.data is None else fit.recall.data)
+        if means_other_columns(old)
+        else None
+    )
+    return updated(old, formula, columns)
 
 
 def _inherited(
