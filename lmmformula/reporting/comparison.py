@@ -14,6 +14,7 @@ from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.errors import DataError
 from lmmformula.metering import Measured
 from lmmformula.reporting.agreement import flags, most_trusted, remarks
+from lmmformula.reporting.frames import printed
 from lmmformula.reporting.intervals import auxiliary_intervals, fixed_intervals, spread_intervals
 
 if TYPE_CHECKING:
@@ -168,7 +169,7 @@ class MethodComparison:
             for j, value in enumerate(values)
         }
         table = pd.DataFrame(cells, index=pd.MultiIndex.from_tuples(keys, names=["part", "term"]))
-        return table.rename_axis(columns=["method", None])
+        return printed(table.rename_axis(columns=["method", None]))
 
     def differences(self, reference: str | None = None) -> pd.DataFrame:
         """Every method against one of them.
@@ -197,7 +198,7 @@ class MethodComparison:
             for row in _apart(name, fit, self.fits[base])
         ]
         columns = ["method", "part", "term", "estimate", "reference", "difference", "in_se", "ratio"]
-        return pd.DataFrame(rows, columns=columns)
+        return printed(pd.DataFrame(rows, columns=columns))
 
     # -- looks ----------------------------------------------------------------------------------------------------
 

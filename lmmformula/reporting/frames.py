@@ -56,26 +56,26 @@ class Table(pd.DataFrame):
         return pd.DataFrame(self).round(*args, **arguments)
 
     def __repr__(self) -> str:
-        if not _is_plain(self):
+        if not _is_plain(shown := _one_level(self)):
             return super().__repr__()
-        header, rows, names = _cells(self)
-        left = _left(self)
+        header, rows, names = _cells(shown)
+        left = _left(shown)
         lines = [*wrapped(str(self.attrs["heading"]))] if "heading" in self.attrs else []
         lines += [f"{label}: {name}" for label, name in names]
         lines += aligned(header, rows, left=left)
-        if any(row[-1] for row in rows) and _p_column(self):
+        if any(row[-1] for row in rows) and _p_column(shown):
             lines += ["---", STARS_LEGEND]
         return "\n".join([*lines, *(line for note in _notes(self) for line in wrapped(note))])
 
     def _repr_html_(self) -> str | None:
-        if not _is_plain(self):
+        if not _is_plain(shown := _one_level(self)):
             return super()._repr_html_()  # type: ignore[operator]
-        header, rows, names = _cells(self)
+        header, rows, names = _cells(shown)
         below = [f"{label}: {name}" for label, name in names]
-        if any(row[-1] for row in rows) and _p_column(self):
+        if any(row[-1] for row in rows) and _p_column(shown):
             below.append(STARS_LEGEND)
         heading = str(self.attrs.get("heading", ""))
-        return inline_table(heading, header, rows, _left(self)) + small([*below, *_notes(self)])
+        return inline_table(heading, header, rows, _left(shown)) + small([*below, *_notes(self)])
 
 
 def printed(frame: pd.DataFrame) -> Table:
@@ -88,9 +88,17 @@ def anova(*fits: Any, **arguments: Any) -> Table:  # noqa: D103 - the docstring 
     return printed(_compare.anova(*fits, **arguments))
 
 
+def _one_level(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame with names of several levels written in one."""
+    if frame.columns.nlevels == 1:
+        return frame
+    return frame.set_axis([" ".join(map(str, name)) for name in frame.columns], axis=1)
+
+
 def _is_plain(frame: pd.DataFrame) -> bool:
-    """Whether there are cells, under one name each."""
-    return frame.columns.nlevels == 1 and frame.columns.is_unique and bool(frame.shape[0] and frame.shape[1])
+    """Whether there are cells, under names that differ as text."""
+    names = {str(name) for name in frame.columns}
+    return bool(len(frame)) and 0 < len(names) == frame.shape[1]
 
 
 def _p_column(frame: pd.DataFrame) -> str | None:

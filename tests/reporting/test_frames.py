@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, anova, fit, load_dataset, to_polars
+from lmmformula import Fit, anova, compare_methods, fit, load_dataset, to_polars
 from lmmformula.reporting.frames import MOST_ROWS, Table, printed
 
 
@@ -149,3 +149,14 @@ def test_missing_models_and_numbers_are_blank_or_na(sleep: Fit) -> None:
     assert "NA" not in str(anova(sleep, sleep.update("Reaction ~ Days + (1 | Subject)")))
     assert "NA" in str(sleep.tidy())
     assert "nan" not in str(sleep.tidy()).lower()
+
+
+def test_comparisons_of_methods_are_shown_whole() -> None:
+    found = compare_methods("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"), ["reml", "ml"])
+    with pd.option_context("display.max_columns", 2, "display.width", 20):
+        wide, apart = str(found.table()), str(found.differences())
+    header = next(line for line in wide.splitlines() if "estimate" in line)
+    assert header.split() == [w for m in ("reml", "ml") for v in found.table()[m].columns for w in (m, v)]
+    assert "fixed, (Intercept)" in wide
+    assert all(name in apart.splitlines()[0] for name in found.differences().columns)
+    assert found.table()["ml"]["estimate"].iloc[0] == pytest.approx(found.fits["ml"].params.iloc[0])
