@@ -273,7 +273,7 @@ def fit(
     }
     table = open_table(data)
     problem = build(formula, table, **building, memory_limit=options.get("memory_limit"))
-    own = {} if priors is None else {"priors": priors}
+    own = {} if priors is None else {"priors": keep_argument(priors)}
     recall = Recall(
         fit, formula, table.kept(), {"method": method, **kept(building), **own, **lasting(options)}
     )
@@ -326,8 +326,8 @@ def prior_predictive(
 
 
 def kept(building: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of :func:`build` for later use: numbers for rows are copied."""
-    return {k: keep_argument(v) if k in ("weights", "offset") else v for k, v in building.items()}
+    """Arguments of a call for later use, as they are now: arrays, lists and mappings are copied."""
+    return {name: keep_argument(value) for name, value in building.items()}
 
 
 def lasting(options: Mapping[str, Any]) -> dict[str, Any]:

@@ -463,6 +463,24 @@ def sleep_saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.parametrize("name", ["new.json", "new.jsonl"])
+def test_rows_from_json(
+    sleep_saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    records = load_dataset("sleepstudy").astype({"Subject": str}).to_dict("records")
+    text = "\n".join(map(json.dumps, records)) if name.endswith("l") else json.dumps(records)
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert main(["fit", SLEEP, "--data", str(tmp_path / name), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    wanted = lmmformula.load(sleep_saved)
+    assert (found["nobs"], found["ngroups"]) == (180, {"Subject": 18})
+    assert list(found["params"].values()) == pytest.approx(list(wanted.params), rel=1e-9)
+    assert main(["predict", str(sleep_saved), "--data", str(tmp_path / name)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "Reaction,Days,Subject,.fit"
+    assert float(lines[1].split(",")[-1]) == pytest.approx(wanted.fittedvalues.iloc[0])
+
+
 def test_predictions_into_json(sleep_saved: Path, tmp_path: Path) -> None:
     new = tmp_path / "new.csv"
     new.write_text('Days,Subject,note\n1,308,"a ""b"""\n2,new,\n', encoding="utf-8")

@@ -203,6 +203,14 @@ def test_only_the_columns_used_are_copied() -> None:
     assert pickle.loads(pickle.dumps(m)).params.equals(m.params)
 
 
+def test_arguments_are_those_of_the_call() -> None:
+    coding, weights = {"f": "contr.sum"}, rows()["w"].tolist()
+    m = fit("y ~ f + (1 | g)", rows(), contrasts=coding, weights=weights)
+    coding["f"] = "contr.helmert"
+    weights[:] = [1.0] * len(weights)
+    np.testing.assert_allclose(m.update(method="reml").params, m.params)
+
+
 def test_update_takes_other_columns_in_the_order_of_the_fit() -> None:
     data = rows()
     wanted = fit("y ~ x + w + (1 | g)", data).params

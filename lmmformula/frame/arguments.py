@@ -123,7 +123,7 @@ def _numbers(series: pd.Series, role: str) -> NDArray[np.float64]:
 
 
 def keep_argument(given: Any) -> Any:
-    """`given` as it is now: arrays, lists and Series are copied."""
+    """`given` as it is now: arrays, lists, mappings and Series are copied."""
     return given.copy() if hasattr(given, "copy") and not isinstance(given, str) else given
 
 

@@ -201,7 +201,9 @@ def _evaluate(
             complete.exclude(deparse(expr), mask, rows)
     complete.report(missing)
     _refuse_infinite(values, n)
-    warn_of_numbers_in_text((e, values[e]) for e in model_variables(spec, auxiliary, terms, groups=False))
+    if any(isinstance(value, Factor) and value.kind == "text" for value in values.values()):
+        plain = model_variables(spec, auxiliary, terms, groups=False)
+        warn_of_numbers_in_text((expr, values[expr]) for expr in plain)
     return _Frame(evaluator, values, rows, table.n_rows, used, table.labels)
 
 
