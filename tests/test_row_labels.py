@@ -173,7 +173,7 @@ def test_refit_reads_a_series_by_its_index(labels: str) -> None:
         with pytest.raises(DataError, match="lacks labels"):
             m.refit(used.set_axis(used.index + 1000))
     np.testing.assert_allclose(wanted.augment()["y"], used)
-    with pytest.raises(DataError, match="must be numbers"):
+    with pytest.raises(DataError, match="must be one number"):
         m.refit("x")
 
 
