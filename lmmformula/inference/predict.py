@@ -100,6 +100,8 @@ def predict(
         beta and the effects given the estimated variances in a Gaussian model (as lme4), of all parameters together in a
         model by Laplace's approximation (as glmmTMB).
 
+        Of a linear model without random effects both are t limits on n - p degrees of freedom, as R's ``predict.lm``.
+
         "prediction": a normal response has ``eta -+ z sqrt(v + sigma^2 / weight)``, sigma that of the row where it has a
         formula. Limits of any other response are quantiles of 4,000 responses drawn for each row, with effects and parameters
         drawn from their normal approximation; of a discrete one they are possible values, a proportion for a binomial one.
@@ -333,15 +335,18 @@ def _dressed(
             "interval, and see conf_int(method='profile')."
         )
     out = {"fit": values}
-    if wanted.full:
+    exact = fit.problem.is_linear and not fit.problem.terms and fit.estimate.quasi is None  # t limits, as lm
+    if wanted.full or (exact and wanted.interval is not None):
         from lmmformula.inference.full_uncertainty import full_errors
 
-        return pd.DataFrame(
-            out | full_errors(fit, rows, eta, effects, wanted, weights, rng), index=rows.index
-        )
+        out |= full_errors(fit, rows, eta, effects, wanted, weights, rng)
+        if wanted.full or not wanted.se:
+            return pd.DataFrame(out, index=rows.index)
     errors = row_errors(fit, rows, drawn=wanted.new_levels == "sample")
     if wanted.se:
         out["se"] = scale.standard_errors(eta, rows.aux, errors)
+    if exact:
+        return pd.DataFrame(out, index=rows.index)
     if wanted.interval == "prediction":
         warn_of_dispersion(fit)
         limits = response_limits(fit, rows, eta, errors, weights, wanted.level, rng)

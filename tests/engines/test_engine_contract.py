@@ -152,3 +152,12 @@ def test_elimination_takes_the_largest_nested_chain(layout: str, chain: list[str
     names = [g.name for g in plan.blocks.groups]
     assert [names[a] for a in plan.chain] == chain
     assert [names[a] for a in plan.dense] == dense
+
+
+def test_nothing_to_eliminate_is_no_special_case() -> None:
+    """A model without random effects: M has no rows, its determinant is one."""
+    blocks = Blocks((), 5)
+    prepared = BlockedEngine().prepare(blocks)
+    factor = prepared.factor(blocks.gram(np.ones(5), np.ones((5, 2))), ())
+    assert (factor.logdet, factor.solve(()), factor.trace_blocks()) == (0.0, (), ())
+    assert prepared.dense_side == 0

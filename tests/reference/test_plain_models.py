@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from lmmformula import Fit, anova, fit, load, load_dataset, plan
 from lmmformula.errors import PlanError, SingularFitWarning
@@ -143,6 +144,13 @@ def test_least_squares_predicts_as_lm() -> None:
     found = m.predict(pd.DataFrame(ref["new"]), se=True)
     np.testing.assert_allclose(found["fit"], ref["fit"], rtol=1e-9)
     np.testing.assert_allclose(found["se"], ref["se"], rtol=1e-9)
+    np.testing.assert_allclose(m.conf_int(), REFERENCE["lm"]["confint"], rtol=1e-9)
+    both = m.predict(pd.DataFrame(ref["new"]), interval="prediction", se=True)
+    np.testing.assert_allclose(both[["lower", "upper"]], ref["prediction"], rtol=1e-6)
+    np.testing.assert_allclose(both["se"], ref["se"], rtol=1e-9)
+    mean = m.predict(pd.DataFrame(ref["new"]), interval="confidence")
+    reach = stats.t.ppf(0.975, 178) * values(ref["se"])
+    np.testing.assert_allclose(mean["upper"] - mean["fit"], reach, rtol=1e-6)
 
 
 @pytest.mark.parametrize("model", ["logit", "bernoulli", "poisson"])
