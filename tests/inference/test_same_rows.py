@@ -57,6 +57,9 @@ def test_loaded_fits(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="row"):
             anova(*pair)
     assert len(anova(small, fit("score ~ x + I(x^2) + (1 | plot)", data))) == 2
+    shuffled = fit("score ~ x + I(x^2) + (1 | plot)", data.sample(frac=1.0, random_state=4))
+    shuffled.save(tmp_path / "shuffled.lmm")
+    assert len(anova(small, load(tmp_path / "shuffled.lmm"))) == 2
 
 
 def test_tables_from_which_other_rows_were_dropped() -> None:
