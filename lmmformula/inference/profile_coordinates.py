@@ -5,8 +5,11 @@ Cholesky factor ``C_ij = z_ij (1 - sum_{l<j} C_il^2)^(1/2)``, z = tanh t the par
 2009). The first two columns' correlation is z itself, so the columns are reordered to put a wanted pair first: every standard
 deviation and correlation is then one coordinate, held by leaving it out of the search.
 
-A standard deviation of zero is -infinity; the log of 1e-7 of its unit stands for it. The unit of a column's standard deviation
-is the one it has in the fit's standard units, so that neither the column's units nor those of the response matter.
+The matrices are those of A b~, b~ the effects in the fit's standard units: A is the identity where the target is elsewhere, and
+has the user's effects in the rows of the target. So units and origins of columns matter to no search but for a parameter that
+itself depends on the origin, such as the standard deviation of an intercept.
+
+A standard deviation of zero is -infinity; the log of 1e-7 of its unit stands for it, the one it has for b~ of unit variance.
 """
 
 from __future__ import annotations
@@ -94,22 +97,33 @@ class TermMap:
         p = np.clip((rho - low) / (1 - low), 0.5 * (1 - _EDGE), 0.5 * (1 + _EDGE))
         return float(np.log(p / (1 - p)))
 
-    def psi_of(self, cov: Array, floor: Array) -> Array:
-        """The psi of a covariance matrix; standard deviations below `floor`, (k,), are raised to it."""
+    def off_boundary(self, cov: Array, floor: float) -> Array:
+        """A covariance matrix nearby that a search can leave: no standard deviation below `floor`, no correlation of one.
+
+        On the boundary the log and tanh have no slope.
+        """
         sd, cor = sd_cor(cov)
-        sd, k = np.maximum(sd, floor), self.kind.k
+        sd, cor = np.maximum(sd, floor), np.nan_to_num(cor)
+        np.fill_diagonal(cor, 1.0)
+        if self.kind.closed_under == "linear":
+            cor = 0.999 * cor + (0.001 + 1e-9) * np.eye(len(cor))
+        return sd[:, None] * cor * sd
+
+    def psi_of(self, cov: Array) -> Array:
+        """The psi of a definite covariance matrix."""
+        sd, cor = sd_cor(cov)
+        k = self.kind.k
         if self.kind.name != "us":
             t = [self.t_of(float(np.nan_to_num(cor[1, 0])))] if self.size > self.n_sd else []
             return np.array([*np.log(sd[: self.n_sd]), *t])
         ordered = np.nan_to_num(cor)[np.ix_(self.order, self.order)]
         np.fill_diagonal(ordered, 1.0)
-        # Shrunk a little: on the boundary tanh has no slope and the search would not leave it.
-        chol = np.linalg.cholesky(0.999 * ordered + 0.001 * np.eye(k) + 1e-9 * np.eye(k))
+        chol = np.linalg.cholesky(ordered)
         t = []
         for i in range(k):
             left = 1.0
             for j in range(i):
-                z = float(np.clip(chol[i, j] / np.sqrt(max(left, 1e-12)), -0.9999, 0.9999))
+                z = float(np.clip(chol[i, j] / np.sqrt(max(left, 1e-24)), -_EDGE, _EDGE))
                 t.append(np.arctanh(z))
                 left *= 1 - z**2
         return np.array([*np.log(sd), *t])
@@ -134,19 +148,26 @@ class Terms:
         ends = np.cumsum([first, *(m.size for m in self.maps)])
         self.slices = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
         self.stop = int(ends[-1])
-        starts = [t.covariance.start() for t in problem.terms]
-        unit = standard.theta_out(np.concatenate([np.zeros(0), *starts]))
-        self.units = tuple(
-            np.linalg.norm(t.covariance.cholesky(unit[s]), axis=1)
-            for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
-        )
-        """Of each column's standard deviation, relative to sigma."""
+        self.moves = tuple(self._move(i, t) for i, t in enumerate(problem.terms))
+        """A of each term: its coordinates are those of A b~."""
+        self.inverses = tuple(np.linalg.inv(a) for a in self.moves)
 
     def _order(self, i: int, term: GroupBlock) -> tuple[int, ...]:
         first = (
             self.target.columns if self.target and self.target.kind == "cor" and self.target.term == i else ()
         )
         return (*first, *(j for j in range(term.k) if j not in first))
+
+    def _move(self, i: int, term: GroupBlock) -> Array:
+        """A: the identity, but for the target's term, whose rows for the target give the user's effects."""
+        if self.target is None or self.target.kind not in ("sd", "cor") or self.target.term != i:
+            return np.eye(term.k)
+        users = self.standard.effects(i)
+        if term.covariance.closed_under != "linear":
+            return users
+        out, rows = np.eye(term.k), list(self.target.columns)
+        out[rows] = users[rows]
+        return out if abs(np.linalg.det(out[np.ix_(rows, rows)])) > 0.0 else users
 
     @property
     def pinned(self) -> int:
@@ -167,7 +188,8 @@ class Terms:
     def unit(self, sigma: float) -> float:
         """Of the target's standard deviation, in the user's units."""
         assert self.target is not None
-        return sigma * float(self.units[self.target.term][self.target.columns[0]])
+        inner = sigma / self.standard.sigma_out(1.0)
+        return inner * float(np.linalg.norm(self.moves[self.target.term][self.target.columns[0]]))
 
     @property
     def limits(self) -> tuple[float, float]:
@@ -177,8 +199,10 @@ class Terms:
 
     def of(self, theta: Array, sigma: float, floor: float = 1e-2) -> list[Array]:
         """The coordinates of each term at an estimate, kept off the boundary by `floor` units."""
-        parts = []
+        inner, parts = self.standard.theta_in(theta), []
+        size = sigma / self.standard.sigma_out(1.0)
         for i, (term, s) in enumerate(zip(self.problem.terms, self.problem.theta_slices(), strict=True)):
-            lower = sigma * term.covariance.cholesky(theta[s])
-            parts.append(self.maps[i].psi_of(lower @ lower.T, floor * sigma * self.units[i]))
+            lower = size * term.covariance.cholesky(inner[s])
+            inside = self.maps[i].off_boundary(lower @ lower.T, floor * size)
+            parts.append(self.maps[i].psi_of(self.moves[i] @ inside @ self.moves[i].T))
         return parts

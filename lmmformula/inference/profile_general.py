@@ -195,8 +195,9 @@ class GeneralSurface:
         theta = np.zeros(problem.n_theta)
         for i, (term, s) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
             cov: Array = np.real(self.terms.maps[i].covariance(coordinates[self.terms.slices[i]]))
-            theta[s] = term.covariance.from_covariance(cov / self.best.sigma**2)
-        return self.best.standard.theta_in(theta)
+            back = self.terms.inverses[i]
+            theta[s] = term.covariance.from_covariance(back @ cov @ back.T)
+        return theta
 
     def _jacobian(self, coordinates: Array) -> Array:
         """J."""

@@ -132,7 +132,7 @@ class Surface:
         steps = [psi[s] + 1e-30j * np.eye(m.size) for s, m in zip(self.slices, self.maps, strict=True)]
         complexes = [
             [a @ (m.covariance(row) / sigma2) @ a.T for row in rows]
-            for m, rows, a in zip(self.maps, steps, self._inward, strict=True)
+            for m, rows, a in zip(self.maps, steps, self.terms.inverses, strict=True)
         ]
         theta = np.zeros(problem.n_theta)
         for term, rows, s in zip(problem.terms, complexes, problem.theta_slices(), strict=True):
@@ -150,11 +150,6 @@ class Surface:
                 slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
                 slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
         return point.deviance_at(sigma2) + self.standard.deviance_shift(), slopes
-
-    @cached_property
-    def _inward(self) -> list[Array]:
-        """b~ of each term from b."""
-        return [np.linalg.inv(self.standard.effects(i)) for i in range(len(self.maps))]
 
     def spread(self, theta: Array, sigma: float) -> float:
         """Standard error of the fixed effect that is the target, at (theta, sigma)."""

@@ -151,13 +151,17 @@ def test_a_correlation_by_brute_force() -> None:
     assert found.fun - m.deviance == pytest.approx(3.841459, abs=1e-3)
 
 
-def test_units_do_not_matter() -> None:
+def test_units_and_origins_do_not_matter() -> None:
     data = load_dataset("Salamanders")
     formula = "count ~ DOY + (DOY | site)"
     plain = fit(formula, data, family="poisson").conf_int(method="profile", parameters=["sd_DOY|site", "DOY"])
     scaled = fit(formula, data.assign(DOY=data["DOY"] * 1000.0), family="poisson")
     ours = scaled.conf_int(method="profile", parameters=list(plain.index))
     np.testing.assert_allclose(ours.to_numpy() * 1000.0, plain, rtol=1e-3, atol=1e-4)
+    moved = fit(formula, data.assign(DOY=2000.0 + data["DOY"]), family="poisson")
+    np.testing.assert_allclose(
+        moved.conf_int(method="profile", parameters=list(plain.index)), plain, rtol=1e-3, atol=1e-4
+    )
 
 
 def test_the_table() -> None:
