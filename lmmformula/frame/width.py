@@ -53,13 +53,13 @@ def refuse_wide(
     if need <= have:
         return
     width, label, single = max(widths)
-    what, cure = f"`{label}` makes", "leave out interactions, or merge levels"
+    what, cure = f"`{label}` has {width:,.0f} columns, which", "leave out interactions, or merge levels"
     if single:
-        what = f"`{label}` has {width:,.0f} levels:"
+        what = f"`{label}` has {width:,.0f} levels: {width:,.0f} columns"
         cure = f"so many levels suit a random effect, (1 | {label})"
     raise PlanError(
-        f"{what} {width:,.0f} columns for {n:,} rows would take {in_words(WORD * n * width)}, and a fit with all columns about "
-        f"{in_words(need)}, where {in_words(have)} are available; {cure}."
+        f"{what} for {n:,} rows would take {in_words(WORD * n * width)}, and a fit with all columns about {in_words(need)}, "
+        f"where {in_words(have)} are available; {cure}."
     )
 
 

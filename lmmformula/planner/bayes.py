@@ -17,6 +17,7 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
+from lmmformula.memory import in_words
 from lmmformula.planner.bayes_cost import sampling_cost, sampling_memory
 from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.engines import factorised, too_large
@@ -48,6 +49,12 @@ def bayes_plan(
     if cost.own_memory > limit:
         raise PlanError(too_large(plan, cost, limit))
     seconds, memory = _estimates(problem, exact, backend, backend.sampler)
+    if cost.own_memory + memory > limit:
+        raise PlanError(
+            f"{backend.chains * backend.draws:,} draws of {problem.q:,} random effects and of the parameters, with what "
+            f"sampling loads, need about {in_words(cost.own_memory + memory)}, and {in_words(limit)} are available. Ask for "
+            "fewer draws or chains, or fit on a machine with more memory."
+        )
     other = _other_sampler(problem, exact, backend)
     why = (reason, *reasons, *plan.reasons[1:])
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)

@@ -131,11 +131,13 @@ def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int)
     evaluations, systems = _evaluations(problem)
     if not problem.is_linear:
         evaluations += ROUGH
+        if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
+            evaluations += 2.0 * _parameters(problem)
     vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS * (
         coupled.few + coupled.crowding
     )
     work = Work(
-        calls=20.0 * evaluations * systems,
+        calls=(20.0 if coupled.side else 1.0) * evaluations * systems,
         pairs=2.0 * evaluations * coupled.pairs,
         iterated=2.0 * evaluations * vectors * (coupled.entries + problem.q) * coupled.reach,
         slabs=0.0 if is_compiled(coupled) else SPARSE * evaluations * coupled.entries * coupled.width,

@@ -44,7 +44,7 @@ def choose_engine(
     own = {n: options.pop(n) for n in ITERATED if n in options}
     engine = krylov_engine(own, seed)
     iterative = krylov_cost(problem, exact.blocks, coupled, engine.probes)
-    why = _reason(problem, method, name, options, cost, iterative, limit)
+    why = _reason(exact, method, name, options, cost, iterative, limit)
     if why is not None and engine.device != "cpu":
         why += f"; products and iterations run on the {engine.device.upper()}, as asked"
     if why is not None:
@@ -75,7 +75,7 @@ def choose_engine(
 
 
 def _reason(
-    problem: Problem,
+    exact: BlockedPrepared,
     method: str,
     name: str,
     options: dict[str, Any],
@@ -83,7 +83,10 @@ def _reason(
     iterative: Cost,
     limit: float,
 ) -> str | None:
-    """Why the likelihood is estimated rather than factorised; None if it is not."""
+    """Why the likelihood is estimated rather than factorised; None if it is not.
+
+    Where elimination leaves nothing dense a factorisation is as fast as a step of iterations, whatever an estimate says.
+    """
     if name == "krylov":
         if options.get("nagq", 1) not in (0, 1):
             raise PlanError(f"nagq={options['nagq']!r} needs an exact engine; leave out engine='krylov'.")
@@ -96,7 +99,7 @@ def _reason(
             f"engine: krylov; an exact factorisation would take {in_words(cost.own_memory)}, and {in_words(limit)} are "
             "available, so the likelihood is an estimate with a standard error"
         )
-    if cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
+    if exact.plan.dense and cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
         return (
             f"engine: krylov; an exact factorisation would take about {seconds_in_words(cost.seconds)}, iterations "
             f"about {seconds_in_words(iterative.seconds)}, so the likelihood is an estimate with a standard error "

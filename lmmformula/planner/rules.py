@@ -19,7 +19,8 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.memory import available_memory, in_words
 from lmmformula.methods import Method, criterion_of, method_named, read_options
-from lmmformula.planner.engines import backfitted, choose_engine
+from lmmformula.planner.cost import backfitting_cost
+from lmmformula.planner.engines import backfitted, choose_engine, too_large
 from lmmformula.planner.plain import plain_plan
 from lmmformula.planner.quasi import CORRECTED, likelihood_out_of_reach
 from lmmformula.planner.recipes import Backend, recipe, start_theta
@@ -102,6 +103,9 @@ def make_plan(
         if options["traces"] == "diagonal":
             corrected = options.get("correction", "none") == "laplace"
             plan = backfitted(problem, exact, reason, others, corrected=corrected)
+            cost = backfitting_cost(problem, blocks, corrected=corrected)
+            if cost.own_memory > limit:
+                raise PlanError(too_large(plan, cost, limit))
             return plan, recipe(problem, "pql", None, options), BackfittingPrepared(blocks), standard
     plan, engine, prepared = choose_engine(problem, exact, method, reason, options, limit, seed)
     return plan, recipe(problem, method, engine, options), prepared, standard
