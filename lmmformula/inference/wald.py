@@ -86,6 +86,9 @@ def hessian_of_variances(point: ProfiledPoint) -> Array:
     """Hessian of the deviance (beta profiled out) in (theta, log sigma) at the optimum."""
     sigma2, n_eff, d = point.sigma2, point.model.n_eff, len(point.theta)
     out = np.zeros((d + 1, d + 1))
+    out[d, d] = 4.0 * n_eff
+    if not d:  # no random effects: sigma alone
+        return out
     steps = 2e-3 * np.minimum(step_scale(point.hessian), np.maximum(1.0, np.abs(point.theta)))
     for j, step in enumerate(steps):
         high, low = point.theta.copy(), point.theta.copy()
@@ -96,7 +99,6 @@ def hessian_of_variances(point: ProfiledPoint) -> Array:
     # gradient_at(s) = a - b / s in s = sigma^2, and ds/dlog sigma = 2 s, so the mixed derivative is 2 b / s
     scaled = 2.0 * (point.gradient_at(2.0 * sigma2) - point.gradient_at(sigma2))
     out[:d, d] = out[d, :d] = 2.0 * scaled
-    out[d, d] = 4.0 * n_eff
     return out
 
 

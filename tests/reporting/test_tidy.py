@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import DataDroppedWarning, DataError, Fit, fit, load, load_dataset
+from lmmformula import DataDroppedWarning, DataError, Fit, fit, load, load_dataset, to_markdown
 
 COLUMNS = ["effect", "group", "term", "estimate", "std_error", "statistic", "df", "p_value"]
 
@@ -179,3 +179,13 @@ def test_augment_is_on_the_scale_of_the_response() -> None:
     np.testing.assert_allclose(table[".fitted"], model.fittedvalues)
     np.testing.assert_allclose(table[".resid"], table["count"] - table[".fitted"])
     np.testing.assert_allclose(table[".fixed"], model.problem.X.matrix @ model.params.to_numpy())
+
+
+def test_a_linear_model_without_random_effects_has_its_tables() -> None:
+    """By REML se(log sigma) = 1 / sqrt(2 (n - p))."""
+    model = fit("Reaction ~ Days", load_dataset("sleepstudy"))
+    row = model.tidy("ran_pars", conf_int=True).iloc[0]
+    assert row["std_error"] == pytest.approx(model.sigma / np.sqrt(2 * 178), rel=1e-6)
+    assert row["conf_low"] < model.sigma < row["conf_high"]
+    assert list(model.conf_int(parameters="all").index) == ["sigma", "(Intercept)", "Days"]
+    assert "Residual variance" in to_markdown(model)
