@@ -96,7 +96,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "new_levels": word("error", "population", "sample", "na"),
     "interval": optional(word("confidence", "prediction")),
     "se": flag(),
-    "uncertainty": optional(text("the name of what is uncertain")),
+    "uncertainty": optional(word("full")),
     "correlation": optional(flag()),
     "table": anything("a pandas Series or DataFrame, or a dict of them"),
     "condsd": flag(),

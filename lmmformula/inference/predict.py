@@ -131,8 +131,6 @@ def predict(
         Missing columns, unseen levels under "error", unknown options.
     """
     _check(fit, kind, new_levels, interval, level)
-    if uncertainty not in (None, "full"):
-        raise DataError(f"uncertainty={uncertainty!r} is unknown; use None or 'full'.")
     if weights is not None and interval != "prediction":
         raise ArgumentError(
             "weights= of new rows make the width of interval='prediction'; leave them out without it."
