@@ -92,6 +92,10 @@ class Fit(Fitted):
         self.problem.freeze()
         freeze((self.estimate, self.posterior))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
     # -- estimates ------------------------------------------------------------------------------------------------
 
     @handed_out

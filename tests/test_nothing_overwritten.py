@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import pickle
 from contextlib import suppress
@@ -126,10 +127,11 @@ def test_no_result_can_be_overwritten(kind: str) -> None:
 
 
 def test_arrays_say_that_they_are_read_only() -> None:
-    m = fit("y ~ x + (1 | g)", rows())
-    for array in (m.vcov, m.estimate.beta, m.problem.y, m.problem.X.matrix, m.estimate.modes[0]):
-        with pytest.raises(ValueError, match="read-only"):
-            array[...] = 0
+    first = fit("y ~ x + (1 | g)", rows())
+    for m in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first), first):
+        for array in (m.vcov, m.estimate.beta, m.problem.y, m.problem.X.matrix, m.estimate.modes[0]):
+            with pytest.raises(ValueError, match="read-only"):
+                array[...] = 0
     with pytest.raises(ValueError, match="read-only"):
         build("y ~ x + (1 | g)", rows()).y[0] = 0
     handed = m.params
