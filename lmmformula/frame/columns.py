@@ -114,7 +114,7 @@ def from_pandas(series: pd.Series, name: str) -> Column:
         raise DataError(_unusable(name, str(dtype)))
     if isinstance(dtype, pd.CategoricalDtype):
         codes = np.array(series.cat.codes, dtype=np.int32)
-        labels = _category_labels(dtype.categories)
+        labels = _category_labels(dtype.categories, name)
         return _factor(Factor(codes, labels, "ordered" if dtype.ordered else "factor"), name, dtype)
     if pd.api.types.is_bool_dtype(dtype):
         missing = np.asarray(series.isna())
@@ -147,9 +147,20 @@ def _from_extension(series: pd.Series, name: str) -> Column:
     raise DataError(_unusable(name, text))
 
 
-def _category_labels(categories: pd.Index) -> NDArray[np.object_]:
+def _category_labels(categories: pd.Index, name: str) -> NDArray[np.object_]:
     items = np.asarray(categories, dtype=object)
-    return items if categories.inferred_type == "string" else object_array(map(_label, items))
+    if categories.inferred_type == "string":
+        return items
+    labels = object_array(map(_label, items))
+    if len(set(labels)) < len(labels):
+        twice = next(label for label, times in Counter(labels).items() if times > 1)
+        alike = ", ".join(
+            f"{i!r} ({type(i).__name__})" for i, label in zip(items, labels, strict=True) if label == twice
+        )
+        raise DataError(
+            f"column `{name}` has categories that read alike: {alike}; make them one, or give them other names"
+        )
+    return labels
 
 
 def _label(item: Any) -> str:

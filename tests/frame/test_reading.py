@@ -190,7 +190,7 @@ def test_shipped_data_sets_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("name", ["x" * 5_000, "a/" * 2_500, "nul\0l.csv", "", "nosuch.csv", Path("nosuch")])
 def test_paths_that_are_none(name: Any) -> None:
-    with pytest.raises(DataError, match="no such file"):
+    with pytest.raises(DataError, match="no such file|the path of a file"):
         fit("y ~ x + (1 | g)", name)
 
 
@@ -247,6 +247,12 @@ def test_identifiers_of_64_bits_without_sign() -> None:
         np.testing.assert_allclose(m.predict(table), m.fittedvalues)
     close = pd.DataFrame({"y": np.arange(24.0) ** 1.5, "id": np.repeat(ids[:4] // 2 * 2, 6)})
     assert fit("y ~ id + (1 | g)", close.assign(g=np.arange(24) % 5)).nobs == 24
+
+
+def test_categories_that_read_alike_are_refused() -> None:
+    both = pd.Categorical.from_codes(np.arange(60) % 3, pd.Index([1, "1", 2], dtype=object))
+    with pytest.raises(DataError, match=r"column `g` has categories that read alike: 1 \(int\), '1' \(str\)"):
+        build("y ~ x + (1 | g)", rows().assign(g=both))
 
 
 @pytest.mark.parametrize("where", ["g", "f"])
