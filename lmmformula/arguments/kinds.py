@@ -300,7 +300,10 @@ def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
             return value
         if isinstance(value, bytes | Mapping | Number) or _is_flag(value) or not hasattr(value, "__len__"):
             raise UnsuitedError
-        if getattr(value, "ndim", 1) != 1:
+        one_column = (
+            getattr(value, "ndim", 1) == 2 and value.shape[1] == 1 and not column
+        )  # simulate(1) has one
+        if getattr(value, "ndim", 1) != 1 and not one_column:
             raise UnsuitedError(f"This has the shape {value.shape}.")
         if getattr(getattr(value, "dtype", None), "kind", "") == "c":
             raise UnsuitedError("These are complex numbers.")
@@ -330,7 +333,8 @@ def table() -> Kind:
             raise UnsuitedError
         return value
 
-    return Kind("a table (pandas, polars, pyarrow), a dict of columns, or the path of a file", read)
+    accepted = "a table (pandas, polars, pyarrow), a dict of columns, the path of a file, or the name of a shipped data set"
+    return Kind(accepted, read)
 
 
 def positions() -> Kind:

@@ -43,7 +43,7 @@ def new_response(fit: Fit, y: Any) -> Array:
         if problem.n != problem.n_rows_data and y.index.equals(whole):
             y = y.iloc[problem.rows].array
         else:
-            y = by_labels(y, "the response", row_labels(problem), problem.n)
+            y = by_labels(y, "y", row_labels(problem), problem.n)
     try:
         values = np.array(y, dtype=float)
     except (TypeError, ValueError):
