@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.errors import FormulaError, LmmformulaError
+from lmmformula.errors import DataError, FormulaError, LmmformulaError
 from lmmformula.formula.spec import Binary, Call, Expr, Logical, Name, Number, Paren, Span, String, Unary
 from lmmformula.frame import recoding, transforms  # noqa: F401  (they enter their functions in the registry)
 from lmmformula.frame.available import unavailable_call
@@ -189,7 +189,10 @@ class Evaluator:
         options = {bound.parameter.key: self._argument(name, bound) for bound in by_name}
         if function.labelled:
             options["names"] = tuple(bound.label for bound in by_position)
-        result = function.call(*values, **options)
+        try:
+            result = function.call(*values, **options)
+        except DataError as error:  # the function knows its numbers, this place where they stand
+            raise DataError(str(FormulaError(str(error), self.text, call.span))) from None
         if not function.learns:
             return result
         self.memory[call] = result

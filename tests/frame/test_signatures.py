@@ -154,6 +154,12 @@ def test_the_message_says_what_and_marks_where(text: str, message: str, marked: 
     assert time.perf_counter() - started < 1.0
 
 
+def test_data_that_do_not_suit_a_function_are_marked_too() -> None:
+    with pytest.raises(DataError, match=r"scale\(\) of a column that is constant") as caught:
+        build("p ~ x + scale(k) + (1 | f)", DATA)
+    assert str(caught.value).splitlines()[1:] == ["  p ~ x + scale(k) + (1 | f)", "          ^^^^^^^^"]
+
+
 def test_levels_that_only_exist_in_pairs_are_not_multiplied_out() -> None:
     rows = np.arange(20_000)
     data = pd.DataFrame({"y": np.sin(rows), "a": rows % 2_000, "b": rows % 1_999})
