@@ -169,6 +169,32 @@ def test_errors_and_tests_in_other_units(index: int, unit: float, origin: float)
         _same(b.simulate(1, seed=1), a.simulate(1, seed=1), 1e-4)
 
 
+@pytest.mark.parametrize("kind", [1, 2, 3])
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_tests_of_terms_in_other_units(family: str, kind: int) -> None:
+    data = rows().assign(f=np.array(list("abc"))[np.arange(len(rows())) % 3])
+    response = {"gaussian": "normal", "poisson": "count"}[family]
+    plain, *others = (
+        fit(f"{response} ~ f * z + (1 | g)", data.assign(z=data["x"] * unit), family=family).anova(type=kind)
+        for unit in (1.0, 1e-12, 1e8)
+    )
+    for other in others:
+        _same(other.to_numpy(), plain, 1e-6)
+
+
+@pytest.mark.parametrize("link", ["identity", "inverse"])
+@pytest.mark.parametrize("factor", [1e6, 1e-6])
+def test_errors_of_means_in_other_units(link: str, factor: float) -> None:
+    data = rows()
+    a, b = (
+        fit("y ~ x + (1 | g)", data.assign(y=data["positive"] * f), family=f"gamma(link='{link}')")
+        for f in (1.0, factor)
+    )
+    for interval in ("confidence", "prediction"):
+        first, second = (m.predict(data.head(), se=True, interval=interval, seed=2) for m in (a, b))
+        _same(second / factor, first, 1e-5)
+
+
 @pytest.mark.parametrize("unit", [1e8, 1e-8])
 def test_variances_in_other_units(unit: float) -> None:
     """A slope's standard deviation is in the inverse of its column's unit; correlations and all others stay."""

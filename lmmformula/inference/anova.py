@@ -41,6 +41,7 @@ from lmmformula.frame.values import Basis, Factor
 from lmmformula.inference.kenward_roger import kenward_roger
 from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.wald import satterthwaite
+from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ __all__ = ["terms_table"]
 
 COLUMNS = ("Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)")
 WALD_COLUMNS = ("Chisq", "Df", "Pr(>Chisq)")
+NOISE = 1e-9
+"""Share of one below which a coefficient of a hypothesis is rounding, in columns of unit size."""
 TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 
 
@@ -290,7 +293,7 @@ def _type_three(fit: Fit) -> dict[str, Array]:
     x, x_t, d = _coded_rows(fit, (design, treated, indicators))
     kept = independent_columns(np.asarray(x_t, dtype=np.float64))
     x_t = x_t[:, kept]
-    functions = np.linalg.lstsq(x_t, d, rcond=None)[0].T
+    functions = _combinations(x_t, d).T
     assign = np.asarray(treated.assign)[kept]
     of_term = {label: np.flatnonzero(assign == j + 1) for j, label in enumerate(design.term_labels)}
     sizes = {label: len(parts) for label, parts in zip(design.term_labels, design.terms, strict=True)}
@@ -298,17 +301,30 @@ def _type_three(fit: Fit) -> dict[str, Array]:
         if containers[label]:
             rest = functions[:, np.concatenate([of_term[other] for other in containers[label]])]
             own = functions[:, of_term[label]]
-            functions[:, of_term[label]] = own - rest @ np.linalg.lstsq(rest, own, rcond=None)[0]
+            functions[:, of_term[label]] = own - rest @ _combinations(rest, own)
     place = {name: i for i, name in enumerate(indicators.names)}
     functions = functions[[place[treated.names[j]] for j in kept]]
-    to_fit = np.linalg.lstsq(x_t, x, rcond=None)[0]
+    to_fit, size, size_t = _combinations(x_t, x), column_sizes(x), column_sizes(x_t)
+    functions = _without_noise(functions, size_t, size_t)
     out = {}
     for label, own in of_term.items():
-        rows = functions[:, own].T
-        out[label] = (
-            (rows * (np.abs(rows) > 1e-9)) @ to_fit if len(columns[label]) else np.zeros((0, x.shape[1]))
-        )
-    return {label: rows[np.abs(rows).sum(axis=1) > 1e-8] for label, rows in out.items()}
+        rows = _without_noise((functions[:, own].T @ to_fit).T, size, size_t[own]).T
+        out[label] = rows if len(columns[label]) else np.zeros((0, x.shape[1]))
+    return {label: rows[np.abs(rows).sum(axis=1) > 0.0] for label, rows in out.items()}
+
+
+def _combinations(a: Array, b: Array) -> Array:
+    """C with A C = B, without the noise of rounding, whatever the units of the columns."""
+    size_a, size_b = column_sizes(a), column_sizes(b)
+    size_a, size_b = (np.where(s > 0.0, s, 1.0) for s in (size_a, size_b))
+    found = np.linalg.lstsq(a / size_a, b / size_b, rcond=None)[0]
+    return np.where(np.abs(found) > NOISE, found, 0.0) * (size_b / size_a[:, None])
+
+
+def _without_noise(functions: Array, of_coefficients: Array, own: Array) -> Array:
+    """Combinations of coefficients, one a column, with zeros that are zero; sizes are those of the columns of X of both."""
+    parts = np.abs(functions) / of_coefficients[:, None] * own
+    return np.where(parts > NOISE, functions, 0.0)
 
 
 def _treatment_coded(design: Design) -> bool:

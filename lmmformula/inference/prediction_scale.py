@@ -10,6 +10,7 @@ import numpy as np
 
 from lmmformula.inference.prediction_error import RowErrors
 from lmmformula.inference.predictive import normal_limits
+from lmmformula.numerics.columns import root_mean_square
 from lmmformula.typing import Array
 
 __all__ = ["Scale"]
@@ -26,15 +27,20 @@ class Scale:
     value : callable
     parameter : int or None
         The auxiliary parameter that it is.
+    unit_free : bool
+        Whether eta has no unit, so that 1 is neither much nor little of it.
     """
 
     name: str
     value: Callable[[Array, tuple[Array, ...]], Array]
     parameter: int | None = None
+    unit_free: bool = True
 
     def slopes(self, eta: Array, aux: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Derivatives in eta and in each auxiliary predictor, by central differences, which every family allows."""
-        d_eta = self._slope(lambda x: self.value(x, aux), eta)
+        d_eta = self._slope(
+            lambda x: self.value(x, aux), eta, 1.0 if self.unit_free else root_mean_square(eta)
+        )
         d_aux = tuple(
             self._slope(lambda x, j=j: self.value(eta, (*aux[:j], x, *aux[j + 1 :])), a)
             for j, a in enumerate(aux)
@@ -42,8 +48,8 @@ class Scale:
         return d_eta, d_aux
 
     @staticmethod
-    def _slope(function: Callable[[Array], Array], x: Array) -> Array:
-        step = 1e-6 * np.maximum(1.0, np.abs(x))
+    def _slope(function: Callable[[Array], Array], x: Array, unit: float = 1.0) -> Array:
+        step = 1e-6 * np.maximum(unit or 1.0, np.abs(x))
         return (function(x + step) - function(x - step)) / (2 * step)
 
     @classmethod
@@ -56,8 +62,8 @@ class Scale:
         if kind == "link":
             return cls("fit", lambda eta, aux: eta)
         if kind == "conditional":
-            return cls("fit", lambda eta, aux: family.link_function.mean(eta))
-        return cls("fit", family.mean)
+            return cls("fit", lambda eta, aux: family.link_function.mean(eta), unit_free=family.runs_off)
+        return cls("fit", family.mean, unit_free=family.runs_off)
 
     def standard_errors(self, eta: Array, aux: tuple[Array, ...], errors: RowErrors) -> Array:
         """By the delta method, (n,)."""
