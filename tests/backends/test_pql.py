@@ -350,8 +350,8 @@ def test_huge_predictors_do_not_overflow() -> None:
     [
         ({"traces": "none"}, "traces"),
         ({"dispersion": "some"}, "dispersion"),
-        ({"tolerance": 0.0}, "above zero"),
-        ({"max_outer": 0}, "above zero"),
+        ({"tolerance": 0.0}, "tolerance=0.0 must be a number above 0"),
+        ({"max_outer": 0}, "max_outer=0 must be a whole number of at least 1"),
     ],
 )
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:
