@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lmmformula.comparing import compare_methods as compare_methods
     from lmmformula.datasets import dataset_names as dataset_names
     from lmmformula.datasets import load_dataset as load_dataset
+    from lmmformula.errors import ArgumentError as ArgumentError
     from lmmformula.errors import BoundaryWarning as BoundaryWarning
     from lmmformula.errors import ConvergenceWarning as ConvergenceWarning
     from lmmformula.errors import DataDroppedWarning as DataDroppedWarning
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "ArgumentError": ("errors", "ArgumentError"),
     "BoundaryWarning": ("errors", "BoundaryWarning"),
     "ConvergenceWarning": ("errors", "ConvergenceWarning"),
     "DataDroppedWarning": ("errors", "DataDroppedWarning"),
@@ -71,6 +73,7 @@ _HOME = {
 }
 
 __all__ = [
+    "ArgumentError",
     "BoundaryWarning",
     "ConvergenceWarning",
     "DataDroppedWarning",
@@ -102,7 +105,10 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        raise AttributeError(f"module 'lmmformula' has no attribute {name!r}")
+        from lmmformula.arguments.elsewhere import FUNCTIONS_ELSEWHERE
+
+        here = f"; here it is {FUNCTIONS_ELSEWHERE[name]}()" if name in FUNCTIONS_ELSEWHERE else ""
+        raise AttributeError(f"module 'lmmformula' has no attribute {name!r}{here}")
     module, attribute = _HOME[name]
     value = getattr(import_module(f"lmmformula.{module}"), attribute)
     globals()[name] = value

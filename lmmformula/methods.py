@@ -286,6 +286,6 @@ def options_table(methods: Iterable[Method] = METHODS.values()) -> str:
     known = list(methods)
     lines = ["| option | value | methods |", "|---|---|---|"]
     for name in OPTIONS:
-        having = ", ".join(m.name for m in known if name in m.options and name not in m.refused)
+        having = ", ".join(m.name for m in known if name in m.options)
         lines.append(f"| `{name}` | {ARGUMENTS[name].accepted} | {having} |")
     return "\n".join(lines) + "\n"

@@ -66,7 +66,6 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
     # statsmodels, scipy, scikit-learn
     "link": _FAMILY_LINK,
     "groups": _FORMULA_TERM,
-    "re_formula_": _FORMULA_TERM,
     "vc_formula": _FORMULA_TERM,
     "exog": "Columns are read from the data by their names in the formula; predict() takes newdata=.",
     "endog": "The response is the left side of the formula.",
@@ -110,7 +109,6 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "AIC": "aic",
     "BIC": "bic",
     "REMLcrit": "deviance",
-    "deviance_": "deviance",
     "fitted": "fittedvalues",
     "fitted_values": "fittedvalues",
     "fit_values": "fittedvalues",
@@ -174,7 +172,6 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
     ),
     "Lmer": "fit",
     "readRDS": "load",
-    "compare": "anova",
     "lrtest": "anova",
     "load_data": "load_dataset",
     "prior_predict": "prior_predictive",
