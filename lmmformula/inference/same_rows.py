@@ -64,6 +64,14 @@ def _refuse_pair(a: Fit, b: Fit) -> None:
             f"the models {first.formula!r} and {second.formula!r} have different weights, which count trials or repeated "
             "rows here: different data. Give both the same weights."
         )
+    if len({first.family.weights_are, second.family.weights_are}) > 1 and any(
+        (w != 1.0).any() for w in weights
+    ):
+        raise DataError(
+            f"the weights of {first.formula!r} are {first.family.weights_are}, those of {second.formula!r} "
+            f"{second.family.weights_are}: the likelihoods count different data. Write both as y | weights(w), or both as "
+            "weights=."
+        )
 
 
 def row_order(a: Fit, b: Fit) -> Any:

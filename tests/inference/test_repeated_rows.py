@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, build, fit, load_dataset
+from lmmformula import Fit, anova, build, fit, load_dataset
 from lmmformula.errors import LmmformulaError
 
 N = 60
@@ -135,6 +135,17 @@ def test_a_binomial_response_keeps_its_trials() -> None:
     b = fit("incidence | trials(size) ~ period + (1 | herd)", cbpp, family="binomial")
     assert a.llf == pytest.approx(b.llf, abs=1e-9)
     assert a.nobs == b.nobs == len(cbpp)
+
+
+def test_models_that_read_weights_differently_are_not_compared() -> None:
+    data = _data()
+    repeats = fit("y | weights(w) ~ x + (1 | g)", data, method="ml")
+    precise = fit("y ~ 1 + (1 | g)", data, weights="w", method="ml")
+    with pytest.raises(
+        LmmformulaError, match=r"are repeats, those of .* precision|are precision, those of .* repeats"
+    ):
+        anova(repeats, precise)
+    assert anova(repeats, repeats.update("~ . - x"))["Df"].iloc[1] == 1
 
 
 def test_what_counts_rows_is_refused_by_name() -> None:
