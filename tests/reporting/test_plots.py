@@ -124,8 +124,10 @@ def test_binned_residuals(verbal: Fit) -> None:
     np.testing.assert_allclose(drawn[0], [verbal.fittedvalues.to_numpy()[first].mean(), residuals.mean()])
     upper = np.asarray(ax.lines[1].get_ydata())
     assert upper[0] == pytest.approx(2 * residuals.std(ddof=1) / np.sqrt(len(first)))
-    for wrong in (0, 7_585, 2.5):
-        with pytest.raises(DataError, match="must be a whole number from 1 to the 7,584 rows"):
+    with pytest.raises(DataError, match="must be a whole number from 1 to the 7,584 rows"):
+        verbal.plot.binned_residuals(bins=7_585)
+    for wrong in (0, 2.5):
+        with pytest.raises(DataError, match=f"bins={wrong} must be a whole number of at least 1"):
             verbal.plot.binned_residuals(bins=wrong)  # type: ignore[arg-type]
 
 

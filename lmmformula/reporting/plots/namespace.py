@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lmmformula.arguments import checked_methods
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.naivete import plot_naivete
+from lmmformula.inference.profile import profile as _profile
 from lmmformula.reporting.intervals import posterior_of
 from lmmformula.reporting.plots import draws as _draws
 from lmmformula.reporting.plots import effects as _effects
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Plots"]
 
 
-@checked_methods(rest={"profile": (_likelihood.profile,)})
+@checked_methods(rest={"profile": (_profile,)})
 @dataclass(frozen=True, slots=True, repr=False)
 class Plots:
     """Plots of one fit. Each draws into ``ax=`` or into new axes, and returns them.
