@@ -18,10 +18,11 @@ from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import build as build_problem
 from lmmformula.frame import keep_argument, open_table
+from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
 from lmmformula.planner import Plan, make_plan
-from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, reporting
+from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, expected, reporting, shifted, stage
 from lmmformula.reporting.convergence import findings
 from lmmformula.result import Fit, Recall
 
@@ -211,11 +212,11 @@ def fit(
     seed : int or Generator, optional
         For methods that draw: "hmc", and the probes of "krylov".
     progress : bool or callable, optional
-        By default a line on the terminal shows where a fit stands that takes longer than a second, and nothing where standard
-        error is no terminal. True shows it from the first step, and prints each step where there is no terminal; False
-        shows nothing; a callable is called with (evaluations, deviance, what is still to gain), by "pql" with (outer
-        iterations, dispersion, relative change of the fits), by each chain of "hmc" with (its iterations, minus the log
-        density, acceptance rate).
+        By default a line on the terminal shows where a fit stands that takes longer than a second, its stage and time, and
+        nothing where standard error is no terminal. True shows it from the first step, and prints each stage and step where
+        there is no terminal; False shows nothing; a callable is called with (evaluations, deviance, what is still to gain), by
+        "pql" with (outer iterations, dispersion, relative change of the fits), by each chain of "hmc" with (its iterations,
+        minus the log density, acceptance rate).
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
@@ -271,13 +272,17 @@ def fit(
         "missing": missing,
         "context": context,
     }
-    table = open_table(data)
-    problem = build(formula, table, **building, memory_limit=options.get("memory_limit"))
     own = {} if priors is None else {"priors": keep_argument(priors)}
-    recall = Recall(
-        fit, formula, table.kept(), {"method": method, **kept(building), **own, **lasting(options)}
-    )
-    result = solve(problem, make_plan(problem, method, options, seed, priors), recall, progress, begun)
+    silence = {"progress": False} if progress is False else {}
+    with reporting(progress, begun=begun):
+        stage("reading the data")
+        table = open_table(data)
+        problem = build(formula, table, **building, memory_limit=options.get("memory_limit"))
+        arguments = {"method": method, **kept(building), **own, **silence, **lasting(options)}
+        recall = Recall(fit, formula, table.kept(), arguments)
+        stage("planning")
+        planned = make_plan(problem, method, options, seed, priors)
+        result = solve(problem, planned, recall, progress, begun)
     announce(result)
     return result
 
@@ -338,10 +343,16 @@ def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
 def solve(
     problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None, begun: float
 ) -> Fit:
-    """The fit that a plan promises."""
+    """The fit that a plan promises; an interrupt keeps what has been found, where that is worth having."""
     chosen, backend, prepared, standard = planned
     labels = {"pql": QUASI, "hmc": CHAINS}.get(chosen.method, LIKELIHOOD)
-    with reporting(progress, labels, begun) as report:
+    shift = (
+        standard.deviance_shift(restricted=getattr(backend, "reml", False)) if labels is LIKELIHOOD else 0.0
+    )
+    with reporting(progress, labels, begun) as report, interrupts_keep():
+        expected(chosen.seconds)
+        report = None if report is None else shifted(report, shift)
+        stage("search")
         solution = backend.fit(standard.problem, prepared, progress=report)
     posterior = getattr(solution, "posterior", None)
     estimate = standard.outward(solution.estimate)

@@ -32,6 +32,8 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
 from lmmformula.planner import Plan
+from lmmformula.progress import working
+from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
@@ -124,7 +126,8 @@ class Fit(Fitted):
     @handed_out
     def twin_vcov(self) -> np.ndarray | None:
         """The same of the parameters at which :attr:`optimum` was evaluated."""
-        return self.backend.joint_vcov(self.estimate, self.optimum)
+        with working("standard errors", self.recall.arguments.get("progress")):
+            return self.backend.joint_vcov(self.estimate, self.optimum)
 
     @handed_out
     def tvalues(self) -> pd.Series:
@@ -496,7 +499,7 @@ class Fit(Fitted):
         raise AttributeError(_calls.no_attribute(name))
 
     def __repr__(self) -> str:
-        return str(self.summary())
+        return _brief.shown(self)
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import Any
 
 import pytest
 
 import lmmformula.progress
 from lmmformula import fit, load_dataset
-from lmmformula.progress import LIKELIHOOD, QUASI, reporting
+from lmmformula.backends.pql import PQL
+from lmmformula.cli import main
+from lmmformula.interrupts import undisturbed
+from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, expected, reporting, stage
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 CROSSED = "r2 ~ Anger + situ + (1 | id) + (1 | item)"
@@ -40,16 +48,19 @@ def left_on(terminal: Terminal) -> str:
 
 
 def test_a_short_fit_is_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = load_dataset("sleepstudy")
+    fit(SLEEP, data)  # what has to be imported first may take a second
     terminal = at_terminal(monkeypatch)
-    fit(SLEEP, load_dataset("sleepstudy"))
+    fit(SLEEP, data)
     assert terminal.getvalue() == ""
 
 
 def test_a_short_fit_does_not_import_tqdm() -> None:
     code = (
         "import sys\n"
-        "sys.stderr.isatty = lambda: True\n"
         "from lmmformula import fit, load_dataset\n"
+        f"fit({SLEEP!r}, load_dataset('sleepstudy'))\n"
+        "sys.stderr.isatty = lambda: True\n"
         f"fit({SLEEP!r}, load_dataset('sleepstudy'))\n"
         "print('tqdm' in sys.modules)"
     )
@@ -118,8 +129,10 @@ def test_without_a_terminal_only_if_asked(monkeypatch: pytest.MonkeyPatch) -> No
     assert out.getvalue() == ""
     model = fit(SLEEP, load_dataset("sleepstudy"), progress=True)
     lines = out.getvalue().splitlines()
-    assert 1 <= len(lines) <= model.estimate.convergence.evaluations
-    assert all(line.startswith("evaluation ") for line in lines)
+    assert all(line.startswith("[00:0") for line in lines)
+    told = [line for line in lines if "] search: evaluation " in line]
+    assert 1 <= len(told) <= model.estimate.convergence.evaluations
+    assert [line[8:] for line in lines if line not in told] == ["reading the data", "planning", "search"]
 
 
 def test_false_is_silent_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,3 +168,125 @@ def test_a_callable_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen[-1][1] == pytest.approx(model.dispersion["phi"], rel=1e-6)
     assert seen[-1][2] == ended.decrement
     assert terminal.getvalue() == ""
+
+
+def test_the_line_comes_and_its_clock_goes_on_while_nothing_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long first step, in which no one reports."""
+    terminal = at_terminal(monkeypatch, 0.0)
+    monkeypatch.setattr(lmmformula.progress, "TICK", 0.01)
+    with reporting(None, LIKELIHOOD, time.time() - 75.0):
+        stage("factorising")
+        expected(200.0)
+        for _ in range(500):
+            if "planned" in terminal.getvalue():
+                break
+            time.sleep(0.01)
+    assert "factorising [01:15, about 3 min planned]" in terminal.getvalue()
+    assert left_on(terminal) == ""
+
+
+def test_chains_tell_the_total_and_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = at_terminal(monkeypatch, 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(lmmformula.progress.time, "time", lambda: clock[0])
+    with reporting(True, CHAINS) as report:
+        assert report is not None
+        stage("2 chains, the first 100 of them warm-up", total=1_100, parts=2)
+        clock[0] += 20.0
+        threads = [threading.Thread(target=report, args=(done, 871.2, 0.85)) for done in (100, 300)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert "2 chains, the first 100 of them warm-up: iteration 100 of 1,100" in terminal.getvalue()
+        report(300, 871.2, 0.85)
+    shown = terminal.getvalue()
+    assert "iteration 100 of 1,100, -log density 871.2, acceptance 0.85, about" in shown
+    assert "left" in shown
+
+
+def test_standard_errors_show_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = fit("y ~ trt + (1 | ID)", load_dataset("bacteria"), family="binomial")
+    quiet = fit("y ~ trt + (1 | ID)", load_dataset("bacteria"), family="binomial", progress=False)
+    terminal = at_terminal(monkeypatch, 0.0)
+    _ = model.bse
+    assert "standard errors: 4 of 4" in terminal.getvalue()
+    assert left_on(terminal) == ""
+    silent = at_terminal(monkeypatch, 0.0)
+    _ = quiet.bse
+    assert silent.getvalue() == ""
+
+
+@pytest.mark.filterwarnings("ignore:the fit is singular")
+def test_an_interrupt_after_the_search_keeps_the_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is tried whether variances near zero are zero, the estimates are there already."""
+    from lmmformula.criteria.profiled import Profiled
+
+    data, evaluate, pressed = load_dataset("Dyestuff2"), Profiled.__call__, []
+    expected = fit("Yield ~ 1 + (1 | Batch)", data, start=[1e-3])
+
+    def interrupted(self: Profiled, theta: Any, **options: Any) -> Any:
+        if theta[0] == 0.0 and not pressed:
+            pressed.append(theta)
+            raise KeyboardInterrupt
+        return evaluate(self, theta, **options)
+
+    monkeypatch.setattr(Profiled, "__call__", interrupted)
+    kept = fit("Yield ~ 1 + (1 | Batch)", data, start=[1e-3])
+    assert kept.converged
+    assert pressed
+    assert kept.llf == pytest.approx(expected.llf, abs=1e-6)
+
+
+def test_an_interrupt_ends_a_bootstrap_by_pql(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps a fit for its own sake as it stands, not one of many."""
+    model = fit(
+        "y ~ trt + (1 | ID)", load_dataset("bacteria"), family="binomial", method="pql", dispersion="fixed"
+    )
+    calls, inner = [0], PQL._inner
+
+    def interrupted(self: PQL, *arguments: Any) -> Any:
+        calls[0] += 1
+        if calls[0] == 9:
+            raise KeyboardInterrupt
+        return inner(self, *arguments)
+
+    monkeypatch.setattr(PQL, "_inner", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.bootstrap(20, seed=1)
+    assert calls[0] == 9
+
+
+def test_an_interrupt_during_standard_errors_leaves_the_estimates(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lmmformula.backends import laplace
+
+    def interrupted(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laplace, "joint_vcov", interrupted)
+    model = fit("y ~ trt + (1 | ID)", load_dataset("bacteria"), family="binomial")
+    assert "interrupted before the standard errors were there" in repr(model)
+    assert f"(Intercept)  {model.params.iloc[0]:.6g}" in repr(model)
+    command = ["fit", "y ~ trt + (1 | ID)", "--data", "bacteria", "--family", "binomial"]
+    assert main(command) == 130
+    assert "Log-likelihood" in capsys.readouterr().out
+    assert main([*command, "--json"]) == 130
+    assert json.loads(capsys.readouterr().out)["params"] == pytest.approx(model.params.to_dict())
+
+
+def test_an_interrupt_waits_for_what_must_not_be_disturbed() -> None:
+    done = []
+
+    def compiling() -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.3)
+        done.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        undisturbed(compiling)
+    assert done == [True]
+    assert undisturbed(lambda: 3) == 3
+    with pytest.raises(ZeroDivisionError):
+        undisturbed(lambda: 1 // 0)

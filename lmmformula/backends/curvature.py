@@ -11,6 +11,7 @@ from lmmformula.backends.optimum import boundary_elements, undetermined_columns
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import step_scale
 from lmmformula.errors import FitError
+from lmmformula.progress import stage, step
 from lmmformula.typing import Array
 
 __all__ = ["joint_vcov", "laplace_of", "parameter_names", "undetermined", "undetermined_beta"]
@@ -93,9 +94,11 @@ def _differences(
 ) -> Array:
     """Hessian in the free elements by central differences of the gradient."""
     steps, columns = 2e-3 * step_scale(smooth.hessian), []
+    stage("standard errors", total=int(free.sum()))
     for j in np.flatnonzero(free):
         move = np.zeros(len(psi))
         move[j] = steps[j]
         high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
         columns.append((high - low) / (2 * steps[j]))
+        step()
     return np.array(columns).reshape(len(columns), len(psi))[:, free]

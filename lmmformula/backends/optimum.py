@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
+from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.trust_region import Minimum
@@ -59,7 +60,12 @@ def settle(
     for j in np.flatnonzero(boundary_elements(problem, theta) & (np.abs(theta) < 1e-2)):
         trial = theta.copy()
         trial[j] = 0.0
-        value = evaluate(trial)
+        try:
+            value = evaluate(trial)
+        except KeyboardInterrupt:  # the estimates are there
+            if not keeps():
+                raise
+            break
         if value <= deviance + slack:
             theta, deviance = trial, min(deviance, value)
     return problem.canonical(theta)

@@ -38,6 +38,7 @@ from lmmformula.engines.backfitting import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
+from lmmformula.interrupts import keeps
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
 from lmmformula.ir.problem import Problem
@@ -266,7 +267,7 @@ class PQL:
                 if progress is not None:
                     progress(outer, state.phi, change)
         except KeyboardInterrupt:
-            if not outer:
+            if not (outer and keeps()):
                 raise
             stopped = True
         return _Found(settled(model, state) if met else state, loose, outer, sweeps, change, met, stopped)

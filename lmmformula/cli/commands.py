@@ -47,6 +47,7 @@ def fit(arguments: argparse.Namespace) -> int:
     """Fit, save, report, print."""
     import lmmformula
     from lmmformula.cli.records import fit_record
+    from lmmformula.reporting.brief import brief, brief_record
 
     check_folder("--save", arguments.save)
     check_page("--report", arguments.report)
@@ -58,7 +59,11 @@ def fit(arguments: argparse.Namespace) -> int:
         if arguments.report:
             lmmformula.report(result, arguments.report)
     finally:
-        _show(arguments.json, lambda: fit_record(result, arguments.seen), result.summary)
+        try:
+            _show(arguments.json, lambda: fit_record(result, arguments.seen), result.summary)
+        except KeyboardInterrupt:  # the search may have taken hours, standard errors are all that is lost
+            _show(arguments.json, lambda: brief_record(result), lambda: brief(result))
+            raise
     return 0 if result.converged else NOT_CONVERGED
 
 

@@ -18,7 +18,7 @@ from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
-from lmmformula.planner.bayes_cost import sampling_cost, sampling_memory
+from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
 from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.engines import factorised, too_large
 from lmmformula.planner.record import Alternative, Plan
@@ -57,6 +57,8 @@ def bayes_plan(
         )
     other = _other_sampler(problem, exact, backend)
     why = (reason, *reasons, *plan.reasons[1:])
+    if first := first_chains(backend.sampler):
+        why += (f"of the time about {first:.0f} s load JAX and compile, once in a process",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
     return plan, backend, exact
 
@@ -66,6 +68,7 @@ def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: 
     route = choose_route(problem, backend.marginalize)
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, exact, route, sampler, *draws, backend.warmup).seconds
+    seconds += first_chains(sampler)
     return seconds, sampling_memory(problem, route, sampler, *draws, KEPT_BYTES)
 
 

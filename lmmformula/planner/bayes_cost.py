@@ -22,10 +22,11 @@ from dataclasses import dataclass, fields
 from lmmformula.backends.bayes.routes import Route
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.forks import jax_runs
 from lmmformula.planner.cost import EVALUATIONS, exact_cost
 from lmmformula.planner.rates import BYTES, JAX, SAMPLING
 
-__all__ = ["Sampling", "sampling_cost", "sampling_memory"]
+__all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory"]
 
 SMALL_SIDE, SMALL_CELLS = 250, 4e6
 """Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.bayes.target`."""
@@ -40,6 +41,8 @@ DENSE_EFFECTS = 1_000
 """Random effects up to which chains that sample them have one dense scale."""
 GRADIENT = 2.0
 """A density with its gradient, in densities."""
+FIRST_CHAINS = 2.8
+"""Seconds to load JAX and NumPyro and to trace programs, which the first chains of a process take more than later ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +115,11 @@ def sampling_cost(
     once = _evaluation(problem, exact)
     count = PILOT_LARGE + OVERSAMPLED * total if sampler == "importance" else GRADIENT * steps
     return Sampling(compiled=float(sampler == "nuts"), evaluated=once * (count + total), recovered=recovered)
+
+
+def first_chains(sampler: str) -> float:
+    """Seconds that are added because no chains have run in this process yet."""
+    return FIRST_CHAINS if sampler == "nuts" and not jax_runs() else 0.0
 
 
 def sampling_memory(

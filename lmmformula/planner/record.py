@@ -63,7 +63,8 @@ class Plan:
         estimated.
     reasons : tuple of str
     seconds : float
-        Of the fit on two cores of an ordinary machine, estimated; nan where no estimate is made.
+        Of the fit and its standard errors on two cores of an ordinary machine, estimated, with what has to be loaded and
+        compiled first; nan where no estimate is made.
     alternatives : tuple of Alternative
     device : str
         "cpu".

@@ -12,6 +12,7 @@ from lmmformula.backends.bayes.importance import Importance, ImportanceDraws, sc
 from lmmformula.backends.bayes.surrogate import MOST_COORDINATES, fit_surrogate
 from lmmformula.backends.bayes.target import Laplace, Target
 from lmmformula.errors import FitError
+from lmmformula.progress import stage
 from lmmformula.typing import Array
 
 __all__ = ["ChainOptions", "Drawn", "Progress", "draw_chains", "draw_importance", "spread_starts"]
@@ -75,6 +76,7 @@ def draw_importance(
     target: Target, laplace: Laplace, options: ChainOptions, seed: int
 ) -> tuple[ImportanceDraws, Drawn]:
     """Independent draws, dealt into `chains` rows."""
+    stage("importance sampling")
     rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))
     sampler = Importance(draws=options.chains * options.draws, pilot=1_000 if target.is_small else 300)
     found = sampler.sample(target, laplace, rng)
@@ -157,6 +159,7 @@ def _pilot(
     target: Target, laplace: Laplace, chains: int, rng: np.random.Generator
 ) -> tuple[Laplace, Array | None]:
     """Location, scales, starts and perhaps a surrogate from a short importance sample; Laplace's alone if it is poor."""
+    stage("a first sample, for the scales")
     sampler = Importance(draws=500, rounds=3, pilot=400)
     if not target.is_small:
         sampler = Importance(draws=200, rounds=2, pilot=200)

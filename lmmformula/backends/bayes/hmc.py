@@ -33,6 +33,7 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
+from lmmformula.progress import stage
 from lmmformula.typing import Array
 
 __all__ = ["HMC", "BayesSolution"]
@@ -176,6 +177,7 @@ class HMC:
         problem = target.posterior.model.problem
         chains, draws, d = drawn.x.shape
         keep = 8.0 * chains * draws * problem.q <= KEPT_BYTES
+        stage("drawing back what was integrated out")
         key = np.random.SeedSequence([seed, 2, before])
         own = recover(target, drawn.x.reshape(-1, d), key, keep=keep)
         names = target.coordinates.names

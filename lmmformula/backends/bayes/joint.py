@@ -23,7 +23,9 @@ import numpy as np
 from lmmformula.backends.bayes.drawing import ChainOptions, Progress, spread_starts
 from lmmformula.backends.bayes.nuts import Nuts, compiled_loops
 from lmmformula.errors import FitError
+from lmmformula.interrupts import undisturbed
 from lmmformula.numerics.x64 import x64
+from lmmformula.progress import stage
 from lmmformula.typing import Array
 
 __all__ = [
@@ -148,6 +150,7 @@ def draw_joint(
     def potential(z: Any) -> Any:
         return -density(scale.place(z, jnp))
 
+    stage("compiling the density")
     slope = quick(jax.value_and_grad(potential), len(scale.mode))
 
     nuts = Nuts(
@@ -175,9 +178,12 @@ def quick(function: Callable[[Any], Any], d: int) -> Callable[[Array], Any]:
     """A traceable function of x (d,), compiled in little time for few evaluations, from numpy to numpy."""
     import jax
 
-    with x64():
-        lowered = jax.jit(function).lower(jax.ShapeDtypeStruct((d,), np.float64))
-        program = compiled_loops(lowered, optimise=False)
+    def compiled() -> Any:
+        with x64():
+            lowered = jax.jit(function).lower(jax.ShapeDtypeStruct((d,), np.float64))
+            return compiled_loops(lowered, optimise=False)
+
+    program = undisturbed(compiled)
 
     def run(x: Array) -> Any:
         with x64():

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 
 from lmmformula.backends.bayes.potential import Exact
+from lmmformula.interrupts import LOOK, undisturbed
 from lmmformula.numerics.x64 import x64
+from lmmformula.progress import stage
 from lmmformula.typing import Array
 
 __all__ = ["Chains", "Nuts", "compiled_loops"]
 
-LOOK = 0.1
-"""Seconds between two looks at the keyboard: a signal may reach a thread that is not waiting for it."""
 STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size", "end_accepted")
 """The last only of chains on a surrogate."""
 STEP = 0.7
@@ -122,9 +122,18 @@ class Nuts:
         progress : callable, optional
             Called with (iterations, potential, acceptance) of one chain after each chunk.
         """
-        with x64():
-            program = _Program(self, potential, starts.shape[1], exact)
-            own = states or tuple(program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
+        stage("compiling the sampler")
+
+        def prepared() -> tuple[_Program, tuple[tuple[Any, ...], ...]]:
+            with x64():
+                program = _Program(self, potential, starts.shape[1], exact)
+                begun = (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
+                return program, states or tuple(begun)
+
+        program, own = undisturbed(prepared)
+        warmup = 0 if states else self.warmup
+        before = f", the first {warmup} of them warm-up" if warmup else ""
+        stage(f"{len(own)} chains{before}", total=warmup + self.draws, parts=len(own))
         stop = threading.Event()
         job = _Job(self, program, states is None, stop, progress)
         with ThreadPoolExecutor(len(own)) as pool:

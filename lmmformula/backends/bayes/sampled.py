@@ -20,10 +20,12 @@ from lmmformula.backends.bayes.routes import Route
 from lmmformula.backends.bayes.target import find_mode
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import PlanError
+from lmmformula.interrupts import undisturbed
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors, resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.x64 import x64
+from lmmformula.progress import stage
 from lmmformula.typing import Array
 
 __all__ = ["Request", "Solved", "by_laplace", "in_slices", "nothing_integrated", "posterior_of", "solved"]
@@ -149,6 +151,7 @@ def by_laplace(problem: Problem, prepared: Prepared | None, request: Request) ->
 def _drawn_back(target: LaplaceTarget, x: Array, request: Request) -> Effects:
     from lmmformula.backends.bayes.laplace_recovery import recover_modes
 
+    stage("drawing back what was integrated out")
     done = 0 if request.before is None else request.before.draws
     return recover_modes(target, x, np.random.SeedSequence([request.seed, 2, done]))
 
@@ -205,10 +208,14 @@ def in_slices(function: Callable[[Any], Any], z: Array) -> Array:
 
     flat = z.reshape(-1, z.shape[-1])
     size = min(SLICE, len(flat))
-    with x64():
-        mapped = jax.jit(jax.vmap(function))
-        parts = []
-        for i in range(0, len(flat), size):
-            first = min(i, len(flat) - size)
-            parts.append(np.asarray(mapped(flat[first : first + size]))[i - first :])
-    return np.concatenate(parts).reshape(*z.shape[:2], -1)
+
+    def mapped() -> Array:
+        with x64():
+            over = jax.jit(jax.vmap(function))
+            parts = []
+            for i in range(0, len(flat), size):
+                first = min(i, len(flat) - size)
+                parts.append(np.asarray(over(flat[first : first + size]))[i - first :])
+            return np.concatenate(parts)
+
+    return undisturbed(mapped).reshape(*z.shape[:2], -1)
