@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
+from threading import Event, Thread
 from typing import TypeVar
 
 __all__ = ["interrupts_keep", "keeps", "undisturbed"]
@@ -39,16 +40,33 @@ def undisturbed(function: Callable[[], T]) -> T:
     For compilers: an exception out of the middle of JAX's leaves it in a state that ends the process with a segmentation fault
     when the interpreter shuts down.
     """
-    from concurrent.futures import ThreadPoolExecutor, wait
+    begun, ended = Event(), Event()
+    out: list[T] = []
+    failed: list[BaseException] = []
+
+    def work() -> None:
+        begun.set()
+        try:
+            out.append(function())
+        except BaseException as error:
+            failed.append(error)
+        finally:
+            ended.set()
 
     pressed = False
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(copy_context().run, function)
-        while not running.done():
-            try:
-                wait([running], LOOK)
-            except KeyboardInterrupt:
-                pressed = True
+    try:
+        Thread(target=copy_context().run, args=(work,), name="lmmformula undisturbed").start()
+    except KeyboardInterrupt:  # the thread may run all the same
+        if not begun.wait(LOOK):
+            raise
+        pressed = True
+    while not ended.is_set():
+        try:
+            ended.wait(LOOK)
+        except KeyboardInterrupt:
+            pressed = True
     if pressed:
         raise KeyboardInterrupt
-    return running.result()
+    if failed:
+        raise failed[0]
+    return out[0]
