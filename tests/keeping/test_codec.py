@@ -47,7 +47,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=str)
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: str(getattr(value, "name", value)))
 def test_a_value_comes_back_as_it_was(value: Any) -> None:
     back = there_and_back(value)
     assert type(back) is type(value)
