@@ -158,8 +158,8 @@ class PQL:
     ) -> PQLSolution:
         """Estimate `problem`; `progress` is called with (outer iteration, dispersion, change of the fits).
 
-        A keyboard interrupt ends the search; the solution is where it stood, its status says so, and
-        ``PQL(start=solution.estimate)`` goes on from there.
+        Within :func:`lmmformula.interrupts.interrupts_keep` a keyboard interrupt ends the search; the solution is where it
+        stood, its status says so, and ``PQL(start=solution.estimate)`` goes on from there.
         """
         model = self.model(problem, prepared)
         self._warn(model)

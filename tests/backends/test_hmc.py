@@ -314,7 +314,7 @@ def test_lognormal_is_the_gaussian_of_the_logarithm() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"sampler": "gibbs"}, "use 'nuts' or 'importance'"),
+        ({"sampler": "gibbs"}, "must be 'nuts' or 'importance'"),
         ({"draws": 0}, "draws=0 must be a whole number"),
         ({"chains": 1.5}, "chains=1.5 must be"),
         ({"warmup": 3}, "warmup=3"),
