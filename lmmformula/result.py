@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.arguments import Fitted, checked, checked_methods
+from lmmformula.arguments import checked, checked_methods
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
@@ -24,8 +24,7 @@ from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
 from lmmformula.inference import updating as _updating
 from lmmformula.inference import wald as _wald
-from lmmformula.interfaces import maketables as _maketables
-from lmmformula.interfaces import statsmodels as _statsmodels
+from lmmformula.interfaces.names import OtherNames
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.frozen import freeze, handed_out
 from lmmformula.ir.problem import Problem
@@ -61,7 +60,7 @@ class Recall:
 
 @checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(Fitted):
+class Fit(OtherNames):
     """A fitted mixed model.
 
     Attributes
@@ -422,78 +421,7 @@ class Fit(Fitted):
         """Broom's table of rows: data used, fitted values, residuals."""
         return _tidy.augment(self)
 
-    # -- names of other packages -----------------------------------------------------------------------------------
-
-    @property
-    def fe_params(self) -> pd.Series:
-        """statsmodels' name of :attr:`params`."""
-        return self.params
-
-    @property
-    def bse_fe(self) -> pd.Series:
-        """statsmodels' name of :attr:`bse`."""
-        return self.bse
-
-    @property
-    def random_effects(self) -> dict[str, pd.DataFrame]:
-        """Conditional modes by grouping factor, a row a level; statsmodels has a dict of levels instead."""
-        return _statsmodels.random_effects(self)
-
-    @property
-    def cov_re(self) -> dict[str, pd.DataFrame]:
-        """Covariance matrix of the random effects by grouping factor; statsmodels has the one matrix of its one factor."""
-        return _statsmodels.cov_re(self)
-
-    @property
-    def scale(self) -> float:
-        """statsmodels' name of :attr:`sigma` squared."""
-        return self.sigma**2
-
-    @property
-    def resid(self) -> pd.Series:
-        """statsmodels' name of ``residuals()``."""
-        return self.residuals()
-
-    @property
-    def resid_pearson(self) -> pd.Series:
-        """statsmodels' name of ``residuals("pearson")``."""
-        return self.residuals("pearson")
-
-    def to_marginaleffects(self, data: Any = None, kind: str = "response") -> Any:
-        """The fit for the package marginaleffects, at the level of the population.
-
-        See :class:`lmmformula.interfaces.marginaleffects.PopulationModel`.
-        """
-        from lmmformula.interfaces.marginaleffects import PopulationModel
-
-        return PopulationModel(self, data, kind)
-
-    def to_maketables(self) -> _maketables.ProtocolOnly:
-        """The fit for the package maketables: ``maketables.ETable([m1.to_maketables(), m2.to_maketables()])``."""
-        return _maketables.ProtocolOnly(self)
-
-    @property
-    def __maketables_coef_table__(self) -> pd.DataFrame:
-        return _maketables.coef_table(self)
-
-    def __maketables_stat__(self, key: str) -> Any:
-        return _maketables.stat(self, key)
-
-    @property
-    def __maketables_depvar__(self) -> str:
-        return _maketables.response_name(self)
-
-    @property
-    def __maketables_stat_labels__(self) -> dict[str, str]:
-        return dict(_maketables.LABELS)
-
-    @property
-    def __maketables_default_stat_keys__(self) -> list[str]:
-        return _maketables.default_stat_keys(self)
-
-    @property
-    def __maketables_vcov_info__(self) -> dict[str, Any]:
-        return {"vcov_type": "model-based", "clustervar": None}
+    # -- text -------------------------------------------------------------------------------------------------------
 
     def __getattr__(self, name: str) -> Any:
         raise AttributeError(_calls.no_attribute(name))
