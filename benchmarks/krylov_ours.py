@@ -43,8 +43,8 @@ def fit_problem(family: str, table: pd.DataFrame) -> Callable[[], dict[str, Any]
     problem = lmmformula.build(FORMULA, table, family=family)
 
     def fit() -> dict[str, Any]:
-        _, backend, prepared = make_plan(problem, "krylov")
-        return described(backend.fit(problem, prepared).estimate)
+        _, backend, prepared, standard = make_plan(problem, "krylov")
+        return described(standard.outward(backend.fit(standard.problem, prepared).estimate))
 
     return fit
 
@@ -121,8 +121,8 @@ def noise(family: str, table: pd.DataFrame, options: dict[str, Any]) -> dict[str
     """Log-likelihoods over seeds with stated errors: as the search sees them, and as they are reported."""
     problem = lmmformula.build(FORMULA, table, family=family)
     if "beta" not in options:
-        _, backend, prepared = make_plan(problem, "krylov")
-        options |= described(backend.fit(problem, prepared).estimate)
+        _, backend, prepared, standard = make_plan(problem, "krylov")
+        options |= described(standard.outward(backend.fit(standard.problem, prepared).estimate))
     evaluate = evaluator(problem, options)
     evaluate(KrylovEngine(), False)  # compiles, and finds the modes
     out: dict[str, Any] = {k: options[k] for k in ("beta", "sigma2", "variances")}

@@ -128,9 +128,9 @@ class SpectraStudy:
 
     def _watch(self, design: str, setting: Setting, data: Any) -> list[dict[str, Any]]:
         problem = lmmformula.build(FORMULAS.get(design, FORMULA), frame(data), family=setting.family)
-        _, backend, prepared = make_plan(problem, "krylov")
+        _, backend, prepared, standard = make_plan(problem, "krylov")
         watched = WatchedPrepared(prepared, Watched(prepared.blocks))  # pyright: ignore[reportArgumentType]
-        backend.fit(problem, watched)  # pyright: ignore[reportArgumentType]
+        backend.fit(standard.problem, watched)  # pyright: ignore[reportArgumentType]
         last = watched.log[-1][0]
         chosen = np.unique(np.linspace(0, len(watched.log) - 1, self.most).round().astype(int))
         out = []
