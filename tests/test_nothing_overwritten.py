@@ -128,6 +128,7 @@ def test_no_result_can_be_overwritten(kind: str) -> None:
 
 def test_arrays_say_that_they_are_read_only() -> None:
     first = fit("y ~ x + (1 | g)", rows())
+    m: Any
     for m in (pickle.loads(pickle.dumps(first)), copy.deepcopy(first), first):
         for array in (m.vcov, m.estimate.beta, m.problem.y, m.problem.X.matrix, m.estimate.modes[0]):
             with pytest.raises(ValueError, match="read-only"):

@@ -36,7 +36,7 @@ def compiled(*, fast: bool = True) -> Callable[[Callable[..., Any]], Any]:
     options: dict[str, Any] = {"nogil": True, "fastmath": _FAST if fast else False}
 
     def decorate(function: Callable[..., Any]) -> Any:
-        out = numba.njit(**options)(function)
+        out: Any = numba.njit(**options)(function)
         try:
             out.enable_caching()
         except (RuntimeError, OSError) as error:  # no folder to keep it in

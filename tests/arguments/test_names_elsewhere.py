@@ -88,13 +88,14 @@ def test_no_argument_of_another_package_has_become_one_of_ours(name: str) -> Non
 
 
 def test_names_of_inner_functions_do_not_leak(model: Fit) -> None:
+    anything: Any = model
     for call in (
         lambda: model.conf_int(method="profile", n=5),
         lambda: model.conf_int(method="wald", points=5),
         lambda: model.bootstrap(replicates=5),
         lambda: model.profile(grid=5),
         lambda: model.update(weight="w"),
-        lambda: model.predict(None, "all"),
+        lambda: anything.predict(None, "all"),
         lambda: lmmformula.anova(model, test="F"),
     ):
         with pytest.raises(ArgumentError) as caught:
@@ -115,9 +116,12 @@ def test_warnings_point_at_the_line_of_the_caller() -> None:
 
 def test_numbers_of_numpy_are_numbers() -> None:
     data = load_dataset("Dyestuff")
-    one = fit(FORMULA, data, tolerance=np.float32(1e-6), max_evaluations=np.int64(50), nagq=np.int32(1))
+    points: Any = np.int32(1)
+    draws: Any = np.int64(2)
+    seed: Any = np.uint8(1)
+    one = fit(FORMULA, data, tolerance=np.float32(1e-6), max_evaluations=np.int64(50), nagq=points)
     assert one.converged
-    assert one.simulate(np.int64(2), seed=np.uint8(1)).shape == (30, 2)
+    assert one.simulate(draws, seed=seed).shape == (30, 2)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,7 +45,7 @@ GLMM = {
 
 @cache
 def _salamanders() -> pd.DataFrame:
-    data = load_dataset("Salamanders")
+    data: Any = load_dataset("Salamanders")
     return data[np.arange(len(data)) % 3 != 1].reset_index(drop=True)
 
 

@@ -57,7 +57,7 @@ def test_missing_replicates_and_statistics_have_no_part() -> None:
 def test_acceleration_of_a_mean_is_its_skewness() -> None:
     data = load_dataset("Rail")
     found = acceleration(_rail(), lambda m: {"mean": m.problem.y.mean()})["mean"]
-    d = data.groupby("Rail", observed=True)["travel"].mean() - data["travel"].mean()
+    d: Any = data.groupby("Rail", observed=True)["travel"].mean() - data["travel"].mean()
     assert found == pytest.approx(float((d**3).sum()) / (6 * float((d**2).sum()) ** 1.5))
 
 

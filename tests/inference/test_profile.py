@@ -84,6 +84,7 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
     """The deviance with one correlation held, minimised without our coordinates, is at the limit what it must be."""
     model = _model("machines_slope_reml")
     best = module.ml_optimum(model)
+    assert isinstance(best, module.GaussianBest)
     j, i = pair
     term = model.problem.terms[0]
     name = f"cor_{term.columns[i]}.{term.columns[j]}|Worker"
@@ -112,6 +113,7 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
 def test_gradient_of_the_surface() -> None:
     for name in ("machines_slope_reml", "sleep_dbar_reml", "oats_reml"):
         best = module.ml_optimum(_model(name))
+        assert isinstance(best, module.GaussianBest)
         for target, held in ((None, None), (Parameter("b", "beta", 0), 1.1)):
             surface = Surface(best.model, target)
             value = None if held is None else held * float(best.model(best.theta).beta[0])

@@ -14,6 +14,7 @@ from scipy.optimize import minimize
 from lmmformula import Fit, PlanError, fit, load_dataset
 from lmmformula.inference import profile as module
 from lmmformula.inference.parameters import parameters_of
+from lmmformula.inference.profile_general import GeneralBest
 
 CBPP = "incidence / size ~ period + (1 | herd)"
 TRIALS = {"family": "binomial", "weights": "size"}
@@ -115,6 +116,7 @@ def test_a_correlation_without_effect_is_not_excluded() -> None:
 def test_gradient_of_the_surface(formula: str, arguments: dict[str, Any]) -> None:
     m = _fitted(formula, "Salamanders", **arguments)
     best = module.ml_optimum(m)
+    assert isinstance(best, GeneralBest)
     for target in parameters_of(m.problem):
         surface = best.surface(target)
         at = surface.psi_of(best.theta, best.sigma) + 0.1 * np.sin(1 + np.arange(surface.size))
@@ -136,6 +138,7 @@ def test_a_correlation_by_brute_force() -> None:
     y = rng.poisson(np.exp(0.5 + 0.3 * x + b[g, 0] + b[g, 1] * x))
     m = fit("y ~ x + (x | g)", pd.DataFrame({"y": y, "x": x, "g": g}), family="poisson")
     best = module.ml_optimum(m)
+    assert isinstance(best, GeneralBest)
     upper = m.conf_int(method="profile", parameters="cor_x.(Intercept)|g").iloc[0, 1]
 
     def deviance(q: np.ndarray) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -30,12 +32,12 @@ def _data(seed: int = 5) -> pd.DataFrame:
     )
 
 
-def _pair(response: str, rest: str = "x + (1 | g)", **arguments: object) -> tuple[Fit, Fit]:
-    data = _data()
+def _pair(response: str, rest: str = "x + (1 | g)", **arguments: Any) -> tuple[Fit, Fit]:
+    data: Any = _data()
     written_out = data.loc[data.index.repeat(data["w"])].reset_index(drop=True)
     return (
-        fit(f"{response} | weights(w) ~ {rest}", data, **arguments),  # type: ignore[arg-type]
-        fit(f"{response} ~ {rest}", written_out, **arguments),  # type: ignore[arg-type]
+        fit(f"{response} | weights(w) ~ {rest}", data, **arguments),
+        fit(f"{response} ~ {rest}", written_out, **arguments),
     )
 
 
@@ -75,7 +77,7 @@ def test_a_gaussian_fit_of_repeats_is_that_of_the_rows_written_out(method: str, 
         ("y", {"family": "gaussian", "method": "krylov", "seed": 1}),
     ],
 )
-def test_every_family_counts_the_repeats(response: str, arguments: dict[str, object]) -> None:
+def test_every_family_counts_the_repeats(response: str, arguments: dict[str, Any]) -> None:
     a, b = _pair(response, **arguments)
     tolerance = 1e-4 if "seed" in arguments else 1e-6
     assert a.llf == pytest.approx(b.llf, rel=tolerance)
@@ -92,7 +94,7 @@ def test_the_posterior_density_counts_them_too() -> None:
     from lmmformula.engines.blocked import BlockedEngine
     from lmmformula.ir.priors import resolve_priors
 
-    data = _data()
+    data: Any = _data()
     rows = data.loc[data.index.repeat(data["w"])]
     for family, response in (("gaussian", "y"), ("lognormal", "size")):
         one = build(f"{response} | weights(w) ~ x + (1 | g)", data, family=family)

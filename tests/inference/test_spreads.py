@@ -121,7 +121,7 @@ def test_an_autoregressive_term_has_two_parameters() -> None:
     m = _fitted("yield ~ Variety + ar1(0 + factor(nitro) | Block)", "Oats")
     known = [p for p in parameters_of(m.problem) if p.kind in ("sd", "cor")]
     assert [p.kind for p in known] == ["sd", "cor"]
-    table = m.varcorr(se=True)
+    table: Any = m.varcorr(se=True)
     assert table["se"].iloc[:4].nunique() == 1
     assert (table["se"] > 0).all()
 

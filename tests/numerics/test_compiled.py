@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numba
 import numpy as np
 import pytest
+from numba.core import config
 
 from lmmformula.errors import LmmformulaWarning
 from lmmformula.numerics import compiled as module
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_told_once_and_replaced(tmp_path: Path, suffix: str) -
     doubled(tmp_path)  # it is whole again, and nothing warns
 
 
-@pytest.mark.skipif(not hasattr(numba.config, "CACHE_LOCATOR_CLASSES"), reason="folders cannot be chosen")
+@pytest.mark.skipif(not hasattr(config, "CACHE_LOCATOR_CLASSES"), reason="folders cannot be chosen")
 def test_without_a_folder_to_write_to(tmp_path: Path) -> None:
     """A container whose package folder and home cannot be written."""
     (tmp_path / "file").write_text("", encoding="utf-8")
