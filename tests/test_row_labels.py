@@ -161,8 +161,8 @@ def test_refit_reads_a_series_by_its_index(labels: str) -> None:
     data = indexed(labels)
     data = data.assign(x=data["x"].mask(np.arange(len(data)) == 17))
     m = fit(MODEL, data)
-    whole = pd.Series(np.random.default_rng(3).normal(size=len(data)), index=data.index)
-    used = whole[data["x"].notna().to_numpy()]
+    whole: Any = pd.Series(np.random.default_rng(3).normal(size=len(data)), index=data.index)
+    used: Any = whole[data["x"].notna().to_numpy()]
     wanted = m.refit(used.to_numpy())
     for y in (used, whole, whole.to_numpy(), used.to_frame("sim_1")):
         np.testing.assert_allclose(m.refit(y).params, wanted.params, rtol=1e-12)

@@ -26,7 +26,9 @@ def data():
 
 
 def test_weights_of_rows_in_posterior_predictive_intervals(data) -> None:
-    m = fit("y ~ x + (1 | g)", data, weights="w", method="hmc", sampler="importance", seed=1, draws=1_000)
+    m: Any = fit(
+        "y ~ x + (1 | g)", data, weights="w", method="hmc", sampler="importance", seed=1, draws=1_000
+    )
     asked = {"interval": "prediction", "level": 0.6827, "se": True, "seed": 1}
     for table in (m.predict(**asked), m.predict(data, **asked)):
         variance = ((table["upper"] - table["lower"]) / 2) ** 2 - table["se"] ** 2
@@ -87,6 +89,7 @@ def spread(data):
 
 def test_sigma_of_known_groups(spread, data) -> None:
     expected = np.exp(-1.0) * 2.0 ** np.arange(GROUPS)
+    table: Any
     for table in (predict(spread, kind="sigma", se=True), predict(spread, data, kind="sigma", se=True)):
         np.testing.assert_allclose(table["fit"].groupby(data["g"]).mean(), expected, rtol=0.01)
     table = predict(spread, data[::12], interval="prediction", level=0.6827, seed=1)
@@ -99,7 +102,8 @@ def test_sigma_of_unseen_groups(spread) -> None:
     new = {"x": [0.0, 0.0], "g": ["a", "b"]}
     with pytest.raises(DataError, match="levels of g that the fit has not seen"):
         predict(spread, new, kind="sigma")
-    assert predict(spread, new, kind="sigma", new_levels="na").isna().all()
+    absent: Any = predict(spread, new, kind="sigma", new_levels="na")
+    assert absent.isna().all()
     got = predict(spread, new, kind="sigma", new_levels="population", interval="confidence", seed=1)
     np.testing.assert_allclose(got["fit"], np.exp(-1.0), rtol=0.01)
     np.testing.assert_allclose(np.log(got["lower"]), -1 - 1.96 * 0.7, atol=0.15)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -115,7 +117,7 @@ def test_modes_move_with_the_parameters_as_their_sensitivity_says(data, case) ->
 @pytest.mark.parametrize("case", list(CASES))
 def test_population_errors_are_those_of_the_coefficients(data, case) -> None:
     formula, arguments = CASES[case]
-    m = fit(formula, data, **arguments)
+    m: Any = fit(formula, data, **arguments)
     got = m.predict({"x": [0.0, 1.0]}, re_form=None, kind="link", se=True)["se"]
     x = np.array([[1.0, 0.0], [1.0, 1.0]])
     np.testing.assert_allclose(got, np.sqrt(np.einsum("ni,ij,nj->n", x, m.vcov, x)), rtol=1e-9)
@@ -124,7 +126,7 @@ def test_population_errors_are_those_of_the_coefficients(data, case) -> None:
 
 @pytest.mark.parametrize("arguments", [{"method": "pql"}, {"nagq": 0}])
 def test_fits_without_a_joint_covariance_take_the_variances_as_known(data, arguments) -> None:
-    m = fit("hit ~ x + (1 | g)", data, family="binomial", **arguments)
+    m: Any = fit("hit ~ x + (1 | g)", data, family="binomial", **arguments)
     got = m.predict({"x": [0.0]}, re_form=None, kind="link", se=True)["se"]
     assert got[0] == pytest.approx(m.bse.iloc[0], rel=1e-6)
     assert np.isfinite(m.predict(se=True, interval="confidence")).all(axis=None)
@@ -138,7 +140,7 @@ def test_undetermined_coefficients_are_in_the_rows_that_have_them(data) -> None:
             data.assign(arm=arm, ok=np.where(arm == 1, 1.0, data["hit"])),
             family="binomial",
         )
-    got = m.predict(
+    got: Any = m.predict(
         {"arm": [0, 1, np.nan], "x": [0.5] * 3}, re_form=None, kind="link", se=True, interval="confidence"
     )
     assert np.isfinite(got.loc[0]).all()

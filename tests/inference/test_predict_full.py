@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,14 +25,14 @@ def one_way(seed: int, tau: float) -> pd.DataFrame:
     return pd.DataFrame({"y": tau * rng.normal(size=M)[g] + rng.normal(size=M * N), "g": g})
 
 
-def quiet_fit(data: pd.DataFrame):
+def quiet_fit(data: pd.DataFrame) -> Any:
     """A fit whose variance may be zero."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SingularFitWarning)
         return fit("y ~ 1 + (1 | g)", data)
 
 
-def quantile_by_integration(data: pd.DataFrame, p: float, *, observed: bool) -> float:
+def quantile_by_integration(data: Any, p: float, *, observed: bool) -> float:
     """Of a new group's mean, theta integrated over a grid: everything is in closed form for a balanced one-way layout."""
     means = data.groupby("g")["y"].mean().to_numpy()
     centre = means.mean()
@@ -78,7 +79,7 @@ def test_coverage_with_twelve_groups_of_six(monkeypatch) -> None:
 
 def test_without_random_effects_it_is_the_t_interval() -> None:
     sleep = load_dataset("sleepstudy")
-    m = fit("Reaction ~ Days", sleep)
+    m: Any = fit("Reaction ~ Days", sleep)
     got = m.predict(sleep, interval="prediction", uncertainty="full", seed=1)
     plain = m.predict(sleep, interval="prediction", se=True)
     reach = stdtrit(178, 0.975) * np.sqrt(plain["se"] ** 2 + m.sigma**2)
@@ -91,9 +92,11 @@ def test_known_levels_slopes_weights_and_scales_of_columns(monkeypatch) -> None:
     sleep = load_dataset("sleepstudy").assign(w=lambda d: np.resize([1.0, 4.0], len(d)))
     new = sleep.iloc[[0, 1, 60]]
     asked = {"se": True, "uncertainty": "full", "seed": 3}
-    m = fit("Reaction ~ Days + (Days | Subject)", sleep, weights="w")
+    m: Any = fit("Reaction ~ Days + (Days | Subject)", sleep, weights="w")
     got = m.predict(new, interval="confidence", **asked)
-    other = fit("Reaction ~ Days + (Days | Subject)", sleep.assign(Days=1e4 * sleep["Days"]), weights="w")
+    other: Any = fit(
+        "Reaction ~ Days + (Days | Subject)", sleep.assign(Days=1e4 * sleep["Days"]), weights="w"
+    )
     pd.testing.assert_frame_equal(
         other.predict(new.assign(Days=1e4 * new["Days"]), interval="confidence", **asked), got, rtol=2e-3
     )
@@ -108,7 +111,7 @@ def test_known_levels_slopes_weights_and_scales_of_columns(monkeypatch) -> None:
 def test_errors_are_near_those_that_glmmtmb_has_to_first_order() -> None:
     """glmmTMB 1.1.5: predict(glmmTMB(Reaction ~ Days + (Days | Subject), REML = TRUE), se.fit = TRUE), rows 1, 6, 20, 100."""
     sleep = load_dataset("sleepstudy").iloc[[0, 5, 19, 99]]
-    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    m: Any = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
     first_order = np.array([13.06764142, 8.05782475, 14.23179506, 14.19077746])
     got = m.predict(sleep, se=True, uncertainty="full", seed=1)["se"]
     np.testing.assert_allclose(got, first_order, rtol=0.03)
@@ -117,7 +120,7 @@ def test_errors_are_near_those_that_glmmtmb_has_to_first_order() -> None:
 
 def test_generalised_models_draw_the_variances_too() -> None:
     """Known levels keep their errors up to Monte Carlo error; a new level's mean is known less well."""
-    m = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="nbinom2")
+    m: Any = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="nbinom2")
     new = load_dataset("Salamanders").iloc[[0, 1, 1]].reset_index(drop=True)
     new["site"] = ["new", *new["site"].astype(str)[1:]]
     for kind in ("link", "response"):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,7 +31,7 @@ def row(*groups, **columns):
 
 @pytest.mark.parametrize("missing", MISSING)
 def test_population_prediction_of_a_missing_group(plots, missing) -> None:
-    m = fit("out ~ dose + (1 | plot)", plots)
+    m: Any = fit("out ~ dose + (1 | plot)", plots)
     got = m.predict(row(missing, 4), new_levels="population", se=True, interval="prediction")
     expected = m.predict(row(777, 4), new_levels="population", se=True, interval="prediction")
     pd.testing.assert_frame_equal(got, expected)
@@ -38,7 +40,7 @@ def test_population_prediction_of_a_missing_group(plots, missing) -> None:
 
 @pytest.mark.parametrize("missing", MISSING)
 def test_other_policies_treat_it_as_a_new_level(plots, missing) -> None:
-    m = fit("out ~ dose + (1 | plot)", plots)
+    m: Any = fit("out ~ dose + (1 | plot)", plots)
     new = row(missing, 4, missing, 888)
     assert m.predict(new, new_levels="na").isna().tolist() == [True, False, True, True]
     sampled = m.predict(new, new_levels="sample", seed=1)
@@ -72,10 +74,10 @@ def test_any_way_to_name_a_group(plots, group) -> None:
 
 
 def test_a_group_that_is_also_a_covariate_leaves_its_row_incomplete(plots) -> None:
-    m = fit("out ~ dose + (dose | plot)", plots)
+    m: Any = fit("out ~ dose + (dose | plot)", plots)
     new = row(4, 4, np.nan).assign(dose=[np.nan, 0.3, 0.3])
     assert m.predict(new, new_levels="population").isna().tolist() == [True, False, False]
-    both = fit("out ~ site + (1 | site:plot)", plots)
+    both: Any = fit("out ~ site + (1 | site:plot)", plots)
     new = plots.iloc[[0, 1]].assign(site=[np.nan, 0.0])
     assert both.predict(new, new_levels="population").isna().tolist() == [True, False]
 
@@ -85,7 +87,7 @@ def test_rows_that_the_fit_left_out_for_their_group(plots) -> None:
     data.loc[3, "plot"] = np.nan
     with pytest.warns(UserWarning, match="1 of 120 rows dropped"):
         m = fit("out ~ dose + (1 | plot)", data)
-    out = m.predict(data, new_levels="population")
+    out: Any = m.predict(data, new_levels="population")
     assert out.notna().all()
     assert out[3] == pytest.approx(m.predict(data, re_form=None)[3])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +24,7 @@ def weighted():
     return pd.DataFrame({"y": y, "x": x, "g": g, "w": w})
 
 
-def noise(table: pd.DataFrame) -> np.ndarray:
+def noise(table: Any) -> Any:
     """What the response adds to the variance of eta."""
     return ((table["upper"] - table["fit"]) / Z) ** 2 - table["se"] ** 2
 
@@ -49,7 +51,7 @@ def test_weights_of_an_array_are_not_known_for_new_rows(weighted) -> None:
 
 
 def test_weights_of_new_rows_that_mean_nothing(weighted) -> None:
-    m = fit("y ~ x + (1 | g)", weighted, weights="w")
+    m: Any = fit("y ~ x + (1 | g)", weighted, weights="w")
     with pytest.raises(DataError, match="weights= is for new data"):
         m.predict(interval="prediction", weights="w")
     with pytest.raises(DataError, match="no column `v`"):
@@ -64,7 +66,7 @@ def test_weights_of_new_rows_that_mean_nothing(weighted) -> None:
 @pytest.mark.parametrize("formula", ["~ 1", "~ x"])
 def test_sigma_with_a_formula_is_the_rows_own(weighted, formula) -> None:
     """A constant sigma by `dispformula` is the sigma of the same model without it."""
-    m = fit("y ~ x + (1 | g)", weighted, dispformula=formula, weights="w")
+    m: Any = fit("y ~ x + (1 | g)", weighted, dispformula=formula, weights="w")
     got = m.predict(interval="prediction", se=True)
     sigma = m.predict(kind="sigma")
     np.testing.assert_allclose(noise(got), sigma**2 / weighted["w"], rtol=1e-9)
@@ -72,7 +74,7 @@ def test_sigma_with_a_formula_is_the_rows_own(weighted, formula) -> None:
         noise(m.predict(weighted, interval="prediction", se=True)), noise(got), rtol=1e-9
     )
     if formula == "~ 1":
-        plain = fit("y ~ x + (1 | g)", weighted, method="ml", weights="w").predict(interval="prediction")
+        plain: Any = fit("y ~ x + (1 | g)", weighted, method="ml", weights="w").predict(interval="prediction")
         np.testing.assert_allclose(got["upper"] - got["lower"], plain["upper"] - plain["lower"], rtol=0.01)
 
 
@@ -96,7 +98,7 @@ def test_coverage_of_new_observations_in_old_and_new_groups(name) -> None:
     weighted = family.weights_are in ("trials", "precision")
     data, eta = draw_rows(rng, 60, 8, "old")
     y = family.simulate(rng, eta, aux, data["n"].to_numpy() if weighted else None)
-    m = fit("y ~ x + (1 | g)", data.assign(y=y), family=family, weights="n" if weighted else None)
+    m: Any = fit("y ~ x + (1 | g)", data.assign(y=y), family=family, weights="n" if weighted else None)
     new, new_eta = draw_rows(rng, 120, 1, "new")
     for rows, at in ((data[::4], eta[::4]), (new, new_eta)):
         rows = rows.assign(n=np.resize([1.0, 6.0], len(rows)))
@@ -119,7 +121,7 @@ def test_trials_of_new_rows_however_the_fit_had_them(weighted, formula) -> None:
     rng = np.random.default_rng(4)
     n = np.resize([5.0, 20.0], len(weighted))
     data = weighted.assign(n=n, s=rng.binomial(n.astype(int), 1 / (1 + np.exp(-weighted["y"]))))
-    m = fit(formula, data, family="binomial", weights="n" if "/" in formula else None)
+    m: Any = fit(formula, data, family="binomial", weights="n" if "/" in formula else None)
     got = m.predict(data, interval="prediction", seed=2)
     pd.testing.assert_frame_equal(got, m.predict(interval="prediction", seed=2), check_index_type=False)
     assert (np.abs((got["upper"] * n + 0.5) % 1 - 0.5) < 1e-9).all()
@@ -131,7 +133,7 @@ def test_trials_of_new_rows_however_the_fit_had_them(weighted, formula) -> None:
 
 
 def test_seed_repeats_what_is_drawn(weighted) -> None:
-    m = fit("exp(y / 3) ~ x + (1 | g)", weighted, family="gamma(link='log')")
+    m: Any = fit("exp(y / 3) ~ x + (1 | g)", weighted, family="gamma(link='log')")
     one = m.predict(interval="prediction", seed=5)
     pd.testing.assert_frame_equal(one, m.predict(interval="prediction", seed=5))
     two = m.predict(interval="prediction", seed=6)
@@ -141,7 +143,7 @@ def test_seed_repeats_what_is_drawn(weighted) -> None:
 
 def test_a_mean_that_leaves_its_range_is_not_drawn(weighted) -> None:
     """Identity link: an eta below zero has no gamma response. Limits stay positive, or are nan where too many are lost."""
-    m = fit("exp(y / 3) ~ x + (1 | g)", weighted, family="gamma(link='identity')")
+    m: Any = fit("exp(y / 3) ~ x + (1 | g)", weighted, family="gamma(link='identity')")
     got = m.predict(
         {"x": [0.0, -60.0], "g": ["a", "b"]}, new_levels="population", interval="prediction", seed=1
     )
@@ -152,6 +154,6 @@ def test_a_mean_that_leaves_its_range_is_not_drawn(weighted) -> None:
 def test_quasi_likelihood_warns_that_draws_lack_its_dispersion(weighted) -> None:
     rng = np.random.default_rng(1)
     data = weighted.assign(c=rng.poisson(rng.gamma(0.5, np.exp(weighted["x"]) / 0.5)))
-    m = fit("c ~ x + (1 | g)", data, family="poisson", method="pql")
+    m: Any = fit("c ~ x + (1 | g)", data, family="poisson", method="pql")
     with pytest.warns(LmmformulaWarning, match="dispersion"):
         assert (m.predict(interval="prediction", seed=1)["lower"] >= 0).all()

@@ -41,9 +41,9 @@ def test_a_loaded_fit_says_what_the_fit_said(
     tmp_path: Path, formula: str, data: str, options: dict[str, Any]
 ) -> None:
     frame = load_dataset(data)
-    model = fit(formula, frame, **options)
+    model: Any = fit(formula, frame, **options)
     model.save(tmp_path / "fit")
-    again = load(tmp_path / "fit")
+    again: Any = load(tmp_path / "fit")
     assert str(again.summary()) == str(model.summary())
     pd.testing.assert_series_equal(again.predict(frame.head(20)), model.predict(frame.head(20)))
     pd.testing.assert_frame_equal(again.simulate(2, seed=1), model.simulate(2, seed=1))
@@ -69,17 +69,20 @@ def test_the_file_is_what_the_documentation_says(sleep: Fit, tmp_path: Path) -> 
 def test_functions_stay_out_and_are_asked_for(tmp_path: Path) -> None:
     frame, path = load_dataset("sleepstudy"), tmp_path / "own.lmm"
     context = {"sq": lambda v: v**2, "late": 5.0, "root": np.sqrt}
-    model = fit("Reaction ~ sq(Days) + I(Days > late) + root(Days) + (1 | Subject)", frame, context=context)
+    model: Any = fit(
+        "Reaction ~ sq(Days) + I(Days > late) + root(Days) + (1 | Subject)", frame, context=context
+    )
     with pytest.warns(
         LmmformulaWarning, match=r"without the function `sq`.*load\(.*context=\{'sq': \.\.\.\}\)"
     ):
         model.save(path)
-    expected = model.predict(frame.head(12))
-    pd.testing.assert_series_equal(load(path).predict(frame.head(12)), expected)  # `model` lives and knows it
+    expected: Any = model.predict(frame.head(12))
+    loaded: Any = load(path).predict(frame.head(12))  # `model` lives and knows it
+    pd.testing.assert_series_equal(loaded, expected)
     del model
     with pytest.raises(DataError, match=r"calls the function `sq`.*context=\{'sq': \.\.\.\}"):
         load(path)
-    again = load(path, context={"sq": lambda v: v**2})
+    again: Any = load(path, context={"sq": lambda v: v**2})
     pd.testing.assert_series_equal(again.predict(frame.head(12)), expected)
     assert again.update(data=frame).params.index[1] == "sq(Days)"
 
