@@ -44,6 +44,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import numpy as np
@@ -64,9 +65,13 @@ _FLOOR = 1e-5
 
 def relative_factors(terms: Sequence[GroupBlock], groups: Sequence[Group], theta: Array) -> tuple[Array, ...]:
     """L of each group: the terms' Cholesky factors side by side."""
-    ends = np.cumsum([0, *(t.n_theta for t in terms)])
+    ends = [0, *accumulate(t.covariance.n_theta for t in terms)]
     out = []
     for group in groups:
+        if len(group.members) == 1:
+            ((i, _),) = group.members
+            out.append(terms[i].covariance.cholesky(theta[ends[i] : ends[i + 1]]))
+            continue
         lower = np.zeros((group.k, group.k))
         for i, columns in group.members:
             lower[columns, columns] = terms[i].covariance.cholesky(theta[ends[i] : ends[i + 1]])
@@ -401,9 +406,8 @@ class ProfiledPoint:
         for part in self.derivatives:  # 2 <Gamma, dL_i dL_j'>: the curvature of Sigma = L L' itself
             inverse = self.inverse_factors[part.group][part.columns, part.columns]
             gamma = inverse.T @ ks[part.group][part.columns, part.columns] @ inverse
-            info[part.index, part.index] += 2.0 * np.tensordot(
-                gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2])
-            )
+            moved = (gamma @ part.d_factor).reshape(len(part.d_factor), -1)
+            info[part.index, part.index] += 2.0 * moved @ part.d_factor.reshape(len(moved), -1).T
         return info
 
     @cached_property

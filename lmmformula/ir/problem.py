@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -176,8 +175,12 @@ class Problem:
 
     def theta_slices(self) -> tuple[slice, ...]:
         """Where each term's theta stands in the stacked vector."""
-        ends = np.cumsum([0, *(t.n_theta for t in self.terms)])
-        return tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
+        out, start = [], 0
+        for term in self.terms:
+            stop = start + term.covariance.n_theta
+            out.append(slice(start, stop))
+            start = stop
+        return tuple(out)
 
     def freeze(self) -> Problem:
         """The same problem, its arrays now read-only: many results are made of them."""
