@@ -235,11 +235,16 @@ class Unstructured:
         return (factor * np.where(np.diag(factor) < 0, -1.0, 1.0))[self._index]
 
     def transformed(self, theta: Array, a: Array) -> Array:
-        """By the triangle of (A L)', which never forms a square, so that singular factors keep their digits."""
+        """By rotations of the columns of A L, which never form a square, so that singular factors keep their digits."""
         moved = a @ self.cholesky(theta)
-        if not np.triu(moved, 1).any():
-            return moved[self._index]
-        return self.canonical(np.asarray(np.linalg.qr(moved.T, mode="r")).T[self._index])
+        for i in range(self.k):
+            for j in range(i + 1, self.k):
+                if moved[i, j] != 0.0:
+                    size = np.hypot(moved[i, i], moved[i, j])
+                    c, s = moved[i, i] / size, moved[i, j] / size
+                    moved[:, [i, j]] = moved[:, [i, j]] @ np.array([[c, -s], [s, c]])
+                    moved[i, j] = 0.0
+        return self.canonical(moved[self._index])
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         rows, cols = self._index

@@ -132,7 +132,7 @@ def minimise(
                 model,
                 point,
                 pairs,
-                kept=point.error > 0.0 and abs(ratio - 1.0) <= CLOSE,
+                kept=abs(ratio - 1.0) <= CLOSE,
                 goal=_goal(point, tolerance),
             )
 
@@ -175,8 +175,8 @@ def _next(
 ) -> _Quadratic:
     """The model at a new point; if `kept`, with the last Hessian, should the search have ended by that.
 
-    A Hessian costs an iterative engine about as much as the value. Where a step has brought what was promised, the last one
-    still holds.
+    A Hessian costs about as much as the value, of an iterative engine more. Where a step has brought what was promised, the
+    last one still holds.
     """
     if kept:
         same = _Quadratic.of(last.hessian, pairs, point.gradient)
