@@ -149,6 +149,11 @@ class Profiled:
         gram = Gram(self.gram.diag, self.gram.cross, rhs, ols.orthonormal_gram)
         return replace(self, problem=problem, gram=gram, ols=ols)
 
+    @cached_property
+    def log_det_r(self) -> float:
+        """log|R_0|, of the triangle that X was orthonormalised by."""
+        return self.ols.log_det_r
+
     @property
     def n_eff(self) -> int | float:
         """Degrees of freedom of sigma^2: n - p for REML, n for ML, n the sum of weights where they repeat rows.
@@ -262,12 +267,16 @@ class ProfiledPoint:
             ) from None
 
     @cached_property
+    def r_inverse(self) -> Array:
+        """R^-1, (p, p)."""
+        return np.linalg.inv(self.r_x) if self.model.problem.p else np.zeros((0, 0))
+
+    @cached_property
     def beta_orthonormal(self) -> Array:
         """Fixed effects of the orthonormalised X on y's least-squares residual, (p,)."""
         p = self.model.problem.p
         s = self._solution[1]
-        half = np.linalg.solve(self.r_x.T, s[:p, p])
-        return np.linalg.solve(self.r_x, half)
+        return self.r_inverse @ (self.r_inverse.T @ s[:p, p])
 
     @cached_property
     def r2(self) -> float:
@@ -322,7 +331,7 @@ class ProfiledPoint:
         n_eff = model.n_eff
         value = self.factor.logdet - model.log_weights + n_eff * np.log(2 * np.pi * sigma2) + self.r2 / sigma2
         if model.reml:
-            value += 2.0 * (float(np.log(np.diagonal(self.r_x)).sum()) + model.ols.log_det_r)
+            value += 2.0 * (float(np.log(np.diagonal(self.r_x)).sum()) + model.log_det_r)
         return float(value)
 
     @cached_property
@@ -335,8 +344,7 @@ class ProfiledPoint:
     def h(self) -> tuple[Array, ...]:
         """H = Lambda'Z'V^-1X R^-1, per group (m, k, p), for X of the orthonormalised columns."""
         p = self.model.problem.p
-        inverse = np.linalg.inv(self.r_x) if p else np.zeros((0, 0))
-        return tuple(x[..., :p] @ inverse for x in self._solution[0])
+        return tuple(x[..., :p] @ self.r_inverse for x in self._solution[0])
 
     @cached_property
     def _sums(self) -> tuple[tuple[Array, Array], ...]:
@@ -415,7 +423,7 @@ class ProfiledPoint:
         """R^-1 on the scale of the data: half half' = (X'V^-1X)^-1, (p, p)."""
         if not self.model.problem.p:
             return np.zeros((0, 0))
-        return self.model.ols.from_orthonormal(np.linalg.inv(self.r_x))
+        return self.model.ols.from_orthonormal(self.r_inverse)
 
     @property
     def beta(self) -> Array:
