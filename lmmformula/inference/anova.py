@@ -99,8 +99,9 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
     test = _satterthwaite_test if ddf == "satterthwaite" else _kenward_roger_test
     rows = [test(fit, hypothesis) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(COLUMNS), dtype=float)
-    method = "Satterthwaite's" if ddf == "satterthwaite" else "Kenward-Roger's"
-    table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table with {method} method"
+    method = "with Satterthwaite's method" if ddf == "satterthwaite" else "with Kenward-Roger's method"
+    method = method if fit.problem.terms else "on n - p residual df"
+    table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {method}"
     return table
 
 

@@ -359,3 +359,9 @@ def test_numbers_of_trials_are_data() -> None:
     large = fit("p ~ period + (1 | herd)", data, family="binomial", weights="double")
     with pytest.raises(DataError, match="different weights"):
         anova(small, large)
+
+
+def test_a_model_without_groups_says_whose_df_it_has() -> None:
+    table = fit("Reaction ~ Days", load_dataset("sleepstudy")).anova()
+    assert "on n - p residual df" in str(table)
+    assert table["DenDF"].iloc[0] == pytest.approx(178.0)
