@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
+from lmmformula.numerics.columns import LARGEST, SAFE
 
 __all__ = ["independent_columns"]
 
@@ -18,9 +19,6 @@ TOLERANCE = 1e-7
 
 # Gram matrices square the condition number; shares below this are decided by QR.
 _CLEAR = 1e-5
-_SAFE = 1e100
-LARGEST = 1e140
-"""Largest value of a column, and inverse of the smallest, whose square leaves room for sums and products."""
 
 
 def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.intp]:
@@ -38,7 +36,7 @@ def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         gram = matrix.T @ matrix
     norms = np.sqrt(np.diag(gram))
-    if not ((norms > 1.0 / _SAFE) & (norms < _SAFE)).all():  # squares lose columns of 1e-200 and of 1e200
+    if not ((norms > 1.0 / SAFE) & (norms < SAFE)).all():  # squares lose columns of 1e-200 and of 1e200
         tops = np.abs(matrix).max(axis=0, initial=0.0)
         _refuse_extreme(tops, names)
         matrix = matrix / np.where(tops > 0.0, tops, 1.0)

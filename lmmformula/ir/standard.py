@@ -34,6 +34,7 @@ from lmmformula.errors import DataError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 from lmmformula.numerics.columns import (
+    LARGEST,
     column_sizes,
     constant_combination,
     root_mean_square,
@@ -43,9 +44,6 @@ from lmmformula.numerics.columns import (
 from lmmformula.typing import Array
 
 __all__ = ["Standard"]
-
-LARGEST = 1e140
-"""Largest size of a response, and inverse of the smallest, whose square leaves room for sums and products."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +104,9 @@ class Standard:
             offset=problem.offset if problem.offset is None or f == 1.0 else problem.offset / f,
             aux=tuple(block for block, _ in aux),
         )
-        moved = () if shifts is None else shifts
-        steps = tuple(
-            (own, np.zeros(block.matrix.shape[1]) if not moved else np.log(c) * moved[j])
-            for j, ((_, own), block) in enumerate(zip(aux, problem.aux, strict=True))
-        )
+        if shifts is None:
+            shifts = [np.zeros(block.matrix.shape[1]) for block in problem.aux]
+        steps = tuple((own, np.log(c) * shift) for (_, own), shift in zip(aux, shifts, strict=True))
         return cls(twin, c, f, v, columns, tuple(bases), steps)
 
     @classmethod

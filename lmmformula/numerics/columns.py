@@ -8,12 +8,22 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["column_sizes", "constant_combination", "root_mean_square", "standardising", "uneven"]
+__all__ = [
+    "LARGEST",
+    "SAFE",
+    "column_sizes",
+    "constant_combination",
+    "root_mean_square",
+    "standardising",
+    "uneven",
+]
 
 FAR = 30.0
 """A column of X whose mean is this many times its standard deviation is centred."""
 UNEQUAL = 1e3
 """Columns of X whose root mean squares differ by more than this are scaled."""
+LARGEST = 1e140
+"""Largest size of a column or a response, and inverse of the smallest, whose square leaves room for sums and products."""
 SAFE = 1e100
 """Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
 
