@@ -73,7 +73,7 @@ class AgreementStudy:
     def _fitted(self, model: BayesModel, way: Any, seed: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         """A record of one fit, and the draws of every number by name."""
         from lmmformula import build
-        from lmmformula.backends.bayes.hmc import HMC
+        from lmmformula.backends.posterior.hmc import HMC
         from lmmformula.numerics.mcmc import rhat
 
         frame, family = model.make(), "gaussian"

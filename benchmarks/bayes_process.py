@@ -56,7 +56,7 @@ class _Compilation:
 def _ours(request: Mapping[str, Any], frame: Any, formula: str) -> dict[str, Any]:
     """Everything integrated out, one class, or nothing, by lmmformula."""
     from lmmformula import build
-    from lmmformula.backends.bayes.hmc import HMC
+    from lmmformula.backends.posterior.hmc import HMC
 
     problem = build(formula, frame)
     exact = request["marginalize"] == "all"
@@ -141,7 +141,7 @@ def _leave(request: Mapping[str, Any], draws: Mapping[str, Any]) -> None:
 def _first(request: Mapping[str, Any], frame: Any, formula: str) -> dict[str, Any]:
     """A whole fit with everything as it comes: the caller times the process."""
     from lmmformula import build
-    from lmmformula.backends.bayes.hmc import HMC
+    from lmmformula.backends.posterior.hmc import HMC
 
     posterior = HMC(seed=request["seed"], sampler=request["sampler"]).fit(build(formula, frame)).posterior
     return {"sampler": posterior.sampler, "draws": posterior.chains * posterior.draws}

@@ -27,7 +27,7 @@ from lmmformula.reporting.convergence import findings
 from lmmformula.result import Fit, Recall
 
 if TYPE_CHECKING:
-    from lmmformula.backends.bayes.prior_predictive import PriorPredictive
+    from lmmformula.backends.posterior.prior_predictive import PriorPredictive
 
 __all__ = [
     "FITTING",
@@ -322,7 +322,7 @@ def prior_predictive(
     sd:Batch:Intercept  half_student_t(3, 0, 85.2)  default
     sigma               exponential(0.02)           user
     """
-    from lmmformula.backends.bayes.prior_predictive import prior_predictive as drawn
+    from lmmformula.backends.posterior.prior_predictive import prior_predictive as drawn
     from lmmformula.ir.priors import resolve_priors
 
     problem = build(formula, data, **arguments)

@@ -40,7 +40,7 @@ from lmmformula.reporting import tidy as _tidy
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.backends.bayes.record import Posterior
+    from lmmformula.backends.posterior.record import Posterior
     from lmmformula.ir.priors import Priors
     from lmmformula.progress import Report
     from lmmformula.reporting.plots import Plots

@@ -62,7 +62,7 @@ def is_record(value: Any) -> bool:
     module = type(value).__module__
     if not hasattr(value, "__dataclass_fields__"):
         return False
-    return module.startswith("lmmformula.ir.") or module == "lmmformula.backends.bayes.record"
+    return module.startswith("lmmformula.ir.") or module == "lmmformula.backends.posterior.record"
 
 
 def frozen_copy(value: Any) -> Any:

@@ -1,7 +1,7 @@
 r"""Value and slopes of a bordered Gaussian log density, in one pass over arrays that fit in cache.
 
-With the symbols of :mod:`lmmformula.criteria.marginal_bordered` (Lambda_e of the eliminated group, D = diag(Lambda_D', I)
-for the others, c = q_D + p + 1, w_j = sigma^2 / v_j, pi = 1 / sigma^2)::
+With the symbols of :mod:`lmmformula.backends.posterior.density.bordered` (Lambda_e of the eliminated group, D =
+diag(Lambda_D', I) for the others, c = q_D + p + 1, w_j = sigma^2 / v_j, pi = 1 / sigma^2)::
 
     G_l = Lambda_e'A_l Lambda_e + I,   N_l = Lambda_e G_l^-1 Lambda_e',   C = G - sum_l B_l'N_l B_l
     F = D C D' + I_D + J'diag(w)J = (S s; s' t),     f = sum_l log|G_l| + log|S| + pi (t - s'S^-1 s)

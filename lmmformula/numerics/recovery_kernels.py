@@ -1,8 +1,8 @@
 r"""Conditional draws and variances of everything that was integrated out, in the order of :mod:`bordered_kernels`.
 
-With F = C C' of :mod:`lmmformula.criteria.marginal_bordered`, C_1 its leading part and c' its last row, the effects of the
-dense groups and delta are ``T C_1^-T (c + sigma z)``, T = diag(Lambda_D, I). Given them (v), level l of the eliminated group is
-``Lambda G_l^-1 (Lambda'B_l (-v; 1) + kick_l)``; without z and kick these are the conditional means. Variances::
+With F = C C' of :mod:`lmmformula.backends.posterior.density.bordered`, C_1 its leading part and c' its last row, the effects
+of the dense groups and delta are ``T C_1^-T (c + sigma z)``, T = diag(Lambda_D, I). Given them (v), level l of the eliminated
+group is ``Lambda G_l^-1 (Lambda'B_l (-v; 1) + kick_l)``; without z and kick these are the conditional means. Variances::
 
     dense and delta:  sigma^2 (T C_1^-T)(T C_1^-T)',       level l:  sigma^2 (N_l + (N_l B_l T C_1^-T)(N_l B_l T C_1^-T)')
 """

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.bayes.hmc import HMC
-from lmmformula.backends.bayes.reading import KEPT_BYTES
-from lmmformula.backends.bayes.routes import Route, choose_route
+from lmmformula.backends.posterior.hmc import HMC
+from lmmformula.backends.posterior.reading import KEPT_BYTES
+from lmmformula.backends.posterior.routes.choice import Route, choose_route
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.errors import DataError, PlanError

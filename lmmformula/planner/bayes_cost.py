@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from lmmformula.backends.bayes.routes import Route
+from lmmformula.backends.posterior.routes.choice import Route
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.forks import jax_runs
@@ -29,7 +29,7 @@ from lmmformula.planner.rates import BYTES, JAX, SAMPLING
 __all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory"]
 
 SMALL_SIDE, SMALL_CELLS = 250, 4e6
-"""Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.bayes.target`."""
+"""Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.posterior.density.variances`."""
 LEAPFROGS = {"exact": 7.0, "partial": 12.0, "none": 12.0, "laplace": 7.0}
 """Gradients that one draw of a chain takes."""
 WARMUP = {"small": 100, "large": 60, "joint": 500}

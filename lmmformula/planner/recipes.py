@@ -16,7 +16,7 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 
 if TYPE_CHECKING:
-    from lmmformula.backends.bayes.hmc import HMC
+    from lmmformula.backends.posterior.hmc import HMC
 
 __all__ = [
     "Backend",

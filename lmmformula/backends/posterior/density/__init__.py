@@ -1,0 +1,1 @@
+"""Densities that the samplers draw from."""

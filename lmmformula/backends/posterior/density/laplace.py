@@ -1,0 +1,211 @@
+r"""The posterior of everything but the mean's random effects, which Laplace's approximation integrates out.
+
+    log p(x | y) ~ -d(beta, L, a) / 2 + log p(x),      x = (delta, variances, auxiliary coefficients)
+
+with d of :mod:`lmmformula.criteria.laplace` (1) and its analytic gradient (2): exact for a normal response, and the better
+the more rows a level has. The search for the modes of the random effects starts where it ended at the mode of x, not
+where the last evaluation left it, so that the density is a function and a chain does not depend on its neighbours.
+
+This answers to what the samplers ask of :class:`lmmformula.backends.posterior.density.variances.Target`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.laplace import LaplaceBackend, start_beta
+from lmmformula.backends.optimum import off_boundary
+from lmmformula.backends.posterior.model.predictor import (
+    Predictor,
+    aux_predictors,
+    laid_out,
+    mean_predictor,
+    with_aux,
+)
+from lmmformula.backends.posterior.model.scalars import Folded
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.engines.base import Engine, Prepared
+from lmmformula.errors import FitError
+from lmmformula.ir.priors import Priors
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.threads import worker_threads
+from lmmformula.typing import Array
+
+__all__ = ["LaplaceTarget", "group_factors"]
+
+ROUGH = 1e-4
+"""Newton decrement of the deviance at which the fit that gives the start may end."""
+
+
+def group_factors(groups: Sequence[Any], factors: Sequence[Array]) -> tuple[Array, ...]:
+    """L of each group, from the (k, k) factors of the terms side by side."""
+    out = []
+    for group in groups:
+        lower = np.zeros((group.k, group.k))
+        for i, columns in group.members:
+            lower[columns, columns] = factors[i]
+        out.append(lower)
+    return tuple(out)
+
+
+@dataclass(frozen=True, eq=False)
+class LaplaceTarget:
+    """The density and its pieces.
+
+    Attributes
+    ----------
+    model : Laplace
+        The criterion, for the problem with a block for every auxiliary predictor.
+    predictors : tuple of Predictor
+        The mean's, then the auxiliary ones, with their places in the sampled vector of the general model.
+    begin : (d,) array
+        The maximum-likelihood fit, off its boundaries.
+    u : tuple of (m, k) arrays, or None
+        Where searches for the modes of the random effects start.
+    """
+
+    model: Laplace
+    predictors: tuple[Predictor, ...]
+    begin: Array
+    u: tuple[Array, ...] | None = None
+
+    @classmethod
+    def of(
+        cls, problem: Problem, engine: Engine, priors: Priors, prepared: Prepared | None = None
+    ) -> LaplaceTarget:
+        """Fit by maximum likelihood, and take scales from that."""
+        full = with_aux(problem)
+        model = Laplace.of(full, engine, prepared=prepared)
+        beta, covariances, alpha, weights = _first_fit(model, engine)
+        predictors = (mean_predictor(full, priors, beta, weights), *aux_predictors(full, priors, alpha))
+        placed, _, _ = laid_out(predictors)
+        parts = [placed[0].begin(beta, covariances)]
+        parts += [own.begin(a, []) for own, a in zip(placed[1:], alpha, strict=True)]
+        return cls(model, placed, np.concatenate(parts))
+
+    @property
+    def d(self) -> int:
+        return len(self.begin)
+
+    @property
+    def mean(self) -> Predictor:
+        return self.predictors[0]
+
+    @property
+    def coordinates(self) -> LaplaceTarget:
+        """Itself: the samplers ask coordinates only for what is folded."""
+        return self
+
+    @property
+    def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Places of folded standard deviations, each with the partial correlations that change sign with it."""
+        out, first = [], self.mean.p
+        for term in self.mean.places:
+            pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k)]
+            for i, place in enumerate(term.sds):
+                if isinstance(self.mean.own[place], Folded):
+                    turned = [first + c for c, pair in zip(term.cors, pairs, strict=False) if i in pair]
+                    out.append((first + place, tuple(turned) if term.kind == "us" else ()))
+        return tuple(out)
+
+    @property
+    def is_small(self) -> bool:
+        """Draws are evaluated one at a time."""
+        return False
+
+    @property
+    def posterior(self) -> LaplaceTarget:
+        """Itself: points are made by calling it."""
+        return self
+
+    def __call__(self, x: Array) -> _Point:
+        return _Point(self, np.asarray(x, dtype=float))
+
+    def started(self, x: Array) -> LaplaceTarget:
+        """The same density with searches that start from the modes at x."""
+        return replace(self, u=self(x).laplace.u)
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        with ThreadPoolExecutor(worker_threads()) as pool:
+            return np.array(list(pool.map(lambda one: self._guarded(one, slope=False)[0], x)))
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
+        return self._guarded(x, slope=True)
+
+    def _guarded(self, x: Array, *, slope: bool) -> tuple[float, Array]:
+        nowhere = -np.inf, np.zeros(self.d)
+        try:
+            with np.errstate(all="ignore"):
+                point = self(x)
+                value, gradient = point.value, point.gradient if slope else nowhere[1]
+        except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
+            return nowhere
+        return (value, gradient) if np.isfinite(value) and np.isfinite(gradient).all() else nowhere
+
+
+@dataclass(frozen=True, eq=False)
+class _Point:
+    """The density at one x."""
+
+    target: LaplaceTarget
+    x: Array
+
+    @cached_property
+    def laplace(self) -> LaplacePoint:
+        """The likelihood's part."""
+        own = self.target
+        aux = tuple(p.eta(self.x) for p in own.predictors[1:])
+        groups = own.model.prepared.blocks.groups
+        factors = group_factors(groups, own.mean.factors(self.x))
+        return own.model.at(own.mean.beta(self.x), factors, aux, own.u)
+
+    @cached_property
+    def value(self) -> float:
+        prior = sum(float(p.log_prior(self.x)) for p in self.target.predictors)
+        return prior - 0.5 * self.laplace.deviance
+
+    @cached_property
+    def gradient(self) -> Array:
+        own, point = self.target, self.laplace
+        parts = [p.log_prior_gradient(self.x) for p in own.predictors]
+        mean = own.mean
+        parts[0][: mean.p] -= 0.5 * (mean.back.T @ point.d_beta)
+        slopes = mean.factor_slopes(self.x)
+        for group, d_factor in zip(own.model.prepared.blocks.groups, point.d_factors, strict=True):
+            for i, columns in group.members:
+                places, moves = slopes[i]
+                parts[0][list(places)] -= 0.5 * np.tensordot(moves, d_factor[columns, columns], 2)
+        for j, p in enumerate(own.predictors[1:]):
+            parts[1 + j][: p.p] -= 0.5 * (p.back.T @ (p.block.matrix.T @ point.d_aux_rows(j)))
+        return np.concatenate(parts)
+
+
+def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list[Array], Array]:
+    """beta, covariances of the terms, alpha and the precisions of the rows, by maximum likelihood if that succeeds."""
+    problem = model.problem
+    try:
+        point = LaplaceBackend(engine=engine, tolerance=ROUGH).fit(problem, model.prepared).point
+        theta = off_boundary(point.theta)
+        beta, aux = point.beta, [point.psi[s] for s in model.layout.aux]
+        weights = np.maximum(point.observed.weight, 0.0)
+    except FitError:
+        beta, theta = start_beta(problem), np.concatenate([t.covariance.start() for t in problem.terms])
+        eta = model.fixed_part(beta)
+        scales = problem.family.start_aux(problem.y, eta, problem.weights)
+        aux = [np.eye(b.matrix.shape[1])[0] * s for b, s in zip(problem.aux, scales, strict=True)]
+        rows = tuple(b.matrix @ a for b, a in zip(problem.aux, aux, strict=True))
+        weights = model.rows(eta, rows, "expected", derivatives=False).weight
+    lowers = [
+        t.covariance.cholesky(theta[s]) for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
+    ]
+    if not (np.isfinite(weights).all() and weights.max() > 0):
+        weights = np.ones(problem.n)
+    return beta, [low @ low.T for low in lowers], aux, weights

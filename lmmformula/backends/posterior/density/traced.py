@@ -1,0 +1,190 @@
+r"""The density as NumPyro's potential: compiled by JAX for small problems, a call back to numpy for large ones.
+
+Both are minus the log density of ``x = mode + half z``, the coordinates in which the Laplace approximation is standard
+normal, so that the sampler starts with a unit mass matrix that fits. The compiled form is
+:mod:`lmmformula.backends.posterior.density.bordered` itself, in jax.numpy; of its two factorisations only the derivatives are
+given here, since reverse-mode through a Cholesky costs several times more::
+
+    d log|G| = <G^-1, dG>,    d G^-1 = -G^-1 dG G^-1
+    F = (S s; s' t):   d log|S| = <S^-1, dS>,    d (t - s'S^-1 s) = w' dF w,   w = (-S^-1 s; 1)
+
+64-bit numbers are switched on for the calls made here, never for the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.bordered import inverse_by_sweeps
+from lmmformula.backends.posterior.density.variances import Laplace, Target
+from lmmformula.typing import Array
+
+__all__ = ["Exact", "called_back", "compiled", "exact_density", "stand_in"]
+
+_SWEPT = 6
+"""Side up to which F is factorised by unrolled sweeps, which compile into arithmetic; LAPACK calls cost microseconds each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exact:
+    """The density that decides where the potential is a surrogate.
+
+    Attributes
+    ----------
+    traced : callable
+        z (d,) -> log density, traceable by JAX.
+    value : callable
+        The same in numpy.
+    """
+
+    traced: Callable[[Any], Any]
+    value: Callable[[Array], float]
+
+
+def compiled(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
+    """z (d,) -> minus the log density, traceable by JAX. Call and trace it within 64-bit numbers."""
+    import jax.numpy as jnp
+
+    from lmmformula.backends.posterior.density.nested import Nested
+
+    coordinates, kernels = target.coordinates, jax_kernels()
+    mode, half = laplace.mode, laplace.half
+    nested = Nested.of(target.bordered)
+    if nested is not None:
+        return lambda z: -nested.log_posterior(coordinates, mode + half @ z, kernels)
+    bordered = target.bordered
+
+    def potential(z: Any) -> Any:
+        return -bordered.log_posterior(coordinates, mode + half @ z, jnp, kernels)
+
+    return potential
+
+
+def exact_density(target: Target, laplace: Laplace) -> Exact:
+    """The log density of z alone, in numpy and traceable: through XLA for small problems, else by a call back."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    mode, half = laplace.mode, laplace.half
+
+    def value(z: Array) -> float:
+        return float(target.log_densities((mode + half @ z)[None])[0])
+
+    if target.is_small:
+        potential = compiled(target, laplace)
+        return Exact(lambda z: -potential(z), value)
+    words = jax.ShapeDtypeStruct((2,), np.uint32)
+
+    def on_host(z: Any) -> Any:
+        return np.array([value(np.asarray(z).view(np.float64)[:, 0])]).view(np.uint32)
+
+    def traced(z: Any) -> Any:
+        back = jax.pure_callback(on_host, words, lax.bitcast_convert_type(z, jnp.uint32))
+        return lax.bitcast_convert_type(back, jnp.float64)
+
+    return Exact(traced, value)
+
+
+def stand_in(laplace: Laplace) -> Callable[[Any], Any]:
+    """z (d,) -> minus the log density of the surrogate, traceable by JAX."""
+    import jax.numpy as jnp
+
+    mode, half, surrogate = laplace.mode, laplace.half, laplace.surrogate
+    return lambda z: -surrogate.log_density(mode + half @ z, jnp)
+
+
+def called_back(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
+    """The same through the engine in numpy, with its analytic gradient, for any size.
+
+    Numbers cross as pairs of 32-bit words: the runtime's own threads, which make the call, know nothing of 64-bit numbers.
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    mode, half, d = laplace.mode, laplace.half, target.d
+    words = jax.ShapeDtypeStruct((d + 1, 2), np.uint32)
+
+    def on_host(z: Any) -> Any:
+        value, gradient = target.value_and_gradient(mode + half @ np.asarray(z).view(np.float64)[:, 0])
+        out = np.concatenate([[-value], -(half.T @ gradient)])
+        return np.ascontiguousarray(out).view(np.uint32).reshape(d + 1, 2)
+
+    def value_and_slope(z: Any) -> Any:
+        packed = lax.bitcast_convert_type(z, jnp.uint32)
+        back = jax.pure_callback(on_host, words, packed, vmap_method="sequential")
+        out = lax.bitcast_convert_type(back, jnp.float64)
+        return out[0], out[1:]
+
+    @jax.custom_vjp
+    def potential(z: Any) -> Any:
+        return value_and_slope(z)[0]
+
+    def forward(z: Any) -> tuple[Any, Any]:
+        return value_and_slope(z)
+
+    def backward(gradient: Any, bar: Any) -> tuple[Any]:
+        return (jnp.where(bar == 0, 0.0, bar * gradient),)
+
+    potential.defvjp(forward, backward)
+    return potential
+
+
+def jax_kernels() -> Any:
+    """The two factorisations with the derivatives of the module's head."""
+    import jax
+    import jax.numpy as jnp
+    from jax.scipy.linalg import solve_triangular
+
+    @jax.custom_vjp
+    def inverse(g: Any) -> Any:
+        return inverse_by_sweeps(g, jnp)
+
+    def inverse_forward(g: Any) -> Any:
+        out = inverse_by_sweeps(g, jnp)
+        return out, out[0]
+
+    def inverse_backward(own: Any, bars: Any) -> Any:
+        return (bars[1][..., None, None] * own - own @ bars[0] @ own,)
+
+    inverse.defvjp(inverse_forward, inverse_backward)
+
+    def solved(f: Any) -> Any:
+        """S^-1, log|S| and the last pivot."""
+        c = f.shape[-1]
+        s, border = f[:-1, :-1], f[:-1, -1]
+        if c == 1:
+            return s, jnp.zeros(()), f[0, 0]
+        if c - 1 <= _SWEPT:
+            own, log_det = inverse_by_sweeps(s, jnp)
+        else:
+            half = solve_triangular(jnp.linalg.cholesky(s), jnp.eye(c - 1), lower=True)
+            own, log_det = half.T @ half, -2.0 * jnp.log(jnp.diagonal(half)).sum()
+        return own, log_det, f[-1, -1] - border @ own @ border
+
+    @jax.custom_vjp
+    def pivots(f: Any) -> Any:
+        return solved(f)[1:]
+
+    def pivots_forward(f: Any) -> Any:
+        own, log_det, pivot = solved(f)
+        return (log_det, pivot), (own, own @ f[:-1, -1])
+
+    def pivots_backward(saved: Any, bars: Any) -> Any:
+        own, v = saved
+        w = jnp.append(-v, 1.0)
+        return (jnp.pad(bars[0] * own, (0, 1)) + bars[1] * jnp.outer(w, w),)
+
+    pivots.defvjp(pivots_forward, pivots_backward)
+
+    class Kernels:
+        """What :class:`NumpyKernels` is in numpy."""
+
+    Kernels.inverse = staticmethod(inverse)  # type: ignore[attr-defined]
+    Kernels.pivots = staticmethod(pivots)  # type: ignore[attr-defined]
+    return Kernels

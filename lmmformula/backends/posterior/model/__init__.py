@@ -1,0 +1,1 @@
+"""What is sampled: linear predictors, coordinates of their variances, cells of rows, starts."""

@@ -1,0 +1,345 @@
+r"""Linear predictors whose coefficients, variances and random effects are sampled.
+
+    eta = offset + X beta + sum_i A_i b_i,     beta = b_0 + R^-1 delta,     b_i = L_i u_i per level,  u_i ~ N(0, I)
+
+delta are fixed effects on orthonormal columns (R'R = X'WX with the weights W of a first fit), so that their scales are about
+one and they are uncorrelated but for the random effects. u_i are the spherical random effects ("non-centred":
+Papaspiliopoulos, Roberts & Skold 2007): a priori they do not depend on the variances, which removes the funnel between
+b and its standard deviation. Variances have the coordinates of :mod:`lmmformula.backends.posterior.model.coordinates`.
+
+A parameter of the family that is one number - a dispersion, a probability - is a predictor of one column whose prior is
+stated for its value v(a): in a the density has the factor |dv/da|, which is v, v - 1 or v (1 - v).
+
+A vector x holds the *outer* coordinates of all predictors (delta, then variances, predictor by predictor), then the
+*inner* ones, their u. Functions take the array module as in :mod:`lmmformula.backends.posterior.model.coordinates`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.model.coordinates import (
+    TermPlaces,
+    covariance_coordinates,
+    term_coordinates,
+    term_factor,
+    term_values,
+)
+from lmmformula.backends.posterior.model.scalars import Coordinate
+from lmmformula.families.distribution import Range
+from lmmformula.ir.priors import AuxPriors, Prior, Priors
+from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.typing import Array
+
+__all__ = [
+    "Constant",
+    "Predictor",
+    "aligned",
+    "aux_blocks",
+    "aux_predictors",
+    "detectable",
+    "laid_out",
+    "mean_predictor",
+    "predictor_of",
+    "with_aux",
+]
+
+_STEP = 1e-150
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """Prior of a parameter that is one number, in terms of its predictor a."""
+
+    name: str
+    prior: Prior
+    range: Range
+
+    def value(self, a: Any, xp: Any = np) -> Any:
+        """The parameter."""
+        if self.range == "unit":
+            return 1.0 / (1.0 + xp.exp(-a))
+        return xp.exp(a) + (1.0 if self.range == "above one" else 0.0)
+
+    def log_density(self, a: Any, xp: Any = np) -> Any:
+        """log p(v(a)) + log|dv/da|."""
+        jacobian = a
+        if self.range == "unit":
+            jacobian = -xp.logaddexp(0.0, a) - xp.logaddexp(0.0, -a)
+        return self.prior.distribution.logpdf(self.value(a, xp), xp) + jacobian
+
+    def density_slope(self, a: float) -> float:
+        """Its derivative."""
+        v = float(self.value(a))
+        rate = {"positive": v, "above one": v - 1.0, "unit": v * (1.0 - v)}[self.range]
+        own = float(self.prior.distribution.slope(v)) * rate
+        return own + (1.0 - 2.0 * v if self.range == "unit" else 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """One linear predictor.
+
+    Attributes
+    ----------
+    name : str
+        Of the auxiliary parameter; empty for the mean.
+    block : FixedBlock
+    back : (p, p) array
+        R^-1.
+    centre : (p,) array
+        b_0.
+    constant : Constant or None
+    coefficients : tuple of Prior
+    contrast : (p, p) array
+        T: priors are of T beta.
+    terms : tuple of GroupBlock
+    own : tuple of Coordinate
+        Of the variances.
+    places : tuple of TermPlaces
+        Positions in `own`.
+    offset : (n,) array or None
+    outer, inner : slice
+        Positions in x.
+    """
+
+    name: str
+    block: FixedBlock
+    back: Array
+    centre: Array
+    constant: Constant | None
+    coefficients: tuple[Prior, ...]
+    contrast: Array
+    terms: tuple[GroupBlock, ...]
+    own: tuple[Coordinate, ...]
+    places: tuple[TermPlaces, ...]
+    offset: Array | None = None
+    outer: slice = field(default_factory=lambda: slice(0, 0))
+    inner: slice = field(default_factory=lambda: slice(0, 0))
+
+    @property
+    def p(self) -> int:
+        return len(self.centre)
+
+    @property
+    def n_outer(self) -> int:
+        return self.p + len(self.own)
+
+    @property
+    def n_inner(self) -> int:
+        return sum(t.q for t in self.terms)
+
+    # -- parts of x (..., d) -------------------------------------------------------------------------------------------
+
+    def beta(self, x: Any) -> Any:
+        """Coefficients, (..., p)."""
+        return self.centre + x[..., self.outer][..., : self.p] @ self.back.T
+
+    def values(self, x: Any, xp: Any = np) -> list[Any]:
+        """Signed standard deviations and correlation parameters, arrays (...,)."""
+        own = x[..., self.outer][..., self.p :]
+        return [c.value(own[..., j], xp) for j, c in enumerate(self.own)]
+
+    def factors(self, x: Any, xp: Any = np) -> list[Any]:
+        """L of each term, (..., k, k)."""
+        values = self.values(x, xp)
+        return [
+            term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], xp)
+            for t in self.places
+        ]
+
+    def effects(self, x: Any, xp: Any = np) -> list[Any]:
+        """b of each term, (..., m, k)."""
+        u, out, start = x[..., self.inner], [], 0
+        for term, lower in zip(self.terms, self.factors(x, xp), strict=True):
+            own = u[..., start : start + term.q].reshape(*u.shape[:-1], term.m, term.k)
+            out.append(own @ xp.swapaxes(lower, -1, -2))
+            start += term.q
+        return out
+
+    def eta(self, x: Any, xp: Any = np) -> Any:
+        """The predictor on the rows, (n,), for one x."""
+        out = self.block.matrix @ self.beta(x)
+        if self.offset is not None:
+            out = out + self.offset
+        for term, b in zip(self.terms, self.effects(x, xp), strict=True):
+            out = out + term.apply(b) if xp is np else out + _applied(term, b, xp)
+        return out
+
+    # -- priors --------------------------------------------------------------------------------------------------------
+
+    def log_prior(self, x: Any, xp: Any = np) -> Any:
+        """Log prior density of the outer coordinates, up to a constant; one x."""
+        own = x[self.outer]
+        out = 0.0 * own.sum()
+        if self.constant is not None:
+            out = out + self.constant.log_density(self.beta(x)[0], xp)
+        elif self.p:
+            moved = self.contrast @ self.beta(x)
+            for j, prior in enumerate(self.coefficients):
+                out = out + prior.distribution.logpdf(moved[j], xp)
+        for j, c in enumerate(self.own):
+            out = out + c.log_density(own[self.p + j], xp)
+        return out
+
+    def log_prior_gradient(self, x: Array) -> Array:
+        """Its gradient in this predictor's outer coordinates, (n_outer,)."""
+        beta, own = self.beta(x), x[self.outer]
+        if self.constant is not None:
+            slope = np.array([self.constant.density_slope(float(beta[0]))])
+        else:
+            moved = self.contrast @ beta
+            each = [c.distribution.slope(v) for c, v in zip(self.coefficients, moved, strict=True)]
+            slope = self.contrast.T @ np.array(each, dtype=float)
+        variances = [c.density_slope(float(own[self.p + j])) for j, c in enumerate(self.own)]
+        return np.concatenate([self.back.T @ slope, variances])
+
+    def factor_slopes(self, x: Array) -> list[tuple[tuple[int, ...], Array]]:
+        """For each term its places among the outer coordinates and dL/dx there, (places, k, k)."""
+        values, own, out = self.values(x), x[self.outer][self.p :], []
+        for t in self.places:
+            at = (*t.sds, *t.cors)
+            moved = [values[j] + 1j * _STEP * (np.arange(len(at)) == i) for i, j in enumerate(at)]
+            slope = term_factor(t.kind, t.k, moved[: len(t.sds)], moved[len(t.sds) :]).imag / _STEP
+            inner = np.array([self.own[j].slope(float(own[j])) for j in at])
+            out.append((tuple(self.p + j for j in at), slope * inner[:, None, None]))
+        return out
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    @property
+    def variance_names(self) -> tuple[str, ...]:
+        own = (t.priors.parameters for t in self.places)
+        return tuple(name for t in own for name in (*t.sds, *t.cors))
+
+    def variances(self, x: Array) -> Array:
+        """Standard deviations and correlations, (..., names)."""
+        parts = term_values(self.places, self.values(x))
+        return np.stack(parts, axis=-1) if parts else np.zeros((*x.shape[:-1], 0))
+
+    @property
+    def aux_names(self) -> tuple[str, ...]:
+        """Names of an auxiliary predictor's numbers: the parameter, or ``sigma:(Intercept)``."""
+        if self.constant is not None:
+            return (self.name,)
+        return tuple(f"{self.name}:{c}" for c in self.block.names)
+
+    def aux_values(self, x: Array) -> Array:
+        """The numbers of these names, (..., names)."""
+        beta = self.beta(x)
+        return beta if self.constant is None else self.constant.value(beta)
+
+    # -- starting ------------------------------------------------------------------------------------------------------
+
+    def begin(self, beta: Array, covariances: Sequence[Array]) -> Array:
+        """Outer coordinates of coefficients and of covariance matrices of the terms."""
+        delta = np.linalg.solve(self.back, beta - self.centre) if self.p else np.zeros(0)
+        return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3)])
+
+
+def _applied(term: GroupBlock, b: Any, xp: Any) -> Any:
+    """Z b, (n,), in any array module."""
+    if aligned(term):
+        spread = xp.broadcast_to(b[:, None], (term.m, len(term.codes) // term.m, term.k))
+        rows = spread.reshape(-1, term.k)
+    else:
+        rows = b[term.codes]
+    return rows[:, 0] if term.basis is None else xp.sum(term.basis * rows, axis=1)
+
+
+def aligned(term: GroupBlock) -> bool:
+    """Whether rows stand level by level, as many for each: sums over levels are then sums along an axis."""
+    n = len(term.codes)
+    return n % term.m == 0 and bool((term.codes == np.repeat(np.arange(term.m), n // term.m)).all())
+
+
+def detectable(term: GroupBlock, weights: Array) -> Array:
+    """The standard deviation of each column that rows of these precisions can just tell from zero, (k,)."""
+    basis = np.ones((len(term.codes), 1)) if term.basis is None else term.basis
+    out = []
+    for column in basis.T:
+        squares = np.bincount(term.codes, weights * column**2, term.m)
+        out.append((0.5 * float(squares @ squares) + 1e-300) ** -0.25)
+    return np.array(out)
+
+
+def predictor_of(
+    name: str,
+    block: FixedBlock,
+    terms: tuple[GroupBlock, ...],
+    priors: Priors | AuxPriors,
+    beta: Array,
+    weights: Array,
+    constant: Constant | None = None,
+    offset: Array | None = None,
+) -> Predictor:
+    """A predictor without places in x; `beta` and the precisions `weights` of the rows are those of a first fit."""
+    p = len(beta)
+    r = (
+        np.asarray(np.linalg.qr(block.matrix * np.sqrt(weights)[:, None], mode="r"))
+        if p
+        else np.zeros((0, 0))
+    )
+    own, places = term_coordinates(priors.terms, [detectable(t, weights) for t in terms])
+    back = np.linalg.inv(r) if p else r
+    return Predictor(
+        name,
+        block,
+        back,
+        beta,
+        constant,
+        priors.coefficients,
+        priors.contrast,
+        terms,
+        tuple(own),
+        places,
+        offset,
+    )
+
+
+def mean_predictor(problem: Problem, priors: Priors, beta: Array, weights: Array) -> Predictor:
+    """The mean's predictor; `beta` and the precisions `weights` of the rows are those of a first fit."""
+    safe = np.maximum(weights, 1e-6 * float(np.max(weights)))
+    return predictor_of("", problem.X, problem.terms, priors, beta, safe, None, problem.offset)
+
+
+def aux_blocks(problem: Problem) -> tuple[FixedBlock, ...]:
+    """Columns of every auxiliary predictor: a constant where it has no formula."""
+    if problem.aux:
+        return problem.aux
+    ones = FixedBlock(np.ones((problem.n, 1)), ("(Intercept)",), (0,), ())
+    return tuple(ones for _ in problem.family.auxiliaries)
+
+
+def with_aux(problem: Problem) -> Problem:
+    """The same problem with a block for every auxiliary predictor."""
+    return replace(problem, aux=aux_blocks(problem))
+
+
+def aux_predictors(problem: Problem, priors: Priors, alpha: Sequence[Array]) -> tuple[Predictor, ...]:
+    """The family's auxiliary predictors; `alpha` are their coefficients in a first fit."""
+    out = []
+    for j, (parameter, block) in enumerate(zip(problem.family.auxiliaries, aux_blocks(problem), strict=True)):
+        own = priors.aux[j]
+        constant = None if own.value is None else Constant(parameter.name, own.value, parameter.range)
+        terms = problem.aux_terms[j] if problem.aux_terms else ()
+        ones = np.full(problem.n, 2.0)  # rows of a normal response say 2 about log sigma
+        out.append(predictor_of(parameter.name, block, terms, own, alpha[j], ones, constant, None))
+    return tuple(out)
+
+
+def laid_out(predictors: Sequence[Predictor], first: int = 0) -> tuple[tuple[Predictor, ...], int, int]:
+    """Predictors with their places in x after `first` outer coordinates; the outer and the whole length."""
+    outer, placed = first, []
+    for own in predictors:
+        placed.append(replace(own, outer=slice(outer, outer + own.n_outer)))
+        outer += own.n_outer
+    inner, out = outer, []
+    for own in placed:
+        out.append(replace(own, inner=slice(inner, inner + own.n_inner)))
+        inner += own.n_inner
+    return tuple(out), outer, inner

@@ -1,0 +1,168 @@
+"""Numbers on unconstrained scales with their prior densities; see :mod:`lmmformula.backends.posterior.model.coordinates`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lgamma, log
+from typing import Any, Protocol
+
+import numpy as np
+
+from lmmformula.ir.prior_distributions import Uniform
+from lmmformula.ir.priors import Prior
+from lmmformula.typing import Array
+
+__all__ = ["Between", "Coordinate", "Folded", "Logged", "Mixing", "scale_coordinate"]
+
+_LOG2 = log(2.0)
+
+
+class Coordinate(Protocol):
+    """One real number x for one parameter; arrays elementwise."""
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        """The parameter."""
+        ...
+
+    def slope(self, x: float) -> float:
+        """d value / dx."""
+        ...
+
+    def log_density(self, x: Any, xp: Any = np) -> Any:
+        """Log prior density of x."""
+        ...
+
+    def density_slope(self, x: float) -> float:
+        """Its derivative."""
+        ...
+
+    def inverse(self, value: Any) -> Any:
+        """x of a value."""
+        ...
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        """x of draws from the prior."""
+        ...
+
+
+def _log_cosh(x: Any, xp: Any) -> Any:
+    size = xp.abs(x)
+    return size + xp.log1p(xp.exp(-2.0 * size)) - _LOG2
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """s = c sinh x, sd = |s|."""
+
+    prior: Any
+    scale: float
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return self.scale * xp.sinh(x)
+
+    def slope(self, x: float) -> float:
+        return self.scale * float(np.cosh(x))
+
+    def log_density(self, x: Any, xp: Any = np) -> Any:
+        sd = xp.abs(self.value(x, xp))
+        return self.prior.logpdf(sd, xp) + _log_cosh(x, xp) + (log(self.scale) - _LOG2)
+
+    def density_slope(self, x: float) -> float:
+        s = self.value(x)
+        return float(self.prior.slope(abs(s)) * np.sign(s) * self.slope(x) + np.tanh(x))
+
+    def inverse(self, value: Any) -> Any:
+        return np.arcsinh(value / self.scale)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return self.inverse(self.prior.sample(rng, size))
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """value = c exp x."""
+
+    prior: Any
+    scale: float
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return self.scale * xp.exp(x)
+
+    def slope(self, x: float) -> float:
+        return self.scale * float(np.exp(x))
+
+    def log_density(self, x: Any, xp: Any = np) -> Any:
+        return self.prior.logpdf(self.value(x, xp), xp) + x + log(self.scale)
+
+    def density_slope(self, x: float) -> float:
+        return float(self.prior.slope(self.value(x)) * self.slope(x) + 1.0)
+
+    def inverse(self, value: Any) -> Any:
+        return np.log(np.maximum(value, 1e-8 * self.scale) / self.scale)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return self.inverse(self.prior.sample(rng, size))
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """value = low + (high - low) u with u = (1 + tanh x) / 2 ~ Beta(b, b)."""
+
+    low: float
+    high: float
+    b: float
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return self.low + 0.5 * (self.high - self.low) * (1.0 + xp.tanh(x))
+
+    def slope(self, x: float) -> float:
+        return 0.5 * (self.high - self.low) / float(np.cosh(x)) ** 2
+
+    def log_density(self, x: Any, xp: Any = np) -> Any:
+        log_beta = 2.0 * lgamma(self.b) - lgamma(2.0 * self.b)
+        return (1.0 - 2.0 * self.b) * _LOG2 - log_beta - 2.0 * self.b * _log_cosh(x, xp)
+
+    def density_slope(self, x: float) -> float:
+        return -2.0 * self.b * float(np.tanh(x))
+
+    def inverse(self, value: Any) -> Any:
+        u = (value - self.low) / (self.high - self.low)
+        return np.arctanh(2.0 * np.clip(u, 1e-4, 1.0 - 1e-4) - 1.0)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        a, b = rng.gamma(self.b, size=size), rng.gamma(self.b, size=size)
+        return 0.5 * (np.log(a) - np.log(b))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixing:
+    """value = x = log lambda, lambda ~ InvGamma(df/2, df/2)."""
+
+    df: float
+
+    def value(self, x: Any, xp: Any = np) -> Any:
+        return x
+
+    def slope(self, x: float) -> float:
+        return 1.0
+
+    def log_density(self, x: Any, xp: Any = np) -> Any:
+        half = 0.5 * self.df
+        return half * log(half) - lgamma(half) - half * (x + xp.exp(-x))
+
+    def density_slope(self, x: float) -> float:
+        return -0.5 * self.df * (1.0 - float(np.exp(-x)))
+
+    def inverse(self, value: Any) -> Any:
+        return value
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return -np.log(rng.gamma(0.5 * self.df, 2.0 / self.df, size))
+
+
+def scale_coordinate(prior: Prior, scale: float, *, fold: bool) -> Coordinate:
+    """The coordinate of a standard deviation: folded if asked for and its prior allows it."""
+    own = prior.distribution
+    if isinstance(own, Uniform):
+        return Between(own.low, own.high, 1.0)
+    return Folded(own, scale) if fold and own.at_zero == "finite" else Logged(own, scale)

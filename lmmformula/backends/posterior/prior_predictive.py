@@ -1,0 +1,168 @@
+"""Responses that the priors alone imply, to be looked at before any fit (Gabry et al. 2019, sec. 3), for every family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.model.coordinates import term_coordinates, term_factor, term_values
+from lmmformula.backends.posterior.model.predictor import aux_blocks
+from lmmformula.errors import PlanError
+from lmmformula.families.family import Family
+from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
+from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.typing import Array
+
+__all__ = ["PriorPredictive", "prior_predictive"]
+
+_FARTHEST = 690.0
+"""Largest size of a predictor on a log or logit scale whose exponential is still a number."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PriorPredictive:
+    """Draws from the prior, and a response for each.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the variances, then of the family's further parameters, or the coefficients and variances of their predictors.
+    variances : (draw, len(names)) array
+    beta_names : tuple of str
+    beta : (draw, p) array
+    y : (draw, n) array
+        In units of the response (not its logarithm): inf where it is beyond all numbers; NaN where a draw lies outside the
+        domain of the link, or where the parameters of its distribution are.
+    priors : Priors
+        All priors, defaults included; printing shows a table.
+    """
+
+    names: tuple[str, ...]
+    variances: Array = field(repr=False)
+    beta_names: tuple[str, ...]
+    beta: Array = field(repr=False)
+    y: Array = field(repr=False)
+    priors: Priors = field(repr=False)
+
+    def __getitem__(self, name: str) -> Array:
+        """Draws of a fixed effect or a variance parameter by name."""
+        if name in self.names:
+            return self.variances[:, self.names.index(name)]
+        if name in self.beta_names:
+            return self.beta[:, self.beta_names.index(name)]
+        raise KeyError(f"{name!r} is none of {', '.join((*self.beta_names, *self.names))}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """A linear predictor: its coefficients, the variances of its terms by name, and the predictor, (draw, n)."""
+
+    beta: Array
+    names: tuple[str, ...]
+    variances: Array
+    eta: Array
+
+
+def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) -> PriorPredictive:
+    """Draw variances, coefficients, random effects and responses. O(draws n)."""
+    rng = np.random.default_rng(seed)
+    mean = _drawn(problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms, draws, rng)
+    eta = mean.eta if problem.offset is None else mean.eta + problem.offset
+    names, values, aux = list(mean.names), [mean.variances], []
+    for j, (own, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
+        terms = problem.aux_terms[j] if problem.aux_terms else ()
+        named, numbers, predictor = _auxiliary(problem.family.auxiliaries[j], own, block, terms, draws, rng)
+        names += named
+        values.append(numbers)
+        aux.append(predictor)
+    y = np.empty((draws, problem.n))
+    for i in range(draws):
+        rows = [np.broadcast_to(a[i], problem.n) for a in aux]
+        y[i] = _responses(problem.family, rng, eta[i], rows, problem.weights)
+    return PriorPredictive(
+        tuple(names), np.concatenate(values, axis=1), problem.X.names, mean.beta, y, priors
+    )
+
+
+def _drawn(
+    block: FixedBlock,
+    coefficients: Sequence[Prior],
+    contrast: Array,
+    terms: Sequence[GroupBlock],
+    priors: Sequence[TermPriors],
+    draws: int,
+    rng: np.random.Generator,
+) -> _Drawn:
+    """A linear predictor with random effects."""
+    coordinates, places = term_coordinates(priors, [np.ones(t.k) for t in terms])
+    values = [c.value(c.sample(rng, draws)) for c in coordinates]
+    own = np.column_stack([np.zeros((draws, 0)), *(c.distribution.sample(rng, draws) for c in coefficients)])
+    beta = np.linalg.solve(contrast, own.T).T if own.shape[1] else own
+    eta = beta @ block.matrix.T
+    for term, t in zip(terms, places, strict=True):
+        lower = term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors])
+        effects = rng.standard_normal((draws, term.m, term.k)) @ np.swapaxes(lower, -1, -2)
+        for row, b in zip(eta, effects, strict=True):
+            row += term.apply(b)
+    names = (t.priors.parameters for t in places)
+    parts = term_values(places, values)
+    return _Drawn(
+        beta,
+        tuple(name for t in names for name in (*t.sds, *t.cors)),
+        np.stack(parts, axis=-1) if parts else np.zeros((draws, 0)),
+        eta,
+    )
+
+
+def _auxiliary(
+    parameter: Any,
+    priors: AuxPriors,
+    block: FixedBlock,
+    terms: Sequence[GroupBlock],
+    draws: int,
+    rng: np.random.Generator,
+) -> tuple[list[str], Array, Array]:
+    """Names and draws of an auxiliary parameter's numbers, and its predictor, (draw, n) or (draw, 1)."""
+    if priors.value is not None:
+        values = _inside(priors.value, parameter, draws, rng)[:, None]
+        with np.errstate(divide="ignore"):
+            predictor = np.clip(parameter.predictor(values), -_FARTHEST, _FARTHEST)
+        return [priors.name], values, predictor
+    own = _drawn(block, priors.coefficients, priors.contrast, terms, priors.terms, draws, rng)
+    names = [*(f"{priors.name}:{c}" for c in block.names), *own.names]
+    return names, np.hstack([own.beta, own.variances]), np.clip(own.eta, -_FARTHEST, _FARTHEST)
+
+
+def _inside(prior: Prior, parameter: Any, draws: int, rng: np.random.Generator) -> Array:
+    """Draws of a prior cut off at the range of the parameter."""
+    values = prior.distribution.sample(rng, draws)
+    least = 1.0 if parameter.range == "above one" else 0.0
+    for _ in range(1_000):
+        below = np.flatnonzero(values < least)
+        if not len(below):
+            return values
+        values[below] = prior.distribution.sample(rng, len(below))
+    raise PlanError(
+        f"the prior {prior.distribution} of {prior.name} has next to no probability above {least:g}, where {prior.name} lies. "
+        "Move it up."
+    )
+
+
+def _responses(family: Family, rng: np.random.Generator, eta: Any, aux: Sequence[Any], weights: Any) -> Array:
+    """One response for each row; numpy refuses whole arrays for one impossible rate, so halves are tried."""
+    try:
+        with np.errstate(all="ignore"):
+            return family.simulate(rng, eta, tuple(aux), weights)
+    except ValueError:
+        if len(eta) == 1:
+            large = family.distribution.scale == "positive" and family.location(eta)[0] > 1e15
+            return np.array([np.inf if large else np.nan])
+    half = len(eta) // 2
+    parts = []
+    for part in (slice(half), slice(half, None)):
+        w = None if weights is None else weights[part]
+        parts.append(_responses(family, rng, eta[part], [a[part] for a in aux], w))
+    return np.concatenate(parts)

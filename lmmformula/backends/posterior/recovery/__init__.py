@@ -1,0 +1,1 @@
+"""Draws of what was integrated out, given the draws of what was sampled."""

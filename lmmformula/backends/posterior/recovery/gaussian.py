@@ -1,0 +1,257 @@
+r"""Exact draws of everything that was integrated out, and their conditional means and variances.
+
+Given the variances of a draw, (beta, b) is Gaussian. With F and its Cholesky factor C of
+:mod:`lmmformula.backends.posterior.density.bordered` (its leading part C_1, the last row c'), the effects of the dense part and
+delta are ``C_1^-T (c + sigma z)``, z standard normal. Given those, level l of the eliminated group has mean ``G_l^-1
+r_l`` and variance ``sigma^2 G_l^-1``, G_l = I + L'A_l L, and the noise of that variance is had by perturbing the
+right-hand side: ``G_l^-1 (z_1 + L'A_l^(1/2) z_2)`` has covariance G_l^-1 G_l G_l^-1 (Papandreou & Yuille 2010). The
+root of A_l is taken once. The loops over draws are compiled (:mod:`lmmformula.numerics.recovery_kernels`).
+
+Large problems do the same through the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs
++ sigma F^-T z``.
+
+Rao-Blackwell. E(b) is the average of the conditional means, Var(b) that of the conditional variances plus the variance of the
+conditional means. The variances vary little from draw to draw and are averaged over at most `WITHIN` evenly spaced draws;
+over `WITHIN_LARGE` of large problems, each of which needs an inverse, and whose many rows leave theta less room to move.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.variances import Target
+from lmmformula.engines.blocked import BlockedFactor
+from lmmformula.engines.sampling import inverse_noise
+from lmmformula.errors import FitError
+from lmmformula.numerics.threads import worker_threads
+from lmmformula.typing import Array
+
+__all__ = ["Recovered", "recover"]
+
+WITHIN = 200
+"""Draws over which conditional variances are averaged."""
+_CHUNK = 200_000
+"""Levels times draws that are recovered at once."""
+WITHIN_LARGE = 40
+"""The same where each takes an inverse of the engine's."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """Fixed and random effects of every draw.
+
+    Attributes
+    ----------
+    beta : (S, p) array
+    beta_mean : (p,) array
+        Rao-Blackwellised posterior mean.
+    beta_cov : (p, p) array
+        Rao-Blackwellised posterior covariance.
+    effects : tuple of (S, m, k) arrays, or None
+        One for each term, in units of the (working) response; None if they were not to be kept.
+    means, sds : tuple of (m, k) arrays
+        Rao-Blackwellised posterior means and standard deviations of the random effects.
+    """
+
+    beta: Array
+    beta_mean: Array
+    beta_cov: Array
+    effects: tuple[Array, ...] | None
+    means: tuple[Array, ...]
+    sds: tuple[Array, ...]
+
+
+@dataclass(slots=True)
+class _Piece:
+    """Conditional moments and draws of a run of posterior draws; groups in the engine's order."""
+
+    beta: Array
+    beta_mean: Array
+    draws: list[Array]
+    means: list[Array]
+
+
+def recover(target: Target, x: Array, seed: np.random.SeedSequence, *, keep: bool = True) -> Recovered:
+    """Draw (beta, b) once for each row of `x` (S, d).
+
+    Parameters
+    ----------
+    keep : bool
+        Keep the draws of the random effects; their means and standard deviations come in any case.
+    """
+    most = WITHIN if target.is_small else WITHIN_LARGE
+    thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
+    if target.is_small:
+        step = max(1, _CHUNK // target.bordered.a.shape[0])
+        slices = [slice(start, start + step) for start in range(0, len(x), step)]
+        rngs = [np.random.default_rng(s) for s in seed.spawn(len(slices))]
+        pieces = (_batch(target, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
+        within = _within_of(target, thin)
+        return _assembled(target, pieces, within, keep=keep)
+    rngs = [np.random.default_rng(s) for s in seed.spawn(len(x))]
+    with ThreadPoolExecutor(worker_threads()) as pool:
+        within = _mean_of(list(pool.map(lambda one: _single_within(target, one), thin)))
+        drawn = pool.map(lambda pair: _single(target, *pair), zip(x, rngs, strict=True))
+        return _assembled(target, drawn, within, keep=keep)
+
+
+@dataclass(slots=True)
+class _Moments:
+    """Running mean and variance over draws (Chan, Golub & LeVeque 1983)."""
+
+    count: int = 0
+    mean: Any = 0.0
+    square: Any = 0.0
+
+    def add(self, values: Array) -> None:
+        """Take in values (S, ...)."""
+        size, own = len(values), values.mean(axis=0)
+        gap, total = own - self.mean, self.count + size
+        self.square = self.square + ((values - own) ** 2).sum(axis=0) + gap**2 * (self.count * size / total)
+        self.mean = self.mean + gap * (size / total)
+        self.count = total
+
+
+def _assembled(target: Target, pieces: Iterable[_Piece], within: list[Array], *, keep: bool) -> Recovered:
+    """Put pieces together as they come: coefficients, then random effects by term."""
+    model = target.posterior.model
+    groups, terms = model.base.prepared.blocks.groups, model.problem.terms
+    moments = [_Moments() for _ in groups]
+    betas, centres, kept = [], [], [[] for _ in groups]
+    for piece in pieces:
+        betas.append(piece.beta)
+        centres.append(piece.beta_mean)
+        for a in range(len(groups)):
+            moments[a].add(piece.means[a])
+            if keep:
+                kept[a].append(piece.draws[a])
+    centre = np.concatenate(centres)
+    spread = centre - centre.mean(axis=0)
+    blank: list[Array] = [np.empty(0)] * len(terms)
+    effects, means, sds = list(blank), list(blank), list(blank)
+    for a, group in enumerate(groups):
+        sd = np.sqrt(within[1 + a] + moments[a].square / moments[a].count)
+        joined = np.concatenate(kept[a]) if keep else None
+        for i, columns in group.members:
+            means[i], sds[i] = moments[a].mean[:, columns], sd[:, columns]
+            if joined is not None:
+                effects[i] = joined[..., columns]
+    return Recovered(
+        np.concatenate(betas),
+        centre.mean(axis=0),
+        within[0] + spread.T @ spread / len(centre),
+        tuple(effects) if keep else None,
+        tuple(means),
+        tuple(sds),
+    )
+
+
+def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
+    return [np.mean(np.stack(arrays), axis=0) for arrays in zip(*parts, strict=True)]
+
+
+# -- batches ------------------------------------------------------------------------------------------------------
+
+
+def _inputs(target: Target, x: Array) -> tuple[Array, Any]:
+    """sigma (S,), and what the kernels want of rows of x and of the problem."""
+    fused = target.fused
+    own, dense, weights, precision, _ = fused.inputs(target.coordinates, x)
+    sigma = precision**-0.5
+    places, a, counts, b, outer, g, border = fused.arrays
+    per_draw = tuple(np.ascontiguousarray(part) for part in (own, dense, weights, sigma))
+    levels = np.ascontiguousarray(target.bordered.a)
+    return sigma, (*per_draw, places, a, counts, fused.merged, b, outer, g, border, levels)
+
+
+def _batch(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+    """Draws for rows of x at once."""
+    from lmmformula.numerics.recovery_kernels import conditional_draws
+
+    bordered, size = target.bordered, len(x)
+    (m, k, c), q = bordered.b.shape, bordered.q_dense
+    sigma, inputs = _inputs(target, x)
+    noise, z = rng.standard_normal((size, c - 1)), rng.standard_normal((2, size, m, k, 1))
+    turned = np.swapaxes(inputs[0], -1, -2)[:, None]
+    kick = sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
+    v, own = np.empty((size, 2, c - 1)), np.empty((size, 2, m, k))
+    arguments: list[Any] = [*inputs, noise, kick, v, own]
+    conditional_draws(*arguments)
+    if not np.isfinite(v).all():
+        raise FitError(
+            "the random effects of a draw could not be recovered: the covariance matrix of its variances is singular in "
+            "floating point. Give the standard deviations narrower priors, or rescale the columns."
+        )
+    draws: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
+    means = list(draws)
+    means[bordered.eliminated], draws[bordered.eliminated] = own[:, 0], own[:, 1]
+    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
+        group = target.posterior.model.base.prepared.blocks.groups[a]
+        both = v[:, :, start : start + group.q].reshape(size, 2, group.m, group.k)
+        means[a], draws[a] = both[:, 0], both[:, 1]
+    ols = target.posterior.model.base.ols
+    delta = v[:, :, q:].reshape(2 * size, -1)
+    beta = (ols.coefficients[:, None] + ols.from_orthonormal(delta.T)).T.reshape(size, 2, -1)
+    return _Piece(beta[:, 1], beta[:, 0], draws, means)
+
+
+def _roots(a: Array) -> Array:
+    """Symmetric roots of positive semidefinite (m, k, k)."""
+    values, vectors = np.linalg.eigh(a)
+    return (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]) @ np.swapaxes(vectors, -1, -2)
+
+
+def _within_of(target: Target, x: Array) -> list[Array]:
+    """Conditional covariance of beta and variances of the effects of each group, averaged over rows of x."""
+    from lmmformula.numerics.recovery_kernels import conditional_variances
+
+    bordered = target.bordered
+    (m, k, c), q = bordered.b.shape, bordered.q_dense
+    others, fixed, own = np.empty(q), np.empty((c - 1 - q, c - 1 - q)), np.empty((m, k))
+    arguments: list[Any] = [*_inputs(target, x)[1], q, others, fixed, own]
+    conditional_variances(*arguments)
+    variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
+    variances[bordered.eliminated] = own
+    for a, start in zip(bordered.dense, bordered.offsets, strict=True):
+        group = target.posterior.model.base.prepared.blocks.groups[a]
+        variances[a] = others[start : start + group.q].reshape(group.m, group.k)
+    ols = target.posterior.model.base.ols
+    half = ols.from_orthonormal(fixed)
+    return [ols.from_orthonormal(half.T), *variances]
+
+
+# -- one draw at a time -------------------------------------------------------------------------------------------
+
+
+def _single(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+    """The engine's way for one draw."""
+    point = target.posterior(x).marginal
+    ols, sigma = target.posterior.model.base.ols, point.sigma
+    p = len(point.log_var)
+    delta = point.delta + sigma * point.r_inverse @ rng.standard_normal(p)
+    if not isinstance(point.factor, BlockedFactor):
+        raise TypeError(f"draws of random effects need the blocked engine, not {type(point.factor).__name__}")
+    noise = inverse_noise(point.factor, rng)
+    draws, means = [], []
+    for solved, u, z, factor in zip(point.solution[0], point.u, noise, point.factors, strict=True):
+        drawn = solved[..., p] - solved[..., :p] @ delta + sigma * z
+        draws.append((drawn @ factor.T)[None])
+        means.append((u @ factor.T)[None])
+    beta = ols.coefficients + ols.from_orthonormal(delta)
+    return _Piece(beta[None], point.beta[None], draws, means)
+
+
+def _single_within(target: Target, x: Array) -> list[Array]:
+    """Conditional variances for one draw by the engine's selected inverse."""
+    point = target.posterior(x).marginal
+    inverse = point.factor.inverse()
+    out: list[Array] = [point.beta_half @ point.beta_half.T]
+    for a, (h, factor) in enumerate(zip(point.h, point.factors, strict=True)):
+        block = inverse.diagonal(a) + np.einsum("mip,mjp->mij", h, h)
+        out.append(point.sigma**2 * np.einsum("ij,mjl,il->mi", factor, block, factor))
+    return out

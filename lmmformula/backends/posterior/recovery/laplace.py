@@ -1,0 +1,82 @@
+"""Random effects drawn back from the normal approximation around their modes, given coefficients and variances.
+
+``u | x, y ~ N(u^(x), M^-1)``, the distribution whose integral Laplace's approximation is; b = L u. Moments are
+Rao-Blackwellised over it, conditional variances on at most `WITHIN` of the draws.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.laplace import LaplaceTarget
+from lmmformula.backends.posterior.reading import KEPT_BYTES, Effects
+from lmmformula.engines.blocked import BlockedFactor
+from lmmformula.engines.sampling import inverse_noise
+from lmmformula.numerics.threads import worker_threads
+from lmmformula.typing import Array
+
+__all__ = ["recover_modes"]
+
+WITHIN = 100
+"""Draws over which conditional variances are averaged."""
+
+
+def recover_modes(target: LaplaceTarget, x: Array, seed: np.random.SeedSequence) -> Effects:
+    """One draw of the random effects for each of x (chain, draw, d)."""
+    chains, draws, d = x.shape
+    flat, terms = x.reshape(-1, d), target.mean.terms
+    keep = 8.0 * len(flat) * target.mean.n_inner <= KEPT_BYTES
+    rngs = [np.random.default_rng(s) for s in seed.spawn(len(flat))]
+    kept: list[list[Array]] = [[] for _ in terms]
+    centre: list[Any] = [0.0] * len(terms)
+    square: list[Any] = [0.0] * len(terms)
+    with ThreadPoolExecutor(worker_threads()) as pool:
+        for modes, own in pool.map(lambda pair: _one(target, *pair), zip(flat, rngs, strict=True)):
+            for i in range(len(terms)):
+                centre[i] = centre[i] + modes[i] / len(flat)
+                square[i] = square[i] + modes[i] ** 2 / len(flat)
+                if keep:
+                    kept[i].append(own[i])
+        thin = flat[np.unique(np.linspace(0, len(flat) - 1, min(WITHIN, len(flat))).astype(int))]
+        within = list(pool.map(lambda one: _variances(target, one), thin))
+    sds = []
+    for i in range(len(terms)):
+        inside = np.mean([w[i] for w in within], axis=0)
+        sds.append(np.sqrt(np.maximum(inside + square[i] - centre[i] ** 2, 0.0)))
+    shaped = tuple(np.stack(k).reshape(chains, draws, *k[0].shape) for k in kept) if keep else None
+    return Effects(shaped, tuple(centre), tuple(sds))
+
+
+def _by_term(target: LaplaceTarget, values: Sequence[Any]) -> list[Array]:
+    """Values of groups, (m, k), by term."""
+    out: list[Array] = [np.empty(0)] * len(target.mean.terms)
+    for group, own in zip(target.model.prepared.blocks.groups, values, strict=True):
+        for i, columns in group.members:
+            out[i] = own[:, columns]
+    return out
+
+
+def _one(target: LaplaceTarget, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
+    """Modes and one draw, by term."""
+    point = target(x).laplace
+    if not isinstance(point.factor, BlockedFactor):
+        raise TypeError(f"draws of random effects need the blocked engine, not {type(point.factor).__name__}")
+    noise = inverse_noise(point.factor, rng)
+    parts = list(zip(point.u, noise, point.factors, strict=True))
+    modes = [u @ f.T for u, _, f in parts]
+    return _by_term(target, modes), _by_term(target, [(u + z) @ f.T for u, z, f in parts])
+
+
+def _variances(target: LaplaceTarget, x: Array) -> list[Array]:
+    """Conditional variances, by term."""
+    point = target(x).laplace
+    inverse = point.factor.inverse()
+    own = [
+        np.einsum("ij,mjl,il->mi", factor, inverse.diagonal(a), factor)
+        for a, factor in enumerate(point.factors)
+    ]
+    return _by_term(target, own)

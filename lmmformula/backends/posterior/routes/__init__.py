@@ -1,0 +1,1 @@
+"""What is integrated out, and by which way it is then sampled."""

@@ -1,0 +1,1 @@
+"""Samplers: chains of NUTS, importance sampling, surrogates, scales."""

@@ -1,0 +1,353 @@
+"""Chains of NumPyro's No-U-Turn sampler (Hoffman & Gelman 2014) on a potential of few dimensions.
+
+One step of the sampler is compiled once, in a loop whose number of iterations is an argument: warm-up, drawing, and
+going on from a last state all run the same program, and a chain can be stopped between loops. Chains run in threads of
+their own, each at its own pace, so that all have draws when a user stops them; the compiled loop holds no Python lock.
+A chain depends on its seed and start only, not on how many run beside it.
+
+With a surrogate (:mod:`lmmformula.backends.posterior.sampling.surrogate`) the potential is that of the surrogate, and each
+transition ends with a Metropolis step on the exact density. Every fourth is followed by a random-walk step on the exact
+density, with the scale of Roberts, Gelman & Gilks (1997): where the surrogate is far too low an end is hardly ever accepted,
+but such a place can be walked out of. The order of kernels is fixed, so each draw has the exact distribution.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.traced import Exact
+from lmmformula.interrupts import LOOK, undisturbed
+from lmmformula.numerics.x64 import x64
+from lmmformula.progress import stage
+from lmmformula.typing import Array
+
+__all__ = ["Chains", "Nuts", "compiled_loops"]
+
+STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size", "end_accepted")
+"""The last only of chains on a surrogate."""
+STEP = 0.7
+"""The step size to begin with, where the target is about standard normal."""
+WALK = 4
+"""Transitions on a surrogate from one random-walk step to the next."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Chains:
+    """What the sampler returns.
+
+    Attributes
+    ----------
+    z : (chain, draw, d) array
+    statistics : dict of str -> (chain, draw) array
+        ``diverging, n_steps, acceptance_rate, energy, step_size`` of each draw; of chains on a surrogate these are the
+        surrogate's, and ``end_accepted`` says whether the exact density accepted the end of the trajectory.
+    states : tuple of tuples of arrays
+        The sampler's last state of each chain, to go on from.
+    warmup_divergences : int
+    complete : bool
+        False if a user stopped it; all chains are then cut to the shortest.
+    """
+
+    z: Array
+    statistics: dict[str, Array]
+    states: tuple[tuple[Any, ...], ...]
+    warmup_divergences: int
+    complete: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Nuts:
+    """Options of the sampler.
+
+    Parameters
+    ----------
+    draws, warmup : int
+        Iterations of each chain kept, and before that.
+    target_accept : float
+        Acceptance rate to which the step size is tuned.
+    max_depth : int
+        Trajectories have at most ``2^max_depth - 1`` steps.
+    adapt_mass : bool
+        Estimate a mass matrix during warm-up; otherwise the unit matrix stays.
+    dense_mass : bool
+        Whether that matrix has covariances, or variances only.
+    chunk : int
+        Iterations between two looks at whether to stop.
+    quick_compile : bool
+        Compile in half the time to a program that is slower where arrays are not tiny.
+    repeats : int
+        Transitions on a surrogate between two looks at the exact density.
+    """
+
+    draws: int = 1_000
+    warmup: int = 300
+    target_accept: float = 0.8
+    max_depth: int = 10
+    adapt_mass: bool = True
+    dense_mass: bool = True
+    chunk: int = 100
+    quick_compile: bool = False
+    repeats: int = 1
+
+    def run(
+        self,
+        potential: Callable[[Any], Any],
+        starts: Array,
+        slope: Callable[[Array], tuple[float, Array]],
+        seed: int,
+        *,
+        states: tuple[tuple[Any, ...], ...] | None = None,
+        progress: Callable[[int, float, float], None] | None = None,
+        exact: Exact | None = None,
+    ) -> Chains:
+        """Draw from ``exp(-potential)``, or from `exact` with trajectories on `potential`.
+
+        Parameters
+        ----------
+        potential : callable
+            z (d,) -> float, traceable; evaluated in 64 bits.
+        starts : (chains, d) array
+        slope : callable
+            z -> value and gradient of the same potential in numpy, to start from.
+        seed : int
+        states : tuple, optional
+            Last states of an earlier run of the same potential and options: no warm-up, and the chains go on.
+        progress : callable, optional
+            Called with (iterations, potential, acceptance) of one chain after each chunk.
+        """
+        stage("compiling the sampler")
+
+        def prepared() -> tuple[_Program, tuple[tuple[Any, ...], ...]]:
+            with x64():
+                program = _Program(self, potential, starts.shape[1], exact)
+                begun = (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
+                return program, states or tuple(begun)
+
+        program, own = undisturbed(prepared)
+        warmup = 0 if states else self.warmup
+        before = f", the first {warmup} of them warm-up" if warmup else ""
+        stage(f"{len(own)} chains{before}", total=warmup + self.draws, parts=len(own))
+        stop = threading.Event()
+        job = _Job(self, program, states is None, stop, progress)
+        with ThreadPoolExecutor(len(own)) as pool:
+            running = [pool.submit(job.chain, state) for state in own]
+            complete = True
+            while any(not f.done() for f in running):
+                try:
+                    for f in wait(running, LOOK, FIRST_EXCEPTION).done:
+                        f.result()
+                except KeyboardInterrupt:
+                    complete = False
+                    stop.set()
+                except BaseException:
+                    stop.set()
+                    raise
+        return _gathered([f.result() for f in running], complete=complete)
+
+
+class _Program:
+    """The compiled loop.
+
+    NumPyro's kernel keeps its adaptation schedule in closures that its initialiser fills, so that is traced first, on a
+    parabola in place of the potential, which takes little time and gives the first states: value and gradient of the potential
+    are put in. The kernel is then traced with the potential itself.
+    """
+
+    def __init__(
+        self, nuts: Nuts, potential: Callable[[Any], Any], d: int, exact: Exact | None = None
+    ) -> None:
+        import jax
+        import jax.numpy as jnp
+        from numpyro.infer.hmc import hmc
+        from numpyro.infer.hmc_util import dual_averaging
+
+        stage: list[Callable[[Any], Any]] = [lambda z: 0.5 * (z @ z)]
+        begin, step = hmc(lambda z: stage[-1](z), algo="NUTS")
+        options = {
+            "num_warmup": nuts.warmup * nuts.repeats,
+            "step_size": 1.0 if nuts.adapt_mass else STEP,
+            "adapt_step_size": nuts.adapt_mass,
+            "dense_mass": nuts.adapt_mass and nuts.dense_mass,
+            "adapt_mass_matrix": nuts.adapt_mass,
+            "target_accept_prob": nuts.target_accept,
+            "max_tree_depth": nuts.max_depth,
+        }
+        key = jax.random.PRNGKey(0)
+        start = jax.jit(lambda z, k: begin(z, rng_key=k, **options))
+        shape = jax.eval_shape(start, jnp.zeros(d), key)
+        self.chunk, self._jax, self._exact = nuts.chunk, jax, exact
+        self._begin = compiled_loops(start.lower(jnp.zeros(d), key), optimise=False)
+        stage.append(potential)
+        kernel = _tuned(step, nuts)
+        self.tuner = () if nuts.adapt_mass else dual_averaging()[0](jnp.log(STEP))  # pyright: ignore[reportArgumentType]
+        carry = (shape, self.tuner, (), ())
+        if exact is not None:
+            kernel = _corrected(kernel, potential, exact, d, nuts.repeats)
+            carry = (shape, self.tuner, jnp.zeros(()), jnp.zeros((), bool))
+        self.tree = jax.tree.structure(carry)
+        loop = jax.jit(partial(_loop, kernel, nuts.chunk))
+        self._iterate = compiled_loops(loop.lower(np.int64(0), carry), optimise=not nuts.quick_compile)
+
+    def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> tuple[Any, ...]:
+        """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
+        key = self._jax.random.fold_in(self._jax.random.PRNGKey(seed), chain)
+        state = self._begin(z, key)._replace(potential_energy=value, z_grad=gradient)
+        ended = () if self._exact is None else (self._exact.value(z) + value, True)
+        carry = (state, self.tuner, *ended)
+        return tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(carry))
+
+    def __call__(self, n: int, state: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Array]]:
+        """`n` iterations, at most a chunk: the state after them and their records."""
+        with x64():
+            after, out = self._iterate(np.int64(n), self._jax.tree.unflatten(self.tree, state))
+            leaves = tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(after))
+            return leaves, [np.asarray(o)[:n] for o in out]
+
+
+def compiled_loops(lowered: Any, *, optimise: bool) -> Any:
+    """The program of a lowered function, with XLA's older way to emit loops: it compiles in half the time.
+
+    Fusions of a few scalars, of which these programs consist, gain nothing from the newer one.
+    """
+    level: dict[str, Any] = {} if optimise else {"xla_backend_optimization_level": 0}
+    try:
+        return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False} | level)
+    except RuntimeError:  # other versions of XLA do not know the option
+        return lowered.compile(compiler_options=level or None)
+
+
+def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:
+    """`n` steps of the kernel and their records in the first `n` places of `chunk`.
+
+    A chain carries NumPyro's state, that of the tuning of the step size, log w, and whether the last end was accepted;
+    what there is none of is ().
+    """
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def record(carry: Any) -> tuple[Any, ...]:
+        s, ended = carry[0], jax.tree.leaves(carry[3])
+        return s.z, s.diverging, s.num_steps, s.accept_prob, s.energy, s.adapt_state.step_size, *ended
+
+    def body(i: Any, carry: Any) -> Any:
+        now = step(carry[0])
+        return now, tuple(o.at[i].set(r) for o, r in zip(carry[1], record(now), strict=True))
+
+    out = tuple(jnp.zeros((chunk, *jnp.shape(r)), jnp.result_type(r)) for r in record(state))
+    return lax.fori_loop(0, n, body, (state, out))
+
+
+def _tuned(step: Callable[[Any], Any], nuts: Nuts) -> Callable[[Any], Any]:
+    """The kernel, with the step size tuned by dual averaging (Hoffman & Gelman 2014, sec. 3.2) over the whole warm-up.
+
+    NumPyro starts that anew for each of its windows, of which the last is a tenth of the warm-up, since the mass matrix changes
+    between them. Here it does not, unless NumPyro adapts it.
+    """
+    import jax
+    import jax.numpy as jnp
+    from numpyro.infer.hmc_util import dual_averaging
+
+    update, warmup = dual_averaging()[1], nuts.warmup * nuts.repeats
+
+    def tuned(carry: Any) -> Any:
+        now = step(carry[0])
+        if nuts.adapt_mass:
+            return now, *carry[1:]
+        fresh = update(nuts.target_accept - now.accept_prob, carry[1])
+        tuner = jax.tree.map(lambda a, b: jnp.where(now.i <= warmup, a, b), fresh, carry[1])
+        size = jnp.exp(jnp.where(now.i < warmup, tuner[0], tuner[1]))
+        return now._replace(adapt_state=now.adapt_state._replace(step_size=size)), tuner, *carry[2:]
+
+    return tuned
+
+
+def _corrected(
+    kernel: Callable[[Any], Any], potential: Callable[[Any], Any], exact: Exact, d: int, repeats: int
+) -> Callable[[Any], Any]:
+    """The kernel, `repeats` times, with its Metropolis step."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    both, scale = jax.value_and_grad(potential), 2.38 / np.sqrt(d)
+
+    def again(_: Any, carry: Any) -> Any:
+        before, (after, *rest) = carry[0], kernel(carry)
+        steps, diverging = before.num_steps + after.num_steps, before.diverging | after.diverging
+        return after._replace(num_steps=steps, diverging=diverging), *rest
+
+    def corrected(carry: Any) -> Any:
+        before, tuner, weight, last = carry
+        blank = before._replace(num_steps=jnp.zeros_like(before.num_steps), diverging=jnp.zeros((), bool))
+        now, tuner, _, _ = lax.fori_loop(0, repeats, again, (blank, tuner, weight, last))
+
+        def settle(pass_: Any, held: Any) -> Any:
+            place, offered, key, ended = held
+            key, own, other = jax.random.split(key, 3)
+            fresh = exact.traced(offered[0]) + offered[1]
+            walked = jnp.where(
+                pass_ == 0, 0.0, offered[1] - place[1]
+            )  # of a random walk, p(y) / p(x) decides
+            accepted = jnp.log(jax.random.uniform(own)) < fresh - place[3] - walked
+            new = (*offered, fresh)
+            place = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, place)
+            moved = place[0] + scale * jax.random.normal(other, (d,))
+            return place, (moved, *both(moved)), key, jnp.where(pass_ == 0, accepted, ended)
+
+        here = (before.z, before.potential_energy, before.z_grad, weight)
+        end = (now.z, now.potential_energy, now.z_grad)
+        passes = jnp.where(now.i % (WALK * repeats) == 0, 2, 1)
+        place, _, key, ended = lax.fori_loop(0, passes, settle, (here, end, now.rng_key, jnp.zeros((), bool)))
+        state = now._replace(z=place[0], potential_energy=place[1], z_grad=place[2], rng_key=key)
+        return state, tuner, place[3], ended
+
+    return corrected
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One chain's work."""
+
+    nuts: Nuts
+    program: _Program
+    fresh: bool
+    stop: threading.Event
+    progress: Callable[[int, float, float], None] | None
+
+    def chain(self, state: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Array], int]:
+        """Warm-up if fresh, then draws; ends early when asked to stop."""
+        diverged, warmup = 0, self.nuts.warmup if self.fresh else 0
+        parts: list[list[Array]] = []
+        done, total = 0, warmup + self.nuts.draws
+        while done < total and not self.stop.is_set():
+            edge = warmup if done < warmup else total
+            n = min(self.nuts.chunk, edge - done)
+            state, out = self.program(n, state)
+            if done < warmup:
+                diverged += int(out[1].sum())
+            else:
+                parts.append(out)
+            done += n
+            if self.progress is not None:
+                self.progress(done, float(out[4][-1]), float(out[3].mean()))
+        joined = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else []
+        return state, joined, diverged
+
+
+def _gathered(results: list[tuple[tuple[Any, ...], list[Array], int]], *, complete: bool) -> Chains:
+    """Chains side by side, cut to the shortest."""
+    shortest = min(len(columns[0]) if columns else 0 for _, columns, _ in results)
+    if not shortest:
+        raise KeyboardInterrupt
+    width = len(results[0][1])
+    stacked = [np.stack([columns[j][:shortest] for _, columns, _ in results]) for j in range(width)]
+    statistics: dict[str, Array] = dict(zip(STATISTICS, stacked[1:], strict=False))
+    return Chains(stacked[0], statistics, tuple(r[0] for r in results), sum(r[2] for r in results), complete)
