@@ -8,18 +8,15 @@ Eliminating u leaves ``X'V^-1X = X'WX - X'WZ Lambda M^-1 Lambda'Z'WX``, the info
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
-
-if TYPE_CHECKING:
-    from lmmformula.criteria.laplace import Laplace
 
 __all__ = ["JointSystem"]
 
@@ -30,24 +27,22 @@ class JointSystem:
 
     Attributes
     ----------
-    model : Laplace
-    factors : tuple of (k_a, k_a) arrays
-        L_a.
     factor : Factor
         M.
     weights : (n,) array
         Diagonal of W.
+    columns : callable
+        Lambda'Z'WX and X'WX.
     """
 
-    model: Laplace
-    factors: tuple[Array, ...]
     factor: Factor
     weights: Array
+    columns: Callable[[], tuple[Stacked, Array]]
 
     @cached_property
     def _columns(self) -> tuple[Stacked, Stacked, Array]:
         """C = Lambda'Z'WX, M^-1 C and X'WX."""
-        cross, square = self.model.columns(self.factors, self.weights)
+        cross, square = self.columns()
         return cross, self.factor.solve(cross), square
 
     @property

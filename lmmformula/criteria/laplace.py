@@ -1,10 +1,10 @@
 r"""The Laplace approximation of a generalised mixed model, with exact derivatives.
 
-Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, I)``; a are the auxiliary
+Model: ``y_r | b ~ family(eta_r, a_r)``, ``eta = X beta + Z Lambda u + offset``, ``u ~ N(0, Q^-1)``; a are the auxiliary
 linear predictors (log dispersion, logit of zero-inflation), a_j = A_j alpha_j.
 With the mode u of h (see :mod:`lmmformula.criteria.mode`)::
 
-    d(beta, theta, alpha) = - 2 sum l_r(eta_r, a_r) + |u|^2 + log|M|,        M = Lambda'Z'WZ Lambda + I          (1)
+    d(beta, theta, alpha) = - 2 sum l_r(eta_r, a_r) + u'Qu + log|M| - log|Q|,        M = Lambda'Z'WZ Lambda + Q    (1)
 
 is -2 times the Laplace log-likelihood (Tierney & Kadane 1986; Bates et al. 2015), W the observed weights ``-d2l/deta2``, or
 their expectation (``information="expected"``, lme4's choice for links that are not canonical).
@@ -14,10 +14,10 @@ w' = dW/deta. Then ``dlog|M|/du = Lambda'Z'(lev w') =: c``. With M_o the M of th
 moves, and the adjoint ``v = M_o^-1 c`` (Skaug & Fournier 2006)::
 
     row vector   t = -2 s + lev w' - W_o (Z Lambda v),              dd/dbeta  = X't
-    per group    K = m I - T - sum u u' + sum (u v' + v u')/2,      dd/dtheta_j = 2 <L^-T K, dL_j>                (2)
+    per group    K = m I - T - <u, u>_Q + (<u, v>_Q + <v, u>_Q)/2,  dd/dtheta by :mod:`lmmformula.criteria.variance`  (2)
     row vector   -2 dl/da + lev dW/da + (ds/da)(Z Lambda v),        dd/dalpha = A' of it
 
-K is the K of the Gaussian criterion with sigma = 1 and one more term; deriving it uses ``Lambda'Z'W_o Z Lambda v = c - v``.
+K is the K of the Gaussian criterion with sigma = 1 and one more term; deriving it uses ``Lambda'Z'W_o Z Lambda v = c - Qv``.
 If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z Lambda v becomes Z Lambda v + X v_beta.
 
 Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
@@ -35,15 +35,14 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
-from lmmformula.criteria.profiled import Derivative, floored, relative_factors
+from lmmformula.criteria.rowmodel import Information, RowModel
+from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_times, tall_transposed
 from lmmformula.typing import Array
 
@@ -67,23 +66,18 @@ class Layout:
 
 
 @dataclass(frozen=True, eq=False)
-class Laplace:
+class Laplace(RowModel):
     """The criterion for one problem.
 
     Attributes
     ----------
-    problem : Problem
-        Its family is asked for rows; its `aux` blocks are the designs of the auxiliary predictors.
-    prepared : Prepared
     information : {"observed", "expected"}
         Weights in log|M|.
     profile_beta : bool
         Find beta together with the mode (nAGQ = 0); psi is then (theta, alpha).
     """
 
-    problem: Problem
-    prepared: Prepared
-    information: str = "observed"
+    information: Information = "observed"
     profile_beta: bool = False
 
     @classmethod
@@ -92,7 +86,7 @@ class Laplace:
         problem: Problem,
         engine: Engine,
         *,
-        information: str = "observed",
+        information: Information = "observed",
         profile_beta: bool = False,
         prepared: Prepared | None = None,
     ) -> Laplace:
@@ -100,58 +94,9 @@ class Laplace:
             prepared = engine.prepare(Blocks(problem.terms, problem.n))
         return cls(problem, prepared, information, profile_beta)
 
-    # -- rows --------------------------------------------------------------------------------------------------
-
-    def rows(self, eta: Array, aux: tuple[Array, ...], information: str, *, derivatives: bool = True) -> Any:
-        """The family's log density and derivatives at eta."""
-        return family_rows(
-            self.problem,
-            eta,
-            aux,
-            information=information,
-            derivatives=derivatives,
-            constant=self.constant,
-        )
-
-    @cached_property
-    def constant(self) -> Any:
-        """The part of the log density in y alone."""
-        return self.problem.family.constant(self.problem.y, self.problem.weights)
-
-    def fixed_part(self, beta: Array) -> Array:
-        eta = tall_times(self.problem.X.matrix, beta)
-        return eta if self.problem.offset is None else eta + self.problem.offset
-
-    def random_part(self, factors: Sequence[Array], u: Sequence[Array]) -> Array:
-        """Z Lambda u."""
-        return self.prepared.blocks.apply([v @ f.T for v, f in zip(u, factors, strict=True)])
-
-    def to_effects(self, factors: Sequence[Array], r: Array) -> tuple[Array, ...]:
-        """Lambda'Z'r, per group (m, k) or (m, k, c)."""
-        sums = self.prepared.blocks.adjoint(r)
-        if r.ndim == 1:
-            return tuple(s @ f for s, f in zip(sums, factors, strict=True))
-        return tuple(np.matmul(f.T, s) for s, f in zip(sums, factors, strict=True))
-
-    def columns(self, factors: Sequence[Array], weights: Array) -> tuple[tuple[Array, ...], Array]:
-        """Lambda'Z'WX, per group (m, k, p), and X'WX."""
-        sums, square = self.prepared.blocks.weighted_columns(weights, self.problem.X.matrix)
-        return tuple(matmul(f.T, s) for f, s in zip(factors, sums, strict=True)), square
-
     def aux_predictors(self, psi: Array) -> tuple[Array, ...]:
         """a_j = A_j alpha_j, each (n,)."""
         return tuple(b.matrix @ psi[s] for b, s in zip(self.problem.aux, self.layout.aux, strict=True))
-
-    # -- levels ------------------------------------------------------------------------------------------------
-
-    def factor(self, factors: tuple[Array, ...], weights: Array) -> Factor:
-        """M for the given weights."""
-        gram = self.prepared.blocks.gram(weights, np.zeros((self.problem.n, 0)))
-        return self.prepared.factor(gram, factors)
-
-    def system(self, factors: tuple[Array, ...], weights: Array) -> JointSystem:
-        """The Newton system of (u, beta) for the given weights."""
-        return JointSystem(self, factors, self.factor(factors, weights), weights)
 
     # -- psi ---------------------------------------------------------------------------------------------------
 
@@ -164,10 +109,6 @@ class Laplace:
         aux = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
         return Layout(slice(0, p), slice(p, at), aux)
 
-    def zero_modes(self) -> tuple[Array, ...]:
-        """u = 0."""
-        return tuple(np.zeros((g.m, g.k)) for g in self.prepared.blocks.groups)
-
     def __call__(
         self,
         psi: Array,
@@ -179,16 +120,15 @@ class Laplace:
     ) -> LaplacePoint:
         """Evaluate at psi, the mode search started from `u` (and `beta` if profiled) and ended at `tolerance`."""
         psi = np.asarray(psi, dtype=float)
-        own = relative_factors(self.problem.terms, self.prepared.blocks.groups, psi[self.layout.theta])
-        factors = own if exact else tuple(floored(f) for f in own)
+        variances = self.variances(psi[self.layout.theta], exact=exact)
         aux = self.aux_predictors(psi)
         start = self.zero_modes() if u is None else u
         if self.profile_beta:
             fixed = np.zeros(self.problem.p) if beta is None else beta
         else:
             fixed = psi[self.layout.beta]
-        mode = find_mode(self, factors, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
-        return LaplacePoint(self, psi, own, factors, aux, mode)
+        mode = find_mode(self, variances, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
+        return LaplacePoint(self, psi, variances, aux, mode)
 
     def at(
         self,
@@ -201,11 +141,11 @@ class Laplace:
 
         Of the derivatives only those in beta, L and the rows exist: `d_beta`, `d_factors`, `d_aux_rows`.
         """
-        own = tuple(factors)
-        safe = tuple(floored(f) for f in own)
+        nowhere = np.full(self.layout.size, np.nan)
+        variances = self.variances(np.zeros(self.problem.n_theta)).with_factors(factors)
         start = self.zero_modes() if u is None else u
-        mode = find_mode(self, safe, beta, aux, start, joint=False)
-        return LaplacePoint(self, np.full(self.layout.size, np.nan), own, safe, aux, mode)
+        mode = find_mode(self, variances, beta, aux, start, joint=False)
+        return LaplacePoint(self, nowhere, variances, aux, mode)
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,10 +154,14 @@ class LaplacePoint:
 
     model: Laplace
     psi: Array
-    own_factors: tuple[Array, ...]
-    factors: tuple[Array, ...]
+    variances: Variances
     aux: tuple[Array, ...]
     mode: Mode
+
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """L of each group, kept off zero unless evaluated exactly."""
+        return self.variances.factors
 
     @property
     def theta(self) -> Array:
@@ -247,9 +191,7 @@ class LaplacePoint:
     def system(self) -> JointSystem:
         """The Newton system at the mode, with the observed weights."""
         met = self.mode.system
-        if met is not None and met.model is self.model:
-            return met
-        return self.model.system(self.factors, self.observed.weight)
+        return self.model.system(self.variances, self.observed.weight) if met is None else met
 
     @property
     def curvature(self) -> Factor:
@@ -261,12 +203,12 @@ class LaplacePoint:
         """M of log|M|."""
         if self.model.information == "observed":
             return self.curvature
-        return self.model.factor(self.factors, self.weighted.weight)
+        return self.model.factor(self.variances, self.weighted.weight)
 
     @cached_property
     def deviance(self) -> float:
         """Equation (1)."""
-        return 2.0 * self.mode.objective + self.factor.logdet
+        return 2.0 * self.mode.objective + self.factor.logdet - self.variances.logdet
 
     @property
     def error(self) -> float:
@@ -279,7 +221,8 @@ class LaplacePoint:
         if factor is self.factor:
             return self
         if factor.prepared is not self.model.prepared:
-            out = replace(self, model=replace(self.model, prepared=factor.prepared))
+            met_again = replace(self.mode, system=None)
+            out = replace(self, model=replace(self.model, prepared=factor.prepared), mode=met_again)
         else:
             out = replace(self)
             out.__dict__.update({k: v for k, v in self.__dict__.items() if k != "deviance"})
@@ -305,22 +248,13 @@ class LaplacePoint:
     def k_matrices(self) -> tuple[Array, ...]:
         """K of (2)."""
         out = []
-        for trace, u, v in zip(self.factor.trace_blocks(), self.u, self._adjoint[0], strict=True):
-            cross = u.T @ v
-            out.append(len(u) * np.eye(u.shape[1]) - trace - u.T @ u + 0.5 * (cross + cross.T))
-        return tuple(out)
-
-    @cached_property
-    def inverse_factors(self) -> tuple[Array, ...]:
-        """L^-1 of each group."""
-        return tuple(np.linalg.inv(f) for f in self.factors)
-
-    @cached_property
-    def derivatives(self) -> tuple[Derivative, ...]:
-        """dL/dtheta of each term."""
-        return Derivative.of(
-            self.model.problem, self.model.prepared.blocks.groups, self.theta, self.inverse_factors
+        parts = zip(
+            self.factor.trace_blocks(), self.u, self.variances.times(self.u), self._adjoint[0], strict=True
         )
+        for trace, u, qu, v in parts:
+            cross = qu.T @ v
+            out.append(len(u) * np.eye(u.shape[1]) - trace - inner(u, qu) + 0.5 * (cross + cross.T))
+        return tuple(out)
 
     @cached_property
     def gradient(self) -> Array:
@@ -329,11 +263,8 @@ class LaplacePoint:
         out = np.zeros(layout.size)
         if not model.profile_beta:
             out[layout.beta] = self.d_beta
-        start = layout.theta.start
-        for part in self.derivatives:
-            slope = self.d_factors[part.group][part.columns, part.columns]
-            where = slice(start + part.index.start, start + part.index.stop)
-            out[where] = part.d_factor.reshape(len(part.d_factor), -1) @ slope.ravel()
+        pairs = [(1.0, self.u, self.u), (-1.0, self.u, self._adjoint[0])]
+        out[layout.theta] = self.variances.gradient(self.k_matrices, self.factor, pairs)
         for j, (block, where) in enumerate(zip(model.problem.aux, layout.aux, strict=True)):
             out[where] = block.matrix.T @ self.d_aux_rows(j)
         return out
@@ -348,8 +279,7 @@ class LaplacePoint:
     @cached_property
     def d_factors(self) -> tuple[Array, ...]:
         """dd/dL of each group, (k, k), of which the lower triangle is meant."""
-        parts = zip(self.k_matrices, self.inverse_factors, self.own_factors, strict=True)
-        return tuple(2.0 * (inverse.T @ k @ (inverse @ own)) for k, inverse, own in parts)
+        return self.variances.slopes(self.k_matrices)
 
     def d_aux_rows(self, j: int) -> Array:
         """dd/da_j of each row, (n,)."""
@@ -401,38 +331,30 @@ class LaplacePoint:
         return tuple((h - v) / (2 * step) for h, v in zip(high, low, strict=True))
 
     @cached_property
-    def _moves(self) -> tuple[Stacked, Stacked]:
-        """x_j = (A_j + A_j')u for every element j of theta, A_j = L^-1 dL_j, and M_o^-1 x, per group (m, k, n_theta)."""
-        x = tuple(np.zeros((*u.shape, len(self.theta))) for u in self.u)
-        for part in self.derivatives:
-            moved = self.u[part.group][:, part.columns] @ part.rate
-            x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
-        return x, self.curvature.solve(x)
+    def _moves(self) -> tuple[Stacked, Stacked, Stacked]:
+        """x_j, z_j = Q x_j and M_o^-1 z_j for every element j of theta, per group (m, k, n_theta)."""
+        x, z = self.variances.moves(self.u)
+        return x, z, self.curvature.solve(z)
 
     def _theta_information(self) -> Array:
-        x, solved = (np.concatenate([flat(v) for v in moves]) for moves in self._moves)
-        info = x.T @ (x - solved)
-        for part in self.derivatives:
-            inverse = self.inverse_factors[part.group][part.columns, part.columns]
-            gamma = inverse.T @ self.k_matrices[part.group][part.columns, part.columns] @ inverse
-            bend = np.tensordot(gamma @ part.d_factor, part.d_factor, ([1, 2], [1, 2]))
-            info[part.index, part.index] += 2.0 * bend
+        info = self.variances.information(*self._moves)
+        self.variances.bend(info, self.k_matrices)
         return info
 
     def predicted_mode(self, psi: Array) -> tuple[Array, ...]:
         """Where to start the search for the mode at a `psi` near this one: the mode moved along with beta and theta.
 
-        Differentiating ``u = Lambda'Z's(X beta + Z Lambda u)`` gives ``du/dbeta = - M_o^-1 Lambda'Z'WX`` and
-        ``du/dtheta_j = M_o^-1 (A_j + A_j')u - A_j u``, both at hand once the Hessian has been asked for. The mode as it is
+        Differentiating ``Q u = Lambda'Z's(X beta + Z Lambda u)`` gives ``du/dbeta = - M_o^-1 Lambda'Z'WX`` and
+        ``du/dtheta_j = M_o^-1 z_j - A_j u``, both at hand once the Hessian has been asked for. The mode as it is
         if that has not been, if beta is profiled, or if L changes by more than first order can follow.
         """
         layout = self.model.layout
         if "_moves" not in self.__dict__ or self.model.profile_beta:
             return self.u
         step = psi[layout.theta] - self.theta
-        out = [v @ step for v in self._moves[1]]
-        for part in self.derivatives:
-            inverse = self.inverse_factors[part.group][part.columns, part.columns]
+        out = [v @ step for v in self._moves[2]]
+        for part in self.variances.derivatives:
+            inverse = self.variances.inverse_factors[part.group][part.columns, part.columns]
             change = inverse @ np.tensordot(step[part.index], part.d_factor, 1)
             if np.abs(change).max(initial=0.0) > FAR:
                 return self.u

@@ -39,7 +39,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.criteria.profiled import Profiled, floored
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.criteria.variance import floored
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import resolve

@@ -2,14 +2,14 @@ r"""Conditional modes of the random effects of a generalised model: penalised Ne
 
 For fixed theta and auxiliary parameters the mode minimises
 
-    h(u[, beta]) = - sum_r l_r(eta_r) + |u|^2 / 2,      eta = X beta + Z Lambda u + offset
+    h(u[, beta]) = - sum_r l_r(eta_r) + u'Qu / 2,      eta = X beta + Z Lambda u + offset
 
 over u (Laplace) or over u and beta together (the fast approximation lme4 calls nAGQ = 0). With row scores s = dl/deta and
 weights w = -d2l/deta2 the Newton equations are those of a weighted linear mixed model (penalised IRLS, Bates et al. 2015
 and Breslow & Clayton 1993, eq. 2.10)::
 
-    [ M               Lambda'Z'WX ] [ du    ]   [ Lambda'Z's - u ]
-    [ X'W Z Lambda    X'WX        ] [ dbeta ] = [ X's            ],        M = Lambda'Z'WZ Lambda + I
+    [ M               Lambda'Z'WX ] [ du    ]   [ Lambda'Z's - Qu ]
+    [ X'W Z Lambda    X'WX        ] [ dbeta ] = [ X's             ],       M = Lambda'Z'WZ Lambda + Q
 
 The observed weights are tried first; where they do not give a positive definite M (densities that are not log-concave in eta)
 a step is made with the expected ones. M is factorised again only when steps with the old factor converge too slowly (the chord
@@ -20,18 +20,17 @@ below a tolerance.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.criteria.joint import JointSystem
+from lmmformula.criteria.rowmodel import RowModel
+from lmmformula.criteria.variance import Variances
+from lmmformula.engines.base import Stacked
 from lmmformula.errors import FitError
+from lmmformula.families.records import Rows
 from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
-
-if TYPE_CHECKING:
-    from lmmformula.criteria.joint import JointSystem
-    from lmmformula.criteria.laplace import Laplace
-    from lmmformula.engines.base import Stacked
 
 __all__ = ["Mode", "find_mode"]
 
@@ -70,8 +69,8 @@ class Mode:
 
 
 def find_mode(
-    model: Laplace,
-    factors: tuple[Array, ...],
+    model: RowModel,
+    variances: Variances,
     beta: Array,
     aux: tuple[Array, ...],
     start: tuple[Array, ...],
@@ -81,33 +80,33 @@ def find_mode(
 ) -> Mode:
     """Minimise h over u, or over (u, beta) if `joint`, from `start`, until the decrement is below `tolerance`."""
     u, steps = start, 0
-    eta, rows, value = _evaluate(model, factors, beta, aux, u)
+    eta, rows, value = _evaluate(model, variances, beta, aux, u)
     if not np.isfinite(value):
         u = tuple(np.zeros_like(v) for v in u)
-        eta, rows, value = _evaluate(model, factors, beta, aux, u)
+        eta, rows, value = _evaluate(model, variances, beta, aux, u)
     if not np.isfinite(value):
         raise FitError(
             "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
             "range of the link. Centre and scale the predictors, or use another link."
         )
     fresh, last = True, np.inf
-    system = _working(model, factors, eta, aux, rows)
+    system = _working(model, variances, eta, aux, rows)
     while True:
-        du, dbeta, decrement = _direction(system, u, rows.score, joint=joint)
+        du, dbeta, decrement = _direction(model, variances, system, u, rows.score, joint=joint)
         if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
-            fresh, system = True, _expected(model, factors, eta, aux)
-            du, dbeta, decrement = _direction(system, u, rows.score, joint=joint)
+            fresh, system = True, _expected(model, variances, eta, aux)
+            du, dbeta, decrement = _direction(model, variances, system, u, rows.score, joint=joint)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
         moved = None
         if fresh or decrement <= CHORD * last:
-            moved = _line_search(model, factors, beta, aux, u, (du, dbeta), value)
+            moved = _line_search(model, variances, beta, aux, u, (du, dbeta), value)
         if moved is None:
             if fresh:
                 break
             fresh, system = (
                 True,
-                _working(model, factors, eta, aux, rows),
+                _working(model, variances, eta, aux, rows),
             )  # steps with the old one no longer pay
             continue
         u, beta, eta, rows, value = moved
@@ -123,37 +122,37 @@ def find_mode(
 
 
 def _evaluate(
-    model: Laplace, factors: tuple[Array, ...], beta: Array, aux: tuple[Array, ...], u: tuple[Array, ...]
-) -> tuple[Array, Any, float]:
+    model: RowModel, variances: Variances, beta: Array, aux: tuple[Array, ...], u: tuple[Array, ...]
+) -> tuple[Array, Rows, float]:
     """eta, its rows with observed weights, and h."""
-    eta = model.fixed_part(beta) + model.random_part(factors, u)
+    eta = model.fixed_part(beta) + model.random_part(variances.factors, u)
     rows = model.rows(eta, aux, "observed", derivatives=False)
-    return eta, rows, -float(rows.loglik.sum()) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+    return eta, rows, -float(rows.loglik.sum()) + 0.5 * variances.quadratic(u)
 
 
 def _working(
-    model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...], rows: Any
+    model: RowModel, variances: Variances, eta: Array, aux: tuple[Array, ...], rows: Rows
 ) -> JointSystem:
     """The Newton system with observed weights, or with expected ones where those do not give a definite M."""
     if rows.weight.min() < 0:
         try:
-            return model.system(factors, rows.weight)
+            return model.system(variances, rows.weight)
         except FitError:
-            return _expected(model, factors, eta, aux)
-    return model.system(factors, rows.weight)
+            return _expected(model, variances, eta, aux)
+    return model.system(variances, rows.weight)
 
 
-def _expected(model: Laplace, factors: tuple[Array, ...], eta: Array, aux: tuple[Array, ...]) -> JointSystem:
+def _expected(model: RowModel, variances: Variances, eta: Array, aux: tuple[Array, ...]) -> JointSystem:
     """The Newton system with expected weights, which no density makes negative."""
-    return model.system(factors, model.rows(eta, aux, "expected", derivatives=False).weight)
+    return model.system(variances, model.rows(eta, aux, "expected", derivatives=False).weight)
 
 
 def _direction(
-    system: JointSystem, u: tuple[Array, ...], score: Array, *, joint: bool
-) -> tuple[tuple[Array, ...], Array, float]:
+    model: RowModel, variances: Variances, system: JointSystem, u: Stacked, score: Array, *, joint: bool
+) -> tuple[Stacked, Array, float]:
     """Newton step and decrement."""
-    model = system.model
-    slope = tuple(s - v for s, v in zip(model.to_effects(system.factors, score), u, strict=True))
+    pushed, pull = model.to_effects(variances.factors, score), variances.times(u)
+    slope = tuple(s - v for s, v in zip(pushed, pull, strict=True))
     beta_slope = tall_transposed(model.problem.X.matrix, score) if joint else np.zeros(0)
     step, beta_step = system.solve(slope, beta_slope)
     decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
@@ -163,14 +162,14 @@ def _direction(
 
 
 def _line_search(
-    model: Laplace,
-    factors: tuple[Array, ...],
+    model: RowModel,
+    variances: Variances,
     beta: Array,
     aux: tuple[Array, ...],
     u: tuple[Array, ...],
     direction: tuple[Stacked, Array],
     value: float,
-) -> tuple[tuple[Array, ...], Array, Array, Any, float] | None:
+) -> tuple[tuple[Array, ...], Array, Array, Rows, float] | None:
     """The first of the halved steps that does not raise h; None if none does."""
     du, dbeta = direction
     slack = 1e-12 * max(1.0, abs(value))
@@ -179,7 +178,7 @@ def _line_search(
         trial = tuple(a + t * b for a, b in zip(u, du, strict=True))
         moved = beta + t * dbeta if dbeta.size else beta
         with np.errstate(over="ignore", invalid="ignore"):
-            eta, rows, new = _evaluate(model, factors, moved, aux, trial)
+            eta, rows, new = _evaluate(model, variances, moved, aux, trial)
         if new <= value + slack:
             return trial, moved, eta, rows, new
     return None

@@ -46,7 +46,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.criteria.profiled import relative_factors
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.backfitting import BackfittingFactor
 from lmmformula.engines.eliminated import fixed_information

@@ -1,39 +1,31 @@
 r"""The Gaussian criterion: ML and REML deviance of theta, with beta and sigma profiled out, and its derivatives.
 
-Model: ``y = X beta + Z b + e``, ``b = Lambda u``, ``u ~ N(0, sigma^2 I)``, ``e ~ N(0, sigma^2 W^-1)``. Write
-``V = W^-1 + Z Lambda Lambda' Z'`` (so Var(y) = sigma^2 V), ``M = Lambda'Z'WZ Lambda + I``, and
-``P = V^-1 - V^-1 X (X'V^-1X)^-1 X'V^-1``. By the determinant and inversion lemmas::
-
-    log|V|           = log|M| - sum log w
-    V^-1             = W - W Z Lambda M^-1 Lambda' Z' W
-    Lambda'Z'V^-1 v  = M^-1 Lambda'Z'W v                                                                   (1)
-
-so that every quadratic form of V^-1 comes from the Gram of [Z X y] and one solve with M. With R'R = X'V^-1X and
-``r2 = y'Py``, the penalised residual sum of squares at its minimum (Bates et al. 2015, eqs. 33-42)::
+Model: ``y = X beta + Z b + e``, ``b = Lambda u``, ``u ~ N(0, sigma^2 Q^-1)``, ``e ~ N(0, sigma^2 W^-1)``. Write
+``V = W^-1 + Z Lambda Q^-1 Lambda' Z'`` (so Var(y) = sigma^2 V), ``M = Lambda'Z'WZ Lambda + Q``, and
+``P = V^-1 - V^-1 X (X'V^-1X)^-1 X'V^-1``. By (1) of :mod:`lmmformula.criteria.variance` every quadratic form of V^-1 comes from
+the Gram of [Z X y] and one solve with M. With R'R = X'V^-1X and ``r2 = y'Py``, the penalised residual sum of squares at its
+minimum (Bates et al. 2015, eqs. 33-42)::
 
     ML    d(theta) = log|V| + n (1 + log(2 pi r2 / n))
     REML  d(theta) = log|V| + 2 log|R| + (n - p) (1 + log(2 pi r2 / (n - p)))
 
-Gradient. For V_j = Z (dSigma_j) Z', dSigma_j = dL L' + L dL', and kappa = n_eff / r2 (1/sigma^2 if sigma is held fixed)::
+Gradient. For V_j = dV/dtheta_j and kappa = n_eff / r2 (1/sigma^2 if sigma is held fixed)::
 
     dd/dtheta_j = tr(P V_j) - kappa y'P V_j P y          (ML: V^-1 in place of P in the trace)
 
-By (1), in the scale of u, ``Lambda'Z'V^-1Z Lambda = I - M^-1``, ``Lambda'Z'V^-1X R^-1 = H`` (the solve's columns times R^-1),
-``Lambda'Z'Py = u``. With k x k sums over the m levels of a group, T of the diagonal blocks of M^-1::
+In the scale of u, ``Lambda'Z'V^-1Z Lambda = Q - Q M^-1 Q``, ``Lambda'Z'V^-1X R^-1 = Q H`` (H the solve's columns times R^-1),
+``Lambda'Z'Py = Q u``. With k x k sums over the levels of a group, T that of Q M^-1::
 
-    K = m I - T - kappa sum u u' - [REML] sum H H',      dd/dtheta_j = 2 <L^-T K, dL_j>                     (2)
+    K = m I - T - kappa <u, u>_Q - [REML] <H, H>_Q                                                          (2)
 
-For a single column this is Schall's (1991) equation for the variance.
+and :mod:`lmmformula.criteria.variance` makes the derivatives of it. For a single column of independent levels K = 0 is Schall's
+(1991) equation for the variance.
 
 Curvature. The second derivatives contain traces of M^-1 times itself. Replacing half of them by their expectation
-gives the average information of Gilmour, Thompson & Cullis (1995), which needs solves only. With
-x_j = (A_j + A_j') u and A_j = L^-1 dL_j::
+gives the average information of Gilmour, Thompson & Cullis (1995), which needs solves only. With x_j and z_j = Q x_j::
 
-    d2d/dtheta_i dtheta_j ~ kappa x_i'(I - M^-1 - HH') x_j - (kappa^2 / n_eff) (x_i'u)(x_j'u)
+    d2d/dtheta_i dtheta_j ~ kappa (x_i'z_j - z_i'(M^-1 + HH') z_j) - (kappa^2 / n_eff) (z_i'u)(z_j'u)
                             + 2 <Gamma, dL_i dL_j'>,          Gamma = L^-T K L^-1                           (3)
-
-The last term is exact and is what makes a boundary optimum (a zero column of L) look like the interior minimum that it
-is in the coordinates L, where the deviance is even in each column.
 
 Before anything else y is replaced by its weighted least-squares residual and X by X R_0^-1 with orthonormal columns: r2 then
 loses no digits to the mean of y, nor R to the units of X.
@@ -41,56 +33,22 @@ loses no digits to the mean of y, nor R to the units of X.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate
 from typing import Any
 
 import numpy as np
 
+from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram, Group
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.batched import flat
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
 
-__all__ = ["Derivative", "Profiled", "ProfiledPoint", "floored", "relative_factors"]
-
-
-_FLOOR = 1e-5
-"""Smallest diagonal of L that is inverted in (2) and (3); see `relative_factors`."""
-
-
-def relative_factors(terms: Sequence[GroupBlock], groups: Sequence[Group], theta: Array) -> tuple[Array, ...]:
-    """L of each group: the terms' Cholesky factors side by side."""
-    ends = [0, *accumulate(t.covariance.n_theta for t in terms)]
-    out = []
-    for group in groups:
-        if len(group.members) == 1:
-            ((i, _),) = group.members
-            out.append(terms[i].covariance.cholesky(theta[ends[i] : ends[i + 1]]))
-            continue
-        lower = np.zeros((group.k, group.k))
-        for i, columns in group.members:
-            lower[columns, columns] = terms[i].covariance.cholesky(theta[ends[i] : ends[i + 1]])
-        out.append(lower)
-    return tuple(out)
-
-
-def floored(factor: Array) -> Array:
-    """L with its diagonal kept away from zero, so that (2) and (3) can divide by it.
-
-    The deviance is even in each column of L, hence moves by O(floor^2) only.
-    """
-    diagonal = np.diagonal(factor)
-    small = np.abs(diagonal) < _FLOOR
-    if not small.any():
-        return factor
-    out = factor.copy()
-    out[np.diag_indices(len(out))] = np.where(small, np.where(diagonal < 0, -_FLOOR, _FLOOR), diagonal)
-    return out
+__all__ = ["Profiled", "ProfiledPoint"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,11 +128,9 @@ class Profiled:
 
     def __call__(self, theta: Array, *, exact: bool = False) -> ProfiledPoint:
         """Evaluate at theta. `exact` keeps zeros on the diagonal of L: value only, no derivatives."""
-        groups = self.prepared.blocks.groups
-        own = relative_factors(self.problem.terms, groups, np.asarray(theta, dtype=float))
-        factors = own if exact else tuple(floored(f) for f in own)
-        factor = self.prepared.factor(self.gram, factors)
-        return ProfiledPoint(self, np.asarray(theta, dtype=float), own, factors, factor)
+        variances = Variances.at(self.problem.terms, self.prepared.blocks.groups, theta, exact=exact)
+        factor = self.prepared.factor(self.gram, variances.factors, variances.across)
+        return ProfiledPoint(self, variances, factor)
 
 
 def _refuse_exact_fit(ols: LeastSquares, y: Array, weights: Array | None) -> None:
@@ -189,56 +145,30 @@ def _refuse_exact_fit(ols: LeastSquares, y: Array, weights: Array | None) -> Non
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Derivative:
-    """How one term's L moves with its theta.
-
-    Attributes
-    ----------
-    group : int
-    columns : slice
-        The term's columns in the group.
-    index : slice
-        The term's elements of theta.
-    d_factor : (n_theta, k, k) array
-        dL/dtheta_j.
-    rate : (n_theta, k, k) array
-        A_j + A_j' with A_j = L^-1 dL_j.
-    """
-
-    group: int
-    columns: slice
-    index: slice
-    d_factor: Array
-    rate: Array
-
-    @classmethod
-    def of(
-        cls, problem: Problem, groups: Sequence[Group], theta: Array, inverse_factors: Sequence[Array]
-    ) -> tuple[Derivative, ...]:
-        """One record for each term; `inverse_factors` are the L^-1 of the groups."""
-        slices, out = problem.theta_slices(), []
-        for a, group in enumerate(groups):
-            for i, columns in group.members:
-                jacobian = problem.terms[i].covariance.jacobian(theta[slices[i]])
-                rate = inverse_factors[a][columns, columns] @ jacobian
-                out.append(cls(a, columns, slices[i], jacobian, rate + np.swapaxes(rate, 1, 2)))
-        return tuple(out)
-
-
 @dataclass(frozen=True, eq=False)
 class ProfiledPoint:
     """The criterion at one theta; what is not asked for is not computed.
 
-    `own_factors` are the L of theta; `factors` are the same with zeros on the diagonal replaced by the floor. The gradient is
-    2 Gamma L with Gamma from the latter and L from the former, so that it vanishes where a column of L does.
+    The gradient is 2 Gamma L with Gamma from factors kept off zero and L as it is: it vanishes where a column of L does.
     """
 
     model: Profiled
-    theta: Array
-    own_factors: tuple[Array, ...]
-    factors: tuple[Array, ...]
+    variances: Variances
     factor: Factor
+
+    @property
+    def theta(self) -> Array:
+        return self.variances.theta
+
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """L of each group, kept off zero unless evaluated exactly."""
+        return self.variances.factors
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether L was taken as it is, with no element kept off zero."""
+        return self.variances.is_exact
 
     @cached_property
     def _solution(self) -> tuple[Stacked, Array]:
@@ -304,11 +234,6 @@ class ProfiledPoint:
         return self.deviance_at(self.sigma2)
 
     @property
-    def is_exact(self) -> bool:
-        """Whether L was taken as it is, with no element kept off zero."""
-        return all(f is o for f, o in zip(self.factors, self.own_factors, strict=True))
-
-    @property
     def error(self) -> float:
         """Standard error of the deviance; zero unless the engine is stochastic."""
         return self.factor.logdet_stderr
@@ -329,7 +254,8 @@ class ProfiledPoint:
         """-2 log (restricted) likelihood with sigma^2 as given and beta profiled out."""
         model = self.model
         n_eff = model.n_eff
-        value = self.factor.logdet - model.log_weights + n_eff * np.log(2 * np.pi * sigma2) + self.r2 / sigma2
+        value = self.factor.logdet - self.variances.logdet - model.log_weights
+        value += n_eff * np.log(2 * np.pi * sigma2) + self.r2 / sigma2
         if model.reml:
             value += 2.0 * (float(np.log(np.diagonal(self.r_x)).sum()) + model.log_det_r)
         return float(value)
@@ -348,24 +274,19 @@ class ProfiledPoint:
 
     @cached_property
     def _sums(self) -> tuple[tuple[Array, Array], ...]:
-        """Per group the parts of K without and with kappa: m I - T - [REML] sum H H', and sum u u'."""
-        out = []
-        for trace, u, h in zip(self.factor.trace_blocks(), self.u, self.h, strict=True):
-            k = len(u) * np.eye(u.shape[1]) - trace
-            if self.model.reml:
-                flat = np.moveaxis(h, 1, 0).reshape(u.shape[1], -1)
-                k -= flat @ flat.T
-            out.append((k, u.T @ u))
-        return tuple(out)
+        """Per group the parts of K without and with kappa: m I - T - [REML] <H, H>_Q, and <u, u>_Q."""
+        times = self.variances.times
+        free = [
+            len(u) * np.eye(u.shape[1]) - t for u, t in zip(self.u, self.factor.trace_blocks(), strict=True)
+        ]
+        if self.model.reml:
+            free = [k - inner(h, qh) for k, h, qh in zip(free, self.h, times(self.h), strict=True)]
+        spread = [inner(u, qu) for u, qu in zip(self.u, times(self.u), strict=True)]
+        return tuple(zip(free, spread, strict=True))
 
     def k_matrices(self, kappa: float) -> tuple[Array, ...]:
         """K of equation (2) for each group."""
         return tuple(k - kappa * uu for k, uu in self._sums)
-
-    @cached_property
-    def inverse_factors(self) -> tuple[Array, ...]:
-        """L^-1 of each group."""
-        return tuple(np.linalg.inv(f) for f in self.factors)
 
     @property
     def _kappa(self) -> float:
@@ -378,44 +299,21 @@ class ProfiledPoint:
 
     def gradient_at(self, sigma2: float | None = None) -> Array:
         """Gradient in theta of the deviance, with sigma^2 profiled out or held at `sigma2`."""
-        out = np.zeros(len(self.theta))
-        ks = self.k_matrices(self._kappa if sigma2 is None else 1.0 / sigma2)
-        slopes = [
-            2.0 * (inverse.T @ k @ (inverse @ own))
-            for inverse, k, own in zip(self.inverse_factors, ks, self.own_factors, strict=True)
-        ]
-        for part in self.derivatives:
-            own = slopes[part.group][part.columns, part.columns]
-            out[part.index] = part.d_factor.reshape(len(part.d_factor), -1) @ own.ravel()
-        return out
-
-    @cached_property
-    def derivatives(self) -> tuple[Derivative, ...]:
-        """dL/dtheta of each term."""
-        groups = self.model.prepared.blocks.groups
-        return Derivative.of(self.model.problem, groups, self.theta, self.inverse_factors)
+        kappa = self._kappa if sigma2 is None else 1.0 / sigma2
+        pairs = [(kappa, self.u, self.u), *([(1.0, self.h, self.h)] if self.model.reml else [])]
+        return self.variances.gradient(self.k_matrices(kappa), self.factor, pairs)
 
     @cached_property
     def hessian(self) -> Array:
         """Average-information approximation (3) of the Hessian of the profiled deviance."""
-        kappa, n_theta = self._kappa, len(self.theta)
-        x = [np.zeros((*u.shape, n_theta)) for u in self.u]
-        for part in self.derivatives:
-            moved = self.u[part.group][:, part.columns] @ part.rate
-            x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
-        solved = self.factor.solve(tuple(x))
-        flat = np.concatenate([v.reshape(-1, n_theta) for v in x])
-        rest = flat - np.concatenate([v.reshape(-1, n_theta) for v in solved])
-        h = np.concatenate([v.reshape(v.shape[0] * v.shape[1], v.shape[2]) for v in self.h])
-        hx = h.T @ flat
-        along = np.concatenate([u.ravel() for u in self.u]) @ flat
-        info = kappa * (flat.T @ rest - hx.T @ hx) - kappa**2 / self.model.n_eff * np.outer(along, along)
-        ks = self.k_matrices(kappa)
-        for part in self.derivatives:  # 2 <Gamma, dL_i dL_j'>: the curvature of Sigma = L L' itself
-            inverse = self.inverse_factors[part.group][part.columns, part.columns]
-            gamma = inverse.T @ ks[part.group][part.columns, part.columns] @ inverse
-            moved = (gamma @ part.d_factor).reshape(len(part.d_factor), -1)
-            info[part.index, part.index] += 2.0 * moved @ part.d_factor.reshape(len(moved), -1).T
+        kappa = self._kappa
+        x, z = self.variances.moves(self.u)
+        info = kappa * self.variances.information(x, z, self.factor.solve(z))
+        turned = np.concatenate([flat(v) for v in z])
+        hz = np.concatenate([flat(v) for v in self.h]).T @ turned
+        along = np.concatenate([u.ravel() for u in self.u]) @ turned
+        info -= kappa * (hz.T @ hz) + kappa**2 / self.model.n_eff * np.outer(along, along)
+        self.variances.bend(info, self.k_matrices(kappa))
         return info
 
     @cached_property

@@ -1,15 +1,15 @@
 r"""How the modes of the random effects move with the parameters of a generalised model.
 
-The mode solves ``u = Lambda'Z's(eta, a)``, ``eta = X beta + Z Lambda u + offset``, s the score of the rows. Differentiated,
+The mode solves ``Q u = Lambda'Z's(eta, a)``, ``eta = X beta + Z Lambda u + offset``, s the score of the rows. Differentiated,
 with M_o of the observed weights (:mod:`lmmformula.criteria.laplace`)::
 
     du/dbeta    = - M_o^-1 Lambda'Z'W_o X
-    du/dtheta_j =   M_o^-1 x_j - A_j u,      A_j = L^-1 dL_j,  x_j = (A_j + A_j')u
+    du/dtheta_j =   M_o^-1 z_j - A_j u,      z_j of :mod:`lmmformula.criteria.variance`
     du/dalpha   =   M_o^-1 Lambda'Z' diag(ds/da) A
 
 and since ``db = dL u + L du`` the effects themselves move by ``Lambda`` times a column that has no A_j u::
 
-    db = Lambda S dpsi,       S = M_o^-1 [ - Lambda'Z'W_o X | x | Lambda'Z' diag(ds/da) A ]                            (1)
+    db = Lambda S dpsi,       S = M_o^-1 [ - Lambda'Z'W_o X | z | Lambda'Z' diag(ds/da) A ]                            (1)
 """
 
 from __future__ import annotations
@@ -37,10 +37,8 @@ def mode_sensitivity(point: LaplacePoint) -> Stacked:
     """
     model, layout = point.model, point.model.layout
     right = tuple(np.zeros((*u.shape, layout.size)) for u in point.u)
-    for part in point.derivatives:
-        moved = point.u[part.group][:, part.columns] @ part.rate
-        at = slice(layout.theta.start + part.index.start, layout.theta.start + part.index.stop)
-        right[part.group][:, part.columns, at] = np.moveaxis(moved, 0, 2)
+    for out, z in zip(right, point.variances.moves(point.u)[1], strict=True):
+        out[..., layout.theta] = z
     for block, where, bend in zip(model.problem.aux, layout.aux, point.observed.score_aux, strict=True):
         columns = block.matrix * np.broadcast_to(bend, model.problem.n)[:, None]
         for out, own in zip(right, model.to_effects(point.factors, columns), strict=True):

@@ -15,7 +15,7 @@ import numpy as np
 from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.pql_correction import Shift, shift
-from lmmformula.criteria.profiled import floored, relative_factors
+from lmmformula.criteria.variance import floored, relative_factors
 from lmmformula.engines.backfitting import BackfittingPrepared, Clubbed
 from lmmformula.engines.base import Prepared
 from lmmformula.errors import FitError, PlanError

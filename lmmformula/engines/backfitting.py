@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.base import Certain, Stacked
+from lmmformula.engines.base import Across, Certain, Stacked, refuse_coupled
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
@@ -74,6 +74,7 @@ class BackfittingEngine:
     name: str = "backfitting"
 
     def prepare(self, blocks: Blocks) -> BackfittingPrepared:
+        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace".')
         return BackfittingPrepared(blocks)
 
 
@@ -92,7 +93,7 @@ class BackfittingPrepared:
     def rough(self) -> BackfittingPrepared:
         return self
 
-    def factor(self, gram: Gram, factors: Sequence[Array]) -> BackfittingFactor:
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BackfittingFactor:
         """Single-factor operators M_a^-1 for Gram blocks `gram` and relative Cholesky factors `factors`."""
         own, inverses = [], []
         for group, diag, lower in zip(self.blocks.groups, gram.diag, factors, strict=True):

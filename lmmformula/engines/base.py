@@ -1,6 +1,7 @@
-"""What every engine answers about the mixed-model matrix M = Lambda' Z' W Z Lambda + I.
+"""What every engine answers about the mixed-model matrix M = Lambda' Z' W Z Lambda + Q.
 
-`Lambda` is block diagonal with the relative Cholesky factor L_a of group a repeated for its m_a levels.
+`Lambda` is block diagonal with the relative Cholesky factor L_a of group a repeated for its m_a levels; Q is the precision of
+u = Lambda^-1 b, ``Q_a (x) I`` for group a, the identity where its levels are independent (:mod:`lmmformula.ir.across`).
 Vectors over random effects are held per group as (m_a, k_a, c) arrays.
 
 The log-likelihood of every model here, its gradient in theta, the conditional modes and their covariances need
@@ -10,15 +11,34 @@ only these answers; see :mod:`lmmformula.criteria.profiled` for the algebra.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
+from lmmformula.errors import PlanError
+from lmmformula.ir.across import Precision
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
 
-__all__ = ["Certain", "Engine", "Factor", "InverseBlocks", "Prepared", "Stacked"]
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = [
+    "Across",
+    "Certain",
+    "Engine",
+    "Factor",
+    "InverseBlocks",
+    "Prepared",
+    "Stacked",
+    "refuse_coupled",
+    "traces",
+]
 
 Stacked = tuple[Array, ...]
 """One (m_a, k_a, c) array for each group."""
+
+
+Across = Sequence[Precision | None]
+"""Q_a of each group, None for the identity; empty where that is so for all."""
 
 
 class InverseBlocks(Protocol):
@@ -29,8 +49,32 @@ class InverseBlocks(Protocol):
         ...
 
     def pair(self, a: int, b: int) -> Array:
-        """Blocks (nnz, k_a, k_b) on the pattern of levels of a and b (a < b) that meet in a row."""
+        """Blocks (nnz, k_a, k_b) on the pattern of levels of a and b (a <= b) that meet in a row."""
         ...
+
+    def against(self, a: int, q: csr_array) -> Array:
+        """``sum_st q_st (M^-1)_ts`` over levels s, t of group a, (k_a, k_a), for q on the pattern of its precision."""
+        ...
+
+
+def traces(inverse: InverseBlocks, across: Across, groups: int) -> tuple[Array, ...]:
+    """``sum_st Q_st (M^-1)_ts`` of each group, see :meth:`Factor.trace_blocks`."""
+    out = []
+    for a in range(groups):
+        q = across[a] if across else None
+        out.append(inverse.diagonal(a).sum(axis=0) if q is None else inverse.against(a, q.matrix))
+    return tuple(out)
+
+
+def refuse_coupled(blocks: Blocks, engine: str, instead: str) -> None:
+    """Refuse groups whose own part of M is not block diagonal, for an engine that relies on it."""
+    for group in blocks.groups:
+        if not group.is_blockwise:
+            why = "rows that belong to several levels" if group.shares is not None else "dependent levels"
+            raise PlanError(
+                f"the grouping factor `{group.name}` has {why}, so its part of the mixed-model matrix is not block diagonal, "
+                f"which the {engine} engine relies on. {instead}"
+            )
 
 
 class Factor(Protocol):
@@ -55,7 +99,7 @@ class Factor(Protocol):
         ...
 
     def trace_blocks(self) -> tuple[Array, ...]:
-        """Per group the (k_a, k_a) sum over levels of the diagonal blocks of M^-1."""
+        """Per group ``sum_st Q_st (M^-1)_ts``, (k_a, k_a): for independent levels the sum of the diagonal blocks of M^-1."""
         ...
 
     def sharpened(self) -> Factor:
@@ -91,8 +135,8 @@ class Prepared(Protocol):
         """An engine for starting values: the same, or a cheaper one that is less accurate."""
         ...
 
-    def factor(self, gram: Gram, factors: Sequence[Array]) -> Factor:
-        """Factorise M for Gram blocks `gram` and relative Cholesky factors L_a, each (k_a, k_a)."""
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> Factor:
+        """Factorise M for Gram blocks `gram`, relative Cholesky factors L_a, each (k_a, k_a), and precisions Q_a."""
         ...
 
 

@@ -20,7 +20,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Certain, Stacked
+from lmmformula.engines.base import Across, Certain, Stacked, traces
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
@@ -57,9 +57,9 @@ class BlockedPrepared:
     def rough(self) -> BlockedPrepared:
         return self
 
-    def factor(self, gram: Gram, factors: Sequence[Array]) -> BlockedFactor:
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BlockedFactor:
         try:
-            return _factorise(self.plan, gram, factors)
+            return _factorise(self.plan, gram, factors, across)
         except np.linalg.LinAlgError as error:
             largest = max(float(np.abs(f).max()) for f in factors)
             raise FitError(
@@ -69,13 +69,13 @@ class BlockedPrepared:
             ) from error
 
 
-def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> BlockedFactor:
+def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across) -> BlockedFactor:
     """The elimination of the module's head."""
     chain = range(len(plan.chain))
     diag = [scaled_diagonal(gram.diag[a], factors[a]) for a in plan.chain]
     pair = {key: _scaled_chain_pair(plan, gram, factors, *key) for key in plan.parents}
     ragged = [scaled_coupling(plan, gram, factors, i) for i in chain] if plan.dense else []
-    dense = _dense_gram(plan, gram, factors)
+    dense = _dense_gram(plan, gram, factors, across)
     inv = []
     for i in chain:
         inv.append(lower_inverse(cholesky(diag[i])))
@@ -92,7 +92,7 @@ def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Block
                 pair[j, other] -= segment_sum(parent, matmul(t, pair[i, other]), len(diag[j]))
             if plan.dense:
                 ragged[j] -= _ragged_update(plan, i, j, t, ragged[i])
-    return BlockedFactor(plan, tuple(inv), pair, tuple(ragged), _upper_cholesky(dense))
+    return BlockedFactor(plan, tuple(inv), pair, tuple(ragged), _upper_cholesky(dense), across)
 
 
 def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int, j: int) -> Array:
@@ -103,13 +103,23 @@ def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], 
     return scaled(factors[a], values, factors[b])
 
 
-def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array]) -> Array:
-    """Lambda_D' G_DD Lambda_D + I; only the lower triangle is meaningful."""
+def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across) -> Array:
+    """Lambda_D' G_DD Lambda_D + Q_D; only the lower triangle is meaningful."""
     out = np.zeros((plan.q_dense, plan.q_dense))
     for x, (a, start) in enumerate(zip(plan.dense, plan.offsets, strict=True)):
         m, k = plan.blocks.groups[a].m, plan.blocks.groups[a].k
         own = start + (np.arange(m) * k)[:, None] + np.arange(k)
-        out[own[:, :, None], own[:, None, :]] = scaled_diagonal(gram.diag[a], factors[a])
+        q = across[a] if across else None
+        prior = 1.0 if q is None else q.diagonal[:, None]
+        out[own[:, :, None], own[:, None, :]] = scaled_diagonal(gram.diag[a], factors[a], prior)
+        if (a, a) in gram.cross:
+            pattern = plan.blocks.pattern(a, a)
+            rows, cols = own[pattern.indices], own[pattern.rows()]
+            blocks = transpose(scaled(factors[a], gram.cross[a, a], factors[a]))
+            out[rows[:, :, None], cols[:, None, :]] = blocks
+        if q is not None:
+            rows, cols, values = q.below
+            out[own[rows], own[cols]] += values[:, None]
         for b, first in zip(plan.dense[x + 1 :], plan.offsets[x + 1 :], strict=True):
             pattern, kb = plan.blocks.pattern(a, b), plan.blocks.groups[b].k
             cols = start + (pattern.rows() * k)[:, None] + np.arange(k)
@@ -160,6 +170,7 @@ class BlockedFactor(Certain):
         T_iD.
     upper : (q_D, q_D) Fortran array
         R_D in its upper triangle.
+    across : sequence of Precision or None
     """
 
     plan: Elimination
@@ -167,6 +178,7 @@ class BlockedFactor(Certain):
     pair: dict[tuple[int, int], Array]
     ragged: tuple[Array, ...]
     upper: Array
+    across: Across = ()
 
     @property
     def logdet(self) -> float:
@@ -233,6 +245,5 @@ class BlockedFactor(Certain):
         return self._inverse
 
     def trace_blocks(self) -> tuple[Array, ...]:
-        """Per group the sum over levels of the diagonal blocks of M^-1."""
-        inverse = self.inverse()
-        return tuple(inverse.diagonal(a).sum(axis=0) for a in range(len(self.plan.blocks.groups)))
+        """Per group ``sum_st Q_st (M^-1)_ts``."""
+        return traces(self.inverse(), self.across, len(self.plan.blocks.groups))

@@ -9,13 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.engines.base import Certain, Stacked
+from lmmformula.engines.base import Across, Certain, Stacked, traces
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["DenseEngine", "DenseFactor"]
 
@@ -44,8 +48,8 @@ class DensePrepared:
     def rough(self) -> DensePrepared:
         return self
 
-    def factor(self, gram: Gram, factors: Sequence[Array]) -> DenseFactor:
-        factor = DenseFactor(self.blocks, gram, tuple(factors))
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> DenseFactor:
+        factor = DenseFactor(self.blocks, gram, tuple(factors), across)
         try:
             np.linalg.cholesky(factor.matrix)
         except np.linalg.LinAlgError as error:
@@ -60,6 +64,7 @@ class DenseFactor(Certain):
     blocks: Blocks
     gram: Gram
     factors: tuple[Array, ...]
+    across: Across = ()
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
@@ -68,20 +73,24 @@ class DenseFactor(Certain):
 
     @cached_property
     def matrix(self) -> Array:
-        """M = Lambda' Z'WZ Lambda + I, (q, q)."""
+        """M = Lambda' Z'WZ Lambda + Q, (q, q)."""
         groups, q = self.blocks.groups, self.slices[-1].stop
-        c, lam = np.zeros((q, q)), np.zeros((q, q))
+        c, lam, prior = np.zeros((q, q)), np.zeros((q, q)), np.eye(q)
         for a, group in enumerate(groups):
             lam[self.slices[a], self.slices[a]] = np.kron(np.eye(group.m), self.factors[a])
             for level in range(group.m):
                 i = self._span(a, level)
                 c[i, i] = self.gram.diag[a][level]
-            for b in range(a + 1, len(groups)):
+            if self.across and (precision := self.across[a]) is not None:
+                prior[self.slices[a], self.slices[a]] = np.kron(precision.matrix.toarray(), np.eye(group.k))
+            for b in range(a, len(groups)):
+                if (a, b) not in self.gram.cross:
+                    continue
                 pattern, values = self.blocks.pattern(a, b), self.gram.cross[a, b]
                 for slot, (i, j) in enumerate(zip(pattern.rows(), pattern.indices, strict=True)):
                     c[self._span(a, i), self._span(b, j)] = values[slot]
                     c[self._span(b, j), self._span(a, i)] = values[slot].T
-        return lam.T @ c @ lam + np.eye(q)
+        return lam.T @ c @ lam + prior
 
     def _span(self, a: int, level: int) -> slice:
         k, start = self.blocks.groups[a].k, self.slices[a].start
@@ -112,5 +121,10 @@ class DenseFactor(Certain):
         cells = zip(pattern.rows(), pattern.indices, strict=True)
         return np.stack([self.matrix_inverse[self._span(a, i), self._span(b, j)] for i, j in cells])
 
+    def against(self, a: int, q: csr_array) -> Array:
+        g = self.blocks.groups[a]
+        own = self.matrix_inverse[self.slices[a], self.slices[a]].reshape(g.m, g.k, g.m, g.k)
+        return np.einsum("st,tisj->ij", q.toarray(), own)
+
     def trace_blocks(self) -> tuple[Array, ...]:
-        return tuple(self.diagonal(a).sum(axis=0) for a in range(len(self.blocks.groups)))
+        return traces(self, self.across, len(self.blocks.groups))

@@ -32,10 +32,13 @@ def nested(blocks: Blocks, a: int, b: int) -> bool:
 
 
 def choose_chain(blocks: Blocks, among: Collection[int] | None = None) -> tuple[int, ...]:
-    """The chain of nested groups, finest first, that holds the most random effects; of the groups `among`, or of all."""
+    """The chain of nested groups, finest first, that holds the most random effects; of the groups `among`, or of all.
+
+    Only groups whose own part of M is block diagonal can be in it.
+    """
     groups = blocks.groups
     own = range(len(groups)) if among is None else among
-    order = sorted(own, key=lambda a: (groups[a].m, a))
+    order = sorted((a for a in own if groups[a].is_blockwise), key=lambda a: (groups[a].m, a))
     best: dict[int, tuple[int, tuple[int, ...]]] = {}
     for a in order:
         above = [best[b] for b in best if nested(blocks, a, b)]

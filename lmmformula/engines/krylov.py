@@ -39,7 +39,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Across, Stacked, refuse_coupled
 from lmmformula.engines.deflation import outliers
 from lmmformula.engines.device import OnDevice, OnProcessor, placed
 from lmmformula.engines.elimination import Elimination
@@ -111,6 +111,7 @@ class KrylovEngine:
 
     def prepare(self, blocks: Blocks, known: Elimination | None = None) -> KrylovPrepared:
         """Look at the patterns; `known` is an elimination of the same blocks, used if it is the one wanted."""
+        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace", whose engines factorise it.')
         split = self.preconditioner != "schur"
         pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks, known)
         return KrylovPrepared(self, blocks, pattern, placed(self.device, pattern))
@@ -145,7 +146,7 @@ class KrylovPrepared:
         engine = replace(self.engine, probes=2, moments=False, tolerance=1e-3, probe_tolerance=1e-2)
         return replace(self, engine=engine)
 
-    def factor(self, gram: Gram, factors: Sequence[Array]) -> KrylovFactor:
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> KrylovFactor:
         complement = self.place.complement(self.pattern.complement(gram, factors))
         return KrylovFactor(self, tuple(factors), complement)
 

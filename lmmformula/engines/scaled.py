@@ -1,4 +1,4 @@
-"""Blocks of a Gram in the scale of u: L_a' G_ab L_b, and + I on the diagonal."""
+"""Blocks of a Gram in the scale of u: L_a' G_ab L_b, and + Q on those of one group."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lmmformula.typing import Array
 __all__ = ["cross", "scaled", "scaled_coupling", "scaled_diagonal"]
 
 
-def scaled_diagonal(diag: Array, factor: Array) -> Array:
-    """L' G L + I for each level."""
+def scaled_diagonal(diag: Array, factor: Array, prior: Array | float = 1.0) -> Array:
+    """L' G L + I for each level; `prior` holds the diagonal of Q, (m, 1), where it is not one."""
     out = diag * factor[0, 0] ** 2 if factor.shape[0] == 1 else factor.T @ diag @ factor
-    out[:, np.arange(factor.shape[0]), np.arange(factor.shape[0])] += 1.0
+    out[:, np.arange(factor.shape[0]), np.arange(factor.shape[0])] += prior
     return out
 
 

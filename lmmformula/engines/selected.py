@@ -12,12 +12,16 @@ Z_RR is needed only at levels that meet in a common row, which the nested chain 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.engines.elimination import Elimination
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 __all__ = ["SelectedInverse"]
 
@@ -81,8 +85,15 @@ class SelectedInverse:
         own = start + (np.arange(g.m) * g.k)[:, None] + np.arange(g.k)
         return self.dense[own[:, :, None], own[:, None, :]]
 
+    def against(self, a: int, q: csr_array) -> Array:
+        """``sum_st q_st (M^-1)_ts`` of a group in the dense part, (k_a, k_a)."""
+        g, start = self.plan.blocks.groups[a], self.plan.offsets[self.plan.dense.index(a)]
+        own = self.dense[start : start + g.q, start : start + g.q].reshape(g.m, g.k, g.m, g.k)
+        entries = q.tocoo()
+        return np.tensordot(entries.data, own[entries.coords[1], :, entries.coords[0], :], 1)
+
     def pair(self, a: int, b: int) -> Array:
-        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
         in_chain = a in self.plan.chain, b in self.plan.chain
         if all(in_chain):
             return self._both_chain(a, b)

@@ -104,14 +104,7 @@ def hessian_of_variances(point: ProfiledPoint) -> Array:
 
 def _d_vcov(point: ProfiledPoint) -> Array:
     """dC/dtheta, (n_theta, p, p)."""
-    p = point.model.problem.p
-    half = point.half
-    out = np.zeros((len(point.theta), p, p))
-    for part in point.derivatives:
-        h = point.h[part.group][:, part.columns]
-        inner = np.einsum("mip,tij,mjq->tpq", h, part.rate, h, optimize=True)
-        out[part.index] = point.sigma2 * half @ inner @ half.T
-    return out
+    return point.sigma2 * point.half @ point.variances.seen(point.h) @ point.half.T
 
 
 @lru_cache(maxsize=8)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.engines.base import Stacked
-from lmmformula.ir.blocks import Group
+from lmmformula.ir.groups import Group
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

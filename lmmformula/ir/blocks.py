@@ -4,9 +4,10 @@ Terms that share a grouping factor are merged into one :class:`Group` whose effe
 their columns side by side, so that ``(1 | g) + (0 + x | g)`` costs what ``(1 + x | g)`` does.
 
 With groups a = 1..G of m_a levels and k_a columns, row r of Z_a holds ``basis[r]`` in the k_a
-columns of level ``codes[r]`` and zeros elsewhere. Hence
+columns of level ``codes[r]`` and zeros elsewhere; with several levels a row it is a sum of such parts, each times a share.
+Hence
 
-* ``Z_a' W Z_a`` is block diagonal: m_a blocks of k_a x k_a,
+* ``Z_a' W Z_a`` is block diagonal: m_a blocks of k_a x k_a, and where rows have several levels a block for each pair of these,
 * ``Z_a' W Z_b`` has one k_a x k_b block for each pair of levels that meet in some row,
 * ``Z_a' W V`` is dense, (m_a k_a) x c.
 
@@ -18,14 +19,15 @@ passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations
+from dataclasses import dataclass, replace
+from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.ir.groups import Group, merge_terms
+from lmmformula.ir.patterns import CrossPattern, cross_pattern
 from lmmformula.ir.problem import GroupBlock
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
@@ -33,142 +35,12 @@ from lmmformula.typing import Array, Index
 if TYPE_CHECKING:
     from lmmformula.numerics.row_sums import LevelOrder, RowSums
 
-__all__ = ["Blocks", "CrossPattern", "Gram", "Group", "merge_terms"]
+__all__ = ["Blocks", "Gram"]
 
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
 ROWS = 65_536
 """Rows that are handled at a time where temporaries of n elements would be slow."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """A grouping factor with the columns of all terms on it.
-
-    Attributes
-    ----------
-    name : str
-    codes : (n,) int32 array
-    m : int
-        Number of levels.
-    basis : (n, k) float64 array or None
-        None for a single column of ones.
-    members : tuple of (int, slice)
-        Terms merged here and where their columns stand among the k.
-    """
-
-    name: str
-    codes: NDArray[np.int32]
-    m: int
-    basis: Array | None
-    members: tuple[tuple[int, slice], ...]
-
-    @property
-    def k(self) -> int:
-        return 1 if self.basis is None else self.basis.shape[1]
-
-    @property
-    def q(self) -> int:
-        return self.m * self.k
-
-
-def merge_terms(terms: Sequence[GroupBlock]) -> tuple[Group, ...]:
-    """Groups of terms with the same codes, in order of first appearance."""
-    found: list[list[int]] = []
-    for i, term in enumerate(terms):
-        for same in found:
-            other = terms[same[0]]
-            if other.codes is term.codes or (other.m == term.m and np.array_equal(other.codes, term.codes)):
-                same.append(i)
-                break
-        else:
-            found.append([i])
-    return tuple(_merged(terms, same) for same in found)
-
-
-def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
-    first = terms[same[0]]
-    ends = np.cumsum([0, *(terms[i].k for i in same)])
-    members = tuple((i, slice(int(ends[j]), int(ends[j + 1]))) for j, i in enumerate(same))
-    if len(same) == 1:
-        return Group(first.group, first.codes, first.m, first.basis, members)
-    ones = np.ones((len(first.codes), 1))
-    columns = [ones if (b := terms[i].basis) is None else b for i in same]
-    return Group(first.group, first.codes, first.m, np.hstack(columns), members)
-
-
-@dataclass(frozen=True, eq=False)
-class CrossPattern:
-    """Which levels of two groups meet, in compressed rows.
-
-    Attributes
-    ----------
-    indptr : (m_a + 1,) int64 array
-    indices : (nnz,) int32 array
-        Levels of b, increasing within a level of a.
-    slots : (n,) int32 or int64 array
-        Pair of each row.
-    """
-
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    slots: Index
-
-    @property
-    def nnz(self) -> int:
-        return len(self.indices)
-
-    @cached_property
-    def by_column(self) -> Index:
-        """Order that puts the pairs by levels of b, levels of a increasing within, (nnz,)."""
-        return np.argsort(self.indices, kind="stable")
-
-    @cached_property
-    def compressed(self) -> tuple[Index, Index]:
-        """Indices and pointers in one type, as scipy takes them without a copy; the narrow one where it suffices."""
-        wide = self.nnz >= 2**31
-        return (
-            (self.indices.astype(np.int64), self.indptr)
-            if wide
-            else (self.indices, self.indptr.astype(np.int32))
-        )
-
-    def rows(self) -> Index:
-        """Level of a for each pair, (nnz,)."""
-        return np.repeat(np.arange(len(self.indptr) - 1), np.diff(self.indptr))
-
-
-def cross_pattern(a: Group, b: Group) -> CrossPattern:
-    """Pattern of Z_a' Z_b. O(n + min(m_a m_b, n)) by counting, never by comparison."""
-    n, cells = len(a.codes), a.m * b.m
-    if cells <= 4 * n + 4096:
-        key = a.codes.astype(np.int64) * b.m + b.codes
-        present = np.zeros(cells, dtype=bool)
-        present[key] = True
-        number = np.cumsum(present) - 1
-        pairs = np.flatnonzero(present)
-        slots, row, indices = number[key], pairs // b.m, pairs % b.m
-    else:
-        order = _counting_order(b.codes, b.m)
-        order = order[_counting_order(a.codes[order], a.m)]
-        ca, cb = a.codes[order], b.codes[order]
-        first = np.ones(n, dtype=bool)
-        first[1:] = (ca[1:] != ca[:-1]) | (cb[1:] != cb[:-1])
-        slots = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
-        slots[order] = np.cumsum(first) - 1
-        row, indices = ca[first], cb[first]
-    indptr = np.zeros(a.m + 1, dtype=np.int64)
-    np.cumsum(np.bincount(row, minlength=a.m), out=indptr[1:])
-    return CrossPattern(indptr, indices.astype(np.int32), slots)
-
-
-def _counting_order(codes: NDArray[np.int32], m: int) -> Index:
-    """Stable order of rows by code, by scipy's counting sort of compressed columns."""
-    from scipy.sparse import csr_array
-
-    n = len(codes)
-    ones = np.ones(n, dtype=np.int8)
-    return csr_array((ones, codes, np.arange(n + 1)), shape=(n, m)).tocsc().indices
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,8 +50,8 @@ class Gram:
     Attributes
     ----------
     diag : tuple of (m_a, k_a, k_a) arrays
-    cross : dict (a, b) -> (nnz, k_a, k_b) array, a < b
-        Values on the pattern of the pair.
+    cross : dict (a, b) -> (nnz, k_a, k_b) array, a <= b
+        Values on the pattern of the pair; (a, a) where a row has several levels of a.
     rhs : tuple of (m_a, k_a, c) arrays
         Z_a' W V.
     vv : (c, c) array
@@ -192,19 +64,25 @@ class Gram:
     vv: Array
 
 
+_Meeting = tuple[Group, Group, Index]
+"""Parts of two groups, and where the products of their rows are added up."""
+
+
 class Blocks:
     """Rows of a model's random-effects design: groups and, when asked for, the patterns of their pairs."""
 
     def __init__(self, terms: Sequence[GroupBlock], n: int) -> None:
         self.groups = merge_terms(terms)
         self.n = n
+        self._parts = [g.parts for g in self.groups]
         self._patterns: dict[tuple[int, int], CrossPattern] = {}
         self._indicators: dict[int, Any] = {}
         self._orders: dict[int, LevelOrder] = {}
         self._slots: dict[tuple[int, int], Index] = {}
+        self._within: dict[int, list[_Meeting]] = {}
 
     def pattern(self, a: int, b: int) -> CrossPattern:
-        """Pattern of the pair (a, b), a < b; computed once."""
+        """Pattern of the pair (a, b), a < b, or of different levels of one group; computed once."""
         if (a, b) not in self._patterns:
             self._patterns[a, b] = cross_pattern(self.groups[a], self.groups[b])
         return self._patterns[a, b]
@@ -219,12 +97,13 @@ class Blocks:
         """Add Z b to `out`, (n,)."""
 
         def part(start: int, stop: int) -> None:
-            for group, values in zip(self.groups, b, strict=True):
-                rows = values[group.codes[start:stop]]
-                if group.basis is None:
-                    out[start:stop] += rows[:, 0]
-                else:
-                    out[start:stop] += np.einsum("nk,nk->n", group.basis[start:stop], rows)
+            for parts, values in zip(self._parts, b, strict=True):
+                for group in parts:
+                    rows = values[group.codes[start:stop]]
+                    if group.basis is None:
+                        out[start:stop] += rows[:, 0]
+                    else:
+                        out[start:stop] += np.einsum("nk,nk->n", group.basis[start:stop], rows)
 
         in_parts(part, edges(self.n, ROWS))
 
@@ -236,8 +115,9 @@ class Blocks:
         """Z_a' r: (m, k) or (m, k, c); through scipy's product, which reads the rows once, if there are many columns."""
         group, columns = self.groups[a], r[:, None] if r.ndim == 1 else r
         c = columns.shape[1]
-        if c * group.k < 4 or len(columns) * c < 20_000:
-            out = _counted_sums(group, columns)
+        if c * group.k < 4 or len(columns) * c < 20_000 or group.shares is not None:
+            first, *more = (_counted_sums(part, columns) for part in self._parts[a])
+            out = sum(more, first)
         else:
             if a not in self._indicators:
                 self._indicators[a] = _indicator(group)
@@ -258,19 +138,18 @@ class Blocks:
 
         def part(start: int, stop: int) -> None:
             rows, sums = slice(start, stop), out[start:stop]
-            for a, group in enumerate(self.groups):
-                codes = group.codes[rows]
-                for i in range(group.k):
-                    for j in range(group.k):
-                        sums += _product(
-                            own[a][:, i, j][codes], _column(group, i, rows), _column(group, j, rows)
-                        )
-            for (a, b), values in pairs.items():
-                slots, ga, gb = self.pattern(a, b).slots[rows], self.groups[a], self.groups[b]
-                for i in range(ga.k):
-                    for j in range(gb.k):
-                        value = _product(values[:, i, j][slots], _column(ga, i, rows), _column(gb, j, rows))
-                        sums += 2.0 * value
+            for a, values in enumerate(own):
+                for one, other, codes in self._own(a):
+                    for i in range(one.k):
+                        for j in range(one.k):
+                            met = values[:, i, j][codes[rows]]
+                            sums += _product(met, _column(one, i, rows), _column(other, j, rows))
+            for pair, values in pairs.items():
+                for one, other, slots in self._meetings(*pair):
+                    for i in range(one.k):
+                        for j in range(other.k):
+                            met = values[:, i, j][slots[rows]]
+                            sums += 2.0 * _product(met, _column(one, i, rows), _column(other, j, rows))
 
         in_parts(part, edges(self.n, ROWS))
         return out
@@ -284,7 +163,7 @@ class Blocks:
             Diagonal of W; None stands for ones.
         v : (n, c) array
         """
-        if self._products(v.shape[1]) >= COMPILED_SUMS:
+        if self._is_compiled(v.shape[1]):
             from lmmformula.numerics.row_sums import RowSums
 
             sums = RowSums(weights, v)
@@ -292,11 +171,11 @@ class Blocks:
             return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self._pairs()}, rhs, vv)
         pairs = {pair: self._cross(*pair, weights) for pair in self._pairs()}
         rhs, vv = self.weighted_columns(weights, v)
-        return Gram(tuple(_level_grams(g, weights) for g in self.groups), pairs, rhs, vv)
+        return Gram(tuple(self._level_grams(a, weights) for a in range(len(self.groups))), pairs, rhs, vv)
 
     def weighted_columns(self, weights: Array | None, v: Array) -> tuple[tuple[Array, ...], Array]:
         """Z'WV, per group (m_a, k_a, c), and V'WV, (c, c): the blocks of :meth:`gram` that V has a part in."""
-        if self._products(v.shape[1]) >= COMPILED_SUMS:
+        if self._is_compiled(v.shape[1]):
             from lmmformula.numerics.row_sums import RowSums
 
             return self._compiled_levels(RowSums(weights, v))[1:]
@@ -306,7 +185,34 @@ class Blocks:
         return self.adjoint(wv), vv
 
     def _pairs(self) -> list[tuple[int, int]]:
-        return list(combinations(range(len(self.groups)), 2))
+        several = [(a, a) for a, g in enumerate(self.groups) if g.shares is not None]
+        return [*combinations(range(len(self.groups)), 2), *several]
+
+    def _is_compiled(self, columns: int) -> bool:
+        return self._products(columns) >= COMPILED_SUMS and all(g.shares is None for g in self.groups)
+
+    def _own(self, a: int) -> list[_Meeting]:
+        """What a group's rows have with themselves in one level."""
+        if a not in self._within:
+            parts = self._parts[a]
+            self._within[a] = [(part, part, part.codes) for part in parts]
+            for x, y in permutations(range(len(parts)), 2):
+                same = parts[x].codes == parts[y].codes
+                if same.any():
+                    self._within[a].append((_where(parts[x], same), parts[y], parts[x].codes))
+        return self._within[a]
+
+    def _meetings(self, a: int, b: int) -> list[_Meeting]:
+        """What the rows of two groups, or of different levels of one, have with each other."""
+        pattern, first, second = self.pattern(a, b), self._parts[a], self._parts[b]
+        if pattern.slots.ndim == 1:
+            return [(first[0], second[0], pattern.slots)]
+        out = []
+        for x, y in product(range(len(first)), range(len(second))):
+            if a != b or x < y:
+                slots = pattern.slots[:, x, y]
+                out.append((_where(first[x], slots >= 0), second[y], np.maximum(slots, 0)))
+        return out
 
     def _products(self, c: int) -> float:
         """Products of three that a Gram with c columns of V sums; a pair of levels, found through its row, counts as three."""
@@ -344,13 +250,31 @@ class Blocks:
         return self._orders[a]
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
-        pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]
-        out = np.empty((pattern.nnz, ga.k, gb.k))
-        for i in range(ga.k):
-            for j in range(gb.k):
-                value = _product(weights, _column(ga, i), _column(gb, j))
-                out[:, i, j] = np.bincount(pattern.slots, value, pattern.nnz)
+        out = np.zeros((self.pattern(a, b).nnz, self.groups[a].k, self.groups[b].k))
+        for one, other, slots in self._meetings(a, b):
+            for i in range(one.k):
+                for j in range(other.k):
+                    value = _product(weights, _column(one, i), _column(other, j))
+                    out[:, i, j] += np.bincount(slots, value, len(out))
         return out
+
+    def _level_grams(self, a: int, weights: Array | None) -> Array:
+        """Blocks of Z_a' W Z_a within levels, (m, k, k)."""
+        group = self.groups[a]
+        out = np.zeros((group.m, group.k, group.k))
+        for one, other, codes in self._own(a):
+            for i in range(group.k):
+                for j in range(i + 1):
+                    value = _product(weights, _column(one, i), _column(other, j))
+                    out[:, i, j] += np.bincount(codes, value, group.m)
+        for i, j in combinations(range(group.k), 2):
+            out[:, i, j] = out[:, j, i]
+        return out
+
+
+def _where(part: Group, met: NDArray[np.bool_]) -> Group:
+    """The part with the columns of other rows zero."""
+    return part if met.all() or part.basis is None else replace(part, basis=part.basis * met[:, None])
 
 
 def _column(group: Group, j: int, rows: slice = slice(None)) -> Array | None:
@@ -381,16 +305,6 @@ def _weighted(weights: Array, v: Array) -> tuple[Array, Array]:
     for some in in_parts(part, edges(len(v), ROWS // 16)):
         square += some
     return out, square
-
-
-def _level_grams(group: Group, weights: Array | None) -> Array:
-    """Blocks of Z_a' W Z_a, (m, k, k)."""
-    out = np.empty((group.m, group.k, group.k))
-    for i in range(group.k):
-        for j in range(i + 1):
-            value = _product(weights, _column(group, i), _column(group, j))
-            out[:, i, j] = out[:, j, i] = np.bincount(group.codes, value, group.m)
-    return out
 
 
 def _counted_sums(group: Group, columns: Array) -> Array:

@@ -31,6 +31,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.ir.across import Across
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.typing import Array
 
@@ -56,6 +57,12 @@ class CovarianceKind(Protocol):
     """Whether L is linear in theta, so that its second derivative vanishes."""
     closed_under: ClassVar[Transformations]
     """Which A turn Sigma into another member, A Sigma A'."""
+
+    @property
+    def across(self) -> Across | None:
+        """The structure across levels, whose parameters are the last of theta; None where levels are independent."""
+        ...
+
     serial: ClassVar[bool]
     """Whether the columns are a series, whose parameters one level of many columns determines."""
 
@@ -114,6 +121,7 @@ class IID:
     closed_under: ClassVar[Transformations] = "common"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
+    across: ClassVar[None] = None
     k: int
 
     @property
@@ -154,6 +162,7 @@ class Diagonal:
     closed_under: ClassVar[Transformations] = "columns"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
+    across: ClassVar[None] = None
     k: int
 
     @property
@@ -197,6 +206,7 @@ class Unstructured:
     closed_under: ClassVar[Transformations] = "linear"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
+    across: ClassVar[None] = None
     k: int
 
     @property
@@ -297,6 +307,7 @@ class _Correlated:
 
     __slots__ = ()
     linear: ClassVar[bool] = False
+    across: ClassVar[None] = None
     k: int
 
     def _low(self) -> float:

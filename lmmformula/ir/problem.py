@@ -12,7 +12,7 @@ from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.frozen import freeze
 from lmmformula.typing import Array
 
-__all__ = ["FixedBlock", "GroupBlock", "Problem"]
+__all__ = ["FixedBlock", "GroupBlock", "Problem", "gathered"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +43,8 @@ class FixedBlock:
 class GroupBlock:
     """One random-effects term ``(columns | group)``: row r has the effects of level ``codes[r]`` times ``basis[r]``.
 
+    Or those of several levels, each times its share: ``sum_j shares[r, j] b[codes[r, j]]``.
+
     Attributes
     ----------
     group : str
@@ -51,8 +53,8 @@ class GroupBlock:
         R's names of the k columns.
     levels : (m,) object array of str
         Level labels in R's order; unused levels are absent.
-    codes : (n,) int32 array
-        Level of each row, 0 <= code < m.
+    codes : (n,) or (n, r) int32 array
+        Level of each row, 0 <= code < m, or its levels.
     basis : (n, k) float64 array, or None
         Values of the columns; None stands for a single column of ones.
     covariance : CovarianceKind
@@ -60,6 +62,8 @@ class GroupBlock:
         The term as lme4 prints it, for example ``Days | Subject``.
     units : (k,) float64 array or None
         What the user's columns were divided by, where priors are in units of those; None for 1.
+    shares : (n, r) float64 array or None
+        What the effects of each of a row's levels are multiplied by, where rows belong to several; 0 where there are fewer.
     """
 
     group: str
@@ -70,6 +74,7 @@ class GroupBlock:
     covariance: CovarianceKind
     label: str = ""
     units: Array | None = None
+    shares: Array | None = None
 
     @property
     def k(self) -> int:
@@ -90,10 +95,27 @@ class GroupBlock:
     def n_theta(self) -> int:
         return self.covariance.n_theta
 
+    @property
+    def is_blockwise(self) -> bool:
+        """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
+        return self.shares is None and self.covariance.across is None
+
     def apply(self, effects: Array) -> Array:
         """Z b of this term, (n,), for effects (m, k)."""
-        rows = effects[self.codes]
+        rows = self.gathered(effects)
         return rows[:, 0] if self.basis is None else np.einsum("nk,nk->n", self.basis, rows)
+
+    def gathered(self, effects: Array) -> Array:
+        """Effects that each row has, (n, k): of its level, or of its levels times their shares."""
+        return effects[self.codes] if self.shares is None else gathered(effects, self.codes, self.shares)
+
+
+def gathered(effects: Array, codes: NDArray[np.int32], shares: Array | None) -> Array:
+    """Effects (m, k) that rows have, (n, k): of their levels `codes`, none where a code is negative."""
+    if shares is None:
+        rows = effects[codes]
+        return np.where(codes[:, None] < 0, 0.0, rows) if codes.min(initial=0) < 0 else rows
+    return np.einsum("nr,nrk->nk", np.where(codes < 0, 0.0, shares), effects[codes])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem
 
-from lmmformula.criteria.profiled import relative_factors
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines import eliminated
 from lmmformula.engines.backfitting import BackfittingEngine
 from lmmformula.engines.dense import DenseEngine

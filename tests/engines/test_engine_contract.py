@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem, random_theta, z_matrix
 
-from lmmformula.criteria.profiled import relative_factors
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting import BackfittingEngine
 from lmmformula.engines.base import Engine
 from lmmformula.engines.blocked import BlockedEngine

@@ -11,7 +11,8 @@ import pytest
 from oracle import LAYOUTS, make_problem, random_theta
 from scipy import stats
 
-from lmmformula.criteria.profiled import Profiled, relative_factors
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines import krylov, schur
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.krylov import SMALL, KrylovEngine

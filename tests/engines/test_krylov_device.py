@@ -14,7 +14,8 @@ from oracle import make_problem, random_theta
 from test_krylov import two_factors
 
 from lmmformula import fit, load_dataset
-from lmmformula.criteria.profiled import Profiled, relative_factors
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines import device
 from lmmformula.engines.device import OnDevice, OnProcessor
 from lmmformula.engines.krylov import KrylovEngine

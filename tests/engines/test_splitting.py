@@ -10,7 +10,7 @@ import pytest
 from oracle import LAYOUTS, make_problem, random_theta
 from scipy import linalg, stats
 
-from lmmformula.criteria.profiled import relative_factors
+from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines import splitting
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine

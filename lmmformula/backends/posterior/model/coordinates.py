@@ -34,7 +34,8 @@ import numpy as np
 
 from lmmformula.backends.posterior.model.scalars import Between, Coordinate, Folded, Mixing, scale_coordinate
 from lmmformula.errors import PlanError
-from lmmformula.ir.blocks import Gram, Group
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.groups import Group
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem

@@ -1,0 +1,124 @@
+"""What a structure across levels answers, and the precision matrix that it gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from lmmformula.errors import DataError
+from lmmformula.ir.covariance_roles import Role
+from lmmformula.typing import Array, Index
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+    from scipy.sparse.linalg import SuperLU
+
+__all__ = ["Across", "Precision", "inverse_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """Q of one term's levels at one phi.
+
+    Attributes
+    ----------
+    matrix : (m, m) csr_array
+        Symmetric positive definite, both triangles; its pattern does not depend on phi.
+    logdet : float
+        log |Q|.
+    """
+
+    matrix: csr_array
+    logdet: float
+
+    @cached_property
+    def diagonal(self) -> Array:
+        """Of Q, (m,)."""
+        return np.asarray(self.matrix.diagonal(), dtype=float)
+
+    @cached_property
+    def below(self) -> tuple[Index, Index, Array]:
+        """Levels s > t and the elements of Q below its diagonal."""
+        entries = self.matrix.tocoo()
+        rows, cols = np.asarray(entries.coords[0]), np.asarray(entries.coords[1])
+        kept = rows > cols
+        return rows[kept], cols[kept], np.asarray(entries.data, dtype=float)[kept]
+
+    def times(self, u: Array) -> Array:
+        """(Q (x) I) u for u of (m, k) or (m, k, c)."""
+        return (self.matrix @ u.reshape(len(u), -1)).reshape(u.shape)
+
+    @cached_property
+    def _factor(self) -> SuperLU:
+        from scipy.sparse.linalg import splu
+
+        options = {"SymmetricMode": True}
+        return splu(self.matrix.tocsc(), "MMD_AT_PLUS_A", diag_pivot_thresh=0.0, options=options)
+
+    def solve(self, u: Array) -> Array:
+        """(Q (x) I)^-1 u."""
+        return self._factor.solve(np.ascontiguousarray(u.reshape(len(u), -1))).reshape(u.shape)
+
+    def drawn(self, z: Array) -> Array:
+        """Effects with covariance Q^-1 from standard normal z (m, k): P'U^-1 D^(1/2) z of the symmetric P Q P' = L D L'."""
+        lu = self._factor
+        scaled = z / np.sqrt(lu.U.diagonal())[:, None]
+        from scipy.sparse.linalg import spsolve_triangular
+
+        unit = lu.L.T.tocsr()
+        return spsolve_triangular(unit, scaled, lower=False)[lu.perm_c]
+
+
+class Across(Protocol):
+    """A structure of the levels of one term."""
+
+    @property
+    def name(self) -> str:
+        """As users write it."""
+        ...
+
+    @property
+    def m(self) -> int: ...
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        """What each element of phi is."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """A name for every element of phi."""
+        ...
+
+    def start(self) -> Array:
+        """Phi to begin with."""
+        ...
+
+    def precision(self, phi: Array) -> Precision:
+        """Q."""
+        ...
+
+    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
+        """dQ/dphi_j on a part of the pattern of Q, and dlog|Q|/dphi_j."""
+        ...
+
+    def natural(self, phi: Array) -> Array:
+        """Phi as a reader knows it: correlations, ranges in the units of the positions."""
+        ...
+
+
+def inverse_of(a: Array, what: str) -> tuple[Array, float]:
+    """A^-1 and log|A| of a symmetric positive definite A."""
+    try:
+        lower = np.linalg.cholesky(a)
+    except np.linalg.LinAlgError:
+        low = float(np.linalg.eigvalsh(a)[0])
+        raise DataError(
+            f"{what} is not positive definite (smallest eigenvalue {low:.3g}). Two levels that are the same, or points too "
+            "close for the kernel, are the likely cause; add a small amount to its diagonal, or give a precision instead."
+        ) from None
+    half = np.linalg.inv(lower)
+    return half.T @ half, 2.0 * float(np.log(np.diagonal(lower)).sum())

@@ -1,0 +1,85 @@
+"""Levels with neighbours: areas on a map."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import DataError
+from lmmformula.ir.across.base import Precision
+from lmmformula.ir.covariance_roles import Role
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+__all__ = ["Car"]
+
+
+@dataclass(frozen=True, eq=False)
+class Car:
+    """Proper conditional autoregression: Q = D - alpha W, W the weights of neighbours, D = diag(W 1) (Besag 1974).
+
+    Attributes
+    ----------
+    neighbours : (m, m) csr_array
+        W, symmetric, not negative, with a zero diagonal; every level has a neighbour.
+    """
+
+    neighbours: csr_array
+    name: str = "car"
+
+    def __post_init__(self) -> None:
+        w = self.neighbours
+        alone = np.flatnonzero(self._degree <= 0.0)
+        if (w.data < 0.0).any() or (w.diagonal() != 0.0).any() or alone.size or abs(w - w.T).sum() > 0.0:
+            raise DataError(
+                "the adjacency matrix of car() must be symmetric with weights >= 0, a zero diagonal, and a neighbour for every "
+                f"level ({alone.size:,} levels have none)."
+            )
+
+    @property
+    def m(self) -> int:
+        return len(self._degree)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.CORRELATION,)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("alpha",)
+
+    @cached_property
+    def _degree(self) -> Array:
+        return np.asarray(self.neighbours.sum(axis=1), dtype=float).ravel()
+
+    @cached_property
+    def _roots(self) -> tuple[Array, float]:
+        """Eigenvalues of D^-1/2 W D^-1/2, and log|D|; O(m^3), once."""
+        d = self._degree
+        scaled = self.neighbours.toarray() / np.sqrt(d[:, None] * d)
+        return np.linalg.eigvalsh(scaled), float(np.log(d).sum())
+
+    def start(self) -> Array:
+        return np.zeros(1)
+
+    def natural(self, phi: Array) -> Array:
+        """alpha."""
+        return np.array([0.5 * (1.0 + np.tanh(0.5 * phi[0]))])
+
+    def precision(self, phi: Array) -> Precision:
+        from scipy.sparse import csr_array, diags_array
+
+        alpha, (roots, log_d) = float(self.natural(phi)[0]), self._roots
+        d = self._degree
+        matrix = csr_array(diags_array(d) - alpha * self.neighbours)
+        return Precision(matrix, log_d + float(np.log1p(-alpha * roots).sum()))
+
+    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
+        alpha, roots = float(self.natural(phi)[0]), self._roots[0]
+        slope = alpha * (1.0 - alpha)
+        return ((-slope * self.neighbours, -slope * float((roots / (1.0 - alpha * roots)).sum())),)

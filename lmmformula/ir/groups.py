@@ -1,0 +1,102 @@
+"""Grouping factors with the columns of all random-effects terms on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.across import Across
+from lmmformula.ir.problem import GroupBlock
+from lmmformula.typing import Array
+
+__all__ = ["Group", "merge_terms"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """A grouping factor with the columns of all terms on it.
+
+    Attributes
+    ----------
+    name : str
+    codes : (n,) or (n, r) int32 array
+    m : int
+        Number of levels.
+    basis : (n, k) float64 array or None
+        None for a single column of ones.
+    members : tuple of (int, slice)
+        Terms merged here and where their columns stand among the k.
+    shares : (n, r) float64 array or None
+        Of a row's several levels.
+    across : Across or None
+        Structure of levels that are dependent a priori, so that M couples them.
+    """
+
+    name: str
+    codes: NDArray[np.int32]
+    m: int
+    basis: Array | None
+    members: tuple[tuple[int, slice], ...]
+    shares: Array | None = None
+    across: Across | None = None
+
+    @property
+    def is_blockwise(self) -> bool:
+        """Whether its own part of M is block diagonal, a block for each level."""
+        return self.shares is None and self.across is None
+
+    @property
+    def parts(self) -> tuple[Group, ...]:
+        """Groups of one level a row whose Z add up to this one's."""
+        if self.shares is None:
+            return (self,)
+        basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
+        return tuple(
+            replace(
+                self, codes=np.ascontiguousarray(self.codes[:, j]), basis=basis * share[:, None], shares=None
+            )
+            for j, share in enumerate(self.shares.T)
+        )
+
+    @property
+    def k(self) -> int:
+        return 1 if self.basis is None else self.basis.shape[1]
+
+    @property
+    def q(self) -> int:
+        return self.m * self.k
+
+
+def merge_terms(terms: Sequence[GroupBlock]) -> tuple[Group, ...]:
+    """Groups of terms with the same codes, in order of first appearance."""
+    found: list[list[int]] = []
+    for i, term in enumerate(terms):
+        for same in found:
+            if _has_levels_of(terms[same[0]], term):
+                same.append(i)
+                break
+        else:
+            found.append([i])
+    return tuple(_merged(terms, same) for same in found)
+
+
+def _has_levels_of(a: GroupBlock, b: GroupBlock) -> bool:
+    """Whether two terms can be one group: independent levels, one a row, the same rows in each."""
+    if not (a.is_blockwise and b.is_blockwise):
+        return False
+    return a.codes is b.codes or (a.m == b.m and np.array_equal(a.codes, b.codes))
+
+
+def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
+    first = terms[same[0]]
+    ends = np.cumsum([0, *(terms[i].k for i in same)])
+    members = tuple((i, slice(int(ends[j]), int(ends[j + 1]))) for j, i in enumerate(same))
+    if len(same) == 1:
+        across = first.covariance.across
+        return Group(first.group, first.codes, first.m, first.basis, members, first.shares, across)
+    ones = np.ones((len(first.codes), 1))
+    columns = [ones if (b := terms[i].basis) is None else b for i in same]
+    return Group(first.group, first.codes, first.m, np.hstack(columns), members)

@@ -1,0 +1,94 @@
+"""A covariance kind within levels together with a structure across them: theta is that of the kind, then phi."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from lmmformula.ir.across import Across
+from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.ir.covariance_roles import Role, Transformations
+from lmmformula.typing import Array
+
+__all__ = ["Structured", "phi_of", "theta_near"]
+
+
+@dataclass(frozen=True, eq=False)
+class Structured:
+    """Effects ``b ~ N(0, Q(phi)^-1 (x) Sigma(theta))``.
+
+    Attributes
+    ----------
+    within : CovarianceKind
+    across : Across
+    """
+
+    within: CovarianceKind
+    across: Across
+    linear: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return self.within.name
+
+    @property
+    def closed_under(self) -> Transformations:
+        return self.within.closed_under
+
+    @property
+    def serial(self) -> bool:
+        return True
+
+    @property
+    def k(self) -> int:
+        return self.within.k
+
+    @property
+    def n_theta(self) -> int:
+        return self.within.n_theta + len(self.across.roles)
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (*self.within.roles, *self.across.roles)
+
+    def _split(self, theta: Array) -> tuple[Array, Array]:
+        return theta[: self.within.n_theta], theta[self.within.n_theta :]
+
+    def start(self) -> Array:
+        return np.concatenate([self.within.start(), self.across.start()])
+
+    def cholesky(self, theta: Array) -> Array:
+        return self.within.cholesky(self._split(theta)[0])
+
+    def jacobian(self, theta: Array) -> Array:
+        """Zero for the elements of phi, which do not move L."""
+        own = self.within.jacobian(self._split(theta)[0])
+        return np.concatenate([own, np.zeros((len(self.across.roles), self.k, self.k))])
+
+    def from_covariance(self, sigma: Array) -> Array:
+        return np.concatenate([self.within.from_covariance(sigma), self.across.start()])
+
+    def canonical(self, theta: Array) -> Array:
+        own, phi = self._split(theta)
+        return np.concatenate([self.within.canonical(own), phi])
+
+    def transformed(self, theta: Array, a: Array) -> Array:
+        own, phi = self._split(theta)
+        return np.concatenate([self.within.transformed(own, a), phi])
+
+    def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return (*self.within.names(columns), *self.across.names)
+
+
+def phi_of(kind: CovarianceKind, theta: Array) -> slice:
+    """Where phi stands in the theta of a term; empty where levels are independent."""
+    return slice(len(theta) - (0 if kind.across is None else len(kind.across.roles)), len(theta))
+
+
+def theta_near(kind: CovarianceKind, theta: Array, sigma: Array) -> Array:
+    """theta with the member of the kind nearest to the relative covariance `sigma`, its phi as it was."""
+    out, phi = kind.from_covariance(sigma), phi_of(kind, theta)
+    out[phi] = theta[phi]
+    return out
