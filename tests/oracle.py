@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.families import resolve
+from lmmformula.ir.across import Across, Car, Kernel, Known, Markov
 from lmmformula.ir.covariance import KINDS, CovarianceKind
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.structured import Structured, phi_of
 from lmmformula.typing import Array
 
 
@@ -18,9 +20,20 @@ def z_matrix(term: GroupBlock) -> Array:
     n = len(term.codes)
     basis = np.ones((n, 1)) if term.basis is None else term.basis
     out = np.zeros((n, term.q))
+    codes = term.codes.reshape(n, -1)
+    shares = np.ones(codes.shape) if term.shares is None else term.shares
     for r in range(n):
-        out[r, term.codes[r] * term.k : (term.codes[r] + 1) * term.k] = basis[r]
+        for code, share in zip(codes[r], shares[r], strict=True):
+            out[r, code * term.k : (code + 1) * term.k] += share * basis[r]
     return out
+
+
+def across_covariance(term: GroupBlock, theta: Array) -> Array:
+    """Q^-1 of the levels of one term, (m, m)."""
+    kind = term.covariance
+    if kind.across is None:
+        return np.eye(term.m)
+    return np.linalg.inv(kind.across.precision(theta[phi_of(kind, theta)]).matrix.toarray())
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,7 @@ class Oracle:
         out = []
         for term, s in zip(self.problem.terms, self.problem.theta_slices(), strict=True):
             lower = term.covariance.cholesky(self.theta[s])
-            out.append(np.kron(np.eye(term.m), lower @ lower.T))
+            out.append(np.kron(across_covariance(term, self.theta[s]), lower @ lower.T))
         return out
 
     @property
@@ -132,3 +145,72 @@ def random_theta(problem: Problem, seed: int = 2) -> Array:
     rng = np.random.default_rng(seed)
     starts = np.concatenate([t.covariance.start() for t in problem.terms])
     return starts + 0.3 * rng.normal(size=len(starts))
+
+
+def relationship(m: int, seed: int = 3) -> Array:
+    """A covariance matrix of m levels, as of a pedigree: dense, its inverse sparse."""
+    rng = np.random.default_rng(seed)
+    half = np.eye(m)
+    for child in range(4, m):
+        parents = rng.choice(child, 2, replace=False)
+        half[child] = 0.5 * half[parents[0]] + 0.5 * half[parents[1]]
+        half[child, child] = np.sqrt(0.5)
+    return half @ half.T
+
+
+def structures(m: int) -> dict[str, Across]:
+    """A structure across m levels of each kind."""
+    from scipy.sparse import csr_array
+
+    rng = np.random.default_rng(4)
+    chain = np.eye(m, k=1) + np.eye(m, k=-1)
+    chain[0, m - 1] = chain[m - 1, 0] = 0.5
+    return {
+        "known": Known.of_covariance(relationship(m)),
+        "precision": Known.of_precision(csr_array(np.linalg.inv(relationship(m, 5)))),
+        "ar1": Markov(rng.permutation(m).astype(float)),
+        "ou": Markov(np.cumsum(rng.uniform(0.2, 1.0, m)), "ou"),
+        "car": Car(csr_array(chain)),
+        "exp": Kernel(rng.normal(size=(m, 2))),
+        "gau": Kernel(rng.normal(size=(m, 1)) + np.arange(m)[:, None], "gau"),
+    }
+
+
+GENERAL: dict[str, tuple[tuple[str, str, int, str | None, bool], ...]] = {
+    "known": (("g", "us", 1, "known", False),),
+    "known beside itself": (("g", "us", 1, "known", False), ("g", "us", 1, None, False)),
+    "known slopes and crossed": (("h", "us", 1, None, False), ("g", "us", 2, "precision", False)),
+    "ar1 levels": (("g", "us", 1, "ar1", False), ("h", "us", 1, None, False)),
+    "ou slopes": (("g", "diag", 2, "ou", False),),
+    "areas": (("g", "us", 1, "car", False), ("gk", "us", 1, None, False)),
+    "fields": (("g", "us", 1, "exp", False), ("h", "us", 1, "gau", False)),
+    "members": (("g", "us", 1, None, True),),
+    "member slopes, nested and crossed": (
+        ("gk", "us", 1, None, False),
+        ("h", "us", 2, None, True),
+        ("g", "us", 2, None, False),
+        ("f", "us", 1, None, True),
+    ),
+    "dependent members": (("g", "us", 2, "ar1", True), ("f", "us", 1, None, False)),
+}
+"""Arrangements of terms: grouping factor, kind, columns, structure across levels, whether rows have several levels."""
+
+
+def general_problem(layout: str, *, n: int = 150, seed: int = 1, weighted: bool = True) -> Problem:
+    """The problem of :func:`make_problem` with the terms of `GENERAL[layout]`."""
+    base = make_problem("one", n=n, seed=seed, weighted=weighted)
+    rng = np.random.default_rng(seed)
+    g, h, f = rng.integers(0, 14, n), rng.integers(0, 8, n), rng.integers(0, 4, n)
+    codes = {"g": g, "h": h, "f": f, "gk": g * 3 + rng.integers(0, 3, n)}
+    terms, y = [], base.y
+    for name, kind, k, across, several in GENERAL[layout]:
+        term = make_term(name, codes[name], KINDS[kind](k), rng)
+        if across is not None:
+            term = replace(term, covariance=Structured(term.covariance, structures(term.m)[across]))
+        if several:
+            more = rng.integers(0, term.m, (n, 2)).astype(np.int32)
+            shares = rng.uniform(0.2, 1.0, (n, 3)) * (rng.uniform(size=(n, 3)) < 0.8)
+            term = replace(term, codes=np.column_stack([term.codes, more]), shares=shares)
+        terms.append(term)
+        y = y + z_matrix(term) @ rng.normal(size=term.q)
+    return replace(base, terms=tuple(terms), y=y, formula=layout)

@@ -28,6 +28,7 @@ from lmmformula.backends.optimum import (
 from lmmformula.backends.schall import extrapolated, schall_step
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, step_scale
+from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import FitError
@@ -126,7 +127,7 @@ class LaplaceBackend:
         theta to start from.
     """
 
-    information: str = "observed"
+    information: Information = "observed"
     nagq: int = 1
     engine: Engine = field(default_factory=BlockedEngine)
     tolerance: float = 1e-9

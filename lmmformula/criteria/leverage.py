@@ -17,9 +17,5 @@ def leverage(blocks: Blocks, factors: Sequence[Array], inverse: InverseBlocks) -
     own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(factors))
     pairs: dict[tuple[int, int], Array] = {}
     if not isinstance(inverse, DiagonalInverse):  # whose pairs are zero
-        pairs = {
-            (a, b): factors[a] @ inverse.pair(a, b) @ factors[b].T
-            for a in range(len(own))
-            for b in range(a + 1, len(own))
-        }
+        pairs = {(a, b): factors[a] @ inverse.pair(a, b) @ factors[b].T for a, b in blocks.pairs()}
     return blocks.row_quadratic(own, pairs)

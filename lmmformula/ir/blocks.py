@@ -168,8 +168,8 @@ class Blocks:
 
             sums = RowSums(weights, v)
             diag, rhs, vv = self._compiled_levels(sums)
-            return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self._pairs()}, rhs, vv)
-        pairs = {pair: self._cross(*pair, weights) for pair in self._pairs()}
+            return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self.pairs()}, rhs, vv)
+        pairs = {pair: self._cross(*pair, weights) for pair in self.pairs()}
         rhs, vv = self.weighted_columns(weights, v)
         return Gram(tuple(self._level_grams(a, weights) for a in range(len(self.groups))), pairs, rhs, vv)
 
@@ -184,7 +184,8 @@ class Blocks:
         wv, vv = _weighted(weights, v)
         return self.adjoint(wv), vv
 
-    def _pairs(self) -> list[tuple[int, int]]:
+    def pairs(self) -> list[tuple[int, int]]:
+        """Pairs of groups, and each group of which rows have several levels with itself."""
         several = [(a, a) for a, g in enumerate(self.groups) if g.shares is not None]
         return [*combinations(range(len(self.groups)), 2), *several]
 

@@ -1,0 +1,225 @@
+"""Terms with dependent levels and rows of several levels: every criterion against the dense definition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from oracle import GENERAL, Oracle, general_problem, random_theta, structures, z_matrix
+
+from lmmformula.criteria.laplace import Laplace
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.engines.base import Engine
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.errors import DataError
+from lmmformula.families import resolve
+from lmmformula.ir.across import Car, Kernel, Known, Markov
+from lmmformula.ir.blocks import Blocks
+
+ENGINES: dict[str, Engine] = {"blocked": BlockedEngine(), "dense": DenseEngine()}
+CASES = [(layout, engine) for layout in GENERAL for engine in ENGINES]
+
+
+@pytest.mark.parametrize("layout", list(GENERAL))
+def test_gram_and_products(layout: str) -> None:
+    problem = general_problem(layout)
+    blocks = Blocks(problem.terms, problem.n)
+    w, v = problem.weights, np.random.default_rng(0).normal(size=(problem.n, 3))
+    assert w is not None
+    gram = blocks.gram(w, v)
+    z = [z_matrix(problem.terms[g.members[0][0]]) for g in blocks.groups]
+    rng = np.random.default_rng(1)
+    effects = [rng.normal(size=(g.m, g.k)) for g in blocks.groups]
+    expected = sum(x @ e.ravel() for x, e in zip(z, effects, strict=True))
+    np.testing.assert_allclose(blocks.apply(effects), expected, atol=1e-12)
+    np.testing.assert_allclose(
+        sum(t.apply(effects[a]) for a, t in enumerate(problem.terms)), expected, atol=1e-12
+    )
+    c = np.zeros((sum(g.q for g in blocks.groups),) * 2)
+    starts = np.cumsum([0, *(g.q for g in blocks.groups)])
+    own = []
+    for a, g in enumerate(blocks.groups):
+        full = ((z[a].T * w) @ z[a]).reshape(g.m, g.k, g.m, g.k)
+        np.testing.assert_allclose(gram.diag[a], np.stack([full[s, :, s] for s in range(g.m)]), atol=1e-12)
+        np.testing.assert_allclose(gram.rhs[a].reshape(-1, 3), (z[a].T * w) @ v, atol=1e-12)
+        own.append(rng.normal(size=(g.m, g.k, g.k)))
+        own[-1] = own[-1] + np.swapaxes(own[-1], 1, 2)
+        for s in range(g.m):
+            at = starts[a] + s * g.k
+            c[at : at + g.k, at : at + g.k] = own[-1][s]
+    pairs = {}
+    for (a, b), values in gram.cross.items():
+        ga, gb, pattern = blocks.groups[a], blocks.groups[b], blocks.pattern(a, b)
+        full = ((z[a].T * w) @ z[b]).reshape(ga.m, ga.k, gb.m, gb.k)
+        np.testing.assert_allclose(values, full[pattern.rows(), :, pattern.indices], atol=1e-12)
+        pairs[a, b] = rng.normal(size=values.shape)
+        for block, s, t in zip(pairs[a, b], pattern.rows(), pattern.indices, strict=True):
+            i, j = starts[a] + s * ga.k, starts[b] + t * gb.k
+            c[i : i + ga.k, j : j + gb.k] = block
+            c[j : j + gb.k, i : i + ga.k] = block.T
+    both = np.hstack(z)
+    np.testing.assert_allclose(
+        blocks.row_quadratic(own, pairs), np.einsum("ni,ij,nj->n", both, c, both), atol=1e-10
+    )
+
+
+@pytest.mark.parametrize(("layout", "engine"), CASES)
+@pytest.mark.parametrize("reml", [True, False])
+def test_gaussian_criterion(layout: str, engine: str, reml: bool) -> None:
+    problem = general_problem(layout)
+    theta = random_theta(problem)
+    model = Profiled.of(problem, ENGINES[engine], reml=reml)
+    point, oracle = model(theta), Oracle(problem, theta, reml)
+    beta, cov, r2 = oracle.solve()
+    assert point.deviance == pytest.approx(oracle.deviance, rel=1e-10)
+    assert point.r2 == pytest.approx(r2, rel=1e-10)
+    np.testing.assert_allclose(point.beta, beta, rtol=1e-9)
+    np.testing.assert_allclose(point.unscaled_vcov, cov, rtol=1e-8)
+    modes = [np.zeros(0)] * len(problem.terms)
+    for group, factor, u in zip(model.prepared.blocks.groups, point.factors, point.u, strict=True):
+        for i, columns in group.members:
+            modes[i] = (u @ factor.T)[:, columns]
+    for found, expected in zip(modes, oracle.modes(), strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", list(GENERAL))
+@pytest.mark.parametrize("reml", [True, False])
+def test_gaussian_gradient_and_curvature(layout: str, reml: bool) -> None:
+    problem = general_problem(layout)
+    model, theta = Profiled.of(problem, BlockedEngine(), reml=reml), random_theta(problem)
+    point = model(theta)
+    np.testing.assert_allclose(point.gradient, differences(lambda t: model(t).deviance, theta), atol=2e-5)
+    sigma2 = 1.3 * point.sigma2
+    moved = differences(lambda t: model(t).deviance_at(sigma2), theta)
+    np.testing.assert_allclose(point.gradient_at(sigma2), moved, atol=2e-5)
+    cov = differences(lambda t: model(t).unscaled_vcov, theta)
+    np.testing.assert_allclose(
+        point.half @ point.variances.seen(point.h) @ point.half.T, cov, atol=1e-6 * np.abs(cov).max()
+    )
+    assert np.linalg.eigvalsh(point.hessian).max() > 0.0
+
+
+@pytest.mark.parametrize(("layout", "engine"), CASES)
+@pytest.mark.parametrize("information", ["observed", "expected"])
+def test_laplace_criterion(layout: str, engine: str, information) -> None:
+    problem = counted(layout)
+    theta = 0.5 * random_theta(problem)
+    model = Laplace.of(problem, ENGINES[engine], information=information)
+    psi = np.concatenate([[0.3, 0.002], theta])
+    point = model(psi)
+    z = np.hstack([z_matrix(problem.terms[i]) for g in model.prepared.blocks.groups for i, _ in g.members])
+    sigma = block_diagonal(Oracle(problem, theta, False).sigma_blocks())
+    precision = np.linalg.inv(sigma)
+    eta = model.fixed_part(psi[:2])
+    b = np.zeros(z.shape[1])
+    for _ in range(60):  # Newton's method on b itself
+        rows = model.rows(eta + z @ b, (), "observed")
+        h = (z.T * rows.weight) @ z + precision
+        b += np.linalg.solve(h, z.T @ rows.score - precision @ b)
+    rows = model.rows(eta + z @ b, (), information)
+    h = (z.T * rows.weight) @ z @ sigma + np.eye(len(b))
+    expected = -2.0 * rows.loglik.sum() + b @ precision @ b + np.linalg.slogdet(h)[1]
+    assert point.deviance == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("layout", list(GENERAL))
+def test_laplace_gradient_and_moves(layout: str) -> None:
+    problem = counted(layout)
+    model = Laplace.of(problem, BlockedEngine())
+    psi = np.concatenate([[0.3, 0.002], 0.5 * random_theta(problem)])
+    point = model(psi)
+    np.testing.assert_allclose(
+        point.gradient,
+        differences(lambda p: model(p).deviance, psi),
+        atol=3e-5 * np.abs(point.gradient).max(),
+    )
+    assert point.hessian.shape == (len(psi), len(psi))
+    step = 1e-4 * np.random.default_rng(5).normal(size=len(psi)) * [1.0, 0.01, *np.ones(len(psi) - 2)]
+    there = model(psi + step).u
+    for predicted, found, before in zip(point.predicted_mode(psi + step), there, point.u, strict=True):
+        assert np.abs(predicted - found).max() < 0.02 * np.abs(found - before).max() + 1e-9
+
+
+def counted(layout: str):
+    """The layout with counts for a response."""
+    problem = general_problem(layout, weighted=False)
+    y = np.random.default_rng(8).poisson(2.0, problem.n).astype(float)
+    return replace(problem, y=y, family=resolve("poisson"))
+
+
+def differences(f, x):
+    """Derivatives of f in each element of x, by the five-point rule."""
+    out = []
+    for j in range(len(x)):
+        h = np.zeros(len(x))
+        h[j] = 2e-4 * max(abs(x[j]), 0.1)
+        out.append((8.0 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12.0 * h[j]))
+    return np.array(out)
+
+
+def block_diagonal(parts):
+    ends = np.cumsum([0, *(len(p) for p in parts)])
+    out = np.zeros((ends[-1], ends[-1]))
+    for p, at in zip(parts, ends[:-1], strict=True):
+        out[at : at + len(p), at : at + len(p)] = p
+    return out
+
+
+@pytest.mark.parametrize("name", list(structures(9)))
+def test_structures_are_precisions(name: str) -> None:
+    """Symmetric, definite, with the determinant and derivatives that they say; draws have the covariance Q^-1."""
+    across = structures(9)[name]
+    phi = across.start() - 0.5  # a long range of a smooth kernel is all but singular
+    q = across.precision(phi)
+    dense = q.matrix.toarray()
+    np.testing.assert_allclose(dense, dense.T, atol=1e-12)
+    assert q.logdet == pytest.approx(np.linalg.slogdet(dense)[1], abs=1e-9)
+    u = np.random.default_rng(1).normal(size=(9, 2))
+    np.testing.assert_allclose(q.times(q.solve(u)), u, atol=1e-10)
+    half = q.drawn(np.eye(9))
+    np.testing.assert_allclose(half @ half.T, np.linalg.inv(dense), atol=1e-10)
+    moved = differences(lambda p: across.precision(p).matrix.toarray(), phi) if len(phi) else []
+    slopes = differences(lambda p: across.precision(p).logdet, phi) if len(phi) else []
+    for (dq, slope), dense_dq, dense_slope in zip(across.derivatives(phi), moved, slopes, strict=True):
+        np.testing.assert_allclose(dq.toarray(), dense_dq, atol=1e-7 * np.abs(dense_dq).max())
+        assert slope == pytest.approx(dense_slope, rel=1e-7)
+    assert len(across.names) == len(across.roles) == len(phi)
+
+
+def test_markov_and_kernels_are_their_correlations() -> None:
+    x = np.array([0.0, 3.0, 1.0, 7.0])
+    for phi in (0.4, -0.7):
+        rho = np.tanh(phi)
+        gaps = np.abs(x[:, None] - x)
+        expected = np.sign(rho) ** gaps * np.abs(rho) ** gaps
+        found = np.linalg.inv(Markov(x).precision(np.array([phi])).matrix.toarray())
+        np.testing.assert_allclose(found, expected, atol=1e-12)
+    kernel = Kernel(x[:, None])
+    expected = np.exp(-np.abs(x[:, None] - x) / kernel.natural(np.array([-1.0])))
+    np.testing.assert_allclose(
+        np.linalg.inv(kernel.precision(np.array([-1.0])).matrix.toarray()), expected, atol=1e-12
+    )
+
+
+def test_what_is_no_structure_is_refused() -> None:
+    from scipy.sparse import csr_array
+
+    with pytest.raises(DataError, match="not symmetric"):
+        Known.of_covariance(np.array([[1.0, 0.5], [0.2, 1.0]]))
+    with pytest.raises(DataError, match="not positive definite"):
+        Known.of_covariance(np.ones((3, 3)))
+    with pytest.raises(DataError, match="not positive definite"):
+        Known.of_precision(csr_array(np.array([[1.0, 2.0], [2.0, 1.0]])))
+    with pytest.raises(DataError, match="not square"):
+        Known.of_precision(csr_array(np.ones((2, 3))))
+    with pytest.raises(DataError, match="not finite"):
+        Known.of_covariance(np.array([[1.0, np.nan], [np.nan, 1.0]]))
+    with pytest.raises(DataError, match="different, finite position"):
+        Markov(np.array([1.0, 1.0]))
+    with pytest.raises(DataError, match="neighbour"):
+        Car(csr_array(np.zeros((2, 2))))
+    with pytest.raises(DataError, match="different, finite point"):
+        Kernel(np.zeros((2, 1))).precision(np.zeros(1))
