@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Stacked, refuse_coupled
+from lmmformula.engines.base import Across, Certain, Stacked, Uncoupled, refuse_coupled
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
@@ -141,7 +141,7 @@ def _inverse(block: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class DiagonalInverse:
+class DiagonalInverse(Uncoupled):
     """The blocks M_a^-1 in the place of the diagonal blocks of M^-1; pairs count as zero."""
 
     blocks: Blocks

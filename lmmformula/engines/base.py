@@ -66,6 +66,15 @@ def traces(inverse: InverseBlocks, across: Across, groups: int) -> tuple[Array, 
     return tuple(out)
 
 
+class Uncoupled:
+    """What an inverse answers whose engine refuses coupled levels."""
+
+    def against(self, a: int, q: csr_array) -> Array:
+        raise PlanError(
+            f"group {a} has dependent levels, which this engine does not take; see `refuse_coupled`."
+        )
+
+
 def refuse_coupled(blocks: Blocks, engine: str, instead: str) -> None:
     """Refuse groups whose own part of M is not block diagonal, for an engine that relies on it."""
     for group in blocks.groups:

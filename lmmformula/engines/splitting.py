@@ -54,7 +54,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Stacked, Uncoupled
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.scaled import scaled, scaled_diagonal
@@ -337,7 +337,7 @@ class Splitting:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitInverse:
+class SplitInverse(Uncoupled):
     """Blocks of M^-1 and their sums, by (6).
 
     Attributes

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from lmmformula.engines.base import Uncoupled
 from lmmformula.engines.schur import Compressed, SchurComplement
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
@@ -125,7 +126,7 @@ class Products:
 
 
 @dataclass(frozen=True, eq=False)
-class StochasticInverse:
+class StochasticInverse(Uncoupled):
     """Blocks of M^-1 and their sums.
 
     Attributes
