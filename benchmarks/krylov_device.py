@@ -20,9 +20,9 @@ from benchmarks.krylov_data import FORMULA, VARIANCE, Setting
 from benchmarks.krylov_process import frame
 from benchmarks.krylov_runs import DIGITS, same, show
 from benchmarks.pql_records import machine, read_record, write_record
-from lmmformula.engines import device
-from lmmformula.engines.deflation import LARGE
-from lmmformula.engines.krylov import KrylovEngine
+from lmmformula.engines.krylov import device
+from lmmformula.engines.krylov.deflation import LARGE
+from lmmformula.engines.krylov.engine import KrylovEngine
 from lmmformula.ir.blocks import Blocks
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from benchmarks.krylov_data import FORMULA
 from lmmformula.criteria.laplace import Laplace
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.engines.krylov import KrylovEngine
+from lmmformula.engines.krylov.engine import KrylovEngine
 from lmmformula.planner import make_plan
 
 if TYPE_CHECKING:

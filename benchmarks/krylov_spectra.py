@@ -22,7 +22,7 @@ from benchmarks.krylov_data import FORMULA, Setting, read_arrays, write_arrays
 from benchmarks.krylov_process import frame
 from benchmarks.krylov_runs import same
 from benchmarks.pql_records import machine, read_record, write_record
-from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine, KrylovPrepared
+from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine, KrylovPrepared
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
 from lmmformula.planner import make_plan

@@ -34,7 +34,7 @@ from lmmformula.backends.optimum import (
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_scale
-from lmmformula.engines.backfitting import BackfittingPrepared
+from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
 from lmmformula.errors import LmmformulaWarning, PlanError, warn

@@ -12,7 +12,7 @@ import numpy as np
 
 from lmmformula.backends.optimum import boundary_elements
 from lmmformula.criteria.working import WorkingModel
-from lmmformula.engines.backfitting import Anderson
+from lmmformula.numerics.anderson import Anderson
 from lmmformula.typing import Array
 
 __all__ = ["ZERO", "SchallSteps"]

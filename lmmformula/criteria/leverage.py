@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmmformula.engines.backfitting import DiagonalInverse
+from lmmformula.engines.backfitting.engine import DiagonalInverse
 from lmmformula.engines.base import InverseBlocks
 from lmmformula.ir.blocks import Blocks
 from lmmformula.typing import Array

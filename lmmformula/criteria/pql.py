@@ -8,7 +8,7 @@ working response ``z = eta + s/w`` in the place of y::
 
 so L is relative to the dispersion, as theta is to sigma in a Gaussian model; a family without dispersion has phi = 1 and
 absolute variances. W z = W eta + s is formed without a division, so weights may underflow. Given W, z and L the mixed-model
-equations are solved by :mod:`lmmformula.engines.backfitting`. Then, with T_a = sum over the m_a levels of the
+equations are solved by :mod:`lmmformula.engines.backfitting.clubbed`. Then, with T_a = sum over the m_a levels of the
 diagonal blocks of M^-1 (see :mod:`lmmformula.engines.base`), A_a = m_a I - T_a and B_a = sum u u'::
 
     phi       = sum w (z - fit)^2 / (N - sum_a tr A_a [- p])
@@ -28,7 +28,7 @@ all groups and G = X'W Xt. With ``Var(z) = phi (Z L L'Z' + W^-1)``::
     Cov(beta) = phi G^-1 ( |L'Z'W Xt|^2 + Xt'W Xt ) G^-T                                                       (3)
 
 which is phi G^-1 = phi (X'V^-1X)^-1 when the backfitting has converged. It is solved that far, see
-:mod:`lmmformula.engines.eliminated`. (The paper prints sigma_A^-2 for sigma_A^2 in Var(z).)
+:mod:`lmmformula.engines.backfitting.information`. (The paper prints sigma_A^-2 for sigma_A^2 in Var(z).)
 
 References
 ----------
@@ -48,8 +48,8 @@ from numpy.typing import NDArray
 
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
-from lmmformula.engines.backfitting import BackfittingFactor
-from lmmformula.engines.eliminated import fixed_information
+from lmmformula.engines.backfitting.engine import BackfittingFactor
+from lmmformula.engines.backfitting.information import fixed_information
 from lmmformula.ir.blocks import Gram
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array

@@ -16,7 +16,8 @@ from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.pql_correction import Shift, shift
 from lmmformula.criteria.variance import floored, relative_factors
-from lmmformula.engines.backfitting import BackfittingPrepared, Clubbed
+from lmmformula.engines.backfitting.clubbed import Clubbed
+from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.blocks import ROWS, Gram

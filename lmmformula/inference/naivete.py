@@ -26,7 +26,7 @@ import numpy as np
 from lmmformula.backends.pql import resumed
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import State, WorkingModel, has_free_scale, pearson
-from lmmformula.engines.backfitting import BackfittingPrepared
+from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.errors import FitError, LmmformulaError, PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate

@@ -1,8 +1,8 @@
 r"""Products with I - K, conjugate gradients and subspace iteration in JAX, for a device of one's choice.
 
-The operator is ``I - K = H - N'N`` with H and N by rows, and N once more by columns (:mod:`lmmformula.engines.schur`), all
-three in slabs (:mod:`lmmformula.numerics.slabs`). Their indices go to the device once, their values once for every W and theta.
-Whole iterations run there: one call, one block in, one block and the coefficients out.
+The operator is ``I - K = H - N'N`` with H and N by rows, and N once more by columns (:mod:`lmmformula.engines.krylov.schur`),
+all three in slabs (:mod:`lmmformula.numerics.slabs`). Their indices go to the device once, their values once for every W and
+theta. Whole iterations run there: one call, one block in, one block and the coefficients out.
 
 A program is compiled for each shape: of the slabs, which are those of a problem, and of the block. Blocks are filled up with
 zero columns, which end at once, to a power of two of at most `COLUMNS`, so that there are few shapes.
@@ -56,7 +56,7 @@ class Patterns(NamedTuple):
 
 
 class Rounds(NamedTuple):
-    """When subspace iteration ends: see :mod:`lmmformula.engines.deflation`."""
+    """When subspace iteration ends: see :mod:`lmmformula.engines.krylov.deflation`."""
 
     least: int
     most: int

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.pql import PQL
-from lmmformula.engines.device import DEVICES, find_device
-from lmmformula.engines.krylov import KrylovEngine
+from lmmformula.engines.krylov.device import DEVICES, find_device
+from lmmformula.engines.krylov.engine import KrylovEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 

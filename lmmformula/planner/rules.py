@@ -9,7 +9,7 @@ import numpy as np
 
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.backends.pql import refuse_other_model
-from lmmformula.engines.backfitting import BackfittingPrepared
+from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from lmmformula.engines.blocked import BlockedPrepared
-from lmmformula.engines.schur import COMPILED_ENTRIES
-from lmmformula.engines.stochastic import COMPILED_PAIRS
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
+from lmmformula.engines.krylov.stochastic import COMPILED_PAIRS
 from lmmformula.ir.blocks import COMPILED_SUMS, Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.ragged import Ragged

@@ -15,8 +15,8 @@ from lmmformula import ArgumentError, Fit, SingularFitWarning, fit, load_dataset
 from lmmformula.arguments import elsewhere
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.arguments.table import ARGUMENTS
-from lmmformula.engines.device import DEVICES
-from lmmformula.engines.krylov import PRECONDITIONERS
+from lmmformula.engines.krylov.device import DEVICES
+from lmmformula.engines.krylov.engine import PRECONDITIONERS
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
 

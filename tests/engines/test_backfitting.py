@@ -7,10 +7,12 @@ import pytest
 from oracle import LAYOUTS, make_problem
 
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines.backfitting import Anderson, BackfittingEngine, Clubbed
+from lmmformula.engines.backfitting.clubbed import Clubbed
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks
+from lmmformula.numerics.anderson import Anderson
 
 
 def setup(layout: str):

@@ -10,12 +10,12 @@ import pytest
 from oracle import LAYOUTS, make_problem, random_theta, z_matrix
 
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines.backfitting import BackfittingEngine
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Engine
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine
+from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.ragged import Ragged

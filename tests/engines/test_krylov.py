@@ -13,10 +13,11 @@ from scipy import stats
 
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines import krylov, schur
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.engines.krylov import SMALL, KrylovEngine
-from lmmformula.engines.stochastic import Moments
+from lmmformula.engines.krylov import engine as krylov
+from lmmformula.engines.krylov import schur
+from lmmformula.engines.krylov.engine import SMALL, KrylovEngine
+from lmmformula.engines.krylov.stochastic import Moments
 from lmmformula.errors import ConvergenceWarning
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.covariance import KINDS

@@ -16,9 +16,9 @@ from test_krylov import two_factors
 from lmmformula import fit, load_dataset
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines import device
-from lmmformula.engines.device import OnDevice, OnProcessor
-from lmmformula.engines.krylov import KrylovEngine
+from lmmformula.engines.krylov import device
+from lmmformula.engines.krylov.device import OnDevice, OnProcessor
+from lmmformula.engines.krylov.engine import KrylovEngine
 from lmmformula.errors import LmmformulaWarning, PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics import slabs

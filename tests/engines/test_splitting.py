@@ -11,10 +11,10 @@ from oracle import LAYOUTS, make_problem, random_theta
 from scipy import linalg, stats
 
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines import splitting
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.engines.krylov import PRECONDITIONERS, KrylovEngine
-from lmmformula.engines.splitting import SPLITTINGS
+from lmmformula.engines.krylov import splitting
+from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine
+from lmmformula.engines.krylov.splitting import SPLITTINGS
 from lmmformula.ir.blocks import Blocks
 from lmmformula.typing import Array
 

@@ -27,9 +27,9 @@ For two groups, T = -N_12 and the bottom block of (2)::
             [ 0   I - T'T   ]
 
 so that this spectrum is that of the Schur complement scaled by the blocks of *M*, ``C_2^-1 S C_2^-T = I - T'T``, and ones. The
-Schur complement of :mod:`lmmformula.engines.schur` is scaled by its own blocks, ``F F' = blocks of I - T'T``, to F^-1 (I - T'T)
-F^-T. By Ostrowski's theorem (Horn & Johnson 2013, 4.5.9) its eigenvalues are those of I - T'T, in order, each times a factor
-between 1 and 1 / (1 - max |T_j|^2) over the columns of levels j.
+Schur complement of :mod:`lmmformula.engines.krylov.schur` is scaled by its own blocks, ``F F' = blocks of I - T'T``, to
+F^-1 (I - T'T) F^-T. By Ostrowski's theorem (Horn & Johnson 2013, 4.5.9) its eigenvalues are those of I - T'T, in order, each
+times a factor between 1 and 1 / (1 - max |T_j|^2) over the columns of levels j.
 
 Inverse. With E = I for the diagonal splittings, M^-1 = C^-T X C^-1 and X = E^-T (I - K)^-1 E^-1 = I + N + N^2 + ... in all
 three. The pairs of I + N and the level blocks of I + N + N^2 are sums over nonzeros; what is left is estimated from solutions::
@@ -57,9 +57,8 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Stacked, Uncoupled
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.scaled import scaled, scaled_diagonal
-from lmmformula.engines.schur import COMPILED_ENTRIES, NARROW, Compressed
-from lmmformula.engines.stochastic import (
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW, Compressed
+from lmmformula.engines.krylov.stochastic import (
     Moments,
     Products,
     add_sampled,
@@ -67,6 +66,7 @@ from lmmformula.engines.stochastic import (
     split_products,
     summed_products,
 )
+from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose

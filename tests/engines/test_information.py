@@ -7,8 +7,8 @@ import pytest
 from oracle import LAYOUTS, make_problem
 
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines import eliminated
-from lmmformula.engines.backfitting import BackfittingEngine
+from lmmformula.engines.backfitting import information
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.batched import flat, matmul
@@ -20,8 +20,8 @@ from lmmformula.numerics.batched import flat, matmul
 def test_information_is_that_of_the_dense_engine(
     layout: str, scale: float, compiled: bool, monkeypatch
 ) -> None:
-    monkeypatch.setattr(eliminated, "COMPILED_PRODUCTS", 0.0 if compiled else np.inf)
-    monkeypatch.setattr(eliminated, "_PART_CELLS", 40)
+    monkeypatch.setattr(information, "COMPILED_PRODUCTS", 0.0 if compiled else np.inf)
+    monkeypatch.setattr(information, "_PART_CELLS", 40)
     problem = make_problem(layout, n=200)
     blocks = Blocks(problem.terms, problem.n)
     theta = np.concatenate([scale * t.covariance.start() for t in problem.terms])
@@ -30,7 +30,7 @@ def test_information_is_that_of_the_dense_engine(
     c = tuple(matmul(f.T, r) for f, r in zip(factors, gram.rhs, strict=True))
     u = DenseEngine().prepare(blocks).factor(gram, factors).solve(c)
     expected = gram.vv - sum(flat(x).T @ flat(y) for x, y in zip(c, u, strict=True))
-    found = eliminated.fixed_information(BackfittingEngine().prepare(blocks).factor(gram, factors))
+    found = information.fixed_information(BackfittingEngine().prepare(blocks).factor(gram, factors))
     scales = np.sqrt(np.diagonal(gram.vv))
     np.testing.assert_allclose(
         found / np.outer(scales, scales), expected / np.outer(scales, scales), atol=1e-11

@@ -1,6 +1,6 @@
 r"""Blocks of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
 
-By (4) of :mod:`lmmformula.engines.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
+By (4) of :mod:`lmmformula.engines.krylov.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
 ``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros (:class:`Moments`): with row s of N belonging to
 the eliminated group and levels i, j to the others::
 
@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from lmmformula.engines.base import Uncoupled
-from lmmformula.engines.schur import Compressed, SchurComplement
+from lmmformula.engines.krylov.schur import Compressed, SchurComplement
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index

@@ -1,6 +1,6 @@
 r"""X'V^-1X without a column of M^-1: the largest group eliminated exactly, the rest by conjugate gradients.
 
-With a the largest group, r all others, and M, C and B as in :mod:`lmmformula.engines.backfitting`::
+With a the largest group, r all others, and M, C and B as in :mod:`lmmformula.engines.backfitting.engine`::
 
     S = M_rr - B_ra M_a^-1 B_ar,      F = C_r - B_ra M_a^-1 C_a,      K = X'WX - C_a'M_a^-1 C_a
     X'V^-1X = X'WX - C'M^-1 C = K - F'S^-1 F                                                                    (1)
@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.backfitting import BackfittingFactor, Clubbed
+from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
 from lmmformula.numerics.threads import edges, in_parts
@@ -39,7 +39,7 @@ _SUM_CELLS = 8_000_000
 """Cells of all the partial sums of one product together."""
 
 
-def fixed_information(factor: BackfittingFactor) -> Array:
+def fixed_information(factor: Operators) -> Array:
     """X'V^-1X of the working model, (p, p)."""
     gram = factor.gram
     system = Clubbed(factor, gram.rhs, gram.vv)
@@ -61,7 +61,7 @@ def fixed_information(factor: BackfittingFactor) -> Array:
 class _Complement:
     """S of (1) between blocks of M_r scaled to one, on stacked effects of the groups `rest`."""
 
-    factor: BackfittingFactor
+    factor: Operators
     a: int
     rest: tuple[int, ...]
 

@@ -1,6 +1,6 @@
 r"""The Krylov engine: conjugate gradients and stochastic Lanczos quadrature on the Schur complement of the largest group.
 
-All answers come from products with I - K of :mod:`lmmformula.engines.schur`, which cost O(nnz).
+All answers come from products with I - K of :mod:`lmmformula.engines.krylov.schur`, which cost O(nnz).
 
 Solutions. Conjugate gradients on I - K. In a crossed design its spectrum is a cluster around one and a few outliers near zero
 (a constant moved from one group to another), so that a handful of steps suffices.
@@ -19,10 +19,10 @@ effects. Each quadratic form is a Gauss quadrature from the coefficients of the 
 (I - K) w = P z (Ubaru, Chen & Saad 2017; Golub & Meurant 2010). The standard error is that of the mean over probes. The
 probes are fixed by the seed, so that the criterion is a smooth function of theta.
 
-Blocks of M^-1 and their sums: :mod:`lmmformula.engines.stochastic`, from the same solutions.
+Blocks of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
 
 Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for
-each is derived in :mod:`lmmformula.engines.splitting`.
+each is derived in :mod:`lmmformula.engines.krylov.splitting`.
 
 References
 ----------
@@ -40,12 +40,12 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.engines.base import Across, Stacked, refuse_coupled
-from lmmformula.engines.deflation import outliers
-from lmmformula.engines.device import OnDevice, OnProcessor, placed
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.schur import SchurComplement, SchurPattern
-from lmmformula.engines.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
-from lmmformula.engines.stochastic import Moments, StochasticInverse
+from lmmformula.engines.krylov.deflation import outliers
+from lmmformula.engines.krylov.device import OnDevice, OnProcessor, placed
+from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
+from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
+from lmmformula.engines.krylov.stochastic import Moments, StochasticInverse
 from lmmformula.errors import ConvergenceWarning, warn
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.conjugate_gradients import Solution, quadrature
@@ -95,7 +95,7 @@ class KrylovEngine:
     preconditioner : str
         Of `PRECONDITIONERS`.
     device : str
-        Where products and iterations run, of `DEVICES` of :mod:`lmmformula.engines.device`.
+        Where products and iterations run, of `DEVICES` of :mod:`lmmformula.engines.krylov.device`.
     """
 
     seed: int = 0

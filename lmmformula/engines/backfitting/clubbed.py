@@ -1,4 +1,4 @@
-r"""The backfitting engine: clubbed block coordinate descent with one operator for each grouping factor.
+r"""Clubbed block coordinate descent with one operator for each grouping factor.
 
 For fixed W and L the mixed-model equations in beta and the spherical effects u_a of the groups a are::
 
@@ -20,17 +20,14 @@ does not touch the rows. The largest group comes first: a sweep then begins from
 that has to be kept and mixed, and C_a'u_a follows from what the step has at hand.
 
 (2) is block Gauss-Seidel with overlapping blocks on a positive definite system, so it converges; how fast depends on how the
-groups lie to each other. Where it is slow (a factor almost nested in another) the sweeps are combined by :class:`Anderson`,
+groups lie to each other. Where it is slow (a factor almost nested in another) the sweeps are combined by
+:class:`~lmmformula.numerics.anderson.Anderson`,
 which for a linear map is GMRES on it.
-
-This engine answers `solve` to a tolerance, and `inverse` and `trace_blocks` by the blocks M_a^-1 alone: the off-diagonal
-blocks B_ab are ignored there, an error of smaller order than the number of levels (Ghosh, Hastie & Owen 2022).
 
 References
 ----------
 Ghosh, Hastie & Owen (2022), Scalable logistic regression with crossed random effects, Electron. J. Stat. 16.
 Ghosh, Hastie & Owen (2022a), Backfitting for large scale crossed random effects regressions, Ann. Stat. 50.
-Walker & Ni (2011), Anderson acceleration for fixed-point iterations, SIAM J. Numer. Anal. 49.
 """
 
 from __future__ import annotations
@@ -42,123 +39,22 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Stacked, Uncoupled, refuse_coupled
-from lmmformula.errors import FitError
+from lmmformula.engines.base import Stacked
 from lmmformula.ir.blocks import Blocks, Gram
-from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
+from lmmformula.numerics.anderson import Anderson
+from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array
 
-__all__ = [
-    "Anderson",
-    "BackfittingEngine",
-    "BackfittingFactor",
-    "BackfittingPrepared",
-    "Clubbed",
-    "DiagonalInverse",
-]
+__all__ = ["Clubbed", "Operators", "State"]
 
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
-SOLVE_TOLERANCE = 1e-10
-"""Relative size of the last change at which `solve` ends."""
 MAX_SWEEPS = 500
-COLUMNS = 4
-"""Right-hand sides that `solve` sweeps at a time: what Anderson's memory of them costs."""
-
-
-@dataclass(frozen=True)
-class BackfittingEngine:
-    """Block coordinate descent over grouping factors."""
-
-    name: str = "backfitting"
-
-    def prepare(self, blocks: Blocks) -> BackfittingPrepared:
-        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace".')
-        return BackfittingPrepared(blocks)
 
 
 @dataclass(frozen=True, eq=False)
-class BackfittingPrepared:
-    """The blocks; nothing about them need be known in advance."""
-
-    blocks: Blocks
-    _last: list[Any] = field(default_factory=list, repr=False)
-
-    @property
-    def dense_side(self) -> int:
-        return 0
-
-    @property
-    def rough(self) -> BackfittingPrepared:
-        return self
-
-    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BackfittingFactor:
-        """Single-factor operators M_a^-1 for Gram blocks `gram` and relative Cholesky factors `factors`."""
-        own, inverses = [], []
-        for group, diag, lower in zip(self.blocks.groups, gram.diag, factors, strict=True):
-            block = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
-            block += np.eye(group.k)
-            try:
-                inverses.append(_inverse(block))
-            except np.linalg.LinAlgError as error:
-                raise FitError(
-                    f"the working weights within the levels of `{group.name}` are not positive definite in floating "
-                    "point. The likely cause is a column or weight whose scale differs from the others by many "
-                    "orders of magnitude; rescale it."
-                ) from error
-            own.append(block)
-        couplings = self._couplings(gram)
-        return BackfittingFactor(self.blocks, gram, tuple(factors), tuple(own), tuple(inverses), couplings)
-
-    def _couplings(self, gram: Gram) -> dict[tuple[int, int], Any]:
-        """Z_a'WZ_b as scipy's compressed rows, both ways round; the last ones are kept, as W changes less often than L."""
-        if self._last and self._last[0] is gram.cross:
-            return self._last[1]
-        from scipy.sparse import bsr_array, csr_array
-
-        out: dict[tuple[int, int], Any] = {}
-        for (a, b), values in gram.cross.items():
-            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
-            index = pattern.compressed
-            if ga.k == gb.k == 1:
-                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
-            else:
-                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
-            out[a, b], out[b, a] = matrix, matrix.T
-        self._last[:] = [gram.cross, out]
-        return out
-
-
-def _inverse(block: Array) -> Array:
-    """Inverses of positive definite blocks, (m, k, k)."""
-    if block.shape[-1] == 1:
-        if not (block > 0.0).all():
-            raise np.linalg.LinAlgError("a diagonal block is not positive")
-        return 1.0 / block
-    half = lower_inverse(cholesky(block))
-    return matmul(transpose(half), half)
-
-
-@dataclass(frozen=True, eq=False)
-class DiagonalInverse(Uncoupled):
-    """The blocks M_a^-1 in the place of the diagonal blocks of M^-1; pairs count as zero."""
-
-    blocks: Blocks
-    inverses: tuple[Array, ...]
-
-    def diagonal(self, a: int) -> Array:
-        """M_a^-1, (m_a, k_a, k_a)."""
-        return self.inverses[a]
-
-    def pair(self, a: int, b: int) -> Array:
-        """Zeros on the pattern of (a, b)."""
-        groups = self.blocks.groups
-        return np.zeros((self.blocks.pattern(a, b).nnz, groups[a].k, groups[b].k))
-
-
-@dataclass(frozen=True, eq=False)
-class BackfittingFactor(Certain):
+class Operators:
     """M at one W and one theta through its single-factor operators.
 
     Attributes
@@ -182,22 +78,6 @@ class BackfittingFactor(Certain):
     inverses: tuple[Array, ...]
     couplings: dict[tuple[int, int], Any]
 
-    @property
-    def logdet(self) -> float:
-        """Not available: backfitting never factorises M."""
-        raise FitError(
-            "backfitting does not give log|M|, so a PQL fit has no likelihood; "
-            'compare models by method="laplace" or "ml".'
-        )
-
-    def inverse(self) -> DiagonalInverse:
-        """The single-factor operators in the place of selected blocks of M^-1."""
-        return DiagonalInverse(self.blocks, self.inverses)
-
-    def trace_blocks(self) -> tuple[Array, ...]:
-        """Per group the sum over levels of M_a^-1: the diagonal approximation."""
-        return tuple(v.sum(axis=0) for v in self.inverses)
-
     def coupled(self, a: int, u: Stacked) -> Array:
         """sum_{b != a} B_ab u_b, (m_a, k_a, c)."""
         group, c = self.blocks.groups[a], u[a].shape[-1]
@@ -220,22 +100,6 @@ class BackfittingFactor(Certain):
             out.append(matmul(self.own[a], effects) + self.coupled(a, u))
         return tuple(out)
 
-    def solve(self, rhs: Stacked) -> Stacked:
-        """M^-1 rhs by backfitting without fixed effects, to a relative change of `SOLVE_TOLERANCE`."""
-        c = rhs[0].shape[-1] if rhs else 0
-        if c > COLUMNS:
-            out = tuple(np.empty_like(r) for r in rhs)
-            for i in range(0, c, COLUMNS):
-                some = slice(i, i + COLUMNS)
-                part = tuple(np.ascontiguousarray(r[..., some]) for r in rhs)
-                for whole, solved in zip(out, self.solve(part), strict=True):
-                    whole[..., some] = solved
-            return out
-        empty = tuple(np.zeros((*r.shape[:2], 0)) for r in rhs)
-        system = Clubbed(self, empty, np.zeros((0, 0)))
-        start = tuple(np.zeros_like(r) for r in rhs)
-        return system.solve(rhs, np.zeros((0, c)), (np.zeros((0, c)), start), relative=SOLVE_TOLERANCE)[1]
-
 
 State = tuple[Array, Stacked]
 """beta (p, c) and u, one (m_a, k_a, c) array for each group."""
@@ -247,14 +111,14 @@ class Clubbed:
 
     Attributes
     ----------
-    factor : BackfittingFactor
+    factor : Operators
     columns : tuple of (m_a, k_a, p) arrays
         Z_a'WX, so that C_a is L_a' times it; C_a itself, which may be large, is never formed.
     xwx : (p, p) array
         X'WX.
     """
 
-    factor: BackfittingFactor
+    factor: Operators
     columns: tuple[Array, ...]
     xwx: Array
     sweeps: list[int] = field(default_factory=lambda: [0])
@@ -384,48 +248,3 @@ def _mixed(mixer: Anderson, state: State, swept: State, groups: Sequence[int]) -
         u[b] = x[at : at + u[b].size].reshape(u[b].shape)
         at += u[b].size
     return swept[0], tuple(u)
-
-
-class Anderson:
-    """Fixed-point iteration x = g(x) from the last few pairs (x, g(x)).
-
-    The next x is the combination of the g(x_i) with weights that sum to one for which the same combination of the residuals
-    g(x_i) - x_i is shortest (Anderson 1965; Walker & Ni 2011, eq. 2.4).
-
-    Parameters
-    ----------
-    depth : int
-        Differences that are kept.
-    """
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self._last: tuple[Array, Array] | None = None
-        self._dg: list[Array] = []
-        self._dr: list[Array] = []
-        self._products = np.zeros((0, 0))
-
-    def __call__(self, x: Array, gx: Array) -> Array:
-        """The next x, given that the map takes `x` to `gx`. Cost O(depth size)."""
-        r, last = gx - x, self._last
-        self._last = (gx, r)
-        if last is None:
-            return gx
-        self._dg.append(gx - last[0])
-        self._dr.append(r - last[1])
-        known = self._products
-        if len(self._dr) > self.depth:
-            del self._dg[0], self._dr[0]
-            known = known[1:, 1:]
-        row = np.array([float(d @ self._dr[-1]) for d in self._dr])
-        self._products = np.block([[known, row[:-1, None]], [row[None, :-1], row[-1:, None]]])
-        slope = np.array([float(d @ r) for d in self._dr])
-        gamma = np.linalg.lstsq(self._products, slope, rcond=1e-12)[0]
-        out = gx - sum(g * d for g, d in zip(gamma, self._dg, strict=True))
-        return out if np.isfinite(out).all() else gx
-
-    def forget(self) -> None:
-        """Start anew, after a step that the map did not make."""
-        self._last, self._products = None, np.zeros((0, 0))
-        self._dg.clear()
-        self._dr.clear()

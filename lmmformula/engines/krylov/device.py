@@ -12,9 +12,9 @@ import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from lmmformula.engines import deflation
-from lmmformula.engines.deflation import subspace
-from lmmformula.engines.schur import SchurComplement, SchurPattern
+from lmmformula.engines.krylov import deflation
+from lmmformula.engines.krylov.deflation import subspace
+from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients
 from lmmformula.typing import Array

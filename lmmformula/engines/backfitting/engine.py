@@ -1,0 +1,159 @@
+"""The backfitting engine: the sweeps of :mod:`lmmformula.engines.backfitting.clubbed` behind the answers of an engine.
+
+This engine answers `solve` to a tolerance, and `inverse` and `trace_blocks` by the blocks M_a^-1 alone: the off-diagonal
+blocks B_ab are ignored there, an error of smaller order than the number of levels (Ghosh, Hastie & Owen 2022).
+
+References
+----------
+Ghosh, Hastie & Owen (2022), Scalable logistic regression with crossed random effects, Electron. J. Stat. 16.
+Ghosh, Hastie & Owen (2022a), Backfitting for large scale crossed random effects regressions, Ann. Stat. 50.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
+from lmmformula.engines.base import Across, Certain, Stacked, Uncoupled, refuse_coupled
+from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.typing import Array
+
+__all__ = ["BackfittingEngine", "BackfittingFactor", "BackfittingPrepared", "DiagonalInverse"]
+
+SOLVE_TOLERANCE = 1e-10
+"""Relative size of the last change at which `solve` ends."""
+COLUMNS = 4
+"""Right-hand sides that `solve` sweeps at a time: what Anderson's memory of them costs."""
+
+
+@dataclass(frozen=True)
+class BackfittingEngine:
+    """Block coordinate descent over grouping factors."""
+
+    name: str = "backfitting"
+
+    def prepare(self, blocks: Blocks) -> BackfittingPrepared:
+        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace".')
+        return BackfittingPrepared(blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class BackfittingPrepared:
+    """The blocks; nothing about them need be known in advance."""
+
+    blocks: Blocks
+    _last: list[Any] = field(default_factory=list, repr=False)
+
+    @property
+    def dense_side(self) -> int:
+        return 0
+
+    @property
+    def rough(self) -> BackfittingPrepared:
+        return self
+
+    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BackfittingFactor:
+        """Single-factor operators M_a^-1 for Gram blocks `gram` and relative Cholesky factors `factors`."""
+        own, inverses = [], []
+        for group, diag, lower in zip(self.blocks.groups, gram.diag, factors, strict=True):
+            block = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
+            block += np.eye(group.k)
+            try:
+                inverses.append(_inverse(block))
+            except np.linalg.LinAlgError as error:
+                raise FitError(
+                    f"the working weights within the levels of `{group.name}` are not positive definite in floating "
+                    "point. The likely cause is a column or weight whose scale differs from the others by many "
+                    "orders of magnitude; rescale it."
+                ) from error
+            own.append(block)
+        couplings = self._couplings(gram)
+        return BackfittingFactor(self.blocks, gram, tuple(factors), tuple(own), tuple(inverses), couplings)
+
+    def _couplings(self, gram: Gram) -> dict[tuple[int, int], Any]:
+        """Z_a'WZ_b as scipy's compressed rows, both ways round; the last ones are kept, as W changes less often than L."""
+        if self._last and self._last[0] is gram.cross:
+            return self._last[1]
+        from scipy.sparse import bsr_array, csr_array
+
+        out: dict[tuple[int, int], Any] = {}
+        for (a, b), values in gram.cross.items():
+            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
+            index = pattern.compressed
+            if ga.k == gb.k == 1:
+                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
+            else:
+                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
+            out[a, b], out[b, a] = matrix, matrix.T
+        self._last[:] = [gram.cross, out]
+        return out
+
+
+def _inverse(block: Array) -> Array:
+    """Inverses of positive definite blocks, (m, k, k)."""
+    if block.shape[-1] == 1:
+        if not (block > 0.0).all():
+            raise np.linalg.LinAlgError("a diagonal block is not positive")
+        return 1.0 / block
+    half = lower_inverse(cholesky(block))
+    return matmul(transpose(half), half)
+
+
+@dataclass(frozen=True, eq=False)
+class DiagonalInverse(Uncoupled):
+    """The blocks M_a^-1 in the place of the diagonal blocks of M^-1; pairs count as zero."""
+
+    blocks: Blocks
+    inverses: tuple[Array, ...]
+
+    def diagonal(self, a: int) -> Array:
+        """M_a^-1, (m_a, k_a, k_a)."""
+        return self.inverses[a]
+
+    def pair(self, a: int, b: int) -> Array:
+        """Zeros on the pattern of (a, b)."""
+        groups = self.blocks.groups
+        return np.zeros((self.blocks.pattern(a, b).nnz, groups[a].k, groups[b].k))
+
+
+@dataclass(frozen=True, eq=False)
+class BackfittingFactor(Operators, Certain):
+    """M at one W and one theta through its single-factor operators."""
+
+    @property
+    def logdet(self) -> float:
+        """Not available: backfitting never factorises M."""
+        raise FitError(
+            "backfitting does not give log|M|, so a PQL fit has no likelihood; "
+            'compare models by method="laplace" or "ml".'
+        )
+
+    def inverse(self) -> DiagonalInverse:
+        """The single-factor operators in the place of selected blocks of M^-1."""
+        return DiagonalInverse(self.blocks, self.inverses)
+
+    def trace_blocks(self) -> tuple[Array, ...]:
+        """Per group the sum over levels of M_a^-1: the diagonal approximation."""
+        return tuple(v.sum(axis=0) for v in self.inverses)
+
+    def solve(self, rhs: Stacked) -> Stacked:
+        """M^-1 rhs by backfitting without fixed effects, to a relative change of `SOLVE_TOLERANCE`."""
+        c = rhs[0].shape[-1] if rhs else 0
+        if c > COLUMNS:
+            out = tuple(np.empty_like(r) for r in rhs)
+            for i in range(0, c, COLUMNS):
+                some = slice(i, i + COLUMNS)
+                part = tuple(np.ascontiguousarray(r[..., some]) for r in rhs)
+                for whole, solved in zip(out, self.solve(part), strict=True):
+                    whole[..., some] = solved
+            return out
+        empty = tuple(np.zeros((*r.shape[:2], 0)) for r in rhs)
+        system = Clubbed(self, empty, np.zeros((0, 0)))
+        start = tuple(np.zeros_like(r) for r in rhs)
+        return system.solve(rhs, np.zeros((0, c)), (np.zeros((0, c)), start), relative=SOLVE_TOLERANCE)[1]
