@@ -93,48 +93,44 @@ def selected_inverse(nodes: Supernodes, values: Array) -> Array:
     with blas_threads(len(tail)):
         dpotri(tail.T, lower=1, overwrite_c=1)
     widths, heights = np.diff(nodes.first)[:-1], np.diff(nodes.row_ptr)[:-1]
-    width, height = (int(x.max(initial=0)) for x in (widths, heights))
-    _selected(
-        *nodes.arrays, values, out, np.empty((width, height)), np.empty((width, width)), np.empty(height)
-    )
+    width, below = int(widths.max(initial=0)), int((heights - widths).max(initial=0))
+    y, inverse = np.empty(int((widths * (heights - widths)).max(initial=0))), np.empty(width * width)
+    _selected(*nodes.arrays, values, out, y, inverse, np.empty(below), np.empty(below, dtype=np.int64))
     return out
 
 
 @compiled()
-def _selected(first, owner, row_ptr, rows, value_ptr, values, z, y, inverse, line):
+def _selected(first, owner, row_ptr, rows, value_ptr, values, z, y, inverse, line, places):
     """Write to `z` all blocks but the tail's, which it holds."""
     last = len(first) - 2
-    places = np.empty(len(line), dtype=np.int64)
     for s in range(last - 1, -1, -1):
-        width, height = first[s + 1] - first[s], row_ptr[s + 1] - row_ptr[s]
+        width, height, v = first[s + 1] - first[s], row_ptr[s + 1] - row_ptr[s], value_ptr[s]
         n = height - width
-        block = values[value_ptr[s] : value_ptr[s + 1]].reshape(width, height)
-        out = z[value_ptr[s] : value_ptr[s + 1]].reshape(width, height)
         beyond = rows[row_ptr[s] + width : row_ptr[s + 1]]
-        out[:, width:] = 0.0
-        _turned(block, y, n)
+        _turned(values, v, width, n, y, z)
         i = 0
         while i < n:
             t = owner[beyond[i]]
-            tall = row_ptr[t + 1] - row_ptr[t]
-            others = rows[row_ptr[t] : row_ptr[t + 1]]
+            base, tall = row_ptr[t], row_ptr[t + 1] - row_ptr[t]
             p = beyond[i] - first[t]
             for j in range(i, n):
                 if t == last:
                     p = beyond[j] - first[t]
                 else:
-                    while others[p] != beyond[j]:
+                    while rows[base + p] != beyond[j]:
                         p += 1
                 places[j] = p
             while i < n and beyond[i] < first[t + 1]:
-                v = value_ptr[t] + (beyond[i] - first[t]) * tall
-                source, part, chosen = z[v : v + tall], line[: n - i], places[i:n]
+                source = z[value_ptr[t] + (beyond[i] - first[t]) * tall : value_ptr[t + 1]]
+                part, chosen = line[: n - i], places[i:n]
                 for j in range(n - i):
                     part[j] = source[chosen[j]]
                 for k in range(width):
-                    _spread(y[k, i:n], out[k, width + i :], part)
+                    _spread(
+                        y[k * n + i : k * n + n], z[v + k * height + width + i : v + (k + 1) * height], part
+                    )
                 i += 1
-        _own_block(block, y, inverse, out)
+        _own_block(values, v, width, n, y, inverse, z)
 
 
 @compiled()
@@ -149,45 +145,49 @@ def _spread(y, out, line):
 
 
 @compiled()
-def _turned(block, y, n):
-    """Y' of a block (columns, rows) with n rows below its own."""
-    width = len(block)
+def _turned(values, v, width, n, y, z):
+    """Y' of the block at v, which has n rows below its own; there is nothing yet in the places of Z_RJ'."""
+    height = width + n
     for k in range(width - 1, -1, -1):
-        own, source = y[k, :n], block[k, width:]
+        p = v + k * height
+        own, source = y[k * n : k * n + n], values[p + width : p + height]
+        empty = z[p + width : p + height]
         for i in range(n):
             own[i] = source[i]
+            empty[i] = 0.0
         for j in range(k + 1, width):
-            x, other = block[k, j], y[j, :n]
+            x, other = values[p + j], y[j * n : j * n + n]
             for i in range(n):
                 own[i] -= x * other[i]
-        x = 1.0 / block[k, k]
+        x = 1.0 / values[p + k]
         for i in range(n):
             own[i] *= x
 
 
 @compiled()
-def _own_block(block, y, inverse, out):
+def _own_block(values, v, width, n, y, inverse, z):
     """Z_JJ, from its diagonal on."""
-    width = len(block)
-    n = block.shape[1] - width
+    height = width + n
     for k in range(width):  # column k of L_JJ^-1, from its diagonal on
-        column, source = inverse[k, k:width], block[k:, :width]
-        for i in range(1, width - k):
+        column = inverse[k * width + k : k * width + width]
+        for i in range(width - k):
             column[i] = 0.0
         column[0] = 1.0
         for j in range(width - k):
-            below, rest = source[j, k + j :], column[j:]
+            p = v + (k + j) * (height + 1)
+            below, rest = values[p : p + width - k - j], column[j:]
             x = rest[0] / below[0]
-            for i in range(1, width - k - j):
+            for i in range(width - k - j):
                 rest[i] -= x * below[i]
             rest[0] = x
     for k in range(width):
-        left = y[k, :n]
+        left = y[k * n : k * n + n]
         for j in range(k, width):
-            a, b, right = inverse[k, j:width], inverse[j, j:width], out[j, width:]
+            a, b = inverse[k * width + j : k * width + width], inverse[j * width + j : j * width + width]
+            right = z[v + j * height + width : v + (j + 1) * height]
             total = 0.0
             for i in range(width - j):
                 total += a[i] * b[i]
             for i in range(n):
                 total -= left[i] * right[i]
-            out[k, j] = total
+            z[v + k * height + j] = total

@@ -13,12 +13,13 @@ from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.base import Engine
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
+from lmmformula.engines.sparse import SparseEngine
 from lmmformula.errors import DataError
 from lmmformula.families import resolve
 from lmmformula.ir.across import Car, Kernel, Known, Markov
 from lmmformula.ir.blocks import Blocks
 
-ENGINES: dict[str, Engine] = {"blocked": BlockedEngine(), "dense": DenseEngine()}
+ENGINES: dict[str, Engine] = {"blocked": BlockedEngine(), "sparse": SparseEngine(), "dense": DenseEngine()}
 CASES = [(layout, engine) for layout in GENERAL for engine in ENGINES]
 
 
