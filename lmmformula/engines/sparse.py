@@ -2,8 +2,8 @@
 
 Where M is neither block diagonal in its largest groups nor small - known precisions of pedigrees and Markov fields, rows of
 several levels, many crossed factors of similar size - its nonzeros and an approximate minimum degree ordering are all that
-counts. The kernels are in :mod:`lmmformula.numerics.sparse_cholesky` and :mod:`lmmformula.numerics.sparse_inverse`; the blocks of M^-1 that
-criteria ask for lie on the pattern of M, hence on that of its factor.
+counts. The kernels are in :mod:`lmmformula.numerics.sparse_cholesky` and :mod:`lmmformula.numerics.sparse_inverse`; the blocks
+of M^-1 that criteria ask for lie on the pattern of M, hence on that of its factor.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.spec import Binary, Call, CovarianceName, Expr
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
-__all__ = ["CONSTRUCTORS", "bar_hint", "has_random", "is_random"]
+__all__ = ["CONSTRUCTORS", "TERM_FUNCTIONS", "bar_hint", "has_random", "is_random", "is_term_function"]
 
 CONSTRUCTORS: dict[str, CovarianceName] = {
     "us": "us",
@@ -17,6 +17,11 @@ CONSTRUCTORS: dict[str, CovarianceName] = {
     "zerocorr": "diag",
 }
 """Functions that may stand around a bar, with the covariance they name."""
+
+TERM_FUNCTIONS: set[str] = set()
+"""Functions whose columns have random effects: a summand ``f(x)`` is a term of one level, not a fixed effect.
+
+A name is entered by :func:`lmmformula.frame.signature.register_term`, with the function that makes the columns."""
 
 _LOGICAL = frozenset(
     {
@@ -41,12 +46,19 @@ _LOGICAL = frozenset(
 def is_random(expr: Expr) -> bool:
     """Whether a summand is a random term: a bar in parentheses, or a call around a bar."""
     inner = strip(expr)
+    if is_term_function(inner):
+        return True
     if isinstance(inner, Call):
         if inner.function in CONSTRUCTORS or inner.function in AROUND_A_BAR:
             return any(is_bar(strip(arg.value)) for arg in inner.args)
         single = len(inner.args) == 1 and inner.args[0].name is None
         return single and inner.function not in _LOGICAL and is_bar(strip(inner.args[0].value))
     return inner is not expr and is_bar(inner)
+
+
+def is_term_function(expr: Expr) -> bool:
+    """Whether a summand is a call whose columns have random effects."""
+    return isinstance(expr, Call) and expr.function in TERM_FUNCTIONS
 
 
 def has_random(expr: Expr) -> bool:

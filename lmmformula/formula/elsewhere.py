@@ -53,7 +53,7 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     "fcor": ("a fixed residual correlation of brms", "not available"),
     "mm": (
         "multiple membership of brms",
-        "it stands right of a bar, (1 | mm(g, h)), and is not available there yet",
+        "it stands right of a bar: (1 | mm(g, h))",
     ),
     "gr": ("a grouping factor of brms", "it stands right of a bar: (1 | gr(g))"),
     "mvbind": ("several responses of brms", _SEVERAL),
@@ -92,7 +92,6 @@ AROUND_A_BAR: dict[str, str] = {
 """Constructors of other packages: with a bar inside they are never ordinary functions."""
 
 OF_A_GROUP: dict[str, str] = {
-    "cov": "a known covariance between levels of brms (a pedigree, a phylogeny)",
     "dist": "the distribution of the effects of brms",
 }
 """Arguments of brms' ``gr()``."""

@@ -26,7 +26,7 @@ class Group:
         R's name of the grouping factor.
     correlated : bool
         False for ``gr(g, cor = FALSE)``.
-    by, correlation_id, members, member_weights
+    by, correlation_id, members, member_weights, member_scale, cov, prec
         As in :class:`RandomTerm`.
     """
 
@@ -37,6 +37,9 @@ class Group:
     correlation_id: str | None = None
     members: tuple[Expr, ...] = ()
     member_weights: Expr | None = None
+    member_scale: bool = True
+    cov: Expr | None = None
+    prec: Expr | None = None
 
 
 def groups(expr: Expr, context: Context) -> list[Group]:
@@ -155,12 +158,13 @@ def _grouped(group: Group) -> str:
 
 
 def _gr(call: Call, context: Context) -> list[Group]:
-    """Read brms' ``gr(g, by = f, cor = FALSE, id = p)``."""
+    """Read brms' ``gr(g, by = f, cov = A, cor = FALSE, id = p)``, with ``prec =`` for an inverse of A."""
     positional = [arg for arg in call.args if arg.name is None]
     if len(positional) != 1:
         raise context.error("gr() takes one grouping factor", call.span, "for an interaction write gr(a:b)")
     by: Expr | None = None
     correlated, identifier = True, None
+    known: dict[str, Expr] = {}
     for arg in call.args:
         match arg:
             case Arg(_, None):
@@ -171,7 +175,9 @@ def _gr(call: Call, context: Context) -> list[Group]:
                 by = _factor(value, context)
             case Arg(Name(value) | String(value), "id"):
                 identifier = value
-            case Arg(value, "cov" | "dist" as name):
+            case Arg(Name() | String() as value, "cov" | "prec" as name):
+                known[name] = value
+            case Arg(value, "dist" as name):
                 raise context.error(
                     f"gr({name} = ...) is not available; it is {OF_A_GROUP[name]}",
                     value.span,
@@ -181,8 +187,11 @@ def _gr(call: Call, context: Context) -> list[Group]:
                 raise context.error(
                     f"gr() cannot take `{arg.name} = {deparse(arg.value)}`",
                     arg.value.span,
-                    "known: by = a column, cor = TRUE or FALSE, id = a name",
+                    "known: by = a column, cov = a covariance of the levels (a name in context=, or a structure such as "
+                    '"ar1"), prec = its inverse, cor = TRUE or FALSE, id = a name',
                 )
+    if len(known) == 2:
+        raise context.error("gr() takes cov or prec", call.span, "one is the inverse of the other")
     found = groups(positional[0].value, context)
     return [
         replace(
@@ -190,31 +199,38 @@ def _gr(call: Call, context: Context) -> list[Group]:
             by=by or group.by,
             correlated=correlated and group.correlated,
             correlation_id=identifier or group.correlation_id,
+            cov=known.get("cov", group.cov),
+            prec=known.get("prec", group.prec),
         )
         for group in found
     ]
 
 
 def _mm(call: Call, context: Context) -> Group:
-    """Read brms' ``mm(g, h, weights = cbind(w1, w2))``: a row belongs to several levels."""
+    """Read brms' ``mm(g, h, weights = cbind(w1, w2), scale = TRUE)``: a row belongs to several levels."""
     members: list[Expr] = []
     weights: Expr | None = None
+    scale = True
     for arg in call.args:
         if arg.name is None:
             members.append(_factor(arg.value, context))
         elif arg.name == "weights":
             weights = arg.value
+        elif arg.name == "scale" and isinstance(arg.value, Logical):
+            scale = bool(arg.value.value)
         elif arg.name in ("scale", "by", "cor", "id", "cov", "dist", "multimembership"):
             raise context.error(
-                f"`{arg.name}` of brms' mm() is not available", arg.value.span, "known: weights"
+                f"`{arg.name} = {deparse(arg.value)}` of brms' mm() is not available",
+                arg.value.span,
+                "known: weights, scale = TRUE or FALSE",
             )
         else:
             raise context.error(
-                f"the argument `{arg.name}` of mm() is not known", arg.value.span, "known: weights"
+                f"the argument `{arg.name}` of mm() is not known", arg.value.span, "known: weights, scale"
             )
     if len(members) < 2:
         raise context.error(
             "mm() needs at least two grouping factors", call.span, "for example mm(school1, school2)"
         )
     label = deparse(Call("mm", tuple(Arg(member) for member in members)))
-    return Group((), label, members=tuple(members), member_weights=weights)
+    return Group((), label, members=tuple(members), member_weights=weights, member_scale=scale)

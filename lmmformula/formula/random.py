@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lmmformula.formula.associate import associate
-from lmmformula.formula.bars import CONSTRUCTORS, has_random, is_random
+from lmmformula.formula.bars import CONSTRUCTORS, has_random, is_random, is_term_function
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
@@ -56,12 +56,23 @@ def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
     """
     terms: list[RandomTerm] = []
     for expr in exprs:
-        bar = _bar(strip(expr), context)
+        inner = strip(expr)
+        if is_term_function(inner):
+            terms.append(_of_one_level(inner, context))
+            continue
+        bar = _bar(inner, context)
         design = _design(bar, context)
         terms += [_term(bar, design, group, context) for group in groups(bar.group, context)]
     merged = _merged(terms, context)
     _refuse_duplicates(merged, context)
     return merged
+
+
+def _of_one_level(call: Expr, context: Context) -> RandomTerm:
+    """A call whose columns have independent effects with one variance."""
+    design = linear_part([("+", call), ("-", Number("1"))], context)
+    label = deparse(call)
+    return RandomTerm(design, (), label, "iid", text=label, span=call.span)
 
 
 def _bar(expr: Expr, context: Context) -> _Bar:
@@ -168,13 +179,17 @@ def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> Rand
         by=group.by,
         members=group.members,
         member_weights=group.member_weights,
+        member_scale=group.member_scale,
+        cov=group.cov,
+        prec=group.prec,
         text=context.text[slice(*bar.span)],
         span=bar.span,
     )
 
 
 def _same_group(a: RandomTerm, b: RandomTerm) -> bool:
-    return set(a.group) == set(b.group) and a.members == b.members and a.by == b.by
+    same_levels = set(a.group) == set(b.group) and a.members == b.members
+    return same_levels and (a.by, a.cov, a.prec) == (b.by, b.cov, b.prec)
 
 
 def _merged(terms: list[RandomTerm], context: Context) -> tuple[RandomTerm, ...]:

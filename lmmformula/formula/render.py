@@ -105,6 +105,8 @@ def _terms(part: LinearPart) -> tuple[list[str], list[str], list[str]]:
 
 
 def _random(term: RandomTerm) -> str:
+    if not (term.group or term.members):
+        return term.group_label
     bar = "|" if term.correlation_id is None else f"|{quote_name(term.correlation_id)}|"
     wrapper = "" if term.covariance == "us" else term.covariance
     return f"{wrapper}({_linear(term.design, [])} {bar} {_group(term)})"
@@ -112,8 +114,10 @@ def _random(term: RandomTerm) -> str:
 
 def _group(term: RandomTerm) -> str:
     label = _relabelled(term.group_label, term.members or term.group)
-    if term.members and term.member_weights is not None:
-        return f"{label[:-1]}, weights = {_exact(term.member_weights)})"
-    if term.by is not None:
-        return f"gr({label}, by = {_exact(term.by)})"
-    return label
+    if term.members:
+        weights = "" if term.member_weights is None else f", weights = {_exact(term.member_weights)}"
+        scale = "" if term.member_scale else ", scale = FALSE"
+        return f"{label[:-1]}{weights}{scale})"
+    options = {"by": term.by, "cov": term.cov, "prec": term.prec}
+    given = "".join(f", {name} = {_exact(value)}" for name, value in options.items() if value is not None)
+    return f"gr({label}{given})" if given else label

@@ -160,7 +160,7 @@ class RandomTerm:
         Columns that vary over the levels of the grouping factor.
     group : tuple of Expr
         Factors whose interaction is the grouping factor; several members for ``(1 | a:b)``, none for
-        ``mm()``.
+        ``mm()`` and for a term of one level, whose columns are those of a function (:data:`TERM_FUNCTIONS`).
     group_label : str
         R's name of the grouping factor, for example ``cask:batch``.
     covariance : {"us", "diag", "cs", "ar1", "iid"}
@@ -173,6 +173,10 @@ class RandomTerm:
         Members of brms' ``mm(g, h)``; empty otherwise.
     member_weights : Expr or None
         ``weights`` of ``mm()``: one expression with a column per member.
+    member_scale : bool
+        Whether the weights of a row are divided by their sum, brms' ``scale``.
+    cov, prec : Name or String or None
+        brms' ``gr(g, cov = A)``: the covariance matrix of the levels, or its inverse; a string names a structure.
     text : str
         What stood between the parentheses in the formula.
     """
@@ -185,6 +189,9 @@ class RandomTerm:
     by: Expr | None = None
     members: tuple[Expr, ...] = ()
     member_weights: Expr | None = None
+    member_scale: bool = True
+    cov: Expr | None = None
+    prec: Expr | None = None
     text: str = field(compare=False, default="")
     span: Span = field(compare=False, default=(0, 0))
 

@@ -59,10 +59,3 @@ def _check_term(term: RandomTerm) -> None:
             f"gr({term.group_label}, by = {by}) is not available: give each level of {by} its own term, "
             f'(0 + dummy({by}, "a") | {term.group_label}) + (0 + dummy({by}, "b") | {term.group_label})'
         )
-    if term.members:
-        first, second = (deparse(m) for m in term.members[:2])
-        raise PlanError(
-            f"{term.group_label} is not available: brms' multiple membership adds effects of one set of levels, with one "
-            f"variance, whose names stand in {len(term.members)} columns. (1 | {first}) + (1 | {second}) would be another "
-            "model: effects and a variance for each column."
-        )

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from lmmformula.formula.bars import TERM_FUNCTIONS
 from lmmformula.formula.spec import Arg, Call, Expr, Logical, Name
 from lmmformula.frame.numbers import RefusalError, as_factor, as_float, level_text, shown
 from lmmformula.frame.values import Basis, Value, is_column
@@ -31,6 +32,7 @@ __all__ = [
     "numbers",
     "numeric",
     "register",
+    "register_term",
     "unavailable",
     "whole",
     "word",
@@ -104,6 +106,18 @@ def register(
         return call
 
     return enter
+
+
+def register_term(
+    name: str, *parameters: Parameter, learns: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a function whose columns have independent random effects with one variance: a term of one level.
+
+    In a formula ``y ~ x + f(z)`` the decorated callable gives the columns, as a :class:`Basis` or what `learns` says; they
+    make a random-effects term ``b ~ N(0, sigma^2 theta^2 I)`` as the penalised part of a smooth does.
+    """
+    TERM_FUNCTIONS.add(name)
+    return register(name, *parameters, learns=learns)
 
 
 def needed(name: str, kind: Kind) -> Parameter:

@@ -6,6 +6,8 @@ key that says what it is:
 | key | stands for | value |
 |---|---|---|
 | ``class`` | a frozen dataclass of this package | ``[module below lmmformula, name, {field: value}]`` |
+| ``extension`` | a frozen dataclass that a registry knows | ``[module:name, {field: value}]`` |
+| ``sparse`` | a sparse matrix by rows | ``[shape, data, indices, pointers]`` |
 | ``enum`` | a member of an enumeration of this package | ``[module, name, member]`` |
 | ``link``, ``ufunc``, ``function`` | a link by its name, a NumPy ufunc, one of the package's calls (`FUNCTIONS`) | the name |
 | ``array`` | an array of numbers, booleans or dates | its place among the arrays |
@@ -31,6 +33,7 @@ from typing import Any
 import numpy as np
 
 from lmmformula.errors import LmmformulaError
+from lmmformula.extensions import EXTENSIONS, key_of
 
 __all__ = ["FUNCTIONS", "CodecError", "Decoder", "Encoder"]
 
@@ -119,6 +122,11 @@ class Encoder:
                 return {"enum": [module, kind.__qualname__, value.name]}
             if dataclasses.is_dataclass(value) and not isinstance(value, type):
                 return self._dataclass(value, module, where)
+        if dataclasses.is_dataclass(kind) and EXTENSIONS.get(key_of(kind)) is kind:
+            return {"extension": [key_of(kind), self._fields(value, where)]}
+        if kind.__module__.startswith("scipy.sparse") and kind.__name__ == "csr_array":
+            parts = [self(a, where) for a in (value.data, value.indices, value.indptr)]
+            return {"sparse": [list(value.shape), *parts]}
         for name, (module, attribute) in FUNCTIONS.items():
             if callable(value) and value is getattr(import_module(f"{_PACKAGE}.{module}"), attribute):
                 return {"function": name}
@@ -133,11 +141,13 @@ class Encoder:
     def _dataclass(self, value: Any, module: str, where: str) -> Any:
         if _is_link(value):
             return {"link": value.name}
-        held = {
+        return {"class": [module, type(value).__qualname__, self._fields(value, where)]}
+
+    def _fields(self, value: Any, where: str) -> dict[str, Any]:
+        return {
             field.name: self(getattr(value, field.name), f"{where}.{field.name}")
             for field in dataclasses.fields(value)
         }
-        return {"class": [module, type(value).__qualname__, held]}
 
 
 def _is_link(value: Any) -> bool:
@@ -205,6 +215,26 @@ class Decoder:
         cls = _own_class(module, name)
         if not dataclasses.is_dataclass(cls):
             raise CodecError(f"{module}.{name}, which is no record")
+        return self._made(cls, name, held)
+
+    def extension(self, inner: Any) -> Any:
+        """A dataclass that a registry knows."""
+        key, held = inner
+        cls = EXTENSIONS.get(key)
+        if cls is None or not dataclasses.is_dataclass(cls):
+            raise CodecError(
+                f"{key}, which nothing has registered; import the module that does before loading"
+            )
+        return self._made(cls, key, held)
+
+    def sparse(self, inner: Any) -> Any:
+        """A sparse matrix by rows."""
+        from scipy.sparse import csr_array
+
+        shape, *parts = inner
+        return csr_array(tuple(self(part) for part in parts), shape=tuple(shape))
+
+    def _made(self, cls: type, name: str, held: dict[str, Any]) -> Any:
         known = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(held) - set(known)):
             raise CodecError(f"{name}.{unknown[0]}, a field that this version does not have")
@@ -261,6 +291,8 @@ _READERS: dict[str, Any] = {
     "dict": Decoder.pairs,
     "class": Decoder.record,
     "enum": Decoder.member,
+    "extension": Decoder.extension,
+    "sparse": Decoder.sparse,
     "link": Decoder.link,
     "ufunc": Decoder.ufunc,
     "function": Decoder.function,

@@ -29,6 +29,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.extensions import enter
 from lmmformula.ir.across.base import Across, Precision
 from lmmformula.ir.across.car import Car
 from lmmformula.ir.across.kernel import Kernel
@@ -91,6 +92,8 @@ def register_across(name: str, make: Callable[[Sequence[object]], Across]) -> No
     ----------
     name : str
     make : callable
-        From the labels of the levels, in their order, to an :class:`Across`.
+        From the labels of the levels, in their order, to an :class:`Across`; usually its class.
     """
     ACROSS[name] = make
+    if isinstance(make, type):
+        enter(make)
