@@ -208,7 +208,7 @@ def _placed(parents, order, work):
     return placed
 
 
-@compiled(fast=False)
+@compiled()
 def _inbreeding(parents, pair, inbreeding, deviations, known, share, blocks):
     """F and D of animals that come after their parents; `known` holds F of each pair of parents once it is there."""
     for i in range(len(pair)):

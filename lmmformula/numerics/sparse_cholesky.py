@@ -328,7 +328,7 @@ def _block(values, v, width, height, share):
             _combined(values, v + j, height, j, part)
             for i in range(n):
                 own[i] -= part[i]
-        if not own[0] > 0.0:
+        if not 0.0 < own[0] < np.inf:
             return j
         root = np.sqrt(own[0])
         inverse = 1.0 / root

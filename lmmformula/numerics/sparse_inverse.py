@@ -57,9 +57,8 @@ class SelectedInverse:
         """In the order of the pattern that was given, above the diagonal too where that has entries there."""
         return self.values[self.where]
 
-    @property
     def diagonal(self) -> Array:
-        """(n,)."""
+        """(n,), in the order of variables."""
         return self.values[self.diagonals[self.place]]
 
     def at(self, rows: Index, columns: Index) -> Array:
@@ -95,19 +94,20 @@ def selected_inverse(nodes: Supernodes, values: Array) -> Array:
     widths, heights = np.diff(nodes.first)[:-1], np.diff(nodes.row_ptr)[:-1]
     width, below = int(widths.max(initial=0)), int((heights - widths).max(initial=0))
     y, inverse = np.empty(int((widths * (heights - widths)).max(initial=0))), np.empty(width * width)
-    _selected(*nodes.arrays, values, out, y, inverse, np.empty(below), np.empty(below, dtype=np.int64))
+    _selected(
+        *nodes.arrays, values, out, y, inverse, np.empty(below * below), np.empty(below, dtype=np.int64)
+    )
     return out
 
 
 @compiled()
-def _selected(first, owner, row_ptr, rows, value_ptr, values, z, y, inverse, line, places):
+def _selected(first, owner, row_ptr, rows, value_ptr, values, z, y, inverse, square, places):
     """Write to `z` all blocks but the tail's, which it holds."""
     last = len(first) - 2
     for s in range(last - 1, -1, -1):
         width, height, v = first[s + 1] - first[s], row_ptr[s + 1] - row_ptr[s], value_ptr[s]
         n = height - width
         beyond = rows[row_ptr[s] + width : row_ptr[s + 1]]
-        _turned(values, v, width, n, y, z)
         i = 0
         while i < n:
             t = owner[beyond[i]]
@@ -122,39 +122,49 @@ def _selected(first, owner, row_ptr, rows, value_ptr, values, z, y, inverse, lin
                 places[j] = p
             while i < n and beyond[i] < first[t + 1]:
                 source = z[value_ptr[t] + (beyond[i] - first[t]) * tall : value_ptr[t + 1]]
-                part, chosen = line[: n - i], places[i:n]
+                line, chosen = square[i * n + i : i * n + n], places[i:n]
                 for j in range(n - i):
-                    part[j] = source[chosen[j]]
-                for k in range(width):
-                    _spread(
-                        y[k * n + i : k * n + n], z[v + k * height + width + i : v + (k + 1) * height], part
-                    )
+                    line[j] = source[chosen[j]]
+                    square[(i + j) * n + i] = line[j]
                 i += 1
+        _turned(values, v, width, n, y)
+        for k in range(width):
+            _minus_product(y[k * n : k * n + n], square, z[v + k * height + width : v + (k + 1) * height])
         _own_block(values, v, width, n, y, inverse, z)
 
 
 @compiled()
-def _spread(y, out, line):
-    """Take the row of Z_RR from its diagonal on, and by symmetry its column, times a column of Y from Z_RJ'."""
-    n = len(line)
-    x, total = y[0], line[0] * y[0]
-    for j in range(1, n):
-        out[j] -= x * line[j]
-        total += y[j] * line[j]
-    out[0] -= total
+def _minus_product(y, square, out):
+    """Write -S y for a symmetric S, four rows for each time that the result is read and written."""
+    n = len(y)
+    for j in range(n):
+        out[j] = 0.0
+    for i in range(n % 4):
+        x, a = y[i], square[i * n : i * n + n]
+        for j in range(n):
+            out[j] -= x * a[j]
+    for i in range(n % 4, n, 4):
+        p = i * n
+        a, b, c, d = (
+            square[p : p + n],
+            square[p + n : p + 2 * n],
+            square[p + 2 * n : p + 3 * n],
+            square[p + 3 * n : p + 4 * n],
+        )
+        x0, x1, x2, x3 = y[i], y[i + 1], y[i + 2], y[i + 3]
+        for j in range(n):
+            out[j] -= x0 * a[j] + x1 * b[j] + x2 * c[j] + x3 * d[j]
 
 
 @compiled()
-def _turned(values, v, width, n, y, z):
-    """Y' of the block at v, which has n rows below its own; there is nothing yet in the places of Z_RJ'."""
+def _turned(values, v, width, n, y):
+    """Y' of the block at v, which has n rows below its own."""
     height = width + n
     for k in range(width - 1, -1, -1):
         p = v + k * height
         own, source = y[k * n : k * n + n], values[p + width : p + height]
-        empty = z[p + width : p + height]
         for i in range(n):
             own[i] = source[i]
-            empty[i] = 0.0
         for j in range(k + 1, width):
             x, other = values[p + j], y[j * n : j * n + n]
             for i in range(n):

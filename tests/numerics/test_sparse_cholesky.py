@@ -88,7 +88,7 @@ def check(a: np.ndarray, *, full: bool = False) -> SparsePattern:
     selected = factor.selected()
     columns = np.repeat(np.arange(n), np.diff(indptr))
     np.testing.assert_allclose(selected.data, inverse[indices, columns], atol=1e-10)
-    np.testing.assert_allclose(selected.diagonal, inverse.diagonal(), atol=1e-10)
+    np.testing.assert_allclose(selected.diagonal(), inverse.diagonal(), atol=1e-10)
     nodes, order = pattern.supernodes, pattern.elimination.order
     for s in range(len(nodes.first) - 1):  # every pair in the pattern of L
         rows = order[nodes.rows[nodes.row_ptr[s] : nodes.row_ptr[s + 1]]]
@@ -191,7 +191,11 @@ def test_equal_rows_are_eliminated_together() -> None:
 
 
 def test_a_pivot_that_is_not_positive_is_named() -> None:
-    for a, variable in ((np.diag([1.0, 2.0, -1.0, 4.0]), 2), (np.diag([np.nan, 2.0]), 0)):
+    for a, variable in (
+        (np.diag([1.0, 2.0, -1.0, 4.0]), 2),
+        (np.diag([np.nan, 2.0]), 0),
+        (np.diag([1.0, np.inf]), 1),
+    ):
         indptr, indices, data = compressed(a)
         with pytest.raises(NotPositiveDefiniteError, match=f"pivot of row {variable} ") as raised:
             SparsePattern.of(indptr, indices).factorise(data)
