@@ -92,12 +92,11 @@ class Pedigree:
         order = _by_descent(parents, called)
         rank = np.empty(n + 1, dtype=np.int64)
         rank[order], rank[n] = np.arange(n), -1
-        ordered = np.ascontiguousarray(rank[parents[:, order]])
+        first, second = (rank[p[order]] for p in parents)
         inbreeding, deviations = np.empty(n), np.empty(n)
-        _, pair = np.unique(ordered[0] * (n + 1) + ordered[1], return_inverse=True)
-        _inbreeding(
-            ordered, pair, inbreeding, deviations, np.full(n, np.nan), np.zeros(n), np.zeros(n // 64 + 1)
-        )
+        _, pair = np.unique(first * (n + 1) + second, return_inverse=True)
+        blocks = np.zeros(n // 64 + 1, dtype=np.bool_)
+        _inbreeding(first, second, pair, inbreeding, deviations, np.full(n, np.nan), np.zeros(n), blocks)
         place = rank[:n]
         return cls(parents[0], parents[1], inbreeding[place], deviations[place])
 
@@ -209,10 +208,10 @@ def _placed(parents, order, work):
 
 
 @compiled()
-def _inbreeding(parents, pair, inbreeding, deviations, known, share, blocks):
+def _inbreeding(sire, dam, pair, inbreeding, deviations, known, share, blocks):
     """F and D of animals that come after their parents; `known` holds F of each pair of parents once it is there."""
     for i in range(len(pair)):
-        s, d = parents[0, i], parents[1, i]
+        s, d = sire[i], dam[i]
         deviations[i] = 0.5 - 0.25 * (
             (inbreeding[s] if s >= 0 else -1.0) + (inbreeding[d] if d >= 0 else -1.0)
         )
@@ -225,22 +224,24 @@ def _inbreeding(parents, pair, inbreeding, deviations, known, share, blocks):
         total = deviations[i] - 1.0
         share[s] += 0.5
         share[d] += 0.5
-        blocks[s // 64] = 1.0
-        blocks[d // 64] = 1.0
+        blocks[s // 64] = True
+        blocks[d // 64] = True
         for b in range(max(s, d) // 64, -1, -1):
-            if blocks[b] == 0.0:
+            if not blocks[b]:
                 continue
-            blocks[b] = 0.0
+            blocks[b] = False
             for j in range(min(64 * b + 63, len(share) - 1), 64 * b - 1, -1):
-                if share[j] == 0.0:
-                    continue
                 x = share[j]
+                if x == 0.0:
+                    continue
                 share[j] = 0.0
                 total += x * x * deviations[j]
-                for side in range(2):
-                    p = parents[side, j]
-                    if p >= 0:
-                        share[p] += 0.5 * x
-                        if p // 64 < b:
-                            blocks[p // 64] = 1.0
+                x *= 0.5
+                p, q = sire[j], dam[j]
+                if p >= 0:
+                    share[p] += x
+                    blocks[p // 64] = blocks[p // 64] or p < 64 * b
+                if q >= 0:
+                    share[q] += x
+                    blocks[q // 64] = blocks[q // 64] or q < 64 * b
         inbreeding[i] = known[pair[i]] = total
