@@ -62,7 +62,7 @@ def counts(case: Case | Shipped, way: str) -> dict[str, dict[str, float]]:
 
 
 def _sampling(case: Case | Shipped, problem: Any, exact: Any, way: str) -> Any:
-    from lmmformula.backends.posterior.routes.choice import choose_route
+    from lmmformula.backends.posterior.routes.choose import choose_route
     from lmmformula.planner.bayes_cost import sampling_cost
 
     options = ways(case)[way]

@@ -48,7 +48,17 @@ from lmmformula.ir.priors import Priors, working_response
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-__all__ = ["Marginal", "MarginalPoint", "gaussian_twin"]
+__all__ = ["Marginal", "MarginalPoint", "gaussian_twin", "has_formula", "is_normal"]
+
+
+def is_normal(problem: Problem) -> bool:
+    """Whether the response is normal around the linear predictor, as it stands or in logarithms."""
+    return problem.family.is_linear or problem.family.name == "lognormal"
+
+
+def has_formula(problem: Problem) -> bool:
+    """Whether an auxiliary parameter has more than one number to it."""
+    return any(problem.aux_terms) or any(b.names != ("(Intercept)",) for b in problem.aux)
 
 
 def gaussian_twin(problem: Problem) -> tuple[Problem, float]:

@@ -9,13 +9,12 @@ from typing import Any
 import numpy as np
 
 from lmmformula.backends.posterior.hmc import HMC
-from lmmformula.backends.posterior.reading import KEPT_BYTES
-from lmmformula.backends.posterior.routes.choice import Route, choose_route
+from lmmformula.backends.posterior.routes.base import Route
+from lmmformula.backends.posterior.routes.choose import choose_route
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.errors import DataError, PlanError
-from lmmformula.ir.prior_distributions import StudentT
-from lmmformula.ir.priors import Priors, resolve_priors
+from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
@@ -69,13 +68,13 @@ def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: 
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, exact, route, sampler, *draws, backend.warmup).seconds
     seconds += first_chains(sampler)
-    return seconds, sampling_memory(problem, route, sampler, *draws, KEPT_BYTES)
+    return seconds, sampling_memory(problem, route, sampler, *draws)
 
 
 def _other_sampler(problem: Problem, exact: BlockedPrepared, backend: HMC) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
     route = choose_route(problem, backend.marginalize)
-    if route.kind not in ("exact", "laplace"):
+    if not route.is_few:
         return ()
     name = "importance" if backend.sampler == "nuts" else "nuts"
     against = (
@@ -113,15 +112,12 @@ def bayes_recipe(
     resolved = resolve_priors(problem, priors)
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else seed
     backend = HMC(priors=priors, seed=number, **options)
-    reasons = (_integrated_out(problem, route, resolved), _sampler(backend, route, dimensions(resolved)[0]))
+    if problem.terms:
+        what = route.integrated_out(problem, resolved)
+    else:
+        what = f"nothing to integrate out: {route.reason}; the sampler moves in all parameters"
+    reasons = (what, _sampler(backend, route, route.dimensions(problem, resolved)))
     return backend, reasons
-
-
-def dimensions(priors: Priors) -> tuple[int, int]:
-    """How many numbers the sampler moves in, and how many of these belong to coefficients with t priors."""
-    spreads = sum(len(t.parameters.sds) + len(t.parameters.cors) for t in priors.terms) + 1
-    mixing = sum(isinstance(c.distribution, StudentT) for c in priors.coefficients)
-    return spreads + mixing, mixing
 
 
 def _refuse_one_level_per_row(problem: Problem) -> None:
@@ -134,36 +130,12 @@ def _refuse_one_level_per_row(problem: Problem) -> None:
             )
 
 
-def _integrated_out(problem: Problem, route: Route, priors: Priors) -> str:
-    if not problem.terms:
-        return f"nothing to integrate out: {route.reason}; the sampler moves in all parameters"
-    if route.kind == "none":
-        return f"nothing integrated out: {route.reason}; the sampler moves in all {problem.q:,} random effects too"
-    if route.kind == "laplace":
-        return f"all {problem.q:,} random effects integrated out approximately: {route.reason}"
-    if route.kind == "partial":
-        which = (
-            f"the random effects of {', '.join(route.groups)} and the fixed effects"
-            if route.groups
-            else "nothing"
-        )
-        return f"integrated out exactly: {which}; {route.reason}"
-    what = f"all {problem.q:,} random effects" + (f" and {problem.p} fixed effects" if problem.p else "")
-    d, mixing = dimensions(priors)
-    extra = f", {mixing} of them variances of coefficients with Student t priors" if mixing else ""
-    response = "log response" if problem.family.name == "lognormal" else "response"
-    return (
-        f"integrated out exactly: {what}, which are normal given the variances of a normal {response}; the sampler moves "
-        f"in {d} dimensions{extra}"
-    )
-
-
 def _sampler(backend: HMC, route: Route, d: int) -> str:
     if backend.sampler == "importance":
         risk = "" if d <= FEW else f"; in {d} dimensions that is likely"
         return f"sampler: importance, as asked: independent draws; NUTS where Pareto k of its weights is above 0.7{risk}"
     chains = f"sampler: NUTS, {backend.chains} chains of {backend.draws:,} draws"
-    if route.kind != "exact":
+    if not route.is_few:
         return chains
     if d > FEW:
         return f"{chains}, which suits {d} dimensions"

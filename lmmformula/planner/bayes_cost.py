@@ -19,7 +19,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-from lmmformula.backends.posterior.routes.choice import Route
+from lmmformula.backends.posterior.effects import kept
+from lmmformula.backends.posterior.routes.base import Route
+from lmmformula.backends.posterior.sampling import chains as few
+from lmmformula.backends.posterior.sampling import joint
+from lmmformula.criteria.marginal import is_normal
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.forks import jax_runs
@@ -28,11 +32,6 @@ from lmmformula.planner.rates import BYTES, JAX, SAMPLING
 
 __all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory"]
 
-SMALL_SIDE, SMALL_CELLS = 250, 4e6
-"""Side and cells up to which densities are compiled, as in :mod:`lmmformula.backends.posterior.density.variances`."""
-LEAPFROGS = {"exact": 7.0, "partial": 12.0, "none": 12.0, "laplace": 7.0}
-"""Gradients that one draw of a chain takes."""
-WARMUP = {"small": 100, "large": 60, "joint": 500}
 PILOT, PILOT_LARGE = 1_500, 900
 """Densities of the first rounds of importance sampling."""
 OVERSAMPLED = 1.6
@@ -95,16 +94,15 @@ def sampling_cost(
     recovered = total * problem.q / 1e3
     q_largest = max((g.q for g in exact.blocks.groups), default=0)
     side = problem.q - q_largest
-    if route.kind in ("none", "partial"):
-        steps = chains * (draws + (warmup or WARMUP["joint"])) * LEAPFROGS[route.kind]
+    if not route.is_few:
+        steps = chains * (draws + (warmup or joint.WARMUP)) * route.leapfrogs
         dense = float(problem.q) ** 2 if problem.q <= DENSE_EFFECTS else 0.0
         size = problem.n * (problem.p + sum(t.k for t in problem.terms)) + 2.0 * dense
         return Sampling(joint=1.0, steps=steps, work=steps * size / 1e3, recovered=recovered)
-    small = (
-        route.kind == "exact" and side <= SMALL_SIDE and q_largest * (side + problem.p + 1.0) <= SMALL_CELLS
-    )
+    small = route.suits_batches(exact.blocks.groups, problem.p)
     density = q_largest * (side + 1.0) ** 2 + side**3 / 3.0
-    steps = chains * (draws + (warmup or WARMUP["small" if small else "large"])) * LEAPFROGS[route.kind]
+    usual = few.WARMUP if small else few.WARMUP_LARGE
+    steps = chains * (draws + (warmup or usual)) * route.leapfrogs
     if small:
         if sampler == "importance":
             return Sampling(batch=(PILOT + (OVERSAMPLED + 1.0) * total) * density / 1e3, recovered=recovered)
@@ -122,23 +120,18 @@ def first_chains(sampler: str) -> float:
     return FIRST_CHAINS if sampler == "nuts" and not jax_runs() else 0.0
 
 
-def sampling_memory(
-    problem: Problem, route: Route, sampler: str, chains: int, draws: int, kept: float
-) -> float:
+def sampling_memory(problem: Problem, route: Route, sampler: str, chains: int, draws: int) -> float:
     """Bytes beside those of the exact engine: what is loaded, and the draws of random effects where they are kept.
 
-    Chains load JAX; recovery of what was integrated out exactly loads compiled loops. Draws are kept up to `kept` bytes.
+    Chains load JAX; recovery of what was integrated out exactly loads compiled loops.
     """
     effects = 8.0 * chains * draws * problem.q
-    recovering = BYTES["compiled"] if route.kind == "exact" else 0.0
+    recovering = BYTES["compiled"] if route.recovers_compiled else 0.0
     loaded = JAX["chains"] if sampler == "nuts" else JAX["importance"] + recovering
-    return loaded + (2.0 * effects if effects <= kept else 0.0)
+    return loaded + (2.0 * effects if kept(chains * draws, problem.q) else 0.0)
 
 
 def _evaluation(problem: Problem, exact: BlockedPrepared) -> float:
     """Seconds of one evaluation of the exact engine."""
-    linear = problem.family.is_linear or problem.family.name == "lognormal"
-    return (
-        exact_cost(problem, exact, exact.dense_side).seconds
-        / EVALUATIONS["linear" if linear else "generalised"]
-    )
+    evaluations = EVALUATIONS["linear" if is_normal(problem) else "generalised"]
+    return exact_cost(problem, exact, exact.dense_side).seconds / evaluations

@@ -2,63 +2,100 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.optimum import singular_terms
-from lmmformula.backends.posterior.model.coordinates import term_coordinates
 from lmmformula.backends.posterior.model.predictor import with_aux
-from lmmformula.backends.posterior.reading import mean_covariances, theta_of
 from lmmformula.backends.posterior.record import Posterior
 from lmmformula.criteria.laplace import Laplace
-from lmmformula.criteria.marginal import gaussian_twin
+from lmmformula.criteria.marginal import gaussian_twin, has_formula, is_normal
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
-from lmmformula.engines.base import Engine
+from lmmformula.engines.base import Engine, Prepared
 from lmmformula.ir.estimate import Convergence, Estimate
+from lmmformula.ir.priors import TermPriors
 from lmmformula.ir.problem import FixedBlock, Problem
 from lmmformula.typing import Array
 
-__all__ = ["as_estimate", "criterion_at", "estimated", "variance_means"]
+__all__ = ["criterion_at", "estimated"]
 
 
-def estimated(problem: Problem, posterior: Posterior, engine: Engine) -> tuple[Estimate, Any]:
+def estimated(
+    problem: Problem, posterior: Posterior, engine: Engine, prepared: Prepared | None = None
+) -> tuple[Estimate, Any]:
     """Posterior means, and the criterion at them: exact for a normal or lognormal response, Laplace's else.
 
     Where sigma is an auxiliary parameter (of a lognormal response, or with a formula) theta is not relative to it, and
     sigma of the estimate is 1.
     """
-    means = variance_means(posterior)
-    places = term_coordinates(posterior.priors.terms, [np.ones(t.k) for t in problem.terms])[1]
-    covariances = mean_covariances(places, means)
-    kinds = [t.covariance for t in problem.terms]
-    normal = problem.family.is_linear or problem.family.name == "lognormal"
+    means = dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)).tolist(), strict=True))
+    covariances = _mean_covariances(posterior.priors.terms, means)
     sigma = means["sigma"] if problem.is_linear else 1.0
-    draft = as_estimate(
-        posterior,
-        engine.name,
-        theta=theta_of(kinds, covariances, sigma),
+    steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
+    draws = posterior.chains * posterior.draws
+    evaluations = posterior.scale.evaluations + steps
+    draft = Estimate(
+        method="HMC",
+        engine=engine.name,
+        beta=posterior.beta_mean,
+        vcov=posterior.beta_cov,
+        theta=_theta_of(problem, covariances, sigma),
         sigma=sigma,
-        aux=tuple(a.mean(axis=(0, 1)) for a in posterior.aux) if problem.aux else (),
+        deviance=float("nan"),
+        modes=posterior.effect_means,
+        convergence=Convergence(posterior.status, evaluations, draws, 0.0, 0.0, 0.0),
+        aux=_aux_means(problem, posterior, means),
         aux_modes=tuple(e.means for e in posterior.aux_effects) if any(problem.aux_terms) else (),
     )
-    point = criterion_at(problem, draft, engine)
-    deviance = _normal_deviance(problem, point, draft) if normal else point.deviance
-    own = point.model.problem
-    return replace(draft, deviance=deviance, singular=singular_terms(own, draft.theta)), point
+    point = criterion_at(problem, draft, engine, prepared)
+    deviance = _normal_deviance(problem, point, draft) if is_normal(problem) else point.deviance
+    singular = singular_terms(point.model.problem, point.theta)
+    return replace(draft, deviance=deviance, singular=singular), point
 
 
-def criterion_at(problem: Problem, estimate: Estimate, engine: Engine) -> Any:
-    """The likelihood's criterion at an estimate; the rows' own sigma, if it has a formula, stands in the weights."""
-    if not (problem.family.is_linear or problem.family.name == "lognormal"):
+def _aux_means(problem: Problem, posterior: Posterior, means: dict[str, float]) -> tuple[Array, ...]:
+    """Means of auxiliary coefficients; log of the mean of sigma where that was sampled as one of the variances."""
+    if not problem.aux:
+        return ()
+    if posterior.aux:
+        return tuple(a.mean(axis=(0, 1)) for a in posterior.aux)
+    return (np.array([np.log(means["sigma"])]),)
+
+
+def criterion_at(
+    problem: Problem, estimate: Estimate, engine: Engine, prepared: Prepared | None = None
+) -> Any:
+    """The likelihood's criterion at an estimate; sigma of each row, if it has a formula, stands in the weights."""
+    if not is_normal(problem):
         return _laplace_at(problem, estimate, engine)
     twin, _ = gaussian_twin(replace(problem, aux=(), aux_terms=()))
-    if problem.aux:
+    sigma, theta = _one_sigma(problem, estimate), estimate.theta
+    if sigma is None:
         log_sigma = problem.aux[0].matrix @ estimate.aux[0] + _random_part(problem, estimate, 0)
         prior = 1.0 if twin.weights is None else twin.weights
         twin = replace(twin, weights=prior * np.exp(-2.0 * log_sigma))
-    return Profiled.of(twin, engine, reml=False)(estimate.theta, exact=True)
+    elif problem.aux:
+        theta = _relative(problem, theta, sigma)
+    return Profiled.of(twin, engine, reml=False, prepared=prepared)(theta, exact=True)
+
+
+def _one_sigma(problem: Problem, estimate: Estimate) -> float | None:
+    """The sigma of a normal response on its working scale; None where it has a formula."""
+    if not problem.aux:
+        return estimate.sigma
+    return None if has_formula(problem) else float(np.exp(estimate.aux[0][0]))
+
+
+def _relative(problem: Problem, theta: Array, sigma: float) -> Array:
+    """theta of L / sigma."""
+    lowers = [
+        t.covariance.cholesky(theta[s]) for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
+    ]
+    return _theta_of(problem, [low @ low.T for low in lowers], sigma)
 
 
 def _laplace_at(problem: Problem, estimate: Estimate, engine: Engine) -> Any:
@@ -88,47 +125,32 @@ def _random_part(problem: Problem, estimate: Estimate, j: int) -> Array:
 def _normal_deviance(problem: Problem, point: ProfiledPoint, draft: Estimate) -> float:
     """-2 log-likelihood at the posterior mean of beta, which is not its maximum given the variances."""
     jacobian = gaussian_twin(replace(problem, aux=(), aux_terms=()))[1]
-    base, out = point.model, point.deviance_at(draft.sigma**2) - 2.0 * jacobian
+    base, sigma = point.model, _one_sigma(problem, draft) or 1.0
+    out = point.deviance_at(sigma**2) - 2.0 * jacobian
     if not base.problem.p:
         return out
     gap = point.r_x @ (base.ols.r @ (draft.beta - point.beta))
-    return out + float(gap @ gap) / draft.sigma**2
+    return out + float(gap @ gap) / sigma**2
 
 
-def variance_means(posterior: Posterior) -> dict[str, float]:
-    """Posterior means of standard deviations, correlations and dispersions by name."""
-    return dict(zip(posterior.names, posterior.variances.mean(axis=(0, 1)).tolist(), strict=True))
+def _mean_covariances(terms: Sequence[TermPriors], means: dict[str, float]) -> list[Array]:
+    """Covariance matrix of each term from the posterior means of its standard deviations and correlations."""
+    out = []
+    for own in terms:
+        t, k = own.parameters, own.parameters.k
+        sd = np.array([means[name] for name in t.sds]) * np.ones(k)
+        cor = np.eye(k)
+        if t.correlation == "matrix":
+            for (a, b), name in zip(combinations(range(k), 2), t.cors, strict=True):
+                cor[a, b] = cor[b, a] = means[name]
+        elif t.correlation == "shared":
+            lag = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
+            cor = means[t.cors[0]] ** (lag if t.kind == "ar1" else np.minimum(lag, 1))
+        out.append(cor * np.outer(sd, sd))
+    return out
 
 
-def as_estimate(
-    posterior: Posterior,
-    engine: str,
-    *,
-    theta: Array,
-    sigma: float,
-    aux: tuple[Array, ...],
-    aux_modes: tuple[tuple[Array, ...], ...] = (),
-) -> Estimate:
-    """Posterior means and covariances under an estimate's names, without a deviance."""
-    steps = int(posterior.statistics["n_steps"].sum()) if posterior.statistics else 0
-    ended = Convergence(
-        posterior.status,
-        posterior.laplace.evaluations + steps,
-        posterior.chains * posterior.draws,
-        0.0,
-        0.0,
-        0.0,
-    )
-    return Estimate(
-        method="HMC",
-        engine=engine,
-        beta=posterior.beta_mean,
-        vcov=posterior.beta_cov,
-        theta=theta,
-        sigma=sigma,
-        deviance=float("nan"),
-        modes=posterior.effect_means,
-        convergence=ended,
-        aux=aux,
-        aux_modes=aux_modes,
-    )
+def _theta_of(problem: Problem, covariances: Sequence[Array], sigma: float) -> Array:
+    """Relative theta of absolute covariance matrices."""
+    pairs = zip(problem.terms, covariances, strict=True)
+    return np.concatenate([np.zeros(0), *(t.covariance.from_covariance(c / sigma**2) for t, c in pairs)])

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from lmmformula.backends.posterior.effects import Coefficients, Effects
+from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.priors import Priors
 from lmmformula.numerics.mcmc import bfmi, ess_bulk, ess_tail, rhat
 from lmmformula.numerics.pareto import TRUSTED_K
 from lmmformula.typing import Array
 
-__all__ = ["Diagnostics", "Posterior"]
+__all__ = ["Diagnostics", "Posterior", "Recovered", "posterior_of"]
 
 RHAT = 1.01
 ESS = 400.0
@@ -120,8 +122,8 @@ class Posterior:
     sampler : {"nuts", "importance"}
     seed : int
     priors : Priors
-    laplace : Laplace or JointScale
-        Mode and curvature of the density of x.
+    scale : Scale or JointScale
+        Location and scales of the density of x that chains moved by.
     states : tuple
         Last states of the chains, to go on from; empty for importance sampling.
     warmup : int
@@ -153,7 +155,7 @@ class Posterior:
     sampler: Literal["nuts", "importance"]
     seed: int
     priors: Priors = field(repr=False)
-    laplace: Any = field(repr=False)
+    scale: Any = field(repr=False)
     states: tuple[tuple[Any, ...], ...] = field(repr=False, default=())
     warmup: int = 0
     warmup_divergences: int = 0
@@ -164,7 +166,7 @@ class Posterior:
     log_evidence: float = float("nan")
     marginalized: str = "all"
     aux: tuple[Array, ...] = field(repr=False, default=())
-    aux_effects: tuple[Any, ...] = field(repr=False, default=())
+    aux_effects: tuple[Effects, ...] = field(repr=False, default=())
 
     @property
     def chains(self) -> int:
@@ -210,3 +212,104 @@ class Posterior:
         if not self.complete:
             return Status.INTERRUPTED
         return Status.CONVERGED if self.diagnostics.good else Status.NOT_MIXED
+
+    def followed_by(self, later: Posterior) -> Posterior:
+        """Chains end to end; moments pooled by their numbers of draws."""
+        share = self.draws / (self.draws + later.draws)
+
+        def both(x: Array, y: Array) -> Array:
+            return np.concatenate([x, y], axis=1)
+
+        beta = self._beta.followed_by(later._beta, share)
+        effects = self._effects.followed_by(later._effects, share)
+        pairs = zip(self.aux_effects, later.aux_effects, strict=True)
+        return replace(
+            later,
+            variances=both(self.variances, later.variances),
+            beta=beta.draws,
+            beta_mean=beta.mean,
+            beta_cov=beta.cov,
+            effects=effects.draws,
+            effect_means=effects.means,
+            effect_sds=effects.sds,
+            x=both(self.x, later.x),
+            statistics={name: both(v, later.statistics[name]) for name, v in self.statistics.items()},
+            warmup_divergences=self.warmup_divergences,
+            aux=tuple(map(both, self.aux, later.aux)),
+            aux_effects=tuple(x.followed_by(y, share) for x, y in pairs),
+        )
+
+    @property
+    def _beta(self) -> Coefficients:
+        return Coefficients(self.beta, self.beta_mean, self.beta_cov)
+
+    @property
+    def _effects(self) -> Effects:
+        return Effects(self.effects, self.effect_means, self.effect_sds)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recovered:
+    """What draws of the sampled coordinates mean, and what was drawn back given them.
+
+    Attributes
+    ----------
+    x : (chain, draw, d) array
+        The coordinates themselves, without random effects.
+    names : tuple of str
+    variances : (chain, draw, names) array
+        As of :class:`Posterior`; likewise the rest.
+    beta : Coefficients
+    effects : Effects
+    aux : tuple of (chain, draw, p_j) arrays
+    aux_effects : tuple of Effects
+    """
+
+    x: Array
+    names: tuple[str, ...]
+    variances: Array
+    beta: Coefficients
+    effects: Effects
+    aux: tuple[Array, ...] = ()
+    aux_effects: tuple[Effects, ...] = ()
+
+
+def posterior_of(
+    own: Recovered,
+    drawn: Drawn,
+    request: Request,
+    *,
+    beta_names: tuple[str, ...],
+    priors: Priors,
+    marginalized: str,
+) -> Posterior:
+    """The record of draws with what was recovered from them."""
+    chains, weights = bool(drawn.statistics), drawn.importance
+    return Posterior(
+        names=own.names,
+        variances=own.variances,
+        beta_names=beta_names,
+        beta=own.beta.draws,
+        beta_mean=own.beta.mean,
+        beta_cov=own.beta.cov,
+        effects=own.effects.draws,
+        effect_means=own.effects.means,
+        effect_sds=own.effects.sds,
+        x=own.x,
+        statistics=drawn.statistics,
+        sampler="nuts" if chains else "importance",
+        seed=request.seed,
+        priors=priors,
+        scale=drawn.scale,
+        states=drawn.states,
+        warmup=drawn.warmup,
+        warmup_divergences=drawn.warmup_divergences,
+        complete=drawn.complete,
+        max_depth=request.options.max_depth,
+        pareto_k=float("nan") if weights is None else weights.pareto_k,
+        efficiency=float("nan") if weights is None else weights.efficiency,
+        log_evidence=float("nan") if weights is None or chains else weights.log_evidence,
+        marginalized=marginalized,
+        aux=own.aux,
+        aux_effects=own.aux_effects,
+    )

@@ -12,13 +12,14 @@ from oracle import make_problem
 from scipy import stats
 
 from lmmformula import build, load_dataset
-from lmmformula.backends.posterior.density import variances as target_module
-from lmmformula.backends.posterior.density.variances import Target, find_mode
+from lmmformula.backends.posterior import effects as effects_module
+from lmmformula.backends.posterior.density import variances as variances_module
+from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.hmc import HMC, BayesSolution
 from lmmformula.backends.posterior.prior_predictive import prior_predictive
 from lmmformula.backends.posterior.recovery import gaussian as recovery_module
 from lmmformula.backends.posterior.recovery.gaussian import recover
-from lmmformula.backends.posterior.sampling import chains as drawing_module
+from lmmformula.backends.posterior.sampling import chains as chains_module
 from lmmformula.backends.posterior.sampling.importance import Importance, ImportanceDraws
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
@@ -30,8 +31,8 @@ from lmmformula.typing import Array
 DYESTUFF = {"Intercept": "normal(1500, 100)", "sd": "half_normal(80)", "sigma": "half_cauchy(50)"}
 
 
-def target_of(problem: Problem, user: dict[str, str] | None = None) -> Target:
-    return Target.of(problem, BlockedEngine(), resolve_priors(problem, user))
+def target_of(problem: Problem, user: dict[str, str] | None = None) -> VarianceDensity:
+    return VarianceDensity.of(problem, BlockedEngine(), resolve_priors(problem, user))
 
 
 # -- exact answers ------------------------------------------------------------------------------------------------
@@ -69,24 +70,25 @@ def test_recovery_in_batches_and_by_the_engine(layout: str, monkeypatch: pytest.
     target = target_of(make_problem(layout), {"b": "student_t(4, 0.1, 0.3)"})
     x = np.repeat(target.begin[None], 1_500, axis=0)
     x[:, 0] += np.linspace(-0.2, 0.2, 1_500)
-    many = recover(target, x, np.random.SeedSequence(1))
-    batch = recover(target, x[::5], np.random.SeedSequence(1))
-    monkeypatch.setattr(target_module, "SMALL_SIDE", -1)
+    many_beta, many = recover(target, x[None], np.random.SeedSequence(1))
+    batch_beta, batch = recover(target, x[None, ::5], np.random.SeedSequence(1))
+    monkeypatch.setattr(variances_module, "SMALL_SIDE", -1)
     monkeypatch.setattr(recovery_module, "WITHIN_LARGE", recovery_module.WITHIN)
-    single = recover(target, x[::5], np.random.SeedSequence(1), keep=False)
-    assert single.effects is None
-    assert many.effects is not None
-    np.testing.assert_allclose(batch.beta_mean, single.beta_mean, rtol=1e-8)
-    np.testing.assert_allclose(batch.beta_cov, single.beta_cov, rtol=1e-7, atol=1e-13)
-    np.testing.assert_allclose(np.cov(many.beta.T), many.beta_cov, rtol=0.5, atol=1e-3)
+    monkeypatch.setattr(effects_module, "KEPT_BYTES", 1.0)
+    single_beta, single = recover(target, x[None, ::5], np.random.SeedSequence(1))
+    assert single.draws is None
+    assert many.draws is not None
+    np.testing.assert_allclose(batch_beta.mean, single_beta.mean, rtol=1e-8)
+    np.testing.assert_allclose(batch_beta.cov, single_beta.cov, rtol=1e-7, atol=1e-13)
+    np.testing.assert_allclose(np.cov(many_beta.draws[0].T), many_beta.cov, rtol=0.5, atol=1e-3)
     for draws, mean, sd, ours, theirs in zip(
-        many.effects, many.means, many.sds, zip(batch.means, batch.sds, strict=True),
+        many.draws, many.means, many.sds, zip(batch.means, batch.sds, strict=True),
         zip(single.means, single.sds, strict=True), strict=True,
     ):  # fmt: skip
         np.testing.assert_allclose(ours[0], theirs[0], atol=1e-9)
         np.testing.assert_allclose(ours[1], theirs[1], rtol=1e-7)
-        assert np.abs((draws.mean(axis=0) - mean) / sd).max() < 5 / np.sqrt(1_500)
-        np.testing.assert_allclose(draws.std(axis=0), sd, rtol=0.12)
+        assert np.abs((draws[0].mean(axis=0) - mean) / sd).max() < 5 / np.sqrt(1_500)
+        np.testing.assert_allclose(draws[0].std(axis=0), sd, rtol=0.12)
 
 
 def test_recovery_at_fixed_variances_is_the_conditional_normal() -> None:
@@ -95,8 +97,8 @@ def test_recovery_at_fixed_variances_is_the_conditional_normal() -> None:
 
     problem = make_problem("crossed")
     priors = resolve_priors(problem, {"b": "normal(0.1, 0.3)"})
-    target = Target.of(problem, BlockedEngine(), priors)
-    own = recover(target, target.begin[None], np.random.SeedSequence(1))
+    target = VarianceDensity.of(problem, BlockedEngine(), priors)
+    beta, own = recover(target, target.begin[None, None], np.random.SeedSequence(1))
     values = target.coordinates.values(target.begin)
     sigma = float(values[-1])
     z = np.hstack([z_matrix(t) for t in problem.terms])
@@ -118,8 +120,8 @@ def test_recovery_at_fixed_variances_is_the_conditional_normal() -> None:
     centre[:2] = np.linalg.solve(t, [c.distribution.mean for c in priors.coefficients])
     cov = np.linalg.inv(precision + design.T @ (w[:, None] * design))
     mean = cov @ (precision @ centre + design.T @ (w * (problem.y - problem.offset)))
-    np.testing.assert_allclose(own.beta_mean, mean[:2], rtol=1e-8)
-    np.testing.assert_allclose(own.beta_cov, cov[:2, :2], rtol=1e-6)
+    np.testing.assert_allclose(beta.mean, mean[:2], rtol=1e-8)
+    np.testing.assert_allclose(beta.cov, cov[:2, :2], rtol=1e-6)
     np.testing.assert_allclose(np.concatenate([m.ravel() for m in own.means]), mean[2:], atol=1e-8)
     np.testing.assert_allclose(
         np.concatenate([s.ravel() for s in own.sds]), np.sqrt(np.diagonal(cov)[2:]), rtol=1e-7
@@ -148,19 +150,18 @@ def test_simulation_based_calibration() -> None:
         b = rng.normal(size=(8, 2)) @ own.factors(values)[0].T
         y = beta[0] + b[g, 0] + (beta[1] + b[g, 1]) * x + values[own.sigma] * rng.normal(size=48)
         target = target_of(replace(problem, y=y), user)
-        drawn = Importance(draws=99, pilot=300, rounds=2).sample(target, find_mode(target), rng)
-        effects = recover(target, drawn.x, np.random.SeedSequence(int(rng.integers(2**31))))
-        assert effects.effects is not None
-        posterior = np.column_stack([own_parameters(target, drawn.x), effects.beta, effects.effects[0][:, 0]])
+        drawn = Importance(draws=99, pilot=300, rounds=2).sample(target, target.scale(), rng)
+        coefficients, effects = recover(
+            target, drawn.x[None], np.random.SeedSequence(int(rng.integers(2**31)))
+        )
+        assert effects.draws is not None
+        drawn_back = (coefficients.draws[0], effects.draws[0][0, :, 0])
+        posterior = np.column_stack([target.coordinates.parameters(drawn.x), *drawn_back])
         ranks.append((posterior < np.concatenate([own.parameters(truth), beta, b[0]])).sum(axis=0))
     counts = np.apply_along_axis(lambda r: np.histogram(r, 10, (-0.5, 99.5))[0], 0, np.array(ranks))
     statistic = np.sum((counts - 25.0) ** 2, axis=0) / 25.0
     assert statistic.max() < stats.chi2.ppf(1 - 2e-4, 9)
     assert statistic.sum() < stats.chi2.ppf(0.999, 9 * len(statistic))
-
-
-def own_parameters(target: Target, x: Array) -> Array:
-    return target.coordinates.parameters(x)
 
 
 # -- samplers against each other ----------------------------------------------------------------------------------
@@ -230,8 +231,8 @@ def test_seeds_and_continuation(by_nuts: BayesSolution) -> None:
 def test_large_problems_call_back_into_the_engine(
     least: float, by_importance: BayesSolution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(target_module, "SMALL_SIDE", -1)
-    monkeypatch.setattr(drawing_module, "LEAST_ACCEPTED", least)
+    monkeypatch.setattr(variances_module, "SMALL_SIDE", -1)
+    monkeypatch.setattr(chains_module, "LEAST_ACCEPTED", least)
     ours = HMC(PRIORS, seed=1, chains=2, draws=150, warmup=40).fit(crossed()).posterior
     theirs = by_importance.posterior
     assert ("end_accepted" in ours.statistics) == (least < 1)
@@ -239,24 +240,26 @@ def test_large_problems_call_back_into_the_engine(
         agree(ours[name], theirs[name], 0.7 * ours.diagnostics.ess_bulk[j], theirs.diagnostics.ess_bulk[j])
 
 
-def test_compiled_density_and_gradient_agree_with_numpy() -> None:
+def test_compiled_density_and_gradient_agree_with_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     import jax
 
-    from lmmformula.backends.posterior.density.traced import called_back, compiled
+    from lmmformula.backends.posterior.density.traced import potential
     from lmmformula.numerics.x64 import x64
 
     user = {"b": "student_t(4, 0.1, 0.3)"}
     for layout in ("slopes", "crossed"):
         target = target_of(make_problem(layout), user)
-        laplace = find_mode(target)
+        scale = target.scale()
         z = np.random.default_rng(1).normal(size=target.d)
-        point = target.posterior(laplace.mode + laplace.half @ z)
+        point = target(scale.mode + scale.half @ z)
         value, gradient = point.value, point.gradient
         with x64():
-            for make in (compiled, called_back):
-                v, g = jax.jit(jax.value_and_grad(make(target, laplace)))(z)
+            for side in (250, -1):
+                monkeypatch.setattr(variances_module, "SMALL_SIDE", side)
+                assert target.is_small == (side > 0)
+                v, g = jax.jit(jax.value_and_grad(potential(target, scale)))(z)
                 assert float(v) == pytest.approx(-value, rel=1e-11)
-                np.testing.assert_allclose(np.asarray(g), -(laplace.half.T @ gradient), atol=1e-7)
+                np.testing.assert_allclose(np.asarray(g), -(scale.half.T @ gradient), atol=1e-7)
 
 
 # -- records and refusals -----------------------------------------------------------------------------------------

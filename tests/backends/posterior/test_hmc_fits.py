@@ -15,7 +15,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import lmmformula.backends.posterior.hmc as hmc_module
 from lmmformula import (
     ConvergenceWarning,
     DataError,
@@ -29,6 +28,7 @@ from lmmformula import (
     plan,
     prior_predictive,
 )
+from lmmformula.backends.posterior import effects as effects_module
 from lmmformula.ir.estimate import Status
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
@@ -253,7 +253,7 @@ def test_importance_draws_have_no_chain_to_go_on(sleepstudy: pd.DataFrame) -> No
 
 
 def test_effects_that_were_not_kept(sleepstudy: pd.DataFrame, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hmc_module, "KEPT_BYTES", 1.0)
+    monkeypatch.setattr(effects_module, "KEPT_BYTES", 1.0)
     m = fit(SLEEP, sleepstudy, method="hmc", sampler="importance", draws=250, seed=1)
     assert m.posterior is not None
     assert m.posterior.effects is None
@@ -352,7 +352,10 @@ def test_data_that_do_not_suit(sleepstudy: pd.DataFrame) -> None:
 class Nowhere:
     """A density that exists at its mode alone, of more dimensions than a pilot sample is tried in."""
 
-    d, is_small = 60, False
+    d, is_small, is_dense = 60, False, True
+
+    def traced(self) -> None:
+        """It has to be called back."""
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         return (0.0 if (x == 0).all() else -np.inf), np.zeros(self.d)
@@ -362,18 +365,29 @@ def test_chains_that_are_stuck_are_told_of() -> None:
     """Both ways to run chains say so instead of handing back one point as a posterior."""
     import jax.numpy as jnp
 
-    from lmmformula.backends.posterior.density.variances import Laplace
-    from lmmformula.backends.posterior.sampling.chains import ChainOptions, draw_chains
-    from lmmformula.backends.posterior.sampling.scale import JointScale, draw_joint
+    from lmmformula.backends.posterior.density.joint import Whitened
+    from lmmformula.backends.posterior.density.scale import JointScale, Scale
+    from lmmformula.backends.posterior.sampling.chains import draw_chains
+    from lmmformula.backends.posterior.sampling.joint import draw_joint
+    from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 
-    options = ChainOptions(chains=2, draws=10, warmup=5, target_accept=0.8, max_depth=3)
-    flat = JointScale(np.zeros(2), np.eye(2), np.zeros((0, 0)), np.ones(0))
+    class Point(Whitened):
+        """The same of two coordinates, in JAX."""
+
+        begin, n_outer, whitenings = np.zeros(2), 2, ()
+
+        def traced(self) -> Any:
+            return lambda x: jnp.where((x == 0).all(), 0.0, -jnp.inf)
+
+        def scale(self) -> JointScale:
+            return JointScale(np.zeros(2), np.eye(2), np.zeros((0, 0)), np.ones(0))
+
+    request = Request(ChainOptions(chains=2, draws=10, warmup=5, target_accept=0.8, max_depth=3), "nuts", 1)
     with pytest.raises(FitError, match=r"none of 2 chains moved in 10 draws.*rescale the column"):
-        draw_joint(lambda x: jnp.where((x == 0).all(), 0.0, -jnp.inf), flat, options, 1)
-    target: Any = Nowhere()
-    laplace = Laplace(np.zeros(target.d), np.eye(target.d), 0.0, 1, True, "hessian")
+        draw_joint(Point(), request)
+    density: Any = Nowhere()
     with pytest.raises(FitError, match="none of 2 chains moved in 10 draws"):
-        draw_chains(target, laplace, options, 1)
+        draw_chains(density, Scale(np.zeros(60), np.eye(60), 0.0, 1, True), request)
 
 
 def test_fewer_rows_than_coefficients() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from lmmformula import build
 from lmmformula.backends.laplace import LaplaceBackend
-from lmmformula.backends.posterior.density.laplace import LaplaceTarget
+from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.hmc import HMC
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
@@ -134,7 +134,7 @@ def problem_of(name: str) -> Problem:
 def target_of(name: str) -> tuple:
     problem = problem_of(name)
     priors = resolve_priors(problem)
-    return problem, LaplaceTarget.of(problem, BlockedEngine(), priors)
+    return problem, LaplaceDensity.of(problem, BlockedEngine(), priors)
 
 
 @pytest.mark.parametrize("name", list(MODELS))
@@ -152,14 +152,14 @@ def test_laplace_density_has_its_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", list(MODELS))
 def test_sampled_density_is_likelihood_times_priors(name: str) -> None:
     """In u: the family's rows at numpy's predictors, priors, and |u|^2 / 2; in v the Jacobian besides."""
-    from lmmformula.backends.posterior.density.joint import General
-    from lmmformula.backends.posterior.sampling.scale import quick
+    from lmmformula.backends.posterior.density.joint import JointDensity
+    from lmmformula.numerics.programs import quick
 
     problem, target = target_of(name)
-    general = General.of(target)
+    general = JointDensity.of(target)
     rng = np.random.default_rng(2)
     x = np.concatenate([target.begin, np.zeros(general.d - target.d)]) + 0.1 * rng.normal(size=general.d)
-    density = general.density()
+    density = general.traced()
     value, u, log_det = quick(lambda at: (density(at), *general.spherical(at)), general.d)(x)
     eta, *aux = (p.eta(u) for p in general.predictors)
     inner = u[general.n_outer :]
@@ -179,14 +179,14 @@ AUX_EFFECTS = {
 @pytest.mark.parametrize("family", list(AUX_EFFECTS))
 def test_density_with_random_effects_of_auxiliary_parameters(family: str) -> None:
     """In u: the family's rows at predictors from the matrices, priors of each parameter under its name, and |u|^2 / 2."""
-    from lmmformula.backends.posterior.density.joint_aux import general_with_aux
-    from lmmformula.backends.posterior.sampling.scale import quick
+    from lmmformula.backends.posterior.density.joint_aux import joint_with_aux
+    from lmmformula.numerics.programs import quick
 
     problem = build(AUX_EFFECTS[family], counts(), family=family)
     priors = resolve_priors(problem)
-    general, begin = general_with_aux(problem, BlockedEngine(), priors)
-    x = begin + 0.1 * np.random.default_rng(2).normal(size=general.d)
-    density = general.density()
+    general = joint_with_aux(problem, BlockedEngine(), priors)
+    x = general.begin + 0.1 * np.random.default_rng(2).normal(size=general.d)
+    density = general.traced()
     value, u, log_det = quick(lambda at: (density(at), *general.spherical(at)), general.d)(x)
     predictors = []
     for j, own in enumerate(general.predictors):
@@ -206,7 +206,7 @@ def test_whitening_is_the_conditional_normal(layout: str) -> None:
     """u = M^-1 L'Z'r + F^-T v for each chain of nested groups, from the dense matrices, and log|F| = log|M| / 2."""
     from lmmformula.backends.posterior.model.predictor import laid_out, mean_predictor
     from lmmformula.backends.posterior.model.whitening import Whitening
-    from lmmformula.backends.posterior.sampling.scale import quick
+    from lmmformula.numerics.programs import quick
 
     problem, rng = make_problem(layout), np.random.default_rng(4)
     w, score = rng.uniform(0.2, 2.0, problem.n), rng.normal(size=problem.n)
@@ -372,7 +372,9 @@ def test_random_effects_of_a_dispersion() -> None:
     constant = plain.fit(build("y ~ x + (1 | g)", columns, family="nbinom2"))
     assert solution.estimate.deviance < constant.estimate.deviance - 10
     more = replace(recipe, draws=20).extend(problem, posterior)
-    assert more.posterior.aux_effects[0].draws[0].shape == (2, 270, m, 1)
+    kept = more.posterior.aux_effects[0].draws
+    assert kept is not None
+    assert kept[0].shape == (2, 270, m, 1)
 
 
 def test_a_model_with_a_dispersion_and_its_record() -> None:

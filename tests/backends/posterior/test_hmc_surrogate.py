@@ -7,11 +7,12 @@ import pytest
 from hmc_reference import PRIORS, crossed
 
 from lmmformula.backends.posterior.density.traced import Exact
-from lmmformula.backends.posterior.density.variances import Target, find_mode
-from lmmformula.backends.posterior.sampling import chains as drawing_module
-from lmmformula.backends.posterior.sampling.chains import ChainOptions, draw_chains
+from lmmformula.backends.posterior.density.variances import VarianceDensity
+from lmmformula.backends.posterior.sampling import chains as chains_module
+from lmmformula.backends.posterior.sampling.chains import draw_chains
 from lmmformula.backends.posterior.sampling.importance import Importance
 from lmmformula.backends.posterior.sampling.nuts import Nuts
+from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 from lmmformula.backends.posterior.sampling.surrogate import _acceptance, fit_surrogate
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.priors import resolve_priors
@@ -19,9 +20,9 @@ from lmmformula.numerics.mcmc import ess_bulk, rhat
 
 
 @pytest.fixture(scope="module")
-def target() -> Target:
+def target() -> VarianceDensity:
     problem = crossed()
-    return Target.of(problem, BlockedEngine(), resolve_priors(problem, PRIORS))
+    return VarianceDensity.of(problem, BlockedEngine(), resolve_priors(problem, PRIORS))
 
 
 def test_a_poor_surrogate_leaves_the_exact_distribution() -> None:
@@ -52,18 +53,18 @@ def test_a_poor_surrogate_leaves_the_exact_distribution() -> None:
     assert second.std() == pytest.approx(0.5, rel=0.04)
 
 
-def test_the_surrogate_is_near_and_even(target: Target) -> None:
+def test_the_surrogate_is_near_and_even(target: VarianceDensity) -> None:
     found = Importance(draws=500, rounds=3, pilot=400).sample(
-        target, find_mode(target), np.random.default_rng(1)
+        target, target.scale(), np.random.default_rng(1)
     )
     np.testing.assert_allclose(found.log_densities[:50], target.log_densities(found.points[:50]), rtol=1e-12)
     surrogate, accepted = fit_surrogate(target, found, np.random.default_rng(2))
     assert accepted > 0.75
-    fresh = Importance(draws=400).sample(target, find_mode(target), np.random.default_rng(5)).x
+    fresh = Importance(draws=400).sample(target, target.scale(), np.random.default_rng(5)).x
     log_w = target.log_densities(fresh) - surrogate.log_density(fresh)
     assert _acceptance(log_w) == pytest.approx(accepted, abs=0.12)
     assert log_w.std() < 0.75 * (target.log_densities(fresh) - surrogate.base(fresh)).std()
-    for place, cors in target.coordinates.folded:
+    for place, cors in target.folded:
         turned = fresh.copy()
         turned[:, [place, *cors]] *= -1.0
         gap = surrogate.standardised(turned) - surrogate.standardised(fresh)
@@ -79,14 +80,14 @@ def test_predicted_acceptance_is_that_of_independent_proposals() -> None:
 
 
 def test_where_the_surrogate_is_refused_trajectories_are_exact(
-    target: Target, monkeypatch: pytest.MonkeyPatch
+    target: VarianceDensity, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options, laplace = ChainOptions(1, 200, None, 0.8, 10), find_mode(target)
-    with_it = draw_chains(target, laplace, options, 1)
+    request, scale = Request(ChainOptions(1, 200, None, 0.8, 10), "nuts", 1), target.scale()
+    with_it = draw_chains(target, scale, request)
     assert "end_accepted" in with_it.statistics
     assert with_it.statistics["end_accepted"].mean() > 0.7
-    monkeypatch.setattr(drawing_module, "LEAST_ACCEPTED", 2.0)
-    without = draw_chains(target, laplace, options, 1)
+    monkeypatch.setattr(chains_module, "LEAST_ACCEPTED", 2.0)
+    without = draw_chains(target, scale, request)
     assert "end_accepted" not in without.statistics
     both = [target.coordinates.parameters(d.x)[0] for d in (with_it, without)]
     sd = both[0].std(axis=0)

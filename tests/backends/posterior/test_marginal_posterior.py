@@ -9,7 +9,7 @@ from oracle import LAYOUTS, make_problem
 from lmmformula.backends.posterior.density import bordered as marginal_bordered
 from lmmformula.backends.posterior.density.bordered import Bordered, inverse_by_sweeps
 from lmmformula.backends.posterior.density.fused import Fused
-from lmmformula.backends.posterior.density.marginal import MarginalPosterior
+from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd, term_factor
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
@@ -27,12 +27,13 @@ ALL_KINDS = {
 }
 
 
-def posterior_of(layout: str, user: dict[str, str] | None = None) -> MarginalPosterior:
+def posterior_of(layout: str, user: dict[str, str] | None = None) -> VarianceDensity:
     problem = make_problem(layout)
     priors = resolve_priors(problem, user)
     model = Marginal.of(problem, BlockedEngine(), priors)
     scales = detectable_sd(problem, model.base.prepared.blocks.groups, model.base.gram, 1.0)
-    return MarginalPosterior(model, Coordinates.of(priors, scales, 1.0))
+    coordinates = Coordinates.of(priors, scales, 1.0)
+    return VarianceDensity(model, coordinates, np.zeros(coordinates.d))
 
 
 @pytest.mark.parametrize("layout", list(LAYOUTS))

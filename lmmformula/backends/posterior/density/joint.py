@@ -13,35 +13,76 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from functools import cached_property
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmmformula.backends.posterior.density.laplace import LaplaceTarget
+from lmmformula.backends.posterior.density.base import Traced
+from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.density.likelihoods import log_density
-from lmmformula.backends.posterior.density.variances import Laplace, find_mode
-from lmmformula.backends.posterior.model.predictor import Predictor, laid_out
-from lmmformula.backends.posterior.model.spherical import spherical
-from lmmformula.backends.posterior.model.whitening import Whitening
-from lmmformula.backends.posterior.sampling.scale import (
+from lmmformula.backends.posterior.density.scale import (
     DENSE_CELLS,
     DENSE_SIDE,
     JointScale,
-    climbed,
+    Scale,
+    climbed_scale,
+    find_mode,
     joint_scale,
-    quick,
-    with_search,
 )
+from lmmformula.backends.posterior.model.predictor import Predictor, laid_out
+from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.programs import quick
 from lmmformula.typing import Array
 
-__all__ = ["General"]
+__all__ = ["JointDensity", "Whitened", "spherical_modes"]
+
+
+class Whitened:
+    """What densities have in common whose random effects are sampled as v."""
+
+    begin: Array
+    n_outer: int
+    whitenings: tuple[Whitening, ...]
+
+    @property
+    def d(self) -> int:
+        return len(self.begin)
+
+    def traced(self) -> Traced:
+        """x (d,) with v as inner coordinates -> log density."""
+        raise NotImplementedError
+
+    def spherical(self, x: Any) -> tuple[Any, Any]:
+        """x with u in place of v, and log|F|; traceable."""
+        parts, log_det = [x[: self.n_outer]], 0.0
+        for own in self.whitenings:
+            u, one = own(x)
+            parts.append(u)
+            log_det = log_det + one
+        return jnp.concatenate(parts), log_det
+
+    @cached_property
+    def _program(self) -> Callable[[Array], tuple[Array, Array]]:
+        return quick(jax.value_and_grad(self.traced()), self.d)
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
+        value, gradient = self._program(x)
+        if not (np.isfinite(value) and np.isfinite(gradient).all()):
+            return -np.inf, np.zeros(self.d)
+        return float(value), gradient
+
+    def gradient(self) -> Callable[[Array], Array]:
+        """x -> gradient of the log density, compiled."""
+        return quick(jax.grad(self.traced()), self.d)
 
 
 @dataclass(frozen=True, eq=False)
-class General:
+class JointDensity(Whitened):
     """The density of x = (outer, inner) for one problem.
 
     Attributes
@@ -52,25 +93,26 @@ class General:
         The mean's first.
     whitenings : tuple of Whitening
         Of each predictor.
-    laplace : Laplace or None
+    begin : (d,) array
+    n_outer : int
+    outer_scale : Scale or None
         Mode and curvature of the outer coordinates, where Laplace's approximation was looked at.
-    n_outer, d : int
     """
 
     problem: Problem
     predictors: tuple[Predictor, ...]
     whitenings: tuple[Whitening, ...]
-    laplace: Laplace | None
+    begin: Array
     n_outer: int
-    d: int
+    outer_scale: Scale | None = None
 
     @classmethod
-    def of(cls, target: LaplaceTarget) -> General:
+    def of(cls, target: LaplaceDensity) -> JointDensity:
         """The model whose Laplace approximation is `target`; outer coordinates are the same."""
         placed, outer, d = laid_out(target.predictors)
-        laplace = find_mode(cast(Any, target))
-        point = target(laplace.mode).laplace
-        x = np.concatenate([laplace.mode, np.zeros(d - outer)])
+        scale = find_mode(target)
+        point, begin = target(scale.mode).laplace, np.concatenate([scale.mode, np.zeros(d - outer)])
+        x = begin.copy()
         x[placed[0].inner] = spherical_modes(placed[0], target, point.u)
         rows = point.observed
         whitenings = [Whitening.of(placed[0], rows.weight, rows.score, x)]
@@ -78,14 +120,10 @@ class General:
             Whitening.of(p, np.zeros(len(score)), score, x)
             for p, score in zip(placed[1:], rows.d_aux, strict=True)
         ]
-        return cls(target.model.problem, placed, tuple(whitenings), laplace, outer, d)
+        return cls(target.model.problem, placed, tuple(whitenings), begin, outer, scale)
 
-    def spherical(self, x: Any) -> tuple[Any, Any]:
-        """x with u in place of v, and log|F|; traceable."""
-        return spherical(self.whitenings, self.n_outer, x)
-
-    def density(self) -> Callable[[Any], Any]:
-        """x (d,) with v as inner coordinates -> log density, traceable by JAX. Call and trace it within 64 bits."""
+    def traced(self) -> Traced:
+        """x (d,) with v as inner coordinates -> log density. Call and trace it within 64 bits."""
         own = self.problem
         rows = log_density(own.family, own.y, own.weights)
 
@@ -99,43 +137,22 @@ class General:
         return value
 
     def scale(self) -> JointScale:
-        """Location and scales: Laplace's for outer coordinates, the curvature at the mode for v where that is affordable."""
-        if self.laplace is None:
-            raise ValueError("without Laplace's approximation the mode must be climbed to: climbed_scale")
-        q = self.d - self.n_outer
-        mode = np.concatenate([self.laplace.mode, np.zeros(q)])
-        if len(self.whitenings[0].chains) > 1 and q <= DENSE_SIDE and self.d * self.problem.n <= DENSE_CELLS:
-            gradient = quick(jax.grad(self.density()), self.d)
-            found = joint_scale(gradient, mode, self.laplace.half, self.n_outer)
+        """Location and scales: Laplace's for outer coordinates, the curvature at the mode for v where that is affordable.
+
+        Where Laplace's approximation was not looked at, those of the whole density, which is climbed from where it begins.
+        """
+        q, outer = self.d - self.n_outer, self.outer_scale
+        dense = q <= DENSE_SIDE and self.d * self.problem.n <= DENSE_CELLS
+        if outer is None:
+            return climbed_scale(self, dense=dense)
+        if len(self.whitenings[0].chains) > 1 and dense:
+            found = joint_scale(self.gradient(), self.begin, outer.half, self.n_outer)
         else:
-            found = JointScale(mode, self.laplace.half, np.zeros((0, 0)), np.ones(q))
-        return recorded(found, self.laplace)
-
-    def climbed_scale(self, begin: Array) -> JointScale:
-        """Mode and curvature of the whole density, from a start."""
-        density = self.density()
-        mode, value, steps, converged = climbed(quick(jax.value_and_grad(density), self.d), begin)
-        gradient, q = quick(jax.grad(density), self.d), self.d - self.n_outer
-        if q <= DENSE_SIDE and self.d * self.problem.n <= DENSE_CELLS:
-            found = joint_scale(gradient, mode, None, self.n_outer)
-        else:
-            inner = mode[self.n_outer :]
-            part = joint_scale(
-                lambda x: gradient(np.concatenate([x, inner]))[: self.n_outer],
-                mode[: self.n_outer],
-                None,
-                self.n_outer,
-            )
-            found = JointScale(mode, part.outer, np.zeros((0, 0)), np.ones(q))
-        return with_search(found, value, steps + 2 * self.d, converged=converged)
+            found = JointScale(self.begin, outer.half, np.zeros((0, 0)), np.ones(q))
+        return found.searched(outer.log_density, outer.evaluations, converged=outer.converged)
 
 
-def recorded(scale: JointScale, laplace: Laplace) -> JointScale:
-    """The map with the record of the search for its centre."""
-    return with_search(scale, laplace.log_density, laplace.evaluations, converged=laplace.converged)
-
-
-def spherical_modes(mean: Predictor, target: LaplaceTarget, u: tuple[Array, ...]) -> Array:
+def spherical_modes(mean: Predictor, target: LaplaceDensity, u: tuple[Array, ...]) -> Array:
     """u of groups, (m, k) each, in the order of the terms, flat."""
     parts: list[Array] = [np.zeros(0)] * len(mean.terms)
     for group, values in zip(target.model.prepared.blocks.groups, u, strict=True):

@@ -22,29 +22,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lmmformula.backends.posterior.density.joint import General, spherical_modes
-from lmmformula.backends.posterior.density.laplace import LaplaceTarget
+from lmmformula.backends.posterior.density.joint import JointDensity, spherical_modes
+from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.density.likelihoods import log_density
 from lmmformula.backends.posterior.model.predictor import aux_predictors, laid_out, with_aux
 from lmmformula.backends.posterior.model.whitening import Whitening
-from lmmformula.backends.posterior.sampling.scale import quick
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.numerics.programs import quick
 from lmmformula.typing import Array
 
-__all__ = ["general_with_aux"]
+__all__ = ["joint_with_aux"]
 
 SD = 0.3
 """Standard deviation, in units of a predictor on a log or logit scale, from which the climb to the mode starts."""
 
 
-def general_with_aux(
+def joint_with_aux(
     problem: Problem, engine: Engine, priors: Priors, prepared: Prepared | None = None
-) -> tuple[General, Array]:
-    """The model, and where the climb to its mode starts, (d,)."""
+) -> JointDensity:
+    """The density, which begins where the climb to its mode starts."""
     fixed = replace(priors, aux=tuple(replace(own, terms=()) for own in priors.aux))
-    target = LaplaceTarget.of(replace(with_aux(problem), aux_terms=()), engine, fixed, prepared)
+    target = LaplaceDensity.of(replace(with_aux(problem), aux_terms=()), engine, fixed, prepared)
     full, first = with_aux(problem), target.predictors
     alpha = [own.beta(target.begin) for own in first[1:]]
     placed, outer, d = laid_out([first[0], *aux_predictors(full, priors, alpha)])
@@ -61,7 +61,7 @@ def general_with_aux(
     for j, (own, score) in enumerate(zip(placed[1:], rows.d_aux, strict=True)):
         w = _information(full, point.mode.eta, aux, j) if own.terms else 0.0
         whitenings.append(Whitening.of(own, np.full(problem.n, w), score, at))
-    return General(full, placed, tuple(whitenings), None, outer, d), begin
+    return JointDensity(full, placed, tuple(whitenings), begin, outer)
 
 
 def _small(term: GroupBlock) -> Array:

@@ -5,22 +5,21 @@ r"""The posterior of everything but the mean's random effects, which Laplace's a
 with d of :mod:`lmmformula.criteria.laplace` (1) and its analytic gradient (2): exact for a normal response, and the better
 the more rows a level has. The search for the modes of the random effects starts where it ended at the mode of x, not
 where the last evaluation left it, so that the density is a function and a chain does not depend on its neighbours.
-
-This answers to what the samplers ask of :class:`lmmformula.backends.posterior.density.variances.Target`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from lmmformula.backends.laplace import LaplaceBackend, start_beta
 from lmmformula.backends.optimum import off_boundary
+from lmmformula.backends.posterior.density.base import Pointwise
+from lmmformula.backends.posterior.density.scale import Scale, find_mode
 from lmmformula.backends.posterior.model.predictor import (
     Predictor,
     aux_predictors,
@@ -34,10 +33,9 @@ from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array
 
-__all__ = ["LaplaceTarget", "group_factors"]
+__all__ = ["LaplaceDensity", "group_factors"]
 
 ROUGH = 1e-4
 """Newton decrement of the deviance at which the fit that gives the start may end."""
@@ -55,7 +53,7 @@ def group_factors(groups: Sequence[Any], factors: Sequence[Array]) -> tuple[Arra
 
 
 @dataclass(frozen=True, eq=False)
-class LaplaceTarget:
+class LaplaceDensity(Pointwise):
     """The density and its pieces.
 
     Attributes
@@ -66,6 +64,8 @@ class LaplaceTarget:
         The mean's, then the auxiliary ones, with their places in the sampled vector of the general model.
     begin : (d,) array
         The maximum-likelihood fit, off its boundaries.
+    found : Scale or None
+        The mode, once it is known, and the scales that chains go on with.
     u : tuple of (m, k) arrays, or None
         Where searches for the modes of the random effects start.
     """
@@ -73,12 +73,13 @@ class LaplaceTarget:
     model: Laplace
     predictors: tuple[Predictor, ...]
     begin: Array
+    found: Scale | None = None
     u: tuple[Array, ...] | None = None
 
     @classmethod
     def of(
         cls, problem: Problem, engine: Engine, priors: Priors, prepared: Prepared | None = None
-    ) -> LaplaceTarget:
+    ) -> LaplaceDensity:
         """Fit by maximum likelihood, and take scales from that."""
         full = with_aux(problem)
         model = Laplace.of(full, engine, prepared=prepared)
@@ -90,17 +91,8 @@ class LaplaceTarget:
         return cls(model, placed, np.concatenate(parts))
 
     @property
-    def d(self) -> int:
-        return len(self.begin)
-
-    @property
     def mean(self) -> Predictor:
         return self.predictors[0]
-
-    @property
-    def coordinates(self) -> LaplaceTarget:
-        """Itself: the samplers ask coordinates only for what is folded."""
-        return self
 
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
@@ -114,48 +106,30 @@ class LaplaceTarget:
                     out.append((first + place, tuple(turned) if term.kind == "us" else ()))
         return tuple(out)
 
-    @property
-    def is_small(self) -> bool:
-        """Draws are evaluated one at a time."""
-        return False
+    is_small: ClassVar[bool] = False
+    is_dense: ClassVar[bool] = True
 
-    @property
-    def posterior(self) -> LaplaceTarget:
-        """Itself: points are made by calling it."""
-        return self
+    def traced(self) -> None:
+        """None: the search for the modes stays in numpy."""
 
-    def __call__(self, x: Array) -> _Point:
-        return _Point(self, np.asarray(x, dtype=float))
+    def __call__(self, x: Array) -> LaplaceDensityPoint:
+        return LaplaceDensityPoint(self, np.asarray(x, dtype=float))
 
-    def started(self, x: Array) -> LaplaceTarget:
-        """The same density with searches that start from the modes at x."""
-        return replace(self, u=self(x).laplace.u)
+    def settled(self, scale: Scale | None = None) -> LaplaceDensity:
+        """The same density with searches that start from the modes at the mode of x, which `scale` knows or is climbed to."""
+        found = find_mode(self) if scale is None else scale
+        return replace(self, found=found, u=self(found.mode).laplace.u)
 
-    def log_densities(self, x: Array) -> Array:
-        """Log density of each row of x (S, d); -inf where it cannot be computed."""
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            return np.array(list(pool.map(lambda one: self._guarded(one, slope=False)[0], x)))
-
-    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
-        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
-        return self._guarded(x, slope=True)
-
-    def _guarded(self, x: Array, *, slope: bool) -> tuple[float, Array]:
-        nowhere = -np.inf, np.zeros(self.d)
-        try:
-            with np.errstate(all="ignore"):
-                point = self(x)
-                value, gradient = point.value, point.gradient if slope else nowhere[1]
-        except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
-            return nowhere
-        return (value, gradient) if np.isfinite(value) and np.isfinite(gradient).all() else nowhere
+    def scale(self) -> Scale:
+        """The mode and the curvature there."""
+        return find_mode(self) if self.found is None else self.found
 
 
 @dataclass(frozen=True, eq=False)
-class _Point:
+class LaplaceDensityPoint:
     """The density at one x."""
 
-    target: LaplaceTarget
+    target: LaplaceDensity
     x: Array
 
     @cached_property

@@ -71,7 +71,7 @@ class Nested:
         diag, sides = (tuple(own[a] for a in chain) for own in (gram.diag, gram.rhs))
         return cls(bordered, chain, parents, diag, pairs, sides)
 
-    def log_posterior(self, coordinates: Coordinates, x: Any, kernels: Any) -> Any:
+    def log_posterior(self, coordinates: Coordinates, x: Any, xp: Any, kernels: Any) -> Any:
         """log p(y | x) + log p(x) for one x, traceable by JAX."""
         model = self.bordered.model
         values = coordinates.values(x, jnp)

@@ -23,7 +23,7 @@ From there the mode is climbed to. Sampled effects are written as v of :mod:`lmm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -32,8 +32,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lmmformula.backends.posterior.density.base import Traced
 from lmmformula.backends.posterior.density.bordered import Bordered, Reduced
+from lmmformula.backends.posterior.density.joint import Whitened
 from lmmformula.backends.posterior.density.one_class import OneClass, ScaledIdentity, basis_of, level_sums
+from lmmformula.backends.posterior.density.scale import JointScale, climbed_scale
 from lmmformula.backends.posterior.density.traced import jax_kernels
 from lmmformula.backends.posterior.model.cells import Cells, columns_of
 from lmmformula.backends.posterior.model.coordinates import (
@@ -44,10 +47,8 @@ from lmmformula.backends.posterior.model.coordinates import (
 )
 from lmmformula.backends.posterior.model.predictor import Constant, Predictor, laid_out, predictor_of
 from lmmformula.backends.posterior.model.scalars import Coordinate, Mixing
-from lmmformula.backends.posterior.model.spherical import spherical
 from lmmformula.backends.posterior.model.starts import Start, start_of
 from lmmformula.backends.posterior.model.whitening import Whitening
-from lmmformula.backends.posterior.sampling.scale import JointScale, climbed, joint_scale, quick
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.base import Engine
 from lmmformula.ir.blocks import Blocks
@@ -56,11 +57,11 @@ from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
 from lmmformula.typing import Array, Index
 
-__all__ = ["Partial", "sampled_predictors", "whitened"]
+__all__ = ["PartialDensity", "begun", "sampled_predictors", "whitened"]
 
 
 @dataclass(frozen=True, eq=False)
-class Partial:
+class PartialDensity(Whitened):
     """The density of x = (variances of I and mixing variances, outer of S and of sigma, their v).
 
     Attributes
@@ -104,10 +105,9 @@ class Partial:
     whitenings: tuple[Whitening, ...]
     begin: Array
     n_outer: int
-    d: int
 
     @classmethod
-    def of(cls, problem: Problem, groups: Sequence[str], priors: Priors, engine: Engine) -> Partial:
+    def of(cls, problem: Problem, groups: Sequence[str], priors: Priors, engine: Engine) -> PartialDensity:
         """Split the model, fit it, and take scales from that."""
         inside = tuple(i for i, t in enumerate(problem.terms) if t.group in groups)
         rest = tuple(i for i in range(len(problem.terms)) if i not in inside)
@@ -126,9 +126,7 @@ class Partial:
         placed, outer, d = laid_out(predictors, len(own))
         begin = np.zeros(d)
         begin[: len(own)] = covariance_coordinates(own, places, [start.covariances[i] for i in inside], 1e-3)
-        _begun(begin, placed, [start.covariances[i] for i in rest], start)
-        at = begin.copy()
-        at[outer:] = _modes(placed, [start.modes[i] for i in rest], start.sigma_modes, at)
+        at = begun(begin, placed, start, rest, np.zeros(0))
         twin, ols = model.problem, model.base.ols
         prior = np.ones(twin.n) if twin.weights is None else twin.weights
         q = (
@@ -155,7 +153,6 @@ class Partial:
             whitened(placed, start, cells, at),
             begin,
             outer,
-            d,
         )
 
     # -- the density ---------------------------------------------------------------------------------------------------
@@ -178,10 +175,6 @@ class Partial:
         """The one class, with r among the known columns where nothing else of the mean is sampled."""
         columns = self.basis if self.rest else np.column_stack([self.basis, self.target])
         return OneClass.of(self.terms[0], columns)
-
-    def spherical(self, x: Any) -> tuple[Any, Any]:
-        """x with u in place of v, and log|F|; traceable."""
-        return spherical(self.whitenings, self.n_outer, x)
 
     def factors(self, x: Any) -> list[Any]:
         """L of each group in I."""
@@ -221,8 +214,8 @@ class Partial:
         arranged = replace(arranged, g=arranged.g.at[-1, -1].add(self._spread(a)))  # type: ignore[attr-defined]
         return arranged.reduce(own, jnp.ones(()), self.log_var(x), jnp, jax_kernels()), arranged
 
-    def density(self) -> Callable[[Any], Any]:
-        """x (d,) with v as inner coordinates -> log density, traceable by JAX. Call and trace it within 64 bits."""
+    def traced(self) -> Traced:
+        """x (d,) with v as inner coordinates -> log density. Call and trace it within 64 bits."""
         kernels, constant = jax_kernels(), self.bordered.model.constant
 
         def value(x: Any) -> Any:
@@ -259,10 +252,7 @@ class Partial:
 
     def scale(self) -> JointScale:
         """Mode and curvature of the whole density."""
-        density = self.density()
-        mode, value, steps, converged = climbed(quick(jax.value_and_grad(density), self.d), self.begin)
-        found = joint_scale(quick(jax.grad(density), self.d), mode, None, self.n_outer)
-        return replace(found, log_density=value, evaluations=steps + 2 * self.d, converged=converged)
+        return climbed_scale(self, dense=True)
 
 
 def _rearranged(
@@ -361,16 +351,12 @@ def whitened(placed: Sequence[Predictor], start: Start, cells: Cells, at: Array)
     return tuple(Whitening.of(p, w, s, at) for p, w, s in zip(placed, precisions, scores, strict=True))
 
 
-def _begun(begin: Array, placed: Sequence[Predictor], covariances: list[Array], start: Start) -> None:
-    """Outer coordinates of the start, in place."""
-    begin[placed[0].outer] = placed[0].begin(np.zeros(0), covariances)
+def begun(begin: Array, placed: Sequence[Predictor], start: Start, rest: Sequence[int], beta: Array) -> Array:
+    """The start put into `begin` in place, without random effects; with u of those of the terms `rest` and of sigma's."""
+    begin[placed[0].outer] = placed[0].begin(beta, [start.covariances[i] for i in rest])
     begin[placed[1].outer] = placed[1].begin(start.alpha, start.sigma_covariances)
-
-
-def _modes(placed: Sequence[Predictor], modes: list[Array], sigma_modes: Sequence[Array], x: Array) -> Array:
-    """u of the start's random effects."""
-    parts = [np.zeros(0)]
-    for own, effects in zip(placed, (modes, sigma_modes), strict=True):
-        for lower, b in zip(own.factors(x), effects, strict=True):
-            parts.append(np.linalg.solve(lower, b.T).T.ravel())
-    return np.concatenate(parts)
+    at = begin.copy()
+    for own, modes in zip(placed, ([start.modes[i] for i in rest], start.sigma_modes), strict=True):
+        parts = [np.linalg.solve(low, b.T).T.ravel() for low, b in zip(own.factors(at), modes, strict=True)]
+        at[own.inner] = np.concatenate([np.zeros(0), *parts])
+    return at

@@ -1,7 +1,7 @@
-r"""The density as NumPyro's potential: compiled by JAX for small problems, a call back to numpy for large ones.
+r"""Densities of few coordinates as NumPyro's potentials: compiled by JAX where they are small, called back where not.
 
-Both are minus the log density of ``x = mode + half z``, the coordinates in which the Laplace approximation is standard
-normal, so that the sampler starts with a unit mass matrix that fits. The compiled form is
+A potential is minus the log density of ``x = mode + half z``, the coordinates in which the density is about standard normal,
+so that the sampler starts with a unit mass matrix that fits. The compiled form is
 :mod:`lmmformula.backends.posterior.density.bordered` itself, in jax.numpy; of its two factorisations only the derivatives are
 given here, since reverse-mode through a Cholesky costs several times more::
 
@@ -15,15 +15,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lmmformula.backends.posterior.density.base import Concentrated, Traced
 from lmmformula.backends.posterior.density.bordered import inverse_by_sweeps
-from lmmformula.backends.posterior.density.variances import Laplace, Target
+from lmmformula.backends.posterior.density.scale import Scale
+from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.typing import Array
 
-__all__ = ["Exact", "called_back", "compiled", "exact_density", "stand_in"]
+if TYPE_CHECKING:
+    from lmmformula.backends.posterior.sampling.surrogate import Surrogate
+
+__all__ = ["Exact", "exact_density", "jax_kernels", "potential", "stand_in", "traced_bordered"]
 
 _SWEPT = 6
 """Side up to which F is factorised by unrolled sweeps, which compile into arithmetic; LAPACK calls cost microseconds each."""
@@ -41,43 +46,43 @@ class Exact:
         The same in numpy.
     """
 
-    traced: Callable[[Any], Any]
+    traced: Traced
     value: Callable[[Array], float]
 
 
-def compiled(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
-    """z (d,) -> minus the log density, traceable by JAX. Call and trace it within 64-bit numbers."""
+class _Form(Protocol):
+    """A density in any array module."""
+
+    def log_posterior(self, coordinates: Coordinates, x: Any, xp: Any, kernels: Any) -> Any: ...
+
+
+def traced_bordered(form: _Form, coordinates: Coordinates) -> Traced:
+    """x (d,) -> log density of a bordered form, with the derivatives of the module's head."""
     import jax.numpy as jnp
 
-    from lmmformula.backends.posterior.density.nested import Nested
-
-    coordinates, kernels = target.coordinates, jax_kernels()
-    mode, half = laplace.mode, laplace.half
-    nested = Nested.of(target.bordered)
-    if nested is not None:
-        return lambda z: -nested.log_posterior(coordinates, mode + half @ z, kernels)
-    bordered = target.bordered
-
-    def potential(z: Any) -> Any:
-        return -bordered.log_posterior(coordinates, mode + half @ z, jnp, kernels)
-
-    return potential
+    kernels = jax_kernels()
+    return lambda x: form.log_posterior(coordinates, x, jnp, kernels)
 
 
-def exact_density(target: Target, laplace: Laplace) -> Exact:
-    """The log density of z alone, in numpy and traceable: through XLA for small problems, else by a call back."""
+def potential(density: Concentrated, scale: Scale) -> Traced:
+    """z (d,) -> minus the log density."""
+    traced, mode, half = density.traced(), scale.mode, scale.half
+    return _called_back(density, scale) if traced is None else lambda z: -traced(mode + half @ z)
+
+
+def exact_density(density: Concentrated, scale: Scale) -> Exact:
+    """The log density of z alone, in numpy and traceable."""
     import jax
     import jax.numpy as jnp
     from jax import lax
 
-    mode, half = laplace.mode, laplace.half
+    mode, half, program = scale.mode, scale.half, density.traced()
 
     def value(z: Array) -> float:
-        return float(target.log_densities((mode + half @ z)[None])[0])
+        return float(density.log_densities((mode + half @ z)[None])[0])
 
-    if target.is_small:
-        potential = compiled(target, laplace)
-        return Exact(lambda z: -potential(z), value)
+    if program is not None:
+        return Exact(lambda z: program(mode + half @ z), value)
     words = jax.ShapeDtypeStruct((2,), np.uint32)
 
     def on_host(z: Any) -> Any:
@@ -90,16 +95,16 @@ def exact_density(target: Target, laplace: Laplace) -> Exact:
     return Exact(traced, value)
 
 
-def stand_in(laplace: Laplace) -> Callable[[Any], Any]:
-    """z (d,) -> minus the log density of the surrogate, traceable by JAX."""
+def stand_in(surrogate: Surrogate, scale: Scale) -> Traced:
+    """z (d,) -> minus the log density of the surrogate."""
     import jax.numpy as jnp
 
-    mode, half, surrogate = laplace.mode, laplace.half, laplace.surrogate
+    mode, half = scale.mode, scale.half
     return lambda z: -surrogate.log_density(mode + half @ z, jnp)
 
 
-def called_back(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
-    """The same through the engine in numpy, with its analytic gradient, for any size.
+def _called_back(density: Concentrated, scale: Scale) -> Traced:
+    """The same through numpy, with its analytic gradient, for any size.
 
     Numbers cross as pairs of 32-bit words: the runtime's own threads, which make the call, know nothing of 64-bit numbers.
     """
@@ -107,11 +112,11 @@ def called_back(target: Target, laplace: Laplace) -> Callable[[Any], Any]:
     import jax.numpy as jnp
     from jax import lax
 
-    mode, half, d = laplace.mode, laplace.half, target.d
+    mode, half, d = scale.mode, scale.half, density.d
     words = jax.ShapeDtypeStruct((d + 1, 2), np.uint32)
 
     def on_host(z: Any) -> Any:
-        value, gradient = target.value_and_gradient(mode + half @ np.asarray(z).view(np.float64)[:, 0])
+        value, gradient = density.value_and_gradient(mode + half @ np.asarray(z).view(np.float64)[:, 0])
         out = np.concatenate([[-value], -(half.T @ gradient)])
         return np.ascontiguousarray(out).view(np.uint32).reshape(d + 1, 2)
 

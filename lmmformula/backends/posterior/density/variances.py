@@ -1,37 +1,37 @@
-"""What the samplers share: the posterior density of the variances, many draws at once, its mode and its curvature there.
+r"""The posterior density of the variances, all effects integrated out: log p(y | x) + log p(x), up to the evidence.
 
-A density comes in two forms of one quantity. Where the dense part is small, cross-products are arranged so that many draws
-are evaluated in one batch (:mod:`lmmformula.backends.posterior.density.bordered`), values and gradient by compiled kernels
-(:mod:`lmmformula.backends.posterior.density.fused`). Elsewhere each draw is one factorisation by the engine, with its
-analytic gradient.
+It comes in two forms of one quantity. Where the dense part is small, cross-products are arranged so that many draws are
+evaluated in one batch (:mod:`lmmformula.backends.posterior.density.bordered`), values and gradient by compiled kernels
+(:mod:`lmmformula.backends.posterior.density.fused`). Elsewhere each draw is one factorisation by the engine, with the marginal
+density's slopes in L, log sigma and log v (:mod:`lmmformula.criteria.marginal`) and the coordinates' own
+(:mod:`lmmformula.backends.posterior.model.coordinates`)::
+
+    d/dx_j = <dlogp/dL, dL/dx_j> + dlogp/dlog sigma dlog sigma/dx_j + dlogp/dlog v dlog v/dx_j + d log p(x_j)/dx_j
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
 
 import numpy as np
 
 from lmmformula.backends.exact import Exact
+from lmmformula.backends.posterior.density.base import Pointwise, Traced
 from lmmformula.backends.posterior.density.bordered import Bordered
 from lmmformula.backends.posterior.density.fused import Fused
-from lmmformula.backends.posterior.density.marginal import MarginalPosterior
+from lmmformula.backends.posterior.density.scale import Scale, find_mode
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
-from lmmformula.criteria.marginal import Marginal
+from lmmformula.criteria.marginal import Marginal, MarginalPoint
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Group
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.threads import worker_threads
-from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array
 
-__all__ = ["SMALL_SIDE", "Laplace", "Target", "find_mode"]
+__all__ = ["VarianceDensity", "VariancePoint", "suits_batches"]
 
 SMALL_SIDE = 250
 """Side of the dense part up to which draws are evaluated in batches."""
@@ -39,22 +39,33 @@ SMALL_CELLS = 4_000_000
 """Numbers in the eliminated group's cross-products up to which they are kept as one dense array."""
 
 
+def suits_batches(groups: Sequence[Group], p: int) -> bool:
+    """Whether the cross-products of these groups and p fixed effects are small enough for batches of draws."""
+    largest = max((g.q for g in groups), default=0)
+    side = sum(g.q for g in groups) - largest
+    return side <= SMALL_SIDE and largest * (side + p + 1) <= SMALL_CELLS
+
+
 @dataclass(frozen=True, eq=False)
-class Target:
-    """The posterior density of the unconstrained variance coordinates.
+class VarianceDensity(Pointwise):
+    """The density of the unconstrained variance coordinates.
 
     Attributes
     ----------
-    posterior : MarginalPosterior
+    model : Marginal
+    coordinates : Coordinates
     begin : (d,) array
         Where the search for the mode starts: the restricted maximum-likelihood estimate, off its boundaries.
     """
 
-    posterior: MarginalPosterior
+    model: Marginal
+    coordinates: Coordinates
     begin: Array
 
     @classmethod
-    def of(cls, problem: Problem, engine: Engine, priors: Priors, prepared: Prepared | None = None) -> Target:
+    def of(
+        cls, problem: Problem, engine: Engine, priors: Priors, prepared: Prepared | None = None
+    ) -> VarianceDensity:
         """Form the Gram and find the maximum-likelihood start."""
         model = Marginal.of(problem, engine, priors, prepared=prepared)
         fitted = Exact(reml=True, engine=engine).fit(model.problem, prepared=model.base.prepared).estimate
@@ -62,63 +73,91 @@ class Target:
         scales = detectable_sd(model.problem, groups, model.base.gram, fitted.sigma)
         coordinates = Coordinates.of(priors, scales, fitted.sigma)
         begin = coordinates.from_covariances(_covariances(model.problem, fitted), fitted.sigma)
-        return cls(MarginalPosterior(model, coordinates), begin)
+        return cls(model, coordinates, begin)
 
     @property
-    def coordinates(self) -> Coordinates:
-        return self.posterior.coordinates
-
-    @property
-    def d(self) -> int:
-        return self.posterior.d
+    def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Places of folded standard deviations, each with the partial correlations that change sign with it."""
+        return self.coordinates.folded
 
     @property
     def is_small(self) -> bool:
         """Whether draws can be evaluated in batches."""
-        groups = self.posterior.model.base.prepared.blocks.groups
-        side = Bordered.side(self.posterior.model)
-        cells = max(g.q for g in groups) * (side + len(self.posterior.model.log_var0) + 1)
-        return side <= SMALL_SIDE and cells <= SMALL_CELLS
+        return suits_batches(self.model.base.prepared.blocks.groups, len(self.model.log_var0))
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether a value takes a dense factorisation."""
+        return not self.is_small or self.bordered.q_dense > 0
 
     @cached_property
     def bordered(self) -> Bordered:
         """The form for batches."""
-        return Bordered.of(self.posterior.model)
+        return Bordered.of(self.model)
 
     @cached_property
     def fused(self) -> Fused:
         """The form for compiled kernels."""
         return Fused.of(self.bordered)
 
+    def __call__(self, x: Array) -> VariancePoint:
+        """By the engine, at one x."""
+        return VariancePoint(self, np.asarray(x, dtype=float))
+
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
-        if self.is_small:
-            return self.fused.log_posteriors(self.coordinates, x)
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            return np.array(list(pool.map(self._value, x)))
+        return self.fused.log_posteriors(self.coordinates, x) if self.is_small else super().log_densities(x)
 
-    def _value(self, x: Array) -> float:
-        try:
-            with np.errstate(all="ignore"):
-                value = self.posterior(x).value
-        except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
-            return -np.inf
-        return value if np.isfinite(value) else -np.inf
+    def _evaluated(self, x: Array) -> tuple[float, Array]:
+        return self.fused.value_and_gradient(self.coordinates, x) if self.is_small else super()._evaluated(x)
 
-    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
-        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
-        try:
-            with np.errstate(all="ignore"):
-                if self.is_small:
-                    value, gradient = self.fused.value_and_gradient(self.coordinates, x)
-                else:
-                    point = self.posterior(x)
-                    value, gradient = point.value, point.gradient
-        except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
-            value, gradient = -np.inf, np.zeros(self.d)
-        if not (np.isfinite(value) and np.isfinite(gradient).all()):
-            return -np.inf, np.zeros(self.d)
-        return value, gradient
+    def traced(self) -> Traced | None:
+        """The form for batches in JAX, along the chain where all groups are nested; None where there are no batches."""
+        if not self.is_small:
+            return None
+        from lmmformula.backends.posterior.density.nested import Nested
+        from lmmformula.backends.posterior.density.traced import traced_bordered
+
+        return traced_bordered(Nested.of(self.bordered) or self.bordered, self.coordinates)
+
+    def scale(self) -> Scale:
+        """The mode and the curvature there."""
+        return find_mode(self)
+
+
+@dataclass(frozen=True, eq=False)
+class VariancePoint:
+    """The density at one x."""
+
+    density: VarianceDensity
+    x: Array
+
+    @cached_property
+    def marginal(self) -> MarginalPoint:
+        """The likelihood's part."""
+        own = self.density.coordinates
+        values = own.values(self.x)
+        mixing = own.log_mixing(values) if own.mixing else None
+        return self.density.model(own.factors(values), float(values[own.sigma]), mixing)
+
+    @cached_property
+    def value(self) -> float:
+        """log p(y | x) + log p(x)."""
+        return self.marginal.logpdf + float(self.density.coordinates.log_prior(self.x))
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Its gradient, (d,)."""
+        own, point, x = self.density.coordinates, self.marginal, self.x
+        out = own.log_prior_gradient(x)
+        for term, slopes, d_factor in zip(own.terms, own.factor_slopes(x), point.d_factors, strict=True):
+            out[[*term.sds, *term.cors]] += np.tensordot(slopes, d_factor, 2)
+        sigma = own.own[own.sigma]
+        at = float(x[own.sigma])
+        out[own.sigma] += point.d_log_sigma * sigma.slope(at) / float(sigma.value(at))
+        for j, place in own.mixing:
+            out[place] += point.d_log_var[j]
+        return out
 
 
 def _covariances(problem: Problem, estimate: Estimate) -> Sequence[Array]:
@@ -128,86 +167,3 @@ def _covariances(problem: Problem, estimate: Estimate) -> Sequence[Array]:
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
         out.append(lower @ lower.T)
     return out
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Laplace:
-    """The mode of the density, and the Gaussian that touches it there.
-
-    Attributes
-    ----------
-    mode : (d,) array
-    half : (d, d) array
-        Lower triangular, half half' = inverse of minus the Hessian (directions of no curvature get the prior's unit scale).
-    log_density : float
-        At the mode.
-    evaluations : int
-        Gradients computed.
-    converged : bool
-    source : {"hessian", "pilot"}
-        "pilot" once mean and covariance of an importance sample have taken their places.
-    surrogate : Surrogate or None
-        Of :mod:`lmmformula.backends.posterior.sampling.surrogate`, where chains run on one.
-    """
-
-    mode: Array
-    half: Array
-    log_density: float
-    evaluations: int
-    converged: bool
-    source: Literal["hessian", "pilot"] = "hessian"
-    surrogate: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Downhill:
-    """A posterior point as the minimiser wants it; its Hessian is that of the start, which BFGS updates correct."""
-
-    value: float
-    gradient: Array
-    hessian: Array
-
-    @property
-    def error(self) -> float:
-        """The density is exact."""
-        return 0.0
-
-
-def find_mode(target: Target, tolerance: float = 1e-5) -> Laplace:
-    """Climb from `target.begin`; the Hessian at the end is by central differences of the analytic gradient.
-
-    `tolerance` is the gain in log density that a further Newton step would promise: the mode is where samplers start, not
-    a result.
-    """
-    first = _definite(-_hessian(target, target.begin))
-
-    def downhill(x: Array) -> _Downhill:
-        value, gradient = target.value_and_gradient(x)
-        return _Downhill(-value, -gradient, first)
-
-    found = minimise(
-        downhill,
-        target.begin,
-        tolerance=tolerance,
-        max_evaluations=60,
-        secants=12,
-    )
-    curvature = _definite(-_hessian(target, found.x))
-    half = np.linalg.cholesky(np.linalg.inv(curvature))
-    return Laplace(found.x, half, -found.point.value, found.evaluations + 4 * target.d, found.converged)
-
-
-def _hessian(target: Target, x: Array, step: float = 1e-4) -> Array:
-    """Second derivatives of the log density at x, (d, d), by central differences of its gradient."""
-
-    def slope(place: Array) -> Array:
-        return target.value_and_gradient(place)[1]
-
-    out = np.array([slope(x + e) - slope(x - e) for e in step * np.eye(target.d)]) / (2.0 * step)
-    return 0.5 * (out + out.T)
-
-
-def _definite(hessian: Array, floor: float = 0.2) -> Array:
-    """The matrix with eigenvalues replaced by their sizes, and at least `floor`: coordinates have scales of about one."""
-    values, vectors = np.linalg.eigh(hessian)
-    return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T

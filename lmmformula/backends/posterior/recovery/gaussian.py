@@ -24,14 +24,15 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.variances import Target
+from lmmformula.backends.posterior.density.variances import VarianceDensity
+from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
 from lmmformula.engines.blocked import BlockedFactor
 from lmmformula.engines.sampling import inverse_noise
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array
 
-__all__ = ["Recovered", "recover"]
+__all__ = ["recover"]
 
 WITHIN = 200
 """Draws over which conditional variances are averaged."""
@@ -39,31 +40,6 @@ _CHUNK = 200_000
 """Levels times draws that are recovered at once."""
 WITHIN_LARGE = 40
 """The same where each takes an inverse of the engine's."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recovered:
-    """Fixed and random effects of every draw.
-
-    Attributes
-    ----------
-    beta : (S, p) array
-    beta_mean : (p,) array
-        Rao-Blackwellised posterior mean.
-    beta_cov : (p, p) array
-        Rao-Blackwellised posterior covariance.
-    effects : tuple of (S, m, k) arrays, or None
-        One for each term, in units of the (working) response; None if they were not to be kept.
-    means, sds : tuple of (m, k) arrays
-        Rao-Blackwellised posterior means and standard deviations of the random effects.
-    """
-
-    beta: Array
-    beta_mean: Array
-    beta_cov: Array
-    effects: tuple[Array, ...] | None
-    means: tuple[Array, ...]
-    sds: tuple[Array, ...]
 
 
 @dataclass(slots=True)
@@ -76,28 +52,25 @@ class _Piece:
     means: list[Array]
 
 
-def recover(target: Target, x: Array, seed: np.random.SeedSequence, *, keep: bool = True) -> Recovered:
-    """Draw (beta, b) once for each row of `x` (S, d).
+def recover(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) -> tuple[Coefficients, Effects]:
+    """Draw (beta, b) once for each of x (chain, draw, d), in units of the (working) response.
 
-    Parameters
-    ----------
-    keep : bool
-        Keep the draws of the random effects; their means and standard deviations come in any case.
+    Draws of the random effects are kept if there is memory for them; their means and standard deviations come in any case.
     """
-    most = WITHIN if target.is_small else WITHIN_LARGE
+    shape, x = x.shape[:2], x.reshape(-1, x.shape[-1])
+    most = WITHIN if density.is_small else WITHIN_LARGE
     thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
-    if target.is_small:
-        step = max(1, _CHUNK // target.bordered.a.shape[0])
+    if density.is_small:
+        step = max(1, _CHUNK // density.bordered.a.shape[0])
         slices = [slice(start, start + step) for start in range(0, len(x), step)]
         rngs = [np.random.default_rng(s) for s in seed.spawn(len(slices))]
-        pieces = (_batch(target, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
-        within = _within_of(target, thin)
-        return _assembled(target, pieces, within, keep=keep)
+        pieces = (_batch(density, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
+        return _assembled(density, pieces, _within_of(density, thin), shape)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(x))]
     with ThreadPoolExecutor(worker_threads()) as pool:
-        within = _mean_of(list(pool.map(lambda one: _single_within(target, one), thin)))
-        drawn = pool.map(lambda pair: _single(target, *pair), zip(x, rngs, strict=True))
-        return _assembled(target, drawn, within, keep=keep)
+        within = _mean_of(list(pool.map(lambda one: _single_within(density, one), thin)))
+        drawn = pool.map(lambda pair: _single(density, *pair), zip(x, rngs, strict=True))
+        return _assembled(density, drawn, within, shape)
 
 
 @dataclass(slots=True)
@@ -117,38 +90,36 @@ class _Moments:
         self.count = total
 
 
-def _assembled(target: Target, pieces: Iterable[_Piece], within: list[Array], *, keep: bool) -> Recovered:
+def _assembled(
+    density: VarianceDensity, pieces: Iterable[_Piece], within: list[Array], shape: tuple[int, ...]
+) -> tuple[Coefficients, Effects]:
     """Put pieces together as they come: coefficients, then random effects by term."""
-    model = target.posterior.model
+    model = density.model
+    keep = kept(int(np.prod(shape)), model.problem.q)
     groups, terms = model.base.prepared.blocks.groups, model.problem.terms
     moments = [_Moments() for _ in groups]
-    betas, centres, kept = [], [], [[] for _ in groups]
+    betas, centres, every = [], [], [[] for _ in groups]
     for piece in pieces:
         betas.append(piece.beta)
         centres.append(piece.beta_mean)
         for a in range(len(groups)):
             moments[a].add(piece.means[a])
             if keep:
-                kept[a].append(piece.draws[a])
+                every[a].append(piece.draws[a])
     centre = np.concatenate(centres)
     spread = centre - centre.mean(axis=0)
     blank: list[Array] = [np.empty(0)] * len(terms)
     effects, means, sds = list(blank), list(blank), list(blank)
     for a, group in enumerate(groups):
         sd = np.sqrt(within[1 + a] + moments[a].square / moments[a].count)
-        joined = np.concatenate(kept[a]) if keep else None
+        joined = np.concatenate(every[a]) if keep else None
         for i, columns in group.members:
             means[i], sds[i] = moments[a].mean[:, columns], sd[:, columns]
             if joined is not None:
-                effects[i] = joined[..., columns]
-    return Recovered(
-        np.concatenate(betas),
-        centre.mean(axis=0),
-        within[0] + spread.T @ spread / len(centre),
-        tuple(effects) if keep else None,
-        tuple(means),
-        tuple(sds),
-    )
+                effects[i] = joined[..., columns].reshape(*shape, group.m, -1)
+    cov = within[0] + spread.T @ spread / len(centre)
+    beta = Coefficients(np.concatenate(betas).reshape(*shape, -1), centre.mean(axis=0), cov)
+    return beta, Effects(tuple(effects) if keep else None, tuple(means), tuple(sds))
 
 
 def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
@@ -158,24 +129,24 @@ def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def _inputs(target: Target, x: Array) -> tuple[Array, Any]:
+def _inputs(density: VarianceDensity, x: Array) -> tuple[Array, Any]:
     """sigma (S,), and what the kernels want of rows of x and of the problem."""
-    fused = target.fused
-    own, dense, weights, precision, _ = fused.inputs(target.coordinates, x)
+    fused = density.fused
+    own, dense, weights, precision, _ = fused.inputs(density.coordinates, x)
     sigma = precision**-0.5
     places, a, counts, b, outer, g, border = fused.arrays
     per_draw = tuple(np.ascontiguousarray(part) for part in (own, dense, weights, sigma))
-    levels = np.ascontiguousarray(target.bordered.a)
+    levels = np.ascontiguousarray(density.bordered.a)
     return sigma, (*per_draw, places, a, counts, fused.merged, b, outer, g, border, levels)
 
 
-def _batch(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+def _batch(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Piece:
     """Draws for rows of x at once."""
     from lmmformula.numerics.recovery_kernels import conditional_draws
 
-    bordered, size = target.bordered, len(x)
+    bordered, size = density.bordered, len(x)
     (m, k, c), q = bordered.b.shape, bordered.q_dense
-    sigma, inputs = _inputs(target, x)
+    sigma, inputs = _inputs(density, x)
     noise, z = rng.standard_normal((size, c - 1)), rng.standard_normal((2, size, m, k, 1))
     turned = np.swapaxes(inputs[0], -1, -2)[:, None]
     kick = sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
@@ -191,10 +162,10 @@ def _batch(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
     means = list(draws)
     means[bordered.eliminated], draws[bordered.eliminated] = own[:, 0], own[:, 1]
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = target.posterior.model.base.prepared.blocks.groups[a]
+        group = density.model.base.prepared.blocks.groups[a]
         both = v[:, :, start : start + group.q].reshape(size, 2, group.m, group.k)
         means[a], draws[a] = both[:, 0], both[:, 1]
-    ols = target.posterior.model.base.ols
+    ols = density.model.base.ols
     delta = v[:, :, q:].reshape(2 * size, -1)
     beta = (ols.coefficients[:, None] + ols.from_orthonormal(delta.T)).T.reshape(size, 2, -1)
     return _Piece(beta[:, 1], beta[:, 0], draws, means)
@@ -206,21 +177,21 @@ def _roots(a: Array) -> Array:
     return (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def _within_of(target: Target, x: Array) -> list[Array]:
+def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
     """Conditional covariance of beta and variances of the effects of each group, averaged over rows of x."""
     from lmmformula.numerics.recovery_kernels import conditional_variances
 
-    bordered = target.bordered
+    bordered = density.bordered
     (m, k, c), q = bordered.b.shape, bordered.q_dense
     others, fixed, own = np.empty(q), np.empty((c - 1 - q, c - 1 - q)), np.empty((m, k))
-    arguments: list[Any] = [*_inputs(target, x)[1], q, others, fixed, own]
+    arguments: list[Any] = [*_inputs(density, x)[1], q, others, fixed, own]
     conditional_variances(*arguments)
     variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
     variances[bordered.eliminated] = own
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = target.posterior.model.base.prepared.blocks.groups[a]
+        group = density.model.base.prepared.blocks.groups[a]
         variances[a] = others[start : start + group.q].reshape(group.m, group.k)
-    ols = target.posterior.model.base.ols
+    ols = density.model.base.ols
     half = ols.from_orthonormal(fixed)
     return [ols.from_orthonormal(half.T), *variances]
 
@@ -228,10 +199,10 @@ def _within_of(target: Target, x: Array) -> list[Array]:
 # -- one draw at a time -------------------------------------------------------------------------------------------
 
 
-def _single(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
+def _single(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Piece:
     """The engine's way for one draw."""
-    point = target.posterior(x).marginal
-    ols, sigma = target.posterior.model.base.ols, point.sigma
+    point = density(x).marginal
+    ols, sigma = density.model.base.ols, point.sigma
     p = len(point.log_var)
     delta = point.delta + sigma * point.r_inverse @ rng.standard_normal(p)
     if not isinstance(point.factor, BlockedFactor):
@@ -246,9 +217,9 @@ def _single(target: Target, x: Array, rng: np.random.Generator) -> _Piece:
     return _Piece(beta[None], point.beta[None], draws, means)
 
 
-def _single_within(target: Target, x: Array) -> list[Array]:
+def _single_within(density: VarianceDensity, x: Array) -> list[Array]:
     """Conditional variances for one draw by the engine's selected inverse."""
-    point = target.posterior(x).marginal
+    point = density(x).marginal
     inverse = point.factor.inverse()
     out: list[Array] = [point.beta_half @ point.beta_half.T]
     for a, (h, factor) in enumerate(zip(point.h, point.factors, strict=True)):

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.laplace import LaplaceTarget
-from lmmformula.backends.posterior.reading import KEPT_BYTES, Effects
+from lmmformula.backends.posterior.density.laplace import LaplaceDensity
+from lmmformula.backends.posterior.effects import Effects, kept
 from lmmformula.engines.blocked import BlockedFactor
 from lmmformula.engines.sampling import inverse_noise
 from lmmformula.numerics.threads import worker_threads
@@ -25,13 +25,13 @@ WITHIN = 100
 """Draws over which conditional variances are averaged."""
 
 
-def recover_modes(target: LaplaceTarget, x: Array, seed: np.random.SeedSequence) -> Effects:
+def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) -> Effects:
     """One draw of the random effects for each of x (chain, draw, d)."""
     chains, draws, d = x.shape
     flat, terms = x.reshape(-1, d), target.mean.terms
-    keep = 8.0 * len(flat) * target.mean.n_inner <= KEPT_BYTES
+    keep = kept(len(flat), target.mean.n_inner)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(flat))]
-    kept: list[list[Array]] = [[] for _ in terms]
+    every: list[list[Array]] = [[] for _ in terms]
     centre: list[Any] = [0.0] * len(terms)
     square: list[Any] = [0.0] * len(terms)
     with ThreadPoolExecutor(worker_threads()) as pool:
@@ -40,18 +40,18 @@ def recover_modes(target: LaplaceTarget, x: Array, seed: np.random.SeedSequence)
                 centre[i] = centre[i] + modes[i] / len(flat)
                 square[i] = square[i] + modes[i] ** 2 / len(flat)
                 if keep:
-                    kept[i].append(own[i])
+                    every[i].append(own[i])
         thin = flat[np.unique(np.linspace(0, len(flat) - 1, min(WITHIN, len(flat))).astype(int))]
         within = list(pool.map(lambda one: _variances(target, one), thin))
     sds = []
     for i in range(len(terms)):
         inside = np.mean([w[i] for w in within], axis=0)
         sds.append(np.sqrt(np.maximum(inside + square[i] - centre[i] ** 2, 0.0)))
-    shaped = tuple(np.stack(k).reshape(chains, draws, *k[0].shape) for k in kept) if keep else None
+    shaped = tuple(np.stack(k).reshape(chains, draws, *k[0].shape) for k in every) if keep else None
     return Effects(shaped, tuple(centre), tuple(sds))
 
 
-def _by_term(target: LaplaceTarget, values: Sequence[Any]) -> list[Array]:
+def _by_term(target: LaplaceDensity, values: Sequence[Any]) -> list[Array]:
     """Values of groups, (m, k), by term."""
     out: list[Array] = [np.empty(0)] * len(target.mean.terms)
     for group, own in zip(target.model.prepared.blocks.groups, values, strict=True):
@@ -60,7 +60,7 @@ def _by_term(target: LaplaceTarget, values: Sequence[Any]) -> list[Array]:
     return out
 
 
-def _one(target: LaplaceTarget, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
+def _one(target: LaplaceDensity, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
     """Modes and one draw, by term."""
     point = target(x).laplace
     if not isinstance(point.factor, BlockedFactor):
@@ -71,7 +71,7 @@ def _one(target: LaplaceTarget, x: Array, rng: np.random.Generator) -> tuple[lis
     return _by_term(target, modes), _by_term(target, [(u + z) @ f.T for u, z, f in parts])
 
 
-def _variances(target: LaplaceTarget, x: Array) -> list[Array]:
+def _variances(target: LaplaceDensity, x: Array) -> list[Array]:
     """Conditional variances, by term."""
     point = target(x).laplace
     inverse = point.factor.inverse()

@@ -22,7 +22,8 @@ from itertools import product
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.variances import Laplace, Target
+from lmmformula.backends.posterior.density.base import Concentrated
+from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.numerics.pareto import TRUSTED_K, pareto_smooth, weights_ess
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
 from lmmformula.typing import Array, Index
@@ -110,10 +111,10 @@ class Importance:
         """Weighted draws worth more than `draws` independent ones, within bounds."""
         return int(np.ceil(self.draws * min(10.0, max(1.5, 1.3 / max(efficiency, 1e-3)))))
 
-    def sample(self, target: Target, laplace: Laplace, rng: np.random.Generator) -> ImportanceDraws:
+    def sample(self, density: Concentrated, scale: Scale, rng: np.random.Generator) -> ImportanceDraws:
         """Draw from the posterior of the variances."""
-        first = StudentMixture(np.ones(1), laplace.mode[None], 1.1 * laplace.half[None], 5.0)
-        proposal = _Folded(target, first.with_guard(0.1, 2.0, 4.0))
+        first = StudentMixture(np.ones(1), scale.mode[None], 1.1 * scale.half[None], 5.0)
+        proposal = _Folded(density, first.with_guard(0.1, 2.0, 4.0))
         seen: list[tuple[Array, Array]] = []
         best, efficiency, spent, used = proposal, 0.0, 0, 0
         for used in range(1, self.rounds + 1):
@@ -128,7 +129,7 @@ class Importance:
             if efficiency >= self.enough or (used > 2 and gain < 0.03):
                 break
             fitted = fit_mixture(x, np.exp(smooth), self.components if used > 1 else 1, rng)
-            proposal = _Folded(target, fitted.with_guard(0.1, 1.5, 5.0))
+            proposal = _Folded(density, fitted.with_guard(0.1, 1.5, 5.0))
         size = self._size(efficiency)
         for attempt in range(1, self.attempts + 1):
             x, weights = best.weighted(size, rng, seen)
@@ -138,7 +139,7 @@ class Importance:
                 break
             size = self._size(max(0.5, weights_ess(smooth) / size))
             fitted = fit_mixture(x, np.exp(smooth), self.components, rng)
-            best = _Folded(target, fitted.with_guard(0.1, 1.5, 5.0))
+            best = _Folded(density, fitted.with_guard(0.1, 1.5, 5.0))
         top = weights.max()
         evidence = top + float(np.log(np.mean(np.exp(weights - top))))
         kept = x[_systematic(np.exp(smooth), self.draws, rng)]
@@ -146,20 +147,20 @@ class Importance:
         return ImportanceDraws(kept, k, weights_ess(smooth), evidence, spent, used, size, points, values)
 
 
-def scales_of(target: Target, laplace: Laplace, draws: ImportanceDraws, rng: np.random.Generator) -> Laplace:
-    """`laplace` with mean and covariance of importance draws in place of mode and curvature.
+def scales_of(density: Concentrated, scale: Scale, draws: ImportanceDraws, rng: np.random.Generator) -> Scale:
+    """`scale` with mean and covariance of importance draws in place of mode and curvature.
 
     A chain passes through sd = 0 where the posterior reaches it, so coordinates with a mean below `_STRADDLES` of their
     standard deviations (of draws folded to x > 0) get a random sign first; for a half-normal density that is 1.32.
     """
     x = draws.x.copy()
     mean, sd = x.mean(axis=0), x.std(axis=0)
-    for place, cors in target.coordinates.folded:
+    for place, cors in density.folded:
         if mean[place] < _STRADDLES * sd[place]:
             sign = np.where(rng.uniform(size=len(x)) < 0.5, -1.0, 1.0)
             x[:, [place, *cors]] *= sign[:, None]
-    covariance = np.atleast_2d(np.cov(x.T)) + 1e-10 * np.eye(target.d)
-    return replace(laplace, mode=x.mean(axis=0), half=np.linalg.cholesky(covariance), source="pilot")
+    covariance = np.atleast_2d(np.cov(x.T)) + 1e-10 * np.eye(density.d)
+    return replace(scale, mode=x.mean(axis=0), half=np.linalg.cholesky(covariance), source="pilot")
 
 
 def _systematic(weights: Array, size: int, rng: np.random.Generator) -> Index:
@@ -199,10 +200,10 @@ class Folding:
 class _Folded:
     """A proposal q, folded at zero in the coordinates where it needs to be."""
 
-    def __init__(self, target: Target, q: StudentMixture) -> None:
-        self.target, self.q = target, q
-        self.copies = len(target.coordinates.folded)
-        self.folding = Folding.of(target.coordinates.folded, q, target.d)
+    def __init__(self, density: Concentrated, q: StudentMixture) -> None:
+        self.density, self.q = density, q
+        self.copies = len(density.folded)
+        self.folding = Folding.of(density.folded, q, density.d)
 
     def weighted(
         self, size: int, rng: np.random.Generator, seen: list[tuple[Array, Array]]
@@ -212,7 +213,7 @@ class _Folded:
         density = np.logaddexp.reduce([self.q.logpdf(x * s) for s in self.folding.signs], axis=0)
         inside = (x[:, self.folding.confined] > 0).all(axis=1)
         weights = np.full(size, -np.inf)
-        values = self.target.log_densities(x[inside])
+        values = self.density.log_densities(x[inside])
         seen.append((x[inside][values > -np.inf], values[values > -np.inf]))
         weights[inside] = values - density[inside] + self.copies * np.log(2.0)
         return x, weights

@@ -22,13 +22,17 @@ from typing import Any
 
 import numpy as np
 
+from lmmformula.backends.posterior.density.base import Traced
+from lmmformula.backends.posterior.density.scale import JointScale, Scale
 from lmmformula.backends.posterior.density.traced import Exact
+from lmmformula.backends.posterior.sampling.request import Drawn, Progress, State, check_moved
 from lmmformula.interrupts import LOOK, undisturbed
+from lmmformula.numerics.programs import compiled_loops
 from lmmformula.numerics.x64 import x64
 from lmmformula.progress import stage
 from lmmformula.typing import Array
 
-__all__ = ["Chains", "Nuts", "compiled_loops"]
+__all__ = ["Chains", "Nuts"]
 
 STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size", "end_accepted")
 """The last only of chains on a surrogate."""
@@ -57,9 +61,14 @@ class Chains:
 
     z: Array
     statistics: dict[str, Array]
-    states: tuple[tuple[Any, ...], ...]
+    states: tuple[State, ...]
     warmup_divergences: int
     complete: bool
+
+    def drawn(self, x: Array, scale: Scale | JointScale, warmup: int) -> Drawn:
+        """The draws of x that these are, if they moved at all."""
+        check_moved(self.z)
+        return Drawn(x, scale, self.statistics, self.states, warmup, self.warmup_divergences, self.complete)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +107,13 @@ class Nuts:
 
     def run(
         self,
-        potential: Callable[[Any], Any],
+        potential: Traced,
         starts: Array,
         slope: Callable[[Array], tuple[float, Array]],
         seed: int,
         *,
-        states: tuple[tuple[Any, ...], ...] | None = None,
-        progress: Callable[[int, float, float], None] | None = None,
+        states: tuple[State, ...] | None = None,
+        progress: Progress | None = None,
         exact: Exact | None = None,
     ) -> Chains:
         """Draw from ``exp(-potential)``, or from `exact` with trajectories on `potential`.
@@ -124,7 +133,7 @@ class Nuts:
         """
         stage("compiling the sampler")
 
-        def prepared() -> tuple[_Program, tuple[tuple[Any, ...], ...]]:
+        def prepared() -> tuple[_Program, tuple[State, ...]]:
             with x64():
                 program = _Program(self, potential, starts.shape[1], exact)
                 begun = (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
@@ -160,15 +169,13 @@ class _Program:
     are put in. The kernel is then traced with the potential itself.
     """
 
-    def __init__(
-        self, nuts: Nuts, potential: Callable[[Any], Any], d: int, exact: Exact | None = None
-    ) -> None:
+    def __init__(self, nuts: Nuts, potential: Traced, d: int, exact: Exact | None = None) -> None:
         import jax
         import jax.numpy as jnp
         from numpyro.infer.hmc import hmc
         from numpyro.infer.hmc_util import dual_averaging
 
-        stage: list[Callable[[Any], Any]] = [lambda z: 0.5 * (z @ z)]
+        stage: list[Traced] = [lambda z: 0.5 * (z @ z)]
         begin, step = hmc(lambda z: stage[-1](z), algo="NUTS")
         options = {
             "num_warmup": nuts.warmup * nuts.repeats,
@@ -195,7 +202,7 @@ class _Program:
         loop = jax.jit(partial(_loop, kernel, nuts.chunk))
         self._iterate = compiled_loops(loop.lower(np.int64(0), carry), optimise=not nuts.quick_compile)
 
-    def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> tuple[Any, ...]:
+    def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> State:
         """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
         key = self._jax.random.fold_in(self._jax.random.PRNGKey(seed), chain)
         state = self._begin(z, key)._replace(potential_energy=value, z_grad=gradient)
@@ -203,24 +210,12 @@ class _Program:
         carry = (state, self.tuner, *ended)
         return tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(carry))
 
-    def __call__(self, n: int, state: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Array]]:
+    def __call__(self, n: int, state: State) -> tuple[State, list[Array]]:
         """`n` iterations, at most a chunk: the state after them and their records."""
         with x64():
             after, out = self._iterate(np.int64(n), self._jax.tree.unflatten(self.tree, state))
             leaves = tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(after))
             return leaves, [np.asarray(o)[:n] for o in out]
-
-
-def compiled_loops(lowered: Any, *, optimise: bool) -> Any:
-    """The program of a lowered function, with XLA's older way to emit loops: it compiles in half the time.
-
-    Fusions of a few scalars, of which these programs consist, gain nothing from the newer one.
-    """
-    level: dict[str, Any] = {} if optimise else {"xla_backend_optimization_level": 0}
-    try:
-        return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False} | level)
-    except RuntimeError:  # other versions of XLA do not know the option
-        return lowered.compile(compiler_options=level or None)
 
 
 def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:
@@ -320,9 +315,9 @@ class _Job:
     program: _Program
     fresh: bool
     stop: threading.Event
-    progress: Callable[[int, float, float], None] | None
+    progress: Progress | None
 
-    def chain(self, state: tuple[Any, ...]) -> tuple[tuple[Any, ...], list[Array], int]:
+    def chain(self, state: State) -> tuple[State, list[Array], int]:
         """Warm-up if fresh, then draws; ends early when asked to stop."""
         diverged, warmup = 0, self.nuts.warmup if self.fresh else 0
         parts: list[list[Array]] = []
@@ -342,7 +337,7 @@ class _Job:
         return state, joined, diverged
 
 
-def _gathered(results: list[tuple[tuple[Any, ...], list[Array], int]], *, complete: bool) -> Chains:
+def _gathered(results: list[tuple[State, list[Array], int]], *, complete: bool) -> Chains:
     """Chains side by side, cut to the shortest."""
     shortest = min(len(columns[0]) if columns else 0 for _, columns, _ in results)
     if not shortest:

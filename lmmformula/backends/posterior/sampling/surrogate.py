@@ -31,7 +31,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.variances import Target
+from lmmformula.backends.posterior.density.base import Concentrated
 from lmmformula.backends.posterior.sampling.importance import Folding, ImportanceDraws
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
 from lmmformula.typing import Array, Index
@@ -115,7 +115,7 @@ def _kernel(v: Any, points: Array, xp: Any) -> Any:
 
 
 def fit_surrogate(
-    target: Target, found: ImportanceDraws, rng: np.random.Generator
+    density: Concentrated, found: ImportanceDraws, rng: np.random.Generator
 ) -> tuple[Surrogate, float]:
     """Fit q to what importance sampling has computed; with it the share of independent draws from q that p would accept.
 
@@ -123,10 +123,10 @@ def fit_surrogate(
     """
     equal = np.full(len(found.x), 1.0 / len(found.x))
     mixture = fit_mixture(found.x, equal, 1, rng).with_guard(0.1, 1.5, 5.0)
-    folding = Folding.of(target.coordinates.folded, mixture, target.d)
+    folding = Folding.of(density.folded, mixture, density.d)
     maps, shifts, heads = _components(mixture, folding)
-    folded = target.coordinates.folded
-    turns = np.zeros((len(folded), target.d))
+    folded = density.folded
+    turns = np.zeros((len(folded), density.d))
     for row, (place, cors) in zip(turns, folded, strict=True):
         row[[place, *cors]] = 1.0
     start = Surrogate(
@@ -136,23 +136,23 @@ def fit_surrogate(
         mixture.df,
         turns,
         tuple(place for place, _ in folded),
-        np.zeros(target.d),
-        np.eye(target.d),
-        np.zeros((0, target.d)),
+        np.zeros(density.d),
+        np.eye(density.d),
+        np.zeros((0, density.d)),
         np.zeros(0),
     )
     draws = start.standardised(found.x)
     centre = draws.mean(axis=0)
-    half = np.linalg.cholesky(np.atleast_2d(np.cov(draws.T)) + 1e-10 * np.eye(target.d))
+    half = np.linalg.cholesky(np.atleast_2d(np.cov(draws.T)) + 1e-10 * np.eye(density.d))
     whiten = np.linalg.inv(half)
     depth = found.log_densities.max() - found.log_densities
-    near = np.flatnonzero(depth < _DEPTH + target.d)
+    near = np.flatnonzero(depth < _DEPTH + density.d)
     held = _places_of(found.x[:HELD_OUT], found.points)
     chosen = rng.permutation(np.setdiff1d(near, held))[:POINTS]
     points = (start.standardised(found.points[chosen]) - centre) @ whiten.T
     residual = found.log_densities[chosen] - start.base(found.points[chosen])
     residual = np.clip(residual - np.median(residual), -_CLIP, _CLIP)
-    noise = NOISE * np.exp(np.clip(0.5 * (depth[chosen] - 0.5 * target.d), 0.0, _DEPTH))
+    noise = NOISE * np.exp(np.clip(0.5 * (depth[chosen] - 0.5 * density.d), 0.0, _DEPTH))
     weights = np.linalg.solve(_kernel(points, points, np) + np.diag(noise), residual)
     out = replace(start, centre=centre, whiten=whiten, points=points, weights=weights)
     log_w = found.log_densities[held] - out.log_density(found.points[held])

@@ -17,38 +17,22 @@ So are random effects of any auxiliary parameter of another family, which ``"lap
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 from lmmformula.backends.optimum import refuse_random_aux
+from lmmformula.backends.posterior.routes.base import Route
+from lmmformula.backends.posterior.routes.exact import Exact
+from lmmformula.backends.posterior.routes.laplace import Approximate
+from lmmformula.backends.posterior.routes.none import Nothing
+from lmmformula.backends.posterior.routes.partial import Partial
+from lmmformula.criteria.marginal import has_formula, is_normal
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 
-__all__ = ["CHOICES", "Marginalize", "Route", "choose_route"]
+__all__ = ["CHOICES", "Marginalize", "choose_route"]
 
 Marginalize: TypeAlias = "str | Sequence[str]"
 CHOICES = ("auto", "all", "none", "laplace")
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """The way taken, and why.
-
-    Attributes
-    ----------
-    kind : {"exact", "partial", "laplace", "none"}
-        "exact" samples variances alone; "partial" also the random effects of some groups, or sigma's linear predictor.
-    groups : tuple of str
-        Grouping factors whose random effects are integrated out.
-    label : str
-        What `Posterior.marginalized` says.
-    reason : str
-    """
-
-    kind: Literal["exact", "partial", "laplace", "none"]
-    groups: tuple[str, ...]
-    label: str
-    reason: str
 
 
 def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
@@ -61,14 +45,12 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     """
     groups = tuple(dict.fromkeys(t.group for t in problem.terms))
     named = _named(marginalize, groups)
-    normal = problem.family.is_linear or problem.family.name == "lognormal"
     if not problem.terms:
-        own = normal and _has_formula(problem)
-        return Route("partial" if own else "none", (), "none", "the model has no random effects")
-    if not normal:
+        return Nothing((), "none", "the model has no random effects")
+    if not is_normal(problem):
         return _other_family(problem, marginalize, groups)
     route = _normal(problem, marginalize, groups, named)
-    if route.kind == "partial" and problem.family.repeated:
+    if problem.family.repeated and (has_formula(problem) or (route.groups and not route.is_few)):
         raise PlanError(
             "y | weights(w) repeats rows, which a posterior of some integrated effects, or with a formula for sigma, does "
             "not count: use marginalize='all' with one sigma, or write the rows out w times."
@@ -85,41 +67,24 @@ def _normal(
             "marginalize='all'."
         )
     if marginalize == "none":
-        unequal = _has_formula(problem)
-        return Route("partial" if unequal else "none", (), "none", "nothing is integrated out, as asked")
+        return Nothing((), "none", "nothing is integrated out, as asked")
     if named is not None and set(named) != set(groups):
-        return Route(
-            "partial",
-            named,
-            ", ".join(named),
-            "the random effects of these groups and the fixed effects are normal given the rest",
-        )
-    if _has_formula(problem):
-        return Route(
-            "partial",
-            groups,
-            "all",
-            "given sigma of each row, all effects of the mean are normal; sigma's own are sampled",
-        )
-    return Route("exact", groups, "all", "given the variances, all random and fixed effects are normal")
+        why = "the random effects of these groups and the fixed effects are normal given the rest"
+        return Partial(named, ", ".join(named), why)
+    if has_formula(problem):
+        why = "given sigma of each row, all effects of the mean are normal; sigma's own are sampled"
+        return Partial(groups, "all", why)
+    return Exact(groups, "all", "given the variances, all random and fixed effects are normal")
 
 
 def _other_family(problem: Problem, marginalize: Marginalize, groups: tuple[str, ...]) -> Route:
     if marginalize in ("auto", "none"):
-        return Route(
-            "none",
-            (),
-            "none",
-            f"the effects of a {problem.family.name} model are not normal given the variances",
-        )
+        why = f"the effects of a {problem.family.name} model are not normal given the variances"
+        return Nothing((), "none", why)
     if marginalize == "laplace":
         refuse_random_aux(problem, "marginalize='laplace'", "Use marginalize='none'")
-        return Route(
-            "laplace",
-            groups,
-            "laplace",
-            "random effects are integrated out by Laplace's approximation, as asked",
-        )
+        why = "random effects are integrated out by Laplace's approximation, as asked"
+        return Approximate(groups, "laplace", why)
     raise PlanError(
         f"marginalize={marginalize!r}: random effects integrate out exactly for gaussian (identity link) and lognormal "
         f"responses, not for {problem.family}. Use 'none' (sample them) or 'laplace' (integrate them out approximately)."
@@ -144,7 +109,3 @@ def _named(marginalize: Marginalize, groups: tuple[str, ...]) -> tuple[str, ...]
     if not named:
         raise PlanError("marginalize=[] names no group; write marginalize='none' to integrate nothing out.")
     return named
-
-
-def _has_formula(problem: Problem) -> bool:
-    return any(problem.aux_terms) or any(b.names != ("(Intercept)",) for b in problem.aux)

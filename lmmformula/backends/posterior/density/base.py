@@ -1,0 +1,142 @@
+"""What every density answers to samplers: log densities of x, (d,), on unconstrained scales, up to a constant.
+
+A density comes in one of two forms. Where nearly everything is integrated out few coordinates are left, and each value may be
+dear: such a :class:`Concentrated` density is evaluated by NumPy, and compiled only where that is cheap. Where random effects
+are sampled there are many, and each value is a pass over rows: a :class:`Joint` density is traced by JAX.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from lmmformula.errors import FitError
+from lmmformula.numerics.threads import worker_threads
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.backends.posterior.density.scale import JointScale, Scale
+
+__all__ = ["Concentrated", "Density", "DensityPoint", "Joint", "Pointwise", "Traced"]
+
+Traced = Callable[[Any], Any]
+"""x (d,) -> log density, traceable by JAX within 64-bit numbers."""
+
+
+class Density(Protocol):
+    """What both forms answer."""
+
+    @property
+    def d(self) -> int:
+        """Number of coordinates."""
+        ...
+
+    @property
+    def begin(self) -> Array:
+        """Where the search for the mode starts, (d,)."""
+        ...
+
+    def traced(self) -> Traced | None:
+        """The density as a program; None if it has to be called back."""
+        ...
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
+        ...
+
+    def scale(self) -> Scale | JointScale:
+        """The mode, and the map to coordinates in which the density is about standard normal there."""
+        ...
+
+
+class Concentrated(Density, Protocol):
+    """A density of few coordinates."""
+
+    @property
+    def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Places of folded standard deviations, each with the partial correlations that change sign with it."""
+        ...
+
+    @property
+    def is_small(self) -> bool:
+        """Whether draws can be evaluated in batches."""
+        ...
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether a value takes a dense factorisation."""
+        ...
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        ...
+
+    def scale(self) -> Scale: ...
+
+
+class Joint(Density, Protocol):
+    """A density of outer coordinates (coefficients, variances) and of inner ones, which random effects are written in."""
+
+    @property
+    def n_outer(self) -> int: ...
+
+    def traced(self) -> Traced: ...
+
+    def gradient(self) -> Callable[[Array], Array]:
+        """x -> gradient of the log density, compiled."""
+        ...
+
+    def scale(self) -> JointScale: ...
+
+    def spherical(self, x: Any) -> tuple[Any, Any]:
+        """x with spherical random effects as inner coordinates, and the log determinant of that change; traceable."""
+        ...
+
+
+class DensityPoint(Protocol):
+    """A density at one x; what is not asked for is not computed."""
+
+    @property
+    def value(self) -> float: ...
+
+    @property
+    def gradient(self) -> Array: ...
+
+
+class Pointwise:
+    """Values and gradients of a density of points: many in threads, and none where arithmetic fails."""
+
+    begin: Array
+
+    @property
+    def d(self) -> int:
+        return len(self.begin)
+
+    def __call__(self, x: Array) -> DensityPoint:
+        """The density at one x, (d,)."""
+        raise NotImplementedError
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        with ThreadPoolExecutor(worker_threads()) as pool:
+            return np.array(list(pool.map(lambda one: self._guarded(one, slope=False)[0], x)))
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
+        return self._guarded(x, slope=True)
+
+    def _guarded(self, x: Array, *, slope: bool) -> tuple[float, Array]:
+        nowhere = -np.inf, np.zeros(self.d)
+        try:
+            with np.errstate(all="ignore"):
+                value, gradient = self._evaluated(x) if slope else (self(x).value, nowhere[1])
+        except (FitError, FloatingPointError, ValueError, np.linalg.LinAlgError):
+            return nowhere
+        return (value, gradient) if np.isfinite(value) and np.isfinite(gradient).all() else nowhere
+
+    def _evaluated(self, x: Array) -> tuple[float, Array]:
+        point = self(x)
+        return point.value, point.gradient

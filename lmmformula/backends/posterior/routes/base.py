@@ -1,0 +1,135 @@
+"""A way from a problem to its posterior: build a density, draw from it, recover what was integrated out."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from lmmformula.errors import PlanError
+
+if TYPE_CHECKING:
+    from lmmformula.backends.posterior.record import Posterior, Recovered
+    from lmmformula.backends.posterior.sampling.request import Drawn, Request
+    from lmmformula.engines.base import Engine, Prepared
+    from lmmformula.ir.blocks import Group
+    from lmmformula.ir.priors import Priors, TermPriors
+    from lmmformula.ir.problem import Problem
+
+__all__ = ["Few", "Many", "Route", "spreads"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route(ABC):
+    """The way taken, and why.
+
+    Attributes
+    ----------
+    groups : tuple of str
+        Grouping factors whose random effects are integrated out.
+    label : str
+        What `Posterior.marginalized` says.
+    reason : str
+    leapfrogs : float
+        Gradients that one draw of a chain takes where chains mix well.
+    is_few : bool
+        Whether the sampler moves in few coordinates, all random effects of the mean integrated out.
+    recovers_compiled : bool
+        Whether what was integrated out is drawn back by compiled loops.
+    """
+
+    groups: tuple[str, ...]
+    label: str
+    reason: str
+    leapfrogs: ClassVar[float]
+    is_few: ClassVar[bool]
+    recovers_compiled: ClassVar[bool] = False
+
+    @abstractmethod
+    def check_sampler(self, sampler: str, problem: Problem) -> None:
+        """Refuse a sampler that does not suit."""
+
+    @abstractmethod
+    def density(
+        self,
+        problem: Problem,
+        engine: Engine,
+        priors: Priors,
+        prepared: Prepared | None,
+        before: Posterior | None,
+    ) -> Any:
+        """Build what :meth:`draw` draws from; `before` is a posterior to go on from."""
+
+    @abstractmethod
+    def draw(self, density: Any, request: Request) -> Drawn:
+        """Sample the density that :meth:`density` gave."""
+
+    @abstractmethod
+    def recover(self, density: Any, drawn: Drawn, request: Request, priors: Priors) -> Recovered:
+        """Read the draws, and draw back what was integrated out."""
+
+    @abstractmethod
+    def integrated_out(self, problem: Problem, priors: Priors) -> str:
+        """What is integrated out and why, for a plan; of a model with random effects."""
+
+    def dimensions(self, problem: Problem, priors: Priors) -> int:
+        """How many numbers the sampler moves in."""
+        return problem.p + problem.q + spreads(priors.terms) + _auxiliary(problem, priors)
+
+    def suits_batches(self, groups: Sequence[Group], p: int) -> bool:
+        """Whether densities of many draws are evaluated at once."""
+        return False
+
+
+class Few(Route):
+    """Few coordinates: by importance sampling, or by chains."""
+
+    __slots__ = ()
+    leapfrogs = 7.0
+    is_few = True
+
+    def check_sampler(self, sampler: str, problem: Problem) -> None: ...
+
+    def draw(self, density: Any, request: Request) -> Drawn:
+        from lmmformula.backends.posterior.sampling.chains import draw
+
+        return draw(density, request)
+
+
+class Many(Route):
+    """Coordinates of random effects among those that are sampled: by chains alone."""
+
+    __slots__ = ()
+    leapfrogs = 12.0
+    is_few = False
+
+    def check_sampler(self, sampler: str, problem: Problem) -> None:
+        if sampler != "importance":
+            return
+        if not problem.terms:
+            raise PlanError(
+                "sampler='importance' needs random effects to integrate out, and this model has no random effects: use "
+                "sampler='nuts'."
+            )
+        raise PlanError(
+            "sampler='importance' needs a posterior of few dimensions, but random effects are sampled here "
+            f"(marginalize={self.label!r}). Use sampler='nuts', or integrate the random effects out: marginalize='all' for "
+            "a normal response with one sigma, 'laplace' for other families."
+        )
+
+    def draw(self, density: Any, request: Request) -> Drawn:
+        from lmmformula.backends.posterior.sampling.joint import draw_joint
+
+        return draw_joint(density, request)
+
+
+def spreads(terms: Sequence[TermPriors]) -> int:
+    """Standard deviations and correlations of terms."""
+    return sum(len(t.parameters.sds) + len(t.parameters.cors) for t in terms)
+
+
+def _auxiliary(problem: Problem, priors: Priors) -> int:
+    """Numbers of auxiliary parameters, with the random effects of their predictors."""
+    numbers = (1 if a.value is not None else len(a.coefficients) + spreads(a.terms) for a in priors.aux)
+    return sum(numbers) + sum(t.q for terms in problem.aux_terms for t in terms)

@@ -1,0 +1,49 @@
+"""Chains over parameters and random effects together, in coordinates that a first fit makes nearly standard normal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.base import Joint
+from lmmformula.backends.posterior.sampling.chains import spread_starts
+from lmmformula.backends.posterior.sampling.request import Drawn, Request
+from lmmformula.progress import stage
+
+__all__ = ["WARMUP", "draw_joint"]
+
+WARMUP = 500
+"""Iterations that tune the step size and one scale for each coordinate."""
+
+
+def draw_joint(density: Joint, request: Request) -> Drawn:
+    """Chains of NUTS, from the scales of an earlier posterior where there is one; draws hold u in place of v."""
+    import jax
+    import jax.numpy as jnp
+
+    from lmmformula.backends.posterior.sampling.nuts import Nuts
+    from lmmformula.numerics.programs import in_slices, quick
+
+    scale: Any = density.scale() if request.before is None else request.before.scale
+    traced, options = density.traced(), request.options
+
+    def potential(z: Any) -> Any:
+        return -traced(scale.place(z, jnp))
+
+    stage("compiling the density")
+    slope = quick(jax.value_and_grad(potential), density.d)
+    nuts = Nuts(
+        draws=options.draws,
+        warmup=options.warmup or WARMUP,
+        target_accept=options.target_accept,
+        max_depth=options.max_depth,
+        adapt_mass=True,
+        dense_mass=False,
+        chunk=50,
+    )
+    rng = np.random.default_rng(np.random.SeedSequence([request.seed, 0]))
+    starts = spread_starts(slope, options.chains, density.d, rng)
+    out = nuts.run(potential, starts, slope, request.seed, states=request.states, progress=request.progress)
+    x = in_slices(lambda z: density.spherical(scale.place(z, jnp))[0], out.z)
+    return out.drawn(x, scale, nuts.warmup)
