@@ -14,8 +14,8 @@ from scipy import stats
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.krylov import compressed, schur
 from lmmformula.engines.krylov import engine as krylov
-from lmmformula.engines.krylov import schur
 from lmmformula.engines.krylov.engine import SMALL, KrylovEngine
 from lmmformula.engines.krylov.stochastic import Moments
 from lmmformula.errors import ConvergenceWarning
@@ -151,7 +151,7 @@ def test_without_moments_the_estimates_stay_unbiased() -> None:
 
 def test_no_number_depends_on_the_threads(monkeypatch) -> None:
     monkeypatch.setattr(schur, "COMPILED_ENTRIES", 0)
-    monkeypatch.setattr(schur, "PART", 40)
+    monkeypatch.setattr(compressed, "PART", 40)
     blocks, gram, factors, _ = setting("chain and crossed")
     answers = []
     for count in (1, 3):

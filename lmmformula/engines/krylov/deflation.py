@@ -9,10 +9,10 @@ sec. 5.1).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 
+from lmmformula.engines.krylov.complement import Complement
 from lmmformula.numerics.tall import orthonormal
 from lmmformula.typing import Array
 
@@ -35,27 +35,12 @@ SHARP = 0.05
 """Residual of a Ritz vector, as a share of its value, at which the rounds end."""
 
 
-class Operator(Protocol):
-    """I - K with the scaling C of its groups: a Schur complement, or a splitting of the whole system."""
-
-    @property
-    def q(self) -> int: ...
-    @property
-    def pattern(self) -> Any: ...
-    @property
-    def c_inverses(self) -> tuple[Array, ...]: ...
-
-    def apply(self, x: Array) -> Array:
-        """(I - K) x."""
-        ...
-
-
-Iteration = Callable[[Any, Array, float], tuple[Array, Array]]
+Iteration = Callable[[Complement, Array, float], tuple[Array, Array]]
 """(operator, start, bulk) -> Ritz values and vectors, like :func:`subspace`."""
 
 
 def outliers(
-    complement: Operator, factors: Sequence[Array], seed: int, square: float | None, iterate: Iteration
+    complement: Complement, factors: Sequence[Array], seed: int, square: float | None, iterate: Iteration
 ) -> Array:
     """An orthonormal basis (q_D, r) of about the outlying eigenvectors; r may be zero.
 
@@ -81,7 +66,7 @@ def outliers(
     return np.ascontiguousarray(vectors[:, np.abs(values) > bulk])
 
 
-def _widened(complement: Operator, start: Array, rng: np.random.Generator) -> Array:
+def _widened(complement: Complement, start: Array, rng: np.random.Generator) -> Array:
     """`start` and as many random vectors, at least `RANDOM`; in all at most `MAX_BASIS`."""
     width = min(max(RANDOM, start.shape[1]), MAX_BASIS)
     start = np.hstack([start, rng.standard_normal((complement.q, width))])
@@ -89,7 +74,7 @@ def _widened(complement: Operator, start: Array, rng: np.random.Generator) -> Ar
 
 
 def _beyond(
-    complement: Operator, start: Array, rng: np.random.Generator, bulk: float, iterate: Iteration
+    complement: Complement, start: Array, rng: np.random.Generator, bulk: float, iterate: Iteration
 ) -> tuple[Array, Array]:
     """Ritz values and vectors that hold all eigenvalues beyond `bulk`, as far as `MAX_BASIS` vectors can."""
     while True:
@@ -100,7 +85,7 @@ def _beyond(
         start = vectors
 
 
-def subspace(complement: Operator, start: Array, bulk: float) -> tuple[Array, Array]:
+def subspace(complement: Complement, start: Array, bulk: float) -> tuple[Array, Array]:
     """Ritz values and vectors of K after rounds of subspace iteration from `start`."""
     basis = orthonormal(start)
     for count in range(ROUNDS):
@@ -119,7 +104,7 @@ def subspace(complement: Operator, start: Array, bulk: float) -> tuple[Array, Ar
     return values, basis
 
 
-def _constants(complement: Operator, factors: Sequence[Array]) -> Array:
+def _constants(complement: Complement, factors: Sequence[Array]) -> Array:
     """C'L^-1 for every column of the dense groups in each of the first connected parts of the design, (q_D, count)."""
     pattern, columns = complement.pattern, []
     count = min(int(pattern.parts.max(initial=0)) + 1, PARTS)

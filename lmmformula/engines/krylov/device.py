@@ -121,7 +121,7 @@ def placed(name: str, pattern: Any) -> OnProcessor | OnDevice:
     """
     if name == "cpu":
         return OnProcessor()
-    if not isinstance(pattern, SchurPattern):
+    if not pattern.goes_to_devices:
         raise PlanError(
             f'device={name!r} works with preconditioner="schur" only, not {pattern.kind!r}; leave out one of the two.'
         )

@@ -41,11 +41,12 @@ import numpy as np
 
 from lmmformula.engines.base import Across, Stacked, refuse_coupled
 from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInverse
 from lmmformula.engines.krylov.deflation import outliers
 from lmmformula.engines.krylov.device import OnDevice, OnProcessor, placed
-from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
-from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitInverse, SplitPattern, Splitting
-from lmmformula.engines.krylov.stochastic import Moments, StochasticInverse
+from lmmformula.engines.krylov.schur import SchurPattern
+from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
+from lmmformula.engines.krylov.stochastic import Moments, Probed
 from lmmformula.errors import ConvergenceWarning, warn
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.conjugate_gradients import Solution, quadrature
@@ -123,7 +124,7 @@ class KrylovPrepared:
 
     engine: KrylovEngine
     blocks: Blocks
-    pattern: SchurPattern | SplitPattern
+    pattern: Pattern
     place: OnProcessor | OnDevice
 
     @property
@@ -151,27 +152,6 @@ class KrylovPrepared:
         return KrylovFactor(self, tuple(factors), complement)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Probed:
-    """Solutions for the basis of outliers and for the probes.
-
-    Attributes
-    ----------
-    basis, probes : (q_D, r), (q_D, b) arrays
-        Q and P z.
-    of_basis, of_probes : arrays
-        (I - K)^-1 Q and (I - K)^-1 P z.
-    forms : (r + b,) array
-        v' g(K) v for each of those columns.
-    """
-
-    basis: Array
-    probes: Array
-    of_basis: Array
-    of_probes: Array
-    forms: Array
-
-
 @dataclass(frozen=True, eq=False)
 class KrylovFactor:
     """M at one W and one theta, never factorised; what is not asked for is not computed.
@@ -181,15 +161,18 @@ class KrylovFactor:
     prepared : KrylovPrepared
     factors : tuple of (k_a, k_a) arrays
         L_a.
-    complement : SchurComplement or Splitting
+    complement : Complement
     more : (count,) array
         z'P g(K) P z for further probes.
+    first : KrylovFactor, optional
+        The same without these, whose solutions and moments are used.
     """
 
     prepared: KrylovPrepared
     factors: tuple[Array, ...]
-    complement: SchurComplement | Splitting
+    complement: Complement
     more: Array = field(default_factory=lambda: np.zeros(0))
+    first: KrylovFactor | None = None
 
     # -- solutions ---------------------------------------------------------------------------------------------
 
@@ -242,12 +225,12 @@ class KrylovFactor:
     @cached_property
     def moments(self) -> Moments:
         """Exact sums over the nonzeros of K."""
-        if isinstance(self.complement, Splitting):
-            return self.complement.moments
-        return Moments.of(self.complement, self.prepared.engine.moments)
+        return self.first.moments if self.first else self.complement.moments(self.prepared.engine.moments)
 
     @cached_property
     def _probed(self) -> Probed:
+        if self.first:
+            return self.first._probed
         engine, q = self.prepared.engine, self.complement.q
         if engine.probes >= q:
             basis, probes = np.eye(q), np.zeros((q, 0))
@@ -269,10 +252,8 @@ class KrylovFactor:
             part = np.ascontiguousarray(vectors[:, start : start + COLUMNS])
             found = self._iterate(part, tolerance, "a trace")
             values = quadrature(found, np.einsum("qc,qc->c", part, part), self._rest)
-            if isinstance(self.complement, Splitting):
-                values += self.complement.correction(part)
             solutions.append(found.x)
-            forms.append(values)
+            forms.append(values + self.complement.correction(part))
         return np.hstack(solutions), np.concatenate(forms)
 
     def _rest(self, eigenvalues: Array) -> Array:
@@ -317,22 +298,16 @@ class KrylovFactor:
         while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
             signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
             forms = self._forms(signs - basis @ (basis.T @ signs), tolerance)[1]
-            out = replace(out, more=np.concatenate([out.more, forms]))
-            out.__dict__.update(
-                _probed=self._probed, moments=self.moments
-            )  # where cached_property keeps them
+            out = replace(out, more=np.concatenate([out.more, forms]), first=self)
         return out
 
     # -- the inverse -------------------------------------------------------------------------------------------
 
     @cached_property
-    def _inverse(self) -> StochasticInverse | SplitInverse:
-        if isinstance(self.complement, Splitting):
-            return SplitInverse.of(self.complement, self._probed)
-        found = self._probed if self.complement.q else None
-        return StochasticInverse.of(self.complement, self.moments, found)
+    def _inverse(self) -> ProbedInverse:
+        return self.complement.inverse(self.moments, self._probed if self.complement.q else None)
 
-    def inverse(self) -> StochasticInverse | SplitInverse:
+    def inverse(self) -> ProbedInverse:
         """Estimates of selected blocks of M^-1; computed once."""
         return self._inverse
 

@@ -31,9 +31,11 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.krylov.compressed import Compressed
+from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Blocks, Gram, Group
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
@@ -42,31 +44,8 @@ __all__ = ["SchurComplement", "SchurPattern"]
 
 COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
-PART = 250_000
-"""Entries of a pattern that one thread takes at a time."""
 NARROW = 2
 """Columns of a block up to which scipy's products are faster than compiled ones at any size."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Compressed:
-    """A sparse pattern by rows; `source` says where each entry stands among the values it is filled from."""
-
-    ptr: NDArray[np.int64]
-    cols: NDArray[np.int32]
-    source: Index | slice
-
-    @property
-    def cuts(self) -> list[int]:
-        """Rows between parts of about `PART` entries each."""
-        goals = np.arange(PART, self.ptr[-1], PART)
-        return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
-
-    def matrix(self, data: NDArray[Any], columns: int) -> Any:
-        """Scipy's matrix with these values."""
-        from scipy.sparse import csr_array
-
-        return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
 
 
 class SchurPattern:
@@ -85,6 +64,9 @@ class SchurPattern:
     levels : tuple of (nnz_j,) arrays
         Level of dense group j for each pair with A.
     """
+
+    kind = "schur"
+    goes_to_devices = True
 
     def __init__(self, blocks: Blocks, known: Elimination | None = None) -> None:
         chain = (int(np.argmax([g.q for g in blocks.groups])),)
@@ -105,7 +87,7 @@ class SchurPattern:
         self.h = self._own_and_pairs()
 
     @property
-    def dense_groups(self) -> list[Any]:
+    def dense_groups(self) -> list[Group]:
         return [self.blocks.groups[j] for j in self.plan.dense]
 
     @property
@@ -125,8 +107,13 @@ class SchurPattern:
         """Multiplications to form K."""
         return self.plan.couplings[0].ragged.pairs if self.plan.dense else 0.0
 
-    @cached_property
+    @property
     def parts(self) -> NDArray[np.int32]:
+        """Connected part of the design that each effect lies in, (q,)."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> NDArray[np.int32]:
         """Connected part of the design that each effect of D lies in, (q_D,)."""
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import connected_components
@@ -352,6 +339,20 @@ class SchurComplement:
         own = a - self.times_n(x) if self.q else a
         out[plan.chain[0]] = matmul(transpose(self.inv), own.reshape(-1, self.pattern.k, a.shape[1]))
         return tuple(out)
+
+    # -- traces ------------------------------------------------------------------------------------------------
+
+    def moments(self, wanted: bool) -> Moments:
+        """Exact sums over the nonzeros of K."""
+        return Moments.of(self, wanted)
+
+    def correction(self, v: Array) -> Array:
+        """Nothing that the moments hold differs from v'K^2 v / 2 + v'K v of a column, (c,)."""
+        return np.zeros(v.shape[1])
+
+    def inverse(self, moments: Moments, found: Probed | None) -> StochasticInverse:
+        """Blocks of M^-1 from solutions; None where nothing is iterated on."""
+        return StochasticInverse.of(self, moments, found)
 
     def dense_effects(self, x: Array) -> list[Array]:
         """C^-T x, one (m_j, k_j, c) array for each dense group."""

@@ -49,7 +49,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,9 +56,11 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Stacked, Uncoupled
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW, Compressed
+from lmmformula.engines.krylov.compressed import Compressed
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW
 from lmmformula.engines.krylov.stochastic import (
     Moments,
+    Probed,
     Products,
     add_sampled,
     level_products,
@@ -68,7 +69,7 @@ from lmmformula.engines.krylov.stochastic import (
 )
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Blocks, Gram, Group
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
@@ -95,6 +96,8 @@ class SplitPattern:
         Lo and Lo' by rows, both from the pairs' values one after another.
     """
 
+    goes_to_devices = False
+
     def __init__(self, blocks: Blocks, kind: str) -> None:
         self.blocks, self.kind = blocks, kind
         self.plan = Elimination(blocks, ())
@@ -105,7 +108,7 @@ class SplitPattern:
         self.lower, self.upper = self._compressed(high, low), self._compressed(low, high)
 
     @property
-    def dense_groups(self) -> tuple[Any, ...]:
+    def dense_groups(self) -> tuple[Group, ...]:
         return self.blocks.groups
 
     @property
@@ -113,8 +116,13 @@ class SplitPattern:
         """All pairs of groups."""
         return list(combinations(range(len(self.blocks.groups)), 2))
 
-    @cached_property
+    @property
     def parts(self) -> NDArray[np.int32]:
+        """Connected part of the design that each effect lies in, (q,)."""
+        return self._parts
+
+    @cached_property
+    def _parts(self) -> NDArray[np.int32]:
         """Connected part of the design that each effect lies in, (q,)."""
         from scipy.sparse.csgraph import connected_components
 
@@ -233,9 +241,8 @@ class Splitting:
         """The part of log|M| that is exact beside the moments."""
         return self.log_scale - (self.square if self.triangular else 0.0)
 
-    @cached_property
-    def moments(self) -> Moments:
-        """tr K^2 where it is exact; nothing but that sum is kept."""
+    def moments(self, wanted: bool) -> Moments:
+        """tr K^2 where it is exact, `wanted` or not; nothing but that sum is kept."""
         none = np.zeros(0)
         within = sum(float(np.vdot(o, o)) for o in self.own if o is not None)
         return Moments(
@@ -304,6 +311,11 @@ class Splitting:
         second = v - self.backward(v)
         return np.einsum("qc,qc->c", first, first) - np.einsum("qc,qc->c", second, second)
 
+    def inverse(self, moments: Moments, found: Probed | None) -> SplitInverse:
+        """Blocks of M^-1 from solutions."""
+        assert found is not None  # there is always something to iterate on
+        return SplitInverse.of(self, found)
+
     # -- in and out --------------------------------------------------------------------------------------------
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
@@ -312,7 +324,7 @@ class Splitting:
         own = [matmul(i, r).reshape(-1, c) for i, r in zip(self.c_inverses, rhs, strict=True)]
         return np.zeros((0, c)), self.forward(np.concatenate(own))
 
-    def stacked(self, _: Array, x: Array) -> Stacked:
+    def stacked(self, a: Array, x: Array) -> Stacked:
         """C^-T E^-T x."""
         return tuple(self.scaled_effects(self.backward(x)))
 
@@ -354,7 +366,7 @@ class SplitInverse(Uncoupled):
     own_rest: Products
 
     @classmethod
-    def of(cls, s: Splitting, found: Any) -> SplitInverse:
+    def of(cls, s: Splitting, found: Probed) -> SplitInverse:
         """From solutions for the basis of outliers and for the probes."""
         left, r = np.hstack([found.basis, found.probes]), found.basis.shape[1]
         x = np.hstack([found.of_basis, found.of_probes])

@@ -21,18 +21,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.engines.base import Uncoupled
-from lmmformula.engines.krylov.schur import Compressed, SchurComplement
+from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
 
+if TYPE_CHECKING:
+    from lmmformula.engines.krylov.schur import SchurComplement
+
 __all__ = [
     "Moments",
+    "Probed",
     "Products",
     "StochasticInverse",
     "add_sampled",
@@ -95,7 +100,7 @@ class Moments:
         return cls(True, square, own, nk, kh)
 
 
-def _between_levels(cuts: list[int], place: Array) -> list[int]:
+def _between_levels(cuts: list[int], place: NDArray[np.int64]) -> list[int]:
     """The cuts moved back to where a level begins."""
     inner = {int(i - place[i]) for i in cuts[:-1]}
     return [*sorted(inner), cuts[-1]]
@@ -125,6 +130,27 @@ class Products:
     exact: int
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Probed:
+    """Solutions for the basis of outliers and for the probes.
+
+    Attributes
+    ----------
+    basis, probes : (q_D, r), (q_D, b) arrays
+        Q and P z.
+    of_basis, of_probes : arrays
+        (I - K)^-1 Q and (I - K)^-1 P z.
+    forms : (r + b,) array
+        v' g(K) v for each of those columns.
+    """
+
+    basis: Array
+    probes: Array
+    of_basis: Array
+    of_probes: Array
+    forms: Array
+
+
 @dataclass(frozen=True, eq=False)
 class StochasticInverse(Uncoupled):
     """Blocks of M^-1 and their sums.
@@ -145,7 +171,7 @@ class StochasticInverse(Uncoupled):
     own_rest: Products
 
     @classmethod
-    def of(cls, s: SchurComplement, moments: Moments, found: Any) -> StochasticInverse:
+    def of(cls, s: SchurComplement, moments: Moments, found: Probed | None) -> StochasticInverse:
         """From solutions for the basis of outliers and for the probes; `found` is None if nothing is dense."""
         if found is None:
             none = Products(np.zeros((0, 1)), np.zeros((0, 1)), 1)

@@ -1,0 +1,37 @@
+"""A sparse pattern whose values are filled in from others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.typing import Index
+
+__all__ = ["Compressed"]
+
+PART = 250_000
+"""Entries of a pattern that one thread takes at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Compressed:
+    """A sparse pattern by rows; `source` says where each entry stands among the values it is filled from."""
+
+    ptr: NDArray[np.int64]
+    cols: NDArray[np.int32]
+    source: Index | slice
+
+    @property
+    def cuts(self) -> list[int]:
+        """Rows between parts of about `PART` entries each."""
+        goals = np.arange(PART, self.ptr[-1], PART)
+        return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
+
+    def matrix(self, data: NDArray[Any], columns: int) -> Any:
+        """Scipy's matrix with these values."""
+        from scipy.sparse import csr_array
+
+        return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
