@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from lmmformula.ir.structured import theta_near
 from lmmformula.typing import Array
 
 __all__ = ["extrapolated", "schall_step"]
@@ -18,7 +19,7 @@ def schall_step(point: Any, kappa: float = 1.0) -> Array:
     """theta after one step of Schall's (1991) iteration, in matrices.
 
     Setting K of the criterion's gradient to zero for fixed T and u gives, for one column, variance times
-    ``kappa |u|^2 / (m - T)``. With A = m I - T and B = kappa sum u u' the analogue is L A^(-1/2) B A^(-1/2) L'.
+    ``kappa |u|^2 / (m - T)``. With A = m I - T and B = kappa <u, u>_Q the analogue is L A^(-1/2) B A^(-1/2) L'.
 
     Parameters
     ----------
@@ -28,15 +29,18 @@ def schall_step(point: Any, kappa: float = 1.0) -> Array:
     """
     theta, problem = np.array(point.theta), point.model.problem
     slices, traces = problem.theta_slices(), point.factor.trace_blocks()
+    qu = point.variances.times(point.u)
     for a, group in enumerate(point.model.prepared.blocks.groups):
         u, lower = point.u[a], point.factors[a]
+        spread = u.T @ qu[a]
         values, vectors = np.linalg.eigh(group.m * np.eye(group.k) - traces[a])
         root = vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300))) @ vectors.T
-        half = lower @ root @ (np.sqrt(kappa) * u.T)
-        sigma = half @ half.T
+        half = lower @ root
+        sigma = kappa * (half @ spread @ half.T)
         for i, columns in group.members:
             floor = 1e-4 * np.eye(columns.stop - columns.start)
-            theta[slices[i]] = problem.terms[i].covariance.from_covariance(sigma[columns, columns] + floor)
+            kind = problem.terms[i].covariance
+            theta[slices[i]] = theta_near(kind, theta[slices[i]], sigma[columns, columns] + floor)
     return theta
 
 

@@ -21,6 +21,7 @@ from lmmformula.formula.spec import (
     Number,
     RandomTerm,
     Span,
+    Term,
 )
 from lmmformula.formula.terms import linear_part
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
@@ -58,7 +59,7 @@ def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
     for expr in exprs:
         inner = strip(expr)
         if is_term_function(inner):
-            terms.append(_of_one_level(inner, context))
+            terms.append(_of_one_level(inner))
             continue
         bar = _bar(inner, context)
         design = _design(bar, context)
@@ -68,10 +69,10 @@ def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
     return merged
 
 
-def _of_one_level(call: Expr, context: Context) -> RandomTerm:
+def _of_one_level(call: Expr) -> RandomTerm:
     """A call whose columns have independent effects with one variance."""
-    design = linear_part([("+", call), ("-", Number("1"))], context)
     label = deparse(call)
+    design = LinearPart(intercept=False, terms=(Term((call,), label, call.span),))
     return RandomTerm(design, (), label, "iid", text=label, span=call.span)
 
 

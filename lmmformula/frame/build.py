@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,8 @@ from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.further import further_formulas
-from lmmformula.frame.grouping import Grouping, group_factor, group_members
+from lmmformula.frame.grouping import Grouping, group_members
+from lmmformula.frame.levels import levels_of
 from lmmformula.frame.nearly import warn_of_numbers_in_text
 from lmmformula.frame.random_columns import identified_columns, identified_kind
 from lmmformula.frame.rank import independent_columns
@@ -44,7 +45,9 @@ from lmmformula.frame.variables import (
     used_context,
 )
 from lmmformula.frame.width import refuse_wide
+from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.structured import Structured
 
 __all__ = ["build"]
 
@@ -146,6 +149,7 @@ class _Frame:
     n_rows_data: int
     context: dict[str, Any]
     labels: Any
+    given: Mapping[str, Any]
 
     @property
     def n(self) -> int:
@@ -204,7 +208,7 @@ def _evaluate(
     if any(isinstance(value, Factor) and value.kind == "text" for value in values.values()):
         plain = model_variables(spec, auxiliary, terms, groups=False)
         warn_of_numbers_in_text((expr, values[expr]) for expr in plain)
-    return _Frame(evaluator, values, rows, table.n_rows, used, table.labels)
+    return _Frame(evaluator, values, rows, table.n_rows, used, table.labels, context)
 
 
 def _spread(value: Value, n: int) -> Value:
@@ -348,26 +352,28 @@ def _fixed_block(design: Design, frame: _Frame) -> tuple[FixedBlock, tuple[int, 
 def _group_block(
     term: RandomTerm, frame: _Frame, groups: dict[tuple[Expr, ...], Grouping], *, levels_below_rows: bool
 ) -> tuple[GroupBlock, TermRecipe]:
-    members = group_members(term.group)
-    if members not in groups:
-        for expr in members:
-            if isinstance(frame(expr), Basis):
-                raise DataError(f"`{deparse(expr)}` has several columns and cannot be a grouping factor")
-        groups[members] = group_factor(members, frame, clean=True)
-    grouping = groups[members]
-    factor = grouping.factor
+    levels = levels_of(term, frame, frame.n, groups, frame.given, frame.evaluator.text)
     design = make_design(term.design, frame)
     label = term.text or f"{' + '.join(t.label for t in term.design.terms) or '1'} | {term.group_label}"
     if not design.names:
         raise PlanError(f"({label}) has no columns: write (1 | {term.group_label}), or leave the term out")
     basis = None if design.is_constant else design.matrix(frame, frame.n)
     kept = None if basis is None else identified_columns(basis, design.names, label)
-    recipe = TermRecipe(members, term.group_label, design, grouping.cells, kept)
-    basis, columns, m = recipe.own(basis), recipe.columns, len(factor.levels)
-    kind = identified_kind(term.covariance, len(columns), basis, factor.codes, m, label)
-    if not kind.serial:  # a serial correlation can be told from the residual variance within one level
+    own = group_members(term.group)
+    several = (term.members, term.member_weights, term.member_scale) if term.members else None
+    recipe = TermRecipe(own, term.group_label, design, levels.cells, kept, several)
+    basis, columns, m = recipe.own(basis), recipe.columns, len(levels.labels)
+    kind = identified_kind(term.covariance, len(columns), basis, levels.codes, m, label)
+    if levels.across is not None:
+        kind = cast("CovarianceKind", Structured(kind, levels.across))
+    elif (
+        own and not kind.serial
+    ):  # a serial correlation can be told from the residual variance within one level
         _check_counts(label, term.group_label, m, len(columns), frame.n, strict=levels_below_rows)
-    return GroupBlock(term.group_label, columns, factor.levels, factor.codes, basis, kind, label), recipe
+    block = GroupBlock(
+        term.group_label, columns, levels.labels, levels.codes, basis, kind, label, shares=levels.shares
+    )
+    return block, recipe
 
 
 def _check_counts(label: str, group: str, m: int, k: int, n: int, *, strict: bool) -> None:

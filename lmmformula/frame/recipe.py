@@ -15,6 +15,7 @@ from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
 from lmmformula.frame.grouping import group_factor, match_cells
+from lmmformula.frame.levels import shares_of
 from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import (
@@ -67,8 +68,8 @@ class NewDesign:
     X : (n, p) float64 array or None
         Columns as in the fit; None if the fixed part was not asked for.
     offset : (n,) float64 array or None
-    terms : tuple of NewTerm
-        The terms asked for, in the order asked.
+    terms : tuple of tuples of NewTerm
+        The terms asked for, in the order asked; several parts where rows have several levels, whose shares are in the columns.
     complete : (n,) bool array
         Rows without a missing value; the others hold NaN and code -1. A column that only names levels may be missing: that
         level is then unknown, hence new.
@@ -78,17 +79,17 @@ class NewDesign:
         The fit had an offset given as an array, which new data cannot know.
     aux : tuple of (n, p_j) arrays
         Columns of the auxiliary predictors, if asked for.
-    aux_terms : tuple of tuples of NewTerm
+    aux_terms : tuple of tuples of tuples of NewTerm
         Their random-effects terms, if asked for; empty where no predictor has any.
     """
 
     X: Array | None
     offset: Array | None
-    terms: tuple[NewTerm, ...]
+    terms: tuple[tuple[NewTerm, ...], ...]
     complete: NDArray[np.bool_]
     offset_missing: bool = False
     aux: tuple[Array, ...] = ()
-    aux_terms: tuple[tuple[NewTerm, ...], ...] = ()
+    aux_terms: tuple[tuple[tuple[NewTerm, ...], ...], ...] = ()
     index: Any = None
 
     @property
@@ -116,6 +117,8 @@ class TermRecipe:
     cells: tuple[NDArray[np.object_], ...]
     kept: tuple[int, ...] | None = None
     """Columns of the design that the model has; None for all."""
+    several: tuple[tuple[Expr, ...], Expr | None, bool] | None = None
+    """Members, weights and scale of ``mm()``."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -135,7 +138,19 @@ class TermRecipe:
 
     def exprs(self) -> tuple[Expr, ...]:
         """Everything that must be evaluated for the term."""
-        return (*(part.expr for parts in self.design.terms for part in parts), *self.group)
+        return (
+            *(part.expr for parts in self.design.terms for part in parts),
+            *self.factors(),
+            *self.weights(),
+        )
+
+    def factors(self) -> tuple[Expr, ...]:
+        """What says the levels of a row."""
+        return self.group if self.several is None else self.several[0]
+
+    def weights(self) -> tuple[Expr, ...]:
+        """What says the shares of a row's several levels."""
+        return () if self.several is None or self.several[1] is None else (self.several[1],)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -241,16 +256,17 @@ class Recipe:
         exprs = [part.expr for parts in self.fixed.terms for part in parts] + list(self.offsets)
         exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
         exprs += [part.expr for term in self._all_terms() for parts in term.design.terms for part in parts]
+        exprs += [expr for term in self._all_terms() for expr in term.weights()]
         return {*column_names(exprs), self.offset_column}
 
     def _groups_only(self) -> set[str]:
         """Columns that say the level of a row and nothing else."""
-        groups = column_names(expr for term in self._all_terms() for expr in term.group)
+        groups = column_names(expr for term in self._all_terms() for expr in term.factors())
         return {name for name in groups if name not in self._columns_beside_groups()}
 
     def _grouping_only(self) -> set[str]:
         """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
-        groups = {expr for term in self._all_terms() for expr in term.group}
+        groups = {expr for term in self._all_terms() for expr in term.factors()}
         within = set(column_names(expr for expr in groups if not isinstance(expr, Name)))
         return {expr.value for expr in groups if isinstance(expr, Name)} & self._groups_only() - within
 
@@ -338,25 +354,47 @@ def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Any:
 
 def _new_term(
     term: TermRecipe, evaluator: Evaluator, n: int, *, complete_in: NDArray[np.int64] | None, n_all: int
-) -> NewTerm:
-    grouping = group_factor(term.group, evaluator)
+) -> tuple[NewTerm, ...]:
+    """The parts of a term: one, or one for each of the levels that a row has."""
+    basis = None if term.design.is_constant else term.own(term.design.matrix(_checked(evaluator), n))
+    if not term.factors():
+        nobody = np.full(n, -1, dtype=np.int32)
+        parts = [(np.zeros(n, dtype=np.int32), nobody, (), basis)]
+    elif term.several is None:
+        parts = [(*_new_levels(term.group, term.cells, evaluator, n), basis)]
+    else:
+        members, weights, scale = term.several
+        shares = shares_of(members, weights, scale, _checked(evaluator), n)
+        ones = np.ones((n, 1)) if basis is None else basis
+        parts = [
+            (*_new_levels((member,), term.cells, evaluator, n), ones * share[:, None])
+            for member, share in zip(members, shares.T, strict=True)
+        ]
+    if complete_in is None:
+        return tuple(NewTerm(codes, own, new, new_codes) for codes, new_codes, new, own in parts)
+    mask = np.zeros(n_all, dtype=bool)
+    mask[complete_in] = True
+    return tuple(
+        NewTerm(_place(codes, mask), _spread(own, mask), new, _place(new_codes, mask))
+        for codes, new_codes, new, own in parts
+    )
+
+
+def _new_levels(
+    group: tuple[Expr, ...], cells: tuple[NDArray[np.object_], ...], evaluator: Evaluator, n: int
+) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
+    """Level of the fit of each row, its place among the new ones, and these."""
+    grouping = group_factor(group, evaluator)
     factor = grouping.factor
-    level = np.where(_missing_in(column_names(term.group), evaluator), np.int32(-1), factor.codes)
-    position = np.append(match_cells(term.cells, grouping.cells), np.int32(-1))
+    level = np.where(_missing_in(column_names(group), evaluator), np.int32(-1), factor.codes)
+    position = np.append(match_cells(cells, grouping.cells), np.int32(-1))
     unseen = np.flatnonzero(position[:-1] < 0)
     rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
     rank[unseen] = np.arange(len(unseen), dtype=np.int32)
     new_levels = tuple(factor.levels[unseen])
     if n and level.min() < 0:  # an unknown level is a new one
         rank[-1], new_levels = len(unseen), (*new_levels, MISSING)
-    codes, new_codes = position[level], rank[level]
-    basis = None if term.design.is_constant else term.own(term.design.matrix(_checked(evaluator), n))
-    if complete_in is not None:
-        mask = np.zeros(n_all, dtype=bool)
-        mask[complete_in] = True
-        codes, new_codes = _place(codes, mask), _place(new_codes, mask)
-        basis = _spread(basis, mask)
-    return NewTerm(codes, basis, new_levels, new_codes)
+    return position[level], rank[level], new_levels
 
 
 def _missing_in(names: Iterable[str], evaluator: Evaluator) -> NDArray[np.bool_]:

@@ -23,7 +23,7 @@ from lmmformula.inference.predictive import new_weights, response_limits
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.problem import GroupBlock, gathered
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def predict(
     draws = _new_effects(fit, rows, "population" if drawn else new_levels, rng)
     mean = rows.X @ fit.estimate.beta + rows.offset
     for part in rows.parts:
-        seen = np.where((part.codes >= 0)[:, None], fit.estimate.modes[part.term][part.codes], 0.0)
+        seen = gathered(fit.estimate.modes[part.term], part.codes, None)
         mean = mean + np.einsum("nk,nk->n", part.basis, seen)
     wanted = Wanted(kind, new_levels, interval, level, se, full=uncertainty == "full")
     if fit.posterior is not None and _needs_draws(fit, wanted):
@@ -229,9 +229,9 @@ def _rows(
     """The rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
     problem = fit.problem
     if newdata is None:
-        parts = tuple(_own_part(i, problem.terms[i], mask) for i, mask in selection)
+        parts = tuple(p for i, mask in selection for p in _own_parts(i, problem.terms[i], mask))
         beside = problem.aux_terms if aux_terms else ()
-        own = tuple(tuple(_own_part(i, t, 1.0) for i, t in enumerate(terms)) for terms in beside)
+        own = tuple(tuple(p for i, t in enumerate(terms) for p in _own_parts(i, t, 1.0)) for terms in beside)
         offset = np.zeros(problem.n) if problem.offset is None else problem.offset
         columns = tuple(b.matrix for b in problem.aux)
         return _Rows(problem.X.matrix, offset, parts, row_labels(problem), auxiliary(fit), columns, own)
@@ -243,8 +243,12 @@ def _rows(
             "the fit had an offset given as an array, which new data do not carry. Put the offset in a column and "
             "write offset(column) in the formula, or pass its name as offset=."
         )
-    parts = tuple(_new_part(i, new, mask) for (i, mask), new in zip(selection, design.terms, strict=True))
-    own = tuple(tuple(_new_part(i, new, 1.0) for i, new in enumerate(terms)) for terms in design.aux_terms)
+    chosen = zip(selection, design.terms, strict=True)
+    parts = tuple(_new_part(i, new, mask) for (i, mask), parts in chosen for new in parts)
+    own = tuple(
+        tuple(_new_part(i, new, 1.0) for i, parts in enumerate(terms) for new in parts)
+        for terms in design.aux_terms
+    )
     offset = np.zeros(design.n) if design.offset is None else design.offset
     if problem.aux:
         aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
@@ -254,11 +258,10 @@ def _rows(
     return _Rows(design.X, offset, parts, design.index, aux, columns, own)
 
 
-def _own_part(term: int, block: GroupBlock, mask: Any) -> _Part:
-    """A term on the rows of the fit; `mask` says which of its columns are used."""
-    n = len(block.codes)
-    basis = np.ones((n, 1)) if block.basis is None else block.basis
-    return _Part(term, block.codes, np.full(n, -1, np.int32), (), basis * mask)
+def _own_parts(term: int, block: GroupBlock, mask: Any) -> list[_Part]:
+    """A term on the rows of the fit, for each of the levels that a row has; `mask` says which of its columns are used."""
+    nobody = np.full(len(block.codes), -1, np.int32)
+    return [_Part(term, codes, nobody, (), basis * mask) for codes, basis in block.parts()]
 
 
 def _new_part(term: int, new: NewTerm, mask: Any) -> _Part:

@@ -11,6 +11,7 @@ from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.posterior import responses
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
+from lmmformula.ir.structured import spherical_draws
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
         y = y + problem.offset
     for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
-        y = y + term.apply(rng.standard_normal((term.m, term.k)) @ lower.T)
+        y = y + term.apply(spherical_draws(term, estimate.theta[s], rng) @ lower.T)
     return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
 
 

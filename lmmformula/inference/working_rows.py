@@ -26,41 +26,57 @@ _Touched = tuple[int, slice, NDArray[np.intp], NDArray[np.int32], Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One term on the rows, or one for each of the levels that rows have.
+
+    Attributes
+    ----------
+    term : int
+    basis : (n, k) array
+    codes : (n,) array
+        Levels of the fit, -1 where there is none.
+    unseen : (n,) array
+        Whether the fit has not seen the row's level.
+    """
+
+    term: int
+    basis: Array
+    codes: NDArray[np.int32]
+    unseen: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class WorkingRows:
     """Columns of the rows.
 
     Attributes
     ----------
     X : (n, p) array
-    bases : mapping of a term to its (n, k) columns
-    codes : mapping of a term to the (n,) levels of the fit, -1 where there is none
-    unseen : mapping of a term to the (n,) mask of rows with a level that the fit has not seen
+    parts : list of Part
     """
 
     X: Array
-    bases: dict[int, Array]
-    codes: dict[int, NDArray[np.int32]]
-    unseen: dict[int, NDArray[np.bool_]]
+    parts: list[Part]
 
     @classmethod
     def of(cls, fit: Fit, rows: Any) -> WorkingRows:
         """From rows with ``X`` and ``parts`` in the user's units."""
         standard = fit.standard
-        bases = {part.term: standard.basis_in(part.term, part.basis) for part in rows.parts}
-        codes = {part.term: part.codes for part in rows.parts}
-        unseen = {part.term: part.new_codes >= 0 for part in rows.parts}
-        return cls(standard.fixed_in(rows.X), bases, codes, unseen)
+        parts = [
+            Part(p.term, standard.basis_in(p.term, p.basis), p.codes, p.new_codes >= 0) for p in rows.parts
+        ]
+        return cls(standard.fixed_in(rows.X), parts)
 
     def errors(self, point: Any, fixed: Array, effects: Stacked) -> tuple[Array, Array]:
         """Relative to sigma^2 the variance of z'b given the parameters, (n,); and x'`fixed` + z'Lambda `effects`, (n, r)."""
         own, along = np.zeros(len(self.X)), self.X @ fixed
-        if not self.bases:
+        if not self.parts:
             return own, along
         groups: Sequence[Group] = point.model.prepared.blocks.groups
         for batch, levels in self._touched(groups, point.factors):
             right = tuple(np.zeros((g.m, g.k, batch.stop - batch.start)) for g in groups)
             for a, columns, seen, codes, z in levels:
-                right[a][codes, columns, seen] = z
+                right[a][codes, columns, seen] += z
             solved = point.factor.solve(right)
             for a, columns, seen, codes, z in levels:
                 own[batch][seen] += np.einsum("nk,nk->n", z, solved[a][codes, columns, seen])
@@ -72,19 +88,21 @@ class WorkingRows:
         out = self.X @ point.beta
         for a, group in enumerate(point.model.prepared.blocks.groups):
             effects = point.u[a] @ point.factors[a].T
-            for i, columns in group.members:
-                if i in self.codes:
-                    seen = np.flatnonzero(self.codes[i] >= 0)
-                    own = effects[self.codes[i][seen]][:, columns]
-                    out[seen] += np.einsum("nk,nk->n", self.bases[i][seen], own)
+            for part, columns in self._of(group):
+                seen = np.flatnonzero(part.codes >= 0)
+                out[seen] += np.einsum("nk,nk->n", part.basis[seen], effects[part.codes[seen]][:, columns])
         return out
 
     def unseen_variance(self, factors: dict[int, Array]) -> Array:
         """``|L'z|^2`` of the levels that the fit has not seen, (n,), for L of each term."""
         out = np.zeros(len(self.X))
-        for i, mask in self.unseen.items():
-            out[mask] += np.sum((self.bases[i][mask] @ factors[i]) ** 2, axis=1)
+        for part in self.parts:
+            out[part.unseen] += np.sum((part.basis[part.unseen] @ factors[part.term]) ** 2, axis=1)
         return out
+
+    def _of(self, group: Group) -> list[tuple[Part, slice]]:
+        """Parts of the terms of a group, with their columns."""
+        return [(part, columns) for i, columns in group.members for part in self.parts if part.term == i]
 
     def _touched(
         self, groups: Sequence[Group], factors: Sequence[Array]
@@ -95,10 +113,9 @@ class WorkingRows:
         for start in range(0, len(self.X), step):
             batch, levels = slice(start, min(start + step, len(self.X))), []
             for a, (group, factor) in enumerate(zip(groups, factors, strict=True)):
-                for i, columns in group.members:
-                    if i in self.codes:
-                        codes = self.codes[i][batch]
-                        seen = np.flatnonzero(codes >= 0)
-                        z = self.bases[i][batch][seen] @ factor[columns, columns]
-                        levels.append((a, columns, seen, codes[seen], z))
+                for part, columns in self._of(group):
+                    codes = part.codes[batch]
+                    seen = np.flatnonzero(codes >= 0)
+                    z = part.basis[batch][seen] @ factor[columns, columns]
+                    levels.append((a, columns, seen, codes[seen], z))
             yield batch, levels

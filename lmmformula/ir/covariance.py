@@ -57,14 +57,13 @@ class CovarianceKind(Protocol):
     """Whether L is linear in theta, so that its second derivative vanishes."""
     closed_under: ClassVar[Transformations]
     """Which A turn Sigma into another member, A Sigma A'."""
+    serial: ClassVar[bool]
+    """Whether the columns are a series, whose parameters one level of many columns determines."""
 
     @property
     def across(self) -> Across | None:
         """The structure across levels, whose parameters are the last of theta; None where levels are independent."""
         ...
-
-    serial: ClassVar[bool]
-    """Whether the columns are a series, whose parameters one level of many columns determines."""
 
     @property
     def k(self) -> int: ...
@@ -113,15 +112,24 @@ def sd_cor(cov: Array) -> tuple[Array, Array]:
     return sd, cor
 
 
+class Independent:
+    """What a kind answers about levels that are independent."""
+
+    __slots__ = ()
+
+    @property
+    def across(self) -> Across | None:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
-class IID:
+class IID(Independent):
     """One variance shared by all columns, which are independent."""
 
     name: ClassVar[str] = "iid"
     closed_under: ClassVar[Transformations] = "common"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
-    across: ClassVar[None] = None
     k: int
 
     @property
@@ -155,14 +163,13 @@ class IID:
 
 
 @dataclass(frozen=True, slots=True)
-class Diagonal:
+class Diagonal(Independent):
     """Independent columns, each with its own variance (``||``)."""
 
     name: ClassVar[str] = "diag"
     closed_under: ClassVar[Transformations] = "columns"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
-    across: ClassVar[None] = None
     k: int
 
     @property
@@ -199,14 +206,13 @@ class Diagonal:
 
 
 @dataclass(frozen=True, slots=True)
-class Unstructured:
+class Unstructured(Independent):
     """Any covariance matrix: theta is the lower triangle of L, column by column (lme4's order)."""
 
     name: ClassVar[str] = "us"
     closed_under: ClassVar[Transformations] = "linear"
     serial: ClassVar[bool] = False
     linear: ClassVar[bool] = True
-    across: ClassVar[None] = None
     k: int
 
     @property
@@ -302,12 +308,11 @@ def _logistic(t: float) -> float:
     return float(0.5 * (1.0 + np.tanh(0.5 * t)))
 
 
-class _Correlated:
+class _Correlated(Independent):
     """Shared by cs and ar1: L = D chol(R(rho)), theta = (standard deviations, t), rho = rho(t)."""
 
     __slots__ = ()
     linear: ClassVar[bool] = False
-    across: ClassVar[None] = None
     k: int
 
     def _low(self) -> float:

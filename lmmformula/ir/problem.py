@@ -100,6 +100,16 @@ class GroupBlock:
         """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
         return self.shares is None and self.covariance.across is None
 
+    def parts(self) -> list[tuple[NDArray[np.int32], Array]]:
+        """Codes (n,) and columns (n, k) for each of the levels that a row has: their Z add up to the term's."""
+        basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
+        if self.shares is None:
+            return [(self.codes, basis)]
+        return [
+            (np.ascontiguousarray(c), basis * s[:, None])
+            for c, s in zip(self.codes.T, self.shares.T, strict=True)
+        ]
+
     def apply(self, effects: Array) -> Array:
         """Z b of this term, (n,), for effects (m, k)."""
         rows = self.gathered(effects)

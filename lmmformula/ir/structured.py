@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 
 from lmmformula.ir.across import Across
 from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.covariance_roles import Role, Transformations
+from lmmformula.ir.problem import GroupBlock
 from lmmformula.typing import Array
 
-__all__ = ["Structured", "phi_of", "theta_near"]
+__all__ = ["Structured", "phi_of", "spherical_draws", "theta_near"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,11 +27,14 @@ class Structured:
 
     within: CovarianceKind
     across: Across
-    linear: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
         return self.within.name
+
+    @property
+    def linear(self) -> bool:
+        return False
 
     @property
     def closed_under(self) -> Transformations:
@@ -92,3 +95,9 @@ def theta_near(kind: CovarianceKind, theta: Array, sigma: Array) -> Array:
     out, phi = kind.from_covariance(sigma), phi_of(kind, theta)
     out[phi] = theta[phi]
     return out
+
+
+def spherical_draws(term: GroupBlock, theta: Array, rng: np.random.Generator) -> Array:
+    """u of a term with precision ``Q (x) I``, (m, k)."""
+    z, across = rng.standard_normal((term.m, term.k)), term.covariance.across
+    return z if across is None else across.precision(theta[phi_of(term.covariance, theta)]).drawn(z)

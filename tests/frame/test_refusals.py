@@ -191,7 +191,6 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         DataError,
         r"trials\(\) belongs to family=\"binomial\"",
     ),
-    "mm": (lambda: make("y ~ x + (1 | mm(g, h))"), PlanError, r"mm\(g, h\) is not available"),
     "by": (lambda: make("y ~ x + (1 | gr(g, by = f))"), PlanError, r"by = f\) is not available"),
     "distributional": (
         lambda: make("bf(y ~ x + (1 | g), nu ~ x)"),

@@ -52,7 +52,7 @@ def check(problem: Any, design: Any, rows: list[int]) -> None:
         assert design.offset is None
     else:
         np.testing.assert_allclose(design.offset, problem.offset[rows])
-    for term, new in zip(problem.terms, design.terms, strict=True):
+    for term, (new,) in zip(problem.terms, design.terms, strict=True):
         np.testing.assert_array_equal(new.codes, term.codes[rows])
         assert new.new_levels == ()
         if term.basis is None:
@@ -83,7 +83,7 @@ def test_only_what_is_needed_is_asked_for() -> None:
 
 def test_new_levels_of_a_group() -> None:
     design = sleep().replay({"Days": [1, 2, 3, 4], "Subject": ["new", "310", "a", "new"]})
-    (term,) = design.terms
+    ((term,),) = design.terms
     assert term.codes.tolist() == [-1, 2, -1, -1]
     assert term.new_levels == ("a", "new")
     assert term.new_codes.tolist() == [1, -1, 0, 1]
@@ -91,7 +91,7 @@ def test_new_levels_of_a_group() -> None:
 
 def test_group_as_numbers() -> None:
     design = sleep().replay({"Days": [1, 2], "Subject": [308, 372]})
-    assert design.terms[0].codes.tolist() == [0, 17]
+    assert design.terms[0][0].codes.tolist() == [0, 17]
 
 
 def test_new_level_of_a_fixed_factor() -> None:
@@ -113,7 +113,7 @@ def test_incomplete_rows() -> None:
     }
     design = recipe.replay(new)
     assert design.complete.tolist() == [True, False, False, False]
-    assert design.terms[0].codes.tolist() == [0, -1, -1, 0]
+    assert design.terms[0][0].codes.tolist() == [0, -1, -1, 0]
     assert np.isnan(design.X[1]).all()
     with pytest.raises(DataError, match=r"2 of 4 new rows have missing values: `x` \(1\), `f` \(1\)"):
         recipe.replay(new, missing="raise")
