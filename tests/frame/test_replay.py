@@ -76,7 +76,7 @@ def test_only_what_is_needed_is_asked_for() -> None:
     assert design.terms == ()
     random = recipe.replay({"Days": [1.0], "Subject": ["309"]}, fixed=False)
     assert random.X is None
-    assert random.terms[0].codes.tolist() == [1]
+    assert random.terms[0][0].codes.tolist() == [1]
     with pytest.raises(DataError, match="no column `Subject`"):
         recipe.replay({"Days": [1.0]})
 
