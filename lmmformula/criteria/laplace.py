@@ -42,6 +42,7 @@ from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.frozen import evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.tall import tall_times, tall_transposed
 from lmmformula.typing import Array
@@ -217,17 +218,14 @@ class LaplacePoint:
 
     def sharpened(self) -> LaplacePoint:
         """The same point with as small an error as the engine was asked for."""
-        factor: Any = self.factor.sharpened()
-        if factor is self.factor:
+        better = self.factor.sharpened()
+        known = {"factor": better.factor}
+        if better.factor is self.factor:
             return self
-        if factor.prepared is not self.model.prepared:
-            met_again = replace(self.mode, system=None)
-            out = replace(self, model=replace(self.model, prepared=factor.prepared), mode=met_again)
-        else:
-            out = replace(self)
-            out.__dict__.update({k: v for k, v in self.__dict__.items() if k != "deviance"})
-        out.__dict__["factor"] = factor  # where cached_property keeps it
-        return out
+        if better.prepared is None:
+            return evolved(self, ("deviance",), known)
+        model, met_again = replace(self.model, prepared=better.prepared), replace(self.mode, system=None)
+        return evolved(self, vars(self), known, model=model, mode=met_again)
 
     @cached_property
     def leverage(self) -> Array:

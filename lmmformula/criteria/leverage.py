@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmmformula.engines.backfitting.engine import DiagonalInverse
 from lmmformula.engines.base import InverseBlocks
 from lmmformula.ir.blocks import Blocks
 from lmmformula.typing import Array
@@ -16,6 +15,6 @@ def leverage(blocks: Blocks, factors: Sequence[Array], inverse: InverseBlocks) -
     """diag(Z Lambda M^-1 Lambda'Z'), (n,), from the blocks of M^-1 that belong to levels of one row."""
     own = tuple(f @ inverse.diagonal(a) @ f.T for a, f in enumerate(factors))
     pairs: dict[tuple[int, int], Array] = {}
-    if not isinstance(inverse, DiagonalInverse):  # whose pairs are zero
+    if inverse.has_pairs:
         pairs = {(a, b): factors[a] @ inverse.pair(a, b) @ factors[b].T for a, b in blocks.pairs()}
     return blocks.row_quadratic(own, pairs)

@@ -35,7 +35,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -43,6 +42,7 @@ from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.frozen import evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import flat
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
@@ -240,15 +240,12 @@ class ProfiledPoint:
 
     def sharpened(self) -> ProfiledPoint:
         """The same point with as small an error as the engine was asked for."""
-        factor: Any = self.factor.sharpened()
-        if factor is self.factor:
+        better = self.factor.sharpened()
+        if better.factor is self.factor:
             return self
-        if factor.prepared is not self.model.prepared:
-            return replace(self, model=replace(self.model, prepared=factor.prepared), factor=factor)
-        out = replace(self, factor=factor)
-        known = {k: v for k, v in self.__dict__.items() if k not in ("factor", "deviance")}
-        out.__dict__.update(known)  # what cached_property keeps and a better determinant does not change
-        return out
+        if better.prepared is None:
+            return evolved(self, ("deviance",), factor=better.factor)
+        return replace(self, model=replace(self.model, prepared=better.prepared), factor=better.factor)
 
     def deviance_at(self, sigma2: float) -> float:
         """-2 log (restricted) likelihood with sigma^2 as given and beta profiled out."""

@@ -11,7 +11,10 @@ only these answers; see :mod:`lmmformula.criteria.profiled` for the algebra.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol, Self
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.across import Precision
@@ -24,10 +27,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Across",
     "Certain",
+    "Drawless",
     "Engine",
     "Factor",
     "InverseBlocks",
+    "Paired",
     "Prepared",
+    "Sharpened",
     "Stacked",
     "refuse_coupled",
     "traces",
@@ -43,6 +49,11 @@ Across = Sequence[Precision | None]
 
 class InverseBlocks(Protocol):
     """Blocks of M^-1 that an engine has without forming the inverse."""
+
+    @property
+    def has_pairs(self) -> bool:
+        """Whether blocks of pairs count: an engine that looks at one group at a time has zeros there."""
+        ...
 
     def diagonal(self, a: int) -> Array:
         """Diagonal blocks of group a, (m_a, k_a, k_a)."""
@@ -64,6 +75,12 @@ def traces(inverse: InverseBlocks, across: Across, groups: int) -> tuple[Array, 
         q = across[a] if across else None
         out.append(inverse.diagonal(a).sum(axis=0) if q is None else inverse.against(a, q.matrix))
     return tuple(out)
+
+
+class Paired:
+    """What an inverse answers that has the blocks of pairs."""
+
+    has_pairs = True
 
 
 class Uncoupled:
@@ -111,9 +128,37 @@ class Factor(Protocol):
         """Per group ``sum_st Q_st (M^-1)_ts``, (k_a, k_a): for independent levels the sum of the diagonal blocks of M^-1."""
         ...
 
-    def sharpened(self) -> Factor:
+    def sharpened(self) -> Sharpened:
         """The same M with as small a standard error of `logdet` as the engine's user asked for."""
         ...
+
+    def noise(self, rng: np.random.Generator) -> Stacked:
+        """One draw of N(0, M^-1), per group (m, k); of engines that :attr:`Engine.draws` says so of."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sharpened:
+    """A factor whose log|M| has a smaller error.
+
+    Attributes
+    ----------
+    factor : Factor
+    prepared : Prepared or None
+        The engine that makes such factors, if their solutions differ as well; None if they are those that were known.
+    """
+
+    factor: Factor
+    prepared: Prepared | None = None
+
+
+class Drawless:
+    """What a factor answers that cannot draw noise."""
+
+    def noise(self, rng: np.random.Generator) -> Stacked:
+        raise PlanError(
+            f"{type(self).__name__} has no noise with covariance M^-1; draws take an engine that has."
+        )
 
 
 class Certain:
@@ -124,9 +169,9 @@ class Certain:
         """Zero."""
         return 0.0
 
-    def sharpened(self) -> Self:
+    def sharpened(self: Factor) -> Sharpened:
         """The factor itself."""
-        return self
+        return Sharpened(self)
 
 
 class Prepared(Protocol):

@@ -156,6 +156,15 @@ def _upper_cholesky(lower: Array) -> Array:
     return r
 
 
+def _upper_solve(upper: Array, z: Array) -> Array:
+    """R^-1 z."""
+    if not z.size:
+        return z
+    from scipy.linalg import solve_triangular
+
+    return solve_triangular(upper, z, check_finite=False)
+
+
 @dataclass(frozen=True, eq=False)
 class BlockedFactor(Certain):
     """The factorised M.
@@ -214,6 +223,17 @@ class BlockedFactor(Certain):
                 work[i] -= plan.couplings[i].ragged.times(self.ragged[i], dense)
             work[i] = matmul(transpose(self.inv[i]), work[i])
         return self._gathered(work, dense)
+
+    def noise(self, rng: np.random.Generator) -> Stacked:
+        """One draw of N(0, M^-1), per group (m, k): the back substitution of `solve`, on standard normal numbers.
+
+        With ``M = F F'`` in the order of elimination, ``F^-T z`` has covariance ``F^-T F^-1`` for standard normal z. Cost: half
+        a solve with one column.
+        """
+        plan, groups = self.plan, self.plan.blocks.groups
+        dense = _upper_solve(self.upper, rng.standard_normal((plan.q_dense, 1)))
+        work: list[Array] = [rng.standard_normal((groups[a].m, groups[a].k, 1)) for a in plan.chain]
+        return tuple(x[..., 0] for x in self.back_substituted(work, dense))
 
     def _dense_rhs(self, rhs: Stacked) -> Array:
         c = rhs[0].shape[-1] if rhs else 0

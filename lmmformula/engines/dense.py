@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Stacked, traces
+from lmmformula.engines.base import Across, Certain, Drawless, Paired, Stacked, traces
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.typing import Array
@@ -58,7 +58,7 @@ class DensePrepared:
 
 
 @dataclass(frozen=True, eq=False)
-class DenseFactor(Certain):
+class DenseFactor(Certain, Drawless, Paired):
     """M, its inverse and its determinant."""
 
     blocks: Blocks

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.engines.base import Paired
 from lmmformula.engines.elimination import Elimination
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.typing import Array
@@ -27,7 +28,7 @@ __all__ = ["SelectedInverse"]
 
 
 @dataclass(frozen=True, eq=False)
-class SelectedInverse:
+class SelectedInverse(Paired):
     """Blocks of M^-1.
 
     Attributes

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Stacked, traces
+from lmmformula.engines.base import Across, Certain, Drawless, Paired, Stacked, traces
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
@@ -161,7 +161,7 @@ def _prior_keys(
 
 
 @dataclass(frozen=True, eq=False)
-class SparseCholesky(Certain):
+class SparseCholesky(Certain, Drawless):
     """M factorised.
 
     Attributes
@@ -204,7 +204,7 @@ class SparseCholesky(Certain):
 
 
 @dataclass(frozen=True, eq=False)
-class SparseInverse:
+class SparseInverse(Paired):
     """Blocks of M^-1 on its pattern.
 
     Attributes

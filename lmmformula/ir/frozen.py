@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import fields, is_dataclass, replace
 from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
-__all__ = ["freeze", "handed_out"]
+__all__ = ["evolved", "freeze", "handed_out"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,28 @@ def _names(cls: type) -> tuple[str, ...]:
     if cls not in _NAMES:
         _NAMES[cls] = tuple(field.name for field in fields(cls)) if is_dataclass(cls) else ()
     return _NAMES[cls]
+
+
+def evolved(
+    instance: T, stale: Collection[str], known: Mapping[str, object] | None = None, **changes: object
+) -> T:
+    """A copy of a frozen record with some fields changed, which keeps what it has computed but for what is `stale`.
+
+    Parameters
+    ----------
+    instance : dataclass
+    stale : collection of str
+        Cached properties that the changes touch.
+    known : mapping, optional
+        Values of cached properties that need not be computed.
+    **changes
+        Fields.
+    """
+    out = replace(instance, **changes)  # pyright: ignore[reportArgumentType, reportCallIssue] - T is a dataclass
+    own = _names(type(instance))
+    kept = {k: v for k, v in vars(instance).items() if k not in stale and k not in own}
+    vars(out).update(kept, **(known or {}))
+    return out
 
 
 class handed_out(Generic[T]):  # noqa: N801 - reads like property and cached_property

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
-from lmmformula.engines.base import Across, Certain, Stacked, Uncoupled, refuse_coupled
+from lmmformula.engines.base import Across, Certain, Drawless, Stacked, Uncoupled, refuse_coupled
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
@@ -111,6 +111,7 @@ class DiagonalInverse(Uncoupled):
 
     blocks: Blocks
     inverses: tuple[Array, ...]
+    has_pairs = False
 
     def diagonal(self, a: int) -> Array:
         """M_a^-1, (m_a, k_a, k_a)."""
@@ -123,7 +124,7 @@ class DiagonalInverse(Uncoupled):
 
 
 @dataclass(frozen=True, eq=False)
-class BackfittingFactor(Operators, Certain):
+class BackfittingFactor(Operators, Certain, Drawless):
     """M at one W and one theta through its single-factor operators."""
 
     @property

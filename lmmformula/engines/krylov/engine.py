@@ -39,7 +39,7 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Stacked, refuse_coupled
+from lmmformula.engines.base import Across, Drawless, Sharpened, Stacked, refuse_coupled
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInverse
 from lmmformula.engines.krylov.deflation import outliers
@@ -153,7 +153,7 @@ class KrylovPrepared:
 
 
 @dataclass(frozen=True, eq=False)
-class KrylovFactor:
+class KrylovFactor(Drawless):
     """M at one W and one theta, never factorised; what is not asked for is not computed.
 
     Attributes
@@ -262,7 +262,7 @@ class KrylovFactor:
         out = np.log(eigenvalues) + x
         return out + 0.5 * x**2 if self.moments.exact else out
 
-    def sharpened(self) -> KrylovFactor:
+    def sharpened(self) -> Sharpened:
         """The same M with as many probes as the engine's accuracy takes, at most `MAX_PROBES`; warns if they do not do.
 
         Where the error is large, so may be that of traces: the engine itself then gets more probes. Otherwise further
@@ -270,7 +270,7 @@ class KrylovFactor:
         """
         goal = 2.0 * self.prepared.engine.accuracy * float(np.sqrt(max(self.prepared.blocks.n, SMALL)))
         if self.logdet_stderr <= goal:
-            return self
+            return Sharpened(self)
         coarse = self.logdet_stderr > COARSE * np.sqrt(self.complement.q)
         out = self._with_probes(goal) if coarse else self._with_forms(goal)
         if out.logdet_stderr > 1.5 * goal:
@@ -281,7 +281,7 @@ class KrylovFactor:
                 'use engine="blocked" if memory allows.',
                 ConvergenceWarning,
             )
-        return out
+        return Sharpened(out, out.prepared if coarse else None)
 
     def _with_probes(self, goal: float) -> KrylovFactor:
         out = self

@@ -53,7 +53,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Stacked, Uncoupled
+from lmmformula.engines.base import Paired, Stacked, Uncoupled
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.compressed import Compressed
@@ -349,7 +349,7 @@ class Splitting:
 
 
 @dataclass(frozen=True, eq=False)
-class SplitInverse(Uncoupled):
+class SplitInverse(Uncoupled, Paired):
     """Blocks of M^-1 and their sums, by (6).
 
     Attributes

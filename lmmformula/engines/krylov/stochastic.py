@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Uncoupled
+from lmmformula.engines.base import Paired, Uncoupled
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
@@ -152,7 +152,7 @@ class Probed:
 
 
 @dataclass(frozen=True, eq=False)
-class StochasticInverse(Uncoupled):
+class StochasticInverse(Uncoupled, Paired):
     """Blocks of M^-1 and their sums.
 
     Attributes

@@ -26,8 +26,6 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
-from lmmformula.engines.blocked import BlockedFactor
-from lmmformula.engines.sampling import inverse_noise
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array
@@ -205,9 +203,7 @@ def _single(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Pi
     ols, sigma = density.model.base.ols, point.sigma
     p = len(point.log_var)
     delta = point.delta + sigma * point.r_inverse @ rng.standard_normal(p)
-    if not isinstance(point.factor, BlockedFactor):
-        raise TypeError(f"draws of random effects need the blocked engine, not {type(point.factor).__name__}")
-    noise = inverse_noise(point.factor, rng)
+    noise = point.factor.noise(rng)
     draws, means = [], []
     for solved, u, z, factor in zip(point.solution[0], point.u, noise, point.factors, strict=True):
         drawn = solved[..., p] - solved[..., :p] @ delta + sigma * z

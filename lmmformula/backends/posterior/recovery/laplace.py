@@ -14,8 +14,6 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, kept
-from lmmformula.engines.blocked import BlockedFactor
-from lmmformula.engines.sampling import inverse_noise
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array
 
@@ -63,9 +61,7 @@ def _by_term(target: LaplaceDensity, values: Sequence[Any]) -> list[Array]:
 def _one(target: LaplaceDensity, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
     """Modes and one draw, by term."""
     point = target(x).laplace
-    if not isinstance(point.factor, BlockedFactor):
-        raise TypeError(f"draws of random effects need the blocked engine, not {type(point.factor).__name__}")
-    noise = inverse_noise(point.factor, rng)
+    noise = point.factor.noise(rng)
     parts = list(zip(point.u, noise, point.factors, strict=True))
     modes = [u @ f.T for u, _, f in parts]
     return _by_term(target, modes), _by_term(target, [(u + z) @ f.T for u, z, f in parts])
