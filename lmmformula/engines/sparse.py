@@ -49,13 +49,13 @@ class Places:
     own : tuple of (m_a, k_a, k_a) arrays
         Diagonal blocks; both triangles, which share their places.
     pairs : dict (a, b) -> (nnz, k_a, k_b) array
-    prior : tuple of ((m_a, k_a), (nnz_Q, k_a)) arrays or None
-        Of the diagonal and the lower triangle of Q_a (x) I.
+    prior : tuple of (nnz_Q, k_a, k_a) arrays or None
+        Of the pairs of levels that Q_a couples, each block whole, in the order of the elements of Q_a.
     """
 
     own: tuple[Index, ...]
     pairs: dict[tuple[int, int], Index]
-    prior: tuple[tuple[Index, Index] | None, ...]
+    prior: tuple[Index | None, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +86,7 @@ class SparsePrepared:
         q = starts[-1]
         every = [np.arange(q, dtype=np.int64) * (q + 1)]
         every += [k.ravel() for k in (*keys.own, *keys.pairs.values())]
-        every += [k.ravel() for both in keys.prior if both is not None for k in both]
+        every += [k.ravel() for k in keys.prior if k is not None]
         found = np.unique(np.concatenate(every))
         indptr = np.searchsorted(found, np.arange(q + 1, dtype=np.int64) * q)
 
@@ -96,7 +96,7 @@ class SparsePrepared:
         places = Places(
             tuple(place(k) for k in keys.own),
             {pair: place(k) for pair, k in keys.pairs.items()},
-            tuple(None if both is None else (place(both[0]), place(both[1])) for both in keys.prior),
+            tuple(None if k is None else place(k) for k in keys.prior),
         )
         pattern = SparsePattern.of(indptr, found % max(q, 1))
         return cls(blocks, starts, pattern, places, len(found))
@@ -112,11 +112,13 @@ class SparsePrepared:
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> SparseCholesky:
         data = np.zeros(self.nonzeros)
         for a, (places, diag, lower) in enumerate(zip(self.places.own, gram.diag, factors, strict=True)):
-            prior = self.places.prior[a]
-            q = across[a] if across else None
-            data[places] += scaled_diagonal(diag, lower, 1.0 if q is None else q.diagonal[:, None])
-            if prior is not None and q is not None:
-                data[prior[1]] += q.below[2][:, None]
+            prior, q = self.places.prior[a], across[a] if across else None
+            if prior is None or q is None:
+                data[places] += scaled_diagonal(diag, lower)
+                continue
+            data[places] += scaled_diagonal(diag, lower, 0.0)
+            for i in range(len(lower)):
+                data[prior[:, i, i]] = data[prior[:, i, i]] + q.matrix.data
         for (a, b), places in self.places.pairs.items():
             data[places] += scaled(factors[a], gram.cross[a, b], factors[b])
         try:
@@ -150,14 +152,12 @@ def _keys(blocks: Blocks, starts: Sequence[int]) -> Places:
     return Places(own, pairs, tuple(_prior_keys(blocks, a, s, key) for a, s in enumerate(spans)))
 
 
-def _prior_keys(
-    blocks: Blocks, a: int, span: Index, key: Callable[[Index, Index], Index]
-) -> tuple[Index, Index] | None:
+def _prior_keys(blocks: Blocks, a: int, span: Index, key: Callable[[Index, Index], Index]) -> Index | None:
     across = blocks.groups[a].across
     if across is None:
         return None
-    rows, cols, _ = across.precision(across.start()).below
-    return key(span, span), key(span[rows], span[cols])
+    rows, cols = across.precision(across.start()).entries
+    return key(span[rows][:, :, None], span[cols][:, None, :])
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,6 +230,9 @@ class SparseInverse(Paired):
 
     def against(self, a: int, q: csr_array) -> Array:
         """``sum_st q_st (M^-1)_ts`` of a group, (k_a, k_a)."""
+        places = self.prepared.places.prior[a]
+        if places is not None and len(places) == q.nnz:  # both are on the pattern of Q_a
+            return np.tensordot(q.data, np.swapaxes(self._data[places], 1, 2), 1)
         group, start = self.prepared.blocks.groups[a], self.prepared.starts[a]
         entries, inner = q.tocoo(), np.arange(group.k)
         s, t = (start + np.asarray(c, dtype=np.int64) * group.k for c in entries.coords)

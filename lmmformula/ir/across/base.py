@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import SuperLU
 
-__all__ = ["Across", "Precision", "inverse_of"]
+__all__ = ["Across", "Precision", "full", "inverse_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +40,17 @@ class Precision:
         return np.asarray(self.matrix.diagonal(), dtype=float)
 
     @cached_property
+    def entries(self) -> tuple[Index, Index]:
+        """Levels s and t of each element of `matrix`, in its order."""
+        rows = np.repeat(np.arange(len(self.diagonal)), np.diff(self.matrix.indptr))
+        return rows, np.asarray(self.matrix.indices)
+
+    @cached_property
     def below(self) -> tuple[Index, Index, Array]:
         """Levels s > t and the elements of Q below its diagonal."""
-        entries = self.matrix.tocoo()
-        rows, cols = np.asarray(entries.coords[0]), np.asarray(entries.coords[1])
+        rows, cols = self.entries
         kept = rows > cols
-        return rows[kept], cols[kept], np.asarray(entries.data, dtype=float)[kept]
+        return rows[kept], cols[kept], np.asarray(self.matrix.data, dtype=float)[kept]
 
     def times(self, u: Array) -> Array:
         """(Q (x) I) u for u of (m, k) or (m, k, c)."""
@@ -108,6 +113,14 @@ class Across(Protocol):
     def natural(self, phi: Array) -> Array:
         """Phi as a reader knows it: correlations, ranges in the units of the positions."""
         ...
+
+
+def full(a: Array) -> csr_array:
+    """A dense matrix with every element stored, also zeros, so that the pattern stays."""
+    from scipy.sparse import csr_array
+
+    m = len(a)
+    return csr_array((a.ravel(), np.tile(np.arange(m), m), np.arange(0, m * m + 1, m)), shape=(m, m))
 
 
 def inverse_of(a: Array, what: str) -> tuple[Array, float]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.across.base import Precision, inverse_of
+from lmmformula.ir.across.base import Precision, full, inverse_of
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array
 
@@ -71,14 +71,10 @@ class Kernel:
         return r, power * t**power * r
 
     def precision(self, phi: Array) -> Precision:
-        from scipy.sparse import csr_array
-
         inverse, logdet = inverse_of(self._correlation(phi)[0], f"the correlation matrix of {self.name}()")
-        return Precision(csr_array(inverse), -logdet)
+        return Precision(full(inverse), -logdet)
 
     def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
         """dQ = -Q dR Q; dlog|Q| = -tr(Q dR)."""
-        from scipy.sparse import csr_array
-
         q, dr = self.precision(phi).matrix.toarray(), self._correlation(phi)[1]
-        return ((csr_array(-q @ dr @ q), -float(np.sum(q * dr))),)
+        return ((full(-q @ dr @ q), -float(np.sum(q * dr))),)
