@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lmmformula.families import resolve
 from lmmformula.ir.across import Across, Car, Kernel, Known, Markov
 from lmmformula.ir.covariance import KINDS, CovarianceKind
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import Structured, phi_of
 from lmmformula.typing import Array
 

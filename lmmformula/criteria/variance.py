@@ -38,8 +38,8 @@ import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.across import Precision
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group
-from lmmformula.ir.problem import GroupBlock
 from lmmformula.ir.structured import phi_of
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array

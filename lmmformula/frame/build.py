@@ -46,7 +46,8 @@ from lmmformula.frame.variables import (
 )
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.covariance import CovarianceKind
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import Structured
 
 __all__ = ["build"]
@@ -296,7 +297,7 @@ def _assemble(
         offset=_offset(spec.fixed, frame, offset),
         family=family,
         formula=spec.text,
-        rows=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
+        positions=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
         n_rows_data=frame.n_rows_data,
         recipe=recipe,
         labels=frame.labels,

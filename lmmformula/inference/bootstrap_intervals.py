@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.replicates import as_numbers
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
@@ -126,7 +127,7 @@ def _without(fit: Fit, gone: NDArray[np.bool_]) -> Fit:
         terms=tuple(_term(t, left) for t in problem.terms),
         weights=None if problem.weights is None else problem.weights[left],
         offset=None if problem.offset is None else problem.offset[left],
-        rows=problem.rows[left],
+        positions=problem.positions[left],
         aux=tuple(_columns(b, left) for b in problem.aux),
     )
     standard = Standard.of(part)

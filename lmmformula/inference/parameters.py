@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lmmformula.inference.predictive import new_weights, response_limits
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
-from lmmformula.ir.problem import GroupBlock, gathered
+from lmmformula.ir.design import GroupBlock, gathered
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

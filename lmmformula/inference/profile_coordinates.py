@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lmmformula.inference.parameters import Parameter
 from lmmformula.ir.covariance import CovarianceKind, sd_cor
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 

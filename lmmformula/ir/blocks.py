@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, merge_terms
 from lmmformula.ir.patterns import CrossPattern, cross_pattern
-from lmmformula.ir.problem import GroupBlock
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 

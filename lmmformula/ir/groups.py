@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
 __all__ = ["Group", "merge_terms"]

@@ -38,9 +38,10 @@ from typing import Any, Literal
 import numpy as np
 
 from lmmformula.errors import DataError, PlanError
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
 from lmmformula.ir.prior_text import Role, parse_prior
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.typing import Array
 

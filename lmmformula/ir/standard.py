@@ -31,8 +31,9 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.estimate import Estimate
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.columns import (
     LARGEST,
     column_sizes,

@@ -9,7 +9,7 @@ import numpy as np
 from lmmformula.ir.across import Across
 from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.covariance_roles import Role, Transformations
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
 __all__ = ["Structured", "phi_of", "spherical_draws", "theta_near"]

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.problem import Problem
 
 __all__ = ["TermParameters", "named_terms", "plain", "term_parameters"]
 

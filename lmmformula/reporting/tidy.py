@@ -215,7 +215,7 @@ def _data(fit: Fit) -> pd.DataFrame:
     """Columns used, on the rows used."""
     table = open_table(fit.recall.data)
     names = [record.name for record in fit.problem.recipe.columns if record.name in table]
-    return table.to_pandas(names, fit.problem.rows).set_axis(row_labels(fit.problem), axis=0)
+    return table.to_pandas(names, fit.problem.positions).set_axis(row_labels(fit.problem), axis=0)
 
 
 def _canonical(fit: Fit) -> pd.DataFrame:

@@ -15,7 +15,8 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
 from lmmformula.families import FAMILIES, make_family, resolve
-from lmmformula.ir.problem import FixedBlock, Problem
+from lmmformula.ir.design import FixedBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 ENGINES = {"blocked": BlockedEngine(), "dense": DenseEngine()}

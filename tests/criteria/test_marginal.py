@@ -13,8 +13,9 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import resolve
+from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.priors import Priors, resolve_priors
-from lmmformula.ir.problem import FixedBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 ENGINES = {"blocked": BlockedEngine(), "dense": DenseEngine()}

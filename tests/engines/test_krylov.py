@@ -21,7 +21,8 @@ from lmmformula.engines.krylov.stochastic import Moments
 from lmmformula.errors import ConvergenceWarning
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.covariance import KINDS
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics import threads
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients, quadrature
 

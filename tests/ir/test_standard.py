@@ -10,8 +10,9 @@ from oracle import LAYOUTS, Oracle, make_problem, make_term, random_theta
 
 from lmmformula.families import resolve
 from lmmformula.ir.covariance import KINDS
+from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.estimate import Convergence, Estimate, Status
-from lmmformula.ir.problem import FixedBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.numerics.columns import constant_combination, root_mean_square
 

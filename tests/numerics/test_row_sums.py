@@ -10,7 +10,7 @@ import pytest
 from lmmformula.ir import blocks as blocks_module
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.covariance import KINDS
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.numerics import row_sums, tall
 from lmmformula.numerics.row_sums import LevelOrder
 from lmmformula.numerics.threads import edges, in_parts, worker_threads

@@ -16,9 +16,10 @@ from lmmformula.criteria.laplace import Laplace
 from lmmformula.criteria.marginal import gaussian_twin, has_formula, is_normal
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
+from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.estimate import Convergence, Estimate
 from lmmformula.ir.priors import TermPriors
-from lmmformula.ir.problem import FixedBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 __all__ = ["criterion_at", "estimated"]

@@ -12,8 +12,9 @@ from lmmformula.backends.posterior.model.coordinates import term_coordinates, te
 from lmmformula.backends.posterior.model.predictor import aux_blocks
 from lmmformula.errors import PlanError
 from lmmformula.families.family import Family
+from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 __all__ = ["PriorPredictive", "prior_predictive"]

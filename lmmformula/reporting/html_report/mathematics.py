@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from lmmformula.reporting.coefficients import is_gaussian
 
 if TYPE_CHECKING:
-    from lmmformula.ir.problem import GroupBlock, Problem
+    from lmmformula.ir.design import GroupBlock
+    from lmmformula.ir.problem import Problem
     from lmmformula.result import Fit
 
 __all__ = ["equations"]

@@ -28,8 +28,9 @@ from lmmformula.backends.posterior.density.likelihoods import log_density
 from lmmformula.backends.posterior.model.predictor import aux_predictors, laid_out, with_aux
 from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.engines.base import Engine, Prepared
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.priors import Priors
-from lmmformula.ir.problem import GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.programs import quick
 from lmmformula.typing import Array
 

@@ -31,7 +31,7 @@ import numpy as np
 
 from lmmformula.backends.posterior.model.predictor import aligned
 from lmmformula.backends.posterior.model.whitening import unit_lower
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
 __all__ = ["OneClass", "ScaledIdentity", "basis_of", "level_sums"]

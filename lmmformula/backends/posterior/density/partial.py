@@ -52,9 +52,10 @@ from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.base import Engine
 from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Index
 
 __all__ = ["PartialDensity", "begun", "sampled_predictors", "whitened"]

@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.model.starts import padded_rows
-from lmmformula.ir.problem import GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array, Index
 
 __all__ = ["Cells", "cell_codes", "columns_of"]

@@ -31,8 +31,9 @@ from lmmformula.backends.posterior.model.coordinates import (
 )
 from lmmformula.backends.posterior.model.scalars import Coordinate
 from lmmformula.families.distribution import Range
+from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 __all__ = [

@@ -14,8 +14,9 @@ from lmmformula.criteria.marginal import gaussian_twin
 from lmmformula.engines.base import Engine
 from lmmformula.errors import FitError
 from lmmformula.families import resolve
+from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.estimate import Estimate
-from lmmformula.ir.problem import FixedBlock, GroupBlock, Problem
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.typing import Array, Index
 
@@ -118,7 +119,16 @@ def _of_residuals(
     y = np.maximum(residual**2, 1e-6 * float(np.mean(residual**2)))
     constant = FixedBlock(np.ones((twin.n, 1)), ("(Intercept)",), (0,), ())
     model = Problem(
-        y, block, tuple(terms), None, None, resolve("gamma"), "", twin.rows, (constant,), twin.n_rows_data
+        y,
+        block,
+        tuple(terms),
+        None,
+        None,
+        resolve("gamma"),
+        "",
+        twin.positions,
+        (constant,),
+        twin.n_rows_data,
     )
     if not terms:
         alpha = least_squares(block.matrix, 0.5 * (np.log(y) + 1.27)).coefficients  # E log chi2_1 = -1.27
