@@ -1,0 +1,126 @@
+"""The columns of a model: fixed effects, and random effects in codes and bases, never in dummies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.typing import Array
+
+__all__ = ["FixedBlock", "GroupBlock", "gathered"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedBlock:
+    """The fixed-effects columns.
+
+    Attributes
+    ----------
+    matrix : (n, p) float64 array of full column rank
+    names : tuple of str
+        R's coefficient names, length p.
+    assign : tuple of int
+        Term of each column: 0 the intercept, j the j-th of `term_labels`.
+    term_labels : tuple of str
+        R's term labels.
+    dropped : tuple of str
+        Columns left out because earlier ones determine them.
+    """
+
+    matrix: Array
+    names: tuple[str, ...]
+    assign: tuple[int, ...]
+    term_labels: tuple[str, ...]
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupBlock:
+    """One random-effects term ``(columns | group)``: row r has the effects of level ``codes[r]`` times ``basis[r]``.
+
+    Or those of several levels, each times its share: ``sum_j shares[r, j] b[codes[r, j]]``.
+
+    Attributes
+    ----------
+    group : str
+        Name of the grouping factor (``Subject``, ``cask:batch``).
+    columns : tuple of str
+        R's names of the k columns.
+    levels : (m,) object array of str
+        Level labels in R's order; unused levels are absent.
+    codes : (n,) or (n, r) int32 array
+        Level of each row, 0 <= code < m, or its levels.
+    basis : (n, k) float64 array, or None
+        Values of the columns; None stands for a single column of ones.
+    covariance : CovarianceKind
+    label : str
+        The term as lme4 prints it, for example ``Days | Subject``.
+    units : (k,) float64 array or None
+        What the user's columns were divided by, where priors are in units of those; None for 1.
+    shares : (n, r) float64 array or None
+        What the effects of each of a row's levels are multiplied by, where rows belong to several; 0 where there are fewer.
+    """
+
+    group: str
+    columns: tuple[str, ...]
+    levels: NDArray[np.object_]
+    codes: NDArray[np.int32]
+    basis: Array | None
+    covariance: CovarianceKind
+    label: str = ""
+    units: Array | None = None
+    shares: Array | None = None
+
+    @property
+    def k(self) -> int:
+        """Number of effects per level."""
+        return len(self.columns)
+
+    @property
+    def m(self) -> int:
+        """Number of levels."""
+        return len(self.levels)
+
+    @property
+    def q(self) -> int:
+        """Number of random effects, m k."""
+        return self.m * self.k
+
+    @property
+    def n_theta(self) -> int:
+        return self.covariance.n_theta
+
+    @property
+    def is_blockwise(self) -> bool:
+        """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
+        return self.shares is None and self.covariance.across is None
+
+    def parts(self) -> list[tuple[NDArray[np.int32], Array]]:
+        """Codes (n,) and columns (n, k) for each of the levels that a row has: their Z add up to the term's."""
+        basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
+        if self.shares is None:
+            return [(self.codes, basis)]
+        return [
+            (np.ascontiguousarray(c), basis * s[:, None])
+            for c, s in zip(self.codes.T, self.shares.T, strict=True)
+        ]
+
+    def apply(self, effects: Array) -> Array:
+        """Z b of this term, (n,), for effects (m, k)."""
+        rows = self.gathered(effects)
+        return rows[:, 0] if self.basis is None else np.einsum("nk,nk->n", self.basis, rows)
+
+    def gathered(self, effects: Array) -> Array:
+        """Effects that each row has, (n, k): of its level, or of its levels times their shares."""
+        return effects[self.codes] if self.shares is None else gathered(effects, self.codes, self.shares)
+
+
+def gathered(effects: Array, codes: NDArray[np.int32], shares: Array | None) -> Array:
+    """Effects (m, k) that rows have, (n, k): of their levels `codes`, none where a code is negative."""
+    if shares is None:
+        rows = effects[codes]
+        return np.where(codes[:, None] < 0, 0.0, rows) if codes.min(initial=0) < 0 else rows
+    return np.einsum("nr,nrk->nk", np.where(codes < 0, 0.0, shares), effects[codes])
