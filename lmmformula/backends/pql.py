@@ -34,9 +34,9 @@ from lmmformula.backends.optimum import (
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_scale
-from lmmformula.engines.backfitting.engine import BackfittingPrepared
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Prepared
-from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
+from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.interrupts import keeps
 from lmmformula.ir.blocks import Blocks, Gram
@@ -129,8 +129,9 @@ class PQL:
         blocks = Blocks(problem.terms, problem.n) if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":
-            known = prepared is not None and not isinstance(prepared, BackfittingPrepared)
-            exact = prepared if known else BlockedEngine().prepare(blocks)
+            exact = (
+                prepared if prepared is not None and prepared.is_exact else BlockedEngine().prepare(blocks)
+            )
         elif nested_pair(blocks) is not None:
             exact = _if_cheap(BlockedEngine().prepare(blocks))
         scale = has_free_scale(problem)
@@ -148,7 +149,7 @@ class PQL:
             )
         if corrected or (free and not scale and _rows_as_levels(problem) is not None):
             free = False
-        return WorkingModel(problem, BackfittingPrepared(blocks), exact, free, scale, corrected)
+        return WorkingModel(problem, BackfittingEngine().prepare(blocks), exact, free, scale, corrected)
 
     def fit(
         self,
@@ -206,7 +207,7 @@ class PQL:
         problem = replace(point.model.problem, y=y)
         problem.family.check(y, problem.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
-        prepared: Any = point.model.prepared if point.model.exact is None else point.model.exact
+        prepared: Prepared = point.model.prepared if point.model.exact is None else point.model.exact
         return started._solve(started.model(problem, prepared), None)
 
     # -- the search --------------------------------------------------------------------------------------------
@@ -413,9 +414,9 @@ def nested_pair(blocks: Blocks) -> tuple[str, str] | None:
     return None
 
 
-def _if_cheap(exact: BlockedPrepared) -> Prepared | None:
+def _if_cheap(exact: Prepared) -> Prepared | None:
     """An exact engine, unless its dense part is large."""
-    return exact if exact.plan.q_dense <= NESTED_DENSE else None
+    return exact if exact.dense_side <= NESTED_DENSE else None
 
 
 def refuse_other_model(problem: Problem, start: Estimate) -> None:

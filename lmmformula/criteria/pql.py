@@ -41,15 +41,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
-from lmmformula.engines.backfitting.engine import BackfittingFactor
-from lmmformula.engines.backfitting.information import fixed_information
+from lmmformula.engines.base import Factor, Prepared
+from lmmformula.engines.equations import EquationsFactor
 from lmmformula.ir.blocks import Gram
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
@@ -97,15 +96,20 @@ class PQLPoint:
         return self.model.gram(self.state.rows.weight)
 
     @cached_property
-    def factor(self) -> Any:
+    def factor(self) -> Factor:
         """M: exactly if the traces are, else through the single-factor operators."""
-        engine: Any = self.model.prepared if self.model.exact is None else self.model.exact
+        engine: Prepared = self.model.prepared if self.model.exact is None else self.model.exact
         return engine.factor(self.gram, self.factors)
+
+    @cached_property
+    def _operators(self) -> EquationsFactor:
+        """M through the operators of its groups."""
+        return self.model.prepared.weighted(self.gram).factor(self.factors)
 
     @cached_property
     def fixed_information(self) -> Array:
         """X'W(I - S)X, that is X'V^-1X, (p, p)."""
-        return fixed_information(self.model.prepared.factor(self.gram, self.factors))
+        return self._operators.fixed_information()
 
     @cached_property
     def half(self) -> Array:
@@ -115,9 +119,8 @@ class PQLPoint:
     @cached_property
     def h(self) -> tuple[Array, ...]:
         """L'Z'V^-1X R^-1, per group (m, k, p)."""
-        operator: BackfittingFactor = self.model.prepared.factor(self.gram, self.factors)
         columns = tuple(matmul(f.T, r) for f, r in zip(self.factors, self.gram.rhs, strict=True))
-        return tuple(u @ self.half for u in operator.solve(columns))
+        return tuple(u @ self.half for u in self._operators.solve(columns))
 
     @cached_property
     def vcov(self) -> Array:

@@ -24,11 +24,12 @@ Breslow & Lin (1995), Bias correction in generalised linear mixed models with a 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.criteria.leverage import leverage
+from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
 from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
@@ -58,7 +59,7 @@ class Shift:
 def shift(model: WorkingModel, state: State, gram: Gram) -> Shift:
     """g and L v at a state. O(N (p + sum k)), and one solution with M."""
     factors, blocks = model.factors(state.theta), model.prepared.blocks
-    engine: Any = model.prepared if model.exact is None else model.exact
+    engine: Prepared = model.prepared if model.exact is None else model.exact
     factor = engine.factor(gram, factors)
     rows = model.rows(state.eta, state.alpha, derivatives=True)
     push = leverage(blocks, factors, factor.inverse()) * rows.weight_eta

@@ -16,13 +16,11 @@ from lmmformula.criteria.family_rows import family_rows
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.pql_correction import Shift, shift
 from lmmformula.criteria.variance import floored, relative_factors
-from lmmformula.engines.backfitting.clubbed import Clubbed
-from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.engines.base import Prepared
+from lmmformula.engines.equations import EquationsEngine, Weighted
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.blocks import ROWS, Gram
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import matmul
 from lmmformula.numerics.tall import tall_times, tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
@@ -88,7 +86,7 @@ class WorkingModel:
     Attributes
     ----------
     problem : Problem
-    prepared : BackfittingPrepared
+    prepared : EquationsEngine
     exact : Prepared or None
         An exact engine for the traces; None for the diagonal approximation.
     free : bool
@@ -100,7 +98,7 @@ class WorkingModel:
     """
 
     problem: Problem
-    prepared: BackfittingPrepared
+    prepared: EquationsEngine
     exact: Prepared | None
     free: bool
     scale: bool
@@ -237,7 +235,7 @@ class WorkingModel:
 
     def traces(self, gram: Gram, factors: tuple[Array, ...], *, exact: bool) -> tuple[Array, ...]:
         """T_a of (2)."""
-        engine: Any = self.exact if exact and self.exact is not None else self.prepared
+        engine: Prepared = self.exact if exact and self.exact is not None else self.prepared
         return engine.factor(gram, factors).trace_blocks()
 
     def divisor(self, traces: tuple[Array, ...]) -> float:
@@ -342,29 +340,26 @@ class WorkingSystem:
     target: Array
     zwz: float
 
+    @cached_property
+    def weighted(self) -> Weighted:
+        """The engine at this W."""
+        return self.model.prepared.weighted(self.gram)
+
     def solve(
         self, theta: Array, beta: Array, b: tuple[Array, ...], relative: float, inexact: float
     ) -> tuple[Array, tuple[Array, ...], float, int]:
         """beta, b, sum w (z - fit)^2 and the sweeps it took, at theta, from a start (beta, b)."""
         factors = self.model.factors(theta)
-        factor = self.model.prepared.factor(self.gram, factors)
-        system = Clubbed(factor, self.gram.rhs, self.gram.vv)
+        system = self.weighted.factor(factors).equations()
         rhs = tuple((s @ f)[..., None] for s, f in zip(self.sums, factors, strict=True))
         begin = tuple(spherical(f, v)[..., None] for f, v in zip(factors, b, strict=True))
-        column, u = system.solve(
-            rhs, self.target[:, None], (beta[:, None], begin), relative=relative, inexact=inexact
+        target = self.target[:, None]
+        column, u, sweeps = system.solve(
+            rhs, target, (beta[:, None], begin), relative=relative, inexact=inexact
         )
-        residual = self._residual(system, rhs, column, u)
+        residual = max(self.zwz + system.quadratic(rhs, target, column, u), 0.0)
         effects = tuple(v[..., 0] @ f.T for v, f in zip(u, factors, strict=True))
-        return column[:, 0], effects, residual, system.sweeps[0]
-
-    def _residual(self, system: Clubbed, rhs: tuple[Array, ...], beta: Array, u: tuple[Array, ...]) -> float:
-        """z'Wz - 2 x't + x'A x for x = (beta, u), A without the I of M."""
-        total = self.zwz + float(np.vdot(beta, system.xwx @ beta - 2.0 * self.target[:, None]))
-        for a, (t, v) in enumerate(zip(rhs, u, strict=True)):
-            own = matmul(system.factor.own[a], v) - v
-            total += float(np.vdot(v, own - 2.0 * (t - system.times(a, beta))))
-        return max(total + 2.0 * system.factor.paired(u), 0.0)
+        return column[:, 0], effects, residual, sweeps
 
 
 def spherical(factor: Array, b: Array) -> Array:

@@ -180,6 +180,11 @@ class Prepared(Protocol):
     @property
     def blocks(self) -> Blocks: ...
     @property
+    def is_exact(self) -> bool:
+        """Whether all answers are exact, to rounding."""
+        ...
+
+    @property
     def dense_side(self) -> int:
         """Side of the largest dense matrix that is factorised."""
         ...

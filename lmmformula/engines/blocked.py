@@ -49,6 +49,8 @@ class BlockedPrepared:
     blocks: Blocks
     plan: Elimination
 
+    is_exact = True
+
     @property
     def dense_side(self) -> int:
         return self.plan.q_dense

@@ -40,6 +40,8 @@ class DensePrepared:
 
     blocks: Blocks
 
+    is_exact = True
+
     @property
     def dense_side(self) -> int:
         return sum(g.q for g in self.blocks.groups)

@@ -79,6 +79,8 @@ class SparsePrepared:
     places: Places
     nonzeros: int
 
+    is_exact = True
+
     @classmethod
     def of(cls, blocks: Blocks) -> SparsePrepared:
         starts = tuple(np.cumsum([0, *(g.q for g in blocks.groups)]).tolist())

@@ -33,24 +33,55 @@ Ghosh, Hastie & Owen (2022a), Backfitting for large scale crossed random effects
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from lmmformula.engines.base import Stacked
+from lmmformula.engines.equations import Solved, State
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.anderson import Anderson
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array
 
-__all__ = ["Clubbed", "Operators", "State"]
+__all__ = ["Clubbed", "Couplings", "Operators"]
 
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
 MAX_SWEEPS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Couplings:
+    """What does not depend on theta.
+
+    Attributes
+    ----------
+    blocks : Blocks
+    gram : Gram
+    """
+
+    blocks: Blocks
+    gram: Gram
+
+    @cached_property
+    def matrices(self) -> dict[tuple[int, int], Any]:
+        """Z_a'WZ_b as scipy's compressed rows, both ways round."""
+        from scipy.sparse import bsr_array, csr_array
+
+        out: dict[tuple[int, int], Any] = {}
+        for (a, b), values in self.gram.cross.items():
+            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
+            index = pattern.compressed
+            if ga.k == gb.k == 1:
+                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
+            else:
+                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
+            out[a, b], out[b, a] = matrix, matrix.T
+        return out
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,24 +90,33 @@ class Operators:
 
     Attributes
     ----------
-    blocks : Blocks
-    gram : Gram
+    at : Couplings
+        W.
     factors : tuple of (k_a, k_a) arrays
         L_a.
     own : tuple of (m_a, k_a, k_a) arrays
         M_a.
     inverses : tuple of (m_a, k_a, k_a) arrays
         M_a^-1.
-    couplings : dict (a, b) -> sparse matrix
-        Z_a'WZ_b, both ways round.
     """
 
-    blocks: Blocks
-    gram: Gram
+    at: Couplings
     factors: tuple[Array, ...]
     own: tuple[Array, ...]
     inverses: tuple[Array, ...]
-    couplings: dict[tuple[int, int], Any]
+
+    @property
+    def blocks(self) -> Blocks:
+        return self.at.blocks
+
+    @property
+    def gram(self) -> Gram:
+        return self.at.gram
+
+    @property
+    def couplings(self) -> dict[tuple[int, int], Any]:
+        """Z_a'WZ_b, both ways round."""
+        return self.at.matrices
 
     def coupled(self, a: int, u: Stacked) -> Array:
         """sum_{b != a} B_ab u_b, (m_a, k_a, c)."""
@@ -101,10 +141,6 @@ class Operators:
         return tuple(out)
 
 
-State = tuple[Array, Stacked]
-"""beta (p, c) and u, one (m_a, k_a, c) array for each group."""
-
-
 @dataclass(frozen=True, eq=False)
 class Clubbed:
     """The system (1) with its fixed columns, ready to be swept.
@@ -121,7 +157,6 @@ class Clubbed:
     factor: Operators
     columns: tuple[Array, ...]
     xwx: Array
-    sweeps: list[int] = field(default_factory=lambda: [0])
 
     @cached_property
     def order(self) -> tuple[int, ...]:
@@ -166,7 +201,6 @@ class Clubbed:
                 beta = self._clubbed[a] @ (xwz - others - own)
                 u[a] -= matmul(self.factor.inverses[a], self.times(a, beta))
                 shares[a] = own - self.explained[a] @ beta
-        self.sweeps[0] += 1
         return beta, tuple(u)
 
     def size(self, state: State) -> float:
@@ -187,7 +221,7 @@ class Clubbed:
         relative: float,
         inexact: float = 0.0,
         max_sweeps: int = MAX_SWEEPS,
-    ) -> State:
+    ) -> Solved:
         """Sweep until the estimated error is small.
 
         Parameters
@@ -203,10 +237,11 @@ class Clubbed:
         max_sweeps : int
         """
         state, mixer, last, rest = start, Anderson(8), np.inf, self.order[1:]
+        swept, count = start, -1
         for count in range(max_sweeps):
             swept = self.sweep(rhs, xwz, state)
             if not rest:
-                return swept  # at most one group: (2) is the exact solution
+                break  # at most one group: (2) is the exact solution
             moves = {b: swept[1][b] - state[1][b] for b in rest}
             change = float(np.sqrt(max(self._squared(moves, rest), 0.0)))
             rate = min(change / last, 0.99) if np.isfinite(last) and last > 0 else 0.5
@@ -215,13 +250,21 @@ class Clubbed:
                 relative * self.size(swept), inexact * self.size(_minus(swept, start)) if inexact else 0.0
             )
             if change == 0.0 or (count and error <= goal):
-                return swept
+                break
             last = change
             if count < PLAIN_SWEEPS:
                 state = swept
             else:
                 state = _mixed(mixer, state, swept, rest)
-        return swept
+        return Solved(*swept, count + 1)
+
+    def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
+        """``x'A x - 2 x't`` for x = (beta, u), A without the I of M."""
+        total = float(np.vdot(beta, self.xwx @ beta - 2.0 * xwz))
+        for a, (t, v) in enumerate(zip(rhs, u, strict=True)):
+            own = matmul(self.factor.own[a], v) - v
+            total += float(np.vdot(v, own - 2.0 * (t - self.times(a, beta))))
+        return total + 2.0 * self.factor.paired(u)
 
 
 def _minus(left: State, right: State) -> State:

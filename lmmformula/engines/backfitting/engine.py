@@ -12,12 +12,12 @@ Ghosh, Hastie & Owen (2022a), Backfitting for large scale crossed random effects
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
+from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
+from lmmformula.engines.backfitting.information import fixed_information
 from lmmformula.engines.base import Across, Certain, Drawless, Stacked, Uncoupled, refuse_coupled
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
@@ -48,7 +48,8 @@ class BackfittingPrepared:
     """The blocks; nothing about them need be known in advance."""
 
     blocks: Blocks
-    _last: list[Any] = field(default_factory=list, repr=False)
+
+    is_exact = False
 
     @property
     def dense_side(self) -> int:
@@ -58,10 +59,20 @@ class BackfittingPrepared:
     def rough(self) -> BackfittingPrepared:
         return self
 
+    def weighted(self, gram: Gram) -> BackfittingWeighted:
+        return BackfittingWeighted(self.blocks, gram)
+
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BackfittingFactor:
-        """Single-factor operators M_a^-1 for Gram blocks `gram` and relative Cholesky factors `factors`."""
+        return self.weighted(gram).factor(factors)
+
+
+class BackfittingWeighted(Couplings):
+    """The blocks at one W."""
+
+    def factor(self, factors: Sequence[Array]) -> BackfittingFactor:
+        """Single-factor operators M_a^-1 for relative Cholesky factors `factors`."""
         own, inverses = [], []
-        for group, diag, lower in zip(self.blocks.groups, gram.diag, factors, strict=True):
+        for group, diag, lower in zip(self.blocks.groups, self.gram.diag, factors, strict=True):
             block = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
             block += np.eye(group.k)
             try:
@@ -73,26 +84,7 @@ class BackfittingPrepared:
                     "orders of magnitude; rescale it."
                 ) from error
             own.append(block)
-        couplings = self._couplings(gram)
-        return BackfittingFactor(self.blocks, gram, tuple(factors), tuple(own), tuple(inverses), couplings)
-
-    def _couplings(self, gram: Gram) -> dict[tuple[int, int], Any]:
-        """Z_a'WZ_b as scipy's compressed rows, both ways round; the last ones are kept, as W changes less often than L."""
-        if self._last and self._last[0] is gram.cross:
-            return self._last[1]
-        from scipy.sparse import bsr_array, csr_array
-
-        out: dict[tuple[int, int], Any] = {}
-        for (a, b), values in gram.cross.items():
-            pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
-            index = pattern.compressed
-            if ga.k == gb.k == 1:
-                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
-            else:
-                matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
-            out[a, b], out[b, a] = matrix, matrix.T
-        self._last[:] = [gram.cross, out]
-        return out
+        return BackfittingFactor(self, tuple(factors), tuple(own), tuple(inverses))
 
 
 def _inverse(block: Array) -> Array:
@@ -157,4 +149,12 @@ class BackfittingFactor(Operators, Certain, Drawless):
         empty = tuple(np.zeros((*r.shape[:2], 0)) for r in rhs)
         system = Clubbed(self, empty, np.zeros((0, 0)))
         start = tuple(np.zeros_like(r) for r in rhs)
-        return system.solve(rhs, np.zeros((0, c)), (np.zeros((0, c)), start), relative=SOLVE_TOLERANCE)[1]
+        return system.solve(rhs, np.zeros((0, c)), (np.zeros((0, c)), start), relative=SOLVE_TOLERANCE).u
+
+    def equations(self) -> Clubbed:
+        """(1) with the columns that the Gram was formed with."""
+        return Clubbed(self, self.gram.rhs, self.gram.vv)
+
+    def fixed_information(self) -> Array:
+        """X'V^-1X, see :mod:`lmmformula.engines.backfitting.information`."""
+        return fixed_information(self)

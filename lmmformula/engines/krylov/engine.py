@@ -127,6 +127,8 @@ class KrylovPrepared:
     pattern: Pattern
     place: OnProcessor | OnDevice
 
+    is_exact = False
+
     @property
     def dense_side(self) -> int:
         return 0
