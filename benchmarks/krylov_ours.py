@@ -16,7 +16,7 @@ from lmmformula.criteria.laplace import Laplace
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.krylov.engine import KrylovEngine
-from lmmformula.planner import make_plan
+from lmmformula.methods.planning import make_plan
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,8 @@ def fit_problem(family: str, table: pd.DataFrame) -> Callable[[], dict[str, Any]
     problem = lmmformula.build(FORMULA, table, family=family)
 
     def fit() -> dict[str, Any]:
-        _, backend, prepared, standard = make_plan(problem, "krylov")
+        planned = make_plan(problem, "krylov")
+        backend, prepared, standard = planned.backend, planned.prepared, planned.standard
         return described(standard.outward(backend.fit(standard.problem, prepared).estimate))
 
     return fit
@@ -121,7 +122,8 @@ def noise(family: str, table: pd.DataFrame, options: dict[str, Any]) -> dict[str
     """Log-likelihoods over seeds with stated errors: as the search sees them, and as they are reported."""
     problem = lmmformula.build(FORMULA, table, family=family)
     if "beta" not in options:
-        _, backend, prepared, standard = make_plan(problem, "krylov")
+        planned = make_plan(problem, "krylov")
+        backend, prepared, standard = planned.backend, planned.prepared, planned.standard
         options |= described(standard.outward(backend.fit(standard.problem, prepared).estimate))
     evaluate = evaluator(problem, options)
     evaluate(KrylovEngine(), False)  # compiles, and finds the modes

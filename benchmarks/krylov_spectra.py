@@ -24,8 +24,8 @@ from benchmarks.krylov_runs import same
 from benchmarks.pql_records import machine, read_record, write_record
 from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine, KrylovPrepared
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.methods.planning import make_plan
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
-from lmmformula.planner import make_plan
 
 __all__ = ["DESIGNS", "SpectraStudy"]
 
@@ -128,7 +128,8 @@ class SpectraStudy:
 
     def _watch(self, design: str, setting: Setting, data: Any) -> list[dict[str, Any]]:
         problem = lmmformula.build(FORMULAS.get(design, FORMULA), frame(data), family=setting.family)
-        _, backend, prepared, standard = make_plan(problem, "krylov")
+        planned = make_plan(problem, "krylov")
+        backend, prepared, standard = planned.backend, planned.prepared, planned.standard
         watched = WatchedPrepared(prepared, Watched(prepared.blocks))  # pyright: ignore[reportArgumentType]
         backend.fit(standard.problem, watched)  # pyright: ignore[reportArgumentType]
         last = watched.log[-1][0]

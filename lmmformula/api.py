@@ -21,8 +21,9 @@ from lmmformula.frame import keep_argument, open_table
 from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
-from lmmformula.planner import Plan, make_plan
-from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, Report, expected, reporting, shifted, stage
+from lmmformula.methods.planning import make_plan
+from lmmformula.planner import Plan, Planned
+from lmmformula.progress import Report, expected, reporting, shifted, stage
 from lmmformula.reporting.convergence import findings
 from lmmformula.result import Fit, Recall
 
@@ -42,7 +43,7 @@ __all__ = [
     "split",
 ]
 
-FITTING = (*BUILDING, *OPTIONS, "seed", "priors", "progress")
+FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress")
 """Arguments of :func:`fit` besides formula, data and method."""
 
 
@@ -136,7 +137,7 @@ def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> 
     building, options = split(arguments)
     seed, priors = options.pop("seed", None), options.pop("priors", None)
     options.pop("progress", None)
-    return make_plan(build(formula, data, **building), method, options, seed, priors)[0]
+    return make_plan(build(formula, data, **building), method, options, seed, priors).plan
 
 
 def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -148,7 +149,7 @@ def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
     return building, others
 
 
-@checked(rest=OPTIONS)
+@checked(rest=(OPTIONS,))
 def fit(
     formula: str,
     data: Any,
@@ -341,22 +342,18 @@ def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def solve(
-    problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None, begun: float
+    problem: Problem, planned: Planned, recall: Recall, progress: bool | Report | None, begun: float
 ) -> Fit:
     """The fit that a plan promises; an interrupt keeps what has been found, where that is worth having."""
-    chosen, backend, prepared, standard = planned
-    labels = {"pql": QUASI, "hmc": CHAINS}.get(chosen.method, LIKELIHOOD)
-    shift = (
-        standard.deviance_shift(restricted=getattr(backend, "reml", False)) if labels is LIKELIHOOD else 0.0
-    )
-    with reporting(progress, labels, begun) as report, interrupts_keep():
-        expected(chosen.seconds)
-        report = None if report is None else shifted(report, shift)
+    backend, standard = planned.backend, planned.standard
+    with reporting(progress, backend.labels, begun) as report, interrupts_keep():
+        expected(planned.plan.seconds)
+        if report is not None and backend.labels.is_deviance:
+            report = shifted(report, standard.deviance_shift(restricted=backend.restricted))
         stage("search")
-        solution = backend.fit(standard.problem, prepared, progress=report)
-    posterior = getattr(solution, "posterior", None)
-    estimate = standard.outward(solution.estimate)
-    return Fit(problem, estimate, chosen, backend, recall, solution.point, posterior, standard)
+        found = backend.fit(standard.problem, planned.prepared, progress=report)
+    estimate = standard.outward(found.estimate)
+    return Fit(problem, estimate, planned.plan, backend, recall, found.point, found.posterior, standard)
 
 
 def announce(result: Fit) -> None:

@@ -19,7 +19,8 @@ from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.metering import Measured, metered
 from lmmformula.methods import BUILDING, METHODS, OPTIONS, method_named, unknown_option
-from lmmformula.planner import make_plan
+from lmmformula.methods.planning import make_plan
+from lmmformula.planner import Planned
 from lmmformula.progress import Report
 from lmmformula.reporting.comparison import MethodComparison, MethodRun
 from lmmformula.result import Fit, Recall
@@ -88,7 +89,7 @@ def compare_methods(
     for name, own in wanted.items():
         options = {**common, **own}
         method = options.pop("method", name)
-        beliefs = options.pop("priors", priors if method.lower() == "hmc" else None)
+        beliefs = options.pop("priors", priors if method_named(method).has_priors else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
         recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
         planning = partial(make_plan, problem, method, options, seed, beliefs)
@@ -143,13 +144,13 @@ def _own(name: str, given: Any) -> dict[str, Any]:
             continue
         if argument != "priors" and argument not in OPTIONS:
             raise ArgumentError(f"methods[{name!r}]: {unknown_option(argument, value)}")
-        check(argument, value)
+        check(argument, value, OPTIONS.get(argument))
     return dict(given)
 
 
 def _attempt(
     problem: Problem,
-    planning: Callable[[], Any],
+    planning: Callable[[], Planned],
     progress: bool | Report | None,
     recall: Recall,
     repeats: int,
@@ -170,7 +171,7 @@ def _attempt(
 
 
 def _measured(
-    problem: Problem, planned: Any, recall: Recall, progress: bool | Report | None
+    problem: Problem, planned: Planned, recall: Recall, progress: bool | Report | None
 ) -> tuple[Fit, Measured]:
     return metered(lambda: _with_errors(solve(problem, planned, recall, progress, time.time())))
 
@@ -182,13 +183,11 @@ def _with_errors(found: Fit) -> Fit:
     return found
 
 
-def _same(planned: Any, earlier: Fit) -> bool:
+def _same(planned: Planned, earlier: Fit) -> bool:
     """Whether a plan is that of an earlier fit but for its reasons."""
-    chosen, backend, *_ = planned
-    sizes = (chosen.method, chosen.engine, chosen.terms)
-    return sizes == (earlier.plan.method, earlier.plan.engine, earlier.plan.terms) and repr(backend) == repr(
-        earlier.backend
-    )
+    mine, theirs = planned.plan, earlier.plan
+    same = (mine.method, mine.engine, mine.terms) == (theirs.method, theirs.engine, theirs.terms)
+    return same and repr(planned.backend) == repr(earlier.backend)
 
 
 def _run(

@@ -55,6 +55,8 @@ class Labels:
         Decimals of the value.
     change_as : str
         Format of the third number.
+    is_deviance : bool
+        Whether the value is a deviance, whose units are those of the response.
     """
 
     iteration: str
@@ -62,6 +64,7 @@ class Labels:
     change: str
     digits: int
     change_as: str = ".1e"
+    is_deviance: bool = False
 
     def line(self, iteration: int, value: float, change: float, total: int = 0) -> str:
         """One step in words, of `total` where that is known."""
@@ -70,7 +73,7 @@ class Labels:
         return f"{told}, {self.change} {change:{self.change_as}}"
 
 
-LIKELIHOOD = Labels("evaluation", "deviance", "still to gain", 4)
+LIKELIHOOD = Labels("evaluation", "deviance", "still to gain", 4, is_deviance=True)
 QUASI = Labels("outer iteration", "dispersion", "change of the fits", 4)
 CHAINS = Labels("iteration", "-log density", "acceptance", 1, ".2f")
 

@@ -190,7 +190,10 @@ def test_families_and_links(data, family: Any, parts: tuple[str, ...]) -> None:
     [
         ({"method": "reml"}, ("REML is defined for Gaussian", "binomial(link='logit')", "method='laplace'")),
         ({"method": "hmc", "nagq": 5}, ("'nagq'", "method='hmc'", "draws")),
-        ({"method": "krylov", "engine": "blocked"}, ("method='krylov' is the krylov engine", "'blocked'")),
+        (
+            {"method": "krylov", "engine": "blocked"},
+            ("method='krylov' works by the krylov engine", "'blocked'"),
+        ),
         ({"method": "krylov", "nagq": 5}, ("nagq=5", "exact engine")),
         ({"probes": 10}, ("'probes'", "engine='krylov'")),
         ({"method": "krylov", "probes": 1}, ("probes=1", "at least 4")),

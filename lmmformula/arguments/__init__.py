@@ -2,7 +2,6 @@
 
 from lmmformula.arguments.checking import (
     check,
-    check_fields,
     checked,
     checked_methods,
     contract_of,
@@ -18,7 +17,6 @@ __all__ = [
     "Fitted",
     "attribute_here",
     "check",
-    "check_fields",
     "checked",
     "checked_methods",
     "contract_of",

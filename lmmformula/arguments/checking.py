@@ -8,6 +8,7 @@ of its own.
 from __future__ import annotations
 
 import inspect
+from collections import ChainMap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -22,7 +23,6 @@ from lmmformula.errors import ArgumentError
 __all__ = [
     "Contract",
     "check",
-    "check_fields",
     "checked",
     "checked_methods",
     "contract_of",
@@ -33,7 +33,7 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
-Rest = Iterable[str | Callable[..., Any]]
+Rest = Iterable[str | Callable[..., Any] | dict[str, Kind]]
 
 _SHOWN = 60
 """Characters of a value that a message shows."""
@@ -53,12 +53,6 @@ def check(name: str, value: Any, kind: Kind | None = None) -> Any:
     except UnsuitedError as unsuited:
         more = f" {unsuited}" if str(unsuited) else ""
         raise ArgumentError(f"{name}={shown(value)} must be {known.accepted}.{more}") from None
-
-
-def check_fields(record: Any, *names: str) -> None:
-    """Check fields of a record that are arguments of the same name."""
-    for name in names:
-        check(name, getattr(record, name))
 
 
 def shown(value: Any) -> str:
@@ -172,10 +166,11 @@ def _contract(
     own = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     names = [p.name for p in own] + (_further(rest) if open_ended else [])
+    living: list[dict[str, Any]] = [one for one in rest if isinstance(one, dict)] if open_ended else []
     taken = {p.name for p in positional}
-    named = {name: kinds.get(name, ARGUMENTS.get(name)) for name in dict.fromkeys(names)}
-    if repeated:
-        named[repeated] = kinds.get(repeated, ARGUMENTS.get(repeated))
+    words: ChainMap[str, Kind] = ChainMap(dict(kinds), dict(ARGUMENTS), *living)
+    known = {name: words.get(name) for name in (*names, *([repeated] if repeated else []))}
+    named: Mapping[str, Kind | None] = ChainMap(known, *living) if living else known
     required = tuple(
         p.name for p in own if p.default is p.empty and (p.name in taken or p.kind is p.KEYWORD_ONLY)
     )
@@ -183,10 +178,10 @@ def _contract(
 
 
 def _further(rest: Rest) -> list[str]:
-    """Names that ``**options`` may have: given as they are, or those of functions that take the options on."""
+    """Names that ``**options`` may always have: given as they are, or those of functions that take the options on."""
     out: list[str] = []
     for one in rest:
-        out += [one] if isinstance(one, str) else list(option_names(one))
+        out += [one] if isinstance(one, str) else () if isinstance(one, dict) else option_names(one)
     return out
 
 
@@ -209,7 +204,8 @@ def checked(function: Any = None, /, *, rest: Rest = (), called: str = "", **kin
     ----------
     function : callable
     rest : iterable of str or callable
-        What ``**options`` may hold: names, or functions whose parameters with defaults these are.
+        What ``**options`` may hold: names, functions whose parameters with defaults these are, or mappings from names to
+        kinds, which are asked at each call.
     called : str
         Its public name, where that is another than its own.
     **kinds

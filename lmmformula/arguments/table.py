@@ -22,7 +22,6 @@ from lmmformula.arguments.kinds import (
     seed,
     table,
     text,
-    theta,
     whole,
     word,
 )
@@ -52,33 +51,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "priors": optional(mapping("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}")),
     "seed": seed(),
     "progress": reports(),
-    # options of methods
     "memory_limit": optional(bytes_of_memory()),
-    "engine": word("auto", "blocked", "dense", "krylov"),
-    "tolerance": real("a number above 0 and at most 1", lambda x: 0.0 < x <= 1.0),
-    "max_evaluations": _COUNT,
-    "start": theta(),
-    "nagq": whole(0, 100),
-    "information": word("observed", "expected"),
-    "traces": word("diagonal", "exact"),
-    "dispersion": word("free", "fixed"),
-    "correction": word("none", "laplace"),
-    "max_outer": _COUNT,
-    "max_inner": _COUNT,
-    "accuracy": real(
-        "a number above 0, the standard error of the log-likelihood in units of sqrt(n)", lambda x: x > 0.0
-    ),
-    "probes": whole(4, _MOST),
-    "max_steps": _COUNT,
-    "preconditioner": word("schur", "ssor", "block-diagonal", "diagonal"),
-    "device": word("cpu", "gpu"),
-    "sampler": word("nuts", "importance"),
-    "chains": _COUNT,
-    "draws": whole(4, _MOST),
-    "warmup": optional(whole(10, _MOST)),
-    "target_accept": real("a number from 0.5 to below 1", lambda x: 0.5 <= x < 1.0),
-    "max_depth": _COUNT,
-    "marginalize": names("'auto', 'all', 'none', or a list of grouping factors"),
     # comparisons
     "methods": anything("names of methods, or a mapping from names to arguments of fit()"),
     "repeats": _COUNT,
@@ -132,4 +105,5 @@ ARGUMENTS: Mapping[str, Kind] = {
     "most": whole(2, _MOST),
     "bins": optional(_COUNT),
 }
-"""Argument -> what it may be. Functions that mean something else by a name say so where they are defined."""
+"""Argument -> what it may be. Options of methods say so in :mod:`lmmformula.methods.options`, functions that mean
+something else by a name where they are defined."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
 import numpy as np
 
+from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_step
@@ -19,17 +19,10 @@ from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import Minimum, minimise
+from lmmformula.progress import Report
 from lmmformula.typing import Array
 
-__all__ = ["Exact", "ExactSolution"]
-
-
-@dataclass(frozen=True, eq=False)
-class ExactSolution:
-    """An estimate together with the criterion at the optimum, for inference that needs more of it."""
-
-    estimate: Estimate
-    point: ProfiledPoint
+__all__ = ["Exact"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +49,7 @@ class _Objective:
 
 
 @dataclass(frozen=True, slots=True)
-class Exact:
+class Exact(Likelihood):
     """ML or REML by exact factorisation.
 
     Parameters
@@ -76,12 +69,22 @@ class Exact:
     max_evaluations: int = 200
     start: Array | None = None
 
+    @property
+    def restricted(self) -> bool:
+        """That of REML."""
+        return self.reml
+
+    @property
+    def trust(self) -> str:
+        """As exact as its engine."""
+        return "exact" if self.engine.is_exact else "krylov"
+
     def fit(
         self,
         problem: Problem,
         prepared: Prepared | None = None,
-        progress: Callable[[int, float, float], None] | None = None,
-    ) -> ExactSolution:
+        progress: Report | None = None,
+    ) -> Optimum[ProfiledPoint]:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         if prepared is None:
             prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
@@ -94,17 +97,13 @@ class Exact:
         """The criterion at an estimate, for a fit that was loaded."""
         return Profiled.of(problem, self.engine, reml=self.reml)(estimate.theta, exact=True)
 
-    def joint_vcov(self, estimate: Estimate, point: ProfiledPoint) -> None:
-        """None: the covariance matrix of beta is the estimate's own, given the variances."""
-
-    def refit(self, point: ProfiledPoint, estimate: Estimate, y: Array) -> ExactSolution:
+    def refit(self, problem: Problem, estimate: Estimate, point: ProfiledPoint) -> Optimum[ProfiledPoint]:
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""
         with blas_threads(point.model.prepared.dense_side):
-            return replace(self, start=off_boundary(estimate.theta)).optimise(point.model.with_response(y))
+            started = replace(self, start=off_boundary(estimate.theta))
+            return started.optimise(point.model.with_response(problem.y))
 
-    def optimise(
-        self, model: Profiled, progress: Callable[[int, float, float], None] | None = None
-    ) -> ExactSolution:
+    def optimise(self, model: Profiled, progress: Report | None = None) -> Optimum[ProfiledPoint]:
         """Minimise the criterion `model` over theta."""
         if not model.problem.n_theta:
             none = Convergence(Status.NOTHING_TO_OPTIMISE, 1, 0, 0.0, 0.0, self.tolerance)
@@ -150,7 +149,7 @@ class Exact:
         model: Profiled,
         first: Array,
         tolerance: float,
-        progress: Callable[[int, float, float], None] | None,
+        progress: Report | None,
     ) -> Minimum:
         return minimise(
             lambda theta: _Objective(model(theta)),
@@ -161,7 +160,7 @@ class Exact:
             callback=progress,
         )
 
-    def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> ExactSolution:
+    def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> Optimum[ProfiledPoint]:
         problem, sigma2 = model.problem, point.sigma2
         estimate = Estimate(
             method="REML" if model.reml else "ML",
@@ -177,4 +176,4 @@ class Exact:
             deviance_stderr=point.error,
             restricted=model.reml,
         )
-        return ExactSolution(estimate, point)
+        return Optimum(estimate, point)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.curvature import (
     joint_vcov,
     laplace_of,
@@ -38,9 +39,10 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
+from lmmformula.progress import Report
 from lmmformula.typing import Array
 
-__all__ = ["LaplaceBackend", "LaplaceSolution"]
+__all__ = ["LaplaceBackend"]
 
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
@@ -54,14 +56,6 @@ LOOSE = 1e-10
 
 Criterion = Any
 """A Laplace or a Quadrature: callable psi -> point."""
-
-
-@dataclass(frozen=True, eq=False)
-class LaplaceSolution:
-    """An estimate together with the criterion at the optimum."""
-
-    estimate: Estimate
-    point: LaplacePoint
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +104,7 @@ class _Nowhere:
 
 
 @dataclass(frozen=True, slots=True)
-class LaplaceBackend:
+class LaplaceBackend(Likelihood):
     """ML by the Laplace approximation or adaptive quadrature.
 
     Parameters
@@ -134,12 +128,25 @@ class LaplaceBackend:
     max_evaluations: int = 200
     start: Array | None = None
 
+    @property
+    def trust(self) -> str:
+        """That of the approximation, by an engine that is exact."""
+        if not self.engine.is_exact:
+            return "krylov"
+        return {0: "fast", 1: "laplace"}.get(self.nagq, "quadrature")
+
+    def describe(self) -> tuple[str, ...]:
+        """What lme4's fast mode leaves out of the standard errors."""
+        if self.nagq:
+            return ()
+        return ("Standard errors take the covariance parameters as known, as nAGQ = 0 does.",)
+
     def fit(
         self,
         problem: Problem,
         prepared: Prepared | None = None,
-        progress: Callable[[int, float, float], None] | None = None,
-    ) -> LaplaceSolution:
+        progress: Report | None = None,
+    ) -> Optimum[LaplacePoint]:
         """Estimate `problem`."""
         refuse_random_aux(problem)
         if prepared is None:
@@ -151,8 +158,8 @@ class LaplaceBackend:
         self,
         problem: Problem,
         prepared: Prepared,
-        progress: Callable[[int, float, float], None] | None,
-    ) -> LaplaceSolution:
+        progress: Report | None,
+    ) -> Optimum[LaplacePoint]:
         model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
         first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
         psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
@@ -173,7 +180,7 @@ class LaplaceBackend:
         if (psi != at_end.psi).any():
             at_end = criterion(psi, u=laplace_of(at_end).u, beta=laplace_of(at_end).beta, exact=True)
         final = laplace_of(at_end)
-        return LaplaceSolution(self._estimate(model, final, float(at_end.deviance), found), final)
+        return Optimum(self._estimate(model, final, float(at_end.deviance), found), final)
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> LaplacePoint:
         """The Laplace criterion at an estimate, for a fit that was loaded."""
@@ -195,10 +202,9 @@ class LaplaceBackend:
         """What is minimised: Laplace's approximation itself, or quadrature with its modes."""
         return model if self.nagq <= 1 else Quadrature(model, self.nagq)
 
-    def refit(self, point: LaplacePoint, estimate: Estimate, y: Array) -> LaplaceSolution:
+    def refit(self, problem: Problem, estimate: Estimate, point: LaplacePoint) -> Optimum[LaplacePoint]:
         """The same model on another response of the same rows."""
-        problem = replace(point.model.problem, y=y)
-        problem.family.check(y, problem.weights, "y")
+        problem.family.check(problem.y, problem.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
         return started.fit(problem, point.model.prepared)
 
@@ -237,13 +243,13 @@ class LaplaceBackend:
         psi: Array,
         first: LaplacePoint,
         tolerance: float,
-        progress: Callable[[int, float, float], None] | None,
+        progress: Report | None,
     ) -> Any:
         """The minimum from `psi`; in independent coordinates of unit standard error, so that the trust region is round.
 
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
-        loose = {"tolerance": LOOSE} if self.engine.name == "krylov" else {}
+        loose = {} if self.engine.is_exact else {"tolerance": LOOSE}
         begin = criterion(psi, u=first.u, beta=first.beta, **loose)
         last = laplace_of(begin)
         scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))

@@ -15,14 +15,13 @@ every family. With ``dispersion="fixed"`` sigma is 1 and the variances are absol
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.arguments import check_fields
+from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.optimum import (
     boundary_elements,
     modes,
@@ -32,6 +31,7 @@ from lmmformula.backends.optimum import (
     undetermined_columns,
 )
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
+from lmmformula.backends.starting import refuse_other_model
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_scale
 from lmmformula.engines.backfitting.engine import BackfittingEngine
@@ -43,9 +43,10 @@ from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
+from lmmformula.progress import QUASI, Labels, Report
 from lmmformula.typing import Array
 
-__all__ = ["PQL", "PQLSolution", "refuse_other_model"]
+__all__ = ["PQL"]
 
 INEXACT = 0.03
 """Error of the sweeps as a share of the step."""
@@ -59,14 +60,6 @@ SEPARATED = 1e-6
 """Change at which a search ends that leaves columns undetermined: their weights soon drown in rounding."""
 ROUGH = 0.02
 """Change of the fits that makes the next working model a rough one."""
-
-
-@dataclass(frozen=True, eq=False)
-class PQLSolution:
-    """An estimate together with the working model there."""
-
-    estimate: Estimate
-    point: PQLPoint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +84,7 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class PQL:
+class PQL(Likelihood):
     """PQL by backfitting.
 
     Parameters
@@ -120,8 +113,20 @@ class PQL:
     correction: Literal["none", "laplace"] = "none"
     start: Array | Estimate | None = None
 
-    def __post_init__(self) -> None:
-        check_fields(self, "traces", "correction", "dispersion", "tolerance", "max_outer", "max_inner")
+    @property
+    def labels(self) -> Labels:
+        """Those of outer iterations."""
+        return QUASI
+
+    @property
+    def needs_inverse(self) -> bool:
+        """Whether its traces are those of an exact inverse."""
+        return self.traces == "exact"
+
+    @property
+    def trust(self) -> str:
+        """That of a quasi-likelihood, corrected or not."""
+        return "quasi" if self.correction == "none" else "corrected"
 
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
@@ -155,8 +160,8 @@ class PQL:
         self,
         problem: Problem,
         prepared: Prepared | None = None,
-        progress: Callable[[int, float, float], None] | None = None,
-    ) -> PQLSolution:
+        progress: Report | None = None,
+    ) -> Optimum[PQLPoint]:
         """Estimate `problem`; `progress` is called with (outer iteration, dispersion, change of the fits).
 
         Within :func:`lmmformula.interrupts.interrupts_keep` a keyboard interrupt ends the search; the solution is where it
@@ -166,15 +171,11 @@ class PQL:
         self._warn(model)
         return self._solve(model, progress)
 
-    def _solve(
-        self, model: WorkingModel, progress: Callable[[int, float, float], None] | None
-    ) -> PQLSolution:
+    def _solve(self, model: WorkingModel, progress: Report | None) -> Optimum[PQLPoint]:
         with blas_threads(0 if model.exact is None else model.exact.dense_side):
             return self._solution(model, *self._both(model, progress))
 
-    def _both(
-        self, model: WorkingModel, progress: Callable[[int, float, float], None] | None
-    ) -> tuple[_Found, State | None]:
+    def _both(self, model: WorkingModel, progress: Report | None) -> tuple[_Found, State | None]:
         """Where the search ended; with exact traces it begins where diagonal ones end, which is the second answer."""
         resumes = isinstance(self.start, Estimate)
         if model.exact is None or resumes or nested_pair(model.prepared.blocks) is not None:
@@ -199,13 +200,9 @@ class PQL:
         loose = np.isin(problem.X.names, estimate.undetermined)
         return PQLPoint(model, resumed(model, estimate), loose=loose)
 
-    def joint_vcov(self, estimate: Estimate, point: PQLPoint) -> None:
-        """None: the covariance of beta is the sandwich in `estimate`, at the estimated variances."""
-
-    def refit(self, point: PQLPoint, estimate: Estimate, y: Array) -> PQLSolution:
+    def refit(self, problem: Problem, estimate: Estimate, point: PQLPoint) -> Optimum[PQLPoint]:
         """The same model on another response of the same rows."""
-        problem = replace(point.model.problem, y=y)
-        problem.family.check(y, problem.weights, "y")
+        problem.family.check(problem.y, problem.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
         prepared: Prepared = point.model.prepared if point.model.exact is None else point.model.exact
         return started._solve(started.model(problem, prepared), None)
@@ -243,7 +240,7 @@ class PQL:
         self,
         model: WorkingModel,
         state: State,
-        progress: Callable[[int, float, float], None] | None,
+        progress: Report | None,
         before: _Found | None = None,
     ) -> _Found:
         """Outer iterations until both the fits and the variances stand still; counts go on from those of `before`."""
@@ -296,7 +293,7 @@ class PQL:
         accepted = model.accepted(state, beta, b, solved_at, shift)
         return replace(accepted, theta=theta, phi=phi), first, sweeps
 
-    def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> PQLSolution:
+    def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> Optimum[PQLPoint]:
         problem, state = model.problem, found.state
         point = PQLPoint(model, state, diagonal, found.loose)
         aux = state.alpha
@@ -329,7 +326,7 @@ class PQL:
                 gaps=None if diagonal is None else point.variance_gap,
             ),
         )
-        return PQLSolution(estimate, point)
+        return Optimum(estimate, point)
 
     def _warn(self, model: WorkingModel) -> None:
         """Say where the model is not quite the one that was asked for."""
@@ -417,22 +414,6 @@ def nested_pair(blocks: Blocks) -> tuple[str, str] | None:
 def _if_cheap(exact: Prepared) -> Prepared | None:
     """An exact engine, unless its dense part is large."""
     return exact if exact.dense_side <= NESTED_DENSE else None
-
-
-def refuse_other_model(problem: Problem, start: Estimate) -> None:
-    """Refuse an estimate of another model."""
-    have = (len(start.beta), len(start.theta), *(m.shape for m in start.modes))
-    need = (problem.p, problem.n_theta, *((t.m, t.k) for t in problem.terms))
-    if have != need:
-        raise PlanError(
-            f"start is the estimate of another model: it has {have[0]} fixed effects, {have[1]} covariance parameters and "
-            f"terms of {_sizes(have[2:])}; this one has {need[0]}, {need[1]} and {_sizes(need[2:])}. Give the estimate of a "
-            "fit with the same formula and rows, or leave start out."
-        )
-
-
-def _sizes(shapes: tuple[Any, ...]) -> str:
-    return " and ".join(f"{m:,} x {k}" for m, k in shapes) or "no size"
 
 
 def resumed(model: WorkingModel, estimate: Estimate) -> State:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
@@ -204,5 +204,8 @@ class Engine(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    is_exact: ClassVar[bool]
+    """Whether likelihoods that it evaluates have no standard error."""
 
     def prepare(self, blocks: Blocks) -> Prepared: ...

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,7 @@ class BlockedEngine:
     """Exact block Cholesky."""
 
     name: str = "blocked"
+    is_exact: ClassVar[bool] = True
 
     def prepare(self, blocks: Blocks) -> BlockedPrepared:
         return BlockedPrepared(blocks, Elimination(blocks))

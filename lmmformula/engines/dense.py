@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -29,6 +29,7 @@ class DenseEngine:
     """Form M and factorise it whole."""
 
     name: str = "dense"
+    is_exact: ClassVar[bool] = True
 
     def prepare(self, blocks: Blocks) -> DensePrepared:
         return DensePrepared(blocks)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
@@ -35,6 +35,7 @@ class SparseEngine:
     """Exact sparse Cholesky of the whole of M."""
 
     name: str = "sparse"
+    is_exact: ClassVar[bool] = True
 
     def prepare(self, blocks: Blocks) -> SparsePrepared:
         return SparsePrepared.of(blocks)

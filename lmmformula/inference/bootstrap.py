@@ -34,25 +34,14 @@ def refit(fit: Fit, y: Any) -> Fit:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
     values = new_response(fit, y)
     recall = with_response(fit, values)
-    if fit.posterior is not None:
-        standard = fit.standard.with_response(values)
-        solution = fit.backend.fit(standard.problem)
-        return replace(
-            fit,
-            problem=replace(fit.problem, y=values),
-            estimate=standard.outward(solution.estimate),
-            point=solution.point,
-            posterior=solution.posterior,
-            twin=standard,
-            recall=recall,
-        )
     own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
-    solution = fit.backend.refit(fit.optimum, own, standard.problem.y)
+    solution = fit.backend.refit(standard.problem, own, fit.optimum)
     return replace(
         fit,
         problem=replace(fit.problem, y=values),
         estimate=standard.outward(solution.estimate),
         point=solution.point,
+        posterior=solution.posterior,
         twin=standard,
         recall=recall,
     )

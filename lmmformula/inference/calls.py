@@ -17,7 +17,7 @@ FURTHER: Mapping[str, Rest] = {
     "conf_int": wald.INTERVALS.values(),
     "bootstrap": (bootstrap.bootstrap,),
     "profile": (profile.profile,),
-    "update": ("method", *BUILDING, *OPTIONS, "seed", "priors", "progress"),
+    "update": ("method", *BUILDING, OPTIONS, "seed", "priors", "progress"),
 }
 """Method -> what its ``**options`` are: names, or the functions that take them on."""
 
@@ -26,6 +26,7 @@ _INTERVALS = optional(word(*TYPES))
 KINDS: Mapping[str, Mapping[str, Kind]] = {
     "bootstrap": {"type": _INTERVALS},
     "conf_int": {"type": _INTERVALS},
+    "extend": {"draws": OPTIONS["draws"]},
     "update": {"formula": optional(text("a formula such as '~ . - x'")), "data": optional(table())},
     "to_marginaleffects": {"data": optional(table())},
 }

@@ -9,7 +9,8 @@ from lmmformula.errors import DataError
 from lmmformula.families import resolve
 from lmmformula.formula import means_other_columns, updated
 from lmmformula.frame import table_columns
-from lmmformula.methods import METHODS, OPTIONS, inherited
+from lmmformula.methods import METHODS, OPTIONS
+from lmmformula.methods.inheriting import inherited
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit

@@ -1,6 +1,5 @@
-"""The planner: which backend and engine will fit a problem, how large the work is, and why."""
+"""The planner: how large the work of a fit is, which engine does it, and the record that says so."""
 
-from lmmformula.planner.record import Plan
-from lmmformula.planner.rules import make_plan
+from lmmformula.planner.record import Plan, Planned
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "Planned"]

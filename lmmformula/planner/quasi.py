@@ -10,9 +10,6 @@ So there is less patience with the iterative engine where levels have many rows,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from lmmformula.engines.blocked import BlockedPrepared
@@ -23,7 +20,7 @@ from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_c
 from lmmformula.planner.coupled import Coupled
 from lmmformula.planner.record import Alternative, seconds_in_words
 
-__all__ = ["CORRECTED", "PATIENCE", "likelihood_out_of_reach", "rows_a_level"]
+__all__ = ["PATIENCE", "likelihood_out_of_reach", "rows_a_level"]
 
 PATIENCE, MORE_PATIENCE = 30.0, 300.0
 """Seconds that a fit by iterations may take before backfitting takes its place; the second where levels have few rows."""
@@ -31,20 +28,17 @@ MANY_ROWS = 15.0
 """Rows a level, geometric mean over the two groups that have least, from which on they are many."""
 WORTH_IT = 1.5
 """How many times less time backfitting must then take."""
-CORRECTED = {"traces": "diagonal", "correction": "laplace"}
-"""Options of the quasi-likelihood that then takes its place."""
 PROBES = 8
 
 
 def likelihood_out_of_reach(
-    problem: Problem, exact: BlockedPrepared, options: Mapping[str, Any], limit: float
+    problem: Problem, exact: BlockedPrepared, limit: float
 ) -> tuple[str, tuple[Alternative, ...]] | None:
     """Why corrected quasi-likelihood takes the place of a likelihood, and the likelihoods instead; None if it does not.
 
-    Never where options ask for something that only a likelihood has, nor where the correction is not available.
+    Never where the correction is not available.
     """
-    asked = {name for name, value in options.items() if (name, value) != ("engine", "auto")}
-    if asked or problem.aux or problem.family.auxiliaries or not problem.family.is_canonical:
+    if problem.aux or problem.family.auxiliaries or not problem.family.is_canonical:
         return None
     patience = PATIENCE if rows_a_level(exact.blocks) >= MANY_ROWS else MORE_PATIENCE
     factorised = exact_cost(problem, exact, exact.dense_side)

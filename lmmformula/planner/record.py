@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmmformula.memory import in_words
 
-__all__ = ["Alternative", "Plan", "TermSize", "seconds_in_words"]
+if TYPE_CHECKING:
+    from lmmformula.backends.base import Backend
+    from lmmformula.engines.base import Prepared
+    from lmmformula.ir.standard import Standard
+
+__all__ = ["Alternative", "Plan", "Planned", "TermSize", "seconds_in_words"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class Plan:
     Attributes
     ----------
     method : str
-        "reml", "ml", "laplace", "pql" or "hmc".
+        The criterion: "reml", "ml", "laplace", "pql", "hmc", or the name of a method of somebody's own.
     engine : str
     n, p, q : int
         Rows, fixed effects, random effects.
@@ -115,6 +120,27 @@ class Plan:
         known["terms"] = tuple(TermSize(**t) for t in known["terms"])
         known["alternatives"] = tuple(_alternative(dict(a)) for a in known["alternatives"])
         return cls(**{**known, "reasons": tuple(known["reasons"])})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Planned:
+    """A plan with all that it takes to follow it.
+
+    Attributes
+    ----------
+    plan : Plan
+    backend : Backend
+        Ready to fit.
+    prepared : Prepared
+        The engine's look at the problem, to be handed to the backend.
+    standard : Standard
+        The problem in the units in which the backend fits it.
+    """
+
+    plan: Plan
+    backend: Backend[Any]
+    prepared: Prepared
+    standard: Standard
 
 
 def _alternative(values: dict[str, Any]) -> Alternative:

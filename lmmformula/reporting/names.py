@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from lmmformula.methods import METHODS
+
 __all__ = ["engine_name", "method_name"]
 
-_METHODS = {
-    "reml": "REML",
-    "ml": "maximum likelihood",
-    "laplace": "Laplace approximation",
-    "pql": "penalised quasi-likelihood (PQL)",
-    "pql, corrected": "PQL, corrected to Laplace's approximation",
-    "krylov": "maximum likelihood by Krylov iterations",
-    "hmc": "posterior by Hamiltonian Monte Carlo",
-}
 _ENGINES = {
     "blocked": "exact factorisation by blocks",
     "dense": "exact dense factorisation",
@@ -22,8 +15,10 @@ _ENGINES = {
 
 
 def method_name(method: str) -> str:
-    """A method of :func:`lmmformula.fit` in words; one that is not known as it stands."""
-    return _METHODS.get(method, method)
+    """A method of :func:`lmmformula.fit` in words, or what an alternative of a plan is called."""
+    name, _, more = method.partition(", ")
+    found = METHODS.get(name)
+    return method if found is None else f"{found.words}{', ' if more else ''}{more}"
 
 
 def engine_name(engine: str) -> str:

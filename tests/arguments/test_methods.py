@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from lmmformula import ArgumentError, Fit, compare_methods, fit, load_dataset, plan
-from lmmformula.arguments import ARGUMENTS
 from lmmformula.methods import METHODS, OPTIONS, options_table
 
 CBPP = "incidence / size ~ period + (1 | herd)"
@@ -21,9 +20,12 @@ def counts(**arguments: Any) -> Fit:
     return fit(CBPP, load_dataset("cbpp"), family="binomial", weights="size", **arguments)
 
 
-def test_every_option_has_a_kind_and_a_method() -> None:
-    assert set(OPTIONS) <= set(ARGUMENTS)
-    assert all(method.name == name and method.about for name, method in METHODS.items())
+def test_every_option_is_that_of_its_records() -> None:
+    for name, method in METHODS.items():
+        assert method.name == name
+        assert method.about
+        assert all(OPTIONS[option] is kind for option, kind in method.options.kinds().items())
+        assert not method.options().given()
 
 
 def test_the_page_of_arguments_is_that_of_the_registry() -> None:

@@ -17,6 +17,7 @@ from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.arguments.table import ARGUMENTS
 from lmmformula.engines.krylov.device import DEVICES
 from lmmformula.engines.krylov.engine import PRECONDITIONERS
+from lmmformula.methods import OPTIONS
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
 
@@ -146,9 +147,9 @@ def test_what_is_no_size_of_memory(given: Any) -> None:
         ARGUMENTS["memory_limit"].read(given)
 
 
-def test_words_of_the_table_are_those_of_the_engines() -> None:
+def test_words_of_the_options_are_those_of_the_engines() -> None:
     for argument, words in (("preconditioner", PRECONDITIONERS), ("device", DEVICES)):
-        kind: Kind = ARGUMENTS[argument]
+        kind: Kind = OPTIONS[argument]
         assert [w for w in words if kind.read(w) == w] == list(words)
         assert all(repr(w) in kind.accepted for w in words)
         assert kind.accepted.count("'") == 2 * len(words)

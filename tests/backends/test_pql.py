@@ -20,6 +20,7 @@ from lmmformula.families import resolve
 from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.estimate import Estimate, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.methods.options import Quasi
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -188,7 +189,7 @@ def test_evaluate_and_refit() -> None:
     solution = recipe.fit(problem)
     again = recipe.evaluate(problem, solution.estimate)
     np.testing.assert_allclose(again.vcov, solution.estimate.vcov, rtol=1e-8)
-    same = recipe.refit(solution.point, solution.estimate, problem.y).estimate
+    same = recipe.refit(problem, solution.estimate, solution.point).estimate
     np.testing.assert_allclose(same.beta, solution.estimate.beta, rtol=1e-6)
     np.testing.assert_allclose(same.theta, solution.estimate.theta, rtol=1e-5)
 
@@ -361,7 +362,7 @@ def test_huge_predictors_do_not_overflow() -> None:
 )
 def test_options_are_checked(options: dict[str, Any], match: str) -> None:
     with pytest.raises(PlanError, match=match):
-        PQL(**options)
+        Quasi(**options)
 
 
 def test_a_gaussian_dispersion_cannot_be_fixed() -> None:
@@ -383,7 +384,7 @@ def test_warnings_are_given_once(tmp_path: Path) -> None:
     with pytest.warns(LmmformulaWarning, match="held at 1"):
         solution = PQL().fit(problem)
     PQL().evaluate(problem, solution.estimate)
-    PQL().refit(solution.point, solution.estimate, problem.y)
+    PQL().refit(problem, solution.estimate, solution.point)
 
 
 def test_a_start_of_the_wrong_length() -> None:

@@ -14,7 +14,7 @@ import pytest
 from lmmformula import PlanError, build, plan
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.blocks import Blocks
-from lmmformula.planner import make_plan
+from lmmformula.methods.planning import make_plan
 from lmmformula.planner.cost import Work, exact_cost
 from lmmformula.planner.rates import BYTES, SAMPLING, SECONDS
 from lmmformula.planner.space import LIBRARIES, Space, way_of
@@ -64,7 +64,7 @@ def test_plans_promise_what_was_measured(name: str) -> None:
             seconds, memory = work.seconds, space.bytes
         else:
             method, seed = arguments.pop("method"), arguments.pop("seed", None)
-            chosen = make_plan(problem, method, {**arguments, "memory_limit": 1e13}, seed)[0]
+            chosen = make_plan(problem, method, {**arguments, "memory_limit": 1e13}, seed).plan
             seconds, memory = chosen.seconds, chosen.memory
         assert within(memory, record["memory"], MEMORY), (record["way"], memory, record["memory"])
         if (name, record["way"]) in EXCEPT:

@@ -24,9 +24,8 @@ from lmmformula import (
     load_dataset,
     report,
 )
-from lmmformula.arguments.table import ARGUMENTS
 from lmmformula.families import FAMILIES
-from lmmformula.methods import METHODS
+from lmmformula.methods import METHODS, OPTIONS
 from lmmformula.reporting.citations import bibtex, citations
 from lmmformula.reporting.html_report.mathematics import equations
 from lmmformula.reporting.intervals import fixed_intervals, mode_intervals, spread_intervals
@@ -395,7 +394,7 @@ def test_methods_are_named_as_people_write_them(sleep: Fit, verbal: MethodCompar
     assert "Penalised quasi-likelihood (PQL), backfitting: no likelihood" in text
     for method in METHODS:
         assert method_name(method) != method or method == "auto"
-    for engine in re.findall(r"'([a-z]+)'", ARGUMENTS["engine"].accepted):
+    for engine in re.findall(r"'([a-z]+)'", OPTIONS["engine"].accepted):
         assert engine_name(engine) != engine or engine == "auto"
 
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.arguments import check_fields
+from lmmformula.backends.base import Likelihood
 from lmmformula.backends.posterior.estimate import criterion_at, estimated
 from lmmformula.backends.posterior.record import Posterior, posterior_of
 from lmmformula.backends.posterior.routes.choose import Marginalize, choose_route
-from lmmformula.backends.posterior.sampling.request import ChainOptions, Progress, Request
+from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 from lmmformula.backends.posterior.units import from_user, to_user
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -21,6 +21,7 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
+from lmmformula.progress import CHAINS, Labels, Report
 
 __all__ = ["HMC", "BayesSolution"]
 
@@ -35,7 +36,7 @@ class BayesSolution:
 
 
 @dataclass(frozen=True, slots=True)
-class HMC:
+class HMC(Likelihood):
     """Posterior of a mixed model.
 
     Parameters
@@ -70,20 +71,25 @@ class HMC:
     engine: Engine = field(default_factory=BlockedEngine)
     marginalize: Marginalize = "auto"
 
-    def __post_init__(self) -> None:
-        check_fields(self, "sampler", "chains", "draws", "max_depth", "warmup", "target_accept")
+    @property
+    def labels(self) -> Labels:
+        """Those of chains."""
+        return CHAINS
+
+    @property
+    def trust(self) -> str:
+        """That of draws."""
+        return "posterior"
 
     def fit(
-        self, problem: Problem, prepared: Prepared | None = None, progress: Progress | None = None
+        self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed
         request = Request(self._options, self.sampler, seed, progress)
         return self._solution(problem, prepared, request)
 
-    def extend(
-        self, problem: Problem, posterior: Posterior, progress: Progress | None = None
-    ) -> BayesSolution:
+    def extend(self, problem: Problem, posterior: Posterior, progress: Report | None = None) -> BayesSolution:
         """`draws` more of each chain from where `posterior` ended; earlier draws are kept.
 
         `problem` and all options but `draws` must be those that made `posterior`.
@@ -100,8 +106,9 @@ class HMC:
         """The likelihood's criterion at an estimate."""
         return criterion_at(problem, estimate, self.engine)
 
-    def joint_vcov(self, estimate: Estimate, point: Any) -> None:
-        """None: the estimate's own covariance matrix is that of the posterior."""
+    def refit(self, problem: Problem, estimate: Estimate, point: Any) -> BayesSolution:
+        """Draws given the new response, with the same seed."""
+        return self.fit(problem)
 
     @property
     def _options(self) -> ChainOptions:

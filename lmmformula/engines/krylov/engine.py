@@ -36,6 +36,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 
@@ -109,6 +110,7 @@ class KrylovEngine:
     preconditioner: str = "schur"
     device: str = "cpu"
     name: str = "krylov"
+    is_exact: ClassVar[bool] = False
 
     def prepare(self, blocks: Blocks, known: Elimination | None = None) -> KrylovPrepared:
         """Look at the patterns; `known` is an elimination of the same blocks, used if it is the one wanted."""

@@ -26,6 +26,7 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
+from lmmformula.methods.options import Sampled
 from lmmformula.typing import Array
 
 DYESTUFF = {"Intercept": "normal(1500, 100)", "sd": "half_normal(80)", "sigma": "half_cauchy(50)"}
@@ -326,7 +327,7 @@ def test_lognormal_is_the_gaussian_of_the_logarithm() -> None:
 )
 def test_options_are_checked(options: dict, says: str) -> None:
     with pytest.raises(PlanError, match=says):
-        HMC(**options)
+        Sampled(**options)
 
 
 def test_what_cannot_be_done_is_refused(by_importance: BayesSolution) -> None:

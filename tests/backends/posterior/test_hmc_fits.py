@@ -286,7 +286,7 @@ def test_nothing_heavy_is_imported_on_other_paths() -> None:
         "from lmmformula import fit, load_dataset\n"
         "d = load_dataset('sleepstudy')\n"
         f"fit({SLEEP!r}, d).predict(interval='confidence')\n"
-        "few = [n for n in sys.modules if 'backends.posterior' in n or n in ('lmmformula.planner.bayes',)]\n"
+        "few = [n for n in sys.modules if 'backends.posterior' in n or n in ('lmmformula.methods.posterior',)]\n"
         f"m = fit({SLEEP!r}, d, method='hmc', sampler='importance', draws=250, seed=1)\n"
         "str(m.summary()); m.predict(interval='confidence')\n"
         "print(json.dumps([few, sorted({n.split('.')[0] for n in sys.modules})]))"

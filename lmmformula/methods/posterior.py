@@ -4,49 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.hmc import HMC
 from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.routes.choose import choose_route
-from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedPrepared
 from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
+from lmmformula.methods.options import Sampled
+from lmmformula.methods.record import Request
 from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
 from lmmformula.planner.cost import exact_cost
-from lmmformula.planner.engines import factorised, too_large
-from lmmformula.planner.record import Alternative, Plan
+from lmmformula.planner.engines import exact_plan
+from lmmformula.planner.record import Alternative, Planned
 
-__all__ = ["bayes_plan", "bayes_recipe"]
+__all__ = ["posterior_plan"]
+
+_REASON = "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
 
 FEW = 15
 """Dimensions up to which importance sampling is proposed: with 13, Pareto k is about 0.2 and a third of the draws count."""
 
 
-def bayes_plan(
-    problem: Problem,
-    exact: BlockedPrepared,
-    reason: str,
-    options: dict[str, Any],
-    limit: float,
-    priors: Mapping[str, str] | None,
-    seed: int | np.random.Generator | None,
-) -> tuple[Plan, HMC, Prepared]:
-    """The plan of a posterior, its backend and the engine's look at the problem; `limit` is the memory available."""
-    if (name := options.pop("engine", "auto")) not in ("auto", "blocked"):
-        raise PlanError(
-            f"engine={name!r}: method='hmc' draws random effects by the blocked engine; leave it out."
-        )
-    backend, reasons = bayes_recipe(problem, options, priors, seed)
+def posterior_plan(request: Request[Sampled], name: str) -> Planned:
+    """The plan of a posterior by the method of that name."""
+    problem, exact, limit = request.problem, request.exact, request.limit
+    backend, reasons = _recipe(request)
+    instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
+    plan = exact_plan(problem, exact, name, _REASON, limit, instead=instead)
     cost = exact_cost(problem, exact, exact.dense_side)
-    plan = factorised(problem, exact, "hmc", "blocked", cost, exact.dense_side, reason)
-    if cost.own_memory > limit:
-        raise PlanError(too_large(plan, cost, limit))
     seconds, memory = _estimates(problem, exact, backend, backend.sampler)
     if cost.own_memory + memory > limit:
         raise PlanError(
@@ -54,12 +44,12 @@ def bayes_plan(
             f"sampling loads, need about {in_words(cost.own_memory + memory)}, and {in_words(limit)} are available. Ask for "
             "fewer draws or chains, or fit on a machine with more memory."
         )
-    other = _other_sampler(problem, exact, backend)
-    why = (reason, *reasons, *plan.reasons[1:])
+    other = _other_sampler(problem, exact, backend, name)
+    why = (_REASON, *reasons, *plan.reasons[1:])
     if first := first_chains(backend.sampler):
         why += (f"of the time about {first:.0f} s load JAX and compile, once in a process",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
-    return plan, backend, exact
+    return Planned(plan, backend, exact, request.standard)
 
 
 def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: str) -> tuple[float, float]:
@@ -71,7 +61,9 @@ def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: 
     return seconds, sampling_memory(problem, route, sampler, *draws)
 
 
-def _other_sampler(problem: Problem, exact: BlockedPrepared, backend: HMC) -> tuple[Alternative, ...]:
+def _other_sampler(
+    problem: Problem, exact: BlockedPrepared, backend: HMC, method: str
+) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
     route = choose_route(problem, backend.marginalize)
     if not route.is_few:
@@ -84,16 +76,11 @@ def _other_sampler(problem: Problem, exact: BlockedPrepared, backend: HMC) -> tu
     )
     seconds, memory = _estimates(problem, exact, backend, name)
     memory += exact_cost(problem, exact, exact.dense_side).memory
-    return (Alternative("hmc", name, seconds, memory, against),)
+    return (Alternative(method, name, seconds, memory, against),)
 
 
-def bayes_recipe(
-    problem: Problem,
-    options: Mapping[str, Any],
-    priors: Mapping[str, str] | None,
-    seed: int | np.random.Generator | None,
-) -> tuple[HMC, tuple[str, ...]]:
-    """The backend for `problem` with its options, checked, and the reasons for it.
+def _recipe(request: Request[Sampled]) -> tuple[HMC, tuple[str, ...]]:
+    """The backend with its options, and the reasons for it.
 
     The one place that chooses between ways to a posterior.
 
@@ -102,16 +89,20 @@ def bayes_recipe(
     PlanError
         For a family or an option that does not suit, or priors that cannot be read.
     """
+    problem, priors, seed = request.problem, request.priors, request.seed
+    given = request.options.given()
+    for elsewhere in ("engine", "memory_limit"):
+        given.pop(elsewhere, None)
     if priors is not None and not isinstance(priors, Mapping):
         raise PlanError(
             f"priors={priors!r} must map parameters to text, for example {{'b': 'normal(0, 5)'}}."
         )
-    route = choose_route(problem, options.get("marginalize", "auto"))
+    route = choose_route(problem, given.get("marginalize", "auto"))
     if problem.family.name == "lognormal":
         _refuse_one_level_per_row(problem)
     resolved = resolve_priors(problem, priors)
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else seed
-    backend = HMC(priors=priors, seed=number, **options)
+    backend = HMC(priors=priors, seed=number, **given)
     if problem.terms:
         what = route.integrated_out(problem, resolved)
     else:

@@ -1,0 +1,118 @@
+"""What every backend answers: a recipe of criterion, engine and search, which the rooms above hold and ask by these names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from lmmformula.engines.base import Prepared
+from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.problem import Problem
+from lmmformula.progress import LIKELIHOOD, Labels, Report
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.backends.posterior.record import Posterior
+
+__all__ = ["Backend", "Likelihood", "Optimum", "Solution"]
+
+P = TypeVar("P")
+P_co = TypeVar("P_co", covariant=True)
+
+
+class Solution(Protocol[P_co]):
+    """What a search found."""
+
+    @property
+    def estimate(self) -> Estimate:
+        """The numbers, in the units of the problem that was fitted."""
+        ...
+
+    @property
+    def point(self) -> P_co:
+        """The criterion there, for inference that needs more of it."""
+        ...
+
+    @property
+    def posterior(self) -> Posterior | None:
+        """The draws, where there are any, in the user's units."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum(Generic[P]):
+    """The solution of a search that draws nothing."""
+
+    estimate: Estimate
+    point: P
+    posterior: None = None
+
+
+class Backend(Protocol[P]):
+    """A way to fit a problem in the units of its standardised twin; `P` is what its criterion is at a point."""
+
+    @property
+    def labels(self) -> Labels:
+        """What the numbers that it tells its `progress` are called."""
+        ...
+
+    @property
+    def restricted(self) -> bool:
+        """Whether its likelihood is restricted, and so depends on the units of X."""
+        ...
+
+    @property
+    def trust(self) -> str:
+        """What its fits are worth beside those of others: an entry of :data:`lmmformula.reporting.agreement.TRUST`."""
+        ...
+
+    def fit(
+        self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
+    ) -> Solution[P]:
+        """Estimate `problem`; `prepared` hands in the engine's look at it."""
+        ...
+
+    def evaluate(self, problem: Problem, estimate: Estimate) -> P:
+        """The criterion at an estimate, for a fit that was loaded."""
+        ...
+
+    def refit(self, problem: Problem, estimate: Estimate, point: P) -> Solution[P]:
+        """The same model and rows with the response of `problem`; `estimate` and `point` are those of the earlier one."""
+        ...
+
+    def joint_vcov(self, estimate: Estimate, point: P) -> Array | None:
+        """Covariance matrix of all parameters; None where that of beta is the estimate's own."""
+        ...
+
+    def describe(self) -> tuple[str, ...]:
+        """Sentences for the summary: what its standard errors rest on, where that is not what a reader expects."""
+        ...
+
+
+class Likelihood:
+    """What a backend answers whose criterion is an exact likelihood of all the rows."""
+
+    __slots__ = ()
+
+    @property
+    def labels(self) -> Labels:
+        """Those of a deviance."""
+        return LIKELIHOOD
+
+    @property
+    def restricted(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def trust(self) -> str:
+        """Exact."""
+        return "exact"
+
+    def joint_vcov(self, estimate: Estimate, point: Any) -> Array | None:
+        """None: the covariance matrix of beta is the estimate's own, given the variances."""
+        return None
+
+    def describe(self) -> tuple[str, ...]:
+        """Nothing."""
+        return ()

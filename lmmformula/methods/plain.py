@@ -1,0 +1,46 @@
+"""Models without random effects: least squares and generalised linear models, by the criteria of the mixed ones.
+
+With nothing to integrate out the likelihood is exact whichever way was asked for: Laplace's approximation and quadrature are
+the likelihood, and iterations have nothing to iterate on. So the smaller model of a likelihood-ratio test takes the arguments
+of the larger one: options of engines, nodes of quadrature and kinds of traces are checked and have no effect.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lmmformula.backends.base import Backend
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.methods.record import Request
+from lmmformula.planner.cost import exact_cost
+from lmmformula.planner.record import Plan, Planned
+
+__all__ = ["NO_ENGINE", "plain_plan"]
+
+NO_ENGINE = BlockedEngine(name="none")
+"""M has no rows: a factorisation of nothing."""
+
+
+def plain_plan(
+    request: Request[Any], name: str, reason: str, backend: Backend[Any], engine: str = "auto"
+) -> Planned:
+    """The plan of a model without random effects.
+
+    Parameters
+    ----------
+    request : Request
+        Of a problem without terms.
+    name, reason : str
+        The criterion, and why it is that.
+    backend : Backend
+    engine : str
+        That was asked for, in vain.
+    """
+    problem, exact = request.problem, request.exact
+    reasons = [reason, "engine: none; the formula has no random effects, such as (1 | group)"]
+    if engine != "auto":
+        reasons.append(f"engine={engine!r} was asked for, and has nothing to do")
+    cost = exact_cost(problem, exact, 0)
+    n, p = problem.n, problem.p
+    plan = Plan(name, "none", n, p, 0, (), 0, 0.0, cost.memory, tuple(reasons), cost.seconds)
+    return Planned(plan, backend, exact, request.standard)

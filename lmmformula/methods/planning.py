@@ -1,0 +1,71 @@
+"""From a problem and a call's arguments to what a fit will do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import PlanError
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.problem import Problem
+from lmmformula.memory import available_memory, in_words
+from lmmformula.methods.record import Request, method_named
+from lmmformula.planner.record import Planned
+
+__all__ = ["make_plan"]
+
+
+def make_plan(
+    problem: Problem,
+    method: str = "auto",
+    options: Mapping[str, Any] | None = None,
+    seed: int | np.random.Generator | None = None,
+    priors: Mapping[str, str] | None = None,
+) -> Planned:
+    """Choose backend and engine for `problem`.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : str
+    options : mapping, optional
+        See :func:`lmmformula.fit`.
+    seed : int or Generator, optional
+        Of engines that draw probes (zero if not given) and of draws from a posterior.
+    priors : mapping, optional
+        Of a posterior.
+
+    Raises
+    ------
+    PlanError
+        If the method does not suit, an option is unknown, or the problem would not fit in memory.
+    """
+    asked = method_named(method)
+    if why := asked.unsuited(problem):
+        raise PlanError(why)
+    if priors is not None and not asked.has_priors:
+        raise PlanError(
+            f"priors were given, and {asked.name.upper()} has none: leave them out, or ask for the posterior with "
+            "method='hmc'."
+        )
+    read = asked.read(options or {}, problem.is_linear)
+    limit = available_memory() if read.memory_limit is None else read.memory_limit
+    _refuse_rows(problem, limit)
+    standard = asked.standard(problem)
+    twin = standard.problem
+    exact = BlockedEngine().prepare(Blocks(twin.terms, twin.n))
+    return asked.plan(Request(twin, standard, exact, read, read.begin(standard), limit, seed, priors))
+
+
+def _refuse_rows(problem: Problem, limit: float) -> None:
+    """The Gram needs the pairs of levels that meet, at most one for each row."""
+    columns = problem.p + 1 + sum(t.k for t in problem.terms)
+    need = 8.0 * problem.n * columns
+    if need > limit:
+        raise PlanError(
+            f"{problem.n:,} rows with {columns} columns need about {in_words(need)}, and {in_words(limit)} are "
+            "available. Fit on a machine with more memory, or on a sample of the rows."
+        )

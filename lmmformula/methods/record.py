@@ -1,0 +1,249 @@
+"""A method of fitting: when it suits, the options that it has, the engines that it may use, and the plan that it makes.
+
+``fit``, ``plan``, ``update``, ``compare_methods``, the command line and the documentation read the records of
+:data:`METHODS`, and ask for no method's name. A module of anybody's adds one by :func:`register_method`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from lmmformula.arguments.elsewhere import argument_here
+from lmmformula.errors import ArgumentError, PlanError
+from lmmformula.methods.options import Options
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from lmmformula.arguments.kinds import Kind
+    from lmmformula.backends.base import Backend
+    from lmmformula.engines.blocked import BlockedPrepared
+    from lmmformula.ir.estimate import Estimate
+    from lmmformula.ir.problem import Problem
+    from lmmformula.ir.standard import Standard
+    from lmmformula.planner.record import Planned
+    from lmmformula.typing import Array
+
+__all__ = [
+    "METHODS",
+    "OPTIONS",
+    "Method",
+    "Request",
+    "method_named",
+    "options_table",
+    "register_method",
+    "unknown_option",
+    "unregister_method",
+]
+
+OptionsT = TypeVar("OptionsT", bound=Options)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Request(Generic[OptionsT]):
+    """What a method plans a fit of.
+
+    Attributes
+    ----------
+    problem : Problem
+        In the units in which it is fitted.
+    standard : Standard
+        Those units, and the way back.
+    exact : BlockedPrepared
+        The blocked engine's look at the problem.
+    options : Options
+        The method's own record.
+    start : array, Estimate or None
+        Where a search starts, in the units of `problem`.
+    limit : float
+        Bytes of memory that are available.
+    seed : int, Generator or None
+    priors : mapping or None
+    """
+
+    problem: Problem
+    standard: Standard
+    exact: BlockedPrepared
+    options: OptionsT
+    start: Array | Estimate | None
+    limit: float
+    seed: int | np.random.Generator | None = None
+    priors: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[OptionsT]):
+    """A way of fitting; a subclass says what :meth:`backend` fits, and whatever else is not as here.
+
+    Attributes
+    ----------
+    name : str
+        As users write it.
+    words : str
+        The same in words, for reports.
+    about : str
+        What it is, for documentation and help.
+    options : type of Options
+        Its record of options.
+    engines : tuple of str
+        Engines that may be asked for.
+    has_priors : bool
+    """
+
+    name: str
+    words: str
+    about: str
+    options: type[OptionsT]
+    engines: tuple[str, ...] = ()
+    has_priors: bool = False
+
+    def unsuited(self, problem: Problem) -> str:
+        """Why it cannot fit `problem`, and what can; empty if it can."""
+        return ""
+
+    def standard(self, problem: Problem) -> Standard:
+        """The units in which it fits `problem`."""
+        from lmmformula.ir.standard import Standard
+
+        return Standard.of(problem)
+
+    def backend(self, request: Request[OptionsT]) -> Backend:
+        """What fits the problem, with its options."""
+        raise NotImplementedError(f"method {self.name!r} has neither a backend nor a plan of its own")
+
+    def plan(self, request: Request[OptionsT]) -> Planned:
+        """The whole of what a fit will do; as it stands here, by one exact factorisation of the cost of an exact fit.
+
+        Raises
+        ------
+        PlanError
+            If the problem does not fit in memory, or an option does not suit it.
+        """
+        from lmmformula.planner.engines import exact_plan
+        from lmmformula.planner.record import Planned
+
+        reason = f"method: {self.words}, as asked"
+        plan = exact_plan(request.problem, request.exact, self.name, reason, request.limit)
+        return Planned(plan, self.backend(request), request.exact, request.standard)
+
+    # -- options --------------------------------------------------------------------------------------------------
+
+    def read(self, given: Mapping[str, Any], linear: bool) -> OptionsT:
+        """The record of the options of a call, for a model that is `linear` or not.
+
+        Raises
+        ------
+        ArgumentError
+            For an option that no method has, that this one has not, or a value that is none.
+        PlanError
+            For an engine that is not its own.
+        """
+        own = {}
+        for name, value in given.items():
+            if name not in OPTIONS:
+                raise ArgumentError(unknown_option(name, value))
+            if why := self.lacks(name, value, linear):
+                raise ArgumentError(why)
+            if name in self.options.kinds():
+                own[name] = value
+        read = self.options(**own)
+        if "engine" in own and (why := self.refuses_engine(own["engine"])):
+            raise PlanError(f"{why}: leave it out.")
+        return read
+
+    def lacks(self, name: str, value: Any, linear: bool) -> str:
+        """Why it does not have an option of this value; empty if it has, and for the value that stands for none."""
+        if any(method.options.says_nothing(name, value) for method in METHODS.values()):
+            return ""
+        if why := self.options.without_meaning(name, linear):
+            return f"{name}={value!r} {why}"
+        known = self.options.kinds()
+        if name in known:
+            return ""
+        owners = [record.name for record in METHODS.values() if name in record.options.kinds()]
+        if len(owners) == 1:
+            return f"{name!r} is an option of method={owners[0]!r} only; leave it out."
+        return f"{name!r} is no option of method={self.name!r}; it has {', '.join(known)}."
+
+    def refuses_engine(self, engine: str) -> str:
+        """Why it does not work with an engine that is asked for; empty if it does."""
+        if engine in ("auto", *self.engines):
+            return ""
+        return (
+            f"method={self.name!r} works by the {' or '.join(self.engines)} engine, not by engine={engine!r}"
+        )
+
+
+METHODS: dict[str, Method[Any]] = {}
+"""Name -> method."""
+
+OPTIONS: dict[str, Kind] = {}
+"""Every option that some method has -> what it may be."""
+
+
+def register_method(method: Method[Any]) -> None:
+    """Add a method to those that ``fit``, ``plan``, ``compare_methods``, ``update`` and the command line know.
+
+    Raises
+    ------
+    ArgumentError
+        If its name is taken, or one of its options has the name of another method's and may be something else.
+    """
+    if method.name in METHODS:
+        raise ArgumentError(f"there is a method {method.name!r} already: give this one another name.")
+    kinds: dict[str, Kind] = method.options.kinds()
+    for name, kind in kinds.items():
+        known = OPTIONS.get(name, kind)
+        if known.accepted != kind.accepted:
+            raise ArgumentError(
+                f"option {name!r} of method {method.name!r} may be {kind.accepted}, and that of other methods "
+                f"{known.accepted}: an option means one thing, so give it another name."
+            )
+    METHODS[method.name] = method
+    OPTIONS.update(kinds)
+
+
+def unregister_method(name: str) -> None:
+    """Take a method away again, with the options that no other has."""
+    gone = METHODS.pop(name)
+    for option in gone.options.kinds():
+        if not any(option in method.options.kinds() for method in METHODS.values()):
+            del OPTIONS[option]
+
+
+def method_named(name: Any) -> Method[Any]:
+    """The method that a user means; upper case is as good as lower case.
+
+    Raises
+    ------
+    ArgumentError
+        That lists the methods.
+    """
+    found = METHODS.get(name.lower()) if isinstance(name, str) else None
+    if found is None:
+        near = get_close_matches(name.lower(), METHODS, n=1) if isinstance(name, str) else []
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ArgumentError(f"unknown method {name!r}; known: {', '.join(METHODS)}.{hint}")
+    return found
+
+
+def unknown_option(name: str, value: Any) -> str:
+    """The refusal of an option that no method has."""
+    said = argument_here("fit", name, value, OPTIONS)
+    if not said and (near := get_close_matches(name.lower(), OPTIONS, n=1)):
+        said = f"Did you mean {near[0]!r}?"
+    return f"unknown option {name!r}; known: {', '.join(OPTIONS)}.{' ' if said else ''}{said}"
+
+
+def options_table(methods: Iterable[Method[Any]] = ()) -> str:
+    """Methods and options in Markdown: what each method is; what each option may be, and which methods have it."""
+    known = list(methods) or list(METHODS.values())
+    lines = ["| method | what it is |", "|---|---|", *(f"| `{m.name}` | {m.about} |" for m in known)]
+    lines += ["", "| option | value | methods |", "|---|---|---|"]
+    for name, kind in OPTIONS.items():
+        having = ", ".join(m.name for m in known if name in m.options.kinds())
+        lines.append(f"| `{name}` | {kind.accepted} | {having} |")
+    return "\n".join(lines) + "\n"

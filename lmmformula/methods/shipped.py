@@ -1,0 +1,161 @@
+"""The methods that come with the package. Their plans are imported when first made, as help and checks need none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lmmformula.methods.options import Approximated, Quasi, Sampled, Searched
+from lmmformula.methods.record import Method, Request, register_method
+
+if TYPE_CHECKING:
+    from lmmformula.ir.problem import Problem
+    from lmmformula.ir.standard import Standard
+    from lmmformula.planner.record import Planned
+
+__all__ = ["Likelihood", "Posterior", "QuasiLikelihood"]
+
+_ENGINES = ("blocked", "dense", "krylov")
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood(Method[Searched]):
+    """A method that maximises a likelihood.
+
+    A linear model is one with a Gaussian response and one residual variance: its likelihood is exact.
+
+    Attributes
+    ----------
+    linear, other : (str, str)
+        For a linear model and for any other: its criterion, of :data:`lmmformula.methods.likelihood.CRITERIA`, and why it is
+        that; empty where the method does not suit.
+    gives_way : bool
+        Whether quasi-likelihood may take the place of a likelihood that would take too long.
+    """
+
+    linear: tuple[str, str] = ("", "")
+    other: tuple[str, str] = ("", "")
+    gives_way: bool = False
+
+    def unsuited(self, problem: Problem) -> str:
+        """Where it has no criterion."""
+        if (self.linear if problem.is_linear else self.other)[0]:
+            return ""
+        return (
+            f"{self.name.upper()} is defined for Gaussian responses with identity link; for {problem.family} use "
+            "method='laplace'."
+        )
+
+    def plan(self, request: Request[Searched]) -> Planned:
+        """By the engine that the size allows."""
+        from lmmformula.methods.likelihood import likelihood_plan
+
+        criterion, reason = self.linear if request.problem.is_linear else self.other
+        engine = request.options.engine
+        if len(self.engines) == 1:
+            engine = self.engines[0]
+        return likelihood_plan(request, criterion, reason, engine, gives_way=self.gives_way)
+
+
+@dataclass(frozen=True, slots=True)
+class QuasiLikelihood(Method[Quasi]):
+    """Quasi-likelihood by backfitting."""
+
+    def plan(self, request: Request[Quasi]) -> Planned:
+        """With the traces that the size allows."""
+        from lmmformula.methods.quasi import quasi_plan
+
+        reason = (
+            "method: penalised quasi-likelihood by backfitting, as asked; it has no likelihood to compare"
+        )
+        return quasi_plan(request, reason)
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior(Method[Sampled]):
+    """A posterior."""
+
+    def standard(self, problem: Problem) -> Standard:
+        """Columns alone: priors are in the units of the response."""
+        from lmmformula.ir.standard import Standard
+
+        return Standard.of_columns(problem)
+
+    def plan(self, request: Request[Sampled]) -> Planned:
+        """By chains, or as asked."""
+        from lmmformula.methods.posterior import posterior_plan
+
+        return posterior_plan(request, self.name)
+
+
+_NOT_GAUSSIAN = (
+    "laplace",
+    "method: Laplace approximation, maximum likelihood for a response that is not Gaussian",
+)
+
+for _method in (
+    Likelihood(
+        "auto",
+        "what suits the model",
+        "REML for a Gaussian response, Laplace's approximation otherwise, by the engine that the size allows; corrected "
+        "quasi-likelihood where both engines would take too long",
+        Approximated,
+        _ENGINES,
+        linear=(
+            "reml",
+            "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
+        ),
+        other=_NOT_GAUSSIAN,
+        gives_way=True,
+    ),
+    Likelihood(
+        "reml",
+        "REML",
+        "restricted maximum likelihood; Gaussian response with identity link",
+        Searched,
+        _ENGINES,
+        linear=("reml", "method: REML, as asked"),
+    ),
+    Likelihood(
+        "ml",
+        "maximum likelihood",
+        "maximum likelihood: exact for a Gaussian response, else Laplace's approximation",
+        Approximated,
+        _ENGINES,
+        linear=("ml", "method: ML, as asked"),
+        other=_NOT_GAUSSIAN,
+    ),
+    Likelihood(
+        "laplace",
+        "Laplace approximation",
+        "Laplace's approximation, or adaptive quadrature with nagq nodes",
+        Approximated,
+        _ENGINES,
+        linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
+        other=("laplace", "method: Laplace approximation, as asked"),
+    ),
+    QuasiLikelihood(
+        "pql",
+        "penalised quasi-likelihood (PQL)",
+        "penalised quasi-likelihood by backfitting: O(rows), no likelihood",
+        Quasi,
+    ),
+    Likelihood(
+        "krylov",
+        "maximum likelihood by Krylov iterations",
+        "ML or Laplace's approximation by iterations; the likelihood has a standard error",
+        Approximated,
+        ("krylov",),
+        linear=("ml", "method: maximum likelihood by iterative linear algebra, as asked"),
+        other=("laplace", "method: Laplace approximation by iterative linear algebra, as asked"),
+    ),
+    Posterior(
+        "hmc",
+        "posterior by Hamiltonian Monte Carlo",
+        "posterior by NUTS or importance sampling",
+        Sampled,
+        ("blocked",),
+        has_priors=True,
+    ),
+):
+    register_method(_method)
