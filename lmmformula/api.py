@@ -80,7 +80,7 @@ def build(
     (('(Intercept)', 'Days'), ('(Intercept)', 'Days'), 18)
     """
     record = resolve(family)
-    if ziformula is not None and not record.is_zero_inflated:
+    if ziformula is not None and record.zeros_at is None:
         record = zero_inflated(record)
     table = open_table(data)
     spec = model_spec(formula, columns=table.names) if _has_dot(formula) else model_spec(formula)
@@ -89,7 +89,7 @@ def build(
         table,
         family=record,
         auxiliary=_auxiliary(record, ziformula, dispformula),
-        levels_below_rows=record.has_scale,
+        levels_below_rows=record.has_residual,
         weights=weights,
         offset=offset,
         contrasts=contrasts,
@@ -104,15 +104,14 @@ def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -
     if family.is_linear and dispformula is None:
         return []
     given: list[ModelSpec | None] = [None] * len(family.auxiliaries)
-    if ziformula is not None:
-        given[-1] = model_spec(ziformula)
+    if ziformula is not None and family.zeros_at is not None:
+        given[family.zeros_at] = model_spec(ziformula)
     if dispformula is not None:
-        scales = [j for j, parameter in enumerate(family.auxiliaries) if parameter.is_scale]
-        if not scales:
+        if family.scale_at is None:
             raise PlanError(
                 f"dispformula={dispformula!r}: family {family.name!r} has no dispersion parameter; leave it out."
             )
-        given[scales[0]] = model_spec(dispformula)
+        given[family.scale_at] = model_spec(dispformula)
     return given
 
 

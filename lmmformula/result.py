@@ -167,7 +167,7 @@ class Fit(OtherNames):
     @property
     def dispersion(self) -> dict[str, float]:
         """The family's parameters besides the mean, where they are one number for all rows; phi of a quasi-likelihood."""
-        if self.estimate.quasi is not None and self.estimate.quasi.free:
+        if self.estimate.quasi_dispersion:
             return {"phi": self.estimate.sigma**2}
         return {a.name: value for a, value in self._parameters()}
 
@@ -195,11 +195,10 @@ class Fit(OtherNames):
     @property
     def df_model(self) -> int:
         """Number of parameters: fixed effects, covariance parameters and sigma or an estimated dispersion."""
-        quasi = self.estimate.quasi
         scale = (
             sum(len(a) for a in self.estimate.aux)
             if self.estimate.aux
-            else int(self.problem.family.has_scale or (quasi is not None and quasi.free))
+            else int(self.problem.family.has_residual or self.estimate.quasi_dispersion)
         )
         if self.posterior is not None:
             return self.problem.p + len(self.posterior.names)

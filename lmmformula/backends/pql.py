@@ -33,7 +33,7 @@ from lmmformula.backends.optimum import (
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.backends.starting import refuse_other_model
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.working import LARGE, State, WorkingModel, has_free_scale
+from lmmformula.criteria.working import LARGE, State, WorkingModel
 from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -139,7 +139,7 @@ class PQL(Likelihood):
             )
         elif nested_pair(blocks) is not None:
             exact = _if_cheap(BlockedEngine().prepare(blocks))
-        scale = has_free_scale(problem)
+        scale = problem.family.has_dispersion
         if scale and self.dispersion == "fixed":
             raise PlanError(
                 f'dispersion="fixed" does not suit family {problem.family.name!r}, whose dispersion is a parameter; '

@@ -44,7 +44,7 @@ from lmmformula.criteria.variance import floored
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import resolve
-from lmmformula.ir.priors import Priors, working_response
+from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
@@ -53,7 +53,7 @@ __all__ = ["Marginal", "MarginalPoint", "gaussian_twin", "has_formula", "is_norm
 
 def is_normal(problem: Problem) -> bool:
     """Whether the response is normal around the linear predictor, as it stands or in logarithms."""
-    return problem.family.is_linear or problem.family.name == "lognormal"
+    return problem.family.normal is not None
 
 
 def has_formula(problem: Problem) -> bool:
@@ -74,20 +74,19 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
             "sigma has a formula of its own; fixed effects integrate out exactly only for a constant sigma. Leave the "
             "formula for sigma out, or use method='laplace'."
         )
-    if problem.family.name == "lognormal":
-        offset = 0.0 if problem.offset is None else problem.offset
-        target = working_response(problem) + offset
-        twin = replace(resolve("gaussian"), repeated=problem.family.repeated)
-        copies = (
-            target if problem.weights is None or not problem.family.repeated else target * problem.weights
-        )
-        return replace(problem, y=target, family=twin, aux=()), -float(copies.sum())
-    if not problem.family.is_linear:
+    normal = problem.family.normal
+    if normal is None:
         raise PlanError(
             f"random effects integrate out exactly for gaussian (identity link) and lognormal responses, not for "
             f"{problem.family}. Use method='laplace'."
         )
-    return replace(problem, aux=()), 0.0
+    if normal.itself:
+        return replace(problem, aux=()), 0.0
+    twin = replace(resolve("gaussian"), repeated=problem.family.repeated)
+    y, slopes = normal.of(problem.y), normal.log_slope(problem.y)
+    if problem.weights is not None and problem.family.repeated:
+        slopes = slopes * problem.weights
+    return replace(problem, y=y, family=twin, aux=()), float(np.sum(slopes))
 
 
 @dataclass(frozen=True, eq=False)

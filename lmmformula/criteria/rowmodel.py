@@ -39,6 +39,9 @@ class RowModel:
     problem: Problem
     prepared: Prepared
 
+    def __post_init__(self) -> None:
+        self.problem.family.one_mean("this likelihood")
+
     # -- rows --------------------------------------------------------------------------------------------------
 
     def rows(

@@ -25,7 +25,7 @@ from lmmformula.numerics.tall import tall_times, tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["State", "WorkingModel", "WorkingSystem", "has_free_scale", "pearson", "spherical"]
+__all__ = ["State", "WorkingModel", "WorkingSystem", "pearson", "spherical"]
 
 MAX_HALVINGS = 12
 LARGE = 30.0
@@ -65,20 +65,6 @@ class State:
     alpha: tuple[Array, ...] = ()
 
 
-def has_free_scale(problem: Problem) -> bool:
-    """Whether the family's one parameter is a dispersion that cancels from z and scales W."""
-    family = problem.family
-    if len(family.auxiliaries) != 1:
-        return False
-    eta = family.start(problem.y, problem.weights)
-    one, two = (
-        family.rows(problem.y, eta + 0.1, (a,), problem.weights, information="expected", derivatives=False)
-        for a in (0.0, float(np.log(2.0)))
-    )
-    same = np.allclose(one.score, 4.0 * two.score, rtol=1e-8, atol=1e-12)
-    return bool(same and np.allclose(one.weight, 4.0 * two.weight, rtol=1e-8))
-
-
 @dataclass(frozen=True, eq=False)
 class WorkingModel:
     """The criterion of one problem: working responses, backfitting steps and variance updates.
@@ -92,7 +78,7 @@ class WorkingModel:
     free : bool
         Whether the dispersion phi is estimated.
     scale : bool
-        Whether phi is the family's own parameter, see :func:`has_free_scale`.
+        Whether phi is the family's own parameter, ``family.has_dispersion``.
     corrected : bool
         Whether the terms of :mod:`lmmformula.criteria.pql_correction` are added.
     """
@@ -105,6 +91,7 @@ class WorkingModel:
     corrected: bool = False
 
     def __post_init__(self) -> None:
+        self.problem.family.one_mean("penalised quasi-likelihood")
         if self.scale and any(block.matrix.shape[1] > 1 for block in self.problem.aux):
             raise PlanError(
                 "penalised quasi-likelihood has one dispersion for all rows, so dispformula= does not suit it; "

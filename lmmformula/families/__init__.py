@@ -1,8 +1,8 @@
 """Families of the response: one observation at a time, without random effects and without covariance.
 
 A family is a distribution seen through a link. `distribution.py` says what a distribution provides,
-`links.py` what a link does, `compose.py` joins them by the chain rule, `registry.py` names them.
-A new family is one class in the coordinate that suits it and one entry in the registry.
+`links.py` what a link does, `compose.py` joins them by the chain rule, `autodiff.py` differentiates what has no
+closed form, `registry.py` names them. A new family is one class with its log density, entered by `register_family`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.family import Family, make_family, zero_inflated
 from lmmformula.families.links import LINKS, Link
 from lmmformula.families.records import Rows
-from lmmformula.families.registry import FAMILIES, resolve
+from lmmformula.families.registry import FAMILIES, register_family, resolve, unregister_family
 
 __all__ = [
     "FAMILIES",
@@ -22,6 +22,8 @@ __all__ = [
     "Link",
     "Rows",
     "make_family",
+    "register_family",
     "resolve",
+    "unregister_family",
     "zero_inflated",
 ]

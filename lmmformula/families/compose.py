@@ -10,12 +10,13 @@ Products run from the density's factor outwards: it is exactly 0 in tails where 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from lmmformula.families.records import Array, Density, Information, Jet, Maybe, Part, Rows
 
-__all__ = ["expected_rows", "full", "observed_rows", "scaled"]
+__all__ = ["expected_rows", "full", "observed_rows", "reweighted", "scaled"]
 
 
 def observed_rows(density: Density, jets: Sequence[Jet], n: int, *, derivatives: bool) -> Rows:
@@ -43,21 +44,29 @@ def expected_rows(
 ) -> Rows:
     """Rows with ``weight = -E l_ee``."""
     pairs = list(zip(density.parts, jets, strict=True))
+    rows = Rows(full(density.loglik, n), _score(pairs, n), np.empty(0))
+    if derivatives:
+        d_aux = tuple(full(d, n) for d in density.d_aux)
+        rows = replace(rows, d_aux=d_aux, score_aux=_score_aux(pairs, n))
+    return reweighted(rows, information, jets, derivatives=derivatives)
+
+
+def reweighted(
+    rows: Rows, information: Sequence[Information], jets: Sequence[Jet], *, derivatives: bool
+) -> Rows:
+    """The same rows with ``weight = -E l_ee`` and its derivatives."""
+    n = rows.score.size
     both = list(zip(information, jets, strict=True))
     weight = full(_sum(i.value * c.d1 * c.d1 for i, c in both), n)
     if not derivatives:
-        return Rows(full(density.loglik, n), _score(pairs, n), weight)
+        return replace(rows, weight=weight)
     slopes = (i.d1 * c.d1 * c.d1 * c.d1 + 2 * (i.value * c.d1 * c.d2) for i, c in both)
-    return Rows(
-        loglik=full(density.loglik, n),
-        score=_score(pairs, n),
+    each = range(len(rows.d_aux))
+    return replace(
+        rows,
         weight=weight,
         weight_eta=full(_sum(slopes), n),
-        d_aux=tuple(full(d, n) for d in density.d_aux),
-        score_aux=_score_aux(pairs, n),
-        weight_aux=tuple(
-            full(_sum(i.aux[j] * c.d1 * c.d1 for i, c in both), n) for j in range(len(density.d_aux))
-        ),
+        weight_aux=tuple(full(_sum(i.aux[j] * c.d1 * c.d1 for i, c in both), n) for j in each),
     )
 
 

@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.checks import check_counts, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Scale
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
-from lmmformula.families.special import digamma_step, lgamma_step
+from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
+from lmmformula.families.special import Namespace, digamma_step, lgamma_step, softplus
 
 __all__ = ["Count", "NegativeBinomial2", "Poisson"]
 
@@ -19,7 +18,7 @@ __all__ = ["Count", "NegativeBinomial2", "Poisson"]
 class Count(Distribution):
     """What the count distributions share."""
 
-    scale: ClassVar[Scale] = "positive"
+    mean_range: ClassVar[MeanRange] = "positive"
     links: ClassVar[tuple[str, ...]] = ("log", "identity", "sqrt")
     discrete: ClassVar[bool] = True
 
@@ -29,15 +28,8 @@ class Count(Distribution):
 
         return -gammaln(y + 1.0)
 
-    def start(self, y: Array, w: Maybe) -> Array:
-        return y + (y == 0) / 6.0
-
     def events(self, y: Array, w: Maybe) -> float:
         return float(np.sum(w * y))
-
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_counts(y, label, self.name)
-        check_weights(w, label, zero=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +38,9 @@ class Poisson(Count):
 
     name: ClassVar[str] = "poisson"
     canonical: ClassVar[str] = "log"
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        return y * c[0] - xp.exp(c[0])
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -94,13 +89,16 @@ class NegativeBinomial2(Count):
             Auxiliary("phi", "size: var = mu + mu^2 / phi", prior="inv_gamma(0.4, 0.3)", aliases=("shape",)),
         )
 
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        return _nbinom2(y, c[0], xp.exp(aux[0]), -softplus(c[0] - aux[0], xp), xp)
+
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
     ) -> Density:
         (t,), (a,) = c, aux
         phi = np.exp(a)
         p, q, log_q = _sides(t - a)
-        loglik = constant + lgamma_step(phi, y) + y * t + (phi + y) * log_q
+        loglik = constant + _nbinom2(y, t, phi, log_q, np)
         d1, total = y * q - phi * p, (phi + y) * p * q
         if not derivatives:
             return Density(loglik, (Part(d1, -total),))
@@ -138,6 +136,10 @@ class NegativeBinomial2(Count):
         surplus = float(np.sum((y - mu) ** 2 - mu))
         size = float(np.sum(mu**2)) / surplus if surplus > 0 else np.inf
         return (float(np.log(np.clip(size, 0.1, 100.0))),)
+
+
+def _nbinom2(y: Array, t: Array, phi: Maybe, log_q: Array, xp: Namespace) -> Array:
+    return lgamma_step(phi, y, xp) + y * t + (phi + y) * log_q
 
 
 def _sides(x: Array) -> tuple[Array, Array, Array]:

@@ -5,22 +5,58 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Rows
+from lmmformula.errors import PlanError
+from lmmformula.families.checks import (
+    check_counts,
+    check_finite,
+    check_open_unit,
+    check_positive,
+    check_weights,
+)
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Rows
+from lmmformula.families.special import Namespace
 
-__all__ = ["Auxiliary", "Direct", "Distribution", "Range", "Scale", "WeightsAre"]
-
-Scale = Literal["real", "positive", "unit"]
-"""Where the mean lives, and with that the coordinates of a density: (mu,), (log mu,), (log mu, log(1 - mu))."""
+__all__ = ["Auxiliary", "Direct", "Distribution", "Normal", "Range", "Role", "WeightsAre"]
 
 WeightsAre = Literal["precision", "trials", "repeats"]
 """What a prior weight w means: variance / w; number of trials of a proportion; the row counted w times."""
 
 Range = Literal["positive", "above one", "unit"]
 """Where an auxiliary parameter lives: e^a, 1 + e^a or 1 / (1 + e^-a) of its predictor a."""
+
+Role = Literal["dispersion", "scale", "shape", "zeros"]
+"""What an auxiliary parameter is.
+
+"dispersion": sigma of an exponential dispersion model, whose score and expected information are proportional to
+sigma^-2, so that it cancels from working responses and scales their variance. "scale": another parameter that R
+calls sigma. "shape": neither. "zeros": the probability of a structural zero.
+"""
+
+
+class Normal(NamedTuple):
+    """How a response is normal around its linear predictor (with the identity link): z(y) ~ N(eta, sigma^2 / w).
+
+    Attributes
+    ----------
+    words : str
+        What z is.
+    of : callable
+        y -> z.
+    log_slope : callable
+        y -> log dz/dy.
+    itself : bool
+        Whether z is y.
+    """
+
+    words: str
+    of: Callable[[Array], Array]
+    log_slope: Callable[[Array], Maybe]
+    itself: bool
+
 
 Direct = Callable[..., Rows]
 """``(y, eta, aux, weights, constant, derivatives) -> Rows`` in closed form, for one link."""
@@ -40,8 +76,7 @@ class Auxiliary:
         Linear predictor a -> the user's value.
     predictor : callable
         The user's value -> a.
-    is_scale : bool
-        Whether it is the family's scale or dispersion, what R calls sigma.
+    role : {"dispersion", "scale", "shape", "zeros"}
     range : {"positive", "above one", "unit"}
         What `value` does.
     link : {"log", "logm1", "logit"}
@@ -59,12 +94,17 @@ class Auxiliary:
     meaning: str
     value: Callable[[Array], Array] = np.exp
     predictor: Callable[[Array], Array] = np.log
-    is_scale: bool = True
+    role: Role = "scale"
     range: Range = "positive"
     link: Literal["log", "logm1", "logit"] = "log"
     prior: str = "half_student_t(3, 0, 2.5)"
     aliases: tuple[str, ...] = ()
     power: float = 0.0
+
+    @property
+    def is_scale(self) -> bool:
+        """Whether it is what R calls sigma."""
+        return self.role in ("dispersion", "scale")
 
     def linked(self, name: str) -> str:
         """The link as mathematics: ``log(sigma)``, ``log(df - 1)``."""
@@ -75,10 +115,14 @@ class Auxiliary:
 class Distribution(ABC):
     """Distribution of one observation given its mean (or location) mu and auxiliary predictors.
 
+    :meth:`log_density` is all that a likelihood needs. What is written besides is faster (:meth:`density`) or serves one
+    purpose each, and is refused by the family's name where it is missing: :meth:`information` for quasi-likelihoods,
+    :meth:`unit_variance` for Pearson residuals and R2, :meth:`draw` to simulate, :meth:`cdf` for quantile residuals.
+
     Attributes
     ----------
     name : str
-    scale : {"real", "positive", "unit"}
+    mean_range : {"real", "positive", "unit"}
     links : tuple of str
         Links on offer, the default first.
     canonical : str
@@ -87,23 +131,26 @@ class Distribution(ABC):
     discrete : bool
     forgives : bool
         Whether tails are so long that single rows, however far out, cost little.
-    has_scale : bool
-        Whether a residual variance is estimated, so that random effects need fewer levels than there are rows.
+    normal : Normal, optional
+        Set where a transformation of the response is normal around mu: random effects then integrate out exactly.
     scales : bool
         Whether c y has the same distribution as y with the mean c mu and auxiliary parameters by their powers of c.
+    mean_columns : int
+        Linear predictors of the mean. More than one is for criteria that say so; none does yet.
     direct : mapping of str to callable
         Closed forms for single links, where composition would cost or lose something.
     """
 
     name: ClassVar[str]
-    scale: ClassVar[Scale]
+    mean_range: ClassVar[MeanRange]
     links: ClassVar[tuple[str, ...]]
     canonical: ClassVar[str] = ""
     weights_are: ClassVar[WeightsAre] = "repeats"
     discrete: ClassVar[bool] = False
     forgives: ClassVar[bool] = False
-    has_scale: ClassVar[bool] = False
+    normal: ClassVar[Normal | None] = None
     scales: ClassVar[bool] = False
+    mean_columns: ClassVar[int] = 1
     direct: ClassVar[Mapping[str, Direct]] = {}
 
     @property
@@ -116,25 +163,47 @@ class Distribution(ABC):
         """How the distribution is written in ``family=``, without its link."""
         return self.name
 
-    @abstractmethod
-    def density(
-        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
-    ) -> Density:
-        """Log density in the coordinates `c`; `w` is 1.0 where weights repeat rows (the caller multiplies)."""
+    def learn(self, y: Array, w: Maybe) -> Distribution:
+        """The distribution of this response, where the response says how many auxiliary parameters there are."""
+        return self
 
     @abstractmethod
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        """Log density of each row less :meth:`constant`, over an array namespace.
+
+        Parameters
+        ----------
+        y : (n,) array
+        c : tuple of (n,) arrays
+            Coordinates of the mean, see :attr:`mean_range`.
+        aux : tuple of (n,) arrays or numbers
+        w : (n,) array or number
+            Prior weights; 1.0 where weights repeat rows (the caller multiplies).
+        xp : module
+            numpy or jax.numpy. Both branches of ``xp.where`` are differentiated: keep the one not taken finite.
+        """
+
+    def density(
+        self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
+    ) -> Density | None:
+        """:meth:`log_density` plus `constant` with derivatives in closed form; None to differentiate it automatically."""
+        return None
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
         """Expected information in each coordinate."""
+        raise self._lacks(
+            "expected information (`information`), which quasi-likelihoods and their weights need"
+        )
 
     def constant(self, y: Array, w: Maybe) -> Maybe:
         """Terms of the log density in y alone: the dear part of a count density, worth computing once."""
         return 0.0
 
-    @abstractmethod
     def unit_variance(self, mu: Array, aux: Aux) -> Array:
         """``V(mu)`` in ``var y = dispersion V(mu)``."""
+        raise self._lacks("variance function (`unit_variance`)")
 
     def dispersion(self, aux: Aux) -> Maybe:
         """phi in ``var y = phi V(mu) / w``; 1 where the variance function is the whole variance."""
@@ -146,19 +215,17 @@ class Distribution(ABC):
 
     def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """Squared deviance residual ``2 w [l(y; mu=y) - l(y; mu)]`` at unit dispersion, not below 0."""
-        with np.errstate(divide="ignore"):
-            saturated, fitted = np.maximum(np.log(y), -700.0), np.log(mu)
-        at_y = self.density(y, (saturated,), aux, 1.0, 0.0, derivatives=False).loglik
-        at_mu = self.density(y, (fitted,), aux, 1.0, 0.0, derivatives=False).loglik
+        best = y if self.mean_range == "real" else np.maximum(y, 1e-304)
+        at_y, at_mu = (self.log_density(y, self._coordinates(m), aux, 1.0, np) for m in (best, mu))
         return w * np.maximum(2 * (at_y - at_mu), 0.0)
 
-    @abstractmethod
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         """One response for each row."""
+        raise self._lacks("draws (`draw`), so it cannot be simulated")
 
-    @abstractmethod
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """``P(Y <= y)``."""
+        raise self._lacks("distribution function (`cdf`), which quantile residuals need")
 
     def events(self, y: Array, w: Maybe) -> float:
         """How many of what is counted were seen, of the rarer kind; infinite for measurements."""
@@ -170,12 +237,27 @@ class Distribution(ABC):
 
     def start(self, y: Array, w: Maybe) -> Array:
         """A mean inside the range, near each observation."""
-        return y
+        return y + (y == 0) / 6.0 if self.discrete and self.mean_range == "positive" else y
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         """Moment estimates of the auxiliary predictors (constant ones)."""
-        return ()
+        return (0.0,) * len(self.auxiliaries)
 
-    @abstractmethod
     def check(self, y: Array, w: Maybe, label: str) -> None:
         """Refuse a response that the distribution cannot give."""
+        if self.mean_range == "real":
+            check_finite(y, label)
+        elif self.mean_range == "unit":
+            check_open_unit(y, label, self.name)
+        else:
+            (check_counts if self.discrete else check_positive)(y, label, self.name)
+        check_weights(w, label, zero=self.weights_are != "precision")
+
+    def _coordinates(self, mu: Array) -> tuple[Array, ...]:
+        if self.mean_range == "real":
+            return (mu,)
+        with np.errstate(divide="ignore"):
+            return (np.log(mu),) if self.mean_range == "positive" else (np.log(mu), np.log1p(-mu))
+
+    def _lacks(self, what: str) -> PlanError:
+        return PlanError(f"family {self.label!r} gives no {what}; use method='laplace', or give it one.")

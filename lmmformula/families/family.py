@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.families.compose import expected_rows, observed_rows, scaled
-from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
-from lmmformula.families.links import LINKS, Link
-from lmmformula.families.records import Array, Aux, Jet, Maybe, Rows
+from lmmformula.families.autodiff import differentiated, log_density
+from lmmformula.families.compose import expected_rows, observed_rows, reweighted, scaled
+from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
+from lmmformula.families.links import LINKS, Chart, Link
+from lmmformula.families.records import Array, Aux, Maybe, Rows
 from lmmformula.families.response import read_numbers, read_proportion
+from lmmformula.families.special import Namespace
 from lmmformula.families.zero_inflated import ZeroInflated
 
 __all__ = ["Family", "make_family", "zero_inflated"]
@@ -50,19 +52,41 @@ class Family:
         return self.link_function.name
 
     @property
-    def has_scale(self) -> bool:
-        """Whether a residual variance is estimated, so that random effects need fewer levels than rows."""
-        return self.distribution.has_scale
-
-    @property
-    def is_zero_inflated(self) -> bool:
-        """Whether the last auxiliary parameter is the probability of a structural zero."""
-        return isinstance(self.distribution, ZeroInflated)
+    def normal(self) -> Normal | None:
+        """How the response is normal around eta, so that random effects integrate out exactly; None where it is not."""
+        return self.distribution.normal if self.is_canonical else None
 
     @property
     def is_linear(self) -> bool:
-        """Whether the response is normal around eta itself, so that random effects integrate out exactly."""
-        return self.distribution.has_scale and self.link == self.distribution.canonical
+        """Whether the response is normal around eta itself."""
+        return self.normal is not None and self.normal.itself
+
+    @property
+    def has_residual(self) -> bool:
+        """Whether y is normal around its mean, so that random effects need fewer levels than there are rows."""
+        own = self.distribution.normal
+        return own is not None and own.itself
+
+    @property
+    def has_dispersion(self) -> bool:
+        """Whether the one auxiliary parameter is a dispersion that cancels from working responses and scales their weights."""
+        return [a.role for a in self.auxiliaries] == ["dispersion"]
+
+    @property
+    def scale_at(self) -> int | None:
+        """Place among the auxiliaries of what R calls sigma; None if there is no such parameter."""
+        return next((j for j, a in enumerate(self.auxiliaries) if a.is_scale), None)
+
+    @property
+    def zeros_at(self) -> int | None:
+        """Place among the auxiliaries of the probability of a structural zero."""
+        return next((j for j, a in enumerate(self.auxiliaries) if a.role == "zeros"), None)
+
+    @property
+    def takes_zeros(self) -> bool:
+        """Whether structural zeros can be added: counts without them."""
+        own = self.distribution
+        return own.discrete and own.mean_range == "positive" and self.zeros_at is None
 
     @property
     def is_canonical(self) -> bool:
@@ -125,10 +149,43 @@ class Family:
     def __repr__(self) -> str:
         return f"Family({str(self)!r})"
 
+    @property
+    def chart(self) -> Chart:
+        """Coordinates of the density as functions of eta.
+
+        Raises
+        ------
+        PlanError
+            If the link does not lead to where the mean lives.
+        """
+        found = self.link_function.chart(self.distribution.mean_range)
+        if found is None:
+            raise PlanError(f"link {self.link!r} does not suit family {self.name!r}.")
+        return found
+
     def valid(self, eta: Array) -> Any:
         """Which rows have a mean in the distribution's range; all have for most links."""
-        low, high = self._domain()
+        low, high = self.chart.domain
         return (eta > low) & (eta < high)
+
+    def one_mean(self, what: str) -> None:
+        """Refuse a mean of several columns, which `what` does not take.
+
+        Raises
+        ------
+        PlanError
+            For a distribution with several linear predictors of its mean.
+        """
+        if (columns := self.distribution.mean_columns) != 1:
+            raise PlanError(
+                f"the mean of family {self.name!r} has {columns} linear predictors, and {what} takes one. Fit a model for "
+                "each, or use a family with one."
+            )
+
+    def learn(self, y: Array, weights: Array | None = None) -> Family:
+        """The family of this response, whose number of auxiliary parameters may depend on it."""
+        own = self.distribution.learn(y, self._within(weights))
+        return self if own is self.distribution else replace(self, distribution=own)
 
     def constant(self, y: Array, weights: Array | None = None) -> Maybe:
         """The part of the log density in y alone. Compute it once and hand it to :meth:`rows`."""
@@ -176,6 +233,24 @@ class Family:
             if weights is not None and repeats:
                 rows = scaled(rows, weights)
             return self._outside(rows, eta)
+
+    def log_density(
+        self, y: Array, weights: Array | None, xp: Namespace
+    ) -> Callable[[Array, tuple[Array, ...]], Array]:
+        """(eta, aux) -> log density of each row, (n,), over an array namespace; -inf outside of the link's domain.
+
+        The same numbers as :meth:`rows`, to be traced by JAX.
+        """
+        self.one_mean("a posterior")
+        repeats = self.weights_are == "repeats"
+        rows = log_density(self.distribution, self.chart, y, 1.0 if repeats else self._within(weights), xp)
+        constant = self.constant(y, weights)
+
+        def each(eta: Array, aux: tuple[Array, ...]) -> Array:
+            value = constant + rows(eta, aux)
+            return value if weights is None or not repeats else weights * value
+
+        return each
 
     def location(self, eta: Array) -> Array:
         """mu, the inverse link of eta: what :meth:`variance`, :meth:`deviance_residual_squared` and the formulas take.
@@ -237,7 +312,7 @@ class Family:
     def start(self, y: Array, weights: Array | None = None) -> Array:
         """Linear predictor of a mean near each observation, inside the link's domain; offsets are not removed."""
         mu = self.distribution.start(y, self._within(weights))
-        if self.distribution.scale == "real" and self.link_function.needs_positive:
+        if self.distribution.mean_range == "real" and self.link_function.needs_positive:
             mu = np.where(mu > 0, mu, 0.1 * (float(np.mean(np.abs(mu))) or 1.0))
         return self.link_function.eta(mu)
 
@@ -295,37 +370,23 @@ class Family:
             )
         return tuple(np.asarray(a, float)[()] for a in aux)
 
-    def _coordinates(self, eta: Array) -> tuple[Jet, ...]:
-        link = self.link_function
-        if self.distribution.scale == "real" and link.real is not None:
-            return (link.real(eta),)
-        if self.distribution.scale == "positive" and link.positive is not None:
-            return (link.positive(eta),)
-        if self.distribution.scale == "unit" and link.unit is not None:
-            return link.unit(eta)
-        raise PlanError(f"link {link.name!r} does not suit family {self.name!r}.")
-
     def _composed(
         self, y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, expected: bool, derivatives: bool
     ) -> Rows:
-        jets = self._coordinates(eta)
+        jets, own = self.chart.jets(eta), self.distribution
         c = tuple(jet.value for jet in jets)
-        density = self.distribution.density(y, c, aux, w, constant, derivatives=derivatives)
-        if not expected:
-            return observed_rows(density, jets, eta.size, derivatives=derivatives)
-        information = self.distribution.information(c, aux, w, derivatives=derivatives)
-        return expected_rows(density, information, jets, eta.size, derivatives=derivatives)
-
-    def _domain(self) -> tuple[float, float]:
-        link = self.link_function
-        everywhere = (-np.inf, np.inf)
-        return {"real": everywhere, "positive": link.domain, "unit": link.unit_domain}[
-            self.distribution.scale
-        ]
+        information = own.information(c, aux, w, derivatives=derivatives) if expected else ()
+        density = own.density(y, c, aux, w, constant, derivatives=derivatives)
+        if density is None:
+            rows = differentiated(own, self.link_function, y, eta, aux, w, constant, derivatives=derivatives)
+            return reweighted(rows, information, jets, derivatives=derivatives) if expected else rows
+        if expected:
+            return expected_rows(density, information, jets, eta.size, derivatives=derivatives)
+        return observed_rows(density, jets, eta.size, derivatives=derivatives)
 
     def _outside(self, rows: Rows, eta: Array) -> Rows:
         """Rows whose eta has no mean: impossible, and without derivatives."""
-        if not any(np.isfinite(self._domain())):
+        if not any(np.isfinite(self.chart.domain)):
             return rows
         valid = self.valid(eta)
         if valid.all():
@@ -349,9 +410,9 @@ def zero_inflated(family: Family) -> Family:
         If `family` does not model counts, or is zero-inflated already.
     """
     own = family.distribution
-    if not (own.discrete and own.scale == "positive") or isinstance(own, ZeroInflated):
+    if not family.takes_zeros:
         raise PlanError(
             f"zero inflation needs a count family (poisson, nbinom1, nbinom2), not {family.name!r}: "
             "other families have no zeros to inflate, or have them already."
         )
-    return Family(ZeroInflated(own), family.link_function)
+    return replace(family, distribution=ZeroInflated(own))

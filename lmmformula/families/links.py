@@ -10,19 +10,47 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from lmmformula.families.records import Array, Jet
+from lmmformula.families.records import Array, Jet, MeanRange
+from lmmformula.families.special import Namespace
 from lmmformula.families.unit_links import (
+    cauchit_at,
     cauchit_sides,
+    cloglog_at,
     cloglog_sides,
+    log_at,
     log_sides,
+    logit_at,
     logit_sides,
+    probit_at,
     probit_sides,
 )
 
-__all__ = ["LINKS", "LINK_ALIASES", "Link"]
+__all__ = ["LINKS", "LINK_ALIASES", "Chart", "Link"]
+
+_EVERYWHERE = (-np.inf, np.inf)
+_POSITIVE = (0.0, np.inf)
+
+
+class Chart(NamedTuple):
+    """The coordinates of densities whose mean lives in one range, as functions of eta.
+
+    Attributes
+    ----------
+    at : callable
+        (eta, xp) -> coordinates.
+    jets : callable
+        eta -> coordinates with their derivatives.
+    domain : tuple of float
+        Open interval of eta in which the mean lies in the range.
+    """
+
+    at: Callable[[Array, Namespace], tuple[Array, ...]]
+    jets: Callable[[Array], tuple[Jet, ...]]
+    domain: tuple[float, float] = _EVERYWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,42 +64,52 @@ class Link:
         eta -> mu.
     eta : callable
         mu -> eta.
-    real, positive : callable, optional
-        eta -> jet of mu; eta -> jet of log mu.
-    unit : callable, optional
-        eta -> jets of log mu and of log(1 - mu).
-    domain, unit_domain : tuple of float
-        Open interval of eta in which the mean is positive; in which it lies between 0 and 1.
+    real, positive, unit : Chart, optional
+        Coordinates (mu,), (log mu,) and (log mu, log(1 - mu)).
     log_scale : bool
         Whether exp(coefficient) is a ratio (of means, of odds).
     power : float, optional
         q of ``eta(c mu) = c^q eta(mu)``: such an eta is in units of the response; others have none.
+    latent : float, optional
+        Variance of the variable whose sign is a binary response: logistic, normal or Gumbel.
     """
 
     name: str
     mean: Callable[[Array], Array]
     eta: Callable[[Array], Array]
-    real: Callable[[Array], Jet] | None = None
-    positive: Callable[[Array], Jet] | None = None
-    unit: Callable[[Array], tuple[Jet, Jet]] | None = None
-    domain: tuple[float, float] = (-np.inf, np.inf)
-    unit_domain: tuple[float, float] = (-np.inf, np.inf)
+    real: Chart | None = None
+    positive: Chart | None = None
+    unit: Chart | None = None
     log_scale: bool = False
     power: float | None = None
+    latent: float | None = None
+
+    def __reduce__(self) -> tuple[Callable[[str], Link], tuple[str]]:
+        """Links are kept by name: the functions in them have none."""
+        return _named, (self.name,)
 
     @property
     def needs_positive(self) -> bool:
         """Whether eta(mu) wants mu > 0."""
         return self.positive is not None and self.eta is not _itself
 
+    def chart(self, where: MeanRange) -> Chart | None:
+        """Coordinates for means in a range; None where the link does not lead there."""
+        return {"real": self.real, "positive": self.positive, "unit": self.unit}[where]
+
     def mean_jet(self, eta: Array) -> Jet:
         """mu and its derivatives in eta, of order 1 to 3."""
         if self.real is not None:
-            return self.real(eta)
-        jet = self.positive(eta) if self.positive is not None else None
-        f = jet if jet is not None else self.unit(eta)[0]  # type: ignore[misc]
+            return self.real.jets(eta)[0]
+        chart = self.positive or self.unit
+        assert chart is not None
+        f = chart.jets(eta)[0]
         mu = self.mean(eta)
         return Jet(mu, mu * f.d1, mu * (f.d2 + f.d1**2), mu * (f.d3 + 3 * f.d1 * f.d2 + f.d1**3))
+
+
+def _named(name: str) -> Link:
+    return LINKS[name]
 
 
 # --- the real line, and powers of a positive eta ---------------------------------------------------------
@@ -81,22 +119,22 @@ def _itself(eta: Array) -> Array:
     return eta
 
 
-def _itself_jet(eta: Array) -> Jet:
-    return Jet(eta, 1.0, 0.0, 0.0)
+def _itself_jet(eta: Array) -> tuple[Jet]:
+    return (Jet(eta, 1.0, 0.0, 0.0),)
 
 
-def _exp_jet(eta: Array) -> Jet:
+def _exp_jet(eta: Array) -> tuple[Jet]:
     mu = np.exp(eta)
-    return Jet(mu, mu, mu, mu)
+    return (Jet(mu, mu, mu, mu),)
 
 
 def _reciprocal(x: Array) -> Array:
     return 1.0 / x
 
 
-def _reciprocal_jet(eta: Array) -> Jet:
+def _reciprocal_jet(eta: Array) -> tuple[Jet]:
     mu = 1.0 / eta
-    return Jet(mu, -(mu**2), 2 * mu**3, -6 * mu**4)
+    return (Jet(mu, -(mu**2), 2 * mu**3, -6 * mu**4),)
 
 
 def _square(x: Array) -> Array:
@@ -111,26 +149,17 @@ def _inverse_square(x: Array) -> Array:
     return 1.0 / x**2
 
 
-def _log_power(eta: Array, power: float) -> Jet:
-    """``power * log eta``."""
-    r = 1.0 / eta
-    return Jet(power * np.log(eta), power * r, -power * r**2, 2 * power * r**3)
+def _log_power(power: float) -> Chart:
+    """``log mu = power * log eta`` for eta > 0."""
 
+    def at(eta: Array, xp: Namespace) -> tuple[Array]:
+        return (power * xp.log(eta),)
 
-def _log_of_identity(eta: Array) -> Jet:
-    return _log_power(eta, 1.0)
+    def jets(eta: Array) -> tuple[Jet]:
+        r = 1.0 / eta
+        return (Jet(power * np.log(eta), power * r, -power * r**2, 2 * power * r**3),)
 
-
-def _log_of_reciprocal(eta: Array) -> Jet:
-    return _log_power(eta, -1.0)
-
-
-def _log_of_square(eta: Array) -> Jet:
-    return _log_power(eta, 2.0)
-
-
-def _log_of_rsqrt(eta: Array) -> Jet:
-    return _log_power(eta, -0.5)
+    return Chart(at, jets, _POSITIVE)
 
 
 # --- means between 0 and 1 -------------------------------------------------------------------------------
@@ -174,44 +203,49 @@ def _cauchit(mu: Array) -> Array:
     return np.where(mu < 0.5, -1.0, 1.0) / np.tan(np.pi * np.minimum(mu, 1.0 - mu))
 
 
-_POSITIVE = (0.0, np.inf)
-
 LINKS: dict[str, Link] = {
     link.name: link
     for link in (
-        Link("identity", _itself, _itself, _itself_jet, _log_of_identity, domain=_POSITIVE, power=1.0),
+        Link(
+            "identity",
+            _itself,
+            _itself,
+            Chart(lambda eta, xp: (eta,), _itself_jet),
+            _log_power(1.0),
+            power=1.0,
+        ),
         Link(
             "log",
             np.exp,
             np.log,
-            _exp_jet,
-            _itself_jet,
-            log_sides,
-            unit_domain=(-np.inf, 0.0),
+            Chart(lambda eta, xp: (xp.exp(eta),), _exp_jet),
+            Chart(lambda eta, xp: (eta,), _itself_jet),
+            Chart(log_at, log_sides, (-np.inf, 0.0)),
             log_scale=True,
         ),
         Link(
             "inverse",
             _reciprocal,
             _reciprocal,
-            _reciprocal_jet,
-            _log_of_reciprocal,
-            domain=_POSITIVE,
+            Chart(lambda eta, xp: (1.0 / eta,), _reciprocal_jet),
+            _log_power(-1.0),
             power=-1.0,
         ),
-        Link("sqrt", _square, np.sqrt, positive=_log_of_square, domain=_POSITIVE, power=0.5),
+        Link("sqrt", _square, np.sqrt, positive=_log_power(2.0), power=0.5),
+        Link("inverse_squared", _rsqrt, _inverse_square, positive=_log_power(-0.5), power=-2.0),
         Link(
-            "inverse_squared",
-            _rsqrt,
-            _inverse_square,
-            positive=_log_of_rsqrt,
-            domain=_POSITIVE,
-            power=-2.0,
+            "logit",
+            _expit,
+            _logit,
+            unit=Chart(logit_at, logit_sides),
+            log_scale=True,
+            latent=np.pi**2 / 3.0,
         ),
-        Link("logit", _expit, _logit, unit=logit_sides, log_scale=True),
-        Link("probit", _ndtr, _ndtri, unit=probit_sides),
-        Link("cloglog", _cloglog_mean, _cloglog, unit=cloglog_sides),
-        Link("cauchit", _cauchit_mean, _cauchit, unit=cauchit_sides),
+        Link("probit", _ndtr, _ndtri, unit=Chart(probit_at, probit_sides), latent=1.0),
+        Link(
+            "cloglog", _cloglog_mean, _cloglog, unit=Chart(cloglog_at, cloglog_sides), latent=np.pi**2 / 6.0
+        ),
+        Link("cauchit", _cauchit_mean, _cauchit, unit=Chart(cauchit_at, cauchit_sides)),
     )
 }
 """Link name -> record."""

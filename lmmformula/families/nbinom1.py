@@ -17,7 +17,14 @@ import numpy as np
 from lmmformula.families.counts import Count
 from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
-from lmmformula.families.special import digamma_step, lgamma_step, tetragamma_step, trigamma_step
+from lmmformula.families.special import (
+    Namespace,
+    digamma_step,
+    lgamma_step,
+    softplus,
+    tetragamma_step,
+    trigamma_step,
+)
 
 __all__ = ["NegativeBinomial1"]
 
@@ -32,6 +39,11 @@ class NegativeBinomial1(Count):
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         return (Auxiliary("phi", "overdispersion: var = mu (1 + phi)"),)
 
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        r = xp.exp(xp.clip(c[0] - aux[0], -700.0, 700.0))
+        log_1_phi = softplus(aux[0], xp)
+        return _nbinom1(y, c[0], r, log_1_phi, xp.exp(c[0] - aux[0]) * log_1_phi, xp)
+
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
     ) -> Density:
@@ -39,7 +51,7 @@ class NegativeBinomial1(Count):
         r = np.exp(np.clip(t - a, -700.0, 700.0))
         log_1_phi = np.logaddexp(0.0, a)
         r_log = np.exp(t) * _log1p_ratio(a)
-        loglik = constant + lgamma_step(r, y) + y * (t - log_1_phi) - r_log
+        loglik = constant + _nbinom1(y, t, r, log_1_phi, r_log, np)
         # digamma(y + r) - digamma(r) = 1/r + digamma(y + r) - digamma(1 + r) for y > 0: the poles cancel by hand
         k = np.maximum(y - 1.0, 0.0)
         e1 = r * digamma_step(1.0 + r, k) - r_log
@@ -75,6 +87,10 @@ class NegativeBinomial1(Count):
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (float(np.log(max(float(np.mean((y - mu) ** 2 / mu)) - 1.0, 0.1))),)
+
+
+def _nbinom1(y: Array, t: Array, r: Array, log_1_phi: Maybe, r_log: Array, xp: Namespace) -> Array:
+    return lgamma_step(r, y, xp) + y * (t - log_1_phi) - r_log
 
 
 def _log1p_ratio(a: Maybe) -> Array:

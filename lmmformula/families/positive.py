@@ -7,10 +7,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.checks import check_positive, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Scale, WeightsAre
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
-from lmmformula.families.special import excess, excess_slope
+from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
+from lmmformula.families.special import Namespace, excess, excess_slope, namespace
 
 __all__ = ["Gamma", "InverseGaussian"]
 
@@ -27,7 +26,7 @@ class Gamma(Distribution):
     """
 
     name: ClassVar[str] = "gamma"
-    scale: ClassVar[Scale] = "positive"
+    mean_range: ClassVar[MeanRange] = "positive"
     links: ClassVar[tuple[str, ...]] = ("log", "inverse", "identity")
     canonical: ClassVar[str] = "inverse"
     weights_are: ClassVar[WeightsAre] = "precision"
@@ -35,7 +34,12 @@ class Gamma(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "coefficient of variation: var = sigma^2 mu^2"),)
+        return (Auxiliary("sigma", "coefficient of variation: var = sigma^2 mu^2", role="dispersion"),)
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        log_nu = namespace(w).log(w) - 2.0 * aux[0]
+        nu, z = xp.exp(log_nu), namespace(y).log(y) - c[0]
+        return nu * (z - xp.expm1(z)) + excess(nu, log_nu, xp)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -84,10 +88,6 @@ class Gamma(Distribution):
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_root(w * (y / mu - 1.0) ** 2),)
 
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_positive(y, label, self.name)
-        check_weights(w, label, zero=False)
-
 
 @dataclass(frozen=True, slots=True)
 class InverseGaussian(Distribution):
@@ -98,7 +98,7 @@ class InverseGaussian(Distribution):
     """
 
     name: ClassVar[str] = "inverse_gaussian"
-    scale: ClassVar[Scale] = "positive"
+    mean_range: ClassVar[MeanRange] = "positive"
     links: ClassVar[tuple[str, ...]] = ("log", "inverse_squared", "inverse", "identity")
     canonical: ClassVar[str] = "inverse_squared"
     weights_are: ClassVar[WeightsAre] = "precision"
@@ -106,7 +106,12 @@ class InverseGaussian(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "square root of the dispersion: var = sigma^2 mu^3", power=-0.5),)
+        meaning = "square root of the dispersion: var = sigma^2 mu^3"
+        return (Auxiliary("sigma", meaning, role="dispersion", power=-0.5),)
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        log_k = namespace(w).log(0.5 * w) - 2.0 * aux[0]
+        return 0.5 * (log_k - np.log(np.pi)) - xp.exp(log_k) * xp.expm1(namespace(y).log(y) - c[0]) ** 2 / y
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -157,10 +162,6 @@ class InverseGaussian(Distribution):
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_root(w * (y - mu) ** 2 / mu**3),)
-
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_positive(y, label, self.name)
-        check_weights(w, label, zero=False)
 
 
 def _log_root(squares: Array) -> float:

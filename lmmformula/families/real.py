@@ -10,14 +10,39 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.checks import check_finite, check_positive, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Scale, WeightsAre
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
-from lmmformula.families.special import digamma_step, lgamma_step
+from lmmformula.errors import DataError
+from lmmformula.families.checks import check_positive, check_weights
+from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
+from lmmformula.families.special import LOG_2PI, Namespace, digamma_step, lgamma_step, namespace
 
 __all__ = ["Gaussian", "Lognormal", "Student"]
 
-_LOG_2PI = float(np.log(2 * np.pi))
+
+def _itself(y: Array) -> Array:
+    return y
+
+
+def _nothing(y: Array) -> float:
+    return 0.0
+
+
+def _log(y: Array) -> Array:
+    if not (y > 0).all():
+        raise DataError(
+            f"{int((y <= 0).sum())} of {len(y)} values of the response are zero or negative, which a lognormal "
+            "response cannot be. Remove these rows, or model the response as gaussian."
+        )
+    return np.log(y)
+
+
+def _minus_log(y: Array) -> Array:
+    return -np.log(y)
+
+
+def _normal(z2: Array, a: Maybe, w: Maybe) -> Array:
+    """l of squared residuals in units of sigma / sqrt(w)."""
+    return -0.5 * (LOG_2PI + z2) + 0.5 * namespace(w).log(w) - a
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +50,20 @@ class Gaussian(Distribution):
     """``l = -log(2 pi sigma^2 / w)/2 - z^2/2``, a = log sigma."""
 
     name: ClassVar[str] = "gaussian"
-    scale: ClassVar[Scale] = "real"
+    mean_range: ClassVar[MeanRange] = "real"
     links: ClassVar[tuple[str, ...]] = ("identity", "log", "inverse")
     canonical: ClassVar[str] = "identity"
     weights_are: ClassVar[WeightsAre] = "precision"
-    has_scale: ClassVar[bool] = True
+    normal: ClassVar[Normal | None] = Normal("response", _itself, _nothing, True)
     scales: ClassVar[bool] = True
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "residual standard deviation: var = sigma^2", power=1.0),)
+        meaning = "residual standard deviation: var = sigma^2"
+        return (Auxiliary("sigma", meaning, role="dispersion", power=1.0),)
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        return _normal(w * ((y - c[0]) * xp.exp(-aux[0])) ** 2, aux[0], w)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -44,7 +73,7 @@ class Gaussian(Distribution):
         residual = y - mu
         d1 = precision * residual
         z2 = d1 * residual
-        loglik = constant - 0.5 * (_LOG_2PI + z2) + 0.5 * np.log(w) - a
+        loglik = constant + _normal(z2, a, w)
         if not derivatives:
             return Density(loglik, (Part(d1, -precision),))
         return Density(loglik, (Part(d1, -precision, 0.0, (-2 * d1,), (2 * precision,)),), (z2 - 1.0,))
@@ -75,10 +104,6 @@ class Gaussian(Distribution):
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_sd(w * (y - mu) ** 2),)
 
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_finite(y, label)
-        check_weights(w, label, zero=False)
-
 
 @dataclass(frozen=True, slots=True)
 class Lognormal(Gaussian):
@@ -92,14 +117,17 @@ class Lognormal(Gaussian):
 
     name: ClassVar[str] = "lognormal"
     links: ClassVar[tuple[str, ...]] = ("identity",)
-    has_scale: ClassVar[bool] = False
+    normal: ClassVar[Normal | None] = Normal("log response", _log, _minus_log, False)
     scales: ClassVar[bool] = False
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "standard deviation of log y"),)
+        return (Auxiliary("sigma", "standard deviation of log y", role="dispersion"),)
 
     # super() cannot be named in a slotted dataclass, which is built twice
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        return Gaussian.log_density(self, namespace(y).log(y), c, aux, w, xp)
+
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
     ) -> Density:
@@ -162,7 +190,7 @@ class Student(Distribution):
 
     forgives: ClassVar[bool] = True
     name: ClassVar[str] = "student"
-    scale: ClassVar[Scale] = "real"
+    mean_range: ClassVar[MeanRange] = "real"
     links: ClassVar[tuple[str, ...]] = ("identity", "log", "inverse")
     weights_are: ClassVar[WeightsAre] = "precision"
     scales: ClassVar[bool] = True
@@ -179,7 +207,7 @@ class Student(Distribution):
             "",
             _df,
             _df_predictor,
-            is_scale=False,
+            role="shape",
             range="above one",
             link="logm1",
             prior="gamma(2, 0.1)",
@@ -191,6 +219,11 @@ class Student(Distribution):
     def label(self) -> str:
         return self.name if self.df is None else f"{self.name}(df={self.df:g})"
 
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        df = 1.0 + xp.exp(aux[1]) if self.df is None else self.df
+        tail = xp.log1p(((y - c[0]) * xp.exp(-aux[0])) ** 2 * w / df)
+        return _student(0.5 * namespace(w).log(w) - aux[0], df, tail, xp)
+
     def _scale_df(self, aux: Aux, w: Maybe) -> tuple[Maybe, Maybe]:
         return np.sqrt(w) * np.exp(-aux[0]), _df(aux[1]) if self.df is None else self.df  # type: ignore[arg-type]
 
@@ -201,7 +234,7 @@ class Student(Distribution):
         z = (y - c[0]) * k
         u = df + z**2
         tail = np.log1p(z**2 / df)
-        loglik = constant + np.log(k) - 0.5 * _LOG_2PI + lgamma_step(df / 2, 0.5) - 0.5 * (df + 1) * tail
+        loglik = constant + _student(np.log(k), df, tail, np)
         # g = -dl/dz and its derivatives in z
         g, g1 = (df + 1) * z / u, (df + 1) * (df - z**2) / u**2
         if not derivatives:
@@ -254,9 +287,9 @@ class Student(Distribution):
         sigma = _log_sd(w * (y - mu) ** 2)
         return (sigma,) if self.df is not None else (sigma, float(np.log(9.0)))
 
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_finite(y, label)
-        check_weights(w, label, zero=False)
+
+def _student(log_k: Maybe, df: Maybe, tail: Array, xp: Namespace) -> Array:
+    return log_k - 0.5 * LOG_2PI + lgamma_step(0.5 * df, 0.5, xp) - 0.5 * (df + 1.0) * tail
 
 
 def _log_sd(squares: Array) -> float:

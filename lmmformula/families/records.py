@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Array", "Aux", "Density", "Information", "Jet", "Maybe", "Part", "Rows"]
+__all__ = ["Array", "Aux", "Density", "Information", "Jet", "Maybe", "MeanRange", "Part", "Rows"]
 
 Array: TypeAlias = NDArray[np.float64]
+
+MeanRange = Literal["real", "positive", "unit"]
+"""Where the mean lives, and with that the coordinates of a density: (mu,), (log mu,), (log mu, log(1 - mu))."""
 
 Maybe: TypeAlias = Array | float
 """One number per row, or one for all of them."""

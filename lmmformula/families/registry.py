@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from lmmformula.errors import PlanError
+from lmmformula.extensions import enter
 from lmmformula.families.counts import NegativeBinomial2, Poisson
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.family import Family, make_family, zero_inflated
@@ -17,7 +18,7 @@ from lmmformula.families.positive import Gamma, InverseGaussian
 from lmmformula.families.real import Gaussian, Lognormal, Student
 from lmmformula.families.unit import Beta, Binomial
 
-__all__ = ["ALIASES", "FAMILIES", "resolve"]
+__all__ = ["ALIASES", "FAMILIES", "register_family", "resolve", "unregister_family"]
 
 _DISTRIBUTIONS: tuple[Distribution, ...] = (
     Gaussian(),
@@ -32,15 +33,7 @@ _DISTRIBUTIONS: tuple[Distribution, ...] = (
     Student(),
 )
 
-FAMILIES: dict[str, Family] = {
-    family.name: family
-    for plain in map(make_family, _DISTRIBUTIONS)
-    for family in (
-        (plain, zero_inflated(plain))
-        if plain.is_discrete and plain.distribution.scale == "positive"
-        else (plain,)
-    )
-}
+FAMILIES: dict[str, Family] = {}
 """Name -> family with its default link."""
 
 ALIASES: dict[str, str] = {
@@ -57,6 +50,77 @@ ALIASES: dict[str, str] = {
     "zero_inflated_negbinomial": "zero_inflated_nbinom2",
 }
 """Other names of a family, as R, lme4, glmmTMB, brms and statsmodels write them."""
+
+
+def register_family(distribution: Distribution, *aliases: str) -> None:
+    """Make a distribution known as ``family=``, with its zero-inflated sister if it is one of counts.
+
+    Parameters
+    ----------
+    distribution : Distribution
+        A frozen dataclass. Its fields are options of the family and need defaults; its class must be importable where fits
+        with it are loaded.
+    *aliases : str
+        Other names.
+
+    Raises
+    ------
+    PlanError
+        For a name that is taken or no word, a link that does not exist or does not lead to where the mean lives.
+    """
+    _check(distribution, aliases)
+    _enter(distribution)
+    ALIASES.update(dict.fromkeys(aliases, distribution.name))
+    enter(type(distribution))
+
+
+def unregister_family(name: str) -> None:
+    """Take a registered family, its zero-inflated sister and its aliases out again.
+
+    Raises
+    ------
+    PlanError
+        For a name that no family has.
+    """
+    if name not in FAMILIES:
+        raise PlanError(f"family {name!r} is not registered; registered: {', '.join(FAMILIES)}.")
+    gone = (name, f"zero_inflated_{name}")
+    for key in gone:
+        FAMILIES.pop(key, None)
+    for alias in [alias for alias, own in ALIASES.items() if own in gone]:
+        del ALIASES[alias]
+
+
+def _enter(distribution: Distribution) -> None:
+    family = make_family(distribution)
+    FAMILIES[family.name] = family
+    if family.takes_zeros:
+        inflated = zero_inflated(family)
+        FAMILIES[inflated.name] = inflated
+
+
+def _check(distribution: Distribution, aliases: tuple[str, ...]) -> None:
+    name = distribution.name
+    for word in (name, *aliases):
+        if not (word.isidentifier() and word == word.lower()):
+            raise PlanError(f"a family's name is a word in lower case, not {word!r}.")
+        if word in FAMILIES or word in ALIASES:
+            raise PlanError(
+                f"family {word!r} exists already; take another name, or unregister_family({word!r})."
+            )
+    try:
+        hash(distribution)
+    except TypeError:
+        raise PlanError(
+            f"the distribution of family {name!r} can be changed or not be compared; make it a "
+            "@dataclass(frozen=True) of numbers and text."
+        ) from None
+    for link in distribution.links:
+        if link not in LINKS:
+            raise PlanError(
+                f"link {link!r} of family {name!r} does not exist; there are: {', '.join(LINKS)}."
+            )
+        _ = make_family(distribution, link).chart
 
 
 def resolve(family: str | Family) -> Family:
@@ -160,3 +224,7 @@ def _value(tree: ast.expr, unreadable: PlanError) -> Any:
         return ast.literal_eval(tree)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         raise unreadable from None
+
+
+for _distribution in _DISTRIBUTIONS:
+    _enter(_distribution)

@@ -1,26 +1,95 @@
-"""Gamma-function differences that stay exact where the plain difference cancels.
+"""Special functions of log densities, over NumPy and JAX, and gamma-function differences that do not cancel.
 
 Count and positive families near their limits (Poisson as the limit of the negative binomial, constant as the
 limit of the gamma) subtract ``lgamma`` of nearly equal large arguments. Above `LARGE` the Stirling series of
 Abramowitz & Stegun (1964, 6.1.41, 6.3.18, 6.4.11) is differenced term by term instead; its first omitted term
 is below 1e-15 there.
+
+``xp`` is the namespace of a density: numpy, or jax.numpy where it is traced. Of a traced function with two branches
+both are evaluated and differentiated, so the arguments of the one not taken are moved to where it is finite.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
+from typing import TypeAlias
 
 import numpy as np
 
 from lmmformula.families.records import Array, Maybe
 
-__all__ = ["digamma_step", "excess", "excess_slope", "lgamma_step", "tetragamma_step", "trigamma_step"]
+__all__ = [
+    "LOG_2PI",
+    "Namespace",
+    "counted",
+    "digamma_step",
+    "excess",
+    "excess_slope",
+    "gammaln",
+    "lgamma_step",
+    "log_ndtr",
+    "namespace",
+    "softplus",
+    "tetragamma_step",
+    "trigamma_step",
+]
 
 LARGE = 20.0
+LOG_2PI = float(np.log(2 * np.pi))
+
+Namespace: TypeAlias = ModuleType
+"""``numpy`` or ``jax.numpy``."""
 
 
-def _split(small: Callable[..., Array], large: Callable[..., Array], x: Maybe, *more: Maybe) -> Array:
-    """``small`` where x < LARGE, else ``large``, each evaluated only where it is used."""
+def namespace(x: object) -> Namespace:
+    """NumPy for numbers and its arrays, which are known before anything is compiled; JAX for what is traced.
+
+    Functions of the response and its weights alone are asked of it, so that a compiled density has their values in it.
+    """
+    if isinstance(x, float | int | np.ndarray | np.generic):
+        return np
+    import jax.numpy as jnp
+
+    return jnp
+
+
+def _special(xp: Namespace) -> Namespace:
+    if xp is np:
+        import scipy.special as own
+    else:
+        import jax.scipy.special as own
+    return own
+
+
+def gammaln(x: Maybe, xp: Namespace) -> Array:
+    """log Gamma(x) for x > 0."""
+    return _special(xp).gammaln(x)
+
+
+def log_ndtr(x: Maybe, xp: Namespace) -> Array:
+    """log of the standard normal distribution function."""
+    return _special(xp).log_ndtr(x)
+
+
+def softplus(x: Maybe, xp: Namespace) -> Array:
+    """log(1 + e^x)."""
+    return xp.logaddexp(0.0, x)
+
+
+def counted(k: Maybe, x: Maybe, xp: Namespace) -> Array:
+    """k x, which is 0 where k is 0, be x infinite."""
+    return xp.where(k > 0, k * x, 0.0)
+
+
+def _split(
+    xp: Namespace, small: Callable[..., Array], large: Callable[..., Array], x: Maybe, *more: Maybe
+) -> Array:
+    """``small`` where x < LARGE, else ``large``, each evaluated only where it is used, or finite where it is not."""
+    if xp is not np:
+        below = x < LARGE
+        low, high = xp.where(below, x, 1.0), xp.where(below, LARGE, x)
+        return xp.where(below, small(low, *more), large(high, *more))
     x, *rest = np.broadcast_arrays(np.asarray(x, float), *more)
     below = x < LARGE
     if below.all():
@@ -39,18 +108,16 @@ def _stirling(x: Array) -> Array:
     return (1 / 12 - u * (1 / 360 - u * (1 / 1260 - u * (1 / 1680 - u / 1188)))) / x
 
 
-def excess(x: Maybe, log_x: Maybe) -> Array:
+def excess(x: Maybe, log_x: Maybe, xp: Namespace = np) -> Array:
     """``S(x) = x log x - x - lgamma(x)``; finite where x underflows to 0 and log x does not."""
 
     def small(x: Array, log_x: Array) -> Array:
-        from scipy.special import gammaln
-
-        return np.where(x > 0, x, 0.0) * np.maximum(log_x, -1e300) - x - gammaln(1.0 + x) + log_x
+        return xp.where(x > 0, x, 0.0) * xp.maximum(log_x, -1e300) - x - gammaln(1.0 + x, xp) + log_x
 
     def large(x: Array, log_x: Array) -> Array:
-        return 0.5 * (log_x - np.log(2 * np.pi)) - _stirling(x)
+        return 0.5 * (log_x - LOG_2PI) - _stirling(x)
 
-    return _split(small, large, x, log_x)
+    return _split(xp, small, large, x, log_x)
 
 
 def excess_slope(x: Maybe, log_x: Maybe) -> Array:
@@ -65,21 +132,19 @@ def excess_slope(x: Maybe, log_x: Maybe) -> Array:
         u = 1.0 / x**2
         return 0.5 + (1 / 12 - u * (1 / 120 - u * (1 / 252 - u * (1 / 240 - u / 132)))) / x
 
-    return _split(small, large, x, log_x)
+    return _split(np, small, large, x, log_x)
 
 
-def lgamma_step(x: Maybe, k: Maybe) -> Array:
+def lgamma_step(x: Maybe, k: Maybe, xp: Namespace = np) -> Array:
     """``lgamma(x + k) - lgamma(x) - k log x`` for k >= 0."""
 
     def small(x: Array, k: Array) -> Array:
-        from scipy.special import gammaln
-
-        return gammaln(x + k) - gammaln(x) - k * np.log(x)
+        return gammaln(x + k, xp) - gammaln(x, xp) - k * xp.log(x)
 
     def large(x: Array, k: Array) -> Array:
-        return (x + k - 0.5) * np.log1p(k / x) - k + (_stirling(x + k) - _stirling(x))
+        return (x + k - 0.5) * xp.log1p(k / x) - k + (_stirling(x + k) - _stirling(x))
 
-    return _split(small, large, x, k)
+    return _split(xp, small, large, x, k)
 
 
 def digamma_step(x: Maybe, k: Maybe) -> Array:
@@ -95,7 +160,7 @@ def digamma_step(x: Maybe, k: Maybe) -> Array:
         tail = _powers(x, z, {2: -1 / 12, 4: 1 / 120, 6: -1 / 252, 8: 1 / 240, 10: -1 / 132})
         return np.log1p(k / x) + 0.5 * (k / x) / z + tail
 
-    return _split(small, large, x, k)
+    return _split(np, small, large, x, k)
 
 
 def trigamma_step(x: Maybe, k: Maybe) -> Array:
@@ -111,7 +176,7 @@ def trigamma_step(x: Maybe, k: Maybe) -> Array:
         tail = _powers(x, z, {2: 0.5, 3: 1 / 6, 5: -1 / 30, 7: 1 / 42, 9: -1 / 30, 11: 5 / 66})
         return -(k / x) / z + tail
 
-    return _split(small, large, x, k)
+    return _split(np, small, large, x, k)
 
 
 def tetragamma_step(x: Maybe, k: Maybe) -> Array:
@@ -127,7 +192,7 @@ def tetragamma_step(x: Maybe, k: Maybe) -> Array:
         tail = _powers(x, z, {3: -1.0, 4: -0.5, 6: 1 / 6, 8: -1 / 6, 10: 3 / 10, 12: -5 / 6})
         return (k / x) * ((x / z + 1.0) / x) / z + tail
 
-    return _split(small, large, x, k)
+    return _split(np, small, large, x, k)
 
 
 def _powers(x: Array, z: Array, terms: dict[int, float]) -> Array:

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.checks import check_open_unit, check_proportions, check_weights
+from lmmformula.families.checks import check_proportions, check_weights
 from lmmformula.families.compose import full
-from lmmformula.families.distribution import Auxiliary, Direct, Distribution, Scale, WeightsAre
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part, Rows
-from lmmformula.families.special import excess, excess_slope
+from lmmformula.families.distribution import Auxiliary, Direct, Distribution, WeightsAre
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part, Rows
+from lmmformula.families.special import Namespace, counted, excess, excess_slope, namespace
 
 __all__ = ["Beta", "Binomial"]
 
@@ -44,12 +44,15 @@ class Binomial(Distribution):
     """
 
     name: ClassVar[str] = "binomial"
-    scale: ClassVar[Scale] = "unit"
+    mean_range: ClassVar[MeanRange] = "unit"
     links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "cauchit", "log")
     canonical: ClassVar[str] = "logit"
     weights_are: ClassVar[WeightsAre] = "trials"
     discrete: ClassVar[bool] = True
     direct: ClassVar[Mapping[str, Direct]] = {"logit": _binomial_logit}
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        return counted(w * y, c[0], xp) + counted(w * (1.0 - y), c[1], xp)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -125,12 +128,22 @@ class Beta(Distribution):
     """
 
     name: ClassVar[str] = "beta"
-    scale: ClassVar[Scale] = "unit"
+    mean_range: ClassVar[MeanRange] = "unit"
     links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "cauchit")
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         return (Auxiliary("phi", "precision: var = mu (1 - mu) / (1 + phi)", prior="gamma(0.01, 0.01)"),)
+
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        out = -excess(xp.exp(aux[0]), aux[0], xp)
+        own = namespace(y)
+        for log_y, log_mu in zip((own.log(y), own.log1p(-y)), c, strict=True):
+            finite = xp.maximum(log_mu, -1e300)
+            log_x = finite + aux[0]
+            x = xp.exp(log_x)
+            out = out + x * (log_y - finite) + excess(x, log_x, xp)
+        return out
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
@@ -168,11 +181,6 @@ class Beta(Distribution):
     def unit_variance(self, mu: Array, aux: Aux) -> Array:
         return mu * (1.0 - mu) / (1.0 + np.exp(aux[0]))
 
-    def deviance(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
-        at_y = self.density(y, (np.log(y), np.log1p(-y)), aux, 1.0, 0.0, derivatives=False).loglik
-        at_mu = self.density(y, (np.log(mu), np.log1p(-mu)), aux, 1.0, 0.0, derivatives=False).loglik
-        return w * np.maximum(2 * (at_y - at_mu), 0.0)
-
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         phi = np.exp(aux[0])
         return rng.beta(mu * phi, (1.0 - mu) * phi)
@@ -186,10 +194,6 @@ class Beta(Distribution):
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         ratio = float(np.mean(mu * (1.0 - mu))) / max(float(np.mean((y - mu) ** 2)), 1e-12)
         return (float(np.log(np.clip(ratio - 1.0, 0.1, 1e6))),)
-
-    def check(self, y: Array, w: Maybe, label: str) -> None:
-        check_open_unit(y, label, self.name)
-        check_weights(w, label, zero=True)
 
 
 def _beta_part(x: Array, log_y: Array, *, derivatives: bool) -> Part:

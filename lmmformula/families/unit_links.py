@@ -1,12 +1,53 @@
-"""Links onto 0..1, as jets of ``f = log mu`` and ``g = log(1 - mu)``: both exact in both tails."""
+"""Links onto 0..1, as jets of ``f = log mu`` and ``g = log(1 - mu)``: both exact in both tails.
+
+Each has the same two functions over an array namespace, ``..._at``, to be traced.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from lmmformula.families.records import Array, Jet
+from lmmformula.families.special import Namespace, log_ndtr, softplus
 
-__all__ = ["cauchit_sides", "cloglog_sides", "log_sides", "logit_sides", "probit_sides"]
+__all__ = [
+    "cauchit_at",
+    "cauchit_sides",
+    "cloglog_at",
+    "cloglog_sides",
+    "log_at",
+    "log_sides",
+    "logit_at",
+    "logit_sides",
+    "probit_at",
+    "probit_sides",
+]
+
+
+def logit_at(eta: Array, xp: Namespace) -> tuple[Array, Array]:
+    """``-log(1 + e^-eta)``, ``-log(1 + e^eta)``."""
+    return -softplus(-eta, xp), -softplus(eta, xp)
+
+
+def probit_at(eta: Array, xp: Namespace) -> tuple[Array, Array]:
+    """``log Phi(eta)``, ``log Phi(-eta)``."""
+    return log_ndtr(eta, xp), log_ndtr(-eta, xp)
+
+
+def cloglog_at(eta: Array, xp: Namespace) -> tuple[Array, Array]:
+    """``log(1 - exp(-e^eta))``, ``-e^eta``."""
+    e = xp.exp(xp.clip(eta, -700.0, 700.0))
+    return xp.where(eta < -700.0, eta, xp.log(-xp.expm1(-e))), -e
+
+
+def cauchit_at(eta: Array, xp: Namespace) -> tuple[Array, Array]:
+    """Logarithms of the two angles over pi."""
+    return xp.log(xp.arctan2(1.0, -eta) / np.pi), xp.log(xp.arctan2(1.0, eta) / np.pi)
+
+
+def log_at(eta: Array, xp: Namespace) -> tuple[Array, Array]:
+    """``eta``, ``log(1 - e^eta)``."""
+    return eta, xp.log(-xp.expm1(eta))
 
 
 def logit_sides(eta: Array) -> tuple[Jet, Jet]:
@@ -39,13 +80,13 @@ def _log_normal_cdf(x: Array) -> Jet:
     delta = 1/(z + eps), eps = 2/(z + kappa), kappa = 3/(z + ...) the differences are products, free of
     cancellation: x + r = delta, 1 - r delta = delta (eps - delta), 2 delta - eps = delta eps (kappa - eps).
     """
-    from scipy.special import erfcx, log_ndtr
+    from scipy.special import erfcx
 
     # erfcx overflows below -26, that is for x > 37, where r is 0 to any precision: exp keeps it there
     r = np.where(
         x < 5.0,
         np.sqrt(2 / np.pi) / erfcx(-np.minimum(x, 5.0) / np.sqrt(2)),
-        np.exp(-0.5 * np.maximum(x, 5.0) ** 2 - 0.5 * np.log(2 * np.pi) - log_ndtr(np.maximum(x, 5.0))),
+        np.exp(-0.5 * np.maximum(x, 5.0) ** 2 - 0.5 * np.log(2 * np.pi) - log_ndtr(np.maximum(x, 5.0), np)),
     )
     gap = x + r
     d2 = -r * gap
@@ -61,7 +102,7 @@ def _log_normal_cdf(x: Array) -> Jet:
         r[far] = z + delta
         d2[far] = -(z + delta) * delta
         d3[far] = (z + delta) * delta**2 * eps * (kappa - eps)
-    return Jet(log_ndtr(x), r, d2, d3)
+    return Jet(log_ndtr(x, np), r, d2, d3)
 
 
 def cloglog_sides(eta: Array) -> tuple[Jet, Jet]:

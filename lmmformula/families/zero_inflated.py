@@ -20,6 +20,7 @@ import numpy as np
 from lmmformula.families.counts import Count
 from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
+from lmmformula.families.special import Namespace, softplus
 
 __all__ = ["ZeroInflated"]
 
@@ -31,6 +32,10 @@ def _expit(x: Maybe) -> Array:
 
 def _logit(p: Array) -> Array:
     return np.log(p) - np.log1p(-np.asarray(p))
+
+
+def _mixed(zero: Array, z: Maybe, base: Array, xp: Namespace) -> Array:
+    return xp.where(zero, xp.logaddexp(z, base), base) - softplus(z, xp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +63,7 @@ class ZeroInflated(Count):
             "probability of a structural zero",
             _expit,
             _logit,
-            is_scale=False,
+            role="zeros",
             range="unit",
             link="logit",
             prior="beta(1, 1)",
@@ -71,16 +76,23 @@ class ZeroInflated(Count):
     def constant(self, y: Array, w: Maybe) -> Maybe:
         return self.base.constant(y, w)
 
+    def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
+        # of the constant only that at y = 0 is under the logarithm
+        at_zero = np.ravel(self.base.constant(np.zeros(1), 1.0))[0]
+        base = self.base.log_density(y, c, aux[:-1], w, xp)
+        return _mixed(y == 0, aux[-1], base + at_zero, xp) - at_zero
+
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
-    ) -> Density:
+    ) -> Density | None:
         *own, z = aux
         base = self.base.density(y, c, tuple(own), w, constant, derivatives=derivatives)
+        if base is None:
+            return None
         (part,) = base.parts
         zero = y == 0
         u = base.loglik - z
-        kept = -np.logaddexp(0.0, z)
-        loglik = np.where(zero, np.logaddexp(z, base.loglik), base.loglik) + kept
+        loglik = _mixed(zero, z, base.loglik, np)
         # a row with y > 0 is the base's for certain: rho = 1 and its derivatives vanish
         rho = np.where(zero, _expit(u), 1.0)
         r1 = np.where(zero, _expit(u) * _expit(-u), 0.0)
@@ -107,6 +119,8 @@ class ZeroInflated(Count):
         (info,) = self.base.information(c, tuple(own), w, derivatives=derivatives)
         zeros = np.zeros(np.shape(c[0]))
         base = self.base.density(zeros, c, tuple(own), w, 0.0, derivatives=True)
+        if base is None:
+            raise self._lacks("expected information in closed form, which quasi-likelihoods need")
         (part,) = base.parts
         s, h, p0 = part.d1, part.d2, np.exp(base.loglik)
         u = base.loglik - z

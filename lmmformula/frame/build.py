@@ -117,7 +117,11 @@ def build(
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
-    return (_with_auxiliary(problem, frame, parts, random) if parts else problem).freeze()
+    if parts or not problem.family.is_linear:
+        more = len(problem.family.auxiliaries) - len(parts)  # learned from the response
+        parts, random = (*parts, *[LinearPart(intercept=True, terms=())] * more), (*random, *[()] * more)
+        problem = _with_auxiliary(problem, frame, parts, random)
+    return problem.freeze()
 
 
 def _with_auxiliary(
@@ -295,7 +299,7 @@ def _assemble(
         terms=tuple(blocks),
         weights=prior,
         offset=_offset(spec.fixed, frame, offset),
-        family=family,
+        family=family.learn(y, prior),
         formula=spec.text,
         positions=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
         n_rows_data=frame.n_rows_data,

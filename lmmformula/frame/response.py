@@ -43,7 +43,7 @@ def read_response(
         n of ``y | trials(n)``.
     weights : (n,) array, optional
     """
-    if family.has_scale and trials is None:
+    if family.has_residual and trials is None:
         return read_numbers(values, label), weights
     if any(isinstance(v, Basis) for v in values):
         raise DataError(f"the response `{label}` has several columns; this family models one")

@@ -14,7 +14,6 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
-from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.replicates import as_numbers, replicated
@@ -67,7 +66,7 @@ def parameters(fit: Fit) -> dict[str, float]:
             out[parameter.name] = float(parameter.value(alpha)[0])
         else:
             out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
-    if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
+    if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
         out["sigma"] = fit.estimate.sigma
     return out
 

@@ -21,7 +21,6 @@ __all__ = [
     "conditional_covariances",
     "covariance_matrices",
     "group_names",
-    "has_free_dispersion",
     "ranef",
     "varcorr",
     "varcorr_places",
@@ -156,7 +155,7 @@ def varcorr_places(fit: Fit) -> list[tuple[int | None, int, int | None]]:
         out += [(i, j, None) for j in range(term.k)]
         if named_terms([term])[0].correlation != "none":
             out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
-    if (fit.problem.family.has_scale and not fit.problem.aux) or has_free_dispersion(fit):
+    if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
         out.append((None, 0, None))
     return out
 
@@ -174,11 +173,6 @@ def _residual_variance(fit: Fit) -> float:
     if fit.posterior is not None:
         return float(np.mean(fit.posterior["sigma"] ** 2))
     return fit.estimate.sigma**2
-
-
-def has_free_dispersion(fit: Fit) -> bool:
-    """Whether a quasi-likelihood estimated a dispersion that the family does not have."""
-    return fit.estimate.quasi is not None and fit.estimate.quasi.free
 
 
 def coef(fit: Fit) -> dict[str, pd.DataFrame]:

@@ -25,7 +25,7 @@ import numpy as np
 
 from lmmformula.backends.pql import resumed
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.working import State, WorkingModel, has_free_scale, pearson
+from lmmformula.criteria.working import State, WorkingModel, pearson
 from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.errors import FitError, LmmformulaError, PlanError
 from lmmformula.ir.blocks import Blocks
@@ -171,7 +171,7 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
             "drop or merge that predictor first."
         )
     predicted = any(block.matrix.shape[1] > 1 for block in problem.aux)
-    if predicted or problem.family.is_zero_inflated:
+    if predicted or problem.family.zeros_at is not None:
         raise PlanError(
             "naivete() compares with a GLM of one linear predictor; this model has predictors of the dispersion or zero "
             "inflation. Fit the model of the mean alone."
@@ -181,7 +181,9 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
 def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     """The working model at an estimate by any method, theta relative to a free dispersion."""
     blocks = Blocks(problem.terms, problem.n)
-    model = WorkingModel(problem, BackfittingEngine().prepare(blocks), None, False, has_free_scale(problem))
+    model = WorkingModel(
+        problem, BackfittingEngine().prepare(blocks), None, False, problem.family.has_dispersion
+    )
     if model.scale and estimate.aux and estimate.sigma == 1.0:  # variances absolute, dispersion among aux
         sigma = float(np.exp(estimate.aux[0][0]))
         scales = np.array([role.scales for t in problem.terms for role in t.covariance.roles], dtype=bool)

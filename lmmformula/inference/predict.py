@@ -161,7 +161,7 @@ def _needs_draws(fit: Fit, wanted: Wanted) -> bool:
 def _check(fit: Fit, kind: str, new_levels: str, interval: str | None, level: float) -> None:
     family = fit.problem.family
     kinds = ["response", "link", "conditional", *(a.name for a in family.auxiliaries)]
-    if family.is_zero_inflated:
+    if family.zeros_at is not None:
         kinds.append("zprob")
     if kind not in kinds:
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(kinds)}.")

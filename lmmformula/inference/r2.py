@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.inference.conditional import covariance_matrices, group_names, has_free_dispersion
+from lmmformula.families import LINKS
+from lmmformula.inference.conditional import covariance_matrices, group_names
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.typing import Array
 
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from lmmformula.result import Fit
 
 __all__ = ["icc", "r2", "variances"]
-
-_LATENT = {"logit": np.pi**2 / 3.0, "probit": 1.0, "cloglog": np.pi**2 / 6.0}
-"""Variance of the standard logistic, normal and Gumbel: the latent variable whose sign is a binary response."""
 
 
 def variances(fit: Fit) -> tuple[float, Array, float]:
@@ -91,17 +89,17 @@ def _observation(fit: Fit) -> float:
     """s_e, the variance of an observation on the scale of the linear predictor."""
     problem, family = fit.problem, fit.problem.family
     inverse = 1.0 if problem.weights is None or family.weights_are != "precision" else 1.0 / problem.weights
-    if any(a.name == "zi" for a in family.auxiliaries):
+    if family.zeros_at is not None:
         raise PlanError(
             "R2 and ICC are not defined for zero-inflated models, which have two linear predictors; compare models by AIC, "
             "or ask varcorr() for the variances."
         )
     aux = auxiliary(fit)
-    if has_free_dispersion(fit):
+    if fit.estimate.quasi_dispersion:
         inverse = inverse * fit.estimate.sigma**2
-    if family.name == "lognormal":
+    if family.normal is not None:
         value = np.exp(2.0 * aux[0]) * inverse
-    elif family.is_discrete and family.distribution.scale == "unit":
+    elif family.is_discrete and family.distribution.mean_range == "unit":
         value = _latent(fit)
     elif family.link == "log":
         mu = _typical_mean(fit)
@@ -121,13 +119,14 @@ def _observation(fit: Fit) -> float:
 
 
 def _latent(fit: Fit) -> float:
-    link = fit.problem.family.link
-    if link not in _LATENT:
+    link = fit.problem.family.link_function
+    if link.latent is None:
+        known = ", ".join(name for name, each in LINKS.items() if each.latent is not None)
         raise PlanError(
-            f"R2 and ICC of a binomial model need the link {', '.join(_LATENT)}, not {link!r}, whose observation-level "
+            f"R2 and ICC of a binomial model need the link {known}, not {link.name!r}, whose observation-level "
             "variance is infinite or depends on the mean; ask varcorr() for the variances."
         )
-    return _LATENT[link]
+    return link.latent
 
 
 def _fixed_part(fit: Fit) -> Array:

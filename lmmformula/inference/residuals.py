@@ -112,7 +112,7 @@ def overdispersion(fit: Fit) -> pd.Series:
     from scipy.special import chdtrc
 
     chisq = float(np.sum(residuals(fit, "pearson") ** 2))
-    if fit.problem.family.has_scale:
+    if fit.problem.family.has_residual:
         raise DataError(
             "a Gaussian model estimates its residual variance, so overdispersion has no meaning for it."
         )

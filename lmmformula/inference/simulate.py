@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError, LmmformulaWarning, warn
-from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.posterior import responses
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
@@ -40,7 +39,7 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
 def warn_of_dispersion(fit: Fit) -> None:
     """Say that draws have the family's own variance where the fit has another."""
     phi = fit.estimate.sigma**2
-    if not has_free_dispersion(fit) or 1.0 / DISPERSED < phi < DISPERSED:
+    if not fit.estimate.quasi_dispersion or 1.0 / DISPERSED < phi < DISPERSED:
         return
 
     family = fit.problem.family

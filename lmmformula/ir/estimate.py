@@ -129,3 +129,8 @@ class Estimate:
     deviance_stderr: float = 0.0
     aux_modes: tuple[tuple[Array, ...], ...] = field(repr=False, default=())
     restricted: bool = False
+
+    @property
+    def quasi_dispersion(self) -> bool:
+        """Whether a quasi-likelihood estimated a dispersion, sigma^2, that the family does not have."""
+        return self.quasi is not None and self.quasi.free

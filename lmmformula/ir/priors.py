@@ -37,7 +37,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import PlanError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
 from lmmformula.ir.prior_text import Role, parse_prior
@@ -169,14 +169,8 @@ class Priors:
 
 def working_response(problem: Problem) -> Array:
     """y where it is normal, less the offset, (n,)."""
-    y = problem.y
-    if problem.family.name == "lognormal":
-        if not (y > 0).all():
-            raise DataError(
-                f"{int((y <= 0).sum())} of {len(y)} values of the response are zero or negative, which a lognormal "
-                "response cannot be. Remove these rows, or model the response as gaussian."
-            )
-        y = np.log(y)
+    normal = problem.family.normal
+    y = problem.y if normal is None else normal.of(problem.y)
     return y if problem.offset is None else y - problem.offset
 
 
@@ -291,9 +285,9 @@ class _Book:
         block = problem.aux[j] if problem.aux else None
         terms = problem.aux_terms[j] if problem.aux_terms else ()
         none = np.zeros((0, 0))
+        in_units = own.is_scale and problem.family.distribution.mean_range == "real"
         if not terms and (block is None or block.names == ("(Intercept)",)):
             role = "probability" if own.range == "unit" else "scale"
-            in_units = own.is_scale and problem.family.distribution.scale == "real"
             default = _half_t(self.scale.wide) if in_units else parse_prior(own.prior, own.name, role)
             value = self.chosen((own.name, *own.aliases), role, default)
             return AuxPriors(own.name, value, (), none, ())
@@ -301,7 +295,8 @@ class _Book:
         columns = np.zeros((problem.n, 0)) if block is None else block.matrix
         names = () if block is None else block.names
         coefficients = tuple(
-            self._aux_coefficient(prefix, name, x) for name, x in zip(names, columns.T, strict=True)
+            self._aux_coefficient(prefix, name, x, in_units=in_units)
+            for name, x in zip(names, columns.T, strict=True)
         )
         contrast = np.eye(len(names))
         if "(Intercept)" in names:
@@ -311,10 +306,9 @@ class _Book:
         )
         return AuxPriors(own.name, None, coefficients, contrast, own_terms)
 
-    def _aux_coefficient(self, prefix: str, name: str, x: Array) -> Prior:
+    def _aux_coefficient(self, prefix: str, name: str, x: Array, *, in_units: bool) -> Prior:
         if name == "(Intercept)":
-            real = prefix == "sigma:" and self.problem.family.distribution.scale == "real"
-            centre = _rounded(float(np.log(self.scale.size))) if real else 0.0
+            centre = _rounded(float(np.log(self.scale.size))) if in_units else 0.0
             return self.chosen((f"{prefix}Intercept",), "coefficient", Normal(centre, 2.5))
         default = Normal(0.0, _rounded(2.5 / _spread(x, around_mean=True)))
         return self.chosen((f"{prefix}b:{name}", f"{prefix}b"), "coefficient", default)
@@ -351,8 +345,7 @@ class _Scale:
     def of(cls, problem: Problem) -> _Scale:
         """From the response on the scale of the link."""
         family, intercept = problem.family, "(Intercept)" in problem.X.names
-        normal = family.is_linear or family.name == "lognormal"
-        if normal:
+        if family.normal is not None:
             y = working_response(problem)
         else:
             offset = 0.0 if problem.offset is None else problem.offset
@@ -363,7 +356,9 @@ class _Scale:
                 centre = float(family.link_function.eta(mean)) - float(np.mean(offset))
                 return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), LEAST)
         mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
-        known = normal or family.eta_power is not None  # the scale of y, to which any unit of it is scaled
+        known = (
+            family.normal is not None or family.eta_power is not None
+        )  # the scale of y, to which any unit of it is scaled
         wide = (mad or _spread(y, around_mean=True)) if known else max(LEAST, mad)
         return cls(float(np.median(y)), _spread(y, around_mean=intercept), wide)
 

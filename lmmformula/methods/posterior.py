@@ -98,7 +98,8 @@ def _recipe(request: Request[Sampled]) -> tuple[HMC, tuple[str, ...]]:
             f"priors={priors!r} must map parameters to text, for example {{'b': 'normal(0, 5)'}}."
         )
     route = choose_route(problem, given.get("marginalize", "auto"))
-    if problem.family.name == "lognormal":
+    normal = problem.family.normal
+    if normal is not None and not normal.itself:
         _refuse_one_level_per_row(problem)
     resolved = resolve_priors(problem, priors)
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else seed
@@ -112,7 +113,7 @@ def _recipe(request: Request[Sampled]) -> tuple[HMC, tuple[str, ...]]:
 
 
 def _refuse_one_level_per_row(problem: Problem) -> None:
-    """The frame does so for families with a residual variance of their own, which a lognormal one is not."""
+    """The frame does so for responses that are normal themselves, which one that is normal in its logarithm is not."""
     for term in problem.terms:
         if term.q >= problem.n:
             raise DataError(

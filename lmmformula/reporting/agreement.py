@@ -158,7 +158,7 @@ def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[s
 def _cure(fit: Fit, reference_name: str) -> str:
     """What to do about a quasi-likelihood that is too far from a likelihood."""
     family, phi = fit.problem.family, float(fit.sigma) ** 2
-    if not family.has_scale and not 1.0 / DISPERSED < phi < DISPERSED:
+    if not family.has_residual and not 1.0 / DISPERSED < phi < DISPERSED:
         return (
             f"Its dispersion, {phi:.2g}, is part of the difference: the responses vary {'more' if phi > 1.0 else 'less'} than "
             f"{family.name} ones do, which {reference_name} does not allow for. Choose a family that does "

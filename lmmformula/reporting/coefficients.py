@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError, FitError
-from lmmformula.inference.conditional import has_free_dispersion
 from lmmformula.inference.kenward_roger import kenward_roger
 from lmmformula.inference.posterior import auxiliary_draws, flat, known
 from lmmformula.reporting.tables import pairwise
@@ -204,7 +203,7 @@ def scale(fit: Fit) -> float:
 
     The root of an estimated dispersion of a family that has none.
     """
-    if is_gaussian(fit) or has_free_dispersion(fit):
+    if is_gaussian(fit) or fit.estimate.quasi_dispersion:
         return fit.sigma
     if "disp" not in _components(fit):
         return 1.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.inference.conditional import group_names, has_free_dispersion
+from lmmformula.inference.conditional import group_names
 from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.ir.estimate import Convergence, Quasi
@@ -266,7 +266,7 @@ def _standardised(fit: Fit) -> Array:
     if is_gaussian(fit):
         return fit.residuals("quantile").to_numpy()
     dispersion = fit.problem.family.dispersion(auxiliary(fit))
-    if has_free_dispersion(fit):
+    if fit.estimate.quasi_dispersion:
         dispersion = dispersion * fit.estimate.sigma**2
     return fit.residuals("pearson").to_numpy() / np.sqrt(dispersion)
 
@@ -274,7 +274,7 @@ def _standardised(fit: Fit) -> Array:
 def random_effects(fit: Fit) -> pd.DataFrame:
     """:meth:`Fit.varcorr`, without a residual's row where the dispersion is an auxiliary parameter."""
     table = fit.varcorr()
-    if is_gaussian(fit) or has_free_dispersion(fit):
+    if is_gaussian(fit) or fit.estimate.quasi_dispersion:
         return table
     return table.loc[table["var1"].notna()]
 

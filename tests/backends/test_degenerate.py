@@ -17,7 +17,7 @@ from lmmformula.families import FAMILIES
 N = 200
 RANDOM = ["", " + (1 | g)"]
 CONTINUOUS = [name for name, family in FAMILIES.items() if not family.is_discrete]
-COUNTS = [n for n, f in FAMILIES.items() if f.is_discrete and f.distribution.scale == "positive"]
+COUNTS = [n for n, f in FAMILIES.items() if f.is_discrete and f.distribution.mean_range == "positive"]
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_a_response_that_the_predictors_reproduce_is_refused(
 ) -> None:
     own = FAMILIES[family]
     y = eta_of(family, 1.0 + 0.5 * data["x"].to_numpy())
-    y = y if own.distribution.scale == "unit" else scale * y
+    y = y if own.distribution.mean_range == "unit" else scale * y
     with pytest.raises(FitError, match="reproduce"):
         fit(f"y ~ x{random}", data.assign(y=y), family=family)
 

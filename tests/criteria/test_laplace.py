@@ -46,7 +46,7 @@ def problem_of(name: str, layout: str, seed: int = 3) -> tuple[Problem, Array]:
     """A problem with a response drawn from the family at a psi = (beta, theta, alpha), and another psi near that one."""
     family, rng = EVERY[name], np.random.default_rng(seed)
     base = make_problem(layout, n=80, seed=seed)
-    n, centre = base.n, CENTRE.get((family.distribution.scale, family.link))
+    n, centre = base.n, CENTRE.get((family.distribution.mean_range, family.link))
     x = np.column_stack([np.ones(n), rng.uniform(-1, 1, n)])
     z = np.column_stack([np.ones(n), rng.uniform(-1, 1, n)])
     slope, constant = (

@@ -56,7 +56,7 @@ NAMES = (
 
 def case(name: str) -> tuple[Family, np.ndarray, np.ndarray, np.ndarray, tuple[float, ...]]:
     family = resolve(name)
-    mu = MU[family.distribution.scale]
+    mu = MU[family.distribution.mean_range]
     y = Y.get(name, COUNTS if family.is_discrete else np.array([0.2, 0.9, 4.0, 5.0]))
     return family, y, mu, family.link_function.eta(mu), AUX.get(name, (A,))
 
@@ -153,7 +153,7 @@ STATSMODELS = {
 def test_variance_and_deviance_against_statsmodels(name: str) -> None:
     theirs = STATSMODELS[name]
     family = resolve(name)
-    mu = MU[family.distribution.scale]
+    mu = MU[family.distribution.mean_range]
     aux = (A,) if family.auxiliaries else ()
     y = {"binomial": np.array([0.0, 0.3, 0.7, 1.0])}.get(
         name, COUNTS if family.is_discrete else mu[::-1] + 0.1
@@ -168,7 +168,7 @@ def test_variance_and_deviance_against_statsmodels(name: str) -> None:
 def test_deviance_of_other_families(name: str) -> None:
     """Zero at mu = y, never negative, and twice a difference of log densities elsewhere."""
     family = resolve(name)
-    mu = MU[family.distribution.scale]
+    mu = MU[family.distribution.mean_range]
     y = Y["beta"] if name == "beta" else COUNTS
     aux = (A, -0.5)[-len(family.auxiliaries) :]
     # the own mean of a positive y leaves nothing; a zero is explained by mu = 0

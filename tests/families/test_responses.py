@@ -209,7 +209,7 @@ def test_zero_inflation_is_for_plain_counts() -> None:
 
 
 def test_records() -> None:
-    assert [name for name, family in FAMILIES.items() if family.has_scale] == ["gaussian"]
+    assert [name for name, family in FAMILIES.items() if family.has_residual] == ["gaussian"]
     assert {name: [a.name for a in f.auxiliaries] for name, f in FAMILIES.items()} == {
         "gaussian": ["sigma"],
         "binomial": [],

@@ -53,17 +53,17 @@ IDS = [str(f) for f in EVERY]
 
 
 def kind_of_y(family: Family) -> str:
-    if family.distribution.scale == "unit":
+    if family.distribution.mean_range == "unit":
         return family.name
     if family.name == "lognormal":
         return "positive"
-    return "counts" if family.is_discrete else family.distribution.scale
+    return "counts" if family.is_discrete else family.distribution.mean_range
 
 
 def grid(family: Family) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Every y with every eta, and weights."""
     eta = ETA.get(family.link, FREE)
-    if family.distribution.scale == "unit" and family.link == "log":
+    if family.distribution.mean_range == "unit" and family.link == "log":
         eta = -np.abs(FREE)
     if family.name == "beta" and family.link != "logit":
         eta = 0.6 * FREE  # keeps both shapes above 1, so that integrals over y have short tails
@@ -222,7 +222,7 @@ def test_closed_form_of_binomial_logit_equals_the_composition() -> None:
 )
 def test_outside_the_domain(text: str) -> None:
     family = resolve(text)
-    sign = -1.0 if family.distribution.scale == "unit" else 1.0
+    sign = -1.0 if family.distribution.mean_range == "unit" else 1.0
     eta, y = sign * np.array([0.5, -0.5]), np.array([1.0, 1.0])
     rows = family.rows(y, eta, (0.1,) * len(family.auxiliaries))
     assert np.isfinite(rows.loglik[0])

@@ -159,7 +159,7 @@ def _responses(family: Family, rng: np.random.Generator, eta: Any, aux: Sequence
             return family.simulate(rng, eta, tuple(aux), weights)
     except ValueError:
         if len(eta) == 1:
-            large = family.distribution.scale == "positive" and family.location(eta)[0] > 1e15
+            large = family.distribution.mean_range == "positive" and family.location(eta)[0] > 1e15
             return np.array([np.inf if large else np.nan])
     half = len(eta) // 2
     parts = []

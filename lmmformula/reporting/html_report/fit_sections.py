@@ -195,7 +195,7 @@ def _search(fit: Fit) -> list[tuple[str, str]]:
     if np.isfinite(fit.llf):
         error = f"{fit.llf_stderr:.2g}" if fit.llf_stderr else "none: computed exactly"
         pairs.append(("Standard error of the log-likelihood", error))
-    if not fit.problem.family.has_scale:
+    if not fit.problem.family.has_residual:
         over = {str(name): float(value) for name, value in fit.overdispersion().items()}
         pairs.append(
             ("Pearson's chi-square over its df", f"{over['ratio']:.3f} (p = {p_value(over['p_value'])})")

@@ -2,8 +2,8 @@ r"""The posterior with nothing integrated out: any family, any link.
 
     log p(x | y) = sum_r l_r(eta_r, a_r) + log p(delta, variances, dispersions) - |u|^2 / 2 + constant
 
-eta and a_j are the predictors of :mod:`lmmformula.backends.posterior.model.predictor`, l_r the compiled densities of
-:mod:`lmmformula.backends.posterior.density.likelihoods`. The random effects are sampled as v of
+eta and a_j are the predictors of :mod:`lmmformula.backends.posterior.model.predictor`, l_r the densities of
+:mod:`lmmformula.families`, compiled. The random effects are sampled as v of
 :mod:`lmmformula.backends.posterior.model.whitening`; location and scales of the chains come from Laplace's approximation, see
 :mod:`lmmformula.backends.posterior.sampling.scale`. Cost of a gradient: O(n (p + sum k) + q k^2), and O(q^2) where groups are
 crossed and few enough for a dense map from z to x.
@@ -22,7 +22,6 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Traced
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
-from lmmformula.backends.posterior.density.likelihoods import log_density
 from lmmformula.backends.posterior.density.scale import (
     DENSE_CELLS,
     DENSE_SIDE,
@@ -125,7 +124,7 @@ class JointDensity(Whitened):
     def traced(self) -> Traced:
         """x (d,) with v as inner coordinates -> log density. Call and trace it within 64 bits."""
         own = self.problem
-        rows = log_density(own.family, own.y, own.weights)
+        rows = own.family.log_density(own.y, own.weights, jnp)
 
         def value(x: Any) -> Any:
             x, log_det = self.spherical(x)

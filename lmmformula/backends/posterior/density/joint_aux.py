@@ -24,7 +24,6 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.joint import JointDensity, spherical_modes
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
-from lmmformula.backends.posterior.density.likelihoods import log_density
 from lmmformula.backends.posterior.model.predictor import aux_predictors, laid_out, with_aux
 from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.engines.base import Engine, Prepared
@@ -73,7 +72,7 @@ def _small(term: GroupBlock) -> Array:
 
 def _information(problem: Problem, eta: Array, aux: Sequence[Array], j: int) -> float:
     """W_j."""
-    rows = log_density(problem.family, problem.y, problem.weights)
+    rows = problem.family.log_density(problem.y, problem.weights, jnp)
 
     def total(a: Any) -> Any:
         return rows(eta, (*aux[:j], a, *aux[j + 1 :])).sum()

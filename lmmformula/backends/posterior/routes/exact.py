@@ -46,7 +46,7 @@ class Exact(Few):
         )
         mixing = _mixing(priors)
         extra = f", {mixing} of them variances of coefficients with Student t priors" if mixing else ""
-        response = "response" if problem.family.is_linear else "log response"
+        response = problem.family.normal.words
         return (
             f"integrated out exactly: {effects}, which are normal given the variances of a normal {response}; the sampler "
             f"moves in {self.dimensions(problem, priors)} dimensions{extra}"
