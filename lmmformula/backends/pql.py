@@ -16,7 +16,7 @@ every family. With ``dispersion="fixed"`` sigma is 1 and the variances are absol
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
