@@ -112,7 +112,7 @@ def anova(
         },
         index=pd.Index(_labels(ordered), name="model"),
     )
-    restricted = sum(f.method == "REML" for f in fits)
+    restricted = sum(f.estimate.restricted for f in fits)
     table.attrs["refitted"] = restricted if refit else 0
     notes = [_DIFFERENT_FAMILIES] if len({str(f.problem.family) for f in fits}) > 1 else []
     notes += [_RESTRICTED] if restricted and not refit else []
@@ -176,10 +176,9 @@ def _labels(fits: list[Fit]) -> list[str]:
 
 def _refuse_different_criteria(fits: tuple[Fit, ...]) -> None:
     """Restricted likelihoods are those of y without what X explains: of different data where X differs."""
-    methods = sorted({f.method for f in fits})
-    if "REML" not in methods:
+    if not any(f.estimate.restricted for f in fits):
         return
-    if len(methods) > 1:
+    if len(methods := sorted({f.method for f in fits})) > 1:
         raise PlanError(
             f"refit=False compares the likelihoods as they are, and these are of different kinds ({', '.join(methods)}). Leave "
             "refit out, or fit all models by the same method."
@@ -218,7 +217,7 @@ def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
 
 def _ml_estimate(fit: Fit) -> Estimate:
     """The ML fit of the same model."""
-    if fit.method != "REML":
+    if not fit.estimate.restricted:
         return fit.estimate
     model = replace(fit.optimum.model, reml=False)
     start = off_boundary(fit.optimum.theta)

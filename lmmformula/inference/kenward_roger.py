@@ -113,7 +113,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
             f"Kenward-Roger is defined for Gaussian responses with one residual variance, not for {problem.family}: use "
             "anova() for Wald chi-square tests, or conf_int(method='bootstrap')."
         )
-    if fit.method != "REML":
+    if not fit.estimate.restricted:
         raise PlanError(
             "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from lmmformula.arguments.elsewhere import argument_here
 from lmmformula.errors import ArgumentError, PlanError
+from lmmformula.extensions import enter
 from lmmformula.methods.options import Options
 
 if TYPE_CHECKING:
@@ -91,6 +92,8 @@ class Method(Generic[OptionsT]):
     engines : tuple of str
         Engines that may be asked for.
     has_priors : bool
+    kept : tuple of type
+        Classes from outside of the package that its fits hold, so that files can hold them.
     """
 
     name: str
@@ -99,6 +102,7 @@ class Method(Generic[OptionsT]):
     options: type[OptionsT]
     engines: tuple[str, ...] = ()
     has_priors: bool = False
+    kept: tuple[type, ...] = ()
 
     def unsuited(self, problem: Problem) -> str:
         """Why it cannot fit `problem`, and what can; empty if it can."""
@@ -203,6 +207,8 @@ def register_method(method: Method[Any]) -> None:
                 f"{known.accepted}: an option means one thing, so give it another name."
             )
     METHODS[method.name] = method
+    for cls in method.kept:
+        enter(cls)
     OPTIONS.update(kinds)
 
 

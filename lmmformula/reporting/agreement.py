@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.reporting.coefficients import is_gaussian
-from lmmformula.reporting.intervals import fixed_intervals, posterior_of, spread_intervals
+from lmmformula.reporting.intervals import fixed_intervals, spread_intervals
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
@@ -102,16 +102,7 @@ BARS = {
 
 def kind(fit: Fit) -> str:
     """What a fit is worth: an entry of :data:`TRUST`."""
-    if posterior_of(fit) is not None:
-        return "posterior"
-    if fit.estimate.quasi is not None:
-        return "corrected" if getattr(fit.backend, "correction", "none") == "laplace" else "quasi"
-    if fit.estimate.engine == "krylov":
-        return "krylov"
-    nagq = getattr(fit.backend, "nagq", None)
-    if nagq is None:
-        return "exact"
-    return "fast" if nagq == 0 else "laplace" if nagq == 1 else "quadrature"
+    return fit.backend.trust
 
 
 def most_trusted(fits: dict[str, Fit]) -> str:
@@ -179,12 +170,7 @@ def _cure(fit: Fit, reference_name: str) -> str:
 def _bar(fit: Fit, reference: Fit) -> Bar:
     first, second = kind(reference), kind(fit)
     worse = max(first, second, key=TRUST.index)
-    if (
-        is_gaussian(fit)
-        and worse != "posterior"
-        and "REML" in (fit.method, reference.method)
-        and fit.method != reference.method
-    ):
+    if is_gaussian(fit) and worse != "posterior" and fit.estimate.restricted != reference.estimate.restricted:
         return BARS["reml"]
     if is_gaussian(fit) and worse in ("quasi", "corrected"):
         return BARS["backfitting"]

@@ -269,7 +269,7 @@ def citations(*fits: Fit, naivete: bool = False) -> tuple[Citation, ...]:
     """
     found = [_software(), _LME4]
     for fit in fits:
-        found += [_REML] if fit.method == "REML" else []
+        found += [_REML] if fit.estimate.restricted else []
         found += (
             [_LMERTEST] if fit.problem.terms and is_gaussian(fit) and kind(fit) in ("exact", "krylov") else []
         )

@@ -324,8 +324,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
         low, high = float(problem.weights.min()), float(problem.weights.max())
         word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
-    if fit.method == "Laplace (nAGQ = 0)":
-        notes.append("Standard errors take the covariance parameters as known, as nAGQ = 0 does.")
+    notes += fit.backend.describe()
     if problem.offset is not None:
         notes.append("With an offset.")
     return tuple(notes)
@@ -424,7 +423,7 @@ def _criteria(fit: Fit) -> dict[str, float]:
         return worst(fit.posterior)
     if np.isnan(fit.deviance):
         return {"df.resid": fit.df_resid}
-    criterion = "REML criterion" if fit.method == "REML" else "-2 log L"
+    criterion = "REML criterion" if fit.estimate.restricted else "-2 log L"
     return {
         "logLik": fit.llf,
         **({"SE(logLik)": fit.llf_stderr} if fit.llf_stderr else {}),

@@ -167,7 +167,7 @@ def glance(fit: Fit) -> pd.DataFrame:
     family = {} if is_gaussian(fit) else {"family": [fit.family], "link": [fit.problem.family.link]}
     if fit.posterior is not None:
         return pd.DataFrame({name: [value] for name, value in glance_posterior(fit).items()} | family)
-    criterion = "REMLcrit" if fit.method == "REML" else "deviance"
+    criterion = "REMLcrit" if fit.estimate.restricted else "deviance"
     return pd.DataFrame(
         {
             "nobs": [fit.nobs],

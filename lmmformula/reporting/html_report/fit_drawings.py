@@ -146,5 +146,5 @@ def _cheap(fit: Fit) -> bool:
         problem.n <= CHEAP_ROWS
         and problem.q <= CHEAP_EFFECTS
         and parameters <= CHEAP_PARAMETERS
-        and fit.estimate.engine != "krylov"
+        and not fit.llf_stderr
     )

@@ -65,6 +65,6 @@ def _seed(fit: Fit) -> str:
     posterior = posterior_of(fit)
     if posterior is not None:
         return f"{posterior.seed} (draws of the posterior)"
-    if fit.estimate.engine == "krylov":
+    if kind(fit) == "krylov":
         return f"{fit.backend.engine.seed} (probes of the Krylov engine)"
     return ""
