@@ -157,6 +157,9 @@ class Exact(Likelihood):
             tolerance=tolerance,
             max_evaluations=self.max_evaluations,
             radius=max(float(np.linalg.norm(first)), 0.1),
+            secants=0
+            if all(t.is_blockwise for t in model.problem.terms)
+            else 3,  # of phi the curvature is rougher
             callback=progress,
         )
 

@@ -131,6 +131,9 @@ class PQL(Likelihood):
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
         refuse_random_aux(problem)
+        problem.refuse_coupled(
+            "penalised quasi-likelihood", 'Use method="laplace", or method="ml" for a Gaussian response.'
+        )
         blocks = Blocks(problem.terms, problem.n) if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":

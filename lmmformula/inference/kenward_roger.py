@@ -117,6 +117,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
         raise PlanError(
             "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."
         )
+    problem.refuse_coupled("Kenward & Roger's adjustment", "Use ddf='satterthwaite'.")
     if problem.q > _MOST_EFFECTS:
         raise PlanError(
             f"Kenward-Roger needs a dense {problem.q:,} x {problem.q:,} matrix (at most {_MOST_EFFECTS:,} random "

@@ -28,6 +28,7 @@ from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.profile_coordinates import Terms
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.standard import Standard
+from lmmformula.ir.structured import across_elements
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -115,23 +116,25 @@ class GeneralBest:
 
 
 class GeneralSurface:
-    """The deviance over the coordinates of the terms and of (beta, alpha), for one target."""
+    """The deviance over the coordinates of the terms and of (beta, alpha, phi), for one target."""
 
     def __init__(self, best: GeneralBest, target: Parameter | None) -> None:
         self.best, self.target = best, target
         self.terms = Terms(best.standard, target, first=0)
         inner, layout = best.standard.inward(best.estimate), best.point.model.layout
-        self.centre = np.concatenate([inner.beta, *inner.aux])
+        across = across_elements(best.standard.problem)
+        self.centre = np.concatenate([inner.beta, *inner.aux, inner.theta[across]])
         self.size = self.terms.stop + len(self.centre)
         self.u = best.point.u
         self._information = best.criterion(best.point.psi, u=best.point.u).hessian
-        loose = np.r_[np.arange(layout.beta.stop), np.arange(layout.theta.stop, layout.size)]
+        beside = [np.arange(layout.beta.stop), np.arange(layout.theta.stop, layout.size)]
+        self.loose = np.concatenate([*beside, layout.theta.start + across])
         self.row = self._row()
-        self.basis = _basis(self._information[np.ix_(loose, loose)], self.row)
+        self.basis = _basis(self._information[np.ix_(self.loose, self.loose)], self.row)
         self.error = 1.0 if self.row is None else float(self.row @ self.basis[:, 0])
 
     def _row(self) -> Array | None:
-        """Derivative of the target in (beta~, alpha~); None for a parameter of a term."""
+        """Derivative of the target in (beta~, alpha~, phi); None for a parameter of a term."""
         if self.target is None or self.target.kind not in ("beta", "aux"):
             return None
         standard, estimate = self.best.standard, self.best.estimate
@@ -186,8 +189,11 @@ class GeneralSurface:
 
     def inside(self, coordinates: Array) -> Array:
         """The criterion's psi."""
-        moved, p = self.centre + self.basis @ coordinates[self.terms.stop :], self.best.standard.problem.p
-        return np.concatenate([moved[:p], self._theta(coordinates), moved[p:]])
+        layout = self.best.point.model.layout
+        out = np.empty(layout.size)
+        out[layout.theta] = self._theta(coordinates)
+        out[self.loose] = self.centre + self.basis @ coordinates[self.terms.stop :]
+        return out
 
     def _theta(self, coordinates: Array) -> Array:
         """theta in standard units."""
@@ -202,8 +208,8 @@ class GeneralSurface:
     def _jacobian(self, coordinates: Array) -> Array:
         """J."""
         layout, stop = self.best.point.model.layout, self.terms.stop
-        out, p = np.zeros((layout.size, self.size)), layout.beta.stop
-        out[:p, stop:], out[layout.theta.stop :, stop:] = self.basis[:p], self.basis[p:]
+        out = np.zeros((layout.size, self.size))
+        out[self.loose, stop:] = self.basis
         for j in range(stop):
             move = np.zeros(self.size)
             move[j] = _STEP

@@ -20,6 +20,7 @@ from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.profile_coordinates import ZERO, Terms
 from lmmformula.ir.standard import Standard
+from lmmformula.ir.structured import across_elements
 from lmmformula.typing import Array
 
 __all__ = ["Held", "Parameter", "Surface"]
@@ -73,7 +74,9 @@ class Surface:
         self.model, self.target = model, target
         self.standard = Standard.identity(model.problem) if standard is None else standard
         self.terms = Terms(self.standard, target, first=1)
-        self.maps, self.slices, self.size = self.terms.maps, self.terms.slices, self.terms.stop
+        self.maps, self.slices = self.terms.maps, self.terms.slices
+        self.across = across_elements(model.problem)
+        self.size = self.terms.stop + len(self.across)
 
     @property
     def pinned(self) -> int | None:
@@ -93,7 +96,7 @@ class Surface:
     @property
     def reach(self) -> Array:
         """Which coordinates have an end at infinity, where the deviance is level: 1; others inf."""
-        return np.ones(self.size)
+        return np.where(np.arange(self.size) < self.terms.stop, 1.0, np.inf)
 
     def coordinate(self, value: float, sigma: float) -> float:
         """The psi of the target's value."""
@@ -113,7 +116,7 @@ class Surface:
 
     def psi_of(self, theta: Array, sigma: float, floor: float = 1e-2) -> Array:
         """The psi of an estimate, kept off the boundary by `floor` units."""
-        return np.concatenate([np.log([sigma]), *self.terms.of(theta, sigma, floor)])
+        return np.concatenate([np.log([sigma]), *self.terms.of(theta, sigma, floor), theta[self.across]])
 
     def hessian(self, psi: Array, held: float | None) -> Array:
         """Hessian of the deviance by forward differences of its gradient."""
@@ -137,6 +140,7 @@ class Surface:
         theta = np.zeros(problem.n_theta)
         for term, rows, s in zip(problem.terms, complexes, problem.theta_slices(), strict=True):
             theta[s] = term.covariance.from_covariance(rows[0].real)
+        theta[self.across] = psi[self.terms.stop :]
         point = model(theta)
         if held is not None and self.target is not None:
             point = self._hold(point, held)
@@ -149,6 +153,8 @@ class Surface:
                 gamma = inverse.T @ ks[a][columns, columns] @ inverse
                 slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
                 slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
+        if len(self.across):
+            slopes[self.terms.stop :] = point.gradient_at(sigma2)[self.across]
         return point.deviance_at(sigma2) + self.standard.deviance_shift(), slopes
 
     def spread(self, theta: Array, sigma: float) -> float:

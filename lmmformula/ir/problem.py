@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
 from lmmformula.typing import Array
@@ -117,6 +118,20 @@ class Problem:
                 )
             )
         return self
+
+    def refuse_coupled(self, what: str, instead: str) -> None:
+        """Refuse terms whose rows have several levels, or whose levels are dependent, for `what` takes none.
+
+        Raises
+        ------
+        PlanError
+        """
+        for term in (*self.terms, *(t for own in self.aux_terms for t in own)):
+            if not term.is_blockwise:
+                why = "rows with several levels" if term.shares is not None else "dependent levels"
+                raise PlanError(
+                    f"the term ({term.label or term.group}) has {why}, which {what} does not take. {instead}"
+                )
 
     def canonical(self, theta: Array) -> Array:
         """The same covariances with non-negative diagonals of L."""

@@ -10,9 +10,10 @@ from lmmformula.ir.across import Across
 from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.ir.design import GroupBlock
-from lmmformula.typing import Array
+from lmmformula.ir.problem import Problem
+from lmmformula.typing import Array, Index
 
-__all__ = ["Structured", "phi_of", "spherical_draws", "theta_near"]
+__all__ = ["Structured", "across_elements", "phi_of", "spherical_draws", "theta_near"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,6 +89,16 @@ class Structured:
 def phi_of(kind: CovarianceKind, theta: Array) -> slice:
     """Where phi stands in the theta of a term; empty where levels are independent."""
     return slice(len(theta) - (0 if kind.across is None else len(kind.across.roles)), len(theta))
+
+
+def across_elements(problem: Problem) -> Index:
+    """Positions in theta of the parameters of structures across levels, of all terms."""
+    found = []
+    for term, where in zip(problem.terms, problem.theta_slices(), strict=True):
+        n = where.stop - where.start
+        own = range(n)[phi_of(term.covariance, np.empty(n))]
+        found += [where.start + j for j in own]
+    return np.array(found, dtype=np.intp)
 
 
 def theta_near(kind: CovarianceKind, theta: Array, sigma: Array) -> Array:

@@ -57,6 +57,8 @@ def _full(problem: Problem, engine: Engine, given: Mapping[str, Any]) -> Exact:
 def _laplace(problem: Problem, engine: Engine, given: Mapping[str, Any]) -> LaplaceBackend:
     """Laplace's approximation or quadrature, which has nothing to do without random effects."""
     nagq = given.get("nagq", 1)
+    if nagq > 1:
+        problem.refuse_coupled("adaptive quadrature", "Use nagq=1 (Laplace).")
     groups = {t.group for t in problem.terms}
     columns = sum(t.k for t in problem.terms)
     if nagq > 1 and (len(groups) > 1 or columns > 3):

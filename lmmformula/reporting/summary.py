@@ -10,6 +10,7 @@ import numpy as np
 from lmmformula.inference.conditional import group_names
 from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.structures import structures_in_words
 from lmmformula.ir.estimate import Convergence, Quasi
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.reporting.coefficients import AuxiliaryPart, auxiliary_parts, fixed_effects, is_gaussian
@@ -296,6 +297,7 @@ def _notes(fit: Fit) -> tuple[str, ...]:
     )
     engine = f"{how}; {convergence.status.value} ({counts(fit)})."
     notes = [engine] if fit.posterior is None else posterior_notes(fit)
+    notes += structures_in_words(problem, fit.estimate.theta)
     if not convergence.status.good and fit.posterior is None:
         notes.append(_not_converged(convergence, quasi=fit.estimate.quasi is not None))
     if fit.estimate.quasi is not None and problem.terms:

@@ -44,6 +44,7 @@ def test_weights_of_members(scale: bool) -> None:
     data = table()
     text = "TRUE" if scale else "FALSE"
     (term,) = build(f"y ~ (1 + x | mm(g, h, weights = cbind(u, v), scale = {text}))", data).terms
+    assert term.shares is not None
     w = data[["u", "v"]].to_numpy()
     np.testing.assert_allclose(term.shares, w / w.sum(axis=1, keepdims=True) if scale else w)
     effects = np.random.default_rng(1).normal(size=(4, 2))
@@ -60,11 +61,12 @@ def test_members_are_replayed() -> None:
     data = table()
     problem = build("y ~ (1 + x | mm(g, h, weights = cbind(u, v)))", data)
     (parts,) = problem.recipe.replay(data.iloc[[5, 2]]).terms
+    basis, shares = problem.terms[0].basis, problem.terms[0].shares
+    assert basis is not None
+    assert shares is not None
     for j, part in enumerate(parts):
         np.testing.assert_array_equal(part.codes, problem.terms[0].codes[[5, 2], j])
-        np.testing.assert_allclose(
-            part.basis, (problem.terms[0].basis * problem.terms[0].shares[:, [j]])[[5, 2]]
-        )
+        np.testing.assert_allclose(part.basis, (basis * shares[:, [j]])[[5, 2]])
     new = data.head(1).assign(h="z")
     first, second = problem.recipe.replay(new).terms[0]
     assert (first.codes[0] >= 0, second.codes[0], second.new_levels) == (True, -1, ("z",))
@@ -159,6 +161,7 @@ def test_a_function_can_make_a_term() -> None:
         assert smooth.columns == tuple(f"bumps(u){j}" for j in range(1, 6))
         assert smooth.covariance.n_theta == 1
         assert problem.X.names == ("(Intercept)", "x")
+        assert smooth.basis is not None
         ((part,), _) = problem.recipe.replay(data.head(4)).terms
         np.testing.assert_allclose(part.basis, smooth.basis[:4])
         assert (part.codes == 0).all()

@@ -47,6 +47,7 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     named = _named(marginalize, groups)
     if not problem.terms:
         return Nothing((), "none", "the model has no random effects")
+    problem.refuse_coupled("method='hmc'", "Use method='ml', 'reml' or 'laplace'.")
     if not is_normal(problem):
         return _other_family(problem, marginalize, groups)
     route = _normal(problem, marginalize, groups, named)

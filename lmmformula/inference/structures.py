@@ -1,0 +1,29 @@
+"""Structures across the levels of terms, in words."""
+
+from __future__ import annotations
+
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import phi_of
+from lmmformula.typing import Array
+
+__all__ = ["structures_in_words"]
+
+
+def structures_in_words(problem: Problem, theta: Array) -> list[str]:
+    """A sentence for each term whose levels are dependent, with its parameters as a reader knows them.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : (n_theta,) array
+        In the units of the problem; the parameters of a structure have none.
+    """
+    out = []
+    for term, where in zip(problem.terms, problem.theta_slices(), strict=True):
+        across = term.covariance.across
+        if across is None:
+            continue
+        values = across.natural(theta[where][phi_of(term.covariance, theta[where])])
+        told = ", ".join(f"{name} = {value:.4g}" for name, value in zip(across.names, values, strict=True))
+        out.append(f"Levels of {term.group} are dependent: {across.name}{', ' if told else ''}{told}.")
+    return out
