@@ -2,7 +2,7 @@
 
 ``measure`` fits every case by every way that should take less than a given time, seconds and memory each in a process of its
 own, and records them with the counts behind the plan. ``calibrate`` fits the planner's rates to the records of
-`plan_cases.CALIBRATION` by non-negative least squares on relative errors, and writes them into ``lmmformula/planner/rates.py``.
+`plan_cases.CALIBRATION` by non-negative least squares on relative errors, and writes them into ``lmmformula/engines/rates.py``.
 ``table`` writes estimates, measurements and decisions into ``docs/planner.md``. ``again`` is all three, for the ways that are
 named: after a change of the Krylov engine, ``python -m benchmarks.plan_study again --ways krylov``.
 """
@@ -26,7 +26,7 @@ from benchmarks.plan_cases import CALIBRATION, CASES, HELD_OUT, POSTERIORS, Case
 __all__ = ["counts", "main"]
 
 ROOT = Path(__file__).resolve().parent.parent
-RATES = ROOT / "lmmformula" / "planner" / "rates.py"
+RATES = ROOT / "lmmformula" / "engines" / "rates.py"
 PAGE = ROOT / "docs" / "planner.md"
 ALONE = ("crossed, huge", "binary, huge", "crossed, wide", "binary, half a million")
 """Cases whose exact fit takes minutes or hours, so that the Krylov engine is the only likelihood measured."""
@@ -43,10 +43,12 @@ RECORD = Path(__file__).parent / "results" / "plan.json"
 def counts(case: Case | Shipped, way: str) -> dict[str, dict[str, float]]:
     """The counts of work and space behind a plan; those of a posterior's sampler as its work."""
     import lmmformula
+    from lmmformula.engines.backfitting.cost import backfitting_cost
     from lmmformula.engines.blocked import BlockedEngine
+    from lmmformula.engines.factorised_cost import exact_cost
+    from lmmformula.engines.krylov.cost import krylov_cost
+    from lmmformula.engines.krylov.coupled import Coupled
     from lmmformula.ir.blocks import Blocks
-    from lmmformula.planner.cost import backfitting_cost, exact_cost, krylov_cost
-    from lmmformula.planner.coupled import Coupled
 
     problem = lmmformula.build(case.formula, case.data(), family=case.family)
     exact = BlockedEngine().prepare(Blocks(problem.terms, problem.n))
@@ -57,7 +59,7 @@ def counts(case: Case | Shipped, way: str) -> dict[str, dict[str, float]]:
     elif way == "krylov":
         cost = krylov_cost(problem, exact.blocks, Coupled.of(exact.blocks), 8)
     else:
-        cost = exact_cost(problem, exact, exact.dense_side)
+        cost = exact_cost(problem, exact.plan, exact.dense_side)
     return {"work": dataclasses.asdict(cost.work), "space": dataclasses.asdict(cost.space)}
 
 

@@ -54,7 +54,7 @@ def test_a_fork_after_compiled_loops_fits() -> None:
     """Loops in a pool of OpenMP would end the child."""
     before = (
         "from lmmformula.numerics.ragged import Ragged\n"
-        "Ragged._way = lambda _: 'compiled'\n"
+        "Ragged.way = lambda _: 'compiled'\n"
         "from lmmformula.numerics import threads\n"
         "threads.worker_threads = lambda: 2\n"
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Number, Real
@@ -28,6 +28,7 @@ __all__ = [
     "mapping",
     "names",
     "numbers_of_rows",
+    "one_of",
     "optional",
     "path",
     "positions",
@@ -164,6 +165,16 @@ def word(*choices: str, any_case: bool = False) -> Kind:
         raise UnsuitedError(f"Did you mean {near[0]!r}?" if near else "")
 
     return Kind(listed, read)
+
+
+def one_of(known: Callable[[], Sequence[str]]) -> Kind:
+    """A name of a registry, which may grow; what is said of it lists those that are there at first."""
+    first = word(*known())
+
+    def read(value: Any) -> str:
+        return first.read(value) if value not in known() else value
+
+    return Kind(first.accepted, read)
 
 
 def names(accepted: str = "a name or a list of names") -> Kind:

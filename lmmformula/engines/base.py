@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import numpy as np
 
+from lmmformula.engines.cost import Cost
 from lmmformula.errors import PlanError
 from lmmformula.ir.across import Precision
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -29,13 +31,16 @@ __all__ = [
     "Certain",
     "Drawless",
     "Engine",
+    "Estimating",
+    "Exact",
     "Factor",
     "InverseBlocks",
     "Paired",
     "Prepared",
     "Sharpened",
     "Stacked",
-    "refuse_coupled",
+    "Survey",
+    "refuse",
     "traces",
 ]
 
@@ -88,19 +93,26 @@ class Uncoupled:
 
     def against(self, a: int, q: csr_array) -> Array:
         raise PlanError(
-            f"group {a} has dependent levels, which this engine does not take; see `refuse_coupled`."
+            f"group {a} has dependent levels, which this engine does not take; see :meth:`Engine.refuses`."
         )
 
 
-def refuse_coupled(blocks: Blocks, engine: str, instead: str) -> None:
-    """Refuse groups whose own part of M is not block diagonal, for an engine that relies on it."""
+def coupled(blocks: Blocks, engine: str, instead: str) -> str:
+    """Why an engine refuses groups whose own part of M is not block diagonal; empty if all are."""
     for group in blocks.groups:
         if not group.is_blockwise:
             why = "rows that belong to several levels" if group.shares is not None else "dependent levels"
-            raise PlanError(
+            return (
                 f"the grouping factor `{group.name}` has {why}, so its part of the mixed-model matrix is not block diagonal, "
                 f"which the {engine} engine relies on. {instead}"
             )
+    return ""
+
+
+def refuse(blocks: Blocks, engine: Engine) -> None:
+    """Refuse what an engine cannot work with."""
+    if why := engine.refuses(blocks):
+        raise PlanError(why)
 
 
 class Factor(Protocol):
@@ -199,13 +211,81 @@ class Prepared(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a fit would take on an engine, from sizes alone, and what a plan says of it.
+
+    Attributes
+    ----------
+    cost : Cost
+    roles : tuple of str
+        What becomes of each group.
+    words : str
+        The same in words, to follow the engine's name; may be empty.
+    dense : int
+        Side of the dense matrix that is factorised.
+    pairs : float
+        Multiplications to form it, for each evaluation of the criterion.
+    """
+
+    cost: Cost
+    roles: tuple[str, ...]
+    words: str
+    dense: int = 0
+    pairs: float = 0.0
+
+
 class Engine(Protocol):
-    """A way to do the linear algebra."""
+    """A way to do the linear algebra; :class:`Exact` and :class:`Estimating` answer most of what planners ask."""
 
     @property
     def name(self) -> str: ...
 
     is_exact: ClassVar[bool]
     """Whether likelihoods that it evaluates have no standard error."""
+    draws: ClassVar[bool]
+    """Whether its factors draw noise."""
 
     def prepare(self, blocks: Blocks) -> Prepared: ...
+
+    def refuses(self, blocks: Blocks) -> str:
+        """Why it cannot work with these groups, and what can; empty if it can."""
+        ...
+
+    def volunteers(self, blocks: Blocks) -> bool:
+        """Whether it is worth a look where no engine is asked for."""
+        ...
+
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """Cost and roles; `blocks` are those of `problem`."""
+        ...
+
+
+class Exact:
+    """What an engine answers that factorises M exactly, whatever couples its levels."""
+
+    is_exact: ClassVar[bool] = True
+    draws: ClassVar[bool] = False
+
+    def refuses(self, blocks: Blocks) -> str:
+        """Nothing."""
+        return ""
+
+    def volunteers(self, blocks: Blocks) -> bool:
+        """Always."""
+        return True
+
+
+class Estimating(Exact):
+    """What an engine answers that works level by level and has no exact likelihood."""
+
+    is_exact: ClassVar[bool] = False
+    instead: ClassVar[str] = 'Use method="ml" or "laplace", whose engines factorise it.'
+
+    @property
+    def name(self) -> str:
+        raise NotImplementedError
+
+    def refuses(self, blocks: Blocks) -> str:
+        """Groups whose own part of M is not block diagonal."""
+        return coupled(blocks, self.name, self.instead)

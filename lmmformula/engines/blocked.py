@@ -21,12 +21,14 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Across, Certain, Stacked, traces
+from lmmformula.engines.base import Across, Certain, Exact, Stacked, Survey, traces
 from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.factorised_cost import survey
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
 
@@ -34,14 +36,18 @@ __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
 
 
 @dataclass(frozen=True)
-class BlockedEngine:
+class BlockedEngine(Exact):
     """Exact block Cholesky."""
 
     name: str = "blocked"
-    is_exact: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
 
     def prepare(self, blocks: Blocks) -> BlockedPrepared:
-        return BlockedPrepared(blocks, Elimination(blocks))
+        return BlockedPrepared(blocks, blocks.once(Elimination))
+
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """The chain eliminated, the rest dense."""
+        return survey(problem, blocks.once(Elimination))
 
 
 @dataclass(frozen=True, eq=False)

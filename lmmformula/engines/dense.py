@@ -9,13 +9,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Drawless, Paired, Stacked, traces
+from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, Stacked, Survey, traces
+from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.factorised_cost import exact_cost
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -25,11 +28,21 @@ __all__ = ["DenseEngine", "DenseFactor"]
 
 
 @dataclass(frozen=True)
-class DenseEngine:
+class DenseEngine(Exact):
     """Form M and factorise it whole."""
 
     name: str = "dense"
-    is_exact: ClassVar[bool] = True
+
+    def volunteers(self, blocks: Blocks) -> bool:
+        """Never: it is there for checking."""
+        return False
+
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """Everything dense."""
+        side = problem.q
+        cost = exact_cost(problem, blocks.once(Elimination), side)
+        words = "for checking; cost grows with the cube of the random effects"
+        return Survey(cost, ("dense",) * len(blocks.groups), words, side)
 
     def prepare(self, blocks: Blocks) -> DensePrepared:
         return DensePrepared(blocks)

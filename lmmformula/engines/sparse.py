@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Drawless, Paired, Stacked, traces
+from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, Stacked, Survey, traces
+from lmmformula.engines.cost import WORD, Cost, Work, cells, evaluations, parameters, space_of_rows, table
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import flat
 from lmmformula.numerics.sparse_cholesky import SparseFactor, SparsePattern
 from lmmformula.numerics.sparse_inverse import SelectedInverse
@@ -31,14 +33,44 @@ __all__ = ["SparseEngine", "SparsePrepared"]
 
 
 @dataclass(frozen=True)
-class SparseEngine:
+class SparseEngine(Exact):
     """Exact sparse Cholesky of the whole of M."""
 
     name: str = "sparse"
-    is_exact: ClassVar[bool] = True
 
     def prepare(self, blocks: Blocks) -> SparsePrepared:
-        return SparsePrepared.of(blocks)
+        return blocks.once(SparsePrepared.of)
+
+    def volunteers(self, blocks: Blocks) -> bool:
+        """Where levels are coupled: elsewhere blocks are eliminated with less ado."""
+        return not all(g.is_blockwise for g in blocks.groups)
+
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """Everything sparse: squares of the counts of L's columns to factorise, about as much again to invert."""
+        counts = self.prepare(blocks).pattern.elimination.counts.astype(float)
+        count, systems = evaluations(problem)
+        if not problem.is_linear:
+            count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
+        filled = float(counts.sum())
+        work = Work(
+            calls=count * systems,
+            pairs=count * (systems + 1.0) * float(counts @ counts),
+            entries=count * (systems + problem.p) * 2.0 * filled,
+            cells=cells(problem, count, systems),
+            table=table(problem),
+        )
+        space = space_of_rows(
+            problem,
+            blocks,
+            laplace=float(not problem.is_linear),
+            compiled=1.0,
+            entries=WORD * 4.0 * filled,
+            levels=WORD * problem.q * (problem.p + 1),
+        )
+        words = (
+            f"factorised in an order that fills in little: {filled:,.0f} nonzeros of {problem.q:,} columns"
+        )
+        return Survey(Cost(work, space), ("sparse",) * len(blocks.groups), words)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -18,7 +18,7 @@ from lmmformula.memory import available_memory, in_words
 __all__ = ["HELD", "refuse_wide"]
 
 HELD = 2.85
-"""Copies of its columns that a fit holds at its peak, as measured (``table`` of :mod:`lmmformula.planner.rates`)."""
+"""Copies of its columns that a fit holds at its peak, as measured (``table`` of :mod:`lmmformula.engines.rates`)."""
 WORD = 8.0
 SMALL = 1e8
 """Bytes that are not worth asking the system for what it has."""

@@ -18,10 +18,11 @@ passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from lmmformula.numerics.row_sums import LevelOrder, RowSums
 
 __all__ = ["Blocks", "Gram"]
+
+T = TypeVar("T")
 
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
@@ -80,6 +83,18 @@ class Blocks:
         self._orders: dict[int, LevelOrder] = {}
         self._slots: dict[tuple[int, int], Index] = {}
         self._within: dict[int, list[_Meeting]] = {}
+        self._known: dict[Callable[[Blocks], Any], Any] = {}
+
+    def once(self, look: Callable[[Blocks], T]) -> T:
+        """What `look` makes of these blocks, made once: whatever depends on neither W nor theta.
+
+        It is made of a twin that shares all arrays, so that what holds its blocks is not held by them in a circle.
+        """
+        if look not in self._known:
+            twin = copy(self)
+            twin._known = {}
+            self._known[look] = look(twin)
+        return self._known[look]
 
     def pattern(self, a: int, b: int) -> CrossPattern:
         """Pattern of the pair (a, b), a < b, or of different levels of one group; computed once."""

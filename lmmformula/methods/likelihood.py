@@ -102,7 +102,7 @@ def likelihood_plan(
     gives_way : bool
         Whether quasi-likelihood may take its place where it would take too long.
     """
-    problem, exact, criterion = request.problem, request.exact, CRITERIA[name]
+    problem, blocks, criterion = request.problem, request.blocks, CRITERIA[name]
     given = request.options.given()
     own = {n: given.pop(n) for n in list(given) if request.options.engine_of(n)}
     for elsewhere in ("engine", "memory_limit", "start"):
@@ -114,14 +114,14 @@ def likelihood_plan(
         backend = criterion.backend(problem, NO_ENGINE, given)
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
-        found = likelihood_out_of_reach(problem, exact, request.limit)
+        found = likelihood_out_of_reach(problem, blocks, request.limit)
         if found is not None:
             options = Quasi(traces="diagonal", correction="laplace")
-            quasi = Request(problem, request.standard, exact, options, None, request.limit)
+            quasi = Request(problem, request.standard, blocks, options, None, request.limit)
             return quasi_plan(quasi, *found)
     chosen = choose_engine(
         problem,
-        exact,
+        blocks,
         name,
         reason,
         request.limit,

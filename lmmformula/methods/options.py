@@ -10,12 +10,14 @@ from lmmformula.arguments.kinds import (
     Kind,
     bytes_of_memory,
     names,
+    one_of,
     optional,
     real,
     theta,
     whole,
     word,
 )
+from lmmformula.engines.registry import names as engine_names
 
 if TYPE_CHECKING:
     from lmmformula.ir.estimate import Estimate
@@ -29,7 +31,7 @@ MOST = 10_000_000
 _COUNT = whole(1, MOST)
 _TOLERANCE = real("a number above 0 and at most 1", lambda x: 0.0 < x <= 1.0)
 _START = theta()
-_ENGINE = word("auto", "blocked", "dense", "krylov")
+_ENGINE = one_of(lambda: ("auto", *engine_names()))
 _APPROXIMATE = ("nagq", "information")
 _EXACT = "has no meaning for a Gaussian response, whose likelihood is exact; leave it out."
 

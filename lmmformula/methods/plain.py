@@ -12,7 +12,6 @@ from typing import Any
 from lmmformula.backends.base import Backend
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.methods.record import Request
-from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.record import Plan, Planned
 
 __all__ = ["NO_ENGINE", "plain_plan"]
@@ -36,11 +35,11 @@ def plain_plan(
     engine : str
         That was asked for, in vain.
     """
-    problem, exact = request.problem, request.exact
+    problem, prepared = request.problem, NO_ENGINE.prepare(request.blocks)
     reasons = [reason, "engine: none; the formula has no random effects, such as (1 | group)"]
     if engine != "auto":
         reasons.append(f"engine={engine!r} was asked for, and has nothing to do")
-    cost = exact_cost(problem, exact, 0)
+    cost = NO_ENGINE.survey(problem, request.blocks).cost
     n, p = problem.n, problem.p
     plan = Plan(name, "none", n, p, 0, (), 0, 0.0, cost.memory, tuple(reasons), cost.seconds)
-    return Planned(plan, backend, exact, request.standard)
+    return Planned(plan, backend, prepared, request.standard)

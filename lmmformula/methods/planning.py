@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
@@ -56,8 +55,8 @@ def make_plan(
     _refuse_rows(problem, limit)
     standard = asked.standard(problem)
     twin = standard.problem
-    exact = BlockedEngine().prepare(Blocks(twin.terms, twin.n))
-    return asked.plan(Request(twin, standard, exact, read, read.begin(standard), limit, seed, priors))
+    blocks = Blocks(twin.terms, twin.n)
+    return asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:

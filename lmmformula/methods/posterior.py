@@ -10,15 +10,15 @@ import numpy as np
 from lmmformula.backends.posterior.hmc import HMC
 from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.routes.choose import choose_route
-from lmmformula.engines.blocked import BlockedPrepared
+from lmmformula.engines.cost import Cost
 from lmmformula.errors import DataError, PlanError
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.methods.options import Sampled
 from lmmformula.methods.record import Request
 from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
-from lmmformula.planner.cost import exact_cost
 from lmmformula.planner.engines import exact_plan
 from lmmformula.planner.record import Alternative, Planned
 
@@ -32,37 +32,39 @@ FEW = 15
 
 def posterior_plan(request: Request[Sampled], name: str) -> Planned:
     """The plan of a posterior by the method of that name."""
-    problem, exact, limit = request.problem, request.exact, request.limit
+    problem, blocks, limit = request.problem, request.blocks, request.limit
     backend, reasons = _recipe(request)
     instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
-    plan = exact_plan(problem, exact, name, _REASON, limit, instead=instead)
-    cost = exact_cost(problem, exact, exact.dense_side)
-    seconds, memory = _estimates(problem, exact, backend, backend.sampler)
+    chosen = exact_plan(problem, blocks, name, _REASON, limit, draws=True, instead=instead)
+    plan, cost = chosen.plan, chosen.cost
+    seconds, memory = _estimates(problem, blocks, cost, backend, backend.sampler)
     if cost.own_memory + memory > limit:
         raise PlanError(
             f"{backend.chains * backend.draws:,} draws of {problem.q:,} random effects and of the parameters, with what "
             f"sampling loads, need about {in_words(cost.own_memory + memory)}, and {in_words(limit)} are available. Ask for "
             "fewer draws or chains, or fit on a machine with more memory."
         )
-    other = _other_sampler(problem, exact, backend, name)
+    other = _other_sampler(problem, blocks, cost, backend, name)
     why = (_REASON, *reasons, *plan.reasons[1:])
     if first := first_chains(backend.sampler):
         why += (f"of the time about {first:.0f} s load JAX and compile, once in a process",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
-    return Planned(plan, backend, exact, request.standard)
+    return Planned(plan, backend, chosen.prepared, request.standard)
 
 
-def _estimates(problem: Problem, exact: BlockedPrepared, backend: HMC, sampler: str) -> tuple[float, float]:
+def _estimates(
+    problem: Problem, blocks: Blocks, cost: Cost, backend: HMC, sampler: str
+) -> tuple[float, float]:
     """Seconds of a posterior, and bytes beside those of the exact engine."""
     route = choose_route(problem, backend.marginalize)
     draws = (backend.chains, backend.draws)
-    seconds = sampling_cost(problem, exact, route, sampler, *draws, backend.warmup).seconds
+    seconds = sampling_cost(problem, blocks, cost, route, sampler, *draws, backend.warmup).seconds
     seconds += first_chains(sampler)
     return seconds, sampling_memory(problem, route, sampler, *draws)
 
 
 def _other_sampler(
-    problem: Problem, exact: BlockedPrepared, backend: HMC, method: str
+    problem: Problem, blocks: Blocks, cost: Cost, backend: HMC, method: str
 ) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
     route = choose_route(problem, backend.marginalize)
@@ -74,8 +76,8 @@ def _other_sampler(
         if name == "importance"
         else "sampler='nuts': chains, whose draws depend on each other"
     )
-    seconds, memory = _estimates(problem, exact, backend, name)
-    memory += exact_cost(problem, exact, exact.dense_side).memory
+    seconds, memory = _estimates(problem, blocks, cost, backend, name)
+    memory += cost.memory
     return (Alternative(method, name, seconds, memory, against),)
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from lmmformula.backends.pql import PQL
-from lmmformula.engines.backfitting.engine import BackfittingPrepared
 from lmmformula.errors import PlanError
 from lmmformula.methods.options import Quasi
 from lmmformula.methods.plain import plain_plan
 from lmmformula.methods.record import Request
-from lmmformula.planner.engines import backfitted, exact_plan
+from lmmformula.planner.engines import backfitted, best_exact, exact_plan
 from lmmformula.planner.record import Alternative, Planned
 
 __all__ = ["quasi_plan"]
@@ -20,7 +19,7 @@ _PLAIN = "method: quasi-likelihood, as asked: scores of the family, and Pearson'
 
 def quasi_plan(request: Request[Quasi], reason: str, alternatives: tuple[Alternative, ...] = ()) -> Planned:
     """The plan of a fit by quasi-likelihood, for `reason`; the `alternatives` are what it takes the place of."""
-    problem, exact = request.problem, request.exact
+    problem, blocks = request.problem, request.blocks
     if problem.family.repeated:
         raise PlanError(
             "y | weights(w) repeats rows, and method='pql' estimates a dispersion from rows, not from repeats: use "
@@ -30,14 +29,13 @@ def quasi_plan(request: Request[Quasi], reason: str, alternatives: tuple[Alterna
     given.pop("memory_limit", None)
     if request.start is not None:
         given["start"] = request.start
-    few = problem.terms and exact.dense_side <= PQL_EXACT
+    few = problem.terms and best_exact(problem, blocks, request.limit)[0].survey.dense <= PQL_EXACT
     backend = PQL(**{"traces": "exact" if few else "diagonal", **given})
     if not problem.terms:
         return plain_plan(request, "pql", _PLAIN, backend)
     if backend.needs_inverse:
-        plan = exact_plan(problem, exact, "pql", reason, request.limit)
-        return Planned(plan, backend, exact, request.standard)
-    plan = backfitted(
-        problem, exact, reason, request.limit, alternatives, corrected=backend.correction == "laplace"
-    )
-    return Planned(plan, backend, BackfittingPrepared(exact.blocks), request.standard)
+        chosen = exact_plan(problem, blocks, "pql", reason, request.limit)
+    else:
+        corrected = backend.correction == "laplace"
+        chosen = backfitted(problem, blocks, reason, request.limit, alternatives, corrected=corrected)
+    return Planned(chosen.plan, backend, chosen.prepared, request.standard)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from lmmformula.arguments.kinds import Kind
     from lmmformula.backends.base import Backend
-    from lmmformula.engines.blocked import BlockedPrepared
+    from lmmformula.ir.blocks import Blocks
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.problem import Problem
     from lmmformula.ir.standard import Standard
@@ -53,8 +53,8 @@ class Request(Generic[OptionsT]):
         In the units in which it is fitted.
     standard : Standard
         Those units, and the way back.
-    exact : BlockedPrepared
-        The blocked engine's look at the problem.
+    blocks : Blocks
+        Of the terms of `problem`.
     options : Options
         The method's own record.
     start : array, Estimate or None
@@ -67,7 +67,7 @@ class Request(Generic[OptionsT]):
 
     problem: Problem
     standard: Standard
-    exact: BlockedPrepared
+    blocks: Blocks
     options: OptionsT
     start: Array | Estimate | None
     limit: float
@@ -90,7 +90,7 @@ class Method(Generic[OptionsT]):
     options : type of Options
         Its record of options.
     engines : tuple of str
-        Engines that may be asked for.
+        Engines that may be asked for, if not all are that have a likelihood.
     has_priors : bool
     kept : tuple of type
         Classes from outside of the package that its fits hold, so that files can hold them.
@@ -130,8 +130,8 @@ class Method(Generic[OptionsT]):
         from lmmformula.planner.record import Planned
 
         reason = f"method: {self.words}, as asked"
-        plan = exact_plan(request.problem, request.exact, self.name, reason, request.limit)
-        return Planned(plan, self.backend(request), request.exact, request.standard)
+        chosen = exact_plan(request.problem, request.blocks, self.name, reason, request.limit)
+        return Planned(chosen.plan, self.backend(request), chosen.prepared, request.standard)
 
     # -- options --------------------------------------------------------------------------------------------------
 
@@ -174,7 +174,7 @@ class Method(Generic[OptionsT]):
 
     def refuses_engine(self, engine: str) -> str:
         """Why it does not work with an engine that is asked for; empty if it does."""
-        if engine in ("auto", *self.engines):
+        if engine == "auto" or not self.engines or engine in self.engines:
             return ""
         return (
             f"method={self.name!r} works by the {' or '.join(self.engines)} engine, not by engine={engine!r}"

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Likelihood", "Posterior", "QuasiLikelihood"]
 
-_ENGINES = ("blocked", "dense", "krylov")
-
 
 @dataclass(frozen=True, slots=True)
 class Likelihood(Method[Searched]):
@@ -100,7 +98,6 @@ for _method in (
         "REML for a Gaussian response, Laplace's approximation otherwise, by the engine that the size allows; corrected "
         "quasi-likelihood where both engines would take too long",
         Approximated,
-        _ENGINES,
         linear=(
             "reml",
             "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
@@ -113,7 +110,6 @@ for _method in (
         "REML",
         "restricted maximum likelihood; Gaussian response with identity link",
         Searched,
-        _ENGINES,
         linear=("reml", "method: REML, as asked"),
     ),
     Likelihood(
@@ -121,7 +117,6 @@ for _method in (
         "maximum likelihood",
         "maximum likelihood: exact for a Gaussian response, else Laplace's approximation",
         Approximated,
-        _ENGINES,
         linear=("ml", "method: ML, as asked"),
         other=_NOT_GAUSSIAN,
     ),
@@ -130,7 +125,6 @@ for _method in (
         "Laplace approximation",
         "Laplace's approximation, or adaptive quadrature with nagq nodes",
         Approximated,
-        _ENGINES,
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
     ),

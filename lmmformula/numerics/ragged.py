@@ -31,6 +31,8 @@ _COMPILED_PAIRS = 3_000_000
 """From this many multiplications on, the compiled loop repays its import."""
 _BLAS_ADVANTAGE = 15.0
 """Multiplications per second of BLAS over those of the pair loop (measured 10-20)."""
+SLAB = 4_000_000
+"""Cells of a product that stand at a time."""
 PARTS = 32
 """Parts of the levels in the compiled product; at most so many threads are of use."""
 
@@ -76,7 +78,7 @@ class Ragged:
         inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
         return np.unique([0, *inner.tolist(), self.m]).tolist()
 
-    def _way(self) -> str:
+    def way(self) -> str:
         cells = float(self.m) * self.k * self.q
         if cells <= _DENSE_CELLS:
             return "dense"
@@ -102,7 +104,7 @@ class Ragged:
 
     def gram(self, values: Array) -> Array:
         """T'T, (q, q); only the lower triangle is meaningful."""
-        way = self._way()
+        way = self.way()
         if way == "dense":
             return gram_lower(self.dense(values))
         if way == "sparse":
@@ -119,7 +121,7 @@ class Ragged:
 
     def on_pattern(self, values: Array, z: Array) -> Array:
         """(T Z) on the pattern of T, (k, total), for symmetric full Z of shape (q, q)."""
-        way = self._way()
+        way = self.way()
         if way == "compiled":
             from lmmformula.numerics.kernels import ragged_on_pattern
 
@@ -136,7 +138,7 @@ class Ragged:
     def _sparse_on_pattern(self, row: Array, z: Array, levels: NDArray[np.int64]) -> Array:
         """One row per level through scipy, in slabs of levels so that the product stays small."""
         out, t = np.empty_like(row), self._csr(row)
-        step = max(1, int(4_000_000 // self.q))
+        step = max(1, int(SLAB // self.q))
         for start in range(0, self.m, step):
             stop = min(start + step, self.m)
             i, j = self.ptr[start], self.ptr[stop]

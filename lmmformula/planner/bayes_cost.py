@@ -24,11 +24,11 @@ from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.sampling import chains as few
 from lmmformula.backends.posterior.sampling import joint
 from lmmformula.criteria.marginal import is_normal
-from lmmformula.engines.blocked import BlockedPrepared
+from lmmformula.engines.cost import EVALUATIONS, Cost
+from lmmformula.engines.rates import BYTES, JAX, SAMPLING
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.forks import jax_runs
-from lmmformula.planner.cost import EVALUATIONS, exact_cost
-from lmmformula.planner.rates import BYTES, JAX, SAMPLING
 
 __all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory"]
 
@@ -61,7 +61,7 @@ class Sampling:
     batch : float
         Multiplications of densities in batches, thousands.
     evaluated : float
-        Seconds in the exact engine, as :mod:`lmmformula.planner.cost` has them.
+        Seconds in the exact engine, as :mod:`lmmformula.engines.cost` has them.
     recovered : float
         Draws of single random effects, thousands.
     """
@@ -82,24 +82,25 @@ class Sampling:
 
 def sampling_cost(
     problem: Problem,
-    exact: BlockedPrepared,
+    blocks: Blocks,
+    cost: Cost,
     route: Route,
     sampler: str,
     chains: int,
     draws: int,
     warmup: int | None,
 ) -> Sampling:
-    """Counts of a posterior by `route`."""
+    """Counts of a posterior by `route`; `cost` is that of a maximum likelihood fit by the exact engine."""
     total = float(chains * draws)
     recovered = total * problem.q / 1e3
-    q_largest = max((g.q for g in exact.blocks.groups), default=0)
+    q_largest = max((g.q for g in blocks.groups), default=0)
     side = problem.q - q_largest
     if not route.is_few:
         steps = chains * (draws + (warmup or joint.WARMUP)) * route.leapfrogs
         dense = float(problem.q) ** 2 if problem.q <= DENSE_EFFECTS else 0.0
         size = problem.n * (problem.p + sum(t.k for t in problem.terms)) + 2.0 * dense
         return Sampling(joint=1.0, steps=steps, work=steps * size / 1e3, recovered=recovered)
-    small = route.suits_batches(exact.blocks.groups, problem.p)
+    small = route.suits_batches(blocks.groups, problem.p)
     density = q_largest * (side + 1.0) ** 2 + side**3 / 3.0
     usual = few.WARMUP if small else few.WARMUP_LARGE
     steps = chains * (draws + (warmup or usual)) * route.leapfrogs
@@ -110,7 +111,7 @@ def sampling_cost(
         return Sampling(
             compiled=1.0, steps=steps, work=GRADIENT * steps * density / 1e3, batch=batch, recovered=recovered
         )
-    once = _evaluation(problem, exact)
+    once = _evaluation(problem, cost)
     count = PILOT_LARGE + OVERSAMPLED * total if sampler == "importance" else GRADIENT * steps
     return Sampling(compiled=float(sampler == "nuts"), evaluated=once * (count + total), recovered=recovered)
 
@@ -131,7 +132,7 @@ def sampling_memory(problem: Problem, route: Route, sampler: str, chains: int, d
     return loaded + (2.0 * effects if kept(chains * draws, problem.q) else 0.0)
 
 
-def _evaluation(problem: Problem, exact: BlockedPrepared) -> float:
+def _evaluation(problem: Problem, cost: Cost) -> float:
     """Seconds of one evaluation of the exact engine."""
     evaluations = EVALUATIONS["linear" if is_normal(problem) else "generalised"]
-    return exact_cost(problem, exact, exact.dense_side).seconds / evaluations
+    return cost.seconds / evaluations

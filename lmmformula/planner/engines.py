@@ -1,26 +1,24 @@
-"""Which engine does the linear algebra: sizes, costs, and the plan that says so."""
+"""Which engine does the linear algebra: what each registered one would cost, and the plan that says so."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from lmmformula.engines.base import Engine, Prepared
-from lmmformula.engines.blocked import BlockedEngine, BlockedPrepared
-from lmmformula.engines.dense import DenseEngine
-from lmmformula.engines.krylov.device import DEVICES, find_device
-from lmmformula.engines.krylov.engine import KrylovEngine
+from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.base import Engine, Prepared, Survey
+from lmmformula.engines.cost import Cost
+from lmmformula.engines.registry import ENGINES
 from lmmformula.errors import PlanError
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
-from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_cost
-from lmmformula.planner.coupled import Coupled
 from lmmformula.planner.record import Alternative, Plan, TermSize, seconds_in_words
 
-__all__ = ["Chosen", "backfitted", "choose_engine", "exact_plan", "refuse_own", "too_large"]
+__all__ = ["Chosen", "Look", "backfitted", "choose_engine", "exact_plan", "looks", "refuse_own", "too_large"]
 
 WORTH_IT = 2.0
 """Seconds of an exact fit from which on an estimate of the likelihood may take its place."""
@@ -35,11 +33,63 @@ class Chosen:
     plan: Plan
     engine: Engine
     prepared: Prepared
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """An engine and what a fit would take on it."""
+
+    engine: Engine
+    survey: Survey
+
+    @property
+    def cost(self) -> Cost:
+        return self.survey.cost
+
+    def fits(self, limit: float) -> bool:
+        """Whether `limit` bytes are enough."""
+        return self.cost.own_memory <= limit
+
+    def instead(self, method: str, against: str) -> Alternative:
+        """It as an alternative."""
+        return Alternative(method, self.engine.name, self.cost.seconds, self.cost.memory, against)
+
+
+def looks(
+    problem: Problem, blocks: Blocks, *, exact: bool, own: Mapping[str, Any] | None = None, seed: int = 0
+) -> Iterator[Look]:
+    """Those of all engines, exact or not, that have a likelihood, suit, and are worth a look without being asked for."""
+    for record in ENGINES.values():
+        if record.has_likelihood:
+            engine = record.make({n: v for n, v in (own or {}).items() if n in record.options}, seed)
+            if engine.is_exact is exact and not engine.refuses(blocks) and engine.volunteers(blocks):
+                yield Look(engine, engine.survey(problem, blocks))
+
+
+def best_exact(
+    problem: Problem, blocks: Blocks, limit: float, *, draws: bool = False
+) -> tuple[Look, list[Look]]:
+    """The fastest exact engine of those that fit into `limit`, else the smallest; and the others.
+
+    Raises
+    ------
+    PlanError
+        If no engine suits.
+    """
+    found = [v for v in looks(problem, blocks, exact=True) if v.engine.draws or not draws]
+    if not found:
+        raise PlanError("no exact engine that is registered suits this model: register one that does.")
+    if len(found) == 1:
+        return found[0], []
+    small = [v for v in found if v.fits(limit)]
+    best = min(small, key=lambda v: v.cost.seconds) if small else min(found, key=lambda v: v.cost.own_memory)
+    return best, [v for v in found if v is not best]
 
 
 def choose_engine(
     problem: Problem,
-    exact: BlockedPrepared,
+    blocks: Blocks,
     method: str,
     reason: str,
     limit: float,
@@ -50,19 +100,20 @@ def choose_engine(
     seed: int | np.random.Generator | None = None,
     replaceable: bool = False,
 ) -> Chosen:
-    """The engine asked for, or the exact one where it fits and is not much slower.
+    """The engine asked for, or an exact one where it fits and is not much slower than an estimate.
 
     Parameters
     ----------
     problem : Problem
-    exact : BlockedPrepared
+    blocks : Blocks
+        Of its terms.
     method, reason : str
         The criterion as plans call it, and why it was chosen.
     limit : float
         Bytes that are available.
     asked : str
     own : mapping, optional
-        Options of the Krylov engine.
+        Options of engines.
     nagq : int
         Nodes of quadrature; more than one need an exact engine.
     seed : int or Generator, optional
@@ -74,210 +125,227 @@ def choose_engine(
     PlanError
         If the fit needs more memory than there is, or options do not suit the engine.
     """
-    side = problem.q if asked == "dense" else exact.dense_side
-    cost = exact_cost(problem, exact, side)
-    coupled = Coupled.of(exact.blocks)
-    engine = krylov_engine(own or {}, seed)
-    iterative = krylov_cost(problem, exact.blocks, coupled, engine.probes)
-    why = _reason(exact, asked, nagq, cost, iterative, limit)
-    instead = _quasi(problem, exact) if replaceable else ()
-    if why is not None:
-        if engine.device != DEVICES[0]:
-            why += f"; products and iterations run on the {engine.device.upper()}, as asked"
-        plan = _iterated(problem, exact, coupled, method, iterative, (reason, why))
-        if iterative.own_memory > limit:
-            raise PlanError(too_large(plan, iterative, limit))
-        against = (
-            "an exact likelihood, at that price" if cost.own_memory <= limit else "more memory than there is"
+    number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed or 0)
+    best, others = best_exact(problem, blocks, limit)
+    estimates: list[Look] = []
+    if best.survey.dense or not best.fits(limit):
+        mine = own if asked in ("auto", *_owners(own)) else None
+        estimates = list(looks(problem, blocks, exact=False, own=mine, seed=number))
+    taken, why = best, ""
+    if asked != "auto":
+        taken = _asked(problem, blocks, best, asked, own or {}, nagq, number)
+        why = _as_asked(taken, best)
+    elif nagq in (0, 1):
+        taken, why = _estimate(best, estimates, limit)
+    if taken.engine.is_exact:
+        refuse_own({n: v for n, v in (own or {}).items() if n not in ENGINES[taken.engine.name].options})
+    plan = _plan(problem, blocks, method, taken, (reason, _said(taken, why)))
+    if not taken.fits(limit):
+        raise PlanError(too_large(plan, taken.cost, limit, _lean(problem, blocks)))
+    left = [v for v in (best, *others, *estimates) if v.engine.name != taken.engine.name]
+    instead = [v.instead(method, _against(v, taken, limit)) for v in left]
+    if replaceable and (best.survey.dense or not taken.engine.is_exact):
+        instead += _quasi(problem, blocks)
+    plan = replace(plan, alternatives=tuple(instead))
+    return Chosen(plan, taken.engine, taken.engine.prepare(blocks), taken.cost)
+
+
+def _owners(own: Mapping[str, Any] | None) -> set[str]:
+    """Engines that options belong to."""
+    return {record.name for record in ENGINES.values() if any(n in record.options for n in own or {})}
+
+
+def _asked(
+    problem: Problem,
+    blocks: Blocks,
+    best: Look,
+    asked: str,
+    own: Mapping[str, Any],
+    nagq: int,
+    seed: int,
+) -> Look:
+    """The engine of that name, refused where it does not suit."""
+    if asked == best.engine.name:
+        return best
+    record = ENGINES[asked]
+    engine = record.make({n: v for n, v in own.items() if n in record.options}, seed)
+    if why := engine.refuses(blocks):
+        raise PlanError(f"{why} Leave out engine={asked!r}.")
+    if nagq not in (0, 1) and not engine.is_exact:
+        raise PlanError(f"nagq={nagq!r} needs an exact engine; leave out engine={asked!r}.")
+    return Look(engine, engine.survey(problem, blocks))
+
+
+def _as_asked(taken: Look, best: Look) -> str:
+    if taken is best:
+        return ""
+    return (
+        "as asked"
+        if taken.engine.is_exact
+        else "as asked; the likelihood is an estimate with a standard error"
+    )
+
+
+def _said(taken: Look, why: str) -> str:
+    """Engine, why it, and what it does with the groups."""
+    first = f"engine: {taken.engine.name}"
+    if why:
+        first += f", {why}" if why.startswith("as asked") else f"; {why}"
+    return f"{first}; {taken.survey.words}" if taken.survey.words else first
+
+
+def _estimate(best: Look, estimates: list[Look], limit: float) -> tuple[Look, str]:
+    """What evaluates the likelihood: the exact engine, or one that estimates it, and why.
+
+    Where elimination leaves nothing dense a factorisation is as fast as a step of iterations, whatever an estimate says.
+    """
+    if not estimates:
+        return best, ""
+    other = min(estimates, key=lambda v: (not v.fits(limit), v.cost.seconds))
+    if not best.fits(limit) and other.fits(limit):
+        return other, (
+            f"an exact factorisation would take {in_words(best.cost.own_memory)}, and {in_words(limit)} are "
+            "available, so the likelihood is an estimate with a standard error"
         )
-        other = Alternative(method, "blocked", cost.seconds, cost.memory, against)
-        plan = replace(plan, alternatives=(other, *instead))
-        return Chosen(plan, engine, engine.prepare(exact.blocks, exact.plan))
-    refuse_own(own)
-    plan = exact_plan(problem, exact, method, reason, limit, engine=asked)
-    if exact.plan.dense:
-        against = "its likelihood is an estimate, and the exact one is within reach"
-        other = Alternative(method, "krylov", iterative.seconds, iterative.memory, against)
-        plan = replace(plan, alternatives=(other, *instead))
-    if asked == "dense":
-        return Chosen(plan, DenseEngine(), DenseEngine().prepare(exact.blocks))
-    return Chosen(plan, BlockedEngine(), exact)
+    exact, iterated = best.cost.seconds, other.cost.seconds
+    if best.survey.dense and exact > WORTH_IT and exact > FASTER * iterated:
+        return other, (
+            f"an exact factorisation would take about {seconds_in_words(exact)}, iterations "
+            f"about {seconds_in_words(iterated)}, so the likelihood is an estimate with a standard error "
+            f"(engine={best.engine.name!r} makes it exact)"
+        )
+    return best, ""
+
+
+def _against(other: Look, taken: Look, limit: float) -> str:
+    """Why an engine was not taken."""
+    if not other.engine.is_exact:
+        return (
+            "its likelihood is an estimate, and the exact one is within reach"
+            if taken.engine.is_exact
+            else "estimated to cost more"
+        )
+    if not other.fits(limit):
+        return "more memory than there is"
+    if not taken.engine.is_exact:
+        return "an exact likelihood, at that price"
+    return f"as exact (engine={other.engine.name!r})"
 
 
 def refuse_own(own: Mapping[str, Any] | None) -> None:
-    """Refuse options of the Krylov engine where another one works."""
+    """Refuse options of an engine where another one works."""
     if own:
+        name = next(iter(own))
+        owner = next(record.name for record in ENGINES.values() if name in record.options)
         raise PlanError(
-            f"{next(iter(own))!r} is an option of engine='krylov' only; leave it out, or ask for that engine."
+            f"{name!r} is an option of engine={owner!r} only; leave it out, or ask for that engine."
         )
-
-
-def krylov_engine(options: Mapping[str, Any], seed: int | np.random.Generator | None) -> KrylovEngine:
-    """The engine with its options; a device that is asked for must be there."""
-    device = options.get("device", DEVICES[0])
-    if device != DEVICES[0]:
-        find_device(device)
-    number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed or 0)
-    return KrylovEngine(seed=number, **options)
 
 
 def exact_plan(
     problem: Problem,
-    exact: BlockedPrepared,
+    blocks: Blocks,
     method: str,
     reason: str,
     limit: float,
     *,
-    engine: str = "blocked",
-    instead: str = "engine='krylov', which keeps nothing dense",
-) -> Plan:
-    """The plan of a fit by exact factorisation, with the cost of one that maximises a likelihood.
+    draws: bool = False,
+    instead: str = "",
+) -> Chosen:
+    """An exact factorisation, with the cost of a fit that maximises a likelihood.
+
+    Parameters
+    ----------
+    draws : bool
+        Whether random effects are to be drawn.
+    instead : str
+        What to do where memory does not suffice.
 
     Raises
     ------
     PlanError
-        If it needs more memory than `limit`; the message says what to do `instead`.
+        If it needs more memory than `limit`.
     """
-    side = problem.q if engine == "dense" else exact.dense_side
-    cost = exact_cost(problem, exact, side)
-    plan = _factorised(problem, exact, method, engine, cost, side, reason)
-    if cost.own_memory > limit:
-        raise PlanError(too_large(plan, cost, limit, instead))
-    return plan
+    taken, _ = best_exact(problem, blocks, limit, draws=draws)
+    plan = _plan(problem, blocks, method, taken, (reason, _said(taken, "")))
+    if not taken.fits(limit):
+        raise PlanError(too_large(plan, taken.cost, limit, instead or _lean(problem, blocks)))
+    return Chosen(plan, taken.engine, taken.engine.prepare(blocks), taken.cost)
 
 
-def _reason(
-    exact: BlockedPrepared, asked: str, nagq: int, cost: Cost, iterative: Cost, limit: float
-) -> str | None:
-    """Why the likelihood is estimated rather than factorised; None if it is not.
-
-    Where elimination leaves nothing dense a factorisation is as fast as a step of iterations, whatever an estimate says.
-    """
-    if asked == "krylov":
-        if nagq not in (0, 1):
-            raise PlanError(f"nagq={nagq!r} needs an exact engine; leave out engine='krylov'.")
-        return "engine: krylov, as asked; the likelihood is an estimate with a standard error"
-    if asked != "auto" or nagq not in (0, 1):
-        return None
-    if cost.own_memory > limit >= iterative.own_memory:
-        return (
-            f"engine: krylov; an exact factorisation would take {in_words(cost.own_memory)}, and {in_words(limit)} are "
-            "available, so the likelihood is an estimate with a standard error"
-        )
-    if exact.plan.dense and cost.seconds > WORTH_IT and cost.seconds > FASTER * iterative.seconds:
-        return (
-            f"engine: krylov; an exact factorisation would take about {seconds_in_words(cost.seconds)}, iterations "
-            f"about {seconds_in_words(iterative.seconds)}, so the likelihood is an estimate with a standard error "
-            "(engine='blocked' makes it exact)"
-        )
-    return None
+def backfitted(
+    problem: Problem,
+    blocks: Blocks,
+    reason: str,
+    limit: float,
+    others: tuple[Alternative, ...] = (),
+    *,
+    corrected: bool = False,
+) -> Chosen:
+    """Sweeps that form no dense matrix and no Schur complement; refused if even that needs more memory than `limit`."""
+    engine = BackfittingEngine(corrected)
+    prepared, taken = engine.prepare(blocks), Look(engine, engine.survey(problem, blocks))
+    plan = _plan(problem, blocks, "pql", taken, (reason, _said(taken, "")))
+    if not taken.fits(limit):
+        raise PlanError(too_large(plan, taken.cost, limit))
+    return Chosen(replace(plan, alternatives=others), engine, prepared, taken.cost)
 
 
-def _quasi(problem: Problem, exact: BlockedPrepared) -> tuple[Alternative, ...]:
+def _quasi(problem: Problem, blocks: Blocks) -> list[Alternative]:
     """Backfitting in the place of a Laplace approximation."""
     out = []
     for corrected in (True, False):
+        engine = BackfittingEngine(corrected)
+        if engine.refuses(blocks):
+            continue
         if corrected and (problem.aux or problem.family.auxiliaries or not problem.family.is_canonical):
             continue
-        cost = backfitting_cost(problem, exact.blocks, corrected=corrected)
         against = (
             "no likelihood; correction='laplace', traces='diagonal'"
             if corrected
             else "no likelihood, and biased where levels have few rows"
         )
         name = "pql, corrected" if corrected else "pql"
-        out.append(Alternative(name, "backfitting", cost.seconds, cost.memory, against))
-    return tuple(out)
+        out.append(Look(engine, engine.survey(problem, blocks)).instead(name, against))
+    return out
 
 
-def _factorised(
-    problem: Problem, exact: BlockedPrepared, method: str, engine: str, cost: Cost, side: int, reason: str
-) -> Plan:
-    """The plan of an exact factorisation."""
-    chosen, groups = exact.plan, exact.blocks.groups
-    roles = ["eliminated level by level" if a in chosen.chain else "dense" for a in range(len(groups))]
-    if engine == "dense":
-        why = "engine: dense, as asked (for checking; cost grows with the cube of the random effects)"
-    elif not groups:
-        why = "engine: none; the formula has no random effects, such as (1 | group)"
-    elif len(groups) == 1:
-        why = "engine: blocked; one grouping factor, so each level is a small system of its own and nothing dense remains"
-    elif not chosen.dense:
-        why = "engine: blocked; every grouping factor is nested in the next, so nothing dense remains"
-    else:
-        inside = " in ".join(groups[a].name for a in chosen.chain)
-        crossed = ", ".join(groups[a].name for a in chosen.dense)
-        why = f"engine: blocked; {inside} eliminated level by level, {crossed} crossed with it and kept dense"
-    name = "dense" if engine == "dense" else "blocked"
-    pairs = sum(c.ragged.pairs for c in chosen.couplings)
-    sizes = _sizes(problem, exact, roles)
+def _plan(problem: Problem, blocks: Blocks, method: str, taken: Look, reasons: tuple[str, ...]) -> Plan:
+    survey, found = taken.survey, []
+    for group, role in zip(blocks.groups, survey.roles, strict=True):
+        for i, _ in group.members:
+            t = problem.terms[i]
+            found.append((i, TermSize(t.label or t.group, t.m, t.q, role)))
+    sizes = tuple(size for _, size in sorted(found, key=lambda item: item[0]))
+    cost, n, p, q = taken.cost, problem.n, problem.p, problem.q
     return Plan(
         method,
-        name,
-        problem.n,
-        problem.p,
-        problem.q,
+        taken.engine.name,
+        n,
+        p,
+        q,
         sizes,
-        side,
-        pairs,
+        survey.dense,
+        survey.pairs,
         cost.memory,
-        (reason, why),
+        reasons,
         cost.seconds,
     )
 
 
-def _iterated(
-    problem: Problem,
-    exact: BlockedPrepared,
-    coupled: Coupled,
-    method: str,
-    cost: Cost,
-    reasons: tuple[str, ...],
-) -> Plan:
-    roles = [
-        "eliminated level by level" if a == coupled.group else "iterated on"
-        for a in range(len(exact.blocks.groups))
-    ]
-    sizes = _sizes(problem, exact, roles)
-    n, p, q = problem.n, problem.p, problem.q
-    return Plan(method, "krylov", n, p, q, sizes, 0, coupled.pairs, cost.memory, reasons, cost.seconds)
-
-
-def backfitted(
-    problem: Problem,
-    exact: BlockedPrepared,
-    reason: str,
-    limit: float,
-    others: tuple[Alternative, ...] = (),
-    *,
-    corrected: bool = False,
-) -> Plan:
-    """A plan that forms no dense matrix and no Schur complement; refused if even that needs more memory than `limit`."""
-    terms = tuple(TermSize(t.label or t.group, t.m, t.q, "backfitted") for t in problem.terms)
-    cost = backfitting_cost(problem, exact.blocks, corrected=corrected)
-    why = "engine: backfitting, one grouping factor at a time; cost grows like the number of rows"
-    n, p, q = problem.n, problem.p, problem.q
-    plan = Plan(
-        "pql", "backfitting", n, p, q, terms, 0, 0.0, cost.memory, (reason, why), cost.seconds, others
+def _lean(problem: Problem, blocks: Blocks) -> str:
+    """The advice to take an engine that keeps nothing dense; empty without one."""
+    found = (
+        v.engine.name
+        for exact in (False, True)
+        for v in looks(problem, blocks, exact=exact)
+        if not v.survey.dense
     )
-    if cost.own_memory > limit:
-        raise PlanError(too_large(plan, cost, limit))
-    return plan
+    name = next(found, "")
+    return f"engine={name!r}, which keeps nothing dense" if name else ""
 
 
-def _sizes(problem: Problem, exact: BlockedPrepared, roles: list[str]) -> tuple[TermSize, ...]:
-    """Sizes of the terms in the order of the formula, with the roles of their groups."""
-    found = []
-    for group, role in zip(exact.blocks.groups, roles, strict=True):
-        for i, _ in group.members:
-            t = problem.terms[i]
-            found.append((i, TermSize(t.label or t.group, t.m, t.q, role)))
-    return tuple(size for _, size in sorted(found, key=lambda item: item[0]))
-
-
-def too_large(
-    plan: Plan, cost: Cost, limit: float, instead: str = "engine='krylov', which keeps nothing dense"
-) -> str:
+def too_large(plan: Plan, cost: Cost, limit: float, instead: str = "") -> str:
     """The refusal of a plan that needs more memory than `limit`, which libraries that are loaded already do not share."""
     largest = max((t for t in plan.terms if t.role == "dense"), key=lambda t: t.effects, default=None)
     need = in_words(cost.own_memory)
@@ -289,5 +357,5 @@ def too_large(
     return (
         f"the term ({largest.label}) leaves a dense part of {plan.dense:,} x {plan.dense:,}: about {need}, and "
         f"{in_words(limit)} are available. Its {largest.levels:,} levels are crossed with the eliminated factor. Use "
-        f"{instead}, a machine with more memory, or a coarser grouping factor."
+        f"{instead}{', ' if instead else ''}a machine with more memory, or a coarser grouping factor."
     )

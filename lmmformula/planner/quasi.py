@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmmformula.engines.blocked import BlockedPrepared
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
-from lmmformula.planner.cost import Cost, backfitting_cost, exact_cost, krylov_cost
-from lmmformula.planner.coupled import Coupled
+from lmmformula.planner.engines import Look, looks
 from lmmformula.planner.record import Alternative, seconds_in_words
 
 __all__ = ["PATIENCE", "likelihood_out_of_reach", "rows_a_level"]
@@ -28,11 +27,10 @@ MANY_ROWS = 15.0
 """Rows a level, geometric mean over the two groups that have least, from which on they are many."""
 WORTH_IT = 1.5
 """How many times less time backfitting must then take."""
-PROBES = 8
 
 
 def likelihood_out_of_reach(
-    problem: Problem, exact: BlockedPrepared, limit: float
+    problem: Problem, blocks: Blocks, limit: float
 ) -> tuple[str, tuple[Alternative, ...]] | None:
     """Why corrected quasi-likelihood takes the place of a likelihood, and the likelihoods instead; None if it does not.
 
@@ -40,25 +38,22 @@ def likelihood_out_of_reach(
     """
     if problem.aux or problem.family.auxiliaries or not problem.family.is_canonical:
         return None
-    patience = PATIENCE if rows_a_level(exact.blocks) >= MANY_ROWS else MORE_PATIENCE
-    factorised = exact_cost(problem, exact, exact.dense_side)
-    if _bearable(factorised, patience, limit):
+    patience = PATIENCE if rows_a_level(blocks) >= MANY_ROWS else MORE_PATIENCE
+    likelihoods: list[Look] = []
+    for exact in (True, False):
+        for look in looks(problem, blocks, exact=exact):
+            if look.fits(limit) and look.cost.seconds <= patience:
+                return None
+            likelihoods.append(look)
+    engine = BackfittingEngine(corrected=True)
+    if engine.refuses(blocks):
         return None
-    iterated = krylov_cost(problem, exact.blocks, Coupled.of(exact.blocks), PROBES)
-    if _bearable(iterated, patience, limit):
+    quasi = engine.survey(problem, blocks).cost
+    best = min((v.cost.seconds for v in likelihoods if v.fits(limit)), default=float("inf"))
+    if quasi.own_memory > limit or WORTH_IT * quasi.seconds > best:
         return None
-    quasi = backfitting_cost(problem, exact.blocks, corrected=True)
-    if quasi.own_memory > limit:
-        return None
-    best = min((c.seconds for c in (factorised, iterated) if c.own_memory <= limit), default=float("inf"))
-    if WORTH_IT * quasi.seconds > best:
-        return None
-    others = (("krylov", iterated), ("blocked", factorised))
-    alternatives = tuple(
-        Alternative("laplace", engine, c.seconds, c.memory, _against(engine, c, limit))
-        for engine, c in others
-    )
-    return _why(iterated, limit), alternatives
+    alternatives = tuple(v.instead("laplace", _against(v, limit)) for v in reversed(likelihoods))
+    return _why(likelihoods, limit), alternatives
 
 
 def rows_a_level(blocks: Blocks) -> float:
@@ -67,22 +62,20 @@ def rows_a_level(blocks: Blocks) -> float:
     return blocks.n / float(np.exp(np.mean(np.log(levels))))
 
 
-def _bearable(cost: Cost, patience: float, limit: float) -> bool:
-    return cost.seconds <= patience and cost.own_memory <= limit
-
-
-def _why(iterated: Cost, limit: float) -> str:
-    if iterated.own_memory > limit:
-        price = f"{in_words(iterated.own_memory)} of memory, and {in_words(limit)} are available"
+def _why(likelihoods: list[Look], limit: float) -> str:
+    small = [v.cost.seconds for v in likelihoods if v.fits(limit)]
+    if small:
+        price = f"about {seconds_in_words(min(small))}"
     else:
-        price = f"about {seconds_in_words(iterated.seconds)}"
+        least = min(v.cost.own_memory for v in likelihoods)
+        price = f"{in_words(least)} of memory, and {in_words(limit)} are available"
     return (
         "method: quasi-likelihood by backfitting, corrected to Laplace's approximation: the likelihood itself would take "
         f"{price}. It has no likelihood to compare models by; method='laplace' asks for that all the same"
     )
 
 
-def _against(engine: str, cost: Cost, limit: float) -> str:
-    if cost.own_memory > limit:
+def _against(look: Look, limit: float) -> str:
+    if not look.fits(limit):
         return "more memory than there is"
-    return f"a likelihood, at that price (method='laplace', engine='{engine}')"
+    return f"a likelihood, at that price (method='laplace', engine='{look.engine.name}')"

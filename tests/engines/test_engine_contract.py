@@ -87,7 +87,7 @@ WAYS = [(layout, engine, way) for layout, engine in CASES for way in SUBJECTS[en
 @pytest.mark.parametrize(("layout", "engine", "way"), WAYS)
 def test_answers(layout: str, engine: str, way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if way != "by size":
-        monkeypatch.setattr(Ragged, "_way", lambda _: way)
+        monkeypatch.setattr(Ragged, "way", lambda _: way)
     blocks, m, factor = setting(layout, engine)
     subject, inverse = SUBJECTS[engine], np.linalg.inv(m)
     rng = np.random.default_rng(0)

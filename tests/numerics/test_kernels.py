@@ -39,7 +39,7 @@ def test_blas_products(small: bool, monkeypatch) -> None:
 @pytest.mark.parametrize("way", ["dense", "sparse", "compiled"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_ragged(way: str, k: int, monkeypatch) -> None:
-    monkeypatch.setattr(Ragged, "_way", lambda _: way)
+    monkeypatch.setattr(Ragged, "way", lambda _: way)
     rng = np.random.default_rng(0)
     q, counts = 9, rng.integers(1, 6, 8)
     cols = np.concatenate([np.sort(rng.choice(q, c, replace=False)) for c in counts]).astype(np.int32)
@@ -65,9 +65,9 @@ def test_the_way_is_chosen_by_size() -> None:
         cols = np.tile(np.arange(c, dtype=np.int32), m)
         return Ragged.of(np.arange(0, m * c + 1, c), cols, q, 1)
 
-    assert shape(20, 3, 10)._way() == "dense"
-    assert shape(5_000, 3, 3_000)._way() == "sparse"
-    assert shape(5_000, 60, 3_000)._way() == "compiled"
+    assert shape(20, 3, 10).way() == "dense"
+    assert shape(5_000, 3, 3_000).way() == "sparse"
+    assert shape(5_000, 60, 3_000).way() == "compiled"
 
 
 @pytest.mark.parametrize("weighted", [True, False])

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from lmmformula import PlanError, fit, load_dataset, plan
+from lmmformula.engines.cost import Work
+from lmmformula.engines.rates import SECONDS
 from lmmformula.memory import in_words
 from lmmformula.planner import Plan
-from lmmformula.planner.cost import Work
-from lmmformula.planner.rates import SECONDS
 from lmmformula.planner.record import seconds_in_words
 
 

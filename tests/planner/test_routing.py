@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from lmmformula import build, fit, plan
+from lmmformula.engines.backfitting.cost import backfitting_cost
+from lmmformula.engines.krylov.cost import krylov_cost
+from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.ir.blocks import Blocks
 from lmmformula.planner import quasi
-from lmmformula.planner.cost import backfitting_cost, krylov_cost
-from lmmformula.planner.coupled import Coupled
 
 BINARY = "z ~ x + (1 | g) + (1 | h)"
 LARGE = (60_000, 2_000, 2_000)

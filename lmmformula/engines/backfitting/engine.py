@@ -17,10 +17,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
+from lmmformula.engines.backfitting.cost import backfitting_cost
 from lmmformula.engines.backfitting.information import fixed_information
-from lmmformula.engines.base import Across, Certain, Drawless, Stacked, Uncoupled, refuse_coupled
+from lmmformula.engines.base import Across, Certain, Drawless, Estimating, Stacked, Survey, Uncoupled, refuse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
 
@@ -33,13 +35,21 @@ COLUMNS = 4
 
 
 @dataclass(frozen=True)
-class BackfittingEngine:
+class BackfittingEngine(Estimating):
     """Block coordinate descent over grouping factors."""
 
+    corrected: bool = False
+    """Whether it is also asked for what a correction of quasi-likelihood takes."""
     name: str = "backfitting"
 
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """One group at a time."""
+        words = "one grouping factor at a time; cost grows like the number of rows"
+        cost = backfitting_cost(problem, blocks, corrected=self.corrected)
+        return Survey(cost, ("backfitted",) * len(blocks.groups), words)
+
     def prepare(self, blocks: Blocks) -> BackfittingPrepared:
-        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace".')
+        refuse(blocks, self)
         return BackfittingPrepared(blocks)
 
 

@@ -36,20 +36,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Drawless, Sharpened, Stacked, refuse_coupled
-from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.base import Across, Drawless, Estimating, Sharpened, Stacked, Survey, refuse
 from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInverse
+from lmmformula.engines.krylov.cost import survey
 from lmmformula.engines.krylov.deflation import outliers
-from lmmformula.engines.krylov.device import OnDevice, OnProcessor, placed
+from lmmformula.engines.krylov.device import DEVICES, OnDevice, OnProcessor, placed
 from lmmformula.engines.krylov.schur import SchurPattern
 from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
 from lmmformula.engines.krylov.stochastic import Moments, Probed
 from lmmformula.errors import ConvergenceWarning, warn
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.conjugate_gradients import Solution, quadrature
 from lmmformula.typing import Array
 
@@ -75,7 +75,7 @@ COLUMNS = 16
 
 
 @dataclass(frozen=True)
-class KrylovEngine:
+class KrylovEngine(Estimating):
     """Iterative linear algebra with standard errors.
 
     Parameters
@@ -110,13 +110,18 @@ class KrylovEngine:
     preconditioner: str = "schur"
     device: str = "cpu"
     name: str = "krylov"
-    is_exact: ClassVar[bool] = False
 
-    def prepare(self, blocks: Blocks, known: Elimination | None = None) -> KrylovPrepared:
-        """Look at the patterns; `known` is an elimination of the same blocks, used if it is the one wanted."""
-        refuse_coupled(blocks, self.name, 'Use method="ml" or "laplace", whose engines factorise it.')
+    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+        """The largest group eliminated, the rest iterated on."""
+        elsewhere = self.device != DEVICES[0]
+        words = f"products and iterations run on the {self.device.upper()}, as asked" if elsewhere else ""
+        return survey(problem, blocks, self.probes, words)
+
+    def prepare(self, blocks: Blocks) -> KrylovPrepared:
+        """Look at the patterns."""
+        refuse(blocks, self)
         split = self.preconditioner != "schur"
-        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks, known)
+        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks)
         return KrylovPrepared(self, blocks, pattern, placed(self.device, pattern))
 
 

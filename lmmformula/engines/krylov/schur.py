@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.blocked import segment_sum
-from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
@@ -68,10 +68,11 @@ class SchurPattern:
     kind = "schur"
     goes_to_devices = True
 
-    def __init__(self, blocks: Blocks, known: Elimination | None = None) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         chain = (int(np.argmax([g.q for g in blocks.groups])),)
         self.blocks = blocks
-        self.plan = known if known is not None and known.chain == chain else Elimination(blocks, chain)
+        usual = choose_chain(blocks) == chain
+        self.plan = blocks.once(Elimination) if usual else Elimination(blocks, chain)
         self.k = blocks.groups[self.plan.chain[0]].k
         self.q = self.plan.q_dense
         if not self.plan.dense:

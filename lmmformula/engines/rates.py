@@ -1,6 +1,6 @@
 """Rates that turn counts into seconds and bytes: measured, on two cores, and written by ``benchmarks/plan_study.py``.
 
-Nothing else in the planner is fitted to a machine. Another one differs in time by a factor that is common to all rates, so
+Nothing else in plans is fitted to a machine. Another one differs in time by a factor that is common to all rates, so
 that choices by ratios hold.
 """
 
@@ -18,7 +18,7 @@ SECONDS = {
     "cells": 1.61e-09,
     "table": 2.95e-08,
 }
-"""Seconds for one unit of each count of :class:`lmmformula.planner.cost.Work`; "iterated" is the Krylov engine's own."""
+"""Seconds for one unit of each count of :class:`lmmformula.engines.cost.Work`; "iterated" is the Krylov engine's own."""
 
 BYTES = {
     "process": 1.29e08,
@@ -35,7 +35,7 @@ BYTES = {
     "copies": 1.71,
     "dense": 5.83,
 }
-"""Bytes for one unit of each count of :class:`lmmformula.planner.space.Space`."""
+"""Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
     "start": 0.875,

@@ -1,0 +1,33 @@
+"""What sweeps over one group after the other cost."""
+
+from __future__ import annotations
+
+from lmmformula.engines.cost import FAMILY_COLUMNS, WORD, Cost, Space, Work, columns, space_of_rows, table
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.problem import Problem
+
+__all__ = ["backfitting_cost"]
+
+OUTER, SWEEPS = 9, 12
+"""Outer iterations of backfitting, and sweeps in each."""
+CORRECTED = 2.0
+"""Passes over rows and pairs with Laplace's terms, relative to those without."""
+
+
+def backfitting_cost(problem: Problem, blocks: Blocks, *, corrected: bool = False) -> Cost:
+    """On sweeps over one group after the other."""
+    groups = blocks.groups
+    met = sum(blocks.pattern(a, b).nnz for a in range(len(groups)) for b in range(a + 1, len(groups)))
+    width, passes = columns(problem) + FAMILY_COLUMNS, CORRECTED if corrected else 1.0
+    work = Work(
+        calls=OUTER * SWEEPS,
+        entries=passes * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
+        cells=passes * OUTER * problem.n * width,
+        table=table(problem),
+    )
+    return Cost(work, _space(problem, blocks, float(met)))
+
+
+def _space(problem: Problem, blocks: Blocks, met: float) -> Space:
+    """On sweeps over groups of which `met` pairs of levels meet."""
+    return space_of_rows(problem, blocks, entries=WORD * met, levels=WORD * problem.q * (problem.p + 1))

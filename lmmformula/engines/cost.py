@@ -1,0 +1,210 @@
+"""What a fit costs: counts of work and memory from sizes alone, and the rates that turn them into seconds and bytes.
+
+Every engine counts what its own algebra takes, as derived at its head; what a criterion asks of any of them - values, systems
+solved in each, passes over the rows - is counted here. The rates are those of :mod:`lmmformula.engines.rates`.
+
+A fit on a small table takes what the interpreter and its libraries take, about 0.13 GB; one on many rows the model's own
+columns, patterns and working arrays. Memory is counted in bytes of one array of each kind; how many such arrays there are at
+the peak is measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from lmmformula.engines.rates import BYTES, SECONDS
+from lmmformula.ir.blocks import COMPILED_SUMS, Blocks
+from lmmformula.ir.problem import Problem
+
+__all__ = [
+    "EVALUATIONS",
+    "FAMILY_COLUMNS",
+    "WORD",
+    "Cost",
+    "Space",
+    "Work",
+    "cells",
+    "columns",
+    "evaluations",
+    "parameters",
+    "space_of_rows",
+    "table",
+]
+
+EVALUATIONS = {"linear": 6, "generalised": 8}
+"""Values of the criterion that a search takes."""
+NEWTON_STEPS = 3
+"""Systems solved for the modes of a generalised model in one evaluation."""
+FAMILY_COLUMNS = 12
+"""Passes over the rows for a family's log density and derivatives."""
+LIBRARIES = ("process", "laplace", "krylov", "compiled")
+WORD = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Counts of what takes time.
+
+    Attributes
+    ----------
+    calls : float
+        Evaluations or iterations, for what each costs whatever the size.
+    dense : float
+        Multiplications on a dense part.
+    pairs : float
+        The same in loops over pairs of nonzeros.
+    entries, iterated : float
+        Multiplications in sparse products: of exact engines and backfitting, and of the Krylov engine.
+    slabs : float
+        Multiplications of a sparse coupling with a dense part, and of sparse products that are not compiled.
+    cells : float
+        Rows times the columns that are read of each.
+    table : float
+        Cells of the table that become columns of the model, once.
+    """
+
+    calls: float = 0.0
+    dense: float = 0.0
+    pairs: float = 0.0
+    entries: float = 0.0
+    iterated: float = 0.0
+    slabs: float = 0.0
+    cells: float = 0.0
+    table: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return sum(rate * getattr(self, name) for name, rate in SECONDS.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Space:
+    """Counts of what takes memory.
+
+    Attributes
+    ----------
+    process, laplace, krylov, compiled : float
+        1 where the process holds the interpreter with numpy, scipy and pandas (always), what Laplace's approximation and
+        the Krylov engine import, numba with compiled loops.
+    table : float
+        Bytes of the model's own columns: X, y, codes and bases.
+    family : float
+        Bytes of one number a row, where a family is evaluated.
+    patterns : float
+        Bytes of one number a row for each pair of groups.
+    entries, iterated : float
+        Bytes of one number for each nonzero between groups: of a factorisation or backfitting, and of the Krylov engine.
+    levels : float
+        Bytes of the random effects times the right-hand sides.
+    probes : float
+        Bytes of the Krylov engine's vectors.
+    copies : float
+        Bytes of dense copies of what is sparse, where those are faster.
+    dense : float
+        Bytes of the dense part.
+    """
+
+    process: float = 1.0
+    laplace: float = 0.0
+    krylov: float = 0.0
+    compiled: float = 0.0
+    table: float = 0.0
+    family: float = 0.0
+    patterns: float = 0.0
+    entries: float = 0.0
+    iterated: float = 0.0
+    levels: float = 0.0
+    probes: float = 0.0
+    copies: float = 0.0
+    dense: float = 0.0
+
+    @property
+    def libraries(self) -> float:
+        """Bytes that hardly depend on the size of the model."""
+        return sum(BYTES[name] * getattr(self, name) for name in LIBRARIES)
+
+    @property
+    def bytes(self) -> float:
+        """At the peak."""
+        return sum(BYTES[f.name] * getattr(self, f.name) for f in fields(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """A whole fit.
+
+    Attributes
+    ----------
+    work : Work
+    space : Space
+    """
+
+    work: Work
+    space: Space
+
+    @property
+    def seconds(self) -> float:
+        return self.work.seconds
+
+    @property
+    def memory(self) -> float:
+        """Bytes of the process at its peak, the caller's table left out."""
+        return self.space.bytes
+
+    @property
+    def own_memory(self) -> float:
+        """The same without interpreter and libraries: what has yet to be found when a plan is made."""
+        return self.space.bytes - self.space.libraries
+
+
+def space_of_rows(problem: Problem, blocks: Blocks, compiled: float = 0.0, **rest: float) -> Space:
+    """Of what every engine holds - the model's columns, patterns of pairs - and the `rest`, which are its own counts."""
+    n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
+    bases = sum(g.k for g in blocks.groups if g.basis is not None)
+    columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(b.matrix.shape[1] for b in problem.aux)
+    return Space(
+        compiled=max(compiled, float(_products(blocks, problem.p + 1) >= COMPILED_SUMS)),
+        table=WORD * n * columns,
+        family=0.0 if problem.is_linear else WORD * n,
+        patterns=WORD * n * pairs,
+        **rest,
+    )
+
+
+def parameters(problem: Problem) -> int:
+    """Elements of psi, in which a generalised model is searched."""
+    return problem.p + problem.n_theta + sum(b.matrix.shape[1] for b in problem.aux)
+
+
+def evaluations(problem: Problem) -> tuple[float, float]:
+    """Evaluations of the criterion, and systems in each."""
+    if problem.is_linear:
+        return float(EVALUATIONS["linear"] + (problem.n_theta > 3) * 3), 1.0
+    more = sum(b.matrix.shape[1] for b in problem.aux)
+    return float(EVALUATIONS["generalised"] + 2 * more), float(NEWTON_STEPS)
+
+
+def table(problem: Problem) -> float:
+    """Cells of the table that are read."""
+    return float(problem.n) * (problem.p + 1 + len(problem.terms))
+
+
+def columns(problem: Problem) -> float:
+    """Columns that a Gram reads of each row."""
+    k = sum(t.k for t in problem.terms)
+    return problem.p * (k + problem.p / 8.0) + k * (k + 1.0)
+
+
+def cells(problem: Problem, count: float, systems: float) -> float:
+    """Cells of the rows that are read: once for a linear model, whose Gram is formed once."""
+    if problem.is_linear:
+        return 2.0 * problem.n * columns(problem)
+    k = sum(t.k for t in problem.terms)
+    return problem.n * count * (systems * (FAMILY_COLUMNS + k * (k + 1.0) + problem.p) + columns(problem))
+
+
+def _products(blocks: Blocks, columns: int) -> float:
+    """Products that a Gram sums, as :meth:`Blocks.gram` counts them."""
+    k = [g.k for g in blocks.groups]
+    pairs = (sum(k) ** 2 - sum(x * x for x in k)) / 2
+    return float(blocks.n) * (sum(x * (x + columns) for x in k) + 3 * pairs)

@@ -1,0 +1,89 @@
+"""What a block factorisation costs, and what a plan says of it.
+
+A dense part of side s costs ``s^3`` multiplications to factorise and invert, a Schur complement its pairs twice.
+"""
+
+from __future__ import annotations
+
+from lmmformula.engines.base import Survey
+from lmmformula.engines.cost import (
+    WORD,
+    Cost,
+    Space,
+    Work,
+    cells,
+    evaluations,
+    parameters,
+    space_of_rows,
+    table,
+)
+from lmmformula.engines.elimination import Elimination
+from lmmformula.ir.problem import Problem
+from lmmformula.numerics.ragged import SLAB, Ragged
+
+__all__ = ["exact_cost", "survey"]
+
+ELIMINATED, DENSE = "eliminated level by level", "dense"
+
+
+def survey(problem: Problem, plan: Elimination) -> Survey:
+    """The chain of nested groups eliminated, all others kept in one dense part."""
+    groups = plan.blocks.groups
+    roles = tuple(ELIMINATED if a in plan.chain else DENSE for a in range(len(groups)))
+    if len(groups) == 1 and plan.chain:
+        words = "one grouping factor, so each level is a small system of its own and nothing dense remains"
+    elif not plan.dense:
+        words = "every grouping factor is nested in the next, so nothing dense remains"
+    elif not plan.chain:
+        kept = ", ".join(g.name for g in groups)
+        words = f"{kept} kept dense: levels that depend on each other cannot be eliminated one by one"
+    else:
+        inside = " in ".join(groups[a].name for a in plan.chain)
+        crossed = ", ".join(groups[a].name for a in plan.dense)
+        words = f"{inside} eliminated level by level, {crossed} crossed with it and kept dense"
+    pairs = sum(c.ragged.pairs for c in plan.couplings)
+    return Survey(exact_cost(problem, plan, plan.q_dense), roles, words, plan.q_dense, pairs)
+
+
+def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
+    """On a factorisation whose dense part has `side` columns."""
+    ragged = [c.ragged for c in plan.couplings]
+    entries = float(sum(len(r.cols) * r.k for r in ragged))
+    count, systems = evaluations(problem)
+    if not problem.is_linear:
+        count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
+    ways = [r.way() for r in ragged]
+    sparse = sum(float(len(r.cols) * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
+    copied = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
+    looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
+    work = Work(
+        calls=count * systems,
+        dense=count * (systems + 2.0) * (float(side) ** 3 / 3.0 + copied * side),
+        pairs=count * (systems + 1.0) * looped,
+        entries=count * (systems + problem.p) * (problem.q + 2.0 * entries),
+        slabs=count * sparse * side,
+        cells=cells(problem, count, systems),
+        table=table(problem),
+    )
+    return Cost(work, _space(problem, plan, side))
+
+
+def _space(problem: Problem, plan: Elimination, side: int) -> Space:
+    """On a factorisation whose dense part has `side` columns."""
+    ragged = [c.ragged for c in plan.couplings]
+    return space_of_rows(
+        problem,
+        plan.blocks,
+        laplace=float(not problem.is_linear),
+        compiled=float(any(r.way() == "compiled" for r in ragged)),
+        entries=WORD * sum(len(r.cols) * r.k for r in ragged),
+        levels=WORD * problem.q * (problem.p + 1),
+        copies=WORD * sum(_copied(r) for r in ragged),
+        dense=WORD * float(side) ** 2,
+    )
+
+
+def _copied(ragged: Ragged) -> float:
+    """Cells that a coupling is copied into."""
+    cells = float(ragged.m) * ragged.k * ragged.q
+    return {"dense": cells, "sparse": min(cells, SLAB), "compiled": 0.0}[ragged.way()]

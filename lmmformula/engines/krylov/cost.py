@@ -1,0 +1,87 @@
+"""What iterations cost, and what a plan says of them.
+
+A Schur complement costs its pairs twice, a conjugate-gradient step twice the nonzeros for every right-hand side.
+"""
+
+from __future__ import annotations
+
+from lmmformula.engines.base import Survey
+from lmmformula.engines.cost import (
+    WORD,
+    Cost,
+    Space,
+    Work,
+    cells,
+    evaluations,
+    parameters,
+    space_of_rows,
+    table,
+)
+from lmmformula.engines.krylov.coupled import Coupled
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
+from lmmformula.engines.krylov.stochastic import COMPILED_PAIRS
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.problem import Problem
+
+__all__ = ["krylov_cost", "survey"]
+
+ROUGH = 4
+"""Evaluations that a search on few probes takes before, in those of all."""
+SPARSE = 4.0
+"""A multiplication of two sparse matrices, in those of a sparse and a dense one."""
+STEPS = 7
+"""Conjugate-gradient steps of a solution."""
+VECTORS = 48
+"""Products with single vectors for the outliers of an evaluation."""
+
+
+def survey(problem: Problem, blocks: Blocks, probes: int, words: str) -> Survey:
+    """The largest group eliminated, all others iterated on."""
+    coupled = blocks.once(Coupled.of)
+    roles = tuple(
+        "eliminated level by level" if a == coupled.group else "iterated on"
+        for a in range(len(blocks.groups))
+    )
+    return Survey(krylov_cost(problem, blocks, coupled, probes), roles, words, 0, coupled.pairs)
+
+
+def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Cost:
+    """On iterations with the Schur complement of the largest group."""
+    count, systems = evaluations(problem)
+    if not problem.is_linear:
+        count += ROUGH
+        if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
+            count += 2.0 * parameters(problem)
+    vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS * (
+        coupled.few + coupled.crowding
+    )
+    work = Work(
+        calls=(20.0 if coupled.side else 1.0) * count * systems,
+        pairs=2.0 * count * coupled.pairs,
+        iterated=2.0 * count * vectors * (coupled.entries + problem.q) * coupled.reach,
+        slabs=0.0 if is_compiled(coupled) else SPARSE * count * coupled.entries * coupled.width,
+        cells=cells(problem, count, systems),
+        table=table(problem),
+    )
+    return Cost(work, _space(problem, blocks, coupled, probes))
+
+
+def _space(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Space:
+    """On iterations with the Schur complement of the largest group."""
+    compiled = is_compiled(coupled)
+    return space_of_rows(
+        problem,
+        blocks,
+        laplace=float(not problem.is_linear),
+        krylov=1.0,
+        compiled=float(compiled),
+        iterated=WORD * coupled.entries,
+        levels=WORD * problem.q * (problem.p + 1),
+        probes=WORD * coupled.side * (probes + 8.0),
+        copies=0.0 if compiled else WORD * min(coupled.pairs, float(coupled.side) ** 2),
+    )
+
+
+def is_compiled(coupled: Coupled) -> bool:
+    """Whether the Krylov engine forms the moments of its operator in compiled loops."""
+    return coupled.entries >= COMPILED_ENTRIES or coupled.pairs > COMPILED_PAIRS

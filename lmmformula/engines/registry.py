@@ -1,0 +1,117 @@
+"""The engines, a record each: planners look at all of them and take the one that costs least; nobody asks for one's class.
+
+A module of anybody's adds one by :func:`register_engine`. Engines are imported when they are first made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.errors import ArgumentError
+from lmmformula.extensions import enter
+
+if TYPE_CHECKING:
+    from lmmformula.engines.base import Engine
+
+__all__ = ["ENGINES", "EngineRecord", "names", "register_engine", "unregister_engine"]
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRecord:
+    """An engine under its name.
+
+    Attributes
+    ----------
+    name : str
+        As users write it.
+    make : callable
+        (options, seed) -> engine; `options` are those of its own that were given.
+    options : tuple of str
+        Their names.
+    has_likelihood : bool
+        Whether it has log|M|, and can be asked for by ``fit(engine=)``.
+    extension : type, optional
+        Its class, if that is not the package's: fits by it can then be kept in files.
+    """
+
+    name: str
+    make: Callable[[Mapping[str, Any], int], Engine]
+    options: tuple[str, ...] = ()
+    has_likelihood: bool = True
+    extension: type | None = None
+
+
+ENGINES: dict[str, EngineRecord] = {}
+"""Name -> record; of engines that cost the same the first is taken."""
+
+
+def names() -> tuple[str, ...]:
+    """What ``fit(engine=)`` may ask for."""
+    return tuple(record.name for record in ENGINES.values() if record.has_likelihood)
+
+
+def register_engine(record: EngineRecord) -> None:
+    """Add an engine to those that planners choose from.
+
+    Raises
+    ------
+    ArgumentError
+        If its name is taken.
+    """
+    if record.name in ENGINES or record.name == "auto":
+        raise ArgumentError(f"there is an engine {record.name!r} already: give this one another name.")
+    ENGINES[record.name] = record
+    if record.extension is not None:
+        enter(record.extension)
+
+
+def unregister_engine(name: str) -> None:
+    """Take an engine away again."""
+    del ENGINES[name]
+
+
+def _blocked(options: Mapping[str, Any], seed: int) -> Engine:
+    from lmmformula.engines.blocked import BlockedEngine
+
+    return BlockedEngine()
+
+
+def _dense(options: Mapping[str, Any], seed: int) -> Engine:
+    from lmmformula.engines.dense import DenseEngine
+
+    return DenseEngine()
+
+
+def _sparse(options: Mapping[str, Any], seed: int) -> Engine:
+    from lmmformula.engines.sparse import SparseEngine
+
+    return SparseEngine()
+
+
+def _krylov(options: Mapping[str, Any], seed: int) -> Engine:
+    """A device that is asked for must be there."""
+    from lmmformula.engines.krylov.device import DEVICES, find_device
+    from lmmformula.engines.krylov.engine import KrylovEngine
+
+    device = options.get("device", DEVICES[0])
+    if device != DEVICES[0]:
+        find_device(device)
+    return KrylovEngine(seed=seed, **options)
+
+
+def _backfitting(options: Mapping[str, Any], seed: int) -> Engine:
+    from lmmformula.engines.backfitting.engine import BackfittingEngine
+
+    return BackfittingEngine()
+
+
+for _record in (
+    EngineRecord("blocked", _blocked),
+    EngineRecord("dense", _dense),
+    EngineRecord("krylov", _krylov, ("accuracy", "probes", "max_steps", "preconditioner", "device")),
+    EngineRecord("sparse", _sparse),
+    EngineRecord("backfitting", _backfitting, has_likelihood=False),
+):
+    register_engine(_record)
