@@ -220,7 +220,7 @@ def fit(
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
-        ``engine`` ("auto", "blocked", "dense" or "krylov"), ``tolerance`` (Newton decrement of the deviance, 1e-9; 1e-6 on the
+        ``engine`` ("auto", "blocked", "dense", "krylov" or "sparse"), ``tolerance`` (Newton decrement of the deviance, 1e-9; 1e-6 on the
         Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier fit's ``estimate``), ``memory_limit`` (bytes,
         or "2 GB"), ``information`` ("observed", the Laplace approximation proper, or "expected", lme4's for links that are not
         canonical).
