@@ -220,10 +220,10 @@ def fit(
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
-        ``engine`` ("auto", "blocked", "dense", "krylov" or "sparse"), ``tolerance`` (Newton decrement of the deviance, 1e-9; 1e-6 on the
-        Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier fit's ``estimate``), ``memory_limit`` (bytes,
-        or "2 GB"), ``information`` ("observed", the Laplace approximation proper, or "expected", lme4's for links that are not
-        canonical).
+        ``engine`` ("auto", "blocked", "dense", "krylov", "sparse", or one that is registered), ``tolerance`` (Newton
+        decrement of the deviance, 1e-9; 1e-6 on the Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier
+        fit's ``estimate``), ``memory_limit`` (bytes, or "2 GB"), ``information`` ("observed", the Laplace approximation
+        proper, or "expected", lme4's for links that are not canonical).
         For the Krylov engine: ``accuracy`` (standard error of the log-likelihood in units of sqrt(rows)), ``probes``,
         ``max_steps``, ``preconditioner``, ``device`` ("cpu", "gpu"). For "pql": ``traces`` ("exact" or "diagonal", by default
         what the size allows), ``correction`` ("none" or "laplace"), ``dispersion`` ("free" or "fixed"), ``max_outer``,
