@@ -117,6 +117,8 @@ def check_everything(model: Fit, data: pd.DataFrame, folder: Path) -> None:
     new = data.head(5).assign(x=0.5)
     predicted = model.predict(new, se=True)
     assert np.isfinite(predicted).all(axis=None)
+    assert (model.r2() < 1.0).all()
+    assert len(model.augment()) == len(data)
     np.testing.assert_allclose(model.predict(data.head(7)), model.fittedvalues.head(7), rtol=1e-9)
     assert model.simulate(2, seed=1).shape == (len(data), 2)
     again = model.update(data=data.iloc[:200])

@@ -104,6 +104,7 @@ def acceleration(fit: Fit, statistic: Callable[[Any], Any]) -> dict[str, float]:
 
 def _blocks(problem: Problem) -> list[NDArray[np.bool_]]:
     """The rows to leave out, one mask for each fit."""
+    problem.refuse_coupled('type="bca", which leaves levels out', 'Use type="percentile".')
     if problem.terms:
         few = min(problem.terms, key=lambda t: t.m)
         codes, m = few.codes, few.m

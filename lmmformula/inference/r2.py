@@ -36,6 +36,7 @@ from lmmformula.errors import PlanError
 from lmmformula.families import LINKS
 from lmmformula.inference.conditional import covariance_matrices, group_names
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.ir.structured import row_spread
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -59,9 +60,13 @@ def variances(fit: Fit) -> tuple[float, Array, float]:
     mean = problem.X.matrix @ fit.estimate.beta
     fixed = _spread(mean, problem) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
     terms = np.zeros(len(problem.terms))
+    theta, where = fit.estimate.theta, problem.theta_slices()
     for i, (term, cov) in enumerate(zip(problem.terms, covariance_matrices(fit), strict=True)):
         # the mean of z'Sigma z is <Sigma, mean of zz'>
-        moment = np.ones((1, 1)) if term.basis is None else _moment(term.basis, problem)
+        basis, spread = term.basis, row_spread(term, theta[where[i]])
+        if spread is not None:
+            basis = (np.ones((problem.n, 1)) if basis is None else basis) * np.sqrt(spread)[:, None]
+        moment = np.ones((1, 1)) if basis is None else _moment(basis, problem)
         terms[i] = np.sum(cov * moment)
     return fixed, terms, _observation(fit)
 
@@ -137,9 +142,11 @@ def _fixed_part(fit: Fit) -> Array:
 def _typical_mean(fit: Fit) -> Array:
     """mu_0 of a log link, (1,)."""
     eta = _fixed_part(fit)
-    for term, cov in zip(fit.problem.terms, covariance_matrices(fit), strict=True):
+    where = fit.problem.theta_slices()
+    for i, (term, cov) in enumerate(zip(fit.problem.terms, covariance_matrices(fit), strict=True)):
         spread = cov[0, 0] if term.basis is None else np.einsum("ni,ij,nj->n", term.basis, cov, term.basis)
-        eta = eta + 0.5 * spread
+        own = row_spread(term, fit.estimate.theta[where[i]])
+        eta = eta + 0.5 * (spread if own is None else spread * own)
     return np.full(1, np.average(np.exp(eta), weights=_copies(fit.problem)))
 
 

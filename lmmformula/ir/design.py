@@ -98,6 +98,12 @@ class GroupBlock:
         """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
         return self.shares is None and self.covariance.across is None
 
+    def counts(self) -> NDArray[np.int64]:
+        """Rows of each level, (m,)."""
+        if self.shares is None:
+            return np.bincount(self.codes, minlength=self.m)
+        return np.bincount(self.codes[self.shares != 0.0], minlength=self.m)
+
     def parts(self) -> list[tuple[NDArray[np.int32], Array]]:
         """Codes (n,) and columns (n, k) for each of the levels that a row has: their Z add up to the term's."""
         basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis

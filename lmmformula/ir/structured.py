@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.ir.across import Across
 from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.covariance_roles import Role, Transformations
@@ -13,7 +14,11 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Index
 
-__all__ = ["Structured", "across_elements", "phi_of", "spherical_draws", "theta_near"]
+__all__ = ["Structured", "across_elements", "phi_of", "row_spread", "spherical_draws", "theta_near"]
+
+
+MOST_DENSE = 4_000
+"""Levels of which a dense matrix is formed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +111,33 @@ def theta_near(kind: CovarianceKind, theta: Array, sigma: Array) -> Array:
     out, phi = kind.from_covariance(sigma), phi_of(kind, theta)
     out[phi] = theta[phi]
     return out
+
+
+def row_spread(term: GroupBlock, theta: Array) -> Array | None:
+    """s_r with ``Var(z_r'b) = s_r z'Sigma z`` for each row's columns z, (n,); None where it is 1.
+
+    ``sum_jl share_j share_l (Q^-1)_(code_j, code_l)``: of one level a row the diagonal of Q^-1.
+
+    Raises
+    ------
+    PlanError
+        For rows of several levels out of more than `MOST_DENSE` dependent ones.
+    """
+    across = term.covariance.across
+    if term.is_blockwise:
+        return None
+    q = None if across is None else across.precision(theta[phi_of(term.covariance, theta)])
+    if term.shares is None:
+        return None if q is None else q.variances[term.codes]
+    if q is None:
+        same = term.codes[:, :, None] == term.codes[:, None, :]
+    elif term.m > MOST_DENSE:
+        raise PlanError(
+            f"({term.label}) has {term.m:,} dependent levels, of which rows have several: too many for this."
+        )
+    else:
+        same = np.linalg.inv(q.matrix.toarray())[term.codes[:, :, None], term.codes[:, None, :]]
+    return np.einsum("nj,nl,njl->n", term.shares, term.shares, same)
 
 
 def spherical_draws(term: GroupBlock, theta: Array, rng: np.random.Generator) -> Array:

@@ -223,7 +223,8 @@ def _canonical(fit: Fit) -> pd.DataFrame:
 
     problem = fit.problem
     columns: dict[str, Any] = {".response": problem.y}
-    columns |= {t.group: pd.Categorical.from_codes(t.codes, list(t.levels)) for t in problem.terms}
+    single = (t for t in problem.terms if t.shares is None)
+    columns |= {t.group: pd.Categorical.from_codes(t.codes, list(t.levels)) for t in single}
     columns |= {
         name: problem.X.matrix[:, j] for j, name in enumerate(problem.X.names) if name != "(Intercept)"
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula.bars import TERM_FUNCTIONS
 from lmmformula.frame.signature import FUNCTIONS, column, needed, register_term
 from lmmformula.frame.values import Basis
+from lmmformula.ir.structured import row_spread
 
 
 def table(n: int = 60) -> pd.DataFrame:
@@ -168,3 +170,18 @@ def test_a_function_can_make_a_term() -> None:
     finally:
         TERM_FUNCTIONS.discard("bumps")
         del FUNCTIONS["bumps"]
+
+
+def test_spread_of_rows_of_several_or_dependent_levels() -> None:
+    """s_r from the definition: the variance of the row's combination of effects."""
+    from oracle import GENERAL, across_covariance, general_problem, random_theta, z_matrix
+
+    for layout in GENERAL:
+        problem = general_problem(layout)
+        theta = random_theta(problem)
+        for term, where in zip(problem.terms, problem.theta_slices(), strict=True):
+            plain = replace(term, basis=None, columns=("(Intercept)",))
+            z = z_matrix(plain)
+            expected = np.einsum("ns,st,nt->n", z, across_covariance(term, theta[where]), z)
+            found = row_spread(term, theta[where])
+            np.testing.assert_allclose(np.ones(problem.n) if found is None else found, expected, rtol=1e-9)

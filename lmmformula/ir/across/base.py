@@ -67,6 +67,15 @@ class Precision:
         """(Q (x) I)^-1 u."""
         return self._factor.solve(np.ascontiguousarray(u.reshape(len(u), -1))).reshape(u.shape)
 
+    @cached_property
+    def variances(self) -> Array:
+        """Diagonal of Q^-1, (m,), by a sparse factorisation."""
+        from lmmformula.numerics.sparse_cholesky import SparsePattern
+
+        q = self.matrix
+        factor = SparsePattern.of(q.indptr, q.indices).factorise(np.asarray(q.data, dtype=float))
+        return factor.selected().diagonal()
+
     def drawn(self, z: Array) -> Array:
         """Effects with covariance Q^-1 from standard normal z (m, k): P'U^-1 D^(1/2) z of the symmetric P Q P' = L D L'."""
         lu = self._factor

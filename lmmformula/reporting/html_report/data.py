@@ -43,7 +43,7 @@ def data_summary(fit: Fit) -> str:
 def _levels(fit: Fit) -> Grid:
     rows = []
     for name, term in {t.group: t for t in fit.problem.terms}.items():
-        counts = np.bincount(term.codes, minlength=term.m)
+        counts = term.counts()
         low, middle, high = counts.min(), np.median(counts), counts.max()
         rows.append((name, f"{term.m:,}", f"{low:,}", f"{middle:,.4g}", f"{high:,}"))
     header = ("", "Levels", "Rows a level: least", "median", "most")
