@@ -11,6 +11,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lmmformula.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from lmmformula.api import build as build
     from lmmformula.api import fit as fit
@@ -40,7 +42,6 @@ if TYPE_CHECKING:
     from lmmformula.result import Fit as Fit
     from lmmformula.result import load as load
 
-__version__ = "0.1.0"
 
 _HOME = {
     "ArgumentError": ("errors", "ArgumentError"),

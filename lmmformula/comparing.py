@@ -22,7 +22,8 @@ from lmmformula.methods import BUILDING, METHODS, OPTIONS, method_named, unknown
 from lmmformula.methods.planning import make_plan
 from lmmformula.planner import Planned
 from lmmformula.progress import Report
-from lmmformula.reporting.comparison import MethodComparison, MethodRun
+from lmmformula.reporting.compared import MethodRun
+from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.result import Fit, Recall
 
 __all__ = ["compare_methods"]

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
 from lmmformula.inference import conditional as _conditional
+from lmmformula.inference import intervals_by_method as _intervals
 from lmmformula.inference import naivete as _naivete
 from lmmformula.inference import posterior as _posterior
 from lmmformula.inference import predict as _predict
@@ -24,9 +24,11 @@ from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
 from lmmformula.inference import updating as _updating
 from lmmformula.inference import wald as _wald
+from lmmformula.inference.fitted import Inference, Recall
+from lmmformula.inference.kinds import inference_of
 from lmmformula.interfaces.names import OtherNames
 from lmmformula.ir.estimate import Estimate
-from lmmformula.ir.frozen import freeze, handed_out
+from lmmformula.ir.frozen import computed_once, freeze, handed_out
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.keeping import read_fit, write_fit
@@ -46,16 +48,6 @@ if TYPE_CHECKING:
     from lmmformula.reporting.plots import Plots
 
 __all__ = ["Fit", "Recall", "load"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recall:
-    """The call that made a fit, so that it can be made again with changes."""
-
-    function: Callable[..., Any]
-    formula: str
-    data: Any = field(repr=False)
-    arguments: Mapping[str, Any]
 
 
 @checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
@@ -131,12 +123,12 @@ class Fit(OtherNames):
     @handed_out
     def tvalues(self) -> pd.Series:
         """Estimates over standard errors; nan for a posterior, as `df` and `pvalues` are."""
-        return self.params / self.bse * (1.0 if self.posterior is None else np.nan)
+        return _wald.named(self, self.inference.statistics())
 
     @handed_out
     def df(self) -> pd.Series:
         """Satterthwaite denominator degrees of freedom of each coefficient."""
-        return _wald.named(self, _wald.satterthwaite(self))
+        return _wald.named(self, self.inference.df(np.eye(self.problem.p)))
 
     @handed_out
     def pvalues(self) -> pd.Series:
@@ -149,7 +141,7 @@ class Fit(OtherNames):
 
     def conf_int(self, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
         """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
-        return _frames.printed(_wald.conf_int(self, level, method, **options))
+        return _frames.printed(_intervals.conf_int(self, level, method, **options))
 
     @property
     def theta(self) -> pd.Series:
@@ -195,14 +187,7 @@ class Fit(OtherNames):
     @property
     def df_model(self) -> int:
         """Number of parameters: fixed effects, covariance parameters and sigma or an estimated dispersion."""
-        scale = (
-            sum(len(a) for a in self.estimate.aux)
-            if self.estimate.aux
-            else int(self.problem.family.has_residual or self.estimate.quasi_dispersion)
-        )
-        if self.posterior is not None:
-            return self.problem.p + len(self.posterior.names)
-        return self.problem.p + self.problem.n_theta + scale
+        return self.inference.n_parameters
 
     @property
     def df_resid(self) -> int | float:
@@ -212,13 +197,12 @@ class Fit(OtherNames):
     @property
     def aic(self) -> float:
         """Akaike's criterion; nan for a posterior, which has ``arviz_stats.loo(fit.to_datatree())``."""
-        return np.nan if self.posterior is not None else self.deviance + 2 * self.df_model
+        return self.inference.criterion(2 * self.df_model)
 
     @property
     def bic(self) -> float:
         """Schwarz's criterion, with the number of observations; nan for a posterior."""
-        penalty = float(np.log(self.problem.n_observed)) * self.df_model
-        return np.nan if self.posterior is not None else self.deviance + penalty
+        return self.inference.criterion(float(np.log(self.problem.n_observed)) * self.df_model)
 
     @property
     def nobs(self) -> int | float:
@@ -265,7 +249,7 @@ class Fit(OtherNames):
     @property
     def priors(self) -> Priors | None:
         """Priors of a Bayesian fit, defaults included; printing shows a table. None for other fits."""
-        return None if self.posterior is None else self.posterior.priors
+        return self.inference.priors
 
     def extend(self, draws: int = 1_000, progress: bool | Report | None = None) -> Fit:
         """`draws` more of each chain from where it ended, also where it was interrupted; earlier draws are kept."""
@@ -431,21 +415,26 @@ class Fit(OtherNames):
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    # -- the criterion at the optimum, for inference ---------------------------------------------------------------
+    # -- for inference ----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @property
+    def inference(self) -> Inference:
+        """What follows from this kind of fit: by likelihood, by quasi-likelihood, or draws of a posterior."""
+        return inference_of(self)
+
+    @computed_once
     def optimum(self) -> Any:
         """The criterion at the optimum, in the units of :attr:`standard`; evaluated again for a fit that was loaded."""
         if self.point is not None:
             return self.point
         return self.backend.evaluate(self.standard.problem, self.standard.inward(self.estimate))
 
-    @cached_property
+    @computed_once
     def standard(self) -> Standard:
         """The problem in the units in which it was fitted, and the way back from them."""
         if self.twin is not None:
             return self.twin
-        return Standard.of(self.problem) if self.posterior is None else Standard.of_columns(self.problem)
+        return self.inference.standardised()
 
     # -- keeping --------------------------------------------------------------------------------------------------
 

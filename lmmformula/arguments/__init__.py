@@ -9,12 +9,12 @@ from lmmformula.arguments.checking import (
     shown,
 )
 from lmmformula.arguments.elsewhere import attribute_here
-from lmmformula.arguments.kinds import Fitted
+from lmmformula.arguments.kinds import ResultBase
 from lmmformula.arguments.table import ARGUMENTS
 
 __all__ = [
     "ARGUMENTS",
-    "Fitted",
+    "ResultBase",
     "attribute_here",
     "check",
     "checked",

@@ -17,8 +17,8 @@ from numbers import Integral, Number, Real
 from typing import Any
 
 __all__ = [
-    "Fitted",
     "Kind",
+    "ResultBase",
     "UnsuitedError",
     "anything",
     "axes",
@@ -47,7 +47,7 @@ class UnsuitedError(Exception):
     """A value that is not of the kind; the text, if any, says what is wrong with it in particular."""
 
 
-class Fitted:
+class ResultBase:
     """Base of the result of a fit, by which rooms below it tell one from anything else."""
 
     __slots__ = ()

@@ -103,6 +103,11 @@ class Exact(Likelihood):
             started = replace(self, start=off_boundary(estimate.theta))
             return started.optimise(point.model.with_response(problem.y))
 
+    def unrestricted(self, point: ProfiledPoint) -> Optimum[ProfiledPoint]:
+        """The ML fit of the same model, starting from a REML fit's `point`."""
+        by_ml = replace(self, reml=False, start=off_boundary(point.theta))
+        return by_ml.optimise(replace(point.model, reml=False))
+
     def optimise(self, model: Profiled, progress: Report | None = None) -> Optimum[ProfiledPoint]:
         """Minimise the criterion `model` over theta."""
         if not model.problem.n_theta:

@@ -253,7 +253,7 @@ def _methods(text: str) -> tuple[str, ...]:
 
 class _Version(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
-        from lmmformula import __version__
+        from lmmformula.version import __version__
 
         print(f"{PROGRAM} {__version__}")
         parser.exit()

@@ -17,10 +17,10 @@ __all__ = ["comparison_record", "fit_record", "plain", "plan_record"]
 
 def fit_record(fit: Fit, seen: list[str]) -> dict[str, Any]:
     """Everything that a script asks of a fit; what does not exist for its family is null."""
-    from lmmformula.reporting.coefficients import auxiliary_tables, fixed_effects, scale
-    from lmmformula.reporting.summary import random_effects
+    from lmmformula.inference.coefficients import auxiliary_tables, scale
+    from lmmformula.inference.conditional import random_effects
 
-    (table, no_errors), auxiliary = fixed_effects(fit), auxiliary_tables(fit)
+    (table, no_errors), auxiliary = fit.inference.coefficients(), auxiliary_tables(fit)
     statistic = table.columns[-2]
     return {
         "formula": fit.formula,

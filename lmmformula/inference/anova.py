@@ -33,21 +33,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.backends.exact import Exact
 from lmmformula.errors import DataError, PlanError
 from lmmformula.frame.design import Design, FactorPart, NumericPart
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.values import Basis, Factor
 from lmmformula.inference.kenward_roger import kenward_roger
-from lmmformula.inference.posterior import refuse_posterior
-from lmmformula.inference.wald import satterthwaite
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["terms_table"]
 
@@ -58,7 +55,7 @@ NOISE = 1e-9
 TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 
 
-def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002
+def terms_table(fit: Fitted, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002
     """Test of each fixed-effects term: F in lmerTest's columns, or for generalised models Wald's chi-square in car's.
 
     Parameters
@@ -88,12 +85,8 @@ def terms_table(fit: Fit, type: int | str = 3, ddf: str = "satterthwaite") -> pd
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
     if ddf not in ("satterthwaite", "kenward-roger"):
         raise DataError(f"ddf={ddf!r} is unknown; use 'satterthwaite' or 'kenward-roger'.")
-    refuse_posterior(
-        fit,
-        "anova() tests with estimates that maximise a likelihood",
-        "Look at conf_int(), compare models by arviz_stats.loo(m.to_datatree()), or fit with method='reml' for F tests.",
-    )
-    if not isinstance(fit.backend, Exact):
+    fit.inference.check("anova")
+    if not fit.inference.is_gaussian:
         return _wald_table(fit, kind, ddf)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
     test = _satterthwaite_test if ddf == "satterthwaite" else _kenward_roger_test
@@ -117,7 +110,7 @@ def _row(f: float, scale: float, q: int, df: float, sigma: float) -> tuple[float
 _EMPTY = (np.nan,) * len(COLUMNS)
 
 
-def _satterthwaite_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+def _satterthwaite_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
     """Fai & Cornelius's F test of L beta = 0.
 
     Their df depend on the units of the rows of L. The rows are taken as they come, which is lmerTest's choice, unless their
@@ -134,31 +127,22 @@ def _satterthwaite_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
     raw, vectors = np.linalg.eigh(hypothesis @ cov @ hypothesis.T)
     if q == len(hypothesis) and raw[0] > 1e-10 * raw[-1]:
         rows = vectors.T @ hypothesis
-    return _row(f, 1.0, q, _joint_df(satterthwaite(fit, rows)), fit.sigma)
+    return _row(f, 1.0, q, _joint_df(fit.inference.df(rows)), fit.sigma)
 
 
-def _kenward_roger_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+def _kenward_roger_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
     if not len(hypothesis):
         return _EMPTY
     f, scale, q, df = kenward_roger(fit).test(hypothesis)
     return _row(f, scale, q, df, fit.sigma)
 
 
-def _wald_table(fit: Fit, kind: int, ddf: str) -> pd.DataFrame:
+def _wald_table(fit: Fitted, kind: int, ddf: str) -> pd.DataFrame:
     """Wald's chi-square of each term."""
     import pandas as pd
 
-    if ddf != "satterthwaite" and fit.estimate.quasi is not None:
-        raise PlanError(
-            f"ddf={ddf!r}: penalised quasi-likelihood has no denominator degrees of freedom. Leave ddf out: anova() gives Wald "
-            "chi-square tests" + ("; or fit with method='reml'." if fit.problem.is_linear else ".")
-        )
     if ddf != "satterthwaite":
-        raise PlanError(
-            f"ddf={ddf!r}: degrees of freedom in the denominator are defined for Gaussian responses with one residual "
-            f"variance. For {fit.problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples compare "
-            "the models with and without the term, anova(small, large), or use conf_int(method='bootstrap')."
-        )
+        fit.inference.check("denominator df")
     hypotheses = _type_three(fit) if kind == 3 else _restricted(fit, kind)
     rows = [_wald_test(fit, hypothesis) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(WALD_COLUMNS), dtype=float)
@@ -166,7 +150,7 @@ def _wald_table(fit: Fit, kind: int, ddf: str) -> pd.DataFrame:
     return table
 
 
-def _wald_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
+def _wald_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
     """Chi-square, df and p of L beta = 0."""
     from scipy.special import chdtrc
 
@@ -181,7 +165,7 @@ def _wald_test(fit: Fit, hypothesis: Array) -> tuple[float, ...]:
     return chisq, q, float(chdtrc(q, chisq))
 
 
-def _restricted(fit: Fit, kind: int) -> dict[str, Array]:
+def _restricted(fit: Fitted, kind: int) -> dict[str, Array]:
     """Each term's coefficients where those of the later terms (`kind` 1) or of its relatives (2) are zero."""
     columns, labels = _columns(fit), list(_columns(fit))
     others = _relatives(fit) if kind == 2 else {a: labels[j + 1 :] for j, a in enumerate(labels)}
@@ -206,27 +190,27 @@ def _joint_df(df: Array) -> float:
 # -- hypotheses ----------------------------------------------------------------------------------------------------
 
 
-def _columns(fit: Fit) -> dict[str, NDArray[np.intp]]:
+def _columns(fit: Fitted) -> dict[str, NDArray[np.intp]]:
     """Positions of each term's columns."""
     assign = np.asarray(fit.problem.X.assign, dtype=int)
     return {label: np.flatnonzero(assign == j + 1) for j, label in enumerate(fit.problem.X.term_labels)}
 
 
-def _triangle(fit: Fit) -> Array:
+def _triangle(fit: Fitted) -> Array:
     """R of X = QR, without weights."""
-    if fit.problem.weights is None and isinstance(fit.backend, Exact):
+    if fit.problem.weights is None and fit.inference.is_gaussian:
         return fit.standard.triangle_out(fit.optimum.model.ols.r)
     return np.asarray(np.linalg.qr(fit.problem.X.matrix, mode="r"))
 
 
-def _sequential(fit: Fit) -> dict[str, Array]:
+def _sequential(fit: Fitted) -> dict[str, Array]:
     """Type I: what a column adds to those before it, the rows of R in X = QR (with unit diagonal: Doolittle)."""
     r = _triangle(fit)
     unit = r / np.diagonal(r)[:, None]
     return {label: unit[own] for label, own in _columns(fit).items()}
 
 
-def _type_two(fit: Fit) -> dict[str, Array]:
+def _type_two(fit: Fitted) -> dict[str, Array]:
     """Type II: as type I with the term and its containers moved to the end."""
     columns, containers, r = _columns(fit), _containers(fit), _triangle(fit)
     if len(columns) == 1:
@@ -245,7 +229,7 @@ def _type_two(fit: Fit) -> dict[str, Array]:
     return out
 
 
-def _containers(fit: Fit) -> dict[str, list[str]]:
+def _containers(fit: Fitted) -> dict[str, list[str]]:
     """Terms that contain each term in a linear mixed model: more factors and the same covariates (SAS's rule, lmerTest's).
 
     A covariate is a numeric variable of one column; several columns (``poly``, ``ns``) count as a factor does.
@@ -266,7 +250,7 @@ def _is_covariate(part: FactorPart | NumericPart) -> bool:
     return isinstance(part, NumericPart) and part.suffixes == ("",)
 
 
-def _relatives(fit: Fit) -> dict[str, list[str]]:
+def _relatives(fit: Fitted) -> dict[str, list[str]]:
     """Terms that contain each term in a generalised model: all of its variables and more, numeric or not (car's rule)."""
     design: Design = fit.problem.recipe.fixed
     names = [{p.name for p in parts} for parts in design.terms]
@@ -277,7 +261,7 @@ def _relatives(fit: Fit) -> dict[str, list[str]]:
     }
 
 
-def _type_three(fit: Fit) -> dict[str, Array]:
+def _type_three(fit: Fitted) -> dict[str, Array]:
     """Type III as SAS defines it: a term's estimable functions made orthogonal to those of its containers.
 
     With X_t the treatment-coded columns and D those of indicators for all levels, D = X_t B. The rows of B' are the
@@ -356,7 +340,7 @@ def _recoded(design: Design, *, drop_first: bool) -> Design:
     return Design(design.intercept, tuple(terms), tuple(names), tuple(assign), design.term_labels)
 
 
-def _coded_rows(fit: Fit, designs: tuple[Design, ...]) -> list[Array]:
+def _coded_rows(fit: Fitted, designs: tuple[Design, ...]) -> list[Array]:
     """Columns of `designs` on common rows, the first design's restricted to the columns of the fit.
 
     How codings turn into each other does not depend on the rows while every combination of levels occurs, that is

@@ -15,21 +15,20 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
 from lmmformula.inference.new_response import new_response, with_response
-from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.replicates import as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion
-from lmmformula.inference.wald import interval_names
+from lmmformula.inference.student import interval_names
 from lmmformula.ir.covariance import sd_cor
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted, FittedT
 
 __all__ = ["bootstrap", "bootstrap_interval", "parameters", "refit"]
 
 
-def refit(fit: Fit, y: Any) -> Fit:
+def refit(fit: FittedT, y: Any) -> FittedT:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
     values = new_response(fit, y)
     recall = with_response(fit, values)
@@ -46,7 +45,7 @@ def refit(fit: Fit, y: Any) -> Fit:
     )
 
 
-def parameters(fit: Fit) -> dict[str, float]:
+def parameters(fit: Fitted) -> dict[str, float]:
     """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name."""
     out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
     for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
@@ -72,12 +71,12 @@ def parameters(fit: Fit) -> dict[str, float]:
 
 
 def bootstrap(
-    fit: Fit,
+    fit: Fitted,
     n: int = 500,
     seed: int | np.random.Generator | None = None,
     progress: bool = False,
     *,
-    statistic: Callable[[Fit], Any] | None = None,
+    statistic: Callable[[Fitted], Any] | None = None,
     workers: int = 1,
     type: str | None = None,  # noqa: A002 - R's word
     level: float = 0.95,
@@ -133,7 +132,7 @@ def bootstrap(
     return out
 
 
-def _refuse(fit: Fit, n: int, workers: int, kind: str | None, level: float) -> None:
+def _refuse(fit: Fitted, n: int, workers: int, kind: str | None, level: float) -> None:
     if n < 1:
         raise DataError(f"n={n} replicates were asked for; ask for one or more.")
     if not isinstance(workers, int | np.integer) or workers < 1:
@@ -142,11 +141,7 @@ def _refuse(fit: Fit, n: int, workers: int, kind: str | None, level: float) -> N
         raise DataError(f"type={kind!r} is unknown; use one of {', '.join(map(repr, TYPES))}.")
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
-    refuse_posterior(
-        fit,
-        "a bootstrap repeats the search for a maximum",
-        "Its draws are in m.posterior, their intervals in conf_int(), and simulate() draws responses.",
-    )
+    fit.inference.check("bootstrap")
     if fit.problem.family.repeated:
         raise DataError(
             "a parametric bootstrap draws one response for each row, and y | weights(w) says that a row stands for w "
@@ -163,13 +158,13 @@ def _bar(items: Iterable[Any], n: int, progress: bool) -> Iterable[Any]:
 
 
 def bootstrap_interval(
-    fit: Fit,
+    fit: Fitted,
     level: float = 0.95,
     n: int = 500,
     seed: int | np.random.Generator | None = None,
     parameters: str | Iterable[str] = "all",
     type: str = "percentile",  # noqa: A002
-    statistic: Callable[[Fit], Any] | None = None,
+    statistic: Callable[[Fitted], Any] | None = None,
     workers: int = 1,
 ) -> pd.DataFrame:
     """Intervals of the parametric bootstrap: of every parameter, of the fixed effects, or of those named.

@@ -30,7 +30,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["TYPES", "acceleration", "ends"]
 
@@ -74,7 +74,7 @@ def ends(draws: pd.DataFrame, estimate: dict[str, float], level: float, kind: st
     return out
 
 
-def acceleration(fit: Fit, statistic: Callable[[Any], Any]) -> dict[str, float]:
+def acceleration(fit: Fitted, statistic: Callable[[Any], Any]) -> dict[str, float]:
     """a of every statistic, by the jackknife over groups.
 
     Raises
@@ -114,7 +114,7 @@ def _blocks(problem: Problem) -> list[NDArray[np.bool_]]:
     return [block == b for b in range(min(m, BLOCKS))]
 
 
-def _without(fit: Fit, gone: NDArray[np.bool_]) -> Fit:
+def _without(fit: Fitted, gone: NDArray[np.bool_]) -> Fitted:
     """The same model without some rows."""
     left = np.flatnonzero(~gone)
     problem = fit.problem

@@ -7,14 +7,15 @@ from collections.abc import Mapping
 from lmmformula.arguments import attribute_here
 from lmmformula.arguments.checking import Rest
 from lmmformula.arguments.kinds import Kind, optional, table, text, word
-from lmmformula.inference import bootstrap, profile, wald
+from lmmformula.inference import bootstrap, profile
 from lmmformula.inference.bootstrap_intervals import TYPES
+from lmmformula.inference.intervals_by_method import INTERVALS
 from lmmformula.methods import BUILDING, OPTIONS
 
 __all__ = ["FURTHER", "KINDS", "no_attribute"]
 
 FURTHER: Mapping[str, Rest] = {
-    "conf_int": wald.INTERVALS.values(),
+    "conf_int": INTERVALS.values(),
     "bootstrap": (bootstrap.bootstrap,),
     "profile": (profile.profile,),
     "update": ("method", *BUILDING, OPTIONS, "seed", "priors", "progress"),

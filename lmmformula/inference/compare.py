@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.arguments import checked
-from lmmformula.backends.optimum import off_boundary
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
-from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.same_rows import refuse_other_rows, row_order
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -19,14 +16,14 @@ from lmmformula.ir.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["anova"]
 
 
 @checked
 def anova(
-    *fits: Fit,
+    *fits: Fitted,
     refit: bool = True,
     type: int | str | None = None,  # noqa: A002
     ddf: str | None = None,
@@ -80,11 +77,7 @@ def anova(
             f"their likelihoods. Leave it out, or call fit.anova({name}={value!r})."
         )
     for fit in fits:
-        refuse_posterior(
-            fit,
-            "a likelihood-ratio test needs maxima of the likelihood",
-            "Compare posteriors by arviz_stats.compare({'a': a.to_datatree(), 'b': b.to_datatree()}), or fit with method='ml'.",
-        )
+        fit.inference.check("likelihood ratio")
     refuse_other_rows(fits)
     _refuse_different_approximations(fits)
     if not refit:
@@ -158,7 +151,7 @@ def _refuse_what_is_no_fit(fits: tuple[Any, ...]) -> None:
         )
 
 
-def _labels(fits: list[Fit]) -> list[str]:
+def _labels(fits: list[Fitted]) -> list[str]:
     """Formulas, with the family and the auxiliary formulas where those differ."""
     labels = [f.formula for f in fits]
     families = [str(f.problem.family) for f in fits]
@@ -174,11 +167,13 @@ def _labels(fits: list[Fit]) -> list[str]:
     return labels
 
 
-def _refuse_different_criteria(fits: tuple[Fit, ...]) -> None:
+def _refuse_different_criteria(fits: tuple[Fitted, ...]) -> None:
     """Restricted likelihoods are those of y without what X explains: of different data where X differs."""
-    if not any(f.estimate.restricted for f in fits):
+    restricted = [f.estimate.restricted for f in fits]
+    if not any(restricted):
         return
-    if len(methods := sorted({f.method for f in fits})) > 1:
+    if not all(restricted):
+        methods = sorted({f.method for f in fits})
         raise PlanError(
             f"refit=False compares the likelihoods as they are, and these are of different kinds ({', '.join(methods)}). Leave "
             "refit out, or fit all models by the same method."
@@ -195,13 +190,8 @@ def _refuse_different_criteria(fits: tuple[Fit, ...]) -> None:
             )
 
 
-def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
-    """Errors of approximations differ by more than the differences that are tested; a quasi-likelihood is none."""
-    if without := [f.formula for f in fits if np.isnan(f.deviance)]:
-        raise PlanError(
-            f"{without[0]} was fitted by penalised quasi-likelihood, which has no likelihood to compare: llf, AIC and BIC are "
-            "nan. Fit both models with method='laplace' (Gaussian: 'ml'), or test terms of one fit with .anova()."
-        )
+def _refuse_different_approximations(fits: tuple[Fitted, ...]) -> None:
+    """Errors of approximations differ by more than the differences that are tested."""
     approximate = [f for f in fits if f.problem.terms and not f.problem.family.is_linear]
     if len(methods := sorted({f.method for f in approximate})) > 1:
         raise PlanError(
@@ -215,10 +205,8 @@ def _refuse_different_approximations(fits: tuple[Fit, ...]) -> None:
         )
 
 
-def _ml_estimate(fit: Fit) -> Estimate:
+def _ml_estimate(fit: Fitted) -> Estimate:
     """The ML fit of the same model."""
     if not fit.estimate.restricted:
         return fit.estimate
-    model = replace(fit.optimum.model, reml=False)
-    start = off_boundary(fit.optimum.theta)
-    return fit.standard.outward(replace(fit.backend, reml=False, start=start).optimise(model).estimate)
+    return fit.standard.outward(fit.backend.unrestricted(fit.optimum).estimate)

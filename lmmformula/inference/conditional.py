@@ -6,34 +6,38 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.inference.posterior import flat, known, term_spreads
-from lmmformula.ir.covariance import sd_cor
+from lmmformula.inference.words import notes
 from lmmformula.ir.variance_parameters import named_terms
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = [
     "coef",
     "conditional_covariances",
     "covariance_matrices",
+    "covariances_at_optimum",
     "group_names",
+    "random_effects",
     "ranef",
     "varcorr",
     "varcorr_places",
 ]
 
 
-def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
+def conditional_covariances(fit: Fitted) -> tuple[Array, ...]:
     """Var(b | y) = sigma^2 L (M^-1)_ss L' of each level, per term (m, k, k), at the estimated beta and theta.
 
     Of a posterior, Var(b | y) over everything: variances without sampling error, correlations those of the draws.
     """
-    if fit.posterior is not None:
-        return _posterior_covariances(fit)
+    return fit.inference.effect_covariances()
+
+
+def covariances_at_optimum(fit: Fitted) -> tuple[Array, ...]:
+    """The same of a fit that is no posterior."""
     point, problem = fit.optimum, fit.problem
     inverse, out = point.factor.inverse(), [np.empty(0)] * len(problem.terms)
     for a, group in enumerate(point.model.prepared.blocks.groups):
@@ -45,28 +49,11 @@ def conditional_covariances(fit: Fit) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def _posterior_covariances(fit: Fit) -> tuple[Array, ...]:
-    """Off-diagonal elements are nan where the draws were not kept."""
-    posterior, out = known(fit), []
-    for i, sds in enumerate(posterior.effect_sds):
-        k = sds.shape[1]
-        cor = np.full((len(sds), k, k), np.nan)
-        if posterior.effects is not None:
-            b = flat(posterior.effects[i])
-            centred = b - b.mean(axis=0)
-            cov = np.einsum("smi,smj->mij", centred, centred)
-            spread = np.sqrt(np.einsum("mii->mi", cov))
-            cor = cov / np.maximum(spread[:, :, None] * spread[:, None, :], 1e-300)
-        np.einsum("mii->mi", cor)[:] = 1.0
-        out.append(cor * sds[:, :, None] * sds[:, None, :])
-    return tuple(out)
-
-
-def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
+def ranef(fit: Fitted, condsd: bool = False) -> pd.DataFrame:
     """Conditional modes in lme4's long form; of a posterior, means and standard deviations."""
     import pandas as pd
 
-    spread = _conditional_sds(fit) if condsd else None
+    spread = fit.inference.effect_errors() if condsd else None
     frames = []
     for i, (term, b) in enumerate(zip(fit.problem.terms, fit.estimate.modes, strict=True)):
         columns = {
@@ -83,14 +70,7 @@ def ranef(fit: Fit, condsd: bool = False) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _conditional_sds(fit: Fit) -> tuple[Array, ...]:
-    """Per term (m, k)."""
-    if fit.posterior is not None:
-        return fit.posterior.effect_sds
-    return tuple(np.sqrt(np.maximum(np.einsum("mii->mi", c), 0.0)) for c in conditional_covariances(fit))
-
-
-def covariance_matrices(fit: Fit) -> tuple[Array, ...]:
+def covariance_matrices(fit: Fitted) -> tuple[Array, ...]:
     """sigma^2 Sigma of each term, (k, k)."""
     out = []
     for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
@@ -99,7 +79,7 @@ def covariance_matrices(fit: Fit) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def group_names(fit: Fit) -> tuple[str, ...]:
+def group_names(fit: Fitted) -> tuple[str, ...]:
     """Group of each term, with lme4's ``.1``, ``.2`` for further terms on the same factor."""
     seen: dict[str, int] = {}
     out = []
@@ -110,7 +90,7 @@ def group_names(fit: Fit) -> tuple[str, ...]:
     return tuple(out)
 
 
-def varcorr(fit: Fit, se: bool = False) -> pd.DataFrame:
+def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
     """Variances and covariances in lme4's long form; the last row is the residual, if there is one.
 
     Where a quasi-likelihood estimates a dispersion, that row holds it and its root, as lme and glmmPQL print it. Of a posterior
@@ -128,10 +108,10 @@ def varcorr(fit: Fit, se: bool = False) -> pd.DataFrame:
 
     rows: list[tuple[str, str | None, str | None, float, float]] = []
     names, terms = group_names(fit), fit.problem.terms
-    spread = [_spread(fit, i) for i in range(len(terms))]
+    spread = [fit.inference.spread(i) for i in range(len(terms))]
     for i, a, b in varcorr_places(fit):
         if i is None:
-            rows.append(("Residual", None, None, _residual_variance(fit), fit.estimate.sigma))
+            rows.append(("Residual", None, None, fit.inference.residual_variance(), fit.estimate.sigma))
             continue
         cov, sd, cor = spread[i]
         if b is None:
@@ -140,15 +120,21 @@ def varcorr(fit: Fit, se: bool = False) -> pd.DataFrame:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
     table = pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
     if se:
-        from lmmformula.inference.spreads import notes, varcorr_errors
-
-        table["se"], reasons = varcorr_errors(fit)
+        table["se"], reasons = fit.inference.varcorr_errors()
         if note := notes(reasons):
             table.attrs["note"] = note
     return table
 
 
-def varcorr_places(fit: Fit) -> list[tuple[int | None, int, int | None]]:
+def random_effects(fit: Fitted) -> pd.DataFrame:
+    """:func:`varcorr`, without a residual's row where the dispersion is an auxiliary parameter."""
+    table = fit.varcorr()
+    if fit.problem.is_linear or fit.estimate.quasi_dispersion:
+        return table
+    return table.loc[table["var1"].notna()]
+
+
+def varcorr_places(fit: Fitted) -> list[tuple[int | None, int, int | None]]:
     """Term, column and the second column of a covariance for each row of :func:`varcorr`; no term for the residual."""
     out: list[tuple[int | None, int, int | None]] = []
     for i, term in enumerate(fit.problem.terms):
@@ -160,22 +146,7 @@ def varcorr_places(fit: Fit) -> list[tuple[int | None, int, int | None]]:
     return out
 
 
-def _spread(fit: Fit, term: int) -> tuple[Array, Array, Array]:
-    """Covariance matrix, standard deviations and correlations of one term."""
-    if fit.posterior is not None:
-        drawn = term_spreads(fit, term)
-        return drawn.covariance.mean(axis=0), drawn.sd.mean(axis=0), drawn.cor.mean(axis=0)
-    cov = covariance_matrices(fit)[term]
-    return cov, *sd_cor(cov)
-
-
-def _residual_variance(fit: Fit) -> float:
-    if fit.posterior is not None:
-        return float(np.mean(fit.posterior["sigma"] ** 2))
-    return fit.estimate.sigma**2
-
-
-def coef(fit: Fit) -> dict[str, pd.DataFrame]:
+def coef(fit: Fitted) -> dict[str, pd.DataFrame]:
     """Fixed plus random effects of each level, one frame a grouping factor."""
     import pandas as pd
 

@@ -39,8 +39,8 @@ from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.inference.posterior_predict import Wanted
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Rows, Wanted
 
 __all__ = ["full_errors"]
 
@@ -64,8 +64,8 @@ PRECISION = 1e-6
 
 
 def full_errors(
-    fit: Fit,
-    rows: Any,
+    fit: Fitted,
+    rows: Rows,
     eta: Array,
     effects: Array,
     wanted: Wanted,
@@ -91,7 +91,7 @@ def full_errors(
     """
     if fit.twin_vcov is not None:
         return _drawn(fit, rows, eta, wanted, weights, rng)
-    if not fit.problem.is_linear or fit.estimate.quasi is not None:
+    if not fit.inference.is_gaussian:
         raise PlanError(
             f"uncertainty='full' needs to know how well the variances are known, and a fit by {fit.method} does not say: fit "
             "with method='laplace' (Gaussian: 'reml'), or leave uncertainty out."
@@ -159,7 +159,7 @@ class _Mixture:
 
 
 def _mixture(
-    fit: Fit, rows: Any, effects: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    fit: Fitted, rows: Rows, effects: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> _Mixture:
     standard, working = fit.standard, WorkingRows.of(fit, rows)
     df = float(replace(fit.optimum.model, reml=True).n_eff)
@@ -187,7 +187,7 @@ def _factors(point: Any) -> dict[int, Array]:
     }
 
 
-def _thetas(fit: Fit, rng: np.random.Generator) -> Iterator[tuple[float, Any]]:
+def _thetas(fit: Fitted, rng: np.random.Generator) -> Iterator[tuple[float, Any]]:
     """Criterion at values of theta, with the weights of a posterior that has a flat prior; they sum to one."""
     model, theta = replace(fit.optimum.model, reml=True), fit.optimum.theta
     if not theta.size:
@@ -274,7 +274,7 @@ def _log_posterior(at: Callable[[int], Any], j: int, theta: Array, problem: Prob
 
 
 def _drawn(
-    fit: Fit, rows: Any, eta: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    fit: Fitted, rows: Rows, eta: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> dict[str, Array]:
     scale, family, spread = (
         Scale.of(fit.problem.family, wanted.kind),
@@ -306,7 +306,7 @@ def _drawn(
     return out
 
 
-def _unseen_factors(fit: Fit, rows: Any, root: Array, e: Array) -> list[tuple[Any, Array]]:
+def _unseen_factors(fit: Fitted, rows: Rows, root: Array, e: Array) -> list[tuple[Any, Array]]:
     """The parts with levels that the fit has not seen, and f T L of their term for each draw of theta, (S, k, k)."""
     standard, slices = fit.standard, fit.problem.theta_slices()
     thetas = fit.optimum.theta + e @ root.T

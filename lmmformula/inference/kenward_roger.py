@@ -26,12 +26,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.backends.exact import Exact
 from lmmformula.errors import PlanError
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["KenwardRoger", "kenward_roger"]
 
@@ -99,7 +98,7 @@ def _scale_and_df(a1: float, a2: float, q: int) -> tuple[float, int, float]:
 
 
 @lru_cache(maxsize=4)
-def kenward_roger(fit: Fit) -> KenwardRoger:
+def kenward_roger(fit: Fitted) -> KenwardRoger:
     """Kenward & Roger's adjustment of a REML fit. O(q^3) for q random effects in all.
 
     Raises
@@ -108,7 +107,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
         For an ML fit, a generalised model, too many random effects, or a covariance that is not linear in its parameters.
     """
     problem = fit.problem
-    if not isinstance(fit.backend, Exact):
+    if not fit.inference.is_gaussian:
         raise PlanError(
             f"Kenward-Roger is defined for Gaussian responses with one residual variance, not for {problem.family}: use "
             "anova() for Wald chi-square tests, or conf_int(method='bootstrap')."
@@ -157,7 +156,7 @@ def kenward_roger(fit: Fit) -> KenwardRoger:
     )
 
 
-def _level_space(fit: Fit) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:
+def _level_space(fit: Fitted) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:
     """S = Z'V^-1Z, A = Z'V^-1X, X'V^-1X (sigma = 1, X orthonormalised), and the D_r as (rows, block per level)."""
     point, p = fit.optimum, fit.problem.p
     gram, blocks = point.model.gram, point.model.prepared.blocks

@@ -17,12 +17,12 @@ from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit, Recall
+    from lmmformula.inference.fitted import Fitted, Recall
 
 __all__ = ["new_response", "with_response"]
 
 
-def new_response(fit: Fit, y: Any) -> Array:
+def new_response(fit: Fitted, y: Any) -> Array:
     """`y` for the rows of the fit, in their order, (n,).
 
     A pandas Series (or the one column of a frame) is read by its index, which must have the labels of the rows of the fit;
@@ -65,7 +65,7 @@ def new_response(fit: Fit, y: Any) -> Array:
     return values
 
 
-def with_response(fit: Fit, values: Array) -> Recall:
+def with_response(fit: Fitted, values: Array) -> Recall:
     """What the fit remembers of its call, with the new response in the column of the old one.
 
     A response that is an expression has no column to put the values into: the data are then left out.

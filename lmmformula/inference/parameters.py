@@ -12,7 +12,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Parameter", "chosen", "parameter_names", "parameters_of", "structure"]
 
@@ -72,7 +72,7 @@ def structure(term: GroupBlock) -> TermParameters:
     return named_terms([term])[0]
 
 
-def parameter_names(fit: Fit) -> tuple[str, ...]:
+def parameter_names(fit: Fitted) -> tuple[str, ...]:
     """Names of :func:`parameters_of`."""
     return tuple(p.name for p in parameters_of(fit.problem))
 

@@ -21,7 +21,8 @@ from lmmformula.progress import CHAINS, Report, reporting
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.inference.fitted import Fitted, FittedT
 
 __all__ = [
     "Effects",
@@ -32,14 +33,11 @@ __all__ = [
     "effect_draws",
     "extend",
     "flat",
-    "known",
     "linear_predictors",
     "log_likelihood",
     "mean_response",
-    "need_posterior",
     "own_effects",
     "quantiles",
-    "refuse_posterior",
     "responses",
     "row_slices",
     "term_spreads",
@@ -48,28 +46,6 @@ __all__ = [
 
 CELLS = 4_000_000
 """Numbers of a table of draws by rows that are held at a time."""
-
-
-def refuse_posterior(fit: Fit, what: str, instead: str) -> None:
-    """Refuse what a maximum of a likelihood is needed for."""
-    if fit.posterior is not None:
-        raise PlanError(
-            f"{what}, and this fit is a posterior, whose estimates are averages of draws and maximise nothing. {instead}"
-        )
-
-
-def need_posterior(fit: Fit, what: str) -> Any:
-    """The posterior, or a refusal."""
-    if fit.posterior is None:
-        raise PlanError(
-            f"{what} draws from a posterior, which a fit by {fit.method} does not have: fit with method='hmc'."
-        )
-    return fit.posterior
-
-
-def known(fit: Fit) -> Any:
-    """The posterior of a fit that has one."""
-    return fit.posterior
 
 
 def flat(draws: Array) -> Array:
@@ -87,7 +63,7 @@ def quantiles(draws: Array, level: float) -> tuple[Array, Array]:
 # -- how sampling ended -----------------------------------------------------------------------------------------------
 
 
-def unsatisfactory(posterior: Any) -> str:
+def unsatisfactory(posterior: Posterior) -> str:
     """What is wrong with the draws and what to do; empty if nothing is."""
     advice = " ".join(posterior.diagnostics.advice)
     if posterior.status is Status.INTERRUPTED:
@@ -99,7 +75,7 @@ def unsatisfactory(posterior: Any) -> str:
     return advice and f"the draws do not describe the posterior well enough. {advice}"
 
 
-def extend(fit: Fit, draws: int = 1_000, progress: bool | Report | None = None) -> Fit:
+def extend(fit: FittedT, draws: int = 1_000, progress: bool | Report | None = None) -> FittedT:
     """Go on from the last state of each chain.
 
     Parameters
@@ -113,7 +89,7 @@ def extend(fit: Fit, draws: int = 1_000, progress: bool | Report | None = None) 
     -------
     Fit
     """
-    posterior = need_posterior(fit, "extend()")
+    posterior = fit.inference.draws("extend()")
     backend = replace(fit.backend, draws=draws)
     with reporting(progress, CHAINS) as report:
         solution = backend.extend(fit.standard.problem, posterior, report)
@@ -150,18 +126,18 @@ class TermSpreads:
         return self.cor * self.sd[:, :, None] * self.sd[:, None, :]
 
 
-def term_spreads(fit: Fit, term: int) -> TermSpreads:
+def term_spreads(fit: Fitted, term: int) -> TermSpreads:
     """Spreads of every column of one term, however few parameters they share."""
-    return _spreads(known(fit), term_parameters(fit.problem)[term])
+    return _spreads(fit.inference.draws(), term_parameters(fit.problem)[term])
 
 
-def auxiliary_spreads(fit: Fit, j: int, term: int) -> TermSpreads:
+def auxiliary_spreads(fit: Fitted, j: int, term: int) -> TermSpreads:
     """The same for a term of the j-th auxiliary predictor."""
     name = fit.problem.family.auxiliaries[j].name
-    return _spreads(known(fit), named_terms(fit.problem.aux_terms[j], f"{name}:")[term])
+    return _spreads(fit.inference.draws(), named_terms(fit.problem.aux_terms[j], f"{name}:")[term])
 
 
-def _spreads(posterior: Any, own: TermParameters) -> TermSpreads:
+def _spreads(posterior: Posterior, own: TermParameters) -> TermSpreads:
     sd = np.stack([posterior[name].reshape(-1) for name in own.sds], axis=-1)
     if sd.shape[1] < own.k:
         sd = np.repeat(sd, own.k, axis=1)
@@ -204,9 +180,9 @@ class Effects:
         eta[:, there] += own[..., 0] if z is None else np.einsum("nk,snk->sn", z, own)
 
 
-def effect_draws(fit: Fit, term: int) -> Array:
+def effect_draws(fit: Fitted, term: int) -> Array:
     """Draws of the effects of one term, (S, m, k)."""
-    posterior = known(fit)
+    posterior = fit.inference.draws()
     effects = posterior.effects
     if effects is None:
         size = 8e-9 * posterior.chains * posterior.draws * fit.problem.q
@@ -217,7 +193,7 @@ def effect_draws(fit: Fit, term: int) -> Array:
     return flat(effects[term])
 
 
-def own_effects(fit: Fit, chosen: Any = slice(None)) -> list[Effects]:
+def own_effects(fit: Fitted, chosen: Any = slice(None)) -> list[Effects]:
     """Effects of the rows of the fit, for the `chosen` of the draws."""
     terms = enumerate(fit.problem.terms)
     return [Effects(effect_draws(fit, i)[chosen], t.codes, t.basis) for i, t in terms]
@@ -243,7 +219,7 @@ def linear_predictors(
 
 
 def auxiliary_draws(
-    fit: Fit, columns: Sequence[Array] = (), rows: slice = slice(None), chosen: Any = slice(None)
+    fit: Fitted, columns: Sequence[Array] = (), rows: slice = slice(None), chosen: Any = slice(None)
 ) -> tuple[Array, ...]:
     """The family's auxiliary linear predictors for the `chosen` of the draws: (S, rows), or (S, 1) where they are constant.
 
@@ -252,7 +228,7 @@ def auxiliary_draws(
     columns : sequence of (n, p_j) arrays
         Columns of each predictor that has a formula of its own.
     """
-    posterior, found = known(fit), []
+    posterior, found = fit.inference.draws(), []
     for j, parameter in enumerate(fit.problem.family.auxiliaries):
         if parameter.name in posterior.names:
             values = posterior[parameter.name].reshape(-1, 1)[chosen]
@@ -264,7 +240,7 @@ def auxiliary_draws(
     return tuple(found)
 
 
-def _own_auxiliaries(fit: Fit, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
+def _own_auxiliaries(fit: Fitted, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
     """Auxiliary predictors of `rows` of the fit, with their random effects."""
     problem = fit.problem
     found = auxiliary_draws(fit, [b.matrix for b in problem.aux], rows, chosen)
@@ -276,9 +252,9 @@ def _own_auxiliaries(fit: Fit, rows: slice, chosen: Any = slice(None)) -> tuple[
     return found
 
 
-def auxiliary_effect_draws(fit: Fit, j: int, term: int) -> Array:
+def auxiliary_effect_draws(fit: Fitted, j: int, term: int) -> Array:
     """Draws of the effects of one term of the j-th auxiliary predictor, (S, m, k)."""
-    own = known(fit).aux_effects[j]
+    own = fit.inference.draws().aux_effects[j]
     if own.draws is None:
         raise PlanError(
             "the draws of the random effects of an auxiliary parameter were not kept: fit with fewer draws."
@@ -286,9 +262,9 @@ def auxiliary_effect_draws(fit: Fit, j: int, term: int) -> Array:
     return flat(own.draws[term])
 
 
-def _own_predictors(fit: Fit, chosen: Any = slice(None)) -> Iterator[tuple[slice, Array]]:
+def _own_predictors(fit: Fitted, chosen: Any = slice(None)) -> Iterator[tuple[slice, Array]]:
     """Slices of the rows of the fit with their linear predictors."""
-    problem, beta, effects = fit.problem, flat(known(fit).beta)[chosen], own_effects(fit, chosen)
+    problem, beta, effects = fit.problem, flat(fit.inference.draws().beta)[chosen], own_effects(fit, chosen)
     width = 1 + max((t.k for t in problem.terms), default=0)
     for rows in row_slices(problem.n, len(beta), width):
         yield rows, linear_predictors(beta, problem.X.matrix, problem.offset, effects, rows)
@@ -297,19 +273,19 @@ def _own_predictors(fit: Fit, chosen: Any = slice(None)) -> Iterator[tuple[slice
 # -- rows of the fit --------------------------------------------------------------------------------------------------
 
 
-def mean_response(fit: Fit) -> Array:
+def mean_response(fit: Fitted) -> Array:
     """Posterior mean of the expected response of every row of the fit, (n,)."""
     family = fit.problem.family
     means = [family.mean(eta, _own_auxiliaries(fit, rows)).mean(axis=0) for rows, eta in _own_predictors(fit)]
     return np.concatenate(means)
 
 
-def responses(fit: Fit, n: int | None, rng: np.random.Generator) -> Array:
+def responses(fit: Fitted, n: int | None, rng: np.random.Generator) -> Array:
     """Responses of the rows of the fit given the effects of a draw, (n, rows); all draws for None.
 
     n draws of the posterior are taken without replacement while there are enough.
     """
-    problem, total = fit.problem, len(flat(known(fit).beta))
+    problem, total = fit.problem, len(flat(fit.inference.draws().beta))
     chosen = np.arange(total) if n is None else rng.choice(total, n, replace=n > total)
     out = np.empty((len(chosen), problem.n))
     for rows, eta in _own_predictors(fit, chosen):
@@ -318,7 +294,7 @@ def responses(fit: Fit, n: int | None, rng: np.random.Generator) -> Array:
     return out
 
 
-def log_likelihood(fit: Fit, rows: Any = None) -> Array:
+def log_likelihood(fit: Fitted, rows: Any = None) -> Array:
     """Log density of each row's response given the effects, (chain, draw, row).
 
     Parameters
@@ -326,7 +302,7 @@ def log_likelihood(fit: Fit, rows: Any = None) -> Array:
     rows : slice, mask or array of int, optional
         Positions among the rows of the fit (not of the data); all by default.
     """
-    posterior, problem = need_posterior(fit, "log_likelihood()"), fit.problem
+    posterior, problem = fit.inference.draws("log_likelihood()"), fit.problem
     wanted = _positions(problem.n, rows)
     out = np.empty((posterior.chains * posterior.draws, problem.n))
     for part, eta in _own_predictors(fit):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from lmmformula.inference.posterior import (
     auxiliary_spreads,
     effect_draws,
     flat,
-    known,
     linear_predictors,
     quantiles,
     row_slices,
@@ -29,30 +28,19 @@ from lmmformula.inference.posterior import (
 )
 from lmmformula.inference.prediction_scale import Scale
 from lmmformula.inference.predictive import drawn_limits
+from lmmformula.inference.records import Part, Rows, Wanted
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Wanted", "predict_from_draws"]
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """What to predict, as in :func:`lmmformula.inference.predict.predict`."""
-
-    kind: str
-    new_levels: str
-    interval: str | None
-    level: float
-    se: bool
-    full: bool = False
+__all__ = ["predict_from_draws"]
 
 
 def predict_from_draws(
-    fit: Fit, rows: Any, centre: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    fit: Fitted, rows: Rows, centre: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> pd.Series | pd.DataFrame:
     """Posterior means, standard deviations and quantiles.
 
@@ -74,7 +62,7 @@ def predict_from_draws(
     spreads = [(p, partial(term_spreads, fit, p.term)) for p in rows.parts]
     unseen = [e for p, spread in spreads if (e := _unseen(spread, p, wanted, rng)) is not None]
     beside = _Beside.of(fit, rows, wanted, rng)
-    beta = flat(known(fit).beta)
+    beta = flat(fit.inference.draws().beta)
     width = 2 + max((p.basis.shape[1] for p in rows.parts), default=0) + 2 * len(rows.aux_parts)
     columns = []
     for part in row_slices(rows.n, len(beta), width):
@@ -105,7 +93,7 @@ class _Beside:
     unseen: tuple[list[Effects], ...]
 
     @classmethod
-    def of(cls, fit: Fit, rows: Any, wanted: Wanted, rng: np.random.Generator) -> _Beside:
+    def of(cls, fit: Fitted, rows: Rows, wanted: Wanted, rng: np.random.Generator) -> _Beside:
         seen, unseen = [], []
         for j, parts in enumerate(rows.aux_parts):
             seen.append([Effects(auxiliary_effect_draws(fit, j, p.term), p.codes, p.basis) for p in parts])
@@ -113,7 +101,7 @@ class _Beside:
             unseen.append([e for p, s in spreads if (e := _unseen(s, p, wanted, rng)) is not None])
         return cls(rows.aux_columns, tuple(seen), tuple(unseen))
 
-    def at(self, fit: Fit, rows: slice, *, unseen: bool) -> tuple[Array, ...]:
+    def at(self, fit: Fitted, rows: slice, *, unseen: bool) -> tuple[Array, ...]:
         """The predictors of `rows` for every draw, (S, rows) or (S, 1)."""
         out = auxiliary_draws(fit, self.columns, rows)
         for parts in (self.seen, *([self.unseen] if unseen else [])):
@@ -124,7 +112,7 @@ class _Beside:
 
 
 def _unseen(
-    spread: Callable[[], TermSpreads], part: Any, wanted: Wanted, rng: np.random.Generator
+    spread: Callable[[], TermSpreads], part: Part, wanted: Wanted, rng: np.random.Generator
 ) -> Effects | None:
     """Effects of unseen levels, a set for each draw of their `spread`; None where they are not needed."""
     policy = wanted.new_levels
@@ -141,7 +129,7 @@ def _unseen(
 
 
 def _columns(
-    fit: Fit,
+    fit: Fitted,
     eta: Array,
     unseen: list[Effects],
     rows: slice,

@@ -20,7 +20,7 @@ that a row's error is an affine function of r independent standard normal number
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,8 @@ from lmmformula.inference.working_rows import WorkingRows
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Rows
 
 __all__ = ["ParameterSpread", "RowErrors", "parameter_spread", "row_errors"]
 
@@ -72,7 +73,7 @@ class RowErrors:
         return np.where(lost & ~np.isnan(out), np.inf, out)
 
 
-def row_errors(fit: Fit, rows: Any, *, drawn: bool) -> RowErrors:
+def row_errors(fit: Fitted, rows: Rows, *, drawn: bool) -> RowErrors:
     """Errors of the rows to predict.
 
     Parameters
@@ -97,7 +98,7 @@ def row_errors(fit: Fit, rows: Any, *, drawn: bool) -> RowErrors:
     return RowErrors(own, along, aux_along, (rows.X[:, spread.loose] != 0.0).any(axis=1), lost)
 
 
-def _unseen_variance(fit: Fit, rows: Any) -> Array:
+def _unseen_variance(fit: Fitted, rows: Rows) -> Array:
     """z'Sigma z of the levels that the fit has not seen, (n,)."""
     out, covariances = np.zeros(rows.n), covariance_matrices(fit)
     for part in rows.parts:
@@ -135,7 +136,7 @@ class ParameterSpread:
     aux_loose: tuple[NDArray[np.bool_], ...]
 
 
-def parameter_spread(fit: Fit) -> ParameterSpread:
+def parameter_spread(fit: Fitted) -> ParameterSpread:
     """Errors of the parameters of a fit that is no posterior."""
     point, standard, joint = fit.optimum, fit.standard, fit.twin_vcov
     if joint is None:

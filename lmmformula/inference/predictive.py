@@ -26,7 +26,8 @@ from lmmformula.inference.prediction_error import RowErrors
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Rows
 
 __all__ = ["drawn_limits", "new_weights", "normal_limits", "predictor_draws", "response_limits"]
 
@@ -49,8 +50,8 @@ def normal_limits(eta: Array, variance: Array, level: float) -> tuple[Array, Arr
 
 
 def response_limits(
-    fit: Fit,
-    rows: Any,
+    fit: Fitted,
+    rows: Rows,
     eta: Array,
     errors: RowErrors,
     weights: Array | None,
@@ -87,7 +88,7 @@ def response_limits(
 
 
 def predictor_draws(
-    rows: Any,
+    rows: Rows,
     eta: Array,
     errors: RowErrors,
     possible: NDArray[np.bool_],
@@ -112,7 +113,7 @@ def predictor_draws(
         yield at, draws, _auxiliary_draws(rows, errors, at, e)
 
 
-def _auxiliary_draws(rows: Any, errors: RowErrors, at: Any, e: Array) -> tuple[Array, ...]:
+def _auxiliary_draws(rows: Rows, errors: RowErrors, at: Any, e: Array) -> tuple[Array, ...]:
     """The auxiliary predictors with their errors, (S, rows), or (rows,) where they are taken as known."""
     out = [a[at] for a in rows.aux]
     for j, along in enumerate(errors.aux_along):
@@ -144,7 +145,7 @@ def drawn_limits(
     return np.where(lost, np.nan, low), np.where(lost, np.nan, high)
 
 
-def new_weights(fit: Fit, newdata: Any, given: Any) -> Array | None:
+def new_weights(fit: Fitted, newdata: Any, given: Any) -> Array | None:
     """Prior weights or trials of the rows to predict; None for 1.
 
     Parameters

@@ -15,21 +15,19 @@ The search is in :mod:`lmmformula.inference.profile_trace`, the deviance over th
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.backends.optimum import off_boundary
 from lmmformula.criteria.profiled import Profiled
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import DataError
 from lmmformula.inference.parameters import Parameter, chosen, parameter_names, parameters_of
-from lmmformula.inference.posterior import refuse_posterior
 from lmmformula.inference.profile_general import GeneralBest
 from lmmformula.inference.profile_surface import Surface
 from lmmformula.inference.profile_trace import Trace
-from lmmformula.inference.wald import interval_names
+from lmmformula.inference.student import interval_names
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -40,7 +38,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["parameter_names", "profile", "profile_interval"]
 
@@ -70,7 +68,7 @@ class GaussianBest:
 
 
 @lru_cache(maxsize=4)
-def ml_optimum(fit: Fit) -> GaussianBest | GeneralBest:
+def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
     """Where a profile starts.
 
     Raises
@@ -78,23 +76,12 @@ def ml_optimum(fit: Fit) -> GaussianBest | GeneralBest:
     PlanError
         For a fit without a likelihood that could be profiled.
     """
-    refuse_posterior(
-        fit,
-        "a profile needs a maximum of the likelihood",
-        "conf_int(parameters='all') has the intervals of its draws.",
-    )
-    if fit.estimate.quasi is not None:
-        raise PlanError(
-            "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald intervals of the "
-            "fixed effects, conf_int(method='bootstrap') for all parameters"
-            + (", or fit with method='ml'." if fit.problem.is_linear else ".")
-        )
+    fit.inference.check("profile")
     if not fit.problem.is_linear:
         return GeneralBest.of(fit, values_of(fit.problem, fit.estimate))
     point, standard, estimate = fit.optimum, fit.standard, fit.estimate
     if estimate.restricted:
-        backend = replace(fit.backend, reml=False, start=off_boundary(point.theta))
-        solution = backend.optimise(replace(point.model, reml=False))
+        solution = fit.backend.unrestricted(point)
         point, estimate = solution.point, standard.outward(solution.estimate)
     values = values_of(fit.problem, estimate)
     return GaussianBest(point.model, standard, estimate.theta, estimate.sigma, estimate.deviance, values)
@@ -123,7 +110,7 @@ def _value(problem: Problem, estimate: Estimate, p: Parameter) -> float:
 
 
 def profile_interval(
-    fit: Fit, level: float = 0.95, parameters: str | Iterable[str] | None = None
+    fit: Fitted, level: float = 0.95, parameters: str | Iterable[str] | None = None
 ) -> pd.DataFrame:
     """Profile-likelihood intervals, by ML.
 
@@ -163,7 +150,7 @@ def profile_interval(
 
 
 def profile(
-    fit: Fit, parameters: str | Iterable[str] | None = None, points: int = 13, level: float = 0.99
+    fit: Fitted, parameters: str | Iterable[str] | None = None, points: int = 13, level: float = 0.99
 ) -> pd.DataFrame:
     """Profile of each parameter over its interval of `level`, by ML.
 

@@ -34,7 +34,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["GeneralBest", "GeneralSurface"]
 
@@ -65,7 +65,7 @@ class GeneralBest:
     values: dict[str, float]
 
     @classmethod
-    def of(cls, fit: Fit, values: dict[str, float]) -> GeneralBest:
+    def of(cls, fit: Fitted, values: dict[str, float]) -> GeneralBest:
         """The optimum of a fit.
 
         Raises

@@ -42,13 +42,13 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.problem import Problem
-    from lmmformula.result import Fit
 
 __all__ = ["icc", "r2", "variances"]
 
 
-def variances(fit: Fit) -> tuple[float, Array, float]:
+def variances(fit: Fitted) -> tuple[float, Array, float]:
     """s_f, s_i of each term and s_e, in squared units of the linear predictor.
 
     Raises
@@ -90,7 +90,7 @@ def _moment(basis: Array, problem: Problem) -> Array:
     return basis.T @ (basis if w is None else basis * w[:, None]) / problem.n_observed
 
 
-def _observation(fit: Fit) -> float:
+def _observation(fit: Fitted) -> float:
     """s_e, the variance of an observation on the scale of the linear predictor."""
     problem, family = fit.problem, fit.problem.family
     inverse = 1.0 if problem.weights is None or family.weights_are != "precision" else 1.0 / problem.weights
@@ -123,7 +123,7 @@ def _observation(fit: Fit) -> float:
     return out
 
 
-def _latent(fit: Fit) -> float:
+def _latent(fit: Fitted) -> float:
     link = fit.problem.family.link_function
     if link.latent is None:
         known = ", ".join(name for name, each in LINKS.items() if each.latent is not None)
@@ -134,12 +134,12 @@ def _latent(fit: Fit) -> float:
     return link.latent
 
 
-def _fixed_part(fit: Fit) -> Array:
+def _fixed_part(fit: Fitted) -> Array:
     eta = fit.problem.X.matrix @ fit.estimate.beta
     return eta if fit.problem.offset is None else eta + fit.problem.offset
 
 
-def _typical_mean(fit: Fit) -> Array:
+def _typical_mean(fit: Fitted) -> Array:
     """mu_0 of a log link, (1,)."""
     eta = _fixed_part(fit)
     where = fit.problem.theta_slices()
@@ -150,7 +150,7 @@ def _typical_mean(fit: Fit) -> Array:
     return np.full(1, np.average(np.exp(eta), weights=_copies(fit.problem)))
 
 
-def r2(fit: Fit) -> pd.Series:
+def r2(fit: Fitted) -> pd.Series:
     """Marginal and conditional R2: the share of the variance that the fixed part explains, and that with the groups'."""
     import pandas as pd
 
@@ -159,7 +159,7 @@ def r2(fit: Fit) -> pd.Series:
     return pd.Series({"marginal": fixed / total, "conditional": (total - residual) / total}, name="r2")
 
 
-def icc(fit: Fit) -> pd.Series:
+def icc(fit: Fitted) -> pd.Series:
     """Adjusted intraclass correlation of each random-effects term: its share of the variance that X leaves.
 
     The index holds the groups as :meth:`Fit.varcorr` names them. The shares of nested or crossed groups add up to the

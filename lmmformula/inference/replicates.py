@@ -20,7 +20,7 @@ from lmmformula.errors import DataError, FitError
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Replicate", "as_numbers", "replicated"]
 
@@ -30,7 +30,7 @@ Refit = Callable[[Any, Array], Any]
 
 
 def replicated(
-    fit: Fit, responses: Iterator[Array], refit: Refit, statistic: Callable[[Any], Any], workers: int
+    fit: Fitted, responses: Iterator[Array], refit: Refit, statistic: Callable[[Any], Any], workers: int
 ) -> Iterator[Replicate]:
     """`statistic` of the fits of `responses`, in order."""
     if workers == 1:

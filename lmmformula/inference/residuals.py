@@ -7,21 +7,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.inference.posterior import mean_response
 from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["auxiliary", "fitted", "linear_predictor", "overdispersion", "residuals"]
 
 KINDS = ("response", "pearson", "deviance", "working", "quantile")
 
 
-def linear_predictor(fit: Fit) -> Array:
+def linear_predictor(fit: Fitted) -> Array:
     """X beta + Z b + offset, (n,)."""
     problem = fit.problem
     eta = problem.X.matrix @ fit.estimate.beta
@@ -30,7 +29,7 @@ def linear_predictor(fit: Fit) -> Array:
     return eta if problem.offset is None else eta + problem.offset
 
 
-def auxiliary(fit: Fit) -> tuple[Array, ...]:
+def auxiliary(fit: Fitted) -> tuple[Array, ...]:
     """The family's auxiliary linear predictors on the rows of the fit, each (n,)."""
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
@@ -42,18 +41,16 @@ def auxiliary(fit: Fit) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def fitted(fit: Fit) -> pd.Series:
+def fitted(fit: Fitted) -> pd.Series:
     """Fitted values, under the labels of the rows; of a posterior, the mean of the expected response."""
     import pandas as pd
 
-    if fit.posterior is not None and not fit.problem.family.is_linear:
-        mu = mean_response(fit)
-    else:
-        mu = fit.problem.family.mean(linear_predictor(fit), auxiliary(fit))
-    return pd.Series(mu, index=row_labels(fit.problem), name="fitted")
+    return pd.Series(fit.inference.mean_response(), index=row_labels(fit.problem), name="fitted")
 
 
-def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
+def residuals(
+    fit: Fitted, kind: str = "response", seed: int | np.random.Generator | None = None
+) -> pd.Series:
     """Residuals of one kind.
 
     With mu the fitted values, V the family's variance function and w the weights: "response" is y - mu; "working"
@@ -90,7 +87,9 @@ def residuals(fit: Fit, kind: str = "response", seed: int | np.random.Generator 
     return pd.Series(values, index=row_labels(problem), name="residual")
 
 
-def _quantile(fit: Fit, eta: Array, aux: tuple[Array, ...], seed: int | np.random.Generator | None) -> Array:
+def _quantile(
+    fit: Fitted, eta: Array, aux: tuple[Array, ...], seed: int | np.random.Generator | None
+) -> Array:
     from scipy.special import ndtri
 
     problem, family = fit.problem, fit.problem.family
@@ -102,7 +101,7 @@ def _quantile(fit: Fit, eta: Array, aux: tuple[Array, ...], seed: int | np.rando
     return ndtri(np.clip(upper, edge, 1 - edge))
 
 
-def overdispersion(fit: Fit) -> pd.Series:
+def overdispersion(fit: Fitted) -> pd.Series:
     """Pearson chi-square of the residuals given the random effects, its ratio to n - npar, and the p-value.
 
     A ratio well above 1 says that the response varies more than the family allows; a rough guide, since the random

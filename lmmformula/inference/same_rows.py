@@ -27,14 +27,14 @@ from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["refuse_other_rows", "row_order"]
 
 Order = NDArray[np.intp] | None
 
 
-def refuse_other_rows(fits: Sequence[Fit]) -> None:
+def refuse_other_rows(fits: Sequence[Fitted]) -> None:
     """Refuse fits of other rows, responses or numbers of trials than those of the first.
 
     Raises
@@ -46,7 +46,7 @@ def refuse_other_rows(fits: Sequence[Fit]) -> None:
         _refuse_pair(fits[0], other)
 
 
-def _refuse_pair(a: Fit, b: Fit) -> None:
+def _refuse_pair(a: Fitted, b: Fitted) -> None:
     first, second = a.problem, b.problem
     if first.n != second.n:
         raise DataError(
@@ -74,7 +74,7 @@ def _refuse_pair(a: Fit, b: Fit) -> None:
         )
 
 
-def row_order(a: Fit, b: Fit) -> Any:
+def row_order(a: Fitted, b: Fitted) -> Any:
     """Where the rows of `a` stand among those of `b`; None if in the same order.
 
     Raises
@@ -126,7 +126,7 @@ def _tell(labels: Sequence[Any], numbered: Sequence[bool], same_size: bool) -> b
     return sum(numbered) < 2 or same_size
 
 
-def _is_numbering(fit: Fit) -> bool:
+def _is_numbering(fit: Fitted) -> bool:
     """Whether the table's labels only count its rows, or it has none."""
     import pandas as pd
 
@@ -134,7 +134,7 @@ def _is_numbering(fit: Fit) -> bool:
     return index is None or (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1)
 
 
-def _shared_columns(a: Fit, b: Fit) -> Any:
+def _shared_columns(a: Fitted, b: Fitted) -> Any:
     """(name, values in a, values in b) on the rows used."""
     tables = [_table(f) for f in (a, b)]
     if tables[0] is not None and tables[1] is not None:
@@ -146,7 +146,7 @@ def _shared_columns(a: Fit, b: Fit) -> Any:
         yield name, groups[0][name], groups[1][name]
 
 
-def _table(fit: Fit) -> Any:
+def _table(fit: Fitted) -> Any:
     if fit.recall.data is None:
         return None
     try:
@@ -156,7 +156,7 @@ def _table(fit: Fit) -> Any:
     return table if table.n_rows == fit.problem.n_rows_data else None
 
 
-def _values(table: Any, name: str, fit: Fit) -> NDArray[Any]:
+def _values(table: Any, name: str, fit: Fitted) -> NDArray[Any]:
     values = table.column(name).at(fit.problem.positions)
     return labels_of(values) if isinstance(values, Factor) else values
 
@@ -166,7 +166,7 @@ def _equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
     return (left == right) | ((left != left) & (right != right))
 
 
-def _names(*fits: Fit) -> list[str]:
+def _names(*fits: Fitted) -> list[str]:
     """Columns that the models use."""
     return list(dict.fromkeys(record.name for f in fits for record in f.problem.recipe.columns))
 
@@ -174,14 +174,14 @@ def _names(*fits: Fit) -> list[str]:
 # -- what to say ---------------------------------------------------------------------------------------------------
 
 
-def _cause(a: Fit, b: Fit) -> str:
+def _cause(a: Fitted, b: Fitted) -> str:
     return (
         "The likely cause is missing values in a variable of one model only: drop those rows first, and fit both to "
         f"data.dropna(subset={_names(a, b)})."
     )
 
 
-def _other_rows(a: Fit, b: Fit, left: Any, right: Any) -> str:
+def _other_rows(a: Fitted, b: Fitted, left: Any, right: Any) -> str:
     only = [_some(set(left.tolist()) - set(right.tolist())), _some(set(right.tolist()) - set(left.tolist()))]
     return (
         f"the models were fitted to {a.problem.n:,} rows each, but not to the same rows: {only[0]} only in {a.formula!r}, "
@@ -196,7 +196,7 @@ def _some(rows: set[Any]) -> str:
     return f"row {shown} is" if len(rows) == 1 else f"rows {shown}{more} are"
 
 
-def _other_responses(a: Fit, b: Fit) -> str:
+def _other_responses(a: Fitted, b: Fitted) -> str:
     left, right = a.problem.y, b.problem.y
     said = f"the models {a.formula!r} and {b.formula!r} have "
     if np.array_equal(np.sort(left), np.sort(right)):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError, LmmformulaWarning, warn
-from lmmformula.inference.posterior import responses
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.structured import spherical_draws
@@ -16,7 +15,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["draw", "simulate", "warn_of_dispersion"]
 
@@ -24,7 +23,7 @@ DISPERSED = 1.25
 """An estimated dispersion beyond this, or below its inverse, matters for what is drawn."""
 
 
-def draw(fit: Fit, rng: np.random.Generator) -> Array:
+def draw(fit: Fitted, rng: np.random.Generator) -> Array:
     """One response given eta = X beta + offset + Z b*, with b* drawn from its fitted distribution, (n,)."""
     problem, estimate = fit.problem, fit.estimate
     y = problem.X.matrix @ estimate.beta
@@ -36,7 +35,7 @@ def draw(fit: Fit, rng: np.random.Generator) -> Array:
     return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
 
 
-def warn_of_dispersion(fit: Fit) -> None:
+def warn_of_dispersion(fit: Fitted) -> None:
     """Say that draws have the family's own variance where the fit has another."""
     phi = fit.estimate.sigma**2
     if not fit.estimate.quasi_dispersion or 1.0 / DISPERSED < phi < DISPERSED:
@@ -51,7 +50,7 @@ def warn_of_dispersion(fit: Fit) -> None:
     )
 
 
-def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
+def simulate(fit: Fitted, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
     """`n` draws as columns ``sim_1 ...``, under the labels of the rows.
 
     Of a posterior they are posterior predictive: parameters and random effects of a draw of it, and a new response.
@@ -62,7 +61,5 @@ def simulate(fit: Fit, n: int = 1, seed: int | np.random.Generator | None = None
         raise DataError(f"n={n} draws were asked for; ask for one or more.")
     warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
-    if fit.posterior is not None:
-        drawn = responses(fit, n, rng)
-        return pd.DataFrame({f"sim_{i + 1}": y for i, y in enumerate(drawn)}, index=row_labels(fit.problem))
-    return pd.DataFrame({f"sim_{i + 1}": draw(fit, rng) for i in range(n)}, index=row_labels(fit.problem))
+    drawn = enumerate(fit.inference.responses(n, rng), 1)
+    return pd.DataFrame({f"sim_{i}": y for i, y in drawn}, index=row_labels(fit.problem))

@@ -18,7 +18,7 @@ and there is no such standard error: nan, with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -29,16 +29,15 @@ from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import varcorr_places
 from lmmformula.inference.parameters import Parameter, structure
-from lmmformula.inference.posterior import term_spreads
 from lmmformula.inference.student import critical
 from lmmformula.inference.wald import information
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Spread", "Spreads", "notes", "spreads", "varcorr_errors", "varcorr_spreads"]
+__all__ = ["Spread", "Spreads", "spreads", "theta_covariance", "varcorr_spreads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +92,9 @@ class Spreads:
         By likelihood; of a quasi-likelihood every standard error is nan, with the reason.
     """
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fitted) -> None:
         self.fit, self.problem = fit, fit.problem
-        self.covariance, self.reason = _theta_covariance(fit)
+        self.covariance, self.reason = fit.inference.theta_covariance()
         twin = fit.standard.theta_in(fit.estimate.theta)
         self._slices = self.problem.theta_slices()
         self._lower = [
@@ -207,12 +206,12 @@ class Spreads:
 
 
 @lru_cache(maxsize=4)
-def spreads(fit: Fit) -> Spreads:
+def spreads(fit: Fitted) -> Spreads:
     """The standard errors of a fit; kept for the few fits last asked about."""
     return Spreads(fit)
 
 
-def varcorr_spreads(fit: Fit) -> list[Spread]:
+def varcorr_spreads(fit: Fitted) -> list[Spread]:
     """The standard deviation or correlation of each row of :func:`lmmformula.inference.conditional.varcorr`."""
     known = spreads(fit)
     return [
@@ -221,33 +220,9 @@ def varcorr_spreads(fit: Fit) -> list[Spread]:
     ]
 
 
-def varcorr_errors(fit: Fit) -> tuple[list[float], list[str]]:
-    """Standard error of each row, of a posterior the standard deviation of its draws, and why some have none."""
-    if fit.posterior is None:
-        found = varcorr_spreads(fit)
-        return [s.error for s in found], [s.reason for s in found]
-    drawn = [term_spreads(fit, i) for i in range(len(fit.problem.terms))]
-    return [
-        float(np.std(fit.posterior["sigma"], ddof=1))
-        if i is None
-        else float(np.std(drawn[i].sd[:, a] if b is None else drawn[i].cor[:, b, a], ddof=1))
-        for i, a, b in varcorr_places(fit)
-    ], []
-
-
-def notes(reasons: Iterable[str]) -> str:
-    """What to print below a table: each reason once."""
-    return ". ".join(f"{r[0].upper()}{r[1:]}" for r in dict.fromkeys(reasons) if r)
-
-
-def _theta_covariance(fit: Fit) -> tuple[Array | None, str]:
-    """Covariance matrix of (theta, log sigma) in the user's units, or why there is none."""
+def theta_covariance(fit: Fitted) -> tuple[Array | None, str]:
+    """Covariance matrix of (theta, log sigma) of a fit by likelihood in the user's units, or why there is none."""
     count = fit.problem.n_theta
-    if fit.estimate.quasi is not None:
-        return None, (
-            "penalised quasi-likelihood does not say how well variances are known. Use conf_int(method='bootstrap'), or fit by "
-            "likelihood"
-        )
     if fit.problem.is_linear:
         own = information(fit).covariance
         move = np.eye(count + 1)
@@ -261,7 +236,7 @@ def _theta_covariance(fit: Fit) -> tuple[Array | None, str]:
     return out, ""
 
 
-def _joint(fit: Fit) -> tuple[Array | None, str]:
+def _joint(fit: Fitted) -> tuple[Array | None, str]:
     """Covariance matrix of all parameters of a generalised model, or why there is none."""
     try:
         joint = fit.joint_vcov

@@ -14,14 +14,14 @@ from lmmformula.errors import DataError
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
-__all__ = ["DDF", "critical", "errors_and_df", "two_sided"]
+__all__ = ["DDF", "critical", "errors_and_df", "interval_names", "two_sided"]
 
 DDF = ("satterthwaite", "kenward-roger", "normal")
 
 
-def errors_and_df(fit: Fit, ddf: str | None = None) -> tuple[Array, Array]:
+def errors_and_df(fit: Fitted, ddf: str | None = None) -> tuple[Array, Array]:
     """Standard errors of the fixed effects and their degrees of freedom, infinite for z.
 
     Parameters
@@ -69,3 +69,9 @@ def two_sided(t: Array, df: Array | float) -> Array:
     below, df = -np.abs(t), np.asarray(df, dtype=float)
     normal = np.isinf(df)
     return 2.0 * np.where(normal, ndtr(below), stdtr(np.where(normal, 1.0, df), below))
+
+
+def interval_names(level: float) -> tuple[str, str]:
+    """``2.5 %`` and ``97.5 %`` for level .95."""
+    tail = 50 * (1 - level)
+    return f"{tail:.4g} %", f"{100 - tail:.4g} %"

@@ -13,12 +13,12 @@ from lmmformula.methods import METHODS, OPTIONS
 from lmmformula.methods.inheriting import inherited
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted, FittedT
 
 __all__ = ["update"]
 
 
-def update(fit: Fit, formula: str | None, data: Any, arguments: dict[str, Any]) -> Fit:
+def update(fit: FittedT, formula: str | None, data: Any, arguments: dict[str, Any]) -> FittedT:
     """The call that made `fit`, with another formula, data or arguments.
 
     Options of the earlier call go on where the method of the new one has them; the plan of the new fit says which were left
@@ -44,7 +44,7 @@ def update(fit: Fit, formula: str | None, data: Any, arguments: dict[str, Any]) 
     return replace(again, plan=replace(again.plan, reasons=(*again.plan.reasons, *left)))
 
 
-def _changed(fit: Fit, formula: str, source: Any) -> str:
+def _changed(fit: Fitted, formula: str, source: Any) -> str:
     """The formula that a change such as ``~ . - x`` makes of the fit's."""
     old = fit.recall.formula
     columns = (
@@ -56,7 +56,7 @@ def _changed(fit: Fit, formula: str, source: Any) -> str:
 
 
 def _inherited(
-    fit: Fit, formula: str | None, earlier: dict[str, Any], arguments: dict[str, Any]
+    fit: Fitted, formula: str | None, earlier: dict[str, Any], arguments: dict[str, Any]
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Arguments of the earlier call that go on, and why others do not."""
     method = {**earlier, **arguments}.get("method", "auto")
@@ -67,7 +67,7 @@ def _inherited(
     return {name: value for name, value in earlier.items() if name not in optional or name in kept}, left
 
 
-def _is_linear(fit: Fit, formula: str | None, arguments: dict[str, Any]) -> bool:
+def _is_linear(fit: Fitted, formula: str | None, arguments: dict[str, Any]) -> bool:
     """Whether the new model is linear, as far as its arguments tell; that of the fit where they change nothing."""
     if formula is None and not {"family", "dispformula", "ziformula"} & set(arguments):
         return fit.problem.is_linear

@@ -14,7 +14,8 @@ from lmmformula.ir.groups import Group
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Rows
 
 __all__ = ["WorkingRows"]
 
@@ -59,7 +60,7 @@ class WorkingRows:
     parts: list[Part]
 
     @classmethod
-    def of(cls, fit: Fit, rows: Any) -> WorkingRows:
+    def of(cls, fit: Fitted, rows: Rows) -> WorkingRows:
         """From rows with ``X`` and ``parts`` in the user's units."""
         standard = fit.standard
         parts = [

@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.formula import model_spec
-from lmmformula.reporting.summary import random_effects
+from lmmformula.inference.conditional import random_effects
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["LABELS", "ProtocolOnly", "coef_table", "default_stat_keys", "response_name", "stat"]
 
-_STATS: dict[str, Callable[[Fit], Any]] = {
+_STATS: dict[str, Callable[[Fitted], Any]] = {
     "N": lambda fit: fit.nobs,
     "ll": lambda fit: fit.llf,
     "aic": lambda fit: fit.aic,
@@ -47,7 +47,7 @@ LABELS = {
 }
 
 
-def coef_table(fit: Fit) -> pd.DataFrame:
+def coef_table(fit: Fitted) -> pd.DataFrame:
     """Fixed effects: ``b, se, t, p`` and the limits of 95% and 90% Wald intervals."""
     import pandas as pd
 
@@ -58,7 +58,7 @@ def coef_table(fit: Fit) -> pd.DataFrame:
     return pd.DataFrame(columns).rename_axis("Coefficient")
 
 
-def stat(fit: Fit, key: str) -> Any:
+def stat(fit: Fitted, key: str) -> Any:
     """One statistic; None for keys that are unknown, and where the model has no such number.
 
     Besides the protocol's ``N, ll, aic, bic, deviance, df_model, df_resid, se_type``: ``r2_marginal, r2_conditional,
@@ -74,11 +74,11 @@ def stat(fit: Fit, key: str) -> Any:
     return {**_groups(fit), **_spreads(fit)}.get(key)
 
 
-def _groups(fit: Fit) -> dict[str, int]:
+def _groups(fit: Fitted) -> dict[str, int]:
     return {f"Groups: {name}": count for name, count in fit.ngroups.items()}
 
 
-def _spreads(fit: Fit) -> dict[str, float]:
+def _spreads(fit: Fitted) -> dict[str, float]:
     """Standard deviations of the random effects and of the residuals."""
     table = random_effects(fit)
     named = zip(table["grp"], table["var1"], table["var2"], table["sdcor"], strict=True)
@@ -89,13 +89,13 @@ def _spreads(fit: Fit) -> dict[str, float]:
     }
 
 
-def default_stat_keys(fit: Fit) -> list[str]:
+def default_stat_keys(fit: Fitted) -> list[str]:
     """Rows, levels, standard deviations, and the likelihood where there is one."""
-    likelihood = [] if fit.estimate.quasi is not None else ["ll", "aic"]
+    likelihood = ["ll", "aic"] if math.isfinite(fit.llf) else []
     return ["N", *_groups(fit), *_spreads(fit), *likelihood]
 
 
-def response_name(fit: Fit) -> str:
+def response_name(fit: Fitted) -> str:
     """The left side of the formula."""
     columns = [record.name for record in fit.problem.recipe.columns]
     response = model_spec(fit.formula, columns=columns).response
@@ -105,7 +105,7 @@ def response_name(fit: Fit) -> str:
 class ProtocolOnly:
     """A fit of which only the attributes of the protocol can be seen."""
 
-    def __init__(self, fit: Fit) -> None:
+    def __init__(self, fit: Fitted) -> None:
         self._fit = fit
 
     def __getattr__(self, name: str) -> Any:

@@ -21,8 +21,7 @@ from lmmformula.formula.spec import Name
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
-from lmmformula.inference.predict import population_rows
-from lmmformula.inference.wald import satterthwaite
+from lmmformula.inference.prediction_rows import population_rows
 from lmmformula.typing import Array
 
 try:
@@ -37,7 +36,7 @@ except ImportError as missing:
     ) from missing
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["PopulationModel"]
 
@@ -75,7 +74,7 @@ class PopulationModel(ModelAbstract):
         No data at hand, an unknown `kind`, an offset that was given as an array, or a predictor with a reserved name.
     """
 
-    def __init__(self, fit: Fit, data: Any = None, kind: str = "response") -> None:
+    def __init__(self, fit: Fitted, data: Any = None, kind: str = "response") -> None:
         if kind not in KINDS:
             raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
         recipe = fit.problem.recipe
@@ -143,7 +142,7 @@ class PopulationModel(ModelAbstract):
                 f"t_tests() needs the Jacobian of {result.data.height} estimates in the {self.model.problem.p} coefficients of "
                 f"this model, and the result has one of shape {jacobian.shape}: compute it from this model, with its vcov."
             )
-        df = satterthwaite(self.model, jacobian)
+        df = self.model.inference.df(jacobian)
         df = np.where(np.isfinite(df), df, np.inf)
         estimate, error = (result.data[name].to_numpy() for name in ("estimate", "std_error"))
         p = 2.0 * stdtr(df, -np.abs(result.data["statistic"].to_numpy()))
@@ -193,7 +192,7 @@ def _type(column: Any) -> str:
     return "integer" if column.dtype.is_integer() else "numeric"
 
 
-def _predictors(fit: Fit) -> list[str]:
+def _predictors(fit: Fitted) -> list[str]:
     """Columns that the fixed part names."""
     recipe = fit.problem.recipe
     known = {record.name for record in recipe.columns}
@@ -201,7 +200,7 @@ def _predictors(fit: Fit) -> list[str]:
     return [name for name in column_names(exprs) if name in known]
 
 
-def _response(fit: Fit) -> str:
+def _response(fit: Fitted) -> str:
     """The response's column; of an expression, its label."""
     columns = [record.name for record in fit.problem.recipe.columns]
     response = model_spec(fit.formula, columns=columns).response
@@ -217,7 +216,7 @@ def _surrogate(response: str, predictors: Sequence[str]) -> str:
     return f"{left} ~ " + (" + ".join(f"`{name}`" for name in predictors) or "1")
 
 
-def _model_data(fit: Fit, data: Any, predictors: Sequence[str]) -> Any:
+def _model_data(fit: Fitted, data: Any, predictors: Sequence[str]) -> Any:
     """The rows as polars columns; factors are an Enum in the order of the fit, whose first level is the reference."""
     source = fit.recall.data if data is None else data
     if source is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from lmmformula.arguments import Fitted, checked_methods
+from lmmformula.arguments import ResultBase, checked_methods
 from lmmformula.inference.calls import KINDS
 from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
@@ -12,13 +12,13 @@ from lmmformula.interfaces import statsmodels as _statsmodels
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["OtherNames"]
 
 
 @checked_methods(kinds=KINDS)
-class OtherNames(Fitted):
+class OtherNames(ResultBase):
     """statsmodels' names, and the ways to marginaleffects and maketables; each a line that asks for ours."""
 
     if TYPE_CHECKING:  # what a fit has
@@ -29,8 +29,8 @@ class OtherNames(Fitted):
         def residuals(self, kind: str = "response") -> pd.Series: ...
 
     @property
-    def _fit(self) -> Fit:
-        return cast("Fit", self)
+    def _fit(self) -> Fitted:
+        return cast("Fitted", self)
 
     @property
     def fe_params(self) -> pd.Series:

@@ -9,12 +9,12 @@ from lmmformula.inference.conditional import covariance_matrices, group_names
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["cov_re", "random_effects"]
 
 
-def random_effects(fit: Fit) -> dict[str, pd.DataFrame]:
+def random_effects(fit: Fitted) -> dict[str, pd.DataFrame]:
     """Conditional modes of each term: a row a level, a column an effect."""
     import pandas as pd
 
@@ -27,7 +27,7 @@ def random_effects(fit: Fit) -> dict[str, pd.DataFrame]:
     }
 
 
-def cov_re(fit: Fit) -> dict[str, pd.DataFrame]:
+def cov_re(fit: Fitted) -> dict[str, pd.DataFrame]:
     """Covariance matrix of each term's effects, in the units of the response."""
     import pandas as pd
 

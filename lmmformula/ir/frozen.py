@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, Generic, TypeVar, overload
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-__all__ = ["evolved", "freeze", "handed_out"]
+__all__ = ["computed_once", "evolved", "freeze", "handed_out"]
 
 T = TypeVar("T")
 
@@ -70,21 +71,15 @@ def evolved(
     return out
 
 
-class handed_out(Generic[T]):  # noqa: N801 - reads like property and cached_property
+class _HandedOut:
     """A property that is computed once; who asks gets a copy of a frame or Series, and an array that is read-only."""
 
-    def __init__(self, compute: Callable[[Any], T]) -> None:
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
         self.compute = compute
         self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.key = f"_computed_{name}"
-
-    @overload
-    def __get__(self, instance: None, owner: type) -> handed_out[T]: ...
-
-    @overload
-    def __get__(self, instance: object, owner: type) -> T: ...
 
     def __get__(self, instance: object | None, owner: type) -> Any:
         if instance is None:
@@ -94,3 +89,9 @@ class handed_out(Generic[T]):  # noqa: N801 - reads like property and cached_pro
             known[self.key] = freeze(self.compute(instance))
         value = known[self.key]
         return value if value is None or isinstance(value, np.ndarray) else value.copy()
+
+
+if TYPE_CHECKING:  # both read like a property, and a protocol that asks for one is answered
+    handed_out = computed_once = property
+else:
+    handed_out, computed_once = _HandedOut, cached_property

@@ -32,10 +32,11 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.errors import LmmformulaError
 from lmmformula.extensions import EXTENSIONS, key_of
+from lmmformula.keeping.refusal import CodecError
+from lmmformula.keeping.tables import decode_table, encode_table
 
-__all__ = ["FUNCTIONS", "CodecError", "Decoder", "Encoder"]
+__all__ = ["FUNCTIONS", "Decoder", "Encoder"]
 
 _PACKAGE = __name__.split(".")[0]
 FUNCTIONS = {"fit": ("api", "fit")}
@@ -43,10 +44,6 @@ FUNCTIONS = {"fit": ("api", "fit")}
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _NUMBERS = "biufcmM"
 """Kinds of NumPy's types that an array file holds without pickle."""
-
-
-class CodecError(LmmformulaError):
-    """A value that cannot be kept in a file, or a record in a file that this version does not know."""
 
 
 class Encoder:
@@ -131,8 +128,6 @@ class Encoder:
             if callable(value) and value is getattr(import_module(f"{_PACKAGE}.{module}"), attribute):
                 return {"function": name}
         if kind.__module__.startswith("pandas.") or hasattr(value, "to_numpy"):
-            from lmmformula.keeping.tables import encode_table
-
             return encode_table(value, self, where)
         if hasattr(value, "__array__") and hasattr(value, "dtype"):  # of JAX
             return self._array(np.asarray(value), where)
@@ -280,8 +275,6 @@ class Decoder:
 
     def table(self, key: str, inner: Any) -> Any:
         """A pandas object."""
-        from lmmformula.keeping.tables import decode_table
-
         return decode_table(key, inner, self)
 
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from lmmformula.errors import DataError, LmmformulaError, warn
 from lmmformula.keeping import container
-from lmmformula.keeping.codec import CodecError, Decoder, Encoder
+from lmmformula.keeping.codec import Decoder, Encoder
+from lmmformula.keeping.refusal import CodecError
 
 __all__ = ["Given", "read_fit", "write_fit"]
 
@@ -42,7 +43,7 @@ def write_fit(fit: Any, path: str | Path) -> None:
         If the formula calls functions of the user's: they stay out, and the warning names them. If labels of the rows are of
         a type that a file cannot hold: the file then has the rows' positions.
     """
-    from lmmformula import __version__
+    from lmmformula.version import __version__
 
     recipe, recall, left = fit.problem.recipe, fit.recall, {}
     if recipe is not None and getattr(recipe, "context", ()):
@@ -97,7 +98,7 @@ def read_fit(path: str | Path, context: Mapping[str, Any] | None = None) -> Any:
         fit = Decoder(content.arrays)(content.fit)
         return _with_functions(fit, given)
     except (CodecError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        from lmmformula import __version__
+        from lmmformula.version import __version__
 
         raise LmmformulaError(
             f"{path} cannot be read by lmmformula {__version__}: it was written by {content.package} and holds {error}. "

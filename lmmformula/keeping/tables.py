@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from lmmformula.keeping.codec import CodecError
-
-if TYPE_CHECKING:
-    from lmmformula.keeping.codec import Decoder, Encoder
+from lmmformula.keeping.refusal import CodecError
 
 __all__ = ["decode_table", "encode_table"]
 
 
-def encode_table(value: Any, encode: Encoder, where: str) -> Any:
+def encode_table(value: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
     """A Series, DataFrame, Categorical or Index; a column of another library as its values.
 
     ``series``: ``[values, index or null, name]``; ``frame``: ``[series of the columns, index, names of the columns]``;
@@ -46,7 +44,7 @@ def encode_table(value: Any, encode: Encoder, where: str) -> Any:
     raise CodecError(f"{where.lstrip('.')} is a {type(value).__name__}, which a file cannot hold")
 
 
-def _index(index: Any, encode: Encoder, where: str) -> Any:
+def _index(index: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
     import pandas as pd
 
     if isinstance(index, pd.RangeIndex) and (index.start, index.step, index.name) == (0, 1, None):
@@ -54,7 +52,7 @@ def _index(index: Any, encode: Encoder, where: str) -> Any:
     return encode(index, where)
 
 
-def _values(array: Any, encode: Encoder, where: str) -> Any:
+def _values(array: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
     import pandas as pd
 
     if isinstance(array, pd.Categorical):
@@ -75,7 +73,7 @@ def _objects(values: list[Any]) -> np.ndarray:
     return out
 
 
-def decode_table(key: str, inner: Any, decode: Decoder) -> Any:
+def decode_table(key: str, inner: Any, decode: Callable[[Any], Any]) -> Any:
     """The way back."""
     import pandas as pd
 

@@ -7,18 +7,16 @@ the ratio of standard deviations. How far two methods may be apart depends on wh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.reporting.coefficients import is_gaussian
-from lmmformula.reporting.intervals import fixed_intervals, spread_intervals
-
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
-__all__ = ["BARS", "Bar", "flags", "kind", "most_trusted", "remarks"]
+__all__ = ["BARS", "Bar", "flags", "most_trusted", "remarks"]
 
 TRUST = ("quadrature", "exact", "laplace", "posterior", "fast", "krylov", "corrected", "quasi")
 """Kinds of fits, the most trusted first."""
@@ -100,21 +98,16 @@ BARS = {
 "reml" (against maximum likelihood of a Gaussian response) and "backfitting" (quasi-likelihood of one)."""
 
 
-def kind(fit: Fit) -> str:
-    """What a fit is worth: an entry of :data:`TRUST`."""
-    return fit.backend.trust
-
-
-def most_trusted(fits: dict[str, Fit]) -> str:
+def most_trusted(fits: Mapping[str, Fitted]) -> str:
     """Name of the fit that the others are measured against; the first of several of one kind that converged."""
 
     def order(name: str) -> tuple[bool, int]:
-        return not fits[name].converged, TRUST.index(kind(fits[name]))
+        return not fits[name].converged, TRUST.index(fits[name].backend.trust)
 
     return min(fits, key=order)
 
 
-def flags(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[str, ...]:
+def flags(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> tuple[str, ...]:
     """Sentences on where `fit` is further from `reference` than it should be; empty if it is not."""
     bar = _bar(fit, reference)
     told = [
@@ -126,11 +119,11 @@ def flags(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[str
     return (*told, *_likelihoods_apart(name, fit, reference_name, reference))
 
 
-def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[str, ...]:
+def remarks(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> tuple[str, ...]:
     """What is known of a pair of methods, whether or not they differ by much."""
-    if kind(fit) != "quasi" or kind(reference) == "quasi" or is_gaussian(fit):
+    if fit.backend.trust != "quasi" or reference.backend.trust == "quasi" or fit.problem.is_linear:
         return ()
-    mine, theirs = spread_intervals(fit, None), spread_intervals(reference, None)
+    mine, theirs = fit.inference.spread_intervals(None), reference.inference.spread_intervals(None)
     other = dict(zip(theirs.names, theirs.point, strict=True))
     ratios = [
         f"{(p / other[n]) ** 2:.2f} ({n[3:].removeprefix('(Intercept)|')})"
@@ -146,7 +139,7 @@ def remarks(name: str, fit: Fit, reference_name: str, reference: Fit) -> tuple[s
     )
 
 
-def _cure(fit: Fit, reference_name: str) -> str:
+def _cure(fit: Fitted, reference_name: str) -> str:
     """What to do about a quasi-likelihood that is too far from a likelihood."""
     family, phi = fit.problem.family, float(fit.sigma) ** 2
     if not family.has_residual and not 1.0 / DISPERSED < phi < DISPERSED:
@@ -167,20 +160,26 @@ def _cure(fit: Fit, reference_name: str) -> str:
     )
 
 
-def _bar(fit: Fit, reference: Fit) -> Bar:
-    first, second = kind(reference), kind(fit)
+def _bar(fit: Fitted, reference: Fitted) -> Bar:
+    first, second = reference.backend.trust, fit.backend.trust
     worse = max(first, second, key=TRUST.index)
-    if is_gaussian(fit) and worse != "posterior" and fit.estimate.restricted != reference.estimate.restricted:
+    if (
+        fit.problem.is_linear
+        and worse != "posterior"
+        and fit.estimate.restricted != reference.estimate.restricted
+    ):
         return BARS["reml"]
-    if is_gaussian(fit) and worse in ("quasi", "corrected"):
+    if fit.problem.is_linear and worse in ("quasi", "corrected"):
         return BARS["backfitting"]
     if first == second and worse not in ("quasi", "corrected", "posterior", "krylov"):
         return BARS["same"]
     return BARS.get(worse, BARS["same"])
 
 
-def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
-    mine, theirs = fixed_intervals(fit, None), fixed_intervals(reference, None)
+def _coefficients_apart(
+    name: str, fit: Fitted, reference_name: str, reference: Fitted, bar: Bar
+) -> list[str]:
+    mine, theirs = fit.inference.fixed_intervals(None), reference.inference.fixed_intervals(None)
     with np.errstate(divide="ignore", invalid="ignore"):
         apart = (mine.point - theirs.point) / theirs.spread
     over = np.flatnonzero(np.abs(apart) > bar.errors)
@@ -194,9 +193,9 @@ def _coefficients_apart(name: str, fit: Fit, reference_name: str, reference: Fit
     ]
 
 
-def _ratios_apart(name: str, fit: Fit, reference_name: str, reference: Fit, bar: Bar) -> list[str]:
-    spreads, others = spread_intervals(fit, None), spread_intervals(reference, None)
-    fixed, known = fixed_intervals(fit, None), fixed_intervals(reference, None)
+def _ratios_apart(name: str, fit: Fitted, reference_name: str, reference: Fitted, bar: Bar) -> list[str]:
+    spreads, others = fit.inference.spread_intervals(None), reference.inference.spread_intervals(None)
+    fixed, known = fit.inference.fixed_intervals(None), reference.inference.fixed_intervals(None)
     told = []
     for what, names, mine, theirs in (
         ("", spreads.names, spreads.point, dict(zip(others.names, others.point, strict=True))),
@@ -229,9 +228,9 @@ def _worst_ratio(
     return max(ratios, key=lambda item: abs(np.log(item[1])), default=None)
 
 
-def _likelihoods_apart(name: str, fit: Fit, reference_name: str, reference: Fit) -> list[str]:
+def _likelihoods_apart(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> list[str]:
     """A log-likelihood that is an estimate, against the exact one of the same criterion."""
-    if kind(fit) != "krylov" or fit.method != reference.method or not np.isfinite(reference.llf):
+    if fit.backend.trust != "krylov" or fit.method != reference.method or not np.isfinite(reference.llf):
         return []
     apart, stderr = fit.llf - reference.llf, float(np.hypot(fit.llf_stderr, reference.llf_stderr))
     if abs(apart) <= 3.0 * stderr + 0.01:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from lmmformula.reporting.summary import summarise
+
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["brief", "brief_record", "shown"]
 
@@ -13,15 +15,15 @@ WITHOUT = "interrupted before the standard errors were there: the estimates stan
 """What is said of a fit whose standard errors were interrupted."""
 
 
-def shown(fit: Fit) -> str:
+def shown(fit: Fitted) -> str:
     """The summary; if the user interrupts its standard errors, the estimates without them."""
     try:
-        return str(fit.summary())
+        return str(summarise(fit))
     except KeyboardInterrupt:
         return brief(fit)
 
 
-def brief(fit: Fit) -> str:
+def brief(fit: Fitted) -> str:
     """Estimates, variances and log-likelihood."""
     record = brief_record(fit)
     width = max((len(name) for name in record["params"]), default=0)
@@ -33,7 +35,7 @@ def brief(fit: Fit) -> str:
     )
 
 
-def brief_record(fit: Fit) -> dict[str, Any]:
+def brief_record(fit: Fitted) -> dict[str, Any]:
     """The same as plain values."""
     return {
         "formula": fit.formula,

@@ -6,12 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.agreement import kind
-from lmmformula.reporting.coefficients import is_gaussian
-from lmmformula.reporting.intervals import posterior_of
-
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Citation", "bibtex", "citations"]
 
@@ -258,7 +254,7 @@ _BY_KIND = {
 }
 
 
-def citations(*fits: Fit, naivete: bool = False) -> tuple[Citation, ...]:
+def citations(*fits: Fitted, naivete: bool = False) -> tuple[Citation, ...]:
     """References of the methods behind the fits, each once, the software first.
 
     Parameters
@@ -270,13 +266,10 @@ def citations(*fits: Fit, naivete: bool = False) -> tuple[Citation, ...]:
     found = [_software(), _LME4]
     for fit in fits:
         found += [_REML] if fit.estimate.restricted else []
-        found += (
-            [_LMERTEST] if fit.problem.terms and is_gaussian(fit) and kind(fit) in ("exact", "krylov") else []
-        )
-        found += [_LAPLACE] if kind(fit) == "krylov" and not is_gaussian(fit) else []
-        found += _BY_KIND[kind(fit)] if fit.problem.terms else ()
-        posterior = posterior_of(fit)
-        found += _BY_SAMPLER.get(posterior.sampler, ()) if posterior is not None else ()
+        found += [_LMERTEST] if fit.problem.terms and fit.inference.is_gaussian else []
+        found += [_LAPLACE] if fit.backend.trust == "krylov" and not fit.problem.is_linear else []
+        found += _BY_KIND[fit.backend.trust] if fit.problem.terms else ()
+        found += _BY_SAMPLER.get(fit.inference.sampler, ())
     found += [_BACKFITTING] if naivete else []
     return tuple(dict.fromkeys(found))
 
@@ -287,7 +280,7 @@ def bibtex(references: Iterable[Citation]) -> str:
 
 
 def _software() -> Citation:
-    from lmmformula import __version__
+    from lmmformula.version import __version__
 
     return Citation(
         "lmmformula",

@@ -8,31 +8,26 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.reporting.comparison import MB
+from lmmformula.inference.intervals import auxiliary_intervals
+from lmmformula.inference.records import Intervals
+from lmmformula.reporting.compared import MB
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html import inline_table
-from lmmformula.reporting.intervals import (
-    Intervals,
-    auxiliary_intervals,
-    fixed_intervals,
-    posterior_of,
-    spread_intervals,
-)
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.numbers import aligned
 from lmmformula.reporting.summary import summarise
 from lmmformula.reporting.tables import MOST_ROWS, pairwise
 
 if TYPE_CHECKING:
-    from lmmformula.reporting.comparison import MethodComparison
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.reporting.compared import Compared
 
 __all__ = ["as_html", "as_text", "comparison_grids", "heading"]
 
 _ABSENT = "-"
 
 
-def heading(comparison: MethodComparison) -> tuple[str, str, str, str]:
+def heading(comparison: Compared) -> tuple[str, str, str, str]:
     """Title, formula, family and data."""
     names = list(comparison.fits)
     count = "1 method" if len(names) == 1 else f"{len(names)} methods"
@@ -41,10 +36,11 @@ def heading(comparison: MethodComparison) -> tuple[str, str, str, str]:
     return f"Comparison of {count}: {', '.join(names)}", comparison.formula, family, summary.data
 
 
-def comparison_grids(comparison: MethodComparison) -> tuple[Grid, ...]:
+def comparison_grids(comparison: Compared) -> tuple[Grid, ...]:
     """Coefficients, variances, criteria and costs, and differences."""
     methods, fits = tuple(comparison.fits), comparison.fits.values()
-    bayesian = [posterior_of(fit) is not None for fit in fits]
+    fixed = [fit.inference.fixed_intervals(None) for fit in fits]
+    bayesian = [found.bayesian for found in fixed]
     spread = (
         "posterior sd"
         if all(bayesian)
@@ -53,9 +49,11 @@ def comparison_grids(comparison: MethodComparison) -> tuple[Grid, ...]:
         else "standard error"
     )
     grids = [
-        _parameters(f"Fixed effects: estimate ({spread})", methods, [fixed_intervals(f, None) for f in fits]),
+        _parameters(f"Fixed effects: estimate ({spread})", methods, fixed),
         _parameters(
-            "Standard deviations and correlations", methods, [spread_intervals(f, None) for f in fits]
+            "Standard deviations and correlations",
+            methods,
+            [f.inference.spread_intervals(None) for f in fits],
         ),
         _parameters(
             f"Dispersion and zero inflation, scale of the predictor: estimate ({spread})",
@@ -94,7 +92,7 @@ def _cells(points: list[float], spreads: list[float]) -> list[str]:
     return cells
 
 
-def _criteria(comparison: MethodComparison) -> Grid:
+def _criteria(comparison: Compared) -> Grid:
     runs = [run for run in comparison.runs if run.fit is not None]
     fits = list(comparison.fits.values())
     rows = [
@@ -117,13 +115,9 @@ def _criteria(comparison: MethodComparison) -> Grid:
     return Grid("Criterion and cost", ("", *comparison.fits), tuple(rows), note=_comparable(fits))
 
 
-def _comparable(fits: Sequence[Fit]) -> str:
+def _comparable(fits: Sequence[Fitted]) -> str:
     """What must not be read out of the log-likelihoods."""
-    told = []
-    if any(fit.estimate.quasi is not None for fit in fits):
-        told.append("A quasi-likelihood has no log-likelihood to compare.")
-    if any(posterior_of(fit) is not None for fit in fits):
-        told.append("The log-likelihood of a posterior is that at its means.")
+    told = sorted({caution for fit in fits if (caution := fit.inference.caution)})
     if len({fit.method for fit in fits if np.isfinite(fit.llf)}) > 1:
         told.append("Log-likelihoods of different criteria are not comparable.")
     return " ".join(told)
@@ -133,7 +127,7 @@ def _number(value: float, form: str) -> str:
     return format(value, form) if np.isfinite(value) else _ABSENT
 
 
-def _differences(comparison: MethodComparison) -> list[Grid]:
+def _differences(comparison: Compared) -> list[Grid]:
     methods = [name for name in comparison.fits if name != comparison.reference]
     if not methods:
         return []
@@ -157,7 +151,7 @@ def _differences(comparison: MethodComparison) -> list[Grid]:
 # -- text and HTML -------------------------------------------------------------------------------------------------
 
 
-def as_text(comparison: MethodComparison) -> str:
+def as_text(comparison: Compared) -> str:
     """The grids below one another, then what to make of them."""
     title, formula, family, data = heading(comparison)
     lines = [title, f"Formula: {formula}", *([f"Family:  {family}"] if family else []), f"Data:    {data}"]
@@ -173,7 +167,7 @@ def as_text(comparison: MethodComparison) -> str:
     )
 
 
-def _verdict(comparison: MethodComparison) -> tuple[str, ...]:
+def _verdict(comparison: Compared) -> tuple[str, ...]:
     if comparison.flags or len(comparison.fits) == 1:
         return comparison.flags
     return ("none beyond what is expected of these methods.",)
@@ -185,7 +179,7 @@ def _listed(label: str, items: Sequence[str]) -> list[str]:
     return ["", f"{label}:", *(line for item in items for line in wrapped(item, "- "))]
 
 
-def as_html(comparison: MethodComparison) -> str:
+def as_html(comparison: Compared) -> str:
     """One ``div`` without scripts, classes or outside resources."""
     title, formula, family, data = heading(comparison)
     parts = [

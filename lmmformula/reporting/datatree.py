@@ -28,14 +28,14 @@ from lmmformula.errors import PlanError
 from lmmformula.formula import model_spec
 from lmmformula.inference.conditional import group_names
 from lmmformula.inference.posterior import log_likelihood as pointwise
-from lmmformula.inference.posterior import need_posterior, responses, term_spreads
+from lmmformula.inference.posterior import responses, term_spreads
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.problem import Problem
-    from lmmformula.result import Fit
 
 __all__ = ["to_datatree"]
 
@@ -43,7 +43,7 @@ RESERVED = ("chain", "draw", "row", "coefficient")
 
 
 def to_datatree(
-    fit: Fit,
+    fit: Fitted,
     *,
     predictive: bool = True,
     log_likelihood: bool = True,
@@ -70,7 +70,7 @@ def to_datatree(
     PlanError
         For a fit without draws, or if arviz-base is not installed.
     """
-    posterior = need_posterior(fit, "to_datatree()")
+    posterior = fit.inference.draws("to_datatree()")
     try:
         from arviz_base import from_dict
     except ImportError as error:
@@ -95,7 +95,7 @@ def to_datatree(
     return from_dict(groups, coords=_coordinates(fit), dims=dims, attrs={"/": _attributes(fit)})
 
 
-def _response(fit: Fit) -> str:
+def _response(fit: Fitted) -> str:
     """The response as written, without weights or trials."""
     columns = [record.name for record in fit.problem.recipe.columns]
     response = model_spec(fit.formula, columns=columns).response
@@ -106,9 +106,9 @@ def _level_dim(group: str) -> str:
     return f"{group}_" if group in RESERVED else group
 
 
-def _posterior(fit: Fit) -> dict[str, tuple[Array, tuple[str, ...]]]:
+def _posterior(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
     """Variable -> draws and dimensions."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     shape, known = (posterior.chains, posterior.draws), set()
     out: dict[str, tuple[Array, tuple[str, ...]]] = {}
     if posterior.beta_names:
@@ -131,7 +131,7 @@ def _statistics(posterior: Any) -> dict[str, Array]:
     return {**posterior.statistics, "tree_depth": np.ceil(np.log2(steps + 1)).astype(int)}
 
 
-def _constant(fit: Fit) -> dict[str, tuple[Array, tuple[str, ...]]]:
+def _constant(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
     problem = fit.problem
     out: dict[str, tuple[Array, tuple[str, ...]]] = {}
     if problem.p:
@@ -145,7 +145,7 @@ def _constant(fit: Fit) -> dict[str, tuple[Array, tuple[str, ...]]]:
     return out
 
 
-def _coordinates(fit: Fit) -> dict[str, Any]:
+def _coordinates(fit: Fitted) -> dict[str, Any]:
     problem = fit.problem
     out: dict[str, Any] = {"coefficient": list(problem.X.names), "row": _rows(problem)}
     for name, term in zip(group_names(fit), problem.terms, strict=True):
@@ -161,10 +161,10 @@ def _rows(problem: Problem) -> Any:
     return problem.positions if labels.nlevels > 1 else labels.to_numpy()
 
 
-def _attributes(fit: Fit) -> dict[str, Any]:
-    from lmmformula import __version__
+def _attributes(fit: Fitted) -> dict[str, Any]:
+    from lmmformula.version import __version__
 
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     return {
         "formula": fit.formula,
         "family": fit.family,

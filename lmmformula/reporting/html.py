@@ -18,7 +18,7 @@ from lmmformula.reporting.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.reporting.summary import Summary
+    from lmmformula.reporting.contents import Contents
 
 __all__ = ["as_html", "inline_table", "small"]
 
@@ -30,7 +30,7 @@ _CELL = "padding:0.1em 0.7em;border:none;background:none"
 _CAPTION = "caption-side:top;text-align:left;font-weight:600;padding:0.2em 0;color:inherit"
 
 
-def as_html(summary: Summary) -> str:
+def as_html(summary: Contents) -> str:
     """One ``div`` without scripts, classes or outside resources."""
     names, values = criteria_cells(summary)
     quantiles = [f"{v:.3f}" for v in summary.residuals.values()]

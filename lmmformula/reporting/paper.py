@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError, LmmformulaError
-from lmmformula.reporting.coefficients import fixed_effects
 from lmmformula.reporting.comparison import RESULTS, MethodComparison
 from lmmformula.reporting.comparison_grids import comparison_grids
+from lmmformula.reporting.contents import Contents
 from lmmformula.reporting.grids import Grid
-from lmmformula.reporting.intervals import fixed_intervals, posterior_of, spread_intervals
 from lmmformula.reporting.numbers import general, on_one_line, p_value, significant, statistic
-from lmmformula.reporting.posterior import PosteriorPart, posterior_parts
-from lmmformula.reporting.summary import Summary, summarise
+from lmmformula.reporting.summary import summarise
 from lmmformula.reporting.tables import (
     coefficient_cells,
     criteria_cells,
@@ -26,13 +24,14 @@ from lmmformula.reporting.tables import (
 )
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import PosteriorPart
 
 __all__ = ["fit_grids", "to_latex", "to_markdown"]
 
 
 @checked(results=RESULTS)
-def to_markdown(results: Fit | MethodComparison, *, level: float = 0.95) -> str:
+def to_markdown(results: Fitted | MethodComparison, *, level: float = 0.95) -> str:
     """Tables in Markdown: coefficients with intervals and tests, random effects, criteria; or methods side by side.
 
     Parameters
@@ -50,7 +49,7 @@ def to_markdown(results: Fit | MethodComparison, *, level: float = 0.95) -> str:
 
 
 @checked(results=RESULTS)
-def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str = "") -> str:
+def to_latex(results: Fitted | MethodComparison, *, level: float = 0.95, label: str = "") -> str:
     r"""Tables in LaTeX with booktabs' rules, ``\usepackage{booktabs}``.
 
     Parameters
@@ -77,18 +76,21 @@ def to_latex(results: Fit | MethodComparison, *, level: float = 0.95, label: str
     return "\n".join(_latex(grid, name) for grid, name in zip(grids, labels, strict=True))
 
 
-def _grids(results: Fit | MethodComparison, level: float) -> tuple[Grid, ...]:
+def _grids(results: Fitted | MethodComparison, level: float) -> tuple[Grid, ...]:
     return comparison_grids(results) if isinstance(results, MethodComparison) else fit_grids(results, level)
 
 
-def fit_grids(fit: Fit, level: float = 0.95) -> tuple[Grid, ...]:
+DRAWS = "Draws"
+"""Heading of what sampling was like."""
+
+
+def fit_grids(fit: Fitted, level: float = 0.95) -> tuple[Grid, ...]:
     """Fixed effects with intervals and tests, random effects, criteria; of a posterior its own tables with R-hat."""
     summary = summarise(fit)
     names, values = criteria_cells(summary)
     about = f"{summary.title}; {summary.data}."
-    if posterior_of(fit) is not None:
-        parts = [_posterior(part) for part in posterior_parts(fit, level)]
-        return (*parts, Grid("Draws", tuple(names), (tuple(values),), left=(), note=about))
+    if parts := fit.inference.parts(level):
+        return (*map(_posterior, parts), Grid(DRAWS, tuple(names), (tuple(values),), left=(), note=about))
     grids = [
         *_auxiliary(summary),
         *_random(fit, summary, level),
@@ -97,14 +99,14 @@ def fit_grids(fit: Fit, level: float = 0.95) -> tuple[Grid, ...]:
     return (_fixed(fit, level), *grids) if fit.problem.p else tuple(grids)
 
 
-def _random(fit: Fit, summary: Summary, level: float) -> list[Grid]:
+def _random(fit: Fitted, summary: Contents, level: float) -> list[Grid]:
     """Variances with intervals of their roots; none of a generalised linear model without random effects."""
     if not len(summary.random):
         return []
     try:
-        found = spread_intervals(fit, level)
+        found = fit.inference.spread_intervals(level)
     except LmmformulaError:
-        found = spread_intervals(fit, None)
+        found = fit.inference.spread_intervals(None)
     each = zip(summary.random["var2"].isna(), found.point, found.low, found.high, strict=True)
     ends = [_interval(*numbers) for alone, *numbers in each if alone]
     beside = (f"{100 * level:.4g}% interval", ends) if any(ends) else None
@@ -127,7 +129,7 @@ def _posterior(part: PosteriorPart) -> Grid:
     return Grid(part.title, tuple(header), tuple(map(tuple, rows)), note=note)
 
 
-def _auxiliary(summary: Summary) -> list[Grid]:
+def _auxiliary(summary: Contents) -> list[Grid]:
     """Coefficients of auxiliary predictors, and one table of the parameters that are one number."""
     grids, numbers = [], []
     for part in summary.auxiliary:
@@ -140,9 +142,9 @@ def _auxiliary(summary: Summary) -> list[Grid]:
     return [*grids, Grid("Further parameters", ("", "Estimate"), tuple(numbers))] if numbers else grids
 
 
-def _fixed(fit: Fit, level: float) -> Grid:
-    table, _ = fixed_effects(fit)
-    found = fixed_intervals(fit, level)
+def _fixed(fit: Fitted, level: float) -> Grid:
+    table, _ = fit.inference.coefficients()
+    found = fit.inference.fixed_intervals(level)
     spread, low, high = found.spread.tolist(), found.low.tolist(), found.high.tolist()
     cells = pairwise(found.point.tolist(), spread)
     ends = [[a for a, _ in pairwise(side, spread)] for side in (low, high)]

@@ -13,17 +13,17 @@ from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["expected_response", "response_levels", "response_name"]
 
 
-def response_name(fit: Fit) -> str:
+def response_name(fit: Fitted) -> str:
     """The left side of the formula as written."""
     return fit.formula.split("~")[0].strip()
 
 
-def response_levels(fit: Fit) -> dict[float, str]:
+def response_levels(fit: Fitted) -> dict[float, str]:
     """Names of 0 and 1 where the response is a factor of the data at hand; else none."""
     known = [record.name for record in fit.problem.recipe.columns]
     response = model_spec(fit.formula, columns=known).response
@@ -39,7 +39,7 @@ def response_levels(fit: Fit) -> dict[float, str]:
     return {}
 
 
-def expected_response(fit: Fit) -> str:
+def expected_response(fit: Fitted) -> str:
     """What the mean of the response is: the probability of a level, or the expected response."""
     levels = response_levels(fit)
     return f"probability of {levels[1.0]}" if levels else f"expected {response_name(fit)}"

@@ -12,7 +12,7 @@ from lmmformula.reporting.numbers import general, p_value, significant, stars, s
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.reporting.summary import Summary
+    from lmmformula.reporting.contents import Contents
 
 __all__ = [
     "MOST_ROWS",
@@ -28,7 +28,7 @@ MOST_ROWS = 60
 """A longer table of fixed effects is shown in part; the frame has all of it."""
 
 
-def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
+def criteria_cells(summary: Contents) -> tuple[list[str], list[str]]:
     """Names and values of the criteria."""
     formats = {"df.resid": ".0f", "SE(logLik)": ".2g", "max Rhat": ".3f"}
     formats |= dict.fromkeys(("chains", "draws", "min Bulk_ESS", "min Tail_ESS", "divergences"), ".0f")
@@ -37,7 +37,7 @@ def criteria_cells(summary: Summary) -> tuple[list[str], list[str]]:
 
 
 def random_cells(
-    summary: Summary, beside: tuple[str, Sequence[str]] | None = None
+    summary: Contents, beside: tuple[str, Sequence[str]] | None = None
 ) -> tuple[list[str], list[list[str]]]:
     """Groups, Name, Variance, Std.Dev. and the lower triangle of correlations, term by term.
 
@@ -46,7 +46,7 @@ def random_cells(
 
     Parameters
     ----------
-    summary : Summary
+    summary : Contents
     beside : (str, sequence of str), optional
         Heading and cells of a column beside the standard deviations, one for each of them in the order of the table.
     """

@@ -17,14 +17,13 @@ from lmmformula.reporting.tables import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.reporting.coefficients import AuxiliaryPart
-    from lmmformula.reporting.posterior import PosteriorPart
-    from lmmformula.reporting.summary import Summary
+    from lmmformula.inference.records import PosteriorPart
+    from lmmformula.reporting.contents import AuxiliaryPart, Contents
 
 __all__ = ["as_text"]
 
 
-def as_text(summary: Summary) -> str:
+def as_text(summary: Contents) -> str:
     """Sections in lme4's order."""
     sections = [
         [
@@ -63,7 +62,7 @@ def _one_row(cells: tuple[list[str], list[str]]) -> tuple[list[str], list[list[s
     return [f"  {h}" for h in header], [[f"  {v}" for v in values]]
 
 
-def _quantiles(summary: Summary) -> tuple[list[str], list[str]]:
+def _quantiles(summary: Contents) -> tuple[list[str], list[str]]:
     return list(summary.residuals), [f"{v:.4f}" for v in summary.residuals.values()]
 
 
@@ -71,12 +70,12 @@ def _indented(lines: list[str]) -> list[str]:
     return [f" {line}" for line in lines]
 
 
-def _random(summary: Summary) -> list[str]:
+def _random(summary: Contents) -> list[str]:
     header, rows = random_cells(summary)
     return aligned(header, rows, left=(0, 1))
 
 
-def _fixed(summary: Summary) -> list[str]:
+def _fixed(summary: Contents) -> list[str]:
     return _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
 
 

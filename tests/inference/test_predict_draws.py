@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, build, fit
+from lmmformula.inference.kinds import inference_of
 from lmmformula.inference.predict import predict
 
 CHAINS, DRAWS, GROUPS = 2, 400, 6
@@ -84,7 +85,9 @@ def spread(data):
         theta=np.array([0.5]),
         sigma=1.0,
     )
-    return SimpleNamespace(problem=problem, posterior=posterior, estimate=estimate, sigma=1.0)
+    found: Any = SimpleNamespace(problem=problem, posterior=posterior, estimate=estimate, sigma=1.0)
+    found.inference = inference_of(found)
+    return found
 
 
 def test_sigma_of_known_groups(spread, data) -> None:

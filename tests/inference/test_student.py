@@ -11,7 +11,6 @@ import pytest
 from lmmformula import DataError, Fit, PlanError, fit, load_dataset
 from lmmformula.inference.student import critical, errors_and_df, two_sided
 from lmmformula.interfaces.maketables import coef_table
-from lmmformula.reporting.intervals import fixed_intervals
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "reml": ("angle ~ recipe + temp + (1 | recipe:replicate)", "cake", {}),
@@ -47,9 +46,9 @@ def test_every_table_shows_the_same_interval(kind: str, level: float) -> None:
     tidy = m.tidy("fixed", conf_int=True, level=level).iloc[: m.problem.p]
     np.testing.assert_allclose(tidy[["conf_low", "conf_high"]], expected)
     np.testing.assert_allclose(tidy["p_value"], m.pvalues)
-    found = fixed_intervals(m, level)
+    found = m.inference.fixed_intervals(level)
     np.testing.assert_allclose(np.column_stack([found.low, found.high]), expected)
-    assert np.isnan(fixed_intervals(m, None).low).all()
+    assert np.isnan(m.inference.fixed_intervals(None).low).all()
     table = coef_table(m)
     np.testing.assert_allclose(table[["ci95l", "ci95u"]], m.conf_int(0.95))
 

@@ -15,7 +15,8 @@ from lmmformula.families.registry import FAMILIES
 from lmmformula.formula import model_spec
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.estimate import Status
-from lmmformula.keeping.codec import CodecError, Decoder, Encoder
+from lmmformula.keeping.codec import Decoder, Encoder
+from lmmformula.keeping.refusal import CodecError
 
 
 def there_and_back(value: Any) -> Any:

@@ -13,8 +13,8 @@ import pytest
 
 from lmmformula import DataError, MethodComparison, PlanError, compare_methods, fit, load_dataset
 from lmmformula.metering import metered
-from lmmformula.reporting.agreement import BARS, flags, kind, most_trusted
-from lmmformula.reporting.comparison import MethodRun
+from lmmformula.reporting.agreement import BARS, flags, most_trusted
+from lmmformula.reporting.compared import MethodRun
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 VERBAL = "r2 ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)"
@@ -113,17 +113,17 @@ def test_a_quasi_likelihood_that_is_too_far_is_told_of_its_correction() -> None:
 
 
 def test_the_order_of_trust(herds: MethodComparison, gaussian: MethodComparison) -> None:
-    assert [kind(m) for m in herds.fits.values()] == ["laplace", "quadrature", "fast", "quasi"]
+    assert [m.backend.trust for m in herds.fits.values()] == ["laplace", "quadrature", "fast", "quasi"]
     assert herds.reference == "quadrature"
     assert gaussian.reference == "reml"
-    assert [kind(m) for m in gaussian.fits.values()] == ["exact", "exact", "exact", "krylov"]
+    assert [m.backend.trust for m in gaussian.fits.values()] == ["exact", "exact", "exact", "krylov"]
     assert most_trusted({"fast": herds.fits["fast"], "laplace": herds.fits["laplace"]}) == "laplace"
 
 
 def test_corrected_quasi_likelihood_is_not_called_biased() -> None:
     methods = {"laplace": {}, "corrected": {"method": "pql", "correction": "laplace"}}
     found = compare_methods(CBPP, load_dataset("cbpp"), methods, family="binomial")
-    assert kind(found.fits["corrected"]) == "corrected"
+    assert found.fits["corrected"].backend.trust == "corrected"
     assert not found.flags
     assert not found.notes
     assert np.nanmax(np.abs(found.differences()["in_se"].to_numpy())) < BARS["corrected"].errors

@@ -245,9 +245,10 @@ def test_draws_of_a_posterior(sleep: Fit) -> None:
         beta_names, names = ("Days",), ("sigma",)
 
     drawn = Drawn(Days=np.zeros((2, 10)), sigma=np.ones((2, 10)))
+    from lmmformula.inference.kinds import Draws
     from lmmformula.reporting.plots.namespace import Plots
 
-    plots = Plots(SimpleNamespace(posterior=drawn))  # type: ignore[arg-type]
+    plots = Plots(SimpleNamespace(inference=Draws(SimpleNamespace(), drawn)))  # type: ignore[arg-type]
     assert len(plots.trace("sigma", axes()).lines) == 2
     with pytest.raises(DataError, match="there is no parameter 'x'; known: Days, sigma"):
         plots.rank("x")

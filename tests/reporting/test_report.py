@@ -28,7 +28,6 @@ from lmmformula.families import FAMILIES
 from lmmformula.methods import METHODS, OPTIONS
 from lmmformula.reporting.citations import bibtex, citations
 from lmmformula.reporting.html_report.mathematics import equations
-from lmmformula.reporting.intervals import fixed_intervals, mode_intervals, spread_intervals
 from lmmformula.reporting.lines import pieces
 from lmmformula.reporting.names import engine_name, method_name
 from lmmformula.reporting.response import response_levels
@@ -376,7 +375,7 @@ def test_explained_variance_and_intervals_of_standard_deviations(sleep: Fit, tmp
     (shares,) = page.table("R² (marginal)", "R² (conditional)", "ICC of Subject")
     assert [float(v) for v in shares] == pytest.approx([*sleep.r2(), *sleep.icc()], abs=6e-4)
     rows = {row[1] or row[0]: row for row in page.table("Variance", "90% interval")}
-    found = spread_intervals(sleep, 0.9)
+    found = sleep.inference.spread_intervals(0.9)
     for name, where in (("(Intercept)", 0), ("Days", 1), ("Residual", 3)):
         low, high = map(float, rows[name][4].strip("[]").split(", "))
         assert (low, high) == pytest.approx((found.low[where], found.high[where]), rel=2e-3)
@@ -424,7 +423,7 @@ def bayesian() -> Fit:
 
 
 def test_intervals_of_a_posterior(bayesian: Fit) -> None:
-    fixed, spread = fixed_intervals(bayesian, 0.8), spread_intervals(bayesian, 0.8)
+    fixed, spread = bayesian.inference.fixed_intervals(0.8), bayesian.inference.spread_intervals(0.8)
     draws: Any = bayesian.posterior
     assert fixed.bayesian
     assert spread.bayesian
@@ -439,7 +438,7 @@ def test_intervals_of_a_posterior(bayesian: Fit) -> None:
         "sigma",
     )
     np.testing.assert_allclose(spread.high, [np.quantile(draws[n], 0.9) for n in draws.names])
-    modes = mode_intervals(bayesian, 0, 1)
+    modes = bayesian.inference.mode_intervals(0, 1)
     np.testing.assert_allclose(modes.spread, draws.effect_sds[0][:, 1])
 
 

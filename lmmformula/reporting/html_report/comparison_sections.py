@@ -11,14 +11,14 @@ from lmmformula.reporting.html_report.fit_sections import check, plan_summary
 from lmmformula.reporting.plots.methods import caterpillar, forest, shrinkage
 
 if TYPE_CHECKING:
-    from lmmformula.reporting.comparison import MethodComparison
+    from lmmformula.reporting.compared import Compared
 
 __all__ = ["comparison_drawings", "method_sections", "verdict"]
 
 MOST_TERMS = 4
 
 
-def verdict(comparison: MethodComparison) -> str:
+def verdict(comparison: Compared) -> str:
     """Tables side by side, disagreements, notes."""
     parts = [table(grid) for grid in comparison_grids(comparison)]
     if comparison.flags:
@@ -28,7 +28,7 @@ def verdict(comparison: MethodComparison) -> str:
     return "\n".join([*parts, subsection("Notes", items(comparison.notes))])
 
 
-def method_sections(comparison: MethodComparison) -> str:
+def method_sections(comparison: Compared) -> str:
     """Plan and diagnostics of each method."""
     parts = []
     for run in comparison.runs:
@@ -37,7 +37,7 @@ def method_sections(comparison: MethodComparison) -> str:
     return "\n".join(parts)
 
 
-def comparison_drawings(comparison: MethodComparison) -> dict[str, list[Drawing]]:
+def comparison_drawings(comparison: Compared) -> dict[str, list[Drawing]]:
     """Forest, and caterpillar and shrinkage of each column of random effects, by heading."""
     problem = comparison.fits[comparison.reference].problem
     methods = len(comparison.fits)

@@ -11,7 +11,7 @@ from lmmformula.reporting.html_report.elements import definitions, table
 from lmmformula.reporting.response import response_levels, response_name
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["data_summary"]
 
@@ -19,7 +19,7 @@ FEW = 10
 """Different values of a response that are counted one by one."""
 
 
-def data_summary(fit: Fit) -> str:
+def data_summary(fit: Fitted) -> str:
     """Rows used and dropped, levels of each grouping factor, distribution of the response."""
     problem = fit.problem
     dropped = problem.n_rows_data - problem.n
@@ -40,7 +40,7 @@ def data_summary(fit: Fit) -> str:
     return definitions(pairs) + "\n".join(table(grid) for grid in grids if grid.rows)
 
 
-def _levels(fit: Fit) -> Grid:
+def _levels(fit: Fitted) -> Grid:
     rows = []
     for name, term in {t.group: t for t in fit.problem.terms}.items():
         counts = term.counts()
@@ -50,7 +50,7 @@ def _levels(fit: Fit) -> Grid:
     return Grid("Grouping factors", header, tuple(rows))
 
 
-def _response(fit: Fit) -> Grid:
+def _response(fit: Fitted) -> Grid:
     y, name = fit.problem.y, response_name(fit)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= FEW:

@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.inference.naivete import plot_naivete
-from lmmformula.reporting.coefficients import is_gaussian
 from lmmformula.reporting.html_report.figures import Drawing
-from lmmformula.reporting.intervals import posterior_of
 from lmmformula.reporting.plots import draws, effects, marginal, rows
 from lmmformula.reporting.plots.likelihood import profile
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["SMALL", "drawings"]
 
@@ -33,7 +31,7 @@ MOST_CHAINS = 6
 """Parameters whose chains are drawn."""
 
 
-def drawings(fit: Fit, *, naivete: bool, profiles: bool | None) -> dict[str, list[Drawing]]:
+def drawings(fit: Fitted, *, naivete: bool, profiles: bool | None) -> dict[str, list[Drawing]]:
     """The plots that suit the fit, by heading, in the order of the page."""
     return {
         "Response and residuals": _row_drawings(fit),
@@ -45,7 +43,7 @@ def drawings(fit: Fit, *, naivete: bool, profiles: bool | None) -> dict[str, lis
     }
 
 
-def _coefficient_drawings(fit: Fit, *, naivete: bool) -> list[Drawing]:
+def _coefficient_drawings(fit: Fitted, *, naivete: bool) -> list[Drawing]:
     out = []
     if fit.problem.p:
         size = (5.2, max(1.8, 1.2 + 0.3 * fit.problem.p))
@@ -57,7 +55,7 @@ def _coefficient_drawings(fit: Fit, *, naivete: bool) -> list[Drawing]:
     return out
 
 
-def _marginal_drawings(fit: Fit) -> list[Drawing]:
+def _marginal_drawings(fit: Fitted) -> list[Drawing]:
     if fit.recall.data is None:
         return []
     out = []
@@ -70,8 +68,8 @@ def _marginal_drawings(fit: Fit) -> list[Drawing]:
     return out
 
 
-def _row_drawings(fit: Fit) -> list[Drawing]:
-    what = "Residuals" if is_gaussian(fit) else "Randomised quantile residuals"
+def _row_drawings(fit: Fitted) -> list[Drawing]:
+    what = "Residuals" if fit.problem.is_linear else "Randomised quantile residuals"
     scatter = f"{what} against the fit; the line is their running mean."
     band = "Quantile residuals against the normal distribution; the band holds 95% of each under the model."
     bins = "Mean residual in bins of the fitted mean, with two standard errors."
@@ -83,8 +81,8 @@ def _row_drawings(fit: Fit) -> list[Drawing]:
     ]
 
 
-def _effect_drawings(fit: Fit) -> list[Drawing]:
-    spread = fit.problem.q <= MOST_MODES or posterior_of(fit) is not None
+def _effect_drawings(fit: Fitted) -> list[Drawing]:
+    spread = fit.problem.q <= MOST_MODES or fit.inference.has_effect_errors
     pairs = [(t.group, c, t.m) for t in fit.problem.terms for c in t.columns]
     out = []
     for group, column, m in pairs[:MOST_TERMS]:
@@ -99,13 +97,9 @@ def _effect_drawings(fit: Fit) -> list[Drawing]:
     return out
 
 
-def _chain_drawings(fit: Fit) -> list[Drawing]:
-    posterior = posterior_of(fit)
-    if posterior is None or posterior.sampler != "nuts":
-        return []
+def _chain_drawings(fit: Fitted) -> list[Drawing]:
     out = []
-    for name in (*posterior.names, *posterior.beta_names)[:MOST_CHAINS]:
-        values = posterior[name]
+    for name, values in [*fit.inference.chains().items()][:MOST_CHAINS]:
         for what, paint in (("Chains", draws.trace), ("Rank histograms of the chains", draws.rank)):
             out.append(
                 Drawing(f"{what} of {name}", f"{what} of {name}.", (3.4, 2.0), partial(paint, values, name))
@@ -113,11 +107,10 @@ def _chain_drawings(fit: Fit) -> list[Drawing]:
     return out
 
 
-def _profile_drawings(fit: Fit, wanted: bool | None) -> list[Drawing]:
+def _profile_drawings(fit: Fitted, wanted: bool | None) -> list[Drawing]:
     from lmmformula.inference.profile import ml_optimum, parameter_names
 
-    likely = fit.problem.is_linear and fit.estimate.quasi is None and posterior_of(fit) is None
-    if wanted is False or (wanted is None and not (likely and _cheap(fit))):
+    if wanted is False or (wanted is None and not (fit.inference.is_profiled and _cheap(fit))):
         return []
     try:
         ml_optimum(fit)
@@ -135,16 +128,11 @@ def _profile_drawings(fit: Fit, wanted: bool | None) -> list[Drawing]:
     ]
 
 
-def _one_profile(fit: Fit, name: str, ax: object) -> object:
+def _one_profile(fit: Fitted, name: str, ax: object) -> object:
     return profile(fit, name, ax, points=9)
 
 
-def _cheap(fit: Fit) -> bool:
+def _cheap(fit: Fitted) -> bool:
     problem = fit.problem
     parameters = problem.p + problem.n_theta + 1
-    return (
-        problem.n <= CHEAP_ROWS
-        and problem.q <= CHEAP_EFFECTS
-        and parameters <= CHEAP_PARAMETERS
-        and not fit.llf_stderr
-    )
+    return problem.n <= CHEAP_ROWS and problem.q <= CHEAP_EFFECTS and parameters <= CHEAP_PARAMETERS

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,18 +19,16 @@ from lmmformula.reporting.html_report.elements import (
     table,
     verbatim,
 )
-from lmmformula.reporting.intervals import posterior_of
 from lmmformula.reporting.lines import pieces
 from lmmformula.reporting.names import engine_name, method_name
 from lmmformula.reporting.numbers import general, p_value
-from lmmformula.reporting.paper import fit_grids
-from lmmformula.reporting.posterior import worst
-from lmmformula.reporting.summary import diagnostics, summarise
+from lmmformula.reporting.paper import DRAWS, fit_grids
+from lmmformula.reporting.summary import summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = [
     "check",
@@ -44,7 +42,7 @@ __all__ = [
 ]
 
 
-def header(fit: Fit) -> str:
+def header(fit: Fitted) -> str:
     """Formula, family and data line."""
     summary = summarise(fit)
     family = "\n".join(map(paragraph, summary.about))
@@ -53,7 +51,7 @@ def header(fit: Fit) -> str:
     return f"{formula}\n{family}\n{paragraph(summary.data, 'data')}"
 
 
-def plan_summary(fit: Fit) -> str:
+def plan_summary(fit: Fitted) -> str:
     """Sizes, method, engine, and the planner's reasons."""
     plan = fit.plan
     grid = Grid(
@@ -81,7 +79,7 @@ def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def explained(fit: Fit) -> str:
+def explained(fit: Fitted) -> str:
     """R2 and the intraclass correlations; nothing where they are not defined."""
     if not fit.problem.terms:
         return ""
@@ -105,15 +103,15 @@ def explained(fit: Fit) -> str:
     )
 
 
-def tables(fit: Fit, level: float) -> str:
+def tables(fit: Fitted, level: float) -> str:
     """Fixed effects, auxiliary parameters, random effects, criteria; not the draws, which are among the diagnostics."""
-    grids = fit_grids(fit, level) if posterior_of(fit) is None else fit_grids(fit, level)[:-1]
+    grids = (grid for grid in fit_grids(fit, level) if grid.caption != DRAWS)
     return "\n".join(table(replace(grid, note="")) for grid in grids)
 
 
-def tests(fit: Fit) -> str:
+def tests(fit: Fitted) -> str:
     """Tests of whole terms; a sentence where there are none."""
-    if not fit.problem.X.term_labels or posterior_of(fit) is not None:
+    if not fit.problem.X.term_labels or "anova" in fit.inference.refused:
         return ""
     try:
         found = fit.anova()
@@ -136,7 +134,7 @@ def _frame(caption: str, frame: pd.DataFrame) -> Grid:
     return Grid(caption, ("", *map(str, frame.columns)), tuple(cells))
 
 
-def naivete_tables(fit: Fit) -> str:
+def naivete_tables(fit: Fitted) -> str:
     """What a plain GLM would get wrong."""
     try:
         found = fit.naivete()
@@ -153,51 +151,14 @@ def naivete_tables(fit: Fit) -> str:
     ) + paragraph(note, "note")
 
 
-def prior_table(fit: Fit) -> str:
+def prior_table(fit: Fitted) -> str:
     """The priors of a posterior, defaults included; nothing for other fits."""
-    posterior = posterior_of(fit)
-    return "" if posterior is None else verbatim(str(posterior.priors))
+    return "" if (priors := fit.inference.priors) is None else verbatim(str(priors))
 
 
-def check(fit: Fit) -> str:
+def check(fit: Fitted) -> str:
     """How the search or the sampler ended, and what a careful reader must know."""
     notes = [note for note in summarise(fit).notes if not note.startswith("Advice: ")]
-    posterior = posterior_of(fit)
-    if posterior is not None:
-        pairs = [("Converged", _verdict(fit)), *_sampling(posterior)]
-        return definitions(pairs) + items(posterior.diagnostics.advice, "flags") + items(notes)
-    return definitions([("Converged", _verdict(fit)), *_search(fit)]) + items(notes)
-
-
-def _verdict(fit: Fit) -> str:
-    return "yes" if fit.converged else f"NO: {fit.estimate.convergence.status.value}"
-
-
-def _sampling(posterior: Any) -> list[tuple[str, str]]:
-    """Worst diagnostics over coefficients and variances."""
-    form = {"max Rhat": ".3f", "Pareto k": ".2f"}
-    return [(name, format(value, form.get(name, ",.0f"))) for name, value in worst(posterior).items()]
-
-
-def _search(fit: Fit) -> list[tuple[str, str]]:
-    found = diagnostics(fit)
-    quasi = fit.estimate.quasi is not None
-    pairs = [
-        ("Outer iterations" if quasi else "Evaluations", f"{found['evaluations']:,}"),
-        (
-            "Change of the linear predictors" if quasi else "Deviance still to gain",
-            f"{found['decrement']:.2g} (tolerance {found['tolerance']:.2g})",
-        ),
-    ]
-    if not quasi:
-        pairs.append(("Largest gradient of the deviance", f"{found['max_gradient']:.2g}"))
-    pairs.append(("Singular terms", ", ".join(f"({t})" for t in found["singular"]) or "none"))
-    if np.isfinite(fit.llf):
-        error = f"{fit.llf_stderr:.2g}" if fit.llf_stderr else "none: computed exactly"
-        pairs.append(("Standard error of the log-likelihood", error))
-    if not fit.problem.family.has_residual:
-        over = {str(name): float(value) for name, value in fit.overdispersion().items()}
-        pairs.append(
-            ("Pearson's chi-square over its df", f"{over['ratio']:.3f} (p = {p_value(over['p_value'])})")
-        )
-    return pairs
+    verdict = "yes" if fit.converged else f"NO: {fit.estimate.convergence.status.value}"
+    pairs = [("Converged", verdict), *fit.inference.ended(p_value)]
+    return definitions(pairs) + items(fit.inference.advice, "flags") + items(notes)

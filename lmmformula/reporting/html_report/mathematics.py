@@ -5,12 +5,10 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.coefficients import is_gaussian
-
 if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.design import GroupBlock
     from lmmformula.ir.problem import Problem
-    from lmmformula.result import Fit
 
 __all__ = ["equations"]
 
@@ -27,19 +25,19 @@ _KINDS = {
 }
 
 
-def equations(fit: Fit) -> str:
+def equations(fit: Fitted) -> str:
     """Lines of mathematics, one ``div`` each."""
     problem, family = fit.problem, fit.problem.family
     response = f"{_upright(fit.formula.split('~')[0].strip())}<sub><i>i</i></sub>"
     predictor = _predictor(problem)
-    if is_gaussian(fit):
+    if fit.problem.is_linear:
         lines = [f"{response} = {predictor} + <i>ε<sub>i</sub></i>"]
     else:
         given = " | <i>b</i>" if problem.terms else ""
         lines = [f"{response}{given} ~ {_distribution(problem)}", f"{_linked(family.link)} = {predictor}"]
         lines += _auxiliary_lines(problem)
     lines += [_effects(*item) for item in _numbered(problem)]
-    if is_gaussian(fit):
+    if fit.problem.is_linear:
         variance = "<i>σ</i><sup>2</sup>" + (
             "/<i>w<sub>i</sub></i>" if problem.weights is not None and not family.repeated else ""
         )

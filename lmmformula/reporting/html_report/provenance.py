@@ -8,13 +8,11 @@ from html import escape
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
-from lmmformula.reporting.agreement import kind
 from lmmformula.reporting.citations import Citation, bibtex
 from lmmformula.reporting.html_report.elements import definitions, verbatim
-from lmmformula.reporting.intervals import posterior_of
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["origins", "references"]
 
@@ -41,15 +39,17 @@ def references(found: Sequence[Citation]) -> str:
     )
 
 
-def origins(fits: Iterable[Fit], *, plots: bool) -> str:
+def origins(fits: Iterable[Fitted], *, plots: bool) -> str:
     """Versions of what computed the numbers, and the seeds of methods that draw."""
-    from lmmformula import __version__
+    from lmmformula.version import __version__
 
     fits = list(fits)
-    names = [*_ALWAYS, *(n for fit in fits for n in _BY_KIND.get(kind(fit), ()))] + ["matplotlib"] * plots
+    names = [*_ALWAYS, *(n for fit in fits for n in _BY_KIND.get(fit.backend.trust, ()))] + [
+        "matplotlib"
+    ] * plots
     pairs = [("lmmformula", __version__), ("Python", platform.python_version())]
     pairs += [(name, found) for name in dict.fromkeys(names) if (found := _version(name))]
-    seeds = dict.fromkeys(seed for fit in fits if (seed := _seed(fit)))
+    seeds = dict.fromkeys(seed for fit in fits if (seed := fit.inference.seed))
     return definitions([*pairs, *[("Seed", seed) for seed in seeds]])
 
 
@@ -58,13 +58,3 @@ def _version(name: str) -> str:
         return version(name)
     except PackageNotFoundError:
         return ""
-
-
-def _seed(fit: Fit) -> str:
-    """Seed of the probes or draws; empty for a fit without chance."""
-    posterior = posterior_of(fit)
-    if posterior is not None:
-        return f"{posterior.seed} (draws of the posterior)"
-    if kind(fit) == "krylov":
-        return f"{fit.backend.engine.seed} (probes of the Krylov engine)"
-    return ""

@@ -33,14 +33,14 @@ from lmmformula.reporting.html_report.provenance import origins, references
 from lmmformula.reporting.summary import summarise
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["report"]
 
 
 @checked(results=RESULTS)
 def report(
-    results: Fit | MethodComparison,
+    results: Fitted | MethodComparison,
     path: str | Path,
     *,
     title: str | None = None,
@@ -99,7 +99,7 @@ def report(
 
 
 def _of_fit(
-    fit: Fit, plots: bool, naivete: bool, profiles: bool | None, level: float
+    fit: Fitted, plots: bool, naivete: bool, profiles: bool | None, level: float
 ) -> tuple[str, list[str]]:
     shown = plots and available()
     parts = {

@@ -8,7 +8,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.conditional import group_names
-from lmmformula.reporting.intervals import Intervals, fixed_intervals, mode_intervals
+from lmmformula.inference.records import Intervals
 from lmmformula.reporting.plots.canvas import (
     COLOURS,
     GREY,
@@ -22,7 +22,7 @@ from lmmformula.reporting.plots.canvas import (
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["caterpillar", "coefficients", "find_term", "random_effects_qq", "shown_coefficients", "spaced"]
 
@@ -34,7 +34,7 @@ ROW = 11.0
 """Points that a name takes."""
 
 
-def coefficients(fit: Fit, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
+def coefficients(fit: Fitted, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
     """Forest of the fixed effects with their intervals.
 
     Parameters
@@ -49,7 +49,7 @@ def coefficients(fit: Fit, ax: Any = None, intercept: bool = False, level: float
     -------
     Axes
     """
-    found = fixed_intervals(fit, level)
+    found = fit.inference.fixed_intervals(level)
     chosen = shown_coefficients(found, intercept)
     ax = new_axes(ax, (6.0, 1.2 + 0.32 * len(chosen)))
     places = np.arange(len(chosen))[::-1]
@@ -73,7 +73,7 @@ def shown_coefficients(found: Intervals, intercept: bool) -> list[int]:
 
 
 def caterpillar(
-    fit: Fit,
+    fit: Fitted,
     ax: Any = None,
     group: str | None = None,
     column: str | None = None,
@@ -100,7 +100,7 @@ def caterpillar(
     Axes
     """
     i, j, title = find_term(fit, group, column)
-    found = mode_intervals(fit, i, j, level, spread=spread)
+    found = fit.inference.mode_intervals(i, j, level, spread=spread)
     shown = spaced(found.point, most)
     ax = new_axes(ax, (5.0, min(1.2 + 0.16 * len(shown), 8.0)))
     places = np.arange(len(shown))
@@ -120,7 +120,9 @@ def caterpillar(
     return ax
 
 
-def random_effects_qq(fit: Fit, ax: Any = None, group: str | None = None, column: str | None = None) -> Any:
+def random_effects_qq(
+    fit: Fitted, ax: Any = None, group: str | None = None, column: str | None = None
+) -> Any:
     """Random effects of one grouping factor against the normal distribution, with the line through their quartiles.
 
     Returns
@@ -130,7 +132,7 @@ def random_effects_qq(fit: Fit, ax: Any = None, group: str | None = None, column
     from scipy.special import ndtri
 
     i, j, title = find_term(fit, group, column)
-    found = mode_intervals(fit, i, j, spread=False)
+    found = fit.inference.mode_intervals(i, j, spread=False)
     z = np.sort(found.point)
     expected = ndtri((np.arange(1, len(z) + 1) - 0.375) / (len(z) + 0.25))
     ax = new_axes(ax, (4.5, 4.5))
@@ -144,7 +146,7 @@ def random_effects_qq(fit: Fit, ax: Any = None, group: str | None = None, column
     return ax
 
 
-def find_term(fit: Fit, group: str | None, column: str | None) -> tuple[int, int, str]:
+def find_term(fit: Fitted, group: str | None, column: str | None) -> tuple[int, int, str]:
     """Positions of a term and of its column, and both as a title."""
     names, terms = group_names(fit), fit.problem.terms
     pairs = [(i, j) for i, t in enumerate(terms) for j in range(t.k)]
@@ -201,6 +203,6 @@ def _name_levels(ax: Any, places: Any, names: list[str]) -> None:
     ax.set_ylabel(f"levels, ascending; {len(shown)} of {len(names)} named")
 
 
-def _scale(fit: Fit) -> str:
+def _scale(fit: Fitted) -> str:
     link = fit.problem.family.link
     return "" if link == "identity" else f" ({link} scale)"

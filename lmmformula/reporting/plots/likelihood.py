@@ -13,13 +13,17 @@ from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes, new_grid
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["profile", "profile_panel"]
 
 
 def profile(
-    fit: Fit, parameters: str | list[str] | None = None, ax: Any = None, level: float = 0.95, **options: Any
+    fit: Fitted,
+    parameters: str | list[str] | None = None,
+    ax: Any = None,
+    level: float = 0.95,
+    **options: Any,
 ) -> Any:
     """zeta, the signed root of the rise of the deviance, over the value of each parameter.
 

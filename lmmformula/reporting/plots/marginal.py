@@ -18,7 +18,7 @@ from lmmformula.reporting.plots.canvas import COLOURS, new_axes
 from lmmformula.reporting.response import expected_response
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["marginal_effects", "variables"]
 
@@ -28,7 +28,7 @@ MOST_LEVELS = 30
 """Levels of a factor that are drawn, the most frequent ones."""
 
 
-def variables(fit: Fit) -> tuple[str, ...]:
+def variables(fit: Fitted) -> tuple[str, ...]:
     """The columns of the data that the fixed part names."""
     recipe = fit.problem.recipe
     known = {record.name for record in recipe.columns}
@@ -36,7 +36,7 @@ def variables(fit: Fit) -> tuple[str, ...]:
     return tuple(name for name in column_names(exprs) if name in known)
 
 
-def marginal_effects(fit: Fit, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
+def marginal_effects(fit: Fitted, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
     """Expected response over one variable of the fixed part, with its limits.
 
     Parameters
@@ -84,7 +84,7 @@ def marginal_effects(fit: Fit, variable: str | None = None, ax: Any = None, leve
     return ax
 
 
-def _grid(fit: Fit, variable: str) -> tuple[dict[str, Any], Any]:
+def _grid(fit: Fitted, variable: str) -> tuple[dict[str, Any], Any]:
     """Columns of new data, and the places along the axis: numbers, or a list of the names of levels."""
     if fit.recall.data is None:
         raise DataError("a loaded fit does not carry its data, from which typical values would be taken.")

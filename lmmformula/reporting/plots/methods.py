@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.reporting.intervals import fixed_intervals, mode_intervals
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes, new_grid, points, row_labels
 from lmmformula.reporting.plots.effects import NAMED, find_term, shown_coefficients, spaced
 
 if TYPE_CHECKING:
-    from lmmformula.reporting.comparison import MethodComparison
+    from lmmformula.reporting.compared import Compared
 
 __all__ = ["KINDS", "plot_comparison"]
 
 MOST_LEVELS = 40
 
 
-def plot_comparison(comparison: MethodComparison, kind: str = "all", ax: Any = None, **options: Any) -> Any:
+def plot_comparison(comparison: Compared, kind: str = "all", ax: Any = None, **options: Any) -> Any:
     """See :meth:`MethodComparison.plot`."""
     if kind in KINDS:
         return KINDS[kind](comparison, ax, **options)
@@ -39,10 +38,10 @@ def plot_comparison(comparison: MethodComparison, kind: str = "all", ax: Any = N
     return axes
 
 
-def forest(comparison: MethodComparison, ax: Any = None, intercept: bool = False) -> Any:
+def forest(comparison: Compared, ax: Any = None, intercept: bool = False) -> Any:
     """Coefficients with intervals, one colour a method."""
     fits = comparison.fits
-    found = {name: fixed_intervals(fit, comparison.level) for name, fit in fits.items()}
+    found = {name: fit.inference.fixed_intervals(comparison.level) for name, fit in fits.items()}
     first = found[comparison.reference]
     chosen = shown_coefficients(first, intercept)
     ax = new_axes(ax, (6.5, 1.4 + 0.2 * (len(fits) + 1) * len(chosen)))
@@ -60,7 +59,7 @@ def forest(comparison: MethodComparison, ax: Any = None, intercept: bool = False
 
 
 def caterpillar(
-    comparison: MethodComparison,
+    comparison: Compared,
     ax: Any = None,
     group: str | None = None,
     column: str | None = None,
@@ -69,7 +68,9 @@ def caterpillar(
     """Random effects of one factor with intervals, in the order of the most trusted method."""
     reference = comparison.fits[comparison.reference]
     i, j, title = find_term(reference, group, column)
-    found = {name: mode_intervals(fit, i, j, comparison.level) for name, fit in comparison.fits.items()}
+    found = {
+        name: fit.inference.mode_intervals(i, j, comparison.level) for name, fit in comparison.fits.items()
+    }
     first = found[comparison.reference]
     shown = spaced(first.point, most)
     ax = new_axes(ax, (5.5, min(1.4 + 0.1 * (len(found) + 1) * len(shown), 9.0)))
@@ -91,7 +92,7 @@ def caterpillar(
 
 
 def shrinkage(
-    comparison: MethodComparison, ax: Any = None, group: str | None = None, column: str | None = None
+    comparison: Compared, ax: Any = None, group: str | None = None, column: str | None = None
 ) -> Any:
     """Random effects of each method over those of the most trusted one: a slope below one shrinks more."""
     reference = comparison.reference
@@ -99,13 +100,13 @@ def shrinkage(
     if not others:
         raise DataError(f"only {reference!r} was fitted, and shrinkage compares two methods at least.")
     i, j, title = find_term(comparison.fits[reference], group, column)
-    x = mode_intervals(comparison.fits[reference], i, j, spread=False).point
+    x = comparison.fits[reference].inference.mode_intervals(i, j, spread=False).point
     ax = new_axes(ax, (5.0, 4.5))
     ax.axline((0.0, 0.0), slope=1.0, color=GREY, lw=1, zorder=0)
     for name, colour in _coloured(comparison):
         if name == reference:
             continue
-        y = mode_intervals(comparison.fits[name], i, j, spread=False).point
+        y = comparison.fits[name].inference.mode_intervals(i, j, spread=False).point
         slope = float(x @ y / (x @ x)) if np.any(x) else float("nan")
         points(ax, x, y, color=colour, label=f"{name}: slope {slope:.3f}")
     ax.set_title(f"{title}: shrinkage", parse_math=False)
@@ -133,7 +134,7 @@ def _head(ax: Any, title: str, methods: int, across: int = 4) -> None:
     ax.set_title(title, parse_math=False, pad=8.0 + 14.0 * rows)
 
 
-def _coloured(comparison: MethodComparison) -> list[tuple[str, str]]:
+def _coloured(comparison: Compared) -> list[tuple[str, str]]:
     return [(name, COLOURS[c % len(COLOURS)]) for c, name in enumerate(comparison.fits)]
 
 

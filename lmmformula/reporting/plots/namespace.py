@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked_methods
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import DataError
 from lmmformula.inference.naivete import plot_naivete
 from lmmformula.inference.profile import profile as _profile
-from lmmformula.reporting.intervals import posterior_of
 from lmmformula.reporting.plots import draws as _draws
 from lmmformula.reporting.plots import effects as _effects
 from lmmformula.reporting.plots import likelihood as _likelihood
@@ -19,7 +18,7 @@ from lmmformula.reporting.plots.canvas import new_axes
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Plots"]
 
@@ -34,7 +33,7 @@ class Plots:
     fit : Fit
     """
 
-    fit: Fit
+    fit: Fitted
 
     def residuals(self, ax: Any = None, kind: str | None = None, seed: int = 0) -> Any:
         """Residuals against fitted values; see :func:`lmmformula.reporting.plots.rows.residuals`."""
@@ -95,11 +94,8 @@ class Plots:
         return _draws.rank(self._drawn(parameter), parameter, ax, bins)
 
     def _drawn(self, parameter: str) -> Array:
-        posterior = posterior_of(self.fit)
-        if posterior is None:
-            raise PlanError(
-                f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have."
-            )
+        self.fit.inference.check("chains")
+        posterior = self.fit.inference.draws()
         try:
             return posterior[parameter]
         except KeyError as error:

@@ -13,18 +13,17 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.residuals import linear_predictor
-from lmmformula.reporting.coefficients import is_gaussian
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, MOST_POINTS, Positions, new_axes, points, thinned
 from lmmformula.reporting.response import response_levels, response_name
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.result import Fit
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["binned_residuals", "qq", "residuals", "response"]
 
 
-def residuals(fit: Fit, ax: Any = None, kind: str | None = None, seed: int = 0) -> Any:
+def residuals(fit: Fitted, ax: Any = None, kind: str | None = None, seed: int = 0) -> Any:
     """Residuals against fitted values (linear predictors if not Gaussian), with their running mean.
 
     Parameters
@@ -42,7 +41,7 @@ def residuals(fit: Fit, ax: Any = None, kind: str | None = None, seed: int = 0) 
         Beyond 5,000 rows every so-manieth is drawn, in order of the fitted value; the title says so. The running mean is of
         all rows.
     """
-    kind = kind or ("response" if is_gaussian(fit) else "quantile")
+    kind = kind or ("response" if fit.problem.is_linear else "quantile")
     y = fit.residuals(kind, seed).to_numpy()
     x = linear_predictor(fit)
     ax = new_axes(ax)
@@ -61,7 +60,7 @@ def residuals(fit: Fit, ax: Any = None, kind: str | None = None, seed: int = 0) 
     return ax
 
 
-def qq(fit: Fit, ax: Any = None, seed: int = 0) -> Any:
+def qq(fit: Fitted, ax: Any = None, seed: int = 0) -> Any:
     """Quantile residuals against the normal distribution, with the band that holds 95% of each order statistic.
 
     Returns
@@ -88,7 +87,7 @@ def qq(fit: Fit, ax: Any = None, seed: int = 0) -> Any:
     return ax
 
 
-def binned_residuals(fit: Fit, ax: Any = None, bins: int | None = None) -> Any:
+def binned_residuals(fit: Fitted, ax: Any = None, bins: int | None = None) -> Any:
     """Mean response residual in bins of the fitted value, with twice its standard error (Gelman & Hill 2007, sec. 5.6).
 
     Parameters
@@ -118,7 +117,7 @@ def binned_residuals(fit: Fit, ax: Any = None, bins: int | None = None) -> Any:
     return ax
 
 
-def response(fit: Fit, ax: Any = None) -> Any:
+def response(fit: Fitted, ax: Any = None) -> Any:
     """Distribution of the response: bars for few different values, else a histogram."""
     y = fit.problem.y
     ax = new_axes(ax)

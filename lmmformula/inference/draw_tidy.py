@@ -7,32 +7,33 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.inference.conditional import group_names
+from lmmformula.inference.draw_tables import worst
 from lmmformula.inference.posterior import flat, quantiles, term_spreads
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.numerics.mcmc import ess_bulk, ess_tail, rhat
-from lmmformula.reporting.posterior import worst
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["glance_posterior", "mode_limits", "tidy_fixed", "tidy_spreads"]
 
 
-def tidy_fixed(fit: Fit, level: float | None) -> pd.DataFrame:
+def tidy_fixed(fit: Fitted, level: float | None) -> pd.DataFrame:
     """Fixed effects: posterior means and standard deviations, quantiles if there is a `level`."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     names = posterior.beta_names
     table = _table("fixed", [(None, n, posterior[n]) for n in names], posterior, level)
     table["estimate"], table["std_error"] = fit.params.to_numpy(), fit.bse.to_numpy()
     return table
 
 
-def tidy_spreads(fit: Fit, level: float | None) -> pd.DataFrame:
+def tidy_spreads(fit: Fitted, level: float | None) -> pd.DataFrame:
     """Standard deviations and correlations, the residual's last, then the family's other parameters."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     shape, rows, known = (posterior.chains, posterior.draws), [], set()
     parameters = term_parameters(fit.problem)
     for i, (name, term) in enumerate(zip(group_names(fit), fit.problem.terms, strict=True)):
@@ -48,7 +49,7 @@ def tidy_spreads(fit: Fit, level: float | None) -> pd.DataFrame:
 
 
 def _table(
-    effect: str, rows: list[tuple[Any, str, Array]], posterior: Any, level: float | None
+    effect: str, rows: list[tuple[Any, str, Array]], posterior: Posterior, level: float | None
 ) -> pd.DataFrame:
     import pandas as pd
 
@@ -56,6 +57,7 @@ def _table(
     draws = np.stack([d for _, _, d in rows], axis=-1) if rows else blank
     columns: dict[str, Any] = {
         "effect": [effect] * len(rows),
+        "component": ["cond"] * len(rows),
         "group": [group for group, _, _ in rows],
         "term": [term for _, term, _ in rows],
         "estimate": flat(draws).mean(axis=0),
@@ -70,11 +72,11 @@ def _table(
     return pd.DataFrame(columns)
 
 
-def mode_limits(fit: Fit, level: float) -> tuple[Array, Array]:
+def mode_limits(fit: Fitted, level: float) -> tuple[Array, Array]:
     """Ends of the intervals of all random effects in the order of ``ranef()``; normal ones if their draws were not kept."""
     from scipy.special import ndtri
 
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     low: list[Array] = [np.zeros(0)]
     high: list[Array] = [np.zeros(0)]
     for i, (mean, sd) in enumerate(zip(posterior.effect_means, posterior.effect_sds, strict=True)):
@@ -88,9 +90,9 @@ def mode_limits(fit: Fit, level: float) -> tuple[Array, Array]:
     return np.concatenate(low), np.concatenate(high)
 
 
-def glance_posterior(fit: Fit) -> dict[str, Any]:
+def glance_posterior(fit: Fitted) -> dict[str, Any]:
     """Size, scale, and what the sampler was like."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     numbers = worst(posterior)
     return {
         "nobs": fit.nobs,

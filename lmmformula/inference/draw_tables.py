@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.inference.posterior import quantiles
+from lmmformula.inference.records import PosteriorPart
 from lmmformula.ir.variance_parameters import plain, term_parameters
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.result import Fit
+    from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = [
-    "PosteriorPart",
     "fixed_table",
     "posterior_diagnostics",
     "posterior_notes",
@@ -27,33 +27,18 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class PosteriorPart:
-    """One table of a posterior's summary.
-
-    Attributes
-    ----------
-    title : str
-    table : DataFrame
-        ``Estimate, Est.Error, l-95% CI, u-95% CI, Rhat, Bulk_ESS, Tail_ESS``.
-    """
-
-    title: str
-    table: pd.DataFrame = field(repr=False)
-
-
-def fixed_table(fit: Fit, level: float = 0.95) -> pd.DataFrame:
+def fixed_table(fit: Fitted, level: float = 0.95) -> pd.DataFrame:
     """The fixed effects; mean and standard deviation without sampling error."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     names = posterior.beta_names
     table = _table(fit, names, [str(n) for n in names], level)
     table["Estimate"], table["Est.Error"] = fit.params.to_numpy(), fit.bse.to_numpy()
     return table
 
 
-def posterior_parts(fit: Fit, level: float = 0.95) -> tuple[PosteriorPart, ...]:
+def posterior_parts(fit: Fitted, level: float = 0.95) -> tuple[PosteriorPart, ...]:
     """Random effects of each grouping factor, fixed effects, and what is left."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     groups: dict[str, tuple[list[str], list[str]]] = {}
     for own, term in zip(term_parameters(fit.problem), fit.problem.terms, strict=True):
         names, labels = groups.setdefault(term.group, ([], []))
@@ -82,10 +67,10 @@ def _columns(name: str, group: str, columns: tuple[str, ...]) -> str:
     return f"{found}#{number}" if number else found
 
 
-def _table(fit: Fit, names: Any, labels: list[str], level: float) -> pd.DataFrame:
+def _table(fit: Fitted, names: Any, labels: list[str], level: float) -> pd.DataFrame:
     import pandas as pd
 
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     own = posterior.diagnostics
     at = [own.names.index(name) for name in names]
     draws = np.stack([posterior[name].reshape(-1) for name in names], axis=-1) if at else np.empty((1, 0))
@@ -108,7 +93,7 @@ def _table(fit: Fit, names: Any, labels: list[str], level: float) -> pd.DataFram
 # -- what sampling was like -------------------------------------------------------------------------------------------
 
 
-def worst(posterior: Any) -> dict[str, float]:
+def worst(posterior: Posterior) -> dict[str, float]:
     """Numbers of draws, and the worst diagnostics over coefficients and variances."""
     own = posterior.diagnostics
     out = {"chains": posterior.chains, "draws": posterior.draws}
@@ -117,16 +102,16 @@ def worst(posterior: Any) -> dict[str, float]:
         "min Bulk_ESS": float(np.nanmin(own.ess_bulk)) if np.isfinite(own.ess_bulk).any() else float("nan"),
         "min Tail_ESS": float(np.nanmin(own.ess_tail)) if np.isfinite(own.ess_tail).any() else float("nan"),
     }
-    if posterior.sampler == "nuts":
+    if posterior.statistics:
         return out | {"divergences": own.divergences}
     return out | {"Pareto k": own.pareto_k}
 
 
-def posterior_notes(fit: Fit) -> list[str]:
+def posterior_notes(fit: Fitted) -> list[str]:
     """How the draws were made, what the columns mean, and advice."""
-    posterior: Any = fit.posterior
+    posterior = fit.inference.draws()
     count = f"{posterior.chains} chains of {posterior.draws:,} draws"
-    if posterior.sampler == "nuts":
+    if posterior.statistics:
         how = f"NUTS, {count} after {posterior.warmup:,} of warm-up"
         if np.isfinite(posterior.pareto_k):
             how += f" (Pareto k of importance sampling was {posterior.pareto_k:.2f}, too high)"
@@ -143,11 +128,8 @@ def posterior_notes(fit: Fit) -> list[str]:
     return [*notes, *(f"Advice: {text}" for text in posterior.diagnostics.advice)]
 
 
-def posterior_diagnostics(fit: Fit) -> dict[str, Any]:
+def posterior_diagnostics(posterior: Posterior) -> dict[str, Any]:
     """Further entries of :func:`lmmformula.reporting.summary.diagnostics`."""
-    posterior = fit.posterior
-    if posterior is None:
-        return {}
     own = posterior.diagnostics
 
     def named(values: Array) -> dict[str, float]:

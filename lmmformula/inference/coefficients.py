@@ -1,0 +1,122 @@
+"""Coefficients with their tests: the fixed effects, and the auxiliary predictors of generalised models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import DataError, FitError
+from lmmformula.inference.kenward_roger import kenward_roger
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["auxiliary_tables", "components", "scale", "tested", "z_table"]
+
+
+DDF = ("satterthwaite", "kenward-roger")
+
+
+def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
+    """Fixed effects with tests, and why there are no standard errors (empty if there are).
+
+    The tests are t tests for Gaussian models by likelihood, and z tests for all others.
+
+    Parameters
+    ----------
+    fit : Fit
+    ddf : {"satterthwaite", "kenward-roger"}
+        Of t tests; with Kenward & Roger's df come their standard errors.
+
+    Raises
+    ------
+    DataError
+        For another `ddf`.
+    PlanError
+        For "kenward-roger" of a fit for which it is not defined.
+    """
+    import pandas as pd
+
+    if ddf not in DDF:
+        raise DataError(f"ddf={ddf!r} is unknown; use {' or '.join(map(repr, DDF))}.")
+    if ddf == "kenward-roger":
+        errors, df = kenward_roger(fit).coefficients()
+        return _t_table(fit.params.to_numpy(), errors, df, fit.problem.X.names), ""
+    try:
+        errors, reason = fit.bse.to_numpy(), ""
+    except FitError as error:
+        errors, reason = np.full(fit.problem.p, np.nan), str(error)
+    if reason or not fit.inference.is_gaussian:
+        return z_table(fit.params.to_numpy(), errors, fit.problem.X.names), reason
+    columns = {
+        "Estimate": fit.params,
+        "Std. Error": fit.bse,
+        "df": fit.df,
+        "t value": fit.tvalues,
+        "Pr(>|t|)": fit.pvalues,
+    }
+    return pd.DataFrame(columns), reason
+
+
+def _t_table(estimates: Array, errors: Array, df: Array, names: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import stdtr
+
+    t = estimates / errors
+    columns = {"Estimate": estimates, "Std. Error": errors, "df": df, "t value": t}
+    return pd.DataFrame(columns | {"Pr(>|t|)": 2.0 * stdtr(df, -np.abs(t))}, index=list(names))
+
+
+def z_table(estimates: Array, errors: Array, names: tuple[str, ...]) -> pd.DataFrame:
+    """Estimates with z tests."""
+    import pandas as pd
+    from scipy.special import ndtr
+
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = estimates / errors
+    return pd.DataFrame(
+        {"Estimate": estimates, "Std. Error": errors, "z value": z, "Pr(>|z|)": 2.0 * ndtr(-np.abs(z))},
+        index=list(names),
+    )
+
+
+# -- auxiliary parameters ------------------------------------------------------------------------------------------
+
+
+def auxiliary_tables(fit: Fitted) -> dict[str, pd.DataFrame]:
+    """Coefficients of each auxiliary predictor with z tests, by component: "disp", "zi", or the parameter's name.
+
+    They are on the predictor's scale: the log of a dispersion, the logit of a probability. Standard errors are missing
+    where the Hessian of the deviance is not positive definite.
+    """
+    return {
+        component: z_table(estimates, fit.inference.auxiliary_errors(j), fit.problem.aux[j].names)
+        for j, (component, estimates) in enumerate(zip(components(fit), fit.estimate.aux, strict=True))
+    }
+
+
+def components(fit: Fitted) -> tuple[str, ...]:
+    """broom.mixed's words for the auxiliary predictors of a fit."""
+    if not fit.estimate.aux:
+        return ()
+    names = [a.name for a in fit.problem.family.auxiliaries]
+    return tuple("zi" if name == "zi" else name if j else "disp" for j, name in enumerate(names))
+
+
+def scale(fit: Fitted) -> float:
+    """Residual standard deviation or the dispersion parameter: 1 where there is none, NaN where it has predictors.
+
+    The root of an estimated dispersion of a family that has none.
+    """
+    if fit.problem.is_linear or fit.estimate.quasi_dispersion:
+        return fit.sigma
+    if "disp" not in components(fit):
+        return 1.0
+    estimates = fit.estimate.aux[0]
+    return (
+        float(fit.problem.family.auxiliaries[0].value(estimates[0])) if len(estimates) == 1 else float("nan")
+    )

@@ -1,0 +1,377 @@
+"""What inference and reports ask of a fit, and what each kind of fit answers.
+
+A fit is by maximum likelihood, by quasi-likelihood, or draws of a posterior. Which of the three it is decides what its standard
+errors are, which tests and intervals there are, how predictions and responses are drawn and what cannot be had at all. Nobody
+asks which it is: every such question goes to ``fit.inference``, an :class:`Inference`, of which
+:mod:`lmmformula.inference.kinds` has one for each kind.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import Field, dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+
+from lmmformula.errors import PlanError
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.inference.records import Intervals, PosteriorPart, Rows, Wanted
+    from lmmformula.ir.estimate import Estimate
+    from lmmformula.ir.priors import Priors
+    from lmmformula.ir.problem import Problem
+    from lmmformula.ir.standard import Standard
+    from lmmformula.planner import Plan
+
+__all__ = ["Fitted", "FittedT", "Inference", "Recall"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Recall:
+    """The call that made a fit, so that it can be made again with changes."""
+
+    function: Callable[..., Any]
+    formula: str
+    data: Any = field(repr=False)
+    arguments: Mapping[str, Any]
+
+
+class Fitted(Protocol):
+    """A fit, as seen from below: :class:`lmmformula.Fit` says what each of these is."""
+
+    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+
+    @property
+    def problem(self) -> Problem: ...
+    @property
+    def estimate(self) -> Estimate: ...
+    @property
+    def plan(self) -> Plan: ...
+    @property
+    def backend(self) -> Any: ...
+    @property
+    def recall(self) -> Recall: ...
+    @property
+    def posterior(self) -> Posterior | None: ...
+    @property
+    def inference(self) -> Inference: ...
+    @property
+    def optimum(self) -> Any: ...
+    @property
+    def standard(self) -> Standard: ...
+    @property
+    def params(self) -> pd.Series: ...
+    @property
+    def bse(self) -> pd.Series: ...
+    @property
+    def vcov(self) -> Array: ...
+    @property
+    def joint_vcov(self) -> Array | None: ...
+    @property
+    def twin_vcov(self) -> Array | None: ...
+    @property
+    def tvalues(self) -> pd.Series: ...
+    @property
+    def df(self) -> pd.Series: ...
+    @property
+    def pvalues(self) -> pd.Series: ...
+    @property
+    def theta(self) -> pd.Series: ...
+    @property
+    def sigma(self) -> float: ...
+    @property
+    def llf(self) -> float: ...
+    @property
+    def llf_stderr(self) -> float: ...
+    @property
+    def deviance(self) -> float: ...
+    @property
+    def aic(self) -> float: ...
+    @property
+    def bic(self) -> float: ...
+    @property
+    def df_model(self) -> int: ...
+    @property
+    def df_resid(self) -> int | float: ...
+    @property
+    def nobs(self) -> int | float: ...
+    @property
+    def ngroups(self) -> dict[str, int]: ...
+    @property
+    def converged(self) -> bool: ...
+    @property
+    def is_singular(self) -> bool: ...
+    @property
+    def formula(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def fittedvalues(self) -> pd.Series: ...
+    def conf_int(self, level: float = ..., method: str | None = ..., **options: Any) -> pd.DataFrame: ...
+    def ranef(self, condsd: bool = ...) -> pd.DataFrame: ...
+    def varcorr(self, se: bool = ...) -> pd.DataFrame: ...
+    def residuals(self, kind: str = ..., seed: int | np.random.Generator | None = ...) -> pd.Series: ...
+    def overdispersion(self) -> pd.Series: ...
+    @property
+    def predict(self) -> Callable[..., pd.Series | pd.DataFrame]: ...
+    def anova(self, type: int | str = ..., ddf: str = ...) -> pd.DataFrame: ...  # noqa: A002
+    def profile(self, **options: Any) -> pd.DataFrame: ...
+    def r2(self) -> pd.Series: ...
+    def icc(self) -> pd.Series: ...
+    def naivete(self) -> pd.DataFrame: ...
+
+
+FittedT = TypeVar("FittedT", bound=Fitted)
+
+
+class Inference(ABC):
+    """What follows from one kind of fit.
+
+    Attributes
+    ----------
+    fit : Fit
+    """
+
+    __slots__ = ()
+    fit: Fitted
+
+    # -- what it cannot do ----------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def refused(self) -> Mapping[str, str]:
+        """What this kind of fit does not have -> why, and what to use instead."""
+
+    def check(self, wish: str) -> None:
+        """Refuse what this kind of fit does not have.
+
+        Raises
+        ------
+        PlanError
+        """
+        if wish in self.refused:
+            raise PlanError(self.refused[wish])
+
+    def draws(self, what: str = "this") -> Posterior:
+        """The draws of a posterior, for `what` needs them.
+
+        Raises
+        ------
+        PlanError
+            For a fit that is none.
+        """
+        raise PlanError(
+            f"{what} draws from a posterior, which a fit by {self.fit.method} does not have: fit with method='hmc'."
+        )
+
+    # -- estimates ------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def is_gaussian(self) -> bool:
+        """Whether the likelihood of a linear model with one residual variance was maximised: tests are then t and F."""
+
+    @property
+    @abstractmethod
+    def n_parameters(self) -> int:
+        """Number of parameters, fixed effects among them."""
+
+    @property
+    def priors(self) -> Priors | None:
+        """Priors, where there are any."""
+        return None
+
+    @abstractmethod
+    def standardised(self) -> Standard:
+        """The problem in the units in which this kind of fit is made."""
+
+    @abstractmethod
+    def criterion(self, penalty: float) -> float:
+        """The deviance with a penalty on parameters: AIC, BIC; nan where models are not compared so."""
+
+    @abstractmethod
+    def statistics(self) -> Array:
+        """Estimates over standard errors, (p,); nan where that is no test."""
+
+    @abstractmethod
+    def df(self, contrasts: Array) -> Array:
+        """Degrees of freedom of the t test of each row of `contrasts` (r, p): infinite for z, nan for none."""
+
+    @abstractmethod
+    def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
+        """Fixed effects with their tests, and why there are no standard errors (empty if there are)."""
+
+    def fixed_table(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
+        """The fixed effects as a summary shows them, and why there are no standard errors."""
+        return self.coefficients(ddf)
+
+    @abstractmethod
+    def auxiliary_errors(self, j: int) -> Array:
+        """Standard errors of the coefficients of auxiliary predictor j; nan where there are none."""
+
+    @property
+    @abstractmethod
+    def interval(self) -> str:
+        """The intervals of :meth:`lmmformula.Fit.conf_int` unless others are asked for."""
+
+    # -- random effects -------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def spread(self, term: int) -> tuple[Array, Array, Array]:
+        """Covariance matrix, standard deviations and correlations of one term."""
+
+    @abstractmethod
+    def residual_variance(self) -> float:
+        """sigma^2."""
+
+    @abstractmethod
+    def theta_covariance(self) -> tuple[Array | None, str]:
+        """Covariance matrix of (theta, log sigma) in the user's units, or why there is none."""
+
+    @abstractmethod
+    def varcorr_errors(self) -> tuple[list[float], list[str]]:
+        """Standard error of each row of ``varcorr()``, and why some have none."""
+
+    @property
+    def has_effect_errors(self) -> bool:
+        """Whether standard deviations of the effects are there without inverting the equations."""
+        return False
+
+    @abstractmethod
+    def effect_covariances(self) -> tuple[Array, ...]:
+        """Var(b | y) of each level, per term (m, k, k)."""
+
+    def effect_errors(self) -> tuple[Array, ...]:
+        """Its roots of the diagonals, per term (m, k)."""
+        import numpy as np
+
+        return tuple(np.sqrt(np.maximum(np.einsum("mii->mi", c), 0.0)) for c in self.effect_covariances())
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def mean_response(self) -> Array:
+        """Expected response of each row of the fit, (n,)."""
+
+    @abstractmethod
+    def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
+        """n responses of the rows of the fit, each (n,)."""
+
+    @abstractmethod
+    def predict(
+        self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    ) -> pd.Series | pd.DataFrame:
+        """What is `wanted` of the rows; `weights` are those of new observations, None for 1."""
+
+    # -- intervals of everything, for tables and plots --------------------------------------------------------------
+
+    @abstractmethod
+    def fixed_intervals(self, level: float | None = 0.95) -> Intervals:
+        """The fixed effects; without intervals, whose degrees of freedom can be dear, if `level` is None."""
+
+    @abstractmethod
+    def spread_intervals(self, level: float | None = 0.95) -> Intervals:
+        """Standard deviations and correlations, named as profiles name them; without `level` only what costs nothing."""
+
+    @abstractmethod
+    def mode_intervals(
+        self, term: int, column: int, level: float = 0.95, *, spread: bool = True
+    ) -> Intervals:
+        """Random effects of one column of one term; without `spread` only what costs nothing."""
+
+    @abstractmethod
+    def tidy_fixed(self, level: float | None) -> list[pd.DataFrame]:
+        """broom's rows of the fixed effects and auxiliary predictors, with limits if there is a `level`."""
+
+    @abstractmethod
+    def tidy_spreads(self, level: float | None) -> pd.DataFrame:
+        """broom's rows of standard deviations and correlations, with limits if there is a `level`."""
+
+    @abstractmethod
+    def mode_limits(self, modes: pd.DataFrame, level: float) -> tuple[Array, Array]:
+        """Ends of the intervals of all random effects, which are `modes`, ``ranef(condsd=True)``."""
+
+    # -- in words -------------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def how(self) -> str:
+        """How the fit was made: what a title says right after the model."""
+
+    @property
+    @abstractmethod
+    def counts(self) -> str:
+        """What was spent: evaluations, iterations, draws."""
+
+    @property
+    def sampler(self) -> str:
+        """What drew; empty if nothing was drawn."""
+        return ""
+
+    @property
+    def dispersion_is(self) -> str:
+        """Where a dispersion besides the family's parameters comes from; empty if there is none."""
+        return ""
+
+    @property
+    def seed(self) -> str:
+        """Where chance came from; empty if there was none."""
+        return ""
+
+    @property
+    def caution(self) -> str:
+        """What must not be read out of the log-likelihood; empty if nothing."""
+        return ""
+
+    @property
+    def is_profiled(self) -> bool:
+        """Whether likelihood profiles are cheap for their size."""
+        return False
+
+    @abstractmethod
+    def unfinished(self) -> str:
+        """The warning of a search that did not meet its tolerance, or of draws that do not suffice."""
+
+    def oddities(self) -> tuple[str, ...]:
+        """Further warnings of what this kind of fit may run into."""
+        return ()
+
+    @abstractmethod
+    def notes(self) -> list[str]:
+        """How the fit was made and ended, for the end of a summary."""
+
+    @abstractmethod
+    def criteria(self) -> dict[str, float]:
+        """Numbers at the head of a summary."""
+
+    @abstractmethod
+    def glance(self) -> dict[str, Any]:
+        """broom's one row."""
+
+    @abstractmethod
+    def ended(self, p_value: Callable[[float], str]) -> list[tuple[str, str]]:
+        """How the search or the sampler ended: names and texts, p-values written by `p_value`."""
+
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """What is wrong with draws, and what to do."""
+        return ()
+
+    def diagnostics(self) -> dict[str, Any]:
+        """What this kind of fit adds to the numbers about the search."""
+        return {}
+
+    def parts(self, level: float = 0.95) -> tuple[PosteriorPart, ...]:
+        """Tables that stand in a summary in place of random and fixed effects."""
+        return ()
+
+    def chains(self) -> Mapping[str, Array]:
+        """Draws (chain, draw) of parameters by name, where chains were run."""
+        return {}

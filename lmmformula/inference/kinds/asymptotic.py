@@ -1,0 +1,271 @@
+"""Fits by maximum likelihood (REML, ML, Laplace's approximation, quadrature): errors by the curvature at the optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import FitError
+from lmmformula.inference.coefficients import auxiliary_tables, scale, tested
+from lmmformula.inference.conditional import covariance_matrices, covariances_at_optimum, random_effects
+from lmmformula.inference.fitted import Fitted, Inference
+from lmmformula.inference.intervals import around, spread_names
+from lmmformula.inference.predict_errors import predict_from_errors
+from lmmformula.inference.prediction_rows import at_means, unseen_effects
+from lmmformula.inference.records import Intervals, Rows, Wanted
+from lmmformula.inference.residuals import auxiliary, linear_predictor
+from lmmformula.inference.simulate import draw
+from lmmformula.inference.spreads import theta_covariance, varcorr_spreads
+from lmmformula.inference.student import critical
+from lmmformula.inference.wald import satterthwaite
+from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
+from lmmformula.inference.words import counted
+from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.standard import Standard
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Asymptotic"]
+
+_SPELLED = {"ML": "maximum likelihood", "Laplace": "Laplace approximation"}
+"""The first word of a method as a sentence has it."""
+
+
+@dataclass(frozen=True)
+class Asymptotic(Inference):
+    """Inference by the curvature of a log-likelihood at its maximum."""
+
+    fit: Fitted
+
+    @property
+    def refused(self) -> dict[str, str]:
+        problem = self.fit.problem
+        known = {
+            "chains": f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have.",
+        }
+        if not problem.is_linear:
+            known["denominator df"] = (
+                "ddf='kenward-roger': degrees of freedom in the denominator are defined for Gaussian responses with one "
+                f"residual variance. For {problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples "
+                "compare the models with and without the term, anova(small, large), or use conf_int(method='bootstrap')."
+            )
+        return known
+
+    # -- estimates ------------------------------------------------------------------------------------------------
+
+    @property
+    def is_gaussian(self) -> bool:
+        return self.fit.problem.is_linear
+
+    @property
+    def n_parameters(self) -> int:
+        problem, aux = self.fit.problem, self.fit.estimate.aux
+        own = (
+            sum(len(a) for a in aux)
+            if aux
+            else int(problem.family.has_residual or self.fit.estimate.quasi_dispersion)
+        )
+        return problem.p + problem.n_theta + own
+
+    def standardised(self) -> Standard:
+        return Standard.of(self.fit.problem)
+
+    def criterion(self, penalty: float) -> float:
+        return self.fit.deviance + penalty
+
+    def statistics(self) -> Array:
+        return (self.fit.params / self.fit.bse).to_numpy()
+
+    def df(self, contrasts: Array) -> Array:
+        return satterthwaite(self.fit, contrasts) if self.is_gaussian else np.full(len(contrasts), np.inf)
+
+    def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
+        return tested(self.fit, ddf)
+
+    def auxiliary_errors(self, j: int) -> Array:
+        try:
+            joint = self.fit.joint_vcov
+        except FitError:
+            joint = None
+        if joint is None:
+            return np.full(len(self.fit.estimate.aux[j]), np.nan)
+        return np.sqrt(np.diagonal(joint)[self.fit.optimum.model.layout.aux[j]])
+
+    @property
+    def interval(self) -> str:
+        return "wald"
+
+    # -- random effects -------------------------------------------------------------------------------------------
+
+    def spread(self, term: int) -> tuple[Array, Array, Array]:
+        cov = covariance_matrices(self.fit)[term]
+        return cov, *sd_cor(cov)
+
+    def residual_variance(self) -> float:
+        return self.fit.estimate.sigma**2
+
+    def theta_covariance(self) -> tuple[Array | None, str]:
+        return theta_covariance(self.fit)
+
+    def varcorr_errors(self) -> tuple[list[float], list[str]]:
+        found = varcorr_spreads(self.fit)
+        return [s.error for s in found], [s.reason for s in found]
+
+    def effect_covariances(self) -> tuple[Array, ...]:
+        return covariances_at_optimum(self.fit)
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def mean_response(self) -> Array:
+        return self.fit.problem.family.mean(linear_predictor(self.fit), auxiliary(self.fit))
+
+    def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
+        return (draw(self.fit, rng) for _ in range(n))
+
+    def predict(
+        self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    ) -> pd.Series | pd.DataFrame:
+        effects = unseen_effects(self.fit, rows, wanted.new_levels, rng)
+        return predict_from_errors(
+            self.fit, rows, at_means(self.fit, rows) + effects, effects, wanted, weights, rng
+        )
+
+    # -- intervals ------------------------------------------------------------------------------------------------
+
+    def fixed_intervals(self, level: float | None = 0.95) -> Intervals:
+        fit, names = self.fit, self.fit.problem.X.names
+        try:
+            errors = fit.bse.to_numpy()
+        except FitError:
+            errors = np.full(len(names), np.nan)
+        if level is None or np.isnan(errors).all():
+            return around(names, fit.params.to_numpy(), errors, np.full(len(names), np.nan))
+        return around(names, fit.params.to_numpy(), errors, critical(level, fit.df.to_numpy()) * errors)
+
+    def spread_intervals(self, level: float | None = 0.95) -> Intervals:
+        names, point = spread_names(self.fit)
+        if not names or level is None:
+            missing = np.full(len(names), np.nan)
+            return Intervals(names, point, missing, missing, missing)
+        known = varcorr_spreads(self.fit)[: len(names)]
+        ends = np.array([s.interval(level) for s in known])
+        return Intervals(names, point, np.array([s.error for s in known]), ends[:, 0], ends[:, 1])
+
+    def mode_intervals(
+        self, term: int, column: int, level: float = 0.95, *, spread: bool = True
+    ) -> Intervals:
+        names = tuple(map(str, self.fit.problem.terms[term].levels))
+        point = self.fit.estimate.modes[term][:, column]
+        errors = self.effect_errors()[term][:, column] if spread else np.full(len(names), np.nan)
+        return around(names, point, errors, critical(level, np.inf) * errors)
+
+    def tidy_fixed(self, level: float | None) -> list[pd.DataFrame]:
+        tables = {"cond": self.coefficients()[0], **auxiliary_tables(self.fit)}
+        return [tidied_coefficients(*item, level) for item in tables.items()]
+
+    def tidy_spreads(self, level: float | None) -> pd.DataFrame:
+        return tidied_spreads(random_effects(self.fit), varcorr_spreads(self.fit), level)
+
+    def mode_limits(self, modes: pd.DataFrame, level: float) -> tuple[Array, Array]:
+        point, errors = modes["condval"].to_numpy(), modes["condsd"].to_numpy()
+        reach = float(critical(level, np.inf)) * errors
+        return point - reach, point + reach
+
+    # -- in words -------------------------------------------------------------------------------------------------
+
+    @property
+    def how(self) -> str:
+        first, *rest = self.fit.method.split(" ", 1)
+        return " ".join([" fitted by", _SPELLED.get(first, first), *rest])
+
+    @property
+    def seed(self) -> str:
+        engine = self.fit.backend.engine
+        return "" if engine.is_exact else f"{engine.seed} (probes of the Krylov engine)"
+
+    @property
+    def is_profiled(self) -> bool:
+        return self.is_gaussian and self.fit.backend.engine.is_exact
+
+    @property
+    def counts(self) -> str:
+        return counted(self.fit.estimate.convergence.evaluations, "evaluation")
+
+    def unfinished(self) -> str:
+        ended = self.fit.estimate.convergence
+        return (
+            f"the search {ended.status.value} ({ended.evaluations} evaluations); a further step still "
+            f"promises {ended.decrement:.2g} of deviance (tolerance {ended.tolerance:.2g}), the largest "
+            f"gradient is {ended.max_gradient:.2g}. Rescale the predictors of the random effects, simplify the "
+            "random part, or raise max_evaluations."
+        )
+
+    def notes(self) -> list[str]:
+        fit, ended = self.fit, self.fit.estimate.convergence
+        terms = fit.problem.terms
+        how = f"Engine: {fit.method} on the {fit.estimate.engine} engine" if terms else "No random effects"
+        notes = [f"{how}; {ended.status.value} ({self.counts})."]
+        return notes if ended.status.good else [*notes, f"NOT CONVERGED: {self._still_moving()}."]
+
+    def _still_moving(self) -> str:
+        ended = self.fit.estimate.convergence
+        return (
+            f"another step promises {ended.decrement:.2g} of deviance (tolerance {ended.tolerance:.2g}); the largest "
+            f"gradient is {ended.max_gradient:.2g}"
+        )
+
+    def criteria(self) -> dict[str, float]:
+        fit = self.fit
+        return {
+            "logLik": fit.llf,
+            **({"SE(logLik)": fit.llf_stderr} if fit.llf_stderr else {}),
+            "REML criterion" if fit.estimate.restricted else "-2 log L": fit.deviance,
+            "AIC": fit.aic,
+            "BIC": fit.bic,
+            "df.resid": fit.df_resid,
+        }
+
+    def glance(self) -> dict[str, Any]:
+        fit = self.fit
+        return {
+            "nobs": fit.nobs,
+            "npar": fit.df_model,
+            "sigma": scale(fit),
+            "logLik": fit.llf,
+            **({"logLik_se": fit.llf_stderr} if fit.llf_stderr else {}),
+            "AIC": fit.aic,
+            "BIC": fit.bic,
+            "REMLcrit" if fit.estimate.restricted else "deviance": fit.deviance,
+            "df_residual": fit.df_resid,
+            "method": fit.method,
+            "converged": fit.converged,
+            "singular": fit.is_singular,
+        }
+
+    def ended(self, p_value: Callable[[float], str]) -> list[tuple[str, str]]:
+        fit = self.fit
+        pairs = [
+            *self._search(),
+            ("Singular terms", ", ".join(f"({t})" for t in fit.estimate.singular) or "none"),
+        ]
+        if np.isfinite(fit.llf):
+            error = f"{fit.llf_stderr:.2g}" if fit.llf_stderr else "none: computed exactly"
+            pairs.append(("Standard error of the log-likelihood", error))
+        if not fit.problem.family.has_residual:
+            over = fit.overdispersion().to_dict()
+            text = f"{over['ratio']:.3f} (p = {p_value(over['p_value'])})"
+            pairs.append(("Pearson's chi-square over its df", text))
+        return pairs
+
+    def _search(self) -> list[tuple[str, str]]:
+        ended = self.fit.estimate.convergence
+        return [
+            ("Evaluations", f"{ended.evaluations:,}"),
+            ("Deviance still to gain", f"{ended.decrement:.2g} (tolerance {ended.tolerance:.2g})"),
+            ("Largest gradient of the deviance", f"{ended.max_gradient:.2g}"),
+        ]

@@ -1,0 +1,173 @@
+"""The rows to predict: columns, offset and levels, seen and unseen, whichever kind of fit predicts them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError, FormulaError
+from lmmformula.formula import model_spec
+from lmmformula.frame.recipe import MISSING, NewTerm
+from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.records import Part, Rows
+from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.rows import row_labels
+from lmmformula.ir.design import GroupBlock, gathered
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = [
+    "Selection",
+    "at_means",
+    "population_rows",
+    "rows_of",
+    "selected",
+    "unseen_effects",
+]
+
+Selection = list[tuple[int, NDArray[np.bool_]]]
+"""Terms to be used, and which of their columns."""
+
+
+def selected(fit: Fitted, re_form: str | None) -> Selection:
+    """(term, which of its columns) to be used."""
+    terms = fit.problem.terms
+    if re_form is None or re_form in ("NA", "~0", "~ 0"):
+        return []
+    if re_form == "all":
+        return [(i, np.ones(t.k, dtype=bool)) for i, t in enumerate(terms)]
+    if not isinstance(re_form, str):
+        raise DataError(f"re_form={re_form!r} must be 'all', None or a formula such as '~ (1 | g)'.")
+    wanted = model_spec(re_form).random
+    if not wanted:
+        raise FormulaError(
+            "re_form names no random-effects term", re_form, None, "write '~ (1 | g)', or None"
+        )
+    masks: dict[int, NDArray[np.bool_]] = {}
+    for term in wanted:
+        labels = {t.label for t in term.design.terms} | ({"(Intercept)"} if term.design.intercept else set())
+        found = _matching(fit, term.group_label, labels, masks)
+        if missing := labels - found:
+            have = "; ".join(f"({', '.join(t.columns)} | {t.group})" for t in terms)
+            raise FormulaError(
+                f"the fit has no random effect of {', '.join(sorted(missing))} for {term.group_label}",
+                re_form,
+                term.span,
+                f"it has {have}",
+            )
+    return sorted(masks.items())
+
+
+def _matching(fit: Fitted, group: str, labels: set[str], masks: dict[int, NDArray[np.bool_]]) -> set[str]:
+    """Mark in `masks` the columns of the terms on `group` that belong to `labels`; return the labels found."""
+    found: set[str] = set()
+    for i, term in enumerate(fit.problem.terms):
+        if term.group != group:
+            continue
+        recipe = fit.problem.recipe.terms[i]
+        design = recipe.design
+        for j, owner in enumerate(recipe.owners):
+            label = "(Intercept)" if owner == 0 else design.term_labels[owner - 1]
+            if label in labels:
+                masks.setdefault(i, np.zeros(term.k, dtype=bool))[j] = True
+                found.add(label)
+    return found
+
+
+def rows_of(fit: Fitted, newdata: Any, selection: Selection, *, aux_terms: bool = False) -> Rows:
+    """The rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
+    problem = fit.problem
+    if newdata is None:
+        parts = tuple(p for i, mask in selection for p in _own_parts(i, problem.terms[i], mask))
+        beside = problem.aux_terms if aux_terms else ()
+        own = tuple(tuple(p for i, t in enumerate(terms) for p in _own_parts(i, t, 1.0)) for terms in beside)
+        offset = np.zeros(problem.n) if problem.offset is None else problem.offset
+        columns = tuple(b.matrix for b in problem.aux)
+        return Rows(problem.X.matrix, offset, parts, row_labels(problem), auxiliary(fit), columns, own)
+    design = problem.recipe.replay(
+        newdata, terms=[i for i, _ in selection], aux=bool(problem.aux), aux_terms=aux_terms
+    )
+    if design.offset_missing:
+        raise DataError(
+            "the fit had an offset given as an array, which new data do not carry. Put the offset in a column and "
+            "write offset(column) in the formula, or pass its name as offset=."
+        )
+    chosen = zip(selection, design.terms, strict=True)
+    parts = tuple(_new_part(i, new, mask) for (i, mask), parts in chosen for new in parts)
+    own = tuple(
+        tuple(_new_part(i, new, 1.0) for i, parts in enumerate(terms) for new in parts)
+        for terms in design.aux_terms
+    )
+    offset = np.zeros(design.n) if design.offset is None else design.offset
+    if problem.aux:
+        aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
+    else:
+        aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
+    columns = tuple(design.aux) if problem.aux else ()
+    return Rows(design.X, offset, parts, design.index, aux, columns, own)
+
+
+def _own_parts(term: int, block: GroupBlock, mask: Any) -> list[Part]:
+    """A term on the rows of the fit, for each of the levels that a row has; `mask` says which of its columns are used."""
+    nobody = np.full(len(block.codes), -1, np.int32)
+    return [Part(term, codes, nobody, (), basis * mask) for codes, basis in block.parts()]
+
+
+def _new_part(term: int, new: NewTerm, mask: Any) -> Part:
+    """A term on new rows."""
+    basis = np.ones((len(new.codes), 1)) if new.basis is None else new.basis
+    return Part(term, new.codes, new.new_codes, new.new_levels, basis * mask)
+
+
+def population_rows(fit: Fitted, newdata: Any) -> Rows:
+    """X, offset and auxiliary predictors of `newdata`, without random effects; NaN in incomplete rows."""
+    return rows_of(fit, newdata, [])
+
+
+def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generator) -> Array:
+    """What unseen levels add to the mean under `policy`."""
+    out, covariances = np.zeros(rows.n), covariance_matrices(fit)
+    beside = zip(fit.problem.aux_terms, rows.aux_parts, strict=False)
+    groups = [(fit.problem.terms[part.term].group, part, True) for part in rows.parts]
+    groups += [(terms[part.term].group, part, False) for terms, parts in beside for part in parts]
+    for group, part, of_mean in groups:
+        unseen = part.new_codes >= 0
+        if not unseen.any():
+            continue
+        if policy == "error":
+            raise DataError(
+                f"{int(unseen.sum())} of {rows.n} rows have levels of {group} that the fit has not seen: "
+                f"{_listed(part)}. Choose new_levels='population' (effect zero), 'sample' (drawn) or 'na', or re_form=None."
+            )
+        if policy == "na":
+            out[unseen] = np.nan
+        elif policy == "sample" and of_mean:
+            size = (len(part.new_levels), part.basis.shape[1])
+            effects = rng.multivariate_normal(
+                np.zeros(size[1]), covariances[part.term], size=size[0], method="eigh"
+            )
+            out[unseen] += np.einsum("nk,nk->n", part.basis[unseen], effects[part.new_codes[unseen]])
+    return out
+
+
+def _listed(part: Part) -> str:
+    """The unseen levels of a term, and how many rows name none."""
+    nameless = (
+        int((part.new_codes == len(part.new_levels) - 1).sum()) if part.new_levels[-1] == MISSING else 0
+    )
+    names = [repr(v) for v in part.new_levels[: -1 if nameless else None]]
+    shown = [*names[:5], *(["..."] if len(names) > 5 else [])]
+    return ", ".join([*shown, *([f"missing in {nameless}"] if nameless else [])])
+
+
+def at_means(fit: Fitted, rows: Rows) -> Array:
+    """``x'beta + z'b`` at the estimate, effects of unseen levels zero, (n,)."""
+    mean = rows.X @ fit.estimate.beta + rows.offset
+    for part in rows.parts:
+        seen = gathered(fit.estimate.modes[part.term], part.codes, None)
+        mean = mean + np.einsum("nk,nk->n", part.basis, seen)
+    return mean

@@ -1,0 +1,93 @@
+"""What is asked of an inference, and what it answers: rows to predict, intervals, tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Intervals", "Part", "PosteriorPart", "Rows", "Wanted"]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What to predict, as in :func:`lmmformula.inference.predict.predict`."""
+
+    kind: str
+    new_levels: str
+    interval: str | None
+    level: float
+    se: bool
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One random-effects term on the rows to predict: level of the fit (-1 unseen), values of its columns."""
+
+    term: int
+    codes: NDArray[np.int32]
+    new_codes: NDArray[np.int32]
+    new_levels: tuple[str, ...]
+    basis: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """Everything about the rows to predict."""
+
+    X: Array
+    offset: Array
+    parts: tuple[Part, ...]
+    index: pd.Index
+    aux: tuple[Array, ...]
+    aux_columns: tuple[Array, ...] = ()
+    aux_parts: tuple[tuple[Part, ...], ...] = ()
+
+    @property
+    def n(self) -> int:
+        return len(self.X)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Intervals:
+    """Estimates with their uncertainty, one entry a parameter.
+
+    Attributes
+    ----------
+    names : tuple of str
+    point, spread, low, high : arrays
+        Estimate or posterior mean; standard error or posterior standard deviation; ends of the interval. Missing (nan) where
+        the method does not give them.
+    bayesian : bool
+        Whether `spread` is a posterior standard deviation.
+    """
+
+    names: tuple[str, ...]
+    point: Array
+    spread: Array
+    low: Array
+    high: Array
+    bayesian: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PosteriorPart:
+    """One table of a posterior's summary.
+
+    Attributes
+    ----------
+    title : str
+    table : DataFrame
+        ``Estimate, Est.Error, l-95% CI, u-95% CI, Rhat, Bulk_ESS, Tail_ESS``.
+    """
+
+    title: str
+    table: pd.DataFrame = field(repr=False)

@@ -1,0 +1,50 @@
+"""The auxiliary parameters of generalised models, as a summary shows them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lmmformula.inference.coefficients import auxiliary_tables, components
+from lmmformula.reporting.contents import AuxiliaryPart
+from lmmformula.reporting.tables import pairwise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["auxiliary_parts"]
+
+
+_TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freedom"}
+
+
+def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
+    """The auxiliary parameters as a summary shows them."""
+    out = []
+    tables = auxiliary_tables(fit)
+    for j, component in enumerate(components(fit)):
+        record, estimates = fit.problem.family.auxiliaries[j], fit.estimate.aux[j]
+        title = _TITLES.get(component, component)
+        meaning = ", ".join(part for part in (record.name, record.meaning) if part not in ("", "zi"))
+        if len(estimates) == 1:
+            note = f"{record.linked(record.name)} = {_with_error(tables[component])}"
+            out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None, note))
+        else:
+            link = record.link if record.linked("") == f"{record.link}()" else record.linked(record.name)
+            scale = f"{link} scale" if component == "zi" else f"{link} scale; {meaning}"
+            out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
+    return (*out, *_quasi_dispersion(fit))
+
+
+def _with_error(table: pd.DataFrame) -> str:
+    """``0.732, SE 0.112`` of the first row: the estimate alone where there is no standard error."""
+    value, error = pairwise(table["Estimate"].tolist(), table["Std. Error"].tolist())[0]
+    return value if error == "NA" else f"{value}, SE {error}"
+
+
+def _quasi_dispersion(fit: Fitted) -> list[AuxiliaryPart]:
+    """phi of a quasi-likelihood, of a family that has no parameter of its own."""
+    if not (how := fit.inference.dispersion_is) or fit.problem.family.auxiliaries:
+        return []
+    return [AuxiliaryPart("Dispersion (phi)", fit.estimate.sigma**2, None, how)]
