@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
+from functools import partial
 from typing import Any
 
+from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.cli import commands
 from lmmformula.cli.commands import PROGRAM
-from lmmformula.methods import METHODS
+from lmmformula.methods import METHODS, OPTIONS
 
 __all__ = ["PROGRAM", "parser"]
 
@@ -133,12 +135,6 @@ def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True) -> 
     command.add_argument(
         "--dispformula", metavar="FORMULA", help='predictors of the log dispersion, such as "~ x"'
     )
-    command.add_argument(
-        "--nagq",
-        type=int,
-        metavar="N",
-        help="nodes of adaptive quadrature; 1 is Laplace, 0 lme4's fast mode (1)",
-    )
     command.add_argument("--seed", type=int, metavar="N", help="for methods that draw random numbers")
     _add_options(command)
 
@@ -161,20 +157,14 @@ def _add_options(command: argparse.ArgumentParser) -> None:
         metavar="NAME=VALUE",
         help="any other argument of fit(), such as engine=dense; repeatable",
     )
-    command.add_argument(
-        "--traces",
-        choices=("exact", "diagonal"),
-        help="of pql: exact, or O(rows) (by default what the size allows)",
-    )
-    command.add_argument(
-        "--dispersion", choices=("free", "fixed"), help="of pql: estimated, or held at 1 (free)"
-    )
-    command.add_argument(
-        "--correction",
-        choices=("none", "laplace"),
-        help="of pql: laplace adds what Laplace's approximation has and it leaves out (none)",
-    )
-    command.add_argument("--max-outer", type=int, metavar="N", help="of pql: limit of outer iterations (100)")
+    for name, kind in OPTIONS.items():
+        having = ", ".join(method.name for method in METHODS.values() if name in method.options.kinds())
+        command.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=partial(_read, kind),
+            metavar="VALUE",
+            help=f"{kind.accepted}; of {having}".replace("%", "%%"),
+        )
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
@@ -227,19 +217,31 @@ def _pair(text: str) -> tuple[str, str]:
 
 
 def _option(text: str) -> tuple[str, Any]:
-    """A name and a value: a number, true, false, null, a list, or else text."""
+    """A name and a value."""
     name, value = _pair(text)
     if name in _FLAGGED:
         flag = "prior" if name == "priors" else name
         raise argparse.ArgumentTypeError(f"{name!r} has a flag of its own: --{flag}")
     if name in _OF_THE_CALL:
         raise argparse.ArgumentTypeError(f"{name!r} cannot be given so: {_OF_THE_CALL[name]}")
+    return name, _value(value)
+
+
+def _value(text: str) -> Any:
+    """A number, true, false, null, a list, or else text."""
     try:
-        return name, json.loads(value.lower() if value in ("True", "False") else value)
+        return json.loads(text.lower() if text in ("True", "False") else text)
     except RecursionError:
-        raise argparse.ArgumentTypeError(f"the value of {name!r} is nested too deeply") from None
+        raise argparse.ArgumentTypeError("the value is nested too deeply") from None
     except ValueError:
-        return name, None if value == "None" else value
+        return None if text == "None" else text
+
+
+def _read(kind: Kind, text: str) -> Any:
+    try:
+        return kind.read(_value(text))
+    except UnsuitedError:
+        raise argparse.ArgumentTypeError(f"{text!r} must be {kind.accepted}") from None
 
 
 def _methods(text: str) -> tuple[str, ...]:

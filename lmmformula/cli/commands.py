@@ -14,6 +14,7 @@ from lmmformula.cli.tables import (
     open_source,
     write_table,
 )
+from lmmformula.methods import OPTIONS
 
 if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
@@ -24,13 +25,12 @@ PROGRAM = "lmmformula"
 NOT_CONVERGED = 3
 """Exit code of a fit that stopped before its tolerance was met; what it found is printed and saved all the same."""
 _MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
-_WHERE_GIVEN = ("nagq", "seed", "traces", "dispersion", "correction", "max_outer")
 
 
 def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """Arguments of :func:`lmmformula.fit`."""
     out = {name: getattr(arguments, name) for name in _MODEL if hasattr(arguments, name)}
-    out |= {name: value for name in _WHERE_GIVEN if (value := getattr(arguments, name)) is not None}
+    out |= {name: value for name in ("seed", *OPTIONS) if (value := getattr(arguments, name)) is not None}
     if arguments.prior:
         out["priors"] = dict(arguments.prior)
     return out | dict(arguments.option)

@@ -11,8 +11,8 @@ __all__ = ["inherited"]
 
 
 def inherited(
-    given: Mapping[str, Any], method: str, linear: bool, engine: str | None = None
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+    given: Mapping[str, object], method: str, linear: bool, engine: str | None = None
+) -> tuple[dict[str, object], tuple[str, ...]]:
     """Arguments of an earlier call that a call with `method` can have, and a sentence for each that it cannot.
 
     Parameters
@@ -29,7 +29,7 @@ def inherited(
     record = method_named(method)
     asked = engine or given.get("engine", "auto")
     engines = {asked, *(record.engines if len(record.engines) == 1 else ())}
-    kept: dict[str, Any] = {}
+    kept: dict[str, object] = {}
     left: list[str] = []
     for name, value in given.items():
         if why := _why_not(record, name, value, linear, engines):
@@ -39,7 +39,7 @@ def inherited(
     return kept, tuple(left)
 
 
-def _why_not(record: Method[Any], name: str, value: Any, linear: bool, engines: set[str]) -> str:
+def _why_not(record: Method[Any], name: str, value: object, linear: bool, engines: set[str]) -> str:
     """Why an argument does not go on to `record`, which will use one of the `engines` at most; empty if it does."""
     if name == "priors":
         return "" if record.has_priors else f"method={record.name!r} has no priors"
@@ -47,4 +47,4 @@ def _why_not(record: Method[Any], name: str, value: Any, linear: bool, engines: 
         return why.rstrip(".").removesuffix("; leave it out")
     if (own := record.options.engine_of(name)) and own not in engines:
         return f"{name!r} is an option of engine={own!r} only"
-    return record.refuses_engine(value) if name == "engine" else ""
+    return record.refuses_engine(str(value)) if name == "engine" else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -77,7 +78,7 @@ class Options:
         return {one.name: one.metadata["kind"] for one in fields(cls)}
 
     @classmethod
-    def says_nothing(cls, name: str, value: Any) -> bool:
+    def says_nothing(cls, name: str, value: object) -> bool:
         """Whether a value is a default that may be written out for any method."""
         found = (one for one in fields(cls) if one.name == name and one.metadata["anywhere"])
         return any(value == one.default for one in found)
@@ -109,7 +110,7 @@ class Searched(Options):
     engine: str = option(_ENGINE, "auto")
     tolerance: float | None = option(_TOLERANCE)
     max_evaluations: int | None = option(_COUNT)
-    start: Any = option(_START)
+    start: Sequence[float] | float | Estimate | None = option(_START)
     accuracy: float | None = option(
         real(
             "a number above 0, the standard error of the log-likelihood in units of sqrt(n)",
@@ -147,7 +148,7 @@ class Quasi(Options):
     """Options of quasi-likelihood."""
 
     tolerance: float | None = option(_TOLERANCE)
-    start: Any = option(_START)
+    start: Sequence[float] | float | Estimate | None = option(_START)
     traces: str | None = option(word("diagonal", "exact"))
     dispersion: str = option(word("free", "fixed"), "free")
     correction: str = option(word("none", "laplace"), "none")
@@ -171,5 +172,7 @@ class Sampled(Options):
     warmup: int | None = option(optional(whole(10, MOST)))
     target_accept: float | None = option(real("a number from 0.5 to below 1", lambda x: 0.5 <= x < 1.0))
     max_depth: int | None = option(_COUNT)
-    marginalize: Any = option(names("'auto', 'all', 'none', or a list of grouping factors"))
+    marginalize: str | Sequence[str] | None = option(
+        names("'auto', 'all', 'none', or a list of grouping factors")
+    )
     engine: str = option(_ENGINE, "auto")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ __all__ = ["make_plan"]
 def make_plan(
     problem: Problem,
     method: str = "auto",
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, object] | None = None,
     seed: int | np.random.Generator | None = None,
     priors: Mapping[str, str] | None = None,
 ) -> Planned:

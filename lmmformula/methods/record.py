@@ -135,7 +135,7 @@ class Method(Generic[OptionsT]):
 
     # -- options --------------------------------------------------------------------------------------------------
 
-    def read(self, given: Mapping[str, Any], linear: bool) -> OptionsT:
+    def read(self, given: Mapping[str, object], linear: bool) -> OptionsT:
         """The record of the options of a call, for a model that is `linear` or not.
 
         Raises
@@ -158,7 +158,7 @@ class Method(Generic[OptionsT]):
             raise PlanError(f"{why}: leave it out.")
         return read
 
-    def lacks(self, name: str, value: Any, linear: bool) -> str:
+    def lacks(self, name: str, value: object, linear: bool) -> str:
         """Why it does not have an option of this value; empty if it has, and for the value that stands for none."""
         if any(method.options.says_nothing(name, value) for method in METHODS.values()):
             return ""
@@ -220,7 +220,7 @@ def unregister_method(name: str) -> None:
             del OPTIONS[option]
 
 
-def method_named(name: Any) -> Method[Any]:
+def method_named(name: object) -> Method[Any]:
     """The method that a user means; upper case is as good as lower case.
 
     Raises
@@ -236,7 +236,7 @@ def method_named(name: Any) -> Method[Any]:
     return found
 
 
-def unknown_option(name: str, value: Any) -> str:
+def unknown_option(name: str, value: object) -> str:
     """The refusal of an option that no method has."""
     said = argument_here("fit", name, value, OPTIONS)
     if not said and (near := get_close_matches(name.lower(), OPTIONS, n=1)):
