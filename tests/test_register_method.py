@@ -210,6 +210,8 @@ def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["fit", FORMULA, "--data", "sleepstudy", "--method", "em", "--option", "em_steps=2000"]
     assert main(arguments) == 0
     assert "EM algorithm" in capsys.readouterr().out
+    assert main([*arguments[:-2], "--em-steps", "2000"]) == 0
+    assert "EM algorithm" in capsys.readouterr().out
     assert main(["fit", FORMULA, "--data", "sleepstudy", "--method", "em", "--option", "em_steps=x"]) == 1
     assert "em_steps='x' must be a whole number" in capsys.readouterr().err
 
