@@ -20,12 +20,13 @@ This is REML's criterion with a ridge: X'V^-1X has become A, and D = 0 would be 
 Gradient. In the traces P is replaced by its ridged form, and delta drops out of the quadratic form because it is its
 minimiser. With u = Lambda'Z'V^-1 (y_0 - Q delta) and H = Lambda'Z'V^-1 Q R^-1, exactly as for REML::
 
-    K = m I - T_M - sum u u' / sigma^2 - sum H H',                   dlogp/dLambda = -Lambda^-T K
+    K = m I - T - <u, u>_Q / sigma^2 - <H, H>_Q,                     dlogp/dLambda = -Lambda^-T K
     dlogp/dlog sigma = -(n - p) + r2 / sigma^2 - sigma^2 tr(A^-1 J'DJ)      at fixed Lambda
     dlogp/dlog v_j   = -(1 - (sigma^2 J A^-1 J')_jj / v_j - (J delta + g)_j^2 / v_j) / 2,    v = 1 / diag D
 
-(T_M: sum over levels of the diagonal blocks of M^-1.) At fixed L = sigma Lambda the second line loses <dlogp/dLambda,
-Lambda>. The last line serves priors that are scale mixtures of normals: a t prior is normal with v itself unknown.
+(T and <., .>_Q as in :mod:`lmmformula.criteria.variance`; log|M| loses log|Q|, which no variance moves here.) At fixed L =
+sigma Lambda the second line loses <dlogp/dLambda, Lambda>. The last line serves priors that are scale mixtures of normals: a
+t prior is normal with v itself unknown.
 
 A lognormal response is a normal one of log y with density multiplied by prod 1 / y. The Gram is formed once; after that the
 cost of an evaluation does not depend on n.
@@ -39,11 +40,12 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.criteria.profiled import Profiled
-from lmmformula.criteria.variance import floored
-from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
+from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+from lmmformula.criteria.variance import Variances
+from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import resolve
+from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
@@ -96,7 +98,7 @@ class Marginal:
     Attributes
     ----------
     base : Profiled
-        Gram, least squares and engine, for the Gaussian twin of the problem.
+        Gram, least squares and engine, for the Gaussian twin of the problem; REML, to which the prior of beta adds a ridge.
     shape : (p, p) array
         J = T R_0^-1.
     shift : (p,) array
@@ -108,7 +110,6 @@ class Marginal:
     """
 
     base: Profiled
-    contrast: Array
     shape: Array
     shift: Array
     log_var0: Array
@@ -120,35 +121,27 @@ class Marginal:
     ) -> Marginal:
         """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
         twin, jacobian = gaussian_twin(problem)
-        base = Profiled.of(twin, engine, reml=False, prepared=prepared)
-        centres = np.array([c.distribution.mean for c in priors.coefficients])
-        scales = [
-            getattr(c.distribution, "sd", getattr(c.distribution, "scale", 1.0)) for c in priors.coefficients
-        ]
+        base = Profiled.of(twin, engine, reml=True, prepared=prepared)
+        own = [c.distribution for c in priors.coefficients]
+        scales = np.array([getattr(d, "sd", getattr(d, "scale", 1.0)) for d in own])
         shape = np.linalg.solve(base.ols.r.T, priors.contrast.T).T if twin.p else np.zeros((0, 0))
-        shift = priors.contrast @ base.ols.coefficients - centres
-        constant = (
-            -0.5 * twin.n_observed * np.log(2 * np.pi)
-            + 0.5 * base.log_weights
-            - base.ols.log_det_r
-            + jacobian
-        )
-        return cls(base, priors.contrast, shape, shift, 2.0 * np.log(np.array(scales)), float(constant))
+        shift = priors.contrast @ base.ols.coefficients - np.array([d.mean for d in own])
+        constant = 0.5 * (base.log_weights - twin.n_observed * np.log(2 * np.pi)) - base.log_det_r + jacobian
+        return cls(base, shape, shift, 2.0 * np.log(scales), float(constant))
 
     @property
     def problem(self) -> Problem:
         """The Gaussian twin."""
         return self.base.problem
 
-    def group_factors(self, factors: Sequence[Array]) -> tuple[Array, ...]:
-        """L of each group, from the (k, k) factors of the terms side by side."""
-        out = []
-        for group in self.base.prepared.blocks.groups:
-            lower = np.zeros((group.k, group.k))
-            for i, columns in group.members:
-                lower[columns, columns] = factors[i]
-            out.append(lower)
-        return tuple(out)
+    @property
+    def groups(self) -> tuple[Group, ...]:
+        return self.base.prepared.blocks.groups
+
+    @cached_property
+    def _variances(self) -> Variances:
+        """Q of each group, which no variance moves, with L = I."""
+        return Variances.at(self.problem.terms, self.groups, self.base.start())
 
     def __call__(
         self, factors: Sequence[Array], sigma: float, log_mixing: Array | None = None
@@ -164,58 +157,41 @@ class Marginal:
         log_mixing : (p,) array, optional
             Added to the log prior variances of T beta.
         """
-        own = tuple(f / sigma for f in self.group_factors(factors))
-        safe = tuple(floored(f) for f in own)
+        variances = self._variances.with_factors([f / sigma for f in joined(self.groups, factors)])
         log_var = self.log_var0 if log_mixing is None else self.log_var0 + log_mixing
-        factor = self.base.prepared.factor(self.base.gram, safe)
-        return MarginalPoint(self, own, safe, float(sigma), log_var, factor)
+        factor = self.base.prepared.factor(self.base.gram, variances.factors, variances.across)
+        return MarginalPoint(self.base, variances, factor, self, float(sigma), log_var)
 
 
 @dataclass(frozen=True, eq=False)
-class MarginalPoint:
-    """The density at one set of variances; what is not asked for is not computed.
+class MarginalPoint(ProfiledPoint):
+    """The density at one set of variances: REML's point with A for X'V^-1X, and delta for the orthonormal beta.
 
     Attributes
     ----------
-    own_factors, factors : tuple of (k_a, k_a) arrays
-        Lambda of each group as given, and with zeros on its diagonal replaced by a floor.
+    prior : Marginal
     sigma : float
     log_var : (p,) array
         log v.
     """
 
-    model: Marginal
-    own_factors: tuple[Array, ...]
-    factors: tuple[Array, ...]
+    prior: Marginal
     sigma: float
     log_var: Array
-    factor: Factor
-
-    @cached_property
-    def solution(self) -> tuple[Stacked, Array]:
-        """M^-1 Lambda'Z'W[Q y_0] and the (p + 1)-square S."""
-        gram = self.model.base.gram
-        rhs = tuple(np.matmul(f.T, r) for f, r in zip(self.factors, gram.rhs, strict=True))
-        solved = self.factor.solve(rhs)
-        s = gram.vv.copy()
-        for r, x in zip(rhs, solved, strict=True):
-            c = r.shape[-1]
-            s -= r.reshape(-1, c).T @ x.reshape(-1, c)
-        return solved, 0.5 * (s + s.T)
 
     @cached_property
     def _ridge(self) -> Array:
         """J'DJ, (p, p)."""
-        j = self.model.shape
+        j = self.prior.shape
         return j.T @ (np.exp(-self.log_var)[:, None] * j)
 
     @cached_property
-    def r_inverse(self) -> Array:
-        """R^-1 with R'R = A, (p, p)."""
+    def r_x(self) -> Array:
+        """Upper triangular R with R'R = A, (p, p)."""
         p = len(self.log_var)
-        a = self.solution[1][:p, :p] + self.sigma**2 * self._ridge
+        s = self._solution[1][:p, :p]
         try:
-            return np.linalg.inv(np.linalg.cholesky(a)).T if p else np.zeros((0, 0))
+            return np.linalg.cholesky(0.5 * (s + s.T) + self.sigma**2 * self._ridge).T
         except np.linalg.LinAlgError:
             raise FitError(
                 "X'V^-1X plus the prior precision is singular in floating point: the random effects of the current "
@@ -224,62 +200,43 @@ class MarginalPoint:
             ) from None
 
     @cached_property
-    def delta(self) -> Array:
+    def beta_orthonormal(self) -> Array:
         """E(delta | y, variances), (p,)."""
         p = len(self.log_var)
-        pull = self.model.shape.T @ (np.exp(-self.log_var) * self.model.shift)
-        return self.r_inverse @ (self.r_inverse.T @ (self.solution[1][:p, p] - self.sigma**2 * pull))
+        pull = self.prior.shape.T @ (np.exp(-self.log_var) * self.prior.shift)
+        return self.r_inverse @ (self.r_inverse.T @ (self._solution[1][:p, p] - self.sigma**2 * pull))
 
     @cached_property
     def r2(self) -> float:
         """|y_0 - Q delta|^2 in V^-1, in units of y squared."""
-        p, s = len(self.log_var), self.solution[1]
-        value = s[p, p] - 2.0 * s[p, :p] @ self.delta + self.delta @ s[:p, :p] @ self.delta
-        return max(float(value), 0.0)
+        p, s, delta = len(self.log_var), self._solution[1], self.beta_orthonormal
+        return max(float(s[p, p] - 2.0 * s[p, :p] @ delta + delta @ s[:p, :p] @ delta), 0.0)
 
     @cached_property
     def deviation(self) -> Array:
         """J delta + g: T E(beta) less its prior mean, (p,)."""
-        return self.model.shape @ self.delta + self.model.shift
+        return self.prior.shape @ self.beta_orthonormal + self.prior.shift
 
     @cached_property
     def logpdf(self) -> float:
         """log p(y | variances)."""
         n, p = self.model.problem.n_observed, len(self.log_var)
-        log_det_a = -2.0 * float(np.log(np.abs(np.diagonal(self.r_inverse))).sum())
+        log_det = self.factor.logdet - self.variances.logdet
+        log_det += 2.0 * float(np.log(np.diagonal(self.r_x)).sum())
         penalty = float(self.deviation**2 @ np.exp(-self.log_var))
-        twice = 2.0 * (n - p) * np.log(self.sigma) + self.factor.logdet + log_det_a + self.log_var.sum()
-        return float(self.model.constant - 0.5 * (twice + self.r2 / self.sigma**2 + penalty))
+        twice = 2.0 * (n - p) * np.log(self.sigma) + log_det + self.log_var.sum()
+        return float(self.prior.constant - 0.5 * (twice + self.r2 / self.sigma**2 + penalty))
 
     @cached_property
-    def u(self) -> tuple[Array, ...]:
-        """E(Lambda^-1 b | y, variances), per group (m, k), in units of y."""
-        p = len(self.log_var)
-        return tuple(x[..., p] - x[..., :p] @ self.delta for x in self.solution[0])
-
-    @cached_property
-    def h(self) -> tuple[Array, ...]:
-        """H, per group (m, k, p)."""
-        p = len(self.log_var)
-        return tuple(x[..., :p] @ self.r_inverse for x in self.solution[0])
-
-    @cached_property
-    def _group_slopes(self) -> tuple[Array, ...]:
+    def _slopes(self) -> tuple[Array, ...]:
         """dlogp/dLambda of each group, (k, k)."""
-        out = []
-        parts = zip(self.factor.trace_blocks(), self.u, self.h, self.factors, self.own_factors, strict=True)
-        for trace, u, h, safe, own in parts:
-            flat = np.moveaxis(h, 1, 0).reshape(u.shape[1], -1)
-            k = len(u) * np.eye(u.shape[1]) - trace - u.T @ u / self.sigma**2 - flat @ flat.T
-            inverse = np.linalg.inv(safe)
-            out.append(-inverse.T @ k @ (inverse @ own))
-        return tuple(out)
+        return tuple(-0.5 * s for s in self.variances.slopes(self.k_matrices(1.0 / self.sigma**2)))
 
     @cached_property
     def d_factors(self) -> tuple[Array, ...]:
         """dlogp/dL of each term, (k, k), in 1 / units of y; of which the lower triangle is meant."""
         out: list[Array] = [np.empty(0)] * len(self.model.problem.terms)
-        for group, slope in zip(self.model.base.prepared.blocks.groups, self._group_slopes, strict=True):
+        for group, slope in zip(self.variances.groups, self._slopes, strict=True):
             for i, columns in group.members:
                 out[i] = slope[columns, columns] / self.sigma
         return tuple(out)
@@ -289,22 +246,16 @@ class MarginalPoint:
         """dlogp/dlog sigma with every L held."""
         n, p, sigma2 = self.model.problem.n_observed, len(self.log_var), self.sigma**2
         ridge = float(np.sum((self.r_inverse @ self.r_inverse.T) * self._ridge))
-        moved = sum(float(np.sum(s * f)) for s, f in zip(self._group_slopes, self.own_factors, strict=True))
+        moved = sum(float(np.sum(s * f)) for s, f in zip(self._slopes, self.variances.own, strict=True))
         return -(n - p) + self.r2 / sigma2 - sigma2 * ridge - moved
 
     @cached_property
     def d_log_var(self) -> Array:
         """dlogp/dlog v, (p,)."""
-        half = self.sigma * (self.model.shape @ self.r_inverse)
+        half = self.sigma * (self.prior.shape @ self.r_inverse)
         return -0.5 * (1.0 - (np.sum(half**2, axis=1) + self.deviation**2) * np.exp(-self.log_var))
-
-    @property
-    def beta(self) -> Array:
-        """E(beta | y, variances), (p,)."""
-        ols = self.model.base.ols
-        return ols.coefficients + ols.from_orthonormal(self.delta)
 
     @property
     def beta_half(self) -> Array:
         """B with B B' = Var(beta | y, variances), (p, p)."""
-        return self.sigma * self.model.base.ols.from_orthonormal(self.r_inverse)
+        return self.sigma * self.half

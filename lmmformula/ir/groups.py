@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from lmmformula.ir.across import Across
 from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
-__all__ = ["Group", "merge_terms"]
+__all__ = ["Group", "joined", "merge_terms"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,3 +101,20 @@ def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
     ones = np.ones((len(first.codes), 1))
     columns = [ones if (b := terms[i].basis) is None else b for i in same]
     return Group(first.group, first.codes, first.m, np.hstack(columns), members)
+
+
+def joined(groups: Sequence[Group], factors: Sequence[Any], xp: Any = np) -> tuple[Any, ...]:
+    """L of each group, (..., k, k): those of the terms, side by side; for any array module."""
+    out = []
+    for group in groups:
+        if len(group.members) == 1:
+            out.append(factors[group.members[0][0]])
+            continue
+        rows = []
+        for i, columns in group.members:
+            own = factors[i]
+            left = xp.zeros((*own.shape[:-1], columns.start))
+            right = xp.zeros((*own.shape[:-1], group.k - columns.stop))
+            rows.append(xp.concatenate([left, own, right], axis=-1))
+        out.append(xp.concatenate(rows, axis=-2))
+    return tuple(out)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from oracle import LAYOUTS, make_problem, z_matrix
+from oracle import GENERAL, LAYOUTS, across_covariance, general_problem, make_problem, z_matrix
 
 from lmmformula.criteria.marginal import Marginal, MarginalPoint
 from lmmformula.engines.blocked import BlockedEngine
@@ -38,7 +38,7 @@ def dense_logpdf(
     v = np.diag(sigma**2 / weights)
     for term, lower in zip(problem.terms, factors, strict=True):
         z = z_matrix(term)
-        v += z @ np.kron(np.eye(term.m), lower @ lower.T) @ z.T
+        v += z @ np.kron(across_covariance(term, term.covariance.start()), lower @ lower.T) @ z.T
     x = problem.X.matrix @ np.linalg.inv(priors.contrast)
     own = [c.distribution for c in priors.coefficients]
     sd = np.array([getattr(d, "sd", None) or d.scale for d in own])
@@ -64,9 +64,27 @@ def test_density_at_fixed_variances(layout: str, engine: str) -> None:
     assert point.logpdf == pytest.approx(dense_logpdf(problem, priors, factors, 1.3, mixing), rel=1e-10)
 
 
-@pytest.mark.parametrize("layout", list(LAYOUTS))
+KNOWN = [
+    name
+    for name, terms in GENERAL.items()
+    if {across for *_, across, _ in terms} <= {None, "known", "precision"}
+]
+"""Arrangements whose dependence between levels has no parameters."""
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+@pytest.mark.parametrize("layout", KNOWN)
+def test_density_with_dependent_levels_and_memberships(layout: str, engine: str) -> None:
+    problem = general_problem(layout)
+    priors, mixing = resolve_priors(problem, USER), np.array([0.0, 0.4])
+    factors = absolute_factors(problem, 1.3)
+    point = Marginal.of(problem, ENGINES[engine], priors)(factors, 1.3, mixing)
+    assert point.logpdf == pytest.approx(dense_logpdf(problem, priors, factors, 1.3, mixing), rel=1e-10)
+
+
+@pytest.mark.parametrize("layout", [*LAYOUTS, *KNOWN])
 def test_gradient_against_central_differences(layout: str) -> None:
-    problem = make_problem(layout)
+    problem = make_problem(layout) if layout in LAYOUTS else general_problem(layout)
     model = Marginal.of(problem, BlockedEngine(), resolve_priors(problem, USER))
     factors, sigma, mixing, step = absolute_factors(problem, 1.3), 1.3, np.array([0.1, 0.4]), 1e-5
     point = model(factors, sigma, mixing)

@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hmc_reference import FILE, PRIORS, crossed
-from oracle import make_problem
+from oracle import LAYOUTS, across_covariance, general_problem, make_problem, z_matrix
 from scipy import stats
+from scipy.linalg import block_diag
 
 from lmmformula import build, load_dataset
 from lmmformula.backends.posterior import effects as effects_module
@@ -92,22 +93,23 @@ def test_recovery_in_batches_and_by_the_engine(layout: str, monkeypatch: pytest.
         np.testing.assert_allclose(draws[0].std(axis=0), sd, rtol=0.12)
 
 
-def test_recovery_at_fixed_variances_is_the_conditional_normal() -> None:
+@pytest.mark.parametrize("layout", ["crossed", "known slopes and crossed", "members"])
+def test_recovery_at_fixed_variances_is_the_conditional_normal(layout: str) -> None:
     """E and Var of (beta, b) from the joint normal of (beta, b, y), dense."""
-    from oracle import z_matrix
-
-    problem = make_problem("crossed")
+    problem = make_problem(layout) if layout in LAYOUTS else general_problem(layout)
     priors = resolve_priors(problem, {"b": "normal(0.1, 0.3)"})
     target = VarianceDensity.of(problem, BlockedEngine(), priors)
     beta, own = recover(target, target.begin[None, None], np.random.SeedSequence(1))
     values = target.coordinates.values(target.begin)
     sigma = float(values[-1])
     z = np.hstack([z_matrix(t) for t in problem.terms])
-    sds = np.concatenate(
-        [
-            np.full(t.q, abs(f[0, 0]))
-            for t, f in zip(problem.terms, target.coordinates.factors(values), strict=True)
-        ]
+    prior = np.asarray(
+        block_diag(
+            *(
+                np.kron(across_covariance(t, t.covariance.start()), f @ f.T)
+                for t, f in zip(problem.terms, target.coordinates.factors(values), strict=True)
+            )
+        )
     )
     t, design = priors.contrast, np.hstack([problem.X.matrix, z])
     prior_sd = np.array([c.distribution.sd for c in priors.coefficients])
@@ -116,7 +118,7 @@ def test_recovery_at_fixed_variances_is_the_conditional_normal() -> None:
     w = problem.weights / sigma**2
     precision = np.zeros((design.shape[1],) * 2)
     precision[:2, :2] = t.T @ np.diag(prior_sd**-2.0) @ t
-    precision[2:, 2:] = np.diag(sds**-2.0)
+    precision[2:, 2:] = np.linalg.inv(prior)
     centre = np.zeros(design.shape[1])
     centre[:2] = np.linalg.solve(t, [c.distribution.mean for c in priors.coefficients])
     cov = np.linalg.inv(precision + design.T @ (w[:, None] * design))

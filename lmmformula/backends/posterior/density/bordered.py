@@ -31,6 +31,7 @@ import numpy as np
 from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.groups import joined
 from lmmformula.typing import Array, Index
 
 __all__ = ["Bordered", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
@@ -156,39 +157,17 @@ class Bordered:
         """The group to eliminate."""
         return max(range(len(blocks.groups)), key=lambda a: blocks.groups[a].q)
 
-    @staticmethod
-    def side(model: Marginal) -> int:
-        """q_D, the side of the dense part besides fixed effects and y."""
-        groups = model.base.prepared.blocks.groups
-        return sum(g.q for g in groups) - max(g.q for g in groups)
-
     @property
     def q_dense(self) -> int:
         return self.g.shape[0] - 1 - len(self.model.log_var0)
 
     # -- any array module --------------------------------------------------------------------------------------------
 
-    def group_factors(self, factors: Sequence[Any], xp: Any = np) -> list[Any]:
-        """L of each group, (..., k_a, k_a), from those of the terms."""
-        out = []
-        for group in self.model.base.prepared.blocks.groups:
-            if len(group.members) == 1:
-                out.append(factors[group.members[0][0]])
-                continue
-            rows = []
-            for i, columns in group.members:
-                own = factors[i]
-                left = xp.zeros((*own.shape[:-1], columns.start))
-                right = xp.zeros((*own.shape[:-1], group.k - columns.stop))
-                rows.append(xp.concatenate([left, own, right], axis=-1))
-            out.append(xp.concatenate(rows, axis=-2))
-        return out
-
     def reduce(
         self, factors: Sequence[Any], sigma: Any, log_var: Any, xp: Any = np, kernels: Any = NumpyKernels
     ) -> Reduced:
         """F of the module's head, from absolute factors (..., k, k) of the terms, sigma (...) and log v (..., p)."""
-        relative = [f / sigma[..., None, None] for f in self.group_factors(factors, xp)]
+        relative = [f / sigma[..., None, None] for f in joined(self.model.groups, factors, xp)]
         own = relative[self.eliminated][..., None, :, :]
         turned = xp.swapaxes(own, -1, -2)
         k = own.shape[-1]
@@ -226,7 +205,7 @@ class Bordered:
         """Lambda_D' times the dense rows."""
         parts = []
         for a, start in zip(self.dense, self.offsets, strict=True):
-            group = self.model.base.prepared.blocks.groups[a]
+            group = self.model.groups[a]
             rows = c[..., start : start + group.q, :]
             rows = rows.reshape(*rows.shape[:-2], group.m, group.k, rows.shape[-1])
             parts.append(_turned(relative[a], rows, xp).reshape(*c.shape[:-2], group.q, -1))

@@ -16,6 +16,7 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.bordered import Bordered
 from lmmformula.backends.posterior.model.coordinates import Coordinates
+from lmmformula.ir.groups import joined
 from lmmformula.typing import Array
 
 __all__ = ["Fused"]
@@ -39,7 +40,7 @@ class Fused:
     def of(cls, bordered: Bordered) -> Fused:
         """Lay out; nothing is computed, but for classes that were merged."""
         c, k = len(bordered.g), bordered.b.shape[1]
-        groups = [bordered.model.base.prepared.blocks.groups[a] for a in bordered.dense]
+        groups = [bordered.model.groups[a] for a in bordered.dense]
         rows = [(s, g.m, g.k) for s, g in zip(bordered.offsets, groups, strict=True)]
         places = np.array(rows, dtype=np.int64).reshape(-1, 3)
         if bordered.counts is None:
@@ -62,7 +63,7 @@ class Fused:
         values = coordinates.values(x, xp)
         sigma, model = values[coordinates.sigma], self.bordered.model
         log_var = model.log_var0 + coordinates.log_mixing(values, xp)
-        factors = self.bordered.group_factors(coordinates.factors(values, xp), xp)
+        factors = joined(self.bordered.model.groups, coordinates.factors(values, xp), xp)
         relative = [f / sigma[..., None, None] for f in factors]
         own = relative[self.bordered.eliminated]
         flat = [relative[a].reshape(*relative[a].shape[:-2], -1) for a in self.bordered.dense]
@@ -129,7 +130,7 @@ class Fused:
     ) -> tuple[Sequence[Array], Sequence[Array]]:
         """df/dLambda and Lambda of each term, (k, k)."""
         groups, count = (
-            self.bordered.model.base.prepared.blocks.groups,
+            self.bordered.model.groups,
             len(self.bordered.model.problem.terms),
         )
         slopes: list[Array] = [np.empty(0)] * count

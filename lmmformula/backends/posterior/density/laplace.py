@@ -9,10 +9,9 @@ where the last evaluation left it, so that the density is a function and a chain
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,25 +30,15 @@ from lmmformula.backends.posterior.model.scalars import Folded
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
+from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-__all__ = ["LaplaceDensity", "group_factors"]
+__all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
 ROUGH = 1e-4
 """Newton decrement of the deviance at which the fit that gives the start may end."""
-
-
-def group_factors(groups: Sequence[Any], factors: Sequence[Array]) -> tuple[Array, ...]:
-    """L of each group, from the (k, k) factors of the terms side by side."""
-    out = []
-    for group in groups:
-        lower = np.zeros((group.k, group.k))
-        for i, columns in group.members:
-            lower[columns, columns] = factors[i]
-        out.append(lower)
-    return tuple(out)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +127,7 @@ class LaplaceDensityPoint:
         own = self.target
         aux = tuple(p.eta(self.x) for p in own.predictors[1:])
         groups = own.model.prepared.blocks.groups
-        factors = group_factors(groups, own.mean.factors(self.x))
+        factors = joined(groups, own.mean.factors(self.x))
         return own.model.at(own.mean.beta(self.x), factors, aux, own.u)
 
     @cached_property

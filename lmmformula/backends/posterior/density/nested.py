@@ -25,6 +25,7 @@ from lmmformula.backends.posterior.density.bordered import Bordered
 from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.backends.posterior.model.whitening import unit_lower
 from lmmformula.engines.elimination import choose_chain, oriented
+from lmmformula.ir.groups import joined
 from lmmformula.typing import Array, Index
 
 __all__ = ["Nested"]
@@ -76,7 +77,7 @@ class Nested:
         model = self.bordered.model
         values = coordinates.values(x, jnp)
         sigma, log_var = values[coordinates.sigma], model.log_var0 + coordinates.log_mixing(values, jnp)
-        groups = self.bordered.group_factors(coordinates.factors(values, jnp), jnp)
+        groups = joined(model.groups, coordinates.factors(values, jnp), jnp)
         log_det, f = self._eliminated([groups[a] / sigma for a in self.chain])
         border = np.column_stack([model.shape, -model.shift])
         f = f + border.T @ ((jnp.exp(-log_var) * sigma**2)[:, None] * border)

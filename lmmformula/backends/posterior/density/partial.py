@@ -53,6 +53,7 @@ from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.base import Engine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
@@ -145,7 +146,7 @@ class PartialDensity(Whitened):
             tuple(own),
             places,
             tuple(mixing),
-            tuple(_as_term(g, cells.rows) for g in blocks.groups),
+            tuple(_as_term(g, part.terms[g.members[0][0]], cells.rows) for g in blocks.groups),
             target,
             q,
             weights,
@@ -184,7 +185,7 @@ class PartialDensity(Whitened):
             term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], jnp)
             for t in self.places
         ]
-        return self.bordered.group_factors(own, jnp)
+        return list(joined(self.bordered.model.groups, own, jnp))
 
     def log_var(self, x: Any) -> Any:
         """Log prior variances of the coefficients."""
@@ -298,11 +299,11 @@ def _cross(blocks: Blocks, a: int, b: int, wz: Any, z: Any) -> tuple[Any, Any, A
     return (rows, cols, values) if a < b else (cols, rows, values)
 
 
-def _as_term(group: Any, rows: Index) -> GroupBlock:
-    """A group as one term on the rows of the module's head."""
+def _as_term(group: Group, first: GroupBlock, rows: Index) -> GroupBlock:
+    """A group, of which `first` is a term, as one term on the rows of the module's head."""
     basis = None if group.basis is None else group.basis[rows]
     columns = tuple(str(j) for j in range(group.k))
-    return GroupBlock(group.name, columns, np.arange(group.m).astype(object), group.codes[rows], basis, None)  # type: ignore[arg-type]
+    return replace(first, columns=columns, codes=group.codes[rows], basis=basis)
 
 
 def _variances(

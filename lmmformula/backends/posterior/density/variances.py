@@ -40,10 +40,14 @@ SMALL_CELLS = 4_000_000
 
 
 def suits_batches(groups: Sequence[Group], p: int) -> bool:
-    """Whether the cross-products of these groups and p fixed effects are small enough for batches of draws."""
+    """Whether the cross-products of these groups and p fixed effects are small enough for batches of draws.
+
+    The forms for batches are of independent levels, one to a row.
+    """
     largest = max((g.q for g in groups), default=0)
     side = sum(g.q for g in groups) - largest
-    return side <= SMALL_SIDE and largest * (side + p + 1) <= SMALL_CELLS
+    small = side <= SMALL_SIDE and largest * (side + p + 1) <= SMALL_CELLS
+    return small and all(g.is_blockwise for g in groups)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +73,7 @@ class VarianceDensity(Pointwise):
         """Form the Gram and find the maximum-likelihood start."""
         model = Marginal.of(problem, engine, priors, prepared=prepared)
         fitted = Exact(reml=True, engine=engine).fit(model.problem, prepared=model.base.prepared).estimate
-        groups = model.base.prepared.blocks.groups
+        groups = model.groups
         scales = detectable_sd(model.problem, groups, model.base.gram, fitted.sigma)
         coordinates = Coordinates.of(priors, scales, fitted.sigma)
         begin = coordinates.from_covariances(_covariances(model.problem, fitted), fitted.sigma)
@@ -83,7 +87,7 @@ class VarianceDensity(Pointwise):
     @property
     def is_small(self) -> bool:
         """Whether draws can be evaluated in batches."""
-        return suits_batches(self.model.base.prepared.blocks.groups, len(self.model.log_var0))
+        return suits_batches(self.model.groups, len(self.model.log_var0))
 
     @property
     def is_dense(self) -> bool:

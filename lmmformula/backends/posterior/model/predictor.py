@@ -260,10 +260,14 @@ def aligned(term: GroupBlock) -> bool:
 
 def detectable(term: GroupBlock, weights: Array) -> Array:
     """The standard deviation of each column that rows of these precisions can just tell from zero, (k,)."""
-    basis = np.ones((len(term.codes), 1)) if term.basis is None else term.basis
+    n = len(term.codes)
+    basis = np.ones((n, 1)) if term.basis is None else term.basis
+    codes = term.codes.reshape(n, -1)
+    shares = np.ones((n, 1)) if term.shares is None else np.where(codes < 0, 0.0, term.shares)
     out = []
     for column in basis.T:
-        squares = np.bincount(term.codes, weights * column**2, term.m)
+        own = (shares * column[:, None]) ** 2 * weights[:, None]
+        squares = np.bincount(np.maximum(codes, 0).ravel(), own.ravel(), term.m)
         out.append((0.5 * float(squares @ squares) + 1e-300) ** -0.25)
     return np.array(out)
 

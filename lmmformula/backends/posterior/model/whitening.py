@@ -29,6 +29,7 @@ import numpy as np
 from lmmformula.backends.posterior.model.predictor import Predictor
 from lmmformula.engines.elimination import choose_chain, oriented
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.groups import joined
 from lmmformula.typing import Array, Index
 
 __all__ = ["Whitening", "unit_lower"]
@@ -173,7 +174,7 @@ class Whitening:
         own = self.predictor
         if not own.terms:
             return x[own.inner], jnp.zeros(())
-        lowers, v = self._lowers(own.factors(x, jnp)), self._by_group(x[own.inner])
+        lowers, v = joined(self.blocks.groups, own.factors(x, jnp), jnp), self._by_group(x[own.inner])
         move, log_det = own.beta(x) - self.beta, jnp.zeros(())
         u: list[Any] = [None] * len(self.blocks.groups)
         for chain in self.chains:
@@ -186,14 +187,6 @@ class Whitening:
             for i, columns in group.members:
                 parts[i] = values[:, columns].reshape(-1)
         return jnp.concatenate(parts), log_det
-
-    def _lowers(self, factors: Sequence[Any]) -> list[Any]:
-        """L of each group."""
-        out = []
-        for group in self.blocks.groups:
-            own = [factors[i] for i, _ in group.members]
-            out.append(own[0] if len(own) == 1 else jax.scipy.linalg.block_diag(*own))
-        return out
 
     def _by_group(self, v: Any) -> list[Any]:
         """Inner coordinates as (m, k) of each group."""

@@ -94,7 +94,7 @@ def _assembled(
     """Put pieces together as they come: coefficients, then random effects by term."""
     model = density.model
     keep = kept(int(np.prod(shape)), model.problem.q)
-    groups, terms = model.base.prepared.blocks.groups, model.problem.terms
+    groups, terms = model.groups, model.problem.terms
     moments = [_Moments() for _ in groups]
     betas, centres, every = [], [], [[] for _ in groups]
     for piece in pieces:
@@ -160,7 +160,7 @@ def _batch(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Pie
     means = list(draws)
     means[bordered.eliminated], draws[bordered.eliminated] = own[:, 0], own[:, 1]
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = density.model.base.prepared.blocks.groups[a]
+        group = density.model.groups[a]
         both = v[:, :, start : start + group.q].reshape(size, 2, group.m, group.k)
         means[a], draws[a] = both[:, 0], both[:, 1]
     ols = density.model.base.ols
@@ -187,7 +187,7 @@ def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
     variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
     variances[bordered.eliminated] = own
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):
-        group = density.model.base.prepared.blocks.groups[a]
+        group = density.model.groups[a]
         variances[a] = others[start : start + group.q].reshape(group.m, group.k)
     ols = density.model.base.ols
     half = ols.from_orthonormal(fixed)
@@ -199,17 +199,15 @@ def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
 
 def _single(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Piece:
     """The engine's way for one draw."""
-    point = density(x).marginal
-    ols, sigma = density.model.base.ols, point.sigma
-    p = len(point.log_var)
-    delta = point.delta + sigma * point.r_inverse @ rng.standard_normal(p)
+    point, ols = density(x).marginal, density.model.base.ols
+    z = point.sigma * rng.standard_normal(len(point.log_var))
     noise = point.factor.noise(rng)
     draws, means = [], []
-    for solved, u, z, factor in zip(point.solution[0], point.u, noise, point.factors, strict=True):
-        drawn = solved[..., p] - solved[..., :p] @ delta + sigma * z
+    for u, h, own, factor in zip(point.u, point.h, noise, point.factors, strict=True):
+        drawn = u - h @ z + point.sigma * own
         draws.append((drawn @ factor.T)[None])
         means.append((u @ factor.T)[None])
-    beta = ols.coefficients + ols.from_orthonormal(delta)
+    beta = ols.coefficients + ols.from_orthonormal(point.beta_orthonormal + point.r_inverse @ z)
     return _Piece(beta[None], point.beta[None], draws, means)
 
 

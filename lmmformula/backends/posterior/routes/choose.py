@@ -46,17 +46,37 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     groups = tuple(dict.fromkeys(t.group for t in problem.terms))
     named = _named(marginalize, groups)
     if not problem.terms:
-        return Nothing((), "none", "the model has no random effects")
-    problem.refuse_coupled("method='hmc'", "Use method='ml', 'reml' or 'laplace'.")
-    if not is_normal(problem):
-        return _other_family(problem, marginalize, groups)
-    route = _normal(problem, marginalize, groups, named)
-    if problem.family.repeated and (has_formula(problem) or (route.groups and not route.is_few)):
+        route: Route = Nothing((), "none", "the model has no random effects")
+    elif is_normal(problem):
+        route = _normal(problem, marginalize, groups, named)
+    else:
+        route = _other_family(problem, marginalize, groups)
+    _check_levels(problem, route)
+    if (
+        problem.terms
+        and problem.family.repeated
+        and (has_formula(problem) or (route.groups and not route.is_few))
+    ):
         raise PlanError(
             "y | weights(w) repeats rows, which a posterior of some integrated effects, or with a formula for sigma, does "
             "not count: use marginalize='all' with one sigma, or write the rows out w times."
         )
     return route
+
+
+def _check_levels(problem: Problem, route: Route) -> None:
+    """Levels that depend on each other, and rows of several levels, are for routes that leave them to the engine."""
+    if not route.is_few:
+        problem.refuse_coupled(
+            f"method='hmc' with marginalize={route.label!r}, which samples effects,",
+            "Use marginalize='all' for a normal response with one sigma, 'laplace' for other families.",
+        )
+    for term in problem.terms:
+        if term.covariance.across is not None and term.covariance.across.roles:
+            raise PlanError(
+                f"the term ({term.label or term.group}) has dependent levels by parameters that have no prior "
+                f"({', '.join(term.covariance.across.names)}), which method='hmc' needs. Use method='ml', 'reml' or 'laplace'."
+            )
 
 
 def _normal(
