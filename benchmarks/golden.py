@@ -5,9 +5,9 @@
     python -m benchmarks.golden write golden.json --package ../before
 
 ``--package DIR`` takes lmmformula from another checkout, so that this file can write the record of one that lacks it.
-``--only`` names cases, or parts of names. ``compare`` prints what moved and exits with 1 if a number did; texts and draws that
-differ are printed too, and count with ``--strict``. Draws are compared one by one; where they differ, z of their means says
-whether the distribution is the same.
+``--only`` names cases, or parts of names; ``write`` then leaves the others as they are. ``compare`` prints what moved and exits
+with 1 if a number did; texts and draws that differ are printed too, and count with ``--strict``. Draws are compared one by one;
+where they differ, z of their means says whether the distribution is the same, and what follows from them moves with them.
 
 A difference counts relative to the largest element of a short vector, or to the norm of a long one. Other kernels of BLAS on
 another processor move some numbers by more than 1e-8, where an optimum is flat or a search ends at its tolerance.
@@ -25,7 +25,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,8 @@ class Difference:
     Attributes
     ----------
     case, entry : str
-    what : {"numbers", "draws", "text", "missing"}
+    what : {"numbers", "follows", "draws", "text", "missing"}
+        "follows" are numbers of a posterior whose draws are others.
     size : float
         Relative difference; of draws, the largest z of a mean.
     bar : float
@@ -61,7 +62,7 @@ class Difference:
     @property
     def counts(self) -> bool:
         """Whether a number moved; texts and draws of the same distribution do not count."""
-        return {"text": False, "draws": self.size > self.bar}.get(self.what, True)
+        return {"text": False, "follows": False, "draws": self.size > self.bar}.get(self.what, True)
 
 
 def run(only: str, record: Record | None = None) -> dict[str, Any]:
@@ -97,7 +98,12 @@ def write(path: Path, only: str) -> None:
 
     begun = time.perf_counter()
     fits = run(only)
-    record = {"package": lmmformula.__file__, "seconds": round(time.perf_counter() - begun, 1), "fits": fits}
+    earlier = _fits(path) if only and path.exists() else {}
+    record = {
+        "package": lmmformula.__file__,
+        "seconds": round(time.perf_counter() - begun, 1),
+        "fits": {**earlier, **fits},
+    }
     path.write_text(json.dumps(record, indent=0), encoding="utf-8")
     entries = [e for f in fits.values() for e in f["entries"].values()]
     refused = sum(e["is"] == "refused" for e in entries)
@@ -117,21 +123,30 @@ def compare(before: Record, after: Record, floor: Record | None = None) -> Itera
         if "failed" in now:
             yield Difference(case, "fit", "missing", math.inf, 0.0, now["failed"])
             continue
-        for entry, old in before[case]["entries"].items():
-            new = now["entries"].get(entry)
-            slack = 0.0
-            if floor is not None and (other := floor.get(case, {}).get("entries", {}).get(entry)) is not None:
-                slack = (
-                    _difference("", "", old, other, 0.0).size
-                    if other["is"] == old["is"] == "numbers"
-                    else 0.0
-                )
-            if new is None:
-                yield Difference(case, entry, "missing", math.inf, 0.0, "no such entry")
-                continue
-            found = _difference(case, entry, old, new, max(BAR, 10.0 * slack))
-            if found.size > found.bar or (found.what == "draws" and found.about):
-                yield found
+        earlier = before[case]["entries"]
+        slacks = {} if floor is None else _slacks(earlier, floor.get(case, {"entries": {}})["entries"])
+        found = [
+            _entry(case, entry, old, now["entries"].get(entry), slacks) for entry, old in earlier.items()
+        ]
+        others = any(d.what == "draws" and d.about for d in found)
+        for d in found:
+            if d.size > d.bar or (d.what == "draws" and d.about):
+                yield replace(d, what="follows") if others and d.what == "numbers" else d
+
+
+def _slacks(before: Record, other: Record) -> dict[str, float]:
+    """How far each entry of numbers lies from that of another processor."""
+    return {
+        entry: _difference("", "", old, other[entry], 0.0).size
+        for entry, old in before.items()
+        if entry in other and old["is"] == other[entry]["is"] == "numbers"
+    }
+
+
+def _entry(case: str, entry: str, old: Record, new: Record | None, slacks: Mapping[str, float]) -> Difference:
+    if new is None:
+        return Difference(case, entry, "missing", math.inf, 0.0, "no such entry")
+    return _difference(case, entry, old, new, max(BAR, 10.0 * slacks.get(entry, 0.0)))
 
 
 def _difference(case: str, entry: str, old: Record, new: Record, bar: float) -> Difference:
@@ -189,12 +204,7 @@ def _z(old: Record, new: Record) -> float:
 
 def _worst(before: Record, after: Record) -> float:
     """The largest relative difference of any number of a fit."""
-    sizes = [
-        _difference("", "", old, now, 0.0).size
-        for entry, old in before["entries"].items()
-        if (now := after["entries"].get(entry)) is not None and old["is"] == now["is"] == "numbers"
-    ]
-    return max(sizes, default=0.0)
+    return max(_slacks(before["entries"], after["entries"]).values(), default=0.0)
 
 
 def show(before: Record, after: Record, found: list[Difference]) -> None:
@@ -209,12 +219,13 @@ def show(before: Record, after: Record, found: list[Difference]) -> None:
             print(f"  {name:<28}{size:9.1e}")
     for title, part in (
         ("MOVED", [d for d in found if d.counts]),
+        ("numbers that follow from other draws, beyond the floor", [d for d in found if d.what == "follows"]),
         ("other draws, the same distribution", [d for d in found if d.what == "draws" and not d.counts]),
         ("other text", [d for d in found if d.what == "text"]),
     ):
         print(f"{title}: {len(part)}")
         for d in part:
-            print(f"  {d.case:<24}{d.entry:<22}{d.what:<9}{d.size:9.1e}  {d.about[:150]}")
+            print(f"  {d.case:<25} {d.entry:<26} {d.what:<8}{d.size:9.1e}  {d.about[:150]}")
 
 
 def main() -> int:

@@ -158,7 +158,7 @@ def _likelihood(m: Fit, case: Case, fixed: list[float]) -> Iterator[Question]:
         yield "conf_int kr", lambda: _numbers(m.conf_int(ddf="kenward-roger"))
     if "profile" in case.extras:
         yield "conf_int profile", lambda: _numbers(m.conf_int(method="profile"))
-        yield "profile", lambda: _numbers(m.profile(points=3)[["value", "zeta", "deviance"]])
+        yield "profile", lambda: _numbers(m.profile(points=4)[["value", "zeta", "deviance"]])
     if "bootstrap" in case.extras:
         yield "bootstrap", lambda: _numbers(m.bootstrap(5, seed=9))
     if "refit" in case.extras:
