@@ -22,12 +22,13 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import flat
-from lmmformula.numerics.sparse_cholesky import SparseFactor, SparsePattern
-from lmmformula.numerics.sparse_inverse import SelectedInverse
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+    from lmmformula.numerics.sparse_cholesky import SparseFactor, SparsePattern
+    from lmmformula.numerics.sparse_inverse import SelectedInverse
 
 __all__ = ["SparseEngine", "SparsePrepared"]
 
@@ -133,6 +134,9 @@ class SparsePrepared:
             {pair: place(k) for pair, k in keys.pairs.items()},
             tuple(None if k is None else place(k) for k in keys.prior),
         )
+        # Imported here, as compiled loops are for those who need them.
+        from lmmformula.numerics.sparse_cholesky import SparsePattern
+
         pattern = SparsePattern.of(indptr, found % max(q, 1))
         return cls(blocks, starts, pattern, places, len(found))
 
