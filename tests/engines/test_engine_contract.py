@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
-from oracle import LAYOUTS, make_problem, random_theta, z_matrix
+from oracle import GENERAL, LAYOUTS, general_problem, make_problem, random_theta, z_matrix
 
-from lmmformula.criteria.variance import relative_factors
-from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.criteria.variance import Variances, relative_factors
 from lmmformula.engines.base import Engine
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.engines.dense import DenseEngine
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine
-from lmmformula.errors import FitError
+from lmmformula.engines.krylov.engine import PRECONDITIONERS
+from lmmformula.engines.registry import ENGINES
+from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.ragged import Ragged
 
@@ -37,15 +37,23 @@ class Subject:
 
 
 def subjects() -> dict[str, Subject]:
-    """Every engine; one that samples with as many probes as there are effects, by which it becomes exact."""
-    out = {
-        "blocked": Subject(BlockedEngine(), ways=("by size", "dense", "sparse", "compiled")),
-        "dense": Subject(DenseEngine()),
-        "backfitting": Subject(BackfittingEngine(), 1e-8, 1e-11, None, several=False),
+    """Every engine of the registry, an estimating one with as many probes as there are effects, by which it becomes exact."""
+    closely = {"probes": 1000, "tolerance": 1e-13, "probe_tolerance": 1e-13}
+    limits: dict[str, dict[str, Any]] = {
+        "blocked": {"ways": ("by size", "dense", "sparse", "compiled")},
+        "backfitting": {"solutions": 1e-8, "determinant": None, "several": False},
+        "krylov": {"solutions": 1e-9, "blocks": 1e-8, "determinant": 1e-8},
     }
-    for name in PRECONDITIONERS:
-        engine = KrylovEngine(probes=1000, tolerance=1e-13, probe_tolerance=1e-13, preconditioner=name)
-        out[f"krylov, {name}"] = Subject(engine, 1e-9, 1e-8, 1e-8)
+    out = {}
+    for name, record in ENGINES.items():
+        own = (
+            [{"preconditioner": p, **closely} for p in PRECONDITIONERS]
+            if "probes" in record.options
+            else [{}]
+        )
+        for options in own:
+            key = ", ".join([name, *filter(None, [options.get("preconditioner")])])
+            out[key] = Subject(record.make(options, 0), **limits.get(name, {}))
     return out
 
 
@@ -123,6 +131,57 @@ def check_blocks(blocks: Blocks, inverse, factor, tolerance: float) -> None:
         block = inverse[starts[a] : starts[a + 1], starts[b] : starts[b + 1]].reshape(ga.m, ga.k, gb.m, gb.k)
         expected = block[pattern.rows(), :, pattern.indices, :]
         np.testing.assert_allclose(factor.inverse().pair(a, b), expected, atol=tolerance)
+
+
+@pytest.mark.parametrize("engine", SUBJECTS)
+@pytest.mark.parametrize("layout", GENERAL)
+def test_answers_with_coupled_levels_or_a_refusal(layout: str, engine: str) -> None:
+    """Dependent levels, and rows of several: M = Lambda'G Lambda + Q from the rows."""
+    problem, subject = general_problem(layout), SUBJECTS[engine]
+    blocks = Blocks(problem.terms, problem.n)
+    assert bool(subject.engine.refuses(blocks)) is not subject.engine.is_exact
+    if not subject.engine.is_exact:
+        with pytest.raises(PlanError, match="not block diagonal"):
+            subject.engine.prepare(blocks)
+        return
+    variances = Variances.at(problem.terms, blocks.groups, random_theta(problem))
+    w = np.ones(problem.n) if problem.weights is None else problem.weights
+    gram = blocks.gram(w, problem.X.matrix)
+    factor = subject.engine.prepare(blocks).factor(gram, variances.factors, variances.across)
+    z = np.hstack([merged_z(problem, g) for g in blocks.groups])
+    both = zip(blocks.groups, variances.factors, strict=True)
+    lam = block_diagonal([np.kron(np.eye(g.m), f) for g, f in both])
+    own = [None] * len(blocks.groups) if not variances.across else variances.across
+    qs = [np.eye(g.m) if q is None else q.matrix.toarray() for g, q in zip(blocks.groups, own, strict=True)]
+    prior = block_diagonal([np.kron(q, np.eye(g.k)) for g, q in zip(blocks.groups, qs, strict=True)])
+    m = lam.T @ (z.T * w) @ z @ lam + prior
+    inverse = np.linalg.inv(m)
+    rhs = tuple(np.random.default_rng(0).normal(size=(g.m, g.k, 2)) for g in blocks.groups)
+    flat = np.concatenate([r.reshape(-1, 2) for r in rhs])
+    solved = np.concatenate([r.reshape(-1, 2) for r in factor.solve(rhs)])
+    np.testing.assert_allclose(solved, inverse @ flat, atol=1e-10)
+    assert factor.logdet == pytest.approx(np.linalg.slogdet(m)[1], abs=1e-9)
+    starts = np.cumsum([0, *(g.q for g in blocks.groups)])
+    for a, (g, q) in enumerate(zip(blocks.groups, qs, strict=True)):
+        cube = inverse[starts[a] : starts[a + 1], starts[a] : starts[a + 1]].reshape(g.m, g.k, g.m, g.k)
+        np.testing.assert_allclose(
+            factor.trace_blocks()[a], np.einsum("st,tisj->ij", q, cube), atol=1e-10, rtol=1e-9
+        )
+        np.testing.assert_allclose(
+            factor.inverse().diagonal(a), np.einsum("siSj,sS->sij", cube, np.eye(g.m)), atol=1e-10
+        )
+
+
+@pytest.mark.parametrize("engine", SUBJECTS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_surveys_count_what_a_fit_takes(layout: str, engine: str) -> None:
+    problem, subject = make_problem(layout), SUBJECTS[engine]
+    blocks = Blocks(problem.terms, problem.n)
+    found = subject.engine.survey(problem, blocks)
+    assert len(found.roles) == len(blocks.groups)
+    assert 0.0 < found.cost.seconds < 60.0
+    assert 0.0 < found.cost.own_memory < found.cost.memory < 1e9
+    assert found.dense == subject.engine.prepare(blocks).dense_side
 
 
 @pytest.mark.parametrize(("layout", "engine"), CASES)
