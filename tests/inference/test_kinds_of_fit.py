@@ -1,0 +1,201 @@
+"""The three kinds of fit: every public verb of a fit answers or refuses by name, and nobody else asks which kind it is."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kinds_of_fit import KINDS, rows
+
+import lmmformula
+from lmmformula import Fit, FitError, PlanError
+from lmmformula.inference.kinds import Asymptotic, Draws, Quasi
+
+PACKAGE = Path(lmmformula.__file__).parent
+CLASSES = {"reml": Asymptotic, "laplace": Asymptotic, "dispersion": Asymptotic, "pql": Quasi, "hmc": Draws}
+DATA = rows()
+NEW = {"x": [0.1, 0.2], "f": ["low", "high"], "g": [0, 99]}
+
+VERBS: dict[str, Callable[[Fit], Any]] = {
+    "anova": lambda m: m.anova(),
+    "anova, Kenward-Roger": lambda m: m.anova(ddf="kenward-roger"),
+    "augment": lambda m: m.augment(),
+    "bootstrap": lambda m: m.bootstrap(2, seed=1),
+    "coef": lambda m: m.coef(),
+    "conf_int": lambda m: m.conf_int(),
+    "conf_int, all": lambda m: m.conf_int(parameters="all"),
+    "conf_int, wald": lambda m: m.conf_int(method="wald"),
+    "conf_int, profile": lambda m: m.conf_int(method="profile", parameters="x"),
+    "conf_int, bootstrap": lambda m: m.conf_int(method="bootstrap", n=3, seed=1),
+    "conf_int, quantile": lambda m: m.conf_int(method="quantile"),
+    "cov_params": lambda m: m.cov_params(),
+    "extend": lambda m: m.extend(10),
+    "glance": lambda m: m.glance(),
+    "icc": lambda m: m.icc(),
+    "log_likelihood": lambda m: m.log_likelihood(slice(0, 2)),
+    "naivete": lambda m: m.naivete(),
+    "overdispersion": lambda m: m.overdispersion(),
+    "plot": lambda m: m.plot,
+    "plot.trace": lambda m: m.plot.trace("x"),
+    "plot_naivete": lambda m: m.plot_naivete(),
+    "predict": lambda m: m.predict(NEW, new_levels="population", se=True),
+    "predict, prediction": lambda m: m.predict(interval="prediction", seed=1),
+    "predict, full": lambda m: m.predict(interval="confidence", uncertainty="full", seed=1),
+    "predict, sample": lambda m: m.predict(NEW, new_levels="sample", seed=1),
+    "profile": lambda m: m.profile(parameters="x", points=2),
+    "r2": lambda m: m.r2(),
+    "ranef": lambda m: m.ranef(condsd=True),
+    "refit": lambda m: m.refit(m.problem.y),
+    "residuals": lambda m: m.residuals("quantile", seed=1),
+    "simulate": lambda m: m.simulate(2, seed=1),
+    "summary": lambda m: str(m.summary()),
+    "summary, Kenward-Roger": lambda m: m.summary(ddf="kenward-roger"),
+    "tidy": lambda m: m.tidy(conf_int=True),
+    "tidy, modes": lambda m: m.tidy("ran_vals", conf_int=True),
+    "to_datatree": lambda m: m.to_datatree(predictive=False, log_likelihood=False),
+    "to_maketables": lambda m: m.to_maketables(),
+    "update": lambda m: m.update(),
+    "varcorr": lambda m: m.varcorr(se=True),
+}
+"""What a fit can be asked for: the method, and after a comma in which way."""
+
+DRAWN = {"conf_int, quantile", "extend", "log_likelihood", "plot.trace", "to_datatree"}
+KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
+REFUSED = {
+    "reml": DRAWN | {"overdispersion"},
+    "laplace": DRAWN | KENWARD,
+    "dispersion": DRAWN | KENWARD | {"overdispersion", "naivete", "plot_naivete"},
+    "pql": DRAWN | KENWARD | {"conf_int, profile", "profile", "predict, full"},
+    "hmc": KENWARD
+    | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
+    | {"extend", "overdispersion"},
+}
+"""What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
+and a formula for sigma no plain GLM to compare with."""
+
+INSTEAD = r"\b(use|fit with|fit again|fit the model|leave|look at|those of|in conf_int|has the intervals|has no meaning)\b"
+"""What names an alternative."""
+
+ELSEWHERE = {"save", "to_marginaleffects"}
+"""Verbs with a test file of their own that goes through the kinds."""
+
+
+@pytest.fixture(scope="module")
+def fits() -> dict[str, Fit]:
+    return {name: make(DATA) for name, make in KINDS.items()}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_kind_is_that_of_the_solution(fits: dict[str, Fit], name: str) -> None:
+    assert type(fits[name].inference) is CLASSES[name]
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+@pytest.mark.parametrize("name", KINDS)
+def test_every_verb_answers_or_refuses_by_name(fits: dict[str, Fit], name: str) -> None:
+    """What is refused says why, and names what to use instead."""
+    told: dict[str, str] = {}
+    for verb, ask in VERBS.items():
+        try:
+            assert ask(fits[name]) is not None, verb
+        except (FitError, PlanError, lmmformula.DataError) as error:
+            told[verb] = str(error)
+    assert set(told) == REFUSED[name]
+    instead = re.compile(INSTEAD, re.IGNORECASE)
+    assert [verb for verb, text in told.items() if not instead.search(text)] == []
+
+
+def test_every_verb_is_asked_for() -> None:
+    own = {name for name, value in vars(Fit).items() if callable(value) and not name.startswith("_")}
+    assert own - {verb.split(",")[0] for verb in VERBS} <= ELSEWHERE
+
+
+def test_every_refusal_is_asked_for(fits: dict[str, Fit]) -> None:
+    """A wish that no kind refuses, or a refusal that nobody asks for, is a misspelling."""
+    asked, methods = set(), ("wald", "profile", "bootstrap")
+    for path in PACKAGE.rglob("*.py"):
+        asked |= set(re.findall(r'inference\.check\("([^"]+)"\)', path.read_text(encoding="utf-8")))
+    asked |= set(re.findall(r'self\.check\("([^"]+)"\)', (PACKAGE / "inference/kinds/draws.py").read_text()))
+    every = {wish for m in fits.values() for wish in m.inference.refused}
+    assert every == asked | {f"{method} intervals" for method in methods}
+
+
+# -- nobody else asks ------------------------------------------------------------------------------------------------
+
+ROOMS = ("inference", "reporting", "interfaces", "keeping", "result.py")
+CLASSES_OF = (
+    "lmmformula.backends",
+    "lmmformula.criteria",
+    "lmmformula.engines",
+    "lmmformula.inference.kinds",
+)
+LABELS = {"method", "engine", "trust", "sampler"}
+ALLOWED = {
+    (
+        "inference/kinds/__init__.py",
+        "fit.posterior is not None",
+    ): "the one place where the kinds are told apart",
+    ("inference/kinds/__init__.py", "fit.estimate.quasi is None"): "the same",
+    (
+        "inference/kinds/quasi.py",
+        "self.fit.backend.trust == 'corrected'",
+    ): "the kind speaks of its own backend",
+    ("inference/compare.py", "{f.method for f in fits}"): "whether criteria are the same, whatever they are",
+    ("inference/compare.py", "{f.method for f in approximate}"): "the same",
+    ("reporting/comparison_grids.py", "{fit.method for fit in fits if np.isfinite(fit.llf)}"): "the same",
+    ("reporting/agreement.py", "fit.method != reference.method"): "the same",
+}
+"""What remains, with the reason; two fits may be compared by their labels, a fit may not be told by its label."""
+TRUST = {"reporting/agreement.py", "reporting/citations.py"}
+"""Tables keyed by what a backend says its fits are worth stand there, with what is said of some entries."""
+
+
+def _questions(path: Path) -> Iterator[str]:
+    """Comparisons and isinstance by which a module would tell kinds, backends, points or methods apart."""
+    tree, known = ast.parse(path.read_text(encoding="utf-8")), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            known |= {alias.asname or alias.name: node.module or "" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "isinstance":
+            names = [n.id for n in ast.walk(node.args[1]) if isinstance(n, ast.Name)]
+            if any(known.get(name, "").startswith(CLASSES_OF) for name in names):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.Compare):
+            sides = [s.attr for s in (node.left, *node.comparators) if isinstance(s, ast.Attribute)]
+            none = any(isinstance(s, ast.Constant) and s.value is None for s in node.comparators)
+            if (set(sides) & LABELS and not none) or (set(sides) & {"posterior", "quasi"} and none):
+                yield ast.unparse(node)
+        elif isinstance(node, ast.SetComp) and getattr(node.elt, "attr", "") in LABELS:
+            yield ast.unparse(node)
+
+
+def test_nobody_else_asks_which_kind_it_is() -> None:
+    found = {
+        (path.relative_to(PACKAGE).as_posix(), question)
+        for room in ROOMS
+        for path in ([PACKAGE / room] if room.endswith(".py") else (PACKAGE / room).rglob("*.py"))
+        for question in _questions(path)
+    }
+    found = {(where, what) for where, what in found if not (where in TRUST and ".trust" in what)}
+    assert found == set(ALLOWED)
+
+
+def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
+    path = tmp_path / "module.py"
+    path.write_text(
+        "from lmmformula.backends.exact import Exact\n"
+        "a = isinstance(fit.backend, Exact)\n"
+        "b = fit.method == 'REML'\n"
+        "c = fit.posterior is None\n"
+        "d = isinstance(fit, str)\n"
+    )
+    assert set(_questions(path)) == {
+        "isinstance(fit.backend, Exact)",
+        "fit.method == 'REML'",
+        "fit.posterior is None",
+    }
