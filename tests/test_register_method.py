@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmmformula import ArgumentError, Fit, PlanError, compare_methods, fit, load, load_dataset, plan
+from lmmformula import ArgumentError, Fit, PlanError, compare_methods, fit, load, load_dataset, plan, report
 from lmmformula.arguments.kinds import whole
 from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.optimum import modes, singular_terms
@@ -198,6 +198,16 @@ def test_updates_to_it_and_from_it(sleep: Any, found: Fit, exact: Fit) -> None:
     assert any("em_steps=2000" in reason for reason in back.plan.reasons)
     again = found.refit(sleep["Reaction"] + 10.0)
     assert again.llf == pytest.approx(found.llf, abs=1e-3)
+
+
+def test_inference_and_reports(found: Fit, exact: Fit, tmp_path: Path) -> None:
+    ends = found.conf_int(method="profile").to_numpy()
+    np.testing.assert_allclose(ends, exact.conf_int(method="profile").to_numpy(), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(found.anova()["F value"], exact.anova()["F value"], rtol=2e-2)
+    assert found.bootstrap(3, seed=1).shape == exact.bootstrap(3, seed=1).shape
+    assert found.backend.afresh() == found.backend
+    report(found, tmp_path / "em.html", plots=False)
+    assert "EM" in (tmp_path / "em.html").read_text(encoding="utf-8")
 
 
 def test_comparisons(sleep: Any) -> None:

@@ -169,12 +169,7 @@ def word(*choices: str, any_case: bool = False) -> Kind:
 
 def one_of(known: Callable[[], Sequence[str]]) -> Kind:
     """A name of a registry, which may grow; what is said of it lists those that are there at first."""
-    first = word(*known())
-
-    def read(value: Any) -> str:
-        return first.read(value) if value not in known() else value
-
-    return Kind(first.accepted, read)
+    return Kind(word(*known()).accepted, lambda value: word(*known()).read(value))
 
 
 def names(accepted: str = "a name or a list of names") -> Kind:

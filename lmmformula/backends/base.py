@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.estimate import Estimate
@@ -66,6 +66,15 @@ class Backend(Protocol[P]):
         """What its fits are worth beside those of others: an entry of :data:`lmmformula.reporting.agreement.TRUST`."""
         ...
 
+    @property
+    def probed(self) -> int | None:
+        """Seed of the probes by which its engine estimates a likelihood; None if it has no such error."""
+        ...
+
+    def afresh(self) -> Backend[P]:
+        """The same with its own start, for other rows."""
+        ...
+
     def fit(
         self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
     ) -> Solution[P]:
@@ -108,6 +117,15 @@ class Likelihood:
     def trust(self) -> str:
         """Exact."""
         return "exact"
+
+    @property
+    def probed(self) -> int | None:
+        """None."""
+        return None
+
+    def afresh(self) -> Self:
+        """The same: it starts nowhere else."""
+        return self
 
     def joint_vcov(self, estimate: Estimate, point: Any) -> Array | None:
         """None: the covariance matrix of beta is the estimate's own, given the variances."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Self, cast
 
 import numpy as np
 
@@ -73,6 +73,15 @@ class Exact(Likelihood):
     def restricted(self) -> bool:
         """That of REML."""
         return self.reml
+
+    @property
+    def probed(self) -> int | None:
+        """That of an engine that draws."""
+        return None if self.engine.is_exact else getattr(self.engine, "seed", None)
+
+    def afresh(self) -> Self:
+        """Without where a search was told to begin."""
+        return replace(self, start=None)
 
     @property
     def trust(self) -> str:

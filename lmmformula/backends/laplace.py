@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +127,15 @@ class LaplaceBackend(Likelihood):
     tolerance: float = 1e-9
     max_evaluations: int = 200
     start: Array | None = None
+
+    @property
+    def probed(self) -> int | None:
+        """That of an engine that draws."""
+        return None if self.engine.is_exact else getattr(self.engine, "seed", None)
+
+    def afresh(self) -> Self:
+        """Without where a search was told to begin."""
+        return replace(self, start=None)
 
     @property
     def trust(self) -> str:

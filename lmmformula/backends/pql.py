@@ -16,7 +16,7 @@ every family. With ``dispersion="fixed"`` sigma is 1 and the variances are absol
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,6 +117,10 @@ class PQL(Likelihood):
     def labels(self) -> Labels:
         """Those of outer iterations."""
         return QUASI
+
+    def afresh(self) -> Self:
+        """Without where a search was told to begin."""
+        return replace(self, start=None)
 
     @property
     def needs_inverse(self) -> bool:

@@ -132,7 +132,7 @@ def _without(fit: Fitted, gone: NDArray[np.bool_]) -> Fitted:
         aux=tuple(_columns(b, left) for b in problem.aux),
     )
     standard = Standard.of(part)
-    solution = replace(fit.backend, start=None).fit(standard.problem)
+    solution = fit.backend.afresh().fit(standard.problem)
     estimate = standard.outward(solution.estimate)
     return replace(fit, problem=part, estimate=estimate, point=solution.point, twin=standard)
 

@@ -185,12 +185,12 @@ class Asymptotic(Inference):
 
     @property
     def seed(self) -> str:
-        engine = self.fit.backend.engine
-        return "" if engine.is_exact else f"{engine.seed} (probes of the Krylov engine)"
+        seed = self.fit.backend.probed
+        return "" if seed is None else f"{seed} (probes of the Krylov engine)"
 
     @property
     def is_profiled(self) -> bool:
-        return self.is_gaussian and self.fit.backend.engine.is_exact
+        return self.is_gaussian and self.fit.backend.probed is None
 
     @property
     def counts(self) -> str:
