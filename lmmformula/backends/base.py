@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 from lmmformula.engines.base import Prepared
+from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.progress import LIKELIHOOD, Labels, Report
@@ -71,6 +73,15 @@ class Backend(Protocol[P]):
         """Seed of the probes by which its engine estimates a likelihood; None if it has no such error."""
         ...
 
+    @property
+    def approximation(self) -> str:
+        """How its likelihood is approximated besides what the estimate's method says: other ones are not compared with it."""
+        ...
+
+    def profiled(self, point: P) -> Callable[..., Any]:
+        """The criterion of all parameters of a generalised model, for its profiles; raises PlanError if it has none."""
+        ...
+
     def afresh(self) -> Backend[P]:
         """The same with its own start, for other rows."""
         ...
@@ -122,6 +133,18 @@ class Likelihood:
     def probed(self) -> int | None:
         """None."""
         return None
+
+    @property
+    def approximation(self) -> str:
+        """Not at all."""
+        return ""
+
+    def profiled(self, point: Any) -> Callable[..., Any]:
+        """None."""
+        raise PlanError(
+            "a profile of a generalised model needs a criterion of all its parameters, which this method does not have: use "
+            "conf_int() for Wald intervals, or fit with method='laplace'."
+        )
 
     def afresh(self) -> Self:
         """The same: it starts nowhere else."""

@@ -32,7 +32,7 @@ from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.errors import FitError
+from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -132,6 +132,20 @@ class LaplaceBackend(Likelihood):
     def probed(self) -> int | None:
         """That of an engine that draws."""
         return None if self.engine.is_exact else getattr(self.engine, "seed", None)
+
+    @property
+    def approximation(self) -> str:
+        """The information that its weights are, where links are not canonical."""
+        return self.information
+
+    def profiled(self, point: LaplacePoint) -> Criterion:
+        """The criterion; refused where beta goes with the modes."""
+        if self.nagq == 0:
+            raise PlanError(
+                "a profile needs a likelihood of all parameters, and the fast mode, nagq=0, finds the fixed effects together "
+                "with the modes: fit with nagq=1, or more nodes."
+            )
+        return self.criterion(point.model)
 
     def afresh(self) -> Self:
         """Without where a search was told to begin."""

@@ -198,7 +198,7 @@ def _refuse_different_approximations(fits: tuple[Fitted, ...]) -> None:
             f"the likelihoods were approximated in different ways ({'; '.join(methods)}), so their difference says nothing "
             "about the models. Fit all of them with the same nagq."
         )
-    if len({f.backend.information for f in approximate if not f.problem.family.is_canonical}) > 1:
+    if len({f.backend.approximation for f in approximate if not f.problem.family.is_canonical}) > 1:
         raise PlanError(
             "one model was fitted with information='observed' and another with 'expected': different approximations of the "
             "likelihood. Fit all of them with the same."

@@ -73,18 +73,14 @@ class GeneralBest:
         PlanError
             If beta was found together with the modes, or the likelihood is an estimate.
         """
-        if fit.backend.nagq == 0:
-            raise PlanError(
-                "a profile needs a likelihood of all parameters, and the fast mode, nagq=0, finds the fixed effects together "
-                "with the modes: fit with nagq=1, or more nodes."
-            )
+        criterion = fit.backend.profiled(fit.optimum)
         if fit.estimate.deviance_stderr:
             raise PlanError(
                 f"a profile needs differences of the log-likelihood that are exact, and here it is an estimate with a standard "
                 f"error of {fit.llf_stderr:.2g}: use conf_int() for Wald intervals, or fit with engine='blocked'."
             )
         point: LaplacePoint = fit.optimum
-        return cls(fit.backend.criterion(point.model), point, fit.standard, fit.estimate, values)
+        return cls(criterion, point, fit.standard, fit.estimate, values)
 
     @property
     def deviance(self) -> float:
