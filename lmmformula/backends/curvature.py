@@ -41,11 +41,11 @@ def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
     """Which elements of beta and alpha the data do not determine: separation, or a probability that goes to zero."""
     model, layout = point.model, point.model.layout
     out = np.zeros(layout.size, dtype=bool)
-    parts = list(zip(model.problem.aux, layout.aux, strict=True))
+    parts, n = list(zip(model.data.aux, layout.aux, strict=True)), model.data.n
     if not model.profile_beta and model.problem.p and model.problem.family.runs_off:
-        parts.append((model.problem.X, layout.beta))
+        parts.append((model.data.fixed, layout.beta))
     for block, where in parts:
-        out[where] = undetermined_columns(block.matrix, point.linear_information[where, where])
+        out[where] = undetermined_columns(block, n, point.linear_information[where, where])
     return out
 
 
@@ -54,7 +54,8 @@ def undetermined_beta(point: LaplacePoint) -> NDArray[np.bool_]:
     problem = point.model.problem
     if not problem.p or not problem.family.runs_off:
         return np.zeros(problem.p, dtype=bool)
-    return undetermined_columns(problem.X.matrix, 2.0 * point.fixed_information)
+    data = point.model.data
+    return undetermined_columns(data.fixed, data.n, 2.0 * point.fixed_information)
 
 
 def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Array:

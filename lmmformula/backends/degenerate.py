@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from lmmformula.errors import FitError
-from lmmformula.ir.problem import Problem
-from lmmformula.typing import Array
+from lmmformula.families.family import Family
+from lmmformula.ir.rows import Rows, RowVector, total
 
 __all__ = ["named_failures", "refuse_reproduced"]
 
@@ -17,7 +17,7 @@ ROUNDING = 1e-20
 """Share of the response's variation, in squares, that is rounding and no noise."""
 
 
-def refuse_reproduced(problem: Problem, eta: Array) -> None:
+def refuse_reproduced(family: Family, rows: Rows, eta: RowVector) -> None:
     """Refuse a linear predictor that gives the response of every row, so that a dispersion goes to zero.
 
     The density of a continuous response then grows without bound; where tails fall like a power t^-(nu + 1), nu > 1 free, it
@@ -26,31 +26,34 @@ def refuse_reproduced(problem: Problem, eta: Array) -> None:
 
     Parameters
     ----------
-    problem : Problem
-    eta : (n,) array
+    family : Family
+    rows : Rows
+    eta : RowVector
 
     Raises
     ------
     FitError
     """
-    family = problem.family
     if family.is_discrete:
         return
-    seen = family.location(family.start(problem.y, problem.weights))
     with np.errstate(all="ignore"):
-        squares = (seen - family.location(eta)) ** 2
-        total = float(np.sum((seen - seen.mean()) ** 2))
-    left = float(squares.sum())
-    if left <= ROUNDING * total:
-        raise FitError(
-            f"the model reproduces the response exactly (residual sum of squares {left:.3g} of {total:.3g}), so the dispersion "
-            f"of a {family.name} response cannot be estimated. The likely cause is a predictor that is a function of the "
-            "response, or a random effect whose levels hold equal responses; remove it."
+        (start,) = rows.map(
+            lambda chunk: (family.location(family.start(chunk.y, chunk.weights)),), coarse=True
         )
-    exact = int((squares <= ROUNDING * total / problem.n).sum())
-    if family.forgives and 2 * exact > problem.n:
+        (squares,) = rows.map(lambda chunk, seen, eta: ((seen - family.location(eta)) ** 2,), start, eta)
+        mean = total(rows, start) / rows.n
+        spread = float(rows.reduce(lambda chunk, seen: ((seen - mean) ** 2).sum(), start))
+    left, n = total(rows, squares), rows.n
+    if left <= ROUNDING * spread:
         raise FitError(
-            f"the model reproduces {exact:,} of {problem.n:,} responses exactly, and the tails of a {family.name} response "
+            f"the model reproduces the response exactly (residual sum of squares {left:.3g} of {spread:.3g}), so the "
+            f"dispersion of a {family.name} response cannot be estimated. The likely cause is a predictor that is a function "
+            "of the response, or a random effect whose levels hold equal responses; remove it."
+        )
+    exact = rows.reduce(lambda chunk, s: int((s <= ROUNDING * spread / n).sum()), squares)
+    if family.forgives and 2 * exact > n:
+        raise FitError(
+            f"the model reproduces {exact:,} of {n:,} responses exactly, and the tails of a {family.name} response "
             "forgive the others, so its scale goes to zero. The likely cause is a response with one value in most rows; use "
             "another family, or model that value by itself."
         )

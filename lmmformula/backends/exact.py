@@ -14,7 +14,6 @@ from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
@@ -96,7 +95,7 @@ class Exact(Likelihood):
     ) -> Optimum[ProfiledPoint]:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         if prepared is None:
-            prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
+            prepared = self.engine.prepare(problem.rows.levels)
         with blas_threads(prepared.dense_side):
             return self.optimise(
                 Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress

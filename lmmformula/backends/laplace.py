@@ -27,15 +27,16 @@ from lmmformula.backends.optimum import (
     singular_terms,
 )
 from lmmformula.backends.schall import extrapolated, schall_step
+from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, step_scale
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import FitError, PlanError
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Chunk
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import minimise
@@ -173,7 +174,7 @@ class LaplaceBackend(Likelihood):
         """Estimate `problem`."""
         refuse_random_aux(problem)
         if prepared is None:
-            prepared = self.engine.prepare(Blocks(problem.terms, problem.n))
+            prepared = self.engine.prepare(problem.rows.levels)
         with blas_threads(prepared.dense_side), named_failures():
             return self._fit(problem, prepared, progress)
 
@@ -193,7 +194,7 @@ class LaplaceBackend(Likelihood):
                 "the likelihood is not finite where the search begins. The likely cause is a response that is all but "
                 "constant, or predictors on a very large scale; centre and scale them, or use another family."
             )
-        refuse_reproduced(problem, laplace_of(found.point.point).mode.eta)
+        refuse_reproduced(problem.family, model.data, laplace_of(found.point.point).mode.eta)
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
             criterion = model = at_end.model
@@ -236,8 +237,9 @@ class LaplaceBackend(Likelihood):
         problem, layout = joint.problem, joint.layout
         psi = np.zeros(layout.size)
         beta = start_beta(problem)
-        refuse_reproduced(problem, joint.fixed_part(beta))
-        scales = problem.family.start_aux(problem.y, joint.fixed_part(beta), problem.weights)
+        eta = joint.predictor(beta, (), ())
+        refuse_reproduced(problem.family, joint.data, eta)
+        scales = start_aux(problem.family, joint.data, eta)
         for where, value in zip(layout.aux, scales, strict=True):
             psi[where.start] = value  # the intercept of the auxiliary predictor
         starts = [t.covariance.start() for t in problem.terms]
@@ -374,7 +376,10 @@ def round_scale(hessian: Array, blocks: Sequence[slice]) -> Array:
 
 def start_beta(problem: Problem) -> Array:
     """Least squares of the family's starting linear predictor on X."""
-    eta = problem.family.start(problem.y, problem.weights)
-    if problem.offset is not None:
-        eta = eta - problem.offset
-    return least_squares(problem.X.matrix, eta).coefficients
+    rows, family = problem.rows, problem.family
+
+    def start(chunk: Chunk) -> tuple[Array]:
+        eta = family.start(chunk.y, chunk.weights)
+        return (eta if chunk.offset is None else eta - chunk.offset,)
+
+    return least_squares(rows.fixed, rows.map(start, coarse=True)[0]).coefficients

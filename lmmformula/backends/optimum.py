@@ -12,6 +12,7 @@ from lmmformula.errors import PlanError
 from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.trust_region import Minimum
 from lmmformula.typing import Array
 
@@ -109,15 +110,14 @@ def modes(point: Any) -> tuple[Array, ...]:
     return tuple(out)
 
 
-def undetermined_columns(columns: Array, information: Array) -> NDArray[np.bool_]:
+def undetermined_columns(columns: Columns, n: int, information: Array) -> NDArray[np.bool_]:
     """Which coefficients move along a direction in which the linear predictor has a standard error beyond `WIDE`.
 
     The directions are eigenvectors of the information relative to the mean square of the linear predictor, so neither the
     units nor the centring of the columns matter.
     """
-    gram = columns.T @ columns / len(columns)
-    root = np.linalg.inv(np.linalg.cholesky(gram))
+    root = np.linalg.inv(np.linalg.cholesky(columns.gram() / n))
     values, vectors = np.linalg.eigh(root @ information @ root.T)
     wide = values < 2.0 / WIDE**2
-    moves = np.abs(root.T @ vectors[:, wide]) * np.abs(columns).max(axis=0)[:, None]
+    moves = np.abs(root.T @ vectors[:, wide]) * columns.largest()[:, None]
     return (moves > 0.1 * moves.max(axis=0, initial=1e-300)).any(axis=1)

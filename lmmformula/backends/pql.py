@@ -32,6 +32,7 @@ from lmmformula.backends.optimum import (
 )
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.backends.starting import refuse_other_model
+from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import LARGE, State, WorkingModel
 from lmmformula.engines.backfitting.engine import BackfittingEngine
@@ -39,9 +40,11 @@ from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.interrupts import keeps
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Chunk, Rows, range_of, total
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.progress import QUASI, Labels, Report
 from lmmformula.typing import Array
@@ -138,7 +141,7 @@ class PQL(Likelihood):
         problem.refuse_coupled(
             "penalised quasi-likelihood", 'Use method="laplace", or method="ml" for a Gaussian response.'
         )
-        blocks = Blocks(problem.terms, problem.n) if prepared is None else prepared.blocks
+        blocks = problem.rows.levels if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":
             exact = (
@@ -235,10 +238,12 @@ class PQL(Likelihood):
             )  # zero is a fixed point of Schall's update
         alpha: tuple[Array, ...] = ()
         if problem.aux and not model.scale:
-            values = problem.family.start_aux(problem.y, np.full(problem.n, eta.mean()), problem.weights)
+            (mean,) = model.data.map(
+                lambda chunk, by: (np.full(chunk.n, by),), total(model.data, eta) / problem.n
+            )
+            values = start_aux(problem.family, model.data, mean)
             alpha = tuple(
-                np.r_[v, np.zeros(block.matrix.shape[1] - 1)]
-                for v, block in zip(values, problem.aux, strict=True)
+                np.r_[v, np.zeros(len(block.names) - 1)] for v, block in zip(values, problem.aux, strict=True)
             )
         none = tuple(np.zeros((g.m, g.k)) for g in model.prepared.blocks.groups)
         return State(eta, model.rows(eta, alpha), np.zeros(problem.p), none, theta, 1.0, alpha)
@@ -263,7 +268,7 @@ class PQL(Likelihood):
                     loose = separated(model, state, gram)
                 steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)
                 new, moved, count = self._inner(model, state, gram, steps)
-                change = _change(state, new, weighted=bool(loose.any()))
+                change = _change(model.data, state, new, weighted=bool(loose.any()))
                 outer, sweeps, state = outer + 1, sweeps + count, new
                 goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance
                 met = change <= goal and moved <= 100.0 * goal
@@ -370,34 +375,41 @@ def regular(problem: Problem, theta: Array) -> NDArray[np.bool_]:
 
 def _first_predictor(model: WorkingModel) -> Array:
     """The family's start, which looks at the response alone; the offset itself where that is large and can be."""
-    problem = model.problem
-    eta = problem.family.start(problem.y, problem.weights)
-    if problem.offset is None or np.abs(problem.offset).max() <= LARGE or problem.aux:
+    data, offset = model.data, model.data.offset
+    eta = start_eta(model.problem.family, data)
+    if offset is None or max(map(abs, range_of(data, offset))) <= LARGE or model.problem.aux:
         return eta
     with np.errstate(all="ignore"):
-        rows = model.rows(problem.offset, ())
-    usable = np.isfinite(rows.loglik).all() and np.isfinite(rows.weight).all() and rows.weight.max() > 0.0
-    return np.array(problem.offset) if usable else eta
+        rows = model.rows(offset, ())
+    known = np.isfinite([*range_of(data, rows.loglik), *range_of(data, rows.weight)]).all()
+    return offset if known and range_of(data, rows.weight)[1] > 0.0 else eta
 
 
-def _change(old: State, new: State, *, weighted: bool) -> float:
+def _change(data: Rows, old: State, new: State, *, weighted: bool) -> float:
     """Change of the linear predictors relative to their size; `weighted` by what the rows still say."""
-    move = new.eta - old.eta
-    if weighted:
-        move = move * np.sqrt(np.minimum(new.rows.weight, 1.0))
-    return float(np.linalg.norm(move)) / max(float(np.linalg.norm(new.eta)), 1e-300)
+
+    def squares(chunk: Chunk, new: Array, old: Array, weight: Array) -> Array:
+        move = new - old
+        if weighted:
+            move *= np.sqrt(np.minimum(weight, 1.0))
+        return np.array([move @ move, new @ new])
+
+    moved, size = np.sqrt(data.reduce(squares, new.eta, old.eta, new.rows.weight))
+    return float(moved) / max(float(size), 1e-300)
 
 
 def separated(model: WorkingModel, state: State, gram: Gram) -> NDArray[np.bool_]:
     """Which columns of X the rows hardly say anything about any more: those along which eta has run off."""
-    weight, x = state.rows.weight, model.problem.X.matrix
-    kept = not model.problem.family.runs_off or weight.min() > VANISHING * weight.max()
-    if not x.shape[1] or kept:
-        return np.zeros(x.shape[1], dtype=bool)
+    none = np.zeros(model.problem.p, dtype=bool)
+    if not model.problem.p or not model.problem.family.runs_off:
+        return none
+    low, high = range_of(model.data, state.rows.weight)
+    if low > VANISHING * high:
+        return none
     try:
-        return undetermined_columns(x, 2.0 * gram.vv)
+        return undetermined_columns(model.data.fixed, model.data.n, 2.0 * gram.vv)
     except np.linalg.LinAlgError:  # columns all but collinear: another matter
-        return np.zeros(x.shape[1], dtype=bool)
+        return none
 
 
 def _rows_as_levels(problem: Problem) -> str | None:
@@ -405,7 +417,7 @@ def _rows_as_levels(problem: Problem) -> str | None:
     return next((t.group for t in problem.terms if t.m == problem.n), None)
 
 
-def nested_pair(blocks: Blocks) -> tuple[str, str] | None:
+def nested_pair(blocks: Levels) -> tuple[str, str] | None:
     """Names of a first pair of groups, the one nested in the other: each of its levels meets one level of the other."""
     groups = blocks.groups
     for a in range(len(groups)):
@@ -427,7 +439,7 @@ def resumed(model: WorkingModel, estimate: Estimate) -> State:
     """The state that `estimate` was made of."""
     groups = model.prepared.blocks.groups
     b = tuple(np.hstack([estimate.modes[i] for i, _ in g.members]) for g in groups)
-    eta = model.predictor(estimate.beta, b)
+    eta = model.data.apply(estimate.beta, b)
     alpha = () if model.scale else estimate.aux
     rows = model.rows(eta, alpha)
     return State(eta, rows, estimate.beta, b, estimate.theta, estimate.sigma**2, alpha)

@@ -1,74 +1,71 @@
-"""The family at many rows, in slices that stay in the cache and over threads.
-
-A family evaluates a dozen elementwise functions one after the other. On all rows at once each of them goes through memory; on
-a slice they do not, and slices do not wait for each other.
-"""
+"""The family at every row of a model."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
-from lmmformula.families.records import Rows
-from lmmformula.ir.problem import Problem
-from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.families.family import Family
+from lmmformula.families.records import Aux, Maybe
+from lmmformula.families.records import Rows as FamilyRows
+from lmmformula.ir.rows import Chunk, Rows, RowVector
 from lmmformula.typing import Array
 
-__all__ = ["family_rows"]
+__all__ = ["family_constant", "family_rows", "start_aux", "start_eta"]
 
-SLICE = 16_384
-"""Rows at a time: about ten temporaries of them fit the cache of one core."""
-_FIELDS = ("loglik", "score", "weight", "weight_eta")
 _LISTS = ("d_aux", "score_aux", "weight_aux")
 
 
 def family_rows(
-    problem: Problem,
-    eta: Array,
-    aux: tuple[Any, ...],
+    family: Family,
+    rows: Rows,
+    eta: RowVector,
+    aux: Aux,
     *,
-    information: Any,
+    information: Literal["observed", "expected"],
     derivatives: bool,
-    constant: Any,
-) -> Rows:
-    """``problem.family.rows`` at eta, the same numbers whatever the slices."""
+    constant: Maybe,
+) -> FamilyRows:
+    """``family.rows`` at eta, its fields vectors over the rows: the same numbers whatever the chunks."""
 
-    def part(start: int, stop: int) -> Rows:
-        rows = slice(start, stop)
-        return problem.family.rows(
-            problem.y[rows],
-            eta[rows],
-            tuple(_of(a, rows) for a in aux),
-            _of(problem.weights, rows),
+    def values(chunk: Chunk, eta: Array, constant: Maybe, *aux: Maybe) -> tuple[Maybe, ...]:
+        found = family.rows(
+            chunk.y,
+            eta,
+            aux,
+            chunk.weights,
             information=information,
             derivatives=derivatives,
-            constant=_of(constant, rows),
+            constant=constant,
         )
+        core = (found.loglik, found.score, found.weight)
+        if found.weight_eta is None:
+            return core
+        return (*core, found.weight_eta, *found.d_aux, *found.score_aux, *found.weight_aux)
 
-    n = len(eta)
-    if n <= 2 * SLICE:
-        return part(0, n)
-    out = _empty(part(0, SLICE), n)
-
-    def fill(start: int, stop: int) -> None:
-        for whole, some in zip(_arrays(out), _arrays(part(start, stop)), strict=True):
-            whole[start:stop] = some
-
-    in_parts(fill, edges(n, SLICE))
-    return out
-
-
-def _of(x: Any, rows: slice) -> Any:
-    return x[rows] if isinstance(x, np.ndarray) and x.ndim else x
+    fields = rows.map(values, eta, constant, *aux)
+    loglik, score, weight, *more = fields
+    if not more:
+        return FamilyRows(loglik, score, weight)
+    lists = (tuple(more[1 + j * len(aux) : 1 + (j + 1) * len(aux)]) for j in range(3))
+    return FamilyRows(loglik, score, weight, more[0], *lists)
 
 
-def _empty(like: Rows, n: int) -> Rows:
-    single = {f: None if getattr(like, f) is None else np.empty(n) for f in _FIELDS}
-    lists = {f: tuple(np.empty(n) for _ in getattr(like, f)) for f in _LISTS}
-    return Rows(**single, **lists)  # pyright: ignore[reportArgumentType]
+def family_constant(family: Family, rows: Rows) -> Maybe:
+    """The part of the log density in y alone."""
+    return rows.map(lambda chunk: (family.constant(chunk.y, chunk.weights),))[0]
 
 
-def _arrays(rows: Rows) -> list[Array]:
-    single = [getattr(rows, f) for f in _FIELDS if getattr(rows, f) is not None]
-    return single + [a for f in _LISTS for a in getattr(rows, f)]
+def start_eta(family: Family, rows: Rows) -> RowVector:
+    """A linear predictor near each response."""
+    return rows.map(lambda chunk: (family.start(chunk.y, chunk.weights),), coarse=True)[0]
+
+
+def start_aux(family: Family, rows: Rows, eta: RowVector) -> tuple[float, ...]:
+    """Auxiliary predictors to start from, given a linear predictor: means over the chunks of their moment estimates."""
+
+    def moments(chunk: Chunk, eta: Array) -> Array:
+        return chunk.n * np.array(family.start_aux(chunk.y, eta, chunk.weights))
+
+    return tuple(rows.reduce(moments, eta, coarse=True) / rows.n)

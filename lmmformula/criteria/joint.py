@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
+from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
 
@@ -29,14 +30,14 @@ class JointSystem:
     ----------
     factor : Factor
         M.
-    weights : (n,) array
+    weights : RowVector
         Diagonal of W.
     columns : callable
         Lambda'Z'WX and X'WX.
     """
 
     factor: Factor
-    weights: Array
+    weights: RowVector
     columns: Callable[[], tuple[Stacked, Array]]
 
     @cached_property

@@ -41,10 +41,9 @@ from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.frozen import evolved
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.tall import tall_times, tall_transposed
+from lmmformula.ir.rows import RowVector
 from lmmformula.typing import Array
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
@@ -92,12 +91,12 @@ class Laplace(RowModel):
         prepared: Prepared | None = None,
     ) -> Laplace:
         if prepared is None:
-            prepared = engine.prepare(Blocks(problem.terms, problem.n))
+            prepared = engine.prepare(problem.rows.levels)
         return cls(problem, prepared, information, profile_beta)
 
-    def aux_predictors(self, psi: Array) -> tuple[Array, ...]:
-        """a_j = A_j alpha_j, each (n,)."""
-        return tuple(b.matrix @ psi[s] for b, s in zip(self.problem.aux, self.layout.aux, strict=True))
+    def aux_predictors(self, psi: Array) -> tuple[RowVector, ...]:
+        """a_j = A_j alpha_j."""
+        return tuple(a.times(psi[s]) for a, s in zip(self.data.aux, self.layout.aux, strict=True))
 
     # -- psi ---------------------------------------------------------------------------------------------------
 
@@ -106,7 +105,7 @@ class Laplace(RowModel):
         """Positions in psi."""
         p = 0 if self.profile_beta else self.problem.p
         at = p + self.problem.n_theta
-        ends = np.cumsum([at, *(b.matrix.shape[1] for b in self.problem.aux)])
+        ends = np.cumsum([at, *(len(b.names) for b in self.problem.aux)])
         aux = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
         return Layout(slice(0, p), slice(p, at), aux)
 
@@ -135,7 +134,7 @@ class Laplace(RowModel):
         self,
         beta: Array,
         factors: Sequence[Array],
-        aux: tuple[Array, ...],
+        aux: tuple[RowVector, ...],
         u: tuple[Array, ...] | None = None,
     ) -> LaplacePoint:
         """Evaluate at coefficients, any factors L of the groups, and auxiliary predictors on the rows, without a psi.
@@ -156,7 +155,7 @@ class LaplacePoint:
     model: Laplace
     psi: Array
     variances: Variances
-    aux: tuple[Array, ...]
+    aux: tuple[RowVector, ...]
     mode: Mode
 
     @property
@@ -228,19 +227,21 @@ class LaplacePoint:
         return evolved(self, vars(self), known, model=model, mode=met_again)
 
     @cached_property
-    def leverage(self) -> Array:
-        """diag(Z Lambda M^-1 Lambda'Z'), (n,)."""
-        return leverage(self.model.prepared.blocks, self.factors, self.factor.inverse())
+    def leverage(self) -> RowVector:
+        """diag(Z Lambda M^-1 Lambda'Z')."""
+        return leverage(self.model.data, self.factors, self.factor.inverse())
 
     @cached_property
-    def _adjoint(self) -> tuple[tuple[Array, ...], Array]:
+    def _adjoint(self) -> tuple[Stacked, RowVector]:
         """v per group, and Z Lambda v (+ X v_beta) on the rows."""
-        model, push = self.model, self.leverage * self.weighted.weight_eta
-        c = model.to_effects(self.factors, push)
-        beta_c = tall_transposed(model.problem.X.matrix, push) if model.profile_beta else np.zeros(0)
-        v, v_beta = self.system.solve(c, beta_c)
-        rows = model.random_part(self.factors, v)
-        return v, rows + tall_times(model.problem.X.matrix, v_beta) if v_beta.size else rows
+        data = self.model.data
+        (push,) = data.map(lambda chunk, h, bend: (h * bend,), self.leverage, self.weighted.weight_eta)
+        c = self.model.to_effects(self.factors, push)
+        v, v_beta = self.system.solve(
+            c, data.fixed.transposed(push) if self.model.profile_beta else np.zeros(0)
+        )
+        effects = [x @ f.T for x, f in zip(v, self.factors, strict=True)]
+        return v, data.apply(v_beta, effects, offset=False)
 
     @cached_property
     def k_matrices(self) -> tuple[Array, ...]:
@@ -263,26 +264,40 @@ class LaplacePoint:
             out[layout.beta] = self.d_beta
         pairs = [(1.0, self.u, self.u), (-1.0, self.u, self._adjoint[0])]
         out[layout.theta] = self.variances.gradient(self.k_matrices, self.factor, pairs)
-        for j, (block, where) in enumerate(zip(model.problem.aux, layout.aux, strict=True)):
-            out[where] = block.matrix.T @ self.d_aux_rows(j)
+        for j, (block, where) in enumerate(zip(model.data.aux, layout.aux, strict=True)):
+            out[where] = block.transposed(self.d_aux_rows(j))
         return out
 
     @cached_property
     def d_beta(self) -> Array:
         """dd/dbeta at fixed L, (p,)."""
         rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
-        t = -2.0 * observed.score + self.leverage * rows.weight_eta - observed.weight * zv
-        return tall_transposed(self.model.problem.X.matrix, t)
+        (t,) = self.model.data.map(
+            lambda chunk, s, h, bend, w, z: (-2.0 * s + h * bend - w * z,),
+            observed.score,
+            self.leverage,
+            rows.weight_eta,
+            observed.weight,
+            zv,
+        )
+        return self.model.data.fixed.transposed(t)
 
     @cached_property
     def d_factors(self) -> tuple[Array, ...]:
         """dd/dL of each group, (k, k), of which the lower triangle is meant."""
         return self.variances.slopes(self.k_matrices)
 
-    def d_aux_rows(self, j: int) -> Array:
-        """dd/da_j of each row, (n,)."""
+    def d_aux_rows(self, j: int) -> RowVector:
+        """dd/da_j of each row."""
         rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
-        return -2.0 * observed.d_aux[j] + self.leverage * rows.weight_aux[j] + observed.score_aux[j] * zv
+        return self.model.data.map(
+            lambda chunk, d, h, w, s, z: (-2.0 * d + h * w + s * z,),
+            observed.d_aux[j],
+            self.leverage,
+            rows.weight_aux[j],
+            observed.score_aux[j],
+            zv,
+        )[0]
 
     @property
     def fixed_information(self) -> Array:
@@ -310,23 +325,24 @@ class LaplacePoint:
     @cached_property
     def linear_information(self) -> Array:
         """The Hessian's blocks for beta and alpha, zero for theta; exists also where L is singular."""
-        layout, blocks = self.model.layout, self.model.problem.aux
+        layout, blocks = self.model.layout, self.model.data.aux
         out = np.zeros((layout.size, layout.size))
         if not self.model.profile_beta:
             out[layout.beta, layout.beta] = 2.0 * self.fixed_information
         for j, (block, where) in enumerate(zip(blocks, layout.aux, strict=True)):
             for k, bend in enumerate(self._aux_curvature(j)):
-                out[where, layout.aux[k]] = -2.0 * block.matrix.T @ (blocks[k].matrix * bend[:, None])
+                out[where, layout.aux[k]] = -2.0 * block.products(blocks[k], bend)
         return 0.5 * (out + out.T)
 
-    def _aux_curvature(self, j: int) -> tuple[Array, ...]:
+    def _aux_curvature(self, j: int) -> tuple[RowVector, ...]:
         """d2l / da_j da_k of every row for each k, by central differences of the family's dl/da_k."""
-        step = 1e-4
-        moved = [
-            tuple(a + sign * step if i == j else a for i, a in enumerate(self.aux)) for sign in (1.0, -1.0)
-        ]
-        high, low = (self.model.rows(self.mode.eta, aux, "observed").d_aux for aux in moved)
-        return tuple((h - v) / (2 * step) for h, v in zip(high, low, strict=True))
+        step, data, sides = 1e-4, self.model.data, []
+        for move in (step, -step):
+            aux = list(self.aux)
+            (aux[j],) = data.map(lambda chunk, a, by: (a + by,), aux[j], move)
+            sides.append(self.model.rows(self.mode.eta, tuple(aux), "observed").d_aux)
+        pairs = zip(*sides, strict=True)
+        return tuple(data.map(lambda chunk, h, v: ((h - v) / (2 * step),), *pair)[0] for pair in pairs)
 
     @cached_property
     def _moves(self) -> tuple[Stacked, Stacked, Stacked]:

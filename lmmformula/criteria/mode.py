@@ -29,7 +29,7 @@ from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Stacked
 from lmmformula.errors import FitError
 from lmmformula.families.records import Rows
-from lmmformula.numerics.tall import tall_transposed
+from lmmformula.ir.rows import RowVector, range_of, total
 from lmmformula.typing import Array
 
 __all__ = ["Mode", "find_mode"]
@@ -50,7 +50,7 @@ class Mode:
     ----------
     u : tuple of (m, k) arrays
     beta : (p,) array
-    eta : (n,) array
+    eta : RowVector
     objective : float
         h at the mode.
     steps : int
@@ -61,7 +61,7 @@ class Mode:
 
     u: tuple[Array, ...]
     beta: Array
-    eta: Array
+    eta: RowVector
     objective: float
     steps: int
     decrement: float
@@ -72,7 +72,7 @@ def find_mode(
     model: RowModel,
     variances: Variances,
     beta: Array,
-    aux: tuple[Array, ...],
+    aux: tuple[RowVector, ...],
     start: tuple[Array, ...],
     *,
     joint: bool,
@@ -122,19 +122,19 @@ def find_mode(
 
 
 def _evaluate(
-    model: RowModel, variances: Variances, beta: Array, aux: tuple[Array, ...], u: tuple[Array, ...]
-) -> tuple[Array, Rows, float]:
+    model: RowModel, variances: Variances, beta: RowVector, aux: tuple[RowVector, ...], u: tuple[Array, ...]
+) -> tuple[RowVector, Rows, float]:
     """eta, its rows with observed weights, and h."""
-    eta = model.fixed_part(beta) + model.random_part(variances.factors, u)
+    eta = model.predictor(beta, variances.factors, u)
     rows = model.rows(eta, aux, "observed", derivatives=False)
-    return eta, rows, -float(rows.loglik.sum()) + 0.5 * variances.quadratic(u)
+    return eta, rows, -total(model.data, rows.loglik) + 0.5 * variances.quadratic(u)
 
 
 def _working(
-    model: RowModel, variances: Variances, eta: Array, aux: tuple[Array, ...], rows: Rows
+    model: RowModel, variances: Variances, eta: RowVector, aux: tuple[RowVector, ...], rows: Rows
 ) -> JointSystem:
     """The Newton system with observed weights, or with expected ones where those do not give a definite M."""
-    if rows.weight.min() < 0:
+    if range_of(model.data, rows.weight)[0] < 0:
         try:
             return model.system(variances, rows.weight)
         except FitError:
@@ -142,18 +142,20 @@ def _working(
     return model.system(variances, rows.weight)
 
 
-def _expected(model: RowModel, variances: Variances, eta: Array, aux: tuple[Array, ...]) -> JointSystem:
+def _expected(
+    model: RowModel, variances: Variances, eta: RowVector, aux: tuple[RowVector, ...]
+) -> JointSystem:
     """The Newton system with expected weights, which no density makes negative."""
     return model.system(variances, model.rows(eta, aux, "expected", derivatives=False).weight)
 
 
 def _direction(
-    model: RowModel, variances: Variances, system: JointSystem, u: Stacked, score: Array, *, joint: bool
+    model: RowModel, variances: Variances, system: JointSystem, u: Stacked, score: RowVector, *, joint: bool
 ) -> tuple[Stacked, Array, float]:
     """Newton step and decrement."""
     pushed, pull = model.to_effects(variances.factors, score), variances.times(u)
     slope = tuple(s - v for s, v in zip(pushed, pull, strict=True))
-    beta_slope = tall_transposed(model.problem.X.matrix, score) if joint else np.zeros(0)
+    beta_slope = model.data.fixed.transposed(score) if joint else np.zeros(0)
     step, beta_step = system.solve(slope, beta_slope)
     decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
         beta_slope @ beta_step
@@ -165,11 +167,11 @@ def _line_search(
     model: RowModel,
     variances: Variances,
     beta: Array,
-    aux: tuple[Array, ...],
+    aux: tuple[RowVector, ...],
     u: tuple[Array, ...],
     direction: tuple[Stacked, Array],
     value: float,
-) -> tuple[tuple[Array, ...], Array, Array, Rows, float] | None:
+) -> tuple[Stacked, Array, RowVector, Rows, float] | None:
     """The first of the halved steps that does not raise h; None if none does."""
     du, dbeta = direction
     slack = 1e-12 * max(1.0, abs(value))

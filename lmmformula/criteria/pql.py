@@ -138,7 +138,7 @@ class PQLPoint:
     @cached_property
     def residual(self) -> float:
         """sum w (z - fit)^2 at the estimate, Pearson's chi-square: sum s^2 / w."""
-        return pearson(self.state.rows)
+        return pearson(self.model.data, self.state.rows)
 
     @cached_property
     def k_matrices(self) -> tuple[Array, ...]:

@@ -26,12 +26,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from lmmformula.criteria.leverage import leverage
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
-from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -58,15 +55,14 @@ class Shift:
 
 def shift(model: WorkingModel, state: State, gram: Gram) -> Shift:
     """g and L v at a state. O(N (p + sum k)), and one solution with M."""
-    factors, blocks = model.factors(state.theta), model.prepared.blocks
+    factors, data = model.factors(state.theta), model.data
     engine: Prepared = model.prepared if model.exact is None else model.exact
     factor = engine.factor(gram, factors)
     rows = model.rows(state.eta, state.alpha, derivatives=True)
-    push = leverage(blocks, factors, factor.inverse()) * rows.weight_eta
-    c = tuple((r @ f)[..., None] for r, f in zip(blocks.adjoint(push), factors, strict=True))
+    lev = leverage(data, factors, factor.inverse())
+    (push,) = data.map(lambda chunk, h, bend: (h * bend,), lev, rows.weight_eta)
+    c = tuple((r @ f)[..., None] for r, f in zip(data.adjoint(push), factors, strict=True))
     effects = tuple(v[..., 0] @ f.T for v, f in zip(factor.solve(c), factors, strict=True))
-    back = np.zeros(blocks.n)
-    blocks.add_to(back, effects)
-    back *= rows.weight
-    back -= push
-    return Shift(0.5 * tall_transposed(model.problem.X.matrix, back), effects)
+    back = data.apply(None, effects, offset=False)
+    (back,) = data.map(lambda chunk, z, w, p: (z * w - p,), back, rows.weight, push)
+    return Shift(0.5 * data.fixed.transposed(back), effects)

@@ -41,9 +41,10 @@ import numpy as np
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import evolved
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Rows, RowVector
 from lmmformula.numerics.batched import flat
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
@@ -81,25 +82,29 @@ class Profiled:
         cls, problem: Problem, engine: Engine, *, reml: bool, prepared: Prepared | None = None
     ) -> Profiled:
         """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
+        rows = problem.rows
         if prepared is None:
-            prepared = engine.prepare(Blocks(problem.terms, problem.n))
-        y = problem.y if problem.offset is None else problem.y - problem.offset
-        ols = least_squares(problem.X.matrix, y, problem.weights)
-        _refuse_exact_fit(ols, y, problem.weights)
-        raw = prepared.blocks.gram(problem.weights, np.column_stack([problem.X.matrix, ols.residual]))
+            prepared = engine.prepare(rows.levels)
+        rows = rows.over(prepared.blocks)
+        y, w = _target(rows), rows.weights
+        ols = least_squares(rows.fixed, y, w)
+        _refuse_exact_fit(ols, rows.fixed.square(y, w))
+        raw = rows.gram(w, fixed=True, more=(ols.residual,))
         gram = Gram(raw.diag, raw.cross, tuple(ols.orthonormal(r) for r in raw.rhs), ols.orthonormal_gram)
-        w = None if problem.family.repeated else problem.weights
-        log_w = 0.0 if w is None else float(np.log(w).sum())
+        log_w = 0.0
+        if w is not None and not problem.family.repeated:
+            log_w = float(rows.reduce(lambda chunk, w: np.log(w).sum(), w))
         return cls(problem, reml, prepared, gram, ols, log_w)
 
     def with_response(self, y: Array) -> Profiled:
         """The criterion for another response on the same rows; only the products with y are formed anew."""
         problem = replace(self.problem, y=y)
-        target = y if problem.offset is None else y - problem.offset
-        ols = self.ols.with_response(problem.X.matrix, target, problem.weights)
-        weighted = ols.residual if problem.weights is None else ols.residual * problem.weights
-        sums = self.prepared.blocks.adjoint(weighted)
-        p = problem.p
+        rows = problem.rows.over(self.prepared.blocks)
+        ols = self.ols.with_response(rows.fixed, _target(rows), rows.weights)
+        weighted = ols.residual
+        if rows.weights is not None:
+            (weighted,) = rows.map(lambda chunk, r: (r * chunk.weights,), weighted)
+        sums, p = rows.adjoint(weighted), problem.p
         rhs = tuple(
             np.concatenate([r[..., :p], s[..., None]], axis=-1)
             for r, s in zip(self.gram.rhs, sums, strict=True)
@@ -133,9 +138,13 @@ class Profiled:
         return ProfiledPoint(self, variances, factor)
 
 
-def _refuse_exact_fit(ols: LeastSquares, y: Array, weights: Array | None) -> None:
-    """A residual that is rounding error carries no information on any variance."""
-    size = float(y @ (y if weights is None else weights * y))
+def _target(rows: Rows) -> RowVector:
+    """y - offset."""
+    return rows.y if rows.offset is None else rows.map(lambda chunk: (chunk.y - chunk.offset,))[0]
+
+
+def _refuse_exact_fit(ols: LeastSquares, size: float) -> None:
+    """A residual that is rounding error, against y'Wy, carries no information on any variance."""
     left = float(ols.orthonormal_gram[-1, -1])
     if left <= 1e-24 * size:
         raise FitError(

@@ -79,16 +79,14 @@ class QuadraturePoint:
         group = point.model.prepared.blocks.groups[0]
         u, factor = point.u[0], point.factors[0]
         spread = np.linalg.cholesky(point.factor.inverse().diagonal(0))
-        fixed = point.model.fixed_part(point.beta)
         grid, logs = nodes(self.model.count, group.k)
         terms = np.empty((len(grid), group.m))
         for j, x in enumerate(grid):
             moved = u + spread @ x
-            eta = fixed + point.model.prepared.blocks.apply([moved @ factor.T])
+            eta = point.model.predictor(point.beta, [factor], [moved])
             rows = point.model.rows(eta, point.aux, "observed", derivatives=False).loglik
-            terms[j] = (
-                logs[j] + np.bincount(group.codes, rows, group.m) - 0.5 * np.einsum("mk,mk->m", moved, moved)
-            )
+            own = point.model.data.level_sums(0, rows)
+            terms[j] = logs[j] + own - 0.5 * np.einsum("mk,mk->m", moved, moved)
         top = terms.max(axis=0)
         levels = (
             top + np.log(np.exp(terms - top).sum(axis=0)) + np.log(np.einsum("mkk->mk", spread)).sum(axis=1)

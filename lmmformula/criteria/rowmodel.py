@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from lmmformula.criteria.family_rows import family_rows
+from lmmformula.criteria.family_rows import family_constant, family_rows
 from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Factor, Prepared, Stacked
-from lmmformula.families.records import Rows
+from lmmformula.families.records import Maybe
+from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Rows, RowVector, total
 from lmmformula.numerics.batched import matmul
-from lmmformula.numerics.tall import tall_times
 from lmmformula.typing import Array
 
 __all__ = ["Information", "RowModel"]
@@ -44,12 +45,18 @@ class RowModel:
 
     # -- rows --------------------------------------------------------------------------------------------------
 
+    @cached_property
+    def data(self) -> Rows:
+        """The problem's rows."""
+        return self.problem.rows.over(self.prepared.blocks)
+
     def rows(
-        self, eta: Array, aux: tuple[Any, ...], information: Information, *, derivatives: bool = True
-    ) -> Rows:
+        self, eta: RowVector, aux: tuple[Maybe, ...], information: Information, *, derivatives: bool = True
+    ) -> FamilyRows:
         """The family's log density and derivatives at eta."""
         return family_rows(
-            self.problem,
+            self.problem.family,
+            self.data,
             eta,
             aux,
             information=information,
@@ -58,25 +65,22 @@ class RowModel:
         )
 
     @cached_property
-    def constant(self) -> Any:
+    def constant(self) -> Maybe:
         """The part of the log density in y alone."""
-        return self.problem.family.constant(self.problem.y, self.problem.weights)
+        return family_constant(self.problem.family, self.data)
 
-    def fixed_part(self, beta: Array) -> Array:
-        """X beta + offset."""
-        eta = tall_times(self.problem.X.matrix, beta)
-        return eta if self.problem.offset is None else eta + self.problem.offset
+    def loglik(self, eta: RowVector, aux: tuple[Maybe, ...]) -> float:
+        """Sum of the log density over the rows."""
+        return total(self.data, self.rows(eta, aux, "observed", derivatives=False).loglik)
 
-    def random_part(self, factors: Sequence[Array], u: Sequence[Array]) -> Array:
-        """Z Lambda u."""
-        return self.prepared.blocks.apply([v @ f.T for v, f in zip(u, factors, strict=True)])
+    def predictor(self, beta: Array | None, factors: Sequence[Array], u: Sequence[Array]) -> RowVector:
+        """X beta + offset + Z Lambda u; Z Lambda u alone if `beta` is None."""
+        effects = [v @ f.T for v, f in zip(u, factors, strict=True)]
+        return self.data.apply(beta, effects, offset=beta is not None)
 
-    def to_effects(self, factors: Sequence[Array], r: Array) -> Stacked:
-        """Lambda'Z'r, per group (m, k) or (m, k, c)."""
-        sums = self.prepared.blocks.adjoint(r)
-        if r.ndim == 1:
-            return tuple(s @ f for s, f in zip(sums, factors, strict=True))
-        return tuple(np.matmul(f.T, s) for s, f in zip(sums, factors, strict=True))
+    def to_effects(self, factors: Sequence[Array], r: RowVector) -> Stacked:
+        """Lambda'Z'r, per group (m, k)."""
+        return tuple(s @ f for s, f in zip(self.data.adjoint(r), factors, strict=True))
 
     # -- levels ------------------------------------------------------------------------------------------------
 
@@ -84,16 +88,16 @@ class RowModel:
         """L and Q at theta."""
         return Variances.at(self.problem.terms, self.prepared.blocks.groups, theta, exact=exact)
 
-    def factor(self, variances: Variances, weights: Array) -> Factor:
+    def factor(self, variances: Variances, weights: RowVector) -> Factor:
         """M for the given weights."""
-        gram = self.prepared.blocks.gram(weights, np.zeros((self.problem.n, 0)))
+        gram = self.data.gram(weights)
         return self.prepared.factor(gram, variances.factors, variances.across)
 
-    def system(self, variances: Variances, weights: Array) -> JointSystem:
+    def system(self, variances: Variances, weights: RowVector) -> JointSystem:
         """The Newton system of (u, beta) for the given weights; the work on the columns of X waits until it is asked for."""
 
         def columns() -> tuple[Stacked, Array]:
-            sums, square = self.prepared.blocks.weighted_columns(weights, self.problem.X.matrix)
+            sums, square = self.data.weighted_columns(weights)
             return tuple(matmul(f.T, s) for f, s in zip(variances.factors, sums, strict=True)), square
 
         return JointSystem(self.factor(variances, weights), weights, columns)

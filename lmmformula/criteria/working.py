@@ -12,17 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.criteria.family_rows import family_rows
+from lmmformula.criteria.family_rows import family_constant, family_rows
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.pql_correction import Shift, shift
 from lmmformula.criteria.variance import floored, relative_factors
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.equations import EquationsEngine, Weighted
 from lmmformula.errors import FitError, PlanError
-from lmmformula.ir.blocks import ROWS, Gram
+from lmmformula.families.records import Aux, Maybe
+from lmmformula.families.records import Rows as FamilyRows
+from lmmformula.ir.blocks import Gram
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.tall import tall_times, tall_transposed
-from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.ir.rows import Chunk, Rows, RowVector, range_of, total
 from lmmformula.typing import Array
 
 __all__ = ["State", "WorkingModel", "WorkingSystem", "pearson", "spherical"]
@@ -44,7 +45,7 @@ class State:
 
     Attributes
     ----------
-    eta : (n,) array
+    eta : RowVector
     rows : Rows
         The family at eta: scores, expected weights and log density, at unit dispersion.
     beta : (p,) array
@@ -56,8 +57,8 @@ class State:
         Coefficients of the family's own parameters; empty if it has none, or only the dispersion.
     """
 
-    eta: Array
-    rows: Any
+    eta: RowVector
+    rows: FamilyRows
     beta: Array
     b: tuple[Array, ...]
     theta: Array
@@ -92,7 +93,7 @@ class WorkingModel:
 
     def __post_init__(self) -> None:
         self.problem.family.one_mean("penalised quasi-likelihood")
-        if self.scale and any(block.matrix.shape[1] > 1 for block in self.problem.aux):
+        if self.scale and any(len(block.names) > 1 for block in self.problem.aux):
             raise PlanError(
                 "penalised quasi-likelihood has one dispersion for all rows, so dispformula= does not suit it; "
                 'use method="laplace", or give the rows weights.'
@@ -100,56 +101,55 @@ class WorkingModel:
 
     # -- rows --------------------------------------------------------------------------------------------------
 
-    def rows(self, eta: Array, alpha: tuple[Array, ...], *, derivatives: bool = False) -> Any:
+    @cached_property
+    def data(self) -> Rows:
+        """The problem's rows."""
+        return self.problem.rows.over(self.prepared.blocks)
+
+    def rows(self, eta: RowVector, alpha: tuple[Array, ...], *, derivatives: bool = False) -> FamilyRows:
         """The family at eta with expected weights; a free dispersion is set to one."""
-        p = self.problem
-        if self.scale:
-            aux: tuple[Any, ...] = (0.0,)
-        else:
-            aux = tuple(block.matrix @ a for block, a in zip(p.aux, alpha, strict=True))
+        aux: Aux = (0.0,)
+        if not self.scale:
+            aux = tuple(block.times(a) for block, a in zip(self.data.aux, alpha, strict=True))
         return family_rows(
-            p, eta, aux, information="expected", derivatives=derivatives, constant=self.constant
+            self.problem.family,
+            self.data,
+            eta,
+            aux,
+            information="expected",
+            derivatives=derivatives,
+            constant=self.constant,
         )
 
     @cached_property
-    def constant(self) -> Any:
+    def constant(self) -> Maybe:
         """The part of the log density in y alone; PQL compares at fixed y, so zero would do as well."""
-        return self.problem.family.constant(self.problem.y, self.problem.weights)
+        return family_constant(self.problem.family, self.data)
 
     @cached_property
     def layout(self) -> Layout:
         """Positions of the parameters in one vector, for reports on the family's own ones."""
         p, at = self.problem.p, self.problem.p + self.problem.n_theta
-        ends = np.cumsum([at, *(block.matrix.shape[1] for block in self.problem.aux)])
+        ends = np.cumsum([at, *(len(block.names) for block in self.problem.aux)])
         aux = tuple(slice(int(i), int(j)) for i, j in pairwise(ends))
         return Layout(slice(0, p), slice(p, at), aux)
 
     @cached_property
-    def offset(self) -> Any:
-        return 0.0 if self.problem.offset is None else self.problem.offset
-
-    @cached_property
     def n_rows(self) -> int:
         """Rows that carry weight."""
-        w = self.problem.weights
-        return self.problem.n if w is None else int((w > 0).sum())
+        w = self.data.weights
+        return self.data.n if w is None else self.data.reduce(lambda chunk, w: int((w > 0).sum()), w)
 
-    def predictor(self, beta: Array, b: tuple[Array, ...]) -> Array:
-        """X beta + Z b + offset."""
-        eta = tall_times(self.problem.X.matrix, beta)
-        self.prepared.blocks.add_to(eta, b)
-        eta += self.offset
-        return eta
-
-    def gram(self, weights: Array) -> Gram:
+    def gram(self, weights: RowVector) -> Gram:
         """[Z X]'W[Z X] in blocks. O(n (p + sum k)^2), the only dear step of an outer iteration."""
-        if not (np.isfinite(weights).all() and weights.min(initial=0.0) >= 0.0 and weights.max() > NO_WEIGHT):
-            bad = int((~(np.isfinite(weights) & (weights > NO_WEIGHT))).sum())
+        low, high = range_of(self.data, weights)
+        if not (low >= 0.0 and NO_WEIGHT < high < np.inf):
+            bad = self.data.reduce(lambda chunk, w: int((~(np.isfinite(w) & (w > NO_WEIGHT))).sum()), weights)
             raise FitError(
-                f"the working weights of {bad:,} of {len(weights):,} rows are zero or infinite: the linear predictor has run "
+                f"the working weights of {bad:,} of {self.data.n:,} rows are zero or infinite: the linear predictor has run "
                 f"to where the family has no information. {self._advice()}"
             )
-        return self.prepared.blocks.gram(weights, self.problem.X.matrix)
+        return self.data.gram(weights, fixed=True)
 
     def factors(self, theta: Array) -> tuple[Array, ...]:
         """L of each group, its diagonal kept off zero."""
@@ -164,14 +164,23 @@ class WorkingModel:
 
     def working(self, state: State, gram: Gram, moved: Shift | None = None) -> WorkingSystem:
         """(1) at `state.eta`, for any theta."""
-        rows, eta = state.rows, state.eta
-        if self.problem.offset is not None:
-            eta = eta - self.offset
-        wz = rows.weight * eta
-        wz += rows.score
-        zwz = float(eta @ wz) + float(eta @ rows.score) + pearson(rows)
-        sums = self.prepared.blocks.adjoint(wz)
-        target = tall_transposed(self.problem.X.matrix, wz)
+        data, rows = self.data, state.rows
+
+        def moved_eta(chunk: Chunk, eta: Array) -> Array:
+            return eta if chunk.offset is None else eta - chunk.offset
+
+        def weighted(chunk: Chunk, eta: Array, weight: Array, score: Array) -> tuple[Array]:
+            wz = weight * moved_eta(chunk, eta)
+            wz += score
+            return (wz,)
+
+        def square(chunk: Chunk, eta: Array, wz: Array, score: Array) -> float:
+            eta = moved_eta(chunk, eta)
+            return float(eta @ wz) + float(eta @ score)
+
+        (wz,) = data.map(weighted, state.eta, rows.weight, rows.score)
+        zwz = data.reduce(square, state.eta, wz, rows.score) + pearson(data, rows)
+        sums, target = data.adjoint(wz), data.fixed.transposed(wz)
         return WorkingSystem(self, gram, sums, target if moved is None else target + moved.beta, zwz)
 
     def accepted(
@@ -189,7 +198,7 @@ class WorkingModel:
         for _ in range(MAX_HALVINGS):
             new_beta = beta if t == 1.0 else state.beta + t * (beta - state.beta)
             new_b = b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, b, strict=True))
-            eta = self.predictor(new_beta, new_b)
+            eta = self.data.apply(new_beta, new_b)
             rows = self.rows(eta, state.alpha)
             value = self._penalised(rows, new_b, factors) - float(push @ new_beta)
             if np.isfinite(value) and value <= before + 1e-9 * abs(before):
@@ -206,17 +215,18 @@ class WorkingModel:
 
     def _offset_range(self) -> str:
         """An offset that is a likely cause, with its range; empty if it is none."""
-        if self.problem.offset is None or np.abs(self.problem.offset).max() <= LARGE:
+        if self.data.offset is None:
             return ""
-        low, high = float(self.problem.offset.min()), float(self.problem.offset.max())
+        low, high = range_of(self.data, self.data.offset)
+        if max(-low, high) <= LARGE:
+            return ""
         return f"The offset runs from {low:.4g} to {high:.4g} on the scale of the link: is it a log of exposures?"
 
-    @staticmethod
-    def _penalised(rows: Any, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
+    def _penalised(self, rows: FamilyRows, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
         """-sum l + |u|^2 / 2."""
         u = (spherical(f, v) for f, v in zip(factors, b, strict=True))
         with np.errstate(invalid="ignore"):
-            return -float(rows.loglik.sum()) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+            return -total(self.data, rows.loglik) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
 
     # -- variances ---------------------------------------------------------------------------------------------
 
@@ -283,17 +293,15 @@ class WorkingModel:
         """alpha after scoring steps of the log-likelihood at the present eta (outer-product information)."""
         if self.scale or not self.problem.aux:
             return state
-        alpha, designs = state.alpha, [block.matrix for block in self.problem.aux]
-        ends = np.cumsum([0, *(d.shape[1] for d in designs)])
+        alpha, ends = state.alpha, np.cumsum([0, *(block.p for block in self.data.aux)])
         for _ in range(AUX_STEPS):
             rows = self.rows(state.eta, alpha, derivatives=True)
-            scores = np.hstack([d * r[:, None] for d, r in zip(designs, rows.d_aux, strict=True)])
-            slope, value = scores.sum(axis=0), float(rows.loglik.sum())
-            step = np.linalg.lstsq(scores.T @ scores, slope, rcond=1e-12)[0]
+            value, (slope, information) = total(self.data, rows.loglik), self._aux_scores(rows)
+            step = np.linalg.lstsq(information, slope, rcond=1e-12)[0]
             step = np.clip(step, -1.0, 1.0)
             for _ in range(MAX_HALVINGS):
                 trial = tuple(a + step[i:j] for a, i, j in zip(alpha, ends[:-1], ends[1:], strict=True))
-                if float(self.rows(state.eta, trial).loglik.sum()) >= value:
+                if total(self.data, self.rows(state.eta, trial).loglik) >= value:
                     break
                 step = 0.5 * step
             else:
@@ -303,6 +311,19 @@ class WorkingModel:
                 break
         rows = self.rows(state.eta, alpha)
         return replace(state, rows=rows, alpha=alpha)
+
+    def _aux_scores(self, rows: FamilyRows) -> tuple[Array, Array]:
+        """Scores of alpha, and the sum of their outer products over rows."""
+        data, aux = self.data, self.data.aux
+        blocks = [
+            [
+                a.products(b, data.map(lambda chunk, r, s: (r * s,), d, e)[0])
+                for b, e in zip(aux, rows.d_aux, strict=True)
+            ]
+            for a, d in zip(aux, rows.d_aux, strict=True)
+        ]
+        slopes = [a.transposed(d) for a, d in zip(aux, rows.d_aux, strict=True)]
+        return np.concatenate(slopes), np.block(blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -390,14 +411,16 @@ def _expectation_maximisation(kind: Any, target: Array) -> Array:
     return kind.canonical(minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x)
 
 
-def pearson(rows: Any) -> float:
+def pearson(data: Rows, rows: FamilyRows) -> float:
     """sum s^2 / w over rows that carry weight; infinite if a row has lost its weight but not its score."""
-    w = rows.weight
-    if w.min(initial=1.0) > NO_WEIGHT:
-        s = rows.score
-        return sum(in_parts(lambda i, j: float((s[i:j] / w[i:j]) @ s[i:j]), edges(len(w), ROWS)))
-    ok = w > NO_WEIGHT
-    if np.abs(rows.score[~ok]).max(initial=0.0) > NO_SCORE:
-        return float("inf")
-    with np.errstate(over="ignore"):
-        return float((rows.score[ok] / w[ok]) @ rows.score[ok])
+
+    def part(chunk: Chunk, w: Array, s: Array) -> float:
+        ok = w > NO_WEIGHT
+        if ok.all():
+            return float((s / w) @ s)
+        if np.abs(s[~ok]).max(initial=0.0) > NO_SCORE:
+            return float("inf")
+        with np.errstate(over="ignore"):
+            return float((s[ok] / w[ok]) @ s[ok])
+
+    return data.reduce(part, rows.weight, rows.score)

@@ -19,7 +19,8 @@ import numpy as np
 from lmmformula.engines.cost import Cost
 from lmmformula.errors import PlanError
 from lmmformula.ir.across import Precision
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
@@ -53,7 +54,7 @@ Across = Sequence[Precision | None]
 
 
 class InverseBlocks(Protocol):
-    """Blocks of M^-1 that an engine has without forming the inverse."""
+    """Levels of M^-1 that an engine has without forming the inverse."""
 
     @property
     def has_pairs(self) -> bool:
@@ -65,7 +66,7 @@ class InverseBlocks(Protocol):
         ...
 
     def pair(self, a: int, b: int) -> Array:
-        """Blocks (nnz, k_a, k_b) on the pattern of levels of a and b (a <= b) that meet in a row."""
+        """Levels (nnz, k_a, k_b) on the pattern of levels of a and b (a <= b) that meet in a row."""
         ...
 
     def against(self, a: int, q: csr_array) -> Array:
@@ -97,11 +98,11 @@ class Uncoupled:
         )
 
 
-def coupled(blocks: Blocks, engine: str, instead: str) -> str:
+def coupled(blocks: Levels, engine: str, instead: str) -> str:
     """Why an engine refuses groups whose own part of M is not block diagonal; empty if all are."""
     for group in blocks.groups:
         if not group.is_blockwise:
-            why = "rows that belong to several levels" if group.shares is not None else "dependent levels"
+            why = "rows that belong to several levels" if group.several else "dependent levels"
             return (
                 f"the grouping factor `{group.name}` has {why}, so its part of the mixed-model matrix is not block diagonal, "
                 f"which the {engine} engine relies on. {instead}"
@@ -109,7 +110,7 @@ def coupled(blocks: Blocks, engine: str, instead: str) -> str:
     return ""
 
 
-def refuse(blocks: Blocks, engine: Engine) -> None:
+def refuse(blocks: Levels, engine: Engine) -> None:
     """Refuse what an engine cannot work with."""
     if why := engine.refuses(blocks):
         raise PlanError(why)
@@ -190,7 +191,7 @@ class Prepared(Protocol):
     """An engine that has seen which levels meet, and is ready for any W and theta."""
 
     @property
-    def blocks(self) -> Blocks: ...
+    def blocks(self) -> Levels: ...
     @property
     def is_exact(self) -> bool:
         """Whether all answers are exact, to rounding."""
@@ -246,17 +247,17 @@ class Engine(Protocol):
     draws: ClassVar[bool]
     """Whether its factors draw noise."""
 
-    def prepare(self, blocks: Blocks) -> Prepared: ...
+    def prepare(self, blocks: Levels) -> Prepared: ...
 
-    def refuses(self, blocks: Blocks) -> str:
+    def refuses(self, blocks: Levels) -> str:
         """Why it cannot work with these groups, and what can; empty if it can."""
         ...
 
-    def volunteers(self, blocks: Blocks) -> bool:
+    def volunteers(self, blocks: Levels) -> bool:
         """Whether it is worth a look where no engine is asked for."""
         ...
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Cost and roles; `blocks` are those of `problem`."""
         ...
 
@@ -267,11 +268,11 @@ class Exact:
     is_exact: ClassVar[bool] = True
     draws: ClassVar[bool] = False
 
-    def refuses(self, blocks: Blocks) -> str:
+    def refuses(self, blocks: Levels) -> str:
         """Nothing."""
         return ""
 
-    def volunteers(self, blocks: Blocks) -> bool:
+    def volunteers(self, blocks: Levels) -> bool:
         """Always."""
         return True
 
@@ -286,6 +287,6 @@ class Estimating(Exact):
     def name(self) -> str:
         raise NotImplementedError
 
-    def refuses(self, blocks: Blocks) -> str:
+    def refuses(self, blocks: Levels) -> str:
         """Groups whose own part of M is not block diagonal."""
         return coupled(blocks, self.name, self.instead)

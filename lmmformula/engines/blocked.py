@@ -27,7 +27,8 @@ from lmmformula.engines.factorised_cost import survey
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
@@ -42,10 +43,10 @@ class BlockedEngine(Exact):
     name: str = "blocked"
     draws: ClassVar[bool] = True
 
-    def prepare(self, blocks: Blocks) -> BlockedPrepared:
+    def prepare(self, blocks: Levels) -> BlockedPrepared:
         return BlockedPrepared(blocks, blocks.once(Elimination))
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """The chain eliminated, the rest dense."""
         return survey(problem, blocks.once(Elimination))
 
@@ -54,7 +55,7 @@ class BlockedEngine(Exact):
 class BlockedPrepared:
     """The elimination order and its index maps."""
 
-    blocks: Blocks
+    blocks: Levels
     plan: Elimination
 
     is_exact = True

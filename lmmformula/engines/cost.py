@@ -13,7 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 
 from lmmformula.engines.rates import BYTES, SECONDS
-from lmmformula.ir.blocks import COMPILED_SUMS, Blocks
+from lmmformula.ir.blocks import COMPILED_SUMS
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
 __all__ = [
@@ -157,10 +158,10 @@ class Cost:
         return self.space.bytes - self.space.libraries
 
 
-def space_of_rows(problem: Problem, blocks: Blocks, compiled: float = 0.0, **rest: float) -> Space:
+def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **rest: float) -> Space:
     """Of what every engine holds - the model's columns, patterns of pairs - and the `rest`, which are its own counts."""
     n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
-    bases = sum(g.k for g in blocks.groups if g.basis is not None)
+    bases = sum(g.k for g in blocks.groups if g.has_basis)
     columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(b.matrix.shape[1] for b in problem.aux)
     return Space(
         compiled=max(compiled, float(_products(blocks, problem.p + 1) >= COMPILED_SUMS)),
@@ -203,8 +204,8 @@ def cells(problem: Problem, count: float, systems: float) -> float:
     return problem.n * count * (systems * (FAMILY_COLUMNS + k * (k + 1.0) + problem.p) + columns(problem))
 
 
-def _products(blocks: Blocks, columns: int) -> float:
-    """Products that a Gram sums, as :meth:`Blocks.gram` counts them."""
+def _products(blocks: Levels, columns: int) -> float:
+    """Products that a Gram sums, as :meth:`Levels.gram` counts them."""
     k = [g.k for g in blocks.groups]
     pairs = (sum(k) ** 2 - sum(x * x for x in k)) / 2
     return float(blocks.n) * (sum(x * (x + columns) for x in k) + 3 * pairs)

@@ -17,7 +17,8 @@ from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, St
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.factorised_cost import exact_cost
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
@@ -33,18 +34,18 @@ class DenseEngine(Exact):
 
     name: str = "dense"
 
-    def volunteers(self, blocks: Blocks) -> bool:
+    def volunteers(self, blocks: Levels) -> bool:
         """Never: it is there for checking."""
         return False
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Everything dense."""
         side = problem.q
         cost = exact_cost(problem, blocks.once(Elimination), side)
         words = "for checking; cost grows with the cube of the random effects"
         return Survey(cost, ("dense",) * len(blocks.groups), words, side)
 
-    def prepare(self, blocks: Blocks) -> DensePrepared:
+    def prepare(self, blocks: Levels) -> DensePrepared:
         return DensePrepared(blocks)
 
 
@@ -52,7 +53,7 @@ class DenseEngine(Exact):
 class DensePrepared:
     """Nothing is worth preparing."""
 
-    blocks: Blocks
+    blocks: Levels
 
     is_exact = True
 
@@ -77,7 +78,7 @@ class DensePrepared:
 class DenseFactor(Certain, Drawless, Paired):
     """M, its inverse and its determinant."""
 
-    blocks: Blocks
+    blocks: Levels
     gram: Gram
     factors: tuple[Array, ...]
     across: Across = ()

@@ -18,20 +18,20 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.numerics.ragged import Ragged
 from lmmformula.typing import Array, Index
 
 __all__ = ["Coupling", "Elimination", "choose_chain", "oriented"]
 
 
-def nested(blocks: Blocks, a: int, b: int) -> bool:
+def nested(blocks: Levels, a: int, b: int) -> bool:
     """Whether group a is nested in group b."""
     low, high = min(a, b), max(a, b)
     return blocks.pattern(low, high).nnz == blocks.groups[a].m
 
 
-def choose_chain(blocks: Blocks, among: Collection[int] | None = None) -> tuple[int, ...]:
+def choose_chain(blocks: Levels, among: Collection[int] | None = None) -> tuple[int, ...]:
     """The chain of nested groups, finest first, that holds the most random effects; of the groups `among`, or of all.
 
     Only groups whose own part of M is block diagonal can be in it.
@@ -47,7 +47,7 @@ def choose_chain(blocks: Blocks, among: Collection[int] | None = None) -> tuple[
     return max(best.values(), key=lambda item: item[0])[1] if best else ()
 
 
-def oriented(blocks: Blocks, a: int, b: int) -> tuple[NDArray[np.int64], Index, Index | slice]:
+def oriented(blocks: Levels, a: int, b: int) -> tuple[NDArray[np.int64], Index, Index | slice]:
     """Pattern of the pair read by levels of a: indptr, levels of b, and where the stored values are."""
     if a < b:
         pattern = blocks.pattern(a, b)
@@ -95,7 +95,7 @@ class Elimination:
         Where each ragged column of chain position i stands among those of position j.
     """
 
-    def __init__(self, blocks: Blocks, chain: tuple[int, ...] | None = None) -> None:
+    def __init__(self, blocks: Levels, chain: tuple[int, ...] | None = None) -> None:
         self.blocks = blocks
         self.chain: tuple[int, ...] = choose_chain(blocks) if chain is None else chain
         self.dense = tuple(a for a in range(len(blocks.groups)) if a not in self.chain)

@@ -19,7 +19,8 @@ from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, St
 from lmmformula.engines.cost import WORD, Cost, Work, cells, evaluations, parameters, space_of_rows, table
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array, Index
@@ -39,14 +40,14 @@ class SparseEngine(Exact):
 
     name: str = "sparse"
 
-    def prepare(self, blocks: Blocks) -> SparsePrepared:
+    def prepare(self, blocks: Levels) -> SparsePrepared:
         return blocks.once(SparsePrepared.of)
 
-    def volunteers(self, blocks: Blocks) -> bool:
+    def volunteers(self, blocks: Levels) -> bool:
         """Where levels are coupled: elsewhere blocks are eliminated with less ado."""
         return not all(g.is_blockwise for g in blocks.groups)
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Everything sparse: squares of the counts of L's columns to factorise, about as much again to invert."""
         counts = self.prepare(blocks).pattern.elimination.counts.astype(float)
         count, systems = evaluations(problem)
@@ -98,7 +99,7 @@ class SparsePrepared:
 
     Attributes
     ----------
-    blocks : Blocks
+    blocks : Levels
     starts : tuple of int
         Where each group's effects begin.
     pattern : SparsePattern
@@ -107,7 +108,7 @@ class SparsePrepared:
         Of the lower triangle.
     """
 
-    blocks: Blocks
+    blocks: Levels
     starts: tuple[int, ...]
     pattern: SparsePattern
     places: Places
@@ -116,7 +117,7 @@ class SparsePrepared:
     is_exact = True
 
     @classmethod
-    def of(cls, blocks: Blocks) -> SparsePrepared:
+    def of(cls, blocks: Levels) -> SparsePrepared:
         starts = tuple(np.cumsum([0, *(g.q for g in blocks.groups)]).tolist())
         keys = _keys(blocks, starts)
         q = starts[-1]
@@ -171,7 +172,7 @@ class SparsePrepared:
         return SparseCholesky(self, found, across)
 
 
-def _keys(blocks: Blocks, starts: Sequence[int]) -> Places:
+def _keys(blocks: Levels, starts: Sequence[int]) -> Places:
     """Column times q plus row of every entry, in the place of what :class:`Places` holds."""
     q = starts[-1]
 
@@ -191,7 +192,7 @@ def _keys(blocks: Blocks, starts: Sequence[int]) -> Places:
     return Places(own, pairs, tuple(_prior_keys(blocks, a, s, key) for a, s in enumerate(spans)))
 
 
-def _prior_keys(blocks: Blocks, a: int, span: Index, key: Callable[[Index, Index], Index]) -> Index | None:
+def _prior_keys(blocks: Levels, a: int, span: Index, key: Callable[[Index, Index], Index]) -> Index | None:
     across = blocks.groups[a].across
     if across is None:
         return None
@@ -234,7 +235,7 @@ class SparseCholesky(Certain, Drawless):
         return SparseInverse(self.prepared, self.found.selected())
 
     def inverse(self) -> SparseInverse:
-        """Blocks of M^-1 on the pattern of M; computed once."""
+        """Levels of M^-1 on the pattern of M; computed once."""
         return self._inverse
 
     def trace_blocks(self) -> tuple[Array, ...]:
@@ -244,7 +245,7 @@ class SparseCholesky(Certain, Drawless):
 
 @dataclass(frozen=True, eq=False)
 class SparseInverse(Paired):
-    """Blocks of M^-1 on its pattern.
+    """Levels of M^-1 on its pattern.
 
     Attributes
     ----------
@@ -264,7 +265,7 @@ class SparseInverse(Paired):
         return self._data[self.prepared.places.own[a]]
 
     def pair(self, a: int, b: int) -> Array:
-        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
+        """Levels (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
         return self._data[self.prepared.places.pairs[a, b]]
 
     def against(self, a: int, q: csr_array) -> Array:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from lmmformula.typing import Array
 
 __all__ = ["Array", "Aux", "Density", "Information", "Jet", "Maybe", "MeanRange", "Part", "Rows"]
-
-Array: TypeAlias = NDArray[np.float64]
 
 MeanRange = Literal["real", "positive", "unit"]
 """Where the mean lives, and with that the coordinates of a density: (mu,), (log mu,), (log mu, log(1 - mu))."""

@@ -24,13 +24,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.backends.pql import resumed
+from lmmformula.criteria.family_rows import start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import State, WorkingModel, pearson
 from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.errors import FitError, LmmformulaError, PlanError
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Chunk, RowVector, total
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
@@ -67,13 +68,12 @@ def naivete(fit: Any) -> pd.DataFrame:
 
     _refuse(fit.problem, fit.estimate)
     model, state = _mixed(fit.problem, fit.estimate)
-    point, x = PQLPoint(model, state), fit.problem.X.matrix
+    point = PQLPoint(model, state)
     beta, rows = _plain(model, state)
-    wx = x * rows.weight[:, None]
-    bread = np.linalg.inv(x.T @ wx)
-    phi = pearson(rows) / max(model.n_rows - model.problem.p, 1) if model.scale else 1.0
+    bread = np.linalg.inv(model.data.fixed.gram(rows.weight))
+    phi = pearson(model.data, rows) / max(model.n_rows - model.problem.p, 1) if model.scale else 1.0
     believed, attained = phi * bread, state.phi * (point.half @ point.half.T)
-    true = bread @ _spread(point, wx) @ bread
+    true = bread @ _spread(point, rows.weight) @ bread
     worst_n, along_n = _largest(true, believed)
     worst_i, along_i = _largest(true, attained)
     names = list(fit.problem.X.names)
@@ -180,7 +180,7 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
 
 def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     """The working model at an estimate by any method, theta relative to a free dispersion."""
-    blocks = Blocks(problem.terms, problem.n)
+    blocks = problem.rows.levels
     model = WorkingModel(
         problem, BackfittingEngine().prepare(blocks), None, False, problem.family.has_dispersion
     )
@@ -194,18 +194,22 @@ def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
 
 def _plain(model: WorkingModel, state: State) -> tuple[Array, Any]:
     """beta of the GLM on the fixed columns alone by Fisher scoring with step halving, and its rows there."""
-    x, p = model.problem.X.matrix, model.problem.p
-    beta, eta, value = np.zeros(p), model.problem.family.start(model.problem.y, model.problem.weights), np.inf
+    data, p = model.data, model.problem.p
+
+    def working(chunk: Chunk, eta: Array, weight: Array, score: Array) -> tuple[Array]:
+        return (weight * (eta if chunk.offset is None else eta - chunk.offset) + score,)
+
+    beta, eta, value = np.zeros(p), start_eta(model.problem.family, data), np.inf
     rows = model.rows(eta, state.alpha)
     for step in range(MAX_STEPS):
-        wz = rows.weight * (eta - model.offset) + rows.score
-        full = np.linalg.solve(x.T @ (x * rows.weight[:, None]), x.T @ wz)
+        (wz,) = data.map(working, eta, rows.weight, rows.score)
+        full = np.linalg.solve(data.fixed.gram(rows.weight), data.fixed.transposed(wz))
         t, moved = 1.0, np.zeros(p)
         while True:
             moved = t * (full - beta)
-            trial = x @ (beta + moved) + model.offset
+            trial = data.apply(beta + moved, ())
             new = model.rows(trial, state.alpha)
-            down = -float(new.loglik.sum())
+            down = -total(data, new.loglik)
             if np.isfinite(down) and down <= value + 1e-10 * abs(value):
                 break
             t *= 0.5
@@ -220,14 +224,16 @@ def _plain(model: WorkingModel, state: State) -> tuple[Array, Any]:
     return beta, rows
 
 
-def _spread(point: PQLPoint, wx: Array) -> Array:
-    """X'W_0 V W_0 X."""
-    w = point.state.rows.weight
-    positive = w > 0.0
-    scaled = wx[positive] / w[positive, None]
-    out = wx[positive].T @ scaled
-    for lower, sums in zip(point.factors, point.model.prepared.blocks.adjoint(wx), strict=True):
-        flat = matmul(lower.T, sums).reshape(-1, wx.shape[1])
+def _spread(point: PQLPoint, plain: RowVector) -> Array:
+    """X'W_0 V W_0 X, W_0 the weights of the GLM."""
+    data = point.model.data
+
+    def over(chunk: Chunk, plain: Array, w: Array) -> tuple[Array]:
+        return (np.divide(plain**2, w, out=np.zeros_like(w), where=w > 0.0),)
+
+    out = data.fixed.gram(*data.map(over, plain, point.state.rows.weight))
+    for lower, sums in zip(point.factors, data.weighted_columns(plain)[0], strict=True):
+        flat = matmul(lower.T, sums).reshape(-1, len(out))
         out += flat.T @ flat
     return point.state.phi * out
 

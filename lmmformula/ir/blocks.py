@@ -18,8 +18,7 @@ passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,7 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.groups import Group, merge_terms
+from lmmformula.ir.groups import GroupRows, merge_terms
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
@@ -67,40 +67,31 @@ class Gram:
     vv: Array
 
 
-_Meeting = tuple[Group, Group, Index]
+_Meeting = tuple[GroupRows, GroupRows, Index]
 """Parts of two groups, and where the products of their rows are added up."""
 
 
-class Blocks:
-    """Rows of a model's random-effects design: groups and, when asked for, the patterns of their pairs."""
+class Blocks(Levels):
+    """Rows of a model's random-effects design in memory: groups and, when asked for, the patterns of their pairs."""
 
     def __init__(self, terms: Sequence[GroupBlock], n: int) -> None:
-        self.groups = merge_terms(terms)
-        self.n = n
-        self._parts = [g.parts for g in self.groups]
-        self._patterns: dict[tuple[int, int], CrossPattern] = {}
+        self.own = merge_terms(terms)
+        super().__init__([rows.group for rows in self.own], n)
+        self._parts = [rows.parts for rows in self.own]
         self._indicators: dict[int, Any] = {}
         self._orders: dict[int, LevelOrder] = {}
         self._slots: dict[tuple[int, int], Index] = {}
+        self._ordered_slots: dict[tuple[int, int], Index] = {}
         self._within: dict[int, list[_Meeting]] = {}
-        self._known: dict[Callable[[Blocks], Any], Any] = {}
 
-    def once(self, look: Callable[[Blocks], T]) -> T:
-        """What `look` makes of these blocks, made once: whatever depends on neither W nor theta.
+    def _met(self, a: int, b: int) -> CrossPattern:
+        pattern, self._slots[a, b] = cross_pattern(self.own[a], self.own[b])
+        return pattern
 
-        It is made of a twin that shares all arrays, so that what holds its blocks is not held by them in a circle.
-        """
-        if look not in self._known:
-            twin = copy(self)
-            twin._known = {}
-            self._known[look] = look(twin)
-        return self._known[look]
-
-    def pattern(self, a: int, b: int) -> CrossPattern:
-        """Pattern of the pair (a, b), a < b, or of different levels of one group; computed once."""
-        if (a, b) not in self._patterns:
-            self._patterns[a, b] = cross_pattern(self.groups[a], self.groups[b])
-        return self._patterns[a, b]
+    def slots(self, a: int, b: int) -> Index:
+        """Which pair of :meth:`pattern` each row is of, (n,) or (n, r_a, r_b), see :func:`cross_pattern`."""
+        self.pattern(a, b)
+        return self._slots[a, b]
 
     def apply(self, b: Sequence[Array]) -> Array:
         """Z b, (n,), for effects `b` given per group as (m_a, k_a) arrays."""
@@ -113,12 +104,12 @@ class Blocks:
 
         def part(start: int, stop: int) -> None:
             for parts, values in zip(self._parts, b, strict=True):
-                for group in parts:
-                    rows = values[group.codes[start:stop]]
-                    if group.basis is None:
+                for own in parts:
+                    rows = values[own.codes[start:stop]]
+                    if own.basis is None:
                         out[start:stop] += rows[:, 0]
                     else:
-                        out[start:stop] += np.einsum("nk,nk->n", group.basis[start:stop], rows)
+                        out[start:stop] += np.einsum("nk,nk->n", own.basis[start:stop], rows)
 
         in_parts(part, edges(self.n, ROWS))
 
@@ -130,12 +121,12 @@ class Blocks:
         """Z_a' r: (m, k) or (m, k, c); through scipy's product, which reads the rows once, if there are many columns."""
         group, columns = self.groups[a], r[:, None] if r.ndim == 1 else r
         c = columns.shape[1]
-        if c * group.k < 4 or len(columns) * c < 20_000 or group.shares is not None:
+        if c * group.k < 4 or len(columns) * c < 20_000 or group.several:
             first, *more = (_counted_sums(part, columns) for part in self._parts[a])
             out = sum(more, first)
         else:
             if a not in self._indicators:
-                self._indicators[a] = _indicator(group)
+                self._indicators[a] = _indicator(self.own[a])
             out = (self._indicators[a] @ columns).reshape(group.m, group.k, c)
         return out[:, :, 0] if r.ndim == 1 else out
 
@@ -155,14 +146,14 @@ class Blocks:
             rows, sums = slice(start, stop), out[start:stop]
             for a, values in enumerate(own):
                 for one, other, codes in self._own(a):
-                    for i in range(one.k):
-                        for j in range(one.k):
+                    for i in range(one.group.k):
+                        for j in range(one.group.k):
                             met = values[:, i, j][codes[rows]]
                             sums += _product(met, _column(one, i, rows), _column(other, j, rows))
             for pair, values in pairs.items():
                 for one, other, slots in self._meetings(*pair):
-                    for i in range(one.k):
-                        for j in range(other.k):
+                    for i in range(one.group.k):
+                        for j in range(other.group.k):
                             met = values[:, i, j][slots[rows]]
                             sums += 2.0 * _product(met, _column(one, i, rows), _column(other, j, rows))
 
@@ -199,13 +190,8 @@ class Blocks:
         wv, vv = _weighted(weights, v)
         return self.adjoint(wv), vv
 
-    def pairs(self) -> list[tuple[int, int]]:
-        """Pairs of groups, and each group of which rows have several levels with itself."""
-        several = [(a, a) for a, g in enumerate(self.groups) if g.shares is not None]
-        return [*combinations(range(len(self.groups)), 2), *several]
-
     def _is_compiled(self, columns: int) -> bool:
-        return self._products(columns) >= COMPILED_SUMS and all(g.shares is None for g in self.groups)
+        return self._products(columns) >= COMPILED_SUMS and not any(g.several for g in self.groups)
 
     def _own(self, a: int) -> list[_Meeting]:
         """What a group's rows have with themselves in one level."""
@@ -220,13 +206,13 @@ class Blocks:
 
     def _meetings(self, a: int, b: int) -> list[_Meeting]:
         """What the rows of two groups, or of different levels of one, have with each other."""
-        pattern, first, second = self.pattern(a, b), self._parts[a], self._parts[b]
-        if pattern.slots.ndim == 1:
-            return [(first[0], second[0], pattern.slots)]
+        met, first, second = self.slots(a, b), self._parts[a], self._parts[b]
+        if met.ndim == 1:
+            return [(first[0], second[0], met)]
         out = []
         for x, y in product(range(len(first)), range(len(second))):
             if a != b or x < y:
-                slots = pattern.slots[:, x, y]
+                slots = met[:, x, y]
                 out.append((_where(first[x], slots >= 0), second[y], np.maximum(slots, 0)))
         return out
 
@@ -240,36 +226,38 @@ class Blocks:
         """Z_a'WZ_a, Z_a'WV and V'WV."""
         diag, rhs, vv = [], [], None
         for a, group in enumerate(self.groups):
+            own = self.own[a]
             if sums.is_shared(group.m, group.k):
-                d, r, square = sums.as_they_come(group.codes, group.m, group.basis, products=vv is None)
+                d, r, square = sums.as_they_come(own.codes, group.m, own.basis, products=vv is None)
                 vv = square if vv is None else vv
             else:
-                d, r = sums.by_level(self._order(a), group.basis)
+                d, r = sums.by_level(self._order(a), own.basis)
             diag.append(d)
             rhs.append(r)
         return tuple(diag), tuple(rhs), sums.products() if vv is None else vv
 
     def _compiled_cross(self, sums: RowSums, a: int, b: int) -> Array:
         """Z_a'WZ_b on its pattern, led by the group of more levels."""
-        pattern, ga, gb = self.pattern(a, b), self.groups[a], self.groups[b]
-        order = self._order(a if ga.m >= gb.m else b)
-        if (a, b) not in self._slots:
-            self._slots[a, b] = pattern.slots[order.order]
-        return sums.pairs(order, self._slots[a, b], pattern.nnz, ga.basis, gb.basis)
+        slots, first, second = self.slots(a, b), self.own[a], self.own[b]
+        order = self._order(a if first.group.m >= second.group.m else b)
+        if (a, b) not in self._ordered_slots:
+            self._ordered_slots[a, b] = slots[order.order]
+        nnz = self.pattern(a, b).nnz
+        return sums.pairs(order, self._ordered_slots[a, b], nnz, first.basis, second.basis)
 
     def _order(self, a: int) -> LevelOrder:
         """Rows by level of group a; found once."""
         if a not in self._orders:
             from lmmformula.numerics.row_sums import LevelOrder
 
-            self._orders[a] = LevelOrder.of(self.groups[a].codes, self.groups[a].m)
+            self._orders[a] = LevelOrder.of(self.own[a].codes, self.groups[a].m)
         return self._orders[a]
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
         out = np.zeros((self.pattern(a, b).nnz, self.groups[a].k, self.groups[b].k))
         for one, other, slots in self._meetings(a, b):
-            for i in range(one.k):
-                for j in range(other.k):
+            for i in range(one.group.k):
+                for j in range(other.group.k):
                     value = _product(weights, _column(one, i), _column(other, j))
                     out[:, i, j] += np.bincount(slots, value, len(out))
         return out
@@ -288,13 +276,13 @@ class Blocks:
         return out
 
 
-def _where(part: Group, met: NDArray[np.bool_]) -> Group:
+def _where(part: GroupRows, met: NDArray[np.bool_]) -> GroupRows:
     """The part with the columns of other rows zero."""
     return part if met.all() or part.basis is None else replace(part, basis=part.basis * met[:, None])
 
 
-def _column(group: Group, j: int, rows: slice = slice(None)) -> Array | None:
-    return None if group.basis is None else group.basis[rows, j]
+def _column(own: GroupRows, j: int, rows: slice = slice(None)) -> Array | None:
+    return None if own.basis is None else own.basis[rows, j]
 
 
 def _product(*factors: Array | None) -> Any:
@@ -323,26 +311,27 @@ def _weighted(weights: Array, v: Array) -> tuple[Array, Array]:
     return out, square
 
 
-def _counted_sums(group: Group, columns: Array) -> Array:
+def _counted_sums(own: GroupRows, columns: Array) -> Array:
     """Z_a' r by one count for each column, (m, k, c)."""
+    group = own.group
     out = np.empty((group.m, group.k, columns.shape[1]))
     for i in range(group.k):
         for j in range(columns.shape[1]):
-            value = _product(columns[:, j], _column(group, i))
-            out[:, i, j] = np.bincount(group.codes, value, group.m)
+            value = _product(columns[:, j], _column(own, i))
+            out[:, i, j] = np.bincount(own.codes, value, group.m)
     return out
 
 
-def _indicator(group: Group) -> Any:
+def _indicator(own: GroupRows) -> Any:
     """Z_a' as scipy's compressed columns; its index arrays are those of the group."""
     from scipy.sparse import csr_array
 
-    n, k = len(group.codes), group.k
-    narrow = np.int32 if max(n * k, group.q) < 2**31 else np.int64
-    if group.basis is None:
-        indices, data = group.codes, np.ones(n)
+    n, k, q = len(own.codes), own.group.k, own.group.q
+    narrow = np.int32 if max(n * k, q) < 2**31 else np.int64
+    if own.basis is None:
+        indices, data = own.codes, np.ones(n)
     else:
-        indices = (group.codes[:, None].astype(narrow) * narrow(k) + np.arange(k, dtype=narrow)).ravel()
-        data = group.basis.ravel()
+        indices = (own.codes[:, None].astype(narrow) * narrow(k) + np.arange(k, dtype=narrow)).ravel()
+        data = own.basis.ravel()
     ptr = np.arange(0, n * k + 1, k, dtype=narrow)  # in the type of the indices, so that scipy copies neither
-    return csr_array((data, indices, ptr), shape=(n, group.q)).T
+    return csr_array((data, indices, ptr), shape=(n, q)).T

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,65 +13,81 @@ from lmmformula.ir.across import Across
 from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
-__all__ = ["Group", "joined", "merge_terms"]
+__all__ = ["Group", "GroupRows", "joined", "merge_terms"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """A grouping factor with the columns of all terms on it.
+    """A grouping factor with the columns of all terms on it; its rows are elsewhere.
 
     Attributes
     ----------
     name : str
-    codes : (n,) or (n, r) int32 array
     m : int
         Number of levels.
-    basis : (n, k) float64 array or None
-        None for a single column of ones.
+    k : int
+        Number of columns.
     members : tuple of (int, slice)
         Terms merged here and where their columns stand among the k.
-    shares : (n, r) float64 array or None
-        Of a row's several levels.
+    several : bool
+        Whether rows belong to several levels.
     across : Across or None
         Structure of levels that are dependent a priori, so that M couples them.
+    has_basis : bool
+        Whether rows hold values of the columns; not for a single column of ones.
     """
 
     name: str
-    codes: NDArray[np.int32]
     m: int
-    basis: Array | None
+    k: int
     members: tuple[tuple[int, slice], ...]
-    shares: Array | None = None
+    several: bool = False
     across: Across | None = None
+    has_basis: bool = False
 
     @property
     def is_blockwise(self) -> bool:
         """Whether its own part of M is block diagonal, a block for each level."""
-        return self.shares is None and self.across is None
-
-    @property
-    def parts(self) -> tuple[Group, ...]:
-        """Groups of one level a row whose Z add up to this one's."""
-        if self.shares is None:
-            return (self,)
-        basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
-        return tuple(
-            replace(
-                self, codes=np.ascontiguousarray(self.codes[:, j]), basis=basis * share[:, None], shares=None
-            )
-            for j, share in enumerate(self.shares.T)
-        )
-
-    @property
-    def k(self) -> int:
-        return 1 if self.basis is None else self.basis.shape[1]
+        return not self.several and self.across is None
 
     @property
     def q(self) -> int:
         return self.m * self.k
 
 
-def merge_terms(terms: Sequence[GroupBlock]) -> tuple[Group, ...]:
+@dataclass(frozen=True, slots=True, eq=False)
+class GroupRows:
+    """Rows of Z_a in memory.
+
+    Attributes
+    ----------
+    group : Group
+    codes : (n,) or (n, r) int32 array
+    basis : (n, k) float64 array or None
+        None for a single column of ones.
+    shares : (n, r) float64 array or None
+        Of a row's several levels.
+    """
+
+    group: Group
+    codes: NDArray[np.int32]
+    basis: Array | None
+    shares: Array | None = None
+
+    @property
+    def parts(self) -> tuple[GroupRows, ...]:
+        """Rows of one level each whose Z add up to this one's."""
+        if self.shares is None:
+            return (self,)
+        basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
+        columns = zip(self.codes.T, self.shares.T, strict=True)
+        return tuple(
+            GroupRows(self.group, np.ascontiguousarray(codes), basis * share[:, None])
+            for codes, share in columns
+        )
+
+
+def merge_terms(terms: Sequence[GroupBlock]) -> tuple[GroupRows, ...]:
     """Groups of terms with the same codes, in order of first appearance."""
     found: list[list[int]] = []
     for i, term in enumerate(terms):
@@ -91,16 +107,24 @@ def _has_levels_of(a: GroupBlock, b: GroupBlock) -> bool:
     return a.codes is b.codes or (a.m == b.m and np.array_equal(a.codes, b.codes))
 
 
-def _merged(terms: Sequence[GroupBlock], same: list[int]) -> Group:
+def _merged(terms: Sequence[GroupBlock], same: list[int]) -> GroupRows:
     first = terms[same[0]]
     ends = np.cumsum([0, *(terms[i].k for i in same)])
     members = tuple((i, slice(int(ends[j]), int(ends[j + 1]))) for j, i in enumerate(same))
+    own = Group(
+        first.group,
+        first.m,
+        int(ends[-1]),
+        members,
+        first.shares is not None,
+        first.covariance.across,
+        len(same) > 1 or first.basis is not None,
+    )
     if len(same) == 1:
-        across = first.covariance.across
-        return Group(first.group, first.codes, first.m, first.basis, members, first.shares, across)
+        return GroupRows(own, first.codes, first.basis, first.shares)
     ones = np.ones((len(first.codes), 1))
     columns = [ones if (b := terms[i].basis) is None else b for i in same]
-    return Group(first.group, first.codes, first.m, np.hstack(columns), members)
+    return GroupRows(own, first.codes, np.hstack(columns))
 
 
 def joined(groups: Sequence[Group], factors: Sequence[Any], xp: Any = np) -> tuple[Any, ...]:

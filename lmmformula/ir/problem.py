@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
+from lmmformula.ir.rows import MemoryRows, Rows, total
 from lmmformula.typing import Array
 
 __all__ = ["Problem"]
@@ -44,6 +45,8 @@ class Problem:
         Labels of all rows of the caller's table, None if they have none; for results, opaque here.
     recipe : object
         What the frame learned (codings, bases, levels), to be replayed on new data; opaque here.
+    held : Rows or None
+        The rows, where they are not in memory: the arrays above then have none. None for those of the arrays.
     """
 
     y: Array
@@ -59,10 +62,19 @@ class Problem:
     recipe: Any = field(default=None, repr=False)
     aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
     labels: Any = field(default=None, repr=False)
+    held: Rows | None = field(default=None, repr=False)
+
+    @property
+    def rows(self) -> Rows:
+        """What has an entry for each row, behind one protocol."""
+        if self.held is not None:
+            return self.held
+        aux = [block.matrix for block in self.aux]
+        return MemoryRows(self.y, self.weights, self.offset, self.X.matrix, aux, self.terms)
 
     @property
     def n(self) -> int:
-        return len(self.y)
+        return len(self.y) if self.held is None else self.held.n
 
     @property
     def p(self) -> int:
@@ -71,10 +83,13 @@ class Problem:
     @property
     def n_observed(self) -> int | float:
         """Observations that the likelihood counts: rows, or the sum of weights that repeat rows (``y | weights(w)``)."""
-        if self.weights is None or not self.family.repeated:
+        if not self.family.repeated:
             return self.n
-        total = float(self.weights.sum())
-        return int(total) if total.is_integer() else total
+        rows = self.rows
+        if rows.weights is None:
+            return self.n
+        copies = total(rows, rows.weights)
+        return int(copies) if copies.is_integer() else copies
 
     @property
     def q(self) -> int:

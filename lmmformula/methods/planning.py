@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import available_memory, in_words
 from lmmformula.methods.record import Request, method_named
@@ -54,7 +53,7 @@ def make_plan(
     _refuse_rows(problem, limit)
     standard = asked.standard(problem)
     twin = standard.problem
-    blocks = Blocks(twin.terms, twin.n)
+    blocks = twin.rows.levels
     return asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
 
 

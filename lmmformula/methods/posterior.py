@@ -12,7 +12,7 @@ from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.routes.choose import choose_route
 from lmmformula.engines.cost import Cost
 from lmmformula.errors import DataError, PlanError
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
@@ -53,7 +53,7 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
 
 
 def _estimates(
-    problem: Problem, blocks: Blocks, cost: Cost, backend: HMC, sampler: str
+    problem: Problem, blocks: Levels, cost: Cost, backend: HMC, sampler: str
 ) -> tuple[float, float]:
     """Seconds of a posterior, and bytes beside those of the exact engine."""
     route = choose_route(problem, backend.marginalize)
@@ -64,7 +64,7 @@ def _estimates(
 
 
 def _other_sampler(
-    problem: Problem, blocks: Blocks, cost: Cost, backend: HMC, method: str
+    problem: Problem, blocks: Levels, cost: Cost, backend: HMC, method: str
 ) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
     route = choose_route(problem, backend.marginalize)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from lmmformula.arguments.kinds import Kind
     from lmmformula.backends.base import Backend
-    from lmmformula.ir.blocks import Blocks
     from lmmformula.ir.estimate import Estimate
+    from lmmformula.ir.levels import Levels
     from lmmformula.ir.problem import Problem
     from lmmformula.ir.standard import Standard
     from lmmformula.planner.record import Planned
@@ -53,7 +53,7 @@ class Request(Generic[OptionsT]):
         In the units in which it is fitted.
     standard : Standard
         Those units, and the way back.
-    blocks : Blocks
+    blocks : Levels
         Of the terms of `problem`.
     options : Options
         The method's own record.
@@ -67,7 +67,7 @@ class Request(Generic[OptionsT]):
 
     problem: Problem
     standard: Standard
-    blocks: Blocks
+    blocks: Levels
     options: OptionsT
     start: Array | Estimate | None
     limit: float

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.numerics.tall import tall_times, tall_transposed, triangle
+from lmmformula.numerics.tall import Columns
 from lmmformula.typing import Array
 
 __all__ = ["LeastSquares", "least_squares"]
@@ -32,7 +32,7 @@ class LeastSquares:
     r: Array
     orthonormal_gram: Array
 
-    def with_response(self, x: Array, y: Array, weights: Array | None) -> LeastSquares:
+    def with_response(self, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
         """The same design with another response."""
         return _solved(self.r, x, y, weights)
 
@@ -54,32 +54,31 @@ class LeastSquares:
         return np.linalg.solve(self.r, values) if len(self.r) else values
 
 
-def least_squares(x: Array, y: Array, weights: Array | None = None) -> LeastSquares:
+def least_squares(x: Columns, y: Array, weights: Array | None = None) -> LeastSquares:
     """Minimise |W^(1/2) (y - X beta)| over beta.
 
     Parameters
     ----------
-    x : (n, p) array of full column rank
-    y : (n,) array
-    weights : (n,) array or None
+    x : Columns
+        Of full column rank.
+    y, weights : vectors over its rows; the latter may be None
 
     Notes
     -----
     beta comes from the normal equations of R with one refinement, which restores what squaring the condition number lost.
     O(n p^2).
     """
-    r = triangle(x, weights) if x.shape[1] else np.zeros((0, 0))
+    r = x.triangle(weights) if x.p else np.zeros((0, 0))
     return _solved(r, x, y, weights)
 
 
-def _solved(r: Array, x: Array, y: Array, weights: Array | None) -> LeastSquares:
+def _solved(r: Array, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
     """Coefficients and residual for a known R."""
     p = len(r)
     beta, residual = np.zeros(p), y
     for _ in range(2 if p else 0):
-        slope = tall_transposed(x, residual if weights is None else weights * residual)
-        beta = beta + np.linalg.solve(r, np.linalg.solve(r.T, slope))
-        residual = y - tall_times(x, beta)
+        beta = beta + np.linalg.solve(r, np.linalg.solve(r.T, x.transposed(residual, weights)))
+        residual = x.residual(y, beta)
     gram = np.eye(p + 1)
-    gram[p, p] = residual @ (residual if weights is None else weights * residual)
+    gram[p, p] = x.square(residual, weights)
     return LeastSquares(beta, residual, r, gram)

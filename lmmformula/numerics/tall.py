@@ -5,13 +5,17 @@ Parts are fixed by the number of rows and added in their order. A matrix of one 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
 import numpy as np
 
 from lmmformula.numerics.batched import matmul
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["orthonormal", "tall_gram", "tall_times", "tall_transposed", "triangle"]
+__all__ = ["Columns", "Tall", "orthonormal", "tall_gram", "tall_times", "tall_transposed", "triangle"]
 
 ROWS = 65_536
 _GRAM_CELLS = 65_536
@@ -20,6 +24,95 @@ FEW = 8_192
 """Rows below which reflections cost no more than Cholesky's factorisation twice."""
 NEARLY_DEPENDENT = 1e-10
 """Smallest squared pivot of a Gram of unit columns from which on twice is as good as reflections."""
+
+
+class Columns(Protocol):
+    """A matrix of many rows, of which only products and sums over rows are asked for; vectors over rows are opaque."""
+
+    @property
+    def p(self) -> int:
+        """Number of columns."""
+        ...
+
+    def times(self, x: Array) -> Array:
+        """A x."""
+        ...
+
+    def residual(self, y: Array, x: Array) -> Array:
+        """y - A x."""
+        ...
+
+    def transposed(self, r: Array, weights: Array | None = None) -> Array:
+        """A'Wr, (p,)."""
+        ...
+
+    def square(self, r: Array, weights: Array | None = None) -> float:
+        """r'Wr, for a vector over the same rows."""
+        ...
+
+    def gram(self, weights: Array | None = None) -> Array:
+        """A'WA, (p, p)."""
+        ...
+
+    def products(self, other: Columns, weights: Array) -> Array:
+        """A'WB for other columns of the same rows."""
+        ...
+
+    def triangle(self, weights: Array | None = None) -> Array:
+        """Upper triangular R with R'R = A'WA, see :func:`triangle`."""
+        ...
+
+    def columns(self, weights: Array) -> Iterator[Array]:
+        """Each column of WA as a vector over the rows."""
+        ...
+
+    def largest(self) -> Array:
+        """Largest absolute value in each column, (p,)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tall:
+    """A matrix in memory as :class:`Columns`."""
+
+    matrix: Array
+
+    @property
+    def p(self) -> int:
+        return self.matrix.shape[1]
+
+    def times(self, x: Array) -> Array:
+        return tall_times(self.matrix, x)
+
+    def residual(self, y: Array, x: Array) -> Array:
+        return y - tall_times(self.matrix, x)
+
+    def transposed(self, r: Array, weights: Array | None = None) -> Array:
+        return tall_transposed(self.matrix, r if weights is None else weights * r)
+
+    def square(self, r: Array, weights: Array | None = None) -> float:
+        return float(r @ (r if weights is None else weights * r))
+
+    def gram(self, weights: Array | None = None) -> Array:
+        a = self.matrix
+
+        def part(i: int, j: int) -> Array:
+            return a[i:j].T @ (a[i:j] if weights is None else weights[i:j, None] * a[i:j])
+
+        return sum(in_parts(part, edges(len(a), ROWS)), np.zeros((self.p, self.p)))
+
+    def products(self, other: Columns, weights: Array) -> Array:
+        own = cast("Tall", other).matrix
+        return self.matrix.T @ (own * np.broadcast_to(weights, len(own))[:, None])
+
+    def triangle(self, weights: Array | None = None) -> Array:
+        return triangle(self.matrix, weights)
+
+    def columns(self, weights: Array) -> Iterator[Array]:
+        return (column * weights for column in self.matrix.T)
+
+    def largest(self) -> Array:
+        return np.abs(self.matrix).max(axis=0, initial=0.0)
 
 
 def tall_times(a: Array, x: Array) -> Array:

@@ -26,7 +26,7 @@ from lmmformula.backends.posterior.sampling import joint
 from lmmformula.criteria.marginal import is_normal
 from lmmformula.engines.cost import EVALUATIONS, Cost
 from lmmformula.engines.rates import BYTES, JAX, SAMPLING
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.forks import jax_runs
 
@@ -82,7 +82,7 @@ class Sampling:
 
 def sampling_cost(
     problem: Problem,
-    blocks: Blocks,
+    blocks: Levels,
     cost: Cost,
     route: Route,
     sampler: str,

@@ -13,7 +13,7 @@ from lmmformula.engines.base import Engine, Prepared, Survey
 from lmmformula.engines.cost import Cost
 from lmmformula.engines.registry import ENGINES
 from lmmformula.errors import PlanError
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.planner.record import Alternative, Plan, TermSize, seconds_in_words
@@ -57,7 +57,7 @@ class Look:
 
 
 def looks(
-    problem: Problem, blocks: Blocks, *, exact: bool, own: Mapping[str, Any] | None = None, seed: int = 0
+    problem: Problem, blocks: Levels, *, exact: bool, own: Mapping[str, Any] | None = None, seed: int = 0
 ) -> Iterator[Look]:
     """Those of all engines, exact or not, that have a likelihood, suit, and are worth a look without being asked for."""
     for record in ENGINES.values():
@@ -68,7 +68,7 @@ def looks(
 
 
 def best_exact(
-    problem: Problem, blocks: Blocks, limit: float, *, draws: bool = False
+    problem: Problem, blocks: Levels, limit: float, *, draws: bool = False
 ) -> tuple[Look, list[Look]]:
     """The fastest exact engine of those that fit into `limit`, else the smallest; and the others.
 
@@ -89,7 +89,7 @@ def best_exact(
 
 def choose_engine(
     problem: Problem,
-    blocks: Blocks,
+    blocks: Levels,
     method: str,
     reason: str,
     limit: float,
@@ -105,7 +105,7 @@ def choose_engine(
     Parameters
     ----------
     problem : Problem
-    blocks : Blocks
+    blocks : Levels
         Of its terms.
     method, reason : str
         The criterion as plans call it, and why it was chosen.
@@ -157,7 +157,7 @@ def _owners(own: Mapping[str, Any] | None) -> set[str]:
 
 def _asked(
     problem: Problem,
-    blocks: Blocks,
+    blocks: Levels,
     best: Look,
     asked: str,
     own: Mapping[str, Any],
@@ -244,7 +244,7 @@ def refuse_own(own: Mapping[str, Any] | None) -> None:
 
 def exact_plan(
     problem: Problem,
-    blocks: Blocks,
+    blocks: Levels,
     method: str,
     reason: str,
     limit: float,
@@ -275,7 +275,7 @@ def exact_plan(
 
 def backfitted(
     problem: Problem,
-    blocks: Blocks,
+    blocks: Levels,
     reason: str,
     limit: float,
     others: tuple[Alternative, ...] = (),
@@ -291,7 +291,7 @@ def backfitted(
     return Chosen(replace(plan, alternatives=others), engine, prepared, taken.cost)
 
 
-def _quasi(problem: Problem, blocks: Blocks) -> list[Alternative]:
+def _quasi(problem: Problem, blocks: Levels) -> list[Alternative]:
     """Backfitting in the place of a Laplace approximation."""
     out = []
     for corrected in (True, False):
@@ -310,7 +310,7 @@ def _quasi(problem: Problem, blocks: Blocks) -> list[Alternative]:
     return out
 
 
-def _plan(problem: Problem, blocks: Blocks, method: str, taken: Look, reasons: tuple[str, ...]) -> Plan:
+def _plan(problem: Problem, blocks: Levels, method: str, taken: Look, reasons: tuple[str, ...]) -> Plan:
     survey, found = taken.survey, []
     for group, role in zip(blocks.groups, survey.roles, strict=True):
         for i, _ in group.members:
@@ -333,7 +333,7 @@ def _plan(problem: Problem, blocks: Blocks, method: str, taken: Look, reasons: t
     )
 
 
-def _lean(problem: Problem, blocks: Blocks) -> str:
+def _lean(problem: Problem, blocks: Levels) -> str:
     """The advice to take an engine that keeps nothing dense; empty without one."""
     found = (
         v.engine.name

@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmmformula.engines.backfitting.engine import BackfittingEngine
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.planner.engines import Look, looks
@@ -30,7 +30,7 @@ WORTH_IT = 1.5
 
 
 def likelihood_out_of_reach(
-    problem: Problem, blocks: Blocks, limit: float
+    problem: Problem, blocks: Levels, limit: float
 ) -> tuple[str, tuple[Alternative, ...]] | None:
     """Why corrected quasi-likelihood takes the place of a likelihood, and the likelihoods instead; None if it does not.
 
@@ -56,7 +56,7 @@ def likelihood_out_of_reach(
     return _why(likelihoods, limit), alternatives
 
 
-def rows_a_level(blocks: Blocks) -> float:
+def rows_a_level(blocks: Levels) -> float:
     """Geometric mean over the two groups of most levels."""
     levels = sorted((g.m for g in blocks.groups), reverse=True)[:2]
     return blocks.n / float(np.exp(np.mean(np.log(levels))))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from oracle import make_problem
 
-from lmmformula.criteria import family_rows as module
+from lmmformula.criteria.family_rows import family_rows
 from lmmformula.families import Rows, resolve
+from lmmformula.ir import rows as module
 
 
 @pytest.mark.parametrize("weighted", [True, False])
@@ -30,7 +31,7 @@ def test_slices(family: str, derivatives: bool, weighted: bool, monkeypatch) -> 
         "derivatives": derivatives,
         "constant": problem.family.constant(y, weights),
     }
-    ours = module.family_rows(problem, eta, aux, **options)
+    ours = family_rows(problem.family, problem.rows, eta, aux, **options)
     whole = problem.family.rows(y, eta, aux, weights, **options)
     for f in fields(Rows):
         one, two = getattr(ours, f.name), getattr(whole, f.name)

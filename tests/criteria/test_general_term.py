@@ -113,7 +113,7 @@ def test_laplace_criterion(layout: str, engine: str, information) -> None:
     z = np.hstack([z_matrix(problem.terms[i]) for g in model.prepared.blocks.groups for i, _ in g.members])
     sigma = block_diagonal(Oracle(problem, theta, False).sigma_blocks())
     precision = np.linalg.inv(sigma)
-    eta = model.fixed_part(psi[:2])
+    eta = model.predictor(psi[:2], (), ())
     b = np.zeros(z.shape[1])
     for _ in range(60):  # Newton's method on b itself
         rows = model.rows(eta + z @ b, (), "observed")

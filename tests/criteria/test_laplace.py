@@ -295,7 +295,7 @@ def test_zero_variances_are_no_special_case(name: str) -> None:
     model = Laplace.of(problem, BlockedEngine())
     zero = psi.copy()
     zero[model.layout.theta] = 0.0
-    eta = model.fixed_part(psi[: problem.p])
+    eta = model.predictor(psi[: problem.p], (), ())
     aux = model.aux_predictors(zero)
     expected = -2 * problem.family.rows(problem.y, eta, aux, problem.weights).loglik.sum()
     assert model(zero, exact=True).deviance == pytest.approx(expected, rel=1e-13)

@@ -7,7 +7,7 @@ import pytest
 from oracle import LAYOUTS, make_problem, z_matrix
 
 from lmmformula.ir.blocks import Blocks
-from lmmformula.ir.groups import Group
+from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import cross_pattern
 
 
@@ -45,13 +45,13 @@ def test_both_ways_of_finding_pairs_agree() -> None:
     n = 3_000
     codes = [rng.integers(0, m, n).astype(np.int32) for m in (2_000, 900)]
     compact = [np.unique(c, return_inverse=True)[1].astype(np.int32) for c in codes]
-    groups = [Group(str(i), c, int(c.max()) + 1, None, ()) for i, c in enumerate(compact)]
-    found = cross_pattern(*groups)
+    groups = [GroupRows(Group(str(i), int(c.max()) + 1, 1, ()), c, None) for i, c in enumerate(compact)]
+    found, slots = cross_pattern(*groups)
     pairs = sorted(set(zip(compact[0].tolist(), compact[1].tolist(), strict=True)))
     assert list(zip(found.rows().tolist(), found.indices.tolist(), strict=True)) == pairs
-    assert (found.rows()[found.slots] == compact[0]).all()
-    assert (found.indices[found.slots] == compact[1]).all()
-    small = [Group("s", c % 7, 7, None, ()) for c in compact]
-    table = cross_pattern(*small)
-    assert (table.rows()[table.slots] == small[0].codes).all()
-    assert (table.indices[table.slots] == small[1].codes).all()
+    assert (found.rows()[slots] == compact[0]).all()
+    assert (found.indices[slots] == compact[1]).all()
+    small = [GroupRows(Group("s", 7, 1, ()), c % 7, None) for c in compact]
+    table, slots = cross_pattern(*small)
+    assert (table.rows()[slots] == small[0].codes).all()
+    assert (table.indices[slots] == small[1].codes).all()

@@ -81,7 +81,7 @@ def test_least_squares(weighted: bool, by_rows: bool, monkeypatch) -> None:
     w = rng.uniform(0.5, 2, 50) if weighted else None
     root = np.ones(50) if w is None else np.sqrt(w)
     expected = np.linalg.lstsq(x * root[:, None], y * root, rcond=None)[0]
-    found = least_squares.least_squares(x, y, w)
+    found = least_squares.least_squares(tall.Tall(x), y, w)
     np.testing.assert_allclose(x @ found.coefficients, x @ expected, rtol=1e-9)
     gram = (x * root[:, None] ** 2).T @ x
     np.testing.assert_allclose(found.r.T @ found.r, gram, rtol=1e-9)

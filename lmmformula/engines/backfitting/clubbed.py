@@ -41,7 +41,8 @@ import numpy as np
 
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.equations import Solved, State
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.numerics.anderson import Anderson
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
@@ -60,11 +61,11 @@ class Couplings:
 
     Attributes
     ----------
-    blocks : Blocks
+    blocks : Levels
     gram : Gram
     """
 
-    blocks: Blocks
+    blocks: Levels
     gram: Gram
 
     @cached_property
@@ -106,7 +107,7 @@ class Operators:
     inverses: tuple[Array, ...]
 
     @property
-    def blocks(self) -> Blocks:
+    def blocks(self) -> Levels:
         return self.at.blocks
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lmmformula.engines.cost import FAMILY_COLUMNS, WORD, Cost, Space, Work, columns, space_of_rows, table
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
 __all__ = ["backfitting_cost"]
@@ -14,7 +14,7 @@ CORRECTED = 2.0
 """Passes over rows and pairs with Laplace's terms, relative to those without."""
 
 
-def backfitting_cost(problem: Problem, blocks: Blocks, *, corrected: bool = False) -> Cost:
+def backfitting_cost(problem: Problem, blocks: Levels, *, corrected: bool = False) -> Cost:
     """On sweeps over one group after the other."""
     groups = blocks.groups
     met = sum(blocks.pattern(a, b).nnz for a in range(len(groups)) for b in range(a + 1, len(groups)))
@@ -28,6 +28,6 @@ def backfitting_cost(problem: Problem, blocks: Blocks, *, corrected: bool = Fals
     return Cost(work, _space(problem, blocks, float(met)))
 
 
-def _space(problem: Problem, blocks: Blocks, met: float) -> Space:
+def _space(problem: Problem, blocks: Levels, met: float) -> Space:
     """On sweeps over groups of which `met` pairs of levels meet."""
     return space_of_rows(problem, blocks, entries=WORD * met, levels=WORD * problem.q * (problem.p + 1))

@@ -21,7 +21,8 @@ from lmmformula.engines.backfitting.cost import backfitting_cost
 from lmmformula.engines.backfitting.information import fixed_information
 from lmmformula.engines.base import Across, Certain, Drawless, Estimating, Stacked, Survey, Uncoupled, refuse
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
@@ -42,13 +43,13 @@ class BackfittingEngine(Estimating):
     """Whether it is also asked for what a correction of quasi-likelihood takes."""
     name: str = "backfitting"
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """One group at a time."""
         words = "one grouping factor at a time; cost grows like the number of rows"
         cost = backfitting_cost(problem, blocks, corrected=self.corrected)
         return Survey(cost, ("backfitted",) * len(blocks.groups), words)
 
-    def prepare(self, blocks: Blocks) -> BackfittingPrepared:
+    def prepare(self, blocks: Levels) -> BackfittingPrepared:
         refuse(blocks, self)
         return BackfittingPrepared(blocks)
 
@@ -57,7 +58,7 @@ class BackfittingEngine(Estimating):
 class BackfittingPrepared:
     """The blocks; nothing about them need be known in advance."""
 
-    blocks: Blocks
+    blocks: Levels
 
     is_exact = False
 
@@ -111,7 +112,7 @@ def _inverse(block: Array) -> Array:
 class DiagonalInverse(Uncoupled):
     """The blocks M_a^-1 in the place of the diagonal blocks of M^-1; pairs count as zero."""
 
-    blocks: Blocks
+    blocks: Levels
     inverses: tuple[Array, ...]
     has_pairs = False
 

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import InverseBlocks, Stacked
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.stochastic import Moments, Probed
-from lmmformula.ir.blocks import Gram, Group
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.groups import Group
 from lmmformula.typing import Array
 
 __all__ = ["Complement", "Pattern", "ProbedInverse"]
@@ -93,5 +94,5 @@ class Complement(Protocol):
         ...
 
     def inverse(self, moments: Moments, found: Probed | None) -> ProbedInverse:
-        """Blocks of M^-1 from solutions for outliers and probes; None where nothing is iterated on."""
+        """Levels of M^-1 from solutions for outliers and probes; None where nothing is iterated on."""
         ...

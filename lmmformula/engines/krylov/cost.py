@@ -20,7 +20,7 @@ from lmmformula.engines.cost import (
 from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
 from lmmformula.engines.krylov.stochastic import COMPILED_PAIRS
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
 __all__ = ["krylov_cost", "survey"]
@@ -35,7 +35,7 @@ VECTORS = 48
 """Products with single vectors for the outliers of an evaluation."""
 
 
-def survey(problem: Problem, blocks: Blocks, probes: int, words: str) -> Survey:
+def survey(problem: Problem, blocks: Levels, probes: int, words: str) -> Survey:
     """The largest group eliminated, all others iterated on."""
     coupled = blocks.once(Coupled.of)
     roles = tuple(
@@ -45,7 +45,7 @@ def survey(problem: Problem, blocks: Blocks, probes: int, words: str) -> Survey:
     return Survey(krylov_cost(problem, blocks, coupled, probes), roles, words, 0, coupled.pairs)
 
 
-def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Cost:
+def krylov_cost(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> Cost:
     """On iterations with the Schur complement of the largest group."""
     count, systems = evaluations(problem)
     if not problem.is_linear:
@@ -66,7 +66,7 @@ def krylov_cost(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int)
     return Cost(work, _space(problem, blocks, coupled, probes))
 
 
-def _space(problem: Problem, blocks: Blocks, coupled: Coupled, probes: int) -> Space:
+def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> Space:
     """On iterations with the Schur complement of the largest group."""
     compiled = is_compiled(coupled)
     return space_of_rows(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.levels import Levels
 
 __all__ = ["Coupled"]
 
@@ -44,7 +44,7 @@ class Coupled:
     total: int = 0
 
     @classmethod
-    def of(cls, blocks: Blocks) -> Coupled:
+    def of(cls, blocks: Levels) -> Coupled:
         groups = blocks.groups
         a = int(np.argmax([g.q for g in groups]))
         counts = np.zeros(groups[a].m)

@@ -19,7 +19,7 @@ effects. Each quadratic form is a Gauss quadrature from the coefficients of the 
 (I - K) w = P z (Ubaru, Chen & Saad 2017; Golub & Meurant 2010). The standard error is that of the mean over probes. The
 probes are fixed by the seed, so that the criterion is a smooth function of theta.
 
-Blocks of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
+Levels of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
 
 Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for
 each is derived in :mod:`lmmformula.engines.krylov.splitting`.
@@ -48,7 +48,8 @@ from lmmformula.engines.krylov.schur import SchurPattern
 from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
 from lmmformula.engines.krylov.stochastic import Moments, Probed
 from lmmformula.errors import ConvergenceWarning, warn
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.conjugate_gradients import Solution, quadrature
 from lmmformula.typing import Array
@@ -111,13 +112,13 @@ class KrylovEngine(Estimating):
     device: str = "cpu"
     name: str = "krylov"
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """The largest group eliminated, the rest iterated on."""
         elsewhere = self.device != DEVICES[0]
         words = f"products and iterations run on the {self.device.upper()}, as asked" if elsewhere else ""
         return survey(problem, blocks, self.probes, words)
 
-    def prepare(self, blocks: Blocks) -> KrylovPrepared:
+    def prepare(self, blocks: Levels) -> KrylovPrepared:
         """Look at the patterns."""
         refuse(blocks, self)
         split = self.preconditioner != "schur"
@@ -130,7 +131,7 @@ class KrylovPrepared:
     """Patterns and probes, and where products run."""
 
     engine: KrylovEngine
-    blocks: Blocks
+    blocks: Levels
     pattern: Pattern
     place: OnProcessor | OnDevice
 

@@ -35,7 +35,9 @@ from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks, Gram, Group
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.groups import Group
+from lmmformula.ir.levels import Levels
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
@@ -68,7 +70,7 @@ class SchurPattern:
     kind = "schur"
     goes_to_devices = True
 
-    def __init__(self, blocks: Blocks) -> None:
+    def __init__(self, blocks: Levels) -> None:
         chain = (int(np.argmax([g.q for g in blocks.groups])),)
         self.blocks = blocks
         usual = choose_chain(blocks) == chain
@@ -352,7 +354,7 @@ class SchurComplement:
         return np.zeros(v.shape[1])
 
     def inverse(self, moments: Moments, found: Probed | None) -> StochasticInverse:
-        """Blocks of M^-1 from solutions; None where nothing is iterated on."""
+        """Levels of M^-1 from solutions; None where nothing is iterated on."""
         return StochasticInverse.of(self, moments, found)
 
     def dense_effects(self, x: Array) -> list[Array]:

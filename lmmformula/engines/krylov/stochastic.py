@@ -1,4 +1,4 @@
-r"""Blocks of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
+r"""Levels of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
 
 By (4) of :mod:`lmmformula.engines.krylov.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
 ``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros (:class:`Moments`): with row s of N belonging to
@@ -153,7 +153,7 @@ class Probed:
 
 @dataclass(frozen=True, eq=False)
 class StochasticInverse(Uncoupled, Paired):
-    """Blocks of M^-1 and their sums.
+    """Levels of M^-1 and their sums.
 
     Attributes
     ----------
@@ -237,7 +237,7 @@ class StochasticInverse(Uncoupled, Paired):
         return out + level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
 
     def pair(self, a: int, b: int) -> Array:
-        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
+        """Levels (nnz, k_a, k_b) on the pattern of the pair, a < b."""
         plan = self.complement.pattern.plan
         chain = plan.chain[0]
         if chain == a:

@@ -30,8 +30,9 @@ import numpy as np
 
 from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.criteria.marginal import Marginal
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import joined
+from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array, Index
 
 __all__ = ["Bordered", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
@@ -153,7 +154,7 @@ class Bordered:
         return cls(model, e, dense, tuple(int(s) for s in ends[:-1]), a, b, g, counts, merged, outer)
 
     @staticmethod
-    def largest(blocks: Blocks) -> int:
+    def largest(blocks: Levels) -> int:
         """The group to eliminate."""
         return max(range(len(blocks.groups)), key=lambda a: blocks.groups[a].q)
 
@@ -249,7 +250,7 @@ def _turned(lower: Any, rows: Any, xp: Any) -> Any:
     return xp.stack(out, -2)
 
 
-def _arranged(blocks: Blocks, gram: Gram, e: int, dense: tuple[int, ...], ends: Array) -> tuple[Array, Array]:
+def _arranged(blocks: Levels, gram: Gram, e: int, dense: tuple[int, ...], ends: Array) -> tuple[Array, Array]:
     """B and G of the module's head."""
     q, width = int(ends[-1]), gram.vv.shape[0]
     c = q + width
@@ -278,7 +279,7 @@ def _arranged(blocks: Blocks, gram: Gram, e: int, dense: tuple[int, ...], ends: 
     return b, g
 
 
-def _pairs(blocks: Blocks, gram: Gram, a: int, b: int) -> tuple[Index, Index, Array]:
+def _pairs(blocks: Levels, gram: Gram, a: int, b: int) -> tuple[Index, Index, Array]:
     """Level of a, level of b and the block Z_a'WZ_b of each pair that meets, whichever way it is stored."""
     low, high = min(a, b), max(a, b)
     pattern = blocks.pattern(low, high)

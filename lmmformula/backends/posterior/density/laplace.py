@@ -27,6 +27,7 @@ from lmmformula.backends.posterior.model.predictor import (
     with_aux,
 )
 from lmmformula.backends.posterior.model.scalars import Folded
+from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
@@ -161,10 +162,10 @@ def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list
         weights = np.maximum(point.observed.weight, 0.0)
     except FitError:
         beta, theta = start_beta(problem), np.concatenate([t.covariance.start() for t in problem.terms])
-        eta = model.fixed_part(beta)
-        scales = problem.family.start_aux(problem.y, eta, problem.weights)
-        aux = [np.eye(b.matrix.shape[1])[0] * s for b, s in zip(problem.aux, scales, strict=True)]
-        rows = tuple(b.matrix @ a for b, a in zip(problem.aux, aux, strict=True))
+        eta = model.predictor(beta, (), ())
+        scales = start_aux(problem.family, model.data, eta)
+        aux = [np.eye(b.p)[0] * s for b, s in zip(model.data.aux, scales, strict=True)]
+        rows = tuple(b.times(a) for b, a in zip(model.data.aux, aux, strict=True))
         weights = model.rows(eta, rows, "expected", derivatives=False).weight
     lowers = [
         t.covariance.cholesky(theta[s]) for t, s in zip(problem.terms, problem.theta_slices(), strict=True)

@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.base import Engine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.design import FixedBlock, GroupBlock
-from lmmformula.ir.groups import Group, joined
+from lmmformula.ir.groups import GroupRows, joined
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
@@ -117,11 +117,13 @@ class PartialDensity(Whitened):
         part = replace(problem, terms=tuple(problem.terms[i] for i in inside), aux=(), aux_terms=())
         model = Marginal.of(part, engine, priors)
         bordered = Bordered.of(model)
-        blocks = model.base.prepared.blocks
-        group = blocks.groups[bordered.eliminated]
+        blocks = cast("Blocks", model.base.prepared.blocks)
+        eliminated = blocks.own[bordered.eliminated]
         every = (*problem.terms, *start.sigma_terms)
         cells = Cells.of(
-            columns_of((problem.X.matrix, start.sigma_block.matrix), every), group.codes, group.m
+            columns_of((problem.X.matrix, start.sigma_block.matrix), every),
+            eliminated.codes,
+            eliminated.group.m,
         )
         own, places, mixing = _variances([priors.terms[i] for i in inside], start, inside, priors)
         predictors = sampled_predictors(problem, rest, priors, start, cells)
@@ -146,7 +148,7 @@ class PartialDensity(Whitened):
             tuple(own),
             places,
             tuple(mixing),
-            tuple(_as_term(g, part.terms[g.members[0][0]], cells.rows) for g in blocks.groups),
+            tuple(_as_term(own, part.terms[own.group.members[0][0]], cells.rows) for own in blocks.own),
             target,
             q,
             weights,
@@ -293,17 +295,18 @@ def _rearranged(
 
 def _cross(blocks: Blocks, a: int, b: int, wz: Any, z: Any) -> tuple[Any, Any, Any]:
     """Level of a, level of b and Z_a'WZ_b of each pair that meets."""
-    pattern = blocks.pattern(min(a, b), max(a, b))
-    values = jax.ops.segment_sum(wz[:, :, None] * z[:, None, :], pattern.slots, pattern.nnz)
+    pair = (min(a, b), max(a, b))
+    pattern = blocks.pattern(*pair)
+    values = jax.ops.segment_sum(wz[:, :, None] * z[:, None, :], blocks.slots(*pair), pattern.nnz)
     rows, cols = pattern.rows(), pattern.indices.astype(np.int64)
     return (rows, cols, values) if a < b else (cols, rows, values)
 
 
-def _as_term(group: Group, first: GroupBlock, rows: Index) -> GroupBlock:
+def _as_term(own: GroupRows, first: GroupBlock, rows: Index) -> GroupBlock:
     """A group, of which `first` is a term, as one term on the rows of the module's head."""
-    basis = None if group.basis is None else group.basis[rows]
-    columns = tuple(str(j) for j in range(group.k))
-    return replace(first, columns=columns, codes=group.codes[rows], basis=basis)
+    basis = None if own.basis is None else own.basis[rows]
+    columns = tuple(str(j) for j in range(own.group.k))
+    return replace(first, columns=columns, codes=own.codes[rows], basis=basis)
 
 
 def _variances(

@@ -25,8 +25,8 @@ from lmmformula.backends.posterior.density.scale import Scale, find_mode
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
 from lmmformula.criteria.marginal import Marginal, MarginalPoint
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.ir.blocks import Group
 from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.groups import Group
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array

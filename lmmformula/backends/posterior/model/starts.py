@@ -18,6 +18,7 @@ from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.least_squares import least_squares
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array, Index
 
 __all__ = ["Start", "padded_rows", "start_of"]
@@ -131,12 +132,14 @@ def _of_residuals(
         twin.n_rows_data,
     )
     if not terms:
-        alpha = least_squares(block.matrix, 0.5 * (np.log(y) + 1.27)).coefficients  # E log chi2_1 = -1.27
+        alpha = least_squares(
+            Tall(block.matrix), 0.5 * (np.log(y) + 1.27)
+        ).coefficients  # E log chi2_1 = -1.27
         return alpha, [], []
     try:
         fitted = LaplaceBackend(engine=engine, tolerance=1e-4).fit(model).estimate
     except FitError:
-        alpha = least_squares(block.matrix, 0.5 * (np.log(y) + 1.27)).coefficients
+        alpha = least_squares(Tall(block.matrix), 0.5 * (np.log(y) + 1.27)).coefficients
         return alpha, [0.01 * np.eye(t.k) for t in terms], [np.zeros((t.m, t.k)) for t in terms]
     covariances = []
     for term, s in zip(model.terms, model.theta_slices(), strict=True):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from lmmformula.backends.posterior.record import Posterior, Recovered
     from lmmformula.backends.posterior.sampling.request import Drawn, Request
     from lmmformula.engines.base import Engine, Prepared
-    from lmmformula.ir.blocks import Group
+    from lmmformula.ir.groups import Group
     from lmmformula.ir.priors import Priors, TermPriors
     from lmmformula.ir.problem import Problem
 

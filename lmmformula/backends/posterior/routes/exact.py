@@ -10,7 +10,7 @@ from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.backends.posterior.routes.base import Few, spreads
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.ir.blocks import Group
+from lmmformula.ir.groups import Group
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem

@@ -1,0 +1,285 @@
+r"""Rows of a model behind one protocol: the products, maps and sums that likelihoods need of them, wherever they are.
+
+Everything above this room works with coefficients, levels and sums over rows. What has an entry for each row (a response, a
+linear predictor, a working weight, a score) is a :data:`RowVector`: made by :class:`Rows`, handed back to it, and never looked
+into. So rows may lie in one place of memory, as :class:`MemoryRows` has them, in a file, or with many workers; and a vector
+may be an array, a list of parts, or a recipe that is followed when a sum asks for it.
+
+Four operations read rows:
+
+* ``apply``: eta = X beta + Z b + offset;
+* ``adjoint``: Z'r, and ``fixed.transposed``: X'r;
+* ``gram``: [Z X v]'W[Z X v] in blocks;
+* ``map`` and ``reduce``: a function of one row at a time, over :class:`Chunk` after chunk, kept as vectors or added up.
+
+A function that is mapped or reduced sees some of the rows, any number of them, and each row counts once. Partial results merge
+by + in an order that the rows settle, not the workers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import reduce as fold
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
+
+import numpy as np
+
+from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.levels import Levels
+from lmmformula.numerics.tall import Columns, Tall
+from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.typing import Array
+
+__all__ = ["Chunk", "MemoryRows", "RowVector", "Rows", "Stacked", "merged", "range_of", "total"]
+
+RowVector: TypeAlias = Array
+"""One number for each row; opaque above this room."""
+
+Stacked: TypeAlias = tuple[Array, ...]
+"""One (m_a, k_a) array for each group, or (m_a, k_a, c)."""
+
+T = TypeVar("T")
+SLICE = 16_384
+"""Rows at a time: about ten temporaries of them fit the cache of one core."""
+
+
+def added(one: Any, other: Any) -> Any:
+    """The sum of two results."""
+    return one + other
+
+
+class Chunk(Protocol):
+    """Some of the rows, as a mapped function sees them."""
+
+    @property
+    def n(self) -> int: ...
+    @property
+    def y(self) -> Array: ...
+    @property
+    def weights(self) -> Array | None: ...
+    @property
+    def offset(self) -> Array | None: ...
+
+
+Mapped: TypeAlias = Callable[..., tuple[Array | float, ...]]
+"""f(chunk, *values) -> a number for each row, or one for all rows, of each of several vectors."""
+
+
+class Rows(Protocol):
+    """Rows of a model."""
+
+    @property
+    def n(self) -> int: ...
+    @property
+    def levels(self) -> Levels:
+        """Groups and which of their levels meet, from which engines are prepared."""
+        ...
+
+    @property
+    def y(self) -> RowVector: ...
+    @property
+    def weights(self) -> RowVector | None: ...
+    @property
+    def offset(self) -> RowVector | None: ...
+    @property
+    def fixed(self) -> Columns:
+        """X."""
+        ...
+
+    @property
+    def aux(self) -> tuple[Columns, ...]:
+        """Columns of the auxiliary linear predictors."""
+        ...
+
+    def over(self, levels: Levels) -> Rows:
+        """The same rows with what is known of their levels already."""
+        ...
+
+    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> RowVector:
+        """X beta + Z b [+ offset], for effects (m_a, k_a) of each group or of none; without X beta if `beta` is None."""
+        ...
+
+    def adjoint(self, r: RowVector) -> Stacked:
+        """Z'r."""
+        ...
+
+    def gram(self, weights: RowVector | None, *, fixed: bool = False, more: Sequence[RowVector] = ()) -> Gram:
+        """[Z V]'W[Z V], where V has the columns of X if `fixed`, and then those of `more`; W = I if `weights` is None."""
+        ...
+
+    def weighted_columns(self, weights: RowVector | None) -> tuple[Stacked, Array]:
+        """Z'WX and X'WX."""
+        ...
+
+    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> RowVector:
+        """z_r'C z_r of each row, from blocks of C over effects, see :meth:`lmmformula.ir.blocks.Blocks.row_quadratic`."""
+        ...
+
+    def level_sums(self, a: int, r: RowVector) -> Array:
+        """Sum of r over the rows of each level of a group whose rows have one each, (m_a,)."""
+        ...
+
+    def map(
+        self, function: Mapped, *vectors: RowVector | float | None, coarse: bool = False
+    ) -> tuple[RowVector, ...]:
+        """The vectors that `function` makes of each chunk and of the values there; a number stays a number.
+
+        `coarse` asks for chunks as large as there are: for a start, which may look at a mean over the chunk.
+        """
+        ...
+
+    def reduce(
+        self,
+        function: Callable[..., T],
+        *vectors: RowVector | float | None,
+        merge: Callable[[T, T], T] = added,
+        coarse: bool = False,
+    ) -> T:
+        """`function` of every chunk and the values there, merged in order by + or by `merge`; of a tuple element by element."""
+        ...
+
+
+class _Slice:
+    """Some of the rows of :class:`MemoryRows`."""
+
+    __slots__ = ("_of", "_rows", "n")
+
+    def __init__(self, of: MemoryRows, start: int, stop: int) -> None:
+        self._of, self._rows, self.n = of, slice(start, stop), stop - start
+
+    @property
+    def y(self) -> Array:
+        return self._of.y[self._rows]
+
+    @property
+    def weights(self) -> Array | None:
+        return _some(self._of.weights, self._rows)
+
+    @property
+    def offset(self) -> Array | None:
+        return _some(self._of.offset, self._rows)
+
+
+class MemoryRows:
+    """Rows in arrays: one chunk, or slices over threads if there are many.
+
+    Parameters
+    ----------
+    y, weights, offset : (n,) arrays; the latter two may be None
+    fixed : (n, p) array
+    aux : sequence of (n, p_j) arrays
+    terms : sequence of GroupBlock
+    """
+
+    __slots__ = ("_levels", "_terms", "aux", "fixed", "offset", "weights", "y")
+
+    def __init__(
+        self,
+        y: Array,
+        weights: Array | None,
+        offset: Array | None,
+        fixed: Array,
+        aux: Sequence[Array],
+        terms: Sequence[GroupBlock],
+    ) -> None:
+        self.y, self.weights, self.offset = y, weights, offset
+        self.fixed, self.aux, self._terms = Tall(fixed), tuple(map(Tall, aux)), terms
+        self._levels: Blocks | None = None
+
+    @property
+    def n(self) -> int:
+        return len(self.y)
+
+    @property
+    def levels(self) -> Blocks:
+        if self._levels is None:
+            self._levels = Blocks(self._terms, self.n)
+        return self._levels
+
+    def over(self, levels: Levels) -> MemoryRows:
+        out = copy(self)
+        out._levels = cast("Blocks", levels)
+        return out
+
+    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
+        out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)
+        if effects:
+            self.levels.add_to(out, effects)
+        if offset and self.offset is not None:
+            out += self.offset
+        return out
+
+    def adjoint(self, r: Array) -> Stacked:
+        return self.levels.adjoint(r)
+
+    def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
+        x = self.fixed.matrix if fixed else np.zeros((self.n, 0))
+        return self.levels.gram(weights, np.column_stack([x, *more]) if more else x)
+
+    def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
+        return self.levels.weighted_columns(weights, self.fixed.matrix)
+
+    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
+        return self.levels.row_quadratic(own, pairs)
+
+    def level_sums(self, a: int, r: Array) -> Array:
+        rows = self.levels.own[a]
+        return np.asarray(np.bincount(rows.codes, r, rows.group.m), dtype=float)
+
+    def map(
+        self, function: Mapped, *vectors: Array | float | None, coarse: bool = False
+    ) -> tuple[Array, ...]:
+        n = self.n
+        if coarse or n <= 2 * SLICE:
+            return function(_Slice(self, 0, n), *vectors)  # type: ignore[return-value]
+        first = self._part(function, vectors, 0, SLICE)
+        out = tuple(np.empty(n) if np.ndim(some) else some for some in first)
+
+        def fill(start: int, stop: int) -> None:
+            values = self._part(function, vectors, start, stop) if start else first
+            for whole, some in zip(out, values, strict=True):
+                if isinstance(whole, np.ndarray):
+                    whole[start:stop] = some
+
+        in_parts(fill, edges(n, SLICE))
+        return out  # type: ignore[return-value]
+
+    def reduce(
+        self,
+        function: Callable[..., T],
+        *vectors: Array | float | None,
+        merge: Callable[[T, T], T] = added,
+        coarse: bool = False,
+    ) -> T:
+        if coarse or self.n <= 2 * SLICE:
+            return function(_Slice(self, 0, self.n), *vectors)
+        cuts = edges(self.n, SLICE)
+        return merged(in_parts(lambda i, j: self._part(function, vectors, i, j), cuts), merge)
+
+    def _part(self, function: Callable[..., T], vectors: Sequence[Array | float | None], i: int, j: int) -> T:
+        rows = slice(i, j)
+        return function(_Slice(self, i, j), *(_some(v, rows) for v in vectors))
+
+
+def _some(values: Array | float | None, rows: slice) -> Array | None:
+    return values[rows] if isinstance(values, np.ndarray) and values.ndim else values  # type: ignore[return-value]
+
+
+def merged(parts: Sequence[T], merge: Callable[[T, T], T]) -> T:
+    """Results of chunks in their order, merged; of tuples element by element."""
+    if isinstance(parts[0], tuple):
+        return tuple(fold(merge, column) for column in zip(*parts, strict=True))  # type: ignore[return-value,arg-type]
+    return fold(merge, parts)
+
+
+def total(rows: Rows, values: RowVector) -> float:
+    """Sum over rows."""
+    return float(rows.reduce(lambda chunk, v: v.sum(), values))
+
+
+def range_of(rows: Rows, values: RowVector) -> tuple[float, float]:
+    """Smallest and largest entry; nan if any is."""
+    low = rows.reduce(lambda chunk, v: v.min(initial=np.inf), values, merge=np.minimum)
+    return float(low), float(rows.reduce(lambda chunk, v: v.max(initial=-np.inf), values, merge=np.maximum))

@@ -1,0 +1,214 @@
+"""Rows in chunks of any size give the numbers and messages of rows in memory."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from chunked import chunked
+from oracle import LAYOUTS, make_problem, random_theta
+
+from lmmformula import FitError
+from lmmformula.backends.exact import Exact
+from lmmformula.backends.laplace import LaplaceBackend
+from lmmformula.backends.pql import PQL
+from lmmformula.criteria.family_rows import family_rows
+from lmmformula.criteria.laplace import Laplace
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.criteria.quadrature import Quadrature
+from lmmformula.criteria.sensitivity import mode_sensitivity
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.families import resolve
+from lmmformula.ir import rows as module
+from lmmformula.ir.design import FixedBlock
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import range_of, total
+
+SIZES = [1, 37, 1_000]
+
+
+def counts(layout: str, family: str = "poisson", *, seed: int = 3, n: int = 150) -> Problem:
+    """A problem of `LAYOUTS` with small counts, or zeros and ones, and columns of like scale."""
+    rng = np.random.default_rng(seed)
+    base = make_problem(layout, n=n, weighted=False)
+    x = np.column_stack([np.ones(base.n), rng.normal(size=base.n)])
+    eta = x @ [0.4, 0.3] + 0.5 * rng.normal(size=base.terms[0].m)[base.terms[0].codes]
+    mixing = rng.gamma(1.0, size=base.n) if family == "nbinom2" else 1.0
+    y = rng.poisson(mixing * np.exp(eta)).astype(float)
+    own = resolve(family)
+    aux = tuple(FixedBlock(x, ("(Intercept)", "x"), (0, 1), ("x",)) for _ in own.auxiliaries)
+    y = np.minimum(y, 1.0) if family == "binomial" else y
+    offset = 0.1 * rng.normal(size=base.n)
+    return replace(base, y=y, X=replace(base.X, matrix=x), family=own, offset=offset, aux=aux)
+
+
+def joined(values: Any) -> Any:
+    return np.concatenate(values.values) if hasattr(values, "values") else values
+
+
+def alike(one: Any, other: Any, rtol: float = 1e-12) -> None:
+    """Equal to `rtol` of the largest element."""
+    one, other = np.asarray(joined(one)), np.asarray(joined(other))
+    np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * max(np.abs(other).max(initial=0.0), 1e-300))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("layout", ["slopes", "crossed slopes", "same factor twice"])
+def test_products(layout: str, size: int) -> None:
+    problem = make_problem(layout)
+    whole, parts, rng = problem.rows, chunked(problem, size).rows, np.random.default_rng(0)
+    assert parts.n == problem.n
+    beta, groups = rng.normal(size=2), whole.levels.groups
+    effects = [rng.normal(size=(g.m, g.k)) for g in groups]
+    for offset in (True, False):
+        alike(parts.apply(beta, effects, offset=offset), whole.apply(beta, effects, offset=offset))
+    alike(parts.apply(None, effects), whole.apply(None, effects))
+    r = [rows.apply(beta, effects) for rows in (parts, whole)]
+    for ours, theirs in zip(parts.adjoint(r[0]), whole.adjoint(r[1]), strict=True):
+        alike(ours, theirs)
+    grams = [
+        rows.gram(rows.weights, fixed=True, more=(v,)) for rows, v in zip((parts, whole), r, strict=True)
+    ]
+    alike(grams[0].vv, grams[1].vv)
+    for pair, values in grams[0].cross.items():
+        alike(values, grams[1].cross[pair])
+    for ours, theirs in zip((*grams[0].diag, *grams[0].rhs), (*grams[1].diag, *grams[1].rhs), strict=True):
+        alike(ours, theirs)
+    own = [rng.normal(size=(g.m, g.k, g.k)) for g in groups]
+    own = [c + c.swapaxes(1, 2) for c in own]
+    pairs = {pair: rng.normal(size=values.shape) for pair, values in grams[1].cross.items()}
+    alike(parts.row_quadratic(own, pairs), whole.row_quadratic(own, pairs))
+    alike(parts.level_sums(0, r[0]), whole.level_sums(0, r[1]))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_columns(size: int) -> None:
+    problem = make_problem("crossed")
+    whole, parts = problem.rows, chunked(problem, size).rows
+    w = (parts.weights, whole.weights)
+    alike(parts.fixed.gram(w[0]), whole.fixed.gram(w[1]))
+    alike(parts.fixed.products(parts.fixed, parts.y), whole.fixed.products(whole.fixed, whole.y))
+    alike(np.abs(parts.fixed.triangle(w[0])), np.abs(whole.fixed.triangle(w[1])))
+    alike(parts.fixed.transposed(parts.y, w[0]), whole.fixed.transposed(whole.y, w[1]))
+    alike(parts.fixed.square(parts.y, w[0]), whole.fixed.square(whole.y, w[1]))
+    alike(parts.fixed.largest(), whole.fixed.largest())
+    for ours, theirs in zip(parts.fixed.columns(parts.y), whole.fixed.columns(whole.y), strict=True):
+        alike(ours, theirs)
+
+
+def test_maps_and_sums_of_slices_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = make_problem("crossed")
+    rows = problem.rows
+    seen = []
+
+    def both(chunk: Any, eta: Any, number: float) -> Any:
+        seen.append(chunk.n)
+        return eta * chunk.weights + number, number
+
+    def sums(chunk: Any, eta: Any) -> Any:
+        return chunk.offset @ eta, np.array([eta.sum(), chunk.n])
+
+    once = rows.map(both, rows.y, 2.0), rows.reduce(sums, rows.y), range_of(rows, rows.y), total(rows, rows.y)
+    assert seen == [problem.n]
+    monkeypatch.setattr(module, "SLICE", 16)
+    sliced = rows.map(both, rows.y, 2.0)
+    np.testing.assert_array_equal(sliced[0], once[0][0])
+    assert sliced[1] == once[0][1] == 2.0
+    assert max(seen[1:]) == 16
+    assert sum(seen[1:]) == problem.n
+    for ours, theirs in zip(rows.reduce(sums, rows.y), once[1], strict=True):
+        alike(ours, theirs)
+    assert range_of(rows, rows.y) == once[2]
+    assert total(rows, rows.y) == pytest.approx(once[3], rel=1e-13)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_gaussian_criterion(layout: str, reml: bool) -> None:
+    problem = make_problem(layout)
+    theta = random_theta(problem)
+    ours, theirs = (Profiled.of(p, BlockedEngine(), reml=reml)(theta) for p in (chunked(problem), problem))
+    for name in ("deviance", "gradient", "beta", "hessian"):
+        alike(getattr(ours, name), getattr(theirs, name), 1e-10)
+
+
+@pytest.mark.parametrize(("family", "size"), [("poisson", 37), ("nbinom2", 20), ("binomial", 1_000)])
+def test_laplace_criterion(family: str, size: int) -> None:
+    problem = counts("slopes", family)
+    psi = np.concatenate([[0.3, 0.2], 0.5 * random_theta(problem), np.tile([0.3, 0.1], len(problem.aux))])
+    points = [Laplace.of(p, BlockedEngine())(psi) for p in (chunked(problem, size), problem)]
+    for name in ("deviance", "gradient", "hessian"):
+        alike(*(getattr(p, name) for p in points), 1e-9)
+    for ours, theirs in zip(*(mode_sensitivity(p) for p in points), strict=True):
+        alike(ours, theirs, 1e-9)
+    alike(*(Quadrature(p.model, 5)(psi).deviance for p in points), 1e-10)
+
+
+def estimates_agree(ours: Any, theirs: Any) -> None:
+    one, other = ours.estimate, theirs.estimate
+    for name in ("beta", "vcov", "theta", "sigma"):
+        alike(getattr(one, name), getattr(other, name), 1e-8)
+    if np.isfinite(other.deviance):
+        assert one.deviance == pytest.approx(other.deviance, rel=1e-10)
+    for a, b in zip((*one.modes, *one.aux), (*other.modes, *other.aux), strict=True):
+        alike(a, b, 1e-7)
+    assert (one.convergence.status, one.singular) == (other.convergence.status, other.singular)
+
+
+@pytest.mark.parametrize("reml", [True, False])
+def test_gaussian_fits(reml: bool) -> None:
+    problem = make_problem("crossed slopes")
+    backend = Exact(reml=reml, tolerance=1e-14)
+    found = backend.fit(problem)
+    estimates_agree(backend.fit(chunked(problem)), found)
+
+
+@pytest.mark.parametrize("layout", ["slopes", "crossed"])
+def test_laplace_fits(layout: str) -> None:
+    problem = counts(layout, n=300)
+    backend = LaplaceBackend(tolerance=1e-14)
+    estimates_agree(backend.fit(chunked(problem)), backend.fit(problem))
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("poisson", {}),
+        ("poisson", {"traces": "exact"}),
+        ("poisson", {"correction": "laplace"}),
+        ("nbinom2", {}),
+        ("gamma", {}),
+    ],
+)
+def test_quasi_likelihood_fits(family: str, options: dict[str, Any]) -> None:
+    problem = counts("crossed", family)
+    if family == "gamma":
+        ones = FixedBlock(np.ones((problem.n, 1)), ("(Intercept)",), (0,), ())
+        problem = replace(problem, y=problem.y + 0.5, aux=(ones,), family=resolve("gamma(link='log')"))
+    backend = PQL(tolerance=1e-11, **options)
+    estimates_agree(backend.fit(chunked(problem)), backend.fit(problem))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_messages(size: int) -> None:
+    problem = make_problem("crossed", weighted=False)
+    exact = replace(problem, y=problem.X.matrix @ [2.0, 3.0])
+    texts = []
+    for p in (exact, chunked(exact, size)):
+        with pytest.raises(FitError, match="reproduce the response exactly") as raised:
+            Exact().fit(p)
+        texts.append(str(raised.value).split("(")[0])
+    assert texts[0] == texts[1]
+
+
+def test_family_rows_have_numbers_where_all_rows_have_one() -> None:
+    problem = counts("crossed", "binomial")
+    parts = chunked(problem).rows
+    found = family_rows(
+        problem.family, parts, parts.y, (), information="observed", derivatives=True, constant=0.0
+    )
+    whole = problem.family.rows(problem.y, problem.y, (), None, constant=0.0)
+    for name in ("loglik", "score", "weight", "weight_eta"):
+        alike(getattr(found, name), getattr(whole, name))
