@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
 from lmmformula.families.autodiff import differentiated, log_density
@@ -163,7 +164,7 @@ class Family:
             raise PlanError(f"link {self.link!r} does not suit family {self.name!r}.")
         return found
 
-    def valid(self, eta: Array) -> Any:
+    def valid(self, eta: Array) -> NDArray[np.bool_]:
         """Which rows have a mean in the distribution's range; all have for most links."""
         low, high = self.chart.domain
         return (eta > low) & (eta < high)
@@ -341,7 +342,7 @@ class Family:
         self.distribution.check(np.asarray(y, float), 1.0 if weights is None else weights, name)
 
     def read(
-        self, parts: Sequence[Any], *, trials: Any = None, weights: Array | None = None, name: str = "y"
+        self, parts: Sequence[object], *, trials: object = None, weights: Array | None = None, name: str = "y"
     ) -> tuple[Array, Array | None]:
         """Response vector and weights from the evaluated parts of the left-hand side.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from dataclasses import fields, replace
 from difflib import get_close_matches
-from typing import Any
 
 from lmmformula.errors import PlanError
 from lmmformula.extensions import enter
@@ -166,7 +165,7 @@ def _link(link: str, distribution: Distribution) -> str:
     )
 
 
-def _with_options(distribution: Distribution, options: dict[str, Any]) -> Distribution:
+def _with_options(distribution: Distribution, options: dict[str, object]) -> Distribution:
     accepted = [f.name for f in fields(distribution) if f.name != "base"]
     for key, value in options.items():
         if key not in accepted:
@@ -185,7 +184,7 @@ _LONGEST = 200
 _ACCEPTED = 'write family="binomial" or family="binomial(link=\'probit\')"'
 
 
-def _read(text: Any) -> tuple[str, str | None, dict[str, Any]]:
+def _read(text: object) -> tuple[str, str | None, dict[str, object]]:
     """Name, link and further arguments of ``name``, ``name('link')``, ``name(link='link', key=value)``."""
     if not isinstance(text, str):
         raise PlanError(f"a family is text or a Family, not {type(text).__name__}; {_ACCEPTED}.")
@@ -216,7 +215,7 @@ def _name(tree: ast.expr, unreadable: PlanError) -> str:
     raise unreadable
 
 
-def _value(tree: ast.expr, unreadable: PlanError) -> Any:
+def _value(tree: ast.expr, unreadable: PlanError) -> object:
     """A constant, or a bare name as R allows for links."""
     if isinstance(tree, ast.Name):
         return tree.id

@@ -7,7 +7,6 @@ R's rules: a logical is FALSE = 0; the second level of a two-level factor is the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +19,7 @@ __all__ = ["read_numbers", "read_proportion"]
 
 
 def read_numbers(
-    parts: Sequence[Any], trials: Array | None, weights: Array | None, label: str, family: str
+    parts: Sequence[object], trials: object, weights: Array | None, label: str, family: str
 ) -> tuple[Array, Array | None]:
     """One numeric column."""
     if trials is not None:
@@ -42,7 +41,7 @@ def read_numbers(
 
 
 def read_proportion(
-    parts: Sequence[Any], trials: Array | None, weights: Array | None, label: str
+    parts: Sequence[object], trials: object, weights: Array | None, label: str
 ) -> tuple[Array, Array | None]:
     """0/1, a two-level factor, a proportion, or successes with failures or trials."""
     if len(parts) > 2 or (len(parts) == 2 and trials is not None):
@@ -85,7 +84,7 @@ def _of_trials(k: Array, n: Array, weights: Array | None, label: str) -> tuple[A
     return y, n if weights is None else n * weights
 
 
-def _second_level(codes: NDArray[Any], levels: Sequence[Any], label: str) -> Array:
+def _second_level(codes: NDArray[np.integer], levels: Sequence[object], label: str) -> Array:
     used = np.unique(codes[codes >= 0])
     names = _used(codes, levels)
     if len(used) != 2:
@@ -101,7 +100,7 @@ def _second_level(codes: NDArray[Any], levels: Sequence[Any], label: str) -> Arr
     return np.where(codes < 0, np.nan, codes == used[1]).astype(float)
 
 
-def _factor(part: Any) -> tuple[NDArray[Any], Sequence[Any]] | None:
+def _factor(part: object) -> tuple[NDArray[np.integer], Sequence[object]] | None:
     """Codes and levels of a ``(codes, levels)`` pair or of an object that has both; None for numbers."""
     if isinstance(part, tuple) and len(part) == 2:
         return np.asarray(part[0]), part[1]
@@ -109,7 +108,7 @@ def _factor(part: Any) -> tuple[NDArray[Any], Sequence[Any]] | None:
     return None if codes is None or levels is None else (np.asarray(codes), levels)
 
 
-def _numbers(part: Any, label: str) -> Array:
+def _numbers(part: object, label: str) -> Array:
     values = np.asarray(part)
     if values.ndim != 1 or values.dtype.kind not in "biuf":
         kind = f"an array of {values.ndim} dimensions" if values.ndim != 1 else f"of type {values.dtype}"
@@ -117,9 +116,9 @@ def _numbers(part: Any, label: str) -> Array:
     return values.astype(float)
 
 
-def _used(codes: NDArray[Any], levels: Sequence[Any]) -> list[Any]:
+def _used(codes: NDArray[np.integer], levels: Sequence[object]) -> list[object]:
     return [levels[i] for i in np.unique(codes[codes >= 0])]
 
 
-def _shown(levels: Sequence[Any]) -> str:
+def _shown(levels: Sequence[object]) -> str:
     return ", ".join(str(v) for v in levels[:6]) + (", ..." if len(levels) > 6 else "")
