@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from lmmformula.errors import SeparationWarning as SeparationWarning
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
     from lmmformula.interfaces.polars import to_polars as to_polars
+    from lmmformula.keeping.loading import load as load
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
     from lmmformula.reporting.frames import anova as anova
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
     from lmmformula.result import Fit as Fit
-    from lmmformula.result import load as load
 
 
 _HOME = {
@@ -63,7 +63,7 @@ _HOME = {
     "compare_methods": ("comparing", "compare_methods"),
     "dataset_names": ("datasets", "dataset_names"),
     "fit": ("api", "fit"),
-    "load": ("result", "load"),
+    "load": ("keeping.loading", "load"),
     "load_dataset": ("datasets", "load_dataset"),
     "plan": ("api", "plan"),
     "prior_predictive": ("api", "prior_predictive"),

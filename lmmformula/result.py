@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.arguments import checked, checked_methods
+from lmmformula.arguments import checked_methods
 from lmmformula.inference import anova as _anova
 from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
@@ -31,7 +30,7 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.frozen import computed_once, freeze, handed_out
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
-from lmmformula.keeping import read_fit, write_fit
+from lmmformula.keeping import write_fit
 from lmmformula.planner import Plan
 from lmmformula.progress import working
 from lmmformula.reporting import brief as _brief
@@ -47,7 +46,7 @@ if TYPE_CHECKING:
     from lmmformula.progress import Report
     from lmmformula.reporting.plots import Plots
 
-__all__ = ["Fit", "Recall", "load"]
+__all__ = ["Fit", "Recall"]
 
 
 @checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
@@ -445,27 +444,3 @@ class Fit(OtherNames):
         or, after an error, not at all.
         """
         write_fit(self, path)
-
-
-@checked
-def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Fit:
-    """Read a fit written by :meth:`Fit.save`.
-
-    The file is a zip archive of JSON and of arrays; nothing in it is run. See :mod:`lmmformula.keeping.container`.
-
-    Parameters
-    ----------
-    path : str or Path
-    context : mapping, optional
-        The functions of your own that the formula calls, as they were given to :func:`lmmformula.fit`.
-
-    Raises
-    ------
-    LmmformulaError
-        If the file was not written by :meth:`Fit.save`, is truncated, or is of a format that this version does not read.
-    DataError
-        If the formula calls functions that `context` lacks.
-    OSError
-        If there is no such file, or no right to read it.
-    """
-    return read_fit(path, context)

@@ -105,7 +105,7 @@ def predict(arguments: argparse.Namespace) -> int:
     """The rows with predictions beside them, or the predictions alone as JSON."""
     import pandas as pd
 
-    from lmmformula.result import load
+    from lmmformula.keeping.loading import load
 
     check_table("--out", arguments.out)
     model, source = load(arguments.fit), open_source(arguments.data)
