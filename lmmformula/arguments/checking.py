@@ -39,7 +39,7 @@ _SHOWN = 60
 """Characters of a value that a message shows."""
 
 
-def check(name: str, value: Any, kind: Kind | None = None) -> Any:
+def check(name: str, value: object, kind: Kind | None = None) -> Any:
     """`value` as the argument called `name`, read by its kind.
 
     Raises
@@ -55,7 +55,7 @@ def check(name: str, value: Any, kind: Kind | None = None) -> Any:
         raise ArgumentError(f"{name}={shown(value)} must be {known.accepted}.{more}") from None
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """A value in a message: as Python writes it where that is short, else its type and shape."""
     shape = getattr(value, "shape", None)
     if shape:
@@ -100,7 +100,7 @@ class Contract:
     skip: int
 
     def read(
-        self, positional: tuple[Any, ...], named: Mapping[str, Any]
+        self, positional: tuple[object, ...], named: Mapping[str, object]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The arguments of a call, each read by its kind."""
         own, given = positional[: self.skip], positional[self.skip :]
@@ -118,7 +118,7 @@ class Contract:
         values += [self._value(self.repeated, value) for value in given[len(self.parameters) :]]
         return (*own, *values), {name: self._value(name, value) for name, value in named.items()}
 
-    def _value(self, name: str, value: Any) -> Any:
+    def _value(self, name: str, value: object) -> Any:
         kind = self.named.get(name)
         return value if kind is None else check(name, value, kind)
 
@@ -126,7 +126,7 @@ class Contract:
         kind = self.named.get(name)
         return "" if kind is None else f" It must be {kind.accepted}."
 
-    def _too_many(self, given: tuple[Any, ...]) -> str:
+    def _too_many(self, given: tuple[object, ...]) -> str:
         first = given[len(self.parameters)]
         known = [name for name in self.named if name not in self.parameters]
         rest = f" Others go by name: {', '.join(f'{name}=' for name in known)}." if known else ""
@@ -135,7 +135,7 @@ class Contract:
         return f"{self.called}() takes {count} by position{taken}, and {shown(first)} is one more.{rest}"
 
 
-def unknown_argument(called: str, name: str, value: Any, known: Iterable[str]) -> str:
+def unknown_argument(called: str, name: str, value: object, known: Iterable[str]) -> str:
     """The refusal of an argument that `called` does not have: what the right call is, where that can be known."""
     names = list(known)
     said = argument_here(called, name, value, names)
@@ -232,7 +232,7 @@ def _wrapped(
         return made[0]
 
     @wraps(function)
-    def call(*positional: Any, **named: Any) -> Any:
+    def call(*positional: object, **named: object) -> Any:
         values, by_name = contract().read(positional, named)
         return function(*values, **by_name)
 
@@ -263,7 +263,7 @@ def checked_methods(
     return decorate
 
 
-def own_options(options: Mapping[str, Any], function: Callable[..., Any], what: str) -> None:
+def own_options(options: Mapping[str, object], function: Callable[..., Any], what: str) -> None:
     """Refuse options that `function`, which would take them, does not have; `what` is how the user asked for it.
 
     Raises

@@ -6,7 +6,6 @@ Read by the errors for unknown arguments and unknown attributes; one entry, one 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 __all__ = [
     "ARGUMENTS_ELSEWHERE",
@@ -179,7 +178,7 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
 """Function of another package -> the one of this package."""
 
 
-def argument_here(called: str, name: str, value: Any, known: Iterable[str]) -> str:
+def argument_here(called: str, name: str, value: object, known: Iterable[str]) -> str:
     """What to write instead of another package's argument; empty if it is nobody's, or says what `called` does not have."""
     said = _OF_FUNCTIONS.get((called, name)) or ARGUMENTS_ELSEWHERE.get(name, "")
     if name == "link" and isinstance(value, str):

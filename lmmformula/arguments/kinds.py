@@ -69,7 +69,7 @@ class Kind:
     read: Callable[[Any], Any]
 
 
-def _is_flag(value: Any) -> bool:
+def _is_flag(value: object) -> bool:
     """Whether `value` is True or False, Python's or NumPy's (asked without importing NumPy)."""
     return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in _FLAGS)
 
@@ -90,7 +90,7 @@ def optional(kind: Kind) -> Kind:
 def flag() -> Kind:
     """True or False."""
 
-    def read(value: Any) -> bool:
+    def read(value: object) -> bool:
         if not _is_flag(value):
             raise UnsuitedError
         return bool(value)
@@ -106,7 +106,7 @@ def whole(low: int, high: int | None = None) -> Kind:
             f"a whole number from {low} to {high:,}" if high <= _FEW else f"{accepted}, and at most {high:,}"
         )
 
-    def read(value: Any) -> int:
+    def read(value: object) -> int:
         if _is_flag(value) or not isinstance(value, Integral):
             raise UnsuitedError
         number = int(value)
@@ -120,7 +120,7 @@ def whole(low: int, high: int | None = None) -> Kind:
 def real(accepted: str, suits: Callable[[float], bool]) -> Kind:
     """A finite number for which `suits`; `accepted` is that condition in words."""
 
-    def read(value: Any) -> float:
+    def read(value: object) -> float:
         number = _number(value)
         if not suits(number):
             raise UnsuitedError
@@ -129,7 +129,7 @@ def real(accepted: str, suits: Callable[[float], bool]) -> Kind:
     return Kind(accepted, read)
 
 
-def _number(value: Any) -> float:
+def _number(value: object) -> float:
     if _is_flag(value) or not isinstance(value, Real):
         raise UnsuitedError
     try:
@@ -144,7 +144,7 @@ def _number(value: Any) -> float:
 def text(accepted: str = "text", *, blank: bool = False) -> Kind:
     """A string, with something in it unless it may be `blank`."""
 
-    def read(value: Any) -> str:
+    def read(value: object) -> str:
         if not isinstance(value, str) or not (blank or value.strip()):
             raise UnsuitedError
         return value
@@ -175,7 +175,7 @@ def one_of(known: Callable[[], Sequence[str]]) -> Kind:
 def names(accepted: str = "a name or a list of names") -> Kind:
     """A string, or several."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if isinstance(value, str) and value.strip():
             return value
         if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
@@ -191,7 +191,7 @@ def names(accepted: str = "a name or a list of names") -> Kind:
 def mapping(accepted: str) -> Kind:
     """A mapping from text."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             raise UnsuitedError
         return value
@@ -203,7 +203,7 @@ def seed() -> Kind:
     """A seed of random numbers: None, a whole number, or NumPy's Generator."""
     number = whole(0, 2**63 - 1)
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if value is None or (hasattr(value, "bit_generator") and hasattr(value, "integers")):
             return value
         return number.read(value)
@@ -214,7 +214,7 @@ def seed() -> Kind:
 def reports() -> Kind:
     """What shows how far a fit is: None, True, False or a function."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if value is None or (callable(value) and not isinstance(value, type)):
             return value
         return flag().read(value)
@@ -225,7 +225,7 @@ def reports() -> Kind:
 def function(accepted: str) -> Kind:
     """What can be called, and is no class."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if not callable(value) or isinstance(value, type):
             raise UnsuitedError
         return value
@@ -236,7 +236,7 @@ def function(accepted: str) -> Kind:
 def path(accepted: str = "the path of a file") -> Kind:
     """A path of a file: text or ``pathlib.Path``."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if not isinstance(value, str | os.PathLike):
             raise UnsuitedError
         written = os.fspath(value)
@@ -258,7 +258,7 @@ for _power, _letter in enumerate("kmgt", start=1):
 def bytes_of_memory() -> Kind:
     """A size of memory: bytes, or text with a unit."""
 
-    def read(value: Any) -> float:
+    def read(value: object) -> float:
         if isinstance(value, str):
             found = re.fullmatch(r"\s*([0-9.]+(?:e[0-9]+)?)\s*([a-z]*)\s*", value.lower())
             if found is None or found[2] not in _UNITS:
@@ -279,7 +279,7 @@ def bytes_of_memory() -> Kind:
 def axes() -> Kind:
     """What matplotlib draws into: Axes, or an array of them."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if value is None or hasattr(value, "get_figure"):
             return value
         parts = (
@@ -292,7 +292,7 @@ def axes() -> Kind:
     return Kind("Axes of matplotlib (an array of them where there are several plots), or None", read)
 
 
-def _is_text(value: Any) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str | bytes | Mapping)
 
 
@@ -326,7 +326,7 @@ frame itself costs it a pass over its rows."""
 def table() -> Kind:
     """Rows and columns: a data frame, a dict of columns or a path; what is in it the room that reads it judges."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if isinstance(value, str | os.PathLike):
             if not os.fspath(value):
                 raise UnsuitedError
@@ -346,10 +346,10 @@ def table() -> Kind:
 def positions() -> Kind:
     """Which rows: positions, a slice or a mask."""
 
-    def is_position(value: Any) -> bool:
+    def is_position(value: object) -> bool:
         return isinstance(value, Integral) or _is_flag(value)
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if value is None or isinstance(value, slice) or (is_position(value) and not _is_flag(value)):
             return value
         if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
@@ -364,7 +364,7 @@ def positions() -> Kind:
 def theta() -> Kind:
     """Where a search starts: relative covariance parameters, or an estimate that has them."""
 
-    def read(value: Any) -> Any:
+    def read(value: object) -> Any:
         if value is None or hasattr(value, "theta"):
             return value
         if isinstance(value, Number) or _is_flag(value):

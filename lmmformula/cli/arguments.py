@@ -254,7 +254,7 @@ def _methods(text: str) -> tuple[str, ...]:
 
 
 class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any, **__: Any) -> None:
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
         from lmmformula.version import __version__
 
         print(f"{PROGRAM} {__version__}")

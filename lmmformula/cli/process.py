@@ -11,7 +11,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 from lmmformula.cli.arguments import PROGRAM, parser
 from lmmformula.errors import LmmformulaError, LmmformulaWarning
@@ -92,7 +91,7 @@ def _warnings_as_lines(*, quiet: bool) -> Iterator[list[str]]:
     """Warnings of this package to standard error, one line each, without source lines; the others are left out."""
     seen: list[str] = []
 
-    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
         text = " ".join(str(message).split())
         seen.append(text)
         if not quiet:

@@ -77,7 +77,7 @@ def write_fit(fit: Any, path: str | Path) -> None:
         )
 
 
-def read_fit(path: str | Path, context: Mapping[str, Any] | None = None) -> Any:
+def read_fit(path: str | Path, context: Mapping[str, object] | None = None) -> Any:
     """Read what :func:`write_fit` wrote.
 
     Raises
@@ -138,7 +138,7 @@ def _labels(labels: Any) -> Any:
     return None
 
 
-def _kept(name: str, value: Any, left: dict[str, None]) -> Any:
+def _kept(name: str, value: object, left: dict[str, None]) -> Any:
     """The value if a file can hold it; else its place, with its name noted in `left`."""
     try:
         Encoder()(value)
