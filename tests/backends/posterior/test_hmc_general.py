@@ -216,7 +216,7 @@ def test_whitening_is_the_conditional_normal(layout: str) -> None:
     whitening = Whitening.of(predictor, w, score, at)
     u, log_det = quick(whitening, d)(x)
     effects = predictor.effects(at)
-    chains = [[whitening.blocks.groups[a] for a in chain.groups] for chain in whitening.chains]
+    chains = [[whitening.blocks.groups[a] for a in own.chain.groups] for own in whitening.chains]
     starts = np.cumsum([0, *(t.q for t in problem.terms)])
     total = 0.0
     for groups in chains:

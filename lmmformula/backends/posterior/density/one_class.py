@@ -30,8 +30,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmmformula.backends.posterior.model.predictor import aligned
-from lmmformula.backends.posterior.model.whitening import unit_lower
 from lmmformula.ir.design import GroupBlock
+from lmmformula.numerics.stacks_jax import unit_lower
 from lmmformula.typing import Array
 
 __all__ = ["OneClass", "ScaledIdentity", "basis_of", "level_sums"]

@@ -22,115 +22,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from lmmformula.backends.posterior.model.predictor import Predictor
-from lmmformula.engines.elimination import choose_chain, oriented
+from lmmformula.engines.chain import Chain
+from lmmformula.engines.elimination import choose_chain
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.groups import joined
-from lmmformula.typing import Array, Index
+from lmmformula.numerics import stacks_jax
+from lmmformula.typing import Array
 
-__all__ = ["Whitening", "unit_lower"]
-
-_UNROLLED = 6
-"""Side up to which k x k factorisations are written out, which compile into arithmetic on whole stacks."""
-
-
-def unit_lower(a: Any) -> tuple[Any, Any]:
-    """F^-1 and log|F| of the Cholesky factors of a stack (m, k, k); log|F| is summed over the stack."""
-    k = a.shape[-1]
-    if k > _UNROLLED:
-        lower = jnp.linalg.cholesky(a)
-        eye = jnp.broadcast_to(jnp.eye(k), a.shape)
-        inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
-        return inverse, jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)).sum()
-    f: list[list[Any]] = [[None] * k for _ in range(k)]
-    back: list[list[Any]] = [[jnp.zeros(a.shape[:-2])] * k for _ in range(k)]
-    log_det = 0.0
-    for j in range(k):
-        pivot = jnp.sqrt(a[..., j, j] - sum(f[j][s] ** 2 for s in range(j)))
-        log_det = log_det + jnp.log(pivot).sum()
-        f[j][j] = pivot
-        for i in range(j + 1, k):
-            f[i][j] = (a[..., i, j] - sum(f[i][s] * f[j][s] for s in range(j))) / pivot
-    for j in range(k):
-        back[j][j] = 1.0 / f[j][j]
-        for i in range(j + 1, k):
-            back[i][j] = -sum(f[i][s] * back[s][j] for s in range(j, i)) / f[i][i]
-    return jnp.stack([jnp.stack(row, -1) for row in back], -2), log_det
-
-
-def _times(a: Any, b: Any) -> Any:
-    """Stacks of small matrices multiplied, as elementwise sums."""
-    return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
+__all__ = ["Whitening"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Chain:
-    """Nested groups, finest first.
+class _Whitened:
+    """Nested groups with what the rows say of their effects.
 
     Attributes
     ----------
-    groups : tuple of int
-    parents : dict (i, j) -> (m_i,) index array
-    diag : tuple of (m, k, k) arrays
-        Z'WZ of each group.
-    pairs : dict (i, j) -> (m_i, k_i, k_j) array
+    chain : Chain
     sums : tuple of (m, k) arrays
         Z'r at beta^.
     slopes : tuple of (m, k, p) arrays
         Z'WX.
     """
 
-    groups: tuple[int, ...]
-    parents: dict[tuple[int, int], Index]
-    diag: tuple[Array, ...]
-    pairs: dict[tuple[int, int], Array]
+    chain: Chain
     sums: tuple[Array, ...]
     slopes: tuple[Array, ...]
 
     def solve(self, lowers: Sequence[Any], move: Any, v: Sequence[Any]) -> tuple[list[Any], Any]:
         """u of each group, (m, k), and log|F|; `move` is beta - beta^."""
-        turned = [jnp.swapaxes(low, -1, -2) for low in lowers]
-        sides = range(len(self.groups))
-        diag: list[Any] = [
-            _times(_times(turned[i][None], self.diag[i]), lowers[i][None]) + np.eye(len(turned[i]))
-            for i in sides
-        ]
-        pairs: dict[tuple[int, int], Any] = {
-            (i, j): _times(_times(turned[i][None], c), lowers[j][None]) for (i, j), c in self.pairs.items()
-        }
-        rhs: list[Any] = [
-            ((own - slope @ move) @ low)[..., None]
-            for own, slope, low in zip(self.sums, self.slopes, lowers, strict=True)
-        ]
-        log_det, inverse = jnp.zeros(()), []
-        for i in sides:
-            own, one = unit_lower(diag[i])
-            inverse.append(own)
-            log_det = log_det + one
-            rhs[i] = _times(own, rhs[i])
-            for j in range(i + 1, len(sides)):
-                pairs[i, j] = _times(own, pairs[i, j])
-            for j in range(i + 1, len(sides)):
-                t, parent, m = jnp.swapaxes(pairs[i, j], -1, -2), self.parents[i, j], len(self.diag[j])
-                diag[j] = diag[j] - _gathered(_times(t, pairs[i, j]), parent, m)
-                rhs[j] = rhs[j] - _gathered(_times(t, rhs[i]), parent, m)
-                for other in range(j + 1, len(sides)):
-                    pairs[j, other] = pairs[j, other] - _gathered(_times(t, pairs[i, other]), parent, m)
-        out: list[Any] = [None] * len(sides)
-        for i in reversed(sides):
-            right = rhs[i] + v[i][..., None]
-            for j in range(i + 1, len(sides)):
-                right = right - _times(pairs[i, j], out[j][self.parents[i, j]][..., None])
-            out[i] = _times(jnp.swapaxes(inverse[i], -1, -2), right)[..., 0]
-        return out, log_det
-
-
-def _gathered(values: Any, parent: Index, m: int) -> Any:
-    return jax.ops.segment_sum(values, parent, m)
+        parts = zip(self.sums, self.slopes, lowers, strict=True)
+        rhs = [((own - slope @ move) @ low)[..., None] for own, slope, low in parts]
+        done = self.chain.eliminated(lowers, rhs, stacks_jax)
+        right = [own + noise[..., None] for own, noise in zip(done.sides, v, strict=True)]
+        return [u[..., 0] for u in done.back(right, stacks_jax)], done.log_det
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +77,7 @@ class Whitening:
 
     predictor: Predictor
     blocks: Blocks
-    chains: tuple[_Chain, ...]
+    chains: tuple[_Whitened, ...]
     beta: Array
 
     @classmethod
@@ -166,7 +95,9 @@ class Whitening:
             for a in groups:
                 for i, _ in blocks.groups[a].members:
                     fitted += terms[i].apply(effects[i])
-            chains.append(_chain(blocks, gram, groups, blocks.adjoint(w * fitted + score)))
+            sums = blocks.adjoint(w * fitted + score)
+            own = (tuple(values[a] for a in groups) for values in (sums, gram.rhs))
+            chains.append(_Whitened(Chain.of(blocks, gram, groups), *own))
         return cls(predictor, blocks, tuple(chains), predictor.beta(x))
 
     def __call__(self, x: Any) -> tuple[Any, Any]:
@@ -177,10 +108,11 @@ class Whitening:
         lowers, v = joined(self.blocks.groups, own.factors(x, jnp), jnp), self._by_group(x[own.inner])
         move, log_det = own.beta(x) - self.beta, jnp.zeros(())
         u: list[Any] = [None] * len(self.blocks.groups)
-        for chain in self.chains:
-            solved, one = chain.solve([lowers[a] for a in chain.groups], move, [v[a] for a in chain.groups])
+        for own_chain in self.chains:
+            groups = own_chain.chain.groups
+            solved, one = own_chain.solve([lowers[a] for a in groups], move, [v[a] for a in groups])
             log_det = log_det + one
-            for a, values in zip(chain.groups, solved, strict=True):
+            for a, values in zip(groups, solved, strict=True):
                 u[a] = values
         parts: list[Any] = [None] * len(own.terms)
         for group, values in zip(self.blocks.groups, u, strict=True):
@@ -196,20 +128,3 @@ class Whitening:
             parts = [v[int(ends[i]) : int(ends[i + 1])].reshape(group.m, -1) for i, _ in group.members]
             out.append(parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=1))
         return out
-
-
-def _chain(blocks: Blocks, gram: Gram, groups: tuple[int, ...], sums: tuple[Array, ...]) -> _Chain:
-    parents, pairs = {}, {}
-    for i, a in enumerate(groups):
-        for j, b in enumerate(groups[i + 1 :], start=i + 1):
-            _, parents[i, j], order = oriented(blocks, a, b)
-            values = gram.cross[min(a, b), max(a, b)]
-            pairs[i, j] = values if a < b else np.swapaxes(values[order], 1, 2)
-    return _Chain(
-        groups,
-        parents,
-        tuple(gram.diag[a] for a in groups),
-        pairs,
-        tuple(sums[a] for a in groups),
-        tuple(gram.rhs[a] for a in groups),
-    )

@@ -18,11 +18,11 @@ from jax.scipy.linalg import solve_triangular
 from lmmformula.backends.posterior.density.partial import PartialDensity
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
 from lmmformula.backends.posterior.model.coordinates import term_values
-from lmmformula.backends.posterior.model.whitening import unit_lower
 from lmmformula.backends.posterior.record import Recovered
 from lmmformula.backends.posterior.recovery.sampled import read, sampled_effects
 from lmmformula.ir.priors import Priors
 from lmmformula.numerics.programs import in_slices
+from lmmformula.numerics.stacks_jax import unit_lower
 from lmmformula.typing import Array
 
 __all__ = ["recover_partly"]
