@@ -253,10 +253,6 @@ class Engine(Protocol):
         """Why it cannot work with these groups, and what can; empty if it can."""
         ...
 
-    def volunteers(self, blocks: Levels) -> bool:
-        """Whether it is worth a look where no engine is asked for."""
-        ...
-
     def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Cost and roles; `blocks` are those of `problem`."""
         ...
@@ -271,10 +267,6 @@ class Exact:
     def refuses(self, blocks: Levels) -> str:
         """Nothing."""
         return ""
-
-    def volunteers(self, blocks: Levels) -> bool:
-        """Always."""
-        return True
 
 
 class Estimating(Exact):

@@ -34,10 +34,6 @@ class DenseEngine(Exact):
 
     name: str = "dense"
 
-    def volunteers(self, blocks: Levels) -> bool:
-        """Never: it is there for checking."""
-        return False
-
     def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Everything dense."""
         side = problem.q

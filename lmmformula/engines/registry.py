@@ -14,8 +14,24 @@ from lmmformula.extensions import enter
 
 if TYPE_CHECKING:
     from lmmformula.engines.base import Engine
+    from lmmformula.ir.levels import Levels
 
 __all__ = ["ENGINES", "EngineRecord", "names", "register_engine", "unregister_engine"]
+
+
+def _always(blocks: Levels) -> bool:
+    """Everywhere."""
+    return True
+
+
+def _never(blocks: Levels) -> bool:
+    """It is there for checking."""
+    return False
+
+
+def _coupled(blocks: Levels) -> bool:
+    """Where levels are coupled: elsewhere blocks are eliminated with less ado."""
+    return not all(group.is_blockwise for group in blocks.groups)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +42,16 @@ class EngineRecord:
     ----------
     name : str
         As users write it.
+    words : str
+        The same in words, for reports.
     make : callable
         (options, seed) -> engine; `options` are those of its own that were given.
     options : tuple of str
         Their names.
+    volunteers : callable
+        Whether it is worth a look at some blocks where no engine is asked for.
+    is_exact : bool
+        As the engine itself says.
     has_likelihood : bool
         Whether it has log|M|, and can be asked for by ``fit(engine=)``.
     extension : type, optional
@@ -37,8 +59,11 @@ class EngineRecord:
     """
 
     name: str
+    words: str
     make: Callable[[Mapping[str, Any], int], Engine]
     options: tuple[str, ...] = ()
+    volunteers: Callable[[Levels], bool] = _always
+    is_exact: bool = True
     has_likelihood: bool = True
     extension: type | None = None
 
@@ -107,11 +132,19 @@ def _backfitting(options: Mapping[str, Any], seed: int) -> Engine:
     return BackfittingEngine()
 
 
+_ITERATED = ("accuracy", "probes", "max_steps", "preconditioner", "device")
+
 for _record in (
-    EngineRecord("blocked", _blocked),
-    EngineRecord("dense", _dense),
-    EngineRecord("krylov", _krylov, ("accuracy", "probes", "max_steps", "preconditioner", "device")),
-    EngineRecord("sparse", _sparse),
-    EngineRecord("backfitting", _backfitting, has_likelihood=False),
+    EngineRecord("blocked", "exact factorisation by blocks", _blocked),
+    EngineRecord("dense", "exact dense factorisation", _dense, volunteers=_never),
+    EngineRecord(
+        "krylov",
+        "Krylov iterations",
+        _krylov,
+        ("accuracy", "probes", "max_steps", "preconditioner", "device"),
+        is_exact=False,
+    ),
+    EngineRecord("sparse", "exact sparse factorisation", _sparse, volunteers=_coupled),
+    EngineRecord("backfitting", "backfitting", _backfitting, is_exact=False, has_likelihood=False),
 ):
     register_engine(_record)

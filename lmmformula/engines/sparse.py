@@ -43,10 +43,6 @@ class SparseEngine(Exact):
     def prepare(self, blocks: Levels) -> SparsePrepared:
         return blocks.once(SparsePrepared.of)
 
-    def volunteers(self, blocks: Levels) -> bool:
-        """Where levels are coupled: elsewhere blocks are eliminated with less ado."""
-        return not all(g.is_blockwise for g in blocks.groups)
-
     def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """Everything sparse: squares of the counts of L's columns to factorise, about as much again to invert."""
         counts = self.prepare(blocks).pattern.elimination.counts.astype(float)

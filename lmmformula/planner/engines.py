@@ -61,9 +61,9 @@ def looks(
 ) -> Iterator[Look]:
     """Those of all engines, exact or not, that have a likelihood, suit, and are worth a look without being asked for."""
     for record in ENGINES.values():
-        if record.has_likelihood:
+        if record.has_likelihood and record.is_exact is exact and record.volunteers(blocks):
             engine = record.make({n: v for n, v in (own or {}).items() if n in record.options}, seed)
-            if engine.is_exact is exact and not engine.refuses(blocks) and engine.volunteers(blocks):
+            if not engine.refuses(blocks):
                 yield Look(engine, engine.survey(problem, blocks))
 
 

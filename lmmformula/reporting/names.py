@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
+from lmmformula.engines.registry import ENGINES
 from lmmformula.methods import METHODS
 
 __all__ = ["engine_name", "method_name"]
-
-_ENGINES = {
-    "blocked": "exact factorisation by blocks",
-    "dense": "exact dense factorisation",
-    "krylov": "Krylov iterations",
-    "backfitting": "backfitting",
-}
 
 
 def method_name(method: str) -> str:
@@ -23,4 +17,4 @@ def method_name(method: str) -> str:
 
 def engine_name(engine: str) -> str:
     """An engine in words; one that is not known as it stands."""
-    return _ENGINES.get(engine, engine)
+    return ENGINES[engine].words if engine in ENGINES else engine

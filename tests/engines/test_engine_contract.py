@@ -173,6 +173,12 @@ def test_answers_with_coupled_levels_or_a_refusal(layout: str, engine: str) -> N
 
 
 @pytest.mark.parametrize("engine", SUBJECTS)
+def test_records_say_what_engines_say(engine: str) -> None:
+    record, made = ENGINES[engine.partition(",")[0]], SUBJECTS[engine].engine
+    assert (record.name, record.is_exact) == (made.name, made.is_exact)
+
+
+@pytest.mark.parametrize("engine", SUBJECTS)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_surveys_count_what_a_fit_takes(layout: str, engine: str) -> None:
     problem, subject = make_problem(layout), SUBJECTS[engine]

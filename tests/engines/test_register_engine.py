@@ -20,7 +20,8 @@ from lmmformula.engines.cost import Cost, Work, cells, evaluations, space_of_row
 from lmmformula.engines.registry import ENGINES, EngineRecord, names, register_engine, unregister_engine
 from lmmformula.extensions import EXTENSIONS, key_of
 from lmmformula.ir.across import Precision
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
@@ -38,10 +39,10 @@ class SuperLUEngine(Exact):
 
     name: str = "superlu"
 
-    def prepare(self, blocks: Blocks) -> SuperLUPrepared:
+    def prepare(self, blocks: Levels) -> SuperLUPrepared:
         return SuperLUPrepared(blocks)
 
-    def survey(self, problem: Problem, blocks: Blocks) -> Survey:
+    def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """A solution for each column of the inverse: fine for few of them."""
         count, systems = evaluations(problem)
         q = float(problem.q)
@@ -57,7 +58,7 @@ class SuperLUEngine(Exact):
 
 @dataclass(frozen=True, eq=False)
 class SuperLUPrepared:
-    blocks: Blocks
+    blocks: Levels
 
     is_exact = True
 
@@ -142,7 +143,7 @@ class SuperLUFactor(Certain, Drawless, Paired):
         return traces(self, self.across, len(self.prepared.blocks.groups))
 
 
-RECORD = EngineRecord("superlu", lambda options, seed: SuperLUEngine(), extension=SuperLUEngine)
+RECORD = EngineRecord("superlu", "SuperLU", lambda options, seed: SuperLUEngine(), extension=SuperLUEngine)
 
 
 @pytest.fixture(autouse=True)
@@ -211,7 +212,7 @@ def test_the_plan_weighs_it_against_the_others() -> None:
 
 
 def test_the_cheapest_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    def free(self: SuperLUEngine, problem: Problem, blocks: Blocks) -> Survey:
+    def free(self: SuperLUEngine, problem: Problem, blocks: Levels) -> Survey:
         return Survey(Cost(Work(), space_of_rows(problem, blocks)), ("free",) * len(blocks.groups), "")
 
     monkeypatch.setattr(SuperLUEngine, "survey", free)
