@@ -285,8 +285,8 @@ class WorkingModel:
         for a, group in enumerate(self.prepared.blocks.groups):
             uu = self.spread(factors[a], b[a], None if moved is None else moved.effects[a])[1] / phi
             for i, c in group.members:
-                kind = problem.terms[i].covariance
-                new[slices[i]] = _updated(kind, factors[a][c, c], group.m, traces[a][c, c], uu[c, c])
+                own = factors[a][c, c], group.m, traces[a][c, c], uu[c, c]
+                new[slices[i]] = problem.terms[i].covariance.updated(theta[slices[i]], *own)
         return new, phi
 
     def own_parameters(self, state: State) -> State:
@@ -375,40 +375,6 @@ def spherical(factor: Array, b: Array) -> Array:
     if len(factor) == 1:
         return b / factor[0, 0]
     return np.linalg.solve(factor, b.T).T
-
-
-def _updated(kind: Any, lower: Array, m: int, trace: Array, spread: Array) -> Array:
-    """theta of one term from its blocks of A = m I - T and B / phi."""
-    left = m * np.eye(len(lower)) - trace
-    floor = 1e-12 * m
-    if kind.name == "iid":
-        sigma = lower @ lower.T * np.trace(spread) / max(float(np.trace(left)), floor)
-        return kind.from_covariance(sigma)
-    if kind.name == "diag":
-        ratio = np.diagonal(spread) / np.maximum(np.diagonal(left), floor)
-        return kind.from_covariance(lower @ np.diag(ratio) @ lower.T)
-    if kind.name == "us":
-        values, vectors = np.linalg.eigh(left)
-        root = vectors / np.sqrt(np.maximum(values, floor)) @ vectors.T
-        half = lower @ root
-        return kind.from_covariance(half @ spread @ half.T)
-    return _expectation_maximisation(kind, lower @ (spread + trace) @ lower.T / m)
-
-
-def _expectation_maximisation(kind: Any, target: Array) -> Array:
-    """The member of `kind` that minimises log|Sigma| + tr(Sigma^-1 target)."""
-    from scipy.optimize import minimize
-
-    def objective(theta: Array) -> tuple[float, Array]:
-        lower = kind.cholesky(theta)
-        inverse = np.linalg.inv(lower)
-        scaled = inverse @ target @ inverse.T
-        value = 2.0 * float(np.log(np.abs(np.diagonal(lower))).sum()) + float(np.trace(scaled))
-        core = inverse.T @ (np.eye(len(lower)) - scaled)
-        return value, 2.0 * np.einsum("jab,ab->j", kind.jacobian(theta), core)
-
-    start = kind.from_covariance(target)
-    return kind.canonical(minimize(objective, start, jac=True, method="BFGS", options={"gtol": 1e-9}).x)
 
 
 def pearson(data: Rows, rows: FamilyRows) -> float:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
-from lmmformula.formula.spec import Binary, Call, CovarianceName, Expr
+from lmmformula.formula.spec import Binary, Call, Expr
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
 __all__ = ["CONSTRUCTORS", "TERM_FUNCTIONS", "bar_hint", "has_random", "is_random", "is_term_function"]
 
-CONSTRUCTORS: dict[str, CovarianceName] = {
+CONSTRUCTORS: dict[str, str] = {
     "us": "us",
     "diag": "diag",
     "cs": "cs",
     "ar1": "ar1",
     "zerocorr": "diag",
 }
-"""Functions that may stand around a bar, with the covariance they name."""
+"""Functions that may stand around a bar, with the covariance they name.
+
+Others are entered by :func:`lmmformula.ir.covariance.register_kind`, with the kind itself."""
 
 TERM_FUNCTIONS: set[str] = set()
 """Functions whose columns have random effects: a summand ``f(x)`` is a term of one level, not a fixed effect.

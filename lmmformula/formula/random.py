@@ -14,7 +14,6 @@ from lmmformula.formula.literals import quote_name
 from lmmformula.formula.spec import (
     Binary,
     Call,
-    CovarianceName,
     Expr,
     LinearPart,
     Name,
@@ -35,7 +34,7 @@ class _Bar:
 
     design: Expr
     group: Expr
-    covariance: CovarianceName
+    covariance: str
     explicit: bool
     correlation_id: str | None
     span: Span
@@ -77,7 +76,7 @@ def _of_one_level(call: Expr) -> RandomTerm:
 
 
 def _bar(expr: Expr, context: Context) -> _Bar:
-    kind: CovarianceName = "us"
+    kind = "us"
     explicit = isinstance(expr, Call)
     if isinstance(expr, Call):
         if expr.function not in CONSTRUCTORS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 __all__ = [
     "Arg",
@@ -26,8 +26,6 @@ __all__ = [
 
 Span: TypeAlias = tuple[int, int]
 """Half-open range of characters in the formula text."""
-
-CovarianceName: TypeAlias = Literal["us", "diag", "cs", "ar1", "iid"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,8 +161,8 @@ class RandomTerm:
         ``mm()`` and for a term of one level, whose columns are those of a function (:data:`TERM_FUNCTIONS`).
     group_label : str
         R's name of the grouping factor, for example ``cask:batch``.
-    covariance : {"us", "diag", "cs", "ar1", "iid"}
-        Kind of the covariance matrix; ``||`` and ``zerocorr()`` give "diag".
+    covariance : str
+        Name of the covariance kind; ``||`` and ``zerocorr()`` give "diag".
     correlation_id : str or None
         brms' ``ID`` in ``(x |ID| g)``.
     by : Expr or None
@@ -184,7 +182,7 @@ class RandomTerm:
     design: LinearPart
     group: tuple[Expr, ...]
     group_label: str
-    covariance: CovarianceName = "us"
+    covariance: str = "us"
     correlation_id: str | None = None
     by: Expr | None = None
     members: tuple[Expr, ...] = ()

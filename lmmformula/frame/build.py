@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -368,9 +368,9 @@ def _group_block(
     several = (term.members, term.member_weights, term.member_scale) if term.members else None
     recipe = TermRecipe(own, term.group_label, design, levels.cells, kept, several)
     basis, columns, m = recipe.own(basis), recipe.columns, len(levels.labels)
-    kind = identified_kind(term.covariance, len(columns), basis, levels.codes, m, label)
+    kind: CovarianceKind = identified_kind(term.covariance, len(columns), basis, levels.codes, m, label)
     if levels.across is not None:
-        kind = cast("CovarianceKind", Structured(kind, levels.across))
+        kind = Structured(kind, levels.across)
     elif (
         own and not kind.serial
     ):  # a serial correlation can be told from the residual variance within one level

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import LmmformulaWarning, RankDeficientWarning, warn
 from lmmformula.frame.rank import independent_columns
-from lmmformula.ir.covariance import IID, KINDS, CovarianceKind, Diagonal
+from lmmformula.ir.covariance import IID, KINDS, Diagonal, Kind
 
 __all__ = ["identified_columns", "identified_kind"]
 
@@ -46,7 +46,7 @@ def identified_columns(basis: Array, names: tuple[str, ...], label: str) -> tupl
 
 def identified_kind(
     name: str, k: int, basis: Array | None, codes: NDArray[np.int32], m: int, label: str
-) -> CovarianceKind:
+) -> Kind:
     """The covariance kind `name` of k columns, or the one without correlations where none can be estimated.
 
     Parameters
@@ -66,8 +66,8 @@ def identified_kind(
     LmmformulaWarning
         If parameters are left out, with the reason.
     """
-    kind: CovarianceKind = KINDS[name](k)
-    plain: CovarianceKind = IID(k) if sum(role.bounded for role in kind.roles) == 1 else Diagonal(k)
+    kind = KINDS[name](k)
+    plain = IID(k) if kind.shared_sd or k == 1 else Diagonal(k)
     saved = kind.n_theta - plain.n_theta
     if saved <= 0:
         return kind

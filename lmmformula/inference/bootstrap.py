@@ -52,7 +52,7 @@ def parameters(fit: Fitted) -> dict[str, float]:
         lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
         sd, cor = sd_cor(lower @ lower.T)
         out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(term.columns, sd, strict=True)}
-        if term.covariance.name not in ("iid", "diag"):
+        if term.covariance.within.correlated:
             out |= {
                 f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": float(cor[i, j])
                 for j in range(term.k)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.words import notes
-from lmmformula.ir.variance_parameters import named_terms
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ def varcorr_places(fit: Fitted) -> list[tuple[int | None, int, int | None]]:
     out: list[tuple[int | None, int, int | None]] = []
     for i, term in enumerate(fit.problem.terms):
         out += [(i, j, None) for j in range(term.k)]
-        if named_terms([term])[0].correlation != "none":
+        if term.covariance.within.correlated:
             out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
     if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
         out.append((None, 0, None))

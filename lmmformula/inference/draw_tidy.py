@@ -40,7 +40,7 @@ def tidy_spreads(fit: Fitted, level: float | None) -> pd.DataFrame:
         drawn, c = term_spreads(fit, i), term.columns
         known.update(parameters[i].sds, parameters[i].cors)
         rows += [(name, f"sd__{c[j]}", drawn.sd[:, j].reshape(shape)) for j in range(term.k)]
-        if parameters[i].correlation != "none":
+        if parameters[i].kind.correlated:
             pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k)]
             rows += [(name, f"cor__{c[a]}.{c[b]}", drawn.cor[:, a, b].reshape(shape)) for a, b in pairs]
     further = [name for name in posterior.names if name not in known]

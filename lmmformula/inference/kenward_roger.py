@@ -122,7 +122,7 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
             f"Kenward-Roger needs a dense {problem.q:,} x {problem.q:,} matrix (at most {_MOST_EFFECTS:,} random "
             "effects); with so many effects ddf='satterthwaite' gives practically the same."
         )
-    if odd := [t.covariance.name for t in problem.terms if t.covariance.name not in ("iid", "diag", "us")]:
+    if odd := [t.covariance.name for t in problem.terms if t.covariance.directions is None]:
         raise PlanError(f"Kenward-Roger is not available for covariance {odd[0]}(): use ddf='satterthwaite'.")
     s, a, g, directions = _level_space(fit)
     p, count = problem.p, len(directions) + 1
@@ -182,23 +182,11 @@ def _level_space(fit: Fitted) -> tuple[Array, Array, Array, list[list[tuple[slic
     directions = []
     for a, group in enumerate(groups):
         for i, columns in group.members:
-            for e in _directions(fit.problem.terms[i].covariance.name, columns.stop - columns.start):
+            for e in fit.problem.terms[i].covariance.directions or ():
                 block = np.zeros((group.k, group.k))
                 block[columns, columns] = e
                 directions.append([(lower[a][0], block)])
     return c - half.T @ half, zx - c_l @ inner, point.r_x.T @ point.r_x, directions
-
-
-def _directions(kind: str, k: int) -> list[Array]:
-    """A basis of the covariance matrices of one kind."""
-    eye = np.eye(k)
-    if kind == "iid":
-        return [eye]
-    unit = [np.outer(eye[i], eye[i]) for i in range(k)]
-    if kind == "diag":
-        return unit
-    pairs = [(i, j) for j in range(k) for i in range(j + 1, k)]
-    return unit + [np.outer(eye[i], eye[j]) + np.outer(eye[j], eye[i]) for i, j in pairs]
 
 
 def _spread(blocks: list[tuple[slice, Array]], values: Array) -> Array:

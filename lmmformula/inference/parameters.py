@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 from lmmformula.errors import DataError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.variance_parameters import TermParameters, named_terms
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Parameter", "chosen", "parameter_names", "parameters_of", "structure"]
+__all__ = ["Parameter", "chosen", "parameter_names", "parameters_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,23 +52,16 @@ def parameters_of(problem: Problem) -> list[Parameter]:
 
 
 def _of_term(i: int, term: GroupBlock) -> list[Parameter]:
-    out, known = [], structure(term)
+    out, kind = [], term.covariance.within
     for j in range(term.k):
-        if j < len(known.sds):
+        if j < kind.n_sd:
             out.append(Parameter(f"sd_{term.columns[j]}|{term.group}", "sd", i, (j,)))
-        below = {"none": range(0), "shared": range(1, 2 - j), "matrix": range(j + 1, term.k)}[
-            known.correlation
-        ]
         out += [
-            Parameter(f"cor_{term.columns[r]}.{term.columns[j]}|{term.group}", "cor", i, (j, r))
-            for r in below
+            Parameter(f"cor_{term.columns[r]}.{term.columns[c]}|{term.group}", "cor", i, (c, r))
+            for c, r in kind.pairs
+            if c == j
         ]
     return out
-
-
-def structure(term: GroupBlock) -> TermParameters:
-    """How many standard deviations the term has, and which correlations."""
-    return named_terms([term])[0]
 
 
 def parameter_names(fit: Fitted) -> tuple[str, ...]:

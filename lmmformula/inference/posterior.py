@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -141,14 +140,9 @@ def _spreads(posterior: Posterior, own: TermParameters) -> TermSpreads:
     sd = np.stack([posterior[name].reshape(-1) for name in own.sds], axis=-1)
     if sd.shape[1] < own.k:
         sd = np.repeat(sd, own.k, axis=1)
-    cor = np.tile(np.eye(own.k), (len(sd), 1, 1))
-    if own.correlation == "matrix":
-        for (a, b), name in zip(combinations(range(own.k), 2), own.cors, strict=True):
-            cor[:, a, b] = cor[:, b, a] = posterior[name].reshape(-1)
-    elif own.correlation == "shared":
-        lag = np.abs(np.subtract.outer(np.arange(own.k), np.arange(own.k)))
-        power = lag if own.kind == "ar1" else np.minimum(lag, 1)
-        cor = posterior[own.cors[0]].reshape(-1)[:, None, None] ** power
+    cors = [posterior[name].reshape(-1) for name in own.cors]
+    drawn = own.kind.filled(np.stack(cors, axis=-1) if cors else np.empty((len(sd), 0)))
+    cor = np.broadcast_to(drawn, (len(sd), own.k, own.k))
     return TermSpreads(sd, cor)
 
 

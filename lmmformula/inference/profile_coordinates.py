@@ -1,9 +1,8 @@
 r"""Unconstrained coordinates of covariance matrices, one of which is a parameter that a profile holds.
 
-A term has the log standard deviations and a real number t for each correlation. An unstructured correlation matrix has the
-Cholesky factor ``C_ij = z_ij (1 - sum_{l<j} C_il^2)^(1/2)``, z = tanh t the partial correlations (Lewandowski, Kurowicka & Joe
-2009). The first two columns' correlation is z itself, so the columns are reordered to put a wanted pair first: every standard
-deviation and correlation is then one coordinate, held by leaving it out of the search.
+A term has the log standard deviations and a real number t for each correlation parameter of its kind, which maps them to its
+correlations (``Kind.profile_matrix``). Columns are ordered to put a wanted pair first: every standard deviation and correlation
+is then one coordinate, held by leaving it out of the search.
 
 The matrices are those of A b~, b~ the effects in the fit's standard units: A is the identity where the target is elsewhere, and
 has the user's effects in the rows of the target. So units and origins of columns matter to no search but for a parameter that
@@ -22,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.inference.parameters import Parameter
-from lmmformula.ir.covariance import CovarianceKind, sd_cor
+from lmmformula.ir.covariance import Kind, sd_cor
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
@@ -31,8 +30,6 @@ __all__ = ["ZERO", "TermMap", "Terms"]
 
 ZERO = 1e-7
 """Share of its unit that stands for a standard deviation of zero; the deviance moves by its square."""
-_EDGE = 1.0 - 1e-7
-"""Stands for a correlation of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,61 +38,23 @@ class TermMap:
 
     Attributes
     ----------
-    kind : CovarianceKind
+    kind : Kind
     order : tuple of int
         Columns of an unstructured term, a wanted pair first.
     """
 
-    kind: CovarianceKind
+    kind: Kind
     order: tuple[int, ...]
 
     @property
-    def n_sd(self) -> int:
-        return 1 if self.kind.name in ("iid", "ar1") else self.kind.k
-
-    @property
     def size(self) -> int:
-        k, name = self.kind.k, self.kind.name
-        return self.n_sd + (k * (k - 1) // 2 if name == "us" else name in ("cs", "ar1"))
-
-    @property
-    def least(self) -> float:
-        """Least correlation."""
-        return -1.0 if self.kind.name == "us" else float(self.kind._low())  # type: ignore[attr-defined]
+        return self.kind.n_sd + len(self.kind.pairs)
 
     def covariance(self, psi: NDArray[Any]) -> NDArray[Any]:
         """Sigma in units of the response, (k, k); analytic in psi."""
-        k = self.kind.k
-        sd = np.exp(psi[: self.n_sd]) * np.ones(k)
-        return sd[:, None] * self._correlation(psi[self.n_sd :]) * sd
-
-    def _correlation(self, t: NDArray[Any]) -> NDArray[Any]:
-        k, name = self.kind.k, self.kind.name
-        if name in ("iid", "diag") or not len(t):
-            return np.eye(k)
-        if name != "us":
-            low = self.least
-            return self.kind.correlation(low + (1 - low) * 0.5 * (1 + np.tanh(0.5 * t[0])))  # type: ignore[attr-defined]
-        chol = np.zeros((k, k), dtype=t.dtype)
-        z, place = np.tanh(t), 0
-        for i in range(k):
-            left = np.ones((), dtype=t.dtype)
-            for j in range(i):
-                chol[i, j] = z[place] * np.sqrt(left)
-                left = left * (1 - z[place] ** 2)
-                place += 1
-            chol[i, i] = np.sqrt(left)
-        out = np.empty((k, k), dtype=t.dtype)
-        out[np.ix_(self.order, self.order)] = chol @ chol.T
-        return out
-
-    def t_of(self, rho: float) -> float:
-        """The t of the correlation that is a coordinate: the one of the first two columns."""
-        if self.kind.name == "us":
-            return float(np.arctanh(np.clip(rho, -_EDGE, _EDGE)))
-        low = self.least
-        p = np.clip((rho - low) / (1 - low), 0.5 * (1 - _EDGE), 0.5 * (1 + _EDGE))
-        return float(np.log(p / (1 - p)))
+        n = self.kind.n_sd
+        sd = np.exp(psi[:n]) * np.ones(self.kind.k)
+        return sd[:, None] * self.kind.profile_matrix(psi[n:], self.order) * sd
 
     def off_boundary(self, cov: Array, floor: float) -> Array:
         """A covariance matrix nearby that a search can leave: no standard deviation below `floor`, no correlation of one.
@@ -112,21 +71,7 @@ class TermMap:
     def psi_of(self, cov: Array) -> Array:
         """The psi of a definite covariance matrix."""
         sd, cor = sd_cor(cov)
-        k = self.kind.k
-        if self.kind.name != "us":
-            t = [self.t_of(float(np.nan_to_num(cor[1, 0])))] if self.size > self.n_sd else []
-            return np.array([*np.log(sd[: self.n_sd]), *t])
-        ordered = np.nan_to_num(cor)[np.ix_(self.order, self.order)]
-        np.fill_diagonal(ordered, 1.0)
-        chol = np.linalg.cholesky(ordered)
-        t = []
-        for i in range(k):
-            left = 1.0
-            for j in range(i):
-                z = float(np.clip(chol[i, j] / np.sqrt(max(left, 1e-24)), -_EDGE, _EDGE))
-                t.append(np.arctanh(z))
-                left *= 1 - z**2
-        return np.array([*np.log(sd), *t])
+        return np.array([*np.log(sd[: self.kind.n_sd]), *self.kind.profile_coordinates(cor, self.order)])
 
 
 class Terms:
@@ -144,7 +89,9 @@ class Terms:
     def __init__(self, standard: Standard, target: Parameter | None, first: int) -> None:
         self.standard, self.target = standard, target
         self.problem = problem = standard.problem
-        self.maps = tuple(TermMap(t.covariance, self._order(i, t)) for i, t in enumerate(problem.terms))
+        self.maps = tuple(
+            TermMap(t.covariance.within, self._order(i, t)) for i, t in enumerate(problem.terms)
+        )
         ends = np.cumsum([first, *(m.size for m in self.maps)])
         self.slices = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
         self.stop = int(ends[-1])
@@ -173,16 +120,16 @@ class Terms:
     def pinned(self) -> int:
         """Coordinate of a standard deviation or correlation that is the target."""
         assert self.target is not None
-        start, own = self.slices[self.target.term].start, self.maps[self.target.term]
+        start, own = self.slices[self.target.term].start, self.maps[self.target.term].kind
         if self.target.kind == "sd":
             return start + (self.target.columns[0] if own.n_sd > 1 else 0)
-        return start + own.n_sd
+        return start + own.n_sd + own.place(self.target.columns)
 
     def coordinate(self, value: float, sigma: float) -> float:
         """The coordinate of the target's value."""
         assert self.target is not None
         if self.target.kind == "cor":
-            return self.maps[self.target.term].t_of(value)
+            return self.maps[self.target.term].kind.t_of(self.target.columns, value)
         return float(np.log(max(value, ZERO * self.unit(sigma))))
 
     def unit(self, sigma: float) -> float:
@@ -195,7 +142,9 @@ class Terms:
     def limits(self) -> tuple[float, float]:
         """Range of the target."""
         assert self.target is not None
-        return (self.maps[self.target.term].least, 1.0) if self.target.kind == "cor" else (0.0, np.inf)
+        if self.target.kind == "sd":
+            return 0.0, np.inf
+        return self.maps[self.target.term].kind.limits(self.target.columns)
 
     def of(self, theta: Array, sigma: float, floor: float = 1e-2) -> list[Array]:
         """The coordinates of each term at an estimate, kept off the boundary by `floor` units."""

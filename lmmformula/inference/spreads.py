@@ -28,7 +28,7 @@ import numpy as np
 from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import varcorr_places
-from lmmformula.inference.parameters import Parameter, structure
+from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.student import critical
 from lmmformula.inference.wald import information
 from lmmformula.ir.covariance import sd_cor
@@ -128,8 +128,7 @@ class Spreads:
         """Correlation of two columns of one term."""
         block = self.problem.terms[term]
         r = float(sd_cor(self._lower[term] @ self._lower[term].T)[1][i, j])
-        shared = structure(block).correlation == "shared" and {i, j} == {0, 1}
-        low = float(block.covariance._low()) if shared else -1.0  # type: ignore[attr-defined]
+        low = block.covariance.within.limits((min(i, j), max(i, j)))[0]
         if reason := self._why_not(term, None):
             return Spread(r, np.nan, np.nan, low, reason)
         sds = np.linalg.norm(self._lower[term], axis=1)
@@ -194,7 +193,7 @@ class Spreads:
         if self.covariance is None:
             return self.reason
         block, zero = self.problem.terms[term], self._diagonals[term] < SINGULAR_BELOW
-        alone = structure(block).correlation == "none" and column is not None
+        alone = not block.covariance.within.correlated and column is not None
         where = zero[column] if alone else zero.any()
         if not where:
             return ""

@@ -272,7 +272,7 @@ class _Book:
                 parameters.sds, _column_spreads(block, len(parameters.sds)), strict=True
             )
         )
-        if parameters.correlation == "none":
+        if not parameters.cors:
             return TermPriors(parameters, sds, None)
         cor = self.chosen((f"{prefix}cor:{group}", f"{prefix}cor"), "correlation", LKJ(1.0))
         return TermPriors(parameters, sds, cor)

@@ -8,7 +8,7 @@ import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.across import Across
-from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.ir.covariance import CovarianceKind, Kind
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
@@ -27,11 +27,11 @@ class Structured:
 
     Attributes
     ----------
-    within : CovarianceKind
+    within : Kind
     across : Across
     """
 
-    within: CovarianceKind
+    within: Kind
     across: Across
 
     @property
@@ -62,6 +62,10 @@ class Structured:
     def roles(self) -> tuple[Role, ...]:
         return (*self.within.roles, *self.across.roles)
 
+    @property
+    def directions(self) -> None:
+        return None
+
     def _split(self, theta: Array) -> tuple[Array, Array]:
         return theta[: self.within.n_theta], theta[self.within.n_theta :]
 
@@ -86,6 +90,10 @@ class Structured:
     def transformed(self, theta: Array, a: Array) -> Array:
         own, phi = self._split(theta)
         return np.concatenate([self.within.transformed(own, a), phi])
+
+    def updated(self, theta: Array, lower: Array, m: int, trace: Array, spread: Array) -> Array:
+        own, phi = self._split(theta)
+        return np.concatenate([self.within.updated(own, lower, m, trace, spread), phi])
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return (*self.within.names(columns), *self.across.names)

@@ -120,7 +120,7 @@ def _posterior(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
         if posterior.effects is not None:
             out[f"r_{name}"] = (posterior.effects[i], (_level_dim(term.group), f"{name}_effect"))
         out[f"sd_{name}"] = (spreads.sd.reshape(*shape, k), (f"{name}_effect",))
-        if parameters[i].correlation != "none":
+        if parameters[i].kind.correlated:
             pairs = np.stack([spreads.cor[:, a, b] for a, b in combinations(range(k), 2)], axis=-1)
             out[f"cor_{name}"] = (pairs.reshape(*shape, -1), (f"{name}_pair",))
     return out | {n: (posterior[n], ()) for n in posterior.names if n not in known}

@@ -89,9 +89,9 @@ def _shared(fit: Fitted) -> dict[str, SharedTerm]:
     """Such terms by the name of their group."""
     found = zip(group_names(fit), fit.problem.terms, term_parameters(fit.problem), strict=True)
     return {
-        name: SharedTerm(own.kind, term.columns, len(own.sds) == 1)
+        name: SharedTerm(own.kind.name, term.columns, len(own.sds) == 1)
         for name, term, own in found
-        if own.correlation == "shared"
+        if own.kind.one_correlation
     }
 
 

@@ -74,11 +74,11 @@ def test_roles_say_what_theta_does(name: str, k: int) -> None:
 def test_structures() -> None:
     cs = KINDS["cs"](3)
     _, cor = sd_cor((lower := cs.cholesky(np.array([1.0, 2.0, 3.0, 0.4]))) @ lower.T)
-    assert np.allclose(cor[np.tril_indices(3, -1)], cs.rho(np.array([0, 0, 0, 0.4])))
+    assert np.allclose(cor[np.tril_indices(3, -1)], cs.r_of(np.array([0, 0, 0, 0.4])))
     ar1 = KINDS["ar1"](4)
     theta = np.array([2.0, 1.0])
     cov = (lower := ar1.cholesky(theta)) @ lower.T
-    rho = ar1.rho(theta)
+    (rho,) = ar1.r_of(theta)
     assert np.allclose(cov[:, 0], 4 * rho ** np.arange(4))
 
 

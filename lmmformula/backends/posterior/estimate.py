@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -138,15 +137,9 @@ def _mean_covariances(terms: Sequence[TermPriors], means: dict[str, float]) -> l
     """Covariance matrix of each term from the posterior means of its standard deviations and correlations."""
     out = []
     for own in terms:
-        t, k = own.parameters, own.parameters.k
-        sd = np.array([means[name] for name in t.sds]) * np.ones(k)
-        cor = np.eye(k)
-        if t.correlation == "matrix":
-            for (a, b), name in zip(combinations(range(k), 2), t.cors, strict=True):
-                cor[a, b] = cor[b, a] = means[name]
-        elif t.correlation == "shared":
-            lag = np.abs(np.subtract.outer(np.arange(k), np.arange(k)))
-            cor = means[t.cors[0]] ** (lag if t.kind == "ar1" else np.minimum(lag, 1))
+        t = own.parameters
+        sd = np.array([means[name] for name in t.sds]) * np.ones(t.k)
+        cor = t.kind.filled(np.array([means[name] for name in t.cors]))
         out.append(cor * np.outer(sd, sd))
     return out
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.posterior.model.coordinates import term_coordinates, term_factor, term_values
+from lmmformula.backends.posterior.model.coordinates import term_coordinates, term_values
 from lmmformula.backends.posterior.model.predictor import aux_blocks
 from lmmformula.errors import PlanError
 from lmmformula.families.family import Family
@@ -104,8 +104,7 @@ def _drawn(
     beta = np.linalg.solve(contrast, own.T).T if own.shape[1] else own
     eta = beta @ block.matrix.T
     for term, t in zip(terms, places, strict=True):
-        lower = term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors])
-        effects = rng.standard_normal((draws, term.m, term.k)) @ np.swapaxes(lower, -1, -2)
+        effects = rng.standard_normal((draws, term.m, term.k)) @ np.swapaxes(t.factor(values), -1, -2)
         for row, b in zip(eta, effects, strict=True):
             row += term.apply(b)
     names = (t.priors.parameters for t in places)

@@ -16,13 +16,6 @@ MOST_FIXED = 12
 """Coefficients that are written out."""
 MOST_EFFECTS = 6
 """Columns of a random-effects term that are written out."""
-_KINDS = {
-    "us": "any covariance matrix",
-    "diag": "independent columns",
-    "iid": "independent columns of one variance",
-    "cs": "compound symmetry",
-    "ar1": "first-order autoregression",
-}
 
 
 def equations(fit: Fitted) -> str:
@@ -131,5 +124,5 @@ def _effects(term: GroupBlock, first: int) -> str:
     last = first + term.k - 1
     middle = ", …, " if term.k > 2 else ", "
     vector = f"(<i>b</i><sub>{first},{group}</sub>{middle}<i>b</i><sub>{last},{group}</sub>)"
-    kind = _KINDS.get(term.covariance.name, term.covariance.name)
+    kind = term.covariance.within.description or term.covariance.name
     return f"{vector} ~ Normal(0, <b>Σ</b><sub>{group}</sub>) {levels}, {escape(kind)}"

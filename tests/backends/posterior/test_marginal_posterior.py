@@ -10,7 +10,7 @@ from lmmformula.backends.posterior.density import bordered as marginal_bordered
 from lmmformula.backends.posterior.density.bordered import Bordered, inverse_by_sweeps
 from lmmformula.backends.posterior.density.fused import Fused
 from lmmformula.backends.posterior.density.variances import VarianceDensity
-from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd, term_factor
+from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.priors import resolve_priors
@@ -69,12 +69,12 @@ def test_partial_correlations_have_the_lkj_density() -> None:
     """log |R|^(eta - 1) plus the log Jacobian of the map differs from the coordinates' density by a constant."""
     k, eta, step = 3, 1.7, 1e-6
     posterior = posterior_of("crossed slopes", {"cor": f"lkj({eta})"})
-    term = next(t for t in posterior.coordinates.terms if t.k == k)
+    term = next(t for t in posterior.coordinates.terms if t.kind.k == k)
     own = [posterior.coordinates.own[j] for j in term.cors]
     lower = np.tril_indices(k, -1)
 
     def correlations(x: np.ndarray) -> np.ndarray:
-        c = term_factor("us", k, [np.ones(())] * k, [o.value(v) for o, v in zip(own, x, strict=True)])
+        c = term.kind.factor([np.ones(())] * k, [o.value(v) for o, v in zip(own, x, strict=True)])
         return c @ c.T
 
     gaps = []

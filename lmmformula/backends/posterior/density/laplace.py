@@ -26,7 +26,6 @@ from lmmformula.backends.posterior.model.predictor import (
     mean_predictor,
     with_aux,
 )
-from lmmformula.backends.posterior.model.scalars import Folded
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
@@ -87,14 +86,8 @@ class LaplaceDensity(Pointwise):
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Places of folded standard deviations, each with the partial correlations that change sign with it."""
-        out, first = [], self.mean.p
-        for term in self.mean.places:
-            pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k)]
-            for i, place in enumerate(term.sds):
-                if isinstance(self.mean.own[place], Folded):
-                    turned = [first + c for c, pair in zip(term.cors, pairs, strict=False) if i in pair]
-                    out.append((first + place, tuple(turned) if term.kind == "us" else ()))
-        return tuple(out)
+        own, first = self.mean.own, self.mean.p
+        return tuple(place for term in self.mean.places for place in term.folded(own, first))
 
     is_small: ClassVar[bool] = False
     is_dense: ClassVar[bool] = True

@@ -43,7 +43,6 @@ from lmmformula.backends.posterior.model.coordinates import (
     TermPlaces,
     covariance_coordinates,
     term_coordinates,
-    term_factor,
 )
 from lmmformula.backends.posterior.model.predictor import Constant, Predictor, laid_out, predictor_of
 from lmmformula.backends.posterior.model.scalars import Coordinate, Mixing
@@ -170,8 +169,7 @@ class PartialDensity(Whitened):
         """The class of one variance under one sigma, if that is what is integrated out."""
         if len(self.terms) != 1 or len(self.inside) != 1 or self.predictors[1].constant is None:
             return None
-        term = self.problem.terms[self.inside[0]]
-        single = term.k == 1 or term.covariance.name == "iid"
+        single = self.problem.terms[self.inside[0]].covariance.within.one_variance
         return ScaledIdentity.of(self.terms[0], self.weights) if single else None
 
     @cached_property
@@ -183,10 +181,7 @@ class PartialDensity(Whitened):
     def factors(self, x: Any) -> list[Any]:
         """L of each group in I."""
         values = [c.value(x[j], jnp) for j, c in enumerate(self.own)]
-        own = [
-            term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], jnp)
-            for t in self.places
-        ]
+        own = [t.factor(values, jnp) for t in self.places]
         return list(joined(self.bordered.model.groups, own, jnp))
 
     def log_var(self, x: Any) -> Any:
@@ -211,10 +206,7 @@ class PartialDensity(Whitened):
         w = self.weights * jnp.exp(-2.0 * a)
         arranged = _rearranged(self.bordered, self._patterns, self.terms, w, columns)
         values = [c.value(x[j], jnp) for j, c in enumerate(self.own)]
-        own = [
-            term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], jnp)
-            for t in self.places
-        ]
+        own = [t.factor(values, jnp) for t in self.places]
         arranged = replace(arranged, g=arranged.g.at[-1, -1].add(self._spread(a)))  # type: ignore[attr-defined]
         return arranged.reduce(own, jnp.ones(()), self.log_var(x), jnp, jax_kernels()), arranged
 

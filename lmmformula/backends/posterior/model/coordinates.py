@@ -9,8 +9,8 @@ Every coordinate x_j is a real number with a prior density of its own, independe
   (2 sigma^4)``, g_l = sum of squares of the column in level l, hence ``c = sigma (sum_l g_l^2 / 2)^(-1/4)``;
 * one whose prior vanishes or has a pole there is ``c exp x``; one with bounds is a logistic function of x;
 * a correlation is ``lo + (1 - lo) (1 + tanh x) / 2`` with a Beta(b, b) density on (lo, 1): the partial correlations
-  of an LKJ matrix (lo = -1), or the shared correlation of cs and ar1. In x that is ``2^(1-2b) sech(x)^(2b) / B(b,
-  b)``, smooth and log-concave;
+  of an LKJ matrix (lo = -1), or what a kind has for them. In x that is ``2^(1-2b) sech(x)^(2b) / B(b, b)``, smooth and
+  log-concave;
 * sigma is ``c exp x``;
 * the mixing variance of a coefficient with a t prior, ``lambda ~ InvGamma(df/2, df/2)``, is ``exp x``.
 
@@ -35,6 +35,7 @@ import numpy as np
 from lmmformula.backends.posterior.model.scalars import Between, Coordinate, Folded, Mixing, scale_coordinate
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Gram
+from lmmformula.ir.covariance import Kind
 from lmmformula.ir.groups import Group
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
@@ -47,61 +48,10 @@ __all__ = [
     "covariance_coordinates",
     "detectable_sd",
     "term_coordinates",
-    "term_factor",
     "term_values",
 ]
 
 _STEP = 1e-150
-
-
-# -- factors ------------------------------------------------------------------------------------------------------
-
-
-def term_factor(kind: str, k: int, s: Sequence[Any], r: Sequence[Any], xp: Any = np) -> Any:
-    """L of one term, (..., k, k), from signed standard deviations and correlation parameters, arrays (...,).
-
-    `r` are partial correlations, column by column, for "us", and the shared correlation for "cs" and "ar1".
-    """
-    if kind == "cs":
-        s = [v * xp.sign(v.real) for v in s]
-    one, none = 1.0 + 0.0 * s[0], 0.0 * s[0]
-    rows = [[none] * k for _ in range(k)]
-    if not r:
-        for i in range(k):
-            rows[i][i] = one
-    elif kind == "us":
-        _partial_rows(rows, k, r, one, xp)
-    elif kind == "cs":
-        _shared_rows(rows, k, r[0], one, xp)
-    else:
-        root = xp.sqrt(1.0 - r[0] * r[0])
-        for i in range(k):
-            for j in range(i + 1):
-                rows[i][j] = one * r[0] ** (i - j) * (root if j else 1.0)
-    scales = list(s) if len(s) == k else [s[0]] * k
-    return xp.stack([xp.stack([scales[i] * v for v in rows[i]], -1) for i in range(k)], -2)
-
-
-def _partial_rows(rows: list[list[Any]], k: int, r: Sequence[Any], one: Any, xp: Any) -> None:
-    """C of canonical partial correlations, in place."""
-    left = [one] * k
-    place = 0
-    for j in range(k):
-        rows[j][j] = left[j]
-        for i in range(j + 1, k):
-            rows[i][j] = r[place] * left[i]
-            left[i] = left[i] * xp.sqrt(1.0 - r[place] * r[place])
-            place += 1
-
-
-def _shared_rows(rows: list[list[Any]], k: int, rho: Any, one: Any, xp: Any) -> None:
-    """The Cholesky factor of (1 - rho) I + rho 11', in place: pivots (1 - rho)(1 + j rho) / (1 + (j - 1) rho)."""
-    for j in range(k):
-        before = 1.0 + (j - 1) * rho
-        pivot = xp.sqrt((1.0 - rho) * (1.0 + j * rho) / before)
-        rows[j][j] = one * pivot
-        for i in range(j + 1, k):
-            rows[i][j] = one * rho * (1.0 - rho) / (before * pivot)
 
 
 def detectable_sd(problem: Problem, groups: Sequence[Group], gram: Gram, sigma: float) -> tuple[Array, ...]:
@@ -127,12 +77,27 @@ class TermPlaces:
     cors: tuple[int, ...]
 
     @property
-    def kind(self) -> str:
+    def kind(self) -> Kind:
         return self.priors.parameters.kind
 
-    @property
-    def k(self) -> int:
-        return self.priors.parameters.k
+    def factor(self, values: Sequence[Any], xp: Any = np) -> Any:
+        """L, (..., k, k), from the values of all coordinates."""
+        return self.kind.factor([values[j] for j in self.sds], [values[j] for j in self.cors], xp)
+
+    def slopes(self, own: Sequence[Coordinate], x: Array, values: Sequence[Any]) -> Array:
+        """dL/dx at its coordinates, (sds and cors, k, k)."""
+        places, n = (*self.sds, *self.cors), len(self.sds)
+        at = [values[j] + 1j * _STEP * (np.arange(len(places)) == i) for i, j in enumerate(places)]
+        moved = self.kind.factor(at[:n], at[n:]).imag / _STEP
+        return moved * np.array([own[j].slope(float(x[j])) for j in places])[:, None, None]
+
+    def folded(self, own: Sequence[Coordinate], first: int = 0) -> list[tuple[int, tuple[int, ...]]]:
+        """Places, counted from `first`, of folded standard deviations, each with the correlations that change sign with it."""
+        return [
+            (first + place, tuple(first + self.cors[c] for c in self.kind.turned(i)))
+            for i, place in enumerate(self.sds)
+            if isinstance(own[place], Folded)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,14 +146,7 @@ class Coordinates:
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Places of folded standard deviations, each with the partial correlations that change sign with it."""
-        out = []
-        for term in self.terms:
-            pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k)]
-            for i, place in enumerate(term.sds):
-                if isinstance(self.own[place], Folded):
-                    turned = [c for c, pair in zip(term.cors, pairs, strict=False) if i in pair]
-                    out.append((place, tuple(turned) if term.kind == "us" else ()))
-        return tuple(out)
+        return tuple(place for term in self.terms for place in term.folded(self.own))
 
     # -- evaluation: x (..., d), any array module ------------------------------------------------------------------
 
@@ -202,10 +160,7 @@ class Coordinates:
 
     def factors(self, values: Sequence[Any], xp: Any = np) -> list[Any]:
         """L of each term, (..., k, k)."""
-        return [
-            term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], xp)
-            for t in self.terms
-        ]
+        return [t.factor(values, xp) for t in self.terms]
 
     def log_mixing(self, values: Sequence[Any], xp: Any = np) -> Any:
         """What to add to the log prior variances of the coefficients, (..., p)."""
@@ -218,14 +173,8 @@ class Coordinates:
 
     def factor_slopes(self, x: Array) -> list[Array]:
         """dL/dx of each term, (its coordinates, k, k)."""
-        values, out = self.values(x), []
-        for t in self.terms:
-            places = (*t.sds, *t.cors)
-            at = [values[j] + 1j * _STEP * (np.arange(len(places)) == i) for i, j in enumerate(places)]
-            moved = term_factor(t.kind, t.k, at[: len(t.sds)], at[len(t.sds) :])
-            inner = np.array([self.own[j].slope(x[j]) for j in places])
-            out.append(moved.imag / _STEP * inner[:, None, None])
-        return out
+        values = self.values(x)
+        return [t.slopes(self.own, x, values) for t in self.terms]
 
     def log_prior_gradient(self, x: Array) -> Array:
         return np.array([c.density_slope(float(x[j])) for j, c in enumerate(self.own)])
@@ -275,24 +224,14 @@ def term_values(terms: Sequence[TermPlaces], values: Any) -> list[Array]:
     out: list[Array] = []
     for t in terms:
         out += [np.abs(values[j]) for j in t.sds]
-        if t.kind == "us" and t.cors:
-            lower = term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors])
-            unit = lower / np.maximum(np.linalg.norm(lower, axis=-1), 1e-300)[..., None]
-            cor = unit @ np.swapaxes(unit, -1, -2)
-            out += [cor[..., a, b] for a in range(t.k) for b in range(a + 1, t.k)]
-        else:
-            out += [values[j] for j in t.cors]
+        out += t.kind.reported([values[j] for j in t.sds], [values[j] for j in t.cors])
     return out
 
 
 def _correlation_coordinates(term: TermPriors) -> list[Coordinate]:
     if term.cor is None:
         return []
-    k, lkj = term.parameters.k, term.cor.distribution
-    if term.parameters.correlation == "matrix":
-        return [Between(-1.0, 1.0, lkj.concentration(k, j)) for j in range(k) for _ in range(j + 1, k)]
-    low = -1.0 / (k - 1) if term.parameters.kind == "cs" else -1.0
-    return [Between(low, 1.0, lkj.eta)]
+    return [Between(*shape) for shape in term.parameters.kind.prior_shapes(term.cor.distribution.eta)]
 
 
 def covariance_coordinates(
@@ -302,8 +241,7 @@ def covariance_coordinates(
     x = np.zeros(len(own))
     for t, cov in zip(terms, covariances, strict=True):
         sd = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
-        shared = len(t.sds) < t.k
-        sds = np.array([np.sqrt(np.mean(sd**2))]) if shared else sd
+        sds = np.array([np.sqrt(np.mean(sd**2))]) if len(t.sds) < len(sd) else sd
         for j, value in zip(t.sds, sds, strict=True):
             low = 0.3 * getattr(own[j], "scale", least)
             x[j] = own[j].inverse(max(float(value), low))
@@ -314,16 +252,7 @@ def covariance_coordinates(
 
 def _correlation_parameters(term: TermPlaces, cov: Array, sd: Array) -> list[float]:
     """Partial correlations, or the shared one, of a covariance matrix that may be singular."""
-    if not term.cors:
-        return []
     safe = np.where(sd > 0, sd, 1.0)
     cor = 0.95 * cov / np.outer(safe, safe)
     np.fill_diagonal(cor, 1.0)
-    k = term.k
-    if term.kind == "ar1":
-        return [float(np.mean(np.diagonal(cor, -1)))]
-    if term.kind == "cs":
-        return [float(cor[np.tril_indices(k, -1)].mean())]
-    c = np.linalg.cholesky(cor)
-    left = np.sqrt(np.maximum(1.0 - np.cumsum(c**2, axis=1) + c**2, 1e-12))
-    return [float(c[i, j] / left[i, j]) for j in range(k) for i in range(j + 1, k)]
+    return term.kind.parameters_near(cor)

@@ -26,7 +26,6 @@ from lmmformula.backends.posterior.model.coordinates import (
     TermPlaces,
     covariance_coordinates,
     term_coordinates,
-    term_factor,
     term_values,
 )
 from lmmformula.backends.posterior.model.scalars import Coordinate
@@ -48,8 +47,6 @@ __all__ = [
     "predictor_of",
     "with_aux",
 ]
-
-_STEP = 1e-150
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,10 +145,7 @@ class Predictor:
     def factors(self, x: Any, xp: Any = np) -> list[Any]:
         """L of each term, (..., k, k)."""
         values = self.values(x, xp)
-        return [
-            term_factor(t.kind, t.k, [values[j] for j in t.sds], [values[j] for j in t.cors], xp)
-            for t in self.places
-        ]
+        return [t.factor(values, xp) for t in self.places]
 
     def effects(self, x: Any, xp: Any = np) -> list[Any]:
         """b of each term, (..., m, k)."""
@@ -201,14 +195,11 @@ class Predictor:
 
     def factor_slopes(self, x: Array) -> list[tuple[tuple[int, ...], Array]]:
         """For each term its places among the outer coordinates and dL/dx there, (places, k, k)."""
-        values, own, out = self.values(x), x[self.outer][self.p :], []
-        for t in self.places:
-            at = (*t.sds, *t.cors)
-            moved = [values[j] + 1j * _STEP * (np.arange(len(at)) == i) for i, j in enumerate(at)]
-            slope = term_factor(t.kind, t.k, moved[: len(t.sds)], moved[len(t.sds) :]).imag / _STEP
-            inner = np.array([self.own[j].slope(float(own[j])) for j in at])
-            out.append((tuple(self.p + j for j in at), slope * inner[:, None, None]))
-        return out
+        values, own = self.values(x), x[self.outer][self.p :]
+        return [
+            (tuple(self.p + j for j in (*t.sds, *t.cors)), t.slopes(self.own, own, values))
+            for t in self.places
+        ]
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
