@@ -10,9 +10,12 @@ from oracle import GENERAL, Oracle, general_problem, random_theta, structures, z
 
 from lmmformula.criteria.laplace import Laplace
 from lmmformula.criteria.profiled import Profiled
+from lmmformula.criteria.variance import Variances
 from lmmformula.engines import registry
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.errors import DataError
+from lmmformula.engines.dense import DenseEngine
+from lmmformula.engines.krylov.engine import KrylovEngine
+from lmmformula.errors import DataError, PlanError
 from lmmformula.families import resolve
 from lmmformula.ir.across import Car, Kernel, Known, Markov
 from lmmformula.ir.blocks import Blocks
@@ -20,6 +23,8 @@ from lmmformula.ir.blocks import Blocks
 EVERY = {name: record.make({}, 0) for name, record in registry.ENGINES.items()}
 ENGINES = {name: engine for name, engine in EVERY.items() if engine.is_exact}
 CASES = [(layout, engine) for layout in GENERAL for engine in ENGINES]
+ITERATED = KrylovEngine(probes=1000, tolerance=1e-13, probe_tolerance=1e-13)
+"""With as many probes as effects it is exact."""
 
 
 @pytest.mark.parametrize("layout", list(GENERAL))
@@ -83,6 +88,31 @@ def test_gaussian_criterion(layout: str, engine: str, reml: bool) -> None:
             modes[i] = (u @ factor.T)[:, columns]
     for found, expected in zip(modes, oracle.modes(), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-8)
+
+
+@pytest.mark.parametrize("layout", list(GENERAL))
+def test_iterations_with_a_group_to_eliminate(layout: str) -> None:
+    """Solutions, determinant, blocks and traces of the iterative engine; without such a group it says what it lacks."""
+    problem = general_problem(layout)
+    blocks = Blocks(problem.terms, problem.n)
+    if not any(g.is_blockwise for g in blocks.groups):
+        with pytest.raises(PlanError, match=r"dependent levels|several levels"):
+            ITERATED.prepare(blocks)
+        return
+    gram = blocks.gram(problem.weights, problem.X.matrix)
+    at = Variances.at(problem.terms, blocks.groups, random_theta(problem))
+    found, exact = (
+        engine.prepare(blocks).factor(gram, at.factors, at.across) for engine in (ITERATED, DenseEngine())
+    )
+    rng = np.random.default_rng(0)
+    rhs = tuple(rng.normal(size=(g.m, g.k, 2)) for g in blocks.groups)
+    for x, expected in zip(found.solve(rhs), exact.solve(rhs), strict=True):
+        np.testing.assert_allclose(x, expected, atol=1e-11)
+    assert found.logdet == pytest.approx(exact.logdet, abs=1e-10)
+    for t, expected in zip(found.trace_blocks(), exact.trace_blocks(), strict=True):
+        np.testing.assert_allclose(t, expected, atol=1e-10)
+    for pair in blocks.pairs():
+        np.testing.assert_allclose(found.inverse().pair(*pair), exact.inverse().pair(*pair), atol=1e-11)
 
 
 @pytest.mark.parametrize("layout", list(GENERAL))

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import InverseBlocks, Stacked
+from lmmformula.engines.base import Across, InverseBlocks, Stacked
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.stochastic import Moments, Probed
 from lmmformula.ir.blocks import Gram
@@ -56,7 +56,7 @@ class Pattern(Protocol):
         """Connected part of the design that each of them lies in, (q,)."""
         ...
 
-    def complement(self, gram: Gram, factors: Sequence[Array]) -> Complement: ...
+    def complement(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> Complement: ...
 
 
 class Complement(Protocol):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmmformula.engines.krylov.within import largest_blockwise
 from lmmformula.ir.levels import Levels
 
 __all__ = ["Coupled"]
@@ -46,7 +47,7 @@ class Coupled:
     @classmethod
     def of(cls, blocks: Levels) -> Coupled:
         groups = blocks.groups
-        a = int(np.argmax([g.q for g in groups]))
+        a = largest_blockwise(blocks)
         counts = np.zeros(groups[a].m)
         for b, other in enumerate(groups):
             if b != a:

@@ -112,6 +112,12 @@ class KrylovEngine(Estimating):
     device: str = "cpu"
     name: str = "krylov"
 
+    def refuses(self, blocks: Levels) -> str:
+        """Models without a group that can be eliminated level by level; coupled levels where nothing is eliminated."""
+        if self.preconditioner == "schur" and any(g.is_blockwise for g in blocks.groups):
+            return ""
+        return super().refuses(blocks)
+
     def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """The largest group eliminated, the rest iterated on."""
         elsewhere = self.device != DEVICES[0]
@@ -158,8 +164,8 @@ class KrylovPrepared:
         return replace(self, engine=engine)
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> KrylovFactor:
-        complement = self.place.complement(self.pattern.complement(gram, factors))
-        return KrylovFactor(self, tuple(factors), complement)
+        complement = self.place.complement(self.pattern.complement(gram, factors, across))
+        return KrylovFactor(self, tuple(factors), complement, across=across)
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,6 +182,8 @@ class KrylovFactor(Drawless):
         z'P g(K) P z for further probes.
     first : KrylovFactor, optional
         The same without these, whose solutions and moments are used.
+    across : sequence of Precision or None
+        Q_a.
     """
 
     prepared: KrylovPrepared
@@ -183,6 +191,7 @@ class KrylovFactor(Drawless):
     complement: Complement
     more: Array = field(default_factory=lambda: np.zeros(0))
     first: KrylovFactor | None = None
+    across: Across = ()
 
     # -- solutions ---------------------------------------------------------------------------------------------
 
@@ -322,8 +331,12 @@ class KrylovFactor(Drawless):
         return self._inverse
 
     def trace_blocks(self) -> tuple[Array, ...]:
-        """Per group an estimate of the sum over levels of the diagonal blocks of M^-1."""
-        return self._inverse.traces
+        """Per group an estimate of ``sum_st Q_st (M^-1)_ts``."""
+        found = self._inverse.traces
+        if not self.across:
+            return found
+        parts = zip(found, self.across, strict=True)
+        return tuple(t if q is None else self._inverse.against(a, q.matrix) for a, (t, q) in enumerate(parts))
 
     def trace_stderr(self) -> tuple[Array, ...]:
         """Standard errors of `trace_blocks` over probes."""

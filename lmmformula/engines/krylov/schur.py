@@ -28,11 +28,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Stacked
+from lmmformula.engines.base import Across, Stacked
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
+from lmmformula.engines.krylov.within import Within, largest_blockwise
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
@@ -71,7 +72,7 @@ class SchurPattern:
     goes_to_devices = True
 
     def __init__(self, blocks: Levels) -> None:
-        chain = (int(np.argmax([g.q for g in blocks.groups])),)
+        chain = (largest_blockwise(blocks),)
         self.blocks = blocks
         usual = choose_chain(blocks) == chain
         self.plan = blocks.once(Elimination) if usual else Elimination(blocks, chain)
@@ -87,6 +88,7 @@ class SchurPattern:
             (coupling.ragged.cols[place[:, 0]] - start) // g.k
             for place, start, g in zip(coupling.places, self.plan.offsets, self.dense_groups, strict=True)
         )
+        self.within = [w for j in self.plan.dense if (w := Within.of(blocks, j)) is not None]
         self.h = self._own_and_pairs()
 
     @property
@@ -161,14 +163,22 @@ class SchurPattern:
                 i, j = (np.broadcast_to(v, shape).ravel() for v in (i[:, :, None], j[:, None, :]))
                 rows += [i, j]
                 cols += [j, i]
+        for pair in self.within:
+            first, k = plan.offsets[plan.dense.index(pair.group)], groups[pair.group].k
+            i = first + (pair.low * k)[:, None] + np.arange(k)
+            j = first + (pair.high * k)[:, None] + np.arange(k)
+            shape = (len(pair.low), k, k)
+            i, j = (np.broadcast_to(v, shape).ravel() for v in (i[:, :, None], j[:, None, :]))
+            rows += [i, j]
+            cols += [j, i]
         row, col = np.concatenate(rows), np.concatenate(cols)
         order = np.lexsort((col, row))
         ptr = np.zeros(self.q + 1, dtype=np.int64)
         np.cumsum(np.bincount(row, minlength=self.q), out=ptr[1:])
         return Compressed(ptr, col[order].astype(np.int32), order)
 
-    def complement(self, gram: Gram, factors: Sequence[Array]) -> SchurComplement:
-        """(1) and (2) for Gram blocks `gram` and relative Cholesky factors L_a.
+    def complement(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> SchurComplement:
+        """(1) and (2) for Gram blocks `gram`, relative Cholesky factors L_a and precisions Q_a.
 
         Raises
         ------
@@ -176,7 +186,7 @@ class SchurPattern:
             If a block of S is not positive definite in floating point.
         """
         try:
-            return self._complement(gram, factors)
+            return self._complement(gram, factors, across)
         except np.linalg.LinAlgError as error:
             largest = max(float(np.abs(f).max()) for f in factors)
             raise FitError(
@@ -185,7 +195,7 @@ class SchurPattern:
                 "magnitude; rescale it (for example divide by its standard deviation)."
             ) from error
 
-    def _complement(self, gram: Gram, factors: Sequence[Array]) -> SchurComplement:
+    def _complement(self, gram: Gram, factors: Sequence[Array], across: Across) -> SchurComplement:
         plan, a = self.plan, self.plan.chain[0]
         inv = lower_inverse(cholesky(scaled_diagonal(gram.diag[a], factors[a])))
         logdet = -2.0 * float(np.log(np.einsum("mii->mi", inv)).sum())
@@ -197,11 +207,11 @@ class SchurPattern:
             and self.k == 1
             and all(g.k == 1 for g in self.dense_groups)
         ):
-            return self._of_intercepts(gram, factors, inv, logdet)
+            return self._of_intercepts(gram, factors, across, inv, logdet)
         t = plan.per_level(0, inv, scaled_coupling(plan, gram, factors, 0))
         c_inverses, own = [], []
         for j, place, level in zip(plan.dense, plan.couplings[0].places, self.levels, strict=True):
-            block, part = scaled_diagonal(gram.diag[j], factors[j]), t[:, place]
+            block, part = self._diagonal(gram, factors, across, j), t[:, place]
             share = segment_sum(level, np.einsum("anj,anl->njl", part, part), len(block))
             c = lower_inverse(cholesky(block - share))
             logdet -= 2.0 * float(np.log(np.einsum("mii->mi", c)).sum())
@@ -209,11 +219,17 @@ class SchurPattern:
             c_inverses.append(c)
             own.append(matmul(matmul(c, block), transpose(c)).ravel())
         n = t.ravel()[self.by_row.source]
-        h = np.concatenate(own + self._pairs(gram, factors, c_inverses))[self.h.source]
+        h = np.concatenate(own + self._pairs(gram, factors, across, c_inverses))[self.h.source]
         return SchurComplement(self, inv, tuple(c_inverses), n, n[self.by_column.source], h, logdet)
 
+    @staticmethod
+    def _diagonal(gram: Gram, factors: Sequence[Array], across: Across, j: int) -> Array:
+        """Blocks of M within the levels of group j."""
+        q = across[j] if across else None
+        return scaled_diagonal(gram.diag[j], factors[j], 1.0 if q is None else q.diagonal[:, None])
+
     def _of_intercepts(
-        self, gram: Gram, factors: Sequence[Array], inv: Array, logdet: float
+        self, gram: Gram, factors: Sequence[Array], across: Across, inv: Array, logdet: float
     ) -> SchurComplement:
         """The same for groups of one column each, in one compiled pass over the nonzeros."""
         from lmmformula.numerics.krylov_kernels import scaled_couplings
@@ -225,19 +241,19 @@ class SchurPattern:
             raw[place[:, 0]] = cross(gram, plan.chain[0], j)[stored, 0, 0]
         left = inv[:, 0, 0] * factors[plan.chain[0]][0, 0]
         right = np.repeat([factors[j][0, 0] for j in plan.dense], [g.q for g in self.dense_groups])
-        block = np.concatenate([scaled_diagonal(gram.diag[j], factors[j]).ravel() for j in plan.dense])
+        block = np.concatenate([self._diagonal(gram, factors, across, j).ravel() for j in plan.dense])
         c, n, n_turned = np.empty(self.q), np.empty_like(raw), np.empty_like(raw)
         values = (turned.ptr, turned.cols, turned.source, raw, left, right, block, c, n, n_turned)
         in_parts(lambda i, j: scaled_couplings(i, j, *values), turned.cuts)
         if not np.isfinite(c).all():
             raise np.linalg.LinAlgError("a diagonal block is not positive")
         stacks = tuple(v[:, None, None] for v in np.split(c, plan.offsets[1:]))
-        own = [c * block * c, *self._pairs(gram, factors, stacks)]
+        own = [c * block * c, *self._pairs(gram, factors, across, stacks)]
         logdet -= 2.0 * float(np.log(c).sum())
         return SchurComplement(self, inv, stacks, n, n_turned, np.concatenate(own)[self.h.source], logdet)
 
-    def _pairs(self, gram: Gram, factors: Sequence[Array], c: Sequence[Array]) -> list[Array]:
-        """Values of H between dense groups, each pair twice."""
+    def _pairs(self, gram: Gram, factors: Sequence[Array], across: Across, c: Sequence[Array]) -> list[Array]:
+        """Values of H between dense groups, and between levels of one, each pair twice."""
         plan, out = self.plan, []
         for x, a in enumerate(plan.dense):
             for y in range(x + 1, len(plan.dense)):
@@ -246,6 +262,11 @@ class SchurPattern:
                 values = scaled(factors[a], gram.cross[a, b], factors[b])
                 values = matmul(matmul(c[x][pattern.rows()], values), transpose(c[y][pattern.indices]))
                 out += [values.ravel(), values.ravel()]
+        for pair in self.within:
+            own = c[plan.dense.index(pair.group)]
+            values = pair.values(gram, factors, across)
+            values = matmul(matmul(own[pair.low], values), transpose(own[pair.high]))
+            out += [values.ravel(), values.ravel()]
         return out
 
 

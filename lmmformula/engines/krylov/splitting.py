@@ -53,7 +53,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Paired, Stacked, Uncoupled
+from lmmformula.engines.base import Across, Paired, Stacked, Uncoupled
 from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.compressed import Compressed
@@ -145,7 +145,7 @@ class SplitPattern:
         np.cumsum(np.bincount(row, minlength=self.q), out=ptr[1:])
         return Compressed(ptr, col[order].astype(np.int32), order)
 
-    def complement(self, gram: Gram, factors: Sequence[Array]) -> Splitting:
+    def complement(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> Splitting:
         """(1) for Gram blocks `gram` and relative Cholesky factors L_a.
 
         Raises

@@ -26,13 +26,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.engines.base import Paired, Uncoupled
+from lmmformula.engines.base import Paired
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
     from lmmformula.engines.krylov.schur import SchurComplement
 
 __all__ = [
@@ -152,8 +154,8 @@ class Probed:
 
 
 @dataclass(frozen=True, eq=False)
-class StochasticInverse(Uncoupled, Paired):
-    """Levels of M^-1 and their sums.
+class StochasticInverse(Paired):
+    """Blocks of M^-1 and their sums.
 
     Attributes
     ----------
@@ -237,7 +239,7 @@ class StochasticInverse(Uncoupled, Paired):
         return out + level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
 
     def pair(self, a: int, b: int) -> Array:
-        """Levels (nnz, k_a, k_b) on the pattern of the pair, a < b."""
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
         plan = self.complement.pattern.plan
         chain = plan.chain[0]
         if chain == a:
@@ -249,7 +251,8 @@ class StochasticInverse(Uncoupled, Paired):
             out = np.empty((len(values), values.shape[2], values.shape[1]))
             out[plan.couplings[0].stored[plan.dense.index(a)]] = transpose(values)
             return out
-        return self._both_dense(a, b)
+        pattern = plan.blocks.pattern(a, b)
+        return self._both_dense(a, b, pattern.rows(), pattern.indices)
 
     def _mixed(self, j: int) -> Array:
         """The eliminated group with dense group j, read by levels of the former, (nnz, k_A, k_j)."""
@@ -271,25 +274,30 @@ class StochasticInverse(Uncoupled, Paired):
         out[n.source] = values
         return out.reshape(s.pattern.k, -1)
 
-    def _both_dense(self, a: int, b: int) -> Array:
-        """Two dense groups, by one product of vectors for every pair of levels and columns."""
+    def against(self, a: int, q: csr_array) -> Array:
+        """An estimate of ``sum_st q_st (M^-1)_ts`` of a group that is iterated on, (k_a, k_a)."""
+        entries = q.tocoo()
+        rows, cols = (np.asarray(c, dtype=np.int64) for c in entries.coords)
+        same, below = rows == cols, rows > cols
+        out = np.tensordot(entries.data[same], self.diagonal(a)[rows[same]], 1)
+        pairs = np.tensordot(entries.data[below], self._both_dense(a, a, cols[below], rows[below]), 1)
+        return out + pairs + pairs.T
+
+    def _both_dense(self, a: int, b: int, rows: Index, cols: Index) -> Array:
+        """Levels of two dense groups, or two levels of one, by one product of vectors for every pair of columns."""
         s, p = self.complement, self.complement.pattern
-        groups, pattern = p.blocks.groups, p.blocks.pattern(a, b)
+        groups = p.blocks.groups
         x, y = p.plan.dense.index(a), p.plan.dense.index(b)
-        i = p.plan.offsets[x] + (pattern.rows() * groups[a].k)[:, None] + np.arange(groups[a].k)
-        j = (
-            p.plan.offsets[y]
-            + (pattern.indices.astype(np.int64) * groups[b].k)[:, None]
-            + np.arange(groups[b].k)
-        )
-        shape = (pattern.nnz, groups[a].k, groups[b].k)
+        i = p.plan.offsets[x] + (rows * groups[a].k)[:, None] + np.arange(groups[a].k)
+        j = p.plan.offsets[y] + (cols.astype(np.int64) * groups[b].k)[:, None] + np.arange(groups[b].k)
+        shape = (len(rows), groups[a].k, groups[b].k)
         i, j = (np.broadcast_to(v, shape).ravel() for v in (i[:, :, None], j[:, None, :]))
         values = self._on_h(i, j) if self.moments.exact else np.zeros(len(i))
         for start in range(0, len(i), SLAB):
             some = slice(start, start + SLAB)
             for left, right in ((self.rest.a, self.rest.b), (self.rest.b, self.rest.a)):
                 values[some] += 0.5 * np.einsum("pv,pv->p", left[i[some]], right[j[some]])
-        ca, cb = transpose(s.c_inverses[x])[pattern.rows()], s.c_inverses[y][pattern.indices]
+        ca, cb = transpose(s.c_inverses[x])[rows], s.c_inverses[y][cols]
         return matmul(matmul(ca, values.reshape(shape)), cb)
 
     def _on_h(self, i: Index, j: Index) -> Array:
