@@ -139,8 +139,8 @@ def test_answers_with_coupled_levels_or_a_refusal(layout: str, engine: str) -> N
     """Dependent levels, and rows of several: M = Lambda'G Lambda + Q from the rows."""
     problem, subject = general_problem(layout), SUBJECTS[engine]
     blocks = Blocks(problem.terms, problem.n)
-    assert bool(subject.engine.refuses(blocks)) is not subject.engine.is_exact
-    if not subject.engine.is_exact:
+    if subject.engine.refuses(blocks):
+        assert not subject.engine.is_exact
         with pytest.raises(PlanError, match="not block diagonal"):
             subject.engine.prepare(blocks)
         return

@@ -47,7 +47,7 @@ class Within:
         if group.is_blockwise:
             return None
         keys: list[Index | None] = [None, None]
-        if group.shares is not None:
+        if group.several:
             pattern = blocks.pattern(a, a)
             keys[0] = pattern.rows() * group.m + pattern.indices
         if group.across is not None:
