@@ -79,7 +79,7 @@ def _estimates(m: Fit) -> Iterator[Question]:
     yield "engine", lambda: _text(m.estimate.engine, m.method, m.plan.method, m.plan.engine)
     yield "ended", lambda: _text(m.estimate.convergence.status.value, *m.estimate.singular)
     yield "evaluations", lambda: _text(m.estimate.convergence.evaluations, m.estimate.convergence.iterations)
-    yield "plan", lambda: _text(*(r for r in m.plan.reasons), *(t.role for t in m.plan.terms), m.plan.dense)
+    yield "plan", lambda: _text(*_reasons(m), *(t.role for t in m.plan.terms), m.plan.dense)
     yield "names", lambda: _text(*m.params.index, *m.theta.index)
     for name in (
         "params",
@@ -106,12 +106,18 @@ def _estimates(m: Fit) -> Iterator[Question]:
     yield "coef", lambda: _numbers(np.concatenate([np.ravel(c.to_numpy(float)) for c in m.coef().values()]))
     yield "conf_int", lambda: _numbers(m.conf_int())
     yield "conf_int all", lambda: _numbers(m.conf_int(parameters="all"))
-    yield "tidy", lambda: _numbers(m.tidy(conf_int=True))
-    yield "glance", lambda: _numbers(m.glance())
     yield "r2", lambda: _numbers(m.r2())
     yield "icc", lambda: _numbers(m.icc())
     yield "naivete", lambda: _numbers(m.naivete())
-    yield "summary", lambda: _text(*str(m.summary()).splitlines())
+    if m.posterior is None:  # else they hold R-hat and effective draws, by ranks, which ties leave open
+        yield "tidy", lambda: _numbers(m.tidy(conf_int=True))
+        yield "glance", lambda: _numbers(m.glance())
+        yield "summary", lambda: _text(*str(m.summary()).splitlines())
+
+
+def _reasons(m: Fit) -> list[str]:
+    """Those of the plan, but for what depends on whether JAX is loaded already."""
+    return [reason for reason in m.plan.reasons if not reason.startswith("of the time")]
 
 
 def _rows(m: Fit) -> Iterator[Question]:
@@ -176,7 +182,6 @@ def _draws_of(m: Fit) -> Iterator[Question]:
     yield "draws of effects", lambda: _spread(_three_effects(posterior))
     yield "effect sds", lambda: _numbers(np.concatenate([s.ravel() for s in posterior.effect_sds]))
     yield "log evidence", lambda: _numbers([posterior.log_evidence, posterior.pareto_k])
-    yield "rhat", lambda: _numbers(posterior.diagnostics.rhat)
     yield "extended", lambda: _numbers(m.extend(8).params)
 
 

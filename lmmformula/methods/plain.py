@@ -14,10 +14,11 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.methods.record import Request
 from lmmformula.planner.record import Plan, Planned
 
-__all__ = ["NO_ENGINE", "plain_plan"]
+__all__ = ["NOTHING", "NO_ENGINE", "plain_plan"]
 
 NO_ENGINE = BlockedEngine(name="none")
 """M has no rows: a factorisation of nothing."""
+NOTHING = "engine: none; the formula has no random effects, such as (1 | group)"
 
 
 def plain_plan(
@@ -36,7 +37,7 @@ def plain_plan(
         That was asked for, in vain.
     """
     problem, prepared = request.problem, NO_ENGINE.prepare(request.blocks)
-    reasons = [reason, "engine: none; the formula has no random effects, such as (1 | group)"]
+    reasons = [reason, NOTHING]
     if engine != "auto":
         reasons.append(f"engine={engine!r} was asked for, and has nothing to do")
     cost = NO_ENGINE.survey(problem, request.blocks).cost

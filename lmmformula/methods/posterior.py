@@ -17,6 +17,7 @@ from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.methods.options import Sampled
+from lmmformula.methods.plain import NOTHING
 from lmmformula.methods.record import Request
 from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
 from lmmformula.planner.engines import exact_plan
@@ -45,7 +46,7 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
             "fewer draws or chains, or fit on a machine with more memory."
         )
     other = _other_sampler(problem, blocks, cost, backend, name)
-    why = (_REASON, *reasons, *plan.reasons[1:])
+    why = (_REASON, *reasons, *(plan.reasons[1:] if problem.terms else (NOTHING,)))
     if first := first_chains(backend.sampler):
         why += (f"of the time about {first:.0f} s load JAX and compile, once in a process",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)

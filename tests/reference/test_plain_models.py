@@ -252,6 +252,8 @@ def test_plans_say_what_is_done() -> None:
     asked = plan("Reaction ~ Days", data("sleepstudy"), method="krylov", probes=8)
     assert "engine='krylov' was asked for, and has nothing to do" in asked.reasons[-1]
     assert type(asked).from_dict(asked.to_dict()) == asked
+    posterior = str(plan("Reaction ~ Days", data("sleepstudy"), method="hmc"))
+    assert "engine: none; the formula has no random effects" in posterior
 
 
 @pytest.mark.parametrize(
