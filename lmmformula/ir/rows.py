@@ -19,7 +19,6 @@ by + in an order that the rows settle, not the workers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from copy import copy
 from functools import reduce as fold
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -171,6 +170,8 @@ class MemoryRows:
     fixed : (n, p) array
     aux : sequence of (n, p_j) arrays
     terms : sequence of GroupBlock
+    levels : Blocks or None
+        What is known of the terms already.
     """
 
     __slots__ = ("_levels", "_terms", "aux", "fixed", "offset", "weights", "y")
@@ -183,10 +184,11 @@ class MemoryRows:
         fixed: Array,
         aux: Sequence[Array],
         terms: Sequence[GroupBlock],
+        levels: Blocks | None = None,
     ) -> None:
         self.y, self.weights, self.offset = y, weights, offset
         self.fixed, self.aux, self._terms = Tall(fixed), tuple(map(Tall, aux)), terms
-        self._levels: Blocks | None = None
+        self._levels = levels
 
     @property
     def n(self) -> int:
@@ -199,9 +201,9 @@ class MemoryRows:
         return self._levels
 
     def over(self, levels: Levels) -> MemoryRows:
-        out = copy(self)
-        out._levels = cast("Blocks", levels)
-        return out
+        aux = [block.matrix for block in self.aux]
+        known = cast("Blocks", levels)
+        return MemoryRows(self.y, self.weights, self.offset, self.fixed.matrix, aux, self._terms, known)
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
         out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)
