@@ -8,15 +8,14 @@ Eliminating u leaves ``X'V^-1X = X'WX - X'WZ Lambda M^-1 Lambda'Z'WX``, the info
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
-from lmmformula.ir.rows import RowVector
-from lmmformula.numerics.batched import flat
+from lmmformula.ir.rows import Rows, RowVector
+from lmmformula.numerics.batched import flat, matmul
 from lmmformula.typing import Array
 
 __all__ = ["JointSystem"]
@@ -32,18 +31,21 @@ class JointSystem:
         M.
     weights : RowVector
         Diagonal of W.
-    columns : callable
-        Lambda'Z'WX and X'WX.
+    rows : Rows
+    factors : tuple of (k_a, k_a) arrays
+        L_a.
     """
 
     factor: Factor
     weights: RowVector
-    columns: Callable[[], tuple[Stacked, Array]]
+    rows: Rows
+    factors: tuple[Array, ...]
 
     @cached_property
     def _columns(self) -> tuple[Stacked, Stacked, Array]:
-        """C = Lambda'Z'WX, M^-1 C and X'WX."""
-        cross, square = self.columns()
+        """C = Lambda'Z'WX, M^-1 C and X'WX; only where beta is asked for."""
+        sums, square = self.rows.weighted_columns(self.weights)
+        cross = tuple(matmul(f.T, s) for f, s in zip(self.factors, sums, strict=True))
         return cross, self.factor.solve(cross), square
 
     @property

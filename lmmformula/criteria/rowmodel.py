@@ -17,7 +17,6 @@ from lmmformula.families.records import Maybe
 from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector, total
-from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
 __all__ = ["Information", "RowModel"]
@@ -94,13 +93,8 @@ class RowModel:
         return self.prepared.factor(gram, variances.factors, variances.across)
 
     def system(self, variances: Variances, weights: RowVector) -> JointSystem:
-        """The Newton system of (u, beta) for the given weights; the work on the columns of X waits until it is asked for."""
-
-        def columns() -> tuple[Stacked, Array]:
-            sums, square = self.data.weighted_columns(weights)
-            return tuple(matmul(f.T, s) for f, s in zip(variances.factors, sums, strict=True)), square
-
-        return JointSystem(self.factor(variances, weights), weights, columns)
+        """The Newton system of (u, beta) for the given weights."""
+        return JointSystem(self.factor(variances, weights), weights, self.data, variances.factors)
 
     def zero_modes(self) -> Stacked:
         """u = 0."""

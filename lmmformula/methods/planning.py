@@ -43,18 +43,21 @@ def make_plan(
     asked = method_named(method)
     if why := asked.unsuited(problem):
         raise PlanError(why)
-    if priors is not None and not asked.has_priors:
-        raise PlanError(
-            f"priors were given, and {asked.name.upper()} has none: leave them out, or ask for the posterior with "
-            "method='hmc'."
-        )
     read = asked.read(options or {}, problem.is_linear)
     limit = available_memory() if read.memory_limit is None else read.memory_limit
     _refuse_rows(problem, limit)
     standard = asked.standard(problem)
     twin = standard.problem
     blocks = twin.rows.levels
-    return asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
+    planned = asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
+    if priors is not None and not asked.has_priors:
+        comes_to = planned.plan.method
+        here = "" if comes_to == asked.name else f" ({comes_to.upper()} here)"
+        raise PlanError(
+            f"priors were given, and {asked.name.upper()}{here} has none: leave them out, or ask for the posterior with "
+            "method='hmc'."
+        )
+    return planned
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:
