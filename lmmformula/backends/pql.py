@@ -38,11 +38,11 @@ from lmmformula.criteria.working import LARGE, State, WorkingModel
 from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.elimination import nested_pair
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.interrupts import keeps
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
-from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, Rows, range_of, total
 from lmmformula.numerics.threads import blas_threads
@@ -415,19 +415,6 @@ def separated(model: WorkingModel, state: State, gram: Gram) -> NDArray[np.bool_
 def _rows_as_levels(problem: Problem) -> str | None:
     """A grouping factor that has a level for each row."""
     return next((t.group for t in problem.terms if t.m == problem.n), None)
-
-
-def nested_pair(blocks: Levels) -> tuple[str, str] | None:
-    """Names of a first pair of groups, the one nested in the other: each of its levels meets one level of the other."""
-    groups = blocks.groups
-    for a in range(len(groups)):
-        for b in range(a + 1, len(groups)):
-            nnz = blocks.pattern(a, b).nnz
-            if nnz == groups[a].m:
-                return groups[a].name, groups[b].name
-            if nnz == groups[b].m:
-                return groups[b].name, groups[a].name
-    return None
 
 
 def _if_cheap(exact: Prepared) -> Prepared | None:

@@ -54,7 +54,7 @@ Across = Sequence[Precision | None]
 
 
 class InverseBlocks(Protocol):
-    """Levels of M^-1 that an engine has without forming the inverse."""
+    """Blocks of M^-1 that an engine has without forming the inverse."""
 
     @property
     def has_pairs(self) -> bool:
@@ -66,7 +66,7 @@ class InverseBlocks(Protocol):
         ...
 
     def pair(self, a: int, b: int) -> Array:
-        """Levels (nnz, k_a, k_b) on the pattern of levels of a and b (a <= b) that meet in a row."""
+        """Blocks (nnz, k_a, k_b) on the pattern of levels of a and b (a <= b) that meet in a row."""
         ...
 
     def against(self, a: int, q: csr_array) -> Array:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +23,24 @@ from lmmformula.ir.levels import Levels
 from lmmformula.numerics.ragged import Ragged
 from lmmformula.typing import Array, Index
 
-__all__ = ["Coupling", "Elimination", "choose_chain", "oriented"]
+__all__ = ["Coupling", "Elimination", "choose_chain", "nested_pair", "oriented"]
 
 
 def nested(blocks: Levels, a: int, b: int) -> bool:
     """Whether group a is nested in group b."""
     low, high = min(a, b), max(a, b)
     return blocks.pattern(low, high).nnz == blocks.groups[a].m
+
+
+def nested_pair(blocks: Levels) -> tuple[str, str] | None:
+    """Names of a first pair of groups, the one nested in the other; None without any."""
+    names = [g.name for g in blocks.groups]
+    for a, b in combinations(range(len(names)), 2):
+        if nested(blocks, a, b):
+            return names[a], names[b]
+        if nested(blocks, b, a):
+            return names[b], names[a]
+    return None
 
 
 def choose_chain(blocks: Levels, among: Collection[int] | None = None) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Levels of a Gram in the scale of u: L_a' G_ab L_b, and + Q on those of one group."""
+"""Blocks of a Gram in the scale of u: L_a' G_ab L_b, and + Q on those of one group."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ __all__ = ["SelectedInverse"]
 
 @dataclass(frozen=True, eq=False)
 class SelectedInverse(Paired):
-    """Levels of M^-1.
+    """Blocks of M^-1.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class SelectedInverse(Paired):
         Diagonal blocks of the chain.
     chain_pair : dict (i, j) -> (m_i, k_i, k_j) array
     ragged : tuple of (k_i, total_i) arrays
-        Levels between chain and dense part.
+        Blocks between chain and dense part.
     dense : (q_D, q_D) array, full
     """
 
@@ -94,7 +94,7 @@ class SelectedInverse(Paired):
         return np.tensordot(entries.data, own[entries.coords[1], :, entries.coords[0], :], 1)
 
     def pair(self, a: int, b: int) -> Array:
-        """Levels (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
         in_chain = a in self.plan.chain, b in self.plan.chain
         if all(in_chain):
             return self._both_chain(a, b)

@@ -231,7 +231,7 @@ class SparseCholesky(Certain, Drawless):
         return SparseInverse(self.prepared, self.found.selected())
 
     def inverse(self) -> SparseInverse:
-        """Levels of M^-1 on the pattern of M; computed once."""
+        """Blocks of M^-1 on the pattern of M; computed once."""
         return self._inverse
 
     def trace_blocks(self) -> tuple[Array, ...]:
@@ -241,7 +241,7 @@ class SparseCholesky(Certain, Drawless):
 
 @dataclass(frozen=True, eq=False)
 class SparseInverse(Paired):
-    """Levels of M^-1 on its pattern.
+    """Blocks of M^-1 on its pattern.
 
     Attributes
     ----------
@@ -261,7 +261,7 @@ class SparseInverse(Paired):
         return self._data[self.prepared.places.own[a]]
 
     def pair(self, a: int, b: int) -> Array:
-        """Levels (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a <= b."""
         return self._data[self.prepared.places.pairs[a, b]]
 
     def against(self, a: int, q: csr_array) -> Array:

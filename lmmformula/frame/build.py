@@ -30,7 +30,7 @@ from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping, group_members
 from lmmformula.frame.levels import levels_of
 from lmmformula.frame.nearly import warn_of_numbers_in_text
-from lmmformula.frame.random_columns import identified_columns, identified_kind
+from lmmformula.frame.random_columns import check_counts, identified_columns, identified_kind
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
 from lmmformula.frame.response import read_response, with_repeats
@@ -374,31 +374,11 @@ def _group_block(
     elif (
         own and not kind.serial
     ):  # a serial correlation can be told from the residual variance within one level
-        _check_counts(label, term.group_label, m, len(columns), frame.n, strict=levels_below_rows)
+        check_counts(label, term.group_label, m, len(columns), frame.n, strict=levels_below_rows)
     block = GroupBlock(
         term.group_label, columns, levels.labels, levels.codes, basis, kind, label, shares=levels.shares
     )
     return block, recipe
-
-
-def _check_counts(label: str, group: str, m: int, k: int, n: int, *, strict: bool) -> None:
-    if m < 2:
-        raise DataError(
-            f"grouping factor `{group}` has {m} level in the {n:,} rows used: "
-            f"a variance between levels needs at least two; leave out ({label})"
-        )
-    if not strict:
-        return
-    if m >= n:
-        raise DataError(
-            f"number of levels of each grouping factor must be < number of observations: `{group}` has "
-            f"{m:,} levels for {n:,} rows, so its variance cannot be told from the residual variance"
-        )
-    if m * k >= n:
-        raise DataError(
-            f"number of observations (={n}) <= number of random effects (={m * k}) for term ({label}): its "
-            f"variances cannot be told from the residual variance; leave out some of its {k} columns"
-        )
 
 
 def _weights(spec: ModelSpec, frame: _Frame, argument: RowArgument | None) -> Array | None:

@@ -13,11 +13,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import LmmformulaWarning, RankDeficientWarning, warn
+from lmmformula.errors import DataError, LmmformulaWarning, RankDeficientWarning, warn
 from lmmformula.frame.rank import independent_columns
 from lmmformula.ir.covariance import IID, KINDS, Diagonal, Kind
 
-__all__ = ["identified_columns", "identified_kind"]
+__all__ = ["check_counts", "identified_columns", "identified_kind"]
 
 Array = NDArray[np.float64]
 
@@ -94,3 +94,30 @@ def _meet(basis: Array, codes: NDArray[np.int32], m: int) -> bool:
     first = np.full(m, -1)
     first[codes[rows]] = column
     return bool((first[codes[rows]] != column).any())
+
+
+def check_counts(label: str, group: str, m: int, k: int, n: int, *, strict: bool) -> None:
+    """Refuse a term whose variances could not be told apart from the residual one.
+
+    Raises
+    ------
+    DataError
+        For one level, or, if `strict`, as many levels or effects as rows.
+    """
+    if m < 2:
+        raise DataError(
+            f"grouping factor `{group}` has {m} level in the {n:,} rows used: "
+            f"a variance between levels needs at least two; leave out ({label})"
+        )
+    if not strict:
+        return
+    if m >= n:
+        raise DataError(
+            f"number of levels of each grouping factor must be < number of observations: `{group}` has "
+            f"{m:,} levels for {n:,} rows, so its variance cannot be told from the residual variance"
+        )
+    if m * k >= n:
+        raise DataError(
+            f"number of observations (={n}) <= number of random effects (={m * k}) for term ({label}): its "
+            f"variances cannot be told from the residual variance; leave out some of its {k} columns"
+        )

@@ -94,5 +94,5 @@ class Complement(Protocol):
         ...
 
     def inverse(self, moments: Moments, found: Probed | None) -> ProbedInverse:
-        """Levels of M^-1 from solutions for outliers and probes; None where nothing is iterated on."""
+        """Blocks of M^-1 from solutions for outliers and probes; None where nothing is iterated on."""
         ...

@@ -30,7 +30,7 @@ DEVICES = ("cpu", "gpu")
 PLATFORMS = {"gpu": "gpu", "cpu-jax": "cpu"}
 """JAX's names; "cpu-jax" is the GPU's path on the processor, for tests and measurements: it is slower than "cpu"."""
 VECTORS = 8
-"""Levels as long as there are effects that an iteration holds at most."""
+"""Blocks as long as there are effects that an iteration holds at most."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ effects. Each quadratic form is a Gauss quadrature from the coefficients of the 
 (I - K) w = P z (Ubaru, Chen & Saad 2017; Golub & Meurant 2010). The standard error is that of the mean over probes. The
 probes are fixed by the seed, so that the criterion is a smooth function of theta.
 
-Levels of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
+Blocks of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
 
 Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for
 each is derived in :mod:`lmmformula.engines.krylov.splitting`.

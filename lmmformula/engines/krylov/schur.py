@@ -375,7 +375,7 @@ class SchurComplement:
         return np.zeros(v.shape[1])
 
     def inverse(self, moments: Moments, found: Probed | None) -> StochasticInverse:
-        """Levels of M^-1 from solutions; None where nothing is iterated on."""
+        """Blocks of M^-1 from solutions; None where nothing is iterated on."""
         return StochasticInverse.of(self, moments, found)
 
     def dense_effects(self, x: Array) -> list[Array]:

@@ -198,7 +198,7 @@ class Splitting:
     own : tuple of (m_a, k_a, k_a) arrays or None
         O of each group; None where it is zero.
     pairs : dict (a, b) -> (nnz, k_a, k_b) array, a < b
-        Levels of Lo' on the pattern of each pair.
+        Blocks of Lo' on the pattern of each pair.
     log_scale : float
         ``2 sum log|C|``.
     """
@@ -314,7 +314,7 @@ class Splitting:
         return np.einsum("qc,qc->c", first, first) - np.einsum("qc,qc->c", second, second)
 
     def inverse(self, moments: Moments, found: Probed | None) -> SplitInverse:
-        """Levels of M^-1 from solutions."""
+        """Blocks of M^-1 from solutions."""
         assert found is not None  # there is always something to iterate on
         return SplitInverse.of(self, found)
 
@@ -338,7 +338,7 @@ class Splitting:
         return out
 
     def level_squares(self, a: int) -> Array:
-        """Levels of N^2 within the levels of group a, (m_a, k_a, k_a)."""
+        """Blocks of N^2 within the levels of group a, (m_a, k_a, k_a)."""
         c, own = self.c_inverses[a], self.own[a]
         out = np.zeros_like(c) if own is None else matmul(own, own)
         for (i, j), v in self.pairs.items():
@@ -352,7 +352,7 @@ class Splitting:
 
 @dataclass(frozen=True, eq=False)
 class SplitInverse(Uncoupled, Paired):
-    """Levels of M^-1 and their sums, by (6).
+    """Blocks of M^-1 and their sums, by (6).
 
     Attributes
     ----------
@@ -418,7 +418,7 @@ class SplitInverse(Uncoupled, Paired):
         return self._scaled_head(a) + level_products(*self._vectors(a))
 
     def pair(self, a: int, b: int) -> Array:
-        """Levels (nnz, k_a, k_b) on the pattern of the pair, a < b."""
+        """Blocks (nnz, k_a, k_b) on the pattern of the pair, a < b."""
         s = self.splitting
         pattern = s.pattern.blocks.pattern(a, b)
         left, right = transpose(s.c_inverses[a])[pattern.rows()], s.c_inverses[b][pattern.indices]

@@ -1,4 +1,4 @@
-r"""Levels of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
+r"""Blocks of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
 
 By (4) of :mod:`lmmformula.engines.krylov.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
 ``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros (:class:`Moments`): with row s of N belonging to
