@@ -52,9 +52,9 @@ def make_plan(
     planned = asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
     if priors is not None and not asked.has_priors:
         comes_to = planned.plan.method
-        here = "" if comes_to == asked.name else f" ({comes_to.upper()} here)"
+        here = "" if comes_to == asked.name else f" (it comes to {comes_to.upper()})"
         raise PlanError(
-            f"priors were given, and {asked.name.upper()}{here} has none: leave them out, or ask for the posterior with "
+            f"priors were given, and {asked.name.upper()} has none{here}: leave them out, or ask for the posterior with "
             "method='hmc'."
         )
     return planned
