@@ -24,6 +24,7 @@ from benchmarks.krylov_runs import same
 from benchmarks.pql_records import machine, read_record, write_record
 from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine, KrylovPrepared
 from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.methods.planning import make_plan
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
 
@@ -157,7 +158,7 @@ def spread(weights: np.ndarray, last: np.ndarray) -> dict[str, float]:
     }
 
 
-def looked_at(engine: KrylovEngine, blocks: Blocks, gram: Gram, factors: Any) -> dict[str, Any]:
+def looked_at(engine: KrylovEngine, blocks: Levels, gram: Gram, factors: Any) -> dict[str, Any]:
     """Extreme eigenvalues, steps to a residual of 1e-6, and the spread of the log-determinant over single probes."""
     from scipy.sparse import linalg
 

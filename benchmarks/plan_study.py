@@ -65,11 +65,14 @@ def counts(case: Case | Shipped, way: str) -> dict[str, dict[str, float]]:
 
 def _sampling(case: Case | Shipped, problem: Any, exact: Any, way: str) -> Any:
     from lmmformula.backends.posterior.routes.choose import choose_route
+    from lmmformula.engines.factorised_cost import exact_cost
     from lmmformula.planner.bayes_cost import sampling_cost
 
     options = ways(case)[way]
     route = choose_route(problem, options.get("marginalize", "auto"))
-    return sampling_cost(problem, exact, route, way, 4, options.get("draws", 1_000), None)
+    likelihood = exact_cost(problem, exact.plan, exact.dense_side)
+    draws = (4, options.get("draws", 1_000))
+    return sampling_cost(problem, exact.blocks, likelihood, route, way, *draws, None)
 
 
 def measure(options: argparse.Namespace) -> None:

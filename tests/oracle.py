@@ -207,7 +207,7 @@ def general_problem(layout: str, *, n: int = 150, seed: int = 1, weighted: bool 
     for name, kind, k, across, several in GENERAL[layout]:
         term = make_term(name, codes[name], KINDS[kind](k), rng)
         if across is not None:
-            term = replace(term, covariance=Structured(term.covariance, structures(term.m)[across]))
+            term = replace(term, covariance=Structured(term.covariance.within, structures(term.m)[across]))
         if several:
             more = rng.integers(0, term.m, (n, 2)).astype(np.int32)
             shares = rng.uniform(0.2, 1.0, (n, 3)) * (rng.uniform(size=(n, 3)) < 0.8)

@@ -126,7 +126,7 @@ def check_everything(model: Fit, data: pd.DataFrame, folder: Path) -> None:
     model.save(folder / "fit.lmm")
     kept = load(folder / "fit.lmm")
     assert kept.llf == pytest.approx(model.llf, rel=1e-12)
-    pd.testing.assert_series_equal(kept.predict(new), model.predict(new))
+    np.testing.assert_array_equal(kept.predict(new), model.predict(new))
 
 
 @pytest.mark.parametrize("door", list(FORMULAS))
@@ -155,7 +155,7 @@ def test_quasi_likelihood_and_posteriors_of_a_made_term() -> None:
         f"y ~ {FORMULAS['term']}", data, method="hmc", sampler="importance", draws=400, chains=2, seed=1
     )
     exact = fit(f"y ~ {FORMULAS['term']}", data)
-    assert abs(drawn.params["x"] - exact.params["x"]) < exact.bse["x"]
+    assert (np.abs(drawn.params - exact.params) < exact.bse).all()
 
 
 @pytest.mark.parametrize("method", ["pql", "hmc", "krylov"])

@@ -18,7 +18,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from lmmformula.engines.elimination import oriented
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array, Index
 
 __all__ = ["Chain", "Eliminated", "StackModule"]
@@ -94,7 +95,7 @@ class Chain:
     pairs: dict[tuple[int, int], Array]
 
     @classmethod
-    def of(cls, blocks: Blocks, gram: Gram, groups: tuple[int, ...]) -> Chain:
+    def of(cls, blocks: Levels, gram: Gram, groups: tuple[int, ...]) -> Chain:
         """Of nested groups, with their blocks of the Gram."""
         parents, pairs = {}, {}
         for i, a in enumerate(groups):

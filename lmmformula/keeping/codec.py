@@ -122,8 +122,7 @@ class Encoder:
         if dataclasses.is_dataclass(kind) and EXTENSIONS.get(key_of(kind)) is kind:
             return {"extension": [key_of(kind), self._fields(value, where)]}
         if kind.__module__.startswith("scipy.sparse") and kind.__name__ == "csr_array":
-            parts = [self(a, where) for a in (value.data, value.indices, value.indptr)]
-            return {"sparse": [list(value.shape), *parts]}
+            return {"sparse": self._sparse(value, where)}
         for name, (module, attribute) in FUNCTIONS.items():
             if callable(value) and value is getattr(import_module(f"{_PACKAGE}.{module}"), attribute):
                 return {"function": name}
@@ -132,6 +131,9 @@ class Encoder:
         if hasattr(value, "__array__") and hasattr(value, "dtype"):  # of JAX
             return self._array(np.asarray(value), where)
         raise CodecError(_cannot(value, where))
+
+    def _sparse(self, value: Any, where: str) -> list[Any]:
+        return [list(value.shape or ()), *(self(a, where) for a in (value.data, value.indices, value.indptr))]
 
     def _dataclass(self, value: Any, module: str, where: str) -> Any:
         if _is_link(value):

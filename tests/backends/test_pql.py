@@ -76,7 +76,7 @@ def test_the_equations_hold_at_the_solution(case: str, traces: Any) -> None:
     np.testing.assert_allclose(
         model.problem.X.matrix.T @ rows.score, 0.0, atol=1e-4 * np.abs(rows.score).sum() / 100
     )
-    for s, f, u in zip(model.prepared.blocks.adjoint(rows.score), point.factors, point.u, strict=True):
+    for s, f, u in zip(model.data.adjoint(rows.score), point.factors, point.u, strict=True):
         np.testing.assert_allclose(s @ f, u, atol=1e-5 * max(1.0, float(np.abs(u).max())))
     divisor = model.divisor(model.traces(point.gram, model.factors(e.theta), exact=True))
     assert e.sigma**2 == pytest.approx(point.residual / divisor, rel=1e-6)

@@ -11,6 +11,7 @@ import pytest
 from oracle import Oracle, make_problem, random_theta, z_matrix
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
@@ -171,7 +172,9 @@ def start_of(name: str, layout: str, *, joint: bool = False) -> tuple[Problem, A
     return problem, psi[problem.p :] if joint else psi, psi[: problem.p]
 
 
-def point_at(name: str, layout: str, engine: str = "blocked", information: str = "observed") -> LaplacePoint:
+def point_at(
+    name: str, layout: str, engine: str = "blocked", information: Information = "observed"
+) -> LaplacePoint:
     problem, psi = problem_of(name, layout)
     return Laplace.of(problem, ENGINES[engine], information=information)(psi, tolerance=MODE)
 
@@ -208,7 +211,7 @@ def test_engines_agree(name: str, layout: str) -> None:
 @pytest.mark.parametrize("information", ["observed", "expected"])
 @pytest.mark.parametrize("layout", ["slopes", "crossed"])
 @pytest.mark.parametrize("name", EVERY)
-def test_gradient_in_beta_theta_and_alpha(name: str, layout: str, information: str) -> None:
+def test_gradient_in_beta_theta_and_alpha(name: str, layout: str, information: Information) -> None:
     problem, psi = problem_of(name, layout)
     if information == "expected" and problem.family.is_canonical:
         return  # the same criterion, see test_informations_are_one_for_canonical_links
@@ -217,7 +220,7 @@ def test_gradient_in_beta_theta_and_alpha(name: str, layout: str, information: s
 
 @pytest.mark.parametrize("information", ["observed", "expected"])
 @pytest.mark.parametrize("name", EVERY)
-def test_gradient_with_beta_profiled(name: str, information: str) -> None:
+def test_gradient_with_beta_profiled(name: str, information: Information) -> None:
     problem, psi, beta = start_of(name, "crossed", joint=True)
     model = Laplace.of(problem, BlockedEngine(), information=information, profile_beta=True)
     point = model(psi, beta=beta, tolerance=MODE)
