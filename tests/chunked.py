@@ -47,7 +47,7 @@ def cut(problem: Problem, size: int) -> list[Problem]:
                 weights=some(problem.weights, rows),
                 offset=some(problem.offset, rows),
                 aux=tuple(replace(b, matrix=b.matrix[rows]) for b in problem.aux),
-                positions=problem.positions[rows],
+                rows=problem.rows[rows],
             )
         )
     return out
@@ -123,7 +123,7 @@ class ChunkedColumns:
 
 class ChunkedRows:
     def __init__(self, problem: Problem, size: int) -> None:
-        self.chunks = [cast("MemoryRows", part.rows) for part in cut(problem, size)]
+        self.chunks = [cast("MemoryRows", part.data) for part in cut(problem, size)]
         self.n = problem.n
         self.levels = ChunkedLevels([chunk.levels for chunk in self.chunks], problem.n)
         self.y = Parts(tuple(chunk.y for chunk in self.chunks))

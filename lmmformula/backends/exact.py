@@ -95,7 +95,7 @@ class Exact(Likelihood):
     ) -> Optimum[ProfiledPoint]:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         if prepared is None:
-            prepared = self.engine.prepare(problem.rows.levels)
+            prepared = self.engine.prepare(problem.data.levels)
         with blas_threads(prepared.dense_side):
             return self.optimise(
                 Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress

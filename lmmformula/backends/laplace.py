@@ -174,7 +174,7 @@ class LaplaceBackend(Likelihood):
         """Estimate `problem`."""
         refuse_random_aux(problem)
         if prepared is None:
-            prepared = self.engine.prepare(problem.rows.levels)
+            prepared = self.engine.prepare(problem.data.levels)
         with blas_threads(prepared.dense_side), named_failures():
             return self._fit(problem, prepared, progress)
 
@@ -376,7 +376,7 @@ def round_scale(hessian: Array, blocks: Sequence[slice]) -> Array:
 
 def start_beta(problem: Problem) -> Array:
     """Least squares of the family's starting linear predictor on X."""
-    rows, family = problem.rows, problem.family
+    rows, family = problem.data, problem.family
 
     def start(chunk: Chunk) -> tuple[Array]:
         eta = family.start(chunk.y, chunk.weights)

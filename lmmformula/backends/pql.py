@@ -141,7 +141,7 @@ class PQL(Likelihood):
         problem.refuse_coupled(
             "penalised quasi-likelihood", 'Use method="laplace", or method="ml" for a Gaussian response.'
         )
-        blocks = problem.rows.levels if prepared is None else prepared.blocks
+        blocks = problem.data.levels if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":
             exact = (

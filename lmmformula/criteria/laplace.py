@@ -91,7 +91,7 @@ class Laplace(RowModel):
         prepared: Prepared | None = None,
     ) -> Laplace:
         if prepared is None:
-            prepared = engine.prepare(problem.rows.levels)
+            prepared = engine.prepare(problem.data.levels)
         return cls(problem, prepared, information, profile_beta)
 
     def aux_predictors(self, psi: Array) -> tuple[RowVector, ...]:

@@ -82,7 +82,7 @@ class Profiled:
         cls, problem: Problem, engine: Engine, *, reml: bool, prepared: Prepared | None = None
     ) -> Profiled:
         """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
-        rows = problem.rows
+        rows = problem.data
         if prepared is None:
             prepared = engine.prepare(rows.levels)
         rows = rows.over(prepared.blocks)
@@ -99,7 +99,7 @@ class Profiled:
     def with_response(self, y: Array) -> Profiled:
         """The criterion for another response on the same rows; only the products with y are formed anew."""
         problem = replace(self.problem, y=y)
-        rows = problem.rows.over(self.prepared.blocks)
+        rows = problem.data.over(self.prepared.blocks)
         ols = self.ols.with_response(rows.fixed, _target(rows), rows.weights)
         weighted = ols.residual
         if rows.weights is not None:

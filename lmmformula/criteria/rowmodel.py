@@ -47,7 +47,7 @@ class RowModel:
     @cached_property
     def data(self) -> Rows:
         """The problem's rows."""
-        return self.problem.rows.over(self.prepared.blocks)
+        return self.problem.data.over(self.prepared.blocks)
 
     def rows(
         self, eta: RowVector, aux: tuple[Maybe, ...], information: Information, *, derivatives: bool = True

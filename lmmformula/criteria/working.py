@@ -103,7 +103,7 @@ class WorkingModel:
     @cached_property
     def data(self) -> Rows:
         """The problem's rows."""
-        return self.problem.rows.over(self.prepared.blocks)
+        return self.problem.data.over(self.prepared.blocks)
 
     def rows(self, eta: RowVector, alpha: tuple[Array, ...], *, derivatives: bool = False) -> FamilyRows:
         """The family at eta with expected weights; a free dispersion is set to one."""

@@ -301,7 +301,7 @@ def _assemble(
         offset=_offset(spec.fixed, frame, offset),
         family=family.learn(y, prior),
         formula=spec.text,
-        positions=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
+        rows=np.arange(frame.n_rows_data) if frame.rows is None else frame.rows,
         n_rows_data=frame.n_rows_data,
         recipe=recipe,
         labels=frame.labels,

@@ -356,7 +356,7 @@ def _coded_rows(fit: Fitted, designs: tuple[Design, ...]) -> list[Array]:
                 "data, and a loaded fit does not carry them: use type=1 or 2, or fit again."
             )
         recipes = [replace(fit.problem.recipe, fixed=d, kept=tuple(range(len(d.names)))) for d in designs]
-        blocks = [np.asarray(r.replay(fit.recall.data, terms=()).X)[fit.problem.positions] for r in recipes]
+        blocks = [np.asarray(r.replay(fit.recall.data, terms=()).X)[fit.problem.rows] for r in recipes]
     return [blocks[0][:, kept], *blocks[1:]]
 
 

@@ -128,7 +128,7 @@ def _without(fit: Fitted, gone: NDArray[np.bool_]) -> Fitted:
         terms=tuple(_term(t, left) for t in problem.terms),
         weights=None if problem.weights is None else problem.weights[left],
         offset=None if problem.offset is None else problem.offset[left],
-        positions=problem.positions[left],
+        rows=problem.rows[left],
         aux=tuple(_columns(b, left) for b in problem.aux),
     )
     standard = Standard.of(part)

@@ -180,7 +180,7 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
 
 def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     """The working model at an estimate by any method, theta relative to a free dispersion."""
-    blocks = problem.rows.levels
+    blocks = problem.data.levels
     model = WorkingModel(
         problem, BackfittingEngine().prepare(blocks), None, False, problem.family.has_dispersion
     )

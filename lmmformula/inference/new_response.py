@@ -41,7 +41,7 @@ def new_response(fit: Fitted, y: Any) -> Array:
     if isinstance(y, pd.Series):
         whole = pd.RangeIndex(problem.n_rows_data) if problem.labels is None else problem.labels
         if problem.n != problem.n_rows_data and y.index.equals(whole):
-            y = y.iloc[problem.positions].array
+            y = y.iloc[problem.rows].array
         else:
             y = by_labels(y, "y", row_labels(problem), problem.n)
     try:
@@ -54,7 +54,7 @@ def new_response(fit: Fitted, y: Any) -> Array:
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape == (problem.n_rows_data,) and problem.n != problem.n_rows_data:
-        values = values[problem.positions]
+        values = values[problem.rows]
     if values.shape != (problem.n,):
         has = f"{values.shape[0]} values" if values.ndim == 1 else f"shape {values.shape}"
         raise DataError(
@@ -78,7 +78,7 @@ def with_response(fit: Fitted, values: Array) -> Recall:
     if response is None or len(response.parts) != 1 or not isinstance(response.parts[0], Name):
         return replace(recall, data=None)
     column = np.full(problem.n_rows_data, np.nan)
-    column[problem.positions] = values
+    column[problem.rows] = values
     column.flags.writeable = False
     missing = np.isnan(column) if problem.n < problem.n_rows_data else None
     data = open_table(recall.data).with_column(response.parts[0].value, Column(column, missing))

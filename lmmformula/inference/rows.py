@@ -18,5 +18,5 @@ def row_labels(problem: Problem) -> pd.Index:
 
     whole = problem.n == problem.n_rows_data
     if problem.labels is not None:
-        return problem.labels.view() if whole else problem.labels[problem.positions]
-    return pd.RangeIndex(problem.n) if whole else pd.Index(problem.positions.copy())
+        return problem.labels.view() if whole else problem.labels[problem.rows]
+    return pd.RangeIndex(problem.n) if whole else pd.Index(problem.rows.copy())

@@ -93,8 +93,8 @@ def row_order(a: Fitted, b: Fitted) -> Any:
             raise DataError(_other_rows(a, b, labels[0], labels[1]))
         return order
     if same_size:
-        if not np.array_equal(a.problem.positions, b.problem.positions):
-            raise DataError(_other_rows(a, b, a.problem.positions, b.problem.positions))
+        if not np.array_equal(a.problem.rows, b.problem.rows):
+            raise DataError(_other_rows(a, b, a.problem.rows, b.problem.rows))
         if numbered[0] == numbered[1]:
             return None
     for name, left, right in _shared_columns(a, b):
@@ -157,7 +157,7 @@ def _table(fit: Fitted) -> Any:
 
 
 def _values(table: Any, name: str, fit: Fitted) -> NDArray[Any]:
-    values = table.column(name).at(fit.problem.positions)
+    values = table.column(name).at(fit.problem.rows)
     return labels_of(values) if isinstance(values, Factor) else values
 
 

@@ -221,7 +221,7 @@ def _model_data(fit: Fitted, data: Any, predictors: Sequence[str]) -> Any:
     source = fit.recall.data if data is None else data
     if source is None:
         raise DataError("a loaded fit does not carry its data: pass data= to to_marginaleffects().")
-    rows = fit.problem.positions if data is None else None
+    rows = fit.problem.rows if data is None else None
     table = open_table(source)
     levels = {record.name: record.levels for record in fit.problem.recipe.columns}
     columns = []

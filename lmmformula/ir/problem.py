@@ -33,7 +33,7 @@ class Problem:
         Known part of the linear predictor.
     family : Family
     formula : str
-    positions : (n,) int64 array
+    rows : (n,) int64 array
         Positions in the caller's table of the rows kept.
     aux : tuple of FixedBlock
         Columns of the auxiliary linear predictors that the family names (log dispersion, zero-inflation).
@@ -56,7 +56,7 @@ class Problem:
     offset: Array | None
     family: Any
     formula: str
-    positions: NDArray[np.int64] = field(repr=False)
+    rows: NDArray[np.int64] = field(repr=False)
     aux: tuple[FixedBlock, ...] = ()
     n_rows_data: int = 0
     recipe: Any = field(default=None, repr=False)
@@ -65,7 +65,7 @@ class Problem:
     held: Rows | None = field(default=None, repr=False)
 
     @property
-    def rows(self) -> Rows:
+    def data(self) -> Rows:
         """What has an entry for each row, behind one protocol."""
         if self.held is not None:
             return self.held
@@ -85,7 +85,7 @@ class Problem:
         """Observations that the likelihood counts: rows, or the sum of weights that repeat rows (``y | weights(w)``)."""
         if not self.family.repeated:
             return self.n
-        rows = self.rows
+        rows = self.data
         if rows.weights is None:
             return self.n
         copies = total(rows, rows.weights)
@@ -127,7 +127,7 @@ class Problem:
                     self.terms,
                     self.weights,
                     self.offset,
-                    self.positions,
+                    self.rows,
                     self.aux,
                     self.aux_terms,
                 )

@@ -48,7 +48,7 @@ def make_plan(
     _refuse_rows(problem, limit)
     standard = asked.standard(problem)
     twin = standard.problem
-    blocks = twin.rows.levels
+    blocks = twin.data.levels
     planned = asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
     if priors is not None and not asked.has_priors:
         comes_to = planned.plan.method

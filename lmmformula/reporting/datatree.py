@@ -158,7 +158,7 @@ def _coordinates(fit: Fitted) -> dict[str, Any]:
 def _rows(problem: Problem) -> Any:
     """Labels of the rows; positions where a label has several parts, which a coordinate cannot hold."""
     labels = row_labels(problem)
-    return problem.positions if labels.nlevels > 1 else labels.to_numpy()
+    return problem.rows if labels.nlevels > 1 else labels.to_numpy()
 
 
 def _attributes(fit: Fitted) -> dict[str, Any]:

@@ -30,7 +30,7 @@ def response_levels(fit: Fitted) -> dict[float, str]:
     match () if response is None or fit.recall.data is None else response.parts:
         case (Name(column),):
             try:
-                values = open_table(fit.recall.data).column(column).at(fit.problem.positions)
+                values = open_table(fit.recall.data).column(column).at(fit.problem.rows)
             except (LmmformulaError, OSError):  # the file of the call is gone or has changed
                 return {}
             if isinstance(values, Factor):

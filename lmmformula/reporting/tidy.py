@@ -126,7 +126,7 @@ def _data(fit: Fitted) -> pd.DataFrame:
     """Columns used, on the rows used."""
     table = open_table(fit.recall.data)
     names = [record.name for record in fit.problem.recipe.columns if record.name in table]
-    return table.to_pandas(names, fit.problem.positions).set_axis(row_labels(fit.problem), axis=0)
+    return table.to_pandas(names, fit.problem.rows).set_axis(row_labels(fit.problem), axis=0)
 
 
 def _canonical(fit: Fitted) -> pd.DataFrame:

@@ -31,7 +31,7 @@ def test_slices(family: str, derivatives: bool, weighted: bool, monkeypatch) -> 
         "derivatives": derivatives,
         "constant": problem.family.constant(y, weights),
     }
-    ours = family_rows(problem.family, problem.rows, eta, aux, **options)
+    ours = family_rows(problem.family, problem.data, eta, aux, **options)
     whole = problem.family.rows(y, eta, aux, weights, **options)
     for f in fields(Rows):
         one, two = getattr(ours, f.name), getattr(whole, f.name)

@@ -293,7 +293,7 @@ def test_dropped_rows_are_counted() -> None:
     assert problem.n == 231
     assert problem.n_rows_data == 240
     keep = frame.xm.notna() & frame.z.notna()
-    np.testing.assert_array_equal(problem.positions, np.flatnonzero(keep))
+    np.testing.assert_array_equal(problem.rows, np.flatnonzero(keep))
     np.testing.assert_array_equal(problem.y, frame.y[keep])
 
 

@@ -123,7 +123,7 @@ def test_csv_missing_values(tmp_path: Path) -> None:
     rows += ["7,9,b,FALSE,nan", "1,0,a,TRUE,None"]
     path.write_text("\n".join(["y,x,g,lg,none", *rows]))
     problem = build(model_spec("y ~ x + lg + (1 | g)"), path)
-    assert problem.positions.tolist() == [0, 4, 5, 6, 7]
+    assert problem.rows.tolist() == [0, 4, 5, 6, 7]
     assert build(model_spec("y ~ 1 + (1 | none)"), path).terms[0].levels.tolist() == ["None", "nan", "null"]
 
 

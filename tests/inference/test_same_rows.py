@@ -65,7 +65,7 @@ def test_loaded_fits(tmp_path: Path) -> None:
 def test_tables_from_which_other_rows_were_dropped() -> None:
     data = _scores()
     small, large = fit(SMALL, data.drop(index=50)), fit(LARGE, data.drop(index=51))
-    np.testing.assert_array_equal(small.problem.positions, large.problem.positions)
+    np.testing.assert_array_equal(small.problem.rows, large.problem.rows)
     with pytest.raises(DataError, match="row 51 is only in"):
         anova(small, large)
 

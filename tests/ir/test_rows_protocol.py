@@ -59,7 +59,7 @@ def alike(one: Any, other: Any, rtol: float = 1e-12) -> None:
 @pytest.mark.parametrize("layout", ["slopes", "crossed slopes", "same factor twice"])
 def test_products(layout: str, size: int) -> None:
     problem = make_problem(layout)
-    whole, parts, rng = problem.rows, chunked(problem, size).rows, np.random.default_rng(0)
+    whole, parts, rng = problem.data, chunked(problem, size).data, np.random.default_rng(0)
     assert parts.n == problem.n
     beta, groups = rng.normal(size=2), whole.levels.groups
     effects = [rng.normal(size=(g.m, g.k)) for g in groups]
@@ -89,7 +89,7 @@ def test_products(layout: str, size: int) -> None:
 @pytest.mark.parametrize("size", SIZES)
 def test_columns(size: int) -> None:
     problem = make_problem("crossed")
-    whole, parts = problem.rows, chunked(problem, size).rows
+    whole, parts = problem.data, chunked(problem, size).data
     w = (parts.weights, whole.weights)
     alike(parts.fixed.gram(w[0]), whole.fixed.gram(w[1]))
     alike(parts.fixed.products(parts.fixed, parts.y), whole.fixed.products(whole.fixed, whole.y))
@@ -103,7 +103,7 @@ def test_columns(size: int) -> None:
 
 def test_maps_and_sums_of_slices_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     problem = make_problem("crossed")
-    rows = problem.rows
+    rows = problem.data
     seen = []
 
     def both(chunk: Any, eta: Any, number: float) -> Any:
@@ -209,7 +209,7 @@ def test_messages(size: int) -> None:
 
 def test_family_rows_have_numbers_where_all_rows_have_one() -> None:
     problem = counts("crossed", "binomial")
-    parts = chunked(problem).rows
+    parts = chunked(problem).data
     found = family_rows(
         problem.family, parts, parts.y, (), information="observed", derivatives=True, constant=0.0
     )

@@ -88,7 +88,7 @@ def _grid(fit: Fitted, variable: str) -> tuple[dict[str, Any], Any]:
     """Columns of new data, and the places along the axis: numbers, or a list of the names of levels."""
     if fit.recall.data is None:
         raise DataError("a loaded fit does not carry its data, from which typical values would be taken.")
-    table, rows = open_table(fit.recall.data), fit.problem.positions
+    table, rows = open_table(fit.recall.data), fit.problem.rows
     names = [record.name for record in fit.problem.recipe.columns if record.name in table]
     values = {name: table.column(name).at(rows) for name in names}
     own = values[variable]

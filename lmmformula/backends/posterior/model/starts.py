@@ -127,7 +127,7 @@ def _of_residuals(
         None,
         resolve("gamma"),
         "",
-        twin.positions,
+        twin.rows,
         (constant,),
         twin.n_rows_data,
     )
