@@ -28,7 +28,7 @@ def refuse(problem: Problem) -> str | None:
     if _outer(problem) is None:
         if any(term.slopes for term in problem.terms):
             return "no correlated slopes of crossed factors"
-        if problem.data > _LARGEST_DENSE:
+        if problem.rows > _LARGEST_DENSE:
             return "crossed factors need a dense rows x rows matrix"
     return None
 
