@@ -40,7 +40,7 @@ from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.across import Precision
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group
-from lmmformula.ir.structured import phi_of
+from lmmformula.ir.structured import phi_of, precision_of
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
 
@@ -301,5 +301,4 @@ def _precision(terms: Sequence[GroupBlock], group: Group, theta: Array) -> Preci
     if group.across is None:
         return None
     ((i, _),) = group.members
-    own = theta[_slices(terms)[i]]
-    return group.across.precision(own[phi_of(terms[i].covariance, own)])
+    return precision_of(terms[i].covariance, theta[_slices(terms)[i]])

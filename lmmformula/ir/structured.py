@@ -7,14 +7,22 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.across import Across
+from lmmformula.ir.across import Across, Precision
 from lmmformula.ir.covariance import CovarianceKind, Kind
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Index
 
-__all__ = ["Structured", "across_elements", "phi_of", "row_spread", "spherical_draws", "theta_near"]
+__all__ = [
+    "Structured",
+    "across_elements",
+    "phi_of",
+    "precision_of",
+    "row_spread",
+    "spherical_draws",
+    "theta_near",
+]
 
 
 MOST_DENSE = 4_000
@@ -104,6 +112,11 @@ def phi_of(kind: CovarianceKind, theta: Array) -> slice:
     return slice(len(theta) - (0 if kind.across is None else len(kind.across.roles)), len(theta))
 
 
+def precision_of(kind: CovarianceKind, theta: Array) -> Precision | None:
+    """Q of a term at its theta; None where levels are independent."""
+    return None if kind.across is None else kind.across.precision(theta[phi_of(kind, theta)])
+
+
 def across_elements(problem: Problem) -> Index:
     """Positions in theta of the parameters of structures across levels, of all terms."""
     found = []
@@ -131,10 +144,9 @@ def row_spread(term: GroupBlock, theta: Array) -> Array | None:
     PlanError
         For rows of several levels out of more than `MOST_DENSE` dependent ones.
     """
-    across = term.covariance.across
     if term.is_blockwise:
         return None
-    q = None if across is None else across.precision(theta[phi_of(term.covariance, theta)])
+    q = precision_of(term.covariance, theta)
     if term.shares is None:
         return None if q is None else q.variances[term.codes]
     if q is None:
@@ -150,5 +162,5 @@ def row_spread(term: GroupBlock, theta: Array) -> Array | None:
 
 def spherical_draws(term: GroupBlock, theta: Array, rng: np.random.Generator) -> Array:
     """u of a term with precision ``Q (x) I``, (m, k)."""
-    z, across = rng.standard_normal((term.m, term.k)), term.covariance.across
-    return z if across is None else across.precision(theta[phi_of(term.covariance, theta)]).drawn(z)
+    z, q = rng.standard_normal((term.m, term.k)), precision_of(term.covariance, theta)
+    return z if q is None else q.drawn(z)
