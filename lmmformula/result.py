@@ -37,6 +37,14 @@ from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
+from lmmformula.verbs import (
+    BayesianVerbs,
+    CheckingVerbs,
+    MeansVerbs,
+    ReplicationVerbs,
+    SelectionVerbs,
+    TestingVerbs,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +59,9 @@ __all__ = ["Fit", "Recall"]
 
 @checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(OtherNames):
+class Fit(
+    MeansVerbs, TestingVerbs, SelectionVerbs, CheckingVerbs, ReplicationVerbs, BayesianVerbs, OtherNames
+):
     """A fitted mixed model.
 
     Attributes

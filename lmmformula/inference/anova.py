@@ -4,10 +4,7 @@ A term is tested by a hypothesis L beta = 0. With ``C = Var(beta)``::
 
     F = (L beta)' (L C L')^-1 (L beta) / q,      q = rank L
 
-Satterthwaite (Fai & Cornelius 1996): the eigenvectors of L C L' split F into q independent t^2 statistics with degrees of
-freedom nu_m each. Matching the mean of F on (q, nu) to theirs gives ``nu = 2 E / (E - q), E = sum nu_m / (nu_m - 2)``.
-
-Kenward & Roger's F: :mod:`lmmformula.inference.kenward_roger`.
+on degrees of freedom by Satterthwaite (Fai & Cornelius 1996) or Kenward & Roger: :mod:`lmmformula.inference.uncertainty`.
 
 Generalised models: ``q F`` is chi-square on q df (Wald). Types 1 and 2 test a term where the terms A, later ones or those
 that contain it, are zero; the estimate under that restriction, to the same order, has L = [I, -C_ta C_aa^-1] (Fox & Weisberg
@@ -20,7 +17,6 @@ term codes by an indicator for each level: f is not contained in f:h there if h 
 
 References
 ----------
-Fai & Cornelius (1996), J. Statist. Comput. Simul. 54, 363-378.
 Fox & Weisberg (2019), An R Companion to Applied Regression, 3rd ed. (car::Anova).
 Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13): types I, II and III as here.
 """
@@ -37,7 +33,6 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.frame.design import Design, FactorPart, NumericPart
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.values import Basis, Factor
-from lmmformula.inference.kenward_roger import kenward_roger
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Array
 
@@ -45,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.uncertainty import Uncertainty
 
 __all__ = ["terms_table"]
 
@@ -83,86 +79,45 @@ def terms_table(fit: Fitted, type: int | str = 3, ddf: str = "satterthwaite") ->
     kind = TYPES.get(str(type).upper())
     if kind is None:
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
-    if ddf not in ("satterthwaite", "kenward-roger"):
-        raise DataError(f"ddf={ddf!r} is unknown; use 'satterthwaite' or 'kenward-roger'.")
     fit.inference.check("anova")
     if not fit.inference.is_gaussian:
         return _wald_table(fit, kind, ddf)
+    known = fit.inference.uncertainty(ddf)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
-    test = _satterthwaite_test if ddf == "satterthwaite" else _kenward_roger_test
-    rows = [test(fit, hypothesis) for hypothesis in hypotheses.values()]
+    rows = [_row(known, hypothesis, fit.sigma) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(COLUMNS), dtype=float)
-    method = "with Satterthwaite's method" if ddf == "satterthwaite" else "with Kenward-Roger's method"
-    method = method if fit.problem.terms else "on n - p residual df"
+    method = f"with {known.label}'s method" if fit.problem.terms else "on n - p residual df"
     table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {method}"
     return table
 
 
-def _row(f: float, scale: float, q: int, df: float, sigma: float) -> tuple[float, ...]:
+def _row(known: Uncertainty, hypothesis: Array, sigma: float) -> tuple[float, ...]:
     """A row of the table. Sums of squares do not carry the scale of Kenward-Roger's F (lmerTest's choice)."""
-    from scipy.stats import f as f_distribution
-
-    mean_square = f * sigma**2
-    p = float(f_distribution.sf(f * scale, q, df))
-    return (mean_square * q, mean_square, q, df, f * scale, p)
-
-
-_EMPTY = (np.nan,) * len(COLUMNS)
-
-
-def _satterthwaite_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
-    """Fai & Cornelius's F test of L beta = 0.
-
-    Their df depend on the units of the rows of L. The rows are taken as they come, which is lmerTest's choice, unless their
-    variances are too far apart to be diagonalised; F is computed in rows of unit variance.
-    """
     if not len(hypothesis):
-        return _EMPTY
-    cov = fit.estimate.vcov
-    scaled = hypothesis / np.sqrt(np.einsum("ri,ij,rj->r", hypothesis, cov, hypothesis))[:, None]
-    values, vectors = np.linalg.eigh(scaled @ cov @ scaled.T)
-    keep = values > 1e-9 * values[-1]
-    rows, q = vectors[:, keep].T @ scaled, int(keep.sum())
-    f = float(np.sum((rows @ fit.estimate.beta) ** 2 / values[keep])) / q
-    raw, vectors = np.linalg.eigh(hypothesis @ cov @ hypothesis.T)
-    if q == len(hypothesis) and raw[0] > 1e-10 * raw[-1]:
-        rows = vectors.T @ hypothesis
-    return _row(f, 1.0, q, _joint_df(fit.inference.df(rows)), fit.sigma)
-
-
-def _kenward_roger_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
-    if not len(hypothesis):
-        return _EMPTY
-    f, scale, q, df = kenward_roger(fit).test(hypothesis)
-    return _row(f, scale, q, df, fit.sigma)
+        return (np.nan,) * len(COLUMNS)
+    test = known.joint(hypothesis)
+    mean_square = test.f * sigma**2
+    return (mean_square * test.q, mean_square, test.q, test.df, test.statistic, test.p_value)
 
 
 def _wald_table(fit: Fitted, kind: int, ddf: str) -> pd.DataFrame:
     """Wald's chi-square of each term."""
     import pandas as pd
 
-    if ddf != "satterthwaite":
-        fit.inference.check("denominator df")
+    known = fit.inference.uncertainty(ddf)
     hypotheses = _type_three(fit) if kind == 3 else _restricted(fit, kind)
-    rows = [_wald_test(fit, hypothesis) for hypothesis in hypotheses.values()]
+    rows = [_wald_row(known, hypothesis) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(WALD_COLUMNS), dtype=float)
     table.attrs["heading"] = f"Type {'I' * kind} analysis of deviance table with Wald's chi-square tests"
     return table
 
 
-def _wald_test(fit: Fitted, hypothesis: Array) -> tuple[float, ...]:
+def _wald_row(known: Uncertainty, hypothesis: Array) -> tuple[float, ...]:
     """Chi-square, df and p of L beta = 0."""
-    from scipy.special import chdtrc
-
     if not len(hypothesis):
         return (np.nan,) * len(WALD_COLUMNS)
-    cov = hypothesis @ fit.vcov @ hypothesis.T
-    unit = 1.0 / np.sqrt(np.diagonal(cov))
-    values, vectors = np.linalg.eigh(cov * np.outer(unit, unit))
-    keep = values > 1e-9 * values[-1]
-    effects = vectors[:, keep].T @ (unit * (hypothesis @ fit.estimate.beta))
-    chisq, q = float(np.sum(effects**2 / values[keep])), int(keep.sum())
-    return chisq, q, float(chdtrc(q, chisq))
+    test = known.joint(hypothesis)
+    return test.f * test.q, test.q, test.p_value
 
 
 def _restricted(fit: Fitted, kind: int) -> dict[str, Array]:
@@ -175,16 +130,6 @@ def _restricted(fit: Fitted, kind: int) -> dict[str, Array]:
         weights = np.linalg.solve(fit.vcov[np.ix_(zero, zero)], fit.vcov[np.ix_(zero, own)])
         out[label] = eye[own] - weights.T @ eye[zero]
     return out
-
-
-def _joint_df(df: Array) -> float:
-    """Denominator df of the mean of independent t^2 on `df` degrees of freedom each."""
-    if len(df) == 1 or np.ptp(df) < 1e-8:
-        return float(np.mean(df))
-    if (df <= 2).any():
-        return 2.0
-    excess = float(np.sum(2.0 / (df - 2.0)))  # E - q
-    return 2.0 * (excess + len(df)) / excess
 
 
 # -- hypotheses ----------------------------------------------------------------------------------------------------

@@ -6,19 +6,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError, FitError
-from lmmformula.inference.kenward_roger import kenward_roger
+from lmmformula.errors import FitError
+from lmmformula.inference.student import two_sided
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.uncertainty import Uncertainty
 
 __all__ = ["auxiliary_tables", "components", "scale", "tested", "z_table"]
-
-
-DDF = ("satterthwaite", "kenward-roger")
 
 
 def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
@@ -41,11 +39,9 @@ def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
     """
     import pandas as pd
 
-    if ddf not in DDF:
-        raise DataError(f"ddf={ddf!r} is unknown; use {' or '.join(map(repr, DDF))}.")
+    known = fit.inference.uncertainty(ddf)
     if ddf == "kenward-roger":
-        errors, df = kenward_roger(fit).coefficients()
-        return _t_table(fit.params.to_numpy(), errors, df, fit.problem.X.names), ""
+        return _t_table(fit.params.to_numpy(), known, fit.problem.X.names), ""
     try:
         errors, reason = fit.bse.to_numpy(), ""
     except FitError as error:
@@ -62,13 +58,13 @@ def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
     return pd.DataFrame(columns), reason
 
 
-def _t_table(estimates: Array, errors: Array, df: Array, names: tuple[str, ...]) -> pd.DataFrame:
+def _t_table(estimates: Array, known: Uncertainty, names: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
-    from scipy.special import stdtr
 
+    errors, df = np.sqrt(np.diagonal(known.covariance)), known.df(np.eye(len(names)))
     t = estimates / errors
     columns = {"Estimate": estimates, "Std. Error": errors, "df": df, "t value": t}
-    return pd.DataFrame(columns | {"Pr(>|t|)": 2.0 * stdtr(df, -np.abs(t))}, index=list(names))
+    return pd.DataFrame(columns | {"Pr(>|t|)": two_sided(t, df)}, index=list(names))
 
 
 def z_table(estimates: Array, errors: Array, names: tuple[str, ...]) -> pd.DataFrame:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.records import Intervals, PosteriorPart, Rows, Wanted
+    from lmmformula.inference.uncertainty import Uncertainty
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.priors import Priors
     from lmmformula.ir.problem import Problem
@@ -203,6 +204,29 @@ class Inference(ABC):
     @abstractmethod
     def df(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each row of `contrasts` (r, p): infinite for z, nan for none."""
+
+    def uncertainty(self, ddf: str = "satterthwaite") -> Uncertainty:
+        """What is known of the fixed effects: their covariance matrix, and tests of their combinations.
+
+        Parameters
+        ----------
+        ddf : {"satterthwaite", "kenward-roger", "normal"}
+            Of t and F tests; only "kenward-roger" is refused where there are none.
+
+        Raises
+        ------
+        PlanError
+        """
+        from lmmformula.inference.uncertainty import Wald, refuse_unknown
+
+        refuse_unknown(ddf)
+        if ddf == "kenward-roger":
+            self.check("denominator df")
+        return Wald(self.fit)
+
+    def combination_draws(self, rows: Array) -> Array | None:
+        """Draws of ``rows @ beta``, (S, r), of a posterior; None elsewhere."""
+        return None
 
     @abstractmethod
     def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:

@@ -14,7 +14,7 @@ from lmmformula.inference.parameters import chosen, parameters_of
 from lmmformula.inference.posterior import quantiles
 from lmmformula.inference.profile import profile_interval
 from lmmformula.inference.spreads import spreads
-from lmmformula.inference.student import critical, errors_and_df, interval_names
+from lmmformula.inference.student import interval_names
 from lmmformula.inference.words import notes
 
 if TYPE_CHECKING:
@@ -77,8 +77,7 @@ def _wald_interval(
     import pandas as pd
 
     wanted = chosen(parameters_of(fit.problem), parameters)
-    errors, df = errors_and_df(fit, ddf)
-    reach, beta = critical(level, df) * errors, fit.estimate.beta
+    reach, beta = fit.inference.uncertainty(ddf or "satterthwaite").reach(level), fit.estimate.beta
     rows, reasons = [], []
     for p in wanted:
         if p.kind == "beta":

@@ -52,33 +52,35 @@ class KenwardRoger:
         Phi P_r Phi = -dPhi/dgamma_r.
     w : (r, r) array
         Covariance matrix of the variance parameters.
-    beta : (p,) array
     """
 
     vcov: Array
     plain: Array
     slopes: Array
     w: Array
-    beta: Array
 
-    def test(self, hypothesis: Array) -> tuple[float, float, int, float]:
-        """Test L beta = 0: F before scaling, the scale, numerator and denominator df."""
-        rows = np.linalg.qr(np.atleast_2d(hypothesis).T * np.sqrt(np.diagonal(self.plain))[:, None])[0].T
-        rows = rows / np.sqrt(np.diagonal(self.plain))
+    def test(self, rows: Array, effects: Array) -> tuple[float, float, int, float]:
+        """Test L beta = c: F before scaling, the scale, numerator and denominator df.
+
+        Parameters
+        ----------
+        rows : (q, p) array
+            L of full rank, its rows of like variance.
+        effects : (q,) array
+            Estimates of L beta - c.
+        """
         inverse = np.linalg.inv(rows @ self.plain @ rows.T)
         pieces = inverse @ (rows @ self.slopes @ rows.T)
         traces = np.einsum("rii->r", pieces)
         a1 = float(traces @ self.w @ traces)
         a2 = float(np.einsum("rij,sji,rs->", pieces, pieces, self.w))
-        effect = rows @ self.beta
         q = len(rows)
-        f = float(effect @ np.linalg.solve(rows @ self.vcov @ rows.T, effect)) / q
+        f = float(effects @ np.linalg.solve(rows @ self.vcov @ rows.T, effects)) / q
         return (f, *_scale_and_df(a1, a2, q))
 
-    def coefficients(self) -> tuple[Array, Array]:
-        """Adjusted standard errors and df of each coefficient."""
-        df = np.array([self.test(row)[3] for row in np.eye(len(self.beta))])
-        return np.sqrt(np.diagonal(self.vcov)), df
+    def df(self, rows: Array) -> Array:
+        """Denominator df of each row of contrasts (r, p)."""
+        return np.array([self.test(row[None], np.zeros(1))[3] for row in rows])
 
 
 def _scale_and_df(a1: float, a2: float, q: int) -> tuple[float, int, float]:
@@ -151,9 +153,7 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
     back = fit.standard.coefficients @ fit.optimum.model.ols.from_orthonormal(np.eye(p))
     sigma2 = fit.standard.sigma_in(fit.estimate) ** 2
     slopes = back @ (phi @ p_r @ phi) @ back.T
-    return KenwardRoger(
-        sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w, fit.estimate.beta
-    )
+    return KenwardRoger(sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w)
 
 
 def _level_space(fit: Fitted) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:

@@ -6,51 +6,11 @@ of level 1 - a leaves out zero exactly where p < a.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from lmmformula.errors import DataError
 from lmmformula.typing import Array
 
-if TYPE_CHECKING:
-    from lmmformula.inference.fitted import Fitted
-
-__all__ = ["DDF", "critical", "errors_and_df", "interval_names", "two_sided"]
-
-DDF = ("satterthwaite", "kenward-roger", "normal")
-
-
-def errors_and_df(fit: Fitted, ddf: str | None = None) -> tuple[Array, Array]:
-    """Standard errors of the fixed effects and their degrees of freedom, infinite for z.
-
-    Parameters
-    ----------
-    fit : Fit
-    ddf : {"satterthwaite", "kenward-roger", "normal"}, optional
-        By default "satterthwaite", as :attr:`Fit.df` and :attr:`Fit.pvalues`: infinite except for linear mixed models.
-        "kenward-roger" has standard errors of its own too.
-
-    Returns
-    -------
-    standard errors, degrees of freedom : (p,) arrays
-
-    Raises
-    ------
-    DataError
-        For another word.
-    PlanError
-        Where Kenward and Roger's method is not defined.
-    """
-    if ddf is None or ddf == "satterthwaite":
-        return fit.bse.to_numpy(), fit.df.to_numpy()
-    if ddf == "normal":
-        return fit.bse.to_numpy(), np.full(fit.problem.p, np.inf)
-    if ddf == "kenward-roger":
-        from lmmformula.inference.kenward_roger import kenward_roger
-
-        return kenward_roger(fit).coefficients()
-    raise DataError(f"ddf={ddf!r} is unknown; use one of {', '.join(map(repr, DDF))}.")
+__all__ = ["critical", "interval_names", "two_sided"]
 
 
 def critical(level: float, df: Array | float) -> Array:

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from lmmformula.arguments import ResultBase, checked_methods
+from lmmformula.arguments import checked_methods
 from lmmformula.inference.calls import KINDS
 from lmmformula.interfaces import maketables as _maketables
 from lmmformula.interfaces import statsmodels as _statsmodels
+from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["OtherNames"]
 
 
 @checked_methods(kinds=KINDS)
-class OtherNames(ResultBase):
+class OtherNames(Verbs):
     """statsmodels' names, and the ways to marginaleffects and maketables; each a line that asks for ours."""
 
     if TYPE_CHECKING:  # what a fit has
@@ -27,10 +26,6 @@ class OtherNames(ResultBase):
         sigma: float
 
         def residuals(self, kind: str = "response") -> pd.Series: ...
-
-    @property
-    def _fit(self) -> Fitted:
-        return cast("Fitted", self)
 
     @property
     def fe_params(self) -> pd.Series:

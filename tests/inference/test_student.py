@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmmformula import DataError, Fit, PlanError, fit, load_dataset
-from lmmformula.inference.student import critical, errors_and_df, two_sided
+from lmmformula.inference.student import critical, two_sided
 from lmmformula.interfaces.maketables import coef_table
 
 KINDS: dict[str, tuple[str, str, dict[str, Any]]] = {
@@ -94,8 +94,8 @@ def test_against_lmertest_and_lme4(ddf: str, expected: list[list[float]]) -> Non
 
 def test_kenward_roger_intervals_agree_with_its_tests() -> None:
     m = fit("distance ~ age * Sex + (1 | Subject)", load_dataset("Orthodont"))
-    errors, df = errors_and_df(m, "kenward-roger")
-    p = two_sided(m.params.to_numpy() / errors, df)
+    known, rows = m.inference.uncertainty("kenward-roger"), np.eye(m.problem.p)
+    p = two_sided(m.params.to_numpy() / known.errors(rows), known.df(rows))
     name = m.params.index[-1]
     assert p[-1] == pytest.approx(m.anova(3, "kenward-roger").loc["age:Sex", "Pr(>F)"], rel=1e-6)
     for level, out in ((1 - 1.001 * p[-1], True), (1 - 0.999 * p[-1], False)):

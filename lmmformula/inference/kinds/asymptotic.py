@@ -20,6 +20,7 @@ from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.simulate import draw
 from lmmformula.inference.spreads import theta_covariance, varcorr_spreads
 from lmmformula.inference.student import critical
+from lmmformula.inference.uncertainty import Uncertainty, gaussian_uncertainty
 from lmmformula.inference.wald import satterthwaite
 from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
 from lmmformula.inference.words import counted
@@ -83,6 +84,9 @@ class Asymptotic(Inference):
 
     def df(self, contrasts: Array) -> Array:
         return satterthwaite(self.fit, contrasts) if self.is_gaussian else np.full(len(contrasts), np.inf)
+
+    def uncertainty(self, ddf: str = "satterthwaite") -> Uncertainty:
+        return gaussian_uncertainty(self.fit, ddf) if self.is_gaussian else super().uncertainty(ddf)
 
     def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
         return tested(self.fit, ddf)

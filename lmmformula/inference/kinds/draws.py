@@ -109,6 +109,10 @@ class Draws(Inference):
     def df(self, contrasts: Array) -> Array:
         return np.full(len(contrasts), np.nan)
 
+    def combination_draws(self, rows: Array) -> Array:
+        draws = [flat(self.posterior[name]) for name in self.fit.problem.X.names]
+        return np.stack(draws, axis=-1) @ rows.T if draws else np.zeros((1, len(rows)))
+
     def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
         if ddf != "satterthwaite":
             self.check("denominator df")

@@ -1,0 +1,21 @@
+"""The methods of a fit by what they are for; :class:`lmmformula.Fit` inherits all of them.
+
+Each is one call into :mod:`lmmformula.inference` or :mod:`lmmformula.reporting`, imported when it is first made, so that a fit
+costs nothing for questions that nobody asks.
+"""
+
+from lmmformula.verbs.bayesian import BayesianVerbs
+from lmmformula.verbs.checking import CheckingVerbs
+from lmmformula.verbs.means import MeansVerbs
+from lmmformula.verbs.replication import ReplicationVerbs
+from lmmformula.verbs.selection import SelectionVerbs
+from lmmformula.verbs.testing import TestingVerbs
+
+__all__ = [
+    "BayesianVerbs",
+    "CheckingVerbs",
+    "MeansVerbs",
+    "ReplicationVerbs",
+    "SelectionVerbs",
+    "TestingVerbs",
+]
