@@ -82,6 +82,12 @@ ARGUMENTS: Mapping[str, Kind] = {
     "parameters": optional(names("names of parameters")),
     "parameter": text("the name of a parameter"),
     "ddf": optional(text("the name of a rule for degrees of freedom")),
+    "vcov": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3")),
+    "cluster": optional(
+        numbers_of_rows(
+            "the name of a grouping factor or column, or one label for each row of the table", column=True
+        )
+    ),
     "effects": text("'all' or a part of the table"),
     "kind": text("the name of a kind"),
     "method": optional(text("the name of a method")),

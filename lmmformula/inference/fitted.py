@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.backends.posterior.record import Posterior
-    from lmmformula.inference.records import Intervals, PosteriorPart, Rows, Wanted
+    from lmmformula.inference.records import Cluster, Intervals, PosteriorPart, Rows, Wanted
     from lmmformula.inference.uncertainty import Uncertainty
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.priors import Priors
@@ -205,18 +205,35 @@ class Inference(ABC):
     def df(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each row of `contrasts` (r, p): infinite for z, nan for none."""
 
-    def uncertainty(self, ddf: str = "satterthwaite") -> Uncertainty:
+    def uncertainty(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> Uncertainty:
         """What is known of the fixed effects: their covariance matrix, and tests of their combinations.
 
         Parameters
         ----------
         ddf : {"satterthwaite", "kenward-roger", "normal"}
             Of t and F tests; only "kenward-roger" is refused where there are none.
+        vcov : {"CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"} or None
+            Covariance matrix by clusters (:mod:`lmmformula.inference.robust`); None for that of the model, or for "CR2" where
+            `cluster` is given.
+        cluster : str, sequence of labels, or None
+            A grouping factor or column, or a label for each row; None for the grouping factor of fewest levels.
 
         Raises
         ------
-        PlanError
+        ArgumentError, DataError, PlanError
         """
+        if vcov is not None or cluster is not None:
+            return self.robust(ddf, vcov, cluster)
+        return self.modelled(ddf)
+
+    def robust(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
+        """:meth:`uncertainty` by clusters of rows."""
+        raise PlanError(self.refused["robust errors"])
+
+    def modelled(self, ddf: str) -> Uncertainty:
+        """:meth:`uncertainty` by the model alone."""
         from lmmformula.inference.uncertainty import Wald, refuse_unknown
 
         refuse_unknown(ddf)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,10 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Intervals", "Part", "PosteriorPart", "Rows", "Wanted"]
+__all__ = ["Cluster", "Intervals", "Part", "PosteriorPart", "Rows", "Wanted"]
+
+Cluster: TypeAlias = "str | Sequence[Any] | NDArray[Any] | pd.Series | None"
+"""A grouping factor or column by name, or one label for each row; None for the grouping factor of fewest levels."""
 
 
 @dataclass(frozen=True, slots=True)

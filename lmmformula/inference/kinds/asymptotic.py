@@ -15,7 +15,7 @@ from lmmformula.inference.fitted import Fitted, Inference
 from lmmformula.inference.intervals import around, spread_names
 from lmmformula.inference.predict_errors import predict_from_errors
 from lmmformula.inference.prediction_rows import at_means, unseen_effects
-from lmmformula.inference.records import Intervals, Rows, Wanted
+from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
 from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.simulate import draw
 from lmmformula.inference.spreads import theta_covariance, varcorr_spreads
@@ -55,6 +55,10 @@ class Asymptotic(Inference):
                 f"residual variance. For {problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples "
                 "compare the models with and without the term, anova(small, large), or use conf_int(method='bootstrap')."
             )
+            known["robust errors"] = (
+                "cluster-robust covariance matrices (vcov=) are for Gaussian responses with one residual variance, "
+                f"whose clusters add to X'V^-1(y - X beta), not for {problem.family}: use conf_int(method='bootstrap')."
+            )
         return known
 
     # -- estimates ------------------------------------------------------------------------------------------------
@@ -85,8 +89,13 @@ class Asymptotic(Inference):
     def df(self, contrasts: Array) -> Array:
         return satterthwaite(self.fit, contrasts) if self.is_gaussian else np.full(len(contrasts), np.inf)
 
-    def uncertainty(self, ddf: str = "satterthwaite") -> Uncertainty:
-        return gaussian_uncertainty(self.fit, ddf) if self.is_gaussian else super().uncertainty(ddf)
+    def modelled(self, ddf: str) -> Uncertainty:
+        return gaussian_uncertainty(self.fit, ddf) if self.is_gaussian else super().modelled(ddf)
+
+    def robust(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
+        from lmmformula.inference.robust import robust_uncertainty
+
+        return robust_uncertainty(self.fit, ddf, vcov, cluster)
 
     def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
         return tested(self.fit, ddf)

@@ -74,6 +74,8 @@ class Draws(Inference):
             "profile": f"a profile needs a maximum of the likelihood, {_NO_MAXIMUM} conf_int(parameters='all') has the "
             "intervals of its draws.",
             "denominator df": f"ddf='kenward-roger' is about tests, {_NO_MAXIMUM} Look at conf_int().",
+            "robust errors": f"a cluster-robust covariance matrix (vcov=) is that of an estimate, {_NO_MAXIMUM} Look at "
+            "conf_int(), or fit with method='reml'.",
             **{
                 f"{method} intervals": f"method={method!r} needs a maximum of the likelihood, {_NO_MAXIMUM} {instead}"
                 for method in ("wald", "profile", "bootstrap")

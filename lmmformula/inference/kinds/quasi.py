@@ -44,6 +44,8 @@ class Quasi(Asymptotic):
         return super().refused | {
             "denominator df": "ddf='kenward-roger': penalised quasi-likelihood has no denominator degrees of freedom. Leave "
             f"ddf out: anova() gives Wald chi-square tests{by_reml}.",
+            "robust errors": "cluster-robust covariance matrices (vcov=) need a likelihood's estimates of the variances, and "
+            f"penalised quasi-likelihood has none: use conf_int(method='bootstrap'){by_ml}.",
             "profile": "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald "
             "intervals of the fixed effects, conf_int(method='bootstrap') for all parameters"
             f"{by_ml}.",

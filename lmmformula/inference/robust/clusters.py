@@ -1,0 +1,145 @@
+"""Clusters of rows: what a robust covariance matrix takes for independent of each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import ArgumentError, DataError, PlanError
+from lmmformula.frame.table import open_table
+from lmmformula.ir.design import GroupBlock
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
+
+__all__ = ["Clusters", "clusters_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clusters:
+    """Clusters of the rows of a fit.
+
+    Attributes
+    ----------
+    name : str
+        Of the variable; "cluster" for one that was given as labels.
+    codes : (n,) int array
+        Cluster of each row, 0 <= code < count.
+    count : int
+    """
+
+    name: str
+    codes: NDArray[np.intp]
+    count: int
+
+
+def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
+    """The clusters of a fit, between which its model has no covariance.
+
+    Parameters
+    ----------
+    fit : Fit
+    cluster : str, sequence of labels, or None
+        A grouping factor or a column of the data by name, or one label for each row of the data (or of the fit). By default the
+        grouping factor with the fewest levels.
+
+    Raises
+    ------
+    ArgumentError
+        For a model without grouping factors, if `cluster` is None.
+    DataError
+        For a column that is not there, missing labels, or fewer than two clusters.
+    PlanError
+        Where a random effect, or dependent levels, couple clusters.
+    """
+    name, labels = _labels(fit, cluster)
+    found = _coded(name, labels)
+    for term in fit.problem.terms:
+        _refuse_coupling(term, found)
+    return found
+
+
+def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Any]:
+    """Name and one label for each row of the fit."""
+    problem = fit.problem
+    if cluster is None:
+        if not problem.terms:
+            raise ArgumentError(
+                f"cluster=None stands for a grouping factor, and {fit.formula} has none: name the column of the data whose "
+                "values are the clusters, such as cluster='subject'."
+            )
+        term = min(
+            (t for t in problem.terms if t.shares is None), key=lambda t: t.m, default=problem.terms[0]
+        )
+        return term.group, term.codes
+    if not isinstance(cluster, str):
+        return "cluster", _given(fit, cluster)
+    for term in problem.terms:
+        if term.group == cluster:
+            return cluster, term.codes
+    if fit.recall.data is None:
+        raise PlanError(
+            f"cluster={cluster!r} is no grouping factor of {fit.formula}, and a loaded fit does not carry its data: give the "
+            f"labels themselves, cluster=data[{cluster!r}], or fit again."
+        )
+    return cluster, open_table(fit.recall.data).to_pandas([cluster], problem.rows)[cluster]
+
+
+def _given(fit: Fitted, cluster: Sequence[Any] | NDArray[Any] | pd.Series) -> Any:
+    """Labels as given, those of the rows that the fit uses."""
+    problem, labels = fit.problem, np.asarray(cluster)
+    if len(labels) == problem.n_rows_data:
+        return labels[problem.rows]
+    if len(labels) == problem.n:
+        return labels
+    raise DataError(
+        f"cluster= has {len(labels):,} labels, and the data have {problem.n_rows_data:,} rows (the fit uses {problem.n:,})."
+    )
+
+
+def _coded(name: str, labels: Any) -> Clusters:
+    import pandas as pd
+
+    codes, found = pd.factorize(labels)
+    if missing := int(np.sum(codes < 0)):
+        raise DataError(
+            f"the clusters `{name}` are missing in {missing:,} of the {len(codes):,} rows that the fit uses: every row needs "
+            "one. Fit without these rows."
+        )
+    if len(found) < 2:
+        raise DataError(
+            f"`{name}` has {len(found)} value in the rows of the fit, and a robust covariance matrix compares clusters: name a "
+            "variable with more."
+        )
+    return Clusters(name, codes, len(found))
+
+
+def _refuse_coupling(term: GroupBlock, clusters: Clusters) -> None:
+    """Refuse a term by which clusters would depend on each other."""
+    label, count = term.label or term.group, f"`{clusters.name}` ({clusters.count:,} clusters)"
+    if not term.is_blockwise:
+        why = "rows with several levels" if term.shares is not None else "dependent levels"
+        raise PlanError(
+            f"the term ({label}) has {why}, by which clusters of {count} depend on each other. A robust covariance matrix "
+            "needs independent clusters: use conf_int(method='bootstrap')."
+        )
+    first = np.empty(term.m, dtype=np.intp)
+    first[term.codes] = clusters.codes
+    apart = first[term.codes] != clusters.codes
+    if not apart.any():
+        return
+    level = term.levels[term.codes[int(np.argmax(apart))]]
+    met = len(np.unique(clusters.codes[term.codes == term.codes[int(np.argmax(apart))]]))
+    raise PlanError(
+        f"the random effects ({label}) are shared by clusters of {count}: level {level!r} of `{term.group}` is in {met:,} of "
+        "them, so that these depend on each other. A robust covariance matrix needs clusters that contain whole levels of each "
+        f"grouping factor: use cluster={term.group!r} or a coarser variable, or, where factors are crossed, "
+        "conf_int(method='bootstrap')."
+    )
