@@ -91,6 +91,13 @@ ARGUMENTS: Mapping[str, Kind] = {
     "effects": text("'all' or a part of the table"),
     "kind": text("the name of a kind"),
     "method": optional(text("the name of a method")),
+    # checks
+    "conditional": flag(),
+    "by_group": optional(
+        numbers_of_rows("the name of a column or grouping factor, or one entry for each row", column=True)
+    ),
+    "time": optional(numbers_of_rows("the name of a column, or one number for each row", column=True)),
+    "coords": optional(anything("names of columns of coordinates, or numbers (rows, d)")),
     # reports and plots
     "results": anything("a fit or a comparison of methods"),
     "path": path(),

@@ -9,12 +9,12 @@ asks which it is: every such question goes to ``fit.inference``, an :class:`Infe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lmmformula.errors import PlanError
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     import numpy as np
@@ -304,6 +304,12 @@ class Inference(ABC):
     @abstractmethod
     def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
         """n responses of the rows of the fit, each (n,)."""
+
+    @abstractmethod
+    def replicates(
+        self, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+    ) -> Iterator[Array]:
+        """n responses one by one, each (rows,), with the effects of the fit or (not `conditional`) with others."""
 
     @abstractmethod
     def predict(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.errors import FitError
+from lmmformula.inference.checking.replicates import of_estimates
 from lmmformula.inference.coefficients import auxiliary_tables, scale, tested
 from lmmformula.inference.conditional import covariance_matrices, covariances_at_optimum, random_effects
 from lmmformula.inference.fitted import Fitted, Inference
@@ -26,7 +27,7 @@ from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
 from lmmformula.inference.words import counted
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,6 +140,11 @@ class Asymptotic(Inference):
 
     def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
         return (draw(self.fit, rng) for _ in range(n))
+
+    def replicates(
+        self, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+    ) -> Iterator[Array]:
+        return of_estimates(self.fit, n, rng, conditional=conditional, rows=rows)
 
     def predict(
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator

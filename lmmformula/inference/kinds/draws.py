@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lmmformula.inference.checking.replicates import of_posterior
 from lmmformula.inference.coefficients import z_table
 from lmmformula.inference.conditional import varcorr_places
 from lmmformula.inference.draw_tables import (
@@ -36,7 +37,7 @@ from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.student import critical
 from lmmformula.inference.words import counted
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -191,6 +192,11 @@ class Draws(Inference):
 
     def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
         return responses(self.fit, n, rng)
+
+    def replicates(
+        self, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+    ) -> Iterator[Array]:
+        return of_posterior(self.fit, n, rng, conditional=conditional, rows=rows)
 
     def predict(
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator

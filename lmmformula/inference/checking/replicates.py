@@ -1,0 +1,146 @@
+r"""Responses drawn from a fitted model on some of its rows, with the random effects of the fit or with others.
+
+Given the estimates, a response is drawn by ``eta = X beta + offset + Z b`` and then from the family. *Conditional* replicates keep
+b: the modes of a fit by likelihood, the effects of the same draw of a posterior. *Unconditional* ones draw b anew, from
+``N(0, sigma^2 Q^-1 (x) Sigma)`` at the estimates or at a draw. Parameters of a likelihood fit stay at their estimates (a parametric
+bootstrap without refitting); of a posterior each replicate has a draw of its own, so that replicates are posterior predictive.
+
+Cost of n replicates of N rows: O(n N (sum k + the family's draw)); one response exists at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.inference.posterior import (
+    auxiliary_draws,
+    auxiliary_effect_draws,
+    auxiliary_spreads,
+    effect_draws,
+    flat,
+    term_spreads,
+)
+from lmmformula.inference.residuals import auxiliary
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.structured import spherical_draws
+from lmmformula.typing import Array, Index
+
+if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["at_rows", "of_estimates", "of_posterior", "term_at"]
+
+
+def at_rows(values: Array | None, rows: Index | None) -> Array | None:
+    """Entries of the chosen rows; all for None."""
+    return values if values is None or rows is None else values[rows]
+
+
+def term_at(term: GroupBlock, rows: Index | None) -> GroupBlock:
+    """A term on the chosen rows, with all of its levels."""
+    if rows is None:
+        return term
+    return replace(
+        term, codes=term.codes[rows], basis=at_rows(term.basis, rows), shares=at_rows(term.shares, rows)
+    )
+
+
+def _fixed(fit: Fitted, beta: Array, rows: Index | None) -> Array:
+    problem = fit.problem
+    x = problem.X.matrix if rows is None else problem.X.matrix[rows]
+    offset = at_rows(problem.offset, rows)
+    return x @ beta if offset is None else x @ beta + offset
+
+
+def of_estimates(
+    fit: Fitted, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+) -> Iterator[Array]:
+    """Replicates at the estimates, one by one, each (rows,)."""
+    problem, estimate = fit.problem, fit.estimate
+    fixed = _fixed(fit, estimate.beta, rows)
+    aux = tuple(a if rows is None else a[rows] for a in auxiliary(fit))
+    weights = at_rows(problem.weights, rows)
+    terms = [term_at(term, rows) for term in problem.terms]
+    if conditional:
+        for term, b in zip(terms, estimate.modes, strict=True):
+            fixed = fixed + term.apply(b)
+        for _ in range(n):
+            yield problem.family.simulate(rng, fixed, aux, weights)
+        return
+    thetas = [estimate.theta[s] for s in problem.theta_slices()]
+    roots = [estimate.sigma * t.covariance.cholesky(own) for t, own in zip(terms, thetas, strict=True)]
+    for _ in range(n):
+        eta = fixed.copy()
+        for term, own, root in zip(terms, thetas, roots, strict=True):
+            eta += term.apply(spherical_draws(term, own, rng) @ root.T)
+        yield problem.family.simulate(rng, eta, aux, weights)
+
+
+def of_posterior(
+    fit: Fitted, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+) -> Iterator[Array]:
+    """Posterior predictive replicates, one by one, each (rows,): draws without replacement while there are enough."""
+    problem = fit.problem
+    beta = flat(fit.inference.draws().beta)
+    chosen = rng.choice(len(beta), n, replace=n > len(beta))
+    weights = at_rows(problem.weights, rows)
+    some = slice(None) if rows is None else rows
+    columns = [block.matrix[some] for block in problem.aux]
+    parts = [_Part.of_mean(fit, i, chosen, rows, conditional) for i in range(len(problem.terms))]
+    beside = [
+        [_Part.of_auxiliary(fit, j, i, chosen, rows, conditional) for i in range(len(terms))]
+        for j, terms in enumerate(problem.aux_terms)
+    ]
+    for s, draw in enumerate(chosen):
+        eta = _fixed(fit, beta[draw], rows)
+        for part in parts:
+            eta = eta + part.drawn(s, rng)
+        aux = [a[0] for a in auxiliary_draws(fit, columns, slice(None), np.array([draw]))]
+        for j, own in enumerate(beside):
+            for part in own:
+                aux[j] = aux[j] + part.drawn(s, rng)
+        predictors = tuple(np.broadcast_to(a, eta.shape) for a in aux)
+        yield problem.family.simulate(rng, eta, predictors, weights)
+
+
+class _Part:
+    """Z b of one term for the chosen draws: of the draw's own effects, or of effects that its variances give."""
+
+    __slots__ = ("effects", "roots", "term", "theta")
+
+    def __init__(self, term: GroupBlock, theta: Array, effects: Array | None, roots: Array | None) -> None:
+        self.term, self.theta, self.effects, self.roots = term, theta, effects, roots
+
+    @classmethod
+    def of_mean(cls, fit: Fitted, i: int, chosen: Index, rows: Index | None, conditional: bool) -> _Part:
+        term, theta = term_at(fit.problem.terms[i], rows), fit.estimate.theta[fit.problem.theta_slices()[i]]
+        if conditional:
+            return cls(term, theta, effect_draws(fit, i)[chosen], None)
+        return cls(term, theta, None, _roots(term_spreads(fit, i).covariance[chosen]))
+
+    @classmethod
+    def of_auxiliary(
+        cls, fit: Fitted, j: int, i: int, chosen: Index, rows: Index | None, conditional: bool
+    ) -> _Part:
+        term = term_at(fit.problem.aux_terms[j][i], rows)
+        if conditional:
+            return cls(term, np.zeros(0), auxiliary_effect_draws(fit, j, i)[chosen], None)
+        return cls(
+            term, term.covariance.start(), None, _roots(auxiliary_spreads(fit, j, i).covariance[chosen])
+        )
+
+    def drawn(self, s: int, rng: np.random.Generator) -> Array:
+        if self.effects is not None:
+            return self.term.apply(self.effects[s])
+        assert self.roots is not None
+        return self.term.apply(spherical_draws(self.term, self.theta, rng) @ self.roots[s].T)
+
+
+def _roots(covariance: Array) -> Array:
+    """R with RR' = Sigma of each draw, (S, k, k), also where Sigma is singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    return vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
