@@ -50,8 +50,8 @@ class SimulatedResiduals(Scaled):
     """Scaled residuals of a fit: uniform on (0, 1) if the model is right, whatever its family.
 
     ``residuals`` holds them, ``normal`` their normal quantiles, ``frame`` a row for each row of the data. See
-    :mod:`lmmformula.inference.checking.scaled` for their definition, :mod:`lmmformula.inference.checking.residual_tests` for the
-    tests.
+    :mod:`lmmformula.inference.checking.scaled` for their definition, :mod:`lmmformula.inference.checking.residual_tests` for
+    the tests.
     """
 
     def test_uniformity(self, alternative: Alternative = "two-sided") -> Outcome:
@@ -90,7 +90,7 @@ class SimulatedResiduals(Scaled):
         return _tests.generic(self, statistic, alternative, name)
 
     def test_temporal(self, time: Any, series: Any = None, alternative: Alternative = "two-sided") -> Outcome:
-        """Durbin & Watson's test in the order of `time`, within each of the `series` (a column, a grouping factor, an array)."""
+        """Durbin & Watson's test in the order of `time`, within each of the `series`: a column, a grouping factor, an array."""
         codes = None if series is None else groups_of(self.source, series, "series", self.rows, len(self))[0]
         return durbin_watson(self.residuals, self._numbers(time, "time"), codes, alternative)
 

@@ -50,8 +50,8 @@ class CheckingVerbs(Verbs):
 
         Notes
         -----
-        For a posterior each simulation has a draw of its own (posterior predictive). A dispersion that a quasi-likelihood adds is
-        not simulated, and a warning says so. Cost O(n N) draws of the family.
+        For a posterior each simulation has a draw of its own (posterior predictive). A dispersion that a quasi-likelihood
+        adds is not simulated, and a warning says so. Cost O(n N) draws of the family.
 
         References
         ----------

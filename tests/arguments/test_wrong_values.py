@@ -116,6 +116,9 @@ RIGHT: dict[str, set[str]] = {
     "profiles": NOTHING | FLAG,
     "rows": NOTHING | {"zero", "one", "negative", "huge", "empty list"},
     "table": {"empty dict", "frame"},
+    "time": NOTHING,
+    "coords": NOTHING,
+    "by_group": NOTHING,
     **dict.fromkeys(
         (
             "se",
@@ -128,6 +131,7 @@ RIGHT: dict[str, set[str]] = {
             "intercept",
             "spread",
             "refit",
+            "conditional",
         ),
         FLAG,
     ),
@@ -175,7 +179,9 @@ def functions() -> dict[str, Callable[..., Any]]:
 
 
 def methods(owner: type) -> list[str]:
-    return [name for name, f in vars(owner).items() if inspect.isfunction(f) and not name.startswith("_")]
+    own = [c for c in owner.__mro__ if c is owner or c.__module__.startswith("lmmformula.verbs")]
+    found = (name for c in own for name, f in vars(c).items() if inspect.isfunction(f))
+    return [name for name in found if not name.startswith("_")]
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,8 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "refit": lambda m: m.refit(m.problem.y),
     "residuals": lambda m: m.residuals("quantile", seed=1),
     "simulate": lambda m: m.simulate(2, seed=1),
+    "simulated_residuals": lambda m: repr(m.simulated_residuals(20, seed=1)),
+    "simulated_residuals, conditional": lambda m: m.simulated_residuals(20, seed=1, conditional=True),
     "summary": lambda m: str(m.summary()),
     "summary, Kenward-Roger": lambda m: m.summary(ddf="kenward-roger"),
     "tidy": lambda m: m.tidy(conf_int=True),
@@ -110,7 +112,9 @@ def test_every_verb_answers_or_refuses_by_name(fits: dict[str, Fit], name: str) 
 
 
 def test_every_verb_is_asked_for() -> None:
-    own = {name for name, value in vars(Fit).items() if callable(value) and not name.startswith("_")}
+    classes = [c for c in Fit.__mro__ if c is Fit or c.__module__.startswith("lmmformula.verbs")]
+    members = (item for c in classes for item in vars(c).items())
+    own = {name for name, value in members if callable(value) and not name.startswith("_")}
     assert own - {verb.split(",")[0] for verb in VERBS} <= ELSEWHERE
 
 

@@ -4,24 +4,25 @@ r"""Autocorrelation in time (Durbin & Watson) and in space (Moran).
 
     d = sum_g sum_t (e_gt - e_g,t-1)^2 / sum (e - mean)^2  =  e'A e / e'C e,       C = I - 11'/n                        (1)
 
-A is block diagonal with the Laplacians of paths, and A1 = 0, so that A and C commute. For independent normal residuals d has the
-distribution of a ratio of quadratic forms (Durbin & Watson 1950, eq. 11)::
+A is block diagonal with the Laplacians of paths, and A1 = 0, so that A and C commute. For independent normal residuals d has
+the distribution of a ratio of quadratic forms (Durbin & Watson 1950, eq. 11)::
 
     P(d < x) = P( sum_j (lambda_j - x) z_j^2 < 0 ),                                                                      (2)
 
-lambda_j the eigenvalues of A, ``2 - 2 cos(pi j / n_g)``, j = 0 .. n_g - 1 of each series, one zero left out for the mean. Up to `EXACT`
-residuals (2) is inverted numerically (Imhof 1961, eq. 3.2); beyond, d is normal with the moments of (2)::
+lambda_j the eigenvalues of A, ``2 - 2 cos(pi j / n_g)``, j = 0 .. n_g - 1 of each series, one zero left out for the mean. Up
+to `EXACT` residuals (2) is inverted numerically (Imhof 1961, eq. 3.2); beyond, d is normal with the moments of (2)::
 
     E = tr A / (n - 1),     Var = 2 (tr A^2 - E tr A) / (n^2 - 1),     tr A = sum 2 (n_g - 1),  tr A^2 = sum (6 n_g - 8).
 
-One series is ``lmtest::dwtest(e ~ 1)``, which DHARMa applies to its residuals. ``r = 1 - d/2`` is near the correlation of neighbours.
+One series is ``lmtest::dwtest(e ~ 1)``, which DHARMa applies to its residuals. ``r = 1 - d/2`` is near the correlation of
+neighbours.
 
 **Space.** With weights ``w_ij = (1/d_ij) / sum_j (1/d_ij)`` of the distances, zero on the diagonal, and z = e - mean::
 
     I = (n / S) sum_ij w_ij z_i z_j / sum z^2,     S = sum w = n,     E(I) = -1/(n - 1)                                  (3)
 
-and the variance under random permutation (Cliff & Ord 1981, eq. 2.32), as ``ape::Moran.I`` and DHARMa have it. Rows of the weights add
-to one, so the unit of distance does not matter. Cost O(n^2), in blocks of O(n).
+and the variance under random permutation (Cliff & Ord 1981, eq. 2.32), as ``ape::Moran.I`` and DHARMa have it. Rows of the
+weights add to one, so the unit of distance does not matter. Cost O(n^2), in blocks of O(n).
 """
 
 from __future__ import annotations

@@ -136,7 +136,10 @@ def _entries(fit: Fitted | None, given: Any, role: str, rows: Index | None, n: i
             raise DataError(f"{role}={given!r}: {error}") from error
     if fit is not None and getattr(getattr(given, "dtype", None), "kind", "") in "iufb":
         given = by_labels(given, role, fit.problem.labels, fit.problem.n_rows_data)
-    values = given if hasattr(given, "shape") else np.asarray(given)
+    try:
+        values = given if hasattr(given, "shape") else np.asarray(given)
+    except ValueError:
+        raise DataError(f"{role}= must be one value for each row, not lists of them.") from None
     if getattr(values, "ndim", 1) != 1:
         raise DataError(f"{role}= has the shape {values.shape}, and must be one value for each row.")
     known = {n} if fit is None else {n, fit.problem.n, fit.problem.n_rows_data}

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array
 
 __all__ = ["Alternative", "Outcome", "simulated_p"]
 
@@ -69,7 +69,7 @@ class Outcome:
 
 
 def simulated_p(simulated: Array, observed: float, alternative: Alternative) -> float:
-    """Share of simulated statistics at least as extreme; twice the smaller side, at most 1, for two-sided (DHARMa's ``getP``)."""
+    """Share of simulated statistics as extreme; twice the smaller side, at most 1, for two-sided (DHARMa's ``getP``)."""
     above, below = float(np.mean(simulated >= observed)), float(np.mean(simulated <= observed))
     if alternative == "greater":
         return above

@@ -1,9 +1,10 @@
 r"""Responses drawn from a fitted model on some of its rows, with the random effects of the fit or with others.
 
-Given the estimates, a response is drawn by ``eta = X beta + offset + Z b`` and then from the family. *Conditional* replicates keep
-b: the modes of a fit by likelihood, the effects of the same draw of a posterior. *Unconditional* ones draw b anew, from
-``N(0, sigma^2 Q^-1 (x) Sigma)`` at the estimates or at a draw. Parameters of a likelihood fit stay at their estimates (a parametric
-bootstrap without refitting); of a posterior each replicate has a draw of its own, so that replicates are posterior predictive.
+Given the estimates, a response is drawn by ``eta = X beta + offset + Z b`` and then from the family. *Conditional*
+replicates keep b: the modes of a fit by likelihood, the effects of the same draw of a posterior. *Unconditional* ones draw b
+anew, from ``N(0, sigma^2 Q^-1 (x) Sigma)`` at the estimates or at a draw. Parameters of a likelihood fit stay at their
+estimates (a parametric bootstrap without refitting); of a posterior each replicate has a draw of its own, so that replicates
+are posterior predictive.
 
 Cost of n replicates of N rows: O(n N (sum k + the family's draw)); one response exists at a time.
 """

@@ -4,14 +4,14 @@ With s the residuals of :mod:`lmmformula.inference.checking.scaled`, y the respo
 simulations:
 
 * *uniformity*: Kolmogorov & Smirnov's distance of s from the uniform distribution;
-* *dispersion*: ``Var(y - f)`` over the mean of ``Var(y*_i - f)``; older versions take the ratio of standard deviations, which the
-  note of the result has;
+* *dispersion*: ``Var(y - f)`` over the mean of ``Var(y*_i - f)``; older versions take the ratio of standard deviations,
+  which the note of the result has;
 * *zero inflation*: ``#(y = 0)`` over the mean of ``#(y*_i = 0)``;
-* *outliers*: rows outside of all simulations. Of a continuous response each is one with probability ``2/(n + 1)``, so that their
-  number is binomial; for a discrete one the same bar is laid on s, or the number is compared with that of each simulation
+* *outliers*: rows outside of all simulations. Of a continuous response each is one with probability ``2/(n + 1)``, so that
+  their number is binomial; for a discrete one the same bar is laid on s, or the number is compared with that of each simulation
   among the others ("bootstrap");
-* *quantiles*: whether the share of s below q depends on the prediction. DHARMa fits quantile regressions; here the score test of
-  a cubic in the ranks x of the prediction, with orthonormal polynomials P_0 .. P_3 of x and ``d_r = 1(s_r <= q) - q``,
+* *quantiles*: whether the share of s below q depends on the prediction. DHARMa fits quantile regressions; here the score
+  test of a cubic in the ranks x of the prediction, with orthonormal polynomials P_0 .. P_3 of x and ``d_r = 1(s_r <= q) - q``,
   ``sum_j (d'P_j)^2 / (q (1 - q))``, is chi-square with 4 degrees of freedom under the model. The p-values of the quartiles are
   combined as Benjamini & Hochberg (1995) do.
 
@@ -27,7 +27,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.checking.outcome import Alternative, Outcome, simulated_p
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.inference.checking.scaled import Scaled

@@ -4,12 +4,13 @@ For n responses y* drawn from the fit (:mod:`lmmformula.inference.checking.repli
 
     l_r = #(y*_r < y_r) / n,     u_r = #(y*_r <= y_r) / n,     s_r ~ U(l_r, u_r)                                          (1)
 
-which is l_r where both agree, as they do for continuous responses. It is uniform on (0, 1) up to the error of n simulations whatever the
-family is. With effects drawn anew (*unconditional*) rows of one group share their error and their s are dependent, but each is
-uniform; with the effects of the fit (*conditional*) they are nearly independent, and shrunken effects make them a little too
-central.
+which is l_r where both agree, as they do for continuous responses. It is uniform on (0, 1) up to the error of n simulations
+whatever the family is. With effects drawn anew (*unconditional*) rows of one group share their error and their s are
+dependent, but each is uniform; with the effects of the fit (*conditional*) they are nearly independent, and shrunken effects
+make them a little too central.
 
-Simulations are made one by one, twice if need be, from a seed that is kept: at most `KEPT` numbers stay in memory. Cost O(n N) draws.
+Simulations are made one by one, twice if need be, from a seed that is kept: at most `KEPT` numbers stay in memory. Cost O(n
+N) draws.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class Simulations:
         """Sums of the rows of each group."""
 
         def sums(y: Array) -> Array:
-            return np.bincount(codes, y, groups)
+            return np.bincount(codes, y, groups).astype(float)
 
         def drawn() -> Iterator[Array]:
             return (sums(y) for y in self)
@@ -227,7 +228,7 @@ def scaled_residuals(
     subset = "" if chosen is None else f", {in_words(len(chosen), problem.n)}"
     what = f"{problem.formula} ({family}): {n:,} simulations of {len(observed):,} rows{effects}{subset}"
     found = made(scaled(simulations, own), simulations, index, what, own, conditional, fit, chosen)
-    return found if by_group is None else recalculated(found, by_group)
+    return found if by_group is None else recalculated(found, by_group, "by_group")
 
 
 def positions(n: int, rows: Any) -> Index:
@@ -258,7 +259,7 @@ def _expected(fit: Fitted, conditional: bool, rows: Index | None) -> Array:
     return found
 
 
-def recalculated(found: Scaled, group: Any) -> Any:
+def recalculated(found: Scaled, group: Any, role: str = "group") -> Any:
     """Residuals of sums over the rows of each group.
 
     Parameters
@@ -266,6 +267,8 @@ def recalculated(found: Scaled, group: Any) -> Any:
     found : Scaled
     group : str or (rows,) array
         A column of the data, a grouping factor, or one entry for each row.
+    role : str
+        The argument, for messages.
 
     Returns
     -------
@@ -274,7 +277,7 @@ def recalculated(found: Scaled, group: Any) -> Any:
     """
     import pandas as pd
 
-    codes, levels, name = groups_of(found.source, group, "group", found.rows, len(found))
+    codes, levels, name = groups_of(found.source, group, role, found.rows, len(found))
     simulations = found.simulations.added_up(codes, len(levels))
     what = f"{found.what}, added up by {name} ({len(levels):,})"
     index = pd.Index(levels, name=name)

@@ -58,7 +58,7 @@ def _uniform_quantiles(ax: Any, ordered: Array) -> None:
     from scipy.special import betaincinv
 
     n = len(ordered)
-    ranks = np.arange(1, n + 1)
+    ranks = np.arange(1.0, n + 1)
     shown = thinned(ranks)
     low, high = (betaincinv(ranks[shown], n + 1 - ranks[shown], p) for p in (0.025, 0.975))
     expected = ranks[shown] / (n + 1)

@@ -241,8 +241,8 @@ def test_rows_of_a_group_are_added_up(ticks: Fit) -> None:
     found = ticks.simulated_residuals(50, seed=2)
     by = found.recalculate("BROOD")
     data = load_dataset("grouseticks")
-    sums = data.groupby(data["BROOD"].astype(str))["TICKS"].sum()
-    np.testing.assert_array_equal(by.frame["observed"], sums[by.frame.index])
+    sums = data.groupby(data["BROOD"].astype(str))["TICKS"].sum().reindex(by.frame.index)
+    np.testing.assert_array_equal(by.frame["observed"], sums)
     np.testing.assert_array_equal(
         ticks.simulated_residuals(50, seed=2, by_group="BROOD").residuals, by.residuals
     )
