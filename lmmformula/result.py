@@ -19,6 +19,7 @@ from lmmformula.inference import posterior as _posterior
 from lmmformula.inference import predict as _predict
 from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
+from lmmformula.inference import refitting as _refitting
 from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
 from lmmformula.inference import updating as _updating
@@ -346,7 +347,7 @@ class Fit(
 
     def refit(self, y: Any) -> Fit:
         """The same model on another response of the same rows; reuses the factorisation's structure."""
-        return _bootstrap.refit(self, y)
+        return _refitting.refit(self, y)
 
     def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
         """Fit again with another formula (``"~ . - x"``, as R's ``update``: ``.`` is the old side), data or argument.

@@ -14,6 +14,7 @@ from lmmformula.progress import LIKELIHOOD, Labels, Report
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.backends.batched import Batch
     from lmmformula.backends.posterior.record import Posterior
 
 __all__ = ["Backend", "Likelihood", "Optimum", "Solution"]
@@ -100,6 +101,10 @@ class Backend(Protocol[P]):
         """The same model and rows with the response of `problem`; `estimate` and `point` are those of the earlier one."""
         ...
 
+    def batch(self, point: P) -> Batch | None:
+        """How many responses on the rows of `point` are fitted together; None if they are fitted one by one."""
+        ...
+
     def joint_vcov(self, estimate: Estimate, point: P) -> Array | None:
         """Covariance matrix of all parameters; None where that of beta is the estimate's own."""
         ...
@@ -149,6 +154,10 @@ class Likelihood:
     def afresh(self) -> Self:
         """The same: it starts nowhere else."""
         return self
+
+    def batch(self, point: Any) -> Batch | None:
+        """None."""
+        return None
 
     def joint_vcov(self, estimate: Estimate, point: Any) -> Array | None:
         """None: the covariance matrix of beta is the estimate's own, given the variances."""

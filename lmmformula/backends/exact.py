@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import Minimum, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.backends.batched import Batch
 
 __all__ = ["Exact"]
 
@@ -110,6 +113,12 @@ class Exact(Likelihood):
         with blas_threads(point.model.prepared.dense_side):
             started = replace(self, start=off_boundary(estimate.theta))
             return started.optimise(point.model.with_response(problem.y))
+
+    def batch(self, point: ProfiledPoint) -> Batch | None:
+        """By :mod:`lmmformula.backends.batched`, where the engine is exact and the design suits."""
+        from lmmformula.backends.batched import Batch, unbatched
+
+        return None if not self.engine.is_exact or unbatched(point.model) else Batch.of(point.model)
 
     def unrestricted(self, point: ProfiledPoint) -> Optimum[ProfiledPoint]:
         """The ML fit of the same model, starting from a REML fit's `point`."""

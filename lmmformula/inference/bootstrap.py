@@ -1,73 +1,29 @@
-"""Fits of the same rows with another response, and the parametric bootstrap made of them.
+"""The parametric bootstrap: fits of the same rows with responses drawn from a fit.
 
-Only the products of the design with y change, so a refit reuses patterns, index maps and the Gram of [Z X], and starts
-from the fitted theta.
+Gaussian models are refitted all together (:mod:`lmmformula.backends.batched`) where their designs suit; other ones, and
+those of which a statistic of the user's own is asked, one after the other or in several processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
-from lmmformula.inference.new_response import new_response, with_response
-from lmmformula.inference.replicates import as_numbers, replicated
+from lmmformula.inference.refitting import parameters, refit
+from lmmformula.inference.replicates import Replicate, as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.student import interval_names
-from lmmformula.ir.covariance import sd_cor
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.inference.fitted import Fitted, FittedT
+    from lmmformula.inference.fitted import Fitted
 
-__all__ = ["bootstrap", "bootstrap_interval", "parameters", "refit"]
-
-
-def refit(fit: FittedT, y: Any) -> FittedT:
-    """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
-    values = new_response(fit, y)
-    recall = with_response(fit, values)
-    own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
-    solution = fit.backend.refit(standard.problem, own, fit.optimum)
-    return replace(
-        fit,
-        problem=replace(fit.problem, y=values),
-        estimate=standard.outward(solution.estimate),
-        point=solution.point,
-        posterior=solution.posterior,
-        twin=standard,
-        recall=recall,
-    )
-
-
-def parameters(fit: Fitted) -> dict[str, float]:
-    """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name."""
-    out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
-    for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
-        lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
-        sd, cor = sd_cor(lower @ lower.T)
-        out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(term.columns, sd, strict=True)}
-        if term.covariance.within.correlated:
-            out |= {
-                f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": float(cor[i, j])
-                for j in range(term.k)
-                for i in range(j + 1, term.k)
-            }
-    for parameter, block, alpha in zip(
-        fit.problem.family.auxiliaries, fit.problem.aux, fit.estimate.aux, strict=False
-    ):
-        if len(alpha) == 1:
-            out[parameter.name] = float(parameter.value(alpha)[0])
-        else:
-            out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
-    if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
-        out["sigma"] = fit.estimate.sigma
-    return out
+__all__ = ["bootstrap", "bootstrap_interval"]
 
 
 def bootstrap(
@@ -91,7 +47,8 @@ def bootstrap(
     progress : bool
         Show a progress bar on a terminal.
     statistic : callable, optional
-        From a fit to what is to be repeated: a mapping, a Series, or numbers; by default :func:`parameters`.
+        From a fit to what is to be repeated: a mapping, a Series, or numbers; by default
+        :func:`lmmformula.inference.refitting.parameters`.
     workers : int
         Processes that share the replicates; the numbers do not depend on it. Each takes a second or two to start. A script
         must call it below ``if __name__ == "__main__":``.
@@ -119,17 +76,42 @@ def bootstrap(
     wanted = parameters if statistic is None else statistic
     estimate = as_numbers(wanted(fit))
     rng = np.random.default_rng(seed)
-    responses = (draw(fit, rng) for _ in range(n))
-    found = list(_bar(replicated(fit, responses, refit, wanted, workers), n, progress))
     names = list(estimate)
-    rows = [dict.fromkeys(names, np.nan) if one is None else one for one in found]
-    out = pd.DataFrame(rows, columns=names)
+    together = _together(fit, n, rng) if statistic is None else None
+    if together is None:
+        responses = (draw(fit, rng) for _ in range(n))
+        found = list(_bar(replicated(fit, responses, refit, wanted, workers), n, progress))
+        out, failed = _by_name(found, names), sum(one is None for one in found)
+    else:
+        out = pd.DataFrame(together, columns=names)
+        failed = int(np.isnan(together[names[0]]).sum())
     if type is not None:
         bend = acceleration(fit, wanted) if type == "bca" else None
         limits = ends(out, estimate, level, type, bend)
         out = pd.DataFrame(limits, index=names, columns=list(interval_names(level)))
-    out.attrs["failed"] = sum(one is None for one in found)
+    out.attrs["failed"] = failed
     return out
+
+
+def _together(fit: Fitted, n: int, rng: np.random.Generator) -> dict[str, Any] | None:
+    """:func:`parameters` of all replicates, fitted together; None where that cannot be."""
+    batch = fit.backend.batch(fit.optimum)
+    if batch is None:
+        return None
+    from lmmformula.inference.many.draws import drawn_responses
+    from lmmformula.inference.many.estimates import named_parameters, stacked
+
+    parts = [
+        named_parameters(fit, stacked(fit, batch, y, fit.optimum.theta)) for y in drawn_responses(fit, n, rng)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _by_name(found: list[Replicate], names: list[str]) -> pd.DataFrame:
+    import pandas as pd
+
+    rows = [dict.fromkeys(names, np.nan) if one is None else one for one in found]
+    return pd.DataFrame(rows, columns=names)
 
 
 def _refuse(fit: Fitted, n: int, workers: int, kind: str | None, level: float) -> None:

@@ -1,0 +1,168 @@
+r"""Many Gaussian criteria at once: one design, B responses, a theta for each.
+
+``y_b = X beta_b + Z b_b + e_b`` with the same X, Z and W. The Gram blocks Z'WZ, Z'WX and X'WX are shared; of a response only
+Z'Wy, X'Wy and y'Wy are its own, so B criteria are evaluated by one pass of array operations over them. y_b is replaced by its
+weighted least-squares residual of unit length, X by orthonormal columns (:mod:`lmmformula.criteria.profiled`), so that nothing
+depends on units and ``X'Wy = 0``.
+
+Write ``V = W^-1 + Z Sigma Z'`` with Sigma block diagonal, ``P = V^-1 - V^-1X (X'V^-1X)^-1 X'V^-1``, Q = P for REML and V^-1 for
+ML, ``v = Z'Py`` and kappa = n_eff / y'Py. For dSigma_i = dL_i L' + L dL_i' and V_i = Z dSigma_i Z'::
+
+    d(theta)  = log|V| + [REML] log|X'V^-1X| + n_eff log(y'Py)                                     (1)
+    d_i       = tr(Q V_i) - kappa v'dSigma_i v            = <D, dSigma_i>                          (2)
+    d_ij      = -tr(Q V_i Q V_j) + 2 kappa y'P V_i P V_j P y - (kappa^2 / n_eff) a_i a_j
+                + <D, dL_i dL_j' + dL_j dL_i'>,           a_i = v'dSigma_i v                       (3)
+
+for kinds of covariance with L linear in theta (Harville 1977; Lindstrom & Bates 1988). Derivatives are exact in Sigma, which
+may be singular: nothing divides by L. D, a k x k matrix for each group, is a sum over levels.
+
+The kernels, :mod:`.grouped` for one grouping factor and :mod:`.coupled` for several, give (1) to (3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.groups import Group
+from lmmformula.typing import Array, Index
+
+__all__ = ["Criteria", "Evaluated", "Factors", "assembled", "stacked_inverse"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluated:
+    """Criteria of A responses at a theta each; a response that cannot be evaluated has the value nan.
+
+    Attributes
+    ----------
+    value : (A,) array
+        (1), without the constants that theta does not move.
+    gradient : (A, d) array
+    hessian : (A, d, d) array
+    r2 : (A,) array
+        y'Py.
+    beta : (A, p) array
+        (X'V^-1X)^-1 X'V^-1y.
+    inverse : (A, p, p) array
+        (X'V^-1X)^-1.
+    along : (A, d) array
+        a_i of (3).
+    moves : (A, d, p, p) array
+        X'V^-1 V_i V^-1 X.
+    """
+
+    value: Array
+    gradient: Array
+    hessian: Array
+    r2: Array
+    beta: Array
+    inverse: Array
+    along: Array
+    moves: Array
+
+
+class Criteria(Protocol):
+    """B criteria over one design."""
+
+    @property
+    def factors(self) -> Factors: ...
+    @property
+    def n(self) -> int:
+        """B."""
+        ...
+
+    def at(self, theta: Array, which: Index) -> Evaluated:
+        """Those of the responses `which` (A,) at theta (A, d)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Factors:
+    """L of each group as a linear function of theta.
+
+    Attributes
+    ----------
+    d : int
+        Elements of theta.
+    index : tuple of (d_a,) arrays
+        Elements of theta that move each group.
+    units : tuple of (d_a, k_a, k_a) arrays
+        dL/dtheta_j.
+    """
+
+    d: int
+    index: tuple[Index, ...]
+    units: tuple[Array, ...]
+
+    @classmethod
+    def of(cls, terms: Sequence[GroupBlock], groups: Sequence[Group]) -> Factors:
+        """Of terms whose kinds are linear."""
+        ends = np.cumsum([0, *(t.n_theta for t in terms)])
+        index, units = [], []
+        for group in groups:
+            own, moved = [], []
+            for i, columns in group.members:
+                kind = terms[i].covariance
+                for unit in kind.jacobian(kind.start()):
+                    wide = np.zeros((group.k, group.k))
+                    wide[columns, columns] = unit
+                    moved.append(wide)
+                own += range(int(ends[i]), int(ends[i + 1]))
+            index.append(np.array(own, dtype=np.intp))
+            units.append(np.array(moved).reshape(-1, group.k, group.k))
+        return cls(int(ends[-1]), tuple(index), tuple(units))
+
+    def lowers(self, theta: Array) -> tuple[Array, ...]:
+        """L of each group, (A, k, k), at theta (A, d)."""
+        return tuple(
+            np.tensordot(theta[:, own], units, axes=1)
+            for own, units in zip(self.index, self.units, strict=True)
+        )
+
+    def moved(self, lowers: Sequence[Array]) -> tuple[Array, ...]:
+        """dSigma_j of each group, (A, d_a, k, k)."""
+        out = []
+        for lower, units in zip(lowers, self.units, strict=True):
+            half = np.matmul(units, np.swapaxes(lower, -1, -2)[:, None])
+            out.append(half + np.swapaxes(half, -1, -2))
+        return tuple(out)
+
+
+def assembled(
+    factors: Factors, slopes: Sequence[Array], moved: Sequence[Array], hessian: Array
+) -> tuple[Array, Array]:
+    """Gradient (2) from D of each group (A, k, k), and the Hessian with the last part of (3) added to it."""
+    gradient = np.zeros((len(hessian), factors.d))
+    for own, units, slope, step in zip(factors.index, factors.units, slopes, moved, strict=True):
+        gradient[:, own] = np.einsum("bij,bdij->bd", slope, step)
+        bent = np.einsum("aik,bij,cjk->bac", units, slope, units, optimize=True)
+        hessian[:, own[:, None], own] += 2.0 * bent
+    return gradient, hessian
+
+
+def stacked_inverse(a: Array) -> tuple[Array, Array]:
+    """Inverses (..., k, k) of symmetric positive definite matrices, and log|a|; in closed form for k up to 2.
+
+    A matrix that is not positive definite has the logarithm nan.
+    """
+    k = a.shape[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if k == 0:
+            return a, np.zeros(a.shape[:-2])
+        if k == 1:
+            return 1.0 / a, np.log(a[..., 0, 0])
+        if k == 2:
+            det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
+            out = np.empty_like(a)
+            out[..., 0, 0], out[..., 1, 1] = a[..., 1, 1] / det, a[..., 0, 0] / det
+            out[..., 0, 1], out[..., 1, 0] = -a[..., 0, 1] / det, -a[..., 1, 0] / det
+            return out, np.log(det)
+        sign, log = np.linalg.slogdet(a)
+        good = (sign > 0.0) & np.isfinite(log)
+        safe = a if good.all() else np.where(good[..., None, None], a, np.eye(k))
+        return np.linalg.inv(safe), np.where(good, log, np.nan)

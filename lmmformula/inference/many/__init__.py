@@ -1,0 +1,1 @@
+"""Many fits of one structure: many responses, replicates, power, permutations, imputations."""

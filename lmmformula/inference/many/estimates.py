@@ -1,0 +1,250 @@
+r"""Estimates of many responses on one design, in the user's units, as arrays.
+
+What :mod:`lmmformula.ir.standard` does to one estimate, done to a stack of them, and Satterthwaite's degrees of freedom of
+:mod:`lmmformula.inference.wald` for all responses at once: with C(phi) the covariance matrix of beta, phi = (theta, log sigma),
+and H the exact Hessian of the deviance in phi,
+
+    df = 2 (l'Cl)^2 / (g'A g),    g_j = l' dC/dphi_j l,    A = 2 H^-1                                     (1)
+
+The degrees of freedom of the residual variance itself follow from the same A: ``var(log sigma) = A_ss``, so
+``var(sigma^2) = 4 sigma^4 A_ss`` and a scaled chi-square with that variance has ``2 sigma^4 / var(sigma^2) = 1 / (2 A_ss)`` of
+them. Without random effects these are n - p (REML).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.backends.optimum import SINGULAR_BELOW
+from lmmformula.errors import FitError
+from lmmformula.inference.refitting import parameters, refit
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.standard import Standard
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.backends.batched import Batch, Stack
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["Estimates", "estimates", "named_parameters", "stacked"]
+
+NO_INFORMATION = 1e-8
+"""Share of the largest curvature below which a direction of phi is left out, as for one fit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """B fits of one structure.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the fixed effects.
+    beta, errors : (B, p) arrays
+    degrees : (B, p) array
+        Of t tests; infinite for z.
+    vcov : (B, p, p) array
+    parameters : dict from names to (B,) arrays
+        Fixed effects, standard deviations, correlations, sigma.
+    sigma : (B,) array
+    residual_df : (B,) array
+        Of the residual variance; nan where there is none.
+    llf : (B,) array
+    converged, singular : (B,) bool arrays
+    together : bool
+        Whether they were fitted together.
+    """
+
+    names: tuple[str, ...]
+    beta: Array
+    errors: Array
+    degrees: Array
+    vcov: Array
+    parameters: dict[str, Array]
+    sigma: Array
+    residual_df: Array
+    llf: Array
+    converged: NDArray[np.bool_]
+    singular: NDArray[np.bool_]
+    together: bool
+
+    @property
+    def n(self) -> int:
+        """B."""
+        return len(self.beta)
+
+
+def stacked(fit: Fitted, batch: Batch, y: Array, start: Array | None) -> Stack:
+    """Fits of responses y (rows, B) in the user's units, from `start` in those of the standardised problem."""
+    return batch.fit(fit.standard.response_in(y), start)
+
+
+@dataclass(frozen=True, eq=False)
+class _Outward:
+    """A stack of estimates in the user's units."""
+
+    problem: Problem
+    standard: Standard
+    stack: Stack
+    reml: bool
+
+    @cached_property
+    def beta(self) -> Array:
+        return self.stack.beta @ self.standard.coefficients.T
+
+    @cached_property
+    def vcov(self) -> Array:
+        c = self.standard.coefficients
+        return c @ self.stack.vcov @ c.T
+
+    @cached_property
+    def moves(self) -> Array:
+        c = self.standard.coefficients
+        return c @ self.stack.moves @ c.T
+
+    @cached_property
+    def sigma(self) -> Array:
+        return self.standard.sigma_out(1.0) * self.stack.sigma
+
+    @cached_property
+    def spreads(self) -> dict[str, Array]:
+        """Standard deviations and correlations by name."""
+        out: dict[str, Array] = {}
+        slices = self.problem.theta_slices()
+        for i, (term, own, s) in enumerate(
+            zip(self.problem.terms, self.standard.problem.terms, slices, strict=True)
+        ):
+            units = own.covariance.jacobian(own.covariance.start())
+            lower = np.tensordot(self.stack.theta[:, s], units, axes=1) * self.stack.sigma[:, None, None]
+            lower = self.standard.effects(i) @ lower
+            cov = lower @ np.swapaxes(lower, -1, -2)
+            sd = np.sqrt(np.maximum(np.einsum("bii->bi", cov), 0.0))
+            out |= {f"sd_{c}|{term.group}": sd[:, j] for j, c in enumerate(term.columns)}
+            if term.covariance.within.correlated:
+                with np.errstate(divide="ignore", invalid="ignore"):
+                    cor = cov / (sd[:, :, None] * sd[:, None, :])
+                out |= {
+                    f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": cor[:, i, j]
+                    for j in range(term.k)
+                    for i in range(j + 1, term.k)
+                }
+        return out
+
+    @cached_property
+    def singular(self) -> NDArray[np.bool_]:
+        out = np.zeros(self.stack.n, dtype=bool)
+        for term, s in zip(self.standard.problem.terms, self.problem.theta_slices(), strict=True):
+            units = term.covariance.jacobian(term.covariance.start())
+            lower = np.tensordot(self.stack.theta[:, s], units, axes=1)
+            out |= np.abs(np.einsum("bii->bi", lower)).min(axis=1, initial=1.0) < SINGULAR_BELOW
+        return out
+
+    @cached_property
+    def information(self) -> Array:
+        """A of (1), (B, d + 1, d + 1), without directions of which the data say nothing."""
+        h = np.nan_to_num(self.stack.hessian)
+        values, vectors = np.linalg.eigh(h)
+        keep = values > NO_INFORMATION * np.maximum(values[:, -1:], 1e-300)
+        inverse = np.where(keep, 2.0 / np.where(keep, values, 1.0), 0.0)
+        return (vectors * inverse[:, None, :]) @ np.swapaxes(vectors, -1, -2)
+
+    def degrees(self, rows: Array) -> Array:
+        """(1) for each row (r, p) of contrasts, (B, r)."""
+        problem = self.problem
+        if not problem.n_theta:
+            return np.full((self.stack.n, len(rows)), float(problem.n - problem.p))
+        variance = np.einsum("ri,bij,rj->br", rows, self.vcov, rows, optimize=True)
+        slope = np.einsum("ri,bkij,rj->brk", rows, self.moves, rows, optimize=True)
+        spread = np.einsum("brk,bkl,brl->br", slope, self.information, slope, optimize=True)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 2.0 * variance**2 / spread
+
+    def residual_df(self) -> Array:
+        """Degrees of freedom of sigma^2."""
+        if not self.problem.n_theta:
+            return np.full(self.stack.n, float(self.problem.n - self.problem.p))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 0.5 / self.information[:, -1, -1]
+
+
+def named_parameters(fit: Fitted, stack: Stack) -> dict[str, Array]:
+    """What :func:`lmmformula.inference.refitting.parameters` gives of one fit, of a stack of them."""
+    return _parameters(_Outward(fit.problem, fit.standard, stack, fit.estimate.restricted))
+
+
+def _parameters(own: _Outward) -> dict[str, Array]:
+    names = own.problem.X.names
+    return {**{n: own.beta[:, j] for j, n in enumerate(names)}, **own.spreads, "sigma": own.sigma}
+
+
+def estimates(fit: Fitted, y: Array, *, start: bool = False) -> Estimates:
+    """Fits of the responses y (rows, B) on the rows of `fit`: together where its kind can, else one by one.
+
+    Parameters
+    ----------
+    start : bool
+        Whether searches begin at the estimate of `fit`, near which they end where the responses are draws from it.
+    """
+    batch = fit.backend.batch(fit.optimum)
+    if batch is None:
+        return _one_by_one(fit, y)
+    stack = stacked(fit, batch, y, fit.optimum.theta if start else None)
+    restricted = fit.estimate.restricted
+    own = _Outward(fit.problem, fit.standard, stack, restricted)
+    deviance = stack.deviance + fit.standard.deviance_shift(restricted=restricted)
+    return Estimates(
+        fit.problem.X.names,
+        own.beta,
+        np.sqrt(np.einsum("bii->bi", own.vcov)),
+        own.degrees(np.eye(fit.problem.p)),
+        own.vcov,
+        _parameters(own),
+        own.sigma,
+        own.residual_df(),
+        -0.5 * deviance,
+        stack.converged,
+        own.singular,
+        together=True,
+    )
+
+
+def _one_by_one(fit: Fitted, y: Array) -> Estimates:
+    names, keys = fit.problem.X.names, list(parameters(fit))
+    rows: list[dict[str, Any]] = []
+    for response in y.T:
+        try:
+            one = refit(fit, response)
+            own = parameters(one)
+            rows.append(
+                {
+                    "beta": one.estimate.beta,
+                    "errors": one.bse.to_numpy(),
+                    "degrees": one.df.to_numpy(),
+                    "vcov": one.vcov,
+                    "parameters": np.array([own[key] for key in keys]),
+                    "sigma": one.sigma,
+                    "llf": one.llf,
+                    "converged": one.converged,
+                    "singular": one.is_singular,
+                }
+            )
+        except FitError:
+            p = len(names)
+            nan = np.full(p, np.nan)
+            failed = {"beta": nan, "errors": nan, "degrees": nan, "vcov": np.full((p, p), np.nan)}
+            rest = {"sigma": np.nan, "llf": np.nan, "converged": False, "singular": False}
+            rows.append({**failed, **rest, "parameters": np.full(len(keys), np.nan)})
+    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    every = columns.pop("parameters")
+    return Estimates(
+        names,
+        parameters={key: every[:, j] for j, key in enumerate(keys)},
+        residual_df=np.full(len(rows), np.nan),
+        together=False,
+        **columns,
+    )

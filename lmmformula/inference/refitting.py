@@ -1,0 +1,60 @@
+"""Fits of the same rows with another response.
+
+Only the products of the design with y change, so a refit reuses patterns, index maps and the Gram of [Z X], and starts
+from the fitted theta.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.inference.new_response import new_response, with_response
+from lmmformula.ir.covariance import sd_cor
+
+if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted, FittedT
+
+__all__ = ["parameters", "refit"]
+
+
+def refit(fit: FittedT, y: Any) -> FittedT:
+    """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
+    values = new_response(fit, y)
+    recall = with_response(fit, values)
+    own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
+    solution = fit.backend.refit(standard.problem, own, fit.optimum)
+    return replace(
+        fit,
+        problem=replace(fit.problem, y=values),
+        estimate=standard.outward(solution.estimate),
+        point=solution.point,
+        posterior=solution.posterior,
+        twin=standard,
+        recall=recall,
+    )
+
+
+def parameters(fit: Fitted) -> dict[str, float]:
+    """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name."""
+    out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
+    for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
+        lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
+        sd, cor = sd_cor(lower @ lower.T)
+        out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(term.columns, sd, strict=True)}
+        if term.covariance.within.correlated:
+            out |= {
+                f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": float(cor[i, j])
+                for j in range(term.k)
+                for i in range(j + 1, term.k)
+            }
+    for parameter, block, alpha in zip(
+        fit.problem.family.auxiliaries, fit.problem.aux, fit.estimate.aux, strict=False
+    ):
+        if len(alpha) == 1:
+            out[parameter.name] = float(parameter.value(alpha)[0])
+        else:
+            out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
+    if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
+        out["sigma"] = fit.estimate.sigma
+    return out

@@ -1,0 +1,195 @@
+r"""Minimise many smooth functions of few variables at once, each by Newton's steps in its own trust region.
+
+Functions b = 1..B have one form, so that an evaluation of all of them costs little more than of one. Each has its own place,
+radius and end; those that have ended are left out of later evaluations. The step is the minimiser of the quadratic model in the
+trust region (More & Sorensen 1983; Nocedal & Wright 2006, sec. 4.3) as in :mod:`lmmformula.numerics.trust_region`; at a saddle,
+where no slope shows the way down, it goes along the lowest curvature. Hessians are exact here: after the decrement
+``g'H^-1g / 2`` has met the tolerance, one last step squares the error that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.typing import Array, Index
+
+__all__ = ["Minima", "Points", "minimise_stack"]
+
+ROUNDING = 1e-13
+"""Share of a function's value below which a promised drop is lost in rounding."""
+FLAT = 1e-8
+"""Curvature, relative to the largest, along which a last step does not go."""
+LONGER = 2.5
+
+
+class Points(Protocol):
+    """Functions evaluated at one place each."""
+
+    @property
+    def value(self) -> Array: ...
+    @property
+    def gradient(self) -> Array: ...
+    @property
+    def hessian(self) -> Array: ...
+
+
+PointsT = TypeVar("PointsT", bound=Points)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Minima:
+    """Where the searches ended.
+
+    Attributes
+    ----------
+    x : (B, d) array
+    converged : (B,) bool array
+    evaluations : (B,) int array
+    """
+
+    x: Array
+    converged: NDArray[np.bool_]
+    evaluations: Index
+
+
+def minimise_stack(
+    evaluate: Callable[[Array, Index], Points],
+    x: Array,
+    radius: Array,
+    *,
+    tolerance: float = 1e-9,
+    max_evaluations: int = 100,
+) -> Minima:
+    """Minimise B functions from `x`.
+
+    Parameters
+    ----------
+    evaluate : callable
+        (x (A, d), which (A,)) -> values (A,), gradients (A, d), Hessians (A, d, d) of the functions named. A value that is not
+        finite is never stepped to.
+    x : (B, d) array
+    radius : (B,) array
+        First trust radii.
+    tolerance : float
+        Newton decrement at which a search ends.
+    max_evaluations : int
+        Of each function.
+    """
+    x, radius = x.copy(), radius.copy()
+    every = np.arange(len(x))
+    first = evaluate(x, every)
+    f, g, h = first.value.copy(), first.gradient.copy(), first.hessian.copy()
+    used, converged = np.ones(len(x), dtype=np.intp), np.zeros(len(x), dtype=bool)
+    active = every[np.isfinite(f)]
+    for _ in range(max_evaluations):
+        values, vectors = _eigen(h[active])
+        slope = np.einsum("bij,bi->bj", vectors, g[active])
+        done = _decrement(values, slope) <= np.maximum(tolerance, ROUNDING * np.abs(f[active]))
+        ended = active[done]
+        x[ended] += _turned(vectors[done], _last_step(values[done], slope[done]))
+        converged[ended] = True
+        active, values, vectors, slope = active[~done], values[~done], vectors[~done], slope[~done]
+        if not len(active):
+            break
+        step = _steps(values, slope, radius[active])
+        promised = -np.einsum("bj,bj->b", slope + 0.5 * values * step, step)
+        trial_x = x[active] + _turned(vectors, step)
+        trial = evaluate(trial_x, active)
+        used[active] += 1
+        slack = ROUNDING * np.maximum(1.0, np.abs(f[active]))
+        with np.errstate(invalid="ignore"):
+            ratio = (f[active] - trial.value + slack) / (promised + slack)
+        ratio[~np.isfinite(ratio)] = -1.0
+        length = np.sqrt(np.einsum("bj,bj->b", step, step))
+        now = radius[active]
+        now = np.where(
+            ratio < 0.25,
+            0.25 * length,
+            np.where((ratio > 0.75) & (length > 0.9 * now), LONGER * now, now),
+        )
+        radius[active] = now
+        taken = ratio > 1e-3
+        moved = active[taken]
+        x[moved], f[moved] = trial_x[taken], trial.value[taken]
+        g[moved], h[moved] = trial.gradient[taken], trial.hessian[taken]
+        alive = now > 1e-13 * (1.0 + np.linalg.norm(x[active], axis=1))
+        active = active[alive]
+    return Minima(x, converged, used)
+
+
+def _eigen(h: Array) -> tuple[Array, Array]:
+    """Eigenvalues (B, d) and axes (B, d, d)."""
+    if h.shape[-1] == 1:
+        return h[:, :, 0], np.ones_like(h)
+    return np.linalg.eigh(h)
+
+
+def _turned(vectors: Array, step: Array) -> Array:
+    """Steps in the axes, as steps in x."""
+    return np.einsum("bij,bj->bi", vectors, step)
+
+
+def _sizes(values: Array, share: float) -> Array:
+    top = np.maximum(np.abs(values).max(axis=1, initial=0.0), 1e-300)
+    return np.maximum(np.abs(values), share * top[:, None])
+
+
+def _decrement(values: Array, slope: Array) -> Array:
+    """g'|H|^-1 g / 2; at least 1 on directions of clearly negative curvature."""
+    out = 0.5 * (slope**2 / _sizes(values, 1e-12)).sum(axis=1)
+    if not values.size:
+        return out
+    top = np.maximum(np.abs(values).max(axis=1), 1e-300)
+    return np.where(values[:, 0] < -1e-6 * top, np.maximum(out, 1.0), out)
+
+
+def _last_step(values: Array, slope: Array) -> Array:
+    """Newton's step without directions in which the function is flat."""
+    if not values.size:
+        return slope
+    flat = values < FLAT * np.abs(values).max(axis=1, keepdims=True)
+    return np.where(flat, 0.0, -slope / np.where(flat, 1.0, values))
+
+
+def _steps(values: Array, slope: Array, radius: Array) -> Array:
+    """Minimisers of slope's + s'diag(values)s/2 within |s| <= radius, one a row."""
+    lowest = values[:, :1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        newton = -slope / values
+    inside = (lowest[:, 0] > 0.0) & (np.linalg.norm(newton, axis=1) <= radius)
+    bent = np.flatnonzero(~inside)
+    if len(bent):
+        newton[bent] = _bounded(values[bent], slope[bent], radius[bent])
+    return newton
+
+
+def _bounded(values: Array, slope: Array, radius: Array) -> Array:
+    """The same where the minimiser lies on the boundary: |s| = radius, s = -(H + shift)^-1 slope."""
+    size = np.maximum(1.0, np.abs(values).max(axis=1))
+    least = np.maximum(0.0, -values[:, 0])
+    shift = least + 1e-12 * size
+
+    def at(shift: Array) -> Array:
+        return -slope / (values + shift[:, None])
+
+    step = at(shift)
+    length = np.linalg.norm(step, axis=1)
+    hard = length < radius  # nothing pushes along the lowest curvature
+    push = np.sqrt(np.maximum(radius**2 - length**2, 0.0)) * np.where(slope[:, 0] > 0.0, -1.0, 1.0)
+    for _ in range(60):
+        off = ~hard & (np.abs(length - radius) > 1e-3 * radius)
+        if not off.any():
+            break
+        curve = np.maximum((step**2 / (values + shift[:, None])).sum(axis=1), 1e-300)
+        change = (length / radius - 1.0) * length**2 / curve
+        moved = np.maximum(shift + change, least + 1e-3 * np.maximum(shift - least, 1e-300))
+        shift = np.where(off, moved, shift)
+        step = at(shift)
+        length = np.linalg.norm(step, axis=1)
+    step[hard, 0] += push[hard]
+    return step
