@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.inference.records import Cluster
     from lmmformula.ir.priors import Priors
     from lmmformula.progress import Report
     from lmmformula.reporting.plots import Plots
@@ -144,10 +145,6 @@ class Fit(
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of the t statistics on :attr:`df` degrees of freedom."""
         return _wald.pvalues(self)
-
-    def cov_params(self) -> pd.DataFrame:
-        """Covariance matrix of the fixed effects."""
-        return _frames.printed(_wald.cov_params(self))
 
     def conf_int(self, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
         """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
@@ -366,9 +363,15 @@ class Fit(
         """Likelihood profile of every parameter (by ML)."""
         return _profile.profile(self, **options)
 
-    def anova(self, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002 - the field's word
+    def anova(
+        self,
+        type: int | str = 3,  # noqa: A002 - the field's word
+        ddf: str = "satterthwaite",
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> pd.DataFrame:
         """F tests (Wald chi-square tests for generalised models) of the fixed-effects terms, type 1, 2 or 3."""
-        return _frames.printed(_anova.terms_table(self, type, ddf))
+        return _frames.printed(_anova.terms_table(self, type, ddf, vcov, cluster))
 
     def r2(self) -> pd.Series:
         """Marginal and conditional R2 (Nakagawa, Johnson & Schielzeth 2017)."""
@@ -395,16 +398,32 @@ class Fit(
 
         return Plots(self)
 
-    def summary(self, *, ddf: str = "satterthwaite", correlation: bool | None = None) -> _summary.Summary:
-        """A summary that prints in a terminal and renders in a notebook.
+    def summary(
+        self,
+        *,
+        ddf: str = "satterthwaite",
+        correlation: bool | None = None,
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> _summary.Summary:
+        """A summary that prints in a terminal and renders in a notebook; errors by clusters with `vcov` or `cluster`.
 
         `ddf` may be "kenward-roger"; `correlation` of the fixed effects is shown up to 20 of them unless said otherwise.
         """
-        return _summary.summarise(self, ddf, correlation)
+        return _summary.summarise(self, ddf, correlation, vcov, cluster)
 
-    def tidy(self, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
+    def tidy(
+        self,
+        effects: str = "all",
+        conf_int: bool = False,
+        level: float = 0.95,
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> pd.DataFrame:
         """Broom's coefficient table."""
-        return _frames.printed(_tidy.tidy(self, effects, conf_int=conf_int, level=level))
+        return _frames.printed(
+            _tidy.tidy(self, effects, conf_int=conf_int, level=level, vcov=vcov, cluster=cluster)
+        )
 
     def glance(self) -> pd.DataFrame:
         """Broom's one-row table of the model."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
     from lmmformula.inference.uncertainty import Uncertainty
 
 __all__ = ["terms_table"]
@@ -51,7 +52,13 @@ NOISE = 1e-9
 TYPES = {"1": 1, "2": 2, "3": 3, "I": 1, "II": 2, "III": 3}
 
 
-def terms_table(fit: Fitted, type: int | str = 3, ddf: str = "satterthwaite") -> pd.DataFrame:  # noqa: A002
+def terms_table(
+    fit: Fitted,
+    type: int | str = 3,  # noqa: A002
+    ddf: str = "satterthwaite",
+    vcov: str | None = None,
+    cluster: Cluster = None,
+) -> pd.DataFrame:
     """Test of each fixed-effects term: F in lmerTest's columns, or for generalised models Wald's chi-square in car's.
 
     Parameters
@@ -61,8 +68,10 @@ def terms_table(fit: Fitted, type: int | str = 3, ddf: str = "satterthwaite") ->
         1: each term after those before it. 2: each term after all that do not contain it, by lmerTest's rule for linear mixed
         models and by car's for generalised ones: see the module's head. 3: each term's coefficients averaged with equal
         weights over the levels of the factors it interacts with; does not depend on the coding.
-    ddf : {"satterthwaite", "kenward-roger"}
+    ddf : {"satterthwaite", "kenward-roger", "normal"}
         Denominator degrees of freedom. Kenward-Roger needs a REML fit; generalised models have none.
+    vcov, cluster
+        Covariance matrix by clusters, with the approximate Hotelling test: see :mod:`lmmformula.inference.robust`.
 
     Returns
     -------
@@ -80,14 +89,13 @@ def terms_table(fit: Fitted, type: int | str = 3, ddf: str = "satterthwaite") ->
     if kind is None:
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
     fit.inference.check("anova")
+    known = fit.inference.uncertainty(ddf, vcov, cluster)
     if not fit.inference.is_gaussian:
-        return _wald_table(fit, kind, ddf)
-    known = fit.inference.uncertainty(ddf)
+        return _wald_table(fit, kind, known)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
     rows = [_row(known, hypothesis, fit.sigma) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(COLUMNS), dtype=float)
-    method = f"with {known.label}'s method" if fit.problem.terms else "on n - p residual df"
-    table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {method}"
+    table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {known.how}"
     return table
 
 
@@ -100,12 +108,11 @@ def _row(known: Uncertainty, hypothesis: Array, sigma: float) -> tuple[float, ..
     return (mean_square * test.q, mean_square, test.q, test.df, test.statistic, test.p_value)
 
 
-def _wald_table(fit: Fitted, kind: int, ddf: str) -> pd.DataFrame:
+def _wald_table(fit: Fitted, kind: int, known: Uncertainty) -> pd.DataFrame:
     """Wald's chi-square of each term."""
     import pandas as pd
 
-    known = fit.inference.uncertainty(ddf)
-    hypotheses = _type_three(fit) if kind == 3 else _restricted(fit, kind)
+    hypotheses = _type_three(fit) if kind == 3 else _restricted(fit, kind, known.covariance)
     rows = [_wald_row(known, hypothesis) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(WALD_COLUMNS), dtype=float)
     table.attrs["heading"] = f"Type {'I' * kind} analysis of deviance table with Wald's chi-square tests"
@@ -120,14 +127,14 @@ def _wald_row(known: Uncertainty, hypothesis: Array) -> tuple[float, ...]:
     return test.f * test.q, test.q, test.p_value
 
 
-def _restricted(fit: Fitted, kind: int) -> dict[str, Array]:
+def _restricted(fit: Fitted, kind: int, covariance: Array) -> dict[str, Array]:
     """Each term's coefficients where those of the later terms (`kind` 1) or of its relatives (2) are zero."""
     columns, labels = _columns(fit), list(_columns(fit))
     others = _relatives(fit) if kind == 2 else {a: labels[j + 1 :] for j, a in enumerate(labels)}
     eye, out = np.eye(fit.problem.p), {}
     for label, own in columns.items():
         zero = np.concatenate([np.zeros(0, dtype=np.intp), *(columns[other] for other in others[label])])
-        weights = np.linalg.solve(fit.vcov[np.ix_(zero, zero)], fit.vcov[np.ix_(zero, own)])
+        weights = np.linalg.solve(covariance[np.ix_(zero, zero)], covariance[np.ix_(zero, own)])
         out[label] = eye[own] - weights.T @ eye[zero]
     return out
 

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
     from lmmformula.inference.uncertainty import Uncertainty
 
 __all__ = ["auxiliary_tables", "components", "scale", "tested", "z_table"]
 
 
-def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
+def tested(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster) -> tuple[pd.DataFrame, str]:
     """Fixed effects with tests, and why there are no standard errors (empty if there are).
 
     The tests are t tests for Gaussian models by likelihood, and z tests for all others.
@@ -27,8 +28,10 @@ def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
     Parameters
     ----------
     fit : Fit
-    ddf : {"satterthwaite", "kenward-roger"}
+    ddf : {"satterthwaite", "kenward-roger", "normal"}
         Of t tests; with Kenward & Roger's df come their standard errors.
+    vcov, cluster
+        Standard errors by clusters with their degrees of freedom: see :mod:`lmmformula.inference.robust`.
 
     Raises
     ------
@@ -39,9 +42,9 @@ def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
     """
     import pandas as pd
 
-    known = fit.inference.uncertainty(ddf)
-    if ddf == "kenward-roger":
-        return _t_table(fit.params.to_numpy(), known, fit.problem.X.names), ""
+    known = fit.inference.uncertainty(ddf, vcov, cluster)
+    if fit.inference.is_gaussian and (ddf != "satterthwaite" or vcov is not None or cluster is not None):
+        return _table(fit.params.to_numpy(), known, fit.problem.X.names), ""
     try:
         errors, reason = fit.bse.to_numpy(), ""
     except FitError as error:
@@ -58,10 +61,13 @@ def tested(fit: Fitted, ddf: str) -> tuple[pd.DataFrame, str]:
     return pd.DataFrame(columns), reason
 
 
-def _t_table(estimates: Array, known: Uncertainty, names: tuple[str, ...]) -> pd.DataFrame:
+def _table(estimates: Array, known: Uncertainty, names: tuple[str, ...]) -> pd.DataFrame:
+    """t tests, or z tests where no combination has degrees of freedom."""
     import pandas as pd
 
     errors, df = np.sqrt(np.diagonal(known.covariance)), known.df(np.eye(len(names)))
+    if np.isinf(df).all():
+        return z_table(estimates, errors, names)
     t = estimates / errors
     columns = {"Estimate": estimates, "Std. Error": errors, "df": df, "t value": t}
     return pd.DataFrame(columns | {"Pr(>|t|)": two_sided(t, df)}, index=list(names))

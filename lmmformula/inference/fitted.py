@@ -122,7 +122,13 @@ class Fitted(Protocol):
     def overdispersion(self) -> pd.Series: ...
     @property
     def predict(self) -> Callable[..., pd.Series | pd.DataFrame]: ...
-    def anova(self, type: int | str = ..., ddf: str = ...) -> pd.DataFrame: ...  # noqa: A002
+    def anova(
+        self,
+        type: int | str = ...,  # noqa: A002
+        ddf: str = ...,
+        vcov: str | None = ...,
+        cluster: Cluster = ...,
+    ) -> pd.DataFrame: ...
     def profile(self, **options: Any) -> pd.DataFrame: ...
     def r2(self) -> pd.Series: ...
     def icc(self) -> pd.Series: ...
@@ -246,12 +252,16 @@ class Inference(ABC):
         return None
 
     @abstractmethod
-    def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
-        """Fixed effects with their tests, and why there are no standard errors (empty if there are)."""
+    def coefficients(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> tuple[pd.DataFrame, str]:
+        """Fixed effects with the tests of :meth:`uncertainty`, and why there are no standard errors (empty if there are)."""
 
-    def fixed_table(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
+    def fixed_table(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> tuple[pd.DataFrame, str]:
         """The fixed effects as a summary shows them, and why there are no standard errors."""
-        return self.coefficients(ddf)
+        return self.coefficients(ddf, vcov, cluster)
 
     @abstractmethod
     def auxiliary_errors(self, j: int) -> Array:
@@ -334,7 +344,9 @@ class Inference(ABC):
         """Random effects of one column of one term; without `spread` only what costs nothing."""
 
     @abstractmethod
-    def tidy_fixed(self, level: float | None) -> list[pd.DataFrame]:
+    def tidy_fixed(
+        self, level: float | None, vcov: str | None = None, cluster: Cluster = None
+    ) -> list[pd.DataFrame]:
         """broom's rows of the fixed effects and auxiliary predictors, with limits if there is a `level`."""
 
     @abstractmethod

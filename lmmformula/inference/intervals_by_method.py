@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
 __all__ = ["INTERVALS", "conf_int"]
 
@@ -31,7 +32,8 @@ def conf_int(fit: Fitted, level: float = 0.95, method: str | None = None, **opti
     By default they are Wald intervals with the standard errors and degrees of freedom of the tests, so that an interval never
     contradicts its p-value: t by Satterthwaite for linear mixed models, or by ``ddf="kenward-roger"``, and normal quantiles for
     all others. ``method="wald"`` is lme4's ``confint(method = "Wald")``, with normal quantiles for every model unless ``ddf=``
-    asks for others. Of a posterior the default is "quantile", the interval of equal tails that holds `level` of the draws.
+    asks for others; ``vcov=`` and ``cluster=`` give them standard errors by clusters. Of a posterior the default is "quantile",
+    the interval of equal tails that holds `level` of the draws.
 
     `parameters` is "fixed" (the fixed effects: the default of Wald and "quantile"), "all" (the default of "profile" and
     "bootstrap": standard deviations, correlations, sigma and the family's parameters too), or names. Wald intervals of the
@@ -71,21 +73,27 @@ def _quantile_interval(fit: Fitted, level: float, parameters: str | Sequence[str
 
 
 def _wald_interval(
-    fit: Fitted, level: float, parameters: str | Iterable[str] = "fixed", ddf: str | None = None
+    fit: Fitted,
+    level: float,
+    parameters: str | Iterable[str] = "fixed",
+    ddf: str | None = None,
+    vcov: str | None = None,
+    cluster: Cluster = None,
 ) -> pd.DataFrame:
     """Fixed effects by their tests' quantiles, all others by normal quantiles on a scale without bounds."""
     import pandas as pd
 
     wanted = chosen(parameters_of(fit.problem), parameters)
-    reach, beta = fit.inference.uncertainty(ddf or "satterthwaite").reach(level), fit.estimate.beta
+    known, beta = fit.inference.uncertainty(ddf or "satterthwaite", vcov, cluster), fit.estimate.beta
+    reach = known.reach(level)
     rows, reasons = [], []
     for p in wanted:
         if p.kind == "beta":
             rows.append((beta[p.term] - reach[p.term], beta[p.term] + reach[p.term]))
         else:
-            known = spreads(fit).of(p)
-            rows.append(known.interval(level))
-            reasons.append(known.reason)
+            spread = spreads(fit).of(p)
+            rows.append(spread.interval(level))
+            reasons.append(spread.reason)
     out = pd.DataFrame(rows, index=[p.name for p in wanted], columns=list(interval_names(level)), dtype=float)
     if note := notes(reasons):
         out.attrs["note"] = note

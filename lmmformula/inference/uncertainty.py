@@ -93,6 +93,21 @@ class Uncertainty(ABC):
         """What the tests are called: "Satterthwaite", "Kenward-Roger", "Wald", or a robust estimator's name."""
 
     @property
+    def kind(self) -> str:
+        """Which covariance matrix: "model-based", or a robust estimator's name."""
+        return "model-based"
+
+    @property
+    def grouped(self) -> str | None:
+        """The variable whose values are the clusters of a robust estimator; None for the model's."""
+        return None
+
+    @property
+    def how(self) -> str:
+        """By which method tests are made, to follow "table" or "tests"."""
+        return f"with {self.label}'s method"
+
+    @property
     @abstractmethod
     def covariance(self) -> Array:
         """C, (p, p)."""
@@ -146,6 +161,10 @@ class Satterthwaite(Uncertainty):
     @property
     def label(self) -> str:
         return "Satterthwaite"
+
+    @property
+    def how(self) -> str:
+        return super().how if self.fit.problem.terms else "on n - p residual df"
 
     @property
     def covariance(self) -> Array:

@@ -22,8 +22,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
-__all__ = ["LABELS", "ProtocolOnly", "coef_table", "default_stat_keys", "response_name", "stat"]
+__all__ = [
+    "LABELS",
+    "MODEL_BASED",
+    "ProtocolOnly",
+    "coef_table",
+    "default_stat_keys",
+    "response_name",
+    "stat",
+]
 
 _STATS: dict[str, Callable[[Fitted], Any]] = {
     "N": lambda fit: fit.nobs,
@@ -47,13 +56,22 @@ LABELS = {
 }
 
 
-def coef_table(fit: Fitted) -> pd.DataFrame:
+MODEL_BASED = {"vcov_type": "model-based", "clustervar": None}
+"""Where the standard errors come from, unless clusters are asked for."""
+
+
+def coef_table(fit: Fitted, vcov: str | None = None, cluster: Cluster = None) -> pd.DataFrame:
     """Fixed effects: ``b, se, t, p`` and the limits of 95% and 90% Wald intervals."""
     import pandas as pd
 
+    by_clusters: dict[str, Any] = {}
     columns = {"b": fit.params, "se": fit.bse, "t": fit.tvalues, "p": fit.pvalues}
+    if vcov is not None or cluster is not None:
+        by_clusters = {"vcov": vcov, "cluster": cluster}
+        table, _ = fit.inference.coefficients(vcov=vcov, cluster=cluster)
+        columns |= {"se": table["Std. Error"], "t": table.iloc[:, -2], "p": table.iloc[:, -1]}
     for percent in (95, 90):
-        limits = fit.conf_int(level=percent / 100)
+        limits = fit.conf_int(level=percent / 100, **by_clusters)
         columns[f"ci{percent}l"], columns[f"ci{percent}u"] = limits.iloc[:, 0], limits.iloc[:, 1]
     return pd.DataFrame(columns).rename_axis("Coefficient")
 
@@ -103,10 +121,25 @@ def response_name(fit: Fitted) -> str:
 
 
 class ProtocolOnly:
-    """A fit of which only the attributes of the protocol can be seen."""
+    """A fit of which only the attributes of the protocol can be seen, with the standard errors that were asked for."""
 
-    def __init__(self, fit: Fitted) -> None:
-        self._fit = fit
+    def __init__(self, fit: Fitted, vcov: str | None = None, cluster: Cluster = None) -> None:
+        self._fit, self._asked = fit, {"vcov": vcov, "cluster": cluster}
+        self._known = None if vcov is None and cluster is None else fit.inference.uncertainty(**self._asked)
+
+    @property
+    def __maketables_coef_table__(self) -> pd.DataFrame:
+        return coef_table(self._fit, **self._asked)
+
+    @property
+    def __maketables_vcov_info__(self) -> dict[str, Any]:
+        known = self._known
+        return dict(MODEL_BASED) if known is None else {"vcov_type": known.kind, "clustervar": known.grouped}
+
+    def __maketables_stat__(self, key: str) -> Any:
+        if key == "se_type" and self._known is not None:
+            return self._known.label
+        return stat(self._fit, key)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__maketables_"):

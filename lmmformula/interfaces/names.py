@@ -13,6 +13,8 @@ from lmmformula.verbs.base import Verbs
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.inference.records import Cluster
+
 __all__ = ["OtherNames"]
 
 
@@ -71,9 +73,9 @@ class OtherNames(Verbs):
 
         return PopulationModel(self._fit, data, kind)
 
-    def to_maketables(self) -> _maketables.ProtocolOnly:
-        """The fit for the package maketables: ``maketables.ETable([m1.to_maketables(), m2.to_maketables()])``."""
-        return _maketables.ProtocolOnly(self._fit)
+    def to_maketables(self, vcov: str | None = None, cluster: Cluster = None) -> _maketables.ProtocolOnly:
+        """The fit for the package maketables: ``maketables.ETable([m1.to_maketables(), m2.to_maketables(vcov="CR2")])``."""
+        return _maketables.ProtocolOnly(self._fit, vcov, cluster)
 
     @property
     def __maketables_coef_table__(self) -> pd.DataFrame:
@@ -96,4 +98,4 @@ class OtherNames(Verbs):
 
     @property
     def __maketables_vcov_info__(self) -> dict[str, Any]:
-        return {"vcov_type": "model-based", "clustervar": None}
+        return dict(_maketables.MODEL_BASED)

@@ -12,7 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["AuxiliaryPart", "Contents", "SharedTerm"]
 
-DDF_OF = {"satterthwaite": "Satterthwaite's", "kenward-roger": "Kenward-Roger's"}
+DDF_OF = {
+    "satterthwaite": "Satterthwaite's",
+    "kenward-roger": "Kenward-Roger's",
+    "bell-mccaffrey": "Bell-McCaffrey's",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,5 +135,7 @@ class Contents:
             return "Fixed effects"
         if "df" not in self.fixed:
             return "Fixed effects (z tests)"
-        how = f"with {DDF_OF[self.ddf]} df" if self.is_mixed else "on n - p df"
+        how = (
+            f"with {DDF_OF[self.ddf]} df" if self.is_mixed or self.ddf == "bell-mccaffrey" else "on n - p df"
+        )
         return f"Fixed effects (t tests {how})"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
 __all__ = ["Summary", "diagnostics", "summarise"]
 
@@ -40,7 +41,13 @@ class Summary(Contents):
         return as_html(self)
 
 
-def summarise(fit: Fitted, ddf: str = "satterthwaite", correlation: bool | None = None) -> Summary:
+def summarise(
+    fit: Fitted,
+    ddf: str = "satterthwaite",
+    correlation: bool | None = None,
+    vcov: str | None = None,
+    cluster: Cluster = None,
+) -> Summary:
     """Summary of a fit.
 
     Parameters
@@ -51,9 +58,13 @@ def summarise(fit: Fitted, ddf: str = "satterthwaite", correlation: bool | None 
     correlation : bool, optional
         Whether the correlations of the fixed effects are shown; by default as lme4, for 2 to 20 of them (and not for a
         posterior).
+    vcov, cluster
+        Standard errors by clusters with their degrees of freedom: see :mod:`lmmformula.inference.robust`.
     """
     gaussian, parts = fit.problem.is_linear, fit.inference.parts()
-    fixed, reason = fit.inference.fixed_table(ddf)
+    robust = vcov is not None or cluster is not None
+    fixed, reason = fit.inference.fixed_table(ddf, vcov, cluster)
+    known = fit.inference.uncertainty(ddf, vcov, cluster) if robust else None
     correlated = fit.problem.p <= MOST_CORRELATED and not parts if correlation is None else correlation
     quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     family = fit.problem.family
@@ -67,6 +78,7 @@ def summarise(fit: Fitted, ddf: str = "satterthwaite", correlation: bool | None 
         fixed=fixed,
         notes=(
             *_notes(fit),
+            *([] if known is None else [f"Standard errors of the fixed effects by clusters: {known.label}."]),
             *([] if parts or correlation is not None else _unseen(fit)),
             *([f"No standard errors: {reason}"] if reason else []),
         ),
@@ -75,9 +87,11 @@ def summarise(fit: Fitted, ddf: str = "satterthwaite", correlation: bool | None 
         formulas=_formulas(fit),
         auxiliary=() if parts else auxiliary_parts(fit),
         posterior=parts,
-        correlation=None if reason or not correlated else _correlation(fit),
+        correlation=None
+        if reason or not correlated
+        else _correlation(fit, fit.vcov if known is None else known.covariance),
         shared=_shared(fit),
-        ddf=ddf,
+        ddf=ddf if known is None else "bell-mccaffrey",
     )
 
 
@@ -107,13 +121,13 @@ def _formulas(fit: Fitted) -> dict[str, str]:
     return {name: str(text) for name, text in given.items() if text}
 
 
-def _correlation(fit: Fitted) -> pd.DataFrame | None:
+def _correlation(fit: Fitted, cov: Array) -> pd.DataFrame | None:
     """Correlations of the fixed effects."""
     import pandas as pd
 
     if fit.problem.p < 2:
         return None
-    cov, names = fit.vcov, list(fit.problem.X.names)
+    names = list(fit.problem.X.names)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.sqrt(np.diagonal(cov))
         values = cov / np.outer(spread, spread)

@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
 __all__ = ["augment", "glance", "tidy"]
 
 EFFECTS = ("fixed", "ran_pars", "ran_vals")
 
 
-def tidy(fit: Fitted, effects: str = "all", conf_int: bool = False, level: float = 0.95) -> pd.DataFrame:
+def tidy(
+    fit: Fitted,
+    effects: str = "all",
+    conf_int: bool = False,
+    level: float = 0.95,
+    vcov: str | None = None,
+    cluster: Cluster = None,
+) -> pd.DataFrame:
     """Coefficient table in broom.mixed's columns.
 
     For models that are not Gaussian the statistic is z, ``df`` is missing, and a column ``component`` tells the model of the
@@ -36,6 +44,8 @@ def tidy(fit: Fitted, effects: str = "all", conf_int: bool = False, level: float
         Add ``conf_low, conf_high``: Wald intervals as :meth:`Fit.conf_int` for fixed effects and for modes, formed on the
         log and on Fisher's z for standard deviations and correlations; of a posterior, quantiles of everything.
     level : float
+    vcov, cluster
+        Errors of the fixed effects by clusters: see :mod:`lmmformula.inference.robust`.
 
     Returns
     -------
@@ -54,7 +64,7 @@ def tidy(fit: Fitted, effects: str = "all", conf_int: bool = False, level: float
         return _modes(fit, conf_int, level)
     frames, limits = [], level if conf_int else None
     if effects in ("all", "fixed"):
-        frames += fit.inference.tidy_fixed(limits)
+        frames += fit.inference.tidy_fixed(limits, vcov, cluster)
     if effects in ("all", "ran_pars"):
         frames.append(fit.inference.tidy_spreads(limits))
     names = [name for name in frames[0] if name != "component" or not fit.problem.is_linear]

@@ -33,6 +33,12 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "conf_int, bootstrap": lambda m: m.conf_int(method="bootstrap", n=3, seed=1),
     "conf_int, quantile": lambda m: m.conf_int(method="quantile"),
     "cov_params": lambda m: m.cov_params(),
+    "cov_params, clusters": lambda m: m.cov_params("CR2", "g"),
+    "anova, clusters": lambda m: m.anova(vcov="CR2"),
+    "conf_int, clusters": lambda m: m.conf_int(method="wald", vcov="CR2"),
+    "summary, clusters": lambda m: str(m.summary(vcov="CR2")),
+    "tidy, clusters": lambda m: m.tidy(vcov="CR2"),
+    "to_maketables, clusters": lambda m: m.to_maketables(vcov="CR2"),
     "extend": lambda m: m.extend(10),
     "glance": lambda m: m.glance(),
     "icc": lambda m: m.icc(),
@@ -66,13 +72,17 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
 """What a fit can be asked for: the method, and after a comma in which way."""
 
 DRAWN = {"conf_int, quantile", "extend", "log_likelihood", "plot.trace", "to_datatree"}
+CLUSTERED = {
+    f"{verb}, clusters" for verb in ("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables")
+}
 KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
 REFUSED = {
     "reml": DRAWN | {"overdispersion"},
-    "laplace": DRAWN | KENWARD,
-    "dispersion": DRAWN | KENWARD | {"overdispersion", "naivete", "plot_naivete"},
-    "pql": DRAWN | KENWARD | {"conf_int, profile", "profile", "predict, full"},
+    "laplace": DRAWN | KENWARD | CLUSTERED,
+    "dispersion": DRAWN | KENWARD | CLUSTERED | {"overdispersion", "naivete", "plot_naivete"},
+    "pql": DRAWN | KENWARD | CLUSTERED | {"conf_int, profile", "profile", "predict, full"},
     "hmc": KENWARD
+    | CLUSTERED
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
     | {"extend", "overdispersion"},
 }

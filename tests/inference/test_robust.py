@@ -223,3 +223,40 @@ def test_what_is_refused(fits: dict[str, Fit]) -> None:
         crossed.inference.uncertainty(vcov="CR2", cluster="g")
     with pytest.raises(DataError, match="there are 2 clusters and 3 coefficients"):
         m.inference.uncertainty(vcov="CR1p", cluster=halves).df(np.eye(3))
+
+
+# -- through the verbs -------------------------------------------------------------------------------------------------
+
+
+def test_tables_of_a_fit_have_one_answer(fits: dict[str, Fit]) -> None:
+    """Covariance matrix, summary, tidy table, intervals and tests agree, and say what they are."""
+    m, asked = fits["intercepts"], {"vcov": "CR2", "cluster": "block"}
+    known = m.inference.uncertainty(**asked)
+    errors, df = np.sqrt(np.diagonal(known.covariance)), known.df(np.eye(3))
+    cov = m.cov_params("CR2", cluster="block")
+    assert "CR2, 7 clusters of block" in str(cov)
+    assert_allclose(np.sqrt(np.diagonal(cov)), errors, rtol=1e-12)
+    summary, tidy = m.summary(**asked), m.tidy("fixed", conf_int=True, **asked)
+    assert "Bell-McCaffrey's df" in str(summary)
+    assert "by clusters: CR2, 7 clusters of block" in str(summary)
+    for errors_of, df_of in (
+        (summary.fixed["Std. Error"], summary.fixed["df"]),
+        (tidy["std_error"], tidy["df"]),
+    ):
+        assert_allclose(errors_of, errors, rtol=1e-12)
+        assert_allclose(df_of, df, rtol=1e-12)
+    correlation = summary.correlation
+    assert correlation is not None
+    assert_allclose(correlation, known.covariance / np.outer(errors, errors), rtol=1e-12)
+    assert_allclose(m.conf_int(**asked).iloc[:, 0], tidy["conf_low"], rtol=1e-12)
+    table = m.anova(**asked)
+    assert "CR2, 7 clusters of block" in str(table)
+    assert_allclose(table["Pr(>F)"], tidy["p_value"][1:], rtol=1e-8)
+    plain = m.summary(ddf="normal", **asked).fixed
+    assert list(plain.columns) == ["Estimate", "Std. Error", "z value", "Pr(>|z|)"]
+
+
+def test_clusters_alone_stand_for_cr2(fits: dict[str, Fit]) -> None:
+    m = fits["intercepts"]
+    assert_allclose(m.cov_params(cluster="g"), m.cov_params("CR2"), rtol=0.0)
+    assert_allclose(m.cov_params(), m.vcov, rtol=0.0)

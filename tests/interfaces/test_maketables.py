@@ -72,6 +72,18 @@ def test_only_the_protocol_is_seen(sleep_fit) -> None:
     pd.testing.assert_frame_equal(view.__maketables_coef_table__, sleep_fit.__maketables_coef_table__)
 
 
+def test_errors_by_clusters(sleep_fit) -> None:
+    view = sleep_fit.to_maketables(vcov="CR2", cluster="Subject")
+    assert view.__maketables_vcov_info__ == {"vcov_type": "CR2", "clustervar": "Subject"}
+    assert view.__maketables_stat__("se_type") == "CR2, 18 clusters of Subject"
+    assert view.__maketables_stat__("N") == 180
+    table = view.__maketables_coef_table__
+    np.testing.assert_allclose(table["se"], np.sqrt(np.diagonal(sleep_fit.cov_params("CR2"))), rtol=1e-12)
+    tidy = sleep_fit.tidy("fixed", vcov="CR2", conf_int=True, level=0.9)
+    np.testing.assert_allclose(table["p"], tidy["p_value"], rtol=1e-12)
+    np.testing.assert_allclose(table["ci90u"], tidy["conf_high"], rtol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore")  # warnings of the packages that it draws with
 def test_through_the_package(sleep_fit, herd_fit) -> None:
     maketables = pytest.importorskip("maketables")

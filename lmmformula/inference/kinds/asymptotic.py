@@ -98,8 +98,10 @@ class Asymptotic(Inference):
 
         return robust_uncertainty(self.fit, ddf, vcov, cluster)
 
-    def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
-        return tested(self.fit, ddf)
+    def coefficients(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> tuple[pd.DataFrame, str]:
+        return tested(self.fit, ddf, vcov, cluster)
 
     def auxiliary_errors(self, j: int) -> Array:
         try:
@@ -183,8 +185,11 @@ class Asymptotic(Inference):
         errors = self.effect_errors()[term][:, column] if spread else np.full(len(names), np.nan)
         return around(names, point, errors, critical(level, np.inf) * errors)
 
-    def tidy_fixed(self, level: float | None) -> list[pd.DataFrame]:
-        tables = {"cond": self.coefficients()[0], **auxiliary_tables(self.fit)}
+    def tidy_fixed(
+        self, level: float | None, vcov: str | None = None, cluster: Cluster = None
+    ) -> list[pd.DataFrame]:
+        own = self.coefficients(vcov=vcov, cluster=cluster)[0]
+        tables = {"cond": own, **auxiliary_tables(self.fit)}
         return [tidied_coefficients(*item, level) for item in tables.items()]
 
     def tidy_spreads(self, level: float | None) -> pd.DataFrame:

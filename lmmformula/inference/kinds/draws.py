@@ -32,7 +32,7 @@ from lmmformula.inference.posterior import (
 from lmmformula.inference.posterior_predict import predict_from_draws
 from lmmformula.inference.predict_errors import predict_from_errors
 from lmmformula.inference.prediction_rows import at_means, unseen_effects
-from lmmformula.inference.records import Intervals, PosteriorPart, Rows, Wanted
+from lmmformula.inference.records import Cluster, Intervals, PosteriorPart, Rows, Wanted
 from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.student import critical
 from lmmformula.inference.words import counted
@@ -116,16 +116,24 @@ class Draws(Inference):
         draws = [flat(self.posterior[name]) for name in self.fit.problem.X.names]
         return np.stack(draws, axis=-1) @ rows.T if draws else np.zeros((1, len(rows)))
 
-    def coefficients(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
-        if ddf != "satterthwaite":
-            self.check("denominator df")
+    def coefficients(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> tuple[pd.DataFrame, str]:
+        self._refuse_other_errors(ddf, vcov, cluster)
         table = z_table(self.fit.params.to_numpy(), self.fit.bse.to_numpy(), self.fit.problem.X.names)
         return table * [1.0, 1.0, np.nan, np.nan], ""
 
-    def fixed_table(self, ddf: str = "satterthwaite") -> tuple[pd.DataFrame, str]:
+    def fixed_table(
+        self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
+    ) -> tuple[pd.DataFrame, str]:
+        self._refuse_other_errors(ddf, vcov, cluster)
+        return fixed_table(self.fit), ""
+
+    def _refuse_other_errors(self, ddf: str, vcov: str | None, cluster: Cluster) -> None:
         if ddf != "satterthwaite":
             self.check("denominator df")
-        return fixed_table(self.fit), ""
+        if vcov is not None or cluster is not None:
+            self.robust(ddf, vcov, cluster)
 
     def auxiliary_errors(self, j: int) -> Array:
         aux = self.posterior.aux
@@ -229,7 +237,10 @@ class Draws(Inference):
         point, sd = (v[term][:, column] for v in (self.posterior.effect_means, self.posterior.effect_sds))
         return around(names, point, sd, critical(level, np.inf) * sd, bayesian=True)
 
-    def tidy_fixed(self, level: float | None) -> list[pd.DataFrame]:
+    def tidy_fixed(
+        self, level: float | None, vcov: str | None = None, cluster: Cluster = None
+    ) -> list[pd.DataFrame]:
+        self._refuse_other_errors("satterthwaite", vcov, cluster)
         return [tidy_fixed(self.fit, level)]
 
     def tidy_spreads(self, level: float | None) -> pd.DataFrame:

@@ -24,7 +24,7 @@ Pustejovsky & Tipton (2018), J. Business & Economic Statistics 36, 672-683.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,24 +52,37 @@ class Robust(Uncertainty):
     Attributes
     ----------
     fit : Fit
-    kind : str
+    estimator : str
+        "CR0" to "CR3".
     clusters : Clusters
     small : bool
         Whether tests are t and F for few clusters; else z and chi-square.
     """
 
     fit: Fitted
-    kind: str
+    estimator: str
     clusters: Clusters
     small: bool = True
 
     @property
+    def kind(self) -> str:
+        return self.estimator
+
+    @property
+    def grouped(self) -> str:
+        return self.clusters.name
+
+    @property
     def label(self) -> str:
-        return f"{self.kind}, {self.clusters.count:,} clusters of {self.clusters.name}"
+        return f"{self.estimator}, {self.clusters.count:,} clusters of {self.clusters.name}"
+
+    @property
+    def how(self) -> str:
+        return f"with errors by clusters ({self.label})"
 
     @cached_property
     def _sums(self) -> ClusterSums:
-        return cluster_sums(self.fit, self.clusters, self.kind)
+        return cluster_sums(self.fit, self.clusters, self.estimator)
 
     @cached_property
     def _half(self) -> Array:
@@ -156,4 +169,12 @@ def robust_uncertainty(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster
             f"ddf='kenward-roger' adjusts the covariance matrix of the model, and vcov={kind!r} takes its place: leave ddf out "
             "for Bell & McCaffrey's degrees of freedom, or use vcov=None."
         )
+    if cluster is None or isinstance(cluster, str):
+        return _by_name(fit, kind, cluster, ddf != "normal")
     return Robust(fit, kind, clusters_of(fit, cluster), ddf != "normal")
+
+
+@lru_cache(maxsize=4)
+def _by_name(fit: Fitted, kind: str, cluster: str | None, small: bool) -> Robust:
+    """Kept for the few last asked about: a summary and a table of tests ask for the same."""
+    return Robust(fit, kind, clusters_of(fit, cluster), small)
