@@ -25,6 +25,7 @@ __all__ = [
     "bytes_of_memory",
     "flag",
     "function",
+    "labels_of_rows",
     "mapping",
     "names",
     "numbers_of_rows",
@@ -314,6 +315,19 @@ def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
         if getattr(getattr(value, "dtype", None), "kind", "") == "c":
             raise UnsuitedError("These are complex numbers.")
         return value
+
+    return Kind(accepted, read)
+
+
+def labels_of_rows(accepted: str) -> Kind:
+    """The name of a variable, or one label for each row; their count is checked where the rows are known."""
+    rows = numbers_of_rows(accepted, column=True)
+
+    def read(value: Any) -> Any:
+        found = rows.read(value)
+        if isinstance(found, list | tuple) and any(isinstance(x, list | tuple | Mapping) for x in found):
+            raise UnsuitedError
+        return found
 
     return Kind(accepted, read)
 

@@ -11,6 +11,7 @@ from lmmformula.arguments.kinds import (
     bytes_of_memory,
     flag,
     function,
+    labels_of_rows,
     mapping,
     names,
     numbers_of_rows,
@@ -84,9 +85,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "ddf": optional(text("the name of a rule for degrees of freedom")),
     "vcov": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3")),
     "cluster": optional(
-        numbers_of_rows(
-            "the name of a grouping factor or column, or one label for each row of the table", column=True
-        )
+        labels_of_rows("the name of a grouping factor or column, or one label for each row of the table")
     ),
     "effects": text("'all' or a part of the table"),
     "kind": text("the name of a kind"),

@@ -230,7 +230,8 @@ def test_what_is_refused(fits: dict[str, Fit]) -> None:
 
 def test_tables_of_a_fit_have_one_answer(fits: dict[str, Fit]) -> None:
     """Covariance matrix, summary, tidy table, intervals and tests agree, and say what they are."""
-    m, asked = fits["intercepts"], {"vcov": "CR2", "cluster": "block"}
+    m = fits["intercepts"]
+    asked: dict[str, Any] = {"vcov": "CR2", "cluster": "block"}
     known = m.inference.uncertainty(**asked)
     errors, df = np.sqrt(np.diagonal(known.covariance)), known.df(np.eye(3))
     cov = m.cov_params("CR2", cluster="block")
