@@ -12,7 +12,10 @@ import lmmformula.api
 README = Path(__file__).parent.parent / "README.md"
 
 
-@pytest.mark.parametrize("page", [README], ids=lambda p: p.name)
+PAGES = [README, README.parent / "docs" / "influence.md"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_examples(page: Path) -> None:
     result = doctest.testfile(str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 5

@@ -12,10 +12,12 @@ from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+from lmmformula.criteria.remaining import Remaining
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import Minimum, minimise
 from lmmformula.progress import Report
@@ -119,6 +121,12 @@ class Exact(Likelihood):
         from lmmformula.backends.batched import Batch, unbatched
 
         return None if not self.engine.is_exact or unbatched(point.model) else Batch.of(point.model)
+
+    def without(self, point: ProfiledPoint, stays: RowVector) -> Optimum[ProfiledPoint]:
+        """The same model on the rows where `stays` is one, and not where it is zero; starts from the fit of all of them."""
+        with blas_threads(point.model.prepared.dense_side):
+            started = replace(self, start=off_boundary(point.theta))
+            return started.optimise(Remaining.of_rows(point.model, stays))
 
     def unrestricted(self, point: ProfiledPoint) -> Optimum[ProfiledPoint]:
         """The ML fit of the same model, starting from a REML fit's `point`."""

@@ -37,6 +37,7 @@ import numpy as np
 
 from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.leverage import leverage
+from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
@@ -313,6 +314,13 @@ class LaplacePoint:
     def h(self) -> tuple[Array, ...]:
         """H = Lambda'Z'V^-1X R^-1 of the working linear model, per group (m, k, p)."""
         return tuple(s @ self.half for s in self.system.fixed)
+
+    @property
+    def linearised(self) -> Linearised:
+        """The rows of the working linear model."""
+        engine, across = self.model.prepared, self.variances.across
+        weights, score = self.system.weights, self.observed.score
+        return Linearised(weights, score, self.curvature, engine, across, engine.is_exact)
 
     @cached_property
     def hessian(self) -> Array:

@@ -45,6 +45,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.base import Factor, Prepared
@@ -121,6 +122,13 @@ class PQLPoint:
         """L'Z'V^-1X R^-1, per group (m, k, p)."""
         columns = tuple(matmul(f.T, r) for f, r in zip(self.factors, self.gram.rhs, strict=True))
         return tuple(u @ self.half for u in self._operators.solve(columns))
+
+    @property
+    def linearised(self) -> Linearised:
+        """The rows of the working linear model."""
+        rows, exact = self.state.rows, self.model.exact
+        engine: Prepared = self.model.prepared if exact is None else exact
+        return Linearised(rows.weight, rows.score, self.factor, engine, (), exact is not None)
 
     @cached_property
     def vcov(self) -> Array:

@@ -38,6 +38,7 @@ from functools import cached_property
 
 import numpy as np
 
+from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
@@ -125,6 +126,11 @@ class Profiled:
         log|V| of the copies is log|M| + n log sigma^2: the criterion of precision weights with sum w for n and no sum log w.
         """
         return self.problem.n_observed - (self.problem.p if self.reml else 0)
+
+    @property
+    def target(self) -> RowVector:
+        """y - offset."""
+        return _target(self.problem.data)
 
     def start(self) -> Array:
         """L = I for every term."""
@@ -333,6 +339,18 @@ class ProfiledPoint:
     def beta(self) -> Array:
         """Fixed effects on the scale of the data, (p,)."""
         return self.model.ols.coefficients + self.model.ols.from_orthonormal(self.beta_orthonormal)
+
+    @cached_property
+    def linearised(self) -> Linearised:
+        """The rows of the model at this theta."""
+        model, effects = self.model, [u @ f.T for u, f in zip(self.u, self.factors, strict=True)]
+        rows = model.problem.data.over(model.prepared.blocks)
+        eta = rows.apply(self.beta, effects)
+        (score,) = rows.map(
+            lambda chunk, eta: ((chunk.y - eta) * (1.0 if chunk.weights is None else chunk.weights),), eta
+        )
+        prepared, across = model.prepared, self.variances.across
+        return Linearised(rows.weights, score, self.factor, prepared, across, prepared.is_exact)
 
     @property
     def unscaled_vcov(self) -> Array:

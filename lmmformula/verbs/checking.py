@@ -10,6 +10,7 @@ from lmmformula.verbs.base import Verbs
 if TYPE_CHECKING:
     import numpy as np
 
+    from lmmformula.reporting.influence import InfluenceTable
     from lmmformula.reporting.simulated import SimulatedResiduals
 
 __all__ = ["CheckingVerbs"]
@@ -63,3 +64,40 @@ class CheckingVerbs(Verbs):
         found = scaled_residuals(self._fit, n, seed, conditional, by_group, rows, SimulatedResiduals)
         assert isinstance(found, SimulatedResiduals)
         return found
+
+    def influence(self, group: str | None = None, refit: bool = False) -> InfluenceTable:
+        """What leaving out each row, or all rows of each level of `group`, does to the fit.
+
+        Cook's distance, DFBETA(S), MDFFITS, COVRATIO, COVTRACE, leverage and studentised residuals. Gaussian models: the exact
+        solution of the mixed-model equations without these rows at the estimated theta, by updating; with `refit` theta is
+        estimated again too, one search for each. Others: one scoring step.
+
+        Parameters
+        ----------
+        group : str, optional
+            A grouping factor of the model, nested or crossed, any column of the data, or ``a:b``; by default single rows.
+        refit : bool
+            Estimate the variances again without each; of Gaussian fits.
+
+        Returns
+        -------
+        InfluenceTable
+            Prints the units with the largest Cook's distance first; ``.frame, .dfbeta, .dfbetas, .params, .cutoffs``,
+            ``.flagged()``, ``.worst()``, ``.tidy()`` and ``.plot()``.
+
+        Raises
+        ------
+        PlanError
+            For posteriors, for engines that know M^-1 with errors only, and for `refit` of fits that are not Gaussian.
+        DataError
+            For a group that there is not.
+
+        Notes
+        -----
+        The algebra stands in :mod:`lmmformula.inference.influence.deletion` (Haslett & Dillane 2004; Demidenko & Stukel 2005),
+        the measures in :mod:`lmmformula.inference.influence.measures`. Cost: O(n p^2) without crossed factors; with them a
+        solve for each effect that units share, and t^3 for a unit that touches t of these.
+        """
+        from lmmformula.reporting.influence import influence_table
+
+        return influence_table(self._fit, group, refit)

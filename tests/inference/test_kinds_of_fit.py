@@ -42,6 +42,9 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "extend": lambda m: m.extend(10),
     "glance": lambda m: m.glance(),
     "icc": lambda m: m.icc(),
+    "influence": lambda m: m.influence("g"),
+    "influence, rows": lambda m: m.influence(),
+    "influence, refit": lambda m: m.influence("g", refit=True),
     "log_likelihood": lambda m: m.log_likelihood(slice(0, 2)),
     "naivete": lambda m: m.naivete(),
     "overdispersion": lambda m: m.overdispersion(),
@@ -78,13 +81,19 @@ CLUSTERED = {
 KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
 REFUSED = {
     "reml": DRAWN | {"overdispersion"},
-    "laplace": DRAWN | KENWARD | CLUSTERED,
-    "dispersion": DRAWN | KENWARD | CLUSTERED | {"overdispersion", "naivete", "plot_naivete"},
-    "pql": DRAWN | KENWARD | CLUSTERED | {"conf_int, profile", "profile", "predict, full"},
+    "laplace": DRAWN | KENWARD | CLUSTERED | {"influence, refit"},
+    "dispersion": DRAWN
+    | KENWARD
+    | CLUSTERED
+    | {"influence, refit", "overdispersion", "naivete", "plot_naivete"},
+    "pql": DRAWN
+    | KENWARD
+    | CLUSTERED
+    | {"influence, refit", "conf_int, profile", "profile", "predict, full"},
     "hmc": KENWARD
     | CLUSTERED
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
-    | {"extend", "overdispersion"},
+    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"},
 }
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
 and a formula for sigma no plain GLM to compare with."""

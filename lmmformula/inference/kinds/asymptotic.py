@@ -32,8 +32,13 @@ from lmmformula.typing import Array, Index
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Asymptotic"]
+__all__ = ["ONE_STEP", "Asymptotic"]
 
+ONE_STEP = (
+    "refit=True estimates variances again by the criterion of Gaussian responses with one residual variance. Leave refit out "
+    "for one scoring step without each unit, or fit again to fewer rows: m.update(data=...)."
+)
+"""Why fits of other responses cannot do so."""
 _SPELLED = {"ML": "maximum likelihood", "Laplace": "Laplace approximation"}
 """The first word of a method as a sentence has it."""
 
@@ -51,6 +56,7 @@ class Asymptotic(Inference):
             "chains": f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have.",
         }
         if not problem.is_linear:
+            known["influence refit"] = ONE_STEP
             known["denominator df"] = (
                 "ddf='kenward-roger': degrees of freedom in the denominator are defined for Gaussian responses with one "
                 f"residual variance. For {problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples "

@@ -74,6 +74,8 @@ class Draws(Inference):
             "intervals in conf_int(), and simulate() draws responses.",
             "profile": f"a profile needs a maximum of the likelihood, {_NO_MAXIMUM} conf_int(parameters='all') has the "
             "intervals of its draws.",
+            "influence": f"influence() moves a maximum of the likelihood, {_NO_MAXIMUM} Look at the Pareto k of "
+            "arviz_stats.loo(m.to_datatree()), which says how far a posterior hangs on each row.",
             "denominator df": f"ddf='kenward-roger' is about tests, {_NO_MAXIMUM} Look at conf_int().",
             "robust errors": f"a cluster-robust covariance matrix (vcov=) is that of an estimate, {_NO_MAXIMUM} Look at "
             "conf_int(), or fit with method='reml'.",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from lmmformula.inference.conditional import group_names
-from lmmformula.inference.kinds.asymptotic import Asymptotic
+from lmmformula.inference.kinds.asymptotic import ONE_STEP, Asymptotic
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.words import counted
 from lmmformula.ir import estimate
@@ -46,6 +46,7 @@ class Quasi(Asymptotic):
             f"ddf out: anova() gives Wald chi-square tests{by_reml}.",
             "robust errors": "cluster-robust covariance matrices (vcov=) need a likelihood's estimates of the variances, and "
             f"penalised quasi-likelihood has none: use conf_int(method='bootstrap'){by_ml}.",
+            "influence refit": ONE_STEP,
             "profile": "a profile needs a likelihood, and penalised quasi-likelihood has none: use conf_int() for Wald "
             "intervals of the fixed effects, conf_int(method='bootstrap') for all parameters"
             f"{by_ml}.",

@@ -81,6 +81,14 @@ class Plots:
         """Likelihood profiles; one Axes for one name, else an array of them."""
         return _likelihood.profile(self.fit, parameters, ax, level, **options)
 
+    def influence(
+        self, group: str | None = None, ax: Any = None, measure: str = "cooks_distance", refit: bool = False
+    ) -> Any:
+        """What leaving out rows or groups does: see :meth:`lmmformula.Fit.influence`."""
+        from lmmformula.reporting.influence import influence_table
+
+        return influence_table(self.fit, group, refit).plot(measure, ax)
+
     def naivete(self, ax: Any = None) -> Any:
         """What a plain GLM would get wrong: see :meth:`Fit.naivete`."""
         return plot_naivete(self.fit.naivete(), new_axes(ax))
