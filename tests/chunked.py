@@ -14,7 +14,7 @@ from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, pattern_of
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows, merged
+from lmmformula.ir.rows import Chunk, MemoryRows, Units, merged
 from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array
 
@@ -29,28 +29,7 @@ class Parts:
 def cut(problem: Problem, size: int) -> list[Problem]:
     """The problem's rows, `size` at a time; for 0 none of them."""
 
-    def some(values: Any, rows: slice) -> Any:
-        return None if values is None else values[rows]
-
-    out = []
-    for start in range(0, problem.n, size) if size else [0]:
-        rows = slice(start, start + size)
-        out.append(
-            replace(
-                problem,
-                y=problem.y[rows],
-                X=replace(problem.X, matrix=problem.X.matrix[rows]),
-                terms=tuple(
-                    replace(t, codes=t.codes[rows], basis=some(t.basis, rows), shares=some(t.shares, rows))
-                    for t in problem.terms
-                ),
-                weights=some(problem.weights, rows),
-                offset=some(problem.offset, rows),
-                aux=tuple(replace(b, matrix=b.matrix[rows]) for b in problem.aux),
-                rows=problem.rows[rows],
-            )
-        )
-    return out
+    return [problem.at(slice(start, start + size)) for start in (range(0, problem.n, size) if size else [0])]
 
 
 class ChunkedLevels(Levels):
@@ -122,31 +101,39 @@ class ChunkedColumns:
 
 
 class ChunkedRows:
-    def __init__(self, problem: Problem, size: int) -> None:
-        self.chunks = [cast("MemoryRows", part.data) for part in cut(problem, size)]
-        self.n = problem.n
-        self.levels = ChunkedLevels([chunk.levels for chunk in self.chunks], problem.n)
-        self.y = Parts(tuple(chunk.y for chunk in self.chunks))
+    def __init__(self, parts: Sequence[MemoryRows]) -> None:
+        self.parts = parts
+        self.n = sum(part.n for part in parts)
+        self.levels = ChunkedLevels([part.levels for part in parts], self.n)
+        self.y = Parts(tuple(part.y for part in parts))
         self.weights = self._optional("weights")
         self.offset = self._optional("offset")
-        self.fixed = ChunkedColumns([chunk.fixed for chunk in self.chunks])
-        self.aux = tuple(
-            ChunkedColumns([chunk.aux[j] for chunk in self.chunks]) for j in range(len(problem.aux))
-        )
+        self.fixed = ChunkedColumns([part.fixed for part in parts])
+        self.aux = tuple(ChunkedColumns(own) for own in zip(*(part.aux for part in parts), strict=True))
 
     def _optional(self, name: str) -> Parts | None:
-        values = tuple(getattr(chunk, name) for chunk in self.chunks)
+        values = tuple(getattr(part, name) for part in self.parts)
         return None if values[0] is None else Parts(values)
 
     def _each(self, *vectors: Any) -> Iterator[tuple[Any, ...]]:
-        columns = [v.values if isinstance(v, Parts) else [v] * len(self.chunks) for v in vectors]
-        return zip(self.chunks, *columns, strict=True)
+        columns = [v.values if isinstance(v, Parts) else [v] * len(self.parts) for v in vectors]
+        return zip(self.parts, *columns, strict=True)
 
     def over(self, levels: Levels) -> ChunkedRows:
         return self
 
+    def scaled(self, units: Units) -> ChunkedRows:
+        return ChunkedRows([part.scaled(units) for part in self.parts])
+
+    def whole(self, values: Any) -> Any:
+        return values if values is None else np.concatenate(values.values)
+
+    def chunks(self) -> Iterator[Chunk]:
+        for part in self.parts:
+            yield from part.chunks()
+
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Any:
-        return Parts(tuple(chunk.apply(beta, effects, offset=offset) for chunk in self.chunks))
+        return Parts(tuple(chunk.apply(beta, effects, offset=offset) for chunk in self.parts))
 
     def adjoint(self, r: Any) -> Any:
         return merged([chunk.adjoint(v) for chunk, v in self._each(r)], operator.add)
@@ -157,7 +144,7 @@ class ChunkedRows:
         for a, b in self.levels.pairs():
             ga, gb = self.levels.groups[a], self.levels.groups[b]
             cross[a, b] = np.zeros((self.levels.pattern(a, b).nnz, ga.k, gb.k))
-            for chunk, part in zip(self.chunks, found, strict=True):
+            for chunk, part in zip(self.parts, found, strict=True):
                 cross[a, b][self.levels.places(chunk.levels, a, b)] += part.cross[a, b]
         diag, rhs = (merged([getattr(g, f) for g in found], operator.add) for f in ("diag", "rhs"))
         return Gram(diag, cross, rhs, merged([g.vv for g in found], operator.add))
@@ -168,7 +155,7 @@ class ChunkedRows:
 
     def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Any:
         out = []
-        for chunk in self.chunks:
+        for chunk in self.parts:
             met = {pair: c[self.levels.places(chunk.levels, *pair)] for pair, c in pairs.items()}
             out.append(chunk.row_quadratic(own, met))
         return Parts(tuple(out))
@@ -192,4 +179,5 @@ class ChunkedRows:
 
 def chunked(problem: Problem, size: int = 37) -> Problem:
     """The problem with its rows in chunks, and none in its own arrays."""
-    return replace(cut(problem, 0)[0], held=cast("Any", ChunkedRows(problem, size)))
+    held = ChunkedRows([cast("MemoryRows", part.data) for part in cut(problem, size)])
+    return replace(cut(problem, 0)[0], rows=problem.rows, held=cast("Any", held))

@@ -114,7 +114,7 @@ class Exact(Likelihood):
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""
         with blas_threads(point.model.prepared.dense_side):
             started = replace(self, start=off_boundary(estimate.theta))
-            return started.optimise(point.model.with_response(problem.y))
+            return started.optimise(point.model.with_response(problem.data.y))
 
     def batch(self, point: ProfiledPoint) -> Batch | None:
         """By :mod:`lmmformula.backends.batched`, where the engine is exact and the design suits."""

@@ -228,7 +228,8 @@ class LaplaceBackend(Likelihood):
 
     def refit(self, problem: Problem, estimate: Estimate, point: LaplacePoint) -> Optimum[LaplacePoint]:
         """The same model on another response of the same rows."""
-        problem.family.check(problem.y, problem.weights, "y")
+        for chunk in problem.data.chunks():
+            problem.family.check(chunk.y, chunk.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
         return started.fit(problem, point.model.prepared)
 

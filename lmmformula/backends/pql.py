@@ -212,7 +212,8 @@ class PQL(Likelihood):
 
     def refit(self, problem: Problem, estimate: Estimate, point: PQLPoint) -> Optimum[PQLPoint]:
         """The same model on another response of the same rows."""
-        problem.family.check(problem.y, problem.weights, "y")
+        for chunk in problem.data.chunks():
+            problem.family.check(chunk.y, chunk.weights, "y")
         started = replace(self, start=off_boundary(estimate.theta))
         prepared: Prepared = point.model.prepared if point.model.exact is None else point.model.exact
         return started._solve(started.model(problem, prepared), None)

@@ -48,6 +48,7 @@ from lmmformula.families import resolve
 from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Chunk, total
 from lmmformula.typing import Array
 
 __all__ = ["Marginal", "MarginalPoint", "gaussian_twin", "has_formula", "is_normal"]
@@ -71,7 +72,7 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
     PlanError
         If the response is neither normal around the linear predictor nor lognormal, or has a model for sigma.
     """
-    if any(block.matrix.shape[1] > 1 for block in problem.aux):
+    if any(len(block.names) > 1 for block in problem.aux):
         raise PlanError(
             "sigma has a formula of its own; fixed effects integrate out exactly only for a constant sigma. Leave the "
             "formula for sigma out, or use method='laplace'."
@@ -85,10 +86,14 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
     if normal.itself:
         return replace(problem, aux=()), 0.0
     twin = replace(resolve("gaussian"), repeated=problem.family.repeated)
-    y, slopes = normal.of(problem.y), normal.log_slope(problem.y)
-    if problem.weights is not None and problem.family.repeated:
-        slopes = slopes * problem.weights
-    return replace(problem, y=y, family=twin, aux=()), float(np.sum(slopes))
+    data, weights = problem.data, problem.data.weights if problem.family.repeated else None
+
+    def moved(chunk: Chunk, w: Array | None) -> tuple[Array, Array]:
+        slopes = normal.log_slope(chunk.y)
+        return normal.of(chunk.y), slopes if w is None else slopes * w
+
+    y, slopes = data.map(moved, weights)
+    return replace(problem.with_response(y), family=twin, aux=()), total(data, slopes)
 
 
 @dataclass(frozen=True, eq=False)

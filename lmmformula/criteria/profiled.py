@@ -99,7 +99,7 @@ class Profiled:
 
     def with_response(self, y: Array) -> Profiled:
         """The criterion for another response on the same rows; only the products with y are formed anew."""
-        problem = replace(self.problem, y=y)
+        problem = self.problem.with_response(y)
         rows = problem.data.over(self.prepared.blocks)
         ols = self.ols.with_response(rows.fixed, _target(rows), rows.weights)
         weighted = ols.residual

@@ -162,7 +162,7 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
     """Of what every engine holds - the model's columns, patterns of pairs - and the `rest`, which are its own counts."""
     n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
     bases = sum(g.k for g in blocks.groups if g.has_basis)
-    columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(b.matrix.shape[1] for b in problem.aux)
+    columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
     return Space(
         compiled=max(compiled, float(_products(blocks, problem.p + 1) >= COMPILED_SUMS)),
         table=WORD * n * columns,
@@ -174,14 +174,14 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
 
 def parameters(problem: Problem) -> int:
     """Elements of psi, in which a generalised model is searched."""
-    return problem.p + problem.n_theta + sum(b.matrix.shape[1] for b in problem.aux)
+    return problem.p + problem.n_theta + sum(len(b.names) for b in problem.aux)
 
 
 def evaluations(problem: Problem) -> tuple[float, float]:
     """Evaluations of the criterion, and systems in each."""
     if problem.is_linear:
         return float(EVALUATIONS["linear"] + (problem.n_theta > 3) * 3), 1.0
-    more = sum(b.matrix.shape[1] for b in problem.aux)
+    more = sum(len(b.names) for b in problem.aux)
     return float(EVALUATIONS["generalised"] + 2 * more), float(NEWTON_STEPS)
 
 

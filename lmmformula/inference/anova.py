@@ -152,7 +152,7 @@ def _triangle(fit: Fitted) -> Array:
     """R of X = QR, without weights."""
     if fit.problem.weights is None and fit.inference.is_gaussian:
         return fit.standard.triangle_out(fit.optimum.model.ols.r)
-    return np.asarray(np.linalg.qr(fit.problem.X.matrix, mode="r"))
+    return fit.problem.data.fixed.triangle()
 
 
 def _sequential(fit: Fitted) -> dict[str, Array]:
@@ -241,7 +241,7 @@ def _type_three(fit: Fitted) -> dict[str, Array]:
             functions[:, of_term[label]] = own - rest @ _combinations(rest, own)
     place = {name: i for i, name in enumerate(indicators.names)}
     functions = functions[[place[treated.names[j]] for j in kept]]
-    to_fit, size, size_t = _combinations(x_t, x), column_sizes(x), column_sizes(x_t)
+    to_fit, size, size_t = _combinations(x_t, x), column_sizes([x]), column_sizes([x_t])
     functions = _without_noise(functions, size_t, size_t)
     out = {}
     for label, own in of_term.items():
@@ -252,7 +252,7 @@ def _type_three(fit: Fitted) -> dict[str, Array]:
 
 def _combinations(a: Array, b: Array) -> Array:
     """C with A C = B, without the noise of rounding, whatever the units of the columns."""
-    size_a, size_b = column_sizes(a), column_sizes(b)
+    size_a, size_b = column_sizes([a]), column_sizes([b])
     size_a, size_b = (np.where(s > 0.0, s, 1.0) for s in (size_a, size_b))
     found = np.linalg.lstsq(a / size_a, b / size_b, rcond=None)[0]
     return np.where(np.abs(found) > NOISE, found, 0.0) * (size_b / size_a[:, None])

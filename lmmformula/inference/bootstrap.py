@@ -124,6 +124,7 @@ def _refuse(fit: Fitted, n: int, workers: int, kind: str | None, level: float) -
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     fit.inference.check("bootstrap")
+    fit.problem.refuse_elsewhere("a bootstrap")
     if fit.problem.family.repeated:
         raise DataError(
             "a parametric bootstrap draws one response for each row, and y | weights(w) says that a row stands for w "

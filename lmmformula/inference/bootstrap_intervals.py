@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.replicates import as_numbers
-from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
@@ -117,31 +117,17 @@ def _blocks(problem: Problem) -> list[NDArray[np.bool_]]:
 def _without(fit: Fitted, gone: NDArray[np.bool_]) -> Fitted:
     """The same model without some rows."""
     left = np.flatnonzero(~gone)
-    problem = fit.problem
-    X = replace(problem.X, matrix=problem.X.matrix[left])
-    if np.linalg.matrix_rank(X.matrix) < problem.p:
+    part = fit.problem.at(left)
+    if np.linalg.matrix_rank(part.X.matrix) < part.p:
         raise FitError("the rows that are left do not determine the fixed effects.")
-    part = replace(
-        problem,
-        y=problem.y[left],
-        X=X,
-        terms=tuple(_term(t, left) for t in problem.terms),
-        weights=None if problem.weights is None else problem.weights[left],
-        offset=None if problem.offset is None else problem.offset[left],
-        rows=problem.rows[left],
-        aux=tuple(_columns(b, left) for b in problem.aux),
-    )
+    part = replace(part, terms=tuple(map(_with_own_levels, part.terms)))
     standard = Standard.of(part)
     solution = fit.backend.afresh().fit(standard.problem)
     estimate = standard.outward(solution.estimate)
     return replace(fit, problem=part, estimate=estimate, point=solution.point, twin=standard)
 
 
-def _columns(block: FixedBlock, left: NDArray[np.intp]) -> FixedBlock:
-    return replace(block, matrix=block.matrix[left])
-
-
-def _term(term: GroupBlock, left: NDArray[np.intp]) -> GroupBlock:
-    levels, codes = np.unique(term.codes[left], return_inverse=True)
-    basis = None if term.basis is None else term.basis[left]
-    return replace(term, levels=term.levels[levels], codes=codes.astype(term.codes.dtype), basis=basis)
+def _with_own_levels(term: GroupBlock) -> GroupBlock:
+    """The term without levels that no row has."""
+    levels, codes = np.unique(term.codes, return_inverse=True)
+    return replace(term, levels=term.levels[levels], codes=codes.astype(term.codes.dtype))

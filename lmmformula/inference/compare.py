@@ -9,7 +9,7 @@ import numpy as np
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
-from lmmformula.inference.same_rows import refuse_other_rows, row_order
+from lmmformula.inference.same_rows import refuse_other_rows, same_columns
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 
@@ -180,8 +180,7 @@ def _refuse_different_criteria(fits: tuple[Fitted, ...]) -> None:
         )
     first = fits[0]
     for other in fits[1:]:
-        order, x = row_order(first, other), other.problem.X.matrix
-        if not np.array_equal(first.problem.X.matrix, x if order is None else x[order]):
+        if not same_columns(first, other):
             names = [", ".join(f.problem.X.names) for f in (first, other)]
             raise PlanError(
                 "refit=False compares restricted likelihoods (REML), which of models with different fixed effects are "

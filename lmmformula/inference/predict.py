@@ -6,12 +6,13 @@ For a row with fixed part x and random part z the prediction is ``x'beta + z'b``
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.errors import ArgumentError, DataError
-from lmmformula.inference.prediction_rows import rows_of, selected
+from lmmformula.inference.prediction_rows import own_rows, rows_of, selected
 from lmmformula.inference.predictive import new_weights
 from lmmformula.inference.records import Wanted
 
@@ -98,10 +99,23 @@ def predict(
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)
-    rows = rows_of(fit, newdata, selected(fit, re_form), aux_terms=re_form == "all")
+    chosen, aux_terms = selected(fit, re_form), re_form == "all"
     own = new_weights(fit, newdata, weights) if interval == "prediction" else None
     wanted = Wanted(kind, new_levels, interval, level, se, full=uncertainty == "full")
-    return fit.inference.predict(rows, wanted, own, rng)
+    if newdata is not None:
+        rows = rows_of(fit, newdata, chosen, aux_terms=aux_terms)
+        return fit.inference.predict(rows, wanted, own, rng)
+    found = [
+        fit.inference.predict(rows, wanted, None if own is None else own[at], rng)
+        for at, rows in own_rows(fit, chosen, aux_terms=aux_terms)
+    ]
+    return found[0] if len(found) == 1 else _below(found)
+
+
+def _below(parts: Sequence[Any]) -> Any:
+    import pandas as pd
+
+    return pd.concat(parts)
 
 
 def _check(fit: Fitted, kind: str, new_levels: str, interval: str | None, level: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Selection",
     "at_means",
+    "own_rows",
     "population_rows",
     "rows_of",
     "selected",
@@ -78,16 +80,22 @@ def _matching(fit: Fitted, group: str, labels: set[str], masks: dict[int, NDArra
     return found
 
 
-def rows_of(fit: Fitted, newdata: Any, selection: Selection, *, aux_terms: bool = False) -> Rows:
-    """The rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
-    problem = fit.problem
-    if newdata is None:
-        parts = tuple(p for i, mask in selection for p in _own_parts(i, problem.terms[i], mask))
-        beside = problem.aux_terms if aux_terms else ()
+def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> Iterator[tuple[slice, Rows]]:
+    """The rows of the fit, likewise, as many at a time as lie in one place, and where they stand."""
+    index, aux, start = row_labels(fit.problem), auxiliary(fit), 0
+    for chunk in fit.problem.data.chunks():
+        at = slice(start, start := start + chunk.n)
+        parts = tuple(p for i, mask in selection for p in _own_parts(i, chunk.terms[i], mask))
+        beside = chunk.aux_terms if aux_terms else ()
         own = tuple(tuple(p for i, t in enumerate(terms) for p in _own_parts(i, t, 1.0)) for terms in beside)
-        offset = np.zeros(problem.n) if problem.offset is None else problem.offset
-        columns = tuple(b.matrix for b in problem.aux)
-        return Rows(problem.X.matrix, offset, parts, row_labels(problem), auxiliary(fit), columns, own)
+        offset = np.zeros(chunk.n) if chunk.offset is None else chunk.offset
+        here = tuple(a[at] for a in aux)
+        yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
+
+
+def rows_of(fit: Fitted, newdata: Any, selection: Selection, *, aux_terms: bool = False) -> Rows:
+    """New rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
+    problem = fit.problem
     design = problem.recipe.replay(
         newdata, terms=[i for i, _ in selection], aux=bool(problem.aux), aux_terms=aux_terms
     )

@@ -162,12 +162,11 @@ def new_weights(fit: Fitted, newdata: Any, given: Any) -> Array | None:
     if given is not None:
         argument = row_argument(given, "weights", open_table(newdata))
         return None if argument is None else checked_weights(argument.values, len(argument.values))
-    if (
-        problem.weights is None or problem.family.weights_are == "repeats"
-    ):  # one observation stands for itself
+    own = problem.data.whole(problem.data.weights)
+    if own is None or problem.family.weights_are == "repeats":  # one observation stands for itself
         return None
     if newdata is None:
-        return problem.weights
+        return own
     found, reason = problem.recipe.row_weights(newdata)
     if found is None:
         what = "one trial" if problem.family.weights_are == "trials" else "a weight of 1"

@@ -35,7 +35,8 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.families import LINKS
 from lmmformula.inference.conditional import covariance_matrices, group_names
-from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.residuals import auxiliary, linear_predictor
+from lmmformula.ir.rows import Chunk
 from lmmformula.ir.structured import row_spread
 from lmmformula.typing import Array
 
@@ -56,24 +57,31 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
     PlanError
         For a family and link whose observation-level variance is not defined.
     """
-    problem = fit.problem
-    mean = problem.X.matrix @ fit.estimate.beta
+    problem, data = fit.problem, fit.problem.data
+    mean = data.whole(data.fixed.times(fit.estimate.beta))
     fixed = _spread(mean, problem) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
     terms = np.zeros(len(problem.terms))
     theta, where = fit.estimate.theta, problem.theta_slices()
     for i, (term, cov) in enumerate(zip(problem.terms, covariance_matrices(fit), strict=True)):
+        if term.basis is None and term.is_blockwise:
+            terms[i] = cov[0, 0]
+            continue
+
         # the mean of z'Sigma z is <Sigma, mean of zz'>
-        basis, spread = term.basis, row_spread(term, theta[where[i]])
-        if spread is not None:
-            basis = (np.ones((problem.n, 1)) if basis is None else basis) * np.sqrt(spread)[:, None]
-        moment = np.ones((1, 1)) if basis is None else _moment(basis, problem)
-        terms[i] = np.sum(cov * moment)
+        def squares(chunk: Chunk, i: int = i) -> Array:
+            own, w = chunk.terms[i], chunk.weights if problem.family.repeated else None
+            basis = np.ones((chunk.n, 1)) if own.basis is None else own.basis
+            spread = row_spread(own, theta[where[i]])
+            spread = w if spread is None else spread if w is None else w * spread
+            return basis.T @ (basis if spread is None else basis * spread[:, None])
+
+        terms[i] = np.sum(cov * data.reduce(squares, coarse=True)) / problem.n_observed
     return fixed, terms, _observation(fit)
 
 
 def _copies(problem: Problem) -> Array | None:
     """How often each row counts; None for once."""
-    return problem.weights if problem.family.repeated else None
+    return problem.data.whole(problem.data.weights) if problem.family.repeated else None
 
 
 def _spread(values: Array, problem: Problem) -> float:
@@ -84,16 +92,11 @@ def _spread(values: Array, problem: Problem) -> float:
     return float(w @ (values - np.average(values, weights=w)) ** 2 / (problem.n_observed - 1))
 
 
-def _moment(basis: Array, problem: Problem) -> Array:
-    """Mean of z z' over the observations, (k, k)."""
-    w = _copies(problem)
-    return basis.T @ (basis if w is None else basis * w[:, None]) / problem.n_observed
-
-
 def _observation(fit: Fitted) -> float:
     """s_e, the variance of an observation on the scale of the linear predictor."""
     problem, family = fit.problem, fit.problem.family
-    inverse = 1.0 if problem.weights is None or family.weights_are != "precision" else 1.0 / problem.weights
+    weights = problem.data.whole(problem.data.weights)
+    inverse = 1.0 if weights is None or family.weights_are != "precision" else 1.0 / weights
     if family.zeros_at is not None:
         raise PlanError(
             "R2 and ICC are not defined for zero-inflated models, which have two linear predictors; compare models by AIC, "
@@ -111,7 +114,7 @@ def _observation(fit: Fitted) -> float:
         value = np.log1p(family.variance(mu, aux) * inverse / mu**2)
     else:
         jet = family.link_function.mean_jet(
-            np.full(1, np.average(_fixed_part(fit), weights=_copies(problem)))
+            np.full(1, np.average(linear_predictor(fit, ()), weights=_copies(problem)))
         )
         value = family.variance(jet.value, aux) * inverse / jet.d1**2
     out = float(np.average(np.broadcast_to(value, problem.n), weights=_copies(problem)))
@@ -134,20 +137,19 @@ def _latent(fit: Fitted) -> float:
     return link.latent
 
 
-def _fixed_part(fit: Fitted) -> Array:
-    eta = fit.problem.X.matrix @ fit.estimate.beta
-    return eta if fit.problem.offset is None else eta + fit.problem.offset
-
-
 def _typical_mean(fit: Fitted) -> Array:
     """mu_0 of a log link, (1,)."""
-    eta = _fixed_part(fit)
-    where = fit.problem.theta_slices()
-    for i, (term, cov) in enumerate(zip(fit.problem.terms, covariance_matrices(fit), strict=True)):
-        spread = cov[0, 0] if term.basis is None else np.einsum("ni,ij,nj->n", term.basis, cov, term.basis)
-        own = row_spread(term, fit.estimate.theta[where[i]])
-        eta = eta + 0.5 * (spread if own is None else spread * own)
-    return np.full(1, np.average(np.exp(eta), weights=_copies(fit.problem)))
+    data, where, covariances = fit.problem.data, fit.problem.theta_slices(), covariance_matrices(fit)
+
+    def mean(chunk: Chunk, eta: Array) -> tuple[Array]:
+        for term, cov, s in zip(chunk.terms, covariances, where, strict=True):
+            z, own = term.basis, row_spread(term, fit.estimate.theta[s])
+            spread = cov[0, 0] if z is None else np.einsum("ni,ij,nj->n", z, cov, z)
+            eta = eta + 0.5 * (spread if own is None else spread * own)
+        return (np.exp(eta),)
+
+    means = data.map(mean, data.apply(fit.estimate.beta, ()))[0]
+    return np.full(1, np.average(data.whole(means), weights=_copies(fit.problem)))
 
 
 def r2(fit: Fitted) -> pd.Series:

@@ -26,7 +26,7 @@ def refit(fit: FittedT, y: Any) -> FittedT:
     solution = fit.backend.refit(standard.problem, own, fit.optimum)
     return replace(
         fit,
-        problem=replace(fit.problem, y=values),
+        problem=fit.problem.with_response(values),
         estimate=standard.outward(solution.estimate),
         point=solution.point,
         posterior=solution.posterior,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.rows import row_labels
+from lmmformula.ir.rows import Chunk
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.families.family import Family
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["auxiliary", "fitted", "linear_predictor", "overdispersion", "residuals"]
@@ -20,13 +23,17 @@ __all__ = ["auxiliary", "fitted", "linear_predictor", "overdispersion", "residua
 KINDS = ("response", "pearson", "deviance", "working", "quantile")
 
 
-def linear_predictor(fit: Fitted) -> Array:
-    """X beta + Z b + offset, (n,)."""
-    problem = fit.problem
-    eta = problem.X.matrix @ fit.estimate.beta
-    for term, b in zip(problem.terms, fit.estimate.modes, strict=True):
-        eta += term.apply(b)
-    return eta if problem.offset is None else eta + problem.offset
+def linear_predictor(fit: Fitted, effects: Sequence[Array] | None = None) -> Array:
+    """X beta + Z b + offset, (n,), with the modes for b, or other `effects` (m, k) of the terms, or none."""
+    beta, b, data = fit.estimate.beta, fit.estimate.modes if effects is None else effects, fit.problem.data
+
+    def predictor(chunk: Chunk) -> tuple[Array]:
+        eta = chunk.fixed @ beta
+        for term, own in zip(chunk.terms if b else (), b, strict=True):
+            eta += term.apply(own)
+        return (eta if chunk.offset is None else eta + chunk.offset,)
+
+    return data.whole(data.map(predictor)[0])
 
 
 def auxiliary(fit: Fitted) -> tuple[Array, ...]:
@@ -34,11 +41,16 @@ def auxiliary(fit: Fitted) -> tuple[Array, ...]:
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
         return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
-    out = [b.matrix @ a for b, a in zip(fit.problem.aux, fit.estimate.aux, strict=True)]
-    for eta, terms, modes in zip(out, fit.problem.aux_terms, fit.estimate.aux_modes, strict=False):
-        for term, b in zip(terms, modes, strict=True):
-            eta += term.apply(b)
-    return tuple(out)
+    data, estimate = fit.problem.data, fit.estimate
+
+    def predictors(chunk: Chunk) -> tuple[Array, ...]:
+        out = tuple(columns @ alpha for columns, alpha in zip(chunk.aux, estimate.aux, strict=True))
+        for eta, terms, modes in zip(out, chunk.aux_terms, estimate.aux_modes, strict=False):
+            for term, b in zip(terms, modes, strict=True):
+                eta += term.apply(b)
+        return out
+
+    return tuple(map(data.whole, data.map(predictors)))
 
 
 def fitted(fit: Fitted) -> pd.Series:
@@ -68,35 +80,33 @@ def residuals(
 
     if kind not in KINDS:
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
-    problem, family = fit.problem, fit.problem.family
-    eta, aux = linear_predictor(fit), auxiliary(fit)
-    mean, location, y = fit.fittedvalues.to_numpy(), family.location(eta), problem.y
-    weights = np.ones(problem.n) if problem.weights is None else problem.weights
+    problem, family, data = fit.problem, fit.problem.family, fit.problem.data
+    eta, aux, y, weights = linear_predictor(fit), auxiliary(fit), data.whole(data.y), data.whole(data.weights)
+    mean, location = fit.fittedvalues.to_numpy(), family.location(eta)
     if kind == "response":
         values = y - mean
     elif kind == "working":
         values = (y - location) / family.link_function.mean_jet(eta).d1
     elif kind == "pearson":
         with np.errstate(divide="ignore"):  # a mean that has run to the end of its range
-            values = (y - mean) * np.sqrt(weights / family.unit_variance(location, aux))
+            values = (y - mean) * np.sqrt(
+                (1.0 if weights is None else weights) / family.unit_variance(location, aux)
+            )
     elif kind == "deviance":
-        squared = family.deviance_residual_squared(y, location, problem.weights, aux)
+        squared = family.deviance_residual_squared(y, location, weights, aux)
         values = np.sign(y - mean) * np.sqrt(squared)
     else:
-        values = _quantile(fit, eta, aux, seed)
+        values = _quantile(family, (y, eta, aux, weights), seed)
     return pd.Series(values, index=row_labels(problem), name="residual")
 
 
-def _quantile(
-    fit: Fitted, eta: Array, aux: tuple[Array, ...], seed: int | np.random.Generator | None
-) -> Array:
+def _quantile(family: Family, rows: Any, seed: int | np.random.Generator | None) -> Array:
     from scipy.special import ndtri
 
-    problem, family = fit.problem, fit.problem.family
-    upper = family.cdf(problem.y, eta, aux, problem.weights)
+    upper = family.cdf(*rows)
     if family.is_discrete:
-        lower = family.cdf(problem.y, eta, aux, problem.weights, below=True)
-        upper = lower + (upper - lower) * np.random.default_rng(seed).uniform(size=problem.n)
+        lower = family.cdf(*rows, below=True)
+        upper = lower + (upper - lower) * np.random.default_rng(seed).uniform(size=len(upper))
     edge = np.finfo(float).eps
     return ndtri(np.clip(upper, edge, 1 - edge))
 

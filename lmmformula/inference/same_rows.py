@@ -23,13 +23,13 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
-from lmmformula.inference.rows import row_labels
+from lmmformula.inference.rows import codes_of_rows, row_labels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["refuse_other_rows", "row_order"]
+__all__ = ["refuse_other_rows", "row_order", "same_columns"]
 
 Order = NDArray[np.intp] | None
 
@@ -54,11 +54,12 @@ def _refuse_pair(a: Fitted, b: Fitted) -> None:
             + _cause(a, b)
         )
     order = row_order(a, b)
-    if not np.array_equal(first.y, _arranged(second.y, order)):
+    if not np.array_equal(_response(a), _arranged(_response(b), order)):
         raise DataError(_other_responses(a, b))
     counts = {first.family.weights_are, second.family.weights_are} - {"precision"}
     ones = np.ones(first.n)
-    weights = [ones if p.weights is None else p.weights for p in (first, second)]
+    held = [p.data.whole(p.data.weights) for p in (first, second)]
+    weights = [ones if w is None else w for w in held]
     if counts and not np.array_equal(weights[0], _arranged(weights[1], order)):
         raise DataError(
             f"the models {first.formula!r} and {second.formula!r} have different weights, which count trials or repeated "
@@ -108,6 +109,19 @@ def row_order(a: Fitted, b: Fitted) -> Any:
     return None
 
 
+def same_columns(a: Fitted, b: Fitted) -> bool:
+    """Whether the fixed effects of both have the same columns on the same rows."""
+    order, one, other = row_order(a, b), a.problem.data, b.problem.data
+    return one.fixed.p == other.fixed.p and all(
+        np.array_equal(one.whole(left), _arranged(other.whole(right), order))
+        for left, right in zip(one.fixed.columns(1.0), other.fixed.columns(1.0), strict=True)
+    )
+
+
+def _response(fit: Fitted) -> Array:
+    return fit.problem.data.whole(fit.problem.data.y)
+
+
 def _arranged(values: Array, order: Order) -> Array:
     return values if order is None else values[order]
 
@@ -141,9 +155,10 @@ def _shared_columns(a: Fitted, b: Fitted) -> Any:
         for name in (n for n in _names(a, b) if n in tables[0] and n in tables[1]):
             yield name, *(_values(t, name, f) for t, f in zip(tables, (a, b), strict=True))
         return
-    groups = [{t.group: t.levels[t.codes] for t in f.problem.terms} for f in (a, b)]
+    groups = [{t.group: (i, t.levels) for i, t in enumerate(f.problem.terms)} for f in (a, b)]
     for name in (n for n in groups[0] if n in groups[1]):
-        yield name, groups[0][name], groups[1][name]
+        found = ((f, *own[name]) for f, own in zip((a, b), groups, strict=True))
+        yield name, *(levels[codes_of_rows(f.problem, i)] for f, i, levels in found)
 
 
 def _table(fit: Fitted) -> Any:
@@ -197,7 +212,7 @@ def _some(rows: set[Any]) -> str:
 
 
 def _other_responses(a: Fitted, b: Fitted) -> str:
-    left, right = a.problem.y, b.problem.y
+    left, right = _response(a), _response(b)
     said = f"the models {a.formula!r} and {b.formula!r} have "
     if np.array_equal(np.sort(left), np.sort(right)):
         return (

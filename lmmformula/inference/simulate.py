@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError, LmmformulaWarning, warn
-from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.structured import spherical_draws
 from lmmformula.typing import Array
@@ -25,14 +25,12 @@ DISPERSED = 1.25
 
 def draw(fit: Fitted, rng: np.random.Generator) -> Array:
     """One response given eta = X beta + offset + Z b*, with b* drawn from its fitted distribution, (n,)."""
-    problem, estimate = fit.problem, fit.estimate
-    y = problem.X.matrix @ estimate.beta
-    if problem.offset is not None:
-        y = y + problem.offset
+    problem, estimate, drawn = fit.problem, fit.estimate, []
     for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
-        y = y + term.apply(spherical_draws(term, estimate.theta[s], rng) @ lower.T)
-    return problem.family.simulate(rng, y, auxiliary(fit), problem.weights)
+        drawn.append(spherical_draws(term, estimate.theta[s], rng) @ lower.T)
+    eta, data = linear_predictor(fit, drawn), problem.data
+    return problem.family.simulate(rng, eta, auxiliary(fit), data.whole(data.weights))
 
 
 def warn_of_dispersion(fit: Fitted) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +36,10 @@ class FixedBlock:
     assign: tuple[int, ...]
     term_labels: tuple[str, ...]
     dropped: tuple[str, ...] = ()
+
+    def at(self, rows: Any) -> FixedBlock:
+        """Some of the rows: a slice, or positions."""
+        return replace(self, matrix=self.matrix[rows])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,6 +102,15 @@ class GroupBlock:
     def is_blockwise(self) -> bool:
         """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
         return self.shares is None and self.covariance.across is None
+
+    def at(self, rows: Any) -> GroupBlock:
+        """Some of the rows: a slice, or positions."""
+        basis, shares = (None if a is None else a[rows] for a in (self.basis, self.shares))
+        return replace(self, codes=self.codes[rows], basis=basis, shares=shares)
+
+    def scaled(self, t: Array) -> GroupBlock:
+        """The term with columns Z T."""
+        return self if self.basis is None else replace(self, basis=np.ascontiguousarray(self.basis @ t))
 
     def counts(self) -> NDArray[np.int64]:
         """Rows of each level, (m,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
-from lmmformula.ir.rows import MemoryRows, Rows, total
+from lmmformula.ir.rows import MemoryRows, Rows, Units, total
 from lmmformula.typing import Array
 
 __all__ = ["Problem"]
@@ -46,7 +46,7 @@ class Problem:
     recipe : object
         What the frame learned (codings, bases, levels), to be replayed on new data; opaque here.
     held : Rows or None
-        The rows, where they are not in memory: the arrays above then have none. None for those of the arrays.
+        The rows, where they are not in memory: the arrays above but `rows` then have none. None for those of the arrays.
     """
 
     y: Array
@@ -69,8 +69,46 @@ class Problem:
         """What has an entry for each row, behind one protocol."""
         if self.held is not None:
             return self.held
-        aux = [block.matrix for block in self.aux]
-        return MemoryRows(self.y, self.weights, self.offset, self.X.matrix, aux, self.terms)
+        return self._arrays
+
+    @property
+    def _arrays(self) -> MemoryRows:
+        aux, x = [block.matrix for block in self.aux], self.X.matrix
+        return MemoryRows(self.y, self.weights, self.offset, x, aux, self.terms, None, self.aux_terms)
+
+    def scaled(self, units: Units) -> Problem:
+        """The same model of the rows in other units; arrays that no unit changes are shared."""
+        if self.held is not None:
+            return replace(self, held=self.held.scaled(units))
+        rows = self._arrays.scaled(units)
+        return replace(
+            self,
+            y=rows.y,
+            X=replace(self.X, matrix=rows.fixed.matrix),
+            terms=tuple(rows.terms),
+            weights=rows.weights,
+            offset=rows.offset,
+            aux=tuple(replace(b, matrix=own.matrix) for b, own in zip(self.aux, rows.aux, strict=True)),
+        )
+
+    def with_response(self, y: Array) -> Problem:
+        """The same rows with another response."""
+        self.refuse_elsewhere("another response")
+        return replace(self, y=y)
+
+    def at(self, rows: Any) -> Problem:
+        """The same model of some of the rows in memory: a slice, or positions."""
+        return replace(
+            self,
+            y=self.y[rows],
+            X=self.X.at(rows),
+            terms=tuple(t.at(rows) for t in self.terms),
+            weights=None if self.weights is None else self.weights[rows],
+            offset=None if self.offset is None else self.offset[rows],
+            rows=self.rows[rows],
+            aux=tuple(b.at(rows) for b in self.aux),
+            aux_terms=tuple(tuple(t.at(rows) for t in own) for own in self.aux_terms),
+        )
 
     @property
     def n(self) -> int:
@@ -133,6 +171,19 @@ class Problem:
                 )
             )
         return self
+
+    def refuse_elsewhere(self, what: str) -> None:
+        """Refuse rows that are not in memory, for `what` takes all of them at once.
+
+        Raises
+        ------
+        PlanError
+        """
+        if self.held is not None:
+            raise PlanError(
+                f"{what} takes all {self.n:,} rows in memory at once, and those of this model lie elsewhere. Read the data "
+                "into memory, or a sample of them."
+            )
 
     def refuse_coupled(self, what: str, instead: str) -> None:
         """Refuse terms whose rows have several levels, or whose levels are dependent, for `what` takes none.

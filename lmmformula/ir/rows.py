@@ -5,12 +5,13 @@ linear predictor, a working weight, a score) is a :data:`RowVector`: made by :cl
 into. So rows may lie in one place of memory, as :class:`MemoryRows` has them, in a file, or with many workers; and a vector
 may be an array, a list of parts, or a recipe that is followed when a sum asks for it.
 
-Four operations read rows:
+Five operations read rows:
 
 * ``apply``: eta = X beta + Z b + offset;
 * ``adjoint``: Z'r, and ``fixed.transposed``: X'r;
 * ``gram``: [Z X v]'W[Z X v] in blocks;
-* ``map`` and ``reduce``: a function of one row at a time, over :class:`Chunk` after chunk, kept as vectors or added up.
+* ``map`` and ``reduce``: a function of one row at a time, over :class:`Chunk` after chunk, kept as vectors or added up;
+* ``chunks``: one :class:`Chunk` after another, for what has more than a number for each row.
 
 A function that is mapped or reduced sees some of the rows, any number of them, and each row counts once. Partial results merge
 by + in an order that the rows settle, not the workers.
@@ -18,7 +19,8 @@ by + in an order that the rows settle, not the workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import reduce as fold
 from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
@@ -31,7 +33,18 @@ from lmmformula.numerics.tall import Columns, Tall
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["Chunk", "MemoryRows", "RowVector", "Rows", "Stacked", "merged", "range_of", "total"]
+__all__ = [
+    "Chunk",
+    "Each",
+    "MemoryRows",
+    "RowVector",
+    "Rows",
+    "Stacked",
+    "Units",
+    "merged",
+    "range_of",
+    "total",
+]
 
 RowVector: TypeAlias = Array
 """One number for each row; opaque above this room."""
@@ -40,6 +53,7 @@ Stacked: TypeAlias = tuple[Array, ...]
 """One (m_a, k_a) array for each group, or (m_a, k_a, c)."""
 
 T = TypeVar("T")
+V = TypeVar("V", bound="Array | None")
 SLICE = 16_384
 """Rows at a time: about ten temporaries of them fit the cache of one core."""
 
@@ -60,6 +74,48 @@ class Chunk(Protocol):
     def weights(self) -> Array | None: ...
     @property
     def offset(self) -> Array | None: ...
+    @property
+    def fixed(self) -> Array:
+        """X, (n, p)."""
+        ...
+
+    @property
+    def aux(self) -> tuple[Array, ...]:
+        """Columns of the auxiliary linear predictors, (n, p_j)."""
+        ...
+
+    @property
+    def terms(self) -> tuple[GroupBlock, ...]: ...
+    @property
+    def aux_terms(self) -> tuple[tuple[GroupBlock, ...], ...]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """Units in which rows are read, see :mod:`lmmformula.ir.standard`.
+
+    Attributes
+    ----------
+    response : float
+        c, of which y is the multiple.
+    slope : float
+        f, of which eta is the multiple.
+    precision : float
+        v, of which the weights are the multiple.
+    columns : (p, p) array or None
+        C; None for the identity.
+    bases : tuple of (k, k) arrays
+        T of each term.
+    aux : tuple of (columns or None, shift) pairs
+        For each auxiliary predictor its C, and what its coefficients move by because of c.
+    """
+
+    response: float
+    slope: float
+    precision: float
+    columns: Array | None
+    bases: tuple[Array, ...]
+    aux: tuple[tuple[Array | None, Array], ...]
 
 
 Mapped: TypeAlias = Callable[..., tuple[Array | float, ...]]
@@ -94,6 +150,18 @@ class Rows(Protocol):
 
     def over(self, levels: Levels) -> Rows:
         """The same rows with what is known of their levels already."""
+        ...
+
+    def scaled(self, units: Units) -> Rows:
+        """The same rows in other units: (y / c, weights / v, offset / f, XC, ZT), each as it is read."""
+        ...
+
+    def whole(self, values: V) -> V:
+        """The numbers of a vector in one array, (n,): for results that have one for each row."""
+        ...
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The rows in order, as many at a time as there are in one place."""
         ...
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> RowVector:
@@ -140,6 +208,17 @@ class Rows(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Each:
+    """An array of each chunk, ``of`` it: as often as it is gone through."""
+
+    rows: Rows
+    of: Callable[[Chunk], Array]
+
+    def __iter__(self) -> Iterator[Array]:
+        return map(self.of, self.rows.chunks())
+
+
 class _Slice:
     """Some of the rows of :class:`MemoryRows`."""
 
@@ -147,6 +226,25 @@ class _Slice:
 
     def __init__(self, of: MemoryRows, start: int, stop: int) -> None:
         self._of, self._rows, self.n = of, slice(start, stop), stop - start
+
+    @property
+    def fixed(self) -> Array:
+        return self._of.fixed.matrix[self._rows]
+
+    @property
+    def aux(self) -> tuple[Array, ...]:
+        return tuple(block.matrix[self._rows] for block in self._of.aux)
+
+    @property
+    def terms(self) -> tuple[GroupBlock, ...]:
+        return self._of_these(self._of.terms)
+
+    @property
+    def aux_terms(self) -> tuple[tuple[GroupBlock, ...], ...]:
+        return tuple(map(self._of_these, self._of.aux_terms))
+
+    def _of_these(self, terms: Sequence[GroupBlock]) -> tuple[GroupBlock, ...]:
+        return tuple(terms) if self.n == self._of.n else tuple(term.at(self._rows) for term in terms)
 
     @property
     def y(self) -> Array:
@@ -172,9 +270,11 @@ class MemoryRows:
     terms : sequence of GroupBlock
     levels : Blocks or None
         What is known of the terms already.
+    aux_terms : sequence of sequences of GroupBlock
+        Random effects of the auxiliary predictors.
     """
 
-    __slots__ = ("_levels", "_terms", "aux", "fixed", "offset", "weights", "y")
+    __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
 
     def __init__(
         self,
@@ -185,10 +285,11 @@ class MemoryRows:
         aux: Sequence[Array],
         terms: Sequence[GroupBlock],
         levels: Blocks | None = None,
+        aux_terms: Sequence[Sequence[GroupBlock]] = (),
     ) -> None:
         self.y, self.weights, self.offset = y, weights, offset
-        self.fixed, self.aux, self._terms = Tall(fixed), tuple(map(Tall, aux)), terms
-        self._levels = levels
+        self.fixed, self.aux, self.terms = Tall(fixed), tuple(map(Tall, aux)), terms
+        self._levels, self.aux_terms = levels, aux_terms
 
     @property
     def n(self) -> int:
@@ -197,13 +298,29 @@ class MemoryRows:
     @property
     def levels(self) -> Blocks:
         if self._levels is None:
-            self._levels = Blocks(self._terms, self.n)
+            self._levels = Blocks(self.terms, self.n)
         return self._levels
 
     def over(self, levels: Levels) -> MemoryRows:
-        aux = [block.matrix for block in self.aux]
-        known = cast("Blocks", levels)
-        return MemoryRows(self.y, self.weights, self.offset, self.fixed.matrix, aux, self._terms, known)
+        aux, known = [block.matrix for block in self.aux], cast("Blocks", levels)
+        x, terms = self.fixed.matrix, self.terms
+        return MemoryRows(self.y, self.weights, self.offset, x, aux, terms, known, self.aux_terms)
+
+    def scaled(self, units: Units) -> MemoryRows:
+        def by(values: Array | None, unit: float) -> Any:
+            return values if values is None or unit == 1.0 else values / unit
+
+        pairs = zip((self.fixed, *self.aux), (units.columns, *(c for c, _ in units.aux)), strict=True)
+        x, *aux = (block.matrix if c is None else block.matrix @ c for block, c in pairs)
+        terms = tuple(term.scaled(t) for term, t in zip(self.terms, units.bases, strict=True))
+        y, weights = by(self.y, units.response), by(self.weights, units.precision)
+        return MemoryRows(y, weights, by(self.offset, units.slope), x, aux, terms, None, self.aux_terms)
+
+    def whole(self, values: V) -> V:
+        return values
+
+    def chunks(self) -> Iterator[Chunk]:
+        yield _Slice(self, 0, self.n)
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
         out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)

@@ -25,15 +25,17 @@ lengths differ widely, since every engine is equivariant in X but for rounding, 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Chunk, Each, Units, range_of
 from lmmformula.numerics.columns import (
     LARGEST,
     column_sizes,
@@ -48,41 +50,22 @@ __all__ = ["Standard"]
 
 
 @dataclass(frozen=True, eq=False)
-class Standard:
+class Standard(Units):
     """A problem's twin in standard units.
 
     Attributes
     ----------
     problem : Problem
         The twin, in which searches move and criteria are evaluated.
-    response : float
-        c, of which y is the multiple.
-    slope : float
-        f, of which eta is the multiple.
-    precision : float
-        v, of which the weights are the multiple.
-    columns : (p, p) array or None
-        C; None for the identity.
-    bases : tuple of (k, k) arrays
-        T of each term.
-    aux : tuple of (columns or None, shift) pairs
-        For each auxiliary predictor its C, and what its coefficients move by because of c.
     """
 
     problem: Problem
-    response: float
-    slope: float
-    precision: float
-    columns: Array | None
-    bases: tuple[Array, ...]
-    aux: tuple[tuple[Array | None, Array], ...]
 
     @classmethod
     def of(cls, problem: Problem) -> Standard:
         """The twin of `problem`. O(n sum k), and O(n p) where X needs it."""
-        aux = [standard_columns(block) for block in problem.aux]
-        shifts = _shifts(problem)
-        c = 1.0 if shifts is None else root_mean_square(problem.y)
+        data, shifts = problem.data, _shifts(problem)
+        c = 1.0 if shifts is None else root_mean_square(Each(data, lambda chunk: chunk.y))
         c = c if np.isfinite(c) and c > 0.0 else 1.0
         if not 1.0 / LARGEST < c < LARGEST:
             raise DataError(
@@ -92,23 +75,17 @@ class Standard:
         power = problem.family.eta_power
         f = 1.0 if c == 1.0 or power is None else c**power
         v = 1.0
-        if problem.is_linear and problem.weights is not None and not problem.family.repeated:
-            v = float(np.mean(problem.weights / problem.weights.max())) * float(problem.weights.max())
-        fixed, columns = standard_columns(problem.X)
-        terms, bases = zip(*map(standard_basis, problem.terms), strict=True) if problem.terms else ((), ())
-        twin = replace(
-            problem,
-            y=problem.y if c == 1.0 else problem.y / c,
-            X=fixed,
-            terms=tuple(terms),
-            weights=problem.weights if v == 1.0 else problem.weights / v,  # type: ignore[operator]
-            offset=problem.offset if problem.offset is None or f == 1.0 else problem.offset / f,
-            aux=tuple(block for block, _ in aux),
-        )
+        if problem.is_linear and data.weights is not None and not problem.family.repeated:
+            _, top = range_of(data, data.weights)
+            v = data.reduce(lambda chunk, w: (w / top).sum(), data.weights, coarse=True) / data.n * top
+        fixed = standard_columns(problem, lambda chunk: chunk.fixed, problem.p)
+        bases = tuple(standard_basis(problem, i, term) for i, term in enumerate(problem.terms))
+        aux = [standard_columns(problem, _aux(j), len(b.names)) for j, b in enumerate(problem.aux)]
         if shifts is None:
-            shifts = [np.zeros(block.matrix.shape[1]) for block in problem.aux]
-        steps = tuple((own, np.log(c) * shift) for (_, own), shift in zip(aux, shifts, strict=True))
-        return cls(twin, c, f, v, columns, tuple(bases), steps)
+            shifts = [np.zeros(len(block.names)) for block in problem.aux]
+        steps = tuple((own, np.log(c) * shift) for own, shift in zip(aux, shifts, strict=True))
+        units = Units(c, f, float(v), fixed, bases, steps)
+        return cls(**vars(units), problem=problem.scaled(units))
 
     @classmethod
     def of_columns(cls, problem: Problem) -> Standard:
@@ -116,6 +93,7 @@ class Standard:
 
         A prior of correlations is one at the origin that the user chose, and one of coefficients lies at their units.
         """
+        problem.refuse_elsewhere("a posterior")
         terms, bases = zip(*map(scaled_basis, problem.terms), strict=True) if problem.terms else ((), ())
         own = cls.identity(problem)
         return replace(own, problem=replace(problem, terms=tuple(terms)), bases=tuple(bases))
@@ -124,12 +102,12 @@ class Standard:
     def identity(cls, problem: Problem) -> Standard:
         """The problem as its own twin."""
         bases = tuple(np.eye(term.k) for term in problem.terms)
-        aux = tuple((None, np.zeros(block.matrix.shape[1])) for block in problem.aux)
-        return cls(problem, 1.0, 1.0, 1.0, None, bases, aux)
+        aux = tuple((None, np.zeros(len(block.names))) for block in problem.aux)
+        return cls(1.0, 1.0, 1.0, None, bases, aux, problem)
 
     def with_response(self, y: Array) -> Standard:
         """The same units for another response of the same rows."""
-        return replace(self, problem=replace(self.problem, y=self.response_in(y)))
+        return replace(self, problem=self.problem.with_response(self.response_in(y)))
 
     # -- to the twin -----------------------------------------------------------------------------------------------
 
@@ -298,27 +276,30 @@ def _shifts(problem: Problem) -> list[Array] | None:
     if problem.family.eta_power is None:
         return None
     out = []
-    for parameter, block in zip(problem.family.auxiliaries, problem.aux, strict=False):
+    for j, (parameter, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):
+        p = len(block.names)
         if parameter.power == 0.0:
-            out.append(np.zeros(block.matrix.shape[1]))
+            out.append(np.zeros(p))
             continue
-        ones = constant_combination(block.matrix)
+        ones = constant_combination(Each(problem.data, _aux(j)), p)
         if ones is None:
             return None
         out.append(parameter.power * ones)
     return out
 
 
-def standard_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
-    """The term with standard columns, and T."""
+def _aux(j: int) -> Callable[[Chunk], Array]:
+    return lambda chunk: chunk.aux[j]
+
+
+def standard_basis(problem: Problem, i: int, term: GroupBlock) -> Array:
+    """T of the i-th term."""
     if term.basis is None:
-        return term, np.eye(1)
-    allowed = term.covariance.closed_under
+        return np.eye(1)
+    allowed, basis = term.covariance.closed_under, Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
     if allowed == "common":
-        t = np.eye(term.k) / (root_mean_square(term.basis) or 1.0)
-    else:
-        t = standardising(term.basis, centred=allowed == "linear")
-    return replace(term, basis=np.ascontiguousarray(term.basis @ t)), t
+        return np.eye(term.k) / (root_mean_square(basis) or 1.0)
+    return standardising(basis, term.k, centred=allowed == "linear")
 
 
 def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
@@ -326,17 +307,14 @@ def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
     if term.basis is None:
         return term, np.eye(1)
     if term.covariance.closed_under == "common":
-        sizes = np.full(term.k, root_mean_square(term.basis) or 1.0)
+        sizes = np.full(term.k, root_mean_square([term.basis]) or 1.0)
     else:
-        sizes = column_sizes(term.basis)
+        sizes = column_sizes([term.basis])
         sizes[sizes == 0.0] = 1.0
     return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
 
 
-def standard_columns(block: FixedBlock) -> tuple[FixedBlock, Array | None]:
-    """The block with standard columns and C, or as it is where its columns are near enough."""
-    x = block.matrix
-    if not x.size or not uneven(x):
-        return block, None
-    c = standardising(x, centred=True)
-    return replace(block, matrix=x @ c), c
+def standard_columns(problem: Problem, of: Callable[[Chunk], Array], p: int) -> Array | None:
+    """C of these p columns, or None where they are near enough to standard ones."""
+    x = Each(problem.data, of)
+    return standardising(x, p, centred=True) if p and problem.n and uneven(x) else None

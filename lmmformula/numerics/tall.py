@@ -62,7 +62,7 @@ class Columns(Protocol):
         """Upper triangular R with R'R = A'WA, see :func:`triangle`."""
         ...
 
-    def columns(self, weights: Array) -> Iterator[Array]:
+    def columns(self, weights: Array | float) -> Iterator[Array]:
         """Each column of WA as a vector over the rows."""
         ...
 
@@ -108,7 +108,7 @@ class Tall:
     def triangle(self, weights: Array | None = None) -> Array:
         return triangle(self.matrix, weights)
 
-    def columns(self, weights: Array) -> Iterator[Array]:
+    def columns(self, weights: Array | float) -> Iterator[Array]:
         return (column * weights for column in self.matrix.T)
 
     def largest(self) -> Array:

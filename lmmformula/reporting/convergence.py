@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lmmformula.errors import (
     BoundaryWarning,
     ConvergenceWarning,
@@ -12,6 +14,7 @@ from lmmformula.errors import (
     SingularFitWarning,
 )
 from lmmformula.inference.words import counted
+from lmmformula.ir.rows import range_of
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -67,7 +70,8 @@ def few_events(fit: Fitted) -> str:
     problem = fit.problem
     if fit.inference.priors is not None:  # which hold estimates where the data do not
         return ""
-    events, parameters = problem.family.events(problem.y, problem.weights), problem.p + problem.n_theta
+    data, parameters = problem.data, problem.p + problem.n_theta
+    events = problem.family.events(data.whole(data.y), data.whole(data.weights))
     if events >= parameters:
         return ""
     what = counted(round(events), "event")
@@ -88,11 +92,12 @@ def at_limit(fit: Fitted) -> dict[str, str]:
     """The family's unit-free parameters that run off to an end of their range: name -> where, in words."""
     out = {}
     problem, estimate = fit.problem, fit.estimate
-    for parameter, block, alpha in zip(problem.family.auxiliaries, problem.aux, estimate.aux, strict=False):
+    for j, (parameter, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):
         names = {f"{parameter.name}: {name}" for name in block.names}
         if parameter.power != 0.0 or not names & set(estimate.undetermined):
             continue
-        values = parameter.value(block.matrix @ alpha)
+        data = problem.data
+        values = parameter.value(np.array(range_of(data, data.aux[j].times(estimate.aux[j]))))
         if values.max() < NOTHING:
             out[parameter.name] = f"zero (at most {values.max():.2g} in any row)"
         elif parameter.range != "unit" and values.min() > 1.0 / NOTHING:

@@ -89,7 +89,7 @@ def to_datatree(
     if log_likelihood:
         groups["log_likelihood"] = {name: pointwise(fit)}
     constant = _constant(fit)
-    groups["observed_data"] = {name: fit.problem.y}
+    groups["observed_data"] = {name: fit.problem.data.y}
     groups["constant_data"] = {n: v for n, (v, _) in constant.items()}
     dims = {n: list(d) for n, (_, d) in (draws | constant).items()} | {name: ["row"]}
     return from_dict(groups, coords=_coordinates(fit), dims=dims, attrs={"/": _attributes(fit)})

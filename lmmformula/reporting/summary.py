@@ -9,6 +9,7 @@ import numpy as np
 from lmmformula.inference.conditional import group_names, random_effects
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.structures import structures_in_words
+from lmmformula.ir.rows import range_of
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.reporting.auxiliary import auxiliary_parts
 from lmmformula.reporting.contents import Contents, SharedTerm
@@ -192,12 +193,12 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         notes.append(
             f"Rank deficient: dropped {len(problem.X.dropped)} of the fixed-effects columns: {names}."
         )
-    if problem.weights is not None:
-        low, high = float(problem.weights.min()), float(problem.weights.max())
+    if problem.data.weights is not None:
+        low, high = range_of(problem.data, problem.data.weights)
         word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
     notes += fit.backend.describe()
-    if problem.offset is not None:
+    if problem.data.offset is not None:
         notes.append("With an offset.")
     return tuple(notes)
 

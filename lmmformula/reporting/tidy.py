@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from lmmformula.errors import DataError
 from lmmformula.frame.table import open_table
 from lmmformula.inference.conditional import group_names
-from lmmformula.inference.rows import row_labels
+from lmmformula.inference.residuals import linear_predictor
+from lmmformula.inference.rows import codes_of_rows, row_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,17 +119,16 @@ def augment(fit: Fitted) -> pd.DataFrame:
     deviance residuals there. ``.fixed`` and ``.offset`` are on the scale of the linear predictor.
     The index is that of the data, on the rows used; the row's position where the data have none.
     """
-    problem = fit.problem
+    data = fit.problem.data
     out = _canonical(fit) if fit.recall.data is None else _data(fit)
     fitted = fit.fittedvalues.to_numpy()
-    fixed = problem.X.matrix @ fit.estimate.beta
     out[".fitted"] = fitted
-    out[".resid"] = problem.y - fitted
-    out[".fixed"] = fixed if problem.offset is None else fixed + problem.offset
-    if problem.offset is not None:
-        out[".offset"] = problem.offset
-    if problem.weights is not None:
-        out[".weights"] = problem.weights
+    out[".resid"] = data.whole(data.y) - fitted
+    out[".fixed"] = linear_predictor(fit, ())
+    if data.offset is not None:
+        out[".offset"] = data.whole(data.offset)
+    if data.weights is not None:
+        out[".weights"] = data.whole(data.weights)
     return out
 
 
@@ -142,11 +142,11 @@ def _data(fit: Fitted) -> pd.DataFrame:
 def _canonical(fit: Fitted) -> pd.DataFrame:
     import pandas as pd
 
-    problem = fit.problem
-    columns: dict[str, Any] = {".response": problem.y}
-    single = (t for t in problem.terms if t.shares is None)
-    columns |= {t.group: pd.Categorical.from_codes(t.codes, list(t.levels)) for t in single}
-    columns |= {
-        name: problem.X.matrix[:, j] for j, name in enumerate(problem.X.names) if name != "(Intercept)"
-    }
+    problem, data = fit.problem, fit.problem.data
+    columns: dict[str, Any] = {".response": data.whole(data.y)}
+    for i, t in enumerate(problem.terms):
+        if t.shares is None:
+            columns[t.group] = pd.Categorical.from_codes(codes_of_rows(problem, i), list(t.levels))
+    of_x = zip(problem.X.names, data.fixed.columns(1.0), strict=True)
+    columns |= {name: data.whole(column) for name, column in of_x if name != "(Intercept)"}
     return pd.DataFrame(columns, index=row_labels(problem))

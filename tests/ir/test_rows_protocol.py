@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from chunked import chunked
 from oracle import LAYOUTS, make_problem, random_theta
 
-from lmmformula import FitError
+from lmmformula import Fit, FitError, PlanError, anova, fit
+from lmmformula.api import solve
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.pql import PQL
@@ -21,10 +24,14 @@ from lmmformula.criteria.quadrature import Quadrature
 from lmmformula.criteria.sensitivity import mode_sensitivity
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.families import resolve
+from lmmformula.inference.same_rows import same_columns
 from lmmformula.ir import rows as module
 from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import range_of, total
+from lmmformula.methods.planning import make_plan
+from lmmformula.reporting.html_report.data import data_summary
+from lmmformula.reporting.html_report.mathematics import equations
 from lmmformula.typing import Array
 
 SIZES = [1, 37, 1_000]
@@ -216,3 +223,109 @@ def test_family_rows_have_numbers_where_all_rows_have_one() -> None:
     whole = problem.family.rows(problem.y, problem.y, (), None, constant=0.0)
     for name in ("loglik", "score", "weight", "weight_eta"):
         alike(getattr(found, name), getattr(whole, name))
+
+
+# -- what follows from a fit --------------------------------------------------------------------------------------------
+
+
+def fitted(formula: str, family: str, method: str) -> tuple[Fit, Fit]:
+    """A fit, and the same with its rows in chunks."""
+    rng, n = np.random.default_rng(4), 360
+    g, h = rng.integers(0, 12, n), rng.integers(0, 6, n)
+    x, f, w = rng.normal(1.0, 1.0, n), rng.choice(["a", "b", "c"], n), rng.uniform(0.5, 2.0, n)
+    b = rng.normal(size=(12, 2)) @ [[0.6, 0.2], [0.0, 0.5]]
+    eta = 0.3 * x + 0.5 * (f == "b") + b[g, 0] + b[g, 1] * x + 0.6 * rng.normal(size=6)[h]
+    y = {
+        "gaussian": eta + 0.3 * rng.normal(size=n),
+        "poisson": rng.poisson(np.exp(eta)),
+        "binomial": rng.uniform(size=n) < 1.0 / (1.0 + np.exp(-eta)),
+    }[family].astype(float)
+    data = pd.DataFrame({"y": y, "x": x, "f": f, "g": g.astype(str), "h": h.astype(str), "w": w})
+    weights = "w" if family == "gaussian" else None
+    one = fit(formula, data, family=family, method=method, weights=weights, offset=0.1 * x, tolerance=1e-13)
+    problem = chunked(one.problem)
+    planned = make_plan(problem, method, {"tolerance": 1e-13})
+    return one, solve(problem, planned, one.recall, False, 0.0)
+
+
+@pytest.fixture(scope="module", params=[("gaussian", "reml"), ("poisson", "laplace"), ("binomial", "pql")])
+def both(request: pytest.FixtureRequest) -> tuple[Fit, Fit]:
+    family, method = request.param
+    return fitted("y ~ x * f + (x | g) + (1 | h)", family, method)
+
+
+ANSWERS: dict[str, Callable[[Fit], Any]] = {
+    "summary": lambda m: str(m.summary()).split("Engine")[0],
+    "data": data_summary,
+    "mathematics": equations,
+    "fitted values": lambda m: m.fittedvalues,
+    "response residuals": lambda m: m.residuals(),
+    "working residuals": lambda m: m.residuals("working"),
+    "pearson residuals": lambda m: m.residuals("pearson"),
+    "deviance residuals": lambda m: m.residuals("deviance"),
+    "quantile residuals": lambda m: m.residuals("quantile", seed=1),
+    "predictions": lambda m: m.predict(se=True, interval="confidence"),
+    "population": lambda m: m.predict(re_form=None, kind="link", se=True),
+    "one term": lambda m: m.predict(re_form="~ (1 | g)"),
+    "simulations": lambda m: m.simulate(2, seed=3),
+    "random effects": lambda m: m.ranef(condsd=True),
+    "variances": lambda m: m.varcorr(se=m.method != "PQL"),
+    "type 1": lambda m: m.anova(1),
+    "type 2": lambda m: m.anova(2),
+    "type 3": lambda m: m.anova(3),
+    "R2": lambda m: m.r2(),
+    "ICC": lambda m: m.icc(),
+    "naivete": lambda m: m.naivete(),
+    "tidy": lambda m: m.tidy(conf_int=True),
+    "glance": lambda m: m.glance().drop(columns="method"),
+    "augmented": lambda m: m.augment(),
+    "augmented without data": lambda m: replace(m, recall=replace(m.recall, data=None)).augment(),
+}
+
+
+@pytest.mark.parametrize("name", list(ANSWERS))
+def test_rows_elsewhere_give_the_same_answers(both: tuple[Fit, Fit], name: str) -> None:
+    theirs, ours = (ANSWERS[name](m) for m in both)
+    if isinstance(theirs, pd.DataFrame):
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5, atol=1e-8)
+    elif isinstance(theirs, pd.Series):
+        pd.testing.assert_series_equal(ours, theirs, rtol=1e-5, atol=1e-8)
+    else:
+        assert ours == theirs
+
+
+def test_limits_for_new_observations(both: tuple[Fit, Fit]) -> None:
+    """Drawn for one chunk after another, so of other draws unless the response is normal."""
+    theirs, ours = (pd.DataFrame(m.predict(interval="prediction", seed=1)) for m in both)
+    if both[0].problem.is_linear:
+        pd.testing.assert_frame_equal(ours, theirs, rtol=1e-5)
+    else:
+        width = theirs["upper"] - theirs["lower"]
+        for end in ("lower", "upper"):
+            apart = np.abs(ours[end].to_numpy() - theirs[end].to_numpy())
+            assert (apart <= 1.0 + 0.1 * width.to_numpy()).all()
+            assert (apart == 0.0).mean() > 0.8
+
+
+@pytest.mark.parametrize(
+    ("what", "ask"),
+    [
+        ("a bootstrap", lambda m: m.bootstrap(2, seed=1)),
+        ("another response", lambda m: m.refit(m.problem.data.whole(m.problem.data.y))),
+        ("a posterior", lambda m: make_plan(m.problem, "hmc")),
+    ],
+)
+def test_rows_elsewhere_are_refused_by_name(
+    both: tuple[Fit, Fit], what: str, ask: Callable[[Fit], Any]
+) -> None:
+    with pytest.raises(PlanError, match=f"^{what} takes all 360 rows in memory at once"):
+        ask(both[1])
+
+
+def test_comparison_of_rows_elsewhere(both: tuple[Fit, Fit]) -> None:
+    if "likelihood ratio" not in both[0].inference.refused:
+        assert len(anova(*both, refit=False)) == 2
+    x = both[0].problem.X
+    moved = replace(both[0], problem=replace(both[0].problem, X=replace(x, matrix=x.matrix + 1.0)))
+    assert same_columns(*both)
+    assert not same_columns(moved, both[1])

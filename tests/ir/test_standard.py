@@ -137,11 +137,14 @@ def test_constants_in_the_span() -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(size=(20, 1))
     indicators = np.eye(3)[rng.integers(0, 3, 20)]
-    np.testing.assert_array_equal(constant_combination(np.hstack([x, np.full((20, 1), 4.0)])), [0.0, 0.25])
-    np.testing.assert_array_equal(constant_combination(np.hstack([indicators, x])), [1.0, 1.0, 1.0, 0.0])
-    assert constant_combination(np.hstack([indicators[:, :2], x])) is None
+    np.testing.assert_array_equal(
+        constant_combination([np.hstack([x, np.full((20, 1), 4.0)])], 2), [0.0, 0.25]
+    )
+    np.testing.assert_array_equal(constant_combination([np.hstack([indicators, x])], 4), [1.0, 1.0, 1.0, 0.0])
+    assert constant_combination([np.hstack([indicators[:, :2], x])], 3) is None
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-300, 1e-5, 1.0, 1e300])
 def test_root_mean_square_of_any_size(size: float) -> None:
-    assert root_mean_square(size * np.array([3.0, -4.0])) == pytest.approx(size * np.sqrt(12.5), rel=1e-14)
+    parts = [size * np.array([3.0]), size * np.array([-4.0])]
+    assert root_mean_square(parts) == pytest.approx(size * np.sqrt(12.5), rel=1e-14)

@@ -116,7 +116,7 @@ class Quasi(Asymptotic):
     def _likely_cause(self) -> str:
         """Why outer iterations settle slowly."""
         found, problem = self.fit.estimate, self.fit.problem
-        if (condition := _condition(problem.X.matrix)) > COLLINEAR:
+        if (condition := _condition(problem.data.fixed.gram())) > COLLINEAR:
             return (
                 f"The likely cause is that the fixed-effects columns are all but collinear (condition {condition:.1g}): centre "
                 "the numeric predictors."
@@ -138,8 +138,9 @@ class Quasi(Asymptotic):
         phi = self.fit.estimate.sigma**2
         if not self.record.free or 1.0 / ODD_DISPERSION < phi < ODD_DISPERSION:
             return ()
-        rows = self.fit.optimum.state.rows
-        squares = rows.score**2 / np.maximum(rows.weight, 1e-300)
+        data, rows = self.fit.problem.data, self.fit.optimum.state.rows
+        score, weight = data.whole(rows.score), data.whole(rows.weight)
+        squares = score**2 / np.maximum(weight, 1e-300)
         row = int(np.argmax(squares))
         share = squares[row] / max(float(squares.sum()), 1e-300)
         cause = (
@@ -206,11 +207,10 @@ class Quasi(Asymptotic):
         }
 
 
-def _condition(x: Array) -> float:
+def _condition(gram: Array) -> float:
     """Condition number of X'X with columns of unit length."""
-    if not x.shape[1]:
+    if not len(gram):
         return 1.0
-    gram = x.T @ x
     scale = 1.0 / np.sqrt(np.maximum(np.diagonal(gram), 1e-300))
     values = np.linalg.eigvalsh(gram * np.outer(scale, scale))
     return float(values[-1] / max(values[0], 1e-300))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.ir.rows import range_of
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html_report.elements import definitions, table
 from lmmformula.reporting.response import response_levels, response_name
@@ -29,11 +30,11 @@ def data_summary(fit: Fitted) -> str:
         if dropped > 0
         else []
     )
-    if problem.weights is not None:
-        word = problem.family.weights_word
-        pairs.append((word, f"{problem.weights.min():.4g} to {problem.weights.max():.4g}"))
-    if problem.offset is not None:
-        pairs.append(("Offset", f"{problem.offset.min():.4g} to {problem.offset.max():.4g}"))
+    data = problem.data
+    for word, values in ((problem.family.weights_word, data.weights), ("Offset", data.offset)):
+        if values is not None:
+            low, high = range_of(data, values)
+            pairs.append((word, f"{low:.4g} to {high:.4g}"))
     if problem.X.dropped:
         pairs.append(("Columns dropped", f"{', '.join(problem.X.dropped)} (determined by the others)"))
     grids = [_levels(fit), _response(fit)]
@@ -42,8 +43,9 @@ def data_summary(fit: Fitted) -> str:
 
 def _levels(fit: Fitted) -> Grid:
     rows = []
-    for name, term in {t.group: t for t in fit.problem.terms}.items():
-        counts = term.counts()
+    for name, i in {t.group: i for i, t in enumerate(fit.problem.terms)}.items():
+        term = fit.problem.terms[i]
+        counts = fit.problem.data.reduce(lambda chunk, i=i: chunk.terms[i].counts())
         low, middle, high = counts.min(), np.median(counts), counts.max()
         rows.append((name, f"{term.m:,}", f"{low:,}", f"{middle:,.4g}", f"{high:,}"))
     header = ("", "Levels", "Rows a level: least", "median", "most")
@@ -51,7 +53,7 @@ def _levels(fit: Fitted) -> Grid:
 
 
 def _response(fit: Fitted) -> Grid:
-    y, name = fit.problem.y, response_name(fit)
+    y, name = fit.problem.data.whole(fit.problem.data.y), response_name(fit)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= FEW:
         share, names = counts / len(y), response_levels(fit)

@@ -32,7 +32,7 @@ def equations(fit: Fitted) -> str:
     lines += [_effects(*item) for item in _numbered(problem)]
     if fit.problem.is_linear:
         variance = "<i>σ</i><sup>2</sup>" + (
-            "/<i>w<sub>i</sub></i>" if problem.weights is not None and not family.repeated else ""
+            "/<i>w<sub>i</sub></i>" if problem.data.weights is not None and not family.repeated else ""
         )
         lines.append(f"<i>ε<sub>i</sub></i> ~ Normal(0, {variance}), independent")
     inside = "\n".join(f'<div class="line">{line}</div>' for line in lines)
@@ -50,10 +50,10 @@ def _linked(link: str) -> str:
 
 def _distribution(problem: Problem) -> str:
     family = problem.family
-    trials = family.weights_are == "trials" and problem.weights is not None
+    trials = family.weights_are == "trials" and problem.data.weights is not None
     arguments = (["<i>w<sub>i</sub></i> trials"] if trials else []) + ["<i>μ<sub>i</sub></i>"]
     for j, a in enumerate(family.auxiliaries):
-        varies = j < len(problem.aux) and problem.aux[j].matrix.shape[1] > 1
+        varies = j < len(problem.aux) and len(problem.aux[j].names) > 1
         arguments.append(f"<i>{escape(a.name)}</i>{'<sub><i>i</i></sub>' if varies else ''}")
     name = escape(family.name.replace("_", " ").capitalize())
     meanings = [a.meaning for a in family.auxiliaries if a.meaning]
@@ -65,7 +65,7 @@ def _auxiliary_lines(problem: Problem) -> list[str]:
     """Auxiliary predictors with columns of their own."""
     lines = []
     for a, block in zip(problem.family.auxiliaries, problem.aux, strict=False):
-        if block.matrix.shape[1] > 1:
+        if len(block.names) > 1:
             left = a.linked(f"<i>{escape(a.name)}<sub>i</sub></i>")
             terms = _sum([_product(f"γ<sub>{j}</sub>", name) for j, name in enumerate(block.names)])
             lines.append(f"{left} = {terms}")
@@ -90,7 +90,7 @@ def _predictor(problem: Problem) -> str:
             parts += [
                 _product(f"b<sub>{first + j},{group}</sub>", name) for j, name in enumerate(term.columns)
             ]
-    if problem.offset is not None:
+    if problem.data.offset is not None:
         parts.append("<i>offset<sub>i</sub></i>")
     return _sum(parts) if parts else "0"
 

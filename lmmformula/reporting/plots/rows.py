@@ -119,7 +119,7 @@ def binned_residuals(fit: Fitted, ax: Any = None, bins: int | None = None) -> An
 
 def response(fit: Fitted, ax: Any = None) -> Any:
     """Distribution of the response: bars for few different values, else a histogram."""
-    y = fit.problem.y
+    y = fit.problem.data.whole(fit.problem.data.y)
     ax = new_axes(ax)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= 12:
