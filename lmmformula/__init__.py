@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lmmformula.errors import SingularFitWarning as SingularFitWarning
     from lmmformula.interfaces.polars import to_polars as to_polars
     from lmmformula.keeping.loading import load as load
+    from lmmformula.many import fit_many as fit_many
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
     from lmmformula.reporting.frames import anova as anova
     from lmmformula.reporting.html_report import report as report
@@ -63,6 +64,7 @@ _HOME = {
     "compare_methods": ("comparing", "compare_methods"),
     "dataset_names": ("datasets", "dataset_names"),
     "fit": ("api", "fit"),
+    "fit_many": ("many", "fit_many"),
     "load": ("keeping.loading", "load"),
     "load_dataset": ("datasets", "load_dataset"),
     "plan": ("api", "plan"),
@@ -93,6 +95,7 @@ __all__ = [
     "compare_methods",
     "dataset_names",
     "fit",
+    "fit_many",
     "load",
     "load_dataset",
     "plan",

@@ -35,6 +35,7 @@ __all__ = [
     "positions",
     "real",
     "reports",
+    "responses",
     "seed",
     "table",
     "text",
@@ -210,6 +211,25 @@ def seed() -> Kind:
         return number.read(value)
 
     return Kind("a whole number of at least 0, a NumPy Generator, or None", read)
+
+
+def responses() -> Kind:
+    """Many responses: a table of numbers, or names of columns; what is in it the room that reads it judges."""
+
+    def read(value: object) -> Any:
+        if isinstance(value, str):
+            if not value.strip():
+                raise UnsuitedError
+            return value
+        if isinstance(value, Mapping) or getattr(value, "ndim", 0) == 2 or hasattr(type(value), "columns"):
+            if not len(value):  # type: ignore[arg-type]
+                raise UnsuitedError("It is empty.")
+            return value
+        if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
+            raise UnsuitedError
+        return value
+
+    return Kind("a table or an array with a column for each response, or names of columns of the data", read)
 
 
 def reports() -> Kind:

@@ -20,6 +20,7 @@ from lmmformula.arguments.kinds import (
     positions,
     real,
     reports,
+    responses,
     seed,
     table,
     text,
@@ -60,6 +61,10 @@ ARGUMENTS: Mapping[str, Kind] = {
     "fits": anything("fits, one by one"),
     "refit": flag(),
     "type": anything("1, 2 or 3; of bootstrap intervals 'percentile', 'basic', 'normal' or 'bca'"),
+    # many fits
+    "responses": responses(),
+    "moderated": flag(),
+    "term": optional(text("the name of a coefficient")),
     # what follows from a fit
     "level": _LEVEL,
     "n": _COUNT,

@@ -115,6 +115,8 @@ RIGHT: dict[str, set[str]] = {
     "column": NOTHING,
     "bins": NOTHING | {"one"},
     "reference": NOTHING,
+    "responses": {"word", "empty word", "dict", "matrix", "frame"},
+    "term": NOTHING,
     "profiles": NOTHING | FLAG,
     "rows": NOTHING | {"zero", "one", "negative", "huge", "empty list"},
     "table": {"empty dict", "frame"},
@@ -134,6 +136,7 @@ RIGHT: dict[str, set[str]] = {
             "spread",
             "refit",
             "conditional",
+            "moderated",
         ),
         FLAG,
     ),
@@ -161,6 +164,9 @@ OWN: dict[tuple[str, str], set[str]] = {
 
 JUDGED = {
     ("ziformula", "word"): "needs a count family",
+    ("responses", "dict"): "one length",
+    ("responses", "matrix"): "2 rows",
+    ("responses", "frame"): "1 rows",
     ("parameter", "word"): "has no draws",
     ("data", "frame"): "no column",
     ("data", "dict"): "column",
@@ -220,6 +226,7 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "name": "sleepstudy",
         "results": things["Fit"],
         "y": data["Yield"],
+        "responses": ["Yield"],
         "parameter": "sigma",
         "table": data,
     }

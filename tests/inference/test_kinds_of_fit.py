@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from kinds_of_fit import KINDS, rows
 
@@ -59,6 +60,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "r2": lambda m: m.r2(),
     "ranef": lambda m: m.ranef(condsd=True),
     "refit": lambda m: m.refit(m.problem.y),
+    "refit_many": lambda m: m.refit_many(np.column_stack([m.problem.y, m.problem.y])),
     "residuals": lambda m: m.residuals("quantile", seed=1),
     "simulate": lambda m: m.simulate(2, seed=1),
     "simulated_residuals": lambda m: repr(m.simulated_residuals(20, seed=1)),
@@ -79,6 +81,8 @@ CLUSTERED = {
     f"{verb}, clusters" for verb in ("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables")
 }
 KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
+MANY = {"refit_many"}
+"""Verbs of many fits."""
 REFUSED = {
     "reml": DRAWN | {"overdispersion"},
     "laplace": DRAWN | KENWARD | CLUSTERED | {"influence, refit"},
@@ -93,7 +97,8 @@ REFUSED = {
     "hmc": KENWARD
     | CLUSTERED
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
-    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"},
+    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"}
+    | MANY,
 }
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
 and a formula for sigma no plain GLM to compare with."""

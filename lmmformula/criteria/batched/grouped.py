@@ -28,6 +28,7 @@ import numpy as np
 
 from lmmformula.criteria.batched.base import Evaluated, Factors, assembled, stacked_inverse
 from lmmformula.criteria.batched.products import Products
+from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array, Index
 
 __all__ = ["Grouped", "GroupedDesign"]
@@ -182,15 +183,15 @@ class Grouped:
         (lower,) = self.factors.lowers(theta)
         (moved,) = self.factors.moved((lower,))
         wide, turned = lower[:, None], np.swapaxes(lower, -1, -2)[:, None]
-        m = np.matmul(turned, np.matmul(own.gram, wide)) + np.eye(k)
+        m = matmul(turned, matmul(own.gram, wide)) + np.eye(k)
         inverse, log_m = stacked_inverse(m)
-        a = np.matmul(wide, np.matmul(inverse, turned))
-        e = np.eye(k) - np.matmul(a, own.gram)
-        n = np.matmul(own.gram, e)
+        a = matmul(wide, matmul(inverse, turned))
+        e = np.eye(k) - matmul(a, own.gram)
+        n = matmul(own.gram, e)
 
         s = np.eye(p) - (a.reshape(size, -1) @ own.xx).reshape(size, p, p)
         s_inverse, log_s = stacked_inverse(s)
-        ay = np.matmul(own.spread(a), y[..., None])[..., 0]
+        ay = matmul(own.spread(a), y[..., None])[..., 0]
         flat_x = own.x.reshape(levels * k, p)
         sxy = -ay.reshape(size, -1) @ flat_x
         beta = np.einsum("bpq,bq->bp", s_inverse, sxy)
@@ -201,29 +202,29 @@ class Grouped:
         kappa = own.n_eff / r2
 
         left = y - (beta @ flat_x.T).reshape(size, levels, k)
-        v = np.matmul(np.swapaxes(own.spread(e), -1, -2), left[..., None])[..., 0]
+        v = matmul(np.swapaxes(own.spread(e), -1, -2), left[..., None])[..., 0]
         spread = own.by_class(np.einsum("bli,blj->blij", v, v))
         turned_e = np.swapaxes(e, -1, -2)
         if rest is not None:
-            spread = spread + np.matmul(turned_e, np.matmul(rest, e))
+            spread = spread + matmul(turned_e, matmul(rest, e))
         slope = np.einsum("c,bcij->bij", own.counts, n) - kappa[:, None, None] * spread.sum(axis=1)
         w = 2.0 * kappa[:, None, None, None] * spread - own.counts[:, None, None] * n
         value = log_m @ own.counts + own.n_eff * np.log(r2)
-        step = np.matmul(e[:, None], np.matmul(moved[:, :, None], turned_e[:, None]))
+        step = matmul(e[:, None], matmul(moved[:, :, None], turned_e[:, None]))
         moves = (step.reshape(size, len(moved[0]), -1) @ own.xx).reshape(size, -1, p, p)
         hessian = np.zeros((size, self.factors.d, self.factors.d))
         if own.reml:
             value = value + log_s
             seen = (s_inverse.reshape(size, -1) @ own.xx.T).reshape(n.shape)
-            seen = np.matmul(turned_e, np.matmul(seen, e))
+            seen = matmul(turned_e, matmul(seen, e))
             slope -= seen.sum(axis=1)
             w += 2.0 * seen
-            by = np.matmul(s_inverse[:, None], moves)
+            by = matmul(s_inverse[:, None], moves)
             hessian -= np.einsum("bipq,bjqp->bij", by, by)
         product = np.einsum("bcij,bckl->bijkl", n, w, optimize=True)
         bent = np.einsum("bdli,bijkl,bejk->bde", moved, product, moved, optimize=True)
         hessian += 0.5 * (bent + np.swapaxes(bent, -1, -2))
-        beside = np.matmul(own.spread(step, axis=2), left[:, None, :, :, None])
+        beside = matmul(own.spread(step, axis=2), left[:, None, :, :, None])
         c = beside.reshape(size, len(moved[0]), -1) @ flat_x
         hessian -= 2.0 * kappa[:, None, None] * np.einsum("bip,bpq,bjq->bij", c, s_inverse, c, optimize=True)
         along = np.einsum("bij,bdij->bd", spread.sum(axis=1), moved)

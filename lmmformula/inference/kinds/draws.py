@@ -72,6 +72,8 @@ class Draws(Inference):
             "arviz_stats.compare({'a': a.to_datatree(), 'b': b.to_datatree()}), or fit with method='ml'.",
             "bootstrap": f"a bootstrap repeats the search for a maximum, {_NO_MAXIMUM} Its draws are in m.posterior, their "
             "intervals in conf_int(), and simulate() draws responses.",
+            "many fits": f"refits of other responses repeat the search for a maximum, {_NO_MAXIMUM} Fit with method='reml' or "
+            "'laplace', or fit each response by itself.",
             "profile": f"a profile needs a maximum of the likelihood, {_NO_MAXIMUM} conf_int(parameters='all') has the "
             "intervals of its draws.",
             "influence": f"influence() moves a maximum of the likelihood, {_NO_MAXIMUM} Look at the Pareto k of "

@@ -1,0 +1,1 @@
+"""Results of many fits, as the user has them."""
