@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from lmmformula.many import fit_many as fit_many
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
     from lmmformula.reporting.frames import anova as anova
+    from lmmformula.reporting.frames import loo_compare as loo_compare
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
@@ -67,6 +68,7 @@ _HOME = {
     "fit_many": ("many", "fit_many"),
     "load": ("keeping.loading", "load"),
     "load_dataset": ("datasets", "load_dataset"),
+    "loo_compare": ("reporting.frames", "loo_compare"),
     "plan": ("api", "plan"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
@@ -98,6 +100,7 @@ __all__ = [
     "fit_many",
     "load",
     "load_dataset",
+    "loo_compare",
     "plan",
     "prior_predictive",
     "report",

@@ -102,6 +102,10 @@ ARGUMENTS: Mapping[str, Kind] = {
     ),
     "time": optional(numbers_of_rows("the name of a column, or one number for each row", column=True)),
     "coords": optional(anything("names of columns of coordinates, or numbers (rows, d)")),
+    "moment_match": flag(),
+    "reloo": flag(),
+    "folds": whole(2, _MOST),
+    "conditions": optional(mapping("a mapping from columns to where they are held")),
     # reports and plots
     "results": anything("a fit or a comparison of methods"),
     "path": path(),

@@ -14,7 +14,6 @@ level of the grouping factor with the fewest, or without each of 200 blocks of t
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.replicates import as_numbers
-from lmmformula.ir.design import GroupBlock
+from lmmformula.inference.subset import refitted, subset
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -85,7 +83,7 @@ def acceleration(fit: Fitted, statistic: Callable[[Any], Any]) -> dict[str, floa
     found = []
     for gone in _blocks(fit.problem):
         try:
-            found.append(as_numbers(statistic(_without(fit, gone))))
+            found.append(as_numbers(statistic(refitted(fit, subset(fit.problem, np.flatnonzero(~gone))))))
         except FitError:
             continue
     if len(found) < 3:
@@ -112,22 +110,3 @@ def _blocks(problem: Problem) -> list[NDArray[np.bool_]]:
         codes, m = np.arange(problem.n), problem.n
     block = codes.astype(np.int64) * min(m, BLOCKS) // m
     return [block == b for b in range(min(m, BLOCKS))]
-
-
-def _without(fit: Fitted, gone: NDArray[np.bool_]) -> Fitted:
-    """The same model without some rows."""
-    left = np.flatnonzero(~gone)
-    part = fit.problem.at(left)
-    if np.linalg.matrix_rank(part.X.matrix) < part.p:
-        raise FitError("the rows that are left do not determine the fixed effects.")
-    part = replace(part, terms=tuple(map(_with_own_levels, part.terms)))
-    standard = Standard.of(part)
-    solution = fit.backend.afresh().fit(standard.problem)
-    estimate = standard.outward(solution.estimate)
-    return replace(fit, problem=part, estimate=estimate, point=solution.point, twin=standard)
-
-
-def _with_own_levels(term: GroupBlock) -> GroupBlock:
-    """The term without levels that no row has."""
-    levels, codes = np.unique(term.codes, return_inverse=True)
-    return replace(term, levels=term.levels[levels], codes=codes.astype(term.codes.dtype))

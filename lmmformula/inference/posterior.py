@@ -21,6 +21,7 @@ from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.families.family import Family
     from lmmformula.inference.fitted import Fitted, FittedT
 
 __all__ = [
@@ -29,15 +30,18 @@ __all__ = [
     "auxiliary_draws",
     "auxiliary_effect_draws",
     "auxiliary_spreads",
+    "drawn_levels",
     "effect_draws",
     "extend",
     "flat",
     "linear_predictors",
     "log_likelihood",
     "mean_response",
+    "own_auxiliaries",
     "own_effects",
     "quantiles",
     "responses",
+    "row_densities",
     "row_slices",
     "term_spreads",
     "unsatisfactory",
@@ -146,6 +150,14 @@ def _spreads(posterior: Posterior, own: TermParameters) -> TermSpreads:
     return TermSpreads(sd, cor)
 
 
+def drawn_levels(spreads: TermSpreads, count: int, rng: np.random.Generator) -> Array:
+    """Effects of `count` levels from N(0, Sigma) with the Sigma of each draw, (S, count, k)."""
+    values, vectors = np.linalg.eigh(spreads.covariance)
+    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    z = rng.standard_normal((len(root), count, root.shape[-1]))
+    return z @ np.swapaxes(root, -1, -2)
+
+
 # -- linear predictors ------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +246,7 @@ def auxiliary_draws(
     return tuple(found)
 
 
-def _own_auxiliaries(fit: Fitted, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
+def own_auxiliaries(fit: Fitted, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
     """Auxiliary predictors of `rows` of the fit, with their random effects."""
     problem = fit.problem
     found = auxiliary_draws(fit, [b.matrix for b in problem.aux], rows, chosen)
@@ -270,7 +282,7 @@ def _own_predictors(fit: Fitted, chosen: Any = slice(None)) -> Iterator[tuple[sl
 def mean_response(fit: Fitted) -> Array:
     """Posterior mean of the expected response of every row of the fit, (n,)."""
     family = fit.problem.family
-    means = [family.mean(eta, _own_auxiliaries(fit, rows)).mean(axis=0) for rows, eta in _own_predictors(fit)]
+    means = [family.mean(eta, own_auxiliaries(fit, rows)).mean(axis=0) for rows, eta in _own_predictors(fit)]
     return np.concatenate(means)
 
 
@@ -284,7 +296,7 @@ def responses(fit: Fitted, n: int | None, rng: np.random.Generator) -> Array:
     out = np.empty((len(chosen), problem.n))
     for rows, eta in _own_predictors(fit, chosen):
         weights = None if problem.weights is None else problem.weights[rows]
-        out[:, rows] = problem.family.simulate(rng, eta, _own_auxiliaries(fit, rows, chosen), weights)
+        out[:, rows] = problem.family.simulate(rng, eta, own_auxiliaries(fit, rows, chosen), weights)
     return out
 
 
@@ -300,15 +312,20 @@ def log_likelihood(fit: Fitted, rows: Any = None) -> Array:
     wanted = _positions(problem.n, rows)
     out = np.empty((posterior.chains * posterior.draws, problem.n))
     for part, eta in _own_predictors(fit):
-
-        def each(values: Array, shape: tuple[int, ...] = eta.shape) -> Array:
-            return np.broadcast_to(values, shape).reshape(-1)
-
-        aux = tuple(map(each, _own_auxiliaries(fit, part)))
-        w = None if problem.weights is None else each(problem.weights[part])
-        found = problem.family.rows(each(problem.y[part]), eta.reshape(-1), aux, w, derivatives=False)
-        out[:, part] = found.loglik.reshape(eta.shape)
+        w = None if problem.weights is None else problem.weights[part]
+        out[:, part] = row_densities(problem.family, problem.y[part], eta, own_auxiliaries(fit, part), w)
     return out[:, wanted].reshape(posterior.chains, posterior.draws, -1)
+
+
+def row_densities(family: Family, y: Array, eta: Array, aux: Sequence[Array], weights: Array | None) -> Array:
+    """Log density of responses (n,) for every draw of eta (S, n) and the auxiliary predictors (S, n) or (S, 1), (S, n)."""
+
+    def each(values: Array) -> Array:
+        return np.broadcast_to(values, eta.shape).reshape(-1)
+
+    w = None if weights is None else each(weights)
+    rows = family.rows(each(y), eta.reshape(-1), tuple(map(each, aux)), w, derivatives=False)
+    return rows.loglik.reshape(eta.shape)
 
 
 def _positions(n: int, rows: Any) -> NDArray[np.intp]:

@@ -19,6 +19,7 @@ from lmmformula.inference.posterior import (
     auxiliary_draws,
     auxiliary_effect_draws,
     auxiliary_spreads,
+    drawn_levels,
     effect_draws,
     flat,
     linear_predictors,
@@ -122,10 +123,7 @@ def _unseen(
         or (policy == "population" and wanted.interval is None and not wanted.se)
     ):
         return None
-    values, vectors = np.linalg.eigh(spread().covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
-    z = rng.standard_normal((len(root), len(part.new_levels), root.shape[-1]))
-    return Effects(z @ np.swapaxes(root, -1, -2), part.new_codes, part.basis)
+    return Effects(drawn_levels(spread(), len(part.new_levels), rng), part.new_codes, part.basis)
 
 
 def _columns(

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from lmmformula.inference import compare as _compare
+from lmmformula.inference.bayesian import elpd as _elpd
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.numbers import (
@@ -28,7 +29,7 @@ from lmmformula.reporting.numbers import (
     width,
 )
 
-__all__ = ["Table", "anova", "printed"]
+__all__ = ["Table", "anova", "loo_compare", "printed"]
 
 MOST_ROWS = 60
 """Rows that are shown; a longer table says how many it has."""
@@ -196,3 +197,8 @@ def _notes(frame: pd.DataFrame) -> list[str]:
 def _refitted(attrs: Mapping[Any, Any]) -> int:
     count = attrs.get("refitted", 0)
     return count if isinstance(count, int) else 0
+
+
+@wraps(_elpd.loo_compare)
+def loo_compare(*results: _elpd.Elpd, **named: _elpd.Elpd) -> Table:  # noqa: D103 - the same
+    return printed(_elpd.loo_compare(*results, **named))

@@ -25,8 +25,10 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "anova": lambda m: m.anova(),
     "anova, Kenward-Roger": lambda m: m.anova(ddf="kenward-roger"),
     "augment": lambda m: m.augment(),
+    "bayes_r2": lambda m: m.bayes_r2(),
     "bootstrap": lambda m: m.bootstrap(2, seed=1),
     "coef": lambda m: m.coef(),
+    "conditional_effects": lambda m: m.conditional_effects("x", points=3),
     "conf_int": lambda m: m.conf_int(),
     "conf_int, all": lambda m: m.conf_int(parameters="all"),
     "conf_int, wald": lambda m: m.conf_int(method="wald"),
@@ -46,12 +48,16 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "influence": lambda m: m.influence("g"),
     "influence, rows": lambda m: m.influence(),
     "influence, refit": lambda m: m.influence("g", refit=True),
+    "kfold": lambda m: m.kfold(2, seed=1),
+    "loo": lambda m: m.loo(),
     "log_likelihood": lambda m: m.log_likelihood(slice(0, 2)),
     "naivete": lambda m: m.naivete(),
     "overdispersion": lambda m: m.overdispersion(),
     "plot": lambda m: m.plot,
     "plot.trace": lambda m: m.plot.trace("x"),
     "plot_naivete": lambda m: m.plot_naivete(),
+    "pp_check": lambda m: m.pp_check(n=3),
+    "prior_sensitivity": lambda m: m.prior_sensitivity(),
     "predict": lambda m: m.predict(NEW, new_levels="population", se=True),
     "predict, prediction": lambda m: m.predict(interval="prediction", seed=1),
     "predict, full": lambda m: m.predict(interval="confidence", uncertainty="full", seed=1),
@@ -76,7 +82,8 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
 }
 """What a fit can be asked for: the method, and after a comma in which way."""
 
-DRAWN = {"conf_int, quantile", "extend", "log_likelihood", "plot.trace", "to_datatree"}
+DRAWN = {"bayes_r2", "conf_int, quantile", "extend", "kfold", "log_likelihood", "loo", "plot.trace"}
+DRAWN |= {"prior_sensitivity", "to_datatree"}
 CLUSTERED = {
     f"{verb}, clusters" for verb in ("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables")
 }

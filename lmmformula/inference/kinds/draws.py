@@ -67,9 +67,9 @@ class Draws(Inference):
         instead = "Use conf_int(method='quantile')."
         return {
             "anova": f"anova() tests with estimates that maximise a likelihood, {_NO_MAXIMUM} Look at conf_int(), compare "
-            "models by arviz_stats.loo(m.to_datatree()), or fit with method='reml' for F tests.",
+            "models by loo_compare(a.loo(), b.loo()), or fit with method='reml' for F tests.",
             "likelihood ratio": f"a likelihood-ratio test needs maxima of the likelihood, {_NO_MAXIMUM} Compare posteriors by "
-            "arviz_stats.compare({'a': a.to_datatree(), 'b': b.to_datatree()}), or fit with method='ml'.",
+            "loo_compare(a.loo(), b.loo()), or fit with method='ml'.",
             "bootstrap": f"a bootstrap repeats the search for a maximum, {_NO_MAXIMUM} Its draws are in m.posterior, their "
             "intervals in conf_int(), and simulate() draws responses.",
             "many fits": f"refits of other responses repeat the search for a maximum, {_NO_MAXIMUM} Fit with method='reml' or "

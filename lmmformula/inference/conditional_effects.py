@@ -1,0 +1,171 @@
+"""Expected responses over one variable, or over one at values of another, the rest held where they are typical.
+
+Random effects are zero, as in ``predict(re_form=None)``; numbers are held at their mean, factors at their most frequent level,
+and limits are those of ``predict(interval="confidence")``: of a posterior, quantiles of its draws. A second variable that is a
+number is taken at its mean and one standard deviation to either side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import DataError
+from lmmformula.frame.table import open_table
+from lmmformula.frame.values import Factor
+from lmmformula.frame.variables import column_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["ConditionalEffect", "conditional_effect", "effects_of", "variables"]
+
+MOST_LEVELS = 30
+"""Levels of a factor that are shown, the most frequent ones."""
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionalEffect:
+    """What is expected over a variable.
+
+    Attributes
+    ----------
+    variables : tuple of str
+        The variable, and the one at whose values it is taken, if there is any.
+    frame : DataFrame
+        The variables, ``estimate, se, lower, upper``.
+    held : mapping
+        Other columns -> where they are held.
+    """
+
+    variables: tuple[str, ...]
+    frame: pd.DataFrame = field(repr=False)
+    held: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """``x`` or ``x:f``."""
+        return ":".join(self.variables)
+
+
+def variables(fit: Fitted) -> tuple[str, ...]:
+    """The columns of the data that the fixed part names."""
+    recipe = fit.problem.recipe
+    known = {record.name for record in recipe.columns}
+    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
+    return tuple(name for name in column_names(exprs) if name in known)
+
+
+def effects_of(fit: Fitted) -> tuple[str, ...]:
+    """Every variable of the fixed part, and every pair that one of its terms has: what is shown by default."""
+    known, pairs = variables(fit), []
+    for parts in fit.problem.recipe.fixed.terms:
+        own = [name for name in column_names([part.expr for part in parts]) if name in known]
+        pairs += [f"{a}:{b}" for a, b in combinations(dict.fromkeys(own), 2)]
+    return (*known, *dict.fromkeys(pairs))
+
+
+def conditional_effect(
+    fit: Fitted,
+    effect: str,
+    conditions: Mapping[str, Any] | None = None,
+    level: float = 0.95,
+    points: int = 50,
+    kind: str = "response",
+) -> ConditionalEffect:
+    """Expected response over ``x``, or ``x:z``: over x at values of z.
+
+    Parameters
+    ----------
+    conditions : mapping, optional
+        Column -> where it is held instead.
+    points : int
+        Places along a number.
+    kind : str
+        As in ``predict()``.
+
+    Raises
+    ------
+    DataError
+        For a variable that the fixed part does not name, or a fit that carries no data.
+    """
+    wanted = [part.strip() for part in effect.split(":")]
+    known = variables(fit)
+    if not known:
+        raise DataError("the fixed part names no variable, so there is no effect to draw over one.")
+    if len(wanted) > 2 or len(set(wanted)) < len(wanted):
+        raise DataError(
+            f"effect {effect!r} must name one variable, or two of which the second is held: 'x' or 'x:f'."
+        )
+    if unknown := [name for name in wanted if name not in known]:
+        raise DataError(f"the fixed part has no variable {unknown[0]!r}; it has {', '.join(known)}.")
+    values = _columns(fit)
+    if odd := [name for name in (conditions or {}) if name not in values]:
+        raise DataError(
+            f"conditions= names {odd[0]!r}, which is no column of the model: {', '.join(values)}."
+        )
+    held = {name: _typical(v) for name, v in values.items() if name not in wanted} | dict(conditions or {})
+    over, *beside = wanted
+    first = _along(values[over], points)
+    second = _few(values[beside[0]]) if beside else [None]
+    columns = {name: [v] * (len(first) * len(second)) for name, v in held.items()}
+    columns[over] = list(first) * len(second)
+    columns |= {name: [v for v in second for _ in first] for name in beside}
+    import pandas as pd
+
+    found: Any = fit.predict(columns, re_form=None, interval="confidence", level=level, kind=kind, se=True)
+    frame = pd.DataFrame({name: columns[name] for name in wanted})
+    for name, own in (("estimate", "fit"), ("se", "se"), ("lower", "lower"), ("upper", "upper")):
+        frame[name] = found[own].to_numpy()
+    shown = {name: v for name, v in held.items() if name in known or name in (conditions or {})}
+    return ConditionalEffect(tuple(wanted), frame, shown)
+
+
+def _columns(fit: Fitted) -> dict[str, Any]:
+    """Columns of the model on the rows of the fit."""
+    if fit.recall.data is None:
+        raise DataError("a loaded fit does not carry its data, from which typical values would be taken.")
+    table, rows = open_table(fit.recall.data), fit.problem.rows
+    names = [record.name for record in fit.problem.recipe.columns if record.name in table]
+    return {name: table.column(name).at(rows) for name in names}
+
+
+def _along(values: Any, points: int) -> Sequence[Any]:
+    """Where a variable is looked at: its levels, the most frequent ones, or places from its least to its largest value."""
+    if isinstance(values, Factor):
+        counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
+        order = np.argsort(-counts, kind="stable")
+        return _labels(values, np.sort(order[: min(MOST_LEVELS, int((counts > 0).sum()))]))
+    numbers = np.asarray(values, dtype=float)
+    return list(np.linspace(np.nanmin(numbers), np.nanmax(numbers), points))
+
+
+def _few(values: Any) -> Sequence[Any]:
+    """Where a second variable is held: its levels, its values if they are three at most, or mean and one sd to either side."""
+    if isinstance(values, Factor):
+        return _along(values, 0)
+    numbers = np.asarray(values, dtype=float)
+    different = np.unique(numbers[np.isfinite(numbers)])
+    if len(different) <= 3:
+        return list(different)
+    mean, sd = float(np.nanmean(numbers)), float(np.nanstd(numbers, ddof=1))
+    return [mean - sd, mean, mean + sd]
+
+
+def _labels(factor: Factor, codes: Any) -> list[Any]:
+    """Values of a column that have these codes, as new data hold them."""
+    names = [str(factor.levels[c]) for c in codes]
+    return [name == "TRUE" for name in names] if factor.kind == "logical" else names
+
+
+def _typical(values: Any) -> Any:
+    if isinstance(values, Factor):
+        counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
+        return _labels(values, [int(np.argmax(counts))])[0]
+    return float(np.nanmean(np.asarray(values, dtype=float)))

@@ -1,0 +1,85 @@
+"""``m.conditional_effects()``: expected responses over the variables of a model, as tables and as plots."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lmmformula.errors import DataError
+from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, effects_of
+from lmmformula.reporting.response import expected_response
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["ConditionalEffects", "conditional_effects"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ConditionalEffects:
+    """Effects by name: ``ce["x"]`` is a frame, ``ce.plot("x:f")`` draws one.
+
+    Attributes
+    ----------
+    effects : tuple of ConditionalEffect
+    response : str
+        What is expected, in words.
+    """
+
+    effects: tuple[ConditionalEffect, ...]
+    response: str
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(e.name for e in self.effects)
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._one(name).frame
+
+    def plot(self, effect: str | None = None, ax: Any = None) -> Any:
+        """Draw one effect; the first by default. Returns its Axes."""
+        from lmmformula.reporting.plots.marginal import draw_effect
+
+        return draw_effect(self.effects[0] if effect is None else self._one(effect), self.response, ax)
+
+    def _one(self, name: str) -> ConditionalEffect:
+        for effect in self.effects:
+            if effect.name == name:
+                return effect
+        raise DataError(f"there is no effect {name!r} here; there are {', '.join(self.names)}.")
+
+    def __repr__(self) -> str:
+        return "\n\n".join(self._text(e) for e in self.effects)
+
+    def _text(self, effect: ConditionalEffect) -> str:
+        held = ", ".join(
+            f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in effect.held.items()
+        )
+        head = f"{self.response} over {effect.name}" + (f" at {held}" if held else "")
+        return (
+            f"{head}\n{effect.frame.to_string(index=False, max_rows=12, float_format=lambda v: f'{v:.4g}')}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{self!r}</pre>"
+
+
+def conditional_effects(
+    fit: Fitted,
+    effects: str | Sequence[str] | None = None,
+    conditions: Mapping[str, Any] | None = None,
+    level: float = 0.95,
+    points: int = 50,
+    kind: str = "response",
+) -> ConditionalEffects:
+    """See :meth:`lmmformula.verbs.MeansVerbs.conditional_effects`."""
+    wanted = (
+        effects_of(fit) if effects is None else (effects,) if isinstance(effects, str) else tuple(effects)
+    )
+    if not wanted:
+        raise DataError("the fixed part names no variable, so there is no effect to show over one.")
+    found = tuple(conditional_effect(fit, e, conditions, level, points, kind) for e in wanted)
+    return ConditionalEffects(found, expected_response(fit) if kind == "response" else kind)
