@@ -200,5 +200,5 @@ def _refitted(attrs: Mapping[Any, Any]) -> int:
 
 
 @wraps(_elpd.loo_compare)
-def loo_compare(*results: _elpd.Elpd, **named: _elpd.Elpd) -> Table:  # noqa: D103 - the same
-    return printed(_elpd.loo_compare(*results, **named))
+def loo_compare(*results: Any, **arguments: Any) -> Table:  # noqa: D103 - the same
+    return printed(_elpd.loo_compare(*results, **arguments))

@@ -23,7 +23,7 @@ __all__ = ["BayesianVerbs"]
         "pp_check": {
             "kind": optional(word("density", "ecdf", "bars", "stat", "intervals", "error")),
             "n": optional(whole(1, 100_000)),
-            "stat": anything("the name of a statistic, or a function of a response"),
+            "stat": optional(anything("the name of a statistic, or a function of a response")),
         },
         "prior_sensitivity": {"priors": optional(names("classes of priors"))},
         "bayes_r2": {"draws": flag()},
@@ -137,7 +137,7 @@ class BayesianVerbs(Verbs):
         self,
         kind: str | None = None,
         n: int | None = None,
-        stat: str | Callable[..., float] = "mean",
+        stat: str | Callable[..., float] | None = None,
         ax: Any = None,
         seed: int = 0,
     ) -> Any:
@@ -150,7 +150,7 @@ class BayesianVerbs(Verbs):
         n : int, optional
             Replicates.
         stat : {"mean", "sd", "median", "min", "max", "zeros"} or callable
-            For kind="stat".
+            What is compared by kind="stat", which it stands for if no kind is given; the mean by default.
         ax : Axes, optional
         seed : int
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.arguments import checked
+from lmmformula.arguments.kinds import anything
 from lmmformula.errors import DataError
 from lmmformula.typing import Array
 
@@ -121,15 +123,14 @@ def _total(values: Array) -> tuple[float, float]:
     ) > 1 else np.nan
 
 
-def loo_compare(*results: Elpd, **named: Elpd) -> pd.DataFrame:
+@checked(results=anything("results of loo() or kfold(), or a mapping from names to them"))
+def loo_compare(*results: Elpd | Mapping[str, Elpd]) -> pd.DataFrame:
     """Several models by their expected log predictive density, best first.
 
     Parameters
     ----------
-    *results : Elpd
-        From ``m.loo()`` or ``m.kfold()``; named by their formula.
-    **named : Elpd
-        The same with names of your own.
+    *results : Elpd or mapping
+        From ``m.loo()`` or ``m.kfold()``, named by their formula; or ``{"name": m.loo(), ...}``.
 
     Returns
     -------
@@ -145,7 +146,7 @@ def loo_compare(*results: Elpd, **named: Elpd) -> pd.DataFrame:
     """
     import pandas as pd
 
-    models = _named(results, named)
+    models = _named(results)
     first = next(iter(models.values()))
     for name, one in models.items():
         if one.unit != first.unit or not one.pointwise.index.equals(first.pointwise.index):
@@ -180,20 +181,20 @@ def _caution(table: pd.DataFrame, n: int, models: Mapping[str, Elpd]) -> str:
     return " ".join(said)
 
 
-def _named(results: Sequence[Elpd], named: Mapping[str, Elpd]) -> dict[str, Elpd]:
+def _named(results: Sequence[Elpd | Mapping[str, Elpd]]) -> dict[str, Elpd]:
     models: dict[str, Elpd] = {}
-    for one in results:
+    given = [pair for one in results for pair in (one.items() if isinstance(one, Mapping) else [("", one)])]
+    for label, one in given:
         if not isinstance(one, Elpd):
             raise DataError(
-                f"loo_compare() compares what m.loo() or m.kfold() give, not {type(one).__name__}."
+                f"results= must be what m.loo() or m.kfold() give, or a mapping from names to it, not {type(one).__name__}."
             )
-        name, copies = one.formula, 2
+        name, copies = label or one.formula, 2
         while name in models:
             name, copies = f"{one.formula} #{copies}", copies + 1
         models[name] = one
-    models.update(named)
     if len(models) < 2:
-        raise DataError(f"loo_compare() compares two models or more, and got {len(models)}.")
+        raise DataError(f"loo_compare() compares results of two models or more, and got {len(models)}.")
     return models
 
 

@@ -42,23 +42,19 @@ def pp_check(
     fit: Fitted,
     kind: str | None = None,
     n: int | None = None,
-    stat: str | Callable[[Array], float] = "mean",
+    stat: str | Callable[[Array], float] | None = None,
     ax: Any = None,
     seed: int = 0,
 ) -> Any:
     """See :meth:`lmmformula.verbs.BayesianVerbs.pp_check`."""
-    discrete = fit.problem.family.is_discrete
-    kind = (
-        ("bars" if discrete and len(np.unique(fit.problem.y)) <= _FEW else "density")
-        if kind is None
-        else kind
-    )
+    kind = _usual(fit, stat) if kind is None else kind
+    of = _statistic(stat, kind)
     if kind not in _KINDS:
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(_KINDS)}.")
     draw, many = _KINDS[kind]
     drawn = replicates(fit, many if n is None else n, seed)
     ax = new_axes(ax, (5.0, 3.2))
-    draw(ax, fit.problem.y, drawn, stat)
+    draw(ax, fit.problem.y, drawn, of)
     if kind in ("density", "ecdf", "bars"):
         ax.set_xlabel(response_name(fit), parse_math=False)
     return ax
@@ -66,7 +62,27 @@ def pp_check(
 
 _FEW = 30
 """Different values up to which a discrete response is drawn as bars."""
-_Stat = str | Callable[[Array], float]
+_Stat = tuple[str, Callable[[Array], float]]
+
+
+def _usual(fit: Fitted, stat: object) -> str:
+    if stat is not None:
+        return "stat"
+    few = fit.problem.family.is_discrete and len(np.unique(fit.problem.y)) <= _FEW
+    return "bars" if few else "density"
+
+
+def _statistic(stat: str | Callable[[Array], float] | None, kind: str) -> _Stat:
+    if stat is not None and kind != "stat":
+        raise DataError(f"stat={stat!r} is for kind='stat', not for kind={kind!r}.")
+    if callable(stat):
+        return getattr(stat, "__name__", "statistic"), stat
+    name = "mean" if stat is None else stat
+    if not isinstance(name, str) or name not in STATISTICS:
+        raise DataError(
+            f"stat={stat!r} is unknown; use one of {', '.join(STATISTICS)}, or a function of a response."
+        )
+    return name, STATISTICS[name]
 
 
 def _density(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
@@ -104,14 +120,8 @@ def _bars(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
 
 def _stat(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     """A statistic of each replicate, and where that of the response lies."""
-    if isinstance(stat, str) and stat not in STATISTICS:
-        raise DataError(
-            f"stat={stat!r} is unknown; use one of {', '.join(STATISTICS)}, or a function of a response."
-        )
-    of, name = (
-        (STATISTICS[stat], stat) if isinstance(stat, str) else (stat, getattr(stat, "__name__", "statistic"))
-    )
-    values, own = np.array([of(r) for r in drawn]), of(y)
+    name, of = stat
+    values, own = np.array([of(r) for r in drawn], dtype=float), float(of(y))
     above = float(np.mean(values >= own))
     ax.hist(values, bins=30, color=GREY, alpha=0.6)
     ax.axvline(own, color=COLOURS[0], lw=1.8)

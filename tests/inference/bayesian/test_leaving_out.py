@@ -139,7 +139,7 @@ def test_folds() -> None:
 
 def test_comparison() -> None:
     full, small = _posterior("y ~ x + f + (1 | g)", 500).loo(), _posterior("y ~ 1 + (1 | g)", 500).loo()
-    table = loo_compare(small=small, full=full)
+    table = loo_compare({"small": small, "full": full})
     assert list(table.index) == ["full", "small"]
     assert table["elpd_diff"].iloc[0] == 0.0
     difference = (small.pointwise["elpd"] - full.pointwise["elpd"]).to_numpy()
