@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
+    from lmmformula.reporting.selection import model_selection as model_selection
     from lmmformula.result import Fit as Fit
 
 
@@ -69,6 +70,7 @@ _HOME = {
     "load": ("keeping.loading", "load"),
     "load_dataset": ("datasets", "load_dataset"),
     "loo_compare": ("reporting.frames", "loo_compare"),
+    "model_selection": ("reporting.selection", "model_selection"),
     "plan": ("api", "plan"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
@@ -101,6 +103,7 @@ __all__ = [
     "load",
     "load_dataset",
     "loo_compare",
+    "model_selection",
     "plan",
     "prior_predictive",
     "report",

@@ -106,6 +106,15 @@ ARGUMENTS: Mapping[str, Kind] = {
     "reloo": flag(),
     "folds": whole(2, _MOST),
     "conditions": optional(mapping("a mapping from columns to where they are held")),
+    # selection
+    "reduce": flag(),
+    "test": optional(text("the name of a test")),
+    "direction": text("'backward'"),
+    "alpha_random": _LEVEL,
+    "alpha_fixed": _LEVEL,
+    "keep": optional(names("names of terms of the fixed part")),
+    "variances": word("estimated", "known"),
+    "criterion": word("aicc", "aic", "bic", "caic"),
     # reports and plots
     "results": anything("a fit or a comparison of methods"),
     "path": path(),

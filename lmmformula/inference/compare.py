@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["anova"]
+__all__ = ["anova", "labels_of_fits", "refuse_different_approximations", "refuse_what_is_no_fit"]
 
 
 @checked
@@ -67,7 +67,7 @@ def anova(
     import pandas as pd
     from scipy.special import chdtrc
 
-    _refuse_what_is_no_fit(fits)
+    refuse_what_is_no_fit(fits, "anova")
     if len(fits) == 1:
         return terms_table(fits[0], 3 if type is None else type, "satterthwaite" if ddf is None else ddf)
     if type is not None or ddf is not None:
@@ -79,7 +79,7 @@ def anova(
     for fit in fits:
         fit.inference.check("likelihood ratio")
     refuse_other_rows(fits)
-    _refuse_different_approximations(fits)
+    refuse_different_approximations(fits)
     if not refit:
         _refuse_different_criteria(fits)
     ordered = sorted(fits, key=lambda f: f.df_model)
@@ -103,7 +103,7 @@ def anova(
             "Df": df,
             "Pr(>Chisq)": p,
         },
-        index=pd.Index(_labels(ordered), name="model"),
+        index=pd.Index(labels_of_fits(ordered), name="model"),
     )
     restricted = sum(f.estimate.restricted for f in fits)
     table.attrs["refitted"] = restricted if refit else 0
@@ -133,25 +133,26 @@ _RESTRICTED = (
 )
 
 
-def _refuse_what_is_no_fit(fits: tuple[Any, ...]) -> None:
+def refuse_what_is_no_fit(fits: tuple[Any, ...], called: str) -> None:
+    """Refuse no fits at all, and what is none, by the name of the function that was called."""
     if not fits:
-        raise DataError("anova() was called without a fit; give one fit, or two or more to compare.")
+        raise DataError(f"{called}() was called without a fit; give one fit, or two or more to compare.")
     for place, given in enumerate(fits, 1):
         if isinstance(getattr(given, "problem", None), Problem) and hasattr(given, "estimate"):
             continue
         kind = given.__class__.__name__
         if isinstance(given, list | tuple):
-            cause = "Give fits one by one: anova(*fits)."
+            cause = f"Give fits one by one: {called}(*fits)."
         elif isinstance(given, str):
             cause = "Give fits, not names; for tests of the terms of one fit call fit.anova()."
         else:
             cause = "Give what fit() or load() returns."
         raise DataError(
-            f"anova() compares fits, and argument {place} is of type {kind}: {str(given)[:60]!r}. {cause}"
+            f"{called}() compares fits, and argument {place} is of type {kind}: {str(given)[:60]!r}. {cause}"
         )
 
 
-def _labels(fits: list[Fitted]) -> list[str]:
+def labels_of_fits(fits: list[Fitted]) -> list[str]:
     """Formulas, with the family and the auxiliary formulas where those differ."""
     labels = [f.formula for f in fits]
     families = [str(f.problem.family) for f in fits]
@@ -189,7 +190,7 @@ def _refuse_different_criteria(fits: tuple[Fitted, ...]) -> None:
             )
 
 
-def _refuse_different_approximations(fits: tuple[Fitted, ...]) -> None:
+def refuse_different_approximations(fits: tuple[Fitted, ...]) -> None:
     """Errors of approximations differ by more than the differences that are tested."""
     approximate = [f for f in fits if f.problem.terms and not f.problem.family.is_linear]
     if len(methods := sorted({f.method for f in approximate})) > 1:

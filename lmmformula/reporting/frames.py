@@ -35,10 +35,10 @@ MOST_ROWS = 60
 """Rows that are shown; a longer table says how many it has."""
 LONG = 32
 """Places from which on the names of rows are listed above the table, which has numbers for them."""
-_TWO_DECIMALS = ("AIC", "BIC", "logLik", "-2*log(L)", "deviance", "REMLcrit")
+_TWO_DECIMALS = ("AIC", "AICc", "cAIC", "BIC", "logLik", "-2*log(L)", "deviance", "REMLcrit")
 _STATISTICS = ("Chisq", "F value", "t value", "z value", "statistic")
 _DEGREES = ("df", "DenDF")
-_COUNTS = ("Df", "NumDF", "npar", "nobs", "df_residual")
+_COUNTS = ("Eliminated", "Df", "NumDF", "npar", "nobs", "df_residual")
 
 
 class Table(pd.DataFrame):

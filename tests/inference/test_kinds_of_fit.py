@@ -22,11 +22,14 @@ DATA = rows()
 NEW = {"x": [0.1, 0.2], "f": ["low", "high"], "g": [0, 99]}
 
 VERBS: dict[str, Callable[[Fit], Any]] = {
+    "allfit": lambda m: m.allfit(seed=1),
     "anova": lambda m: m.anova(),
     "anova, Kenward-Roger": lambda m: m.anova(ddf="kenward-roger"),
     "augment": lambda m: m.augment(),
     "bayes_r2": lambda m: m.bayes_r2(),
     "bootstrap": lambda m: m.bootstrap(2, seed=1),
+    "caic": lambda m: m.caic(),
+    "caic, known": lambda m: m.caic("known"),
     "coef": lambda m: m.coef(),
     "conditional_effects": lambda m: m.conditional_effects("x", points=3),
     "conf_int": lambda m: m.conf_int(),
@@ -42,6 +45,8 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "summary, clusters": lambda m: str(m.summary(vcov="CR2")),
     "tidy, clusters": lambda m: m.tidy(vcov="CR2"),
     "to_maketables, clusters": lambda m: m.to_maketables(vcov="CR2"),
+    "drop1": lambda m: m.drop1(),
+    "drop1, chisq": lambda m: m.drop1("chisq"),
     "extend": lambda m: m.extend(10),
     "glance": lambda m: m.glance(),
     "icc": lambda m: m.icc(),
@@ -64,6 +69,9 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "predict, sample": lambda m: m.predict(NEW, new_levels="sample", seed=1),
     "profile": lambda m: m.profile(parameters="x", points=2),
     "r2": lambda m: m.r2(),
+    "ranova": lambda m: m.ranova(seed=1, n=20),
+    "repca": lambda m: m.repca(),
+    "step": lambda m: m.step(),
     "ranef": lambda m: m.ranef(condsd=True),
     "refit": lambda m: m.refit(m.problem.y),
     "refit_many": lambda m: m.refit_many(np.column_stack([m.problem.y, m.problem.y])),
@@ -107,6 +115,10 @@ REFUSED = {
     | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"}
     | MANY,
 }
+MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}
+REFUSED["dispersion"] |= {"caic"}
+REFUSED["pql"] |= MAXIMISED
+REFUSED["hmc"] |= MAXIMISED | {"drop1"}
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
 and a formula for sigma no plain GLM to compare with."""
 

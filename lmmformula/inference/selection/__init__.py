@@ -1,0 +1,1 @@
+"""Which parts of a model are needed: tests of variances, terms dropped, criteria, predictions of rows left out."""

@@ -1,0 +1,161 @@
+r"""Terms of the fixed part, dropped one at a time: those that no other term contains.
+
+**By F** (Gaussian fits), **by Wald's chi-square** (others): the hypothesis that the model without the term is true. With X_0
+the columns of the smaller model, beta with X beta in the span of X_0 is ``beta = B gamma``, ``B = X^+ X_0``, so the
+hypothesis is ``L beta = 0`` for rows L that span the complement of B; where the other terms keep their columns these are the
+term's own coefficients. One fit serves all tests (lmerTest's ``drop1``).
+
+**By likelihood ratio**: each smaller model is fitted, by maximum likelihood, since restricted likelihoods of models with
+different fixed parts are those of different data (lme4's ``drop1(test = "Chisq")``). **By bootstrap**: the same ratio, and
+its distribution by responses of the smaller model (Halekoh & Hojsgaard 2014, sec. 5).
+
+References
+----------
+Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import PlanError
+from lmmformula.formula import droppable, without_fixed
+from lmmformula.inference.selection.null_distribution import p_of_draws
+from lmmformula.inference.selection.refits import own_spec, refitted
+from lmmformula.inference.selection.simulated_ratio import ratio, simulated_ratios
+from lmmformula.numerics.columns import column_sizes
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.formula import ModelSpec
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["TESTS", "drop1", "droppable_labels"]
+
+TESTS = ("f", "wald", "chisq", "bootstrap")
+REPLICATES = 500
+NOISE = 1e-9
+"""Share of one below which a direction of the larger model is one of the smaller, in columns of unit size."""
+
+
+def drop1(
+    fit: Fitted,
+    test: str | None = None,
+    ddf: str = "satterthwaite",
+    n: int | None = None,
+    seed: int | np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """Tests of the terms that can be dropped; see :meth:`lmmformula.Fit.drop1`."""
+    kind = usual_test(fit) if test is None else test
+    if kind not in TESTS:
+        raise PlanError(f"test={test!r} is unknown; use one of {', '.join(map(repr, TESTS))}, or None.")
+    spec = own_spec(fit)
+    labels = droppable_labels(fit, spec)
+    if not labels:
+        raise PlanError(
+            f"{fit.formula!r} has no term in its fixed part that could be dropped; its intercept alone is not tested here. Use "
+            "summary() for that."
+        )
+    if kind in ("f", "wald"):
+        return _by_hypotheses(fit, spec, labels, kind, ddf)
+    return _by_likelihood(
+        fit, spec, labels, kind, REPLICATES if n is None else n, np.random.default_rng(seed)
+    )
+
+
+def usual_test(fit: Fitted) -> str:
+    """F where there is one, the likelihood ratio where there is a likelihood, else Wald's."""
+    if fit.inference.is_gaussian:
+        return "f"
+    return "wald" if "likelihood ratio" in fit.inference.refused else "chisq"
+
+
+def droppable_labels(fit: Fitted, spec: ModelSpec) -> list[str]:
+    """Terms of the fit, by R's label, that no other contains."""
+    known = set(fit.problem.X.term_labels)
+    return [term.label for term in droppable(spec.fixed) if term.label in known]
+
+
+# -- by one fit ----------------------------------------------------------------------------------------------------
+
+
+def _by_hypotheses(fit: Fitted, spec: ModelSpec, labels: list[str], kind: str, ddf: str) -> pd.DataFrame:
+    import pandas as pd
+
+    fit.inference.check("anova")
+    if kind == "f" and not fit.inference.is_gaussian:
+        raise PlanError(
+            f"test='f' is for Gaussian responses with one residual variance, and this is {fit.problem.family} by "
+            f"{fit.method}: use test='chisq', or test='wald'."
+        )
+    known = fit.inference.uncertainty("normal" if kind == "wald" else ddf)
+    tests = {label: known.joint(hypothesis(fit, spec, label)) for label in labels}
+    index = pd.Index(list(tests))
+    if kind == "wald":
+        rows = [(t.f * t.q, t.q, t.p_value) for t in tests.values()]
+        out = pd.DataFrame(rows, index=index, columns=["Chisq", "Df", "Pr(>Chisq)"], dtype=float)
+    else:
+        squares = [t.f * fit.sigma**2 for t in tests.values()]
+        rows = [
+            (s * t.q, s, t.q, t.df, t.statistic, t.p_value)
+            for s, t in zip(squares, tests.values(), strict=True)
+        ]
+        columns = ["Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)"]
+        out = pd.DataFrame(rows, index=index, columns=columns, dtype=float)
+    out.attrs["heading"] = f"Single term deletions with {known.label}'s tests. Model: {fit.formula}"
+    return out
+
+
+def hypothesis(fit: Fitted, spec: ModelSpec, label: str) -> Array:
+    """Rows L with L beta = 0 where the model without the term is true, (r, p)."""
+    block = fit.problem.X
+    own = np.flatnonzero(np.asarray(block.assign) == 1 + block.term_labels.index(label))
+    if spec.fixed.intercept and not block.dropped:
+        return np.eye(fit.problem.p)[own]
+    small = refitted(fit, without_fixed(spec, label)).problem.X.matrix
+    size, size_0 = column_sizes(block.matrix), column_sizes(small)
+    b = np.linalg.lstsq(block.matrix / size, small / size_0, rcond=None)[0]
+    left, values, _ = np.linalg.svd(b)
+    rank = int(np.count_nonzero(values > NOISE * values.max(initial=0.0)))
+    return left[:, rank:].T * size
+
+
+# -- by fits without the term ---------------------------------------------------------------------------------------
+
+
+def _by_likelihood(
+    fit: Fitted, spec: ModelSpec, labels: list[str], kind: str, n: int, rng: np.random.Generator
+) -> pd.DataFrame:
+    import pandas as pd
+    from scipy.special import chdtrc
+
+    fit.inference.check("likelihood ratio")
+    by_ml: dict[str, Any] = {"method": "ml"} if fit.estimate.restricted else {}
+    large = refitted(fit, **by_ml) if by_ml else fit
+    smaller = [refitted(fit, without_fixed(spec, label), **by_ml) for label in labels]
+    df = np.array([large.df_model - small.df_model for small in smaller], dtype=float)
+    ratios = np.array([ratio(large, small) for small in smaller])
+    with np.errstate(invalid="ignore"):
+        p = np.where(df > 0, chdtrc(np.maximum(df, 1.0), ratios), np.nan)
+    columns = {
+        "npar": [np.nan, *df],
+        "AIC": [f.aic for f in (large, *smaller)],
+        "LRT": [np.nan, *ratios],
+        "Pr(>Chisq)": [np.nan, *p],
+    }
+    if kind == "bootstrap":
+        drawn = [simulated_ratios(large, small, n, rng) for small in smaller]
+        columns["p_value"] = [np.nan, *(p_of_draws(d, t) for d, t in zip(drawn, ratios, strict=True))]
+    out = pd.DataFrame(columns, index=pd.Index(["<none>", *labels]))
+    out.attrs["heading"] = f"Single term deletions by likelihood ratios. Model: {fit.formula}"
+    if by_ml:
+        out.attrs["refitted"] = 1 + len(smaller)
+    if kind == "bootstrap":
+        out.attrs["note"] = (
+            f"p_value by a parametric bootstrap of {n:,} responses drawn without the term each."
+        )
+    return out
