@@ -117,7 +117,7 @@ def hypothesis(fit: Fitted, spec: ModelSpec, label: str) -> Array:
     if spec.fixed.intercept and not block.dropped:
         return np.eye(fit.problem.p)[own]
     small = refitted(fit, without_fixed(spec, label)).problem.X.matrix
-    size, size_0 = column_sizes(block.matrix), column_sizes(small)
+    size, size_0 = column_sizes([block.matrix]), column_sizes([small])
     b = np.linalg.lstsq(block.matrix / size, small / size_0, rcond=None)[0]
     left, values, _ = np.linalg.svd(b)
     rank = int(np.count_nonzero(values > NOISE * values.max(initial=0.0)))
