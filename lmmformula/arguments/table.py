@@ -88,6 +88,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "parameters": optional(names("names of parameters")),
     "parameter": text("the name of a parameter"),
     "ddf": optional(text("the name of a rule for degrees of freedom")),
+    "hypotheses": names("text such as 'Days > 5', or a list of such texts"),
     "vcov": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3")),
     "cluster": optional(
         labels_of_rows("the name of a grouping factor or column, or one label for each row of the table")

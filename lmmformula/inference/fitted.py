@@ -251,6 +251,17 @@ class Inference(ABC):
         """Draws of ``rows @ beta``, (S, r), of a posterior; None elsewhere."""
         return None
 
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        """Names of all parameters, as ``conf_int(parameters="all")`` shows them."""
+        from lmmformula.inference.parameters import parameters_of
+
+        return tuple(p.name for p in parameters_of(self.fit.problem))
+
+    def parameter_draws(self, name: str) -> Array | None:
+        """Draws (S,) of a parameter of a posterior; None elsewhere."""
+        return None
+
     @abstractmethod
     def coefficients(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None

@@ -131,13 +131,7 @@ class Spreads:
         low = block.covariance.within.limits((min(i, j), max(i, j)))[0]
         if reason := self._why_not(term, None):
             return Spread(r, np.nan, np.nan, low, reason)
-        sds = np.linalg.norm(self._lower[term], axis=1)
-        slope = self._d_sigma(term)[:, i, j] / (sds[i] * sds[j])
-        own = self._d_log_sd(term, i) + self._d_log_sd(term, j)
-        own[-1] = 0.0  # sigma is in numerator and denominator
-        move = -r * own
-        move[self._slices[term]] += slope
-        error = self._root(move)
+        error = self._root(self._d_cor(term, i, j, r))
         return Spread(r, error, error * (1.0 / (r - low) + 1.0 / (1.0 - r)), low)
 
     def sigma(self) -> Spread:
@@ -168,6 +162,31 @@ class Spreads:
         )
 
     # -- derivatives -----------------------------------------------------------------------------------------------
+
+    def slope(self, parameter: Parameter) -> Array:
+        """d value / d(theta, log sigma) of a standard deviation, a correlation or sigma; d value / d alpha of an auxiliary."""
+        known = self.of(parameter)
+        if parameter.kind == "sd":
+            return known.value * self._d_log_sd(parameter.term, parameter.columns[0])
+        if parameter.kind == "cor":
+            first, second = parameter.columns
+            return self._d_cor(parameter.term, first, second, known.value)
+        if parameter.kind == "sigma":
+            return known.value * np.eye(self.problem.n_theta + 1)[-1]
+        alpha = self.fit.estimate.aux
+        at = sum(len(a) for a in alpha[: parameter.term]) + parameter.columns[0]
+        out = np.zeros(sum(map(len, alpha)))
+        out[at] = 1.0 if known.shown is None else _slope(known.shown, known.at, signed=True)
+        return out
+
+    def _d_cor(self, term: int, i: int, j: int, r: float) -> Array:
+        """d r / d(theta, log sigma)."""
+        sds = np.linalg.norm(self._lower[term], axis=1)
+        own = self._d_log_sd(term, i) + self._d_log_sd(term, j)
+        own[-1] = 0.0  # sigma is in numerator and denominator
+        move = -r * own
+        move[self._slices[term]] += self._d_sigma(term)[:, i, j] / (sds[i] * sds[j])
+        return move
 
     def _d_sigma(self, term: int) -> Array:
         """dSigma/dtheta of one term, relative to sigma^2, (n_theta, k, k)."""
@@ -249,8 +268,9 @@ def _joint(fit: Fitted) -> tuple[Array | None, str]:
     )
 
 
-def _slope(show: Callable[[float], Any] | None, at: float) -> float:
-    """|d value / d coefficient|."""
+def _slope(show: Callable[[float], Any] | None, at: float, *, signed: bool = False) -> float:
+    """|d value / d coefficient|, or with its sign."""
     if show is None:
         return 1.0
-    return abs(float(show(at + 1e-5)) - float(show(at - 1e-5))) / 2e-5
+    slope = (float(show(at + 1e-5)) - float(show(at - 1e-5))) / 2e-5
+    return slope if signed else abs(slope)

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import optional, word
+from lmmformula.arguments.kinds import anything, optional, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.inference.hypotheses.restrictions import Restricting
     from lmmformula.inference.records import Cluster
+    from lmmformula.reporting.restrictions import JointResult, TResult
 
 __all__ = ["TestingVerbs"]
 
-_KINDS = {"cov_params": {"kind": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"))}}
+_RESTRICTIONS = {"r_matrix": anything("a matrix R, (R, q), or text such as 'x1 = x2, x3 = 0'")}
+_KINDS = {
+    "cov_params": {"kind": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"))},
+    "t_test": _RESTRICTIONS,
+    "f_test": _RESTRICTIONS,
+    "wald_test": _RESTRICTIONS,
+}
 
 
 @checked_methods(kinds=_KINDS)
@@ -53,3 +62,110 @@ class TestingVerbs(Verbs):
         from lmmformula.reporting.frames import printed
 
         return printed(cov_params(self._fit, kind, cluster))
+
+    def hypothesis(
+        self,
+        hypotheses: str | Sequence[str],
+        level: float = 0.95,
+        *,
+        ddf: str = "satterthwaite",
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> pd.DataFrame:
+        """Tests of hypotheses about parameters: ``"Days > 5"``, ``"b1 = b2"``, ``"exp(x) = 2"``, ``"a / b = 1"``.
+
+        Parameters
+        ----------
+        hypotheses : str or sequence of str
+            Equations and inequalities of parameters, as ``conf_int(parameters="all")`` names them, several in one text set
+            apart by commas; without a sign, that it is zero. The language: :mod:`lmmformula.inference.hypotheses.language`.
+        level : float
+            Of the intervals; both ends of the interval of an inequality have this level.
+        ddf : {"satterthwaite", "kenward-roger", "normal"}
+            Degrees of freedom where the hypothesis is linear in the fixed effects; others are z tests by the delta method.
+        vcov, cluster
+            Errors by clusters, as :meth:`cov_params` has them.
+
+        Returns
+        -------
+        DataFrame
+            A row for each: ``estimate`` (left less right), ``std_error, statistic, df, p_value, conf_low, conf_high``. Of a
+            posterior ``estimate, std_error, conf_low, conf_high, evidence_ratio, probability``. ``attrs["note"]`` has the
+            test of all of them together, if all are equations.
+
+        Raises
+        ------
+        FormulaError
+            That points at what it cannot read.
+        PlanError
+            For a standard deviation at the boundary, which has no standard error.
+        """
+        from lmmformula.inference.hypotheses import hypothesis
+        from lmmformula.reporting.frames import printed
+
+        return printed(hypothesis(self._fit, hypotheses, level, ddf, vcov, cluster))
+
+    def t_test(
+        self,
+        r_matrix: Restricting,
+        *,
+        ddf: str = "satterthwaite",
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> TResult:
+        """t tests (z tests of generalised models) of linear restrictions R beta = q, one by one.
+
+        Parameters
+        ----------
+        r_matrix : array (r, p) or (p,), tuple (R, q), or str
+            R, with a number for each coefficient; R and q; or equations such as ``"x1 = x2, x3 = 0"``.
+        ddf : {"satterthwaite", "kenward-roger", "normal"}
+        vcov, cluster
+            Errors by clusters, as :meth:`cov_params` has them.
+
+        Returns
+        -------
+        TResult
+            With statsmodels' ``effect, sd, tvalue, statistic, pvalue, df_denom, conf_int(alpha), summary()``.
+        """
+        from lmmformula.reporting.restrictions import t_test
+
+        return t_test(self._fit, r_matrix, ddf, vcov, cluster)
+
+    def f_test(
+        self,
+        r_matrix: Restricting,
+        *,
+        ddf: str = "satterthwaite",
+        vcov: str | None = None,
+        cluster: Cluster = None,
+    ) -> JointResult:
+        """F test of linear restrictions R beta = q, all together; infinite denominator df where tests are Wald's.
+
+        Parameters as :meth:`t_test`; R need not have full rank. By Satterthwaite the test is Fai & Cornelius's, as
+        lmerTest::contest has it; with `vcov` it is the approximate Hotelling test.
+
+        Returns
+        -------
+        JointResult
+            With statsmodels' ``statistic, fvalue, pvalue, df_num, df_denom, distribution, summary()``.
+        """
+        from lmmformula.reporting.restrictions import joint_test
+
+        return joint_test(self._fit, r_matrix, ddf, vcov, cluster, use_f=True)
+
+    def wald_test(
+        self, r_matrix: Restricting, *, vcov: str | None = None, cluster: Cluster = None
+    ) -> JointResult:
+        """Wald's chi-square test of linear restrictions R beta = q, all together.
+
+        Parameters as :meth:`t_test`.
+
+        Returns
+        -------
+        JointResult
+            With statsmodels' ``statistic, pvalue, df_denom, distribution, summary()``.
+        """
+        from lmmformula.reporting.restrictions import joint_test
+
+        return joint_test(self._fit, r_matrix, "normal", vcov, cluster, use_f=False)

@@ -104,6 +104,7 @@ RIGHT: dict[str, set[str]] = {
     "method": NOTHING,
     "ddf": NOTHING,
     "vcov": NOTHING,
+    "r_matrix": {"frame"},
     "cluster": NOTHING,
     "title": NOTHING | TEXT,
     "date": TEXT,
@@ -254,6 +255,8 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "responses": ["Yield"],
         "parameter": "sigma",
         "table": data,
+        "hypotheses": "sigma = 1",
+        "r_matrix": [1.0],
     }
     contract = contract_of(call_of(owner, name, things))
     assert contract is not None, f"{owner}.{name} is not checked"

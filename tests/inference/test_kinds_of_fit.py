@@ -47,6 +47,14 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "to_maketables, clusters": lambda m: m.to_maketables(vcov="CR2"),
     "drop1": lambda m: m.drop1(),
     "drop1, chisq": lambda m: m.drop1("chisq"),
+    "hypothesis": lambda m: m.hypothesis("x > 0, exp(x) = 2"),
+    "hypothesis, clusters": lambda m: m.hypothesis("x", cluster="g"),
+    "t_test": lambda m: m.t_test("x = 1"),
+    "t_test, clusters": lambda m: m.t_test("x = 1", vcov="CR2"),
+    "f_test": lambda m: m.f_test("x = 1"),
+    "f_test, clusters": lambda m: m.f_test("x = 1", vcov="CR2"),
+    "wald_test": lambda m: m.wald_test("x = 1"),
+    "wald_test, clusters": lambda m: m.wald_test("x = 1", vcov="CR2"),
     "extend": lambda m: m.extend(10),
     "glance": lambda m: m.glance(),
     "icc": lambda m: m.icc(),
@@ -93,7 +101,11 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
 DRAWN = {"bayes_r2", "conf_int, quantile", "extend", "kfold", "log_likelihood", "loo", "plot.trace"}
 DRAWN |= {"prior_sensitivity", "to_datatree"}
 CLUSTERED = {
-    f"{verb}, clusters" for verb in ("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables")
+    f"{verb}, clusters"
+    for verb in (
+        *("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables"),
+        *("hypothesis", "t_test", "f_test", "wald_test"),
+    )
 }
 KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
 MANY = {"refit_many"}
@@ -111,6 +123,7 @@ REFUSED = {
     | {"influence, refit", "conf_int, profile", "profile", "predict, full"},
     "hmc": KENWARD
     | CLUSTERED
+    | {"t_test", "f_test", "wald_test"}
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
     | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"}
     | MANY,

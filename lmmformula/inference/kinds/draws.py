@@ -79,6 +79,8 @@ class Draws(Inference):
             "influence": f"influence() moves a maximum of the likelihood, {_NO_MAXIMUM} Look at the Pareto k of "
             "arviz_stats.loo(m.to_datatree()), which says how far a posterior hangs on each row.",
             "denominator df": f"ddf='kenward-roger' is about tests, {_NO_MAXIMUM} Look at conf_int().",
+            "tests of coefficients": f"t, F and chi-square tests are about estimates, {_NO_MAXIMUM} Use hypothesis(), which "
+            "has the probability that an inequality holds.",
             "robust errors": f"a cluster-robust covariance matrix (vcov=) is that of an estimate, {_NO_MAXIMUM} Look at "
             "conf_int(), or fit with method='reml'.",
             **{
@@ -119,6 +121,13 @@ class Draws(Inference):
     def combination_draws(self, rows: Array) -> Array:
         draws = [flat(self.posterior[name]) for name in self.fit.problem.X.names]
         return np.stack(draws, axis=-1) @ rows.T if draws else np.zeros((1, len(rows)))
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return (*self.posterior.beta_names, *self.posterior.names)
+
+    def parameter_draws(self, name: str) -> Array:
+        return flat(self.posterior[name])
 
     def coefficients(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
