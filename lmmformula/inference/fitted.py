@@ -252,11 +252,9 @@ class Inference(ABC):
         return None
 
     @property
+    @abstractmethod
     def parameter_names(self) -> tuple[str, ...]:
         """Names of all parameters, as ``conf_int(parameters="all")`` shows them."""
-        from lmmformula.inference.parameters import parameters_of
-
-        return tuple(p.name for p in parameters_of(self.fit.problem))
 
     def parameter_draws(self, name: str) -> Array | None:
         """Draws (S,) of a parameter of a posterior; None elsewhere."""

@@ -14,6 +14,7 @@ from lmmformula.inference.coefficients import auxiliary_tables, scale, tested
 from lmmformula.inference.conditional import covariance_matrices, covariances_at_optimum, random_effects
 from lmmformula.inference.fitted import Fitted, Inference
 from lmmformula.inference.intervals import around, spread_names
+from lmmformula.inference.parameters import parameter_names
 from lmmformula.inference.predict_errors import predict_from_errors
 from lmmformula.inference.prediction_rows import at_means, unseen_effects
 from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
@@ -103,6 +104,10 @@ class Asymptotic(Inference):
         from lmmformula.inference.robust import robust_uncertainty
 
         return robust_uncertainty(self.fit, ddf, vcov, cluster)
+
+    @property
+    def parameter_names(self) -> tuple[str, ...]:
+        return parameter_names(self.fit)
 
     def coefficients(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
