@@ -82,12 +82,20 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
     "start_params": "It is called start= here: theta, the relative covariance parameters.",
     "disp": _PROGRESS,
     "full_output": "m.diagnostics says how the search went.",
-    "cov_type": "Standard errors are those of the model.",
+    "cov_type": "It is called vcov= of summary(), anova(), conf_int() and tidy(): vcov='CR2', cluster='subject'.",
+    "cov_kwds": "Clusters are named by cluster= of summary(), anova(), conf_int() and tidy().",
+    "cov_p": "Errors by clusters: vcov='CR2', cluster='subject'.",
+    "linfct": "m.hypothesis(['a = b', 'c = 0']), or m.t_test(R).",
+    "hypothesis_matrix": "m.f_test(R), or m.f_test('a = b, c = 0').",
+    "inverse_var": "The working covariance matrix is that of the model.",
+    "constraints": "It is called r_matrix= here.",
+    "rhs": "Give both, r_matrix=(R, q), or write equations: 'a = 2'.",
 }
 """Argument of another package -> what to write here."""
 
 _OF_FUNCTIONS: Mapping[tuple[str, str], str] = {
     ("fit", "type"): "The kind of model is family= and method=.",
+    ("fit", "cov_type"): "Standard errors are the model's; m.summary(vcov='CR2', cluster='g') has errors by clusters.",
     ("fit", "fixed"): "One formula holds both parts: 'y ~ x + (1 | group)'.",
 }
 
@@ -144,6 +152,25 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "R2": "r2()",
     "ICC": "icc()",
     "performance": "glance()",
+    "vcovCR": "cov_params('CR2', cluster='g')",
+    "vcovCL": "cov_params('CR1', cluster='g')",
+    "coef_test": "summary(vcov='CR2')",
+    "coeftest": "summary(vcov='CR2')",
+    "Wald_test": "f_test('a = b, c = 0', vcov='CR2')",
+    "waldtest": "wald_test('a = b, c = 0')",
+    "get_robustcov_results": "summary(vcov='CR2', cluster='g')",
+    "linearHypothesis": "f_test('a = b, c = 0')",
+    "linear_hypothesis": "f_test('a = b, c = 0')",
+    "lht": "f_test('a = b, c = 0')",
+    "contest": "f_test(R)",
+    "contest1D": "t_test(R)",
+    "contestMD": "f_test(R)",
+    "deltaMethod": "hypothesis('exp(a) = 2')",
+    "delta_method": "hypothesis('exp(a) = 2')",
+    "hypotheses": "hypothesis('a = b')",
+    "glht": "hypothesis(['a = b', 'c = 0'])",
+    "wald_test_terms": "anova()",
+    "t_test_pairwise": "hypothesis('a = b')",
     **dict.fromkeys(("simulateResiduals", "createDHARMa", "scaledResiduals"), "simulated_residuals()"),
     **dict.fromkeys(
         (

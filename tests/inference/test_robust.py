@@ -180,6 +180,29 @@ def test_clusters_by_name_by_labels_and_by_default(fits: dict[str, Fit]) -> None
     assert m.inference.uncertainty(cluster="g").label == f"CR2, {data['g'].nunique()} clusters of g"
 
 
+def test_a_series_is_read_by_its_index(fits: dict[str, Fit]) -> None:
+    data, m = made(), fits["intercepts"]
+    turned = pd.Series(np.asarray(data["block"])[::-1], index=data.index[::-1])
+    by_name, by_series = (m.cov_params("CR2", c) for c in ("block", turned))
+    assert_allclose(by_series, by_name, rtol=1e-12)
+    some = data[data["x"] > -1.0]
+    fewer = fit("y ~ x + treated + (1 | g)", some)
+    whole = pd.Series(np.asarray(data["block"]), index=data.index)
+    assert_allclose(fewer.cov_params("CR2", whole), fewer.cov_params("CR2", "block"), rtol=1e-12)
+    with pytest.raises(DataError, match="lacks labels"):
+        fewer.cov_params("CR2", whole.iloc[:10])
+
+
+def test_clusters_of_combinations() -> None:
+    data = made()
+    m = fit("y ~ x + (1 | g:h)", data)
+    codes = np.asarray(data["g"]) * 3 + np.asarray(data["h"])
+    expected = m.cov_params("CR2", codes)
+    assert_allclose(m.cov_params("CR2", "g:h"), expected, rtol=1e-12)
+    plain = fit("y ~ x", data)
+    assert_allclose(plain.cov_params("CR0", "g:h"), plain.cov_params("CR0", codes), rtol=1e-12)
+
+
 def test_z_and_chi_square(fits: dict[str, Fit]) -> None:
     known = fits["slopes by ML"].inference.uncertainty("normal", "CR0", "g")
     assert np.isinf(known.df(np.eye(4))).all()

@@ -10,7 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import ArgumentError, DataError, PlanError
+from lmmformula.formula.spec import Name
+from lmmformula.frame.arguments import by_labels
+from lmmformula.frame.grouping import group_factor
 from lmmformula.frame.table import open_table
+from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock
 
 if TYPE_CHECKING:
@@ -47,8 +51,8 @@ def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
     ----------
     fit : Fit
     cluster : str, sequence of labels, or None
-        A grouping factor or a column of the data by name, or one label for each row of the data (or of the fit). By default the
-        grouping factor with the fewest levels.
+        A grouping factor or a column of the data by name (``a:b`` for combinations of two), or one label for each row of the
+        data (or of the fit); a Series is read by its index. By default the grouping factor with the fewest levels.
 
     Raises
     ------
@@ -89,12 +93,33 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Any]:
             f"cluster={cluster!r} is no grouping factor of {fit.formula}, and a loaded fit does not carry its data: give the "
             f"labels themselves, cluster=data[{cluster!r}], or fit again."
         )
-    return cluster, open_table(fit.recall.data).to_pandas([cluster], problem.rows)[cluster]
+    return cluster, _of_data(fit, cluster)
+
+
+def _of_data(fit: Fitted, name: str) -> Any:
+    """A column of the data, or ``a:b``, the combinations of two."""
+    table = open_table(fit.recall.data).session()
+    names = [name] if name in table or ":" not in name else name.split(":")
+    if len(names) == 1:
+        return table.to_pandas(names, fit.problem.rows)[name]
+    values: dict[Any, Any] = {Name(one): table.column(one).at(fit.problem.rows) for one in names}
+    codes = group_factor(tuple(values), values.__getitem__).factor.codes
+    return np.where(codes < 0, np.nan, codes)
 
 
 def _given(fit: Fitted, cluster: Sequence[Any] | NDArray[Any] | pd.Series) -> Any:
-    """Labels as given, those of the rows that the fit uses."""
-    problem, labels = fit.problem, np.asarray(cluster)
+    """Labels as given, those of the rows that the fit uses; a Series is read by its index."""
+    import pandas as pd
+
+    problem = fit.problem
+    if isinstance(cluster, pd.Series):
+        own = pd.RangeIndex(problem.n_rows_data) if problem.labels is None else problem.labels
+        if not cluster.index.equals(own):
+            places = pd.Series(np.arange(len(cluster)), cluster.index)
+            at = by_labels(places, "cluster", row_labels(problem), problem.n)
+            return cluster.array[at.astype(np.intp)]
+        return cluster.array[problem.rows]
+    labels = np.asarray(cluster)
     if len(labels) == problem.n_rows_data:
         return labels[problem.rows]
     if len(labels) == problem.n:
