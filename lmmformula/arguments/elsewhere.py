@@ -95,7 +95,10 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
 
 _OF_FUNCTIONS: Mapping[tuple[str, str], str] = {
     ("fit", "type"): "The kind of model is family= and method=.",
-    ("fit", "cov_type"): "Standard errors are the model's; m.summary(vcov='CR2', cluster='g') has errors by clusters.",
+    (
+        "fit",
+        "cov_type",
+    ): "Standard errors are the model's; m.summary(vcov='CR2', cluster='g') has errors by clusters.",
     ("fit", "fixed"): "One formula holds both parts: 'y ~ x + (1 | group)'.",
 }
 
