@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lmmformula.reporting.frames import anova as anova
     from lmmformula.reporting.frames import loo_compare as loo_compare
     from lmmformula.reporting.html_report import report as report
+    from lmmformula.reporting.many.pooled import pool as pool
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
     from lmmformula.reporting.selection import model_selection as model_selection
@@ -72,6 +73,7 @@ _HOME = {
     "loo_compare": ("reporting.frames", "loo_compare"),
     "model_selection": ("reporting.selection", "model_selection"),
     "plan": ("api", "plan"),
+    "pool": ("reporting.many.pooled", "pool"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
     "to_latex": ("reporting.paper", "to_latex"),
@@ -105,6 +107,7 @@ __all__ = [
     "loo_compare",
     "model_selection",
     "plan",
+    "pool",
     "prior_predictive",
     "report",
     "to_latex",

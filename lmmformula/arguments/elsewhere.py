@@ -111,6 +111,8 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "isSingular": "is_singular",
     "confint": "conf_int()",
     "bootMer": "bootstrap()",
+    **dict.fromkeys(("powerSim", "powerCurve", "simulate_power"), "power()"),
+    **dict.fromkeys(("permtest", "permutation"), "permutation_test()"),
     "refitML": "update(method='ml')",
     "getME": "problem",
     "logLik": "llf",
@@ -246,6 +248,8 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
         ("lmer", "glmer", "glmmTMB", "brm", "bam", "mixedlm", "MixedLM", "lme", "gls", "Model"), "fit"
     ),
     "Lmer": "fit",
+    **dict.fromkeys(("dream", "lmFit", "eBayes"), "fit_many"),
+    **dict.fromkeys(("pool_fits", "MI"), "pool"),
     "readRDS": "load",
     "lrtest": "anova",
     "model_sel": "model_selection",

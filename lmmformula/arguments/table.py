@@ -64,6 +64,9 @@ ARGUMENTS: Mapping[str, Kind] = {
     # many fits
     "responses": responses(),
     "moderated": flag(),
+    "effect": mapping("a mapping from coefficients to their values, such as {'x': 0.5}"),
+    "vary": optional(mapping("a mapping from one name to a list of values, such as {'subject': [20, 40]}")),
+    "alpha": real("a number between 0 and 1, for example 0.05", lambda x: 0.0 < x < 1.0),
     "term": optional(text("the name of a coefficient")),
     # what follows from a fit
     "level": _LEVEL,

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked_methods
+from lmmformula.arguments.kinds import optional, text
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from lmmformula.reporting.many.fits import ManyFits
+    from lmmformula.reporting.many.permuted import PermutationTest
+    from lmmformula.reporting.many.power import PowerCurve
 
 __all__ = ["ReplicationVerbs"]
 
+POWER_TEST = text("'t', 'z' or 'lr'")
+TERM = text("the name of a term or a coefficient")
+CLUSTER = optional(text("the name of a grouping factor"))
+HOW = text("'auto', 'within', 'between' or 'rows'")
 
-@checked_methods()
+
+@checked_methods(
+    kinds={"power": {"test": POWER_TEST}, "permutation_test": {"term": TERM, "how": HOW, "cluster": CLUSTER}}
+)
 class ReplicationVerbs(Verbs):
     """Many fits of one structure: bootstrap, power, permutations."""
 
@@ -46,3 +59,104 @@ class ReplicationVerbs(Verbs):
         from lmmformula.reporting.many.fits import ManyFits
 
         return ManyFits(*refits(self._fit, responses, moderated))
+
+    def power(
+        self,
+        effect: Mapping[str, float],
+        vary: Mapping[str, Sequence[float]] | None = None,
+        n: int = 1_000,
+        *,
+        alpha: float = 0.05,
+        test: str = "t",
+        seed: int | np.random.Generator | None = None,
+        level: float = 0.95,
+    ) -> PowerCurve:
+        """Power of a test of fixed effects by simulation (simr's powerSim and powerCurve).
+
+        Parameters
+        ----------
+        effect : mapping
+            Coefficients that are tested, and what they are in truth: ``{"Days": 5}``. Other coefficients and the variances are
+            those of the fit.
+        vary : mapping, optional
+            One thing with several values: a grouping factor and numbers of its levels, ``{"Subject": [10, 20, 40]}``, or one of
+            the coefficients of `effect` and its values, ``{"Days": [2, 5, 10]}``. New levels have the rows of old ones; levels
+            nested in them are new too, those of crossed factors stay.
+        n : int
+            Draws for each point.
+        alpha : float
+            Level of the test.
+        test : {"t", "z", "lr"}
+            Satterthwaite's t, Wald's z, or the likelihood ratio (by ML), which tests several coefficients together.
+        seed : int or Generator, optional
+        level : float
+            Of the intervals of the simulation.
+
+        Returns
+        -------
+        PowerCurve
+            ``.frame`` has ``power, lower, upper`` (Clopper & Pearson) for each point; ``.plot()``; ``.found.pvalues``.
+
+        Raises
+        ------
+        DataError, PlanError
+
+        Notes
+        -----
+        Gaussian draws are refitted together. Power at the effect that was estimated says no more than its p-value (Hoenig &
+        Heisey 2001): give an effect that would matter.
+
+        References
+        ----------
+        Green & MacLeod (2016), Methods Ecol. Evol. 7, 493-498; Clopper & Pearson (1934), Biometrika 26, 404-413.
+        """
+        from lmmformula.inference.many.power import powers
+        from lmmformula.reporting.many.power import PowerCurve
+
+        return PowerCurve(powers(self._fit, effect, vary, n, alpha, test, seed, level))
+
+    def permutation_test(
+        self,
+        term: str,
+        n: int = 999,
+        *,
+        how: str = "auto",
+        cluster: str | None = None,
+        seed: int | np.random.Generator | None = None,
+    ) -> PermutationTest:
+        """Permutation test of a fixed effect of a Gaussian model, by the residuals without it (Freedman & Lane 1983).
+
+        Parameters
+        ----------
+        term : str
+            A term (``"recipe"``: all of its coefficients) or one coefficient.
+        n : int
+            Permutations.
+        how : {"auto", "within", "between", "rows"}
+            "within" exchanges rows within each cluster, "between" whole clusters of one size; "auto" is "between" where the
+            term is constant within clusters, else "within". "rows" exchanges rows freely, as without random effects.
+        cluster : str, optional
+            Which grouping factor; needed if the model has several.
+        seed : int or Generator, optional
+
+        Returns
+        -------
+        PermutationTest
+            ``.p_value``, ``.statistic``, ``.found.drawn``, ``.plot()``.
+
+        Raises
+        ------
+        DataError
+            For a term or a cluster that the model does not have, or where nothing can be exchanged.
+        PlanError
+            For other families.
+
+        References
+        ----------
+        Freedman & Lane (1983), J. Bus. Econ. Stat. 1, 292-298; Winkler et al. (2014), NeuroImage 92, 381-397; Phipson & Smyth
+        (2010), Stat. Appl. Genet. Mol. Biol. 9(1), 39.
+        """
+        from lmmformula.inference.many.permuting import permutations
+        from lmmformula.reporting.many.permuted import PermutationTest
+
+        return PermutationTest(permutations(self._fit, term, n, how, cluster, seed))

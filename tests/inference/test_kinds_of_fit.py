@@ -82,6 +82,9 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "step": lambda m: m.step(),
     "ranef": lambda m: m.ranef(condsd=True),
     "refit": lambda m: m.refit(m.problem.y),
+    "permutation_test": lambda m: m.permutation_test("x", 3, cluster="g", seed=1),
+    "pool": lambda m: lmmformula.pool([m, m]),
+    "power": lambda m: m.power({"x": 1.0}, {"g": [8]}, n=2, seed=1, test="z"),
     "refit_many": lambda m: m.refit_many(np.column_stack([m.problem.y, m.problem.y])),
     "residuals": lambda m: m.residuals("quantile", seed=1),
     "simulate": lambda m: m.simulate(2, seed=1),
@@ -108,7 +111,7 @@ CLUSTERED = {
     )
 }
 KENWARD = {"anova, Kenward-Roger", "summary, Kenward-Roger"}
-MANY = {"refit_many"}
+MANY = {"refit_many", "power", "permutation_test", "pool"}
 """Verbs of many fits."""
 REFUSED = {
     "reml": DRAWN | {"overdispersion"},
@@ -132,6 +135,7 @@ MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}
 REFUSED["dispersion"] |= {"caic"}
 REFUSED["pql"] |= MAXIMISED
 REFUSED["hmc"] |= MAXIMISED | {"drop1"}
+REFUSED |= {name: REFUSED[name] | {"permutation_test"} for name in ("laplace", "dispersion", "pql")}
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
 and a formula for sigma no plain GLM to compare with."""
 

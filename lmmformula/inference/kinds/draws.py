@@ -72,6 +72,8 @@ class Draws(Inference):
             "loo_compare(a.loo(), b.loo()), or fit with method='ml'.",
             "bootstrap": f"a bootstrap repeats the search for a maximum, {_NO_MAXIMUM} Its draws are in m.posterior, their "
             "intervals in conf_int(), and simulate() draws responses.",
+            "pooling": "Rubin's rules pool estimates with standard errors; draws of several posteriors are put together "
+            "instead. Fit with method='reml' or 'laplace', or concatenate m.to_datatree() of the imputations.",
             "many fits": f"refits of other responses repeat the search for a maximum, {_NO_MAXIMUM} Fit with method='reml' or "
             "'laplace', or fit each response by itself.",
             "profile": f"a profile needs a maximum of the likelihood, {_NO_MAXIMUM} conf_int(parameters='all') has the "
