@@ -5,7 +5,7 @@ wanted: ``v'V^-1v = diag(I, r2)``. Rows I leave; with E = V^-1 v, and ``V_(I)`` 
 
     v'V_(I)^-1 v  =  v'V^-1v - D,        D = E_I' [(V^-1)_II]^-1 E_I                                              (1)
 
-(Haslett & Dillane 2004, sec. 2; Demidenko & Stukel 2005, eq. 9; Zewotir & Galpin 2005, sec. 3: all are the inverse of a
+(Haslett & Dillane 2004; Demidenko & Stukel 2005; Zewotir & Galpin 2005: all of them write out the inverse of a
 partitioned matrix). With D in blocks D_xx, D_xr, D_rr the estimates without I, theta held, are
 
     beta* - beta*_(I) = (I - D_xx)^-1 D_xr,      r2_(I) = r2 - D_rr - D_xr'(I - D_xx)^-1 D_xr                     (2)

@@ -123,7 +123,7 @@ def _how(linear: Linear, *, refitted: bool) -> str:
 
 
 def _leverages(linear: Linear, units: Units) -> Mapping[str, Array]:
-    """diag(H_1) and diag(H_2) of Demidenko & Stukel (2005, eqs. 14-16), and their sum: means over the rows of each unit.
+    """diag(H_1) and diag(H_2) of Demidenko & Stukel (2005), and their sum: means over the rows of each unit.
 
     ``H_1 = X(X'V^-1X)^-1X'V^-1`` and ``H_1 + H_2 = I - W^-1P`` with ``P = V^-1 - V^-1 X(X'V^-1X)^-1X'V^-1``.
     """
