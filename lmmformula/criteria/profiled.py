@@ -34,7 +34,6 @@ loses no digits to the mean of y, nor R to the units of X.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import numpy as np
 
@@ -43,7 +42,7 @@ from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
-from lmmformula.ir.frozen import evolved
+from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector
 from lmmformula.numerics.batched import flat
@@ -113,7 +112,7 @@ class Profiled:
         gram = Gram(self.gram.diag, self.gram.cross, rhs, ols.orthonormal_gram)
         return replace(self, problem=problem, gram=gram, ols=ols)
 
-    @cached_property
+    @computed_once
     def log_det_r(self) -> float:
         """log|R_0|, of the triangle that X was orthonormalised by."""
         return self.ols.log_det_r
@@ -185,7 +184,7 @@ class ProfiledPoint:
         """Whether L was taken as it is, with no element kept off zero."""
         return self.variances.is_exact
 
-    @cached_property
+    @computed_once
     def _solution(self) -> tuple[Stacked, Array]:
         """M^-1 Lambda'Z'W[X y] and the (p + 1)-square [X y]'V^-1[X y]."""
         gram = self.model.gram
@@ -197,7 +196,7 @@ class ProfiledPoint:
             s -= r.reshape(-1, c).T @ x.reshape(-1, c)
         return solved, s
 
-    @cached_property
+    @computed_once
     def r_x(self) -> Array:
         """Upper triangular R with R'R = X'V^-1X for the orthonormalised X, (p, p)."""
         p = self.model.problem.p
@@ -211,19 +210,19 @@ class ProfiledPoint:
                 "factor; remove one of the two."
             ) from None
 
-    @cached_property
+    @computed_once
     def r_inverse(self) -> Array:
         """R^-1, (p, p)."""
         return np.linalg.inv(self.r_x) if self.model.problem.p else np.zeros((0, 0))
 
-    @cached_property
+    @computed_once
     def beta_orthonormal(self) -> Array:
         """Fixed effects of the orthonormalised X on y's least-squares residual, (p,)."""
         p = self.model.problem.p
         s = self._solution[1]
         return self.r_inverse @ (self.r_inverse.T @ s[:p, p])
 
-    @cached_property
+    @computed_once
     def r2(self) -> float:
         """Penalised residual sum of squares y'Py."""
         p = self.model.problem.p
@@ -243,7 +242,7 @@ class ProfiledPoint:
         """Residual variance r2 / n_eff."""
         return self.r2 / self.model.n_eff
 
-    @cached_property
+    @computed_once
     def deviance(self) -> float:
         """-2 log (restricted) likelihood, profiled."""
         return self.deviance_at(self.sigma2)
@@ -272,19 +271,19 @@ class ProfiledPoint:
             value += 2.0 * (float(np.log(np.diagonal(self.r_x)).sum()) + model.log_det_r)
         return float(value)
 
-    @cached_property
+    @computed_once
     def u(self) -> tuple[Array, ...]:
         """Conditional modes on the scale of u, per group (m, k)."""
         p, b = self.model.problem.p, self.beta_orthonormal
         return tuple(x[..., p] - x[..., :p] @ b for x in self._solution[0])
 
-    @cached_property
+    @computed_once
     def h(self) -> tuple[Array, ...]:
         """H = Lambda'Z'V^-1X R^-1, per group (m, k, p), for X of the orthonormalised columns."""
         p = self.model.problem.p
         return tuple(x[..., :p] @ self.r_inverse for x in self._solution[0])
 
-    @cached_property
+    @computed_once
     def _sums(self) -> tuple[tuple[Array, Array], ...]:
         """Per group the parts of K without and with kappa: m I - T - [REML] <H, H>_Q, and <u, u>_Q."""
         times = self.variances.times
@@ -304,7 +303,7 @@ class ProfiledPoint:
     def _kappa(self) -> float:
         return self.model.n_eff / self.r2
 
-    @cached_property
+    @computed_once
     def gradient(self) -> Array:
         """Gradient of the profiled deviance in theta."""
         return self.gradient_at()
@@ -315,7 +314,7 @@ class ProfiledPoint:
         pairs = [(kappa, self.u, self.u), *([(1.0, self.h, self.h)] if self.model.reml else [])]
         return self.variances.gradient(self.k_matrices(kappa), self.factor, pairs)
 
-    @cached_property
+    @computed_once
     def hessian(self) -> Array:
         """Average-information approximation (3) of the Hessian of the profiled deviance."""
         kappa = self._kappa
@@ -328,7 +327,7 @@ class ProfiledPoint:
         self.variances.bend(info, self.k_matrices(kappa))
         return info
 
-    @cached_property
+    @computed_once
     def half(self) -> Array:
         """R^-1 on the scale of the data: half half' = (X'V^-1X)^-1, (p, p)."""
         if not self.model.problem.p:
@@ -340,7 +339,7 @@ class ProfiledPoint:
         """Fixed effects on the scale of the data, (p,)."""
         return self.model.ols.coefficients + self.model.ols.from_orthonormal(self.beta_orthonormal)
 
-    @cached_property
+    @computed_once
     def linearised(self) -> Linearised:
         """The rows of the model at this theta."""
         model, effects = self.model, [u @ f.T for u, f in zip(self.u, self.factors, strict=True)]

@@ -30,7 +30,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ import numpy as np
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.across import Precision
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
 from lmmformula.ir.structured import phi_of, precision_of
 from lmmformula.numerics.batched import flat
@@ -71,7 +71,7 @@ def inner(x: Array, y: Array) -> Array:
     """Sum over levels of x_s y_s' for (m, k) arrays, or over levels and columns for (m, k, c) ones, (k, k)."""
     if x.ndim == 2:
         return x.T @ y
-    return np.moveaxis(x, 1, 0).reshape(x.shape[1], -1) @ np.moveaxis(y, 1, 0).reshape(y.shape[1], -1).T
+    return x.transpose(1, 0, 2).reshape(x.shape[1], -1) @ y.transpose(1, 0, 2).reshape(y.shape[1], -1).T
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,7 +145,7 @@ class Variances:
         """Whether L was taken as it is, with no element kept off zero."""
         return all(f is o for f, o in zip(self.factors, self.own, strict=True))
 
-    @cached_property
+    @computed_once
     def inverse_factors(self) -> tuple[Array, ...]:
         """L^-1 of each group."""
         return tuple(np.linalg.inv(f) for f in self.factors)
@@ -170,7 +170,7 @@ class Variances:
 
     # -- derivatives -----------------------------------------------------------------------------------------------
 
-    @cached_property
+    @computed_once
     def derivatives(self) -> tuple[Derivative, ...]:
         """dL/dtheta of each term."""
         out = []
@@ -186,7 +186,7 @@ class Variances:
         where = _slices(self.terms)
         return [(i, columns, where[i]) for i, columns in group.members]
 
-    @cached_property
+    @computed_once
     def _across_derivatives(self) -> list[tuple[int, int, csr_array, float]]:
         """Group, element of theta, dQ and dlog|Q| for every element of every phi."""
         out = []
@@ -236,7 +236,7 @@ class Variances:
         x = tuple(np.zeros((*v.shape, len(self.theta))) for v in u)
         for part in self.derivatives:
             moved = u[part.group][:, part.columns] @ part.rate
-            x[part.group][:, part.columns, part.index] = np.moveaxis(moved, 0, 2)
+            x[part.group][:, part.columns, part.index] = moved.transpose(1, 2, 0)
         if not self.across:
             return x, x
         z = tuple(np.array(v) for v in self.times(x))

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +27,7 @@ from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_dia
 from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
@@ -205,7 +205,7 @@ class BlockedFactor(Certain):
         """log |M|."""
         return self._logdet
 
-    @cached_property
+    @computed_once
     def _logdet(self) -> float:
         chain = sum(float(np.log(np.einsum("mii->mi", f)).sum()) for f in self.inv)
         return 2.0 * (float(np.log(np.diagonal(self.upper)).sum()) - chain)
@@ -267,7 +267,7 @@ class BlockedFactor(Certain):
             out[a] = dense[start : start + g.q].reshape(g.m, g.k, -1)
         return tuple(out)
 
-    @cached_property
+    @computed_once
     def _inverse(self) -> SelectedInverse:
         return SelectedInverse.of(self.plan, self.inv, self.pair, self.ragged, self.upper)
 

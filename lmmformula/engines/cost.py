@@ -10,7 +10,7 @@ the peak is measured.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from lmmformula.engines.rates import BYTES, SECONDS
 from lmmformula.ir.blocks import COMPILED_SUMS
@@ -127,7 +127,7 @@ class Space:
     @property
     def bytes(self) -> float:
         """At the peak."""
-        return sum(BYTES[f.name] * getattr(self, f.name) for f in fields(self))
+        return sum(rate * getattr(self, name) for name, rate in BYTES.items())
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,18 +63,17 @@ class SelectedInverse(Paired):
         z_pair: dict[tuple[int, int], Array] = {}
         z_ragged: list[Array] = [np.empty(0)] * r
         for i in reversed(range(r)):
-            back = transpose(inv[i])
-            inner = np.broadcast_to(np.eye(inv[i].shape[-1]), inv[i].shape).copy()
+            back = inner = transpose(inv[i])
             later = range(i + 1, r)
             for j in later:
                 y = _chain_product(plan, i, j, pair, ragged, own, z_pair, z_ragged)
-                inner += matmul(y, transpose(pair[i, j]))
+                inner = inner + matmul(back, matmul(y, transpose(pair[i, j])))
                 z_pair[i, j] = -matmul(back, y)
             if plan.dense:
                 y = _ragged_product(plan, i, pair, ragged, z_ragged, dense)
-                inner += _level_outer(plan, i, y, ragged[i])
+                inner = inner + matmul(back, _level_outer(plan, i, y, ragged[i]))
                 z_ragged[i] = -plan.per_level(i, back, y)
-            own[i] = matmul(matmul(back, inner), inv[i])
+            own[i] = matmul(inner, inv[i])
         return cls(plan, tuple(own), z_pair, tuple(z_ragged) if plan.dense else (), dense)
 
     def diagonal(self, a: int) -> Array:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 from dataclasses import fields, replace
 from difflib import get_close_matches
+from functools import lru_cache
 
 from lmmformula.errors import PlanError
 from lmmformula.extensions import enter
@@ -141,6 +143,8 @@ def resolve(family: str | Family) -> Family:
     """
     if isinstance(family, Family):
         return family
+    if not isinstance(family, str):
+        raise PlanError(f"a family is text or a Family, not {type(family).__name__}; {_ACCEPTED}.")
     name, link, options = _read(family)
     name = ALIASES.get(name, name)
     if name not in FAMILIES:
@@ -165,7 +169,7 @@ def _link(link: str, distribution: Distribution) -> str:
     )
 
 
-def _with_options(distribution: Distribution, options: dict[str, object]) -> Distribution:
+def _with_options(distribution: Distribution, options: Mapping[str, object]) -> Distribution:
     accepted = [f.name for f in fields(distribution) if f.name != "base"]
     for key, value in options.items():
         if key not in accepted:
@@ -184,10 +188,9 @@ _LONGEST = 200
 _ACCEPTED = 'write family="binomial" or family="binomial(link=\'probit\')"'
 
 
-def _read(text: object) -> tuple[str, str | None, dict[str, object]]:
+@lru_cache(maxsize=256)
+def _read(text: str) -> tuple[str, str | None, Mapping[str, object]]:
     """Name, link and further arguments of ``name``, ``name('link')``, ``name(link='link', key=value)``."""
-    if not isinstance(text, str):
-        raise PlanError(f"a family is text or a Family, not {type(text).__name__}; {_ACCEPTED}.")
     if len(text) > _LONGEST:
         raise PlanError(f"family has {len(text):,} characters and cannot be read; {_ACCEPTED}.")
     unreadable = PlanError(f"family {text!r} cannot be read; {_ACCEPTED}.")

@@ -113,7 +113,7 @@ def from_pandas(series: pd.Series, name: str) -> Column:
             return _from_objects(series, name)
         raise DataError(_unusable(name, str(dtype)))
     if isinstance(dtype, pd.CategoricalDtype):
-        codes = np.array(series.cat.codes, dtype=np.int32)
+        codes = np.array(cast("pd.Categorical", series.array).codes, dtype=np.int32)
         labels = _category_labels(dtype.categories, name)
         return _factor(Factor(codes, labels, "ordered" if dtype.ordered else "factor"), name, dtype)
     if pd.api.types.is_bool_dtype(dtype):

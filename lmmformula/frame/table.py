@@ -170,8 +170,9 @@ class _PandasReader:
 
 
 def _from_pandas(frame: pd.DataFrame) -> Table:
-    reader = _PandasReader(frame, {str(c): c for c in frame.columns})
-    return Table(frame.columns, len(frame), reader, frame.index.view())
+    labels = frame.columns.tolist()
+    reader = _PandasReader(frame, {str(c): c for c in labels})
+    return Table(labels, len(frame), reader, frame.index.view())
 
 
 class _FileReader:

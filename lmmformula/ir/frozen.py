@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -91,7 +90,26 @@ class _HandedOut:
         return value if value is None or isinstance(value, np.ndarray) else value.copy()
 
 
+class _ComputedOnce:
+    """A property that is computed once: ``functools.cached_property`` without the lock that it takes before Python 3.12."""
+
+    def __init__(self, compute: Callable[[Any], Any]) -> None:
+        self.compute = compute
+        self.__doc__ = compute.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, instance: object | None, owner: type) -> Any:
+        if instance is None:
+            return self
+        value = instance.__dict__[self.name] = self.compute(
+            instance
+        )  # found there from now on, before this is asked
+        return value
+
+
 if TYPE_CHECKING:  # both read like a property, and a protocol that asks for one is answered
     handed_out = computed_once = property
 else:
-    handed_out, computed_once = _HandedOut, cached_property
+    handed_out, computed_once = _HandedOut, _ComputedOnce

@@ -23,6 +23,7 @@ class LeastSquares:
         y - X beta.
     r : (p, p) upper triangular array
         R'R = X'WX.
+    r_inverse : (p, p) array
     orthonormal_gram : (p + 1, p + 1) array
         [X R^-1, residual]' W [X R^-1, residual]: the identity, and the residual sum of squares.
     """
@@ -30,11 +31,12 @@ class LeastSquares:
     coefficients: Array
     residual: Array
     r: Array
+    r_inverse: Array
     orthonormal_gram: Array
 
     def with_response(self, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
         """The same design with another response."""
-        return _solved(self.r, x, y, weights)
+        return _solved(self.r, self.r_inverse, x, y, weights)
 
     @property
     def log_det_r(self) -> float:
@@ -46,12 +48,12 @@ class LeastSquares:
         if not p:
             return values
         out = values.copy()
-        out[..., :p] = values[..., :p] @ np.linalg.inv(self.r)
+        out[..., :p] = values[..., :p] @ self.r_inverse
         return out
 
     def from_orthonormal(self, values: Array) -> Array:
         """R^-1 values."""
-        return np.linalg.solve(self.r, values) if len(self.r) else values
+        return self.r_inverse @ values
 
 
 def least_squares(x: Columns, y: Array, weights: Array | None = None) -> LeastSquares:
@@ -69,16 +71,16 @@ def least_squares(x: Columns, y: Array, weights: Array | None = None) -> LeastSq
     O(n p^2).
     """
     r = x.triangle(weights) if x.p else np.zeros((0, 0))
-    return _solved(r, x, y, weights)
+    return _solved(r, np.linalg.inv(r) if x.p else r, x, y, weights)
 
 
-def _solved(r: Array, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
+def _solved(r: Array, r_inverse: Array, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
     """Coefficients and residual for a known R."""
     p = len(r)
     beta, residual = np.zeros(p), y
     for _ in range(2 if p else 0):
-        beta = beta + np.linalg.solve(r, np.linalg.solve(r.T, x.transposed(residual, weights)))
+        beta = beta + r_inverse @ (r_inverse.T @ x.transposed(residual, weights))
         residual = x.residual(y, beta)
     gram = np.eye(p + 1)
     gram[p, p] = x.square(residual, weights)
-    return LeastSquares(beta, residual, r, gram)
+    return LeastSquares(beta, residual, r, r_inverse, gram)

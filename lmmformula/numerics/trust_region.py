@@ -161,8 +161,18 @@ class _Quadratic:
     @classmethod
     def of(cls, hessian: Array, pairs: list[tuple[Array, Array]], gradient: Array) -> _Quadratic:
         values, vectors = np.linalg.eigh(corrected(hessian, pairs))
+        return cls._in_axes(hessian, values, vectors, gradient)
+
+    @classmethod
+    def _in_axes(cls, hessian: Array, values: Array, vectors: Array, gradient: Array) -> _Quadratic:
         slope = vectors.T @ gradient
         return cls(hessian, values, vectors, slope, _decrement(values, slope))
+
+    def moved(self, pairs: list[tuple[Array, Array]], gradient: Array) -> _Quadratic:
+        """The same Hessian around another point."""
+        if pairs:
+            return self.of(self.hessian, pairs, gradient)
+        return self._in_axes(self.hessian, self.values, self.vectors, gradient)
 
 
 def _goal(point: Point, tolerance: float) -> float:
@@ -179,7 +189,7 @@ def _next(
     last one still holds.
     """
     if kept:
-        same = _Quadratic.of(last.hessian, pairs, point.gradient)
+        same = last.moved(pairs, point.gradient)
         if same.values[0] > 0.0 and same.decrement <= goal:
             return same
     return _Quadratic.of(point.hessian, pairs, point.gradient)

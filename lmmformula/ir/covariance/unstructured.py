@@ -83,11 +83,12 @@ class Unstructured(Kind):
 
     def canonical(self, theta: Array) -> Array:
         factor = self.cholesky(theta)
-        if not np.diag(
-            factor
-        ).all():  # the factor of a singular Sigma is not unique: take the one with zero columns
+        diagonal = factor.diagonal()
+        if (diagonal > 0.0).all():
+            return theta
+        if not diagonal.all():  # the factor of a singular Sigma is not unique: take the one with zero columns
             return self.from_covariance(factor @ factor.T)
-        return (factor * np.where(np.diag(factor) < 0, -1.0, 1.0))[self._index]
+        return (factor * np.where(diagonal < 0, -1.0, 1.0))[self._index]
 
     def transformed(self, theta: Array, a: Array) -> Array:
         """By rotations of the columns of A L, which never form a square, so that singular factors keep their digits."""
