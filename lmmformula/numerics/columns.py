@@ -80,11 +80,12 @@ def constant_combination(parts: Iterable[Array], k: int) -> Array | None:
     fixed, indicators = first != 0.0, np.ones(k, dtype=bool)
     for x in parts:
         fixed &= (x == first).all(axis=0)
-        indicators &= ((x == 0.0) | (x == 1.0)).all(axis=0)
     if fixed.any():
         out = np.zeros(k)
         out[np.argmax(fixed)] = 1.0 / first[np.argmax(fixed)]
         return out
+    for x in parts:
+        indicators &= ((x == 0.0) | (x == 1.0)).all(axis=0)
     if indicators.any() and all((x[:, indicators].sum(axis=1) == 1.0).all() for x in parts):
         return indicators.astype(float)
     return None

@@ -8,6 +8,7 @@ units of the variables.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -115,7 +116,7 @@ def minimise(
             trial, used = evaluate(x + model.vectors @ step), used + 1
             slack = noise * max(1.0, abs(point.value)) + point.error
             ratio = (point.value - trial.value + slack) / (promised + slack)
-            length = float(np.linalg.norm(step))
+            length = math.sqrt(step @ step)
             if ratio < 0.25:
                 radius = 0.25 * length
             elif ratio > 0.75 and length > 0.9 * radius:
@@ -225,7 +226,7 @@ def _step(values: Array, slope: Array, radius: float) -> Array:
     lowest = float(values[0])
     if lowest > 0:
         newton = -slope / values
-        if np.linalg.norm(newton) <= radius:
+        if math.sqrt(newton @ newton) <= radius:
             return newton
     shift_low, shift = max(0.0, -lowest), max(0.0, -lowest) + 1e-12 * max(1.0, float(np.abs(values).max()))
     if (
