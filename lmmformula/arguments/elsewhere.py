@@ -204,6 +204,9 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "all_fit": "allfit()",
     "rePCA": "repca()",
     "cAIC": "caic()",
+    "cv": "cross_validate()",
+    "crossvalidate": "cross_validate()",
+    "cross_val_score": "cross_validate()",
     "coef_": "params",
     "intercept_": "params",
     # brms, bambi, statsmodels' Bayesian names

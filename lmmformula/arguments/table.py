@@ -114,6 +114,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "reduce": flag(),
     "test": optional(text("the name of a test")),
     "direction": text("'backward'"),
+    "score": optional(names("names of scores")),
     "alpha_random": _LEVEL,
     "alpha_fixed": _LEVEL,
     "keep": optional(names("names of terms of the fixed part")),

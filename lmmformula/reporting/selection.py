@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import wraps
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from lmmformula.arguments import checked
 from lmmformula.inference.selection import table as _table
 from lmmformula.inference.selection.allfit import AllFits
+from lmmformula.inference.selection.cross_validation import CrossValidation
+from lmmformula.inference.selection.folds import ROW
 from lmmformula.inference.selection.repca import RandomComponents
 from lmmformula.inference.selection.step import Steps
 from lmmformula.reporting.frames import Table, printed
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import FittedT
 
-__all__ = ["ShownComponents", "ShownFits", "ShownSteps", "model_selection"]
+__all__ = ["ShownComponents", "ShownCrossValidation", "ShownFits", "ShownSteps", "model_selection"]
 
 
 @checked
@@ -104,6 +107,37 @@ class ShownFits(AllFits):
         verdict = self.verdict
         gaps = "beta_gap is in standard errors, theta_gap relative to theta, both in standard columns."
         return [verdict[0].upper() + verdict[1:], gaps, *(f"Warned: {text}" for text in told)]
+
+    def __repr__(self) -> str:
+        return _stacked([self._table()], self._said)
+
+    def _repr_html_(self) -> str:
+        return _stacked_html([self._table()], self._said)
+
+
+class ShownCrossValidation(CrossValidation):
+    """Scores of predictions of rows left out."""
+
+    @classmethod
+    def of(cls, found: CrossValidation) -> ShownCrossValidation:
+        """The same, to be shown."""
+        return cls(**{one.name: getattr(found, one.name) for one in fields(found)})
+
+    def _table(self) -> Table:
+        out = printed(self.summary)
+        out.attrs["heading"] = f"{self.n_folds}-fold cross-validation. Model: {self.formula}"
+        return out
+
+    @property
+    def _said(self) -> list[str]:
+        units = "rows" if self.by == ROW else f"levels of {self.by}"
+        said = [f"Predicted: {self.measures}.", f"Standard errors are over {self.n_units:,} {units}."]
+        if "coverage" in self.scores:
+            said.append(f"Coverage is that of {100 * self.level:g}% prediction intervals.")
+        if self.unfinished:
+            which = ", ".join(map(str, self.unfinished))
+            said.append(f"The search did not meet its tolerance in folds {which}.")
+        return said
 
     def __repr__(self) -> str:
         return _stacked([self._table()], self._said)

@@ -6,15 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import optional, whole, word
+from lmmformula.arguments.kinds import anything, optional, text, whole, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
+    from numpy.typing import ArrayLike
 
     from lmmformula.inference.selection.conditional_aic import ConditionalAIC
-    from lmmformula.reporting.selection import ShownComponents, ShownFits, ShownSteps
+    from lmmformula.reporting.selection import ShownComponents, ShownCrossValidation, ShownFits, ShownSteps
 
 __all__ = ["SelectionVerbs"]
 
@@ -22,7 +23,9 @@ _DRAWS = optional(whole(1, 10_000_000))
 _DISTRIBUTION = word("chisq", "mixture", "rlrt", "bootstrap")
 _TEST = optional(word("f", "wald", "chisq", "bootstrap"))
 _DDF = word("satterthwaite", "kenward-roger", "normal")
+_FOLDS = optional(anything("a whole number of at least 2, or the fold of each row"))
 _KINDS = {
+    "cross_validate": {"folds": _FOLDS, "by": optional(text("a grouping factor, a column, or 'row'"))},
     "ranova": {"method": optional(_DISTRIBUTION), "n": _DRAWS},
     "drop1": {"test": _TEST, "ddf": _DDF, "n": _DRAWS},
     "step": {"method": _DISTRIBUTION, "test": _TEST, "ddf": _DDF, "n": _DRAWS},
@@ -239,3 +242,52 @@ class SelectionVerbs(Verbs):
         from lmmformula.inference.selection.conditional_aic import conditional_aic
 
         return conditional_aic(self._fit, variances)
+
+    def cross_validate(
+        self,
+        by: str | None = None,
+        folds: int | ArrayLike | None = None,
+        seed: int | np.random.Generator | None = None,
+        score: str | Sequence[str] | None = None,
+        level: float = 0.95,
+    ) -> ShownCrossValidation:
+        """How well the model predicts rows that it was not fitted to, of new levels of a factor or of known ones.
+
+        Parameters
+        ----------
+        by : str, optional
+            Whose levels are left out as a whole: a grouping factor of the fit or a column of its data. Predictions are then
+            for new levels, their random effects integrated out. "row" leaves out single rows, of levels that the fit goes on
+            to know. By default the only grouping factor.
+        folds : int or sequence, optional
+            How many, 10 by default or as many as there are units; or the fold of each row of the fit.
+        seed : int or Generator, optional
+            Of the folds, and of drawn prediction intervals.
+        score : str or sequence of str, optional
+            Of "elpd" (log predictive density, a sum), "rmse", "mae", "brier" and "log_loss" (of successes, per trial),
+            "coverage" of prediction intervals. By default all that suit but "mae".
+        level : float
+            Of the intervals.
+
+        Returns
+        -------
+        CrossValidation
+            ``summary`` (estimates with standard errors over units), ``units``, ``frame`` (a row a row), ``measures``, and
+            ``minus(other)``, the paired difference of two models.
+
+        Raises
+        ------
+        DataError
+            For leakage: a level that lies in several given folds; for a fold without a level that its rows need.
+        PlanError
+            For a posterior, which has :meth:`kfold`, and where `by` must be said.
+
+        Notes
+        -----
+        Takes as many fits as folds, each started from the theta of this fit. What a formula learns from rows (bases, ranges,
+        contrasts) each fold learns from its own.
+        """
+        from lmmformula.inference.selection.cross_validation import cross_validate
+        from lmmformula.reporting.selection import ShownCrossValidation
+
+        return ShownCrossValidation.of(cross_validate(self._fit, by, folds, seed, score, level))

@@ -38,6 +38,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "conf_int, profile": lambda m: m.conf_int(method="profile", parameters="x"),
     "conf_int, bootstrap": lambda m: m.conf_int(method="bootstrap", n=3, seed=1),
     "conf_int, quantile": lambda m: m.conf_int(method="quantile"),
+    "cross_validate": lambda m: m.cross_validate(folds=2, seed=1),
     "cov_params": lambda m: m.cov_params(),
     "cov_params, clusters": lambda m: m.cov_params("CR2", "g"),
     "anova, clusters": lambda m: m.anova(vcov="CR2"),
@@ -134,7 +135,7 @@ REFUSED = {
 MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}
 REFUSED["dispersion"] |= {"caic"}
 REFUSED["pql"] |= MAXIMISED
-REFUSED["hmc"] |= MAXIMISED | {"drop1"}
+REFUSED["hmc"] |= MAXIMISED | {"drop1", "cross_validate"}
 REFUSED |= {name: REFUSED[name] | {"permutation_test"} for name in ("laplace", "dispersion", "pql")}
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
 and a formula for sigma no plain GLM to compare with."""

@@ -70,6 +70,8 @@ class Draws(Inference):
             "models by loo_compare(a.loo(), b.loo()), or fit with method='reml' for F tests.",
             "likelihood ratio": f"a likelihood-ratio test needs maxima of the likelihood, {_NO_MAXIMUM} Compare posteriors by "
             "loo_compare(a.loo(), b.loo()), or fit with method='ml'.",
+            "cross-validation": "cross_validate() fits again by a method that maximises something; a posterior "
+            "has kfold(group=...) and loo(): use these.",
             "bootstrap": f"a bootstrap repeats the search for a maximum, {_NO_MAXIMUM} Its draws are in m.posterior, their "
             "intervals in conf_int(), and simulate() draws responses.",
             "pooling": "Rubin's rules pool estimates with standard errors; draws of several posteriors are put together "

@@ -43,7 +43,7 @@ class Call:
     ----------
     data : table
     arguments : dict
-        Those of the call, with a number for each row of `data` where they have one for each row.
+        Those of the call. Numbers for rows, where `data` are some of these, have become a column of it.
     """
 
     data: Any
@@ -75,12 +75,14 @@ def call_of(fit: Fitted, rows: NDArray[np.int64] | None = None) -> Call:
     names = {record.name for record in fit.problem.recipe.columns}
     names |= {a for a in map(arguments.get, _ROW_ARGUMENTS) if isinstance(a, str)}
     names |= set(model_spec(fit.recall.formula, table.names).variables) & set(table.names)
+    beside: dict[str, Any] = {}
     for name in _ROW_ARGUMENTS:
         given = arguments.get(name)
         if given is not None and not isinstance(given, str):
-            arguments[name] = np.asarray(by_labels(given, name, table.index, table.n_rows))[rows]
-    kept = [name for name in table.names if name in names]
-    return Call(table.to_pandas(kept, rows), arguments)
+            beside[f"({name})"] = np.asarray(by_labels(given, name, table.index, table.n_rows))[rows]
+            arguments[name] = f"({name})"
+    frame = table.to_pandas([name for name in table.names if name in names], rows)
+    return Call(frame.assign(**beside), arguments)
 
 
 def refitted(
