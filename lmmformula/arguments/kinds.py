@@ -24,6 +24,7 @@ __all__ = [
     "axes",
     "bytes_of_memory",
     "flag",
+    "flag_or_positive",
     "function",
     "labels_of_rows",
     "mapping",
@@ -37,6 +38,7 @@ __all__ = [
     "reports",
     "responses",
     "seed",
+    "side",
     "table",
     "text",
     "theta",
@@ -174,8 +176,8 @@ def one_of(known: Callable[[], Sequence[str]]) -> Kind:
     return Kind(word(*known()).accepted, lambda value: word(*known()).read(value))
 
 
-def names(accepted: str = "a name or a list of names") -> Kind:
-    """A string, or several."""
+def names(accepted: str = "a name or a list of names", *, blank: bool = False) -> Kind:
+    """A string, or several; `blank`: or none."""
 
     def read(value: object) -> Any:
         if isinstance(value, str) and value.strip():
@@ -183,7 +185,7 @@ def names(accepted: str = "a name or a list of names") -> Kind:
         if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
             raise UnsuitedError
         found = tuple(value)
-        if not found or not all(isinstance(one, str) for one in found):
+        if not (found or blank) or not all(isinstance(one, str) for one in found):
             raise UnsuitedError
         return found
 
@@ -199,6 +201,40 @@ def mapping(accepted: str) -> Kind:
         return value
 
     return Kind(accepted, read)
+
+
+def flag_or_positive(accepted: str) -> Kind:
+    """True, False, or a number above 0."""
+
+    def read(value: object) -> bool | float:
+        if _is_flag(value):
+            return bool(value)
+        number = _number(value)
+        if number <= 0.0:
+            raise UnsuitedError
+        return number
+
+    return Kind(accepted, read)
+
+
+def side() -> Kind:
+    """The side of a one-sided test, as R and statsmodels write it too."""
+
+    def read(value: object) -> Any:
+        known = isinstance(value, str) and value.lower() in _SIDES
+        if not known and (_is_flag(value) or not isinstance(value, Integral) or int(value) not in (-1, 0, 1)):
+            raise UnsuitedError
+        return value
+
+    return Kind("'two-sided', 'less' or 'greater' ('<' and '>' for short)", read)
+
+
+_SIDES = frozenset(
+    (
+        *("two-sided", "two", "both", "two.sided", "equivalence"),
+        *("less", "left", "<", "nonsuperiority", "greater", "right", ">", "noninferiority"),
+    )
+)
 
 
 def seed() -> Kind:

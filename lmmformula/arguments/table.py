@@ -10,6 +10,7 @@ from lmmformula.arguments.kinds import (
     axes,
     bytes_of_memory,
     flag,
+    flag_or_positive,
     function,
     labels_of_rows,
     mapping,
@@ -22,6 +23,7 @@ from lmmformula.arguments.kinds import (
     reports,
     responses,
     seed,
+    side,
     table,
     text,
     whole,
@@ -120,6 +122,30 @@ ARGUMENTS: Mapping[str, Kind] = {
     "keep": optional(names("names of terms of the fixed part")),
     "variances": word("estimated", "known"),
     "criterion": word("aicc", "aic", "bic", "caic"),
+    # marginal means
+    "specs": names("names of variables, such as 'a', 'a * b', 'a | b' or 'pairwise ~ a'"),
+    "at": optional(mapping("a mapping from variables to values, such as {'temp': [180, 200]}")),
+    "var": text("the name of a numeric variable"),
+    "regrid": flag(),
+    "bias_adjust": flag_or_positive("True, False, or a standard deviation"),
+    "average": word("typical", "population"),
+    "adjust": optional(
+        word(
+            *("none", "tukey", "sidak", "bonferroni", "holm", "hochberg", "fdr", "bh", "by"),
+            *("scheffe", "mvt", "single-step", "dunnett", "dunnettx"),
+            any_case=True,
+        )
+    ),
+    "simple": optional(names("names of variables")),
+    "interaction": anything(
+        "names of contrasts, one or one for each factor, or a mapping from factors to these"
+    ),
+    "ref": anything("a level, or its place"),
+    "reverse": flag(),
+    "side": side(),
+    "null": real("a number", lambda x: True),
+    "delta": real("a number of at least 0", lambda x: x >= 0.0),
+    "comparisons": flag(),
     # reports and plots
     "results": anything("a fit or a comparison of methods"),
     "path": path(),

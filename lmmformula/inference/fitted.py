@@ -260,6 +260,10 @@ class Inference(ABC):
         """Draws (S,) of a parameter of a posterior; None elsewhere."""
         return None
 
+    def covariance_draws(self) -> tuple[Array, ...] | None:
+        """Draws of the covariance matrix of the random effects of each term, (S, k, k), of a posterior; None elsewhere."""
+        return None
+
     @abstractmethod
     def coefficients(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DDF",
+    "Joint",
     "JointTest",
     "KenwardRoger",
     "Satterthwaite",
@@ -149,6 +150,37 @@ class Wald(Uncertainty):
 
     def joint(self, rows: Array, offsets: Array | None = None) -> JointTest:
         found = whitened(rows, self.covariance, self.fit.estimate.beta, offsets)
+        return JointTest(found.f, found.q, np.inf)
+
+
+@dataclass(frozen=True, eq=False)
+class Joint(Uncertainty):
+    """z and chi-square of functions of more parameters than beta, by the delta method.
+
+    Attributes
+    ----------
+    joint_covariance : (P, P) array
+        Of all parameters.
+    parameters : (P,) array
+        Their estimates, or whatever the offsets of :meth:`joint` are measured from.
+    """
+
+    joint_covariance: Array
+    parameters: Array
+
+    @property
+    def label(self) -> str:
+        return "Wald"
+
+    @property
+    def covariance(self) -> Array:
+        return self.joint_covariance
+
+    def df(self, rows: Array) -> Array:
+        return np.full(len(rows), np.inf)
+
+    def joint(self, rows: Array, offsets: Array | None = None) -> JointTest:
+        found = whitened(rows, self.covariance, self.parameters, offsets)
         return JointTest(found.f, found.q, np.inf)
 
 

@@ -36,9 +36,12 @@ MOST_ROWS = 60
 LONG = 32
 """Places from which on the names of rows are listed above the table, which has numbers for them."""
 _TWO_DECIMALS = ("AIC", "AICc", "cAIC", "BIC", "logLik", "-2*log(L)", "deviance", "REMLcrit")
-_STATISTICS = ("Chisq", "F value", "t value", "z value", "statistic")
-_DEGREES = ("df", "DenDF")
-_COUNTS = ("Eliminated", "Df", "NumDF", "npar", "nobs", "df_residual")
+_STATISTICS = (
+    *("Chisq", "F value", "t value", "z value", "statistic"),
+    *("t.ratio", "z.ratio", "F.ratio"),
+)
+_DEGREES = ("df", "DenDF", "df2")
+_COUNTS = ("Eliminated", "Df", "NumDF", "npar", "nobs", "df_residual", "df1")
 
 
 class Table(pd.DataFrame):
@@ -55,6 +58,15 @@ class Table(pd.DataFrame):
 
     def round(self, *args: Any, **arguments: Any) -> pd.DataFrame:
         return pd.DataFrame(self).round(*args, **arguments)
+
+    def cells(self) -> tuple[list[str], list[list[str]]]:
+        """Names of the columns and cells of all rows as they are shown, without the index."""
+        alike = _alike(self)
+        frame = pd.DataFrame(self)
+        columns = [alike.get(str(name)) or _column(str(name), own, "NA") for name, own in frame.items()]
+        return [on_one_line(str(name)) for name in self.columns], [
+            list(row) for row in zip(*columns, strict=True)
+        ]
 
     def __repr__(self) -> str:
         if not _is_plain(shown := _one_level(self)):
@@ -134,7 +146,11 @@ def _cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], list[tuple[
     return header, [list(row) for row in zip(labels, *columns, strict=True)], apart
 
 
-_ONE_UNIT = ("estimate", "std_error", "conf_low", "conf_high")
+_ONE_UNIT = (
+    *("estimate", "std_error", "conf_low", "conf_high"),
+    *("emmean", "response", "prob", "rate", "ratio", "odds.ratio", "SE"),
+    *("lower.CL", "upper.CL", "asymp.LCL", "asymp.UCL", "lower.HPD", "upper.HPD", "lower.CI", "upper.CI"),
+)
 
 
 def _alike(frame: pd.DataFrame) -> dict[str, list[str]]:
@@ -169,7 +185,7 @@ def _column(name: str, values: pd.Series, blank: str) -> list[str]:
 
 
 def _numbers(name: str, values: list[float]) -> list[str]:
-    if name.startswith("Pr(") or name == "p_value":
+    if name.startswith("Pr(") or name in ("p_value", "p.value"):
         return [p_value(v) for v in values]
     if name in _TWO_DECIMALS:
         return [f"{v:.2f}" if abs(v) < 1e12 else general(v) for v in values]

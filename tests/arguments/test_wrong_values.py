@@ -18,6 +18,7 @@ import pytest
 import lmmformula
 from lmmformula import Fit, LmmformulaError, MethodComparison, compare_methods, fit, load_dataset
 from lmmformula.arguments import contract_of
+from lmmformula.reporting.marginal_means import MarginalMeans
 from lmmformula.reporting.plots import Plots
 
 FORMULA = "Yield ~ 1 + (1 | Batch)"
@@ -129,6 +130,15 @@ RIGHT: dict[str, set[str]] = {
     "profiles": NOTHING | FLAG,
     "rows": NOTHING | {"zero", "one", "negative", "huge", "empty list"},
     "table": {"empty dict", "frame"},
+    "at": NOTHING | {"empty dict"},
+    "bias_adjust": FLAG | {"one", "fraction"},
+    "adjust": NOTHING,
+    "simple": NOTHING,
+    "interaction": NOTHING,
+    "ref": NOTHING | NUMBER | {"true", "negative", "numpy flag"},
+    "side": {"zero", "one", "negative"},
+    "null": NUMBER | {"negative"},
+    "delta": NUMBER,
     "time": NOTHING,
     "coords": NOTHING,
     "by_group": NOTHING,
@@ -146,6 +156,9 @@ RIGHT: dict[str, set[str]] = {
             "refit",
             "reduce",
             "conditional",
+            "regrid",
+            "reverse",
+            "comparisons",
             "moderated",
             "moment_match",
             "reloo",
@@ -181,6 +194,23 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("Fit.step", "n"): NOTHING | {"one"},
     ("Fit.step", "ddf"): set(),
     ("Fit.step", "method"): set(),
+    **{(f"Fit.{verb}", "data"): NOTHING | {"frame", "dict"} for verb in ("emmeans", "joint_tests")},
+    ("Fit.emtrends", "data"): NOTHING,
+    ("Fit.predict_population", "newdata"): NOTHING | {"frame", "dict"},
+    ("Fit.emmeans", "offset"): NOTHING | NUMBER | {"negative"},
+    **{(f"Fit.{verb}", "by"): NOTHING for verb in ("emmeans", "emtrends", "joint_tests")},
+    ("Fit.emmeans", "kind"): NOTHING,
+    ("Fit.emtrends", "kind"): NOTHING,
+    ("Fit.predict_population", "interval"): FLAG,
+    ("Plots.means", "kind"): NOTHING,
+    **{
+        (f"MarginalMeans.{verb}", "by"): NOTHING | {"empty list"}
+        for verb in ("contrast", "pairs", "joint_tests")
+    },
+    **{(f"MarginalMeans.{verb}", "level"): NOTHING for verb in ("tidy", "confint", "plot")},
+    ("MarginalMeans.confint", "interval"): set(),
+    ("MarginalMeans.test", "joint"): FLAG,
+    ("MarginalMeans.contrast", "method"): set(),
     ("Fit.update", "formula"): NOTHING,
     ("Fit.update", "data"): NOTHING,
     ("Fit.update", "method"): set(),
@@ -207,6 +237,7 @@ JUDGED = {
     ("kind", "word"): "names no variable",
     ("data", "frame"): "no column",
     ("data", "dict"): "column",
+    ("by", "word"): "no such word",
     ("newdata", "frame"): "no column",
     ("newdata", "dict"): "column",
 }
@@ -240,16 +271,26 @@ def things() -> dict[str, Any]:
         "Fit": model,
         "Plots": model.plot,
         "MethodComparison": compare_methods(FORMULA, data, ["reml", "ml"]),
+        "Slopes": fit("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy")),
+        "MarginalMeans": fit("Reaction ~ factor(Days) + (1 | Subject)", load_dataset("sleepstudy")).emmeans(
+            "Days"
+        ),
     }
 
 
 CALLS = [
     *[("", name) for name in functions()],
-    *[(owner.__name__, name) for owner in (Fit, Plots, MethodComparison) for name in methods(owner)],
+    *[
+        (owner.__name__, name)
+        for owner in (Fit, Plots, MethodComparison, MarginalMeans)
+        for name in methods(owner)
+    ],
 ]
 
 
 def call_of(owner: str, name: str, things: dict[str, Any]) -> Callable[..., Any]:
+    if name == "emtrends":  # asks for a number in the fixed part
+        return getattr(things["Slopes"], name)
     return functions()[name] if not owner else getattr(things[owner], name)
 
 
@@ -268,6 +309,9 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "term": "(Intercept)",
         "fits": [things["Fit"], things["Fit"]],
         "parameter": "sigma",
+        "specs": "~ 1",
+        "var": "Days",
+        "kind": "link",
         "table": data,
         "hypotheses": "sigma = 1",
         "r_matrix": [1.0],

@@ -56,6 +56,10 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "f_test, clusters": lambda m: m.f_test("x = 1", vcov="CR2"),
     "wald_test": lambda m: m.wald_test("x = 1"),
     "wald_test, clusters": lambda m: m.wald_test("x = 1", vcov="CR2"),
+    "emmeans": lambda m: str(m.emmeans("f" if "f" in m.formula else "~ 1").contrast("identity")),
+    "emmeans, population": lambda m: m.emmeans("~ 1", average="population").tidy(),
+    "emmeans, clusters": lambda m: m.emmeans("~ 1", vcov="CR2").table,
+    "emtrends": lambda m: m.emtrends("~ 1", "x").table,
     "extend": lambda m: m.extend(10),
     "glance": lambda m: m.glance(),
     "icc": lambda m: m.icc(),
@@ -64,6 +68,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "influence, refit": lambda m: m.influence("g", refit=True),
     "kfold": lambda m: m.kfold(2, seed=1),
     "loo": lambda m: m.loo(),
+    "joint_tests": lambda m: m.joint_tests(),
     "log_likelihood": lambda m: m.log_likelihood(slice(0, 2)),
     "naivete": lambda m: m.naivete(),
     "overdispersion": lambda m: m.overdispersion(),
@@ -73,6 +78,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "pp_check": lambda m: m.pp_check(n=3),
     "prior_sensitivity": lambda m: m.prior_sensitivity(),
     "predict": lambda m: m.predict(NEW, new_levels="population", se=True),
+    "predict_population": lambda m: m.predict_population({"x": [0.1, 0.2], "f": ["low", "high"]}, se=True),
     "predict, prediction": lambda m: m.predict(interval="prediction", seed=1),
     "predict, full": lambda m: m.predict(interval="confidence", uncertainty="full", seed=1),
     "predict, sample": lambda m: m.predict(NEW, new_levels="sample", seed=1),
@@ -107,7 +113,7 @@ DRAWN |= {"prior_sensitivity", "to_datatree"}
 CLUSTERED = {
     f"{verb}, clusters"
     for verb in (
-        *("cov_params", "anova", "conf_int", "summary", "tidy", "to_maketables"),
+        *("cov_params", "anova", "conf_int", "emmeans", "summary", "tidy", "to_maketables"),
         *("hypothesis", "t_test", "f_test", "wald_test"),
     )
 }
@@ -129,7 +135,7 @@ REFUSED = {
     | CLUSTERED
     | {"t_test", "f_test", "wald_test"}
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
-    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit"}
+    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit", "joint_tests"}
     | MANY,
 }
 MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}

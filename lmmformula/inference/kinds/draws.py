@@ -133,6 +133,9 @@ class Draws(Inference):
     def parameter_draws(self, name: str) -> Array:
         return flat(self.posterior[name])
 
+    def covariance_draws(self) -> tuple[Array, ...]:
+        return tuple(term_spreads(self.fit, i).covariance for i in range(len(self.fit.problem.terms)))
+
     def coefficients(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None
     ) -> tuple[pd.DataFrame, str]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked_methods
+from lmmformula.arguments.kinds import optional, word
 from lmmformula.errors import DataError
 from lmmformula.inference.naivete import plot_naivete
 from lmmformula.inference.profile import profile as _profile
@@ -13,6 +15,7 @@ from lmmformula.reporting.plots import draws as _draws
 from lmmformula.reporting.plots import effects as _effects
 from lmmformula.reporting.plots import likelihood as _likelihood
 from lmmformula.reporting.plots import marginal as _marginal
+from lmmformula.reporting.plots import means as _means
 from lmmformula.reporting.plots import rows as _rows
 from lmmformula.reporting.plots.canvas import new_axes
 from lmmformula.typing import Array
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Plots"]
 
 
-@checked_methods(rest={"profile": (_profile,)})
+@checked_methods(rest={"profile": (_profile,)}, kinds={"means": {"kind": optional(word("link", "response"))}})
 @dataclass(frozen=True, slots=True, repr=False)
 class Plots:
     """Plots of one fit. Each draws into ``ax=`` or into new axes, and returns them.
@@ -58,6 +61,19 @@ class Plots:
     def marginal_effects(self, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
         """Expected response over one variable, the others held where they are typical."""
         return _marginal.marginal_effects(self.fit, variable, ax, level)
+
+    def means(
+        self,
+        specs: str | Iterable[str],
+        ax: Any = None,
+        *,
+        at: Mapping[str, Any] | None = None,
+        kind: str | None = None,
+        comparisons: bool = False,
+        level: float = 0.95,
+    ) -> Any:
+        """Marginal means with their intervals, see :meth:`Fit.emmeans`; with comparison arrows if wanted."""
+        return _means.means(self.fit, specs, ax, at=at, kind=kind, comparisons=comparisons, level=level)
 
     def caterpillar(
         self,

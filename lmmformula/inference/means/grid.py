@@ -1,0 +1,334 @@
+r"""The reference grid: one row for every combination of the predictors' reference values.
+
+Factors, text and logicals have all of their levels, as have numbers that the formula turns into a factor and numbers with two
+values (0 and 1); other numbers have their mean over the rows of the fit, before any function of the formula is applied to them.
+The offset is that of the reference values. With D the columns that were dropped for being combinations ``X C`` of those kept,
+the prediction of a row (x, d) is estimable where ``d = C'x``, whatever the dropped coefficients are taken to be (Searle 1971).
+
+The conventions are those of emmeans, whose results these are to be compared with.
+
+References
+----------
+Lenth (2016), J. Stat. Software 69(1): reference grids. Searle (1971), Linear Models: sec. 5.4.
+Searle, Speed & Milliken (1980), The American Statistician 34, 216-221.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lmmformula.errors import DataError
+from lmmformula.formula.spec import Call, Expr, Name
+from lmmformula.formula.walk import nodes
+from lmmformula.frame.numbers import as_factor
+from lmmformula.frame.table import Table, open_table
+from lmmformula.frame.values import Factor, labels_of
+from lmmformula.frame.variables import column_names
+from lmmformula.inference.prediction_rows import population_rows
+from lmmformula.numerics.columns import column_sizes
+from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.frame.recipe import Recipe
+    from lmmformula.inference.fitted import Fitted
+
+__all__ = ["Grid", "Label", "Predictor", "predictors", "reference_grid", "rows_at", "spread_of"]
+
+Label = str | float | bool
+"""A level or a value."""
+
+MOST_CELLS = 100_000
+"""Rows of a grid beyond which it is refused."""
+TWO = 2
+"""Values up to which a number is taken for a factor."""
+_FACTORS_OF_NUMBERS = frozenset(
+    ("factor", "as.factor", "ordered", "as.ordered", "as.character", "as.logical", "C")
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Predictor:
+    """A variable of the fixed part.
+
+    Attributes
+    ----------
+    name : str
+    values : tuple
+        Reference values.
+    is_factor : bool
+        Whether its values are counted in weights.
+    is_logical : bool
+    """
+
+    name: str
+    values: tuple[Label, ...]
+    is_factor: bool
+    is_logical: bool = False
+
+    def as_data(self, values: Iterable[Label]) -> list[Any]:
+        """Values as new data hold them."""
+        return [value == "TRUE" for value in values] if self.is_logical else list(values)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grid:
+    """Columns of the model on the reference grid, whose first predictor is fastest.
+
+    Attributes
+    ----------
+    predictors : tuple of Predictor
+    X : (cells, p) array
+    offset : (cells,) array
+    excess : (cells, dropped) array
+        ``d - C'x`` in units of the dropped columns: zero where a cell is estimable.
+    counts : (cells,) array
+        Rows of the data (their weights, if they have any) with the cell's factors.
+    columns : dict
+        The cells as new data.
+    """
+
+    predictors: tuple[Predictor, ...]
+    X: Array
+    offset: Array
+    excess: Array
+    counts: Array
+    columns: dict[str, list[Any]]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Values of each predictor."""
+        return tuple(len(p.values) for p in self.predictors)
+
+    def predictor(self, name: str) -> Predictor:
+        """The one of a name.
+
+        Raises
+        ------
+        DataError
+        """
+        for predictor in self.predictors:
+            if predictor.name == name:
+                return predictor
+        known = ", ".join(p.name for p in self.predictors) or "none"
+        raise DataError(f"the fixed part has no variable {name!r}; it has {known}.")
+
+
+def reference_grid(
+    fit: Fitted, at: Mapping[str, Any] | None = None, data: Any = None, further: Iterable[str] = ()
+) -> Grid:
+    """The grid of a fit.
+
+    Parameters
+    ----------
+    fit : Fit
+    at : mapping, optional
+        Predictor -> value or values, in place of the reference values.
+    data : table, optional
+        The rows of which means and counts are taken; by default those of the fit.
+    further : iterable of str
+        Columns besides those of the fixed part.
+
+    Raises
+    ------
+    DataError
+        For a fit that was loaded without data, an unknown predictor or level, or a grid of too many cells.
+    """
+    table, rows = _source(fit, data)
+    names = predictors(fit, further)
+    found = tuple(_predictor(fit.problem.recipe, table, rows, name) for name in names)
+    found = _replaced(found, at or {})
+    cells = prod(len(p.values) for p in found)
+    if cells > MOST_CELLS:
+        sizes = ", ".join(f"{p.name} ({len(p.values):,})" for p in found if len(p.values) > 1)
+        raise DataError(
+            f"the reference grid would have {cells:,} rows, of {sizes}: at most {MOST_CELLS:,} are made. Hold some variables "
+            "at fewer values with at=, for example at={'" + found[0].name + "': ...}."
+        )
+    index = np.indices([len(p.values) for p in found[::-1]]).reshape(len(found), cells)[::-1]
+    columns = {p.name: p.as_data(p.values[i] for i in where) for p, where in zip(found, index, strict=True)}
+    X, offset, excess = rows_at(fit, columns, data, cells)
+    return Grid(found, X, offset, excess, _counts(fit, found, index, table, rows), columns)
+
+
+def predictors(fit: Fitted, further: Iterable[str] = ()) -> tuple[str, ...]:
+    """Columns that the fixed part and its offset name, in order of first use."""
+    recipe = fit.problem.recipe
+    known = {record.name for record in recipe.columns}
+    exprs: list[Expr] = [part.expr for parts in recipe.fixed.terms for part in parts] + list(recipe.offsets)
+    names = [*column_names(exprs), *([recipe.offset_column] if recipe.offset_column else []), *further]
+    return tuple(dict.fromkeys(name for name in names if name in known))
+
+
+def rows_at(fit: Fitted, columns: dict[str, list[Any]], data: Any, n: int) -> tuple[Array, Array, Array]:
+    """X, offset and excess of new rows."""
+    given = columns or {"(none)": [0.0] * n}  # an intercept alone needs no column, but a number of rows
+    rows = population_rows(fit, given)
+    return rows.X, rows.offset, _excess(fit, given, rows.X, data)
+
+
+def spread_of(fit: Fitted, name: str, data: Any = None) -> tuple[float, float]:
+    """Mean and standard deviation of a number over the rows of the fit.
+
+    Raises
+    ------
+    DataError
+        For a factor, or a name that is no variable of the fixed part.
+    """
+    table, rows = _source(fit, data)
+    recipe, known = fit.problem.recipe, predictors(fit)
+    if name not in known:
+        raise DataError(f"the fixed part has no variable {name!r}; it has {', '.join(known) or 'none'}.")
+    if next(r for r in recipe.columns if r.name == name).levels is not None:
+        raise DataError(
+            f"{name!r} is a factor, which has no slope: use emmeans({name!r}).contrast('consec') or 'poly' instead."
+        )
+    numbers = np.asarray(_numbers(table.column(name).at(rows)), dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    return float(numbers.mean()), float(numbers.std())
+
+
+def _source(fit: Fitted, data: Any) -> tuple[Table, Any]:
+    """The table and which of its rows."""
+    if data is not None:
+        return open_table(data), None
+    if fit.recall.data is None:
+        raise DataError(
+            "a loaded fit does not carry its data, from which reference values and counts are taken: pass data=."
+        )
+    return open_table(fit.recall.data), fit.problem.rows
+
+
+def _predictor(recipe: Recipe, table: Table, rows: Any, name: str) -> Predictor:
+    record = next(r for r in recipe.columns if r.name == name)
+    values = table.column(name).at(rows)
+    if record.levels is not None:
+        factor = as_factor(values)
+        used = set(labels_of(factor).tolist())
+        order = record.levels or tuple(factor.levels)
+        levels = tuple(str(level) for level in order if level in used)
+        return Predictor(name, levels, True, record.kind == "logical")
+    numbers = np.asarray(_numbers(values), dtype=float)
+    numbers = numbers[np.isfinite(numbers)]
+    distinct = list(islice(_distinct(numbers), TWO + 1))
+    if len(distinct) <= TWO or name in _coerced(recipe):
+        return Predictor(name, tuple(float(v) for v in np.unique(numbers)), len(distinct) > 1)
+    return Predictor(name, (float(numbers.mean()),), False)
+
+
+def _distinct(numbers: Array) -> Iterator[float]:
+    """Values in order of appearance, looked for one at a time."""
+    left = numbers
+    while left.size:
+        yield float(left[0])
+        left = left[left != left[0]]
+
+
+def _numbers(values: Any) -> Array:
+    """A column as numbers; a logical one that the fit takes for a number is 0 and 1."""
+    return values.codes.astype(float) if isinstance(values, Factor) else values
+
+
+def _coerced(recipe: Recipe) -> set[str]:
+    """Columns of numbers that the formula turns into factors."""
+    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
+    calls = [n for e in exprs for n in nodes(e) if isinstance(n, Call)]
+    inside = [c.args[0].value for c in calls if c.function in _FACTORS_OF_NUMBERS and c.args]
+    return {expr.value for expr in inside if isinstance(expr, Name)}
+
+
+def _replaced(found: tuple[Predictor, ...], at: Mapping[str, Any]) -> tuple[Predictor, ...]:
+    """The predictors with the values of `at`."""
+    known = {p.name: p for p in found}
+    for name, given in at.items():
+        if name not in known:
+            raise DataError(
+                f"at= names {name!r}, which is no variable of the fixed part; it has {', '.join(known) or 'none'}."
+            )
+        own = known[name]
+        several = isinstance(given, Iterable) and not isinstance(given, str)
+        values = tuple(_as_label(own, v) for v in (given if several else (given,)))
+        if not values:
+            raise DataError(f"at={{{name!r}: ...}} has no value.")
+        known[name] = replace(own, values=values)
+    return tuple(known.values())
+
+
+def _as_label(own: Predictor, value: Any) -> Label:
+    """A value that was asked for, as the predictor has it."""
+    if own.values and isinstance(own.values[0], str):
+        text = str(value).upper() if own.is_logical else str(value)
+        if isinstance(value, float | np.floating) and float(value).is_integer() and text not in own.values:
+            text = str(int(value))
+        if text not in own.values:
+            raise DataError(f"{own.name!r} has no level {value!r}; it has {', '.join(map(str, own.values))}.")
+        return text
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not np.isfinite(number):
+        raise DataError(f"{own.name!r} is a number, and at= asks for {value!r}.")
+    return number
+
+
+def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Any, table: Table, rows: Any) -> Array:
+    """Rows, or their weights, that have the factors of each cell; equal along numbers."""
+    cells = index.shape[1] if len(found) else 1
+    factors = [(j, p) for j, p in enumerate(found) if p.is_factor]
+    weights = _weights(fit, table, rows)
+    if not factors:
+        return np.ones(cells)
+    n = table.n_rows if rows is None else len(rows)
+    code, cell, known = np.zeros(n, np.int64), np.zeros(cells, np.int64), np.ones(n, dtype=bool)
+    for j, predictor in factors:
+        place = {value: i for i, value in enumerate(predictor.values)}
+        own = _as_labels(predictor, table.column(predictor.name).at(rows))
+        codes = np.array([place.get(v, -1) for v in own.tolist()], dtype=np.int64)
+        known &= codes >= 0
+        code = code * len(place) + np.maximum(codes, 0)
+        cell = cell * len(place) + index[j]
+    total = int(prod(len(p.values) for _, p in factors))
+    counted = np.bincount(code[known], None if weights is None else weights[known], minlength=total)
+    return counted.astype(float)[cell]
+
+
+def _as_labels(predictor: Predictor, values: Any) -> Any:
+    """A column in the values that the predictor has: labels, or numbers."""
+    if predictor.values and isinstance(predictor.values[0], str):
+        return labels_of(as_factor(values))
+    return np.asarray(_numbers(values), dtype=float)
+
+
+def _weights(fit: Fitted, table: Table, rows: Any) -> Array | None:
+    """Prior weights given as ``weights=`` or ``| weights(w)``: a row with twice the weight counts twice; trials do not."""
+    problem = fit.problem
+    if problem.weights is None or problem.family.weights_are == "trials":
+        return None
+    n = table.n_rows if rows is None else len(rows)
+    return np.asarray(problem.weights, dtype=float) if len(problem.weights) == n else None
+
+
+def _excess(fit: Fitted, columns: dict[str, list[Any]], X: Array, data: Any) -> Array:
+    """What new rows have in dropped columns beyond what the kept ones imply, in units of these columns."""
+    recipe = fit.problem.recipe
+    every = tuple(range(len(recipe.fixed.names)))
+    dropped = [j for j in every if j not in set(recipe.kept)]
+    if not dropped:
+        return np.zeros((len(X), 0))
+    table, rows = _source(fit, data)
+    whole = replace(recipe, kept=every)
+    old = np.asarray(whole.replay(table, terms=()).X)
+    old = old if rows is None else old[rows]
+    old = old[~np.isnan(old).any(axis=1)]
+    kept = list(recipe.kept)
+    size, size_d = column_sizes([old[:, kept]]), column_sizes([old[:, dropped]])
+    size, size_d = (np.where(s > 0.0, s, 1.0) for s in (size, size_d))
+    implied = np.linalg.lstsq(old[:, kept] / size, old[:, dropped] / size_d, rcond=None)[0]
+    new = np.asarray(whole.replay(columns, terms=()).X)
+    return new[:, dropped] / size_d - (new[:, kept] / size) @ implied
