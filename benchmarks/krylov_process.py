@@ -48,6 +48,7 @@ def measured(fit: Fit, repeats: int, budget: float) -> dict[str, Any]:
     """Seconds of `fit` after a first one that warms up, unless that takes longer than the budget, and peak memory."""
     before = peak_memory_mb()
     times: list[float] = []
+    found: dict[str, Any] = {}
     while len(times) <= repeats and (not times or sum(times) < budget):
         gc.collect()
         start = time.perf_counter()

@@ -111,7 +111,7 @@ def logistic(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     -------
     (p,) array
     """
-    beta = np.zeros(x.shape[1])
+    beta, step = np.zeros(x.shape[1]), np.full(x.shape[1], np.inf)
     for _ in range(_STEPS):
         mean = 1.0 / (1.0 + np.exp(-(x @ beta)))
         step = np.linalg.solve((x * (mean * (1.0 - mean))[:, None]).T @ x, x.T @ (y - mean))

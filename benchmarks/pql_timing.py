@@ -135,10 +135,12 @@ def main(arguments: Sequence[str]) -> None:
 
     frame = pd.read_pickle(Path(folder) / _FRAME)
     before, times = peak_memory_mb(), []
-    while not times or (len(times) <= int(repeats) and sum(times) <= float(budget)):
+    while True:
         start = time.perf_counter()
         fit = lmmformula.fit(formula, frame, family="binomial", method="pql", traces="diagonal")
         times.append(time.perf_counter() - start)
+        if len(times) > int(repeats) or sum(times) > float(budget):
+            break
     record = {
         "seconds": statistics.median(times[1:] or times),
         "first": times[0],

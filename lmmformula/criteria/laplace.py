@@ -31,7 +31,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -42,7 +41,8 @@ from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
-from lmmformula.ir.frozen import evolved
+from lmmformula.families.records import Rows as FamilyRows
+from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
 from lmmformula.typing import Array
@@ -177,12 +177,12 @@ class LaplacePoint:
         return self.mode.u
 
     @cached_property
-    def observed(self) -> Any:
+    def observed(self) -> FamilyRows:
         """Rows at the mode with the observed weights."""
         return self.model.rows(self.mode.eta, self.aux, "observed")
 
     @cached_property
-    def weighted(self) -> Any:
+    def weighted(self) -> FamilyRows:
         """Rows at the mode with the weights of log|M|."""
         if self.model.information == "observed":
             return self.observed
@@ -199,7 +199,7 @@ class LaplacePoint:
         """M_o: how the mode moves."""
         return self.system.factor
 
-    @cached_property
+    @computed_once
     def factor(self) -> Factor:
         """M of log|M|."""
         if self.model.information == "observed":

@@ -51,6 +51,7 @@ from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.base import Factor, Prepared
 from lmmformula.engines.equations import EquationsFactor
 from lmmformula.ir.blocks import Gram
+from lmmformula.ir.frozen import computed_once
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
@@ -81,12 +82,12 @@ class PQLPoint:
         """phi."""
         return self.state.phi
 
-    @cached_property
+    @computed_once
     def factors(self) -> tuple[Array, ...]:
         """L of each group, exactly zero where the variance is."""
         return relative_factors(self.model.problem.terms, self.model.prepared.blocks.groups, self.theta)
 
-    @cached_property
+    @computed_once
     def u(self) -> tuple[Array, ...]:
         """Spherical effects, (m_a, k_a)."""
         floored_ones = self.model.factors(self.theta)

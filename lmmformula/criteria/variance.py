@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -47,10 +47,51 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["Derivative", "Variances", "floored", "inner", "relative_factors"]
+    from lmmformula.engines.base import Factor, Prepared
+    from lmmformula.ir.problem import Problem
+
+__all__ = ["Derivative", "Modes", "Point", "Variances", "floored", "inner", "relative_factors"]
 
 _FLOOR = 1e-5
 """Smallest diagonal of L that is inverted in (2) and (4); see `floored`."""
+
+
+class Model(Protocol):
+    """A criterion."""
+
+    @property
+    def problem(self) -> Problem: ...
+    @property
+    def prepared(self) -> Prepared: ...
+
+
+class Modes(Protocol):
+    """Where the spherical effects are at one theta."""
+
+    @property
+    def model(self) -> Model: ...
+    @property
+    def factors(self) -> tuple[Array, ...]:
+        """L of each group."""
+        ...
+
+    @property
+    def u(self) -> tuple[Array, ...]:
+        """Modes of the spherical effects, by group."""
+        ...
+
+
+class Point(Modes, Protocol):
+    """What every likelihood answers at one theta."""
+
+    @property
+    def theta(self) -> Array: ...
+    @property
+    def variances(self) -> Variances: ...
+    @property
+    def factor(self) -> Factor:
+        """M, factorised."""
+        ...
 
 
 def floored(factor: Array) -> Array:

@@ -275,9 +275,7 @@ class Estimating(Exact):
     is_exact: ClassVar[bool] = False
     instead: ClassVar[str] = 'Use method="ml" or "laplace", whose engines factorise it.'
 
-    @property
-    def name(self) -> str:
-        raise NotImplementedError
+    name: str
 
     def refuses(self, blocks: Levels) -> str:
         """Groups whose own part of M is not block diagonal."""

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from lmmformula.engines.elimination import oriented
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Numbers
 
 __all__ = ["Chain", "Eliminated", "StackModule"]
 
@@ -28,15 +28,15 @@ __all__ = ["Chain", "Eliminated", "StackModule"]
 class StackModule(Protocol):
     """Arithmetic on stacks (m, k, k) of small matrices."""
 
-    def unit_lower(self, a: Any) -> tuple[Any, Any]:
+    def unit_lower(self, a: Numbers) -> tuple[Numbers, Numbers]:
         """F^-1 and log|F|, summed over the stack, of the Cholesky factors of a stack."""
         ...
 
-    def times(self, a: Any, b: Any) -> Any:
+    def times(self, a: Numbers, b: Numbers) -> Numbers:
         """Products, matrix by matrix."""
         ...
 
-    def segment_sum(self, values: Any, parent: Index, m: int) -> Any:
+    def segment_sum(self, values: Numbers, parent: Index, m: int) -> Numbers:
         """Sums of values (n, ...) with the same parent, (m, ...)."""
         ...
 
@@ -59,14 +59,14 @@ class Eliminated:
     """
 
     parents: dict[tuple[int, int], Index]
-    inverses: list[Any]
-    pairs: dict[tuple[int, int], Any]
-    sides: list[Any]
-    log_det: Any
+    inverses: list[Numbers]
+    pairs: dict[tuple[int, int], Numbers]
+    sides: list[Numbers]
+    log_det: Numbers
 
-    def back(self, right: Sequence[Any], ops: StackModule) -> list[Any]:
+    def back(self, right: Sequence[Numbers], ops: StackModule) -> list[Numbers]:
         """F^-T of right-hand sides (m, k, c)."""
-        out: list[Any] = [None] * len(self.inverses)
+        out: list[Numbers] = [None] * len(self.inverses)
         for i in reversed(range(len(out))):
             own = right[i]
             for j in range(i + 1, len(out)):
@@ -105,7 +105,7 @@ class Chain:
                 pairs[i, j] = values if a < b else np.swapaxes(values[order], 1, 2)
         return cls(groups, parents, tuple(gram.diag[a] for a in groups), pairs)
 
-    def eliminated(self, lowers: Sequence[Any], sides: Sequence[Any], ops: StackModule) -> Eliminated:
+    def eliminated(self, lowers: Sequence[Numbers], sides: Sequence[Numbers], ops: StackModule) -> Eliminated:
         """The factor at Lambda of each group (k, k), and F^-1 of right-hand sides (m, k, c)."""
         every, times, turned = range(len(self.groups)), ops.times, [low.T for low in lowers]
         diag = [times(times(turned[i], a), lowers[i]) + np.eye(a.shape[-1]) for i, a in enumerate(self.diag)]

@@ -5,9 +5,9 @@ A module of anybody's adds one by :func:`register_engine`. Engines are imported 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import ArgumentError
 from lmmformula.extensions import enter
@@ -15,6 +15,7 @@ from lmmformula.extensions import enter
 if TYPE_CHECKING:
     from lmmformula.engines.base import Engine
     from lmmformula.ir.levels import Levels
+    from lmmformula.typing import Arguments
 
 __all__ = ["ENGINES", "EngineRecord", "names", "register_engine", "unregister_engine"]
 
@@ -60,7 +61,7 @@ class EngineRecord:
 
     name: str
     words: str
-    make: Callable[[Mapping[str, Any], int], Engine]
+    make: Callable[[Arguments, int], Engine]
     options: tuple[str, ...] = ()
     volunteers: Callable[[Levels], bool] = _always
     is_exact: bool = True
@@ -97,25 +98,25 @@ def unregister_engine(name: str) -> None:
     del ENGINES[name]
 
 
-def _blocked(options: Mapping[str, Any], seed: int) -> Engine:
+def _blocked(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.blocked import BlockedEngine
 
     return BlockedEngine()
 
 
-def _dense(options: Mapping[str, Any], seed: int) -> Engine:
+def _dense(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.dense import DenseEngine
 
     return DenseEngine()
 
 
-def _sparse(options: Mapping[str, Any], seed: int) -> Engine:
+def _sparse(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.sparse import SparseEngine
 
     return SparseEngine()
 
 
-def _krylov(options: Mapping[str, Any], seed: int) -> Engine:
+def _krylov(options: Arguments, seed: int) -> Engine:
     """A device that is asked for must be there."""
     from lmmformula.engines.krylov.device import DEVICES, find_device
     from lmmformula.engines.krylov.engine import KrylovEngine
@@ -126,7 +127,7 @@ def _krylov(options: Mapping[str, Any], seed: int) -> Engine:
     return KrylovEngine(seed=seed, **options)
 
 
-def _backfitting(options: Mapping[str, Any], seed: int) -> Engine:
+def _backfitting(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.backfitting.engine import BackfittingEngine
 
     return BackfittingEngine()

@@ -15,8 +15,8 @@ import numpy as np
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.links import Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
-from lmmformula.families.special import Namespace
 from lmmformula.numerics.x64 import x64
+from lmmformula.typing import Namespace
 
 __all__ = ["differentiated", "log_density"]
 

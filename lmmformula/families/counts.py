@@ -9,7 +9,8 @@ import numpy as np
 
 from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
-from lmmformula.families.special import Namespace, digamma_step, lgamma_step, softplus
+from lmmformula.families.special import digamma_step, lgamma_step, softplus
+from lmmformula.typing import Namespace
 
 __all__ = ["Count", "NegativeBinomial2", "Poisson"]
 

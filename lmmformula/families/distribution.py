@@ -18,7 +18,7 @@ from lmmformula.families.checks import (
     check_weights,
 )
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Rows
-from lmmformula.families.special import Namespace
+from lmmformula.typing import Namespace, Numbers
 
 __all__ = ["Auxiliary", "Direct", "Distribution", "Normal", "Range", "Role", "WeightsAre"]
 
@@ -92,8 +92,8 @@ class Auxiliary:
 
     name: str
     meaning: str
-    value: Callable[[Array], Array] = np.exp
-    predictor: Callable[[Array], Array] = np.log
+    value: Callable[[Numbers], Numbers] = np.exp
+    predictor: Callable[[Numbers], Numbers] = np.log
     role: Role = "scale"
     range: Range = "positive"
     link: Literal["log", "logm1", "logit"] = "log"

@@ -16,8 +16,8 @@ from lmmformula.families.distribution import Auxiliary, Distribution, Normal, We
 from lmmformula.families.links import LINKS, Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
 from lmmformula.families.response import read_numbers, read_proportion
-from lmmformula.families.special import Namespace
 from lmmformula.families.zero_inflated import ZeroInflated
+from lmmformula.typing import Namespace
 
 __all__ = ["Family", "make_family", "zero_inflated"]
 

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from lmmformula.families.records import Array, Jet, MeanRange
-from lmmformula.families.special import Namespace
 from lmmformula.families.unit_links import (
     cauchit_at,
     cauchit_sides,
@@ -28,6 +27,7 @@ from lmmformula.families.unit_links import (
     probit_at,
     probit_sides,
 )
+from lmmformula.typing import Namespace
 
 __all__ = ["LINKS", "LINK_ALIASES", "Chart", "Link"]
 

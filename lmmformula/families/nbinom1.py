@@ -18,13 +18,13 @@ from lmmformula.families.counts import Count
 from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import (
-    Namespace,
     digamma_step,
     lgamma_step,
     softplus,
     tetragamma_step,
     trigamma_step,
 )
+from lmmformula.typing import Namespace
 
 __all__ = ["NegativeBinomial1"]
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
-from lmmformula.families.special import Namespace, excess, excess_slope, namespace
+from lmmformula.families.special import excess, excess_slope, namespace
+from lmmformula.typing import Namespace
 
 __all__ = ["Gamma", "InverseGaussian"]
 

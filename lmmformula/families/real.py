@@ -14,7 +14,8 @@ from lmmformula.errors import DataError
 from lmmformula.families.checks import check_positive, check_weights
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
-from lmmformula.families.special import LOG_2PI, Namespace, digamma_step, lgamma_step, namespace
+from lmmformula.families.special import LOG_2PI, digamma_step, lgamma_step, namespace
+from lmmformula.typing import Namespace
 
 __all__ = ["Gaussian", "Lognormal", "Student"]
 

@@ -12,16 +12,14 @@ both are evaluated and differentiated, so the arguments of the one not taken are
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
-from typing import TypeAlias
 
 import numpy as np
 
 from lmmformula.families.records import Array, Maybe
+from lmmformula.typing import Namespace
 
 __all__ = [
     "LOG_2PI",
-    "Namespace",
     "counted",
     "digamma_step",
     "excess",
@@ -37,9 +35,6 @@ __all__ = [
 
 LARGE = 20.0
 LOG_2PI = float(np.log(2 * np.pi))
-
-Namespace: TypeAlias = ModuleType
-"""``numpy`` or ``jax.numpy``."""
 
 
 def namespace(x: object) -> Namespace:

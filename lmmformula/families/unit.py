@@ -12,7 +12,8 @@ from lmmformula.families.checks import check_proportions, check_weights
 from lmmformula.families.compose import full
 from lmmformula.families.distribution import Auxiliary, Direct, Distribution, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part, Rows
-from lmmformula.families.special import Namespace, counted, excess, excess_slope, namespace
+from lmmformula.families.special import counted, excess, excess_slope, namespace
+from lmmformula.typing import Namespace
 
 __all__ = ["Beta", "Binomial"]
 

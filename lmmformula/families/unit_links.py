@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from lmmformula.families.records import Array, Jet
-from lmmformula.families.special import Namespace, log_ndtr, softplus
+from lmmformula.families.special import log_ndtr, softplus
+from lmmformula.typing import Namespace
 
 __all__ = [
     "cauchit_at",

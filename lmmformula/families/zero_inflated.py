@@ -20,7 +20,8 @@ import numpy as np
 from lmmformula.families.counts import Count
 from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
-from lmmformula.families.special import Namespace, softplus
+from lmmformula.families.special import softplus
+from lmmformula.typing import Namespace
 
 __all__ = ["ZeroInflated"]
 

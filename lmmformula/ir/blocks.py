@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +31,7 @@ from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Numbers, SparseMatrix
 
 if TYPE_CHECKING:
     from lmmformula.numerics.row_sums import LevelOrder, RowSums
@@ -78,7 +78,7 @@ class Blocks(Levels):
         self.own = merge_terms(terms)
         super().__init__([rows.group for rows in self.own], n)
         self._parts = [rows.parts for rows in self.own]
-        self._indicators: dict[int, Any] = {}
+        self._indicators: dict[int, SparseMatrix] = {}
         self._orders: dict[int, LevelOrder] = {}
         self._slots: dict[tuple[int, int], Index] = {}
         self._ordered_slots: dict[tuple[int, int], Index] = {}
@@ -285,9 +285,9 @@ def _column(own: GroupRows, j: int, rows: slice = slice(None)) -> Array | None:
     return None if own.basis is None else own.basis[rows, j]
 
 
-def _product(*factors: Array | None) -> Any:
+def _product(*factors: Array | None) -> Numbers:
     """Product of those that are not None; None if none is left."""
-    out: Any = None
+    out: Numbers = None
     for f in factors:
         if f is not None:
             out = f if out is None else out * f
@@ -322,7 +322,7 @@ def _counted_sums(own: GroupRows, columns: Array) -> Array:
     return out
 
 
-def _indicator(own: GroupRows) -> Any:
+def _indicator(own: GroupRows) -> SparseMatrix:
     """Z_a' as scipy's compressed columns; its index arrays are those of the group."""
     from scipy.sparse import csr_array
 

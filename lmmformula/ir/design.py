@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.covariance import CovarianceKind
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries
 
 __all__ = ["FixedBlock", "GroupBlock", "gathered"]
 
@@ -37,7 +36,7 @@ class FixedBlock:
     term_labels: tuple[str, ...]
     dropped: tuple[str, ...] = ()
 
-    def at(self, rows: Any) -> FixedBlock:
+    def at(self, rows: slice | Entries) -> FixedBlock:
         """Some of the rows: a slice, or positions."""
         return replace(self, matrix=self.matrix[rows])
 
@@ -103,7 +102,7 @@ class GroupBlock:
         """Whether levels are independent and rows have one each: Z'WZ and the prior precision have a block for each level."""
         return self.shares is None and self.covariance.across is None
 
-    def at(self, rows: Any) -> GroupBlock:
+    def at(self, rows: slice | Entries) -> GroupBlock:
         """Some of the rows: a slice, or positions."""
         basis, shares = (None if a is None else a[rows] for a in (self.basis, self.shares))
         return replace(self, codes=self.codes[rows], basis=basis, shares=shares)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+
+from lmmformula.typing import AnyFunction
 
 __all__ = ["computed_once", "evolved", "freeze", "handed_out"]
 
@@ -73,14 +75,14 @@ def evolved(
 class _HandedOut:
     """A property that is computed once; who asks gets a copy of a frame or Series, and an array that is read-only."""
 
-    def __init__(self, compute: Callable[[Any], Any]) -> None:
+    def __init__(self, compute: AnyFunction) -> None:
         self.compute = compute
         self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.key = f"_computed_{name}"
 
-    def __get__(self, instance: object | None, owner: type) -> Any:
+    def __get__(self, instance: object | None, owner: type) -> object:
         if instance is None:
             return self
         known = instance.__dict__

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
 from lmmformula.ir.design import GroupBlock
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["Group", "GroupRows", "joined", "merge_terms"]
 
@@ -127,7 +126,7 @@ def _merged(terms: Sequence[GroupBlock], same: list[int]) -> GroupRows:
     return GroupRows(own, first.codes, np.hstack(columns))
 
 
-def joined(groups: Sequence[Group], factors: Sequence[Any], xp: Any = np) -> tuple[Any, ...]:
+def joined(groups: Sequence[Group], factors: Sequence[Numbers], xp: Namespace = np) -> tuple[Numbers, ...]:
     """L of each group, (..., k, k): those of the terms, side by side; for any array module."""
     out = []
     for group in groups:

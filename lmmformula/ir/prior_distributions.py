@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import erf, lgamma, log, pi, sqrt
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
     "LKJ",
@@ -30,6 +30,7 @@ __all__ = [
     "LogNormal",
     "Normal",
     "Positive",
+    "Stated",
     "StudentT",
     "Uniform",
 ]
@@ -41,11 +42,11 @@ AtZero = Literal["finite", "vanishing", "infinite", "outside"]
 class Distribution(Protocol):
     """A prior of one number."""
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """Log density, elementwise."""
         ...
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         """Derivative of the log density."""
         ...
 
@@ -81,10 +82,10 @@ class Normal:
         """The distribution of c X."""
         return Normal(c * self.mean, c * self.sd)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return -0.5 * ((x - self.mean) / self.sd) ** 2 - (log(self.sd) + 0.5 * log(2 * pi))
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return -(x - self.mean) / self.sd**2
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -123,13 +124,13 @@ class StudentT:
         """The distribution of c X."""
         return StudentT(self.df, c * self.location, c * self.scale)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         nu = self.df
         z = (x - self.location) / self.scale
         constant = lgamma(0.5 * (nu + 1)) - lgamma(0.5 * nu) - 0.5 * log(nu * pi) - log(self.scale)
         return constant - 0.5 * (nu + 1) * xp.log1p(z * z / nu)
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         e = x - self.location
         return -(self.df + 1) * e / (self.df * self.scale**2 + e * e)
 
@@ -168,10 +169,10 @@ class Positive:
         """The distribution of c X."""
         return Positive(self.base.scaled(c))
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return self.base.logpdf(x, xp) - log(1.0 - self.base.below(0.0))
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return self.base.slope(x)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -193,10 +194,10 @@ class Exponential:
         """The distribution of c X."""
         return Exponential(self.rate / c)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return log(self.rate) - self.rate * x
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return -self.rate + 0.0 * x
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -221,11 +222,11 @@ class Gamma:
         """The distribution of c X."""
         return Gamma(self.shape, self.rate / c)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         constant = self.shape * log(self.rate) - lgamma(self.shape)
         return constant + (self.shape - 1.0) * xp.log(x) - self.rate * x
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return (self.shape - 1.0) / x - self.rate
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -247,11 +248,11 @@ class InverseGamma:
         """The distribution of c X."""
         return InverseGamma(self.shape, c * self.scale)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         constant = self.shape * log(self.scale) - lgamma(self.shape)
         return constant - (self.shape + 1.0) * xp.log(x) - self.scale / x
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return -(self.shape + 1.0) / x + self.scale / x**2
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -273,11 +274,11 @@ class LogNormal:
         """The distribution of c X."""
         return LogNormal(self.mean_log + log(c), self.sd_log)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         t = xp.log(x)
         return -0.5 * ((t - self.mean_log) / self.sd_log) ** 2 - t - (log(self.sd_log) + 0.5 * log(2 * pi))
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return -((np.log(x) - self.mean_log) / self.sd_log**2 + 1.0) / x
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -299,10 +300,10 @@ class Uniform:
         """The distribution of c X."""
         return Uniform(c * self.low, c * self.high)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return -log(self.high - self.low) + 0.0 * x
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return 0.0 * x
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -323,11 +324,11 @@ class Beta:
     def __str__(self) -> str:
         return written("beta", self.a, self.b)
 
-    def logpdf(self, x: Any, xp: Any = np) -> Any:
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
         constant = lgamma(self.a + self.b) - lgamma(self.a) - lgamma(self.b)
         return constant + (self.a - 1.0) * xp.log(x) + (self.b - 1.0) * xp.log1p(-x)
 
-    def slope(self, x: Any) -> Any:
+    def slope(self, x: Numbers) -> Numbers:
         return (self.a - 1.0) / x - (self.b - 1.0) / (1.0 - x)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -352,3 +353,8 @@ class LKJ:
     def concentration(self, k: int, j: int) -> float:
         """b of the partial correlations of column `j` with later ones."""
         return self.eta + 0.5 * (k - 2 - j)
+
+
+Stated: TypeAlias = Any
+"""A :class:`Distribution`, or :class:`LKJ` for correlations: which of them a prior has, and what that has besides the protocol,
+such as a mean, follows from the role of its parameter."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from math import isfinite
-from typing import Any, Literal
+from typing import Literal
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.prior_distributions import (
@@ -19,6 +19,7 @@ from lmmformula.ir.prior_distributions import (
     LogNormal,
     Normal,
     Positive,
+    Stated,
     StudentT,
     Uniform,
 )
@@ -36,11 +37,11 @@ class _Form:
 
     arguments: tuple[str, ...]
     positive: tuple[str, ...]
-    build: Callable[..., Any]
+    build: Callable[..., Stated]
     roles: tuple[Role, ...]
 
 
-def _half(build: Callable[..., Any]) -> Callable[..., Any]:
+def _half(build: Callable[..., Normal | StudentT]) -> Callable[..., Positive]:
     return lambda *numbers: Positive(build(*numbers))
 
 
@@ -93,7 +94,7 @@ _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9]*)\s*\(([^()]*)\)\s*\Z")
 _IMPROPER = ("flat", "improper", "")
 
 
-def parse_prior(text: object, name: str, role: Role) -> Any:
+def parse_prior(text: object, name: str, role: Role) -> Stated:
     """The distribution that `text` means as the prior of `name`.
 
     Parameters
@@ -172,7 +173,7 @@ def _number(text: str, what: str, shapes: str) -> float:
     return value
 
 
-def _check_range(distribution: Any, what: str) -> None:
+def _check_range(distribution: object, what: str) -> None:
     """Priors of standard deviations must leave something positive."""
     if isinstance(distribution, Uniform) and not 0.0 <= distribution.low < distribution.high:
         raise PlanError(f"{what}: a standard deviation needs uniform(low, high) with 0 <= low < high.")

@@ -33,13 +33,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, StudentT
+from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, Stated, StudentT
 from lmmformula.ir.prior_text import Role, parse_prior
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
@@ -63,9 +63,9 @@ class Prior:
     """
 
     name: str
-    distribution: Any
+    distribution: Stated
     source: Literal["default", "user"]
-    stated: Any = None
+    stated: Stated = None
 
     def in_units(self, c: float) -> Prior:
         """The prior of c times the parameter, with this one to be shown."""
@@ -221,7 +221,7 @@ class _Book:
                 "'b:(Intercept)' (the intercept where every column is 0). They are one parameter; keep one of the two."
             )
 
-    def chosen(self, keys: tuple[str, ...], role: Role, default: Any, name: str | None = None) -> Prior:
+    def chosen(self, keys: tuple[str, ...], role: Role, default: Stated, name: str | None = None) -> Prior:
         """The user's prior under the first of `keys` that is given, or `default`."""
         self.known.update(dict.fromkeys(reversed(keys)))
         for key in keys:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,13 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
 from lmmformula.ir.rows import MemoryRows, Rows, Units, total
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.families.family import Family
+
 
 __all__ = ["Problem"]
 
@@ -54,14 +60,14 @@ class Problem:
     terms: tuple[GroupBlock, ...]
     weights: Array | None
     offset: Array | None
-    family: Any
+    family: Family
     formula: str
     rows: NDArray[np.int64] = field(repr=False)
     aux: tuple[FixedBlock, ...] = ()
     n_rows_data: int = 0
     recipe: Any = field(default=None, repr=False)
     aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
-    labels: Any = field(default=None, repr=False)
+    labels: pd.Index | None = field(default=None, repr=False)
     held: Rows | None = field(default=None, repr=False)
 
     @property
@@ -96,7 +102,7 @@ class Problem:
         self.refuse_elsewhere("another response")
         return replace(self, y=y)
 
-    def at(self, rows: Any) -> Problem:
+    def at(self, rows: slice | Entries) -> Problem:
         """The same model of some of the rows in memory: a slice, or positions."""
         return replace(
             self,

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -31,7 +31,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.levels import Levels
 from lmmformula.numerics.tall import Columns, Tall
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = [
     "Chunk",
@@ -58,7 +58,7 @@ SLICE = 16_384
 """Rows at a time: about ten temporaries of them fit the cache of one core."""
 
 
-def added(one: Any, other: Any) -> Any:
+def added(one: Numbers, other: Numbers) -> Numbers:
     """The sum of two results."""
     return one + other
 
@@ -307,7 +307,7 @@ class MemoryRows:
         return MemoryRows(self.y, self.weights, self.offset, x, aux, terms, known, self.aux_terms)
 
     def scaled(self, units: Units) -> MemoryRows:
-        def by(values: Array | None, unit: float) -> Any:
+        def by(values: Array | None, unit: float) -> Numbers:
             return values if values is None or unit == 1.0 else values / unit
 
         pairs = zip((self.fixed, *self.aux), (units.columns, *(c for c, _ in units.aux)), strict=True)

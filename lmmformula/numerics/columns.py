@@ -6,10 +6,15 @@ A matrix is given as some of its rows after others, which are gone through as of
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    pass
+
 
 __all__ = [
     "LARGEST",

@@ -17,6 +17,7 @@ from typing import Any
 import numba
 
 from lmmformula.errors import LmmformulaWarning
+from lmmformula.typing import AnyFunction, Record
 
 __all__ = ["compiled"]
 
@@ -25,7 +26,7 @@ _FAST = {"contract", "reassoc"}
 _told: set[str] = set()
 
 
-def compiled(*, fast: bool = True) -> Callable[[Callable[..., Any]], Any]:
+def compiled(*, fast: bool = True) -> Callable[[AnyFunction], AnyFunction]:
     """Decorator: compile a function of arrays and numbers when it is first called.
 
     Parameters
@@ -33,9 +34,9 @@ def compiled(*, fast: bool = True) -> Callable[[Callable[..., Any]], Any]:
     fast : bool
         Whether sums may be reordered, so that they fill the processor's vectors.
     """
-    options: dict[str, Any] = {"nogil": True, "fastmath": _FAST if fast else False}
+    options: Record = {"nogil": True, "fastmath": _FAST if fast else False}
 
-    def decorate(function: Callable[..., Any]) -> Any:
+    def decorate(function: AnyFunction) -> AnyFunction:
         out: Any = numba.njit(**options)(function)
         try:
             out.enable_caching()

@@ -12,9 +12,8 @@ Importing this module imports JAX. Everything here runs with 64-bit numbers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -23,10 +22,12 @@ import numpy as np
 from lmmformula.numerics.conjugate_gradients import Solution
 from lmmformula.numerics.slabs import Slabs
 from lmmformula.numerics.x64 import x64
-from lmmformula.typing import Array
+from lmmformula.typing import AnyFunction, Array, JaxArray, Numbers
 
-__all__ = ["Operator", "Patterns", "Rounds", "placed_patterns", "placed_values"]
+__all__ = ["Device", "Operator", "Patterns", "Rounds", "placed_patterns", "placed_values"]
 
+Device: TypeAlias = Any
+"""A device of JAX, which exports no type of it."""
 COLUMNS = 16
 """Columns of a block that is worked on at a time."""
 
@@ -34,17 +35,17 @@ COLUMNS = 16
 class Pattern(NamedTuple):
     """`Slabs` on the device."""
 
-    sources: tuple[Any, ...]
-    cols: tuple[Any, ...]
-    back: Any
+    sources: tuple[Numbers, ...]
+    cols: tuple[Numbers, ...]
+    back: Numbers
 
 
 class Matrix(NamedTuple):
     """A sparse matrix on the device."""
 
-    values: tuple[Any, ...]
-    cols: tuple[Any, ...]
-    back: Any
+    values: tuple[JaxArray, ...]
+    cols: tuple[JaxArray, ...]
+    back: JaxArray | None
 
 
 class Patterns(NamedTuple):
@@ -63,18 +64,18 @@ class Rounds(NamedTuple):
     sharp: float
 
 
-def placed_patterns(n: Slabs, turned: Slabs, h: Slabs, device: Any) -> Patterns:
+def placed_patterns(n: Slabs, turned: Slabs, h: Slabs, device: Device) -> Patterns:
     """The patterns, copied to the device."""
     with x64():
         return Patterns(*(_placed(s, device) for s in (n, turned, h)))
 
 
-def _placed(slabs: Slabs, device: Any) -> Pattern:
+def _placed(slabs: Slabs, device: Device) -> Pattern:
     held = Pattern(slabs.sources, slabs.cols, slabs.back)
     return jax.device_put(held, device)
 
 
-def placed_values(patterns: Patterns, n: Array, h: Array, device: Any) -> Operator:
+def placed_values(patterns: Patterns, n: Array, h: Array, device: Device) -> Operator:
     """The operator with these values, in the order of `SchurComplement`."""
     with x64():
         n, h = jax.device_put((n, h), device)
@@ -91,7 +92,7 @@ class Operator:
     device : jax.Device
     """
 
-    def __init__(self, n: Matrix, turned: Matrix, h: Matrix, device: Any) -> None:
+    def __init__(self, n: Matrix, turned: Matrix, h: Matrix, device: Device) -> None:
         self.n, self.turned, self.h, self.device = n, turned, h, device
 
     def apply(self, x: Array) -> Array:
@@ -106,7 +107,7 @@ class Operator:
         """N'a."""
         return self._blockwise(_product, self.turned, a)
 
-    def _blockwise(self, function: Callable[..., Any], operand: Any, x: Array) -> Array:
+    def _blockwise(self, function: AnyFunction, operand: tuple[object, ...], x: Array) -> Array:
         """A product for `COLUMNS` columns at a time."""
         parts = []
         with x64():
@@ -152,7 +153,7 @@ def widened(x: Array) -> Array:
 
 
 @jax.jit
-def _filled(patterns: Patterns, n: Any, h: Any) -> tuple[Matrix, ...]:
+def _filled(patterns: Patterns, n: JaxArray, h: JaxArray) -> tuple[Matrix, ...]:
     """The three matrices; what fills up a slab reads a zero behind the values."""
     zero = jnp.zeros(1)
     n, h = jnp.concatenate([n, zero]), jnp.concatenate([h, zero])
@@ -162,12 +163,12 @@ def _filled(patterns: Patterns, n: Any, h: Any) -> tuple[Matrix, ...]:
     )
 
 
-def _rows(x: Any, at: Any) -> Any:
+def _rows(x: JaxArray, at: JaxArray) -> JaxArray:
     """x[at], where `at` is known to be within bounds."""
     return x.at[at].get(mode="promise_in_bounds")
 
 
-def _times(matrix: Matrix, x: Any) -> Any:
+def _times(matrix: Matrix, x: JaxArray) -> JaxArray:
     """The matrix times a block: for each slab one gather and one sum over an axis.
 
     XLA's compiler for processors keeps what is gathered, one block of the columns for each entry.
@@ -178,43 +179,45 @@ def _times(matrix: Matrix, x: Any) -> Any:
     return parts[0] if matrix.back is None else _rows(jnp.concatenate(parts), matrix.back)
 
 
-def _operated(n: Matrix, turned: Matrix, h: Matrix, x: Any) -> Any:
+def _operated(n: Matrix, turned: Matrix, h: Matrix, x: JaxArray) -> JaxArray:
     return _times(h, x) - _times(turned, _times(n, x))
 
 
 @jax.jit
-def _product(matrix: Matrix, x: Any) -> Any:
+def _product(matrix: Matrix, x: JaxArray) -> JaxArray:
     return _times(matrix, x)
 
 
 @jax.jit
-def _apply(matrices: tuple[Matrix, Matrix, Matrix], x: Any) -> Any:
+def _apply(matrices: tuple[Matrix, Matrix, Matrix], x: JaxArray) -> JaxArray:
     return _operated(*matrices, x)
 
 
 class _State(NamedTuple):
     """Conjugate gradients after `count` steps; arrays over columns unless they are blocks."""
 
-    count: Any
-    x: Any
-    r: Any
-    p: Any
-    squared: Any
-    residuals: Any
-    active: Any
-    steps: Any
-    alpha: Any
-    beta: Any
+    count: Numbers
+    x: JaxArray
+    r: JaxArray
+    p: JaxArray
+    squared: JaxArray
+    residuals: JaxArray
+    active: JaxArray
+    steps: JaxArray
+    alpha: JaxArray
+    beta: JaxArray
 
 
 @partial(jax.jit, static_argnames="max_steps")
-def _solved(n: Matrix, turned: Matrix, h: Matrix, b: Any, tolerance: Any, max_steps: int) -> tuple[Any, ...]:
+def _solved(
+    n: Matrix, turned: Matrix, h: Matrix, b: JaxArray, tolerance: JaxArray, max_steps: int
+) -> tuple[JaxArray, ...]:
     """Hestenes and Stiefel's iteration; a column that has converged, or along which I - K is not positive, stands still."""
     squared = (b * b).sum(axis=0)
     active = squared > 0.0
     norms = jnp.where(active, jnp.sqrt(squared), 1.0)
 
-    def go_on(s: _State) -> Any:
+    def go_on(s: _State) -> JaxArray:
         return s.active.any() & (s.count < max_steps)
 
     def step(s: _State) -> _State:
@@ -248,13 +251,15 @@ def _solved(n: Matrix, turned: Matrix, h: Matrix, b: Any, tolerance: Any, max_st
 
 
 @jax.jit
-def _iterated(n: Matrix, turned: Matrix, h: Matrix, start: Any, bulk: Any, rounds: Rounds) -> tuple[Any, Any]:
+def _iterated(
+    n: Matrix, turned: Matrix, h: Matrix, start: JaxArray, bulk: JaxArray, rounds: Rounds
+) -> tuple[JaxArray, JaxArray]:
     """Multiplications by K, each with a rotation to Ritz vectors; after the last round the rotation alone."""
 
-    def go_on(s: tuple[Any, ...]) -> Any:
+    def go_on(s: tuple[JaxArray, ...]) -> JaxArray:
         return ~s[4]
 
-    def step(s: tuple[Any, ...]) -> tuple[Any, ...]:
+    def step(s: tuple[JaxArray, ...]) -> tuple[JaxArray, ...]:
         count, block = s[:2]
         basis = jnp.linalg.qr(block)[0]
         image = basis - _operated(n, turned, h, basis)

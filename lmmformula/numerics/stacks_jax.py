@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
-from lmmformula.typing import Index
+from lmmformula.typing import Index, JaxArray, Numbers
 
 __all__ = ["segment_sum", "times", "unit_lower"]
 
@@ -15,7 +13,7 @@ _UNROLLED = 6
 """Side up to which k x k factorisations are written out."""
 
 
-def unit_lower(a: Any) -> tuple[Any, Any]:
+def unit_lower(a: JaxArray) -> tuple[JaxArray, Numbers]:
     """F^-1 and log|F| of the Cholesky factors of a stack (m, k, k); log|F| is summed over the stack."""
     k = a.shape[-1]
     if k > _UNROLLED:
@@ -23,8 +21,8 @@ def unit_lower(a: Any) -> tuple[Any, Any]:
         eye = jnp.broadcast_to(jnp.eye(k), a.shape)
         inverse = jax.scipy.linalg.solve_triangular(lower, eye, lower=True)
         return inverse, jnp.log(jnp.diagonal(lower, axis1=-2, axis2=-1)).sum()
-    f: list[list[Any]] = [[None] * k for _ in range(k)]
-    back: list[list[Any]] = [[jnp.zeros(a.shape[:-2])] * k for _ in range(k)]
+    f: list[list[Numbers]] = [[None] * k for _ in range(k)]
+    back: list[list[Numbers]] = [[jnp.zeros(a.shape[:-2])] * k for _ in range(k)]
     log_det = 0.0
     for j in range(k):
         pivot = jnp.sqrt(a[..., j, j] - sum(f[j][s] ** 2 for s in range(j)))
@@ -39,11 +37,11 @@ def unit_lower(a: Any) -> tuple[Any, Any]:
     return jnp.stack([jnp.stack(row, -1) for row in back], -2), log_det
 
 
-def times(a: Any, b: Any) -> Any:
+def times(a: Numbers, b: Numbers) -> JaxArray:
     """Products, matrix by matrix, as elementwise sums."""
     return jnp.sum(a[..., :, :, None] * b[..., None, :, :], axis=-2)
 
 
-def segment_sum(values: Any, parent: Index, m: int) -> Any:
+def segment_sum(values: JaxArray, parent: Index, m: int) -> JaxArray:
     """Sums of values (n, ...) with the same parent, (m, ...)."""
     return jax.ops.segment_sum(values, parent, m)

@@ -21,13 +21,18 @@ from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 import lmmformula.numerics.forks  # noqa: F401 - to see every fork, it must be there before JAX is
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ["blas_threads", "edges", "in_parts", "worker_threads"]
 
 T = TypeVar("T")
+_Library: TypeAlias = Any
+"""What threadpoolctl, which is without types, knows of a BLAS library."""
 _inside: ContextVar[bool] = ContextVar("inside a part", default=False)
 
 LARGE = 2_000
@@ -62,7 +67,7 @@ class _Single:
 
     def __init__(self) -> None:
         self._turn, self._own = threading.Lock(), _Own()
-        self._blocks, self._before = 0, dict[str, tuple[Any, int]]()
+        self._blocks, self._before = 0, dict[str, tuple[_Library, int]]()
 
     def begin(self) -> None:
         with self._turn:
@@ -103,21 +108,21 @@ class _Own(threading.local):
     """Blocks of one thread, and the sizes of pools that are its own."""
 
     def __init__(self) -> None:
-        self.held: list[list[tuple[Any, int]]] = []
+        self.held: list[list[tuple[_Library, int]]] = []
 
 
 _single = _Single()
 
 
 @lru_cache(maxsize=2)
-def _pools(with_scipy: bool) -> tuple[Any, ...]:
+def _pools(with_scipy: bool) -> tuple[_Library, ...]:
     """BLAS libraries that are loaded; looked up once with numpy's alone and once with scipy's."""
     from threadpoolctl import ThreadpoolController
 
     return tuple(pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas")
 
 
-def _resize(pool: Any, size: int) -> None:
+def _resize(pool: _Library, size: int) -> None:
     """Set the number of threads, also from another thread than the one that set it before, which threadpoolctl ignores."""
     free = getattr(pool, "clear_controlling_thread", None)
     if free is not None:
@@ -177,7 +182,7 @@ def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int) -> Any:
+def _pool(threads: int) -> ThreadPoolExecutor:
     """Idle threads, kept from one call to the next: starting them costs as much as a small part."""
     from concurrent.futures import ThreadPoolExecutor
 

@@ -109,8 +109,7 @@ def minimise(
         done = model.decrement <= _goal(point, tolerance)
         if done or used >= max_evaluations:
             return Minimum(x, point, done, model.decrement, used, steps)
-        accepted = False
-        while not accepted and used < max_evaluations:
+        while True:
             step = _step(model.values, model.slope, radius)
             promised = -float(model.slope @ step + 0.5 * (model.values * step) @ step)
             trial, used = evaluate(x + model.vectors @ step), used + 1
@@ -124,6 +123,8 @@ def minimise(
             accepted = ratio > 1e-3
             if radius < 1e-12 * (1.0 + float(np.linalg.norm(x))):
                 return Minimum(x, point, model.decrement <= 1e3 * tolerance, model.decrement, used, steps)
+            if accepted or used >= max_evaluations:
+                break
         if accepted:
             moved = model.vectors @ step
             if secants:

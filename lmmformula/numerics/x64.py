@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Any
 
 from lmmformula.numerics.forks import check_not_forked
 
 __all__ = ["x64"]
 
 
-def x64() -> AbstractContextManager[Any]:
+def x64() -> AbstractContextManager[object]:
     """64-bit numbers within the block, in this thread.
 
     Raises

@@ -35,7 +35,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -46,7 +45,7 @@ from lmmformula.ir.levels import Levels
 from lmmformula.numerics.anderson import Anderson
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
-from lmmformula.typing import Array
+from lmmformula.typing import Array, SparseMatrix
 
 __all__ = ["Clubbed", "Couplings", "Operators"]
 
@@ -69,16 +68,16 @@ class Couplings:
     gram: Gram
 
     @cached_property
-    def matrices(self) -> dict[tuple[int, int], Any]:
+    def matrices(self) -> dict[tuple[int, int], SparseMatrix]:
         """Z_a'WZ_b as scipy's compressed rows, both ways round."""
         from scipy.sparse import bsr_array, csr_array
 
-        out: dict[tuple[int, int], Any] = {}
+        out: dict[tuple[int, int], SparseMatrix] = {}
         for (a, b), values in self.gram.cross.items():
             pattern, ga, gb = self.blocks.pattern(a, b), self.blocks.groups[a], self.blocks.groups[b]
             index = pattern.compressed
             if ga.k == gb.k == 1:
-                matrix: Any = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
+                matrix: SparseMatrix = csr_array((values.ravel(), *index), shape=(ga.m, gb.m))
             else:
                 matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
             out[a, b], out[b, a] = matrix, matrix.T
@@ -115,7 +114,7 @@ class Operators:
         return self.at.gram
 
     @property
-    def couplings(self) -> dict[tuple[int, int], Any]:
+    def couplings(self) -> dict[tuple[int, int], SparseMatrix]:
         """Z_a'WZ_b, both ways round."""
         return self.at.matrices
 

@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -24,7 +23,7 @@ from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers, SparseMatrix
 
 __all__ = ["fixed_information"]
 
@@ -77,7 +76,7 @@ class _Complement:
         return matmul(matmul(low, self.factor.inverses[self.a]), low.T)
 
     @cached_property
-    def coupling(self) -> Any:
+    def coupling(self) -> SparseMatrix:
         """Z_a'WZ_r by compressed rows."""
         from scipy.sparse import csr_array, hstack
 
@@ -111,7 +110,7 @@ class _Complement:
     def _pull(self, values: Callable[[int, int], Array]) -> Array:
         """sum over levels of N_s' L_a M_a^-1 L_a' v_s, (q_r, c), v_s given for ranges of levels."""
         n, (m, k, _) = self.coupling, self.inner.shape
-        total: Any = 0.0
+        total: Numbers = 0.0
         size = max(1, _PART_CELLS // (k * max(1, len(self.factor.gram.vv))))
         for i, j in pairwise(edges(m, size)):
             total += _rows(n, i * k, j * k).T @ flat(matmul(self.inner[i:j], values(i, j)))
@@ -153,7 +152,7 @@ class _Complement:
         return out
 
 
-def _rows(n: Any, first: int, last: int) -> Any:
+def _rows(n: SparseMatrix, first: int, last: int) -> SparseMatrix:
     """Rows first..last of a compressed matrix, on its own arrays."""
     from scipy.sparse import csr_array
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.typing import Index
+from lmmformula.typing import Entries, Index, SparseMatrix
 
 __all__ = ["Compressed"]
 
@@ -30,7 +29,7 @@ class Compressed:
         goals = np.arange(PART, self.ptr[-1], PART)
         return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
 
-    def matrix(self, data: NDArray[Any], columns: int) -> Any:
+    def matrix(self, data: Entries, columns: int) -> SparseMatrix:
         """Scipy's matrix with these values."""
         from scipy.sparse import csr_array
 

@@ -20,7 +20,8 @@ from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradient
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.numerics.krylov_jax import Operator, Patterns
+    from lmmformula.engines.krylov.complement import Complement
+    from lmmformula.numerics.krylov_jax import Device, Operator, Patterns
     from lmmformula.numerics.slabs import Slabs
 
 __all__ = ["DEVICES", "PLATFORMS", "DeviceComplement", "OnDevice", "OnProcessor", "find_device", "placed"]
@@ -37,15 +38,17 @@ VECTORS = 8
 class OnProcessor:
     """numpy, scipy and compiled loops."""
 
-    def complement(self, complement: Any) -> Any:
+    def complement(self, complement: Complement) -> Complement:
         """The operator itself."""
         return complement
 
-    def conjugate_gradients(self, complement: Any, b: Array, tolerance: float, max_steps: int) -> Solution:
+    def conjugate_gradients(
+        self, complement: Complement, b: Array, tolerance: float, max_steps: int
+    ) -> Solution:
         """(I - K)^-1 b."""
         return conjugate_gradients(complement.apply, b, tolerance, max_steps)
 
-    def subspace(self, complement: Any, start: Array, bulk: float) -> tuple[Array, Array]:
+    def subspace(self, complement: Complement, start: Array, bulk: float) -> tuple[Array, Array]:
         """Ritz values and vectors of K."""
         return subspace(complement, start, bulk)
 
@@ -62,7 +65,7 @@ class OnDevice:
     """
 
     patterns: Patterns
-    device: Any
+    device: Device
 
     def complement(self, complement: Any) -> DeviceComplement:
         """The operator with its values on the device."""
@@ -147,7 +150,7 @@ def _slabs(pattern: SchurPattern) -> tuple[Slabs, Slabs, Slabs]:
     return Slabs.of(n.ptr, n.cols), Slabs.of(turned.ptr, turned.cols, turned.source), Slabs.of(h.ptr, h.cols)
 
 
-def find_device(name: str) -> Any:
+def find_device(name: str) -> Device:
     """The first device of that name, of `PLATFORMS`.
 
     Raises
@@ -185,7 +188,7 @@ def _devices() -> str:
         return "none at all"
 
 
-def _refuse_too_large(name: str, device: Any, pattern: SchurPattern, slabs: tuple[Slabs, ...]) -> None:
+def _refuse_too_large(name: str, device: Device, pattern: SchurPattern, slabs: tuple[Slabs, ...]) -> None:
     """A PlanError if the operator and the blocks of an iteration take more memory than the device has.
 
     Counted is also the block that a product gathers, which is held where the compiler does not fuse gather and sum.

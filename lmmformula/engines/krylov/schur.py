@@ -23,7 +23,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +40,7 @@ from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
 from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, SparseMatrix
 
 __all__ = ["SchurComplement", "SchurPattern"]
 
@@ -305,7 +304,7 @@ class SchurComplement:
         return len(self.n) >= COMPILED_ENTRIES
 
     @cached_property
-    def _matrices(self) -> tuple[Any, Any]:
+    def _matrices(self) -> tuple[SparseMatrix, SparseMatrix]:
         return self.pattern.by_row.matrix(self.n, self.q), self.pattern.h.matrix(self.h, self.q)
 
     def times_n(self, x: Array) -> Array:

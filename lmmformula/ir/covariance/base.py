@@ -15,15 +15,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
 from lmmformula.ir.covariance.matrices import cholesky_rows, sd_cor
 from lmmformula.ir.covariance_roles import Role, Transformations
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries, Namespace, Numbers
 
 __all__ = ["EDGE", "CovarianceKind", "Kind"]
 
@@ -141,7 +140,7 @@ class Kind:
         """Ends of each correlation parameter, between which R is positive definite."""
         return ()
 
-    def correlation(self, r: Sequence[Any], xp: Any = np) -> Any:
+    def correlation(self, r: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """R, (..., k, k), of the correlation parameters, arrays (...,); analytic in them."""
         return np.eye(self.k)
 
@@ -300,7 +299,7 @@ class Kind:
 
     # -- standard deviations and correlations, over any array module -------------------------------------------------
 
-    def factor(self, s: Sequence[Any], r: Sequence[Any], xp: Any = np) -> Any:
+    def factor(self, s: Sequence[Numbers], r: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """L, (..., k, k), from signed standard deviations and correlation parameters, arrays (...,)."""
         if len(s) > 1 and self.correlated and not self.signed:
             s = [v * xp.sign(v.real) for v in s]
@@ -309,7 +308,7 @@ class Kind:
         scales = list(s) if len(s) == self.k else [s[0]] * self.k
         return xp.stack([xp.stack([a * v for v in row], -1) for a, row in zip(scales, rows, strict=True)], -2)
 
-    def unit_rows(self, r: Sequence[Any], one: Any, xp: Any) -> list[list[Any]]:
+    def unit_rows(self, r: Sequence[Numbers], one: Numbers, xp: Namespace) -> list[list[Numbers]]:
         """Rows of C, C C' = R, each element of the shape of `one`."""
         if self.correlated:
             return [[one * v for v in row] for row in cholesky_rows(self.correlation(r, xp), xp)]
@@ -351,7 +350,7 @@ class Kind:
         p = np.clip((rho - low) / (high - low), 0.5 * (1.0 - EDGE), 0.5 * (1.0 + EDGE))
         return float(np.log(p / (1.0 - p)))
 
-    def profile_matrix(self, t: NDArray[Any], order: Sequence[int]) -> NDArray[Any]:
+    def profile_matrix(self, t: Entries, order: Sequence[int]) -> Entries:
         """R of t, analytic; `order` of the columns is that of an unrestricted kind."""
         if not len(t):
             return self.correlation(())

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from lmmformula.ir.covariance.base import Kind
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["AR1", "CompoundSymmetry"]
 
@@ -23,14 +22,14 @@ class CompoundSymmetry(Kind):
     def ranges(self) -> tuple[tuple[float, float], ...]:
         return ((-1.0 / max(self.k - 1, 1), 1.0),)
 
-    def correlation(self, r: Sequence[Any], xp: Any = np) -> Any:
+    def correlation(self, r: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         rho = r[0][..., None, None]
         return rho + (1.0 - rho) * np.eye(self.k)
 
     def nearest(self, cor: Array) -> list[float]:
         return [_mean(cor[np.tril_indices(self.k, -1)])]
 
-    def unit_rows(self, r: Sequence[Any], one: Any, xp: Any) -> list[list[Any]]:
+    def unit_rows(self, r: Sequence[Numbers], one: Numbers, xp: Namespace) -> list[list[Numbers]]:
         """Pivots (1 - rho)(1 + j rho) / (1 + (j - 1) rho)."""
         rows = [[0.0 * one] * self.k for _ in range(self.k)]
         if not r:
@@ -62,7 +61,7 @@ class AR1(Kind):
         i = np.arange(self.k)
         return np.abs(i[:, None] - i[None, :]).astype(float)
 
-    def correlation(self, r: Sequence[Any], xp: Any = np) -> Any:
+    def correlation(self, r: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         return r[0][..., None, None] ** self._lags
 
     def _slopes(self, r: Sequence[float]) -> Array:
@@ -71,7 +70,7 @@ class AR1(Kind):
     def nearest(self, cor: Array) -> list[float]:
         return [_mean(np.diag(cor, -1))]
 
-    def unit_rows(self, r: Sequence[Any], one: Any, xp: Any) -> list[list[Any]]:
+    def unit_rows(self, r: Sequence[Numbers], one: Numbers, xp: Namespace) -> list[list[Numbers]]:
         if not r:
             return [[one]]
         root = xp.sqrt(1.0 - r[0] * r[0])

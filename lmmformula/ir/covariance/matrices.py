@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["cholesky_rows", "sd_cor", "semidefinite_cholesky"]
 
@@ -32,13 +30,13 @@ def semidefinite_cholesky(sigma: Array) -> Array:
     return out
 
 
-def cholesky_rows(matrix: Any, xp: Any) -> list[list[Any]]:
+def cholesky_rows(matrix: Numbers, xp: Namespace) -> list[list[Numbers]]:
     """Rows of the lower triangular C, C C' = matrix (..., k, k), each element (...,).
 
     Sums and square roots alone: analytic in the elements, so that complex steps go through it where LAPACK conjugates.
     """
     k = matrix.shape[-1]
-    rows: list[list[Any]] = [[0.0 * matrix[..., 0, 0]] * k for _ in range(k)]
+    rows: list[list[Numbers]] = [[0.0 * matrix[..., 0, 0]] * k for _ in range(k)]
     for j in range(k):
         for i in range(j, k):
             left = matrix[..., i, j]

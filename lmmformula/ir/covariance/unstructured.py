@@ -1,4 +1,4 @@
-r"""Any covariance matrix.
+r"""An arbitrary covariance matrix.
 
 theta is the lower triangle of L. Posteriors and profiles know Sigma by its standard deviations and *partial* correlations p,
 free of each other in (-1, 1), of which the correlations have the factor ``C_ij = p_ij prod_{l<j} (1 - p_il^2)^(1/2)``
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +16,13 @@ from numpy.typing import NDArray
 from lmmformula.ir.covariance.base import EDGE, Kind
 from lmmformula.ir.covariance.matrices import semidefinite_cholesky
 from lmmformula.ir.covariance_roles import Role, Transformations
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries, Namespace, Numbers
 
 __all__ = ["Unstructured"]
 
 
 class Unstructured(Kind):
-    """Any covariance matrix: theta is the lower triangle of L, column by column (lme4's order)."""
+    """An arbitrary covariance matrix: theta is the lower triangle of L, column by column (lme4's order)."""
 
     name = "us"
     description = "any covariance matrix"
@@ -116,13 +115,13 @@ class Unstructured(Kind):
 
     # -- standard deviations and partial correlations --------------------------------------------------------------
 
-    def correlation(self, r: Sequence[Any], xp: Any = np) -> Any:
+    def correlation(self, r: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         one = 1.0 + 0.0 * r[0] if r else xp.ones(())
         rows = self.unit_rows(r, one, xp)
         lower = xp.stack([xp.stack(row, -1) for row in rows], -2)
         return lower @ xp.swapaxes(lower, -1, -2)
 
-    def unit_rows(self, r: Sequence[Any], one: Any, xp: Any) -> list[list[Any]]:
+    def unit_rows(self, r: Sequence[Numbers], one: Numbers, xp: Namespace) -> list[list[Numbers]]:
         rows, left = [[0.0 * one] * self.k for _ in range(self.k)], [one] * self.k
         place = 0
         for j in range(self.k):
@@ -168,7 +167,7 @@ class Unstructured(Kind):
     def t_of(self, pair: tuple[int, ...], rho: float) -> float:
         return float(np.arctanh(np.clip(rho, -EDGE, EDGE)))
 
-    def profile_matrix(self, t: NDArray[Any], order: Sequence[int]) -> NDArray[Any]:
+    def profile_matrix(self, t: Entries, order: Sequence[int]) -> Entries:
         k = self.k
         chol = np.zeros((k, k), dtype=t.dtype)
         z, place = np.tanh(t), 0
