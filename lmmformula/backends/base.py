@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeAlias, TypeVar
 
 from lmmformula.engines.base import Prepared
 from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.progress import LIKELIHOOD, Labels, Report
-from lmmformula.typing import Array
+from lmmformula.typing import AnyFunction, Array
 
 if TYPE_CHECKING:
     from lmmformula.backends.batched import Batch
     from lmmformula.backends.posterior.record import Posterior
 
-__all__ = ["Backend", "Likelihood", "Optimum", "Solution"]
+__all__ = ["AnyBackend", "Backend", "Likelihood", "Optimum", "Solution"]
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -79,7 +78,7 @@ class Backend(Protocol[P]):
         """How its likelihood is approximated besides what the estimate's method says: other ones are not compared with it."""
         ...
 
-    def profiled(self, point: P) -> Callable[..., Any]:
+    def profiled(self, point: P) -> AnyFunction:
         """The criterion of all parameters of a generalised model, for its profiles; raises PlanError if it has none."""
         ...
 
@@ -114,6 +113,10 @@ class Backend(Protocol[P]):
         ...
 
 
+AnyBackend: TypeAlias = Backend[Any]
+"""A backend, whatever its criterion is at a point."""
+
+
 class Likelihood:
     """What a backend answers whose criterion is an exact likelihood of all the rows."""
 
@@ -144,7 +147,7 @@ class Likelihood:
         """Not at all."""
         return ""
 
-    def profiled(self, point: Any) -> Callable[..., Any]:
+    def profiled(self, point: Any) -> AnyFunction:
         """None."""
         raise PlanError(
             "a profile of a generalised model needs a criterion of all its parameters, which this method does not have: use "

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.optimum import boundary_elements, undetermined_columns
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
-from lmmformula.criteria.quadrature import step_scale
+from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.errors import FitError
 from lmmformula.progress import stage, step
 from lmmformula.typing import Array
 
-__all__ = ["joint_vcov", "laplace_of", "parameter_names", "undetermined", "undetermined_beta"]
+__all__ = ["Criterion", "joint_vcov", "laplace_of", "parameter_names", "undetermined", "undetermined_beta"]
 
-Criterion = Any
-"""A Laplace or a Quadrature: callable psi -> point."""
+Criterion: TypeAlias = Laplace | Quadrature
+"""psi -> point."""
 
 
 def laplace_of(point: Any) -> LaplacePoint:
@@ -91,7 +91,11 @@ def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Arr
 
 
 def _differences(
-    criterion: Criterion, psi: Array, point: LaplacePoint, free: NDArray[np.bool_], smooth: Any
+    criterion: Criterion,
+    psi: Array,
+    point: LaplacePoint,
+    free: NDArray[np.bool_],
+    smooth: LaplacePoint | QuadraturePoint,
 ) -> Array:
     """Hessian in the free elements by central differences of the gradient."""
     steps, columns = 2e-3 * step_scale(smooth.hessian), []

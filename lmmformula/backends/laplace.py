@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.curvature import (
+    Criterion,
     joint_vcov,
     laplace_of,
     parameter_names,
@@ -29,7 +30,7 @@ from lmmformula.backends.optimum import (
 from lmmformula.backends.schall import extrapolated, schall_step
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
-from lmmformula.criteria.quadrature import Quadrature, step_scale
+from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.blocked import BlockedEngine
@@ -39,9 +40,9 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import minimise
+from lmmformula.numerics.trust_region import Minimum, minimise
 from lmmformula.progress import Report
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 __all__ = ["LaplaceBackend"]
 
@@ -55,15 +56,12 @@ that runs off to infinity vanish."""
 LOOSE = 1e-10
 """The same where the deviance has a standard error anyway."""
 
-Criterion = Any
-"""A Laplace or a Quadrature: callable psi -> point."""
-
 
 @dataclass(frozen=True, eq=False)
 class _Scaled:
     """A criterion's point in coordinates x, psi = S x."""
 
-    point: Any
+    point: LaplacePoint | QuadraturePoint
     scale: Array
 
     @property
@@ -275,7 +273,7 @@ class LaplaceBackend(Likelihood):
 
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
-        loose = {} if self.engine.is_exact else {"tolerance": LOOSE}
+        loose: Record = {} if self.engine.is_exact else {"tolerance": LOOSE}
         begin = criterion(psi, u=first.u, beta=first.beta, **loose)
         last = laplace_of(begin)
         scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))
@@ -326,7 +324,7 @@ class LaplaceBackend(Likelihood):
         known = {0: "Laplace (nAGQ = 0)", 1: "Laplace"}
         return known.get(self.nagq, f"adaptive quadrature, {self.nagq} nodes")
 
-    def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Any) -> Estimate:
+    def _estimate(self, model: Laplace, point: LaplacePoint, deviance: float, found: Minimum) -> Estimate:
         problem, layout = model.problem, model.layout
         loose = undetermined_beta(point)
         names = list(problem.X.names) if model.profile_beta else []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.trust_region import Minimum
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.criteria.variance import Modes
+
 
 __all__ = [
     "boundary_elements",
@@ -100,7 +104,7 @@ def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
     return tuple(out)
 
 
-def modes(point: Any) -> tuple[Array, ...]:
+def modes(point: Modes) -> tuple[Array, ...]:
     """B = L u for each term, (m, k)."""
     out: list[Array] = [np.empty(0)] * len(point.model.problem.terms)
     for group, factor, u in zip(point.model.prepared.blocks.groups, point.factors, point.u, strict=True):

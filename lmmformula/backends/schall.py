@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.ir.structured import theta_near
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.criteria.variance import Point
+
 
 __all__ = ["extrapolated", "schall_step"]
 
@@ -15,7 +19,7 @@ SLOWEST = 0.6
 """Ratio of changes up to which an extrapolation trusts them."""
 
 
-def schall_step(point: Any, kappa: float = 1.0) -> Array:
+def schall_step(point: Point, kappa: float = 1.0) -> Array:
     """theta after one step of Schall's (1991) iteration, in matrices.
 
     Setting K of the criterion's gradient to zero for fixed T and u gives, for one column, variance times

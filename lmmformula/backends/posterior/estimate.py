@@ -11,7 +11,7 @@ import numpy as np
 from lmmformula.backends.optimum import singular_terms
 from lmmformula.backends.posterior.model.predictor import with_aux
 from lmmformula.backends.posterior.record import Posterior
-from lmmformula.criteria.laplace import Laplace
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.marginal import gaussian_twin, has_formula, is_normal
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.base import Engine, Prepared
@@ -26,7 +26,7 @@ __all__ = ["criterion_at", "estimated"]
 
 def estimated(
     problem: Problem, posterior: Posterior, engine: Engine, prepared: Prepared | None = None
-) -> tuple[Estimate, Any]:
+) -> tuple[Estimate, ProfiledPoint | LaplacePoint]:
     """Posterior means, and the criterion at them: exact for a normal or lognormal response, Laplace's else.
 
     Where sigma is an auxiliary parameter (of a lognormal response, or with a formula) theta is not relative to it, and
@@ -98,7 +98,7 @@ def _relative(problem: Problem, theta: Array, sigma: float) -> Array:
     return _theta_of(problem, [low @ low.T for low in lowers], sigma)
 
 
-def _laplace_at(problem: Problem, estimate: Estimate, engine: Engine) -> Any:
+def _laplace_at(problem: Problem, estimate: Estimate, engine: Engine) -> LaplacePoint:
     """Laplace's criterion; random effects of auxiliary parameters are one more column each, whose coefficient is 1."""
     full, alpha = with_aux(problem), list(estimate.aux)
     blocks = list(full.aux)

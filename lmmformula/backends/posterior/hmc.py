@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -23,6 +23,11 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.progress import CHAINS, Labels, Report
 
+if TYPE_CHECKING:
+    from lmmformula.criteria.laplace import LaplacePoint
+    from lmmformula.criteria.profiled import ProfiledPoint
+
+
 __all__ = ["HMC", "BayesSolution"]
 
 
@@ -31,7 +36,7 @@ class BayesSolution:
     """Posterior means as an estimate, the criterion at them, and the posterior itself, which is in the user's units."""
 
     estimate: Estimate
-    point: Any
+    point: ProfiledPoint | LaplacePoint
     posterior: Posterior
 
 
@@ -102,11 +107,13 @@ class HMC(Likelihood):
         options = replace(self._options, warmup=before.warmup, max_depth=before.max_depth)
         return self._solution(problem, None, Request(options, "nuts", before.seed, progress, before))
 
-    def evaluate(self, problem: Problem, estimate: Estimate) -> Any:
+    def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint | LaplacePoint:
         """The likelihood's criterion at an estimate."""
         return criterion_at(problem, estimate, self.engine)
 
-    def refit(self, problem: Problem, estimate: Estimate, point: Any) -> BayesSolution:
+    def refit(
+        self, problem: Problem, estimate: Estimate, point: ProfiledPoint | LaplacePoint
+    ) -> BayesSolution:
         """Draws given the new response, with the same seed."""
         return self.fit(problem)
 

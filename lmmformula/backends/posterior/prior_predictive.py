@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.model.coordinates import term_coordinates, term_values
 from lmmformula.backends.posterior.model.predictor import aux_blocks
 from lmmformula.errors import PlanError
+from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.family import Family
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
@@ -118,7 +118,7 @@ def _drawn(
 
 
 def _auxiliary(
-    parameter: Any,
+    parameter: Auxiliary,
     priors: AuxPriors,
     block: FixedBlock,
     terms: Sequence[GroupBlock],
@@ -136,7 +136,7 @@ def _auxiliary(
     return names, np.hstack([own.beta, own.variances]), np.clip(own.eta, -_FARTHEST, _FARTHEST)
 
 
-def _inside(prior: Prior, parameter: Any, draws: int, rng: np.random.Generator) -> Array:
+def _inside(prior: Prior, parameter: Auxiliary, draws: int, rng: np.random.Generator) -> Array:
     """Draws of a prior cut off at the range of the parameter."""
     values = prior.distribution.sample(rng, draws)
     least = 1.0 if parameter.range == "above one" else 0.0
@@ -151,7 +151,9 @@ def _inside(prior: Prior, parameter: Any, draws: int, rng: np.random.Generator) 
     )
 
 
-def _responses(family: Family, rng: np.random.Generator, eta: Any, aux: Sequence[Any], weights: Any) -> Array:
+def _responses(
+    family: Family, rng: np.random.Generator, eta: Array, aux: Sequence[Array], weights: Array | None
+) -> Array:
     """One response for each row; numpy refuses whole arrays for one impossible rate, so halves are tried."""
     try:
         with np.errstate(all="ignore"):

@@ -156,7 +156,7 @@ class Posterior:
     seed: int
     priors: Priors = field(repr=False)
     scale: Any = field(repr=False)
-    states: tuple[tuple[Any, ...], ...] = field(repr=False, default=())
+    states: tuple[tuple[Array, ...], ...] = field(repr=False, default=())
     warmup: int = 0
     warmup_divergences: int = 0
     complete: bool = True

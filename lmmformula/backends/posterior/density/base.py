@@ -9,20 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.density.scale import JointScale, Scale
 
 __all__ = ["Concentrated", "Density", "DensityPoint", "Joint", "Pointwise", "Traced"]
 
-Traced = Callable[[Any], Any]
+Traced = Callable[[Numbers], Numbers]
 """x (d,) -> log density, traceable by JAX within 64-bit numbers."""
 
 
@@ -91,7 +91,7 @@ class Joint(Density, Protocol):
 
     def scale(self) -> JointScale: ...
 
-    def spherical(self, x: Any) -> tuple[Any, Any]:
+    def spherical(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """x with spherical random effects as inner coordinates, and the log determinant of that change; traceable."""
         ...
 

@@ -22,9 +22,9 @@ Cost for a draw: O(m k^2 c + m k c^2 + c^3), or O(m' k^2 c^2 + c^3) with classes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
@@ -33,9 +33,9 @@ from lmmformula.criteria.marginal import Marginal
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import joined
 from lmmformula.ir.levels import Levels
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Namespace, Numbers
 
-__all__ = ["Bordered", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
+__all__ = ["Bordered", "Kernels", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
 
 _CHUNK = 400_000
 """Numbers in the largest temporary array of a batch: about what a core's cache holds."""
@@ -43,8 +43,17 @@ _CLASS = 16
 """Levels to a class from which merging pays with a dense part: a pass over a stored matrix against a product in cache."""
 
 
+class Kernels(Protocol):
+    """The two factorisations; a compiled density brings its own with their derivatives."""
+
+    @property
+    def inverse(self) -> Callable[[Numbers], tuple[Numbers, Numbers]]: ...
+    @property
+    def pivots(self) -> Callable[[Numbers], tuple[Numbers, Numbers]]: ...
+
+
 class NumpyKernels:
-    """The two factorisations, in numpy; a compiled density brings its own with their derivatives."""
+    """Both in numpy."""
 
     @staticmethod
     def inverse(g: Array) -> tuple[Array, Array]:
@@ -64,7 +73,7 @@ class NumpyKernels:
         return 2.0 * np.log(diagonal[..., :-1]).sum(axis=-1), diagonal[..., -1] ** 2
 
 
-def inverse_by_sweeps(g: Any, xp: Any) -> tuple[Any, Any]:
+def inverse_by_sweeps(g: Numbers, xp: Namespace) -> tuple[Numbers, Numbers]:
     """G^-1 and log|G| of symmetric positive definite (..., k, k) by k sweeps over the stack (Beaton 1964)."""
     k = g.shape[-1]
     if k > 6:
@@ -101,10 +110,10 @@ class Reduced:
     bordered : (..., c, c)
     """
 
-    relative: Sequence[Any]
-    inverse: Any
-    log_det: Any
-    bordered: Any
+    relative: Sequence[Numbers]
+    inverse: Numbers
+    log_det: Numbers
+    bordered: Numbers
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +174,12 @@ class Bordered:
     # -- any array module --------------------------------------------------------------------------------------------
 
     def reduce(
-        self, factors: Sequence[Any], sigma: Any, log_var: Any, xp: Any = np, kernels: Any = NumpyKernels
+        self,
+        factors: Sequence[Numbers],
+        sigma: Numbers,
+        log_var: Numbers,
+        xp: Namespace = np,
+        kernels: Kernels = NumpyKernels,
     ) -> Reduced:
         """F of the module's head, from absolute factors (..., k, k) of the terms, sigma (...) and log v (..., p)."""
         relative = [f / sigma[..., None, None] for f in joined(self.model.groups, factors, xp)]
@@ -187,7 +201,9 @@ class Bordered:
         bordered = self._bordered(self.g - lost, relative, sigma, log_var, xp)
         return Reduced(relative, inverse, log_det, bordered)
 
-    def _bordered(self, c: Any, relative: Sequence[Any], sigma: Any, log_var: Any, xp: Any) -> Any:
+    def _bordered(
+        self, c: Numbers, relative: Sequence[Numbers], sigma: Numbers, log_var: Numbers, xp: Namespace
+    ) -> Numbers:
         """Scale the dense rows and columns by Lambda, add I and the prior of delta."""
         q, side = self.q_dense, len(self.g)
         if q:
@@ -202,7 +218,7 @@ class Bordered:
         pad = [(0, 0)] * (prior.ndim - 2) + [(q, 0), (q, 0)]
         return c + unit + xp.pad(prior, pad)
 
-    def _scaled_rows(self, c: Any, relative: Sequence[Any], xp: Any) -> Any:
+    def _scaled_rows(self, c: Numbers, relative: Sequence[Numbers], xp: Namespace) -> Numbers:
         """Lambda_D' times the dense rows."""
         parts = []
         for a, start in zip(self.dense, self.offsets, strict=True):
@@ -213,8 +229,8 @@ class Bordered:
         return xp.concatenate([*parts, c[..., self.q_dense :, :]], axis=-2)
 
     def log_posterior(
-        self, coordinates: Coordinates, x: Any, xp: Any = np, kernels: Any = NumpyKernels
-    ) -> Any:
+        self, coordinates: Coordinates, x: Numbers, xp: Namespace = np, kernels: Kernels = NumpyKernels
+    ) -> Numbers:
         """log p(y | x) + log p(x) for x (..., d)."""
         values = coordinates.values(x, xp)
         sigma, log_var = values[coordinates.sigma], self.model.log_var0
@@ -242,7 +258,7 @@ class Bordered:
         return np.where(np.isfinite(out), out, -np.inf)
 
 
-def _turned(lower: Any, rows: Any, xp: Any) -> Any:
+def _turned(lower: Numbers, rows: Numbers, xp: Namespace) -> Numbers:
     """L' times each of (..., m, k, c), L lower triangular (..., k, k); written out, since small products are all overhead."""
     k = lower.shape[-1]
     own = lower[..., None, :, :, None]

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.bordered import Bordered
 from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.ir.groups import joined
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries, Namespace, Numbers
 
 __all__ = ["Fused"]
 
@@ -34,7 +33,7 @@ class Fused:
     """
 
     bordered: Bordered
-    arrays: tuple[Any, ...]
+    arrays: tuple[Entries, ...]
 
     @classmethod
     def of(cls, bordered: Bordered) -> Fused:
@@ -55,7 +54,7 @@ class Fused:
     def merged(self) -> bool:
         return self.bordered.counts is not None
 
-    def inputs(self, coordinates: Coordinates, x: Any, xp: Any = np) -> tuple[Any, ...]:
+    def inputs(self, coordinates: Coordinates, x: Numbers, xp: Namespace = np) -> tuple[Numbers, ...]:
         """What f depends on, and log p(y, x) + f / 2, for x (..., d).
 
         Lambda_e (..., k, k), the Lambda_a of the dense groups end to end (...,), w (..., p), pi (...), and the rest (...).
@@ -88,7 +87,7 @@ class Fused:
         out = rest - 0.5 * f
         return np.where(np.isfinite(out), out, -np.inf)
 
-    def slopes(self, own: Array, dense: Array, weights: Array, precision: float) -> tuple[Any, ...]:
+    def slopes(self, own: Array, dense: Array, weights: Array, precision: float) -> tuple[Array, ...]:
         """f, df/dLambda_e, df/dLambda_D, df/dw and df/dpi at one draw."""
         from lmmformula.numerics.bordered_kernels import bordered_slopes
 

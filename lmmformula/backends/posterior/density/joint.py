@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +34,7 @@ from lmmformula.backends.posterior.model.predictor import Predictor, laid_out
 from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.programs import quick
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["JointDensity", "Whitened", "spherical_modes"]
 
@@ -55,7 +54,7 @@ class Whitened:
         """x (d,) with v as inner coordinates -> log density."""
         raise NotImplementedError
 
-    def spherical(self, x: Any) -> tuple[Any, Any]:
+    def spherical(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """x with u in place of v, and log|F|; traceable."""
         parts, log_det = [x[: self.n_outer]], 0.0
         for own in self.whitenings:
@@ -126,7 +125,7 @@ class JointDensity(Whitened):
         own = self.problem
         rows = own.family.log_density(own.y, own.weights, jnp)
 
-        def value(x: Any) -> Any:
+        def value(x: Numbers) -> Numbers:
             x, log_det = self.spherical(x)
             eta, *aux = (p.eta(x, jnp) for p in self.predictors)
             u = x[self.n_outer :]

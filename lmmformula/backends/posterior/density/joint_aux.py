@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +30,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.programs import quick
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["joint_with_aux"]
 
@@ -74,7 +73,7 @@ def _information(problem: Problem, eta: Array, aux: Sequence[Array], j: int) -> 
     """W_j."""
     rows = problem.family.log_density(problem.y, problem.weights, jnp)
 
-    def total(a: Any) -> Any:
+    def total(a: Numbers) -> Numbers:
         return rows(eta, (*aux[:j], a, *aux[j + 1 :])).sum()
 
     bend = quick(jax.grad(lambda a: jnp.sum(jax.grad(total)(a))), problem.n)(aux[j])

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
@@ -89,8 +89,15 @@ class LaplaceDensity(Pointwise):
         own, first = self.mean.own, self.mean.p
         return tuple(place for term in self.mean.places for place in term.folded(own, first))
 
-    is_small: ClassVar[bool] = False
-    is_dense: ClassVar[bool] = True
+    @property
+    def is_small(self) -> bool:
+        """False."""
+        return False
+
+    @property
+    def is_dense(self) -> bool:
+        """True."""
+        return True
 
     def traced(self) -> None:
         """None: the search for the modes stays in numpy."""
@@ -124,12 +131,12 @@ class LaplaceDensityPoint:
         factors = joined(groups, own.mean.factors(self.x))
         return own.model.at(own.mean.beta(self.x), factors, aux, own.u)
 
-    @cached_property
+    @computed_once
     def value(self) -> float:
         prior = sum(float(p.log_prior(self.x)) for p in self.target.predictors)
         return prior - 0.5 * self.laplace.deviance
 
-    @cached_property
+    @computed_once
     def gradient(self) -> Array:
         own, point = self.target, self.laplace
         parts = [p.log_prior_gradient(self.x) for p in own.predictors]

@@ -9,17 +9,16 @@ of the side of all groups but the largest.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.bordered import Bordered
+from lmmformula.backends.posterior.density.bordered import Bordered, Kernels
 from lmmformula.backends.posterior.model.coordinates import Coordinates
 from lmmformula.engines.chain import Chain
 from lmmformula.engines.elimination import choose_chain
 from lmmformula.ir.groups import joined
 from lmmformula.numerics import stacks_jax
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["Nested"]
 
@@ -51,7 +50,7 @@ class Nested:
             return None
         return cls(bordered, Chain.of(blocks, gram, groups), tuple(gram.rhs[a] for a in groups))
 
-    def log_posterior(self, coordinates: Coordinates, x: Any, xp: Any, kernels: Any) -> Any:
+    def log_posterior(self, coordinates: Coordinates, x: Numbers, xp: Namespace, kernels: Kernels) -> Numbers:
         """log p(y | x) + log p(x) for one x, traceable by JAX."""
         model = self.bordered.model
         values = coordinates.values(x, xp)

@@ -23,7 +23,6 @@ variance for the class (a single column, or kind iid).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,12 +31,12 @@ import numpy as np
 from lmmformula.backends.posterior.model.predictor import aligned
 from lmmformula.ir.design import GroupBlock
 from lmmformula.numerics.stacks_jax import unit_lower
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["OneClass", "ScaledIdentity", "basis_of", "level_sums"]
 
 
-def level_sums(values: Any, term: GroupBlock) -> Any:
+def level_sums(values: Numbers, term: GroupBlock) -> Numbers:
     """Sums over the rows of each level, (m, ...), of values (n, ...)."""
     if aligned(term):
         return values.reshape(term.m, -1, *values.shape[1:]).sum(axis=1)
@@ -49,7 +48,7 @@ def basis_of(term: GroupBlock) -> Array:
     return np.ones((len(term.codes), 1)) if term.basis is None else term.basis
 
 
-def _by_lemmas(lower: Any, a: Any, b: Any, products: Any) -> tuple[Any, Any]:
+def _by_lemmas(lower: Numbers, a: Numbers, b: Numbers, products: Numbers) -> tuple[Numbers, Numbers]:
     """log|G| summed over levels, and C'WC less what the class explains."""
     g = jnp.einsum("ia,mij,jb->mab", lower, a, lower) + np.eye(a.shape[-1])
     inverse, log_det = unit_lower(g)
@@ -81,7 +80,7 @@ class OneClass:
         i, j = np.tril_indices(len(known))
         return cls(term, known, known[i] * known[j])
 
-    def __call__(self, lower: Any, w: Any, last: Any = None) -> tuple[Any, Any]:
+    def __call__(self, lower: Numbers, w: Numbers, last: Numbers = None) -> tuple[Numbers, Numbers]:
         """The two numbers.
 
         Parameters
@@ -110,7 +109,7 @@ class OneClass:
             )
         return _by_lemmas(lower, jnp.moveaxis(a, -1, 0), jnp.moveaxis(b, -1, 0), products)
 
-    def _summed(self, values: Any) -> Any:
+    def _summed(self, values: Numbers) -> Numbers:
         """Sums over the rows of each level, (f, m), of (f, n)."""
         if aligned(self.term):
             return values.reshape(len(values), self.term.m, -1).sum(axis=-1)
@@ -144,7 +143,7 @@ class ScaledIdentity:
         values, vectors = np.linalg.eigh(a)
         return cls(term, weights, np.maximum(values, 0.0), vectors)
 
-    def __call__(self, tau: Any, precision: Any, columns: Any) -> tuple[Any, Any]:
+    def __call__(self, tau: Numbers, precision: Numbers, columns: Numbers) -> tuple[Numbers, Numbers]:
         """The same two as of :class:`OneClass`, for W = precision W_0."""
         z = basis_of(self.term)
         weighted = self.weights[:, None] * columns

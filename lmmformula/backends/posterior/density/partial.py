@@ -26,7 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import cast
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ from lmmformula.ir.groups import GroupRows, joined
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Numbers
 
 __all__ = ["PartialDensity", "begun", "sampled_predictors", "whitened"]
 
@@ -178,29 +178,29 @@ class PartialDensity(Whitened):
         columns = self.basis if self.rest else np.column_stack([self.basis, self.target])
         return OneClass.of(self.terms[0], columns)
 
-    def factors(self, x: Any) -> list[Any]:
+    def factors(self, x: Numbers) -> list[Numbers]:
         """L of each group in I."""
         values = [c.value(x[j], jnp) for j, c in enumerate(self.own)]
         own = [t.factor(values, jnp) for t in self.places]
         return list(joined(self.bordered.model.groups, own, jnp))
 
-    def log_var(self, x: Any) -> Any:
+    def log_var(self, x: Numbers) -> Numbers:
         """Log prior variances of the coefficients."""
         out = jnp.asarray(self.bordered.model.log_var0)
         for j, place in self.mixing:
             out = out.at[j].add(x[place])
         return out
 
-    def remainder(self, x: Any) -> tuple[Any, Any]:
+    def remainder(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """[Q r] and the rows' log sigma, for x with u."""
         r = self.target - self.predictors[0].eta(x, jnp)
         return jnp.column_stack([self.basis, r]), self.predictors[1].eta(x, jnp)
 
-    def _spread(self, a: Any) -> Any:
+    def _spread(self, a: Numbers) -> Numbers:
         """Sum over cells of S_c exp(-2 a_c)."""
         return self.within @ jnp.exp(-2.0 * a)
 
-    def reduced(self, x: Any) -> tuple[Reduced, Bordered]:
+    def reduced(self, x: Numbers) -> tuple[Reduced, Bordered]:
         """F with what was eliminated for it, and the cross-products, for x with u."""
         columns, a = self.remainder(x)
         w = self.weights * jnp.exp(-2.0 * a)
@@ -214,7 +214,7 @@ class PartialDensity(Whitened):
         """x (d,) with v as inner coordinates -> log density. Call and trace it within 64 bits."""
         kernels, constant = jax_kernels(), self.bordered.model.constant
 
-        def value(x: Any) -> Any:
+        def value(x: Numbers) -> Numbers:
             x, log_f = self.spherical(x)
             log_det, f = self._bordered_form(x)
             own_det, pivot = kernels.pivots(f)
@@ -227,7 +227,7 @@ class PartialDensity(Whitened):
 
         return value
 
-    def _bordered_form(self, x: Any) -> tuple[Any, Any]:
+    def _bordered_form(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """Log determinants of the eliminated class, and F."""
         if len(self.terms) > 1:
             reduced, _ = self.reduced(x)
@@ -252,7 +252,7 @@ class PartialDensity(Whitened):
 
 
 def _rearranged(
-    bordered: Bordered, blocks: Blocks, terms: Sequence[GroupBlock], w: Any, columns: Any
+    bordered: Bordered, blocks: Blocks, terms: Sequence[GroupBlock], w: Numbers, columns: Numbers
 ) -> Bordered:
     """The bordered form with cross-products of these weights and columns."""
     e, q = bordered.eliminated, bordered.q_dense
@@ -285,7 +285,7 @@ def _rearranged(
     return replace(bordered, a=a, b=b, g=g, counts=None, merged_a=a)
 
 
-def _cross(blocks: Blocks, a: int, b: int, wz: Any, z: Any) -> tuple[Any, Any, Any]:
+def _cross(blocks: Blocks, a: int, b: int, wz: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
     """Level of a, level of b and Z_a'WZ_b of each pair that meets."""
     pair = (min(a, b), max(a, b))
     pattern = blocks.pattern(*pair)

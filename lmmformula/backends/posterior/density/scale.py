@@ -19,13 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Density, Joint
 from lmmformula.numerics.trust_region import minimise
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.sampling.surrogate import Surrogate
@@ -152,7 +152,7 @@ class JointScale:
     evaluations: int = 0
     converged: bool = True
 
-    def place(self, z: Any, xp: Any = np) -> Any:
+    def place(self, z: Numbers, xp: Namespace = np) -> Numbers:
         """x of z, (..., d)."""
         o = len(self.outer)
         moved = z[..., :o] @ self.outer.T

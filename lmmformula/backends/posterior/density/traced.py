@@ -15,15 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Concentrated, Traced
-from lmmformula.backends.posterior.density.bordered import inverse_by_sweeps
+from lmmformula.backends.posterior.density.bordered import Kernels, inverse_by_sweeps
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.model.coordinates import Coordinates
-from lmmformula.typing import Array
+from lmmformula.typing import Array, JaxArray, Namespace, Numbers
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.sampling.surrogate import Surrogate
@@ -50,10 +50,20 @@ class Exact:
     value: Callable[[Array], float]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _JaxKernels:
+    """What :class:`NumpyKernels` is in numpy."""
+
+    inverse: Callable[[JaxArray], tuple[JaxArray, JaxArray]]
+    pivots: Callable[[JaxArray], tuple[JaxArray, JaxArray]]
+
+
 class _Form(Protocol):
     """A density in any array module."""
 
-    def log_posterior(self, coordinates: Coordinates, x: Any, xp: Any, kernels: Any) -> Any: ...
+    def log_posterior(
+        self, coordinates: Coordinates, x: Numbers, xp: Namespace, kernels: Kernels
+    ) -> Numbers: ...
 
 
 def traced_bordered(form: _Form, coordinates: Coordinates) -> Traced:
@@ -85,10 +95,10 @@ def exact_density(density: Concentrated, scale: Scale) -> Exact:
         return Exact(lambda z: program(mode + half @ z), value)
     words = jax.ShapeDtypeStruct((2,), np.uint32)
 
-    def on_host(z: Any) -> Any:
+    def on_host(z: Numbers) -> Numbers:
         return np.array([value(np.asarray(z).view(np.float64)[:, 0])]).view(np.uint32)
 
-    def traced(z: Any) -> Any:
+    def traced(z: Numbers) -> Numbers:
         back = jax.pure_callback(on_host, words, lax.bitcast_convert_type(z, jnp.uint32))
         return lax.bitcast_convert_type(back, jnp.float64)
 
@@ -115,51 +125,51 @@ def _called_back(density: Concentrated, scale: Scale) -> Traced:
     mode, half, d = scale.mode, scale.half, density.d
     words = jax.ShapeDtypeStruct((d + 1, 2), np.uint32)
 
-    def on_host(z: Any) -> Any:
+    def on_host(z: Numbers) -> Numbers:
         value, gradient = density.value_and_gradient(mode + half @ np.asarray(z).view(np.float64)[:, 0])
         out = np.concatenate([[-value], -(half.T @ gradient)])
         return np.ascontiguousarray(out).view(np.uint32).reshape(d + 1, 2)
 
-    def value_and_slope(z: Any) -> Any:
+    def value_and_slope(z: Numbers) -> Numbers:
         packed = lax.bitcast_convert_type(z, jnp.uint32)
         back = jax.pure_callback(on_host, words, packed, vmap_method="sequential")
         out = lax.bitcast_convert_type(back, jnp.float64)
         return out[0], out[1:]
 
     @jax.custom_vjp
-    def potential(z: Any) -> Any:
+    def potential(z: Numbers) -> Numbers:
         return value_and_slope(z)[0]
 
-    def forward(z: Any) -> tuple[Any, Any]:
+    def forward(z: Numbers) -> tuple[Numbers, Numbers]:
         return value_and_slope(z)
 
-    def backward(gradient: Any, bar: Any) -> tuple[Any]:
+    def backward(gradient: Numbers, bar: Numbers) -> tuple[Numbers]:
         return (jnp.where(bar == 0, 0.0, bar * gradient),)
 
     potential.defvjp(forward, backward)
     return potential
 
 
-def jax_kernels() -> Any:
+def jax_kernels() -> Kernels:
     """The two factorisations with the derivatives of the module's head."""
     import jax
     import jax.numpy as jnp
     from jax.scipy.linalg import solve_triangular
 
     @jax.custom_vjp
-    def inverse(g: Any) -> Any:
+    def inverse(g: Numbers) -> Numbers:
         return inverse_by_sweeps(g, jnp)
 
-    def inverse_forward(g: Any) -> Any:
+    def inverse_forward(g: Numbers) -> Numbers:
         out = inverse_by_sweeps(g, jnp)
         return out, out[0]
 
-    def inverse_backward(own: Any, bars: Any) -> Any:
+    def inverse_backward(own: Numbers, bars: Numbers) -> Numbers:
         return (bars[1][..., None, None] * own - own @ bars[0] @ own,)
 
     inverse.defvjp(inverse_forward, inverse_backward)
 
-    def solved(f: Any) -> Any:
+    def solved(f: Numbers) -> Numbers:
         """S^-1, log|S| and the last pivot."""
         c = f.shape[-1]
         s, border = f[:-1, :-1], f[:-1, -1]
@@ -173,23 +183,18 @@ def jax_kernels() -> Any:
         return own, log_det, f[-1, -1] - border @ own @ border
 
     @jax.custom_vjp
-    def pivots(f: Any) -> Any:
+    def pivots(f: Numbers) -> Numbers:
         return solved(f)[1:]
 
-    def pivots_forward(f: Any) -> Any:
+    def pivots_forward(f: Numbers) -> Numbers:
         own, log_det, pivot = solved(f)
         return (log_det, pivot), (own, own @ f[:-1, -1])
 
-    def pivots_backward(saved: Any, bars: Any) -> Any:
+    def pivots_backward(saved: Numbers, bars: Numbers) -> Numbers:
         own, v = saved
         w = jnp.append(-v, 1.0)
         return (jnp.pad(bars[0] * own, (0, 1)) + bars[1] * jnp.outer(w, w),)
 
     pivots.defvjp(pivots_forward, pivots_backward)
 
-    class Kernels:
-        """What :class:`NumpyKernels` is in numpy."""
-
-    Kernels.inverse = staticmethod(inverse)  # type: ignore[attr-defined]
-    Kernels.pivots = staticmethod(pivots)  # type: ignore[attr-defined]
-    return Kernels
+    return _JaxKernels(inverse, pivots)

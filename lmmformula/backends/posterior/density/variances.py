@@ -26,6 +26,7 @@ from lmmformula.backends.posterior.model.coordinates import Coordinates, detecta
 from lmmformula.criteria.marginal import Marginal, MarginalPoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.ir.estimate import Estimate
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
@@ -144,12 +145,12 @@ class VariancePoint:
         mixing = own.log_mixing(values) if own.mixing else None
         return self.density.model(own.factors(values), float(values[own.sigma]), mixing)
 
-    @cached_property
+    @computed_once
     def value(self) -> float:
         """log p(y | x) + log p(x)."""
         return self.marginal.logpdf + float(self.density.coordinates.log_prior(self.x))
 
-    @cached_property
+    @computed_once
     def gradient(self) -> Array:
         """Its gradient, (d,)."""
         own, point, x = self.density.coordinates, self.marginal, self.x

@@ -17,14 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.model.starts import padded_rows
 from lmmformula.ir.design import GroupBlock
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Entries, Index
 
 __all__ = ["Cells", "cell_codes", "columns_of"]
 
@@ -54,7 +52,7 @@ class Cells:
     mask: Array
 
     @classmethod
-    def of(cls, columns: Iterable[NDArray[Any]], codes: Index, levels: int) -> Cells:
+    def of(cls, columns: Iterable[Entries], codes: Index, levels: int) -> Cells:
         """Cells of rows that agree in all `columns`, level by level of the group with `codes`."""
         cell = cell_codes(columns, len(codes))
         first = np.unique(cell, return_index=True)[1]
@@ -89,7 +87,7 @@ class Cells:
         return replace(term, codes=term.codes[self.rows], basis=basis)
 
 
-def cell_codes(columns: Iterable[NDArray[Any]], n: int) -> Index:
+def cell_codes(columns: Iterable[Entries], n: int) -> Index:
     """The cell of each of n rows; a cell for each where that saves little."""
     cell, count = np.zeros(n, dtype=np.int64), 1
     for column in columns:
@@ -103,7 +101,7 @@ def cell_codes(columns: Iterable[NDArray[Any]], n: int) -> Index:
     return cell
 
 
-def columns_of(matrices: Sequence[Array], terms: Sequence[GroupBlock]) -> Iterable[NDArray[Any]]:
+def columns_of(matrices: Sequence[Array], terms: Sequence[GroupBlock]) -> Iterable[Entries]:
     """Codes of terms, then columns of matrices (n, p) and of terms."""
     for term in terms:
         yield term.codes

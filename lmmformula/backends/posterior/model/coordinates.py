@@ -28,7 +28,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -40,7 +39,7 @@ from lmmformula.ir.groups import Group
 from lmmformula.ir.prior_distributions import StudentT
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
     "Coordinates",
@@ -80,11 +79,11 @@ class TermPlaces:
     def kind(self) -> Kind:
         return self.priors.parameters.kind
 
-    def factor(self, values: Sequence[Any], xp: Any = np) -> Any:
+    def factor(self, values: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """L, (..., k, k), from the values of all coordinates."""
         return self.kind.factor([values[j] for j in self.sds], [values[j] for j in self.cors], xp)
 
-    def slopes(self, own: Sequence[Coordinate], x: Array, values: Sequence[Any]) -> Array:
+    def slopes(self, own: Sequence[Coordinate], x: Array, values: Sequence[Numbers]) -> Array:
         """dL/dx at its coordinates, (sds and cors, k, k)."""
         places, n = (*self.sds, *self.cors), len(self.sds)
         at = [values[j] + 1j * _STEP * (np.arange(len(places)) == i) for i, j in enumerate(places)]
@@ -150,19 +149,19 @@ class Coordinates:
 
     # -- evaluation: x (..., d), any array module ------------------------------------------------------------------
 
-    def values(self, x: Any, xp: Any = np) -> list[Any]:
+    def values(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """Signed standard deviations, correlation parameters, sigma, log mixing variances."""
         return [c.value(x[..., j], xp) for j, c in enumerate(self.own)]
 
-    def log_prior(self, x: Any, xp: Any = np) -> Any:
+    def log_prior(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """Log prior density of x."""
         return sum(c.log_density(x[..., j], xp) for j, c in enumerate(self.own))
 
-    def factors(self, values: Sequence[Any], xp: Any = np) -> list[Any]:
+    def factors(self, values: Sequence[Numbers], xp: Namespace = np) -> list[Numbers]:
         """L of each term, (..., k, k)."""
         return [t.factor(values, xp) for t in self.terms]
 
-    def log_mixing(self, values: Sequence[Any], xp: Any = np) -> Any:
+    def log_mixing(self, values: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """What to add to the log prior variances of the coefficients, (..., p)."""
         none = 0.0 * values[self.sigma]
         places = dict(self.mixing)
@@ -219,7 +218,7 @@ def term_coordinates(
     return own, tuple(places)
 
 
-def term_values(terms: Sequence[TermPlaces], values: Any) -> list[Array]:
+def term_values(terms: Sequence[TermPlaces], values: Numbers) -> list[Array]:
     """Standard deviations and correlations of every term, arrays (...,), from the values of all coordinates."""
     out: list[Array] = []
     for t in terms:

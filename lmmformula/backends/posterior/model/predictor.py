@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -33,7 +32,7 @@ from lmmformula.families.distribution import Range
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
 from lmmformula.ir.problem import Problem
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
     "Constant",
@@ -57,13 +56,13 @@ class Constant:
     prior: Prior
     range: Range
 
-    def value(self, a: Any, xp: Any = np) -> Any:
+    def value(self, a: Numbers, xp: Namespace = np) -> Numbers:
         """The parameter."""
         if self.range == "unit":
             return 1.0 / (1.0 + xp.exp(-a))
         return xp.exp(a) + (1.0 if self.range == "above one" else 0.0)
 
-    def log_density(self, a: Any, xp: Any = np) -> Any:
+    def log_density(self, a: Numbers, xp: Namespace = np) -> Numbers:
         """log p(v(a)) + log|dv/da|."""
         jacobian = a
         if self.range == "unit":
@@ -133,21 +132,21 @@ class Predictor:
 
     # -- parts of x (..., d) -------------------------------------------------------------------------------------------
 
-    def beta(self, x: Any) -> Any:
+    def beta(self, x: Numbers) -> Numbers:
         """Coefficients, (..., p)."""
         return self.centre + x[..., self.outer][..., : self.p] @ self.back.T
 
-    def values(self, x: Any, xp: Any = np) -> list[Any]:
+    def values(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """Signed standard deviations and correlation parameters, arrays (...,)."""
         own = x[..., self.outer][..., self.p :]
         return [c.value(own[..., j], xp) for j, c in enumerate(self.own)]
 
-    def factors(self, x: Any, xp: Any = np) -> list[Any]:
+    def factors(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """L of each term, (..., k, k)."""
         values = self.values(x, xp)
         return [t.factor(values, xp) for t in self.places]
 
-    def effects(self, x: Any, xp: Any = np) -> list[Any]:
+    def effects(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """b of each term, (..., m, k)."""
         u, out, start = x[..., self.inner], [], 0
         for term, lower in zip(self.terms, self.factors(x, xp), strict=True):
@@ -156,7 +155,7 @@ class Predictor:
             start += term.q
         return out
 
-    def eta(self, x: Any, xp: Any = np) -> Any:
+    def eta(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """The predictor on the rows, (n,), for one x."""
         out = self.block.matrix @ self.beta(x)
         if self.offset is not None:
@@ -167,7 +166,7 @@ class Predictor:
 
     # -- priors --------------------------------------------------------------------------------------------------------
 
-    def log_prior(self, x: Any, xp: Any = np) -> Any:
+    def log_prior(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """Log prior density of the outer coordinates, up to a constant; one x."""
         own = x[self.outer]
         out = 0.0 * own.sum()
@@ -233,7 +232,7 @@ class Predictor:
         return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3)])
 
 
-def _applied(term: GroupBlock, b: Any, xp: Any) -> Any:
+def _applied(term: GroupBlock, b: Numbers, xp: Namespace) -> Numbers:
     """Z b, (n,), in any array module."""
     if aligned(term):
         spread = xp.broadcast_to(b[:, None], (term.m, len(term.codes) // term.m, term.k))

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lgamma, log
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from lmmformula.ir.prior_distributions import Uniform
+from lmmformula.ir.prior_distributions import Stated, Uniform
 from lmmformula.ir.priors import Prior
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["Between", "Coordinate", "Folded", "Logged", "Mixing", "scale_coordinate"]
 
@@ -20,7 +20,7 @@ _LOG2 = log(2.0)
 class Coordinate(Protocol):
     """One real number x for one parameter; arrays elementwise."""
 
-    def value(self, x: Any, xp: Any = np) -> Any:
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """The parameter."""
         ...
 
@@ -28,7 +28,7 @@ class Coordinate(Protocol):
         """d value / dx."""
         ...
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """Log prior density of x."""
         ...
 
@@ -36,7 +36,7 @@ class Coordinate(Protocol):
         """Its derivative."""
         ...
 
-    def inverse(self, value: Any) -> Any:
+    def inverse(self, value: Numbers) -> Numbers:
         """x of a value."""
         ...
 
@@ -45,7 +45,7 @@ class Coordinate(Protocol):
         ...
 
 
-def _log_cosh(x: Any, xp: Any) -> Any:
+def _log_cosh(x: Numbers, xp: Namespace) -> Numbers:
     size = xp.abs(x)
     return size + xp.log1p(xp.exp(-2.0 * size)) - _LOG2
 
@@ -54,16 +54,16 @@ def _log_cosh(x: Any, xp: Any) -> Any:
 class Folded:
     """s = c sinh x, sd = |s|."""
 
-    prior: Any
+    prior: Stated
     scale: float
 
-    def value(self, x: Any, xp: Any = np) -> Any:
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return self.scale * xp.sinh(x)
 
     def slope(self, x: float) -> float:
         return self.scale * float(np.cosh(x))
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         sd = xp.abs(self.value(x, xp))
         return self.prior.logpdf(sd, xp) + _log_cosh(x, xp) + (log(self.scale) - _LOG2)
 
@@ -71,7 +71,7 @@ class Folded:
         s = self.value(x)
         return float(self.prior.slope(abs(s)) * np.sign(s) * self.slope(x) + np.tanh(x))
 
-    def inverse(self, value: Any) -> Any:
+    def inverse(self, value: Numbers) -> Numbers:
         return np.arcsinh(value / self.scale)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -82,22 +82,22 @@ class Folded:
 class Logged:
     """value = c exp x."""
 
-    prior: Any
+    prior: Stated
     scale: float
 
-    def value(self, x: Any, xp: Any = np) -> Any:
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return self.scale * xp.exp(x)
 
     def slope(self, x: float) -> float:
         return self.scale * float(np.exp(x))
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return self.prior.logpdf(self.value(x, xp), xp) + x + log(self.scale)
 
     def density_slope(self, x: float) -> float:
         return float(self.prior.slope(self.value(x)) * self.slope(x) + 1.0)
 
-    def inverse(self, value: Any) -> Any:
+    def inverse(self, value: Numbers) -> Numbers:
         return np.log(np.maximum(value, 1e-8 * self.scale) / self.scale)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
@@ -112,20 +112,20 @@ class Between:
     high: float
     b: float
 
-    def value(self, x: Any, xp: Any = np) -> Any:
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return self.low + 0.5 * (self.high - self.low) * (1.0 + xp.tanh(x))
 
     def slope(self, x: float) -> float:
         return 0.5 * (self.high - self.low) / float(np.cosh(x)) ** 2
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         log_beta = 2.0 * lgamma(self.b) - lgamma(2.0 * self.b)
         return (1.0 - 2.0 * self.b) * _LOG2 - log_beta - 2.0 * self.b * _log_cosh(x, xp)
 
     def density_slope(self, x: float) -> float:
         return -2.0 * self.b * float(np.tanh(x))
 
-    def inverse(self, value: Any) -> Any:
+    def inverse(self, value: Numbers) -> Numbers:
         u = (value - self.low) / (self.high - self.low)
         return np.arctanh(2.0 * np.clip(u, 1e-4, 1.0 - 1e-4) - 1.0)
 
@@ -140,20 +140,20 @@ class Mixing:
 
     df: float
 
-    def value(self, x: Any, xp: Any = np) -> Any:
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
         return x
 
     def slope(self, x: float) -> float:
         return 1.0
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         half = 0.5 * self.df
         return half * log(half) - lgamma(half) - half * (x + xp.exp(-x))
 
     def density_slope(self, x: float) -> float:
         return -0.5 * self.df * (1.0 - float(np.exp(-x)))
 
-    def inverse(self, value: Any) -> Any:
+    def inverse(self, value: Numbers) -> Numbers:
         return value
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:

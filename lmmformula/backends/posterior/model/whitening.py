@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -31,7 +30,7 @@ from lmmformula.engines.elimination import choose_chain
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.groups import joined
 from lmmformula.numerics import stacks_jax
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["Whitening"]
 
@@ -53,7 +52,9 @@ class _Whitened:
     sums: tuple[Array, ...]
     slopes: tuple[Array, ...]
 
-    def solve(self, lowers: Sequence[Any], move: Any, v: Sequence[Any]) -> tuple[list[Any], Any]:
+    def solve(
+        self, lowers: Sequence[Numbers], move: Numbers, v: Sequence[Numbers]
+    ) -> tuple[list[Numbers], Numbers]:
         """u of each group, (m, k), and log|F|; `move` is beta - beta^."""
         parts = zip(self.sums, self.slopes, lowers, strict=True)
         rhs = [((own - slope @ move) @ low)[..., None] for own, slope, low in parts]
@@ -100,27 +101,27 @@ class Whitening:
             chains.append(_Whitened(Chain.of(blocks, gram, groups), *own))
         return cls(predictor, blocks, tuple(chains), predictor.beta(x))
 
-    def __call__(self, x: Any) -> tuple[Any, Any]:
+    def __call__(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """u in the order of x's inner coordinates, (q,), and log|F|, for x with v in their place."""
         own = self.predictor
         if not own.terms:
             return x[own.inner], jnp.zeros(())
         lowers, v = joined(self.blocks.groups, own.factors(x, jnp), jnp), self._by_group(x[own.inner])
         move, log_det = own.beta(x) - self.beta, jnp.zeros(())
-        u: list[Any] = [None] * len(self.blocks.groups)
+        u: list[Numbers] = [None] * len(self.blocks.groups)
         for own_chain in self.chains:
             groups = own_chain.chain.groups
             solved, one = own_chain.solve([lowers[a] for a in groups], move, [v[a] for a in groups])
             log_det = log_det + one
             for a, values in zip(groups, solved, strict=True):
                 u[a] = values
-        parts: list[Any] = [None] * len(own.terms)
+        parts: list[Numbers] = [None] * len(own.terms)
         for group, values in zip(self.blocks.groups, u, strict=True):
             for i, columns in group.members:
                 parts[i] = values[:, columns].reshape(-1)
         return jnp.concatenate(parts), log_det
 
-    def _by_group(self, v: Any) -> list[Any]:
+    def _by_group(self, v: Numbers) -> list[Numbers]:
         """Inner coordinates as (m, k) of each group."""
         ends = np.cumsum([0, *(t.q for t in self.predictor.terms)])
         out = []

@@ -20,7 +20,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -28,7 +27,7 @@ from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["recover"]
 
@@ -76,8 +75,8 @@ class _Moments:
     """Running mean and variance over draws (Chan, Golub & LeVeque 1983)."""
 
     count: int = 0
-    mean: Any = 0.0
-    square: Any = 0.0
+    mean: Numbers = 0.0
+    square: Numbers = 0.0
 
     def add(self, values: Array) -> None:
         """Take in values (S, ...)."""
@@ -127,7 +126,7 @@ def _mean_of(parts: Sequence[list[Array]]) -> list[Array]:
 # -- batches ------------------------------------------------------------------------------------------------------
 
 
-def _inputs(density: VarianceDensity, x: Array) -> tuple[Array, Any]:
+def _inputs(density: VarianceDensity, x: Array) -> tuple[Array, Numbers]:
     """sigma (S,), and what the kernels want of rows of x and of the problem."""
     fused = density.fused
     own, dense, weights, precision, _ = fused.inputs(density.coordinates, x)
@@ -149,7 +148,7 @@ def _batch(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Pie
     turned = np.swapaxes(inputs[0], -1, -2)[:, None]
     kick = sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
     v, own = np.empty((size, 2, c - 1)), np.empty((size, 2, m, k))
-    arguments: list[Any] = [*inputs, noise, kick, v, own]
+    arguments: list[Numbers] = [*inputs, noise, kick, v, own]
     conditional_draws(*arguments)
     if not np.isfinite(v).all():
         raise FitError(
@@ -182,7 +181,7 @@ def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
     bordered = density.bordered
     (m, k, c), q = bordered.b.shape, bordered.q_dense
     others, fixed, own = np.empty(q), np.empty((c - 1 - q, c - 1 - q)), np.empty((m, k))
-    arguments: list[Any] = [*_inputs(density, x)[1], q, others, fixed, own]
+    arguments: list[Numbers] = [*_inputs(density, x)[1], q, others, fixed, own]
     conditional_variances(*arguments)
     variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
     variances[bordered.eliminated] = own

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, kept
 from lmmformula.numerics.threads import worker_threads
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["recover_modes"]
 
@@ -30,8 +29,8 @@ def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence
     keep = kept(len(flat), target.mean.n_inner)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(flat))]
     every: list[list[Array]] = [[] for _ in terms]
-    centre: list[Any] = [0.0] * len(terms)
-    square: list[Any] = [0.0] * len(terms)
+    centre: list[Numbers] = [0.0] * len(terms)
+    square: list[Numbers] = [0.0] * len(terms)
     with ThreadPoolExecutor(worker_threads()) as pool:
         for modes, own in pool.map(lambda pair: _one(target, *pair), zip(flat, rngs, strict=True)):
             for i in range(len(terms)):
@@ -49,7 +48,7 @@ def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence
     return Effects(shaped, tuple(centre), tuple(sds))
 
 
-def _by_term(target: LaplaceDensity, values: Sequence[Any]) -> list[Array]:
+def _by_term(target: LaplaceDensity, values: Sequence[Numbers]) -> list[Array]:
     """Values of groups, (m, k), by term."""
     out: list[Array] = [np.empty(0)] * len(target.mean.terms)
     for group, own in zip(target.model.prepared.blocks.groups, values, strict=True):

@@ -9,7 +9,6 @@ program for slices of draws. Means are Rao-Blackwellised; standard deviations ar
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +22,7 @@ from lmmformula.backends.posterior.recovery.sampled import read, sampled_effects
 from lmmformula.ir.priors import Priors
 from lmmformula.numerics.programs import in_slices
 from lmmformula.numerics.stacks_jax import unit_lower
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["recover_partly"]
 
@@ -75,8 +74,8 @@ def _integrated(
     out = in_slices(lambda both: _back(model, both[: model.d], both[model.d :]), joined)
     beta, beta_mean = out[..., :p], out[..., p : 2 * p]
     rest = out[..., 2 * p :].reshape(*x.shape[:2], 2, q)
-    draws: list[Any] = [None] * len(model.inside)
-    means: list[Any] = [None] * len(model.inside)
+    draws: list[Numbers] = [None] * len(model.inside)
+    means: list[Numbers] = [None] * len(model.inside)
     start = 0
     for g in groups:
         own = rest[..., start : start + g.q].reshape(*x.shape[:2], 2, g.m, g.k)
@@ -88,7 +87,7 @@ def _integrated(
     return Coefficients.of(beta, beta_mean), Effects(every, tuple(means), sds)
 
 
-def _back(model: PartialDensity, x: Any, z: Any) -> Any:
+def _back(model: PartialDensity, x: Numbers, z: Numbers) -> Numbers:
     """beta, its conditional mean, effects of the groups and their conditional means, flat, for one x with u."""
     bordered = model.bordered
     reduced, arranged = model.reduced(x)

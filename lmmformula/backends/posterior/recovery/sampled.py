@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
 from lmmformula.backends.posterior.model.predictor import Predictor
 from lmmformula.backends.posterior.record import Recovered
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["read", "sampled_effects"]
 
@@ -43,8 +42,8 @@ def sampled_effects(predictor: Predictor, x: Array) -> Effects:
         every = tuple(predictor.effects(x))
         means = tuple(b.mean(axis=(0, 1)) for b in every)
         return Effects(every, means, tuple(b.std(axis=(0, 1)) for b in every))
-    first: list[Any] = [0.0] * len(predictor.terms)
-    second: list[Any] = [0.0] * len(predictor.terms)
+    first: list[Numbers] = [0.0] * len(predictor.terms)
+    second: list[Numbers] = [0.0] * len(predictor.terms)
     flat = x.reshape(chains * draws, -1)
     for part in np.array_split(flat, max(1, len(flat) // 50)):
         for i, b in enumerate(predictor.effects(part)):

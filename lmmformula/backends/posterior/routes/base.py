@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
 
 from lmmformula.errors import PlanError
 
 if TYPE_CHECKING:
+    from lmmformula.backends.posterior.density.base import Concentrated, Joint
     from lmmformula.backends.posterior.record import Posterior, Recovered
     from lmmformula.backends.posterior.sampling.request import Drawn, Request
     from lmmformula.engines.base import Engine, Prepared
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Few", "Many", "Route", "spreads"]
 
+D = TypeVar("D")
+"""The density that a route builds."""
+ConcentratedT = TypeVar("ConcentratedT", bound="Concentrated")
+JointT = TypeVar("JointT", bound="Joint")
+
 
 @dataclass(frozen=True, slots=True)
-class Route(ABC):
+class Route(ABC, Generic[D]):
     """The way taken, and why.
 
     Attributes
@@ -58,15 +64,15 @@ class Route(ABC):
         priors: Priors,
         prepared: Prepared | None,
         before: Posterior | None,
-    ) -> Any:
+    ) -> D:
         """Build what :meth:`draw` draws from; `before` is a posterior to go on from."""
 
     @abstractmethod
-    def draw(self, density: Any, request: Request) -> Drawn:
+    def draw(self, density: D, request: Request) -> Drawn:
         """Sample the density that :meth:`density` gave."""
 
     @abstractmethod
-    def recover(self, density: Any, drawn: Drawn, request: Request, priors: Priors) -> Recovered:
+    def recover(self, density: D, drawn: Drawn, request: Request, priors: Priors) -> Recovered:
         """Read the draws, and draw back what was integrated out."""
 
     @abstractmethod
@@ -82,7 +88,7 @@ class Route(ABC):
         return False
 
 
-class Few(Route):
+class Few(Route[ConcentratedT]):
     """Few coordinates: by importance sampling, or by chains."""
 
     __slots__ = ()
@@ -91,13 +97,13 @@ class Few(Route):
 
     def check_sampler(self, sampler: str, problem: Problem) -> None: ...
 
-    def draw(self, density: Any, request: Request) -> Drawn:
+    def draw(self, density: ConcentratedT, request: Request) -> Drawn:
         from lmmformula.backends.posterior.sampling.chains import draw
 
         return draw(density, request)
 
 
-class Many(Route):
+class Many(Route[JointT]):
     """Coordinates of random effects among those that are sampled: by chains alone."""
 
     __slots__ = ()
@@ -118,7 +124,7 @@ class Many(Route):
             "a normal response with one sigma, 'laplace' for other families."
         )
 
-    def draw(self, density: Any, request: Request) -> Drawn:
+    def draw(self, density: JointT, request: Request) -> Drawn:
         from lmmformula.backends.posterior.sampling.joint import draw_joint
 
         return draw_joint(density, request)

@@ -19,7 +19,7 @@ from lmmformula.progress import stage
 __all__ = ["Exact"]
 
 
-class Exact(Few):
+class Exact(Few["VarianceDensity"]):
     """One sigma, and all effects normal given the variances."""
 
     __slots__ = ()
@@ -46,7 +46,8 @@ class Exact(Few):
         )
         mixing = _mixing(priors)
         extra = f", {mixing} of them variances of coefficients with Student t priors" if mixing else ""
-        response = problem.family.normal.words
+        normal = problem.family.normal
+        response = "response" if normal is None else normal.words
         return (
             f"integrated out exactly: {effects}, which are normal given the variances of a normal {response}; the sampler "
             f"moves in {self.dimensions(problem, priors)} dimensions{extra}"

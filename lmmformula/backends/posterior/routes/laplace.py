@@ -17,7 +17,7 @@ from lmmformula.progress import stage
 __all__ = ["Approximate"]
 
 
-class Approximate(Few):
+class Approximate(Few["LaplaceDensity"]):
     """Effects about normal given coefficients and variances."""
 
     __slots__ = ()

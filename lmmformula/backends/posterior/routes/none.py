@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Nothing"]
 
 
-class Nothing(Many):
+class Nothing(Many["JointDensity"]):
     """Every family; where the density begins, and what whitens its effects, depends on what has random effects."""
 
     __slots__ = ()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["Partial"]
 
 
-class Partial(Many):
+class Partial(Many["PartialDensity"]):
     """Effects of `groups` and fixed effects normal given sampled effects and sigma of each row."""
 
     __slots__ = ()

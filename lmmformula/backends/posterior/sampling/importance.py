@@ -131,11 +131,13 @@ class Importance:
             fitted = fit_mixture(x, np.exp(smooth), self.components if used > 1 else 1, rng)
             proposal = _Folded(density, fitted.with_guard(0.1, 1.5, 5.0))
         size = self._size(efficiency)
-        for attempt in range(1, self.attempts + 1):
+        attempt = 0
+        while True:
+            attempt += 1
             x, weights = best.weighted(size, rng, seen)
             spent += size
             smooth, k = pareto_smooth(weights)
-            if k <= TRUSTED_K or attempt == self.attempts:
+            if k <= TRUSTED_K or attempt >= self.attempts:
                 break
             size = self._size(max(0.5, weights_ess(smooth) / size))
             fitted = fit_mixture(x, np.exp(smooth), self.components, rng)

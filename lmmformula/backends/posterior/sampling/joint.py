@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Joint
 from lmmformula.backends.posterior.sampling.chains import spread_starts
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.progress import stage
+from lmmformula.typing import Numbers
 
 __all__ = ["WARMUP", "draw_joint"]
 
@@ -25,10 +24,10 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     from lmmformula.backends.posterior.sampling.nuts import Nuts
     from lmmformula.numerics.programs import in_slices, quick
 
-    scale: Any = density.scale() if request.before is None else request.before.scale
+    scale: Numbers = density.scale() if request.before is None else request.before.scale
     traced, options = density.traced(), request.options
 
-    def potential(z: Any) -> Any:
+    def potential(z: Numbers) -> Numbers:
         return -traced(scale.place(z, jnp))
 
     stage("compiling the density")

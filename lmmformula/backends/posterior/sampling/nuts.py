@@ -18,7 +18,6 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from lmmformula.interrupts import LOOK, undisturbed
 from lmmformula.numerics.programs import compiled_loops
 from lmmformula.numerics.x64 import x64
 from lmmformula.progress import stage
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 __all__ = ["Chains", "Nuts"]
 
@@ -218,7 +217,7 @@ class _Program:
             return leaves, [np.asarray(o)[:n] for o in out]
 
 
-def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:
+def _loop(step: Callable[[Numbers], Numbers], chunk: int, n: Numbers, state: Numbers) -> Numbers:
     """`n` steps of the kernel and their records in the first `n` places of `chunk`.
 
     A chain carries NumPyro's state, that of the tuning of the step size, log w, and whether the last end was accepted;
@@ -228,11 +227,11 @@ def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:
     import jax.numpy as jnp
     from jax import lax
 
-    def record(carry: Any) -> tuple[Any, ...]:
+    def record(carry: Numbers) -> tuple[Numbers, ...]:
         s, ended = carry[0], jax.tree.leaves(carry[3])
         return s.z, s.diverging, s.num_steps, s.accept_prob, s.energy, s.adapt_state.step_size, *ended
 
-    def body(i: Any, carry: Any) -> Any:
+    def body(i: Numbers, carry: Numbers) -> Numbers:
         now = step(carry[0])
         return now, tuple(o.at[i].set(r) for o, r in zip(carry[1], record(now), strict=True))
 
@@ -240,7 +239,7 @@ def _loop(step: Callable[[Any], Any], chunk: int, n: Any, state: Any) -> Any:
     return lax.fori_loop(0, n, body, (state, out))
 
 
-def _tuned(step: Callable[[Any], Any], nuts: Nuts) -> Callable[[Any], Any]:
+def _tuned(step: Callable[[Numbers], Numbers], nuts: Nuts) -> Callable[[Numbers], Numbers]:
     """The kernel, with the step size tuned by dual averaging (Hoffman & Gelman 2014, sec. 3.2) over the whole warm-up.
 
     NumPyro starts that anew for each of its windows, of which the last is a tenth of the warm-up, since the mass matrix changes
@@ -252,7 +251,7 @@ def _tuned(step: Callable[[Any], Any], nuts: Nuts) -> Callable[[Any], Any]:
 
     update, warmup = dual_averaging()[1], nuts.warmup * nuts.repeats
 
-    def tuned(carry: Any) -> Any:
+    def tuned(carry: Numbers) -> Numbers:
         now = step(carry[0])
         if nuts.adapt_mass:
             return now, *carry[1:]
@@ -265,8 +264,12 @@ def _tuned(step: Callable[[Any], Any], nuts: Nuts) -> Callable[[Any], Any]:
 
 
 def _corrected(
-    kernel: Callable[[Any], Any], potential: Callable[[Any], Any], exact: Exact, d: int, repeats: int
-) -> Callable[[Any], Any]:
+    kernel: Callable[[Numbers], Numbers],
+    potential: Callable[[Numbers], Numbers],
+    exact: Exact,
+    d: int,
+    repeats: int,
+) -> Callable[[Numbers], Numbers]:
     """The kernel, `repeats` times, with its Metropolis step."""
     import jax
     import jax.numpy as jnp
@@ -274,17 +277,17 @@ def _corrected(
 
     both, scale = jax.value_and_grad(potential), 2.38 / np.sqrt(d)
 
-    def again(_: Any, carry: Any) -> Any:
+    def again(_: Numbers, carry: Numbers) -> Numbers:
         before, (after, *rest) = carry[0], kernel(carry)
         steps, diverging = before.num_steps + after.num_steps, before.diverging | after.diverging
         return after._replace(num_steps=steps, diverging=diverging), *rest
 
-    def corrected(carry: Any) -> Any:
+    def corrected(carry: Numbers) -> Numbers:
         before, tuner, weight, last = carry
         blank = before._replace(num_steps=jnp.zeros_like(before.num_steps), diverging=jnp.zeros((), bool))
         now, tuner, _, _ = lax.fori_loop(0, repeats, again, (blank, tuner, weight, last))
 
-        def settle(pass_: Any, held: Any) -> Any:
+        def settle(pass_: Numbers, held: Numbers) -> Numbers:
             place, offered, key, ended = held
             key, own, other = jax.random.split(key, 3)
             fresh = exact.traced(offered[0]) + offered[1]

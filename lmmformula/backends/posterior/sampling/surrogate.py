@@ -27,14 +27,13 @@ D grows where p is small, since nobody goes there. Away from the points the corr
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Concentrated
 from lmmformula.backends.posterior.sampling.importance import Folding, ImportanceDraws
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Namespace, Numbers
 
 __all__ = ["MOST_COORDINATES", "Surrogate", "fit_surrogate"]
 
@@ -83,7 +82,7 @@ class Surrogate:
     points: Array
     weights: Array
 
-    def base(self, x: Any, xp: Any = np) -> Any:
+    def base(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """log t at x (..., d)."""
         d = self.maps.shape[-1]
         away = xp.einsum("jab,...b->...ja", self.maps, x) - self.shifts
@@ -91,7 +90,7 @@ class Surrogate:
         top = logs.max(-1)
         return top + xp.log(xp.exp(logs - top[..., None]).sum(-1))
 
-    def standardised(self, x: Any, xp: Any = np) -> Any:
+    def standardised(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """v of x (..., d)."""
         for place, turn, own in zip(
             self.places, self.turns, np.eye(self.maps.shape[-1])[list(self.places)], strict=True
@@ -101,13 +100,13 @@ class Surrogate:
             x = x * (1.0 + turn * (at / size - 1.0)) + own * (size - at**2 / size)
         return (x - self.centre) @ self.whiten.T
 
-    def log_density(self, x: Any, xp: Any = np) -> Any:
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """log q at x (..., d)."""
         v = self.standardised(x, xp)
         return self.base(x, xp) + _kernel(v, self.points, xp) @ self.weights
 
 
-def _kernel(v: Any, points: Array, xp: Any) -> Any:
+def _kernel(v: Numbers, points: Array, xp: Namespace) -> Numbers:
     """exp(-|v - v_i|^2 / (2 l^2)), (..., N)."""
     scaled = points / LENGTH**2
     half = 0.5 * (points * scaled).sum(-1)
