@@ -7,7 +7,7 @@ where that is not possible, rather than read in the order it happens to have.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.table import Table
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +43,7 @@ class RowArgument:
     column: str | None = None
 
 
-def row_argument(given: Any, role: str, table: Table) -> RowArgument | None:
+def row_argument(given: Data, role: str, table: Table) -> RowArgument | None:
     """Read the argument called `role` ("weights", "offset").
 
     A missing value in a column leaves its row out, as in any variable; one in an array is an error,
@@ -72,7 +73,7 @@ def row_argument(given: Any, role: str, table: Table) -> RowArgument | None:
     return _finite(RowArgument(role, values), role)
 
 
-def by_labels(given: Any, role: str, index: Any, n_rows: int) -> Any:
+def by_labels(given: Data, role: str, index: pd.Index | None, n_rows: int) -> Data:
     """`given` in the order of the rows labelled by `index`, if it is a pandas Series; anything else as it is.
 
     Parameters
@@ -122,7 +123,7 @@ def _numbers(series: pd.Series, role: str) -> NDArray[np.float64]:
         raise DataError(f"{role} must be numbers, not a Series of type {series.dtype}") from None
 
 
-def keep_argument(given: Any) -> Any:
+def keep_argument(given: Data) -> Data:
     """`given` as it is now: arrays, lists, mappings and Series are copied."""
     return given.copy() if hasattr(given, "copy") and not isinstance(given, str) else given
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,11 @@ from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import Structured
+from lmmformula.typing import Arguments, Context, Data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = ["build"]
 
@@ -57,15 +62,15 @@ Array = NDArray[np.float64]
 
 def build(
     spec: ModelSpec,
-    data: Any,
+    data: Data,
     *,
     family: str | Family = "gaussian",
     auxiliary: Sequence[ModelSpec | None] = (),
-    weights: Any = None,
-    offset: Any = None,
-    contrasts: Mapping[str, Any] | None = None,
+    weights: Data = None,
+    offset: Data = None,
+    contrasts: Arguments | None = None,
     missing: Literal["drop", "raise"] = "drop",
-    context: Mapping[str, Any] | None = None,
+    context: Context | None = None,
     levels_below_rows: bool = True,
     memory_limit: float | None = None,
 ) -> Problem:
@@ -76,7 +81,7 @@ def build(
     spec : ModelSpec
         The parsed formula.
     data : frame, dict of columns, or path
-        Any eager frame that narwhals reads, or a path to a CSV or Parquet file.
+        An eager frame of any library that narwhals reads, or a path to a CSV or Parquet file.
     family : Family or str
         Decides how the response is read; kept in the problem.
     auxiliary : sequence of ModelSpec or None
@@ -152,9 +157,9 @@ class _Frame:
     values: dict[Expr, Value]
     rows: NDArray[np.int64] | None
     n_rows_data: int
-    context: dict[str, Any]
-    labels: Any
-    given: Mapping[str, Any]
+    context: Context
+    labels: pd.Index | None
+    given: Arguments
 
     @property
     def n(self) -> int:
@@ -173,7 +178,7 @@ def _evaluate(
     table: Table,
     arguments: tuple[RowArgument | None, ...],
     missing: str,
-    context: Mapping[str, Any],
+    context: Context,
     random: Sequence[Sequence[RandomTerm]] = (),
 ) -> _Frame:
     """Evaluate all variables on the rows that are complete in all of them."""
@@ -260,7 +265,7 @@ def _assemble(
     frame: _Frame,
     arguments: tuple[RowArgument | None, ...],
     family: Family,
-    contrasts: Mapping[str, Any],
+    contrasts: Arguments,
     *,
     levels_below_rows: bool,
 ) -> Problem:
@@ -308,7 +313,7 @@ def _assemble(
     )
 
 
-def _contrasts(given: Mapping[str, Any], spec: ModelSpec) -> dict[str, Contrast]:
+def _contrasts(given: Arguments, spec: ModelSpec) -> dict[str, Contrast]:
     """Contrasts by variable; like lme4's, they reach the fixed part only."""
     fixed = {deparse(e) for e in variables_of(spec.fixed.terms)}
     for name in given:

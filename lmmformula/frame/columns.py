@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import pandas as pd
@@ -24,8 +24,13 @@ from lmmformula.frame.values import (
     sort_levels,
     take,
 )
+from lmmformula.typing import Data, Entries
 
 __all__ = ["Column", "from_narwhals", "from_pandas"]
+
+
+Dtype: TypeAlias = Any
+"""What pandas takes for a type of its columns: its own extension types, those of NumPy, and their names."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +46,11 @@ class Column:
         Of the pandas column it was read from.
     """
 
-    values: NDArray[Any] | Factor
+    values: Entries | Factor
     missing: NDArray[np.bool_] | None
-    dtype: Any = None
+    dtype: Dtype = None
 
-    def at(self, rows: NDArray[np.int64] | None) -> NDArray[Any] | Factor:
+    def at(self, rows: NDArray[np.int64] | None) -> Entries | Factor:
         """Entries at `rows` (all if None); missing entries that remain are NaN or code -1."""
         values, missing = self.values, self.missing
         if isinstance(values, Factor):
@@ -58,7 +63,7 @@ class Column:
             values[missing] = np.nan
         return values
 
-    def as_given(self, rows: NDArray[np.int64]) -> Any:
+    def as_given(self, rows: NDArray[np.int64]) -> Data:
         """Entries at `rows` in the pandas type of the table; where it had none, numbers, or labels with None for missing."""
         values, dtype = self.at(rows), self.dtype
         if isinstance(values, Factor):
@@ -73,13 +78,13 @@ class Column:
             return values
         if isinstance(dtype, np.dtype):
             return values.astype(dtype)
-        out = pd.array(cast("NDArray[Any]", self.values)[rows], dtype=dtype)
+        out = pd.array(cast("Entries", self.values)[rows], dtype=dtype)
         if self.missing is not None:
             out[self.missing[rows]] = pd.NA  # type: ignore[call-overload]
         return out
 
 
-def _numeric(values: NDArray[Any], missing: NDArray[np.bool_] | None = None, dtype: Any = None) -> Column:
+def _numeric(values: Entries, missing: NDArray[np.bool_] | None = None, dtype: Dtype = None) -> Column:
     """A column of numbers with a copy of `values`."""
     values = np.array(values, dtype=np.float64 if values.dtype.kind == "f" else values.dtype)
     values.flags.writeable = False
@@ -88,7 +93,7 @@ def _numeric(values: NDArray[Any], missing: NDArray[np.bool_] | None = None, dty
     return Column(values, missing, dtype)
 
 
-def _factor(factor: Factor, name: str, dtype: Any = None) -> Column:
+def _factor(factor: Factor, name: str, dtype: Dtype = None) -> Column:
     """A column of categories; labels must be text that can be written."""
     factor.codes.flags.writeable = False
     for level in factor.levels:
@@ -163,7 +168,7 @@ def _category_labels(categories: pd.Index, name: str) -> NDArray[np.object_]:
     return labels
 
 
-def _label(item: Any) -> str:
+def _label(item: object) -> str:
     if isinstance(item, bool | np.bool_):
         return "TRUE" if item else "FALSE"
     if isinstance(item, int | float | np.number):
@@ -207,7 +212,7 @@ def _unusable(name: str, dtype: str) -> str:
     )
 
 
-def from_narwhals(series: Any, name: str) -> Column:
+def from_narwhals(series: Data, name: str) -> Column:
     """A narwhals Series as a Column, without pyarrow."""
     import narwhals as nw
 
@@ -243,7 +248,7 @@ def _text_objects(values: NDArray[np.object_]) -> Factor:
     return _arrow_text(strings)
 
 
-def _nw_text(series: Any) -> Factor:
+def _nw_text(series: Data) -> Factor:
     """Strings of any library; through Arrow, where it is installed, without a Python object per row."""
     try:
         import pyarrow as pa
@@ -252,7 +257,7 @@ def _nw_text(series: Any) -> Factor:
     return _arrow_text(series.to_arrow().cast(pa.large_string()))
 
 
-def _arrow_text(strings: Any) -> Factor:
+def _arrow_text(strings: Data) -> Factor:
     encoded = strings.dictionary_encode()
     if hasattr(encoded, "combine_chunks"):
         encoded = encoded.combine_chunks()
@@ -260,7 +265,7 @@ def _arrow_text(strings: Any) -> Factor:
     return sort_levels(codes, object_array(encoded.dictionary.to_pylist()), "text")
 
 
-def _nw_categorical(series: Any, name: str) -> Column:
+def _nw_categorical(series: Data, name: str) -> Column:
     """Levels in the order the library keeps; polars' Categorical has none and is sorted like text."""
     import narwhals as nw
 

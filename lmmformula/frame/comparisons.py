@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.frame.numbers import RefusalError, as_float, level_text, shown
 from lmmformula.frame.values import Factor, Value, align, is_column, labels_of, logical
+from lmmformula.typing import Entries
 
 __all__ = ["COMPARISONS", "combine", "compare", "is_in", "negate"]
 
-COMPARISONS: dict[str, Any] = {
+COMPARISONS: dict[str, Callable[[Value, Value], Entries]] = {
     "==": np.equal,
     "!=": np.not_equal,
     "<": np.less,
@@ -75,14 +75,14 @@ def is_in(left: Value, right: Value) -> Value:
         labels = _labels(right)
         inside = np.array([label in labels for label in left.levels] + [False], dtype=bool)
         return logical(inside[left.codes])
-    array: NDArray[Any] = as_float(left, "'%in%'")
+    array: Entries = as_float(left, "'%in%'")
     items = as_float(right, "'%in%'") if not isinstance(right, tuple) or _numeric(right) else None
     if items is None:
         raise RefusalError("'%in%' cannot look for text in a numeric column")
     return logical(np.isin(array, items))
 
 
-def _numeric(items: tuple[Any, ...]) -> bool:
+def _numeric(items: tuple[object, ...]) -> bool:
     return all(v is None or isinstance(v, bool | int | float) for v in items)
 
 

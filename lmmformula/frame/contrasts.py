@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,7 +62,7 @@ class Contrast:
     n: int | None = None
 
 
-def contrast_from(value: Any) -> Contrast:
+def contrast_from(value: object) -> Contrast:
     """Read a contrast given as a name, a matrix (levels by columns) or a Contrast."""
     if isinstance(value, Contrast):
         return value

@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -285,7 +285,7 @@ def _coded(expr: Expr, value: Value, *, full: bool, contrasts: Mapping[str, Cont
 
 def variables_of(terms: Iterable[Term]) -> list[Expr]:
     """Expressions of the terms, in order of first use."""
-    seen: dict[Expr, Any] = {}
+    seen: dict[Expr, object] = {}
     for term in terms:
         seen.update(dict.fromkeys(term.factors))
     return list(seen)

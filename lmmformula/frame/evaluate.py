@@ -27,6 +27,7 @@ from lmmformula.frame.values import (
     logical,
     object_array,
 )
+from lmmformula.typing import AnyFunction, Context, Data, Entries, Numbers
 
 __all__ = ["Evaluator", "is_constant_name"]
 
@@ -38,7 +39,7 @@ _CONSTANTS: dict[str, Value] = {
     "NaN": float("nan"),
 }
 
-_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+_ARITHMETIC: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
     "+": np.add,
     "-": np.subtract,
     "*": np.multiply,
@@ -77,8 +78,8 @@ class Evaluator:
         columns: Mapping[str, Value],
         n_rows: int,
         text: str,
-        context: Mapping[str, Any],
-        memory: dict[Expr, Any],
+        context: Context,
+        memory: dict[Expr, Value],
         *,
         learn: bool,
     ) -> None:
@@ -198,7 +199,7 @@ class Evaluator:
         self.memory[call] = result
         return result.apply(values[0])
 
-    def _argument(self, function: str, bound: Bound) -> Any:
+    def _argument(self, function: str, bound: Bound) -> Value:
         expr = bound.expr
         if bound.parameter.name == "contr" and isinstance(expr, Name) and expr.value in CONTRAST_NAMES:
             return Contrast(CONTRAST_NAMES[expr.value])
@@ -217,7 +218,7 @@ class Evaluator:
             hint + f"pass your own with context={{{name!r}: function}}",
         )
 
-    def _foreign(self, call: Call, function: Callable[..., Any]) -> Value:
+    def _foreign(self, call: Call, function: AnyFunction) -> Value:
         """Call a function of the caller's: arrays in, an array (or several columns) out."""
         positional = [_exported(self(a.value)) for a in call.args if a.name is None]
         named = {a.name: _exported(self(a.value)) for a in call.args if a.name is not None}
@@ -235,7 +236,7 @@ class Evaluator:
         if result is None or isinstance(result, bool | int | float | str | tuple | Contrast | Factor):
             return result
         try:
-            array: Any = np.asarray(result)
+            array: Entries = np.asarray(result)
         except ValueError:
             array = np.empty(0, dtype="V1")
         if array.ndim == 0 and array.dtype.kind in "biufU":
@@ -250,7 +251,7 @@ class Evaluator:
         kind = f"{array.ndim} dimensions" if array.ndim > 2 else f"type {array.dtype}"
         raise FormulaError(f"this gives values of {kind}, which have no coding", self.text, span)
 
-    def _imported_column(self, array: Any, span: Span) -> Value:
+    def _imported_column(self, array: Entries, span: Span) -> Value:
         if len(array) != self.n_rows:
             return tuple(array.tolist())
         if array.dtype.kind == "b":
@@ -263,7 +264,7 @@ class Evaluator:
         return factor_from_text(object_array(items))
 
 
-def _exported(value: Value) -> Any:
+def _exported(value: Value) -> Data:
     """A value as the caller's function sees it: labels instead of codes."""
     if isinstance(value, Factor):
         if value.kind == "logical" and (value.codes.min(initial=0) >= 0):

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.frame.values import as_number
+from lmmformula.typing import Json
 
 __all__ = ["is_json", "is_parquet", "locate", "read_csv", "read_file", "separator_of"]
 
@@ -171,7 +172,7 @@ def _numbers(column: pd.Series) -> NDArray[np.float64] | None:
     return None if not len(known) or np.abs(known).max() >= _EXACT else values[codes]
 
 
-def _as_r_reads(cell: Any) -> float | None:
+def _as_r_reads(cell: object) -> float | None:
     """The number in a cell, NaN where it is NaN or blank; None for other text."""
     bare = str(cell).strip()
     return np.nan if not bare or bare.lstrip("+-").lower() == "nan" else as_number(bare)
@@ -198,7 +199,7 @@ def read_json(path: Path) -> pd.DataFrame:
     return pd.DataFrame({name: _inferred([row.get(name) for row in rows]) for name in names})
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: str) -> Json:
     """One JSON value, or those of all lines if there are several."""
     try:
         return json.loads(text)
@@ -209,7 +210,7 @@ def _parsed(text: str) -> Any:
         return [json.loads(line) for line in lines]
 
 
-def _columns(path: Path, given: Mapping[str, Any]) -> pd.DataFrame:
+def _columns(path: Path, given: Mapping[str, Json]) -> pd.DataFrame:
     """Columns by name; single values are repeated, and make one row if there is nothing else."""
     lengths = {name: len(values) for name, values in given.items() if isinstance(values, list)}
     if len(set(lengths.values())) > 1:
@@ -219,7 +220,7 @@ def _columns(path: Path, given: Mapping[str, Any]) -> pd.DataFrame:
     return pd.DataFrame({k: _inferred(v if isinstance(v, list) else [v] * n) for k, v in given.items()})
 
 
-def _inferred(values: list[Any]) -> pd.Series:
+def _inferred(values: list[Json]) -> pd.Series:
     """Numbers as floats where one is missing, else as they are; text and nested values as objects."""
     kinds = {type(value) for value in values} - {type(None)}
     if kinds <= {int, float} and float in kinds:

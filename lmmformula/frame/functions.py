@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
@@ -52,6 +51,7 @@ from lmmformula.frame.values import (
     missing_rows,
     object_array,
 )
+from lmmformula.typing import Entries
 
 __all__ = ["FUNCTIONS", "RefusalError", "as_factor", "as_float", "cross_levels", "sequence"]
 
@@ -60,7 +60,7 @@ _NUMBERS = needed("x", numeric)
 _ONE = needed("x", categorical)
 
 
-def _elementwise(name: str, ufunc: Callable[[Any], Any]) -> None:
+def _elementwise(name: str, ufunc: Callable[[Entries], Entries]) -> None:
     @register(name, _NUMBERS)
     def call(x: Value) -> Value:
         return elementwise(ufunc, x, what=f"{name}()")
@@ -119,7 +119,7 @@ def _pmax(*values: Value) -> Value:
     return _reduce(np.maximum, values, "pmax()")
 
 
-def _reduce(ufunc: Any, values: tuple[Value, ...], what: str) -> Value:
+def _reduce(ufunc: np.ufunc, values: tuple[Value, ...], what: str) -> Value:
     result = values[0]
     for value in values[1:]:
         result = elementwise(ufunc, result, value, what=what)
@@ -141,7 +141,7 @@ def _ifelse(test: Value, yes: Value, no: Value) -> Value:
     return chosen
 
 
-def _choose(test: Any, yes: Any, no: Any) -> Any:
+def _choose(test: Value, yes: Value, no: Value) -> Value:
     return np.where(np.isnan(test), np.nan, np.where(test != 0, yes, no))
 
 
@@ -153,7 +153,7 @@ def _ifelse_text(test: Value, yes: Value, no: Value) -> Value:
     return factor_from_text(np.where(np.isnan(condition), None, chosen))
 
 
-def _texts(value: Value) -> Any:
+def _texts(value: Value) -> Value:
     if isinstance(value, Factor):
         return labels_of(value)
     if value is None or isinstance(value, str):
@@ -171,7 +171,7 @@ def _is_na(x: Factor) -> Value:
 
 @register("c", Parameter("...", anything))
 def _combine(*values: Value) -> Value:
-    flat: list[Any] = []
+    flat: list[object] = []
     for value in values:
         if is_column(value):
             raise RefusalError("c() takes constants here, not columns", "cbind() puts columns side by side")
@@ -195,7 +195,7 @@ def _cbind(*values: Value, names: tuple[str, ...] = ()) -> Value:
     return Basis(np.ascontiguousarray(np.hstack(blocks), dtype=float), tuple(labels))
 
 
-def _matrix(value: Value) -> Any:
+def _matrix(value: Value) -> Value:
     return value.matrix if isinstance(value, Basis) else as_float(value, "cbind()")[:, None]
 
 
@@ -206,7 +206,7 @@ def _matrix(value: Value) -> Any:
     Parameter("by", number()),
     Parameter("length.out", whole(1, MOST_CONSTANTS)),
 )
-def sequence(start: float = 1.0, **named: Any) -> Value:
+def sequence(start: float = 1.0, **named: Value) -> Value:
     """R's ``seq`` and ``from:to``, as constants; ``seq(5)`` is ``1:5``."""
     if not named:
         return sequence(1.0, to=start)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,6 +17,7 @@ from lmmformula.frame.grouping import Grouping, group_factor, group_members
 from lmmformula.frame.numbers import as_float
 from lmmformula.frame.values import Basis, Factor, Value, label_index, object_array
 from lmmformula.ir.across import ACROSS, Across, Known
+from lmmformula.typing import Context, Data
 
 __all__ = ["Levels", "levels_of", "shares_of"]
 
@@ -50,7 +50,7 @@ def levels_of(
     value_of: Callable[[Expr], Value],
     n: int,
     known: dict[tuple[Expr, ...], Grouping],
-    context: Mapping[str, Any],
+    context: Context,
     text: str,
 ) -> Levels:
     """Levels of a term on the rows of a fit.
@@ -133,9 +133,7 @@ def shares_of(
 # -- dependent levels --------------------------------------------------------------------------------------------------
 
 
-def _dependent(
-    levels: Levels, term: RandomTerm, given: Expr, context: Mapping[str, Any], text: str
-) -> Levels:
+def _dependent(levels: Levels, term: RandomTerm, given: Expr, context: Context, text: str) -> Levels:
     """The levels with the structure that ``gr(cov =)`` or ``gr(prec =)`` names; all that a labelled matrix has."""
     if isinstance(given, String):
         if given.value not in ACROSS:
@@ -158,7 +156,7 @@ def _dependent(
     return _with(levels, labels, across, term)
 
 
-def _structure(value: Any, name: str, levels: Labels, *, precision: bool) -> tuple[Labels, Across]:
+def _structure(value: Data, name: str, levels: Labels, *, precision: bool) -> tuple[Labels, Across]:
     """Labels and structure of what the caller gave."""
     if hasattr(value, "precision") and hasattr(value, "roles"):
         return levels, value
@@ -203,7 +201,7 @@ def pedigree(frame: pd.DataFrame, name: str) -> tuple[Labels, Across]:
     return labels, Known(Precision(csr_array(found.precision()), -found.log_det))
 
 
-def _label(value: Any) -> str:
+def _label(value: Data) -> str:
     """Text of a label; a whole number that a missing value made a float reads as it did."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 

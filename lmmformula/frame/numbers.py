@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.formula.spec import Span
 from lmmformula.frame.values import Basis, Factor, Value, factor_from_numbers, is_column, number_label
+from lmmformula.typing import AnyFunction, Numbers
 
 __all__ = [
     "MOST_CELLS",
@@ -44,7 +42,7 @@ def refuse_size(count: float, most: float, problem: str, hint: str | None = None
         raise RefusalError(f"{problem}; at most {most:,.0f} are made", hint)
 
 
-def as_float(value: Value, what: str = "arithmetic") -> Any:
+def as_float(value: Value, what: str = "arithmetic") -> Numbers:
     """A number or one numeric array of `value`; logicals count as 0 and 1.
 
     Raises
@@ -88,7 +86,7 @@ def as_factor(value: Value) -> Factor:
     raise RefusalError("a factor is made of one column")
 
 
-def level_text(value: Any) -> str:
+def level_text(value: object) -> str:
     """The level that a constant names: R's ``as.character``."""
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
@@ -123,7 +121,7 @@ def shown(value: Value) -> str:
     return f"an object of type {type(value).__name__}"
 
 
-def elementwise(function: Callable[..., Any], *values: Value, what: str) -> Value:
+def elementwise(function: AnyFunction, *values: Value, what: str) -> Value:
     """`function` of numbers, element by element; several columns keep their names, a list of constants stays one.
 
     One column beside several is used for each of them, as R recycles a vector of n numbers over an n-row matrix.
@@ -143,20 +141,18 @@ def elementwise(function: Callable[..., Any], *values: Value, what: str) -> Valu
     return tuple(result.tolist()) if result.ndim else float(result)
 
 
-def _columnwise(
-    function: Callable[..., Any], values: tuple[Value, ...], bases: list[Basis], what: str
-) -> Value:
+def _columnwise(function: AnyFunction, values: tuple[Value, ...], bases: list[Basis], what: str) -> Value:
     widths = sorted({basis.matrix.shape[1] for basis in bases})
     if len(widths) > 1:
         raise RefusalError(f"{what} cannot take {' and '.join(map(str, widths))} columns at once")
-    arrays: list[Any] = []
+    arrays: list[Numbers] = []
     for value in values:
         if isinstance(value, Basis):
             arrays.append(value.matrix)
         elif isinstance(value, tuple):
             raise RefusalError(f"{what} cannot take columns and a list of {len(value)} constants")
         else:
-            array: Any = as_float(value, what)
+            array: Numbers = as_float(value, what)
             arrays.append(array[:, None] if is_column(value) else array)
     result: NDArray[np.float64] = np.asarray(function(*arrays), dtype=float)
     return Basis(result, bases[0].suffixes)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,11 @@ from lmmformula.frame.values import (
     n_infinite,
 )
 from lmmformula.frame.variables import column_names
+from lmmformula.typing import Data, Numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 __all__ = ["MISSING", "ColumnRecord", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
 
@@ -90,7 +95,7 @@ class NewDesign:
     offset_missing: bool = False
     aux: tuple[Array, ...] = ()
     aux_terms: tuple[tuple[tuple[NewTerm, ...], ...], ...] = ()
-    index: Any = None
+    index: pd.Index | None = None
 
     @property
     def n(self) -> int:
@@ -168,15 +173,15 @@ class Recipe:
     offset_array: bool
     terms: tuple[TermRecipe, ...]
     columns: tuple[ColumnRecord, ...] = field(repr=False)
-    memory: tuple[tuple[Expr, Any], ...] = field(repr=False)
-    context: tuple[tuple[str, Any], ...] = field(repr=False, default=())
+    memory: tuple[tuple[Expr, Value], ...] = field(repr=False)
+    context: tuple[tuple[str, object], ...] = field(repr=False, default=())
     aux: tuple[tuple[Design, tuple[int, ...]], ...] = ()
     aux_terms: tuple[tuple[TermRecipe, ...], ...] = ()
     weights: RowWeights | None = None
 
     def replay(
         self,
-        newdata: Any,
+        newdata: Data,
         *,
         fixed: bool = True,
         aux: bool = False,
@@ -238,7 +243,7 @@ class Recipe:
         unknown_offset = self.offset_array and fixed
         return NewDesign(X, offset, done, complete, unknown_offset, further, beside, table.index)
 
-    def row_weights(self, newdata: Any) -> tuple[Array | None, str]:
+    def row_weights(self, newdata: Data) -> tuple[Array | None, str]:
         """Prior weights of new rows, by the columns that gave them at the fit; None, and the reason, where there are none.
 
         NaN in rows where such a column is missing.
@@ -296,7 +301,7 @@ class Recipe:
         return sum(values, np.zeros(n)) if values else None
 
 
-def _checked(evaluator: Evaluator) -> Any:
+def _checked(evaluator: Evaluator) -> Callable[[Expr], Value]:
     """Values of a term's variables: an entry per row, finite."""
 
     def value_of(expr: Expr) -> Value:
@@ -328,7 +333,7 @@ def _complete_rows(table: Table, names: list[str], missing: str) -> NDArray[np.b
     return complete
 
 
-def _as_in_fit(value: Any, record: ColumnRecord) -> Value:
+def _as_in_fit(value: Value, record: ColumnRecord) -> Value:
     """The column in its type of the fit: factors with the same codes, numbers as numbers."""
     if record.levels is not None:
         from lmmformula.frame.functions import as_factor
@@ -343,7 +348,7 @@ def _as_in_fit(value: Any, record: ColumnRecord) -> Value:
     return value
 
 
-def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Any:
+def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Numbers:
     """Rows back in their places, NaN where the row was incomplete."""
     if array is None or len(array) == len(complete):
         return array

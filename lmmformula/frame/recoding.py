@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -258,7 +257,7 @@ class Indicators:
 
 
 @register("dummy", needed("f", categorical), Parameter("levelsToKeep", levels), learns=True)
-def _dummy(f: Factor, levelsToKeep: Any = None) -> Indicators:
+def _dummy(f: Factor, levelsToKeep: Value = None) -> Indicators:
     names = tuple(f.levels)
     keep = names[1:] if levelsToKeep is None else levelsToKeep
     if not keep:

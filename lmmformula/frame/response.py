@@ -6,19 +6,16 @@ A family with a residual variance takes numbers that are not constant; any other
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.families import Family
 from lmmformula.formula.spec import Response
 from lmmformula.frame.values import Basis, Factor, Value
+from lmmformula.typing import Array
 
 __all__ = ["read_response", "refuse_constant", "with_repeats"]
-
-Array = NDArray[np.float64]
 
 
 def with_repeats(family: Family, response: Response | None) -> Family:
@@ -28,7 +25,7 @@ def with_repeats(family: Family, response: Response | None) -> Family:
 
 
 def read_response(
-    values: tuple[Value, ...], label: str, family: Any, trials: Value | None, weights: Array | None
+    values: tuple[Value, ...], label: str, family: Family, trials: Value | None, weights: Array | None
 ) -> tuple[Array, Array | None]:
     """The response vector as `family` models it, and the weights that go with it.
 

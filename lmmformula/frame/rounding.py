@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lmmformula.typing import Numbers
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 __all__ = ["round_digits"]
 
@@ -16,7 +22,7 @@ _LARGEST = 308
 """Power of ten that is still a double."""
 
 
-def round_digits(x: Any, digits: int) -> NDArray[np.float64]:
+def round_digits(x: ArrayLike, digits: int) -> NDArray[np.float64]:
     """`x` to `digits` decimals: of the two neighbours ``floor(x 10^d) / 10^d`` and ``ceil(x 10^d) / 10^d`` the nearer one.
 
     Where both are as near in double precision, the one whose last digit is even. So 0.15 gives 0.1: the double below it is
@@ -39,7 +45,7 @@ def round_digits(x: Any, digits: int) -> NDArray[np.float64]:
     return np.where(done, values, np.copysign(rounded, values))
 
 
-def _neighbours(size: Any, digits: int) -> tuple[Any, Any, Any]:
+def _neighbours(size: Numbers, digits: int) -> tuple[Numbers, Numbers, Numbers]:
     # 10^d is exact as a double up to 10^22, so powers are split rather than inverted
     if digits > _LARGEST:
         scaled = size * 10.0**_LARGEST * 10.0 ** (digits - _LARGEST)

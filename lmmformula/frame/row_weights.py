@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,13 @@ from lmmformula.formula.spec import Expr
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
 from lmmformula.frame.table import Table
+from lmmformula.frame.values import Value
 from lmmformula.frame.variables import column_names
+from lmmformula.typing import Context
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 __all__ = ["RowWeights", "checked_weights"]
 
@@ -46,7 +51,7 @@ class RowWeights:
         return bool(self.factors or self.counts or self.column or self.is_array)
 
     def replay(
-        self, table: Table, text: str, context: Mapping[str, Any], memory: dict[Expr, Any]
+        self, table: Table, text: str, context: Context, memory: dict[Expr, Value]
     ) -> tuple[Array | None, str]:
         """Weights of the rows of `table`, NaN where missing; None, and why, where the table does not have them.
 
@@ -78,7 +83,7 @@ class RowWeights:
         return checked_weights(out, table.n_rows), ""
 
 
-def checked_weights(values: Any, n: int) -> Array:
+def checked_weights(values: ArrayLike, n: int) -> Array:
     """Weights for n new rows: positive numbers; NaN where missing, or where there is no trial."""
     try:
         out = np.asarray(values, dtype=float)

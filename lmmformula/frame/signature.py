@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from lmmformula.formula.bars import TERM_FUNCTIONS
 from lmmformula.formula.spec import Arg, Call, Expr, Logical, Name
 from lmmformula.frame.numbers import RefusalError, as_factor, as_float, level_text, shown
 from lmmformula.frame.values import Basis, Value, is_column
+from lmmformula.typing import AnyFunction
 
 __all__ = [
     "FUNCTIONS",
@@ -38,7 +39,7 @@ __all__ = [
     "word",
 ]
 
-Kind: TypeAlias = Callable[[Value, str], Any]
+Kind: TypeAlias = Callable[[Value, str], Value]
 """``(value, what) -> what the function is given``, or a RefusalError that says of `what` how it should be."""
 
 
@@ -87,7 +88,7 @@ class Function:
     """
 
     parameters: tuple[Parameter, ...]
-    call: Callable[..., Any]
+    call: AnyFunction
     learns: bool = False
     labelled: bool = False
 
@@ -98,10 +99,10 @@ FUNCTIONS: dict[str, Function] = {}
 
 def register(
     name: str, *parameters: Parameter, learns: bool = False, labelled: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[AnyFunction], AnyFunction]:
     """Enter the decorated callable in :data:`FUNCTIONS`."""
 
-    def enter(call: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(call: AnyFunction) -> AnyFunction:
         FUNCTIONS[name] = Function(parameters, call, learns, labelled)
         return call
 
@@ -110,7 +111,7 @@ def register(
 
 def register_term(
     name: str, *parameters: Parameter, learns: bool = False
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+) -> Callable[[AnyFunction], AnyFunction]:
     """Enter a function whose columns have independent random effects with one variance: a term of one level.
 
     In a formula ``y ~ x + f(z)`` the decorated callable gives the columns, as a :class:`Basis` or what `learns` says; they
@@ -128,12 +129,12 @@ def needed(name: str, kind: Kind) -> Parameter:
 # -- kinds of arguments ------------------------------------------------------------------------------------------------
 
 
-def anything(value: Value, what: str) -> Any:
+def anything(value: Value, what: str) -> Value:
     """No check; the function makes its own."""
     return value
 
 
-def column(value: Value, what: str) -> Any:
+def column(value: Value, what: str) -> Value:
     """One numeric column, finite; missing values may stand in it."""
     if isinstance(value, Basis):
         raise RefusalError(f"{what} needs one numeric column, but this has {value.matrix.shape[1]}")
@@ -143,7 +144,7 @@ def column(value: Value, what: str) -> Any:
     return _finite(array, what)
 
 
-def columns(value: Value, what: str) -> Any:
+def columns(value: Value, what: str) -> Value:
     """One numeric column or several, finite."""
     if isinstance(value, Basis):
         _finite(value.matrix, what)
@@ -151,7 +152,7 @@ def columns(value: Value, what: str) -> Any:
     return column(value, what)
 
 
-def _finite(array: Any, what: str) -> Any:
+def _finite(array: Value, what: str) -> Value:
     if count := int(np.isinf(array).sum()):
         raise RefusalError(
             f"{what} needs finite numbers, but {count:,} of {array.size:,} are infinite",
@@ -160,14 +161,14 @@ def _finite(array: Any, what: str) -> Any:
     return array
 
 
-def numeric(value: Value, what: str) -> Any:
+def numeric(value: Value, what: str) -> Value:
     """Numbers of any shape."""
     if not isinstance(value, Basis):
         as_float(value, what)
     return value
 
 
-def categorical(value: Value, what: str) -> Any:
+def categorical(value: Value, what: str) -> Value:
     """One column, read as a factor."""
     if not is_column(value) or isinstance(value, Basis):
         raise RefusalError(f"{what} needs one column, not {shown(value)}")
@@ -238,7 +239,7 @@ def levels(value: Value, what: str) -> tuple[str, ...]:
 def either(*kinds: Kind) -> Kind:
     """The first kind that suits; the last one's message if none does."""
 
-    def check(value: Value, what: str) -> Any:
+    def check(value: Value, what: str) -> Value:
         for kind in kinds[:-1]:
             try:
                 return kind(value, what)
@@ -252,7 +253,7 @@ def either(*kinds: Kind) -> Kind:
 def unavailable(instead: str) -> Kind:
     """A parameter that R has and this language does not."""
 
-    def check(value: Value, what: str) -> Any:
+    def check(value: Value, what: str) -> Value:
         raise RefusalError(f"{what} is not available", instead)
 
     return check
@@ -281,7 +282,7 @@ class Bound:
     expr: Expr
     label: str = ""
 
-    def checked(self, value: Value, function: str) -> Any:
+    def checked(self, value: Value, function: str) -> Value:
         """The value as the function takes it; a refusal knows its place."""
         own = f"`{self.parameter.name}` of {function}()" if self.parameter.name != "..." else f"{function}()"
         try:

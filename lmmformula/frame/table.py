@@ -1,4 +1,4 @@
-"""Any table as named columns, read on first use and then kept as they were."""
+"""A table of whatever library as named columns, read on first use and then kept as they were."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from lmmformula.errors import DataError
 from lmmformula.frame.columns import Column, from_narwhals, from_pandas
 from lmmformula.frame.files import locate, read_file
 from lmmformula.frame.values import Factor, labels_of
+from lmmformula.typing import Arguments, Data, Entries
 
 __all__ = ["Table", "open_table", "table_columns"]
 
@@ -34,7 +35,7 @@ class Table:
     """
 
     def __init__(
-        self, names: Iterable[Any], n_rows: int, read: Reader, index: pd.Index | None = None
+        self, names: Iterable[object], n_rows: int, read: Reader, index: pd.Index | None = None
     ) -> None:
         self.is_kept = False
         self.names = tuple(str(name) for name in names)
@@ -126,7 +127,7 @@ class Reader(Protocol):
         ...
 
 
-def table_columns(data: Any) -> tuple[str, ...]:
+def table_columns(data: Data) -> tuple[str, ...]:
     """Names of the columns of `data`, in order.
 
     Parameters
@@ -141,7 +142,7 @@ def table_columns(data: Any) -> tuple[str, ...]:
     return open_table(data).names
 
 
-def open_table(data: Any) -> Table:
+def open_table(data: Data) -> Table:
     """A Table over any eager frame, a dict of columns, a path to CSV, Parquet or JSON, or the name of a shipped data set."""
     if isinstance(data, Table):
         return data.session() if data.is_kept else data
@@ -157,7 +158,7 @@ def open_table(data: Any) -> Table:
 @dataclass(frozen=True, slots=True, eq=False)
 class _PandasReader:
     frame: pd.DataFrame
-    labels: Mapping[str, Any]
+    labels: Arguments
 
     def __call__(self, name: str) -> Column:
         return from_pandas(cast("pd.Series", self.frame[self.labels[name]]), name)
@@ -203,7 +204,7 @@ class _FileReader:
         return frame
 
 
-def _entries(column: Column) -> NDArray[Any]:
+def _entries(column: Column) -> Entries:
     values = column.at(None)
     return labels_of(values) if isinstance(values, Factor) else values
 
@@ -228,8 +229,8 @@ def _from_name(name: str | Path) -> Table:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _MappingReader:
-    data: Mapping[Any, Any]
-    labels: Mapping[str, Any]
+    data: Mapping[object, Data]
+    labels: Arguments
     n_rows: int
     index: pd.Index | None
 
@@ -259,7 +260,7 @@ class _MappingReader:
         return self
 
 
-def _from_mapping(data: Mapping[Any, Any]) -> Table:
+def _from_mapping(data: Mapping[object, Data]) -> Table:
     """A dict: sequences are columns, single values are repeated beside them, and are one row if there is nothing else."""
     by_text = {str(c): c for c in data}
     lengths = {name: _length(data[key], name) for name, key in by_text.items() if not _is_scalar(data[key])}
@@ -271,13 +272,13 @@ def _from_mapping(data: Mapping[Any, Any]) -> Table:
     return Table(data, n_rows, _MappingReader(data, by_text, n_rows, index), index)
 
 
-def _is_scalar(raw: Any) -> bool:
+def _is_scalar(raw: Data) -> bool:
     """One value: a number, text (never a column of its letters), None, an array without dimensions."""
     shape = getattr(raw, "shape", None)
     return isinstance(raw, str | bytes) or shape == () or not (shape or hasattr(raw, "__iter__"))
 
 
-def _length(raw: Any, name: str) -> int:
+def _length(raw: Data, name: str) -> int:
     if isinstance(raw, set | frozenset | Mapping) or not hasattr(raw, "__len__"):
         raise DataError(
             f"column `{name}` is a {type(raw).__name__}, which has no rows in order: make it a list or an array"
@@ -298,7 +299,7 @@ def _in_order(column: pd.Series, index: pd.Index | None, name: str) -> pd.Series
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _NarwhalsReader:
-    frame: Any
+    frame: Data
 
     def __call__(self, name: str) -> Column:
         return from_narwhals(self.frame[name], name)
@@ -312,7 +313,7 @@ class _NarwhalsReader:
         return self
 
 
-def _from_narwhals(data: Any) -> Table:
+def _from_narwhals(data: Data) -> Table:
     import narwhals as nw
 
     try:

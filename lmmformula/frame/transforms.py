@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +23,7 @@ from lmmformula.frame.signature import (
 )
 from lmmformula.frame.splines import BSpline, NaturalSpline, inner_knots
 from lmmformula.frame.values import Basis, Value
+from lmmformula.typing import AnyFunction, Record
 
 Array = NDArray[np.float64]
 
@@ -64,7 +64,7 @@ class Shifted:
     Parameter("scale", either(numbers(), flag)),
     learns=True,
 )
-def _scale(x: Value, center: Any = True, scale: Any = True) -> Shifted:
+def _scale(x: Value, center: Value = True, scale: Value = True) -> Shifted:
     matrix = known(x.matrix if isinstance(x, Basis) else x[:, None], "the argument of scale()")
     k = matrix.shape[1]
     middle = _each(center, k, "center") if isinstance(center, tuple) else matrix.mean(axis=0) * center
@@ -144,7 +144,7 @@ def _poly(x: Array, *rest: int, degree: int = 1, raw: bool = False, simple: bool
     refuse_basis(power, len(x), "poly()")
     from formulaic.transforms import poly
 
-    state: dict[str, Any] = {}
+    state: Record = {}
     poly(array, degree=power, _state=state)
     alpha, norms2 = state["alpha"], state["norms2"]
     return Polynomial(
@@ -268,7 +268,7 @@ def _ns(
 class Learned:
     """A number (or several) computed once from the fit's rows, such as ``mean(x)``."""
 
-    value: Any
+    value: Value
 
     def apply(self, x: Value) -> Value:
         """The number of the fit, whatever the new rows."""
@@ -276,7 +276,7 @@ class Learned:
 
 
 def _register_summaries() -> None:
-    summaries: dict[str, Any] = {
+    summaries: dict[str, AnyFunction] = {
         "mean": np.mean,
         "median": np.median,
         "min": np.min,
@@ -287,7 +287,7 @@ def _register_summaries() -> None:
     }
     for name, reduce in summaries.items():
 
-        def learn(x: Value, na_rm: bool = True, _name: str = name, _reduce: Any = reduce) -> Learned:
+        def learn(x: Value, na_rm: bool = True, _name: str = name, _reduce: AnyFunction = reduce) -> Learned:
             values = known((x.matrix if isinstance(x, Basis) else x).ravel(), f"the argument of {_name}()")
             if len(values) < 2 and _name in ("sd", "var"):
                 raise RefusalError(f"{_name}() needs at least two values")

@@ -6,13 +6,18 @@ import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from lmmformula.frame.contrasts import Contrast
+from lmmformula.typing import Data, Entries
+
+if TYPE_CHECKING:
+    pass
+
 
 __all__ = [
     "Basis",
@@ -88,7 +93,7 @@ def is_column(value: Value) -> bool:
     return isinstance(value, np.ndarray | Factor | Basis)
 
 
-def object_array(items: Iterable[Any]) -> NDArray[np.object_]:
+def object_array(items: Iterable[object]) -> NDArray[np.object_]:
     """A 1-D object array of `items`, whatever their type."""
     listed = list(items)
     out = np.empty(len(listed), dtype=object)
@@ -127,7 +132,7 @@ def as_number(text: str) -> float | None:
     return float(int(text, 16)) if "x" in text.lower() else float(text)
 
 
-def _sorted_codes(codes: NDArray[Any], order: NDArray[np.intp]) -> NDArray[np.int32]:
+def _sorted_codes(codes: Entries, order: NDArray[np.intp]) -> NDArray[np.int32]:
     """Codes after their levels were rearranged by `order`; -1 stays."""
     rank = np.empty(len(order) + 1, dtype=np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
@@ -135,7 +140,7 @@ def _sorted_codes(codes: NDArray[Any], order: NDArray[np.intp]) -> NDArray[np.in
     return rank[codes]
 
 
-def factor_from_numbers(values: NDArray[Any], kind: FactorKind = "factor") -> Factor:
+def factor_from_numbers(values: Entries, kind: FactorKind = "factor") -> Factor:
     """Factor whose levels are the distinct numbers in increasing order."""
     if values.dtype.kind in "iu" and len(values):
         low, high = int(values.min()), int(values.max())
@@ -165,19 +170,19 @@ def distinct(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int32], ND
     return _sorted_codes(codes, order), np.asarray(unique)[order]
 
 
-def sort_levels(codes: NDArray[Any], labels: NDArray[np.object_], kind: FactorKind) -> Factor:
+def sort_levels(codes: Entries, labels: NDArray[np.object_], kind: FactorKind) -> Factor:
     """Factor with the distinct `labels` sorted by code point; code -1 is missing."""
     order = np.argsort(labels, kind="stable")
     return Factor(_sorted_codes(codes, order), labels[order], kind)
 
 
-def factor_from_text(values: Any, kind: FactorKind = "text") -> Factor:
+def factor_from_text(values: Data, kind: FactorKind = "text") -> Factor:
     """Factor of strings: levels sorted by code point, missing entries -1."""
     codes, unique = pd.factorize(values)
     return sort_levels(codes, object_array(str(u) for u in unique), kind)
 
 
-def logical(mask: NDArray[Any], missing: NDArray[np.bool_] | None = None) -> Factor:
+def logical(mask: Entries, missing: NDArray[np.bool_] | None = None) -> Factor:
     """R's logical vector."""
     codes = np.asarray(mask, dtype=bool).astype(np.int32)
     if missing is not None and missing.any():
@@ -241,7 +246,7 @@ def n_infinite(value: Value) -> int:
     return int((bad.any(axis=1) if bad.ndim == 2 else bad).sum())
 
 
-def take(value: Value, rows: NDArray[Any]) -> Value:
+def take(value: Value, rows: Entries) -> Value:
     """The column's entries at `rows`."""
     if isinstance(value, Factor):
         return replace(value, codes=value.codes[rows])

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +12,7 @@ from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTer
 from lmmformula.formula.walk import named_columns, nodes
 from lmmformula.frame.design import variables_of
 from lmmformula.frame.grouping import group_members
+from lmmformula.typing import Context
 
 __all__ = ["Completeness", "column_names", "model_variables", "needs_complete_rows"]
 
@@ -95,10 +95,10 @@ class Completeness:
         warn(text, DataDroppedWarning)
 
 
-def used_context(context: Mapping[str, Any], exprs: Iterable[Expr], columns: Iterable[str]) -> dict[str, Any]:
+def used_context(context: Context, exprs: Iterable[Expr], columns: Iterable[str]) -> dict[str, object]:
     """The entries of `context` that the expressions use."""
     taken = set(columns)
-    used: dict[str, Any] = {}
+    used: dict[str, object] = {}
     for expr in exprs:
         for node in nodes(expr):
             name = (
