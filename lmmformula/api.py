@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -26,6 +26,7 @@ from lmmformula.planner import Plan, Planned
 from lmmformula.progress import Report, expected, reporting, shifted, stage
 from lmmformula.reporting.convergence import findings
 from lmmformula.result import Fit, Recall
+from lmmformula.typing import Argument, Arguments, Context, Data
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
@@ -50,16 +51,16 @@ FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress")
 @checked
 def build(
     formula: str,
-    data: Any,
+    data: Data,
     *,
     family: str | Family = "gaussian",
-    weights: Any = None,
-    offset: Any = None,
+    weights: Data = None,
+    offset: Data = None,
     contrasts: Mapping[str, str] | None = None,
     ziformula: str | None = None,
     dispformula: str | None = None,
     missing: Literal["drop", "raise"] = "drop",
-    context: Mapping[str, Any] | None = None,
+    context: Context | None = None,
     memory_limit: float | str | None = None,
 ) -> Problem:
     """Turn a formula and a table into the canonical form.
@@ -121,7 +122,7 @@ def _has_dot(formula: str) -> bool:
 
 
 @checked(rest=FITTING)
-def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> Plan:
+def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argument) -> Plan:
     """What :func:`fit` would do with the same arguments: sizes, memory, engine, and why. Fits nothing.
 
     Every argument of :func:`fit` is taken, also those that change nothing of the plan, such as ``progress``.
@@ -139,7 +140,7 @@ def plan(formula: str, data: Any, *, method: str = "auto", **arguments: Any) -> 
     return make_plan(build(formula, data, **building), method, options, seed, priors).plan
 
 
-def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def split(arguments: Arguments) -> tuple[dict[str, Argument], dict[str, Argument]]:
     """Arguments that make the model, and the others; what limits memory is among both."""
     building = {name: value for name, value in arguments.items() if name in BUILDING}
     others = {name: value for name, value in arguments.items() if name not in BUILDING}
@@ -151,12 +152,12 @@ def split(arguments: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]
 @checked(rest=(OPTIONS,))
 def fit(
     formula: str,
-    data: Any,
+    data: Data,
     *,
     family: str | Family = "gaussian",
     method: str = "auto",
-    weights: Any = None,
-    offset: Any = None,
+    weights: Data = None,
+    offset: Data = None,
     contrasts: Mapping[str, str] | None = None,
     ziformula: str | None = None,
     dispformula: str | None = None,
@@ -165,8 +166,8 @@ def fit(
     missing: Literal["drop", "raise"] = "drop",
     seed: int | np.random.Generator | None = None,
     progress: bool | Report | None = None,
-    context: Mapping[str, Any] | None = None,
-    **options: Any,
+    context: Context | None = None,
+    **options: Argument,
 ) -> Fit:
     """Fit a mixed model.
 
@@ -290,12 +291,12 @@ def fit(
 @checked(rest=BUILDING, draws=whole(1, 10_000_000))
 def prior_predictive(
     formula: str,
-    data: Any,
+    data: Data,
     priors: Mapping[str, str] | None = None,
     *,
     draws: int = 1_000,
     seed: int | np.random.Generator | None = None,
-    **arguments: Any,
+    **arguments: Argument,
 ) -> PriorPredictive:
     """Responses that the priors alone imply, to be looked at before ``fit(method="hmc")``.
 
@@ -330,12 +331,12 @@ def prior_predictive(
     return drawn(problem, resolve_priors(problem, priors), draws, number)
 
 
-def kept(building: Mapping[str, Any]) -> dict[str, Any]:
+def kept(building: Arguments) -> dict[str, Argument]:
     """Arguments of a call for later use, as they are now: arrays, lists and mappings are copied."""
     return {name: keep_argument(value) for name, value in building.items()}
 
 
-def lasting(options: Mapping[str, Any]) -> dict[str, Any]:
+def lasting(options: Arguments) -> dict[str, Argument]:
     """Options that a later fit of the same call should have too."""
     return {name: value for name, value in options.items() if name != "start"}
 

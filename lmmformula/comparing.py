@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,7 @@ from lmmformula.progress import Report
 from lmmformula.reporting.compared import MethodRun
 from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.result import Fit, Recall
+from lmmformula.typing import Argument, Arguments, Data
 
 __all__ = ["compare_methods"]
 
@@ -32,15 +32,15 @@ __all__ = ["compare_methods"]
 @checked(rest=FITTING)
 def compare_methods(
     formula: str,
-    data: Any,
-    methods: Sequence[str] | Mapping[str, Mapping[str, Any]] = ("laplace", "pql"),
+    data: Data,
+    methods: Sequence[str] | Mapping[str, Arguments] = ("laplace", "pql"),
     *,
     level: float = 0.95,
     repeats: int = 1,
     priors: Mapping[str, str] | None = None,
     seed: int | np.random.Generator | None = None,
     progress: bool | Report | None = None,
-    **arguments: Any,
+    **arguments: Argument,
 ) -> MethodComparison:
     """Fit one model by several methods and put them side by side.
 
@@ -102,7 +102,7 @@ def compare_methods(
     return MethodComparison(formula, tuple(runs), level)
 
 
-def _wanted(methods: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def _wanted(methods: Sequence[str] | Mapping[str, Arguments]) -> dict[str, dict[str, Argument]]:
     """Name -> arguments of each method, checked."""
     if isinstance(methods, str):
         methods = [methods]
@@ -129,7 +129,7 @@ def _wanted(methods: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[st
     return wanted
 
 
-def _own(name: str, given: Any) -> dict[str, Any]:
+def _own(name: str, given: object) -> dict[str, Argument]:
     """Arguments that one method alone has: options of fit(), and its priors."""
     if not isinstance(given, Mapping):
         raise ArgumentError(

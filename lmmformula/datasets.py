@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError
@@ -19,6 +19,8 @@ from lmmformula.resources import dataset_path
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lmmformula.typing import Record
 
 __all__ = ["ColumnInfo", "DatasetInfo", "dataset_info", "dataset_names", "load_dataset", "near_datasets"]
 
@@ -164,7 +166,7 @@ def load_dataset(name: str) -> pd.DataFrame:
     return frame
 
 
-def _read_as(column: ColumnInfo) -> Any:
+def _read_as(column: ColumnInfo) -> str | pd.CategoricalDtype:
     """Dtype that the reader is to use."""
     import pandas as pd
 
@@ -180,7 +182,7 @@ def _read_as(column: ColumnInfo) -> Any:
     return "float64" if column.type == "numeric" else "str"
 
 
-def _levels(rule: list[str] | dict[str, Any] | None) -> tuple[str, ...] | None:
+def _levels(rule: list[str] | Record | None) -> tuple[str, ...] | None:
     """Levels as the metadata file gives them: a list, a range of numbers, or None (see `ColumnInfo`)."""
     if isinstance(rule, list):
         return tuple(rule)
@@ -191,7 +193,7 @@ def _levels(rule: list[str] | dict[str, Any] | None) -> tuple[str, ...] | None:
 
 
 @cache
-def _metadata() -> Mapping[str, dict[str, Any]]:
+def _metadata() -> Mapping[str, Record]:
     return json.loads(dataset_path("datasets.json").read_text(encoding="utf-8"))["datasets"]
 
 

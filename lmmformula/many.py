@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from lmmformula.inference.many.placing import placed
 from lmmformula.inference.many.responses import Responses, of_table, patterns
 from lmmformula.reporting.many.fits import ManyFits
 from lmmformula.result import Fit
-from lmmformula.typing import Index
+from lmmformula.typing import Argument, Data, Index
 
 __all__ = ["fit_many"]
 
@@ -31,12 +30,12 @@ FEW_ROWS = 2
 @checked(rest=FITTING)
 def fit_many(
     formula: str,
-    data: Any,
-    responses: Any,
+    data: Data,
+    responses: Data,
     *,
     method: str = "auto",
     moderated: bool = False,
-    **arguments: Any,
+    **arguments: Argument,
 ) -> ManyFits:
     """Fit one model to many responses: genes, voxels, electrodes, questionnaire items.
 
@@ -126,7 +125,7 @@ def _base(
     present: Index,
     which: Index,
     method: str,
-    arguments: dict[str, Any],
+    arguments: dict[str, Argument],
 ) -> Fit:
     """The fit whose design the responses `which` share.
 

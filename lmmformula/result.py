@@ -38,6 +38,7 @@ from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
+from lmmformula.typing import Argument, Axes, Data, Record
 from lmmformula.verbs import (
     BayesianVerbs,
     CheckingVerbs,
@@ -50,7 +51,9 @@ from lmmformula.verbs import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.backends.base import AnyBackend
     from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.families.distribution import Auxiliary
     from lmmformula.inference.records import Cluster
     from lmmformula.ir.priors import Priors
     from lmmformula.progress import Report
@@ -86,9 +89,9 @@ class Fit(
     problem: Problem
     estimate: Estimate
     plan: Plan
-    backend: Any
+    backend: AnyBackend
     recall: Recall
-    point: Any = None
+    point: object = None
     posterior: Posterior | None = None
     twin: Standard | None = None
 
@@ -96,7 +99,7 @@ class Fit(
         self.problem.freeze()
         freeze((self.estimate, self.posterior))
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
+    def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self.__post_init__()
 
@@ -146,7 +149,7 @@ class Fit(
         """Two-sided p-values of the t statistics on :attr:`df` degrees of freedom."""
         return _wald.pvalues(self)
 
-    def conf_int(self, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
+    def conf_int(self, level: float = 0.95, method: str | None = None, **options: Argument) -> pd.DataFrame:
         """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
         return _frames.printed(_intervals.conf_int(self, level, method, **options))
 
@@ -170,7 +173,7 @@ class Fit(
             return {"phi": self.estimate.sigma**2}
         return {a.name: value for a, value in self._parameters()}
 
-    def _parameters(self) -> list[tuple[Any, float]]:
+    def _parameters(self) -> list[tuple[Auxiliary, float]]:
         if not self.estimate.aux:  # none, or a Gaussian sigma, which is profiled
             return []
         named = zip(self.problem.family.auxiliaries, self.estimate.aux, strict=True)
@@ -232,7 +235,7 @@ class Fit(
         return bool(self.estimate.singular)
 
     @property
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Record:
         """Numbers about the search and the boundary."""
         return _summary.diagnostics(self)
 
@@ -262,7 +265,7 @@ class Fit(
         """`draws` more of each chain from where it ended, also where it was interrupted; earlier draws are kept."""
         return _posterior.extend(self, draws, progress)
 
-    def log_likelihood(self, rows: Any = None) -> np.ndarray:
+    def log_likelihood(self, rows: Data = None) -> np.ndarray:
         """Log density of each row's response given the effects, for each draw of a posterior, (chain, draw, row)."""
         return _posterior.log_likelihood(self, rows)
 
@@ -309,7 +312,7 @@ class Fit(
 
     def predict(
         self,
-        newdata: Any = None,
+        newdata: Data = None,
         *,
         re_form: str | None = "all",
         kind: str = "response",
@@ -318,7 +321,7 @@ class Fit(
         level: float = 0.95,
         se: bool = False,
         uncertainty: str | None = None,
-        weights: Any = None,
+        weights: Data = None,
         seed: int | np.random.Generator | None = None,
     ) -> pd.Series | pd.DataFrame:
         """Predictions for the data of the fit or for new data; see :func:`lmmformula.inference.predict.predict`."""
@@ -342,11 +345,11 @@ class Fit(
 
     # -- other fits -----------------------------------------------------------------------------------------------
 
-    def refit(self, y: Any) -> Fit:
+    def refit(self, y: Data) -> Fit:
         """The same model on another response of the same rows; reuses the factorisation's structure."""
         return _refitting.refit(self, y)
 
-    def update(self, formula: str | None = None, data: Any = None, **arguments: Any) -> Fit:
+    def update(self, formula: str | None = None, data: Data = None, **arguments: Argument) -> Fit:
         """Fit again with another formula (``"~ . - x"``, as R's ``update``: ``.`` is the old side), data or argument.
 
         Options of the earlier call that a new method does not have are left out, and the plan says so.
@@ -354,12 +357,12 @@ class Fit(
         return _updating.update(self, formula, data, arguments)
 
     def bootstrap(
-        self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Any
+        self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Argument
     ) -> pd.DataFrame:
         """Parametric bootstrap: one row a replicate, one column a parameter."""
         return _bootstrap.bootstrap(self, n, seed, **options)
 
-    def profile(self, **options: Any) -> pd.DataFrame:
+    def profile(self, **options: Argument) -> pd.DataFrame:
         """Likelihood profile of every parameter (by ML)."""
         return _profile.profile(self, **options)
 
@@ -385,7 +388,7 @@ class Fit(
         """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
         return _frames.printed(_naivete.naivete(self))
 
-    def plot_naivete(self, ax: Any = None) -> Any:
+    def plot_naivete(self, ax: Axes | None = None) -> Axes:
         """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
         return _naivete.plot_naivete(self.naivete(), ax)
 

@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, overload
 
 from lmmformula.arguments.elsewhere import argument_here
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.arguments.table import ARGUMENTS
 from lmmformula.errors import ArgumentError
+
+if TYPE_CHECKING:
+    from lmmformula.typing import AnyFunction, Argument
+
 
 __all__ = [
     "Contract",
@@ -33,13 +37,13 @@ __all__ = [
 P = ParamSpec("P")
 R = TypeVar("R")
 C = TypeVar("C", bound=type)
-Rest = Iterable[str | Callable[..., Any] | dict[str, Kind]]
+Rest: TypeAlias = "Iterable[str | AnyFunction | dict[str, Kind]]"
 
 _SHOWN = 60
 """Characters of a value that a message shows."""
 
 
-def check(name: str, value: object, kind: Kind | None = None) -> Any:
+def check(name: str, value: object, kind: Kind | None = None) -> Argument:
     """`value` as the argument called `name`, read by its kind.
 
     Raises
@@ -101,7 +105,7 @@ class Contract:
 
     def read(
         self, positional: tuple[object, ...], named: Mapping[str, object]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    ) -> tuple[tuple[Argument, ...], dict[str, Argument]]:
         """The arguments of a call, each read by its kind."""
         own, given = positional[: self.skip], positional[self.skip :]
         if len(given) > len(self.parameters) and not self.repeated:
@@ -118,7 +122,7 @@ class Contract:
         values += [self._value(self.repeated, value) for value in given[len(self.parameters) :]]
         return (*own, *values), {name: self._value(name, value) for name, value in named.items()}
 
-    def _value(self, name: str, value: object) -> Any:
+    def _value(self, name: str, value: object) -> Argument:
         kind = self.named.get(name)
         return value if kind is None else check(name, value, kind)
 
@@ -147,14 +151,14 @@ def unknown_argument(called: str, name: str, value: object, known: Iterable[str]
     return f"unknown {what} {name!r} of {called}().{' ' if said else ''}{said}{has}"
 
 
-def contract_of(function: Callable[..., Any]) -> Contract | None:
+def contract_of(function: AnyFunction) -> Contract | None:
     """The contract that a public function is held to; None if it is not checked."""
     make = getattr(function, "__contract__", None)
     return None if make is None else make()
 
 
 def _contract(
-    function: Callable[..., Any],
+    function: AnyFunction,
     called: str,
     rest: Rest,
     kinds: Mapping[str, Kind],
@@ -185,7 +189,7 @@ def _further(rest: Rest) -> list[str]:
     return out
 
 
-def option_names(function: Callable[..., Any]) -> tuple[str, ...]:
+def option_names(function: AnyFunction) -> tuple[str, ...]:
     """Parameters of a function that have a default."""
     parameters = inspect.signature(function).parameters.values()
     return tuple(p.name for p in parameters if p.default is not p.empty)
@@ -197,7 +201,9 @@ def checked(function: Callable[P, R], /) -> Callable[P, R]: ...
 def checked(
     *, rest: Rest = (), called: str = "", **kinds: Kind
 ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-def checked(function: Any = None, /, *, rest: Rest = (), called: str = "", **kinds: Kind) -> Any:
+def checked(
+    function: AnyFunction | None = None, /, *, rest: Rest = (), called: str = "", **kinds: Kind
+) -> AnyFunction:
     """Check the arguments of a public function at each call.
 
     Parameters
@@ -222,8 +228,8 @@ def checked(function: Any = None, /, *, rest: Rest = (), called: str = "", **kin
 
 
 def _wrapped(
-    function: Callable[..., Any], called: str, rest: Rest, kinds: Mapping[str, Kind], *, method: bool
-) -> Callable[..., Any]:
+    function: AnyFunction, called: str, rest: Rest, kinds: Mapping[str, Kind], *, method: bool
+) -> AnyFunction:
     made: list[Contract] = []
 
     def contract() -> Contract:
@@ -232,7 +238,7 @@ def _wrapped(
         return made[0]
 
     @wraps(function)
-    def call(*positional: object, **named: object) -> Any:
+    def call(*positional: object, **named: object) -> object:
         values, by_name = contract().read(positional, named)
         return function(*values, **by_name)
 
@@ -263,7 +269,7 @@ def checked_methods(
     return decorate
 
 
-def own_options(options: Mapping[str, object], function: Callable[..., Any], what: str) -> None:
+def own_options(options: Mapping[str, object], function: AnyFunction, what: str) -> None:
     """Refuse options that `function`, which would take them, does not have; `what` is how the user asked for it.
 
     Raises

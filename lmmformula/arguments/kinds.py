@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from numbers import Integral, Number, Real
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Argument
+
 
 __all__ = [
     "Kind",
@@ -70,7 +74,7 @@ class Kind:
     """
 
     accepted: str
-    read: Callable[[Any], Any]
+    read: Callable[[Argument], Argument]
 
 
 def _is_flag(value: object) -> bool:
@@ -161,7 +165,7 @@ def word(*choices: str, any_case: bool = False) -> Kind:
     *others, last = map(repr, choices)
     listed = f"{', '.join(others)} or {last}" if others else last
 
-    def read(value: Any) -> str:
+    def read(value: Argument) -> str:
         found = value.lower() if any_case and isinstance(value, str) else value
         if isinstance(value, str) and found in choices:
             return found
@@ -179,7 +183,7 @@ def one_of(known: Callable[[], Sequence[str]]) -> Kind:
 def names(accepted: str = "a name or a list of names", *, blank: bool = False) -> Kind:
     """A string, or several; `blank`: or none."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if isinstance(value, str) and value.strip():
             return value
         if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
@@ -195,7 +199,7 @@ def names(accepted: str = "a name or a list of names", *, blank: bool = False) -
 def mapping(accepted: str) -> Kind:
     """A mapping from text."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             raise UnsuitedError
         return value
@@ -241,7 +245,7 @@ def seed() -> Kind:
     """A seed of random numbers: None, a whole number, or NumPy's Generator."""
     number = whole(0, 2**63 - 1)
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if value is None or (hasattr(value, "bit_generator") and hasattr(value, "integers")):
             return value
         return number.read(value)
@@ -252,7 +256,7 @@ def seed() -> Kind:
 def responses() -> Kind:
     """Many responses: a table of numbers, or names of columns; what is in it the room that reads it judges."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if isinstance(value, str):
             if not value.strip():
                 raise UnsuitedError
@@ -271,7 +275,7 @@ def responses() -> Kind:
 def reports() -> Kind:
     """What shows how far a fit is: None, True, False or a function."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if value is None or (callable(value) and not isinstance(value, type)):
             return value
         return flag().read(value)
@@ -282,7 +286,7 @@ def reports() -> Kind:
 def function(accepted: str) -> Kind:
     """What can be called, and is no class."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if not callable(value) or isinstance(value, type):
             raise UnsuitedError
         return value
@@ -293,7 +297,7 @@ def function(accepted: str) -> Kind:
 def path(accepted: str = "the path of a file") -> Kind:
     """A path of a file: text or ``pathlib.Path``."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if not isinstance(value, str | os.PathLike):
             raise UnsuitedError
         written = os.fspath(value)
@@ -336,7 +340,7 @@ def bytes_of_memory() -> Kind:
 def axes() -> Kind:
     """What matplotlib draws into: Axes, or an array of them."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if value is None or hasattr(value, "get_figure"):
             return value
         parts = (
@@ -356,7 +360,7 @@ def _is_text(value: object) -> bool:
 def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
     """One number for each row, or (`column`) the name of a column; their count is checked where the rows are known."""
 
-    def read(value: Any) -> Any:
+    def read(value: Argument) -> Argument:
         if isinstance(value, str):
             if not column or not value.strip():
                 raise UnsuitedError
@@ -379,7 +383,7 @@ def labels_of_rows(accepted: str) -> Kind:
     """The name of a variable, or one label for each row; their count is checked where the rows are known."""
     rows = numbers_of_rows(accepted, column=True)
 
-    def read(value: Any) -> Any:
+    def read(value: Argument) -> Argument:
         found = rows.read(value)
         if isinstance(found, list | tuple) and any(isinstance(x, list | tuple | Mapping) for x in found):
             raise UnsuitedError
@@ -396,7 +400,7 @@ frame itself costs it a pass over its rows."""
 def table() -> Kind:
     """Rows and columns: a data frame, a dict of columns or a path; what is in it the room that reads it judges."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if isinstance(value, str | os.PathLike):
             if not os.fspath(value):
                 raise UnsuitedError
@@ -419,7 +423,7 @@ def positions() -> Kind:
     def is_position(value: object) -> bool:
         return isinstance(value, Integral) or _is_flag(value)
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if value is None or isinstance(value, slice) or (is_position(value) and not _is_flag(value)):
             return value
         if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
@@ -434,7 +438,7 @@ def positions() -> Kind:
 def theta() -> Kind:
     """Where a search starts: relative covariance parameters, or an estimate that has them."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         if value is None or hasattr(value, "theta"):
             return value
         if isinstance(value, Number) or _is_flag(value):

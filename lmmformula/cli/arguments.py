@@ -5,12 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.cli import commands
 from lmmformula.cli.commands import PROGRAM
 from lmmformula.methods import METHODS, OPTIONS
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Argument, Json
+
 
 __all__ = ["PROGRAM", "parser"]
 
@@ -216,7 +220,7 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _option(text: str) -> tuple[str, Any]:
+def _option(text: str) -> tuple[str, Json]:
     """A name and a value."""
     name, value = _pair(text)
     if name in _FLAGGED:
@@ -227,7 +231,7 @@ def _option(text: str) -> tuple[str, Any]:
     return name, _value(value)
 
 
-def _value(text: str) -> Any:
+def _value(text: str) -> Json:
     """A number, true, false, null, a list, or else text."""
     try:
         return json.loads(text.lower() if text in ("True", "False") else text)
@@ -237,7 +241,7 @@ def _value(text: str) -> Any:
         return None if text == "None" else text
 
 
-def _read(kind: Kind, text: str) -> Any:
+def _read(kind: Kind, text: str) -> Argument:
     try:
         return kind.read(_value(text))
     except UnsuitedError:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from lmmformula.cli.tables import (
     check_folder,
@@ -18,6 +19,7 @@ from lmmformula.methods import OPTIONS
 
 if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
+    from lmmformula.typing import Argument
 
 __all__ = ["NOT_CONVERGED", "PROGRAM", "compare", "datasets", "fit", "plan", "predict"]
 
@@ -27,7 +29,7 @@ NOT_CONVERGED = 3
 _MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
 
 
-def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+def _model_arguments(arguments: argparse.Namespace) -> dict[str, Argument]:
     """Arguments of :func:`lmmformula.fit`."""
     out = {name: getattr(arguments, name) for name in _MODEL if hasattr(arguments, name)}
     out |= {name: value for name in ("seed", *OPTIONS) if (value := getattr(arguments, name)) is not None}
@@ -36,7 +38,7 @@ def _model_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     return out | dict(arguments.option)
 
 
-def _show(json_wanted: bool, record: Any, text: Any) -> None:
+def _show(json_wanted: bool, record: Callable[[], object], text: Callable[[], object]) -> None:
     """Print one of two: a record as JSON, or text; both are functions, as the other is not computed."""
     from lmmformula.cli.records import plain
 
@@ -127,7 +129,7 @@ def predict(arguments: argparse.Namespace) -> int:
         beside = frame.reset_index(drop=True).add_prefix(".")
         write_table(rows.reset_index(drop=True).join(beside), arguments.out)
     if arguments.json:
-        _show(True, lambda: frame.to_dict("list"), None)
+        _show(True, lambda: frame.to_dict("list"), str)
     return 0
 
 

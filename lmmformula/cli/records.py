@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from lmmformula.planner import Plan
     from lmmformula.reporting.comparison import MethodComparison
     from lmmformula.result import Fit
+    from lmmformula.typing import Json, Record
 
 __all__ = ["comparison_record", "fit_record", "plain", "plan_record"]
 
 
-def fit_record(fit: Fit, seen: list[str]) -> dict[str, Any]:
+def fit_record(fit: Fit, seen: list[str]) -> Record:
     """Everything that a script asks of a fit; what does not exist for its family is null."""
     from lmmformula.inference.coefficients import auxiliary_tables, scale
     from lmmformula.inference.conditional import random_effects
@@ -55,19 +56,19 @@ def fit_record(fit: Fit, seen: list[str]) -> dict[str, Any]:
     }
 
 
-def _auxiliary(table: pd.DataFrame | None) -> dict[str, Any] | None:
+def _auxiliary(table: pd.DataFrame | None) -> Record | None:
     """Coefficients of an auxiliary predictor, on its scale (log of a dispersion, logit of a probability)."""
     if table is None:
         return None
     return {"params": table["Estimate"].to_dict(), "se": table["Std. Error"].to_dict()}
 
 
-def plan_record(plan: Plan) -> dict[str, Any]:
+def plan_record(plan: Plan) -> Record:
     """The fields of a plan."""
     return _fields(plan)
 
 
-def comparison_record(comparison: MethodComparison) -> dict[str, Any]:
+def comparison_record(comparison: MethodComparison) -> Record:
     """The long table of a comparison, with what is to be said of it."""
     return {
         "formula": comparison.formula,
@@ -85,11 +86,11 @@ def comparison_record(comparison: MethodComparison) -> dict[str, Any]:
     }
 
 
-def _fields(record: Any) -> dict[str, Any]:
+def _fields(record: Json) -> Record:
     return {field.name: getattr(record, field.name) for field in fields(record)}
 
 
-def plain(value: Any) -> Any:
+def plain(value: Json) -> Json:
     """`value` in JSON's types; what is not a finite number becomes null."""
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}

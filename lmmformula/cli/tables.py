@@ -7,13 +7,15 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.files import whole_file
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lmmformula.typing import Data
 
 __all__ = [
     "Source",
@@ -40,7 +42,7 @@ class Source:
         What came in on standard input.
     """
 
-    data: Any
+    data: Data
     text: bytes | None = None
 
     def as_written(self) -> pd.DataFrame:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from lark import Lark, Token
 from lark.exceptions import UnexpectedCharacters, UnexpectedToken
@@ -115,52 +115,56 @@ def _unquoted(token: Token) -> str:
         raise _BadEscapeError(str(error), _span(token)) from None
 
 
+Children: TypeAlias = list[Any]
+"""Tokens of Lark, which is without types of their values, and expressions that are finished; the grammar says which."""
+
+
 class _Builder:
     """One method per rule of the grammar; Lark calls them bottom up while it parses.
 
     Children are tokens and finished expressions, so building needs no recursion.
     """
 
-    def name(self, children: list[Any]) -> Name:
+    def name(self, children: Children) -> Name:
         (token,) = children
         return Name(_unquoted(token) if token.type == "QUOTED" else str(token), _span(token))
 
-    def number(self, children: list[Any]) -> Number:
+    def number(self, children: Children) -> Number:
         return Number(str(children[0]), _span(children[0]))
 
-    def string(self, children: list[Any]) -> String:
+    def string(self, children: Children) -> String:
         return String(_unquoted(children[0]), _span(children[0]))
 
-    def constant(self, children: list[Any]) -> Logical:
+    def constant(self, children: Children) -> Logical:
         value, text = _CONSTANTS[str(children[0])]
         return Logical(value, _span(children[0]), text)
 
-    def paren(self, children: list[Any]) -> Paren:
+    def paren(self, children: Children) -> Paren:
         left, inner, right = children
         return Paren(inner, (_start(left), _span(right)[1]))
 
-    def unary(self, children: list[Any]) -> Unary:
+    def unary(self, children: Children) -> Unary:
         operator, operand = children
         return Unary(str(operator), operand, (_start(operator), operand.span[1]))
 
-    def binary(self, children: list[Any]) -> Binary:
+    def binary(self, children: Children) -> Binary:
         left, operator, right = children
         return Binary(str(operator), left, right, (left.span[0], right.span[1]))
 
-    def qualified(self, children: list[Any]) -> Name:
+    def qualified(self, children: Children) -> Name:
         package, separator, function = children
         return Name(package.value + str(separator) + function.value, (package.span[0], function.span[1]))
 
-    def argument(self, children: list[Any]) -> Arg:
+    def argument(self, children: Children) -> Arg:
         if len(children) == 1:
             return Arg(children[0])
         token, _, value = children
         return Arg(value, str(token) if token.type == "NAME" else _unquoted(token))
 
-    def arguments(self, children: list[Any]) -> tuple[Arg, ...]:
+    def arguments(self, children: Children) -> tuple[Arg, ...]:
         return tuple(child for child in children if isinstance(child, Arg))
 
-    def call(self, children: list[Any]) -> Call:
+    def call(self, children: Children) -> Call:
         function, *middle, closing = children
         args = middle[1] if len(middle) == 2 else ()
         return Call(function.value, args, (function.span[0], _span(closing)[1]))

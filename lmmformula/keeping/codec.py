@@ -25,16 +25,17 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import Enum
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from lmmformula.extensions import EXTENSIONS, key_of
 from lmmformula.keeping.refusal import CodecError
 from lmmformula.keeping.tables import decode_table, encode_table
+from lmmformula.typing import AnyFunction, Json, Record, SparseMatrix
 
 __all__ = ["FUNCTIONS", "Decoder", "Encoder"]
 
@@ -44,6 +45,10 @@ FUNCTIONS = {"fit": ("api", "fit")}
 _DOTTED = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 _NUMBERS = "biufcmM"
 """Kinds of NumPy's types that an array file holds without pickle."""
+
+
+Kept: TypeAlias = Any
+"""What a file holds: any of the values and records above."""
 
 
 class Encoder:
@@ -59,7 +64,7 @@ class Encoder:
         self.arrays: list[np.ndarray] = []
         self._places: dict[int, int] = {}
 
-    def __call__(self, value: Any, where: str = "") -> Any:
+    def __call__(self, value: object, where: str = "") -> Json:
         """Encode `value`.
 
         Raises
@@ -82,12 +87,12 @@ class Encoder:
             return self._several(value, where)
         return self._record(value, where)
 
-    def _scalar(self, value: np.generic, where: str) -> Any:
+    def _scalar(self, value: np.generic, where: str) -> Json:
         if value.dtype.kind in "biuf":
             return value.item()
         return self._array(np.asarray(value), where)
 
-    def _several(self, value: Any, where: str) -> Any:
+    def _several(self, value: Iterable[object], where: str) -> Json:
         items = [self(item, f"{where}[{i}]") for i, item in enumerate(value)]
         if type(value) in (list, set, frozenset):
             return {type(value).__name__: items}
@@ -95,7 +100,7 @@ class Encoder:
             return items
         raise CodecError(_cannot(value, where))
 
-    def _array(self, value: np.ndarray, where: str) -> Any:
+    def _array(self, value: np.ndarray, where: str) -> Json:
         if value.dtype.kind in _NUMBERS and value.dtype.names is None:
             place = self._places.get(id(value))
             if place is None:
@@ -105,7 +110,7 @@ class Encoder:
         items = [self(item, f"{where}[{i}]") for i, item in enumerate(value.ravel().tolist())]
         return {"objects": [list(value.shape), items]}
 
-    def _record(self, value: Any, where: str) -> Any:
+    def _record(self, value: object, where: str) -> Json:
         if isinstance(value, complex):
             return {"complex": [value.real, value.imag]}
         if isinstance(value, bytes):
@@ -132,29 +137,29 @@ class Encoder:
             return self._array(np.asarray(value), where)
         raise CodecError(_cannot(value, where))
 
-    def _sparse(self, value: Any, where: str) -> list[Any]:
+    def _sparse(self, value: SparseMatrix, where: str) -> list[Json]:
         return [list(value.shape or ()), *(self(a, where) for a in (value.data, value.indices, value.indptr))]
 
-    def _dataclass(self, value: Any, module: str, where: str) -> Any:
+    def _dataclass(self, value: Kept, module: str, where: str) -> Json:
         if _is_link(value):
             return {"link": value.name}
         return {"class": [module, type(value).__qualname__, self._fields(value, where)]}
 
-    def _fields(self, value: Any, where: str) -> dict[str, Any]:
+    def _fields(self, value: Kept, where: str) -> Record:
         return {
             field.name: self(getattr(value, field.name), f"{where}.{field.name}")
             for field in dataclasses.fields(value)
         }
 
 
-def _is_link(value: Any) -> bool:
+def _is_link(value: object) -> bool:
     """Whether it is a link of the package: these hold functions, and are known by name."""
     from lmmformula.families.links import LINKS, Link
 
     return isinstance(value, Link) and LINKS.get(value.name) is value
 
 
-def _cannot(value: Any, where: str) -> str:
+def _cannot(value: object, where: str) -> str:
     kind = type(value)
     return f"{where.lstrip('.') or 'the value'} is a {kind.__module__}.{kind.__qualname__}, which a file cannot hold"
 
@@ -171,7 +176,7 @@ class Decoder:
     def __init__(self, arrays: list[np.ndarray]) -> None:
         self.arrays = arrays
 
-    def __call__(self, value: Any) -> Any:
+    def __call__(self, value: Json) -> Kept:
         """Decode `value`.
 
         Raises
@@ -195,18 +200,18 @@ class Decoder:
         """One of the arrays."""
         return self.arrays[place]
 
-    def objects(self, inner: Any) -> np.ndarray:
+    def objects(self, inner: Json) -> np.ndarray:
         """An array of text and the like."""
         shape, items = inner
         out = np.empty(len(items), dtype=object)
         out[:] = [self(item) for item in items]
         return out.reshape(shape)
 
-    def pairs(self, inner: Any) -> dict[Any, Any]:
+    def pairs(self, inner: Json) -> dict[object, object]:
         """A dictionary."""
         return {self(key): self(item) for key, item in inner}
 
-    def record(self, inner: Any) -> Any:
+    def record(self, inner: Json) -> Kept:
         """A dataclass of the package; fields that a file of an earlier version lacks have their defaults."""
         module, name, held = inner
         cls = _own_class(module, name)
@@ -214,7 +219,7 @@ class Decoder:
             raise CodecError(f"{module}.{name}, which is no record")
         return self._made(cls, name, held)
 
-    def extension(self, inner: Any) -> Any:
+    def extension(self, inner: Json) -> Kept:
         """A dataclass that a registry knows."""
         key, held = inner
         cls = EXTENSIONS.get(key)
@@ -224,14 +229,14 @@ class Decoder:
             )
         return self._made(cls, key, held)
 
-    def sparse(self, inner: Any) -> Any:
+    def sparse(self, inner: Json) -> Kept:
         """A sparse matrix by rows."""
         from scipy.sparse import csr_array
 
         shape, *parts = inner
         return csr_array(tuple(self(part) for part in parts), shape=tuple(shape))
 
-    def _made(self, cls: type, name: str, held: dict[str, Any]) -> Any:
+    def _made(self, cls: type, name: str, held: Record) -> Kept:
         known = {field.name: field for field in dataclasses.fields(cls)}
         if unknown := sorted(set(held) - set(known)):
             raise CodecError(f"{name}.{unknown[0]}, a field that this version does not have")
@@ -245,7 +250,7 @@ class Decoder:
                 object.__setattr__(out, field, item)
         return out
 
-    def member(self, inner: Any) -> Enum:
+    def member(self, inner: Json) -> Enum:
         """A member of an enumeration of the package."""
         module, name, member = inner
         cls = _own_class(module, name)
@@ -253,7 +258,7 @@ class Decoder:
             raise CodecError(f"{module}.{name}.{member}, which this version does not have")
         return cls[member]
 
-    def link(self, name: str) -> Any:
+    def link(self, name: str) -> Kept:
         """A link by its name."""
         from lmmformula.families.links import LINKS
 
@@ -268,19 +273,19 @@ class Decoder:
             raise CodecError(f"the function {name!r}, which is no ufunc of NumPy")
         return found
 
-    def function(self, name: str) -> Any:
+    def function(self, name: str) -> Kept:
         """One of the package's calls."""
         if name not in FUNCTIONS:
             raise CodecError(f"the function {name!r}, which this version does not have")
         module, attribute = FUNCTIONS[name]
         return getattr(import_module(f"{_PACKAGE}.{module}"), attribute)
 
-    def table(self, key: str, inner: Any) -> Any:
+    def table(self, key: str, inner: Json) -> Kept:
         """A pandas object."""
         return decode_table(key, inner, self)
 
 
-_READERS: dict[str, Any] = {
+_READERS: dict[str, AnyFunction] = {
     "array": Decoder.array,
     "objects": Decoder.objects,
     "dict": Decoder.pairs,
@@ -303,7 +308,7 @@ _READERS: dict[str, Any] = {
 }
 
 
-def _own_class(module: Any, name: Any) -> type:
+def _own_class(module: object, name: object) -> type:
     """A class that a module of this package defines."""
     if not (isinstance(module, str) and isinstance(name, str) and _DOTTED.fullmatch(module)):
         raise CodecError(f"a record of {module!r}")

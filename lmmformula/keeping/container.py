@@ -15,12 +15,12 @@ import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.files import whole_file
+from lmmformula.typing import Json
 
 __all__ = ["VERSION", "Content", "read", "write"]
 
@@ -48,7 +48,7 @@ class Content:
         Version of the package that wrote it.
     """
 
-    fit: Any
+    fit: Json
     arrays: list[np.ndarray]
     asks: tuple[str, ...]
     mark: str

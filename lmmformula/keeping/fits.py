@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import secrets
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import DataError, LmmformulaError, warn
 from lmmformula.keeping import container
 from lmmformula.keeping.codec import Decoder, Encoder
 from lmmformula.keeping.refusal import CodecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.inference.fitted import Fitted
+
 
 __all__ = ["Given", "read_fit", "write_fit"]
 
@@ -25,11 +31,11 @@ class Given:
     name: str
 
 
-_LIVING: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+_LIVING: weakref.WeakValueDictionary[str, Fitted] = weakref.WeakValueDictionary()
 """Fits by the mark of the files they were saved to: as long as one lives, its functions are at hand."""
 
 
-def write_fit(fit: Any, path: str | Path) -> None:
+def write_fit(fit: Fitted, path: str | Path) -> None:
     """Write a fit without its data.
 
     Raises
@@ -106,7 +112,7 @@ def read_fit(path: str | Path, context: Mapping[str, object] | None = None) -> A
         ) from error
 
 
-def _with_functions(fit: Any, given: Mapping[str, Any]) -> Any:
+def _with_functions(fit: Any, given: Mapping[str, object]) -> Any:
     if type(fit).__qualname__ != "Fit":
         raise CodecError(f"a {type(fit).__name__} in place of a fit")
     problem, recall = fit.problem, fit.recall
@@ -119,11 +125,11 @@ def _with_functions(fit: Any, given: Mapping[str, Any]) -> Any:
     return replace(fit, problem=problem, recall=recall)
 
 
-def _context_of(fit: Any) -> Mapping[str, Any]:
+def _context_of(fit: Fitted | None) -> Mapping[str, object]:
     return {} if fit is None else fit.recall.arguments.get("context") or dict(fit.problem.recipe.context)
 
 
-def _labels(labels: Any) -> Any:
+def _labels(labels: pd.Index | None) -> pd.Index | None:
     """Labels of the rows if they come back from a file as they went in."""
     if labels is None:
         return None
@@ -138,7 +144,7 @@ def _labels(labels: Any) -> Any:
     return None
 
 
-def _kept(name: str, value: object, left: dict[str, None]) -> Any:
+def _kept(name: str, value: object, left: dict[str, None]) -> object:
     """The value if a file can hold it; else its place, with its name noted in `left`."""
     try:
         Encoder()(value)
@@ -148,10 +154,10 @@ def _kept(name: str, value: object, left: dict[str, None]) -> Any:
     return value
 
 
-def _named(names: Any) -> str:
+def _named(names: Sequence[str]) -> str:
     several = "the functions " if len(names) > 1 else "the function "
     return several + ", ".join(f"`{name}`" for name in names)
 
 
-def _call(names: Any) -> str:
+def _call(names: Sequence[str]) -> str:
     return "{" + ", ".join(f"{name!r}: ..." for name in names) + "}"

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked
 from lmmformula.keeping.fits import read_fit
 
 if TYPE_CHECKING:
     from lmmformula.result import Fit
+    from lmmformula.typing import Context
 
 __all__ = ["load"]
 
 
 @checked
-def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Fit:
+def load(path: str | Path, context: Context | None = None) -> Fit:
     """Read a fit written by :meth:`Fit.save`.
 
     The file is a zip archive of JSON and of arrays; nothing in it is run. See :mod:`lmmformula.keeping.container`.

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from lmmformula.keeping.refusal import CodecError
+from lmmformula.typing import Data, Json
 
 __all__ = ["decode_table", "encode_table"]
 
 
-def encode_table(value: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
+def encode_table(value: Data, encode: Callable[[object, str], Json], where: str) -> Json:
     """A Series, DataFrame, Categorical or Index; a column of another library as its values.
 
     ``series``: ``[values, index or null, name]``; ``frame``: ``[series of the columns, index, names of the columns]``;
@@ -44,7 +44,7 @@ def encode_table(value: Any, encode: Callable[[Any, str], Any], where: str) -> A
     raise CodecError(f"{where.lstrip('.')} is a {type(value).__name__}, which a file cannot hold")
 
 
-def _index(index: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
+def _index(index: Data, encode: Callable[[object, str], Json], where: str) -> Json:
     import pandas as pd
 
     if isinstance(index, pd.RangeIndex) and (index.start, index.step, index.name) == (0, 1, None):
@@ -52,7 +52,7 @@ def _index(index: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
     return encode(index, where)
 
 
-def _values(array: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
+def _values(array: Data, encode: Callable[[object, str], Json], where: str) -> Json:
     import pandas as pd
 
     if isinstance(array, pd.Categorical):
@@ -67,13 +67,13 @@ def _values(array: Any, encode: Callable[[Any, str], Any], where: str) -> Any:
     return encode(plain, where)
 
 
-def _objects(values: list[Any]) -> np.ndarray:
+def _objects(values: Sequence[object]) -> np.ndarray:
     out = np.empty(len(values), dtype=object)
     out[:] = values
     return out
 
 
-def decode_table(key: str, inner: Any, decode: Callable[[Any], Any]) -> Any:
+def decode_table(key: str, inner: Json, decode: Callable[[Json], Data]) -> Data:
     """The way back."""
     import pandas as pd
 

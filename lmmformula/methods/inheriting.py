@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from lmmformula.methods.record import Method, method_named
+from lmmformula.methods.record import AnyMethod, method_named
 
 __all__ = ["inherited"]
 
@@ -39,7 +38,7 @@ def inherited(
     return kept, tuple(left)
 
 
-def _why_not(record: Method[Any], name: str, value: object, linear: bool, engines: set[str]) -> str:
+def _why_not(record: AnyMethod, name: str, value: object, linear: bool, engines: set[str]) -> str:
     """Why an argument does not go on to `record`, which will use one of the `engines` at most; empty if it does."""
     if name == "priors":
         return "" if record.has_priors else f"method={record.name!r} has no priors"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lmmformula.backends.base import Backend
+from lmmformula.backends.base import AnyBackend
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.engines.base import Engine
@@ -19,6 +19,10 @@ from lmmformula.methods.record import Request
 from lmmformula.planner.engines import choose_engine, refuse_own
 from lmmformula.planner.quasi import likelihood_out_of_reach
 from lmmformula.planner.record import Planned
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Arguments
+
 
 __all__ = ["CRITERIA", "Criterion", "likelihood_plan"]
 
@@ -40,21 +44,21 @@ class Criterion:
         Whether quasi-likelihood may take its place, which is as approximate.
     """
 
-    backend: Callable[[Problem, Engine, Mapping[str, Any]], Backend[Any]]
+    backend: Callable[[Problem, Engine, Arguments], AnyBackend]
     plain_name: str
     plain: str
     is_approximate: bool = False
 
 
-def _restricted(problem: Problem, engine: Engine, given: Mapping[str, Any]) -> Exact:
+def _restricted(problem: Problem, engine: Engine, given: Arguments) -> Exact:
     return Exact(reml=True, engine=engine, **given)
 
 
-def _full(problem: Problem, engine: Engine, given: Mapping[str, Any]) -> Exact:
+def _full(problem: Problem, engine: Engine, given: Arguments) -> Exact:
     return Exact(reml=False, engine=engine, **given)
 
 
-def _laplace(problem: Problem, engine: Engine, given: Mapping[str, Any]) -> LaplaceBackend:
+def _laplace(problem: Problem, engine: Engine, given: Arguments) -> LaplaceBackend:
     """Laplace's approximation or quadrature, which has nothing to do without random effects."""
     nagq = given.get("nagq", 1)
     if nagq > 1:

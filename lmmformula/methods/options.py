@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import check
 from lmmformula.arguments.kinds import (
@@ -23,7 +23,7 @@ from lmmformula.engines.registry import names as engine_names
 if TYPE_CHECKING:
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.standard import Standard
-    from lmmformula.typing import Array
+    from lmmformula.typing import Argument, Array
 
 __all__ = ["MOST", "Approximated", "Options", "Quasi", "Sampled", "Searched", "option"]
 
@@ -37,7 +37,7 @@ _APPROXIMATE = ("nagq", "information")
 _EXACT = "has no meaning for a Gaussian response, whose likelihood is exact; leave it out."
 
 
-def option(kind: Kind, default: Any = None, *, engine: str = "", anywhere: bool = False) -> Any:
+def option(kind: Kind, default: object = None, *, engine: str = "", anywhere: bool = False) -> Argument:
     """A field of a record of options.
 
     Parameters
@@ -93,7 +93,7 @@ class Options:
         """Why an option means nothing for a model, linear or not, to follow its name; empty if nothing is to be said of it."""
         return ""
 
-    def given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Argument]:
         """Options that differ from their defaults."""
         pairs = ((one, getattr(self, one.name)) for one in fields(self))
         return {one.name: value for one, value in pairs if value is not one.default and value != one.default}

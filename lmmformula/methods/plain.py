@@ -7,11 +7,9 @@ of the larger one: options of engines, nodes of quadrature and kinds of traces a
 
 from __future__ import annotations
 
-from typing import Any
-
-from lmmformula.backends.base import Backend
+from lmmformula.backends.base import AnyBackend
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.methods.record import Request
+from lmmformula.methods.record import AnyRequest
 from lmmformula.planner.record import Plan, Planned
 
 __all__ = ["NOTHING", "NO_ENGINE", "plain_plan"]
@@ -22,7 +20,7 @@ NOTHING = "engine: none; the formula has no random effects, such as (1 | group)"
 
 
 def plain_plan(
-    request: Request[Any], name: str, reason: str, backend: Backend[Any], engine: str = "auto"
+    request: AnyRequest, name: str, reason: str, backend: AnyBackend, engine: str = "auto"
 ) -> Planned:
     """The plan of a model without random effects.
 

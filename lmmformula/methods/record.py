@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from lmmformula.arguments.elsewhere import argument_here
 from lmmformula.errors import ArgumentError, PlanError
@@ -181,14 +181,18 @@ class Method(Generic[OptionsT]):
         )
 
 
-METHODS: dict[str, Method[Any]] = {}
+AnyRequest: TypeAlias = Request[Any]
+AnyMethod: TypeAlias = Method[Any]
+"""A method, whatever its options."""
+
+METHODS: dict[str, AnyMethod] = {}
 """Name -> method."""
 
 OPTIONS: dict[str, Kind] = {}
 """Every option that some method has -> what it may be."""
 
 
-def register_method(method: Method[Any]) -> None:
+def register_method(method: AnyMethod) -> None:
     """Add a method to those that ``fit``, ``plan``, ``compare_methods``, ``update`` and the command line know.
 
     Raises
@@ -220,7 +224,7 @@ def unregister_method(name: str) -> None:
             del OPTIONS[option]
 
 
-def method_named(name: object) -> Method[Any]:
+def method_named(name: object) -> AnyMethod:
     """The method that a user means; upper case is as good as lower case.
 
     Raises
@@ -244,7 +248,7 @@ def unknown_option(name: str, value: object) -> str:
     return f"unknown option {name!r}; known: {', '.join(OPTIONS)}.{' ' if said else ''}{said}"
 
 
-def options_table(methods: Iterable[Method[Any]] = ()) -> str:
+def options_table(methods: Iterable[AnyMethod] = ()) -> str:
     """Methods and options in Markdown: what each method is; what each option may be, and which methods have it."""
     known = list(methods) or list(METHODS.values())
     lines = ["| method | what it is |", "|---|---|", *(f"| `{m.name}` | {m.about} |" for m in known)]

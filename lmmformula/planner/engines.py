@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.planner.record import Alternative, Plan, TermSize, seconds_in_words
+from lmmformula.typing import Arguments
 
 __all__ = ["Chosen", "Look", "backfitted", "choose_engine", "exact_plan", "looks", "refuse_own", "too_large"]
 
@@ -57,7 +57,7 @@ class Look:
 
 
 def looks(
-    problem: Problem, blocks: Levels, *, exact: bool, own: Mapping[str, Any] | None = None, seed: int = 0
+    problem: Problem, blocks: Levels, *, exact: bool, own: Arguments | None = None, seed: int = 0
 ) -> Iterator[Look]:
     """Those of all engines, exact or not, that have a likelihood, suit, and are worth a look without being asked for."""
     for record in ENGINES.values():
@@ -95,7 +95,7 @@ def choose_engine(
     limit: float,
     *,
     asked: str = "auto",
-    own: Mapping[str, Any] | None = None,
+    own: Arguments | None = None,
     nagq: int = 1,
     seed: int | np.random.Generator | None = None,
     replaceable: bool = False,
@@ -150,7 +150,7 @@ def choose_engine(
     return Chosen(plan, taken.engine, taken.engine.prepare(blocks), taken.cost)
 
 
-def _owners(own: Mapping[str, Any] | None) -> set[str]:
+def _owners(own: Arguments | None) -> set[str]:
     """Engines that options belong to."""
     return {record.name for record in ENGINES.values() if any(n in record.options for n in own or {})}
 
@@ -160,7 +160,7 @@ def _asked(
     blocks: Levels,
     best: Look,
     asked: str,
-    own: Mapping[str, Any],
+    own: Arguments,
     nagq: int,
     seed: int,
 ) -> Look:
@@ -232,7 +232,7 @@ def _against(other: Look, taken: Look, limit: float) -> str:
     return f"as exact (engine={other.engine.name!r})"
 
 
-def refuse_own(own: Mapping[str, Any] | None) -> None:
+def refuse_own(own: Arguments | None) -> None:
     """Refuse options of an engine where another one works."""
     if own:
         name = next(iter(own))

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.memory import in_words
 
 if TYPE_CHECKING:
-    from lmmformula.backends.base import Backend
+    from lmmformula.backends.base import AnyBackend
     from lmmformula.engines.base import Prepared
     from lmmformula.ir.standard import Standard
+    from lmmformula.typing import Json, Record
 
 __all__ = ["Alternative", "Plan", "Planned", "TermSize", "seconds_in_words"]
 
@@ -109,14 +110,14 @@ class Plan:
                 )
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> Record:
         """Plain lists, dictionaries and numbers, as JSON has them; missing estimates are None."""
         return _plain(asdict(self))
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Plan:
+    def from_dict(cls, values: Mapping[str, Json]) -> Plan:
         """The plan that :meth:`to_dict` made the values of."""
-        known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in values.items()}
+        known: Record = {k: float("nan") if v is None else v for k, v in values.items()}
         known["terms"] = tuple(TermSize(**t) for t in known["terms"])
         known["alternatives"] = tuple(_alternative(dict(a)) for a in known["alternatives"])
         return cls(**{**known, "reasons": tuple(known["reasons"])})
@@ -138,13 +139,13 @@ class Planned:
     """
 
     plan: Plan
-    backend: Backend[Any]
+    backend: AnyBackend
     prepared: Prepared
     standard: Standard
 
 
-def _alternative(values: dict[str, Any]) -> Alternative:
-    known: dict[str, Any] = {k: float("nan") if v is None else v for k, v in values.items()}
+def _alternative(values: Record) -> Alternative:
+    known: Record = {k: float("nan") if v is None else v for k, v in values.items()}
     return Alternative(**known)
 
 
@@ -170,7 +171,7 @@ def seconds_in_words(seconds: float) -> str:
     return f"{days:.2g} days" if days < 99.5 else f"{float(f'{days:.2g}'):,.0f} days"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Json:
     if isinstance(value, dict):
         return {k: _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

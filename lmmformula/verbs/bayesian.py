@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import anything, flag, names, optional, whole, word
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.bayesian.elpd import Elpd
     from lmmformula.reporting.conditional import ConditionalEffects
+    from lmmformula.typing import Arguments, Drawn
 
 __all__ = ["BayesianVerbs"]
 
@@ -138,9 +139,9 @@ class BayesianVerbs(Verbs):
         kind: str | None = None,
         n: int | None = None,
         stat: str | Callable[..., float] | None = None,
-        ax: Any = None,
+        ax: Drawn = None,
         seed: int = 0,
-    ) -> Any:
+    ) -> Drawn:
         """Responses that the fit would give beside those it was given: a plot.
 
         Parameters
@@ -165,7 +166,7 @@ class BayesianVerbs(Verbs):
     def conditional_effects(
         self,
         effects: str | Sequence[str] | None = None,
-        conditions: Mapping[str, Any] | None = None,
+        conditions: Arguments | None = None,
         level: float = 0.95,
         points: int = 50,
         kind: str = "response",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.verbs.base import Verbs
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from lmmformula.reporting.influence import InfluenceTable
     from lmmformula.reporting.simulated import SimulatedResiduals
+    from lmmformula.typing import Data
 
 __all__ = ["CheckingVerbs"]
 
@@ -26,8 +27,8 @@ class CheckingVerbs(Verbs):
         seed: int | np.random.Generator | None = None,
         *,
         conditional: bool = False,
-        by_group: Any = None,
-        rows: Any = None,
+        by_group: Data = None,
+        rows: Data = None,
     ) -> SimulatedResiduals:
         """Scaled residuals by simulation (DHARMa's), uniform on (0, 1) if the model is right, for every family.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import optional, text
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lmmformula.reporting.many.fits import ManyFits
     from lmmformula.reporting.many.permuted import PermutationTest
     from lmmformula.reporting.many.power import PowerCurve
+    from lmmformula.typing import Data
 
 __all__ = ["ReplicationVerbs"]
 
@@ -30,7 +31,7 @@ HOW = text("'auto', 'within', 'between' or 'rows'")
 class ReplicationVerbs(Verbs):
     """Many fits of one structure: bootstrap, power, permutations."""
 
-    def refit_many(self, responses: Any, *, moderated: bool = False) -> ManyFits:
+    def refit_many(self, responses: Data, *, moderated: bool = False) -> ManyFits:
         """The same model on other responses of the same rows: those of ``m.simulate(1000)``, genes, voxels.
 
         Parameters
