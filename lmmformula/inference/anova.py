@@ -24,7 +24,7 @@ Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13): types I, I
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, PlanError
 from lmmformula.frame.design import Design, FactorPart, NumericPart
 from lmmformula.frame.rank import independent_columns
-from lmmformula.frame.values import Basis, Factor
+from lmmformula.frame.values import Basis, Factor, Value
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Array
 
@@ -328,7 +328,7 @@ def _made_up_rows(designs: tuple[Design, ...]) -> list[Array]:
         )
         cells.append((np.repeat(index, copies, axis=1), [p.name for p in term if isinstance(p, FactorPart)]))
     n = sum(index.shape[1] for index, _ in cells)
-    values: dict[Any, Any] = {}
+    values: dict[object, Value] = {}
     for name, part in parts.items():
         if isinstance(part, FactorPart):
             drawn = [rng.integers(0, len(part.levels), index.shape[1]) for index, _ in cells]

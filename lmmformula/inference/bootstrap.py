@@ -7,7 +7,7 @@ those of which a statistic of the user's own is asked, one after the other or in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from lmmformula.inference.refitting import parameters, refit
 from lmmformula.inference.replicates import Replicate, as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.student import interval_names
+from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["bootstrap", "bootstrap_interval"]
 
+T = TypeVar("T")
+
 
 def bootstrap(
     fit: Fitted,
@@ -32,7 +35,7 @@ def bootstrap(
     seed: int | np.random.Generator | None = None,
     progress: bool = False,
     *,
-    statistic: Callable[[Fitted], Any] | None = None,
+    statistic: Callable[[Fitted], object] | None = None,
     workers: int = 1,
     type: str | None = None,  # noqa: A002 - R's word
     level: float = 0.95,
@@ -93,7 +96,7 @@ def bootstrap(
     return out
 
 
-def _together(fit: Fitted, n: int, rng: np.random.Generator) -> dict[str, Any] | None:
+def _together(fit: Fitted, n: int, rng: np.random.Generator) -> dict[str, Array] | None:
     """:func:`parameters` of all replicates, fitted together; None where that cannot be."""
     batch = fit.backend.batch(fit.optimum)
     if batch is None:
@@ -132,7 +135,7 @@ def _refuse(fit: Fitted, n: int, workers: int, kind: str | None, level: float) -
         )
 
 
-def _bar(items: Iterable[Any], n: int, progress: bool) -> Iterable[Any]:
+def _bar(items: Iterable[T], n: int, progress: bool) -> Iterable[T]:
     if not progress:
         return items
     from tqdm import tqdm
@@ -147,7 +150,7 @@ def bootstrap_interval(
     seed: int | np.random.Generator | None = None,
     parameters: str | Iterable[str] = "all",
     type: str = "percentile",  # noqa: A002
-    statistic: Callable[[Fitted], Any] | None = None,
+    statistic: Callable[[Fitted], object] | None = None,
     workers: int = 1,
 ) -> pd.DataFrame:
     """Intervals of the parametric bootstrap: of every parameter, of the fixed effects, or of those named.

@@ -13,8 +13,8 @@ level of the grouping factor with the fewest, or without each of 200 blocks of t
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.replicates import Statistic
 
 __all__ = ["TYPES", "acceleration", "ends"]
 
@@ -37,7 +38,13 @@ BLOCKS = 200
 """Most fits of the jackknife."""
 
 
-def ends(draws: pd.DataFrame, estimate: dict[str, float], level: float, kind: str, bend: Any = None) -> Array:
+def ends(
+    draws: pd.DataFrame,
+    estimate: dict[str, float],
+    level: float,
+    kind: str,
+    bend: Mapping[str, float] | None = None,
+) -> Array:
     """Lower and upper ends, (columns, 2), for each column of `draws`.
 
     Parameters
@@ -63,7 +70,7 @@ def ends(draws: pd.DataFrame, estimate: dict[str, float], level: float, kind: st
             out[j] = 2 * own - t.mean() - reach, 2 * own - t.mean() + reach
             continue
         at = np.array([tail, 1 - tail])
-        if kind == "bca":
+        if kind == "bca" and bend is not None:
             below = (t < own).sum() + 0.5 * (t == own).sum()
             z0 = ndtri(np.clip(below / len(t), 0.5 / len(t), 1 - 0.5 / len(t)))
             at = ndtr(z0 + (z0 + ndtri(at)) / (1 - bend[str(name)] * (z0 + ndtri(at))))
@@ -72,7 +79,7 @@ def ends(draws: pd.DataFrame, estimate: dict[str, float], level: float, kind: st
     return out
 
 
-def acceleration(fit: Fitted, statistic: Callable[[Any], Any]) -> dict[str, float]:
+def acceleration(fit: Fitted, statistic: Statistic) -> dict[str, float]:
     """a of every statistic, by the jackknife over groups.
 
     Raises

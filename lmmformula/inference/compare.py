@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lmmformula.ir.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.backends.exact import Exact
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["anova", "labels_of_fits", "refuse_different_approximations", "refuse_what_is_no_fit"]
@@ -133,7 +134,7 @@ _RESTRICTED = (
 )
 
 
-def refuse_what_is_no_fit(fits: tuple[Any, ...], called: str) -> None:
+def refuse_what_is_no_fit(fits: tuple[object, ...], called: str) -> None:
     """Refuse no fits at all, and what is none, by the name of the function that was called."""
     if not fits:
         raise DataError(f"{called}() was called without a fit; give one fit, or two or more to compare.")
@@ -209,4 +210,4 @@ def _ml_estimate(fit: Fitted) -> Estimate:
     """The ML fit of the same model."""
     if not fit.estimate.restricted:
         return fit.estimate
-    return fit.standard.outward(fit.backend.unrestricted(fit.optimum).estimate)
+    return fit.standard.outward(cast("Exact", fit.backend).unrestricted(fit.optimum).estimate)

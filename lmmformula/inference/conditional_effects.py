@@ -7,10 +7,10 @@ number is taken at its mean and one standard deviation to either side.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from lmmformula.errors import DataError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
 from lmmformula.frame.variables import column_names
+from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ class ConditionalEffect:
 
     variables: tuple[str, ...]
     frame: pd.DataFrame = field(repr=False)
-    held: Mapping[str, Any]
+    held: Arguments
 
     @property
     def name(self) -> str:
@@ -74,7 +75,7 @@ def effects_of(fit: Fitted) -> tuple[str, ...]:
 def conditional_effect(
     fit: Fitted,
     effect: str,
-    conditions: Mapping[str, Any] | None = None,
+    conditions: Arguments | None = None,
     level: float = 0.95,
     points: int = 50,
     kind: str = "response",
@@ -119,7 +120,7 @@ def conditional_effect(
     columns |= {name: [v for v in second for _ in first] for name in beside}
     import pandas as pd
 
-    found: Any = fit.predict(columns, re_form=None, interval="confidence", level=level, kind=kind, se=True)
+    found: Data = fit.predict(columns, re_form=None, interval="confidence", level=level, kind=kind, se=True)
     frame = pd.DataFrame({name: columns[name] for name in wanted})
     for name, own in (("estimate", "fit"), ("se", "se"), ("lower", "lower"), ("upper", "upper")):
         frame[name] = found[own].to_numpy()
@@ -127,7 +128,7 @@ def conditional_effect(
     return ConditionalEffect(tuple(wanted), frame, shown)
 
 
-def _columns(fit: Fitted) -> dict[str, Any]:
+def _columns(fit: Fitted) -> dict[str, Data]:
     """Columns of the model on the rows of the fit."""
     if fit.recall.data is None:
         raise DataError("a loaded fit does not carry its data, from which typical values would be taken.")
@@ -136,7 +137,7 @@ def _columns(fit: Fitted) -> dict[str, Any]:
     return {name: table.column(name).at(rows) for name in names}
 
 
-def _along(values: Any, points: int) -> Sequence[Any]:
+def _along(values: Data, points: int) -> Sequence[Data]:
     """Where a variable is looked at: its levels, the most frequent ones, or places from its least to its largest value."""
     if isinstance(values, Factor):
         counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
@@ -146,7 +147,7 @@ def _along(values: Any, points: int) -> Sequence[Any]:
     return list(np.linspace(np.nanmin(numbers), np.nanmax(numbers), points))
 
 
-def _few(values: Any) -> Sequence[Any]:
+def _few(values: Data) -> Sequence[Data]:
     """Where a second variable is held: its levels, its values if they are three at most, or mean and one sd to either side."""
     if isinstance(values, Factor):
         return _along(values, 0)
@@ -158,13 +159,13 @@ def _few(values: Any) -> Sequence[Any]:
     return [mean - sd, mean, mean + sd]
 
 
-def _labels(factor: Factor, codes: Any) -> list[Any]:
+def _labels(factor: Factor, codes: Data) -> list[Data]:
     """Values of a column that have these codes, as new data hold them."""
     names = [str(factor.levels[c]) for c in codes]
     return [name == "TRUE" for name in names] if factor.kind == "logical" else names
 
 
-def _typical(values: Any) -> Any:
+def _typical(values: Data) -> Data:
     if isinstance(values, Factor):
         counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
         return _labels(values, [int(np.argmax(counts))])[0]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.inference.posterior import quantiles
 from lmmformula.inference.records import PosteriorPart
 from lmmformula.ir.variance_parameters import plain, term_parameters
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +68,7 @@ def _columns(name: str, group: str, columns: tuple[str, ...]) -> str:
     return f"{found}#{number}" if number else found
 
 
-def _table(fit: Fitted, names: Any, labels: list[str], level: float) -> pd.DataFrame:
+def _table(fit: Fitted, names: Iterable[str], labels: list[str], level: float) -> pd.DataFrame:
     import pandas as pd
 
     posterior = fit.inference.draws()
@@ -128,7 +129,7 @@ def posterior_notes(fit: Fitted) -> list[str]:
     return [*notes, *(f"Advice: {text}" for text in posterior.diagnostics.advice)]
 
 
-def posterior_diagnostics(posterior: Posterior) -> dict[str, Any]:
+def posterior_diagnostics(posterior: Posterior) -> Record:
     """Further entries of :func:`lmmformula.reporting.summary.diagnostics`."""
     own = posterior.diagnostics
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from lmmformula.inference.draw_tables import worst
 from lmmformula.inference.posterior import flat, quantiles, term_spreads
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.numerics.mcmc import ess_bulk, ess_tail, rhat
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,13 +49,13 @@ def tidy_spreads(fit: Fitted, level: float | None) -> pd.DataFrame:
 
 
 def _table(
-    effect: str, rows: list[tuple[Any, str, Array]], posterior: Posterior, level: float | None
+    effect: str, rows: list[tuple[object, str, Array]], posterior: Posterior, level: float | None
 ) -> pd.DataFrame:
     import pandas as pd
 
     blank = np.empty((posterior.chains, posterior.draws, 0))
     draws = np.stack([d for _, _, d in rows], axis=-1) if rows else blank
-    columns: dict[str, Any] = {
+    columns: Record = {
         "effect": [effect] * len(rows),
         "component": ["cond"] * len(rows),
         "group": [group for group, _, _ in rows],
@@ -90,7 +90,7 @@ def mode_limits(fit: Fitted, level: float) -> tuple[Array, Array]:
     return np.concatenate(low), np.concatenate(high)
 
 
-def glance_posterior(fit: Fitted) -> dict[str, Any]:
+def glance_posterior(fit: Fitted) -> Record:
     """Size, scale, and what the sampler was like."""
     posterior = fit.inference.draws()
     numbers = worst(posterior)

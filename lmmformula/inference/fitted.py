@@ -14,12 +14,13 @@ from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lmmformula.errors import PlanError
-from lmmformula.typing import Array, Index
+from lmmformula.typing import AnyFunction, Argument, Arguments, Array, Data, Index, Record
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from lmmformula.backends.base import AnyBackend
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.records import Cluster, Intervals, PosteriorPart, Rows, Wanted
     from lmmformula.inference.uncertainty import Uncertainty
@@ -36,10 +37,10 @@ __all__ = ["Fitted", "FittedT", "Inference", "Recall"]
 class Recall:
     """The call that made a fit, so that it can be made again with changes."""
 
-    function: Callable[..., Any]
+    function: AnyFunction
     formula: str
-    data: Any = field(repr=False)
-    arguments: Mapping[str, Any]
+    data: Data = field(repr=False)
+    arguments: Arguments
 
 
 class Fitted(Protocol):
@@ -54,7 +55,7 @@ class Fitted(Protocol):
     @property
     def plan(self) -> Plan: ...
     @property
-    def backend(self) -> Any: ...
+    def backend(self) -> AnyBackend: ...
     @property
     def recall(self) -> Recall: ...
     @property
@@ -115,7 +116,7 @@ class Fitted(Protocol):
     def method(self) -> str: ...
     @property
     def fittedvalues(self) -> pd.Series: ...
-    def conf_int(self, level: float = ..., method: str | None = ..., **options: Any) -> pd.DataFrame: ...
+    def conf_int(self, level: float = ..., method: str | None = ..., **options: Argument) -> pd.DataFrame: ...
     def ranef(self, condsd: bool = ...) -> pd.DataFrame: ...
     def varcorr(self, se: bool = ...) -> pd.DataFrame: ...
     def residuals(self, kind: str = ..., seed: int | np.random.Generator | None = ...) -> pd.Series: ...
@@ -129,7 +130,7 @@ class Fitted(Protocol):
         vcov: str | None = ...,
         cluster: Cluster = ...,
     ) -> pd.DataFrame: ...
-    def profile(self, **options: Any) -> pd.DataFrame: ...
+    def profile(self, **options: Argument) -> pd.DataFrame: ...
     def r2(self) -> pd.Series: ...
     def icc(self) -> pd.Series: ...
     def naivete(self) -> pd.DataFrame: ...
@@ -424,7 +425,7 @@ class Inference(ABC):
         """Numbers at the head of a summary."""
 
     @abstractmethod
-    def glance(self) -> dict[str, Any]:
+    def glance(self) -> Record:
         """broom's one row."""
 
     @abstractmethod
@@ -436,7 +437,7 @@ class Inference(ABC):
         """What is wrong with draws, and what to do."""
         return ()
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Record:
         """What this kind of fit adds to the numbers about the search."""
         return {}
 

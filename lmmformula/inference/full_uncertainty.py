@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -39,8 +39,10 @@ from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.criteria.profiled import Profiled, ProfiledPoint
+    from lmmformula.criteria.variance import Modes
     from lmmformula.inference.fitted import Fitted
-    from lmmformula.inference.records import Rows, Wanted
+    from lmmformula.inference.records import Part, Rows, Wanted
 
 __all__ = ["full_errors"]
 
@@ -177,7 +179,7 @@ def _mixture(
     return _Mixture(np.array(own_weights), np.array(centres), np.array(variances), shared, df)
 
 
-def _factors(point: Any) -> dict[int, Array]:
+def _factors(point: Modes) -> dict[int, Array]:
     """L of each term."""
     groups = point.model.prepared.blocks.groups
     return {
@@ -187,7 +189,7 @@ def _factors(point: Any) -> dict[int, Array]:
     }
 
 
-def _thetas(fit: Fitted, rng: np.random.Generator) -> Iterator[tuple[float, Any]]:
+def _thetas(fit: Fitted, rng: np.random.Generator) -> Iterator[tuple[float, ProfiledPoint]]:
     """Criterion at values of theta, with the weights of a posterior that has a flat prior; they sum to one."""
     model, theta = replace(fit.optimum.model, reml=True), fit.optimum.theta
     if not theta.size:
@@ -206,7 +208,7 @@ class _Sample:
     drawn: Array
     log_weights: Array
     k: float
-    at: Callable[[int], Any]
+    at: Callable[[int], ProfiledPoint]
 
     @property
     def worth(self) -> float:
@@ -214,7 +216,7 @@ class _Sample:
         return weights_ess(self.log_weights) / len(self.drawn)
 
 
-def _importance_sample(model: Any, proposal: StudentMixture, rng: np.random.Generator) -> _Sample:
+def _importance_sample(model: Profiled, proposal: StudentMixture, rng: np.random.Generator) -> _Sample:
     """The proposal is fitted to what it drew while it does badly."""
     found: list[_Sample] = []
     for _ in range(ROUNDS):
@@ -229,11 +231,11 @@ def _importance_sample(model: Any, proposal: StudentMixture, rng: np.random.Gene
     return max(found, key=lambda sample: sample.worth)
 
 
-def _evaluated(model: Any, drawn: Array, j: int) -> Any:
+def _evaluated(model: Profiled, drawn: Array, j: int) -> ProfiledPoint:
     return model(drawn[j], exact=True)
 
 
-def _warn_of_few(model: Any, theta: Array, found: _Sample) -> None:
+def _warn_of_few(model: Profiled, theta: Array, found: _Sample) -> None:
     """A flat prior for L (k, k) has a posterior with a mean only if a factor has more than 1 + (k + 1) / 2 levels."""
     few = [f"{t.group} has {t.m} levels" for t in model.problem.terms if t.m - 1 <= (t.k + 1) / 2]
     if not few and found.worth > LEAST and (found.k < TRUSTED_K or found.worth > WELL):
@@ -247,7 +249,7 @@ def _warn_of_few(model: Any, theta: Array, found: _Sample) -> None:
     )
 
 
-def _proposal(model: Any, theta: Array) -> StudentMixture:
+def _proposal(model: Profiled, theta: Array) -> StudentMixture:
     """t distributions around the estimate: with the curvature there, and a wider one."""
     values, vectors = np.linalg.eigh(model(theta).hessian)
     # theta is relative to sigma in standard columns, hence a number without unit: no direction is wider than its own size
@@ -256,7 +258,7 @@ def _proposal(model: Any, theta: Array) -> StudentMixture:
     return StudentMixture(np.ones(1), theta[None], half[None], TAILS).with_guard(0.3, 2.0, TAILS)
 
 
-def _log_posterior(at: Callable[[int], Any], j: int, theta: Array, problem: Problem) -> float:
+def _log_posterior(at: Callable[[int], ProfiledPoint], j: int, theta: Array, problem: Problem) -> float:
     """``-d(theta) / 2`` plus the log prior; of theta and its mirror images, which have the same Sigma, one counts."""
     roles = [role for term in problem.terms for role in term.covariance.roles]
     if any(role.bounded and t < 0.0 for role, t in zip(roles, theta, strict=True)):
@@ -306,7 +308,7 @@ def _drawn(
     return out
 
 
-def _unseen_factors(fit: Fitted, rows: Rows, root: Array, e: Array) -> list[tuple[Any, Array]]:
+def _unseen_factors(fit: Fitted, rows: Rows, root: Array, e: Array) -> list[tuple[Part, Array]]:
     """The parts with levels that the fit has not seen, and f T L of their term for each draw of theta, (S, k, k)."""
     standard, slices = fit.standard, fit.problem.theta_slices()
     thetas = fit.optimum.theta + e @ root.T

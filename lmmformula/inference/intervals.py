@@ -7,7 +7,7 @@ of its draws.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -38,10 +38,12 @@ def auxiliary_intervals(fit: Fitted, level: float = 0.95) -> Intervals:
 def spread_names(fit: Fitted) -> tuple[tuple[str, ...], Array]:
     """Names of standard deviations and correlations as profiles have them, ``sd_x|g, cor_z.x|g, sigma``, and the estimates."""
     rows = _spread_rows(fit)
-    return tuple(_spread_name(*place) for *place, _ in rows), np.array([float(value) for *_, value in rows])
+    return tuple(_spread_name(group, a, b) for group, a, b, _ in rows), np.array(
+        [float(row[-1]) for row in rows]
+    )
 
 
-def _spread_rows(fit: Fitted) -> list[tuple[str, Any, Any, Any]]:
+def _spread_rows(fit: Fitted) -> list[tuple[str, object, object, float]]:
     """Group, columns and estimate of each."""
     groups = dict(zip(group_names(fit), (t.group for t in fit.problem.terms), strict=True))
     rows = random_effects(fit).itertuples(index=False, name=None)
@@ -67,13 +69,13 @@ def of_draws(names: tuple[str, ...], draws: Array, level: float | None, point: A
     return Intervals(names, point, flat.std(axis=0, ddof=1), low, high, bayesian=True)
 
 
-def _spread_name(group: str, a: Any, b: Any) -> str:
+def _spread_name(group: str, a: object, b: object) -> str:
     if isinstance(b, str):
         return f"cor_{b}.{a}|{group}"
     return f"sd_{a}|{group}" if isinstance(a, str) else "sigma"
 
 
-def _draws_of(posterior: Posterior, group: str, a: Any, b: Any) -> Array:
+def _draws_of(posterior: Posterior, group: str, a: object, b: object) -> Array:
     """Draws (chain, draw) of one standard deviation or correlation, which several columns may share."""
     names = ["Intercept" if c == "(Intercept)" else c for c in (a, b) if isinstance(c, str)]
     kind = "cor" if len(names) == 2 else "sd"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from lmmformula.inference.profile import profile_interval
 from lmmformula.inference.spreads import spreads
 from lmmformula.inference.student import interval_names
 from lmmformula.inference.words import notes
+from lmmformula.typing import Argument
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["INTERVALS", "conf_int"]
 
 
-def conf_int(fit: Fitted, level: float = 0.95, method: str | None = None, **options: Any) -> pd.DataFrame:
+def conf_int(
+    fit: Fitted, level: float = 0.95, method: str | None = None, **options: Argument
+) -> pd.DataFrame:
     """Confidence intervals, one row a parameter, columns lower and upper.
 
     By default they are Wald intervals with the standard errors and degrees of freedom of the tests, so that an interval never

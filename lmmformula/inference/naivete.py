@@ -19,7 +19,7 @@ has its own variances in it and a quasi-likelihood its dispersion.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -33,17 +33,20 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, RowVector, total
 from lmmformula.numerics.batched import matmul
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Axes
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from lmmformula.families.records import Rows as FamilyRows
+    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["naivete", "plot_naivete"]
 
 MAX_STEPS = 50
 
 
-def naivete(fit: Any) -> pd.DataFrame:
+def naivete(fit: Fitted) -> pd.DataFrame:
     """Compare a mixed model with the GLM without its random effects.
 
     Parameters
@@ -97,7 +100,7 @@ def naivete(fit: Any) -> pd.DataFrame:
     return table
 
 
-def plot_naivete(table: pd.DataFrame, ax: Any = None) -> Any:
+def plot_naivete(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
     """Scatter plot of inefficiency against naivete, both on log scales; returns the axes."""
     if ax is None:
         ax = _new_axes()
@@ -144,7 +147,7 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
     return sorted([1.0, *(v for v in inside if abs(np.log(v)) > apart)])
 
 
-def _new_axes() -> Any:
+def _new_axes() -> Axes:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -192,7 +195,7 @@ def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     return model, resumed(model, estimate)
 
 
-def _plain(model: WorkingModel, state: State) -> tuple[Array, Any]:
+def _plain(model: WorkingModel, state: State) -> tuple[Array, FamilyRows]:
     """beta of the GLM on the fixed columns alone by Fisher scoring with step halving, and its rows there."""
     data, p = model.data, model.problem.p
 

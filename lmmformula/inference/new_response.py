@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.columns import Column
 from lmmformula.frame.table import open_table
 from lmmformula.inference.rows import row_labels
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, Recall
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["new_response", "with_response"]
 
 
-def new_response(fit: Fitted, y: Any) -> Array:
+def new_response(fit: Fitted, y: Data) -> Array:
     """`y` for the rows of the fit, in their order, (n,).
 
     A pandas Series (or the one column of a frame) is read by its index, which must have the labels of the rows of the fit;

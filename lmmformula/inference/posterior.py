@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +17,16 @@ from lmmformula.errors import ConvergenceWarning, DataError, PlanError, warn
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.progress import CHAINS, Report, reporting
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
+    from lmmformula.backends.posterior.hmc import HMC
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.families.family import Family
     from lmmformula.inference.fitted import Fitted, FittedT
+
+Chosen: TypeAlias = slice | Index
+"""Some of the draws."""
 
 __all__ = [
     "Effects",
@@ -93,7 +97,7 @@ def extend(fit: FittedT, draws: int = 1_000, progress: bool | Report | None = No
     Fit
     """
     posterior = fit.inference.draws("extend()")
-    backend = replace(fit.backend, draws=draws)
+    backend = replace(cast("HMC", fit.backend), draws=draws)
     with reporting(progress, CHAINS) as report:
         solution = backend.extend(fit.standard.problem, posterior, report)
     result = replace(
@@ -199,7 +203,7 @@ def effect_draws(fit: Fitted, term: int) -> Array:
     return flat(effects[term])
 
 
-def own_effects(fit: Fitted, chosen: Any = slice(None)) -> list[Effects]:
+def own_effects(fit: Fitted, chosen: Chosen = slice(None)) -> list[Effects]:
     """Effects of the rows of the fit, for the `chosen` of the draws."""
     terms = enumerate(fit.problem.terms)
     return [Effects(effect_draws(fit, i)[chosen], t.codes, t.basis) for i, t in terms]
@@ -225,7 +229,7 @@ def linear_predictors(
 
 
 def auxiliary_draws(
-    fit: Fitted, columns: Sequence[Array] = (), rows: slice = slice(None), chosen: Any = slice(None)
+    fit: Fitted, columns: Sequence[Array] = (), rows: slice = slice(None), chosen: Chosen = slice(None)
 ) -> tuple[Array, ...]:
     """The family's auxiliary linear predictors for the `chosen` of the draws: (S, rows), or (S, 1) where they are constant.
 
@@ -246,7 +250,7 @@ def auxiliary_draws(
     return tuple(found)
 
 
-def own_auxiliaries(fit: Fitted, rows: slice, chosen: Any = slice(None)) -> tuple[Array, ...]:
+def own_auxiliaries(fit: Fitted, rows: slice, chosen: Chosen = slice(None)) -> tuple[Array, ...]:
     """Auxiliary predictors of `rows` of the fit, with their random effects."""
     problem = fit.problem
     found = auxiliary_draws(fit, [b.matrix for b in problem.aux], rows, chosen)
@@ -268,7 +272,7 @@ def auxiliary_effect_draws(fit: Fitted, j: int, term: int) -> Array:
     return flat(own.draws[term])
 
 
-def _own_predictors(fit: Fitted, chosen: Any = slice(None)) -> Iterator[tuple[slice, Array]]:
+def _own_predictors(fit: Fitted, chosen: Chosen = slice(None)) -> Iterator[tuple[slice, Array]]:
     """Slices of the rows of the fit with their linear predictors."""
     problem, beta, effects = fit.problem, flat(fit.inference.draws().beta)[chosen], own_effects(fit, chosen)
     width = 1 + max((t.k for t in problem.terms), default=0)
@@ -300,7 +304,7 @@ def responses(fit: Fitted, n: int | None, rng: np.random.Generator) -> Array:
     return out
 
 
-def log_likelihood(fit: Fitted, rows: Any = None) -> Array:
+def log_likelihood(fit: Fitted, rows: Data = None) -> Array:
     """Log density of each row's response given the effects, (chain, draw, row).
 
     Parameters
@@ -328,7 +332,7 @@ def row_densities(family: Family, y: Array, eta: Array, aux: Sequence[Array], we
     return rows.loglik.reshape(eta.shape)
 
 
-def _positions(n: int, rows: Any) -> NDArray[np.intp]:
+def _positions(n: int, rows: Data) -> NDArray[np.intp]:
     if rows is None:
         return np.arange(n)
     try:

@@ -7,7 +7,7 @@ For a row with fixed part x and random part z the prediction is ``x'beta + z'b``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from lmmformula.errors import ArgumentError, DataError
 from lmmformula.inference.prediction_rows import own_rows, rows_of, selected
 from lmmformula.inference.predictive import new_weights
 from lmmformula.inference.records import Wanted
+from lmmformula.typing import Data, Numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +29,7 @@ POLICIES = ("error", "population", "sample", "na")
 
 def predict(
     fit: Fitted,
-    newdata: Any = None,
+    newdata: Data = None,
     *,
     re_form: str | None = "all",
     kind: str = "response",
@@ -37,7 +38,7 @@ def predict(
     level: float = 0.95,
     se: bool = False,
     uncertainty: str | None = None,
-    weights: Any = None,
+    weights: Data = None,
     seed: int | np.random.Generator | None = None,
 ) -> pd.Series | pd.DataFrame:
     """Predict the response.
@@ -112,7 +113,7 @@ def predict(
     return found[0] if len(found) == 1 else _below(found)
 
 
-def _below(parts: Sequence[Any]) -> Any:
+def _below(parts: Sequence[Numbers]) -> Numbers:
     import pandas as pd
 
     return pd.concat(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from lmmformula.inference.records import Part, Rows
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock, gathered
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -93,7 +93,7 @@ def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> I
         yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
 
 
-def rows_of(fit: Fitted, newdata: Any, selection: Selection, *, aux_terms: bool = False) -> Rows:
+def rows_of(fit: Fitted, newdata: Data, selection: Selection, *, aux_terms: bool = False) -> Rows:
     """New rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
     problem = fit.problem
     design = problem.recipe.replay(
@@ -119,19 +119,19 @@ def rows_of(fit: Fitted, newdata: Any, selection: Selection, *, aux_terms: bool 
     return Rows(design.X, offset, parts, design.index, aux, columns, own)
 
 
-def _own_parts(term: int, block: GroupBlock, mask: Any) -> list[Part]:
+def _own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:
     """A term on the rows of the fit, for each of the levels that a row has; `mask` says which of its columns are used."""
     nobody = np.full(len(block.codes), -1, np.int32)
     return [Part(term, codes, nobody, (), basis * mask) for codes, basis in block.parts()]
 
 
-def _new_part(term: int, new: NewTerm, mask: Any) -> Part:
+def _new_part(term: int, new: NewTerm, mask: NDArray[np.bool_] | float) -> Part:
     """A term on new rows."""
     basis = np.ones((len(new.codes), 1)) if new.basis is None else new.basis
     return Part(term, new.codes, new.new_codes, new.new_levels, basis * mask)
 
 
-def population_rows(fit: Fitted, newdata: Any) -> Rows:
+def population_rows(fit: Fitted, newdata: Data) -> Rows:
     """X, offset and auxiliary predictors of `newdata`, without random effects; NaN in incomplete rows."""
     return rows_of(fit, newdata, [])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,10 @@ from lmmformula.inference.prediction_error import RowErrors
 from lmmformula.inference.predictive import normal_limits
 from lmmformula.numerics.columns import root_mean_square
 from lmmformula.typing import Array
+
+if TYPE_CHECKING:
+    from lmmformula.families.family import Family
+
 
 __all__ = ["Scale"]
 
@@ -53,7 +57,7 @@ class Scale:
         return (function(x + step) - function(x - step)) / (2 * step)
 
     @classmethod
-    def of(cls, family: Any, kind: str) -> Scale:
+    def of(cls, family: Family, kind: str) -> Scale:
         """The scale called `kind` in :func:`lmmformula.inference.predict.predict`."""
         names = [a.name for a in family.auxiliaries]
         if (name := "zi" if kind == "zprob" else kind) in names:

@@ -3,7 +3,7 @@ r"""Limits for new observations: quantiles of their predictive distribution.
 A response that is normal around eta, ``Var(e) = sigma_r^2 / w_r`` with the row's own sigma and prior weight, has exactly
 ``eta +- z sqrt(v + sigma_r^2 / w_r)``, v the variance of eta's error (:mod:`lmmformula.inference.prediction_error`).
 
-Any other response is drawn: parameters and random effects from their joint normal approximation, which gives eta and the
+Every other response is drawn: parameters and random effects from their joint normal approximation, which gives eta and the
 auxiliary predictors, and from these a response of the family with the row's weight (trials). The limits are quantiles of
 `DRAWS` such responses; those of a discrete response are values that it can take, with at least the level between them. The
 order statistics have a sampling error of ``sqrt(p (1 - p) / DRAWS)`` in probability: .0025 for the ends of a 95% interval.
@@ -12,7 +12,7 @@ order statistics have a sampling error of ``sqrt(p (1 - p) / DRAWS)`` in probabi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +23,10 @@ from lmmformula.frame.row_weights import checked_weights
 from lmmformula.frame.table import open_table
 from lmmformula.inference.posterior import row_slices
 from lmmformula.inference.prediction_error import RowErrors
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
+    from lmmformula.families.family import Family
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Rows
 
@@ -113,7 +114,7 @@ def predictor_draws(
         yield at, draws, _auxiliary_draws(rows, errors, at, e)
 
 
-def _auxiliary_draws(rows: Rows, errors: RowErrors, at: Any, e: Array) -> tuple[Array, ...]:
+def _auxiliary_draws(rows: Rows, errors: RowErrors, at: Index | slice, e: Array) -> tuple[Array, ...]:
     """The auxiliary predictors with their errors, (S, rows), or (rows,) where they are taken as known."""
     out = [a[at] for a in rows.aux]
     for j, along in enumerate(errors.aux_along):
@@ -123,7 +124,7 @@ def _auxiliary_draws(rows: Rows, errors: RowErrors, at: Any, e: Array) -> tuple[
 
 
 def drawn_limits(
-    family: Any,
+    family: Family,
     rng: np.random.Generator,
     eta: Array,
     aux: tuple[Array, ...],
@@ -145,7 +146,7 @@ def drawn_limits(
     return np.where(lost, np.nan, low), np.where(lost, np.nan, high)
 
 
-def new_weights(fit: Fitted, newdata: Any, given: Any) -> Array | None:
+def new_weights(fit: Fitted, newdata: Data, given: Data) -> Array | None:
     """Prior weights or trials of the rows to predict; None for 1.
 
     Parameters

@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.backends.exact import Exact
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["parameter_names", "profile", "profile_interval"]
@@ -81,7 +82,7 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
         return GeneralBest.of(fit, values_of(fit.problem, fit.estimate))
     point, standard, estimate = fit.optimum, fit.standard, fit.estimate
     if estimate.restricted:
-        solution = fit.backend.unrestricted(point)
+        solution = cast("Exact", fit.backend).unrestricted(point)
         point, estimate = solution.point, standard.outward(solution.estimate)
     values = values_of(fit.problem, estimate)
     return GaussianBest(point.model, standard, estimate.theta, estimate.sigma, estimate.deviance, values)

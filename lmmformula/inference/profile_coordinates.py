@@ -15,16 +15,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.inference.parameters import Parameter
 from lmmformula.ir.covariance import Kind, sd_cor
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries
 
 __all__ = ["ZERO", "TermMap", "Terms"]
 
@@ -50,7 +48,7 @@ class TermMap:
     def size(self) -> int:
         return self.kind.n_sd + len(self.kind.pairs)
 
-    def covariance(self, psi: NDArray[Any]) -> NDArray[Any]:
+    def covariance(self, psi: Entries) -> Entries:
         """Sigma in units of the response, (k, k); analytic in psi."""
         n = self.kind.n_sd
         sd = np.exp(psi[:n]) * np.ones(self.kind.k)

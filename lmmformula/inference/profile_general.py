@@ -17,7 +17,7 @@ terms::
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,7 +29,7 @@ from lmmformula.inference.profile_coordinates import Terms
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.standard import Standard
 from lmmformula.ir.structured import across_elements
-from lmmformula.typing import Array
+from lmmformula.typing import AnyFunction, Array
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,7 @@ class GeneralBest:
         Every parameter by name, an auxiliary one as its coefficient.
     """
 
-    criterion: Any
+    criterion: AnyFunction
     point: LaplacePoint
     standard: Standard
     estimate: Estimate

@@ -7,13 +7,18 @@ from the last. What is minimised, and in which coordinates, is the surface's bus
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import FitError
 from lmmformula.inference.parameters import Parameter, parameters_of
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
+
+if TYPE_CHECKING:
+    from lmmformula.inference.profile import GaussianBest
+    from lmmformula.inference.profile_general import GeneralBest
+
 
 __all__ = ["Trace"]
 
@@ -31,9 +36,9 @@ class Trace:
     target : Parameter
     """
 
-    def __init__(self, best: Any, target: Parameter) -> None:
+    def __init__(self, best: GaussianBest | GeneralBest, target: Parameter) -> None:
         self.best, self.target = best, target
-        self.surface: Any = best.surface(target)
+        self.surface = best.surface(target)
         pinned = self.surface.pinned
         self.free = np.array([i for i in range(self.surface.size) if i != pinned], dtype=int)
         self.centre = self.surface.psi_of(best.theta, best.sigma)
@@ -145,7 +150,7 @@ class Trace:
         if inner == outer:
             return outer
         xtol = tolerance * abs(outer - self.anchor)
-        found: Any = brentq(lambda v: self._gap(v, target), inner, outer, xtol=xtol)
+        found: Numbers = brentq(lambda v: self._gap(v, target), inner, outer, xtol=xtol)
         return float(found)
 
     def _gap(self, value: float, target: float) -> float:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Cluster", "Intervals", "Part", "PosteriorPart", "Rows", "Wanted"]
 
-Cluster: TypeAlias = "str | Sequence[Any] | NDArray[Any] | pd.Series | None"
+Cluster: TypeAlias = "str | Sequence[object] | Entries | pd.Series | None"
 """A grouping factor or column by name, or one label for each row; None for the grouping factor of fewest levels."""
 
 

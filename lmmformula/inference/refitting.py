@@ -7,18 +7,19 @@ from the fitted theta.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.ir.covariance import sd_cor
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, FittedT
+    from lmmformula.typing import Data
 
 __all__ = ["parameters", "refit"]
 
 
-def refit(fit: FittedT, y: Any) -> FittedT:
+def refit(fit: FittedT, y: Data) -> FittedT:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
     values = new_response(fit, y)
     recall = with_response(fit, values)

@@ -12,25 +12,26 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from lmmformula.errors import DataError, FitError
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Replicate", "as_numbers", "replicated"]
+__all__ = ["Replicate", "Statistic", "as_numbers", "replicated"]
 
 Replicate = dict[str, float] | None
 """The statistics of one replicate; None if it could not be fitted."""
-Refit = Callable[[Any, Array], Any]
+Refit: TypeAlias = Callable[["Fitted", Array], "Fitted"]
+Statistic: TypeAlias = Callable[["Fitted"], object]
 
 
 def replicated(
-    fit: Fitted, responses: Iterator[Array], refit: Refit, statistic: Callable[[Any], Any], workers: int
+    fit: Fitted, responses: Iterator[Array], refit: Refit, statistic: Statistic, workers: int
 ) -> Iterator[Replicate]:
     """`statistic` of the fits of `responses`, in order."""
     if workers == 1:
@@ -55,7 +56,7 @@ def replicated(
         ) from None
 
 
-def as_numbers(value: Any) -> dict[str, float]:
+def as_numbers(value: Data) -> dict[str, float]:
     """What a statistic gave, by name: a mapping or Series keeps its own, numbers are t1, t2, ..."""
     if isinstance(value, Mapping):
         return {str(k): float(v) for k, v in value.items()}
@@ -64,7 +65,7 @@ def as_numbers(value: Any) -> dict[str, float]:
     return {f"t{j}": float(v) for j, v in enumerate(np.atleast_1d(np.asarray(value, dtype=float)).ravel(), 1)}
 
 
-def _one(fit: Any, y: Array, refit: Refit, statistic: Callable[[Any], Any]) -> Replicate:
+def _one(fit: Fitted, y: Array, refit: Refit, statistic: Statistic) -> Replicate:
     try:
         return as_numbers(statistic(refit(fit, y)))
     except FitError:

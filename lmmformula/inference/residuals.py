@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.rows import Chunk
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,7 +100,7 @@ def residuals(
     return pd.Series(values, index=row_labels(problem), name="residual")
 
 
-def _quantile(family: Family, rows: Any, seed: int | np.random.Generator | None) -> Array:
+def _quantile(family: Family, rows: Data, seed: int | np.random.Generator | None) -> Array:
     from scipy.special import ndtri
 
     upper = family.cdf(*rows)

@@ -13,9 +13,9 @@ them, since a sum of equal responses could as well be that of other rows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,12 @@ from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.rows import codes_of_rows, row_labels
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from lmmformula.frame.table import Table
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["refuse_other_rows", "row_order", "same_columns"]
@@ -75,7 +78,7 @@ def _refuse_pair(a: Fitted, b: Fitted) -> None:
         )
 
 
-def row_order(a: Fitted, b: Fitted) -> Any:
+def row_order(a: Fitted, b: Fitted) -> Order:
     """Where the rows of `a` stand among those of `b`; None if in the same order.
 
     Raises
@@ -84,7 +87,7 @@ def row_order(a: Fitted, b: Fitted) -> Any:
         If they are not the same rows.
     """
     same_size = a.problem.n_rows_data == b.problem.n_rows_data
-    labels: list[Any] = [row_labels(a.problem), row_labels(b.problem)]
+    labels: list[pd.Index] = [row_labels(a.problem), row_labels(b.problem)]
     numbered = [_is_numbering(a), _is_numbering(b)]
     if _tell(labels, numbered, same_size):
         if labels[0].equals(labels[1]):
@@ -129,7 +132,7 @@ def _arranged(values: Array, order: Order) -> Array:
 # -- what identifies a row -----------------------------------------------------------------------------------------
 
 
-def _tell(labels: Sequence[Any], numbered: Sequence[bool], same_size: bool) -> bool:
+def _tell(labels: Sequence[pd.Index], numbered: Sequence[bool], same_size: bool) -> bool:
     """Whether labels identify rows across two tables: unique, of one type, and more than a count that begins in each table."""
     if not all(index.is_unique for index in labels):
         return False
@@ -148,20 +151,20 @@ def _is_numbering(fit: Fitted) -> bool:
     return index is None or (isinstance(index, pd.RangeIndex) and index.start == 0 and index.step == 1)
 
 
-def _shared_columns(a: Fitted, b: Fitted) -> Any:
+def _shared_columns(a: Fitted, b: Fitted) -> Iterator[tuple[str, Entries, Entries]]:
     """(name, values in a, values in b) on the rows used."""
-    tables = [_table(f) for f in (a, b)]
-    if tables[0] is not None and tables[1] is not None:
-        for name in (n for n in _names(a, b) if n in tables[0] and n in tables[1]):
-            yield name, *(_values(t, name, f) for t, f in zip(tables, (a, b), strict=True))
+    one, two = _table(a), _table(b)
+    if one is not None and two is not None:
+        for name in (n for n in _names(a, b) if n in one and n in two):
+            yield name, _values(one, name, a), _values(two, name, b)
         return
     groups = [{t.group: (i, t.levels) for i, t in enumerate(f.problem.terms)} for f in (a, b)]
     for name in (n for n in groups[0] if n in groups[1]):
-        found = ((f, *own[name]) for f, own in zip((a, b), groups, strict=True))
-        yield name, *(levels[codes_of_rows(f.problem, i)] for f, i, levels in found)
+        (i, left), (j, right) = groups[0][name], groups[1][name]
+        yield name, left[codes_of_rows(a.problem, i)], right[codes_of_rows(b.problem, j)]
 
 
-def _table(fit: Fitted) -> Any:
+def _table(fit: Fitted) -> Table | None:
     if fit.recall.data is None:
         return None
     try:
@@ -171,12 +174,12 @@ def _table(fit: Fitted) -> Any:
     return table if table.n_rows == fit.problem.n_rows_data else None
 
 
-def _values(table: Any, name: str, fit: Fitted) -> NDArray[Any]:
+def _values(table: Table, name: str, fit: Fitted) -> Entries:
     values = table.column(name).at(fit.problem.rows)
     return labels_of(values) if isinstance(values, Factor) else values
 
 
-def _equal(left: NDArray[Any], right: NDArray[Any]) -> NDArray[np.bool_]:
+def _equal(left: Entries, right: Entries) -> NDArray[np.bool_]:
     """Element by element; missing values equal each other."""
     return (left == right) | ((left != left) & (right != right))
 
@@ -196,7 +199,7 @@ def _cause(a: Fitted, b: Fitted) -> str:
     )
 
 
-def _other_rows(a: Fitted, b: Fitted, left: Any, right: Any) -> str:
+def _other_rows(a: Fitted, b: Fitted, left: pd.Index | Entries, right: pd.Index | Entries) -> str:
     only = [_some(set(left.tolist()) - set(right.tolist())), _some(set(right.tolist()) - set(left.tolist()))]
     return (
         f"the models were fitted to {a.problem.n:,} rows each, but not to the same rows: {only[0]} only in {a.formula!r}, "
@@ -204,7 +207,7 @@ def _other_rows(a: Fitted, b: Fitted, left: Any, right: Any) -> str:
     )
 
 
-def _some(rows: set[Any]) -> str:
+def _some(rows: set[object]) -> str:
     """``row 50``, ``rows 3, 4, 8 and 12 more are``."""
     shown = ", ".join(str(r) for r in islice(sorted(rows, key=str), 3))
     more = f" and {len(rows) - 3:,} more" if len(rows) > 3 else ""

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -67,7 +67,7 @@ class Spread:
     low: float = 0.0
     reason: str = ""
     at: float = np.nan
-    shown: Callable[[float], Any] | None = None
+    shown: Callable[[float], float] | None = None
 
     def interval(self, level: float) -> tuple[float, float]:
         """Ends of the Wald interval of `level`."""
@@ -268,7 +268,7 @@ def _joint(fit: Fitted) -> tuple[Array | None, str]:
     )
 
 
-def _slope(show: Callable[[float], Any] | None, at: float, *, signed: bool = False) -> float:
+def _slope(show: Callable[[float], float] | None, at: float, *, signed: bool = False) -> float:
     """|d value / d coefficient|, or with its sign."""
     if show is None:
         return 1.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.families import resolve
@@ -14,11 +14,12 @@ from lmmformula.methods.inheriting import inherited
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, FittedT
+    from lmmformula.typing import Argument, Data
 
 __all__ = ["update"]
 
 
-def update(fit: FittedT, formula: str | None, data: Any, arguments: dict[str, Any]) -> FittedT:
+def update(fit: FittedT, formula: str | None, data: Data, arguments: dict[str, Argument]) -> FittedT:
     """The call that made `fit`, with another formula, data or arguments.
 
     Options of the earlier call go on where the method of the new one has them; the plan of the new fit says which were left
@@ -44,7 +45,7 @@ def update(fit: FittedT, formula: str | None, data: Any, arguments: dict[str, An
     return replace(again, plan=replace(again.plan, reasons=(*again.plan.reasons, *left)))
 
 
-def _changed(fit: Fitted, formula: str, source: Any) -> str:
+def _changed(fit: Fitted, formula: str, source: Data) -> str:
     """The formula that a change such as ``~ . - x`` makes of the fit's."""
     old = fit.recall.formula
     columns = (
@@ -56,8 +57,8 @@ def _changed(fit: Fitted, formula: str, source: Any) -> str:
 
 
 def _inherited(
-    fit: Fitted, formula: str | None, earlier: dict[str, Any], arguments: dict[str, Any]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+    fit: Fitted, formula: str | None, earlier: dict[str, Argument], arguments: dict[str, Argument]
+) -> tuple[dict[str, Argument], tuple[str, ...]]:
     """Arguments of the earlier call that go on, and why others do not."""
     method = {**earlier, **arguments}.get("method", "auto")
     optional = {name: value for name, value in earlier.items() if name in OPTIONS or name == "priors"}
@@ -67,7 +68,7 @@ def _inherited(
     return {name: value for name, value in earlier.items() if name not in optional or name in kept}, left
 
 
-def _is_linear(fit: Fitted, formula: str | None, arguments: dict[str, Any]) -> bool:
+def _is_linear(fit: Fitted, formula: str | None, arguments: dict[str, Argument]) -> bool:
     """Whether the new model is linear, as far as its arguments tell; that of the fit where they change nothing."""
     if formula is None and not {"family", "dispformula", "ziformula"} & set(arguments):
         return fit.problem.is_linear

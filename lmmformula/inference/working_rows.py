@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from lmmformula.ir.groups import Group
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.criteria.laplace import LaplacePoint
+    from lmmformula.criteria.profiled import ProfiledPoint
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Rows
 
@@ -68,7 +70,9 @@ class WorkingRows:
         ]
         return cls(standard.fixed_in(rows.X), parts)
 
-    def errors(self, point: Any, fixed: Array, effects: Stacked) -> tuple[Array, Array]:
+    def errors(
+        self, point: LaplacePoint | ProfiledPoint, fixed: Array, effects: Stacked
+    ) -> tuple[Array, Array]:
         """Relative to sigma^2 the variance of z'b given the parameters, (n,); and x'`fixed` + z'Lambda `effects`, (n, r)."""
         own, along = np.zeros(len(self.X)), self.X @ fixed
         if not self.parts:
@@ -84,7 +88,7 @@ class WorkingRows:
                 along[batch][seen] += np.einsum("nk,nkr->nr", z, effects[a][codes][:, columns])
         return own, along
 
-    def centre(self, point: Any) -> Array:
+    def centre(self, point: LaplacePoint | ProfiledPoint) -> Array:
         """``x'beta + z'Lambda u`` at a point, (n,)."""
         out = self.X @ point.beta
         for a, group in enumerate(point.model.prepared.blocks.groups):

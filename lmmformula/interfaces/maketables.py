@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.formula import model_spec
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
+    from lmmformula.typing import Numbers, Record
 
 __all__ = [
     "LABELS",
@@ -34,7 +35,7 @@ __all__ = [
     "stat",
 ]
 
-_STATS: dict[str, Callable[[Fitted], Any]] = {
+_STATS: dict[str, Callable[[Fitted], object]] = {
     "N": lambda fit: fit.nobs,
     "ll": lambda fit: fit.llf,
     "aic": lambda fit: fit.aic,
@@ -64,7 +65,7 @@ def coef_table(fit: Fitted, vcov: str | None = None, cluster: Cluster = None) ->
     """Fixed effects: ``b, se, t, p`` and the limits of 95% and 90% Wald intervals."""
     import pandas as pd
 
-    by_clusters: dict[str, Any] = {}
+    by_clusters: Record = {}
     columns = {"b": fit.params, "se": fit.bse, "t": fit.tvalues, "p": fit.pvalues}
     if vcov is not None or cluster is not None:
         by_clusters = {"vcov": vcov, "cluster": cluster}
@@ -76,7 +77,7 @@ def coef_table(fit: Fitted, vcov: str | None = None, cluster: Cluster = None) ->
     return pd.DataFrame(columns).rename_axis("Coefficient")
 
 
-def stat(fit: Fitted, key: str) -> Any:
+def stat(fit: Fitted, key: str) -> object:
     """One statistic; None for keys that are unknown, and where the model has no such number.
 
     Besides the protocol's ``N, ll, aic, bic, deviance, df_model, df_resid, se_type``: ``r2_marginal, r2_conditional,
@@ -132,16 +133,16 @@ class ProtocolOnly:
         return coef_table(self._fit, **self._asked)
 
     @property
-    def __maketables_vcov_info__(self) -> dict[str, Any]:
+    def __maketables_vcov_info__(self) -> Record:
         known = self._known
         return dict(MODEL_BASED) if known is None else {"vcov_type": known.kind, "clustervar": known.grouped}
 
-    def __maketables_stat__(self, key: str) -> Any:
+    def __maketables_stat__(self, key: str) -> object:
         if key == "se_type" and self._known is not None:
             return self._known.label
         return stat(self._fit, key)
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Numbers:
         if name.startswith("__maketables_"):
             return getattr(self._fit, name)
         raise AttributeError(name)

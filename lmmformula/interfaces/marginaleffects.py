@@ -11,7 +11,7 @@ with average effects, not the average over levels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.prediction_rows import population_rows
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array, Data, Numbers
 
 try:
     import polars as pl
@@ -36,6 +36,8 @@ except ImportError as missing:
     ) from missing
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["PopulationModel"]
@@ -74,7 +76,7 @@ class PopulationModel(ModelAbstract):
         No data at hand, an unknown `kind`, an offset that was given as an array, or a predictor with a reserved name.
     """
 
-    def __init__(self, fit: Fitted, data: Any = None, kind: str = "response") -> None:
+    def __init__(self, fit: Fitted, data: Data = None, kind: str = "response") -> None:
         if kind not in KINDS:
             raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
         recipe = fit.problem.recipe
@@ -113,7 +115,7 @@ class PopulationModel(ModelAbstract):
         df = self.model.df.to_numpy()
         return float(np.min(df)) if df.size and np.isfinite(df).all() else float("inf")
 
-    def t_tests(self, result: Any, conf_level: float = 0.95) -> Any:
+    def t_tests(self, result: Data, conf_level: float = 0.95) -> Data:
         """Estimates of marginaleffects with the degrees of freedom of each.
 
         Parameters
@@ -158,7 +160,7 @@ class PopulationModel(ModelAbstract):
         }
         return result.data.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 
-    def get_vcov(self, vcov: Any = True) -> Array | None:
+    def get_vcov(self, vcov: Argument = True) -> Array | None:
         """Covariance matrix of the fixed effects; None if `vcov` is false."""
         if isinstance(vcov, str):
             raise DataError(
@@ -167,12 +169,12 @@ class PopulationModel(ModelAbstract):
             )
         return np.asarray(self.model.vcov, dtype=float) if vcov else None
 
-    def get_exog(self, newdata: Any) -> Array:
+    def get_exog(self, newdata: Data) -> Array:
         """Columns of X, the offset, and the auxiliary linear predictors of `newdata`."""
         rows = population_rows(self.model, newdata)
         return np.column_stack([rows.X, rows.offset, *rows.aux])
 
-    def get_predict(self, params: Any, newdata: Any) -> Any:
+    def get_predict(self, params: ArrayLike, newdata: Data) -> Data:
         """Predictions at the coefficients `params`, for rows of :meth:`get_exog`."""
         family, p = self.model.problem.family, self.model.problem.p
         eta = newdata[:, :p] @ np.asarray(params, dtype=float) + newdata[:, p]
@@ -183,7 +185,7 @@ class PopulationModel(ModelAbstract):
         return pl.DataFrame({"rowid": np.arange(len(value), dtype=np.int32), "estimate": value})
 
 
-def _type(column: Any) -> str:
+def _type(column: Data) -> str:
     """marginaleffects' word for the type of a column; what holds only 0 and 1 is binary."""
     if not column.dtype.is_numeric():
         return "boolean" if column.dtype == pl.Boolean else "character"
@@ -216,7 +218,7 @@ def _surrogate(response: str, predictors: Sequence[str]) -> str:
     return f"{left} ~ " + (" + ".join(f"`{name}`" for name in predictors) or "1")
 
 
-def _model_data(fit: Fitted, data: Any, predictors: Sequence[str]) -> Any:
+def _model_data(fit: Fitted, data: Data, predictors: Sequence[str]) -> Data:
     """The rows as polars columns; factors are an Enum in the order of the fit, whose first level is the reference."""
     source = fit.recall.data if data is None else data
     if source is None:
@@ -232,7 +234,7 @@ def _model_data(fit: Fitted, data: Any, predictors: Sequence[str]) -> Any:
     return pl.DataFrame(columns)
 
 
-def _values(table: Table, name: str, rows: Any, *, needed: bool) -> Any:
+def _values(table: Table, name: str, rows: Numbers, *, needed: bool) -> Data:
     """Values of a column; None for one that has no place in a model and is not asked for."""
     try:
         return table.column(name).at(rows)
@@ -242,7 +244,7 @@ def _values(table: Table, name: str, rows: Any, *, needed: bool) -> Any:
         return None
 
 
-def _column(name: str, values: Any, levels: Sequence[str] | None) -> Any:
+def _column(name: str, values: Data, levels: Sequence[str] | None) -> Data:
     if not isinstance(values, Factor):
         return pl.Series(name, values, nan_to_null=True)
     if values.kind == "logical":

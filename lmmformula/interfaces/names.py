@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.calls import KINDS
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.records import Cluster
+    from lmmformula.interfaces.marginaleffects import PopulationModel
+    from lmmformula.typing import Data, Record
 
 __all__ = ["OtherNames"]
 
@@ -23,9 +25,13 @@ class OtherNames(Verbs):
     """statsmodels' names, and the ways to marginaleffects and maketables; each a line that asks for ours."""
 
     if TYPE_CHECKING:  # what a fit has
-        params: pd.Series
-        bse: pd.Series
-        sigma: float
+
+        @property
+        def params(self) -> pd.Series: ...
+        @property
+        def bse(self) -> pd.Series: ...
+        @property
+        def sigma(self) -> float: ...
 
         def residuals(self, kind: str = "response") -> pd.Series: ...
 
@@ -64,7 +70,7 @@ class OtherNames(Verbs):
         """statsmodels' name of ``residuals("pearson")``."""
         return self.residuals("pearson")
 
-    def to_marginaleffects(self, data: Any = None, kind: str = "response") -> Any:
+    def to_marginaleffects(self, data: Data = None, kind: str = "response") -> PopulationModel:
         """The fit for the package marginaleffects, at the level of the population.
 
         See :class:`lmmformula.interfaces.marginaleffects.PopulationModel`.
@@ -81,7 +87,7 @@ class OtherNames(Verbs):
     def __maketables_coef_table__(self) -> pd.DataFrame:
         return _maketables.coef_table(self._fit)
 
-    def __maketables_stat__(self, key: str) -> Any:
+    def __maketables_stat__(self, key: str) -> object:
         return _maketables.stat(self._fit, key)
 
     @property
@@ -97,5 +103,5 @@ class OtherNames(Verbs):
         return _maketables.default_stat_keys(self._fit)
 
     @property
-    def __maketables_vcov_info__(self) -> dict[str, Any]:
+    def __maketables_vcov_info__(self) -> Record:
         return dict(_maketables.MODEL_BASED)

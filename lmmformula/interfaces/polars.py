@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +19,7 @@ __all__ = ["to_polars"]
 
 
 @checked
-def to_polars(table: Any, index: str = "index") -> Any:
+def to_polars(table: Data, index: str = "index") -> Data:
     """Turn a table that this package returns into a polars frame.
 
     Parameters
@@ -100,5 +101,5 @@ def _column(name: str, values: pd.Series) -> pl.Series:
     return pl.Series(name, _objects(values))
 
 
-def _objects(values: pd.Series) -> list[Any]:
+def _objects(values: pd.Series) -> list[object]:
     return [None if missing else v for v, missing in zip(values, values.isna(), strict=True)]

@@ -6,9 +6,13 @@ answers the old question from the type, with polars 1 and 2 alike, and is a pola
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import polars as pl
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Data
+
 
 __all__ = ["LevelsFrame"]
 
@@ -23,7 +27,7 @@ class _Levels:
         """The levels in their order."""
         return pl.Series(self._series.name, list(self._series.dtype.categories), dtype=pl.String)  # type: ignore[attr-defined]
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Data:
         return getattr(pl.Series.cat.__get__(self._series, pl.Series), name)  # type: ignore[attr-defined]
 
 
@@ -31,7 +35,7 @@ class _Factor(pl.Series):
     """A column of type Enum."""
 
     @property
-    def cat(self) -> Any:
+    def cat(self) -> Data:
         """Its levels."""
         return _Levels(self)
 
@@ -44,12 +48,12 @@ class LevelsFrame(pl.DataFrame):
         """The same columns."""
         return cls(frame.get_columns())
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Data) -> Data:
         found = super().__getitem__(key)
         if isinstance(found, pl.Series) and isinstance(found.dtype, pl.Enum):
             return _Factor(found)
         return found
 
-    def with_columns(self, *exprs: Any, **named: Any) -> LevelsFrame:
+    def with_columns(self, *exprs: Data, **named: Data) -> LevelsFrame:
         """As polars', and such a frame again."""
         return LevelsFrame.of(super().with_columns(*exprs, **named))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from lmmformula.api import fit
 from lmmformula.errors import DataError
@@ -15,7 +14,13 @@ from lmmformula.formula import model_spec
 from lmmformula.formula.spec import ModelSpec, Name
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
-from lmmformula.typing import Array
+from lmmformula.typing import Arguments, Array, Data, Entries, Record
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+    from lmmformula.families.family import Family
+
 
 try:
     from sklearn.base import BaseEstimator, RegressorMixin
@@ -27,7 +32,7 @@ except ImportError as missing:
 
 __all__ = ["MixedModelRegressor"]
 
-_AS_THEY_ARE: dict[str, Any] = {"dtype": None, "ensure_all_finite": "allow-nan"}
+_AS_THEY_ARE: Record = {"dtype": None, "ensure_all_finite": "allow-nan"}
 """How scikit-learn looks at arrays: of any type, and nan is a missing value."""
 
 
@@ -77,11 +82,11 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
         self,
         formula: str,
         *,
-        family: Any = "gaussian",
+        family: str | Family = "gaussian",
         method: str = "auto",
         re_form: str | None = "all",
         new_levels: str = "population",
-        fit_arguments: Mapping[str, Any] | None = None,
+        fit_arguments: Arguments | None = None,
     ) -> None:
         self.formula = formula
         self.family = family
@@ -90,7 +95,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
         self.new_levels = new_levels
         self.fit_arguments = fit_arguments
 
-    def fit(self, X: Any, y: Any = None) -> MixedModelRegressor:
+    def fit(self, X: Data, y: Data = None) -> MixedModelRegressor:
         """Fit the model.
 
         Parameters
@@ -123,7 +128,7 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
             del self.feature_names_in_
         return self
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Data) -> Array:
         """Expected response of each row.
 
         Parameters
@@ -145,12 +150,12 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
         out = self.model_.predict(table, re_form=self.re_form, new_levels=self.new_levels)
         return np.asarray(out, dtype=float)
 
-    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+    def score(self, X: Data, y: Data = None, sample_weight: Data = None) -> float:
         """R2 of the predictions; `y` defaults to the response's column of `X`."""
         check_is_fitted(self, "model_")
         return float(super().score(X, self._observed(X) if y is None else y, sample_weight))
 
-    def _observed(self, X: Any) -> NDArray[Any]:
+    def _observed(self, X: Data) -> Entries:
         """The response in `X`, where it is a column of numbers."""
         response = _spec(self.model_.formula, _table(X)[1]).response
         match response.parts if response is not None else ():
@@ -166,19 +171,19 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
 
-    def __sklearn_tags__(self) -> Any:
+    def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = tags.input_tags.string = True
         tags.target_tags.required = False
         return tags
 
 
-def _has_names(X: Any) -> bool:
+def _has_names(X: Data) -> bool:
     """Whether `X` has named columns; an array, a list or a sparse matrix has none."""
     return hasattr(X, "columns") or (isinstance(X, Mapping) and not hasattr(X, "toarray"))
 
 
-def _table(X: Any) -> tuple[Any, list[str]]:
+def _table(X: Data) -> tuple[Data, list[str]]:
     """A table that the package reads, and its columns' names."""
     if not _has_names(X):
         values = check_array(X, **_AS_THEY_ARE)
@@ -208,7 +213,7 @@ def _with_response(formula: str, names: list[str]) -> tuple[str, str]:
     )
 
 
-def _response(y: Any, X: Any) -> Any:
+def _response(y: Data, X: Data) -> Data:
     """One value a row, not infinite; a pandas column keeps its type."""
     values = y.array if isinstance(y, pd.Series) else column_or_1d(np.asarray(y), warn=True)
     check_consistent_length(next(iter(X.values())) if isinstance(X, Mapping) else X, values)
@@ -219,7 +224,7 @@ def _response(y: Any, X: Any) -> Any:
     return values
 
 
-def _joined(table: Any, name: str, values: Any) -> Any:
+def _joined(table: Data, name: str, values: Data) -> Data:
     """The table with a column more, or another in its place."""
     if isinstance(table, pd.DataFrame):
         return table.assign(**{name: values})

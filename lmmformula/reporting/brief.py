@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.reporting.summary import summarise
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.typing import Record
 
 __all__ = ["brief", "brief_record", "shown"]
 
@@ -35,7 +36,7 @@ def brief(fit: Fitted) -> str:
     )
 
 
-def brief_record(fit: Fitted) -> dict[str, Any]:
+def brief_record(fit: Fitted) -> Record:
     """The same as plain values."""
     return {
         "formula": fit.formula,

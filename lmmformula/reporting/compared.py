@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -132,8 +132,8 @@ class Compared:
         columns = ["method", "part", "term", "estimate", "std_error", "conf_low", "conf_high"]
         return pd.DataFrame(rows, columns=columns)
 
-    def _rows(self, run: MethodRun, fit: Fit) -> list[tuple[Any, ...]]:
-        rows: list[tuple[Any, ...]] = []
+    def _rows(self, run: MethodRun, fit: Fit) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = []
         for part, found in (
             (PARTS[0], fit.inference.fixed_intervals(self.level)),
             (PARTS[1], fit.inference.spread_intervals(self.level)),
@@ -200,7 +200,7 @@ class Compared:
         return printed(pd.DataFrame(rows, columns=columns))
 
 
-def _apart(name: str, fit: Fit, reference: Fit) -> list[tuple[Any, ...]]:
+def _apart(name: str, fit: Fit, reference: Fit) -> list[tuple[object, ...]]:
     rows = []
     for part, mine, theirs in (
         ("fixed", fit.inference.fixed_intervals(None), reference.inference.fixed_intervals(None)),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import ResultBase, checked_methods
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.reporting.compared import Compared
 from lmmformula.reporting.comparison_grids import as_html, as_text
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Argument, Drawn
+
 
 __all__ = ["RESULTS", "MethodComparison"]
 
@@ -18,7 +22,7 @@ __all__ = ["RESULTS", "MethodComparison"]
 class MethodComparison(Compared):
     """The same model by several methods. Printing it shows the table and where methods disagree."""
 
-    def plot(self, kind: str = "all", ax: Any = None, **options: Any) -> Any:
+    def plot(self, kind: str = "all", ax: Drawn = None, **options: Argument) -> Drawn:
         """Forest of coefficients, caterpillar of random effects, shrinkage.
 
         Parameters
@@ -46,7 +50,7 @@ class MethodComparison(Compared):
         return as_html(self)
 
 
-def _result(value: Any) -> Any:
+def _result(value: object) -> object:
     if not isinstance(value, ResultBase | MethodComparison):
         raise UnsuitedError
     return value

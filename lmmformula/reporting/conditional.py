@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, effects_of
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.typing import Arguments, Drawn
 
 __all__ = ["ConditionalEffects", "conditional_effects"]
 
@@ -39,7 +40,7 @@ class ConditionalEffects:
     def __getitem__(self, name: str) -> pd.DataFrame:
         return self._one(name).frame
 
-    def plot(self, effect: str | None = None, ax: Any = None) -> Any:
+    def plot(self, effect: str | None = None, ax: Drawn = None) -> Drawn:
         """Draw one effect; the first by default. Returns its Axes."""
         from lmmformula.reporting.plots.marginal import draw_effect
 
@@ -70,7 +71,7 @@ class ConditionalEffects:
 def conditional_effects(
     fit: Fitted,
     effects: str | Sequence[str] | None = None,
-    conditions: Mapping[str, Any] | None = None,
+    conditions: Arguments | None = None,
     level: float = 0.95,
     points: int = 50,
     kind: str = "response",

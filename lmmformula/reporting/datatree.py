@@ -31,9 +31,10 @@ from lmmformula.inference.posterior import log_likelihood as pointwise
 from lmmformula.inference.posterior import responses, term_spreads
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.variance_parameters import term_parameters
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Entries, Record
 
 if TYPE_CHECKING:
+    from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.problem import Problem
 
@@ -80,7 +81,7 @@ def to_datatree(
         ) from error
     rows, draws = (posterior.chains, posterior.draws, fit.problem.n), _posterior(fit)
     name = _response(fit)
-    groups: dict[str, dict[str, Any]] = {"posterior": {n: v for n, (v, _) in draws.items()}}
+    groups: dict[str, Record] = {"posterior": {n: v for n, (v, _) in draws.items()}}
     if posterior.statistics:
         groups["sample_stats"] = _statistics(posterior)
     if predictive:
@@ -126,7 +127,7 @@ def _posterior(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
     return out | {n: (posterior[n], ()) for n in posterior.names if n not in known}
 
 
-def _statistics(posterior: Any) -> dict[str, Array]:
+def _statistics(posterior: Posterior) -> dict[str, Array]:
     steps = posterior.statistics["n_steps"]
     return {**posterior.statistics, "tree_depth": np.ceil(np.log2(steps + 1)).astype(int)}
 
@@ -145,9 +146,9 @@ def _constant(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
     return out
 
 
-def _coordinates(fit: Fitted) -> dict[str, Any]:
+def _coordinates(fit: Fitted) -> Record:
     problem = fit.problem
-    out: dict[str, Any] = {"coefficient": list(problem.X.names), "row": _rows(problem)}
+    out: Record = {"coefficient": list(problem.X.names), "row": _rows(problem)}
     for name, term in zip(group_names(fit), problem.terms, strict=True):
         out[_level_dim(term.group)] = [str(level) for level in term.levels]
         out[f"{name}_effect"] = list(term.columns)
@@ -155,13 +156,13 @@ def _coordinates(fit: Fitted) -> dict[str, Any]:
     return out
 
 
-def _rows(problem: Problem) -> Any:
+def _rows(problem: Problem) -> Entries:
     """Labels of the rows; positions where a label has several parts, which a coordinate cannot hold."""
     labels = row_labels(problem)
     return problem.rows if labels.nlevels > 1 else labels.to_numpy()
 
 
-def _attributes(fit: Fitted) -> dict[str, Any]:
+def _attributes(fit: Fitted) -> Record:
     from lmmformula.version import __version__
 
     posterior = fit.inference.draws()

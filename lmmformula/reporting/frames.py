@@ -7,9 +7,9 @@ the heading and the notes that came with it in ``attrs``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -28,6 +28,11 @@ from lmmformula.reporting.numbers import (
     statistic,
     width,
 )
+from lmmformula.typing import Argument
+
+if TYPE_CHECKING:
+    from lmmformula.inference.fitted import Fitted
+
 
 __all__ = ["Table", "anova", "loo_compare", "printed"]
 
@@ -56,7 +61,7 @@ class Table(pd.DataFrame):
     def _constructor(self) -> type[Table]:
         return Table
 
-    def round(self, *args: Any, **arguments: Any) -> pd.DataFrame:
+    def round(self, *args: Argument, **arguments: Argument) -> pd.DataFrame:
         return pd.DataFrame(self).round(*args, **arguments)
 
     def cells(self) -> tuple[list[str], list[list[str]]]:
@@ -97,7 +102,7 @@ def printed(frame: pd.DataFrame) -> Table:
 
 
 @wraps(_compare.anova)
-def anova(*fits: Any, **arguments: Any) -> Table:  # noqa: D103 - the docstring is that of what it shows
+def anova(*fits: Fitted, **arguments: Argument) -> Table:  # noqa: D103 - the docstring is that of what it shows
     return printed(_compare.anova(*fits, **arguments))
 
 
@@ -165,7 +170,7 @@ def _alike(frame: pd.DataFrame) -> dict[str, list[str]]:
     return {name: [next(cells) for _ in range(len(frame))] for name in own}
 
 
-def _label(name: Any) -> str:
+def _label(name: object) -> str:
     return on_one_line(", ".join(map(str, name)) if isinstance(name, tuple) else str(name))
 
 
@@ -210,11 +215,11 @@ def _notes(frame: pd.DataFrame) -> list[str]:
     return [*notes, *([str(frame.attrs["note"])] if "note" in frame.attrs else [])]
 
 
-def _refitted(attrs: Mapping[Any, Any]) -> int:
+def _refitted(attrs: Mapping[Hashable, object]) -> int:
     count = attrs.get("refitted", 0)
     return count if isinstance(count, int) else 0
 
 
 @wraps(_elpd.loo_compare)
-def loo_compare(*results: Any, **arguments: Any) -> Table:  # noqa: D103 - the same
+def loo_compare(*results: Argument, **arguments: Argument) -> Table:  # noqa: D103 - the same
     return printed(_elpd.loo_compare(*results, **arguments))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.influence import Influence, influence
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.typing import Data, Drawn
 
 __all__ = ["InfluenceTable", "influence_table"]
 
@@ -45,7 +46,7 @@ class InfluenceTable(Influence):
             [f"{self.how[0].upper()}{self.how[1:]}.", *self._notes()]
         )
 
-    def plot(self, measure: str = "cooks_distance", ax: Any = None) -> Any:
+    def plot(self, measure: str = "cooks_distance", ax: Drawn = None) -> Drawn:
         """One measure of every unit with its cut-off; see :func:`lmmformula.reporting.plots.influence.influence`."""
         from lmmformula.reporting.plots.influence import influence as drawn
 
@@ -67,7 +68,7 @@ class InfluenceTable(Influence):
         labels = [on_one_line(str(label)) for label in self.frame.index[at]]
         return header, [list(row) for row in zip(labels, *columns, strict=True)]
 
-    def _dfbetas(self, at: Any) -> tuple[list[str], list[list[str]]]:
+    def _dfbetas(self, at: Data) -> tuple[list[str], list[list[str]]]:
         """Columns of DFBETAS, or of the largest of each unit with its coefficient's name."""
         table = self.dfbetas.iloc[at]
         table = table.where(table.abs() > _ROUNDING, table * 0.0)

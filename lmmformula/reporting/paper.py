@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError, LmmformulaError
@@ -196,7 +196,7 @@ _LATEX = str.maketrans(
 _NOT_IN_LABELS = re.compile(r"[\\{}%#&$~^\x00-\x1f\x7f\x85\u2028\u2029]")
 
 
-def _check_label(label: Any) -> None:
+def _check_label(label: object) -> None:
     if not isinstance(label, str):
         raise DataError(f"label={label!r} must be text, for example 'tab:model'.")
     if bad := sorted(set(_NOT_IN_LABELS.findall(label))):

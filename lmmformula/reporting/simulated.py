@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import anything, function, numbers_of_rows, optional, text, word
@@ -14,7 +14,7 @@ from lmmformula.inference.checking.outcome import ALTERNATIVES, Alternative, Out
 from lmmformula.inference.checking.scaled import Scaled, recalculated
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data, Drawn
 
 __all__ = ["SimulatedResiduals"]
 
@@ -75,7 +75,7 @@ class SimulatedResiduals(Scaled):
         """Number of rows outside of all simulations."""
         return _tests.outliers(self, alternative, margin, method)
 
-    def test_quantiles(self, predictor: Any = None, at: Sequence[float] = (0.25, 0.5, 0.75)) -> Outcome:
+    def test_quantiles(self, predictor: Data = None, at: Sequence[float] = (0.25, 0.5, 0.75)) -> Outcome:
         """Whether quantiles of the residuals move with the prediction, or with a `predictor`."""
         own = None if predictor is None else self._numbers(predictor, "predictor")
         return _tests.quantiles(self, own, at)
@@ -89,12 +89,14 @@ class SimulatedResiduals(Scaled):
         """A statistic of the response against that of the simulations."""
         return _tests.generic(self, statistic, alternative, name)
 
-    def test_temporal(self, time: Any, series: Any = None, alternative: Alternative = "two-sided") -> Outcome:
+    def test_temporal(
+        self, time: Data, series: Data = None, alternative: Alternative = "two-sided"
+    ) -> Outcome:
         """Durbin & Watson's test in the order of `time`, within each of the `series`: a column, a grouping factor, an array."""
         codes = None if series is None else groups_of(self.source, series, "series", self.rows, len(self))[0]
         return durbin_watson(self.residuals, self._numbers(time, "time"), codes, alternative)
 
-    def test_spatial(self, x: Any, y: Any = None, alternative: Alternative = "two-sided") -> Outcome:
+    def test_spatial(self, x: Data, y: Data = None, alternative: Alternative = "two-sided") -> Outcome:
         """Moran's I by inverse distances: coordinates `x` and `y`, or an array (rows, d) as `x`."""
         if y is None:
             places = places_of(self.source, x, "x", self.rows)
@@ -102,17 +104,17 @@ class SimulatedResiduals(Scaled):
             places = _beside(self._numbers(x, "x"), self._numbers(y, "y"))
         return moran(self.residuals, places, alternative)
 
-    def recalculate(self, group: Any) -> SimulatedResiduals:
+    def recalculate(self, group: Data) -> SimulatedResiduals:
         """Residuals of the sums over the rows of each level of `group`: a column, a grouping factor or an array."""
         return recalculated(self, group)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Drawn = None) -> Drawn:
         """Quantiles against the uniform distribution, and residuals over ranks of the prediction; returns both Axes."""
         from lmmformula.reporting.plots.checking import scaled_panel
 
         return scaled_panel(self, ax)
 
-    def _numbers(self, given: Any, role: str) -> Array:
+    def _numbers(self, given: Data, role: str) -> Array:
         return numbers_of(self.source, given, role, self.rows, len(self))
 
     def _outcomes(self) -> list[Outcome]:

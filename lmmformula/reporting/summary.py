@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from lmmformula.reporting.contents import Contents, SharedTerm
 from lmmformula.reporting.convergence import at_limit
 from lmmformula.reporting.html import as_html
 from lmmformula.reporting.text import as_text
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +203,7 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def diagnostics(fit: Fitted) -> dict[str, Any]:
+def diagnostics(fit: Fitted) -> Record:
     """Numbers about the search and the boundary.
 
     Keys: ``converged, status, evaluations, iterations, decrement, tolerance, max_gradient, singular`` (labels of terms),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.frame.table import open_table
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
+    from lmmformula.typing import Record
 
 __all__ = ["augment", "glance", "tidy"]
 
@@ -143,7 +144,7 @@ def _canonical(fit: Fitted) -> pd.DataFrame:
     import pandas as pd
 
     problem, data = fit.problem, fit.problem.data
-    columns: dict[str, Any] = {".response": data.whole(data.y)}
+    columns: Record = {".response": data.whole(data.y)}
     for i, t in enumerate(problem.terms):
         if t.shares is None:
             columns[t.group] = pd.Categorical.from_codes(codes_of_rows(problem, i), list(t.levels))

@@ -63,6 +63,8 @@ def laplace(
         b += step
         if np.abs(step).max() < 1e-12:
             break
+    else:
+        raise AssertionError("the modes have not converged")
     penalty = 0.5 * np.einsum("ij,jk,ik->", b, precision, b)
     return float(rows.loglik.sum() - penalty - 0.5 * np.linalg.slogdet(sigma @ hessian)[1].sum())
 

@@ -24,7 +24,8 @@ from lmmformula.families import (
     unregister_family,
 )
 from lmmformula.families.records import Array, Aux, Information, Maybe, MeanRange
-from lmmformula.families.special import Namespace, gammaln, softplus
+from lmmformula.families.special import gammaln, softplus
+from lmmformula.typing import Namespace
 
 
 @dataclass(frozen=True, slots=True)

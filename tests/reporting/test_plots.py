@@ -196,6 +196,7 @@ def test_profile(sleep: Fit) -> None:
 def test_names_are_taken_literally() -> None:
     data = load_dataset("sleepstudy").rename(columns={"Days": "a$b_{", "Subject": "$x^"})
     model = fit("Reaction ~ `a$b_{` + (`a$b_{` | `$x^`)", data)
+    ax = axes()
     for name in NAMES:
         ax = getattr(model.plot, name)(ax=axes())
         ax.figure.canvas.draw()

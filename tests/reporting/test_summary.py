@@ -321,7 +321,7 @@ def test_generalised_html(counts: Fit) -> None:
 class _NoInformation(Likelihood):
     """A backend whose Hessian is not positive definite."""
 
-    def joint_vcov(self, *_: Any) -> Any:
+    def joint_vcov(self, estimate: Any, point: Any) -> Any:
         raise FitError("the Hessian is flat.")
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from lmmformula.errors import DataError
 from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -29,7 +29,7 @@ def evenly(n: int, most: int) -> Index | None:
 
 
 def numbers_of(
-    fit: Fitted | None, given: Any, role: str, rows: Index | None = None, n: int | None = None
+    fit: Fitted | None, given: Data, role: str, rows: Index | None = None, n: int | None = None
 ) -> Array:
     """One number for each row.
 
@@ -69,7 +69,7 @@ def numbers_of(
 
 
 def groups_of(
-    fit: Fitted | None, given: Any, role: str, rows: Index | None = None, n: int | None = None
+    fit: Fitted | None, given: Data, role: str, rows: Index | None = None, n: int | None = None
 ) -> tuple[Index, list[str], str]:
     """Codes of each row's group, the names of the groups, and what they are groups of; as :func:`numbers_of`.
 
@@ -99,7 +99,7 @@ def groups_of(
     return own.astype(np.intp), names, given if isinstance(given, str) else "group"
 
 
-def places_of(fit: Fitted | None, given: Any, role: str, rows: Index | None = None) -> Array:
+def places_of(fit: Fitted | None, given: Data, role: str, rows: Index | None = None) -> Array:
     """Coordinates of each row, (N, d), of names of columns or of an array (N, d)."""
     if isinstance(given, str):
         return numbers_of(fit, given, role, rows)[:, None]
@@ -120,7 +120,7 @@ def places_of(fit: Fitted | None, given: Any, role: str, rows: Index | None = No
     return np.column_stack([numbers_of(fit, column, role, rows) for column in whole.T])
 
 
-def _entries(fit: Fitted | None, given: Any, role: str, rows: Index | None, n: int | None) -> Any:
+def _entries(fit: Fitted | None, given: Data, role: str, rows: Index | None, n: int | None) -> Data:
     if isinstance(given, str):
         if fit is None or fit.recall.data is None:
             raise DataError(

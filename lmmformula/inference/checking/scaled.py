@@ -28,7 +28,7 @@ from lmmformula.inference.checking.replicates import at_rows
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,8 +184,8 @@ def scaled_residuals(
     n: int = 250,
     seed: int | np.random.Generator | None = None,
     conditional: bool = False,
-    by_group: Any = None,
-    rows: Any = None,
+    by_group: Data = None,
+    rows: Data = None,
     made: type[Scaled] = Scaled,
 ) -> Scaled:
     """Scaled residuals of a fit.
@@ -231,7 +231,7 @@ def scaled_residuals(
     return found if by_group is None else recalculated(found, by_group, "by_group")
 
 
-def positions(n: int, rows: Any) -> Index:
+def positions(n: int, rows: Data) -> Index:
     """Positions among n rows.
 
     Raises
@@ -259,7 +259,7 @@ def _expected(fit: Fitted, conditional: bool, rows: Index | None) -> Array:
     return found
 
 
-def recalculated(found: Scaled, group: Any, role: str = "group") -> Any:
+def recalculated(found: Scaled, group: Data, role: str = "group") -> Any:
     """Residuals of sums over the rows of each group.
 
     Parameters

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.inference.rows import row_labels
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +77,7 @@ class Units:
         return cls(pd.Index(labels, name=group), codes.astype(np.intp))
 
 
-def _column(fit: Fitted, group: str) -> tuple[Any, Any]:
+def _column(fit: Fitted, group: str) -> tuple[Data, Data]:
     """Codes and labels of a factor that is no term of the model."""
     from lmmformula.formula.spec import Name
     from lmmformula.frame import open_table
@@ -96,6 +97,6 @@ def _column(fit: Fitted, group: str) -> tuple[Any, Any]:
             f"group={group!r}: `{lacking[0]}` is neither a grouping factor of the model ({known}) nor a column of the "
             "data. Use None for rows."
         )
-    values: dict[Any, Any] = {Name(name): table.column(name).at(fit.problem.rows) for name in names}
+    values: dict[object, Data] = {Name(name): table.column(name).at(fit.problem.rows) for name in names}
     factor = group_factor(tuple(values), values.__getitem__).factor
     return factor.codes, factor.levels

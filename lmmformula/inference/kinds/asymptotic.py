@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
 from lmmformula.inference.words import counted
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -265,7 +265,7 @@ class Asymptotic(Inference):
             "df.resid": fit.df_resid,
         }
 
-    def glance(self) -> dict[str, Any]:
+    def glance(self) -> Record:
         fit = self.fit
         return {
             "nobs": fit.nobs,

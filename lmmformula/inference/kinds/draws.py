@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.student import critical
 from lmmformula.inference.words import counted
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Index, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -304,14 +304,14 @@ class Draws(Inference):
     def criteria(self) -> dict[str, float]:
         return worst(self.posterior)
 
-    def glance(self) -> dict[str, Any]:
+    def glance(self) -> Record:
         return glance_posterior(self.fit)
 
     def ended(self, p_value: Callable[[float], str]) -> list[tuple[str, str]]:
         form = {"max Rhat": ".3f", "Pareto k": ".2f"}
         return [(name, format(v, form.get(name, ",.0f"))) for name, v in worst(self.posterior).items()]
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Record:
         return posterior_diagnostics(self.posterior)
 
     def parts(self, level: float = 0.95) -> tuple[PosteriorPart, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -12,7 +12,11 @@ from lmmformula.inference.kinds.asymptotic import ONE_STEP, Asymptotic
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.words import counted
 from lmmformula.ir import estimate
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
+
+if TYPE_CHECKING:
+    from lmmformula.backends.pql import PQL
+
 
 __all__ = ["Quasi"]
 
@@ -110,7 +114,7 @@ class Quasi(Asymptotic):
             )
         return (
             f"{where} {self._likely_cause()} To go on from there, where m is this fit: "
-            f"m.update(start=m.estimate, max_outer={max(100, 2 * self.fit.backend.max_outer)})."
+            f"m.update(start=m.estimate, max_outer={max(100, 2 * cast('PQL', self.fit.backend).max_outer)})."
         )
 
     def _likely_cause(self) -> str:
@@ -192,7 +196,7 @@ class Quasi(Asymptotic):
             ("Change of the linear predictors", f"{ended.decrement:.2g} (tolerance {ended.tolerance:.2g})"),
         ]
 
-    def diagnostics(self) -> dict[str, Any]:
+    def diagnostics(self) -> Record:
         fit, ended, gaps = self.fit, self.fit.estimate.convergence, self.record.gaps
         named = zip(group_names(fit), fit.problem.terms, strict=True)
         names = [f"{name}.{column}" for name, term in named for column in term.columns]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,7 @@ from lmmformula.errors import FitError
 from lmmformula.inference.refitting import parameters, refit
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     from lmmformula.backends.batched import Batch, Stack
@@ -215,7 +215,7 @@ def estimates(fit: Fitted, y: Array, *, start: bool = False) -> Estimates:
 
 def _one_by_one(fit: Fitted, y: Array) -> Estimates:
     names, keys = fit.problem.X.names, list(parameters(fit))
-    rows: list[dict[str, Any]] = []
+    rows: list[Record] = []
     for response in y.T:
         try:
             one = refit(fit, response)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from lmmformula.inference.many.estimates import Estimates, estimates
 from lmmformula.inference.many.moderation import Moderated
 from lmmformula.inference.many.moderation import moderated as moderate
 from lmmformula.inference.many.responses import of_fit
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -20,7 +21,7 @@ __all__ = ["refits"]
 Parts = tuple[str, str, tuple[str, ...], NDArray[np.int64], Estimates, Moderated | None, dict[str, str]]
 
 
-def refits(fit: Fitted, responses: Any, moderated: bool) -> Parts:
+def refits(fit: Fitted, responses: Data, moderated: bool) -> Parts:
     """Formula, method, names, rows, estimates, prior and reasons; see :class:`lmmformula.reporting.many.fits.ManyFits`."""
     fit.inference.check("many fits")
     given = of_fit(responses, fit)

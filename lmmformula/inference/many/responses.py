@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.rows import row_labels
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
     from lmmformula.frame.table import Table
@@ -34,7 +34,7 @@ class Responses:
     values: Array
 
 
-def of_table(responses: Any, table: Table) -> Responses:
+def of_table(responses: Data, table: Table) -> Responses:
     """Responses for the rows of a table.
 
     Parameters
@@ -75,7 +75,7 @@ def of_table(responses: Any, table: Table) -> Responses:
     return found
 
 
-def of_fit(responses: Any, fit: Fitted) -> Responses:
+def of_fit(responses: Data, fit: Fitted) -> Responses:
     """Responses for the rows of a fit, or of the data it came from, of which those of the fit are taken.
 
     Raises
@@ -118,7 +118,7 @@ def patterns(values: Array) -> list[tuple[Index, Index]]:
     return [(np.flatnonzero(present[:, i]), part) for i, part in zip(first, parts, strict=True)]
 
 
-def _are_names(responses: Any) -> bool:
+def _are_names(responses: Data) -> bool:
     if hasattr(responses, "dtype") or hasattr(responses, "columns") or not isinstance(responses, Iterable):
         return False
     return not isinstance(responses, dict) and all(isinstance(name, str) for name in responses)
@@ -132,7 +132,7 @@ def _column(table: Table, name: str) -> Array:
         raise DataError(f"the response `{name}` is not numeric.") from None
 
 
-def _matrix(responses: Any) -> Responses:
+def _matrix(responses: Data) -> Responses:
     import pandas as pd
 
     if not isinstance(responses, pd.DataFrame):

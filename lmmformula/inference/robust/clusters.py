@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +15,9 @@ from lmmformula.frame.grouping import group_factor
 from lmmformula.frame.table import open_table
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
 
@@ -70,7 +68,7 @@ def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
     return found
 
 
-def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Any]:
+def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
     """Name and one label for each row of the fit."""
     problem = fit.problem
     if cluster is None:
@@ -96,18 +94,18 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Any]:
     return cluster, _of_data(fit, cluster)
 
 
-def _of_data(fit: Fitted, name: str) -> Any:
+def _of_data(fit: Fitted, name: str) -> Data:
     """A column of the data, or ``a:b``, the combinations of two."""
     table = open_table(fit.recall.data).session()
     names = [name] if name in table or ":" not in name else name.split(":")
     if len(names) == 1:
         return table.to_pandas(names, fit.problem.rows)[name]
-    values: dict[Any, Any] = {Name(one): table.column(one).at(fit.problem.rows) for one in names}
+    values: dict[Data, Data] = {Name(one): table.column(one).at(fit.problem.rows) for one in names}
     codes = group_factor(tuple(values), values.__getitem__).factor.codes
     return np.where(codes < 0, np.nan, codes)
 
 
-def _given(fit: Fitted, cluster: Sequence[Any] | NDArray[Any] | pd.Series) -> Any:
+def _given(fit: Fitted, cluster: Data) -> Data:
     """Labels as given, those of the rows that the fit uses; a Series is read by its index."""
     import pandas as pd
 
@@ -129,7 +127,7 @@ def _given(fit: Fitted, cluster: Sequence[Any] | NDArray[Any] | pd.Series) -> An
     )
 
 
-def _coded(name: str, labels: Any) -> Clusters:
+def _coded(name: str, labels: Data) -> Clusters:
     import pandas as pd
 
     codes, found = pd.factorize(labels)

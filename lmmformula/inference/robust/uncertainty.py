@@ -33,6 +33,7 @@ from lmmformula.errors import ArgumentError
 from lmmformula.inference.robust.clusters import Clusters, clusters_of
 from lmmformula.inference.robust.sums import KINDS, ClusterSums, cluster_sums
 from lmmformula.inference.uncertainty import JointTest, Uncertainty, Whitened, refuse_unknown, whitened
+from lmmformula.ir.frozen import computed_once
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Robust(Uncertainty):
         """beta = _half b for b in the coordinates of the sums, (p, p)."""
         return self.fit.standard.coefficients @ self.fit.optimum.half
 
-    @cached_property
+    @computed_once
     def covariance(self) -> Array:
         by_cluster = self._sums.scores @ self._half.T
         return by_cluster.T @ by_cluster

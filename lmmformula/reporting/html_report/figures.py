@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from html import escape
 from importlib.util import find_spec
 from io import StringIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import LmmformulaError
+
+if TYPE_CHECKING:
+    from lmmformula.typing import Axes
+
 
 __all__ = ["Drawing", "available", "draw"]
 
@@ -57,7 +61,7 @@ class Drawing:
     name: str
     caption: str
     size: tuple[float, float]
-    paint: Callable[[Any], Any]
+    paint: Callable[[Axes], object]
 
 
 def available() -> bool:

@@ -14,6 +14,7 @@ from lmmformula.reporting.plots.likelihood import profile
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.typing import Drawn
 
 __all__ = ["SMALL", "drawings"]
 
@@ -128,7 +129,7 @@ def _profile_drawings(fit: Fitted, wanted: bool | None) -> list[Drawing]:
     ]
 
 
-def _one_profile(fit: Fitted, name: str, ax: object) -> object:
+def _one_profile(fit: Fitted, name: str, ax: Drawn) -> Drawn:
     return profile(fit, name, ax, points=9)
 
 

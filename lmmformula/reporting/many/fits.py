@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from lmmformula.inference.many.moderation import Moderated
 from lmmformula.inference.student import two_sided
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.reporting.numbers import general
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Drawn, Record
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +77,7 @@ class ManyFits:
         own, (errors, df, t) = self.estimates, self._tests
         p = two_sided(t, df)
         size, terms = own.beta.shape
-        columns: dict[str, Any] = {
+        columns: Record = {
             "response": np.repeat(np.array(self.responses, dtype=object), terms),
             "term": np.tile(np.array(own.names, dtype=object), size),
             "estimate": own.beta.ravel(),
@@ -125,7 +125,7 @@ class ManyFits:
         )
         return printed(shown)
 
-    def plot(self, term: str | None = None, ax: Any = None) -> Any:
+    def plot(self, term: str | None = None, ax: Drawn = None) -> Drawn:
         """Volcano plot of a term (by default the last): estimates against -log10 p, those below 5% adjusted in colour."""
         from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
 

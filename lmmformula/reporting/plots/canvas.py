@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from types import ModuleType
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import LmmformulaError
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array, Axes
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
 
 __all__ = ["COLOURS", "GREY", "Positions", "new_axes", "new_grid", "points", "row_labels", "thinned"]
 
@@ -25,7 +30,7 @@ RASTER = 1_000
 """Points from which on a vector drawing holds them as one picture."""
 
 
-def new_axes(ax: Any = None, size: tuple[float, float] = (6.0, 4.0)) -> Any:
+def new_axes(ax: Axes | None = None, size: tuple[float, float] = (6.0, 4.0)) -> Axes:
     """`ax`, or the axes of a new figure."""
     return ax if ax is not None else _pyplot().subplots(figsize=size, layout="constrained")[1]
 
@@ -43,7 +48,7 @@ def new_grid(count: int, columns: int = 3, size: tuple[float, float] = (3.2, 2.8
     return flat[:count]
 
 
-def _pyplot() -> Any:
+def _pyplot() -> ModuleType:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:
@@ -65,14 +70,14 @@ def spread_out(n: int, count: int) -> Positions:
     return np.linspace(0, n - 1, count).round().astype(np.intp)
 
 
-def points(ax: Any, x: Array, y: Array, **style: Any) -> None:
+def points(ax: Axes, x: Array, y: Array, **style: Argument) -> None:
     """A scatter of small, see-through points."""
     many = len(x) > RASTER
     style = {"s": 6 if many else 14, "alpha": 0.35 if many else 0.6, "color": COLOURS[0], **style}
     ax.scatter(x, y, linewidths=0, rasterized=many, **style)
 
 
-def row_labels(ax: Any, places: Any, names: Sequence[str]) -> None:
+def row_labels(ax: Axes, places: ArrayLike, names: Sequence[str]) -> None:
     """Names along the y axis, taken literally whatever characters they hold."""
     ax.set_yticks(places, [_short(name) for name in names], parse_math=False)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import ArgumentError
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_grid, points, thinned
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Axes, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.checking.scaled import Scaled
@@ -19,7 +19,7 @@ BINS = 40
 """Running quantiles are of so many bins at most."""
 
 
-def several_axes(ax: Any, count: int, columns: int, size: tuple[float, float]) -> Array:
+def several_axes(ax: Axes, count: int, columns: int, size: tuple[float, float]) -> Array:
     """`count` axes: those given, or new ones.
 
     Raises
@@ -34,7 +34,7 @@ def several_axes(ax: Any, count: int, columns: int, size: tuple[float, float]) -
     return given
 
 
-def scaled_panel(found: Scaled, ax: Any = None) -> Array:
+def scaled_panel(found: Scaled, ax: Drawn = None) -> Drawn:
     """Quantiles of scaled residuals against the uniform distribution, and residuals over ranks of the prediction.
 
     Parameters
@@ -54,7 +54,7 @@ def scaled_panel(found: Scaled, ax: Any = None) -> Array:
     return axes
 
 
-def _uniform_quantiles(ax: Any, ordered: Array) -> None:
+def _uniform_quantiles(ax: Axes, ordered: Array) -> None:
     from scipy.special import betaincinv
 
     n = len(ordered)
@@ -68,7 +68,7 @@ def _uniform_quantiles(ax: Any, ordered: Array) -> None:
     ax.set(xlabel="uniform quantile", ylabel="scaled residual", title="Quantiles of scaled residuals")
 
 
-def _over_ranks(ax: Any, found: Scaled) -> None:
+def _over_ranks(ax: Axes, found: Scaled) -> None:
     from scipy.stats import rankdata
 
     n = len(found)

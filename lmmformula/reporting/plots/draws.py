@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Axes
 
 __all__ = ["rank", "trace"]
 
 
-def trace(draws: Array, name: str = "", ax: Any = None) -> Any:
+def trace(draws: Array, name: str = "", ax: Axes | None = None) -> Axes:
     """Every chain of one parameter over its draws; chains that have mixed cannot be told apart.
 
     Parameters
@@ -35,7 +33,7 @@ def trace(draws: Array, name: str = "", ax: Any = None) -> Any:
     return ax
 
 
-def rank(draws: Array, name: str = "", ax: Any = None, bins: int = 20) -> Any:
+def rank(draws: Array, name: str = "", ax: Axes | None = None, bins: int = 20) -> Axes:
     """Ranks of each chain's draws among all (Vehtari et al. 2021): every histogram is flat if the chains have mixed.
 
     Parameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from lmmformula.reporting.plots.canvas import (
     spread_out,
     thinned,
 )
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Axes, Entries
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -34,7 +34,7 @@ ROW = 11.0
 """Points that a name takes."""
 
 
-def coefficients(fit: Fitted, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
+def coefficients(fit: Fitted, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Axes:
     """Forest of the fixed effects with their intervals.
 
     Parameters
@@ -74,13 +74,13 @@ def shown_coefficients(found: Intervals, intercept: bool) -> list[int]:
 
 def caterpillar(
     fit: Fitted,
-    ax: Any = None,
+    ax: Axes | None = None,
     group: str | None = None,
     column: str | None = None,
     level: float = 0.95,
     most: int = MOST_LEVELS,
     spread: bool = True,
-) -> Any:
+) -> Axes:
     """Random effects of one grouping factor in ascending order, with their intervals.
 
     Parameters
@@ -121,8 +121,8 @@ def caterpillar(
 
 
 def random_effects_qq(
-    fit: Fitted, ax: Any = None, group: str | None = None, column: str | None = None
-) -> Any:
+    fit: Fitted, ax: Axes | None = None, group: str | None = None, column: str | None = None
+) -> Axes:
     """Random effects of one grouping factor against the normal distribution, with the line through their quartiles.
 
     Returns
@@ -177,26 +177,33 @@ def spaced(values: Array, most: int) -> Positions:
 
 
 def _bars(
-    ax: Any, point: Array, low: Array, high: Array, places: Any, colour: str, dot: float, dim: bool = False
+    ax: Axes,
+    point: Array,
+    low: Array,
+    high: Array,
+    places: Entries,
+    colour: str,
+    dot: float,
+    dim: bool = False,
 ) -> None:
     """Intervals and their points; where they are many, thin enough to be told apart, and grey if they hold zero (`dim`)."""
     if len(places) <= NAMED:
         ax.hlines(places, low, high, color=colour, lw=1.4)
         ax.plot(point, places, "o", color=colour, ms=dot)
         return
-    room = 72.0 * ax.figure.get_figheight() * ax.get_position().height / len(places)  # points for each
+    room = 72.0 * ax.bbox.height / ax.figure.dpi / len(places)  # points for each
     clear = (low > 0.0) | (high < 0.0) if dim else np.ones(len(places), dtype=bool)
     ax.hlines(places, low, high, colors=[colour if own else GREY for own in clear], lw=min(0.8, 0.35 * room))
     ax.plot(point, places, "o", color=colour, ms=min(dot, 0.9 * room), mew=0)
 
 
-def _name_levels(ax: Any, places: Any, names: list[str]) -> None:
+def _name_levels(ax: Axes, places: Entries, names: list[str]) -> None:
     """Names of the levels, evenly spaced ones where there is no room for all."""
     if len(names) <= NAMED:
         row_labels(ax, places, names)
         ax.tick_params(axis="y", labelsize="small")
         return
-    room = int(72.0 * ax.figure.get_figheight() * ax.get_position().height / ROW)
+    room = int(72.0 * ax.bbox.height / ax.figure.dpi / ROW)
     shown = spread_out(len(names), max(min(room, NAMED), 2))
     row_labels(ax, places[shown], [names[r] for r in shown])
     ax.tick_params(axis="y", labelsize="x-small")

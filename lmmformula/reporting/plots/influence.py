@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes, points
+from lmmformula.typing import Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.influence import Influence
@@ -20,7 +21,7 @@ NAMED = 5
 """Units beyond the cut-off that are named."""
 
 
-def influence(found: Influence, measure: str = "cooks_distance", ax: Any = None) -> Any:
+def influence(found: Influence, measure: str = "cooks_distance", ax: Drawn = None) -> Drawn:
     """One measure of every unit in their order, its cut-off dashed, the units farthest beyond it named.
 
     Parameters

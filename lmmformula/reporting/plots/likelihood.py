@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.profile import parameter_names
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes, new_grid
+from lmmformula.typing import Argument, Axes, Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,10 +22,10 @@ __all__ = ["profile", "profile_panel"]
 def profile(
     fit: Fitted,
     parameters: str | list[str] | None = None,
-    ax: Any = None,
+    ax: Drawn = None,
     level: float = 0.95,
-    **options: Any,
-) -> Any:
+    **options: Argument,
+) -> Drawn:
     """zeta, the signed root of the rise of the deviance, over the value of each parameter.
 
     A straight line says that the Wald interval will do; the interval of `level` is where it stays within the dashed lines.
@@ -56,7 +57,7 @@ def profile(
     return axes
 
 
-def profile_panel(table: pd.DataFrame, name: str, ax: Any, level: float = 0.95) -> Any:
+def profile_panel(table: pd.DataFrame, name: str, ax: Axes, level: float = 0.95) -> Axes:
     """One parameter of the table that :meth:`Fit.profile` gives."""
     from scipy.special import ndtri
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
@@ -10,6 +10,7 @@ from pandas.api.types import is_bool_dtype, is_numeric_dtype
 from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, variables
 from lmmformula.reporting.plots.canvas import COLOURS, new_axes
 from lmmformula.reporting.response import expected_response
+from lmmformula.typing import Axes, Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["draw_effect", "marginal_effects"]
 
 
-def marginal_effects(fit: Fitted, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
+def marginal_effects(
+    fit: Fitted, variable: str | None = None, ax: Axes | None = None, level: float = 0.95
+) -> Axes:
     """Expected response over one variable of the fixed part, with its limits.
 
     Parameters
@@ -44,7 +47,7 @@ def marginal_effects(fit: Fitted, variable: str | None = None, ax: Any = None, l
     return draw_effect(conditional_effect(fit, "".join(named), level=level), expected_response(fit), ax)
 
 
-def draw_effect(effect: ConditionalEffect, response: str, ax: Any = None) -> Any:
+def draw_effect(effect: ConditionalEffect, response: str, ax: Drawn = None) -> Drawn:
     """A line and a band for each value of the second variable, or points and bars where the first is a factor."""
     ax = new_axes(ax, (4.2, 3.2))
     first, *second = effect.variables
@@ -66,14 +69,14 @@ def draw_effect(effect: ConditionalEffect, response: str, ax: Any = None) -> Any
     return ax
 
 
-def _bars(ax: Any, part: pd.DataFrame, aside: float, colour: str, label: str) -> None:
+def _bars(ax: Drawn, part: pd.DataFrame, aside: float, colour: str, label: str) -> None:
     at = np.arange(len(part)) + aside
     ax.vlines(at, part["lower"], part["upper"], color=colour, lw=1.6)
     ax.plot(at, part["estimate"], "o", color=colour, ms=5, label=label)
     ax.margins(x=0.12)
 
 
-def _name_levels(ax: Any, names: list[str]) -> None:
+def _name_levels(ax: Drawn, names: list[str]) -> None:
     turned = sum(map(len, names)) > 24
     ax.set_xticks(
         range(len(names)),

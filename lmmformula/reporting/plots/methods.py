@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes, new_grid, points, row_labels
 from lmmformula.reporting.plots.effects import NAMED, find_term, shown_coefficients, spaced
+from lmmformula.typing import AnyFunction, Argument, Axes, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.reporting.compared import Compared
+
+T = TypeVar("T")
 
 __all__ = ["KINDS", "plot_comparison"]
 
 MOST_LEVELS = 40
 
 
-def plot_comparison(comparison: Compared, kind: str = "all", ax: Any = None, **options: Any) -> Any:
+def plot_comparison(comparison: Compared, kind: str = "all", ax: Drawn = None, **options: Argument) -> Drawn:
     """See :meth:`MethodComparison.plot`."""
     if kind in KINDS:
         return KINDS[kind](comparison, ax, **options)
@@ -38,7 +40,7 @@ def plot_comparison(comparison: Compared, kind: str = "all", ax: Any = None, **o
     return axes
 
 
-def forest(comparison: Compared, ax: Any = None, intercept: bool = False) -> Any:
+def forest(comparison: Compared, ax: Axes | None = None, intercept: bool = False) -> Axes:
     """Coefficients with intervals, one colour a method."""
     fits = comparison.fits
     found = {name: fit.inference.fixed_intervals(comparison.level) for name, fit in fits.items()}
@@ -60,11 +62,11 @@ def forest(comparison: Compared, ax: Any = None, intercept: bool = False) -> Any
 
 def caterpillar(
     comparison: Compared,
-    ax: Any = None,
+    ax: Axes | None = None,
     group: str | None = None,
     column: str | None = None,
     most: int = MOST_LEVELS,
-) -> Any:
+) -> Axes:
     """Random effects of one factor with intervals, in the order of the most trusted method."""
     reference = comparison.fits[comparison.reference]
     i, j, title = find_term(reference, group, column)
@@ -92,8 +94,8 @@ def caterpillar(
 
 
 def shrinkage(
-    comparison: Compared, ax: Any = None, group: str | None = None, column: str | None = None
-) -> Any:
+    comparison: Compared, ax: Axes | None = None, group: str | None = None, column: str | None = None
+) -> Axes:
     """Random effects of each method over those of the most trusted one: a slope below one shrinks more."""
     reference = comparison.reference
     others = [name for name in comparison.fits if name != reference]
@@ -116,7 +118,7 @@ def shrinkage(
     return ax
 
 
-def _head(ax: Any, title: str, methods: int, across: int = 4) -> None:
+def _head(ax: Axes, title: str, methods: int, across: int = 4) -> None:
     """A title, and the legend between it and the axes, where it hides nothing.
 
     Both end where the axes do, so that what is long goes over the names of the rows and is not cut off.
@@ -138,7 +140,7 @@ def _coloured(comparison: Compared) -> list[tuple[str, str]]:
     return [(name, COLOURS[c % len(COLOURS)]) for c, name in enumerate(comparison.fits)]
 
 
-def _dodged(found: dict[str, Any]) -> list[tuple[float, tuple[str, Any], str]]:
+def _dodged(found: dict[str, T]) -> list[tuple[float, tuple[str, T], str]]:
     """Shift, method with its values, and colour."""
     count = len(found)
     return [
@@ -147,7 +149,7 @@ def _dodged(found: dict[str, Any]) -> list[tuple[float, tuple[str, Any], str]]:
     ]
 
 
-KINDS: dict[str, Callable[..., Any]] = {
+KINDS: dict[str, AnyFunction] = {
     "coefficients": forest,
     "caterpillar": caterpillar,
     "shrinkage": shrinkage,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import optional, word
@@ -18,7 +18,7 @@ from lmmformula.reporting.plots import marginal as _marginal
 from lmmformula.reporting.plots import means as _means
 from lmmformula.reporting.plots import rows as _rows
 from lmmformula.reporting.plots.canvas import new_axes
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array, Axes, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -38,27 +38,29 @@ class Plots:
 
     fit: Fitted
 
-    def residuals(self, ax: Any = None, kind: str | None = None, seed: int = 0) -> Any:
+    def residuals(self, ax: Axes | None = None, kind: str | None = None, seed: int = 0) -> Axes:
         """Residuals against fitted values; see :func:`lmmformula.reporting.plots.rows.residuals`."""
         return _rows.residuals(self.fit, ax, kind, seed)
 
-    def qq(self, ax: Any = None, seed: int = 0) -> Any:
+    def qq(self, ax: Axes | None = None, seed: int = 0) -> Axes:
         """Quantile residuals against the normal distribution."""
         return _rows.qq(self.fit, ax, seed)
 
-    def binned_residuals(self, ax: Any = None, bins: int | None = None) -> Any:
+    def binned_residuals(self, ax: Axes | None = None, bins: int | None = None) -> Axes:
         """Mean residuals in bins of the fitted mean: what to look at for binary responses and counts."""
         return _rows.binned_residuals(self.fit, ax, bins)
 
-    def response(self, ax: Any = None) -> Any:
+    def response(self, ax: Axes | None = None) -> Axes:
         """Distribution of the response."""
         return _rows.response(self.fit, ax)
 
-    def coefficients(self, ax: Any = None, intercept: bool = False, level: float = 0.95) -> Any:
+    def coefficients(self, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Axes:
         """Forest of the fixed effects."""
         return _effects.coefficients(self.fit, ax, intercept, level)
 
-    def marginal_effects(self, variable: str | None = None, ax: Any = None, level: float = 0.95) -> Any:
+    def marginal_effects(
+        self, variable: str | None = None, ax: Axes | None = None, level: float = 0.95
+    ) -> Axes:
         """Expected response over one variable, the others held where they are typical."""
         return _marginal.marginal_effects(self.fit, variable, ax, level)
 
@@ -77,43 +79,49 @@ class Plots:
 
     def caterpillar(
         self,
-        ax: Any = None,
+        ax: Axes | None = None,
         group: str | None = None,
         column: str | None = None,
         level: float = 0.95,
         most: int = _effects.MOST_LEVELS,
         spread: bool = True,
-    ) -> Any:
+    ) -> Axes:
         """Random effects of one factor in order; see :func:`lmmformula.reporting.plots.effects.caterpillar`."""
         return _effects.caterpillar(self.fit, ax, group, column, level, most, spread)
 
-    def random_effects_qq(self, ax: Any = None, group: str | None = None, column: str | None = None) -> Any:
+    def random_effects_qq(
+        self, ax: Axes | None = None, group: str | None = None, column: str | None = None
+    ) -> Axes:
         """Random effects of one factor against the normal distribution."""
         return _effects.random_effects_qq(self.fit, ax, group, column)
 
     def profile(
-        self, parameters: str | list[str] | None = None, ax: Any = None, level: float = 0.95, **options: Any
-    ) -> Any:
+        self,
+        parameters: str | list[str] | None = None,
+        ax: Drawn = None,
+        level: float = 0.95,
+        **options: Argument,
+    ) -> Drawn:
         """Likelihood profiles; one Axes for one name, else an array of them."""
         return _likelihood.profile(self.fit, parameters, ax, level, **options)
 
     def influence(
-        self, group: str | None = None, ax: Any = None, measure: str = "cooks_distance", refit: bool = False
-    ) -> Any:
+        self, group: str | None = None, ax: Drawn = None, measure: str = "cooks_distance", refit: bool = False
+    ) -> Drawn:
         """What leaving out rows or groups does: see :meth:`lmmformula.Fit.influence`."""
         from lmmformula.reporting.influence import influence_table
 
         return influence_table(self.fit, group, refit).plot(measure, ax)
 
-    def naivete(self, ax: Any = None) -> Any:
+    def naivete(self, ax: Drawn = None) -> Drawn:
         """What a plain GLM would get wrong: see :meth:`Fit.naivete`."""
         return plot_naivete(self.fit.naivete(), new_axes(ax))
 
-    def trace(self, parameter: str, ax: Any = None) -> Any:
+    def trace(self, parameter: str, ax: Axes | None = None) -> Axes:
         """Chains of one parameter of a Bayesian fit over their draws."""
         return _draws.trace(self._drawn(parameter), parameter, ax)
 
-    def rank(self, parameter: str, ax: Any = None, bins: int = 20) -> Any:
+    def rank(self, parameter: str, ax: Axes | None = None, bins: int = 20) -> Axes:
         """Rank histograms of the chains of one parameter of a Bayesian fit."""
         return _draws.rank(self._drawn(parameter), parameter, ax, bins)
 

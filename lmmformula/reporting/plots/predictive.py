@@ -7,14 +7,14 @@ estimates, with random effects drawn anew.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
 from lmmformula.reporting.response import response_name
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -43,9 +43,9 @@ def pp_check(
     kind: str | None = None,
     n: int | None = None,
     stat: str | Callable[[Array], float] | None = None,
-    ax: Any = None,
+    ax: Drawn = None,
     seed: int = 0,
-) -> Any:
+) -> Drawn:
     """See :meth:`lmmformula.verbs.BayesianVerbs.pp_check`."""
     kind = _usual(fit, stat) if kind is None else kind
     of = _statistic(stat, kind)
@@ -85,7 +85,7 @@ def _statistic(stat: str | Callable[[Array], float] | None, kind: str) -> _Stat:
     return name, STATISTICS[name]
 
 
-def _density(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _density(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     grid = _grid(y, drawn)
     for own in drawn:
         ax.plot(grid, _smooth(own, grid), color=GREY, lw=0.5, alpha=0.5)
@@ -95,7 +95,7 @@ def _density(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def _ecdf(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _ecdf(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     up = np.arange(1, len(y) + 1) / len(y)
     for own in drawn:
         ax.step(np.sort(own), up, where="post", color=GREY, lw=0.5, alpha=0.5)
@@ -104,7 +104,7 @@ def _ecdf(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def _bars(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _bars(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     """Rows with each value, and 90% intervals of their number over replicates."""
     values = np.unique(np.concatenate([y, drawn.ravel()]))
     kept = values if len(values) <= 2 * _FEW else values[: 2 * _FEW]
@@ -118,7 +118,7 @@ def _bars(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def _stat(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _stat(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     """A statistic of each replicate, and where that of the response lies."""
     name, of = stat
     values, own = np.array([of(r) for r in drawn], dtype=float), float(of(y))
@@ -128,7 +128,7 @@ def _stat(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.set(xlabel=f"{name} (observed {own:.4g}; P(replicate >= observed) = {above:.3f})", yticks=[])
 
 
-def _intervals(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _intervals(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     """Predictive intervals of the rows in the order of their medians, and the responses."""
     low, quarter, middle, three, high = np.quantile(drawn, [0.05, 0.25, 0.5, 0.75, 0.95], axis=0)
     order = np.argsort(middle, kind="stable")
@@ -141,7 +141,7 @@ def _intervals(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.legend(frameon=False, fontsize="small")
 
 
-def _error(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
+def _error(ax: Drawn, y: Array, drawn: Array, stat: _Stat) -> None:
     """Mean predictive error against the mean prediction."""
     mean = drawn.mean(axis=0)
     ax.axhline(0.0, color=GREY, lw=1)
@@ -149,7 +149,7 @@ def _error(ax: Any, y: Array, drawn: Array, stat: _Stat) -> None:
     ax.set(xlabel="mean prediction", ylabel="observed - predicted")
 
 
-_KINDS: dict[str, tuple[Callable[[Any, Array, Array, _Stat], None], int]] = {
+_KINDS: dict[str, tuple[Callable[[Drawn, Array, Array, _Stat], None], int]] = {
     "density": (_density, 50),
     "ecdf": (_ecdf, 50),
     "bars": (_bars, 200),
