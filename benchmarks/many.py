@@ -1,7 +1,7 @@
 """Many fits of one structure against single fits in a loop, here and by a peer: ``python -m benchmarks.many``.
 
-Each task is run once unmeasured and then as often as asked; the least time counts. Loops are timed over fewer fits than the task
-has and scaled up, since all their fits cost the same. ``glmm`` takes part where it is installed.
+Each task is run once unmeasured and then as often as asked; the least time counts. Loops are timed over fewer fits than the
+task has and scaled up, since all their fits cost the same. ``glmm`` takes part where it is installed.
 """
 
 from __future__ import annotations

@@ -224,7 +224,7 @@ def flag_or_positive(accepted: str) -> Kind:
 def side() -> Kind:
     """The side of a one-sided test, as R and statsmodels write it too."""
 
-    def read(value: object) -> Any:
+    def read(value: object) -> Argument:
         known = isinstance(value, str) and value.lower() in _SIDES
         if not known and (_is_flag(value) or not isinstance(value, Integral) or int(value) not in (-1, 0, 1)):
             raise UnsuitedError

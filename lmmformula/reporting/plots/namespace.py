@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from lmmformula.reporting.plots import marginal as _marginal
 from lmmformula.reporting.plots import means as _means
 from lmmformula.reporting.plots import rows as _rows
 from lmmformula.reporting.plots.canvas import new_axes
-from lmmformula.typing import Argument, Array, Axes, Drawn
+from lmmformula.typing import Argument, Arguments, Array, Axes, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -67,13 +67,13 @@ class Plots:
     def means(
         self,
         specs: str | Iterable[str],
-        ax: Any = None,
+        ax: Drawn = None,
         *,
-        at: Mapping[str, Any] | None = None,
+        at: Arguments | None = None,
         kind: str | None = None,
         comparisons: bool = False,
         level: float = 0.95,
-    ) -> Any:
+    ) -> Drawn:
         """Marginal means with their intervals, see :meth:`Fit.emmeans`; with comparison arrows if wanted."""
         return _means.means(self.fit, specs, ax, at=at, kind=kind, comparisons=comparisons, level=level)
 
