@@ -296,6 +296,25 @@ def test_predictions_as_json_from_standard_input(tmp_path: Path) -> None:
     assert echoed.stdout.splitlines()[2] == "2,new,"
 
 
+def test_influence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved, out = tmp_path / "sleep.lmm", tmp_path / "influence.csv"
+    model = lmmformula.fit(SLEEP, load_dataset("sleepstudy"))
+    model.save(saved)
+    assert main(["influence", str(saved), "--group", "Subject"]) == 0
+    assert "Influence of the levels of Subject" in capsys.readouterr().out
+    expected = model.influence("Subject").frame["cooks_distance"]
+    assert main(["influence", str(saved), "--group", "Subject", "--json", "--out", str(out)]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["unit"] == expected.index.tolist()
+    np.testing.assert_allclose(seen["cooks_distance"], expected)
+    table = pd.read_csv(out, dtype={"Subject": str}).set_index("Subject")
+    np.testing.assert_allclose(table["cooks_distance"], expected)
+    assert main(["influence", str(saved), "--out", str(out)]) == 0
+    assert pd.read_csv(out).shape[0] == 180
+    assert main(["influence", str(saved), "--group", "nope"]) == 1
+    assert "`nope` is no grouping factor" in capsys.readouterr().err
+
+
 def test_errors_as_a_process() -> None:
     wrong = _process("fit", "Reaction ~ Days + (Days | Subject", "--data", "sleepstudy")
     assert (wrong.returncode, wrong.stdout) == (1, "")

@@ -27,6 +27,7 @@ examples:
   lmmformula fit "y ~ x + (1 | g)" --data rows.parquet --family poisson --save y.lmm --report y.html
   lmmformula compare "r2 ~ Anger + (1 | id) + (1 | item)" --data VerbAgg --family binomial --methods laplace,pql
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
+  lmmformula influence y.lmm --group subject
 """
 _FLAGGED = (
     "family",
@@ -89,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(run=commands.compare)
 
     _add_predict(subparsers.add_parser("predict", help="predict from a saved fit"))
+    _add_influence(subparsers.add_parser("influence", help="what rows or groups do to a saved fit"))
 
     datasets = subparsers.add_parser(
         "datasets", help="list the data sets that come with the package, or describe one"
@@ -169,6 +171,19 @@ def _add_options(command: argparse.ArgumentParser) -> None:
             metavar="VALUE",
             help=f"{kind.accepted}; of {having}".replace("%", "%%"),
         )
+
+
+def _add_influence(command: argparse.ArgumentParser) -> None:
+    command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
+    command.add_argument(
+        "--group",
+        metavar="FACTOR",
+        help="leave out all rows of each level of this grouping factor of the model (single rows)",
+    )
+    command.add_argument("--refit", action="store_true", help="estimate the variances again without each")
+    command.add_argument("--out", metavar="OUT", help="file to write all of them to, as of `predict`")
+    command.set_defaults(run=commands.influence)
+    _add_output(command)
 
 
 def _add_predict(command: argparse.ArgumentParser) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
     from lmmformula.typing import Argument
 
-__all__ = ["NOT_CONVERGED", "PROGRAM", "compare", "datasets", "fit", "plan", "predict"]
+__all__ = ["NOT_CONVERGED", "PROGRAM", "compare", "datasets", "fit", "influence", "plan", "predict"]
 
 PROGRAM = "lmmformula"
 NOT_CONVERGED = 3
@@ -130,6 +130,21 @@ def predict(arguments: argparse.Namespace) -> int:
         write_table(rows.reset_index(drop=True).join(beside), arguments.out)
     if arguments.json:
         _show(True, lambda: frame.to_dict("list"), str)
+    return 0
+
+
+def influence(arguments: argparse.Namespace) -> int:
+    """The units that move a fit most, or all of them into a file or as JSON."""
+    from lmmformula.keeping.loading import load
+
+    check_table("--out", arguments.out)
+    found = load(arguments.fit).influence(arguments.group, arguments.refit)
+    if arguments.out:
+        label = "row" if found.group is None else found.group
+        write_table(found.tidy().rename_axis(label).reset_index(), arguments.out)
+    if arguments.json or not arguments.out:
+        table = found.tidy()
+        _show(arguments.json, lambda: {"unit": table.index.tolist(), **table.to_dict("list")}, lambda: found)
     return 0
 
 
