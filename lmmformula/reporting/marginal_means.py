@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.marginal_tables import joint_table, labelled, r_table, tidy_table, usual
 from lmmformula.reporting.numbers import aligned
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array, Data, Drawn, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -214,13 +214,13 @@ class MarginalMeans:
 
     def contrast(
         self,
-        method: Any = "pairwise",
+        method: Argument = "pairwise",
         *,
         by: str | Iterable[str] | None = None,
         simple: str | Iterable[str] | None = None,
-        interaction: Any = None,
+        interaction: Argument = None,
         adjust: str | None = None,
-        ref: Any = None,
+        ref: Argument = None,
     ) -> MarginalMeans:
         """Contrasts of the means within each combination of `by`.
 
@@ -268,7 +268,7 @@ class MarginalMeans:
                 )
         return tuple(name for name in self.own.labels if name not in compared)
 
-    def _methods(self, interaction: Any, within: tuple[str, ...] | None) -> dict[str, str]:
+    def _methods(self, interaction: Argument, within: tuple[str, ...] | None) -> dict[str, str]:
         by = self.own.by if within is None else within
         own = [name for name in self.own.labels if name not in by]
         chosen = _by_factor(interaction, own)
@@ -336,8 +336,8 @@ class MarginalMeans:
         return MarginalMeans(replace(self.own, kind=kind))
 
     def plot(
-        self, ax: Any = None, *, comparisons: bool = False, alpha: float = 0.05, level: float | None = None
-    ) -> Any:
+        self, ax: Drawn = None, *, comparisons: bool = False, alpha: float = 0.05, level: float | None = None
+    ) -> Drawn:
         """Estimates with their intervals, one a line.
 
         Parameters
@@ -382,7 +382,7 @@ class MarginalMeans:
         return html if self.contrasts is None else html + self.contrasts._repr_html_()
 
 
-def _by_factor(interaction: Any, own: list[str]) -> dict[str, Any]:
+def _by_factor(interaction: Argument, own: list[str]) -> Record:
     """Factor -> what was asked for."""
     if isinstance(interaction, Mapping):
         return dict(interaction)
@@ -406,5 +406,5 @@ def _blocks(table: Table, means: Means) -> list[tuple[str, list[str], list[list[
     return out
 
 
-def _text(value: Any) -> str:
+def _text(value: Data) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.inference.means.tables import assessed, limits, standard_errors
 from lmmformula.inference.multiplicity import method_named
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def labelled(means: Means) -> pd.DataFrame:
     """The labels as columns: numbers as numbers, levels as text."""
     import pandas as pd
 
-    columns: dict[str, Any] = {}
+    columns: Record = {}
     for name, values in means.labels.items():
         texts = any(isinstance(v, str) for v in values)
         columns[name] = np.array(list(values), dtype=object if texts else float)

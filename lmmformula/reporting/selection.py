@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from functools import wraps
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked
 from lmmformula.inference.selection import table as _table
@@ -21,14 +21,14 @@ from lmmformula.reporting.html import small
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.inference.fitted import FittedT
+    from lmmformula.inference.fitted import Fitted, FittedT
 
 __all__ = ["ShownComponents", "ShownCrossValidation", "ShownFits", "ShownSteps", "model_selection"]
 
 
 @checked
 @wraps(_table.model_selection)
-def model_selection(*fits: Any, criterion: str = "aicc", conditional: bool = False) -> Table:  # noqa: D103
+def model_selection(*fits: Fitted, criterion: str = "aicc", conditional: bool = False) -> Table:  # noqa: D103
     return printed(_table.model_selection(*fits, criterion=criterion, conditional=conditional))
 
 

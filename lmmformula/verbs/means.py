@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import flag, names, optional, real, table, word
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.records import Cluster
     from lmmformula.reporting.marginal_means import MarginalMeans
+    from lmmformula.typing import Arguments, Data
 
 __all__ = ["MeansVerbs"]
 
@@ -43,7 +44,7 @@ class MeansVerbs(Verbs):
         specs: str | Iterable[str],
         *,
         by: str | Iterable[str] | None = None,
-        at: Mapping[str, Any] | None = None,
+        at: Arguments | None = None,
         weights: str = "equal",
         kind: str | None = None,
         regrid: bool = False,
@@ -55,7 +56,7 @@ class MeansVerbs(Verbs):
         vcov: str | None = None,
         cluster: Cluster = None,
         level: float = 0.95,
-        data: Any = None,
+        data: Data = None,
         seed: int | np.random.Generator | None = 0,
     ) -> MarginalMeans:
         """Marginal means: predictions of the fixed part, averaged over a grid of reference values.
@@ -147,7 +148,7 @@ class MeansVerbs(Verbs):
         var: str,
         *,
         by: str | Iterable[str] | None = None,
-        at: Mapping[str, Any] | None = None,
+        at: Arguments | None = None,
         weights: str = "equal",
         kind: str = "link",
         average: str = "typical",
@@ -156,7 +157,7 @@ class MeansVerbs(Verbs):
         vcov: str | None = None,
         cluster: Cluster = None,
         level: float = 0.95,
-        data: Any = None,
+        data: Data = None,
         seed: int | np.random.Generator | None = 0,
     ) -> MarginalMeans:
         """Slopes in a numeric variable, averaged as :meth:`emmeans` averages means.
@@ -206,11 +207,11 @@ class MeansVerbs(Verbs):
         self,
         by: str | Iterable[str] | None = None,
         *,
-        at: Mapping[str, Any] | None = None,
+        at: Arguments | None = None,
         ddf: str = "satterthwaite",
         vcov: str | None = None,
         cluster: Cluster = None,
-        data: Any = None,
+        data: Data = None,
     ) -> pd.DataFrame:
         """F tests of main effects and interactions of the fixed part by its marginal means, within each combination of `by`.
 
@@ -243,7 +244,7 @@ class MeansVerbs(Verbs):
 
     def predict_population(
         self,
-        newdata: Any = None,
+        newdata: Data = None,
         *,
         se: bool = False,
         interval: bool = False,

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.errors import ArgumentError, DataError
 from lmmformula.inference.hypotheses.dual import Dual, constant_of
 from lmmformula.inference.hypotheses.language import read, value_of
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data, Entries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Restricting", "Restrictions", "restrictions"]
 
-Restricting: TypeAlias = "str | Sequence[Any] | NDArray[Any] | pd.DataFrame | tuple[Any, Any]"
+Restricting: TypeAlias = "str | Sequence[Any] | Entries | pd.DataFrame | tuple[Any, Any]"
 """R, (R, q), or equations in text."""
 
 
@@ -91,7 +90,7 @@ def _written(fit: Fitted, texts: Sequence[str]) -> Restrictions:
     )
 
 
-def _numbers(given: Any) -> Array:
+def _numbers(given: Data) -> Array:
     try:
         found = np.asarray(given)
         found = np.full(1, np.nan) if np.iscomplexobj(found) else found.astype(float)
@@ -102,7 +101,7 @@ def _numbers(given: Any) -> Array:
     return found
 
 
-def _matrix(fit: Fitted, given: Any) -> Array:
+def _matrix(fit: Fitted, given: Data) -> Array:
     rows, names = _numbers(given), fit.problem.X.names
     if rows.ndim == 1:
         rows = rows[None, :]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from lmmformula.inference.fitted import FittedT
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array
 
 __all__ = ["on_design", "truth"]
 
@@ -18,7 +17,7 @@ def truth(fit: FittedT, problem: Problem, beta: Array) -> FittedT:
     return replace(fit, problem=problem, estimate=replace(fit.estimate, beta=beta), point=None, twin=None)
 
 
-def on_design(fit: FittedT, problem: Problem, y: Array, **backend: Any) -> FittedT:
+def on_design(fit: FittedT, problem: Problem, y: Array, **backend: Argument) -> FittedT:
     """The fit of response `y` on the rows of `problem`, by the backend of `fit` with other options."""
     problem = replace(problem, y=y)
     standard = Standard.of(problem)

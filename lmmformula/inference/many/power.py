@@ -22,7 +22,7 @@ from lmmformula.inference.many.draws import drawn_responses
 from lmmformula.inference.many.estimates import Estimates, estimates
 from lmmformula.inference.many.extending import extended, without_columns
 from lmmformula.inference.student import two_sided
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ def _effects(fit: Fitted, effect: Mapping[str, float]) -> dict[str, float]:
     return out
 
 
-def _varied(fit: Fitted, vary: Mapping[str, Sequence[float]] | None) -> tuple[str, list[Any]]:
+def _varied(fit: Fitted, vary: Mapping[str, Sequence[float]] | None) -> tuple[str, list[Data]]:
     """What is varied and its values; one point, None, where nothing is."""
     if vary is None:
         return "", [None]

@@ -22,14 +22,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
 from math import gcd, lcm
-from typing import Any
 
 import numpy as np
 
 from lmmformula.arguments import shown
 from lmmformula.errors import DataError
 from lmmformula.inference.means.grid import Label
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Array, Data
 
 __all__ = ["METHODS", "Comparison", "comparison", "label_text"]
 
@@ -157,7 +156,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def comparison(
-    method: Any, labels: Sequence[str], values: Sequence[tuple[Label, ...]], ref: Any
+    method: Argument, labels: Sequence[str], values: Sequence[tuple[Label, ...]], ref: Argument
 ) -> Comparison:
     """The contrasts of means with these labels.
 
@@ -193,7 +192,7 @@ def comparison(
     return _of_matrix(method, labels)
 
 
-def _of_matrix(method: Any, labels: Sequence[str]) -> Comparison:
+def _of_matrix(method: Argument, labels: Sequence[str]) -> Comparison:
     names = getattr(method, "index", None)
     matrix = np.zeros((0, 0))
     try:
@@ -213,7 +212,7 @@ def _of_matrix(method: Any, labels: Sequence[str]) -> Comparison:
 
 
 def _coefficients(
-    name: str, given: Any, labels: Sequence[str], values: Sequence[tuple[Label, ...]]
+    name: str, given: Data, labels: Sequence[str], values: Sequence[tuple[Label, ...]]
 ) -> list[float]:
     """One contrast of a mapping."""
     if isinstance(given, Mapping):
@@ -234,7 +233,7 @@ def _coefficients(
 
 
 def _position(
-    ref: Any, labels: Sequence[str], values: Sequence[tuple[Label, ...]], what: str = "ref="
+    ref: Argument, labels: Sequence[str], values: Sequence[tuple[Label, ...]], what: str = "ref="
 ) -> int:
     """The place of a mean."""
     if ref is None:
@@ -252,7 +251,7 @@ def _position(
     raise DataError(f"{what} there is no mean {shown(ref)} among {', '.join(labels)}.")
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Data) -> Data:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -15,11 +15,11 @@ Searle, Speed & Milliken (1980), The American Statistician 34, 216-221.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -32,7 +32,7 @@ from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.prediction_rows import population_rows
 from lmmformula.numerics.columns import column_sizes
-from lmmformula.typing import Array
+from lmmformula.typing import Arguments, Array, Data
 
 if TYPE_CHECKING:
     from lmmformula.frame.recipe import Recipe
@@ -71,7 +71,7 @@ class Predictor:
     is_factor: bool
     is_logical: bool = False
 
-    def as_data(self, values: Iterable[Label]) -> list[Any]:
+    def as_data(self, values: Iterable[Label]) -> list[Data]:
         """Values as new data hold them."""
         return [value == "TRUE" for value in values] if self.is_logical else list(values)
 
@@ -98,7 +98,7 @@ class Grid:
     offset: Array
     excess: Array
     counts: Array
-    columns: dict[str, list[Any]]
+    columns: dict[str, list[Data]]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -120,7 +120,7 @@ class Grid:
 
 
 def reference_grid(
-    fit: Fitted, at: Mapping[str, Any] | None = None, data: Any = None, further: Iterable[str] = ()
+    fit: Fitted, at: Arguments | None = None, data: Data = None, further: Iterable[str] = ()
 ) -> Grid:
     """The grid of a fit.
 
@@ -165,14 +165,14 @@ def predictors(fit: Fitted, further: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name in known))
 
 
-def rows_at(fit: Fitted, columns: dict[str, list[Any]], data: Any, n: int) -> tuple[Array, Array, Array]:
+def rows_at(fit: Fitted, columns: dict[str, list[Data]], data: Data, n: int) -> tuple[Array, Array, Array]:
     """X, offset and excess of new rows."""
     given = columns or {"(none)": [0.0] * n}  # an intercept alone needs no column, but a number of rows
     rows = population_rows(fit, given)
     return rows.X, rows.offset, _excess(fit, given, rows.X, data)
 
 
-def spread_of(fit: Fitted, name: str, data: Any = None) -> tuple[float, float]:
+def spread_of(fit: Fitted, name: str, data: Data = None) -> tuple[float, float]:
     """Mean and standard deviation of a number over the rows of the fit.
 
     Raises
@@ -193,7 +193,7 @@ def spread_of(fit: Fitted, name: str, data: Any = None) -> tuple[float, float]:
     return float(numbers.mean()), float(numbers.std())
 
 
-def _source(fit: Fitted, data: Any) -> tuple[Table, Any]:
+def _source(fit: Fitted, data: Data) -> tuple[Table, Data]:
     """The table and which of its rows."""
     if data is not None:
         return open_table(data), None
@@ -204,7 +204,7 @@ def _source(fit: Fitted, data: Any) -> tuple[Table, Any]:
     return open_table(fit.recall.data), fit.problem.rows
 
 
-def _predictor(recipe: Recipe, table: Table, rows: Any, name: str) -> Predictor:
+def _predictor(recipe: Recipe, table: Table, rows: Data, name: str) -> Predictor:
     record = next(r for r in recipe.columns if r.name == name)
     values = table.column(name).at(rows)
     if record.levels is not None:
@@ -229,7 +229,7 @@ def _distinct(numbers: Array) -> Iterator[float]:
         left = left[left != left[0]]
 
 
-def _numbers(values: Any) -> Array:
+def _numbers(values: Data) -> Array:
     """A column as numbers; a logical one that the fit takes for a number is 0 and 1."""
     return values.codes.astype(float) if isinstance(values, Factor) else values
 
@@ -242,7 +242,7 @@ def _coerced(recipe: Recipe) -> set[str]:
     return {expr.value for expr in inside if isinstance(expr, Name)}
 
 
-def _replaced(found: tuple[Predictor, ...], at: Mapping[str, Any]) -> tuple[Predictor, ...]:
+def _replaced(found: tuple[Predictor, ...], at: Arguments) -> tuple[Predictor, ...]:
     """The predictors with the values of `at`."""
     known = {p.name: p for p in found}
     for name, given in at.items():
@@ -259,7 +259,7 @@ def _replaced(found: tuple[Predictor, ...], at: Mapping[str, Any]) -> tuple[Pred
     return tuple(known.values())
 
 
-def _as_label(own: Predictor, value: Any) -> Label:
+def _as_label(own: Predictor, value: Data) -> Label:
     """A value that was asked for, as the predictor has it."""
     if own.values and isinstance(own.values[0], str):
         text = str(value).upper() if own.is_logical else str(value)
@@ -277,7 +277,7 @@ def _as_label(own: Predictor, value: Any) -> Label:
     return number
 
 
-def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Any, table: Table, rows: Any) -> Array:
+def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Data, table: Table, rows: Data) -> Array:
     """Rows, or their weights, that have the factors of each cell; equal along numbers."""
     cells = index.shape[1] if len(found) else 1
     factors = [(j, p) for j, p in enumerate(found) if p.is_factor]
@@ -298,14 +298,14 @@ def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Any, table: Table,
     return counted.astype(float)[cell]
 
 
-def _as_labels(predictor: Predictor, values: Any) -> Any:
+def _as_labels(predictor: Predictor, values: Data) -> Data:
     """A column in the values that the predictor has: labels, or numbers."""
     if predictor.values and isinstance(predictor.values[0], str):
         return labels_of(as_factor(values))
     return np.asarray(_numbers(values), dtype=float)
 
 
-def _weights(fit: Fitted, table: Table, rows: Any) -> Array | None:
+def _weights(fit: Fitted, table: Table, rows: Data) -> Array | None:
     """Prior weights given as ``weights=`` or ``| weights(w)``: a row with twice the weight counts twice; trials do not."""
     problem = fit.problem
     if problem.weights is None or problem.family.weights_are == "trials":
@@ -314,7 +314,7 @@ def _weights(fit: Fitted, table: Table, rows: Any) -> Array | None:
     return np.asarray(problem.weights, dtype=float) if len(problem.weights) == n else None
 
 
-def _excess(fit: Fitted, columns: dict[str, list[Any]], X: Array, data: Any) -> Array:
+def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -> Array:
     """What new rows have in dropped columns beyond what the kept ones imply, in units of these columns."""
     recipe = fit.problem.recipe
     every = tuple(range(len(recipe.fixed.names)))

@@ -8,10 +8,10 @@ does not. Where cells are empty only the estimable part is tested; the number of
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from lmmformula.inference.means.record import Means, interactions, refuse_unknow
 from lmmformula.inference.means.scales import IDENTITY
 from lmmformula.inference.means.specs import names_in
 from lmmformula.inference.uncertainty import JointTest
+from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -60,11 +61,11 @@ def joint_rows(
     fit: Fitted,
     *,
     by: str | Iterable[str] | None = None,
-    at: Mapping[str, Any] | None = None,
+    at: Arguments | None = None,
     ddf: str = "satterthwaite",
     vcov: str | None = None,
     cluster: Cluster = None,
-    data: Any = None,
+    data: Data = None,
 ) -> list[JointRow]:
     """Tests of every set of variables that some term of the model brings together.
 
@@ -126,7 +127,7 @@ def _ordered(rows: list[JointRow]) -> list[JointRow]:
     return sorted(rows, key=lambda row: (groups.index(row.by), row.term.count(":")))
 
 
-def _sets(fit: Fitted, grid: Grid, within: Sequence[str], at: Mapping[str, Any]) -> list[tuple[str, ...]]:
+def _sets(fit: Fitted, grid: Grid, within: Sequence[str], at: Arguments) -> list[tuple[str, ...]]:
     """Sets of variables that lie in a term of the model, those of `within` aside."""
     design = fit.problem.recipe.fixed
     order = [p.name for p in grid.predictors]
@@ -145,17 +146,17 @@ def _sets(fit: Fitted, grid: Grid, within: Sequence[str], at: Mapping[str, Any])
     return sorted(kept, key=lambda s: (len(s), [order.index(n) for n in s]))
 
 
-def _moves(grid: Grid, name: str, at: Mapping[str, Any]) -> bool:
+def _moves(grid: Grid, name: str, at: Arguments) -> bool:
     """Whether a variable has more than one value here."""
     return len(grid.predictor(name).values) > 1 or _is_number(grid, name, at)
 
 
-def _is_number(grid: Grid, name: str, at: Mapping[str, Any] | None) -> bool:
+def _is_number(grid: Grid, name: str, at: Arguments | None) -> bool:
     own = grid.predictor(name)
     return not own.is_factor and not isinstance(own.values[0], str) and name not in (at or {})
 
 
-def _values(fit: Fitted, name: str, data: Any) -> list[float]:
+def _values(fit: Fitted, name: str, data: Data) -> list[float]:
     """Values of a number around its mean: as many as span what the model makes of it."""
     mean, sd = spread_of(fit, name, data)
     parts = {p.name: p for t in fit.problem.recipe.fixed.terms for p in t if name in column_names([p.expr])}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from lmmformula.inference.means.population import (
 from lmmformula.inference.means.record import Means
 from lmmformula.inference.means.scales import IDENTITY, Scale, scale_of
 from lmmformula.inference.means.specs import read_specs
+from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -35,7 +36,7 @@ def marginal_means(
     specs: str | Iterable[str],
     *,
     by: str | Iterable[str] | None = None,
-    at: Mapping[str, Any] | None = None,
+    at: Arguments | None = None,
     weights: str = "equal",
     kind: str | None = None,
     regrid: bool = False,
@@ -46,7 +47,7 @@ def marginal_means(
     vcov: str | None = None,
     cluster: Cluster = None,
     level: float = 0.95,
-    data: Any = None,
+    data: Data = None,
     seed: int | np.random.Generator | None = 0,
 ) -> tuple[Means, str]:
     """Means over the reference grid, and the comparison that the text of `specs` names; see :meth:`lmmformula.Fit.emmeans`."""

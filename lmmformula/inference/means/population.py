@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -43,7 +43,7 @@ from lmmformula.inference.prediction_rows import Selection, own_rows, rows_of
 from lmmformula.inference.records import Part, Rows
 from lmmformula.inference.uncertainty import Joint
 from lmmformula.ir.structured import precision_of
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data, Numbers, Record
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -77,7 +77,7 @@ def random_columns(fit: Fitted) -> tuple[str, ...]:
     return tuple(column_names(part.expr for t in terms for parts in t.design.terms for part in parts))
 
 
-def rows_with_groups(fit: Fitted, newdata: Any, data: Any = None) -> Rows:
+def rows_with_groups(fit: Fitted, newdata: Data, data: Data = None) -> Rows:
     """New rows with the columns of the random part; columns that are missing have the value of the first row of the data.
 
     Groups of a population have no names, but a design has them: which ones does not matter.
@@ -86,7 +86,7 @@ def rows_with_groups(fit: Fitted, newdata: Any, data: Any = None) -> Rows:
     source = fit.recall.data if data is None else data
     table = None if source is None else open_table(source)
     rows = fit.problem.rows if data is None else None
-    columns: dict[str, Any] = {}
+    columns: Record = {}
     for record in fit.problem.recipe.columns:
         if record.name in new:
             columns[record.name] = _entries(new.column(record.name).at(None))
@@ -95,13 +95,13 @@ def rows_with_groups(fit: Fitted, newdata: Any, data: Any = None) -> Rows:
     return rows_of(fit, columns, grouped_terms(fit))
 
 
-def _first(table: Table, name: str, rows: Any) -> Any:
+def _first(table: Table, name: str, rows: Data) -> Data:
     """The first value of a column."""
     at = np.arange(table.n_rows) if rows is None else np.asarray(rows)
     return table.column(name).at(at[:1])
 
 
-def _entries(values: Any) -> Any:
+def _entries(values: Data) -> Data:
     """A column as new data hold it."""
     if not isinstance(values, Factor):
         return values
@@ -111,7 +111,7 @@ def _entries(values: Any) -> Any:
 
 def row_variances(fit: Fitted, parts: Sequence[Part], covariances: Sequence[Array], theta: Array) -> Array:
     """s^2 of each row, (n,); covariances (..., k, k) may have leading axes, which the result then has too."""
-    out: Any = 0.0
+    out: Numbers = 0.0
     where = fit.problem.theta_slices()
     for part in parts:
         q = precision_of(fit.problem.terms[part.term].covariance, theta[where[part.term]])

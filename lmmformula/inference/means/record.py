@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.grid import Label
 from lmmformula.inference.means.scales import IDENTITY, Scale
 from lmmformula.inference.multiplicity import Family
-from lmmformula.typing import Array
+from lmmformula.typing import Argument, Arguments, Array
 
 __all__ = ["Means", "contrasted", "interactions", "refuse_unknown", "regridded"]
 
@@ -108,11 +107,11 @@ def regridded(means: Means) -> Means:
 
 def contrasted(
     means: Means,
-    method: Any = "pairwise",
+    method: Argument = "pairwise",
     *,
     by: Iterable[str] | None = None,
     adjust: str | None = None,
-    ref: Any = None,
+    ref: Argument = None,
 ) -> Means:
     """Contrasts of the means within each combination of `by`.
 
@@ -169,7 +168,7 @@ def _contrasts(
 
 
 def interactions(
-    means: Means, methods: Mapping[str, Any], by: Iterable[str] | None = None, adjust: str | None = None
+    means: Means, methods: Arguments, by: Iterable[str] | None = None, adjust: str | None = None
 ) -> Means:
     """Contrasts of contrasts: products of those of each factor.
 
@@ -219,7 +218,7 @@ def interactions(
     return _contrasts(means, matrix, labels, by, Comparison((), np.zeros((0, 0))), adjust or "none")
 
 
-def _method_name(method: Any) -> str:
+def _method_name(method: Argument) -> str:
     return method if isinstance(method, str) else "custom"
 
 

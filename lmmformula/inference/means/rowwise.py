@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from lmmformula.inference.means.population import grouped_terms, population_cell
 from lmmformula.inference.means.scales import Scale, scale_of
 from lmmformula.inference.prediction_rows import own_rows
 from lmmformula.inference.student import critical
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +26,7 @@ __all__ = ["population_predictions"]
 
 def population_predictions(
     fit: Fitted,
-    newdata: Any = None,
+    newdata: Data = None,
     *,
     se: bool = False,
     interval: bool = False,

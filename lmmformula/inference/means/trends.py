@@ -10,9 +10,9 @@ the Jacobian that is the same quotient of the rows of X.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from lmmformula.inference.means.population import population_cells, random_colum
 from lmmformula.inference.means.record import Means
 from lmmformula.inference.means.scales import IDENTITY, scale_of
 from lmmformula.inference.means.specs import read_specs
+from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -43,7 +44,7 @@ def trends(
     var: str,
     *,
     by: str | Iterable[str] | None = None,
-    at: Mapping[str, Any] | None = None,
+    at: Arguments | None = None,
     weights: str = "equal",
     kind: str = "link",
     average: str = "typical",
@@ -51,7 +52,7 @@ def trends(
     vcov: str | None = None,
     cluster: Cluster = None,
     level: float = 0.95,
-    data: Any = None,
+    data: Data = None,
     seed: int | np.random.Generator | None = 0,
 ) -> tuple[Means, str]:
     """Slopes, and the comparison that the text of `specs` names; see :meth:`lmmformula.Fit.emtrends`."""

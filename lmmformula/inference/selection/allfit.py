@@ -28,7 +28,7 @@ from lmmformula.engines.registry import ENGINES
 from lmmformula.errors import FitError, LmmformulaWarning, PlanError
 from lmmformula.inference.selection.refits import call_of
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.typing import Array
+from lmmformula.typing import AnyFunction, Argument, Array
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -203,7 +203,7 @@ def allfit(fit: Fitted, seed: int | np.random.Generator | None = None) -> AllFit
     return AllFits(fit, tuple(runs))
 
 
-def _again(fit: Fitted, **changes: Any) -> Fitted:
+def _again(fit: Fitted, **changes: Argument) -> Fitted:
     made = call_of(fit)
     return fit.recall.function(fit.recall.formula, made.data, **{**made.arguments, **changes})
 
@@ -277,7 +277,7 @@ def _optimised(fit: Fitted, rng: np.random.Generator) -> Iterator[Run]:
             yield _minimised(fit, name, model, first, scale)
 
 
-def _criterion(fit: Fitted, rng: np.random.Generator) -> tuple[Callable[..., Any], Array, Array]:
+def _criterion(fit: Fitted, rng: np.random.Generator) -> tuple[AnyFunction, Array, Array]:
     """The criterion, where it ended, and where SciPy's optimisers begin."""
     point = fit.optimum
     if fit.inference.is_gaussian:
@@ -289,7 +289,7 @@ def _criterion(fit: Fitted, rng: np.random.Generator) -> tuple[Callable[..., Any
     return model, point.psi, first
 
 
-def _minimised(fit: Fitted, name: str, model: Callable[..., Any], first: Array, scale: Array) -> Run:
+def _minimised(fit: Fitted, name: str, model: AnyFunction, first: Array, scale: Array) -> Run:
     """One of SciPy's optimisers; steps outside of where the criterion exists count as infinitely bad."""
     from scipy.optimize import minimize
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -35,7 +35,7 @@ from lmmformula.inference.rows import row_labels
 from lmmformula.inference.selection.folds import ROW, Folds, folds_of
 from lmmformula.inference.selection.predictive_density import log_predictive, predictive_mean
 from lmmformula.inference.selection.refits import call_of, refitted
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -238,7 +238,7 @@ def _trained(fit: Fitted, rows: NDArray[np.intp]) -> Fitted:
     return trained
 
 
-def _start(fit: Fitted) -> dict[str, Any]:
+def _start(fit: Fitted) -> Record:
     """theta off the boundary, in the user's units."""
     if not fit.problem.n_theta:
         return {}

@@ -16,7 +16,7 @@ Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from lmmformula.inference.selection.null_distribution import p_of_draws
 from lmmformula.inference.selection.refits import own_spec, refitted
 from lmmformula.inference.selection.simulated_ratio import ratio, simulated_ratios
 from lmmformula.numerics.columns import column_sizes
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ def _by_likelihood(
     from scipy.special import chdtrc
 
     fit.inference.check("likelihood ratio")
-    by_ml: dict[str, Any] = {"method": "ml"} if fit.estimate.restricted else {}
+    by_ml: Record = {"method": "ml"} if fit.estimate.restricted else {}
     large = refitted(fit, **by_ml) if by_ml else fit
     smaller = [refitted(fit, without_fixed(spec, label), **by_ml) for label in labels]
     df = np.array([large.df_model - small.df_model for small in smaller], dtype=float)

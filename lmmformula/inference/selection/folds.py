@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.words import counted
+from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -56,7 +57,7 @@ class Folds:
         return int(self.fold.max()) + 1
 
 
-def folds_of(fit: Fitted, by: str | None, folds: Any, rng: np.random.Generator) -> Folds:
+def folds_of(fit: Fitted, by: str | None, folds: Data, rng: np.random.Generator) -> Folds:
     """Units and their folds.
 
     Parameters
@@ -142,7 +143,7 @@ def _drawn(
     return dealt[codes]
 
 
-def _given(fit: Fitted, folds: Any) -> NDArray[Any]:
+def _given(fit: Fitted, folds: Data) -> Entries:
     """The caller's fold of each row of the fit."""
     import pandas as pd
 
@@ -168,9 +169,7 @@ def _given(fit: Fitted, folds: Any) -> NDArray[Any]:
     return values
 
 
-def _refuse_split(
-    units: NDArray[np.object_], codes: NDArray[np.int64], folds: NDArray[Any], name: str
-) -> None:
+def _refuse_split(units: NDArray[np.object_], codes: NDArray[np.int64], folds: Entries, name: str) -> None:
     """Leakage: a unit whose rows lie in several folds helps to predict itself."""
     which = np.unique(folds, return_inverse=True)[1]
     low, high = np.full(codes.max() + 1, len(which)), np.full(codes.max() + 1, -1)

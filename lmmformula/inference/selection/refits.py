@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from lmmformula.errors import (
 from lmmformula.formula import ModelSpec, means_other_columns, model_spec, render
 from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.table import open_table
+from lmmformula.typing import Argument, Data, Record
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, FittedT
@@ -46,8 +47,8 @@ class Call:
         Those of the call. Numbers for rows, where `data` are some of these, have become a column of it.
     """
 
-    data: Any
-    arguments: dict[str, Any]
+    data: Data
+    arguments: Record
 
 
 def own_spec(fit: Fitted) -> ModelSpec:
@@ -75,7 +76,7 @@ def call_of(fit: Fitted, rows: NDArray[np.int64] | None = None) -> Call:
     names = {record.name for record in fit.problem.recipe.columns}
     names |= {a for a in map(arguments.get, _ROW_ARGUMENTS) if isinstance(a, str)}
     names |= set(model_spec(fit.recall.formula, table.names).variables) & set(table.names)
-    beside: dict[str, Any] = {}
+    beside: Record = {}
     for name in _ROW_ARGUMENTS:
         given = arguments.get(name)
         if given is not None and not isinstance(given, str):
@@ -86,7 +87,7 @@ def call_of(fit: Fitted, rows: NDArray[np.int64] | None = None) -> Call:
 
 
 def refitted(
-    fit: FittedT, spec: ModelSpec | None = None, call: Call | None = None, **changes: Any
+    fit: FittedT, spec: ModelSpec | None = None, call: Call | None = None, **changes: Argument
 ) -> FittedT:
     """`fit` with another formula (by default its own), data or arguments; without a word about what its own fit has said.
 
@@ -119,7 +120,7 @@ def quietly(make: Callable[[], T]) -> T:
     return made
 
 
-def _source(fit: Fitted) -> Any:
+def _source(fit: Fitted) -> Data:
     if fit.recall.data is None:
         raise DataError(
             "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression, so no other "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.many.permuting import Permutations
 from lmmformula.reporting.frames import Table, printed
+from lmmformula.typing import Drawn
 
 __all__ = ["PermutationTest"]
 
@@ -65,7 +65,7 @@ class PermutationTest:
         """:attr:`frame`, as it prints."""
         return printed(self.frame)
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Drawn = None) -> Drawn:
         """Histogram of the permuted statistics, and the one of the data."""
         from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
 

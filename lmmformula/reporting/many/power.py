@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,6 +11,7 @@ import pandas as pd
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.many.power import Powers
 from lmmformula.reporting.frames import Table, printed
+from lmmformula.typing import Drawn
 
 __all__ = ["PowerCurve"]
 
@@ -54,7 +54,7 @@ class PowerCurve:
         )
         return out
 
-    def plot(self, ax: Any = None) -> Any:
+    def plot(self, ax: Drawn = None) -> Drawn:
         """Power with intervals along what was varied."""
         from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
 

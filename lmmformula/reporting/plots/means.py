@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from lmmformula.inference.means.record import Means, contrasted
 from lmmformula.inference.means.tables import limits
 from lmmformula.inference.multiplicity import critical_value, suited
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, Positions, new_axes, row_labels
+from lmmformula.typing import Arguments, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -25,13 +26,13 @@ __all__ = ["means", "plot_means"]
 def means(
     fit: Fitted,
     specs: str | Iterable[str],
-    ax: Any = None,
+    ax: Drawn = None,
     *,
-    at: Mapping[str, Any] | None = None,
+    at: Arguments | None = None,
     kind: str | None = None,
     comparisons: bool = False,
     level: float = 0.95,
-) -> Any:
+) -> Drawn:
     """Marginal means of a fit with their intervals; see :func:`lmmformula.inference.means.marginal.marginal_means`."""
     found, _ = marginal_means(fit, specs, at=at, kind=kind, level=level)
     return plot_means(found, ax, comparisons=comparisons)
@@ -39,12 +40,12 @@ def means(
 
 def plot_means(
     means: Means,
-    ax: Any = None,
+    ax: Drawn = None,
     *,
     comparisons: bool = False,
     alpha: float = 0.05,
     level: float | None = None,
-) -> Any:
+) -> Drawn:
     """One line for each estimate; groups of `by` have colours.
 
     Parameters
@@ -98,7 +99,7 @@ def _names(means: Means) -> list[str]:
     return [label_text(own, values) for values in texts]
 
 
-def _arrows(ax: Any, means: Means, positions: list[int], at: Positions, alpha: float, colour: str) -> None:
+def _arrows(ax: Drawn, means: Means, positions: list[int], at: Positions, alpha: float, colour: str) -> None:
     """Comparison arrows of one group."""
     k = len(positions)
     if k < 2 or means.estimates.draws is not None:
