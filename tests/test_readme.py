@@ -13,7 +13,7 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 PAGES = [README, README.parent / "docs" / "influence.md"]
-PAGES += [README.parent / "docs" / page for page in ("robust.md", "hypotheses.md")]
+PAGES += [README.parent / "docs" / page for page in ("robust.md", "hypotheses.md", "means.md")]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

@@ -157,6 +157,9 @@ def mean_over(scale: Scale, eta: Array, variance: Array) -> Moments:
         jet = scale.jet(eta / root)
         slope = np.broadcast_to(jet.d1, eta.shape) / root
         return Moments(jet.value, slope, -0.5 * slope * eta / (1.0 + variance))
+    if scale.name == "sqrt":
+        jet = scale.jet(eta)
+        return Moments(jet.value + variance, np.broadcast_to(jet.d1, eta.shape), np.ones_like(eta))
     flat = [_quadrature(scale, e, v) for e, v in _chunks(eta.ravel(), variance.ravel())]
     value, slope, bend = (np.concatenate(column).reshape(eta.shape) for column in zip(*flat, strict=True))
     return Moments(value, slope, 0.5 * bend)

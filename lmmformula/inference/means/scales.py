@@ -27,7 +27,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["IDENTITY", "Scale", "scale_of"]
+__all__ = ["IDENTITY", "SQUARE", "Scale", "scale_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +98,14 @@ def _power(base: float) -> Callable[[Array], Jet]:
     return jet
 
 
+def _square(eta: Array) -> Jet:
+    """eta^2, for negative eta too, which draws and limits may have."""
+    return Jet(eta**2, 2.0 * eta, 2.0, 0.0)
+
+
+SQUARE: Callable[[Array], Jet] = _square
+
+
 def _logarithm(base: float) -> Callable[[Array], Array]:
     return lambda value: np.log(value) / np.log(base)
 
@@ -114,6 +122,8 @@ def scale_of(fit: Fitted) -> Scale:
         jet = _mean_jet(fit)
         origin = float(np.log(jet(np.zeros(1)).value[0]))
         return Scale("log", jet, lambda value: np.log(value) - origin, "response", "ratio")
+    if link.name == "sqrt":
+        return Scale("sqrt", SQUARE, np.sqrt, word)
     if link.name != "identity":
         ratio = "" if not link.log_scale else "odds.ratio" if link.name == "logit" else "ratio"
         return Scale(link.name, link.mean_jet, link.eta, word, ratio)
@@ -152,7 +162,7 @@ def _of_response(fit: Fitted) -> Scale:
         case _:
             return IDENTITY
     if function == "sqrt":
-        jet = _shifted(LINKS["sqrt"].mean_jet, shift)
+        jet = _shifted(SQUARE, shift)
         return Scale("sqrt", jet, lambda value: np.sqrt(value + shift))
     base = _FUNCTIONS[function]
     jet, back = _shifted(_power(base), shift), _logarithm(base)
