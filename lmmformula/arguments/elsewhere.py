@@ -209,6 +209,14 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "cross_val_score": "cross_validate()",
     "coef_": "params",
     "intercept_": "params",
+    # emmeans, lmerTest, multcomp, marginaleffects, ggeffects
+    **dict.fromkeys(("lsmeans", "ls_means", "lsmeansLT", "avg_predictions", "estimate_means"), "emmeans()"),
+    **dict.fromkeys(("contrast", "contrasts", "comparisons", "avg_comparisons"), "emmeans('a').contrast()"),
+    **dict.fromkeys(("pairs", "glht", "difflsmeans", "pairwise_tukeyhsd"), "emmeans('a').pairs()"),
+    "cld": "emmeans('a').letters()",
+    **dict.fromkeys(("lstrends", "slopes", "avg_slopes", "estimate_slopes"), "emtrends()"),
+    "ggpredict": "plot.means()",
+    "emmip": "plot.means()",
     # brms, bambi, statsmodels' Bayesian names
     "posterior_predict": "simulate()",
     "posterior_epred": "predict()",

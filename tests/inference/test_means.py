@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -100,7 +101,7 @@ def test_the_grid_by_hand() -> None:
 def test_prior_weights_count() -> None:
     m = fit("y ~ f + factor(g) + (1 | h)", DATA.assign(h=np.arange(len(DATA)) % 11), weights="w")
     grid = reference_grid(m)
-    own = DATA.groupby(["g", "f"])["w"].sum()
+    own: Any = DATA.groupby(["g", "f"])["w"].sum()
     cells = zip(grid.columns["g"], grid.columns["f"], strict=True)
     np.testing.assert_allclose(grid.counts, [own.get(c, 0.0) for c in cells])
 
@@ -221,7 +222,7 @@ def test_slopes_of_a_response(counts: Fit) -> None:
     np.testing.assert_allclose(found, counts.params["x"] * rate, rtol=1e-7)
     new = {"x": DATA["x"].mean() + np.array([-1e-4, 1e-4]), "f": ["low", "low"]}
     ends = counts.predict_population(new).to_numpy()
-    slope = counts.emtrends("f", "x", average="population").frame.set_index("f")["estimate"]
+    slope: Any = counts.emtrends("f", "x", average="population").frame.set_index("f")["estimate"]
     assert slope["low"] == pytest.approx((ends[1] - ends[0]) / 2e-4, rel=1e-5)
 
 
@@ -255,7 +256,7 @@ def test_population_means_by_simulation(counts: Fit) -> None:
     """Rows with a random slope: the mean of exp(eta) over effects drawn from their distribution."""
     new = pd.DataFrame({"x": [-1.0, 0.0, 1.5], "f": ["low", "mid", "high"]})
     found = counts.predict_population(new)
-    table = counts.varcorr()
+    table: Any = counts.varcorr()
     sd = table[table["var2"].isna()]["vcov"].to_numpy()
     sigma = np.array([[sd[0], 0.0], [0.0, sd[1]]])
     sigma[0, 1] = sigma[1, 0] = table[table["var2"].notna()]["vcov"].iloc[0]
@@ -268,7 +269,7 @@ def test_population_means_by_simulation(counts: Fit) -> None:
 
 def test_population_probabilities_by_simulation() -> None:
     m = fit("incidence | trials(size) ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial")
-    found = m.emmeans("period", average="population").table
+    found: Any = m.emmeans("period", average="population").table
     b = np.random.default_rng(2).normal(0.0, m.varcorr()["sdcor"].iloc[0], 400_000)
     eta = m.emmeans("period").table["emmean"].to_numpy()
     drawn = expit(eta + b[:, None])
@@ -330,11 +331,11 @@ def test_draws_are_averaged_one_by_one() -> None:
     assert draws is not None
     np.testing.assert_allclose(np.asarray(means.draws), draws, rtol=1e-12)
     np.testing.assert_allclose(means.table["emmean"], np.median(draws, axis=0), rtol=1e-12)
-    pairs = means.pairs()
+    pairs: Any = means.pairs()
     apart = draws[:, 0] - draws[:, 1]
     assert pairs.table["probability"][0] == pytest.approx(max((apart > 0).mean(), (apart < 0).mean()))
     assert pairs.test(delta=0.5)["probability"][0] == pytest.approx((np.abs(apart) < 0.5).mean())
-    ends = pairs.confint(interval="quantile")
+    ends: Any = pairs.confint(interval="quantile")
     np.testing.assert_allclose(ends.loc[0, ["lower.CI", "upper.CI"]], np.quantile(apart, [0.025, 0.975]))
     with pytest.raises(PlanError):
         m.joint_tests()
