@@ -33,7 +33,9 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lmmformula.criteria.by_cluster import gradients_by_cluster
 from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.linearised import Linearised
@@ -43,6 +45,7 @@ from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.frozen import computed_once, evolved
+from lmmformula.ir.groups import merge_terms
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
 from lmmformula.typing import Array
@@ -272,6 +275,16 @@ class LaplacePoint:
     @cached_property
     def d_beta(self) -> Array:
         """dd/dbeta at fixed L, (p,)."""
+        return self.model.data.fixed.transposed(self.d_eta)
+
+    @property
+    def adjoint_modes(self) -> Stacked:
+        """v of (2), per group (m, k)."""
+        return self._adjoint[0]
+
+    @cached_property
+    def d_eta(self) -> RowVector:
+        """t of (2): dd/deta of each row, the modes moving along."""
         rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
         (t,) = self.model.data.map(
             lambda chunk, s, h, bend, w, z: (-2.0 * s + h * bend - w * z,),
@@ -281,7 +294,11 @@ class LaplacePoint:
             observed.weight,
             zv,
         )
-        return self.model.data.fixed.transposed(t)
+        return t
+
+    def gradient_by(self, codes: NDArray[np.intp], count: int) -> Array:
+        """Gradient in psi of the deviance of each of `count` clusters of rows, which share no random effect, (count, d)."""
+        return gradients_by_cluster(self, merge_terms(self.model.problem.terms), codes, count)
 
     @cached_property
     def d_factors(self) -> tuple[Array, ...]:

@@ -12,13 +12,17 @@ Laplace's.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lmmformula.criteria.by_cluster import clusters_of_levels
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.ir.groups import merge_terms
 from lmmformula.typing import Array
 
 __all__ = ["Quadrature", "QuadraturePoint"]
@@ -75,6 +79,12 @@ class QuadraturePoint:
 
     @cached_property
     def deviance(self) -> float:
+        """-2 times the log-likelihood."""
+        return float(-2.0 * self.levels.sum())
+
+    @cached_property
+    def levels(self) -> Array:
+        """log L_s of each level, (m,)."""
         point = self.laplace
         group = point.model.prepared.blocks.groups[0]
         u, factor = point.u[0], point.factors[0]
@@ -88,22 +98,32 @@ class QuadraturePoint:
             own = point.model.data.level_sums(0, rows)
             terms[j] = logs[j] + own - 0.5 * np.einsum("mk,mk->m", moved, moved)
         top = terms.max(axis=0)
-        levels = (
+        return (
             top + np.log(np.exp(terms - top).sum(axis=0)) + np.log(np.einsum("mkk->mk", spread)).sum(axis=1)
         )
-        return float(-2.0 * levels.sum())
 
     @cached_property
     def gradient(self) -> Array:
         """Central differences, in units of the parameters' standard errors."""
-        out, scale = np.empty(len(self.psi)), step_scale(self.laplace.hessian)
-        for j, h in enumerate(STEP * scale):
+        return np.array([(high.deviance - low.deviance) / width for high, low, width in self._sides()])
+
+    def _sides(self) -> Iterator[tuple[QuadraturePoint, QuadraturePoint, float]]:
+        """A point on either side for each parameter, and how far they are apart."""
+        for j, h in enumerate(STEP * step_scale(self.laplace.hessian)):
             move = np.zeros(len(self.psi))
             move[j] = h
             high, low = (
                 self.model(self.psi + d, u=self.laplace.u, beta=self.laplace.beta) for d in (move, -move)
             )
-            out[j] = (high.deviance - low.deviance) / (2 * h)
+            yield high, low, 2.0 * float(h)
+
+    def gradient_by(self, codes: NDArray[np.intp], count: int) -> Array:
+        """Gradient in psi of the deviance of each of `count` clusters of rows, which share no level, (count, d)."""
+        (group,) = merge_terms(self.laplace.model.problem.terms)
+        cluster = clusters_of_levels(group, codes)
+        out = np.zeros((count, len(self.psi)))
+        for j, (high, low, width) in enumerate(self._sides()):
+            out[:, j] = np.bincount(cluster, -2.0 * (high.levels - low.levels) / width, count)
         return out
 
     @property

@@ -43,7 +43,8 @@ def tested(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster) -> tuple[p
     import pandas as pd
 
     known = fit.inference.uncertainty(ddf, vcov, cluster)
-    if fit.inference.is_gaussian and (ddf != "satterthwaite" or vcov is not None or cluster is not None):
+    robust = vcov is not None or cluster is not None
+    if robust or (fit.inference.is_gaussian and ddf != "satterthwaite"):
         return _table(fit.params.to_numpy(), known, fit.problem.X.names), ""
     try:
         errors, reason = fit.bse.to_numpy(), ""

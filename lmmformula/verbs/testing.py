@@ -37,7 +37,7 @@ class TestingVerbs(Verbs):
         Parameters
         ----------
         kind : {"CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"} or None
-            None for the model's, or for "CR2" where `cluster` is given. "CR2" is unbiased if the model holds, "CR3" is about a
+            None for the model's, or for "CR2" ("CR1" of generalised models) where `cluster` is given. "CR2" is unbiased if the model holds, "CR3" is about a
             jackknife over clusters, "CR0" is the plain sandwich, "CR1", "CR1p" and "CR1S" are it times a number. See
             :mod:`lmmformula.inference.robust.sums`.
         cluster : str, sequence of labels, or None
@@ -52,7 +52,8 @@ class TestingVerbs(Verbs):
         Raises
         ------
         PlanError
-            For a fit that is no Gaussian likelihood's, and clusters that share random effects.
+            For a posterior, a quasi-likelihood, clusters that share random effects, and kinds other than "CR0" and "CR1" of a
+            generalised model, which uses the scores of the clusters (:mod:`lmmformula.inference.robust.scores`).
 
         Notes
         -----

@@ -40,6 +40,8 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "conf_int, quantile": lambda m: m.conf_int(method="quantile"),
     "cross_validate": lambda m: m.cross_validate(folds=2, seed=1),
     "cov_params": lambda m: m.cov_params(),
+    "cov_params, scores": lambda m: m.cov_params("CR1", "g"),
+    "summary, scores": lambda m: str(m.summary(cluster="g")),
     "cov_params, clusters": lambda m: m.cov_params("CR2", "g"),
     "anova, clusters": lambda m: m.anova(vcov="CR2"),
     "conf_int, clusters": lambda m: m.conf_int(method="wald", vcov="CR2"),
@@ -49,7 +51,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "drop1": lambda m: m.drop1(),
     "drop1, chisq": lambda m: m.drop1("chisq"),
     "hypothesis": lambda m: m.hypothesis("x > 0, exp(x) = 2"),
-    "hypothesis, clusters": lambda m: m.hypothesis("x", cluster="g"),
+    "hypothesis, clusters": lambda m: m.hypothesis("x", vcov="CR2"),
     "t_test": lambda m: m.t_test("x = 1"),
     "t_test, clusters": lambda m: m.t_test("x = 1", vcov="CR2"),
     "f_test": lambda m: m.f_test("x = 1"),
@@ -110,6 +112,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
 
 DRAWN = {"bayes_r2", "conf_int, quantile", "extend", "kfold", "log_likelihood", "loo", "plot.trace"}
 DRAWN |= {"prior_sensitivity", "to_datatree"}
+BY_SCORES = {"cov_params, scores", "summary, scores"}
 CLUSTERED = {
     f"{verb}, clusters"
     for verb in (
@@ -129,9 +132,11 @@ REFUSED = {
     | {"influence, refit", "overdispersion", "naivete", "plot_naivete"},
     "pql": DRAWN
     | KENWARD
+    | BY_SCORES
     | CLUSTERED
     | {"influence, refit", "conf_int, profile", "profile", "predict, full"},
     "hmc": KENWARD
+    | BY_SCORES
     | CLUSTERED
     | {"t_test", "f_test", "wald_test"}
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}

@@ -63,10 +63,6 @@ class Asymptotic(Inference):
                 f"residual variance. For {problem.family} leave ddf out: anova() gives Wald chi-square tests. In small samples "
                 "compare the models with and without the term, anova(small, large), or use conf_int(method='bootstrap')."
             )
-            known["robust errors"] = (
-                "cluster-robust covariance matrices (vcov=) are for Gaussian responses with one residual variance, "
-                f"whose clusters add to X'V^-1(y - X beta), not for {problem.family}: use conf_int(method='bootstrap')."
-            )
         return known
 
     # -- estimates ------------------------------------------------------------------------------------------------

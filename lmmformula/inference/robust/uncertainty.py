@@ -31,6 +31,7 @@ import numpy as np
 
 from lmmformula.errors import ArgumentError
 from lmmformula.inference.robust.clusters import Clusters, clusters_of
+from lmmformula.inference.robust.scores import DEFAULT_BY_SCORES, ByScores, refuse_without_scores
 from lmmformula.inference.robust.sums import KINDS, ClusterSums, cluster_sums
 from lmmformula.inference.uncertainty import JointTest, Uncertainty, Whitened, refuse_unknown, whitened
 from lmmformula.ir.frozen import computed_once
@@ -143,16 +144,16 @@ class Robust(Uncertainty):
         return len(rows) * (len(rows) + 1) / float(total)
 
 
-def robust_uncertainty(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster) -> Robust:
+def robust_uncertainty(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
     """What is known of the fixed effects by clusters of rows.
 
     Parameters
     ----------
     fit : Fit
     ddf : {"satterthwaite", "normal"}
-        t and F tests for few clusters, or z and chi-square.
+        t and F tests for few clusters, or z and chi-square; generalised models have the latter only.
     vcov : {"CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"} or None
-        None stands for :data:`DEFAULT`.
+        None stands for :data:`DEFAULT`, or "CR1" of generalised models, which have "CR0" and "CR1".
     cluster : str, sequence of labels, or None
         See :func:`lmmformula.inference.robust.clusters.clusters_of`.
 
@@ -162,7 +163,8 @@ def robust_uncertainty(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster
     """
     fit.inference.check("robust errors")
     refuse_unknown(ddf)
-    kind = DEFAULT if vcov is None else vcov
+    linear = fit.inference.is_gaussian
+    kind = (DEFAULT if linear else DEFAULT_BY_SCORES) if vcov is None else vcov
     if kind not in KINDS:
         raise ArgumentError(f"vcov={kind!r} is unknown; use one of {', '.join(map(repr, KINDS))}, or None.")
     if ddf == "kenward-roger":
@@ -170,12 +172,20 @@ def robust_uncertainty(fit: Fitted, ddf: str, vcov: str | None, cluster: Cluster
             f"ddf='kenward-roger' adjusts the covariance matrix of the model, and vcov={kind!r} takes its place: leave ddf out "
             "for Bell & McCaffrey's degrees of freedom, or use vcov=None."
         )
+    if not linear:
+        refuse_without_scores(fit, kind)
+    small = linear and ddf != "normal"
     if cluster is None or isinstance(cluster, str):
-        return _by_name(fit, kind, cluster, ddf != "normal")
-    return Robust(fit, kind, clusters_of(fit, cluster), ddf != "normal")
+        return _by_name(fit, kind, cluster, small)
+    return _made(fit, kind, cluster, small)
 
 
 @lru_cache(maxsize=4)
-def _by_name(fit: Fitted, kind: str, cluster: str | None, small: bool) -> Robust:
+def _by_name(fit: Fitted, kind: str, cluster: str | None, small: bool) -> Uncertainty:
     """Kept for the few last asked about: a summary and a table of tests ask for the same."""
-    return Robust(fit, kind, clusters_of(fit, cluster), small)
+    return _made(fit, kind, cluster, small)
+
+
+def _made(fit: Fitted, kind: str, cluster: Cluster, small: bool) -> Uncertainty:
+    clusters = clusters_of(fit, cluster)
+    return Robust(fit, kind, clusters, small) if fit.inference.is_gaussian else ByScores(fit, kind, clusters)
