@@ -37,9 +37,9 @@ class TestingVerbs(Verbs):
         Parameters
         ----------
         kind : {"CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"} or None
-            None for the model's, or for "CR2" ("CR1" of generalised models) where `cluster` is given. "CR2" is unbiased if the model holds, "CR3" is about a
-            jackknife over clusters, "CR0" is the plain sandwich, "CR1", "CR1p" and "CR1S" are it times a number. See
-            :mod:`lmmformula.inference.robust.sums`.
+            None for the model's, or for "CR2" ("CR1" of generalised models) where `cluster` is given. "CR2" is unbiased if
+            the model holds, "CR3" is about a jackknife over clusters, "CR0" is the plain sandwich, "CR1", "CR1p" and "CR1S" are
+            it times a number. See :mod:`lmmformula.inference.robust.sums`.
         cluster : str, sequence of labels, or None
             A grouping factor or column by name, or one label for each row of the data; by default the grouping factor with the
             fewest levels.
