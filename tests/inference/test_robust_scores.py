@@ -73,7 +73,7 @@ def only(problem: Problem, rows: NDArray[np.intp]) -> Problem:
 
 def scores(m: Fit, codes: NDArray[np.intp]) -> Array:
     """Central differences of the deviance of the problem of each cluster alone."""
-    psi, nagq = m.optimum.psi, m.backend.nagq
+    psi, nagq = m.optimum.psi, int(m.recall.arguments.get("nagq", 1))
     out = []
     for c in np.unique(codes):
         problem = only(m.standard.problem, np.flatnonzero(codes == c))
@@ -90,7 +90,7 @@ def test_gradients_of_clusters_are_those_of_their_own_deviances(fits: dict[str, 
     codes = m.problem.terms[-1].codes if name != "nested" else np.asarray(made()["g"])
     codes = np.unique(codes, return_inverse=True)[1]
     point = m.optimum
-    own = m.backend.criterion(point.model)(point.psi, u=point.u, beta=point.beta)
+    own = m.backend.profiled(point)(point.psi, u=point.u, beta=point.beta)
     found = own.gradient_by(codes, int(codes.max()) + 1)
     expected = scores(m, codes)
     assert_allclose(found, expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max())

@@ -17,7 +17,6 @@ White (1982), Econometrica 50, 1-25; Freedman (2006), American Statistician 60, 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +24,7 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.inference.robust.clusters import Clusters
 from lmmformula.inference.uncertainty import JointTest, Uncertainty, whitened
+from lmmformula.ir.frozen import computed_once
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class ByScores(Uncertainty):
     def how(self) -> str:
         return f"with errors by clusters ({self.label})"
 
-    @cached_property
+    @computed_once
     def covariance(self) -> Array:
         point, bread = self.fit.optimum, self.fit.twin_vcov
         if bread is None or not np.isfinite(bread).all():
@@ -99,7 +99,7 @@ class ByScores(Uncertainty):
                 "the data do not determine all parameters (separation), so that scores of clusters say nothing of their "
                 "errors: leave out what is not determined, or fit with priors by method='hmc'."
             )
-        smooth = self.fit.backend.criterion(point.model)(point.psi, u=point.u, beta=point.beta)
+        smooth = self.fit.backend.profiled(point)(point.psi, u=point.u, beta=point.beta)
         count = self.clusters.count
         moved = 0.5 * smooth.gradient_by(self.clusters.codes, count) @ bread
         joint = self.fit.standard.joint_out(moved.T @ moved, self.fit.estimate)
