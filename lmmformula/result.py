@@ -38,7 +38,7 @@ from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
-from lmmformula.typing import Argument, Axes, Data, Record
+from lmmformula.typing import Argument, Axes, Data, Drawn, Record
 from lmmformula.verbs import (
     BayesianVerbs,
     CheckingVerbs,
@@ -51,7 +51,6 @@ from lmmformula.verbs import (
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.backends.base import AnyBackend
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.families.distribution import Auxiliary
     from lmmformula.inference.records import Cluster
@@ -89,7 +88,7 @@ class Fit(
     problem: Problem
     estimate: Estimate
     plan: Plan
-    backend: AnyBackend
+    backend: Any
     recall: Recall
     point: object = None
     posterior: Posterior | None = None
@@ -388,7 +387,7 @@ class Fit(
         """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
         return _frames.printed(_naivete.naivete(self))
 
-    def plot_naivete(self, ax: Axes | None = None) -> Axes:
+    def plot_naivete(self, ax: Axes | None = None) -> Drawn:
         """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
         return _naivete.plot_naivete(self.naivete(), ax)
 

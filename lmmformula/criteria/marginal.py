@@ -45,6 +45,7 @@ from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import resolve
+from lmmformula.families.records import Maybe
 from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
@@ -88,7 +89,7 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
     twin = replace(resolve("gaussian"), repeated=problem.family.repeated)
     data, weights = problem.data, problem.data.weights if problem.family.repeated else None
 
-    def moved(chunk: Chunk, w: Array | None) -> tuple[Array, Array]:
+    def moved(chunk: Chunk, w: Array | None) -> tuple[Array, Maybe]:
         slopes = normal.log_slope(chunk.y)
         return normal.of(chunk.y), slopes if w is None else slopes * w
 

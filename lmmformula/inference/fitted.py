@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lmmformula.backends.base import AnyBackend
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.records import Cluster, Intervals, PosteriorPart, Rows, Wanted
     from lmmformula.inference.uncertainty import Uncertainty
@@ -55,7 +54,7 @@ class Fitted(Protocol):
     @property
     def plan(self) -> Plan: ...
     @property
-    def backend(self) -> AnyBackend: ...
+    def backend(self) -> Any: ...
     @property
     def recall(self) -> Recall: ...
     @property

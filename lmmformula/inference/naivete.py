@@ -19,7 +19,7 @@ has its own variances in it and a quasi-likelihood its dispersion.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -33,20 +33,19 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, RowVector, total
 from lmmformula.numerics.batched import matmul
-from lmmformula.typing import Array, Axes
+from lmmformula.typing import Array, Axes, Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.families.records import Rows as FamilyRows
-    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["naivete", "plot_naivete"]
 
 MAX_STEPS = 50
 
 
-def naivete(fit: Fitted) -> pd.DataFrame:
+def naivete(fit: Any) -> pd.DataFrame:
     """Compare a mixed model with the GLM without its random effects.
 
     Parameters
@@ -100,7 +99,7 @@ def naivete(fit: Fitted) -> pd.DataFrame:
     return table
 
 
-def plot_naivete(table: pd.DataFrame, ax: Axes | None = None) -> Axes:
+def plot_naivete(table: pd.DataFrame, ax: Axes | None = None) -> Drawn:
     """Scatter plot of inefficiency against naivete, both on log scales; returns the axes."""
     if ax is None:
         ax = _new_axes()
@@ -147,7 +146,7 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
     return sorted([1.0, *(v for v in inside if abs(np.log(v)) > apart)])
 
 
-def _new_axes() -> Axes:
+def _new_axes() -> Drawn:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

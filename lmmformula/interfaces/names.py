@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.calls import KINDS
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.records import Cluster
-    from lmmformula.interfaces.marginaleffects import PopulationModel
     from lmmformula.typing import Data, Record
 
 __all__ = ["OtherNames"]
@@ -70,7 +69,7 @@ class OtherNames(Verbs):
         """statsmodels' name of ``residuals("pearson")``."""
         return self.residuals("pearson")
 
-    def to_marginaleffects(self, data: Data = None, kind: str = "response") -> PopulationModel:
+    def to_marginaleffects(self, data: Data = None, kind: str = "response") -> Any:
         """The fit for the package marginaleffects, at the level of the population.
 
         See :class:`lmmformula.interfaces.marginaleffects.PopulationModel`.

@@ -31,7 +31,7 @@ from lmmformula.reporting.numbers import (
 from lmmformula.typing import Argument
 
 if TYPE_CHECKING:
-    from lmmformula.inference.fitted import Fitted
+    pass
 
 
 __all__ = ["Table", "anova", "loo_compare", "printed"]
@@ -102,7 +102,7 @@ def printed(frame: pd.DataFrame) -> Table:
 
 
 @wraps(_compare.anova)
-def anova(*fits: Fitted, **arguments: Argument) -> Table:  # noqa: D103 - the docstring is that of what it shows
+def anova(*fits: Argument, **arguments: Argument) -> Table:  # noqa: D103 - the docstring is that of what it shows
     return printed(_compare.anova(*fits, **arguments))
 
 

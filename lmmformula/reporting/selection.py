@@ -21,14 +21,15 @@ from lmmformula.reporting.html import small
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.inference.fitted import Fitted, FittedT
+    from lmmformula.inference.fitted import FittedT
+    from lmmformula.typing import Argument
 
 __all__ = ["ShownComponents", "ShownCrossValidation", "ShownFits", "ShownSteps", "model_selection"]
 
 
 @checked
 @wraps(_table.model_selection)
-def model_selection(*fits: Fitted, criterion: str = "aicc", conditional: bool = False) -> Table:  # noqa: D103
+def model_selection(*fits: Argument, criterion: str = "aicc", conditional: bool = False) -> Table:  # noqa: D103
     return printed(_table.model_selection(*fits, criterion=criterion, conditional=conditional))
 
 

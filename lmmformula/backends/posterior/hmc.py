@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class BayesSolution:
     """Posterior means as an estimate, the criterion at them, and the posterior itself, which is in the user's units."""
 
     estimate: Estimate
-    point: ProfiledPoint | LaplacePoint
+    point: Any
     posterior: Posterior
 
 
@@ -107,7 +107,7 @@ class HMC(Likelihood):
         options = replace(self._options, warmup=before.warmup, max_depth=before.max_depth)
         return self._solution(problem, None, Request(options, "nuts", before.seed, progress, before))
 
-    def evaluate(self, problem: Problem, estimate: Estimate) -> ProfiledPoint | LaplacePoint:
+    def evaluate(self, problem: Problem, estimate: Estimate) -> Any:
         """The likelihood's criterion at an estimate."""
         return criterion_at(problem, estimate, self.engine)
 

@@ -34,8 +34,8 @@ def through_shared(
     starts = np.cumsum(lengths) - lengths
     v = np.column_stack([linear.along, linear.score])
     whole = 8.0 * touched.q**2 <= available_memory() / 4
-    if whole:
-        known, s = np.arange(touched.q), _inverse(linear, touched, np.arange(touched.q))
+    known = np.arange(touched.q)
+    s = _inverse(linear, touched, known) if whole else np.zeros((0, 0))
     for which in _batches(touched.sizes, lengths):
         there = np.arange(lengths[which].max()) < lengths[which][:, None]
         at = np.zeros(there.shape, dtype=np.intp)

@@ -97,6 +97,6 @@ def _column(fit: Fitted, group: str) -> tuple[Data, Data]:
             f"group={group!r}: `{lacking[0]}` is neither a grouping factor of the model ({known}) nor a column of the "
             "data. Use None for rows."
         )
-    values: dict[object, Data] = {Name(name): table.column(name).at(fit.problem.rows) for name in names}
+    values: dict[Expr, Data] = {Name(name): table.column(name).at(fit.problem.rows) for name in names}
     factor = group_factor(tuple(values), values.__getitem__).factor
     return factor.codes, factor.levels

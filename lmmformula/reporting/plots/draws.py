@@ -6,12 +6,12 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, new_axes
-from lmmformula.typing import Array, Axes
+from lmmformula.typing import Array, Axes, Drawn
 
 __all__ = ["rank", "trace"]
 
 
-def trace(draws: Array, name: str = "", ax: Axes | None = None) -> Axes:
+def trace(draws: Array, name: str = "", ax: Axes | None = None) -> Drawn:
     """Every chain of one parameter over its draws; chains that have mixed cannot be told apart.
 
     Parameters
@@ -33,7 +33,7 @@ def trace(draws: Array, name: str = "", ax: Axes | None = None) -> Axes:
     return ax
 
 
-def rank(draws: Array, name: str = "", ax: Axes | None = None, bins: int = 20) -> Axes:
+def rank(draws: Array, name: str = "", ax: Axes | None = None, bins: int = 20) -> Drawn:
     """Ranks of each chain's draws among all (Vehtari et al. 2021): every histogram is flat if the chains have mixed.
 
     Parameters

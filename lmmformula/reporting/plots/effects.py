@@ -19,7 +19,7 @@ from lmmformula.reporting.plots.canvas import (
     spread_out,
     thinned,
 )
-from lmmformula.typing import Array, Axes, Entries
+from lmmformula.typing import Array, Axes, Drawn, Entries
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -34,7 +34,7 @@ ROW = 11.0
 """Points that a name takes."""
 
 
-def coefficients(fit: Fitted, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Axes:
+def coefficients(fit: Fitted, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Drawn:
     """Forest of the fixed effects with their intervals.
 
     Parameters
@@ -80,7 +80,7 @@ def caterpillar(
     level: float = 0.95,
     most: int = MOST_LEVELS,
     spread: bool = True,
-) -> Axes:
+) -> Drawn:
     """Random effects of one grouping factor in ascending order, with their intervals.
 
     Parameters
@@ -122,7 +122,7 @@ def caterpillar(
 
 def random_effects_qq(
     fit: Fitted, ax: Axes | None = None, group: str | None = None, column: str | None = None
-) -> Axes:
+) -> Drawn:
     """Random effects of one grouping factor against the normal distribution, with the line through their quartiles.
 
     Returns

@@ -57,7 +57,7 @@ def profile(
     return axes
 
 
-def profile_panel(table: pd.DataFrame, name: str, ax: Axes, level: float = 0.95) -> Axes:
+def profile_panel(table: pd.DataFrame, name: str, ax: Axes, level: float = 0.95) -> Drawn:
     """One parameter of the table that :meth:`Fit.profile` gives."""
     from scipy.special import ndtri
 

@@ -22,7 +22,7 @@ __all__ = ["draw_effect", "marginal_effects"]
 
 def marginal_effects(
     fit: Fitted, variable: str | None = None, ax: Axes | None = None, level: float = 0.95
-) -> Axes:
+) -> Drawn:
     """Expected response over one variable of the fixed part, with its limits.
 
     Parameters

@@ -40,7 +40,7 @@ def plot_comparison(comparison: Compared, kind: str = "all", ax: Drawn = None, *
     return axes
 
 
-def forest(comparison: Compared, ax: Axes | None = None, intercept: bool = False) -> Axes:
+def forest(comparison: Compared, ax: Axes | None = None, intercept: bool = False) -> Drawn:
     """Coefficients with intervals, one colour a method."""
     fits = comparison.fits
     found = {name: fit.inference.fixed_intervals(comparison.level) for name, fit in fits.items()}
@@ -66,7 +66,7 @@ def caterpillar(
     group: str | None = None,
     column: str | None = None,
     most: int = MOST_LEVELS,
-) -> Axes:
+) -> Drawn:
     """Random effects of one factor with intervals, in the order of the most trusted method."""
     reference = comparison.fits[comparison.reference]
     i, j, title = find_term(reference, group, column)
@@ -95,7 +95,7 @@ def caterpillar(
 
 def shrinkage(
     comparison: Compared, ax: Axes | None = None, group: str | None = None, column: str | None = None
-) -> Axes:
+) -> Drawn:
     """Random effects of each method over those of the most trusted one: a slope below one shrinks more."""
     reference = comparison.reference
     others = [name for name in comparison.fits if name != reference]

@@ -38,29 +38,29 @@ class Plots:
 
     fit: Fitted
 
-    def residuals(self, ax: Axes | None = None, kind: str | None = None, seed: int = 0) -> Axes:
+    def residuals(self, ax: Axes | None = None, kind: str | None = None, seed: int = 0) -> Drawn:
         """Residuals against fitted values; see :func:`lmmformula.reporting.plots.rows.residuals`."""
         return _rows.residuals(self.fit, ax, kind, seed)
 
-    def qq(self, ax: Axes | None = None, seed: int = 0) -> Axes:
+    def qq(self, ax: Axes | None = None, seed: int = 0) -> Drawn:
         """Quantile residuals against the normal distribution."""
         return _rows.qq(self.fit, ax, seed)
 
-    def binned_residuals(self, ax: Axes | None = None, bins: int | None = None) -> Axes:
+    def binned_residuals(self, ax: Axes | None = None, bins: int | None = None) -> Drawn:
         """Mean residuals in bins of the fitted mean: what to look at for binary responses and counts."""
         return _rows.binned_residuals(self.fit, ax, bins)
 
-    def response(self, ax: Axes | None = None) -> Axes:
+    def response(self, ax: Axes | None = None) -> Drawn:
         """Distribution of the response."""
         return _rows.response(self.fit, ax)
 
-    def coefficients(self, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Axes:
+    def coefficients(self, ax: Axes | None = None, intercept: bool = False, level: float = 0.95) -> Drawn:
         """Forest of the fixed effects."""
         return _effects.coefficients(self.fit, ax, intercept, level)
 
     def marginal_effects(
         self, variable: str | None = None, ax: Axes | None = None, level: float = 0.95
-    ) -> Axes:
+    ) -> Drawn:
         """Expected response over one variable, the others held where they are typical."""
         return _marginal.marginal_effects(self.fit, variable, ax, level)
 
@@ -85,13 +85,13 @@ class Plots:
         level: float = 0.95,
         most: int = _effects.MOST_LEVELS,
         spread: bool = True,
-    ) -> Axes:
+    ) -> Drawn:
         """Random effects of one factor in order; see :func:`lmmformula.reporting.plots.effects.caterpillar`."""
         return _effects.caterpillar(self.fit, ax, group, column, level, most, spread)
 
     def random_effects_qq(
         self, ax: Axes | None = None, group: str | None = None, column: str | None = None
-    ) -> Axes:
+    ) -> Drawn:
         """Random effects of one factor against the normal distribution."""
         return _effects.random_effects_qq(self.fit, ax, group, column)
 
@@ -117,11 +117,11 @@ class Plots:
         """What a plain GLM would get wrong: see :meth:`Fit.naivete`."""
         return plot_naivete(self.fit.naivete(), new_axes(ax))
 
-    def trace(self, parameter: str, ax: Axes | None = None) -> Axes:
+    def trace(self, parameter: str, ax: Axes | None = None) -> Drawn:
         """Chains of one parameter of a Bayesian fit over their draws."""
         return _draws.trace(self._drawn(parameter), parameter, ax)
 
-    def rank(self, parameter: str, ax: Axes | None = None, bins: int = 20) -> Axes:
+    def rank(self, parameter: str, ax: Axes | None = None, bins: int = 20) -> Drawn:
         """Rank histograms of the chains of one parameter of a Bayesian fit."""
         return _draws.rank(self._drawn(parameter), parameter, ax, bins)
 

@@ -15,7 +15,7 @@ from lmmformula.errors import DataError
 from lmmformula.inference.residuals import linear_predictor
 from lmmformula.reporting.plots.canvas import COLOURS, GREY, MOST_POINTS, Positions, new_axes, points, thinned
 from lmmformula.reporting.response import response_levels, response_name
-from lmmformula.typing import Array, Axes
+from lmmformula.typing import Array, Axes, Drawn
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["binned_residuals", "qq", "residuals", "response"]
 
 
-def residuals(fit: Fitted, ax: Axes | None = None, kind: str | None = None, seed: int = 0) -> Axes:
+def residuals(fit: Fitted, ax: Axes | None = None, kind: str | None = None, seed: int = 0) -> Drawn:
     """Residuals against fitted values (linear predictors if not Gaussian), with their running mean.
 
     Parameters
@@ -60,7 +60,7 @@ def residuals(fit: Fitted, ax: Axes | None = None, kind: str | None = None, seed
     return ax
 
 
-def qq(fit: Fitted, ax: Axes | None = None, seed: int = 0) -> Axes:
+def qq(fit: Fitted, ax: Axes | None = None, seed: int = 0) -> Drawn:
     """Quantile residuals against the normal distribution, with the band that holds 95% of each order statistic.
 
     Returns
@@ -87,7 +87,7 @@ def qq(fit: Fitted, ax: Axes | None = None, seed: int = 0) -> Axes:
     return ax
 
 
-def binned_residuals(fit: Fitted, ax: Axes | None = None, bins: int | None = None) -> Axes:
+def binned_residuals(fit: Fitted, ax: Axes | None = None, bins: int | None = None) -> Drawn:
     """Mean response residual in bins of the fitted value, with twice its standard error (Gelman & Hill 2007, sec. 5.6).
 
     Parameters
@@ -117,7 +117,7 @@ def binned_residuals(fit: Fitted, ax: Axes | None = None, bins: int | None = Non
     return ax
 
 
-def response(fit: Fitted, ax: Axes | None = None) -> Axes:
+def response(fit: Fitted, ax: Axes | None = None) -> Drawn:
     """Distribution of the response: bars for few different values, else a histogram."""
     y = fit.problem.data.whole(fit.problem.data.y)
     ax = new_axes(ax)
