@@ -79,7 +79,7 @@ class Units:
 
 def _column(fit: Fitted, group: str) -> tuple[Data, Data]:
     """Codes and labels of a factor that is no term of the model."""
-    from lmmformula.formula.spec import Name
+    from lmmformula.formula.spec import Expr, Name
     from lmmformula.frame import open_table
     from lmmformula.frame.grouping import group_factor
 
