@@ -45,7 +45,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector
-from lmmformula.numerics.batched import flat
+from lmmformula.numerics.batched import inner_products
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
 
@@ -320,9 +320,7 @@ class ProfiledPoint:
         kappa = self._kappa
         x, z = self.variances.moves(self.u)
         info = kappa * self.variances.information(x, z, self.factor.solve(z))
-        turned = np.concatenate([flat(v) for v in z])
-        hz = np.concatenate([flat(v) for v in self.h]).T @ turned
-        along = np.concatenate([u.ravel() for u in self.u]) @ turned
+        hz, along = inner_products(self.h, z), inner_products([u[:, :, None] for u in self.u], z)[0]
         info -= kappa * (hz.T @ hz) + kappa**2 / self.model.n_eff * np.outer(along, along)
         self.variances.bend(info, self.k_matrices(kappa))
         return info

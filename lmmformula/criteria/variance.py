@@ -41,7 +41,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
 from lmmformula.ir.structured import phi_of, precision_of
-from lmmformula.numerics.batched import flat
+from lmmformula.numerics.batched import flat, inner_products
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def floored(factor: Array) -> Array:
 
     The deviance is even in each column of L, hence moves by O(floor^2) only.
     """
-    diagonal = np.diagonal(factor)
+    diagonal = factor.diagonal()
     small = np.abs(diagonal) < _FLOOR
     if not small.any():
         return factor
@@ -300,8 +300,7 @@ class Variances:
 
     def information(self, x: Stacked, z: Stacked, solved: Stacked) -> Array:
         """``x_i'z_j - z_i'M^-1 z_j``, (n_theta, n_theta), from x, z and M^-1 z."""
-        left, right, inner_ = (np.concatenate([flat(v) for v in moves]) for moves in (x, z, solved))
-        return left.T @ right - right.T @ inner_
+        return inner_products(x, z) - inner_products(z, solved)
 
     def bend(self, info: Array, ks: Sequence[Array]) -> None:
         """Add ``2 <Gamma, dL_i dL_j'>``, Gamma = L^-T K L^-1: the curvature of Sigma = L L' itself.

@@ -5,11 +5,13 @@ numpy's stacked routines call LAPACK once per matrix, which for k = 1 costs a hu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["cholesky", "flat", "lower_inverse", "matmul", "transpose"]
+__all__ = ["cholesky", "flat", "inner_products", "lower_inverse", "matmul", "transpose"]
 
 
 def cholesky(s: Array) -> Array:
@@ -43,6 +45,12 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[-1] == 1:
         return a * b
     return np.matmul(a, b)
+
+
+def inner_products(one: Sequence[Array], other: Sequence[Array]) -> Array:
+    """Sum of ``x'y`` over stacks x (m, k, c) and y (m, k, d) as matrices (m k, c) and (m k, d): (c, d)."""
+    first, *more = (flat(x).T @ flat(y) for x, y in zip(one, other, strict=True))
+    return sum(more, first)
 
 
 def flat(a: Array) -> Array:

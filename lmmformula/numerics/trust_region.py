@@ -121,7 +121,7 @@ def minimise(
             elif ratio > 0.75 and length > 0.9 * radius:
                 radius = 2.5 * radius
             accepted = ratio > 1e-3
-            if radius < 1e-12 * (1.0 + float(np.linalg.norm(x))):
+            if radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
                 return Minimum(x, point, model.decrement <= 1e3 * tolerance, model.decrement, used, steps)
             if accepted or used >= max_evaluations:
                 break
@@ -215,11 +215,10 @@ def corrected(hessian: Array, pairs: list[tuple[Array, Array]]) -> Array:
 
 def _decrement(values: Array, slope: Array) -> float:
     """g'|H|^-1 g / 2, infinite on directions of clearly negative curvature with no slope to follow."""
-    top = max(float(np.abs(values).max(initial=0.0)), 1e-300)
-    size = np.maximum(np.abs(values), 1e-12 * top)
-    if values.size and values[0] < -1e-6 * top:
-        return max(float(0.5 * np.sum(slope**2 / size)), 1.0)
-    return float(0.5 * np.sum(slope**2 / size))
+    sizes = [abs(v) for v in values.tolist()]
+    top = max(max(sizes, default=0.0), 1e-300)
+    drop = 0.5 * sum(s * s / max(size, 1e-12 * top) for s, size in zip(slope.tolist(), sizes, strict=True))
+    return max(drop, 1.0) if sizes and values[0] < -1e-6 * top else drop
 
 
 def _step(values: Array, slope: Array, radius: float) -> Array:
