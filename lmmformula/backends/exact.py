@@ -14,7 +14,7 @@ from lmmformula.backends.schall import schall_step
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.registry import exact_engine
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
@@ -68,7 +68,7 @@ class Exact(Likelihood):
     """
 
     reml: bool = True
-    engine: Engine = field(default_factory=BlockedEngine)
+    engine: Engine = field(default_factory=exact_engine)
     tolerance: float = 1e-9
     max_evaluations: int = 200
     start: Array | None = None

@@ -33,7 +33,7 @@ from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -122,7 +122,7 @@ class LaplaceBackend(Likelihood):
 
     information: Information = "observed"
     nagq: int = 1
-    engine: Engine = field(default_factory=BlockedEngine)
+    engine: Engine = field(default_factory=exact_engine)
     tolerance: float = 1e-9
     max_evaluations: int = 200
     start: Array | None = None

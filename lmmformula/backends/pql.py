@@ -35,10 +35,9 @@ from lmmformula.backends.starting import refuse_other_model
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import LARGE, State, WorkingModel
-from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Prepared
-from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.elimination import nested_pair
+from lmmformula.engines.registry import exact_engine, sweeping
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.interrupts import keeps
 from lmmformula.ir.blocks import Gram
@@ -131,9 +130,14 @@ class PQL(Likelihood):
         return self.traces == "exact"
 
     @property
+    def corrected(self) -> bool:
+        """Whether it is corrected to Laplace's approximation."""
+        return self.correction == "laplace"
+
+    @property
     def trust(self) -> str:
         """That of a quasi-likelihood, corrected or not."""
-        return "quasi" if self.correction == "none" else "corrected"
+        return "corrected" if self.corrected else "quasi"
 
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
@@ -144,11 +148,9 @@ class PQL(Likelihood):
         blocks = problem.data.levels if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":
-            exact = (
-                prepared if prepared is not None and prepared.is_exact else BlockedEngine().prepare(blocks)
-            )
+            exact = prepared if prepared is not None and prepared.is_exact else exact_engine().prepare(blocks)
         elif nested_pair(blocks) is not None:
-            exact = _if_cheap(BlockedEngine().prepare(blocks))
+            exact = _if_cheap(exact_engine().prepare(blocks))
         scale = problem.family.has_dispersion
         if scale and self.dispersion == "fixed":
             raise PlanError(
@@ -156,15 +158,14 @@ class PQL(Likelihood):
                 "leave it out."
             )
         free = scale or (self.dispersion == "free" and not problem.family.auxiliaries)
-        corrected = self.correction == "laplace"
-        if corrected and (scale or problem.aux or not problem.family.is_canonical):
+        if self.corrected and (scale or problem.aux or not problem.family.is_canonical):
             raise PlanError(
                 f"correction='laplace' needs a canonical link and no dispersion (binomial with logit, poisson with log); "
                 f"{problem.family} has not. Leave it out, or use method='laplace'."
             )
-        if corrected or (free and not scale and _rows_as_levels(problem) is not None):
+        if self.corrected or (free and not scale and _rows_as_levels(problem) is not None):
             free = False
-        return WorkingModel(problem, BackfittingEngine().prepare(blocks), exact, free, scale, corrected)
+        return WorkingModel(problem, sweeping().prepare(blocks), exact, free, scale, self.corrected)
 
     def fit(
         self,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
+from lmmformula.families.distribution import DISPERSION, ZEROS
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -41,8 +43,8 @@ def fit_record(fit: Fit, seen: list[str]) -> Record:
         "p": table.iloc[:, -1].to_dict(),
         "theta": fit.theta.to_dict(),
         "sigma": scale(fit),
-        "dispersion": _auxiliary(auxiliary.get("disp")),
-        "zi": _auxiliary(auxiliary.get("zi")),
+        "dispersion": _auxiliary(auxiliary.get(DISPERSION)),
+        ZEROS: _auxiliary(auxiliary.get(ZEROS)),
         "varcorr": random_effects(fit).to_dict("records"),
         "llf": fit.llf,
         "llf_stderr": fit.llf_stderr,

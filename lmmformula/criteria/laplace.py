@@ -44,7 +44,7 @@ from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.families.records import Rows as FamilyRows
-from lmmformula.ir.frozen import computed_once, evolved
+from lmmformula.ir.frozen import computed_once, evolved, is_computed
 from lmmformula.ir.groups import merge_terms
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
@@ -388,7 +388,7 @@ class LaplacePoint:
         if that has not been, if beta is profiled, or if L changes by more than first order can follow.
         """
         layout = self.model.layout
-        if "_moves" not in self.__dict__ or self.model.profile_beta:
+        if not is_computed(self, "_moves") or self.model.profile_beta:
             return self.u
         step = psi[layout.theta] - self.theta
         out = [v @ step for v in self._moves[2]]

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from lmmformula.engines.base import Factor, Prepared, Stacked
+from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
 from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array
 
-__all__ = ["Equations", "EquationsEngine", "EquationsFactor", "Solved", "State", "Weighted"]
+__all__ = ["Equations", "EquationsEngine", "EquationsFactor", "Solved", "State", "Sweeping", "Weighted"]
 
 State = tuple[Array, Stacked]
 """beta (p, c) and u, one (m_a, k_a, c) array for each group."""
@@ -62,3 +63,9 @@ class EquationsEngine(Prepared, Protocol):
     """An engine that is ready for any W."""
 
     def weighted(self, gram: Gram) -> Weighted: ...
+
+
+class Sweeping(Engine, Protocol):
+    """An engine that makes such ones."""
+
+    def prepare(self, blocks: Levels) -> EquationsEngine: ...

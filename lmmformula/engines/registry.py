@@ -7,17 +7,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from lmmformula.errors import ArgumentError
 from lmmformula.extensions import enter
 
 if TYPE_CHECKING:
     from lmmformula.engines.base import Engine
+    from lmmformula.engines.equations import Sweeping
     from lmmformula.ir.levels import Levels
     from lmmformula.typing import Arguments
 
-__all__ = ["ENGINES", "EngineRecord", "names", "register_engine", "unregister_engine"]
+__all__ = [
+    "ENGINES",
+    "EngineRecord",
+    "exact_engine",
+    "names",
+    "register_engine",
+    "sweeping",
+    "unregister_engine",
+]
 
 
 def _always(blocks: Levels) -> bool:
@@ -98,6 +107,17 @@ def unregister_engine(name: str) -> None:
     del ENGINES[name]
 
 
+def exact_engine() -> Engine:
+    """What factorises M where nobody has chosen: the first of those that do."""
+    return next(record for record in ENGINES.values() if record.is_exact).make({}, 0)
+
+
+def sweeping(**options: bool) -> Sweeping:
+    """What solves M by sweeps over its blocks and never forms it; with ``corrected=True``, also for a correction."""
+    own = next(record for record in ENGINES.values() if not record.has_likelihood)
+    return cast("Sweeping", own.make(options, 0))
+
+
 def _blocked(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.blocked import BlockedEngine
 
@@ -130,10 +150,8 @@ def _krylov(options: Arguments, seed: int) -> Engine:
 def _backfitting(options: Arguments, seed: int) -> Engine:
     from lmmformula.engines.backfitting.engine import BackfittingEngine
 
-    return BackfittingEngine()
+    return BackfittingEngine(**options)
 
-
-_ITERATED = ("accuracy", "probes", "max_steps", "preconditioner", "device")
 
 for _record in (
     EngineRecord("blocked", "exact factorisation by blocks", _blocked),

@@ -20,7 +20,17 @@ from lmmformula.families.checks import (
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Rows
 from lmmformula.typing import Namespace, Numbers
 
-__all__ = ["Auxiliary", "Direct", "Distribution", "Normal", "Range", "Role", "WeightsAre"]
+__all__ = [
+    "DISPERSION",
+    "ZEROS",
+    "Auxiliary",
+    "Direct",
+    "Distribution",
+    "Normal",
+    "Range",
+    "Role",
+    "WeightsAre",
+]
 
 WeightsAre = Literal["precision", "trials", "repeats"]
 """What a prior weight w means: variance / w; number of trials of a proportion; the row counted w times."""
@@ -62,6 +72,10 @@ Direct = Callable[..., Rows]
 """``(y, eta, aux, weights, constant, derivatives) -> Rows`` in closed form, for one link."""
 
 
+DISPERSION, ZEROS = "disp", "zi"
+"""broom.mixed's words for the predictors of a dispersion and of structural zeros; the latter is brms' name of the parameter."""
+
+
 @dataclass(frozen=True, slots=True)
 class Auxiliary:
     """A parameter besides the mean, estimated on an unbounded scale.
@@ -86,6 +100,8 @@ class Auxiliary:
         the response instead.
     aliases : tuple of str
         Other names under which a prior may be given.
+    title : str
+        What a table of its predictor is called; by default a dispersion, or the name.
     power : float
         r of ``sigma -> c^r sigma`` where the response is multiplied by c, see :attr:`Distribution.scales`.
     """
@@ -100,11 +116,17 @@ class Auxiliary:
     prior: str = "half_student_t(3, 0, 2.5)"
     aliases: tuple[str, ...] = ()
     power: float = 0.0
+    title: str = ""
 
     @property
     def is_scale(self) -> bool:
         """Whether it is what R calls sigma."""
         return self.role in ("dispersion", "scale")
+
+    @property
+    def component(self) -> str:
+        """broom.mixed's word for its predictor."""
+        return {"zeros": ZEROS, "shape": self.name}.get(self.role, DISPERSION)
 
     def linked(self, name: str) -> str:
         """The link as mathematics: ``log(sigma)``, ``log(df - 1)``."""

@@ -213,6 +213,7 @@ class Student(Distribution):
             link="logm1",
             prior="gamma(2, 0.1)",
             aliases=("nu",),
+            title="Degrees of freedom",
         )
         return (sigma, df)
 

@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.distribution import ZEROS, Auxiliary, Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import softplus
 from lmmformula.typing import Namespace
@@ -60,7 +60,7 @@ class ZeroInflated(Count):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         zi = Auxiliary(
-            "zi",
+            ZEROS,
             "probability of a structural zero",
             _expit,
             _logit,
@@ -68,6 +68,7 @@ class ZeroInflated(Count):
             range="unit",
             link="logit",
             prior="beta(1, 1)",
+            title="Zero inflation",
         )
         return (*self.base.auxiliaries, zi)
 

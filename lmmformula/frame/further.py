@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from lmmformula.errors import PlanError
 from lmmformula.families import Family
+from lmmformula.families.distribution import ZEROS
 from lmmformula.formula.spec import ModelSpec
 
 __all__ = ["further_formulas"]
@@ -54,7 +55,7 @@ def _place(name: str, family: Family) -> int:
         return known[name]
     near = get_close_matches(name, known, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    if name == "zi":
+    if name == ZEROS:
         hint = f" For structural zeros use family='zero_inflated_{family.name}', or ziformula=."
     has = ", ".join(p.name for p in family.auxiliaries) or "none"
     raise PlanError(f"family {family.name!r} has no parameter {name!r} for a formula; it has: {has}.{hint}")

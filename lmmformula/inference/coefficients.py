@@ -104,10 +104,7 @@ def auxiliary_tables(fit: Fitted) -> dict[str, pd.DataFrame]:
 
 def components(fit: Fitted) -> tuple[str, ...]:
     """broom.mixed's words for the auxiliary predictors of a fit."""
-    if not fit.estimate.aux:
-        return ()
-    names = [a.name for a in fit.problem.family.auxiliaries]
-    return tuple("zi" if name == "zi" else name if j else "disp" for j, name in enumerate(names))
+    return tuple(a.component for a in fit.problem.family.auxiliaries) if fit.estimate.aux else ()
 
 
 def scale(fit: Fitted) -> float:

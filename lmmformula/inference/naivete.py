@@ -27,7 +27,7 @@ from lmmformula.backends.pql import resumed
 from lmmformula.criteria.family_rows import start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import State, WorkingModel, pearson
-from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.registry import sweeping
 from lmmformula.errors import FitError, LmmformulaError, PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -182,10 +182,8 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
 
 def _mixed(problem: Problem, estimate: Estimate) -> tuple[WorkingModel, State]:
     """The working model at an estimate by any method, theta relative to a free dispersion."""
-    blocks = problem.data.levels
-    model = WorkingModel(
-        problem, BackfittingEngine().prepare(blocks), None, False, problem.family.has_dispersion
-    )
+    prepared = sweeping().prepare(problem.data.levels)
+    model = WorkingModel(problem, prepared, None, False, problem.family.has_dispersion)
     if model.scale and estimate.aux and estimate.sigma == 1.0:  # variances absolute, dispersion among aux
         sigma = float(np.exp(estimate.aux[0][0]))
         scales = np.array([role.scales for t in problem.terms for role in t.covariance.roles], dtype=bool)

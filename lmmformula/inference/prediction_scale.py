@@ -60,9 +60,9 @@ class Scale:
     def of(cls, family: Family, kind: str) -> Scale:
         """The scale called `kind` in :func:`lmmformula.inference.predict.predict`."""
         names = [a.name for a in family.auxiliaries]
-        if (name := "zi" if kind == "zprob" else kind) in names:
-            at = names.index(name)
-            return cls(name, lambda eta, aux: family.auxiliaries[at].value(aux[at]), at)
+        at = family.zeros_at if kind == "zprob" else names.index(kind) if kind in names else None
+        if at is not None:
+            return cls(names[at], lambda eta, aux: family.auxiliaries[at].value(aux[at]), at)
         if kind == "link":
             return cls("fit", lambda eta, aux: eta)
         if kind == "conditional":

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmmformula.typing import AnyFunction
 
-__all__ = ["computed_once", "evolved", "freeze", "handed_out"]
+__all__ = ["computed_once", "evolved", "freeze", "handed_out", "is_computed"]
 
 T = TypeVar("T")
 
@@ -109,6 +109,11 @@ class _ComputedOnce:
             instance
         )  # found there from now on, before this is asked
         return value
+
+
+def is_computed(instance: object, name: str) -> bool:
+    """Whether a property that is computed once has been asked for."""
+    return name in instance.__dict__
 
 
 if TYPE_CHECKING:  # both read like a property, and a protocol that asks for one is answered

@@ -7,10 +7,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.base import Engine, Prepared, Survey
 from lmmformula.engines.cost import Cost
-from lmmformula.engines.registry import ENGINES
+from lmmformula.engines.registry import ENGINES, sweeping
 from lmmformula.errors import PlanError
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
@@ -283,7 +282,7 @@ def backfitted(
     corrected: bool = False,
 ) -> Chosen:
     """Sweeps that form no dense matrix and no Schur complement; refused if even that needs more memory than `limit`."""
-    engine = BackfittingEngine(corrected)
+    engine = sweeping(corrected=corrected)
     prepared, taken = engine.prepare(blocks), Look(engine, engine.survey(problem, blocks))
     plan = _plan(problem, blocks, "pql", taken, (reason, _said(taken, "")))
     if not taken.fits(limit):
@@ -295,7 +294,7 @@ def _quasi(problem: Problem, blocks: Levels) -> list[Alternative]:
     """Backfitting in the place of a Laplace approximation."""
     out = []
     for corrected in (True, False):
-        engine = BackfittingEngine(corrected)
+        engine = sweeping(corrected=corrected)
         if engine.refuses(blocks):
             continue
         if corrected and (problem.aux or problem.family.auxiliaries or not problem.family.is_canonical):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.registry import sweeping
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
@@ -45,7 +45,7 @@ def likelihood_out_of_reach(
             if look.fits(limit) and look.cost.seconds <= patience:
                 return None
             likelihoods.append(look)
-    engine = BackfittingEngine(corrected=True)
+    engine = sweeping(corrected=True)
     if engine.refuses(blocks):
         return None
     quasi = engine.survey(problem, blocks).cost

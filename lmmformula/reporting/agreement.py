@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BARS", "Bar", "flags", "most_trusted", "remarks"]
 
-TRUST = ("quadrature", "exact", "laplace", "posterior", "fast", "krylov", "corrected", "quasi")
-"""Kinds of fits, the most trusted first."""
-
-
 DISPERSED = 1.5
 """Factor from 1 beyond which an estimated dispersion says something of the family."""
 
@@ -38,18 +34,61 @@ class Bar:
         For a standard deviation, and for a standard error: relative to the reference's.
     why : str
         What explains more than that.
+    alike : Bar, optional
+        That of two fits of this kind, where both find the maximum of the same criterion.
+    gaussian : Bar, optional
+        That of a Gaussian response.
+    maximises : bool
+        Whether its estimates are maxima, of which REML's are others than ML's.
+    shrunk : str
+        What it does to variances, whether or not that is too much.
     """
 
     errors: float
     ratio: float
     why: str
+    alike: Bar | None = None
+    gaussian: Bar | None = None
+    maximises: bool = True
+    shrunk: str = ""
 
 
+SAME = Bar(
+    0.01,
+    0.01,
+    "Both maximise the same criterion exactly, so one of the searches has not reached the optimum.",
+)
+REML = Bar(
+    0.1, 0.1, "REML counts the degrees of freedom of the fixed effects in the variances, and ML does not."
+)
+BACKFITTING = Bar(
+    0.1,
+    0.1,
+    "Variances by effective degrees of freedom are maximum likelihood with traces='exact', and approximate with "
+    "traces='diagonal'.",
+)
 BARS = {
-    "same": Bar(
-        0.01,
-        0.01,
-        "Both maximise the same criterion exactly, so one of the searches has not reached the optimum.",
+    "quadrature": SAME,
+    "exact": SAME,
+    "laplace": Bar(
+        0.1,
+        0.05,
+        "Laplace's approximation is biased where a level has few rows: trust quadrature (nagq=).",
+        SAME,
+    ),
+    "posterior": Bar(
+        0.5,
+        0.25,
+        "A posterior mean is not a maximum: priors draw it, and that of a standard deviation with few levels lies above the "
+        "mode.",
+        maximises=False,
+    ),
+    "fast": Bar(
+        0.1,
+        0.05,
+        "nagq=0 finds the fixed effects together with the modes, without the part of Laplace's approximation that "
+        "moves with them.",
+        SAME,
     ),
     "krylov": Bar(
         0.1,
@@ -57,45 +96,25 @@ BARS = {
         "The Krylov engine estimates the criterion and its gradient with random probes: raise probes= or lower "
         "accuracy=, and look whether the change is of this size with another seed=.",
     ),
-    "reml": Bar(
-        0.1, 0.1, "REML counts the degrees of freedom of the fixed effects in the variances, and ML does not."
-    ),
-    "laplace": Bar(
-        0.1, 0.05, "Laplace's approximation is biased where a level has few rows: trust quadrature (nagq=)."
-    ),
-    "fast": Bar(
+    "corrected": Bar(
         0.1,
         0.05,
-        "nagq=0 finds the fixed effects together with the modes, without the part of Laplace's approximation that "
-        "moves with them.",
+        "Corrected quasi-likelihood is Laplace's approximation with traces='exact', and comes near it with "
+        "traces='diagonal'.",
+        gaussian=BACKFITTING,
     ),
     "quasi": Bar(
         0.5,
         0.1,
         "Penalised quasi-likelihood is biased towards zero, coefficients and variances alike, where a level has few rows of a "
         "binary response or of small counts; a dispersion that it estimates is part of its standard errors.",
-    ),
-    "corrected": Bar(
-        0.1,
-        0.05,
-        "Corrected quasi-likelihood is Laplace's approximation with traces='exact', and comes near it with "
-        "traces='diagonal'.",
-    ),
-    "backfitting": Bar(
-        0.1,
-        0.1,
-        "Variances by effective degrees of freedom are maximum likelihood with traces='exact', and approximate with "
-        "traces='diagonal'.",
-    ),
-    "posterior": Bar(
-        0.5,
-        0.25,
-        "A posterior mean is not a maximum: priors draw it, and that of a standard deviation with few levels lies above the "
-        "mode.",
+        gaussian=BACKFITTING,
+        shrunk="Penalised quasi-likelihood underestimates the variances of random effects, the more the fewer rows a level "
+        "has.",
     ),
 }
-"""Pair of methods -> :class:`Bar`. A pair has the name of the less trusted of the two, but for "same" (twice the same kind),
-"reml" (against maximum likelihood of a Gaussian response) and "backfitting" (quasi-likelihood of one)."""
+"""Kind of fit -> :class:`Bar` of it beside a more trusted one; the most trusted kinds first."""
+TRUST = tuple(BARS)
 
 
 def most_trusted(fits: Mapping[str, Fitted]) -> str:
@@ -121,7 +140,8 @@ def flags(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> tup
 
 def remarks(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> tuple[str, ...]:
     """What is known of a pair of methods, whether or not they differ by much."""
-    if fit.backend.trust != "quasi" or reference.backend.trust == "quasi" or fit.problem.is_linear:
+    shrunk = BARS[fit.backend.trust].shrunk
+    if not shrunk or BARS[reference.backend.trust].shrunk or fit.problem.is_linear:
         return ()
     mine, theirs = fit.inference.spread_intervals(None), reference.inference.spread_intervals(None)
     other = dict(zip(theirs.names, theirs.point, strict=True))
@@ -133,10 +153,7 @@ def remarks(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> t
     if not ratios:
         return ()
     advice = f" {_cure(fit, reference_name)}" if flags(name, fit, reference_name, reference) else ""
-    return (
-        f"{name}: its variances are {', '.join(ratios)} of {reference_name}'s. Penalised quasi-likelihood underestimates the "
-        f"variances of random effects, the more the fewer rows a level has.{advice}",
-    )
+    return (f"{name}: its variances are {', '.join(ratios)} of {reference_name}'s. {shrunk}{advice}",)
 
 
 def _cure(fit: Fitted, reference_name: str) -> str:
@@ -161,19 +178,13 @@ def _cure(fit: Fitted, reference_name: str) -> str:
 
 
 def _bar(fit: Fitted, reference: Fitted) -> Bar:
-    first, second = reference.backend.trust, fit.backend.trust
-    worse = max(first, second, key=TRUST.index)
-    if (
-        fit.problem.is_linear
-        and worse != "posterior"
-        and fit.estimate.restricted != reference.estimate.restricted
-    ):
-        return BARS["reml"]
-    if fit.problem.is_linear and worse in ("quasi", "corrected"):
-        return BARS["backfitting"]
-    if first == second and worse not in ("quasi", "corrected", "posterior", "krylov"):
-        return BARS["same"]
-    return BARS.get(worse, BARS["same"])
+    kinds = [reference.backend.trust, fit.backend.trust]
+    bar = BARS[max(kinds, key=TRUST.index)]
+    if fit.problem.is_linear:
+        if bar.maximises and fit.estimate.restricted != reference.estimate.restricted:
+            return REML
+        bar = bar.gaussian or bar
+    return bar.alike if bar.alike and len(set(kinds)) == 1 else bar
 
 
 def _coefficients_apart(
@@ -230,7 +241,7 @@ def _worst_ratio(
 
 def _likelihoods_apart(name: str, fit: Fitted, reference_name: str, reference: Fitted) -> list[str]:
     """A log-likelihood that is an estimate, against the exact one of the same criterion."""
-    if fit.backend.trust != "krylov" or fit.method != reference.method or not np.isfinite(reference.llf):
+    if not fit.llf_stderr or fit.method != reference.method or not np.isfinite(reference.llf):
         return []
     apart, stderr = fit.llf - reference.llf, float(np.hypot(fit.llf_stderr, reference.llf_stderr))
     if abs(apart) <= 3.0 * stderr + 0.01:

@@ -16,23 +16,21 @@ if TYPE_CHECKING:
 __all__ = ["auxiliary_parts"]
 
 
-_TITLES = {"disp": "Dispersion", "zi": "Zero inflation", "df": "Degrees of freedom"}
-
-
 def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
     """The auxiliary parameters as a summary shows them."""
     out = []
     tables = auxiliary_tables(fit)
     for j, component in enumerate(components(fit)):
         record, estimates = fit.problem.family.auxiliaries[j], fit.estimate.aux[j]
-        title = _TITLES.get(component, component)
-        meaning = ", ".join(part for part in (record.name, record.meaning) if part not in ("", "zi"))
+        title = record.title or ("Dispersion" if record.is_scale else component)
+        of_zeros = j == fit.problem.family.zeros_at
+        meaning = ", ".join(part for part in ("" if of_zeros else record.name, record.meaning) if part)
         if len(estimates) == 1:
             note = f"{record.linked(record.name)} = {_with_error(tables[component])}"
             out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None, note))
         else:
             link = record.link if record.linked("") == f"{record.link}()" else record.linked(record.name)
-            scale = f"{link} scale" if component == "zi" else f"{link} scale; {meaning}"
+            scale = f"{link} scale" if of_zeros else f"{link} scale; {meaning}"
             out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
     return (*out, *_quasi_dispersion(fit))
 

@@ -267,7 +267,7 @@ def citations(*fits: Fitted, naivete: bool = False) -> tuple[Citation, ...]:
     for fit in fits:
         found += [_REML] if fit.estimate.restricted else []
         found += [_LMERTEST] if fit.problem.terms and fit.inference.is_gaussian else []
-        found += [_LAPLACE] if fit.backend.trust == "krylov" and not fit.problem.is_linear else []
+        found += [_LAPLACE] if fit.llf_stderr and not fit.problem.is_linear else []
         found += _BY_KIND[fit.backend.trust] if fit.problem.terms else ()
         found += _BY_SAMPLER.get(fit.inference.sampler, ())
     found += [_BACKFITTING] if naivete else []

@@ -216,18 +216,12 @@ ALLOWED = {
         "fit.posterior is not None",
     ): "the one place where the kinds are told apart",
     ("inference/kinds/__init__.py", "fit.estimate.quasi is None"): "the same",
-    (
-        "inference/kinds/quasi.py",
-        "self.fit.backend.trust == 'corrected'",
-    ): "the kind speaks of its own backend",
     ("inference/compare.py", "{f.method for f in fits}"): "whether criteria are the same, whatever they are",
     ("inference/compare.py", "{f.method for f in approximate}"): "the same",
     ("reporting/comparison_grids.py", "{fit.method for fit in fits if np.isfinite(fit.llf)}"): "the same",
     ("reporting/agreement.py", "fit.method != reference.method"): "the same",
 }
 """What remains, with the reason; two fits may be compared by their labels, a fit may not be told by its label."""
-TRUST = {"reporting/agreement.py", "reporting/citations.py"}
-"""Tables keyed by what a backend says its fits are worth stand there, with what is said of some entries."""
 
 
 def _questions(path: Path) -> Iterator[str]:
@@ -257,7 +251,6 @@ def test_nobody_else_asks_which_kind_it_is() -> None:
         for path in ([PACKAGE / room] if room.endswith(".py") else (PACKAGE / room).rglob("*.py"))
         for question in _questions(path)
     }
-    found = {(where, what) for where, what in found if not (where in TRUST and ".trust" in what)}
     assert found == set(ALLOWED)
 
 

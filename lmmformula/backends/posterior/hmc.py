@@ -15,7 +15,7 @@ from lmmformula.backends.posterior.routes.choose import Marginalize, choose_rout
 from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 from lmmformula.backends.posterior.units import from_user, to_user
 from lmmformula.engines.base import Engine, Prepared
-from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import resolve_priors
@@ -73,7 +73,7 @@ class HMC(Likelihood):
     seed: int | None = None
     target_accept: float = 0.8
     max_depth: int = 10
-    engine: Engine = field(default_factory=BlockedEngine)
+    engine: Engine = field(default_factory=exact_engine)
     marginalize: Marginalize = "auto"
 
     @property

@@ -81,12 +81,8 @@ class Quasi(Asymptotic):
     def how(self) -> str:
         if not self.fit.problem.terms:
             return " fitted by quasi-likelihood"
-        more = ", corrected to Laplace's approximation" if self._corrected else ""
+        more = ", corrected to Laplace's approximation" if self.fit.backend.corrected else ""
         return f" fitted by penalised quasi-likelihood{more}"
-
-    @property
-    def _corrected(self) -> bool:
-        return self.fit.backend.trust == "corrected"
 
     @property
     def seed(self) -> str:
