@@ -24,6 +24,7 @@ from lmmformula.criteria.quadrature import Quadrature
 from lmmformula.criteria.sensitivity import mode_sensitivity
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.families import resolve
+from lmmformula.inference.robust.clusters import clusters_of
 from lmmformula.inference.same_rows import same_columns
 from lmmformula.ir import rows as module
 from lmmformula.ir.design import FixedBlock
@@ -311,6 +312,9 @@ def test_limits_for_new_observations(both: tuple[Fit, Fit]) -> None:
     ("what", "ask"),
     [
         ("a bootstrap", lambda m: m.bootstrap(2, seed=1)),
+        ("simulation of residuals", lambda m: m.simulated_residuals(20, seed=1)),
+        ("influence of rows", lambda m: m.influence()),
+        ("a covariance matrix by clusters", lambda m: clusters_of(m, "h")),
         ("another response", lambda m: m.refit(m.problem.data.whole(m.problem.data.y))),
         ("a posterior", lambda m: make_plan(m.problem, "hmc")),
     ],

@@ -209,6 +209,7 @@ def scaled_residuals(
     -------
     Scaled
     """
+    fit.problem.refuse_elsewhere("simulation of residuals")
     warn_of_dispersion(fit)
     drawn_from = np.random.default_rng(seed)
     own = int(seed) if isinstance(seed, (int, np.integer)) else int(drawn_from.integers(2**62))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.engines.base import Factor
-from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.engines.registry import exact_engine
 from lmmformula.inference.influence.linear import Linear
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import GroupRows
@@ -51,7 +51,7 @@ class Eliminated:
         gram = blocks.gram(linear.weights, np.zeros((linear.n, 0)))
         columns = tuple(_columns(linear.blocks.own[a], linear.factors[a]) for a in groups)
         widths = tuple(linear.blocks.groups[a].k for a in groups)
-        return cls(groups, columns, BlockedEngine().prepare(blocks).factor(gram, factors), widths)
+        return cls(groups, columns, exact_engine().prepare(blocks).factor(gram, factors), widths)
 
     def without(self, rows: NDArray[np.intp], weights: Array, values: Array) -> Array:
         """V_O^-1 `values` for values (r, c) on `rows`, which are all rows of some units; `weights` are theirs."""

@@ -55,6 +55,7 @@ def influence(fit: Fitted, group: str | None = None, refit: bool = False) -> Inf
     effects that units share, and t^3 for each unit, t the number of them that it touches.
     """
     fit.inference.check("influence")
+    fit.problem.refuse_elsewhere("influence of rows")
     if refit:
         fit.inference.check("influence refit")
     linear, units = Linear.of(fit), Units.of(fit, group)

@@ -61,6 +61,7 @@ def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
     PlanError
         Where a random effect, or dependent levels, couple clusters.
     """
+    fit.problem.refuse_elsewhere("a covariance matrix by clusters")
     name, labels = _labels(fit, cluster)
     found = _coded(name, labels)
     for term in fit.problem.terms:
