@@ -34,6 +34,7 @@ from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.backends.starting import refuse_other_model
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
+from lmmformula.criteria.pql_correction import shift
 from lmmformula.criteria.working import LARGE, State, WorkingModel
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.elimination import nested_pair
@@ -288,15 +289,14 @@ class PQL(Likelihood):
         self, model: WorkingModel, state: State, gram: Gram, steps: SchallSteps
     ) -> tuple[State, float, int]:
         """Fit the working model at `state.eta`, its variances included: the new state, the first move, and the sweeps."""
-        shift = model.shift(state, gram)
-        system = model.working(state, gram, shift)
-        theta, phi, beta, b = state.theta, state.phi, state.beta, state.b
-        solved_at, first, sweeps = theta, 0.0, 0
+        added = shift(model, state, gram)
+        system, theta, phi = model.working(state, gram, added), state.theta, state.phi
+        beta, b, solved_at, first, sweeps = state.beta, state.b, theta, 0.0, 0
         for count in range(self.max_inner):
             solved_at = theta
             beta, b, residual, used = system.solve(theta, beta, b, 0.01 * self.tolerance, INEXACT)
             here = steps.of(theta, phi)
-            there = steps.target(here, *model.variances(theta, b, gram, residual, moved=shift))
+            there = steps.target(here, *model.variances(theta, b, gram, residual, moved=added))
             moved = float(np.abs(there - here).max(initial=0.0))
             sweeps += used
             first = moved if count == 0 else first
@@ -304,7 +304,7 @@ class PQL(Likelihood):
             theta, phi = steps.back(there if done else steps(here, there))
             if done:
                 break
-        accepted = model.accepted(state, beta, b, solved_at, shift)
+        accepted = model.accepted(state, beta, b, solved_at, added)
         return replace(accepted, theta=theta, phi=phi), first, sweeps
 
     def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> Optimum[PQLPoint]:

@@ -46,6 +46,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.criteria.linearised import Linearised
+from lmmformula.criteria.pql_correction import shift
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
 from lmmformula.engines.base import Factor, Prepared
@@ -153,7 +154,7 @@ class PQLPoint:
     def k_matrices(self) -> tuple[Array, ...]:
         """K = A - B / phi per group, zero at the estimate for an unstructured covariance off the boundary."""
         model, factors = self.model, self.model.factors(self.theta)
-        traces, moved = model.traces(self.gram, factors, exact=True), model.shift(self.state, self.gram)
+        traces, moved = model.traces(self.gram, factors, exact=True), shift(model, self.state, self.gram)
         out = []
         for a, (trace, b) in enumerate(zip(traces, self.state.b, strict=True)):
             u, uu = model.spread(factors[a], b, None if moved is None else moved.effects[a])

@@ -23,38 +23,18 @@ Breslow & Lin (1995), Bias correction in generalised linear mixed models with a 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 from lmmformula.criteria.leverage import leverage
+from lmmformula.criteria.working import Shift, State, WorkingModel
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
-from lmmformula.typing import Array
 
-if TYPE_CHECKING:
-    from lmmformula.criteria.working import State, WorkingModel
-
-__all__ = ["Shift", "shift"]
+__all__ = ["shift"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Shift:
-    """The terms that are added.
-
-    Attributes
-    ----------
-    beta : (p,) array
-        g.
-    effects : tuple of (m_a, k_a) arrays
-        L v.
-    """
-
-    beta: Array
-    effects: tuple[Array, ...]
-
-
-def shift(model: WorkingModel, state: State, gram: Gram) -> Shift:
-    """g and L v at a state. O(N (p + sum k)), and one solution with M."""
+def shift(model: WorkingModel, state: State, gram: Gram) -> Shift | None:
+    """g and L v at a state, of a model that is corrected. O(N (p + sum k)), and one solution with M."""
+    if not model.corrected:
+        return None
     factors, data = model.factors(state.theta), model.data
     engine: Prepared = model.prepared if model.exact is None else model.exact
     factor = engine.factor(gram, factors)

@@ -13,7 +13,6 @@ import numpy as np
 
 from lmmformula.criteria.family_rows import family_constant, family_rows
 from lmmformula.criteria.laplace import Layout
-from lmmformula.criteria.pql_correction import Shift, shift
 from lmmformula.criteria.variance import floored, relative_factors
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.equations import EquationsEngine, Weighted
@@ -25,7 +24,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, Rows, RowVector, range_of, total
 from lmmformula.typing import Array
 
-__all__ = ["State", "WorkingModel", "WorkingSystem", "pearson", "spherical"]
+__all__ = ["Shift", "State", "WorkingModel", "WorkingSystem", "pearson", "spherical"]
 
 MAX_HALVINGS = 12
 LARGE = 30.0
@@ -63,6 +62,22 @@ class State:
     theta: Array
     phi: float
     alpha: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shift:
+    """The terms that a correction adds (:mod:`lmmformula.criteria.pql_correction`).
+
+    Attributes
+    ----------
+    beta : (p,) array
+        g.
+    effects : tuple of (m_a, k_a) arrays
+        L v.
+    """
+
+    beta: Array
+    effects: tuple[Array, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,10 +171,6 @@ class WorkingModel:
         return tuple(floored(f) for f in own)
 
     # -- one outer iteration -----------------------------------------------------------------------------------
-
-    def shift(self, state: State, gram: Gram) -> Shift | None:
-        """The correction at `state`; None without one."""
-        return shift(self, state, gram) if self.corrected else None
 
     def working(self, state: State, gram: Gram, moved: Shift | None = None) -> WorkingSystem:
         """(1) at `state.eta`, for any theta."""

@@ -71,6 +71,8 @@ class Spread:
 
     def interval(self, level: float) -> tuple[float, float]:
         """Ends of the Wald interval of `level`."""
+        if np.isnan(self.inner):
+            return np.nan, np.nan
         reach = float(critical(level, np.inf)) * self.inner
         if np.isfinite(self.at):
             ends = self.at - reach, self.at + reach

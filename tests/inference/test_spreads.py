@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmmformula import DataError, Fit, fit, load_dataset
+from lmmformula import DataError, Fit, FitError, fit, load_dataset
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.inference.parameters import parameters_of
@@ -140,6 +140,31 @@ def test_the_boundary_has_no_standard_error_and_says_so() -> None:
         assert "(1 | Batch)" in shown.attrs["note"]
     tidy = m.tidy(conf_int=True)
     assert np.isnan(tidy.loc[tidy["term"] == "sd__(Intercept)", ["std_error", "conf_low"]]).to_numpy().all()
+
+
+def test_a_correlation_of_one_has_no_interval() -> None:
+    rng = np.random.default_rng(0)
+    x, b = rng.normal(size=300), np.arange(300) % 15
+    data = {"y": rng.normal(size=300), "x": x, "b": b.astype(str)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        m = fit("y ~ x + (1 |q| b) + (0 + x |q| b)", data)
+    assert m.is_singular
+    intervals = m.conf_int(parameters="all")
+    assert np.isnan(intervals[intervals.index.str.startswith("cor_")].to_numpy()).all()
+    assert intervals.loc["sigma"].notna().all()
+
+
+def test_a_correlation_that_runs_to_one_is_named() -> None:
+    rng = np.random.default_rng(1)
+    a, f = rng.integers(0, 20, 400), rng.integers(0, 4, 400)
+    y = rng.poisson(np.exp(0.5 + 0.7 * rng.normal(size=20)[a])).astype(float)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        m = fit("y ~ 1 + ar1(0 + f | a)", {"y": y, "a": a.astype(str), "f": f.astype(str)}, family="poisson")
+    assert m.theta["a.rho"] > 20.0
+    with pytest.raises(FitError, match="not positive definite at the estimate"):
+        _ = m.bse
 
 
 def test_only_the_zero_of_independent_effects_is_missing() -> None:

@@ -88,3 +88,15 @@ def test_semidefinite_cholesky_of_a_singular_matrix() -> None:
     np.testing.assert_allclose(lower @ lower.T, cov, atol=1e-12)
     assert np.allclose(lower[:, 1:], 0)
     assert np.allclose(semidefinite_cholesky(np.zeros((2, 2))), 0)
+
+
+@pytest.mark.parametrize("name", ["cs", "ar1"])
+@pytest.mark.parametrize("logit", [25.0, 40.0, 800.0])
+def test_correlations_at_the_end_of_their_range_have_a_factor(name: str, logit: float) -> None:
+    kind = KINDS[name](4)
+    theta = np.append(np.arange(1.0, kind.n_theta), logit)
+    lower = kind.cholesky(theta)
+    sd, cor = sd_cor(lower @ lower.T)
+    np.testing.assert_allclose(sd, np.broadcast_to(theta[:-1], 4), rtol=1e-9)
+    np.testing.assert_allclose(cor, 1.0, atol=1e-9)
+    assert np.isfinite(kind.jacobian(theta)).all()

@@ -20,7 +20,7 @@ from typing import Protocol
 import numpy as np
 
 from lmmformula.ir.across import Across
-from lmmformula.ir.covariance.matrices import cholesky_rows, sd_cor
+from lmmformula.ir.covariance.matrices import cholesky_rows, sd_cor, semidefinite_cholesky
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.typing import Array, Entries, Namespace, Numbers
 
@@ -237,7 +237,12 @@ class Kind:
         return self._sds(theta)[:, None] * self._root(self.r_of(theta))
 
     def _root(self, r: Sequence[float]) -> Array:
-        return np.linalg.cholesky(self.correlation([np.asarray(v) for v in r]))
+        """Lower triangular; with columns of zeros where rounding has put a correlation on the end of its range."""
+        correlation = self.correlation([np.asarray(v) for v in r])
+        try:
+            return np.linalg.cholesky(correlation)
+        except np.linalg.LinAlgError:
+            return semidefinite_cholesky(correlation)
 
     def jacobian(self, theta: Array) -> Array:
         r, out = self.r_of(theta), np.zeros((self.n_theta, self.k, self.k))
@@ -246,7 +251,7 @@ class Kind:
             out[0] = root
         else:
             out[np.arange(self.k), np.arange(self.k)] = root
-        if not r:
+        if not r or not np.diagonal(root).all():  # at the end of a range the logit moves nothing
             return out
         for j, (slope, (low, high)) in enumerate(zip(self._slopes(r), self.ranges, strict=True), self.n_sd):
             phi = np.tril(np.linalg.solve(root, np.linalg.solve(root, slope).T))

@@ -35,7 +35,7 @@ from lmmformula.ir.groups import joined
 from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array, Index, Namespace, Numbers
 
-__all__ = ["Bordered", "Kernels", "NumpyKernels", "Reduced", "inverse_by_sweeps"]
+__all__ = ["Bordered", "Kernels", "NumpyKernels", "Reduced", "arranged", "inverse_by_sweeps"]
 
 _CHUNK = 400_000
 """Numbers in the largest temporary array of a batch: about what a core's cache holds."""
@@ -153,7 +153,7 @@ class Bordered:
         e = cls.largest(blocks)
         dense = tuple(a for a in range(len(blocks.groups)) if a != e)
         ends = np.cumsum([0, *(blocks.groups[a].q for a in dense)])
-        b, g = _arranged(blocks, gram, e, dense, ends)
+        b, g = arranged(blocks, gram, e, dense, ends)
         a = gram.diag[e]
         merged, counts, outer = a, None, np.zeros((0, 0))
         first, classes = _classes(a)
@@ -266,41 +266,50 @@ def _turned(lower: Numbers, rows: Numbers, xp: Namespace) -> Numbers:
     return xp.stack(out, -2)
 
 
-def _arranged(blocks: Levels, gram: Gram, e: int, dense: tuple[int, ...], ends: Array) -> tuple[Array, Array]:
-    """B and G of the module's head."""
-    q, width = int(ends[-1]), gram.vv.shape[0]
-    c = q + width
-    own = blocks.groups[e]
-    b, g = np.zeros((own.m, own.k, c)), np.zeros((c, c))
-    b[:, :, q:], g[q:, q:] = gram.rhs[e], gram.vv
+def _put(array: Numbers, where: Numbers, values: Numbers) -> Numbers:
+    array[where] = values
+    return array
+
+
+def arranged(
+    blocks: Levels,
+    gram: Gram,
+    e: int,
+    dense: Sequence[int],
+    starts: Sequence[int] | Array,
+    xp: Namespace = np,
+    put: Callable[[Numbers, Numbers, Numbers], Numbers] = _put,
+) -> tuple[Numbers, Numbers]:
+    """B and G of the module's head; `put(array, where, values)` is the array with values put in."""
+    own, width, q = blocks.groups[e], gram.vv.shape[0], sum(blocks.groups[a].q for a in dense)
+    b = put(xp.zeros((own.m, own.k, q + width)), np.s_[:, :, q:], gram.rhs[e])
+    g = put(xp.zeros((q + width, q + width)), np.s_[q:, q:], gram.vv)
+    columns = {
+        a: int(first)
+        + (np.arange(blocks.groups[a].m) * blocks.groups[a].k)[:, None]
+        + np.arange(blocks.groups[a].k)
+        for a, first in zip(dense, starts, strict=False)
+    }
     for x, a in enumerate(dense):
-        group, start = blocks.groups[a], int(ends[x])
+        at, group = columns[a], blocks.groups[a]
         rows, cols, values = _pairs(blocks, gram, e, a)
-        b[
-            rows[:, None, None],
-            np.arange(own.k)[:, None],
-            (start + cols * group.k)[:, None, None] + np.arange(group.k),
-        ] = values
-        places = start + (np.arange(group.m) * group.k)[:, None] + np.arange(group.k)
-        g[places[:, :, None], places[:, None, :]] = gram.diag[a]
-        g[start : start + group.q, q:] = gram.rhs[a].reshape(group.q, width)
-        g[q:, start : start + group.q] = g[start : start + group.q, q:].T
-        for y in range(x + 1, len(dense)):
-            other, first = blocks.groups[dense[y]], int(ends[y])
-            rows, cols, values = _pairs(blocks, gram, a, dense[y])
-            i = (start + rows * group.k)[:, None, None] + np.arange(group.k)[:, None]
-            j = (first + cols * other.k)[:, None, None] + np.arange(other.k)
-            g[i, j] = values
-            g[j, i] = values
+        b = put(b, (rows[:, None, None], np.arange(own.k)[:, None], at[cols][:, None, :]), values)
+        g = put(g, (at[:, :, None], at[:, None, :]), gram.diag[a])
+        side, here = gram.rhs[a].reshape(group.q, width), slice(at[0, 0], at[0, 0] + group.q)
+        g = put(put(g, np.s_[here, q:], side), np.s_[q:, here], side.T)
+        for other in dense[x + 1 :]:
+            rows, cols, values = _pairs(blocks, gram, a, other)
+            i, j = at[rows][:, :, None], columns[other][cols][:, None, :]
+            g = put(put(g, (i, j), values), (j, i), values)
     return b, g
 
 
-def _pairs(blocks: Levels, gram: Gram, a: int, b: int) -> tuple[Index, Index, Array]:
+def _pairs(blocks: Levels, gram: Gram, a: int, b: int) -> tuple[Index, Index, Numbers]:
     """Level of a, level of b and the block Z_a'WZ_b of each pair that meets, whichever way it is stored."""
     low, high = min(a, b), max(a, b)
     pattern = blocks.pattern(low, high)
     rows, cols, values = pattern.rows(), pattern.indices.astype(np.int64), gram.cross[low, high]
-    return (rows, cols, values) if a < b else (cols, rows, np.swapaxes(values, 1, 2))
+    return (rows, cols, values) if a < b else (cols, rows, values.swapaxes(1, 2))
 
 
 def _classes(a: Array) -> tuple[Index, Index]:

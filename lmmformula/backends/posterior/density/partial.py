@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import cast
 
 import jax
@@ -33,7 +34,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Traced
-from lmmformula.backends.posterior.density.bordered import Bordered, Reduced
+from lmmformula.backends.posterior.density.bordered import Bordered, Reduced, arranged
 from lmmformula.backends.posterior.density.joint import Whitened
 from lmmformula.backends.posterior.density.one_class import OneClass, ScaledIdentity, basis_of, level_sums
 from lmmformula.backends.posterior.density.scale import JointScale, climbed_scale
@@ -50,7 +51,7 @@ from lmmformula.backends.posterior.model.starts import Start, start_of
 from lmmformula.backends.posterior.model.whitening import Whitening
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.base import Engine
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.groups import GroupRows, joined
 from lmmformula.ir.prior_distributions import StudentT
@@ -255,43 +256,20 @@ def _rearranged(
     bordered: Bordered, blocks: Blocks, terms: Sequence[GroupBlock], w: Numbers, columns: Numbers
 ) -> Bordered:
     """The bordered form with cross-products of these weights and columns."""
-    e, q = bordered.eliminated, bordered.q_dense
-    z = [basis_of(t) for t in terms]
-    wz = [w[:, None] * own for own in z]
-    wc = w[:, None] * columns
-    a = level_sums(wz[e][:, :, None] * z[e][:, None, :], terms[e])
-    c = q + columns.shape[1]
-    b = (
-        jnp.zeros((terms[e].m, terms[e].k, c))
-        .at[:, :, q:]
-        .set(level_sums(z[e][:, :, None] * wc[:, None, :], terms[e]))
-    )
-    g = jnp.zeros((c, c)).at[q:, q:].set(columns.T @ wc)
-    for x, (i, first) in enumerate(zip(bordered.dense, bordered.offsets, strict=True)):
-        own, cross = terms[i], _cross(blocks, e, i, wz[e], z[i])
-        rows, cols, values = cross
-        places = first + (cols * own.k)[:, None, None] + np.arange(own.k)
-        b = b.at[rows[:, None, None], np.arange(terms[e].k)[:, None], places].set(values)
-        at = first + (np.arange(own.m) * own.k)[:, None] + np.arange(own.k)
-        diag = level_sums(wz[i][:, :, None] * z[i][:, None, :], own)
-        g = g.at[at[:, :, None], at[:, None, :]].set(diag)
-        side = level_sums(z[i][:, :, None] * wc[:, None, :], own).reshape(own.q, -1)
-        g = g.at[first : first + own.q, q:].set(side).at[q:, first : first + own.q].set(side.T)
-        for other, begin in list(zip(bordered.dense, bordered.offsets, strict=True))[x + 1 :]:
-            rows, cols, values = _cross(blocks, i, other, wz[i], z[other])
-            left = (first + rows * own.k)[:, None, None] + np.arange(own.k)[:, None]
-            right = (begin + cols * terms[other].k)[:, None, None] + np.arange(terms[other].k)
-            g = g.at[left, right].set(values).at[right, left].set(values)
-    return replace(bordered, a=a, b=b, g=g, counts=None, merged_a=a)
+    z, wc = [basis_of(t) for t in terms], w[:, None] * columns
 
+    def crossed(pair: tuple[int, int]) -> Numbers:
+        products = (w[:, None] * z[pair[0]])[:, :, None] * z[pair[1]][:, None, :]
+        return jax.ops.segment_sum(products, blocks.slots(*pair), blocks.pattern(*pair).nnz)
 
-def _cross(blocks: Blocks, a: int, b: int, wz: Numbers, z: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Level of a, level of b and Z_a'WZ_b of each pair that meets."""
-    pair = (min(a, b), max(a, b))
-    pattern = blocks.pattern(*pair)
-    values = jax.ops.segment_sum(wz[:, :, None] * z[:, None, :], blocks.slots(*pair), pattern.nnz)
-    rows, cols = pattern.rows(), pattern.indices.astype(np.int64)
-    return (rows, cols, values) if a < b else (cols, rows, values)
+    each = list(zip(z, terms, strict=True))
+    diag = tuple(level_sums((w[:, None] * own)[:, :, None] * own[:, None, :], t) for own, t in each)
+    rhs = tuple(level_sums(own[:, :, None] * wc[:, None, :], t) for own, t in each)
+    cross = {pair: crossed(pair) for pair in combinations(range(len(terms)), 2)}
+    gram = Gram(diag, cross, rhs, columns.T @ wc)
+    e = bordered.eliminated
+    b, g = arranged(blocks, gram, e, bordered.dense, bordered.offsets, jnp, lambda a, at, v: a.at[at].set(v))
+    return replace(bordered, a=diag[e], b=b, g=g, counts=None, merged_a=diag[e])
 
 
 def _as_term(own: GroupRows, first: GroupBlock, rows: Index) -> GroupBlock:
