@@ -21,15 +21,17 @@ IN_MEMORY = (
     "arguments/elsewhere.py",
     "backends/posterior/",
     "criteria/batched/",
+    "inference/bayesian/",
     "inference/bootstrap_intervals.py",
     "inference/checking/",
     "inference/influence/",
     "inference/many/",
     "inference/posterior.py",
     "inference/robust/",
+    "inference/selection/",
     "reporting/datatree.py",
 )
-"""What takes all rows at once, and refuses those that lie elsewhere."""
+"""What takes all rows at once: a door above it has ``problem.refuse_elsewhere(what)``. Others ask ``problem.data``."""
 
 
 def run(code: str) -> str:

@@ -33,6 +33,7 @@ def drawn_responses(fit: Fitted, n: int, rng: np.random.Generator) -> Iterator[A
 def gaussian_responses(fit: Fitted, n: int, rng: np.random.Generator) -> Array:
     """``X beta + offset + sum_t Z_t L_t u_t sigma + sigma W^-1/2 e`` for standard normal u and e, (rows, n)."""
     problem, estimate = fit.problem, fit.estimate
+    problem.refuse_elsewhere("drawing of many responses")
     sizes = [t.q for t in problem.terms]
     normal = rng.standard_normal((n, sum(sizes) + problem.n))
     mean = problem.X.matrix @ estimate.beta

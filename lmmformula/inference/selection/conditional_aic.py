@@ -112,6 +112,7 @@ class ConditionalAIC:
 def conditional_aic(fit: Fitted, variances: str = "estimated") -> ConditionalAIC:
     """Conditional AIC; see :meth:`lmmformula.Fit.caic`."""
     fit.inference.check("likelihood ratio")
+    fit.problem.refuse_elsewhere("a conditional AIC")
     problem, family = fit.problem, fit.problem.family
     if family.repeated:
         raise PlanError(

@@ -88,6 +88,7 @@ class Spectrum:
     @classmethod
     def of(cls, problem: Problem, term: GroupBlock) -> Spectrum:
         """Of one term of one column and independent levels, (1 | g) or (0 + x | g); O(n p^2 + m^2 p + m^3)."""
+        problem.refuse_elsewhere("the distribution of a test of a variance")
         root = np.ones(problem.n) if problem.weights is None else np.sqrt(problem.weights)
         z = root if term.basis is None else root * term.basis[:, 0]
         own = np.bincount(term.codes, z * z, term.m)

@@ -54,7 +54,7 @@ def pp_check(
     draw, many = _KINDS[kind]
     drawn = replicates(fit, many if n is None else n, seed)
     ax = new_axes(ax, (5.0, 3.2))
-    draw(ax, fit.problem.y, drawn, of)
+    draw(ax, fit.problem.data.y, drawn, of)
     if kind in ("density", "ecdf", "bars"):
         ax.set_xlabel(response_name(fit), parse_math=False)
     return ax
@@ -68,7 +68,7 @@ _Stat = tuple[str, Callable[[Array], float]]
 def _usual(fit: Fitted, stat: object) -> str:
     if stat is not None:
         return "stat"
-    few = fit.problem.family.is_discrete and len(np.unique(fit.problem.y)) <= _FEW
+    few = fit.problem.family.is_discrete and len(np.unique(fit.problem.data.y)) <= _FEW
     return "bars" if few else "density"
 
 
