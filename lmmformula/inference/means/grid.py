@@ -307,11 +307,10 @@ def _as_labels(predictor: Predictor, values: Data) -> Data:
 
 def _weights(fit: Fitted, table: Table, rows: Data) -> Array | None:
     """Prior weights given as ``weights=`` or ``| weights(w)``: a row with twice the weight counts twice; trials do not."""
-    problem = fit.problem
-    if problem.weights is None or problem.family.weights_are == "trials":
+    weights = fit.problem.data.whole(fit.problem.data.weights)
+    if weights is None or fit.problem.family.weights_are == "trials":
         return None
-    n = table.n_rows if rows is None else len(rows)
-    return np.asarray(problem.weights, dtype=float) if len(problem.weights) == n else None
+    return weights if len(weights) == (table.n_rows if rows is None else len(rows)) else None
 
 
 def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -> Array:
