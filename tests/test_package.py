@@ -21,6 +21,7 @@ IN_MEMORY = (
     "arguments/elsewhere.py",
     "backends/posterior/",
     "criteria/batched/",
+    "criteria/by_cluster.py",
     "inference/bayesian/",
     "inference/bootstrap_intervals.py",
     "inference/checking/",
