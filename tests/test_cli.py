@@ -434,6 +434,26 @@ def test_compare(capsys: pytest.CaptureFixture[str]) -> None:
     assert "'laplace,mle' is not a list of methods" in capsys.readouterr().err
 
 
+def test_select(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["select", "ranova", SLEEP, "--data", "sleepstudy", "--distribution", "mixture"]) == 0
+    assert "chi2(1) and chi2(2), half and half" in capsys.readouterr().out
+    assert main(["select", "drop1", SLEEP, "--data", "sleepstudy", "--test", "chisq", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["table"]
+    assert [row["name"] for row in rows] == ["<none>", "Days"]
+    assert rows[1]["LRT"] == pytest.approx(23.5365, abs=1e-3)
+    folds = ["--by", "Subject", "--folds", "3", "--seed", "1", "--score", "elpd,rmse", "--json"]
+    assert main(["select", "cross_validate", SLEEP, "--data", "sleepstudy", *folds]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["name"] for row in found["table"]] == ["elpd", "rmse"]
+    assert found["measures"].startswith("rows of new levels of Subject")
+    assert main(["select", "caic", SLEEP, "--data", "sleepstudy", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["df"] == pytest.approx(31.2535, abs=1e-3)
+    assert main(["select", "repca", SLEEP, "--data", "sleepstudy"]) == 0
+    assert "Every direction has a variance above zero." in capsys.readouterr().out
+    assert main(["select", "ranova", SLEEP, "--data", "sleepstudy", "--by", "Subject"]) == 1
+    assert "--by is a flag of cross_validate, not of ranova" in capsys.readouterr().err
+
+
 def test_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "report.html"
     assert main(["fit", SLEEP, "--data", "sleepstudy", "--report", str(path)]) == 0

@@ -1,4 +1,4 @@
-"""The command line: ``lmmformula fit|plan|compare|predict|datasets``, also ``python -m lmmformula``."""
+"""The command line: ``lmmformula fit|plan|compare|select|predict|datasets``, also ``python -m lmmformula``."""
 
 from lmmformula.cli.process import main
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.cli import commands
 from lmmformula.cli.commands import PROGRAM
+from lmmformula.cli.selecting import add_select_options
 from lmmformula.methods import METHODS, OPTIONS
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ examples:
   lmmformula fit "Reaction ~ Days + (Days | Subject)" --data sleepstudy
   lmmformula fit "y ~ x + (1 | g)" --data rows.parquet --family poisson --save y.lmm --report y.html
   lmmformula compare "r2 ~ Anger + (1 | id) + (1 | item)" --data VerbAgg --family binomial --methods laplace,pql
+  lmmformula select ranova "Reaction ~ Days + (Days | Subject)" --data sleepstudy
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
   lmmformula influence y.lmm --group subject
 """
@@ -89,6 +91,10 @@ def parser() -> argparse.ArgumentParser:
     )
     compare.set_defaults(run=commands.compare)
 
+    select = subparsers.add_parser("select", help="ask which parts of a model are needed")
+    add_select_options(select)
+    _add_model(select)
+
     _add_predict(subparsers.add_parser("predict", help="predict from a saved fit"))
     _add_influence(subparsers.add_parser("influence", help="what rows or groups do to a saved fit"))
 
@@ -98,7 +104,7 @@ def parser() -> argparse.ArgumentParser:
     datasets.add_argument("name", nargs="?", metavar="NAME")
     datasets.add_argument("--csv", action="store_true", help="print the rows of NAME instead")
     datasets.set_defaults(run=commands.datasets)
-    for command in (fit, plan, compare, datasets):
+    for command in (fit, plan, compare, select, datasets):
         _add_output(command)
     return out
 

@@ -21,7 +21,18 @@ if TYPE_CHECKING:
     from lmmformula.datasets import DatasetInfo
     from lmmformula.typing import Argument
 
-__all__ = ["NOT_CONVERGED", "PROGRAM", "compare", "datasets", "fit", "influence", "plan", "predict"]
+__all__ = [
+    "NOT_CONVERGED",
+    "PROGRAM",
+    "compare",
+    "datasets",
+    "fit",
+    "influence",
+    "model_arguments",
+    "plan",
+    "predict",
+    "show",
+]
 
 PROGRAM = "lmmformula"
 NOT_CONVERGED = 3
@@ -29,7 +40,7 @@ NOT_CONVERGED = 3
 _MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
 
 
-def _model_arguments(arguments: argparse.Namespace) -> dict[str, Argument]:
+def model_arguments(arguments: argparse.Namespace) -> dict[str, Argument]:
     """Arguments of :func:`lmmformula.fit`."""
     out = {name: getattr(arguments, name) for name in _MODEL if hasattr(arguments, name)}
     out |= {name: value for name in ("seed", *OPTIONS) if (value := getattr(arguments, name)) is not None}
@@ -38,7 +49,7 @@ def _model_arguments(arguments: argparse.Namespace) -> dict[str, Argument]:
     return out | dict(arguments.option)
 
 
-def _show(json_wanted: bool, record: Callable[[], object], text: Callable[[], object]) -> None:
+def show(json_wanted: bool, record: Callable[[], object], text: Callable[[], object]) -> None:
     """Print one of two: a record as JSON, or text; both are functions, as the other is not computed."""
     from lmmformula.cli.records import plain
 
@@ -54,7 +65,7 @@ def fit(arguments: argparse.Namespace) -> int:
     check_folder("--save", arguments.save)
     check_page("--report", arguments.report)
     source, progress = open_source(arguments.data), False if arguments.quiet else None
-    result = lmmformula.fit(arguments.formula, source.data, progress=progress, **_model_arguments(arguments))
+    result = lmmformula.fit(arguments.formula, source.data, progress=progress, **model_arguments(arguments))
     try:
         if arguments.save:
             result.save(arguments.save)
@@ -62,9 +73,9 @@ def fit(arguments: argparse.Namespace) -> int:
             lmmformula.report(result, arguments.report)
     finally:
         try:
-            _show(arguments.json, lambda: fit_record(result, arguments.seen), result.summary)
+            show(arguments.json, lambda: fit_record(result, arguments.seen), result.summary)
         except KeyboardInterrupt:  # the search may have taken hours, standard errors are all that is lost
-            _show(arguments.json, lambda: brief_record(result), lambda: brief(result))
+            show(arguments.json, lambda: brief_record(result), lambda: brief(result))
             raise
     return 0 if result.converged else NOT_CONVERGED
 
@@ -74,10 +85,10 @@ def plan(arguments: argparse.Namespace) -> int:
     import lmmformula
     from lmmformula.cli.records import plan_record
 
-    model = _model_arguments(arguments)
+    model = model_arguments(arguments)
     model.pop("seed", None)
     chosen = lmmformula.plan(arguments.formula, open_source(arguments.data).data, **model)
-    _show(arguments.json, lambda: plan_record(chosen), lambda: chosen)
+    show(arguments.json, lambda: plan_record(chosen), lambda: chosen)
     return 0
 
 
@@ -93,13 +104,13 @@ def compare(arguments: argparse.Namespace) -> int:
         arguments.methods,
         level=arguments.level,
         progress=False if arguments.quiet else None,
-        **_model_arguments(arguments),
+        **model_arguments(arguments),
     )
     try:
         if arguments.report:
             lmmformula.report(comparison, arguments.report)
     finally:
-        _show(arguments.json, lambda: comparison_record(comparison), lambda: comparison)
+        show(arguments.json, lambda: comparison_record(comparison), lambda: comparison)
     return 0 if all(one.converged for one in comparison.fits.values()) else NOT_CONVERGED
 
 
@@ -129,7 +140,7 @@ def predict(arguments: argparse.Namespace) -> int:
         beside = frame.reset_index(drop=True).add_prefix(".")
         write_table(rows.reset_index(drop=True).join(beside), arguments.out)
     if arguments.json:
-        _show(True, lambda: frame.to_dict("list"), str)
+        show(True, lambda: frame.to_dict("list"), str)
     return 0
 
 
@@ -144,7 +155,7 @@ def influence(arguments: argparse.Namespace) -> int:
         write_table(found.tidy().rename_axis(label).reset_index(), arguments.out)
     if arguments.json or not arguments.out:
         table = found.tidy()
-        _show(arguments.json, lambda: {"unit": table.index.tolist(), **table.to_dict("list")}, lambda: found)
+        show(arguments.json, lambda: {"unit": table.index.tolist(), **table.to_dict("list")}, lambda: found)
     return 0
 
 
@@ -158,7 +169,7 @@ def datasets(arguments: argparse.Namespace) -> int:
     names = dataset_names() if arguments.name is None else [arguments.name]
     infos = [dataset_info(name) for name in names]
     text = _listing if arguments.name is None else _description
-    _show(arguments.json, lambda: infos if arguments.name is None else infos[0], lambda: text(*infos))
+    show(arguments.json, lambda: infos if arguments.name is None else infos[0], lambda: text(*infos))
     return 0
 
 
