@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import ArrayLike
 
+    from lmmformula.inference.records import Cluster
     from lmmformula.inference.selection.conditional_aic import ConditionalAIC
     from lmmformula.reporting.selection import ShownComponents, ShownCrossValidation, ShownFits, ShownSteps
 
@@ -86,6 +87,8 @@ class SelectionVerbs(Verbs):
         ddf: str = "satterthwaite",
         n: int | None = None,
         seed: int | np.random.Generator | None = None,
+        vcov: str | None = None,
+        cluster: Cluster = None,
     ) -> pd.DataFrame:
         """Whether each term of the fixed part is needed that no other term contains.
 
@@ -99,6 +102,8 @@ class SelectionVerbs(Verbs):
         n : int, optional
             Responses of a bootstrap, by default 500.
         seed : int or Generator, optional
+        vcov, cluster
+            Covariance matrix by clusters for "f" and "wald", as in :meth:`anova`.
 
         Returns
         -------
@@ -114,7 +119,7 @@ class SelectionVerbs(Verbs):
         from lmmformula.inference.selection.drop1 import drop1
         from lmmformula.reporting.frames import printed
 
-        return printed(drop1(self._fit, test, ddf, n, seed))
+        return printed(drop1(self._fit, test, ddf, n, seed, vcov, cluster))
 
     def step(
         self,

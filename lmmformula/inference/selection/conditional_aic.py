@@ -5,7 +5,7 @@ r"""Conditional AIC: how well a model predicts new responses of the same groups.
 Phi is the bias of the first part as an estimate of the predictive fit. For the Gaussian model it is the sum of what each
 fitted value moves with its own response, ``Phi = sum_i d mu^_i / d y_i`` (Stein 1981; Vaida & Blanchard 2005), and the
 effective degrees of freedom rho, the trace of the hat matrix, if theta is known. That theta is estimated from the same y adds
-(Greven & Kneib 2010, th. 3)::
+(Greven & Kneib 2010)::
 
     Phi = rho + sum_j (d theta^_j / d y)' (d mu^ / d theta_j)                                                  (1)
 
@@ -21,7 +21,7 @@ theta::
 (P V_k P y = W m_k). At a boundary the derivatives vanish with the column of L, as they must: theta stays there.
 
 For a Poisson response (log link) and for binary ones (logit link) Stein's identity has the exact forms (Saefken, Kneib, van
-Waveren & Greven 2014, eqs. 10 and 12), eta^(y) the fitted linear predictor::
+Waveren & Greven 2014), eta^(y) the fitted linear predictor::
 
     Poisson    Phi = sum_{y_i > 0} y_i [eta^_i(y) - eta^_i(y - e_i)]                                           (2)
     Bernoulli  Phi = sum_i mu^_i (1 - mu^_i) [eta^_i(y_i = 1) - eta^_i(y_i = 0)]                               (3)

@@ -7,7 +7,7 @@ term's own coefficients. One fit serves all tests (lmerTest's ``drop1``).
 
 **By likelihood ratio**: each smaller model is fitted, by maximum likelihood, since restricted likelihoods of models with
 different fixed parts are those of different data (lme4's ``drop1(test = "Chisq")``). **By bootstrap**: the same ratio, and
-its distribution by responses of the smaller model (Halekoh & Hojsgaard 2014, sec. 5).
+its distribution by responses of the smaller model (Halekoh & Hojsgaard 2014).
 
 References
 ----------
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from lmmformula.formula import ModelSpec
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
 __all__ = ["TESTS", "drop1", "droppable_labels"]
 
@@ -48,6 +49,8 @@ def drop1(
     ddf: str = "satterthwaite",
     n: int | None = None,
     seed: int | np.random.Generator | None = None,
+    vcov: str | None = None,
+    cluster: Cluster = None,
 ) -> pd.DataFrame:
     """Tests of the terms that can be dropped; see :meth:`lmmformula.Fit.drop1`."""
     kind = usual_test(fit) if test is None else test
@@ -61,7 +64,12 @@ def drop1(
             "summary() for that."
         )
     if kind in ("f", "wald"):
-        return _by_hypotheses(fit, spec, labels, kind, ddf)
+        return _by_hypotheses(fit, spec, labels, kind, ddf, vcov, cluster)
+    if vcov is not None or cluster is not None:
+        raise PlanError(
+            f"vcov= and cluster= are of tests by this fit, and test={kind!r} compares likelihoods of several: use test='f' or "
+            "test='wald'."
+        )
     return _by_likelihood(
         fit, spec, labels, kind, REPLICATES if n is None else n, np.random.default_rng(seed)
     )
@@ -83,7 +91,15 @@ def droppable_labels(fit: Fitted, spec: ModelSpec) -> list[str]:
 # -- by one fit ----------------------------------------------------------------------------------------------------
 
 
-def _by_hypotheses(fit: Fitted, spec: ModelSpec, labels: list[str], kind: str, ddf: str) -> pd.DataFrame:
+def _by_hypotheses(
+    fit: Fitted,
+    spec: ModelSpec,
+    labels: list[str],
+    kind: str,
+    ddf: str,
+    vcov: str | None,
+    cluster: Cluster,
+) -> pd.DataFrame:
     import pandas as pd
 
     fit.inference.check("anova")
@@ -92,7 +108,7 @@ def _by_hypotheses(fit: Fitted, spec: ModelSpec, labels: list[str], kind: str, d
             f"test='f' is for Gaussian responses with one residual variance, and this is {fit.problem.family} by "
             f"{fit.method}: use test='chisq', or test='wald'."
         )
-    known = fit.inference.uncertainty("normal" if kind == "wald" else ddf)
+    known = fit.inference.uncertainty("normal" if kind == "wald" else ddf, vcov, cluster)
     tests = {label: known.joint(hypothesis(fit, spec, label)) for label in labels}
     index = pd.Index(list(tests))
     if kind == "wald":

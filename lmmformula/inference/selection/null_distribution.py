@@ -3,14 +3,14 @@ r"""The distribution of a likelihood ratio where variances are zero under the hy
 A variance of zero lies on the edge of what is possible, so half of the time, or more, the larger model fits no better, and
 the usual chi-square is too large: its p-values are twice what they should be, or more.
 
-**Mixtures** (Self & Liang 1987, case 5; Stram & Lee 1994, case 3). One further column of random effects beside k of them,
+**Mixtures** (Self & Liang 1987; Stram & Lee 1994). One further column of random effects beside k of them,
 with its variance and its k covariances: 2 log LR is in the limit of many independent levels ::
 
     1/2 chi^2_k + 1/2 chi^2_{k+1}                                                                             (1)
 
 for k = 0 (one variance alone) 1/2 at zero and 1/2 chi^2_1. Several columns at once have weights that depend on the design.
 
-**One variance in a Gaussian model, exactly** (Crainiceanu & Ruppert 2004, th. 1 and eq. 7). ``y = X beta + Z b + e``, Var(b) =
+**One variance in a Gaussian model, exactly** (Crainiceanu & Ruppert 2004). ``y = X beta + Z b + e``, Var(b) =
 lambda sigma^2 Q^-1, hypothesis lambda = 0. Let mu_s be the K positive eigenvalues of ``Q^-1/2 Z'M Z Q^-1/2``, M the
 projection off X, xi_s those of the same without M (all weighted by W). Under the hypothesis ::
 
@@ -63,7 +63,7 @@ def chi_bar(statistic: float, covariances: int) -> float:
 
 
 def p_of_draws(drawn: Array, statistic: float) -> float:
-    """The share of draws that are as large, counting the observed one (Davison & Hinkley 1997, eq. 4.11)."""
+    """The share of draws that are as large, counting the observed one (Davison & Hinkley 1997)."""
     if statistic <= 0.0:
         return 1.0
     return (1.0 + float(np.count_nonzero(drawn >= statistic))) / (1.0 + len(drawn))

@@ -1,7 +1,7 @@
 r"""How many directions the random effects of each grouping factor have: singular values of L (lme4's ``rePCA``).
 
 ``Sigma = L L'``, relative to sigma^2: with ``L = U D V'`` the columns of U are the principal directions of one level's
-effects and D their standard deviations (Bates, Kliegl, Vasishth & Baayen 2015, sec. 3). Terms on one grouping factor are
+effects and D their standard deviations (Bates, Kliegl, Vasishth & Baayen 2015). Terms on one grouping factor are
 taken together. A standard deviation of zero is a direction in which nothing varies: the random part is larger than the data
 support.
 

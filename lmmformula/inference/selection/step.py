@@ -6,12 +6,12 @@ default of .1 for the random part is that of lmerTest and for its chi-square, wh
 right one.
 
 What is left was chosen by the same data: its p-values are too small and its intervals too short, as after any search of this
-kind (Harrell 2015, sec. 4.3).
+kind (Harrell 2015).
 
 References
 ----------
 Harrell (2015), Regression Modeling Strategies, 2nd ed.
-Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13), sec. 2.7.
+Kuznetsova, Brockhoff & Christensen (2017), J. Stat. Software 82(13).
 """
 
 from __future__ import annotations

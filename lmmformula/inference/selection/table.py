@@ -9,7 +9,7 @@ are those of different data: such fits are refused, not refitted behind the user
 
 References
 ----------
-Burnham & Anderson (2002), Model Selection and Multimodel Inference, 2nd ed., sec. 2.9.
+Burnham & Anderson (2002), Model Selection and Multimodel Inference, 2nd ed.
 Greven & Kneib (2010), Biometrika 97, 773-789.
 Hurvich & Tsai (1989), Biometrika 76, 297-307.
 """

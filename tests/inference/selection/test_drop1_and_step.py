@@ -91,6 +91,15 @@ def test_without_an_intercept_the_hypothesis_is_the_smaller_model() -> None:
     np.testing.assert_allclose(table["F value"], with_intercept["F value"], rtol=1e-6)
 
 
+def test_errors_by_clusters() -> None:
+    m = fit("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
+    table, other = m.drop1(vcov="CR2", cluster="Subject"), m.anova(vcov="CR2", cluster="Subject")
+    for column in ("F value", "DenDF", "Pr(>F)"):
+        np.testing.assert_allclose(table[column], other[column], rtol=1e-10)
+    with pytest.raises(PlanError, match="vcov= and cluster= are of tests by this fit"):
+        m.drop1("chisq", vcov="CR2")
+
+
 def test_a_bootstrap_of_a_term() -> None:
     m = fit("Reaction ~ Days + (1 | Subject)", load_dataset("sleepstudy"))
     table = m.drop1("bootstrap", n=19, seed=3)
