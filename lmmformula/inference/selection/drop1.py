@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lmmformula.formula import ModelSpec
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
+    from lmmformula.inference.uncertainty import Uncertainty
 
 __all__ = ["TESTS", "drop1", "droppable_labels"]
 
@@ -56,6 +57,7 @@ def drop1(
     kind = usual_test(fit) if test is None else test
     if kind not in TESTS:
         raise PlanError(f"test={test!r} is unknown; use one of {', '.join(map(repr, TESTS))}, or None.")
+    known = _known(fit, kind, ddf, vcov, cluster)
     spec = own_spec(fit)
     labels = droppable_labels(fit, spec)
     if not labels:
@@ -63,16 +65,29 @@ def drop1(
             f"{fit.formula!r} has no term in its fixed part that could be dropped; its intercept alone is not tested here. Use "
             "summary() for that."
         )
-    if kind in ("f", "wald"):
-        return _by_hypotheses(fit, spec, labels, kind, ddf, vcov, cluster)
-    if vcov is not None or cluster is not None:
-        raise PlanError(
-            f"vcov= and cluster= are of tests by this fit, and test={kind!r} compares likelihoods of several: use test='f' or "
-            "test='wald'."
-        )
+    if known is not None:
+        return _by_hypotheses(fit, spec, labels, kind, known)
     return _by_likelihood(
         fit, spec, labels, kind, REPLICATES if n is None else n, np.random.default_rng(seed)
     )
+
+
+def _known(fit: Fitted, kind: str, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty | None:
+    """What tests by this fit go by; None for those by the likelihoods of several."""
+    if kind not in ("f", "wald"):
+        if vcov is not None or cluster is not None:
+            raise PlanError(
+                f"vcov= and cluster= are of tests by this fit, and test={kind!r} compares likelihoods of several: use test='f' "
+                "or test='wald'."
+            )
+        return None
+    fit.inference.check("anova")
+    if kind == "f" and not fit.inference.is_gaussian:
+        raise PlanError(
+            f"test='f' is for Gaussian responses with one residual variance, and this is {fit.problem.family} by "
+            f"{fit.method}: use test='chisq', or test='wald'."
+        )
+    return fit.inference.uncertainty("normal" if kind == "wald" else ddf, vcov, cluster)
 
 
 def usual_test(fit: Fitted) -> str:
@@ -92,23 +107,10 @@ def droppable_labels(fit: Fitted, spec: ModelSpec) -> list[str]:
 
 
 def _by_hypotheses(
-    fit: Fitted,
-    spec: ModelSpec,
-    labels: list[str],
-    kind: str,
-    ddf: str,
-    vcov: str | None,
-    cluster: Cluster,
+    fit: Fitted, spec: ModelSpec, labels: list[str], kind: str, known: Uncertainty
 ) -> pd.DataFrame:
     import pandas as pd
 
-    fit.inference.check("anova")
-    if kind == "f" and not fit.inference.is_gaussian:
-        raise PlanError(
-            f"test='f' is for Gaussian responses with one residual variance, and this is {fit.problem.family} by "
-            f"{fit.method}: use test='chisq', or test='wald'."
-        )
-    known = fit.inference.uncertainty("normal" if kind == "wald" else ddf, vcov, cluster)
     tests = {label: known.joint(hypothesis(fit, spec, label)) for label in labels}
     index = pd.Index(list(tests))
     if kind == "wald":
