@@ -28,6 +28,7 @@ examples:
   lmmformula fit "y ~ x + (1 | g)" --data rows.parquet --family poisson --save y.lmm --report y.html
   lmmformula compare "r2 ~ Anger + (1 | id) + (1 | item)" --data VerbAgg --family binomial --methods laplace,pql
   lmmformula select ranova "Reaction ~ Days + (Days | Subject)" --data sleepstudy
+  lmmformula check "Reaction ~ Days + (Days | Subject)" --data sleepstudy --time Days
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
   lmmformula influence y.lmm --group subject
 """
@@ -72,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     fit.add_argument("--report", metavar="OUT.html", help="write a report, one file that needs no network")
     fit.set_defaults(run=commands.fit)
 
+    check = subparsers.add_parser("check", help="fit a model and say whether it is right")
+    _add_model(check, needs_data=False)
+    check.add_argument("--time", metavar="COLUMN", help="when rows were observed: residuals in that order")
+    check.add_argument("--coords", metavar="X,Y", help="where rows were observed: columns of coordinates")
+    check.set_defaults(run=commands.check)
+
     plan = subparsers.add_parser("plan", help="show sizes, memory and method; fit nothing")
     _add_model(plan)
     plan.set_defaults(run=commands.plan)
@@ -104,7 +111,7 @@ def parser() -> argparse.ArgumentParser:
     datasets.add_argument("name", nargs="?", metavar="NAME")
     datasets.add_argument("--csv", action="store_true", help="print the rows of NAME instead")
     datasets.set_defaults(run=commands.datasets)
-    for command in (fit, plan, compare, select, datasets):
+    for command in (fit, check, plan, compare, select, datasets):
         _add_output(command)
     return out
 
@@ -116,11 +123,12 @@ def _add_output(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True) -> None:
-    command.add_argument("formula", metavar="FORMULA", help='for example "y ~ x + (1 + x | subject)"')
+def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True, needs_data: bool = True) -> None:
+    saved = "" if needs_data else ", or FIT.lmm, a saved fit"
+    command.add_argument("formula", metavar="FORMULA", help=f'for example "y ~ x + (1 + x | subject)"{saved}')
     command.add_argument(
         "--data",
-        required=True,
+        required=needs_data,
         metavar="FILE|NAME|-",
         help="CSV (also .gz) or Parquet file, a shipped data set, or - for CSV on standard input",
     )

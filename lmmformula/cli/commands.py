@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "NOT_CONVERGED",
     "PROGRAM",
+    "check",
     "compare",
     "datasets",
     "fit",
@@ -77,6 +78,27 @@ def fit(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:  # the search may have taken hours, standard errors are all that is lost
             show(arguments.json, lambda: brief_record(result), lambda: brief(result))
             raise
+    return 0 if result.converged else NOT_CONVERGED
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Fit a model, or load a fit, and say what its checks find."""
+    import lmmformula
+    from lmmformula.keeping.loading import load
+
+    if arguments.formula.endswith(".lmm"):
+        result = load(arguments.formula)
+    else:
+        if arguments.data is None:
+            raise lmmformula.ArgumentError("--data is missing: the model is fitted before it is checked.")
+        source, progress = open_source(arguments.data), False if arguments.quiet else None
+        result = lmmformula.fit(
+            arguments.formula, source.data, progress=progress, **model_arguments(arguments)
+        )
+    coords = None if arguments.coords is None else tuple(arguments.coords.split(","))
+    seed = 0 if arguments.seed is None else arguments.seed
+    found = result.check(seed, time=arguments.time, coords=coords)
+    show(arguments.json, lambda: found.frame.to_dict("records"), lambda: found)
     return 0 if result.converged else NOT_CONVERGED
 
 

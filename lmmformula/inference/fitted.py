@@ -285,6 +285,10 @@ class Inference(ABC):
     def interval(self) -> str:
         """The intervals of :meth:`lmmformula.Fit.conf_int` unless others are asked for."""
 
+    def curvature(self) -> tuple[tuple[str, ...], Array] | None:
+        """Names of the parameters of the search and the Hessian of the deviance there; None where nothing was maximised."""
+        return None
+
     # -- random effects -------------------------------------------------------------------------------------------
 
     @abstractmethod

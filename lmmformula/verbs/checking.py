@@ -10,6 +10,7 @@ from lmmformula.verbs.base import Verbs
 if TYPE_CHECKING:
     import numpy as np
 
+    from lmmformula.reporting.checked import Check
     from lmmformula.reporting.influence import InfluenceTable
     from lmmformula.reporting.simulated import SimulatedResiduals
     from lmmformula.typing import Data
@@ -20,6 +21,60 @@ __all__ = ["CheckingVerbs"]
 @checked_methods()
 class CheckingVerbs(Verbs):
     """Is the model right: checks, residuals by simulation, influence."""
+
+    def check(
+        self,
+        seed: int | np.random.Generator | None = None,
+        n: int = 250,
+        *,
+        time: Data = None,
+        coords: Data = None,
+        rows: Data = None,
+    ) -> Check:
+        """Is the model right: what every check finds, in words with numbers, the worst first.
+
+        Convergence, separation, columns that say nothing, singular covariances and in which direction, over- and
+        underdispersion, zeros, linearity, homogeneity of the residuals, autocorrelation, outliers, collinearity, few levels,
+        and the shape of residuals and random effects. Each finding says what it means and what to do.
+
+        Parameters
+        ----------
+        seed : int or Generator, optional
+            Of simulations and randomised residuals.
+        n : int
+            Simulations.
+        time : str or array, optional
+            When rows were observed: a column of the data, or a number for each row. Series are the levels of the first grouping
+            factor.
+        coords : tuple of str, or (rows, d) array, optional
+            Where rows were observed.
+        rows : slice, mask or array of int, optional
+            Positions of the rows whose residuals are looked at; by default at most 20,000, evenly spaced.
+
+        Returns
+        -------
+        Check
+            ``frame`` has a row for each finding, ``problems`` those to act on, ``ok`` whether there is a problem.
+
+        Notes
+        -----
+        No number that is held against a bar has a unit. P-values are those of each check alone; verdicts also ask whether the
+        departure is large enough to matter, since with many rows everything is significant. Cost: `n` simulations of the rows
+        looked at, and the variances of the random effects.
+
+        Examples
+        --------
+        >>> from lmmformula import fit, load_dataset
+        >>> m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+        >>> m.check(seed=1).ok
+        True
+        """
+        from lmmformula.inference.checking.report import examine
+        from lmmformula.reporting.checked import Check
+
+        found = examine(self._fit, seed, n, time=time, coords=coords, rows=rows, made=Check)
+        assert isinstance(found, Check)
+        return found
 
     def simulated_residuals(
         self,

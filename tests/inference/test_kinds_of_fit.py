@@ -30,6 +30,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "bootstrap": lambda m: m.bootstrap(2, seed=1),
     "caic": lambda m: m.caic(),
     "caic, known": lambda m: m.caic("known"),
+    "check": lambda m: repr(m.check(seed=1, n=20)),
     "coef": lambda m: m.coef(),
     "conditional_effects": lambda m: m.conditional_effects("x", points=3),
     "conf_int": lambda m: m.conf_int(),

@@ -7,7 +7,8 @@ read <- function(name) read.csv(file.path(folder, paste0(name, ".csv")), strings
 out <- list(versions = sapply(c("lme4", "car", "performance", "lmtest", "ape"), function(p) as.character(packageVersion(p))))
 
 ticks <- read("grouseticks"); ticks$YEAR <- factor(ticks$YEAR)
-m <- glmer(TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | LOCATION), ticks, poisson,
+ticks$H <- ticks$cHEIGHT / 100 # glmer's differences of the deviance fail in metres
+m <- glmer(TICKS ~ YEAR + H + (1 | BROOD) + (1 | LOCATION), ticks, poisson,
            control = glmerControl(optimizer = "bobyqa"))
 z <- check_zeroinflation(m)
 out$ticks <- list(vif = vif(m), zeros = list(observed = z$observed.zeros, predicted = z$predicted.zeros),
@@ -33,6 +34,7 @@ w <- 1 / as.matrix(dist(places)); diag(w) <- 0
 out$space <- Moran.I(e, w)
 w <- 1 / as.matrix(dist(places[1:10, ])); diag(w) <- 0
 out$space_few <- Moran.I(e[1:10], w)
-out$breusch <- list(statistic = unname(bptest(e ~ fitted(m))$statistic), p = unname(bptest(e ~ fitted(m))$p.value))
+b <- bptest(e ~ fitted(m)) # of the residuals of this regression
+out$breusch <- list(statistic = unname(b$statistic), p = unname(b$p.value))
 out$performance <- list(icc = unlist(icc(m)[1:2]), r2 = unlist(r2(m)))
 write_json(out, "checking.json", digits = 15, auto_unbox = TRUE, pretty = TRUE)

@@ -10,12 +10,14 @@ from lmmformula.errors import DataError
 from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
+from lmmformula.frame.variables import column_names
+from lmmformula.inference.checking.replicates import sampled
 from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["evenly", "groups_of", "in_words", "numbers_of", "places_of"]
+__all__ = ["evenly", "factors", "groups_of", "in_words", "numbers_of", "numeric_variables", "places_of"]
 
 
 def in_words(chosen: int, n: int) -> str:
@@ -76,10 +78,9 @@ def groups_of(
     A grouping factor of the fit is found by its name, a column of the data too.
     """
     if isinstance(given, str) and fit is not None:
-        for term in fit.problem.terms:
+        for term in sampled(fit.problem, rows).terms:
             if term.group == given and term.shares is None:
-                codes = term.codes if rows is None else term.codes[rows]
-                seen, own = np.unique(codes, return_inverse=True)
+                seen, own = np.unique(term.codes, return_inverse=True)
                 return own.astype(np.intp), [str(term.levels[c]) for c in seen], given
     values = _entries(fit, given, role, rows, n)
     if isinstance(values, Factor):
@@ -108,11 +109,12 @@ def places_of(fit: Fitted | None, given: Data, role: str, rows: Index | None = N
             raise DataError(f"{role}=() names no column of coordinates.")
         return np.column_stack([numbers_of(fit, one, role, rows) for one in given])
     try:
-        whole = np.asarray(given, dtype=float)
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{role}= must be names of columns, such as ('x', 'y'), or numbers (rows, 2)."
-        ) from None
+        entries = np.asarray(given)
+    except ValueError:  # lists of several lengths
+        entries = np.zeros(0, dtype=object)
+    if entries.dtype.kind not in "iufb":
+        raise DataError(f"{role}= must be names of columns, such as ('x', 'y'), or numbers (rows, 2).")
+    whole = entries.astype(float)
     if whole.ndim != 2:
         raise DataError(
             f"{role}= has the shape {whole.shape}: it must be names of columns, such as ('x', 'y'), or numbers (rows, 2)."
@@ -154,3 +156,43 @@ def _entries(fit: Fitted | None, given: Data, role: str, rows: Index | None, n: 
     if len(values) == fit.problem.n_rows_data != fit.problem.n:
         entries = entries[fit.problem.rows]
     return entries if rows is None else entries[rows]
+
+
+def numeric_variables(fit: Fitted, rows: Index | None = None) -> dict[str, Array]:
+    """Numeric columns of the data that the fixed part names; of a loaded fit, columns of X with more than two values."""
+    values: dict[str, Array] = {}
+    if fit.recall.data is not None:
+        table = open_table(fit.recall.data)
+        kept = fit.problem.rows if rows is None else fit.problem.rows[rows]
+        for name in _named(fit):
+            column = table.column(name).at(kept) if name in table else None
+            if column is not None and not isinstance(column, Factor):
+                values[name] = np.asarray(column, dtype=float)
+    else:
+        x = sampled(fit.problem, rows).X.matrix
+        values = {n: x[:, j] for j, n in enumerate(fit.problem.X.names) if ":" not in n}
+    return {n: v for n, v in values.items() if np.isfinite(v).all() and len(np.unique(v[:1000])) > 2}
+
+
+def factors(fit: Fitted, rows: Index | None = None) -> dict[str, Index]:
+    """Codes of the factors of the fixed part, and of grouping factors with one level a row."""
+    found: dict[str, Index] = {}
+    if fit.recall.data is not None:
+        table = open_table(fit.recall.data)
+        kept = fit.problem.rows if rows is None else fit.problem.rows[rows]
+        for name in _named(fit):
+            column = table.column(name).at(kept) if name in table else None
+            if isinstance(column, Factor) and not (column.codes < 0).any():
+                found[name] = column.codes
+    for term in sampled(fit.problem, rows).terms:
+        if term.shares is None:
+            found.setdefault(term.group, term.codes)
+    return found
+
+
+def _named(fit: Fitted) -> tuple[str, ...]:
+    """Columns of the data that the fixed part names."""
+    recipe = fit.problem.recipe
+    known = {record.name for record in recipe.columns}
+    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
+    return tuple(name for name in column_names(exprs) if name in known)

@@ -12,7 +12,6 @@ Cost of n replicates of N rows: O(n N (sum k + the family's draw)); one response
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,8 +31,9 @@ from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.ir.problem import Problem
 
-__all__ = ["at_rows", "of_estimates", "of_posterior", "term_at"]
+__all__ = ["at_rows", "of_estimates", "of_posterior", "sampled"]
 
 
 def at_rows(values: Array | None, rows: Index | None) -> Array | None:
@@ -41,31 +41,31 @@ def at_rows(values: Array | None, rows: Index | None) -> Array | None:
     return values if values is None or rows is None else values[rows]
 
 
-def term_at(term: GroupBlock, rows: Index | None) -> GroupBlock:
-    """A term on the chosen rows, with all of its levels."""
-    if rows is None:
-        return term
-    return replace(
-        term, codes=term.codes[rows], basis=at_rows(term.basis, rows), shares=at_rows(term.shares, rows)
-    )
+def sampled(problem: Problem, rows: Index | None) -> Problem:
+    """The same model of the chosen rows; the problem itself for None.
+
+    Raises
+    ------
+    PlanError
+        For rows that are not in memory.
+    """
+    problem.refuse_elsewhere("what is asked of single rows")
+    return problem if rows is None else problem.at(rows)
 
 
-def _fixed(fit: Fitted, beta: Array, rows: Index | None) -> Array:
-    problem = fit.problem
-    x = problem.X.matrix if rows is None else problem.X.matrix[rows]
-    offset = at_rows(problem.offset, rows)
-    return x @ beta if offset is None else x @ beta + offset
+def _fixed(some: Problem, beta: Array) -> Array:
+    eta = some.X.matrix @ beta
+    return eta if some.offset is None else eta + some.offset
 
 
 def of_estimates(
     fit: Fitted, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
 ) -> Iterator[Array]:
     """Replicates at the estimates, one by one, each (rows,)."""
-    problem, estimate = fit.problem, fit.estimate
-    fixed = _fixed(fit, estimate.beta, rows)
+    problem, estimate = sampled(fit.problem, rows), fit.estimate
+    fixed = _fixed(problem, estimate.beta)
     aux = tuple(a if rows is None else a[rows] for a in auxiliary(fit))
-    weights = at_rows(problem.weights, rows)
-    terms = [term_at(term, rows) for term in problem.terms]
+    weights, terms = problem.weights, problem.terms
     if conditional:
         for term, b in zip(terms, estimate.modes, strict=True):
             fixed = fixed + term.apply(b)
@@ -85,19 +85,17 @@ def of_posterior(
     fit: Fitted, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
 ) -> Iterator[Array]:
     """Posterior predictive replicates, one by one, each (rows,): draws without replacement while there are enough."""
-    problem = fit.problem
+    problem = sampled(fit.problem, rows)
     beta = flat(fit.inference.draws().beta)
     chosen = rng.choice(len(beta), n, replace=n > len(beta))
-    weights = at_rows(problem.weights, rows)
-    some = slice(None) if rows is None else rows
-    columns = [block.matrix[some] for block in problem.aux]
-    parts = [_Part.of_mean(fit, i, chosen, rows, conditional) for i in range(len(problem.terms))]
+    columns = [block.matrix for block in problem.aux]
+    parts = [_Part.of_mean(fit, problem, i, chosen, conditional) for i in range(len(problem.terms))]
     beside = [
-        [_Part.of_auxiliary(fit, j, i, chosen, rows, conditional) for i in range(len(terms))]
+        [_Part.of_auxiliary(fit, problem, j, i, chosen, conditional) for i in range(len(terms))]
         for j, terms in enumerate(problem.aux_terms)
     ]
     for s, draw in enumerate(chosen):
-        eta = _fixed(fit, beta[draw], rows)
+        eta = _fixed(problem, beta[draw])
         for part in parts:
             eta = eta + part.drawn(s, rng)
         aux = [a[0] for a in auxiliary_draws(fit, columns, slice(None), np.array([draw]))]
@@ -105,7 +103,7 @@ def of_posterior(
             for part in own:
                 aux[j] = aux[j] + part.drawn(s, rng)
         predictors = tuple(np.broadcast_to(a, eta.shape) for a in aux)
-        yield problem.family.simulate(rng, eta, predictors, weights)
+        yield problem.family.simulate(rng, eta, predictors, problem.weights)
 
 
 class _Part:
@@ -117,17 +115,17 @@ class _Part:
         self.term, self.theta, self.effects, self.roots = term, theta, effects, roots
 
     @classmethod
-    def of_mean(cls, fit: Fitted, i: int, chosen: Index, rows: Index | None, conditional: bool) -> _Part:
-        term, theta = term_at(fit.problem.terms[i], rows), fit.estimate.theta[fit.problem.theta_slices()[i]]
+    def of_mean(cls, fit: Fitted, some: Problem, i: int, chosen: Index, conditional: bool) -> _Part:
+        term, theta = some.terms[i], fit.estimate.theta[some.theta_slices()[i]]
         if conditional:
             return cls(term, theta, effect_draws(fit, i)[chosen], None)
         return cls(term, theta, None, _roots(term_spreads(fit, i).covariance[chosen]))
 
     @classmethod
     def of_auxiliary(
-        cls, fit: Fitted, j: int, i: int, chosen: Index, rows: Index | None, conditional: bool
+        cls, fit: Fitted, some: Problem, j: int, i: int, chosen: Index, conditional: bool
     ) -> _Part:
-        term = term_at(fit.problem.aux_terms[j][i], rows)
+        term = some.aux_terms[j][i]
         if conditional:
             return cls(term, np.zeros(0), auxiliary_effect_draws(fit, j, i)[chosen], None)
         return cls(

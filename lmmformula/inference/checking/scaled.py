@@ -24,8 +24,8 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.checking.columns import groups_of, in_words
-from lmmformula.inference.checking.replicates import at_rows
-from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.checking.replicates import at_rows, sampled
+from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.simulate import warn_of_dispersion
 from lmmformula.typing import Array, Data, Index
@@ -220,7 +220,7 @@ def scaled_residuals(
         rng = np.random.default_rng([0, own])
         return fit.inference.replicates(n, rng, conditional=conditional, rows=chosen)
 
-    observed = problem.y if chosen is None else problem.y[chosen]
+    observed = sampled(problem, chosen).y
     simulations = Simulations(observed, _expected(fit, conditional, chosen), n, family.is_discrete, draw)
     index = row_labels(problem) if chosen is None else row_labels(problem)[chosen]
     effects = (
@@ -253,8 +253,7 @@ def _expected(fit: Fitted, conditional: bool, rows: Index | None) -> Array:
     if conditional:
         mean = fit.inference.mean_response()
     else:
-        eta = problem.X.matrix @ fit.estimate.beta
-        mean = problem.family.mean(eta if problem.offset is None else eta + problem.offset, auxiliary(fit))
+        mean = problem.family.mean(linear_predictor(fit, ()), auxiliary(fit))
     found = at_rows(np.asarray(mean, dtype=float), rows)
     assert found is not None
     return found

@@ -119,6 +119,25 @@ class Asymptotic(Inference):
             return np.full(len(self.fit.estimate.aux[j]), np.nan)
         return np.sqrt(np.diagonal(joint)[self.fit.optimum.model.layout.aux[j]])
 
+    def curvature(self) -> tuple[tuple[str, ...], Array] | None:
+        fit = self.fit
+        if fit.is_singular or fit.backend.probed is not None:  # no derivatives at a boundary, or sampled ones
+            return None
+        hessian = getattr(fit.optimum, "hessian", None)
+        if hessian is None:
+            return None
+        names = [*fit.problem.theta_names()]
+        if len(hessian) > len(names):  # beta and the auxiliary predictors are searched too
+            beside = [
+                f"{a.name}: {n}"
+                for a, b in zip(fit.problem.family.auxiliaries, fit.problem.aux, strict=False)
+                for n in b.names
+            ]
+            names = [*fit.problem.X.names, *names, *beside]
+        if len(names) != len(hessian):
+            names = [f"parameter {j + 1}" for j in range(len(hessian))]
+        return tuple(names), hessian
+
     @property
     def interval(self) -> str:
         return "wald"

@@ -69,6 +69,9 @@ class Quasi(Asymptotic):
             return "estimated"
         return "the family's" if self.fit.problem.family.auxiliaries else "held at 1"
 
+    def curvature(self) -> tuple[tuple[str, ...], Array] | None:
+        return None
+
     def theta_covariance(self) -> tuple[Array | None, str]:
         return None, (
             "penalised quasi-likelihood does not say how well variances are known. Use conf_int(method='bootstrap'), or fit by "

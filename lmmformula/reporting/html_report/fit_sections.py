@@ -10,6 +10,7 @@ import numpy as np
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.memory import in_words
+from lmmformula.reporting.checked import findings_html
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html_report.elements import (
     definitions,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check",
+    "checked_model",
     "explained",
     "header",
     "naivete_tables",
@@ -154,6 +156,16 @@ def naivete_tables(fit: Fitted) -> str:
 def prior_table(fit: Fitted) -> str:
     """The priors of a posterior, defaults included; nothing for other fits."""
     return "" if (priors := fit.inference.priors) is None else verbatim(str(priors))
+
+
+def checked_model(fit: Fitted, seed: int = 0) -> str:
+    """What the checks of the fit find, the worst first; how the search ended stands among the diagnostics."""
+    from lmmformula.inference.checking.report import examine
+
+    found = tuple(f for f in examine(fit, seed).findings if f.check != "convergence")
+    return findings_html(found) + paragraph(
+        f"Simulations and randomised residuals from seed {seed}: m.check(seed={seed}).", "note"
+    )
 
 
 def check(fit: Fitted) -> str:

@@ -19,6 +19,7 @@ from lmmformula.reporting.html_report.figures import Drawing, available, draw
 from lmmformula.reporting.html_report.fit_drawings import SMALL, drawings
 from lmmformula.reporting.html_report.fit_sections import (
     check,
+    checked_model,
     explained,
     header,
     naivete_tables,
@@ -111,6 +112,7 @@ def _of_fit(
         "Tests of terms": tests(fit),
         "What a plain GLM would get wrong": naivete_tables(fit) if naivete else "",
         "Diagnostics": check(fit),
+        "Model checks": checked_model(fit),
         "Plots": _plots(plots, lambda: drawings(fit, naivete=naivete, profiles=profiles)),
         "Plan": plan_summary(fit),
         "References": references(citations(fit, naivete=naivete)),

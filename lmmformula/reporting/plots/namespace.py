@@ -11,6 +11,7 @@ from lmmformula.arguments.kinds import optional, word
 from lmmformula.errors import DataError
 from lmmformula.inference.naivete import plot_naivete
 from lmmformula.inference.profile import profile as _profile
+from lmmformula.reporting.plots import checking as _checking
 from lmmformula.reporting.plots import draws as _draws
 from lmmformula.reporting.plots import effects as _effects
 from lmmformula.reporting.plots import likelihood as _likelihood
@@ -49,6 +50,10 @@ class Plots:
     def binned_residuals(self, ax: Axes | None = None, bins: int | None = None) -> Drawn:
         """Mean residuals in bins of the fitted mean: what to look at for binary responses and counts."""
         return _rows.binned_residuals(self.fit, ax, bins)
+
+    def check(self, ax: Drawn = None, seed: int = 0, n: int = 50) -> Drawn:
+        """Panel of checks: response and simulated ones, linearity, homogeneity, collinearity, normality; an array of Axes."""
+        return _checking.check_panel(self.fit, ax, seed, n)
 
     def response(self, ax: Axes | None = None) -> Drawn:
         """Distribution of the response."""
