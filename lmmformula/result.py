@@ -14,8 +14,6 @@ from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
 from lmmformula.inference import conditional as _conditional
 from lmmformula.inference import intervals_by_method as _intervals
-from lmmformula.inference import naivete as _naivete
-from lmmformula.inference import posterior as _posterior
 from lmmformula.inference import predict as _predict
 from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
@@ -38,7 +36,7 @@ from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
-from lmmformula.typing import Argument, Axes, Data, Drawn, Record
+from lmmformula.typing import Argument, Data, Record
 from lmmformula.verbs import (
     BayesianVerbs,
     CheckingVerbs,
@@ -55,7 +53,6 @@ if TYPE_CHECKING:
     from lmmformula.families.distribution import Auxiliary
     from lmmformula.inference.records import Cluster
     from lmmformula.ir.priors import Priors
-    from lmmformula.progress import Report
     from lmmformula.reporting.plots import Plots
 
 __all__ = ["Fit", "Recall"]
@@ -260,26 +257,6 @@ class Fit(
         """Priors of a Bayesian fit, defaults included; printing shows a table. None for other fits."""
         return self.inference.priors
 
-    def extend(self, draws: int = 1_000, progress: bool | Report | None = None) -> Fit:
-        """`draws` more of each chain from where it ended, also where it was interrupted; earlier draws are kept."""
-        return _posterior.extend(self, draws, progress)
-
-    def log_likelihood(self, rows: Data = None) -> np.ndarray:
-        """Log density of each row's response given the effects, for each draw of a posterior, (chain, draw, row)."""
-        return _posterior.log_likelihood(self, rows)
-
-    def to_datatree(
-        self,
-        *,
-        predictive: bool = True,
-        log_likelihood: bool = True,
-        seed: int | np.random.Generator | None = None,
-    ) -> Any:
-        """A posterior for ArviZ; see :func:`lmmformula.reporting.datatree.to_datatree`."""
-        from lmmformula.reporting.datatree import to_datatree
-
-        return to_datatree(self, predictive=predictive, log_likelihood=log_likelihood, seed=seed)
-
     # -- random effects -------------------------------------------------------------------------------------------
 
     def ranef(self, condsd: bool = False) -> pd.DataFrame:
@@ -382,14 +359,6 @@ class Fit(
     def icc(self) -> pd.Series:
         """Share of the variance of each grouping factor."""
         return _r2.icc(self)
-
-    def naivete(self) -> pd.DataFrame:
-        """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
-        return _frames.printed(_naivete.naivete(self))
-
-    def plot_naivete(self, ax: Axes | None = None) -> Drawn:
-        """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
-        return _naivete.plot_naivete(self.naivete(), ax)
 
     # -- reports --------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,6 @@ _INTERVALS = optional(word(*TYPES))
 KINDS: Mapping[str, Mapping[str, Kind]] = {
     "bootstrap": {"type": _INTERVALS},
     "conf_int": {"type": _INTERVALS},
-    "extend": {"draws": OPTIONS["draws"]},
     "update": {"formula": optional(text("a formula such as '~ . - x'")), "data": optional(table())},
     "to_marginaleffects": {"data": optional(table())},
 }

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, cast
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import anything, flag, names, optional, whole, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from lmmformula.inference.bayesian.elpd import Elpd
+    from lmmformula.progress import Report
     from lmmformula.reporting.conditional import ConditionalEffects
-    from lmmformula.typing import Arguments, Drawn
+    from lmmformula.typing import Arguments, Data, Drawn
 
 __all__ = ["BayesianVerbs"]
 
@@ -28,6 +30,7 @@ __all__ = ["BayesianVerbs"]
         },
         "prior_sensitivity": {"priors": optional(names("classes of priors"))},
         "bayes_r2": {"draws": flag()},
+        "extend": {"draws": whole(1, 10_000_000)},
         "conditional_effects": {"effects": optional(names("effects such as 'x' or 'x:f'"))},
     }
 )
@@ -194,3 +197,29 @@ class BayesianVerbs(Verbs):
         from lmmformula.reporting.conditional import conditional_effects
 
         return conditional_effects(self._fit, effects, conditions, level, points, kind)
+
+    # -- draws ----------------------------------------------------------------------------------------------------
+
+    def extend(self, draws: int = 1_000, progress: bool | Report | None = None) -> Self:
+        """Go on from the last state of each chain of a posterior; the draws there are kept."""
+        from lmmformula.inference.posterior import extend
+
+        return cast("Self", extend(self._fit, draws, progress))
+
+    def log_likelihood(self, rows: Data = None) -> np.ndarray:
+        """Log density of each row's response given the effects, for each draw of a posterior, (chain, draw, row)."""
+        from lmmformula.inference.posterior import log_likelihood
+
+        return log_likelihood(self._fit, rows)
+
+    def to_datatree(
+        self,
+        *,
+        predictive: bool = True,
+        log_likelihood: bool = True,
+        seed: int | np.random.Generator | None = None,
+    ) -> Data:
+        """A posterior for ArviZ; see :func:`lmmformula.reporting.datatree.to_datatree`."""
+        from lmmformula.reporting.datatree import to_datatree
+
+        return to_datatree(self._fit, predictive=predictive, log_likelihood=log_likelihood, seed=seed)

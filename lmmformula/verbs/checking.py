@@ -9,11 +9,12 @@ from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
 
     from lmmformula.reporting.checked import Check
     from lmmformula.reporting.influence import InfluenceTable
     from lmmformula.reporting.simulated import SimulatedResiduals
-    from lmmformula.typing import Data
+    from lmmformula.typing import Axes, Data, Drawn
 
 __all__ = ["CheckingVerbs"]
 
@@ -157,3 +158,16 @@ class CheckingVerbs(Verbs):
         from lmmformula.reporting.influence import influence_table
 
         return influence_table(self._fit, group, refit)
+
+    def naivete(self) -> pd.DataFrame:
+        """How wrong a plain GLM would be: see :func:`lmmformula.inference.naivete.naivete`."""
+        from lmmformula.inference.naivete import naivete
+        from lmmformula.reporting.frames import printed
+
+        return printed(naivete(self._fit))
+
+    def plot_naivete(self, ax: Axes | None = None) -> Drawn:
+        """Scatter plot of :meth:`naivete`, drawn into matplotlib's `ax` or a new one; returns the axes."""
+        from lmmformula.inference.naivete import plot_naivete
+
+        return plot_naivete(self.naivete(), ax)
