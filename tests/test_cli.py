@@ -315,6 +315,26 @@ def test_influence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "`nope` is no grouping factor" in capsys.readouterr().err
 
 
+def test_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved, out = tmp_path / "oats.lmm", tmp_path / "pairs.csv"
+    model = lmmformula.fit("Y ~ N * V + (1 | B/V)", load_dataset("oats_MASS"))
+    model.save(saved)
+    asked = ["means", str(saved), "pairwise ~ V", "--data", "oats_MASS", "--at", 'N=["0.0cwt", "0.6cwt"]']
+    assert main(asked) == 0
+    shown = capsys.readouterr().out
+    assert "adjusted by tukey" in shown
+    expected = model.emmeans("pairwise ~ V", at={"N": ["0.0cwt", "0.6cwt"]}).contrasts
+    assert expected is not None
+    assert str(expected) in shown
+    assert main([*asked, "--json", "--out", str(out), "--adjust", "none"]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(seen["estimate"], expected.frame["estimate"])
+    np.testing.assert_allclose(seen["p_value"], expected.tidy(adjust="none")["p_value"])
+    assert pd.read_csv(out)["contrast"].tolist() == seen["contrast"]
+    assert main(["means", str(saved), "nothing", "--data", "oats_MASS"]) == 1
+    assert "no variable 'nothing'; it has N, V" in capsys.readouterr().err
+
+
 def test_errors_as_a_process() -> None:
     wrong = _process("fit", "Reaction ~ Days + (Days | Subject", "--data", "sleepstudy")
     assert (wrong.returncode, wrong.stdout) == (1, "")

@@ -31,6 +31,7 @@ examples:
   lmmformula check "Reaction ~ Days + (Days | Subject)" --data sleepstudy --time Days
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
   lmmformula influence y.lmm --group subject
+  lmmformula means y.lmm "pairwise ~ a | b" --data rows.parquet --kind response
 """
 _FLAGGED = (
     "family",
@@ -104,6 +105,8 @@ def parser() -> argparse.ArgumentParser:
 
     _add_predict(subparsers.add_parser("predict", help="predict from a saved fit"))
     _add_influence(subparsers.add_parser("influence", help="what rows or groups do to a saved fit"))
+
+    _add_means(subparsers.add_parser("means", help="marginal means of a saved fit, and their contrasts"))
 
     datasets = subparsers.add_parser(
         "datasets", help="list the data sets that come with the package, or describe one"
@@ -200,6 +203,38 @@ def _add_influence(command: argparse.ArgumentParser) -> None:
     _add_output(command)
 
 
+def _add_means(command: argparse.ArgumentParser) -> None:
+    command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
+    command.add_argument(
+        "specs", metavar="MEANS", help='such as "a", "a * b", "a | b" (within each b) or "pairwise ~ a"'
+    )
+    command.add_argument(
+        "--data", required=True, metavar="FILE|NAME|-", help="rows that means and frequencies are taken of"
+    )
+    command.add_argument(
+        "--at",
+        type=_held,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="where a variable is held: a value, or a list such as [1,2] (again for others)",
+    )
+    command.add_argument("--trend", metavar="NAME", help="slopes in this number instead of means")
+    command.add_argument("--kind", choices=("link", "response"), help="scale that is shown (link)")
+    command.add_argument(
+        "--average", default="typical", choices=("typical", "population"), help="integrate random effects out"
+    )
+    command.add_argument(
+        "--weights", default="equal", help="of averages: equal, proportional, cells, ... (equal)"
+    )
+    command.add_argument("--adjust", help="of contrasts: tukey, holm, dunnett, none, ...")
+    command.add_argument("--ddf", default="satterthwaite", help="or kenward-roger, normal (satterthwaite)")
+    command.add_argument("--level", type=float, default=0.95, help="level of the intervals (0.95)")
+    command.add_argument("--out", metavar="OUT", help="file to write the table to, as of `predict`")
+    command.set_defaults(run=commands.means)
+    _add_output(command)
+
+
 def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
     command.add_argument("--data", required=True, metavar="FILE|NAME|-", help="rows to predict for")
@@ -257,6 +292,12 @@ def _option(text: str) -> tuple[str, Json]:
         raise argparse.ArgumentTypeError(f"{name!r} has a flag of its own: --{flag}")
     if name in _OF_THE_CALL:
         raise argparse.ArgumentTypeError(f"{name!r} cannot be given so: {_OF_THE_CALL[name]}")
+    return name, _value(value)
+
+
+def _held(text: str) -> tuple[str, Json]:
+    """A variable and where it is held."""
+    name, value = _pair(text)
     return name, _value(value)
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "datasets",
     "fit",
     "influence",
+    "means",
     "model_arguments",
     "plan",
     "predict",
@@ -178,6 +179,28 @@ def influence(arguments: argparse.Namespace) -> int:
     if arguments.json or not arguments.out:
         table = found.tidy()
         show(arguments.json, lambda: {"unit": table.index.tolist(), **table.to_dict("list")}, lambda: found)
+    return 0
+
+
+def means(arguments: argparse.Namespace) -> int:
+    """Marginal means or slopes, and their contrasts; a file and JSON have the contrasts where some are asked for."""
+    from lmmformula.keeping.loading import load
+
+    check_table("--out", arguments.out)
+    model, source = load(arguments.fit), open_source(arguments.data)
+    more = {"at": dict(arguments.at) or None, "data": source.data}
+    more |= {name: getattr(arguments, name) for name in ("weights", "average", "adjust", "ddf", "level")}
+    if arguments.kind:
+        more["kind"] = arguments.kind
+    if arguments.trend:
+        found = model.emtrends(arguments.specs, arguments.trend, **more)
+    else:
+        found = model.emmeans(arguments.specs, **more)
+    frame = (found.contrasts or found).tidy(adjust=arguments.adjust)
+    if arguments.out:
+        write_table(frame, arguments.out)
+    if arguments.json or not arguments.out:
+        show(arguments.json, lambda: frame.to_dict("list"), lambda: found)
     return 0
 
 

@@ -156,7 +156,8 @@ def _lost(means: Means) -> list[str]:
     if not count:
         return []
     return [
-        f"{count} of {len(means.estimates)} are not estimable: the data have no rows that determine them."
+        f"{count} of {len(means.estimates)} are not estimable: the data have no rows that determine them (weights='flat' "
+        "leaves empty cells out of averages)."
     ]
 
 

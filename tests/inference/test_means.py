@@ -130,6 +130,19 @@ def test_a_loaded_fit_takes_its_data_again(linear: Fit, tmp_path: object) -> Non
     pd.testing.assert_frame_equal(loaded.emmeans("f", data=DATA).table, linear.emmeans("f").table)
 
 
+def test_nested_levels_are_averaged_over_those_there_are() -> None:
+    """emmeans 1.8.4 finds the nesting in angle ~ recipe / B, and has these means and standard errors."""
+    cake = load_dataset("cake")
+    a, t = cake["recipe"].cat.codes + 1, cake["temperature"].cat.codes + 1
+    cake["B"] = [f"{r}{k}" for r, k in zip(cake["recipe"], t % (1 + a), strict=True)]
+    with pytest.warns(UserWarning, match="drop"):
+        m = fit("angle ~ recipe / B + (1 | recipe:replicate)", cake)
+    assert np.isnan(m.emmeans("recipe").table["emmean"].to_numpy()).all()
+    table = m.emmeans("recipe", weights="flat").table
+    np.testing.assert_allclose(table["emmean"], [33.12222, 31.64444, 31.52500], rtol=1e-6)
+    np.testing.assert_allclose(table["SE"], [1.7368334, 1.7368334, 1.7483438], rtol=1e-5)
+
+
 # -- contrasts -------------------------------------------------------------------------------------------------------
 
 
