@@ -14,9 +14,9 @@ from lmmformula.formula import model_spec
 from lmmformula.frame import open_table
 from lmmformula.frame.columns import Column
 from lmmformula.frame.table import Table
-from lmmformula.inference.many.estimates import Estimates, estimates
+from lmmformula.inference.many.estimates import estimates
 from lmmformula.inference.many.moderation import moderated as moderate
-from lmmformula.inference.many.placing import placed
+from lmmformula.inference.many.placing import Estimates, placed
 from lmmformula.inference.many.responses import Responses, of_table, patterns
 from lmmformula.reporting.many.fits import ManyFits
 from lmmformula.result import Fit

@@ -13,10 +13,10 @@ from lmmformula.progress import LIKELIHOOD, Labels, Report
 from lmmformula.typing import AnyFunction, Array
 
 if TYPE_CHECKING:
-    from lmmformula.backends.batched import Batch
+    from lmmformula.backends.batched import Stack
     from lmmformula.backends.posterior.record import Posterior
 
-__all__ = ["AnyBackend", "Backend", "Likelihood", "Optimum", "Solution"]
+__all__ = ["AnyBackend", "Backend", "Likelihood", "Optimum", "Solution", "Together"]
 
 P = TypeVar("P")
 P_co = TypeVar("P_co", covariant=True)
@@ -48,6 +48,14 @@ class Optimum(Generic[P]):
     estimate: Estimate
     point: P
     posterior: None = None
+
+
+class Together(Protocol):
+    """A design on which many responses are fitted together."""
+
+    def fit(self, y: Array, start: Array | None = None) -> Stack:
+        """Estimates of the responses y (n, B) in the units of the standardised problem, from theta `start` if there is one."""
+        ...
 
 
 class Backend(Protocol[P]):
@@ -100,7 +108,7 @@ class Backend(Protocol[P]):
         """The same model and rows with the response of `problem`; `estimate` and `point` are those of the earlier one."""
         ...
 
-    def batch(self, point: P) -> Batch | None:
+    def batch(self, point: P) -> Together | None:
         """How many responses on the rows of `point` are fitted together; None if they are fitted one by one."""
         ...
 
@@ -158,7 +166,7 @@ class Likelihood:
         """The same: it starts nowhere else."""
         return self
 
-    def batch(self, point: Any) -> Batch | None:
+    def batch(self, point: Any) -> Together | None:
         """None."""
         return None
 

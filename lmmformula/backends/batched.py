@@ -8,6 +8,7 @@ boundary is an interior minimum. Responses are taken in slabs, whose arrays stay
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +24,12 @@ from lmmformula.criteria.batched import (
     products,
 )
 from lmmformula.criteria.profiled import Profiled
+from lmmformula.ir.problem import Problem
 from lmmformula.numerics.stacked_newton import minimise_stack
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array, Index
 
-__all__ = ["Batch", "Stack", "unbatched"]
+__all__ = ["NEAR_ZERO", "Batch", "Stack", "canonical_signs", "unbatched"]
 
 LARGEST_PAIR = 400
 """Effects of the dense factors, and twice as many of the eliminated one, up to which crossed factors are batched."""
@@ -54,9 +56,9 @@ class Stack:
         -2 log (restricted) likelihood.
     converged : (B,) bool array
     evaluations : (B,) int array
-    hessian : (B, d + 1, d + 1) array
-        Of the deviance in (theta, log sigma), beta profiled out.
-    moves : (B, d + 1, p, p) array
+    hessian : (B, d + 1, d + 1) array or None
+        Of the deviance in (theta, log sigma), beta profiled out; None where there is no sigma.
+    moves : (B, d + 1, p, p) array or None
         Derivatives of vcov in (theta, log sigma).
 
     A response that could not be fitted has nan everywhere.
@@ -69,8 +71,8 @@ class Stack:
     deviance: Array
     converged: NDArray[np.bool_]
     evaluations: Index
-    hessian: Array
-    moves: Array
+    hessian: Array | None
+    moves: Array | None
 
     @property
     def n(self) -> int:
@@ -82,7 +84,11 @@ class Stack:
         """One stack of several."""
         if len(parts) == 1:
             return parts[0]
-        return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
+        whole: dict[str, Any] = {}
+        for name in (f.name for f in fields(cls)):
+            columns = [getattr(part, name) for part in parts]
+            whole[name] = None if columns[0] is None else np.concatenate(columns)
+        return cls(**whole)
 
 
 def unbatched(model: Profiled) -> str:
@@ -182,7 +188,7 @@ class Batch:
     def _settled(self, criteria: Criteria, theta: Array) -> Array:
         """Elements that are zero up to the tolerance become zero where the deviance does not rise."""
         problem, every = self.model.problem, np.arange(len(theta))
-        theta = self._canonical(theta)
+        theta = canonical_signs(self.model.problem, theta)
         for j in np.flatnonzero(boundary_elements(problem, theta[0]) if len(theta) else []):
             some = every[np.abs(theta[:, j]) < NEAR_ZERO]
             if not len(some):
@@ -193,26 +199,7 @@ class Batch:
             size = np.abs(now + _constant(self.model))
             kept = some[then <= now + 1e-12 * size]
             theta[kept, j] = 0.0
-        return self._canonical(theta)
-
-    def _canonical(self, theta: Array) -> Array:
-        """The same covariances with non-negative diagonals of L."""
-        problem, out = self.model.problem, theta.copy()
-        slices = problem.theta_slices()
-        bounded = boundary_elements(problem, theta[0]) if len(theta) else np.zeros(theta.shape[1], dtype=bool)
-        signed = np.ones_like(theta)
-        for term, where in zip(problem.terms, slices, strict=True):
-            units = term.covariance.jacobian(term.covariance.start())
-            column = np.array([int(np.flatnonzero(unit.any(axis=0))[0]) for unit in units])
-            for j in range(len(units)):
-                if bounded[where.start + j]:
-                    same = where.start + np.flatnonzero(column == column[j])
-                    signed[:, same] = np.where(theta[:, where.start + j] < 0.0, -1.0, 1.0)[:, None]
-        out = theta * signed
-        singular = np.flatnonzero((out[:, bounded] == 0.0).any(axis=1))
-        for i in singular:
-            out[i] = problem.canonical(out[i])
-        return out
+        return canonical_signs(self.model.problem, theta)
 
     def _estimates(
         self,
@@ -260,6 +247,24 @@ class Batch:
             for name in ("theta", "beta", "sigma", "vcov", "deviance", "hessian", "moves"):
                 getattr(out, name)[~good] = np.nan
         return out
+
+
+def canonical_signs(problem: Problem, theta: Array) -> Array:
+    """theta (B, d) of the same covariances with non-negative diagonals of L, of kinds that are linear in theta."""
+    if not theta.size:
+        return theta
+    bounded, signed = boundary_elements(problem, theta[0]), np.ones_like(theta)
+    for term, where in zip(problem.terms, problem.theta_slices(), strict=True):
+        units = term.covariance.jacobian(term.covariance.start())
+        column = np.array([int(np.flatnonzero(unit.any(axis=0))[0]) for unit in units])
+        for j in range(len(units)):
+            if bounded[where.start + j]:
+                same = where.start + np.flatnonzero(column == column[j])
+                signed[:, same] = np.where(theta[:, where.start + j] < 0.0, -1.0, 1.0)[:, None]
+    out = theta * signed
+    for i in np.flatnonzero((out[:, bounded] == 0.0).any(axis=1)):
+        out[i] = problem.canonical(out[i])
+    return out
 
 
 def _constant(model: Profiled) -> float:

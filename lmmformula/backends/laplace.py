@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,6 +43,9 @@ from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import Minimum, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array, Record
+
+if TYPE_CHECKING:
+    from lmmformula.backends.batched_laplace import LaplaceBatch
 
 __all__ = ["LaplaceBackend"]
 
@@ -219,6 +222,15 @@ class LaplaceBackend(Likelihood):
         criterion = self.criterion(point.model)
         with blas_threads(point.model.prepared.dense_side):
             return joint_vcov(criterion, point, exact=point.error == 0.0)
+
+    def batch(self, point: LaplacePoint) -> LaplaceBatch | None:
+        """By :mod:`lmmformula.backends.batched_laplace`, for one grouping factor and canonical links."""
+        from lmmformula.backends.batched_laplace import LaplaceBatch, unbatched_laplace
+
+        if self.nagq != 1 or not self.engine.is_exact or unbatched_laplace(point.model):
+            return None
+        smooth = point.model(point.psi, u=point.u)
+        return LaplaceBatch(point, round_scale(smooth.hessian, (point.model.layout.beta,)), self.tolerance)
 
     def criterion(self, model: Laplace) -> Criterion:
         """What is minimised: Laplace's approximation itself, or quadrature with its modes."""

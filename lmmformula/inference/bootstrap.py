@@ -98,15 +98,13 @@ def bootstrap(
 
 def _together(fit: Fitted, n: int, rng: np.random.Generator) -> dict[str, Array] | None:
     """:func:`parameters` of all replicates, fitted together; None where that cannot be."""
-    batch = fit.backend.batch(fit.optimum)
-    if batch is None:
+    if fit.backend.batch(fit.optimum) is None:
         return None
     from lmmformula.inference.many.draws import drawn_responses
-    from lmmformula.inference.many.estimates import named_parameters, stacked
+    from lmmformula.inference.many.estimates import estimates
 
-    parts = [
-        named_parameters(fit, stacked(fit, batch, y, fit.optimum.theta)) for y in drawn_responses(fit, n, rng)
-    ]
+    drawn = drawn_responses(fit, n, rng)
+    parts = [estimates(fit, y, start=True, tests=False).parameters for y in drawn]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

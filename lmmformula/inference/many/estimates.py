@@ -22,64 +22,24 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
+from lmmformula.inference.many.placing import Estimates, placed
 from lmmformula.inference.refitting import parameters, refit
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
-    from lmmformula.backends.batched import Batch, Stack
+    from lmmformula.backends.base import Together
+    from lmmformula.backends.batched import Stack
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Estimates", "estimates", "named_parameters", "stacked"]
+__all__ = ["Estimates", "estimates"]
 
 NO_INFORMATION = 1e-8
 """Share of the largest curvature below which a direction of phi is left out, as for one fit."""
 
 
-@dataclass(frozen=True, eq=False)
-class Estimates:
-    """B fits of one structure.
-
-    Attributes
-    ----------
-    names : tuple of str
-        Of the fixed effects.
-    beta, errors : (B, p) arrays
-    degrees : (B, p) array
-        Of t tests; infinite for z.
-    vcov : (B, p, p) array
-    parameters : dict from names to (B,) arrays
-        Fixed effects, standard deviations, correlations, sigma.
-    sigma : (B,) array
-    residual_df : (B,) array
-        Of the residual variance; nan where there is none.
-    llf : (B,) array
-    converged, singular : (B,) bool arrays
-    together : bool
-        Whether they were fitted together.
-    """
-
-    names: tuple[str, ...]
-    beta: Array
-    errors: Array
-    degrees: Array
-    vcov: Array
-    parameters: dict[str, Array]
-    sigma: Array
-    residual_df: Array
-    llf: Array
-    converged: NDArray[np.bool_]
-    singular: NDArray[np.bool_]
-    together: bool
-
-    @property
-    def n(self) -> int:
-        """B."""
-        return len(self.beta)
-
-
-def stacked(fit: Fitted, batch: Batch, y: Array, start: Array | None) -> Stack:
+def _stacked(fit: Fitted, batch: Together, y: Array, start: Array | None) -> Stack:
     """Fits of responses y (rows, B) in the user's units, from `start` in those of the standardised problem."""
     return batch.fit(fit.standard.response_in(y), start)
 
@@ -91,7 +51,6 @@ class _Outward:
     problem: Problem
     standard: Standard
     stack: Stack
-    reml: bool
 
     @cached_property
     def beta(self) -> Array:
@@ -105,7 +64,7 @@ class _Outward:
     @cached_property
     def moves(self) -> Array:
         c = self.standard.coefficients
-        return c @ self.stack.moves @ c.T
+        return c @ np.asarray(self.stack.moves) @ c.T
 
     @cached_property
     def sigma(self) -> Array:
@@ -147,7 +106,7 @@ class _Outward:
     @cached_property
     def information(self) -> Array:
         """A of (1), (B, d + 1, d + 1), without directions of which the data say nothing."""
-        h = np.nan_to_num(self.stack.hessian)
+        h = np.nan_to_num(np.asarray(self.stack.hessian))
         values, vectors = np.linalg.eigh(h)
         keep = values > NO_INFORMATION * np.maximum(values[:, -1:], 1e-300)
         inverse = np.where(keep, 2.0 / np.where(keep, values, 1.0), 0.0)
@@ -156,6 +115,8 @@ class _Outward:
     def degrees(self, rows: Array) -> Array:
         """(1) for each row (r, p) of contrasts, (B, r)."""
         problem = self.problem
+        if self.stack.hessian is None:
+            return np.full((self.stack.n, len(rows)), np.inf)
         if not problem.n_theta:
             return np.full((self.stack.n, len(rows)), float(problem.n - problem.p))
         variance = np.einsum("ri,bij,rj->br", rows, self.vcov, rows, optimize=True)
@@ -166,46 +127,66 @@ class _Outward:
 
     def residual_df(self) -> Array:
         """Degrees of freedom of sigma^2."""
+        if self.stack.hessian is None:
+            return np.full(self.stack.n, np.nan)
         if not self.problem.n_theta:
             return np.full(self.stack.n, float(self.problem.n - self.problem.p))
         with np.errstate(divide="ignore", invalid="ignore"):
             return 0.5 / self.information[:, -1, -1]
 
 
-def named_parameters(fit: Fitted, stack: Stack) -> dict[str, Array]:
-    """What :func:`lmmformula.inference.refitting.parameters` gives of one fit, of a stack of them."""
-    return _parameters(_Outward(fit.problem, fit.standard, stack, fit.estimate.restricted))
-
-
 def _parameters(own: _Outward) -> dict[str, Array]:
     names = own.problem.X.names
-    return {**{n: own.beta[:, j] for j, n in enumerate(names)}, **own.spreads, "sigma": own.sigma}
+    out = {**{n: own.beta[:, j] for j, n in enumerate(names)}, **own.spreads}
+    return {**out, "sigma": own.sigma} if own.problem.is_linear else out
 
 
-def estimates(fit: Fitted, y: Array, *, start: bool = False) -> Estimates:
+def estimates(fit: Fitted, y: Array, *, start: bool = False, tests: bool = True) -> Estimates:
     """Fits of the responses y (rows, B) on the rows of `fit`: together where its kind can, else one by one.
 
     Parameters
     ----------
     start : bool
         Whether searches begin at the estimate of `fit`, near which they end where the responses are draws from it.
+    tests : bool
+        Whether degrees of freedom are wanted; they are nan if not.
+
+    Raises
+    ------
+    DataError
+        For responses that the family does not have.
     """
+    problem = fit.problem
+    if not problem.is_linear:
+        for response in y.T:
+            problem.family.check(response, problem.weights, "y")
     batch = fit.backend.batch(fit.optimum)
     if batch is None:
         return _one_by_one(fit, y)
-    stack = stacked(fit, batch, y, fit.optimum.theta if start else None)
-    restricted = fit.estimate.restricted
-    own = _Outward(fit.problem, fit.standard, stack, restricted)
+    stack = _stacked(fit, batch, y, fit.optimum.theta if start else None)
+    found = _of_stack(fit, stack, tests)
+    left = np.flatnonzero(~stack.converged) if stack.hessian is None else np.zeros(0, dtype=np.intp)
+    if not len(left):
+        return found
+    done = np.flatnonzero(stack.converged)
+    alone = _one_by_one(fit, y[:, left])
+    return placed([found.part(done), alone], [done, left], found.n)
+
+
+def _of_stack(fit: Fitted, stack: Stack, tests: bool) -> Estimates:
+    problem, restricted = fit.problem, fit.estimate.restricted
+    own = _Outward(problem, fit.standard, stack)
     deviance = stack.deviance + fit.standard.deviance_shift(restricted=restricted)
+    unknown = np.full(stack.n, np.nan)
     return Estimates(
-        fit.problem.X.names,
+        problem.X.names,
         own.beta,
         np.sqrt(np.einsum("bii->bi", own.vcov)),
-        own.degrees(np.eye(fit.problem.p)),
+        own.degrees(np.eye(problem.p)) if tests else np.full(own.beta.shape, np.nan),
         own.vcov,
         _parameters(own),
         own.sigma,
-        own.residual_df(),
+        own.residual_df() if tests else unknown,
         -0.5 * deviance,
         stack.converged,
         own.singular,

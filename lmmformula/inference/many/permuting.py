@@ -22,8 +22,9 @@ import numpy as np
 from lmmformula.errors import DataError, LmmformulaWarning, PlanError, warn
 from lmmformula.inference.many.designs import on_design
 from lmmformula.inference.many.draws import AT_ONCE
-from lmmformula.inference.many.estimates import Estimates, estimates
+from lmmformula.inference.many.estimates import estimates
 from lmmformula.inference.many.extending import without_columns
+from lmmformula.inference.many.placing import Estimates
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:

@@ -1,15 +1,75 @@
-"""Estimates of several designs put back into the order of their responses."""
+"""Estimates of many responses as arrays, and those of several designs put back into the order of their responses."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lmmformula.inference.many.estimates import Estimates
 from lmmformula.typing import Array, Index
 
-__all__ = ["placed"]
+__all__ = ["Estimates", "placed"]
+
+
+@dataclass(frozen=True, eq=False)
+class Estimates:
+    """B fits of one structure.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Of the fixed effects.
+    beta, errors : (B, p) arrays
+    degrees : (B, p) array
+        Of t tests; infinite for z.
+    vcov : (B, p, p) array
+    parameters : dict from names to (B,) arrays
+        Fixed effects, standard deviations, correlations, sigma.
+    sigma : (B,) array
+    residual_df : (B,) array
+        Of the residual variance; nan where there is none.
+    llf : (B,) array
+    converged, singular : (B,) bool arrays
+    together : bool
+        Whether they were fitted together.
+    """
+
+    names: tuple[str, ...]
+    beta: Array
+    errors: Array
+    degrees: Array
+    vcov: Array
+    parameters: dict[str, Array]
+    sigma: Array
+    residual_df: Array
+    llf: Array
+    converged: NDArray[np.bool_]
+    singular: NDArray[np.bool_]
+    together: bool
+
+    @property
+    def n(self) -> int:
+        """B."""
+        return len(self.beta)
+
+    def part(self, some: Index) -> Estimates:
+        """Those of some of the responses."""
+        return Estimates(
+            self.names,
+            self.beta[some],
+            self.errors[some],
+            self.degrees[some],
+            self.vcov[some],
+            {key: values[some] for key, values in self.parameters.items()},
+            self.sigma[some],
+            self.residual_df[some],
+            self.llf[some],
+            self.converged[some],
+            self.singular[some],
+            self.together,
+        )
 
 
 def placed(parts: Sequence[Estimates], places: Sequence[Index], size: int) -> Estimates:

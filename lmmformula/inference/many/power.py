@@ -19,8 +19,9 @@ import numpy as np
 from lmmformula.errors import DataError, FitError
 from lmmformula.inference.many.designs import on_design, truth
 from lmmformula.inference.many.draws import drawn_responses
-from lmmformula.inference.many.estimates import Estimates, estimates
+from lmmformula.inference.many.estimates import estimates
 from lmmformula.inference.many.extending import extended, without_columns
+from lmmformula.inference.many.placing import Estimates
 from lmmformula.inference.student import two_sided
 from lmmformula.typing import Array, Data
 

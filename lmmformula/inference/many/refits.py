@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.inference.many.estimates import Estimates, estimates
+from lmmformula.inference.many.estimates import estimates
 from lmmformula.inference.many.moderation import Moderated
 from lmmformula.inference.many.moderation import moderated as moderate
+from lmmformula.inference.many.placing import Estimates
 from lmmformula.inference.many.responses import of_fit
 from lmmformula.typing import Data
 

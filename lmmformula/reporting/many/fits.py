@@ -12,8 +12,8 @@ import pandas as pd
 from lmmformula.arguments import checked_methods
 from lmmformula.errors import DataError
 from lmmformula.inference.many.adjusting import adjusted
-from lmmformula.inference.many.estimates import Estimates
 from lmmformula.inference.many.moderation import Moderated
+from lmmformula.inference.many.placing import Estimates
 from lmmformula.inference.student import two_sided
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.reporting.numbers import general

@@ -1,0 +1,109 @@
+"""Laplace's approximations of many responses against that of one, at the same parameters, and their estimates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmmformula import Fit, fit, load_dataset
+from lmmformula.criteria.batched.laplace import LaplaceMany
+from lmmformula.inference.many.estimates import estimates
+from lmmformula.inference.refitting import parameters, refit
+
+
+def table() -> pd.DataFrame:
+    rng = np.random.default_rng(2)
+    g, x = rng.integers(0, 20, 160), rng.normal(size=160)
+    eta = 0.3 + 0.5 * x + (0.8 + 0.2 * x) * rng.normal(size=20)[g]
+    return pd.DataFrame(
+        {"g": g, "x": x, "o": 0.1 * x**2, "count": rng.poisson(np.exp(eta)), "hit": rng.random(160) < eta}
+    ).assign(hit=lambda d: d["hit"].astype(int))
+
+
+MODELS: dict[str, Callable[[], Fit]] = {
+    "binary": lambda: fit("hit ~ x + (1 | g)", table(), family="binomial"),
+    "trials": lambda: fit(
+        "cbind(incidence, size - incidence) ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial"
+    ),
+    "slopes": lambda: fit("count ~ x + (x | g)", table(), family="poisson", offset="o"),
+    "uncorrelated": lambda: fit("count ~ 1 + (1 | g) + (0 + x | g)", table(), family="poisson"),
+}
+
+
+@cache
+def model(name: str) -> Fit:
+    return MODELS[name]()
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_values_and_gradients_at_the_same_parameters(name: str) -> None:
+    m = model(name)
+    one = m.optimum.model
+    y = m.simulate(4, seed=1).to_numpy()
+    together = LaplaceMany.of_responses(one.problem, one.prepared.blocks.own[0], y)
+    psi = m.optimum.psi + 0.1 * np.random.default_rng(0).normal(size=(4, len(m.optimum.psi)))
+    found = together.at(psi, np.arange(4))
+    again = together.at(psi[[2]], np.array([2]))
+    assert again.value[0] == pytest.approx(found.value[2], rel=1e-13)
+    for j in range(4):
+        point = replace(one, problem=replace(one.problem, y=y[:, j]))(psi[j], tolerance=1e-24)
+        assert found.value[j] == pytest.approx(point.deviance, rel=1e-10)
+        np.testing.assert_allclose(
+            found.gradient[j], point.gradient, atol=1e-6 * np.abs(point.gradient).max()
+        )
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_estimates_are_those_of_single_refits(name: str) -> None:
+    m = model(name)
+    y = m.simulate(6, seed=2).to_numpy()
+    found = estimates(m, y, start=True)
+    assert found.together
+    for j, response in enumerate(y.T):
+        one = refit(m, response)
+        assert found.llf[j] == pytest.approx(one.llf, rel=1e-8)
+        np.testing.assert_allclose(found.beta[j], one.params, atol=1e-4 * float(one.bse.max()))
+        np.testing.assert_allclose(found.errors[j], one.bse, rtol=1e-3)
+        assert np.isinf(found.degrees[j]).all()
+        for key, value in parameters(one).items():
+            assert found.parameters[key][j] == pytest.approx(value, abs=2e-3, nan_ok=True)
+        assert bool(found.singular[j]) == one.is_singular
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+def test_what_runs_off_is_left_to_single_fits() -> None:
+    """A response that a factor separates: the one-by-one fit says which coefficient the data do not determine."""
+    data = table().assign(f=np.arange(160) % 2)
+    m = fit("hit ~ f + (1 | g)", data, family="binomial")
+    y = m.simulate(3, seed=3).to_numpy().copy()
+    y[:, 1] = np.where(data["f"] == 1, 1.0, y[:, 1])
+    found = estimates(m, y, start=True)
+    one = refit(m, y[:, 1])
+    np.testing.assert_allclose(found.errors[1], one.bse)
+    assert np.isinf(found.errors[1][1])
+    assert np.isfinite(found.errors[[0, 2]]).all()
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+def test_what_is_not_fitted_together() -> None:
+    data = table().assign(h=np.arange(160) % 7)
+    crossed = fit("count ~ x + (1 | g) + (1 | h)", data, family="poisson")
+    probit = fit("hit ~ x + (1 | g)", data, family="binomial(link='probit')")
+    quadrature = fit("hit ~ x + (1 | g)", data, family="binomial", nagq=5)
+    for m in (crossed, probit, quadrature):
+        assert m.backend.batch(m.optimum) is None
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+def test_bootstrap_of_counts() -> None:
+    m = model("uncorrelated")
+    together, single = m.bootstrap(5, seed=8), m.bootstrap(5, seed=8, statistic=parameters)
+    np.testing.assert_allclose(together, single, atol=2e-3)
+    np.testing.assert_allclose(together["(Intercept)"], single["(Intercept)"], atol=1e-4)
