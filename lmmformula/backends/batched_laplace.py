@@ -104,7 +104,7 @@ class LaplaceBatch:
         back = np.linalg.inv(self.scale)
         hessian = back.T @ last.hessian @ back
         covariance, determined = self._covariance(hessian, theta)
-        size, every = np.abs(problem.X.matrix).max(axis=0, initial=0.0), np.arange(p)
+        size, every = model.data.fixed.largest(), np.arange(p)
         loose = (np.sqrt(np.abs(covariance[:, every, every])) * size > WIDE).any(axis=1)
         good = found.converged & np.isfinite(last.value) & determined & ~loose
         return Stack(
