@@ -255,7 +255,7 @@ class MeansVerbs(Verbs):
         """Expected response of each row over the population of groups: random effects integrated out.
 
         :meth:`predict` with ``re_form=None`` has the response of a group with random effects zero, which is another number
-        unless the link is the identity.
+        unless the link is the identity. Of a zero-inflated model it is the mean of the conditional part, as in :meth:`emmeans`.
 
         Parameters
         ----------

@@ -333,6 +333,17 @@ def test_population_of_the_rows_of_the_fit(counts: Fit) -> None:
     assert list(whole.index) == list(DATA.index)
 
 
+def test_zero_inflated_means_are_those_of_the_conditional_part() -> None:
+    m = fit("count ~ mined + (1 | site)", load_dataset("Salamanders"), family="poisson", ziformula="~ mined")
+    found = m.emmeans("mined", kind="response").table
+    new = {"mined": ["yes", "no"]}
+    np.testing.assert_allclose(found["rate"], m.predict(new, re_form=None, kind="conditional"), rtol=1e-9)
+    said = "without structural zeros"
+    averaged, predicted = m.emmeans("mined", average="population").table, m.predict_population(new)
+    np.testing.assert_allclose(averaged["rate"], predicted, rtol=1e-9)
+    assert all(said in table.attrs["note"] for table in (found, averaged, predicted))
+
+
 # -- posteriors ------------------------------------------------------------------------------------------------------
 
 

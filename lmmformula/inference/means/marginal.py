@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
 
-__all__ = ["bias_adjusted", "marginal_means"]
+__all__ = ["bias_adjusted", "conditional_words", "marginal_means"]
 
 KINDS = ("link", "response")
 
@@ -81,7 +81,7 @@ def marginal_means(
         kind=kind,
         level=level,
         averaged=grouped.averaged,
-        notes=(*notes, *_words(fit, average)),
+        notes=(*notes, *conditional_words(fit)),
         errors=known.label,
         seed=seed,
     )
@@ -112,8 +112,8 @@ def bias_adjusted(fit: Fitted, scale: Scale, bias_adjust: bool | float) -> Scale
     return scale.adjusted(float(bias_adjust) ** 2)
 
 
-def _words(fit: Fitted, average: str) -> tuple[str, ...]:
-    """What must be said of the means of this fit."""
-    if average != "population" and fit.problem.family.zeros_at is not None:
+def conditional_words(fit: Fitted) -> tuple[str, ...]:
+    """What must be said of means of a zero-inflated fit."""
+    if fit.problem.family.zeros_at is not None:
         return ("These are of the conditional part: without structural zeros.",)
     return ()

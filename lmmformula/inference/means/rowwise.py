@@ -9,6 +9,7 @@ import numpy as np
 from lmmformula.inference.means.cells import cell_estimates, linked
 from lmmformula.inference.means.draws import quantile_ends
 from lmmformula.inference.means.estimates import Estimates
+from lmmformula.inference.means.marginal import conditional_words
 from lmmformula.inference.means.population import grouped_terms, population_cells, rows_with_groups
 from lmmformula.inference.means.scales import Scale, scale_of
 from lmmformula.inference.prediction_rows import own_rows
@@ -50,7 +51,7 @@ def population_predictions(
         parts.append(pd.DataFrame(_columns(fit, found, se, interval, level), index=rows.index))
     out = pd.concat(parts)
     shown = out if se or interval else out["fit"]
-    shown.attrs["note"] = how
+    shown.attrs["note"] = " ".join([how, *conditional_words(fit)])
     return shown
 
 
