@@ -1,4 +1,5 @@
-# Moderated variances of limma, pooled imputations of mice, and Benjamini-Hochberg: `Rscript many.R > many.json`.
+# Moderated variances of limma, pooled imputations of mice, Benjamini-Hochberg: Rscript many.R > many.json
+# R 4.2.2, limma 3.54.1, mice 3.15.0.
 suppressMessages({library(limma); library(mice); library(jsonlite)})
 options(digits = 17)
 set.seed(20)
