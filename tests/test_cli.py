@@ -335,6 +335,25 @@ def test_means(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "no variable 'nothing'; it has N, V" in capsys.readouterr().err
 
 
+def test_hypothesis(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    saved, out = tmp_path / "sleep.lmm", tmp_path / "tests.csv"
+    model = lmmformula.fit(SLEEP, load_dataset("sleepstudy"))
+    model.save(saved)
+    asked = ["hypothesis", str(saved), "Days > 5", "exp(Days / 10) = 3"]
+    expected = model.hypothesis(asked[2:])
+    assert main(asked) == 0
+    assert "Days > 5" in capsys.readouterr().out
+    assert main([*asked, "--json", "--out", str(out)]) == 0
+    seen = json.loads(capsys.readouterr().out)
+    assert seen["hypothesis"] == asked[2:]
+    np.testing.assert_allclose(seen["p_value"], expected["p_value"])
+    np.testing.assert_allclose(pd.read_csv(out)["std_error"], expected["std_error"])
+    assert main([*asked[:3], "--vcov", "CR2", "--cluster", "Subject"]) == 0
+    assert "CR2, 18 clusters of Subject" in capsys.readouterr().out
+    assert main([*asked[:2], "Days = sleep"]) == 1
+    assert "no parameter 'sleep'" in capsys.readouterr().err
+
+
 def test_errors_as_a_process() -> None:
     wrong = _process("fit", "Reaction ~ Days + (Days | Subject", "--data", "sleepstudy")
     assert (wrong.returncode, wrong.stdout) == (1, "")

@@ -32,6 +32,7 @@ examples:
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
   lmmformula influence y.lmm --group subject
   lmmformula means y.lmm "pairwise ~ a | b" --data rows.parquet --kind response
+  lmmformula hypothesis y.lmm "x > 0" "exp(x) = 2" --vcov CR2
 """
 _FLAGGED = (
     "family",
@@ -107,6 +108,9 @@ def parser() -> argparse.ArgumentParser:
     _add_influence(subparsers.add_parser("influence", help="what rows or groups do to a saved fit"))
 
     _add_means(subparsers.add_parser("means", help="marginal means of a saved fit, and their contrasts"))
+    _add_hypothesis(
+        subparsers.add_parser("hypothesis", help="test hypotheses about parameters of a saved fit")
+    )
 
     datasets = subparsers.add_parser(
         "datasets", help="list the data sets that come with the package, or describe one"
@@ -232,6 +236,22 @@ def _add_means(command: argparse.ArgumentParser) -> None:
     command.add_argument("--level", type=float, default=0.95, help="level of the intervals (0.95)")
     command.add_argument("--out", metavar="OUT", help="file to write the table to, as of `predict`")
     command.set_defaults(run=commands.means)
+    _add_output(command)
+
+
+def _add_hypothesis(command: argparse.ArgumentParser) -> None:
+    command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
+    command.add_argument(
+        "hypotheses", metavar="HYPOTHESIS", nargs="+", help="such as 'x > 0' or 'a = b, exp(x) = 2'"
+    )
+    command.add_argument("--level", type=float, default=0.95, help="of the intervals (.95)")
+    command.add_argument("--ddf", default="satterthwaite", help="satterthwaite, kenward-roger or normal")
+    command.add_argument(
+        "--vcov", metavar="KIND", help="errors by clusters: CR0, CR1, CR1p, CR1S, CR2 or CR3"
+    )
+    command.add_argument("--cluster", metavar="FACTOR", help="the clusters: a grouping factor of the model")
+    command.add_argument("--out", metavar="OUT", help="file to write the table to, as of `predict`")
+    command.set_defaults(run=commands.hypothesis)
     _add_output(command)
 
 

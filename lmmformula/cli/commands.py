@@ -28,6 +28,7 @@ __all__ = [
     "compare",
     "datasets",
     "fit",
+    "hypothesis",
     "influence",
     "means",
     "model_arguments",
@@ -201,6 +202,23 @@ def means(arguments: argparse.Namespace) -> int:
         write_table(frame, arguments.out)
     if arguments.json or not arguments.out:
         show(arguments.json, lambda: frame.to_dict("list"), lambda: found)
+    return 0
+
+
+def hypothesis(arguments: argparse.Namespace) -> int:
+    """Tests of hypotheses about the parameters of a fit."""
+    from lmmformula.keeping.loading import load
+
+    check_table("--out", arguments.out)
+    given = arguments
+    table = load(given.fit).hypothesis(
+        given.hypotheses, given.level, ddf=given.ddf, vcov=given.vcov, cluster=given.cluster
+    )
+    if arguments.out:
+        write_table(table.rename_axis("hypothesis").reset_index(), arguments.out)
+    if arguments.json or not arguments.out:
+        named = {"hypothesis": table.index.tolist(), **table.to_dict("list"), "note": table.attrs.get("note")}
+        show(arguments.json, lambda: named, lambda: table)
     return 0
 
 

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from oracle import Oracle
 
 from lmmformula import ArgumentError, DataError, Fit, PlanError, fit, load_dataset
-from lmmformula.inference.robust import KINDS
+from lmmformula.inference.robust import KINDS, sums
 from lmmformula.typing import Array
 
 
@@ -246,6 +246,17 @@ def test_what_is_refused(fits: dict[str, Fit]) -> None:
         crossed.inference.uncertainty(vcov="CR2", cluster="g")
     with pytest.raises(DataError, match="there are 2 clusters and 3 coefficients"):
         m.inference.uncertainty(vcov="CR1p", cluster=halves).df(np.eye(3))
+
+
+def test_clusters_of_too_many_rows(fits: dict[str, Fit], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of unequal precision need matrices of a cluster's rows for CR2, and only then."""
+    monkeypatch.setattr(sums, "LARGEST", 8)
+    with pytest.raises(PlanError, match="'CR1' or 'CR3'"):
+        fits["weights"].cov_params("CR2", np.asarray(made()["g"]))
+    for kind in ("CR1", "CR3"):
+        assert np.isfinite(fits["weights"].cov_params(kind, np.asarray(made()["g"]))).all(axis=None)
+    with pytest.raises(PlanError, match="use smaller clusters"):
+        fits["nested"].cov_params("CR2", np.asarray(made()["g"]) // 7)
 
 
 # -- through the verbs -------------------------------------------------------------------------------------------------

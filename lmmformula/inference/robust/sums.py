@@ -66,6 +66,7 @@ NUMBERS = 4_000_000
 """Numbers of an array over clusters that are held at a time."""
 LARGEST = 5_000
 """Side of a cluster's matrices beyond which they would take minutes and gigabytes."""
+UNWEIGHTED = "'CR1' or 'CR3', which take no matrix of a cluster's rows where weights differ, "
 ROUNDING = 1e-10
 """What is left of a direction's variance after the fixed effects, as a share, below which nothing is left."""
 
@@ -195,7 +196,7 @@ class _Rows:
         if side > LARGEST:
             raise PlanError(
                 f"a cluster needs dense {side:,} x {side:,} matrices for its rows or random effects (at most {LARGEST:,}): use "
-                "smaller clusters, or conf_int(method='bootstrap')."
+                f"{'' if self.inverse is None else UNWEIGHTED}smaller clusters, or conf_int(method='bootstrap')."
             )
 
     def _side(self, members: NDArray[np.intp], n: int, levels: NDArray[np.intp]) -> _Side:
