@@ -98,7 +98,7 @@ class CheckingVerbs(Verbs):
         by_group : str or array, optional
             A column of the data or a grouping factor whose rows are added up before residuals are taken.
         rows : slice, mask or array of int, optional
-            Positions among the rows of the fit; all by default. A million rows take about 40 ms for each simulation.
+            Positions among the rows of the fit; all by default. A million rows take about .4 s for each simulation.
 
         Returns
         -------
