@@ -17,9 +17,19 @@ from kinds_of_fit import KINDS, rows
 from lmmformula import DataError, Fit, LmmformulaError, build, compare_methods, fit
 
 COSTLY = frozenset(("bootstrap", "profile", "extend", "refit", "update", "naivete"))
+COSTLY |= {"kfold", "cross_validate", "allfit", "step", "drop1", "ranova", "caic", "permutation_test"}
 """Other fits."""
 OUTSIDE = frozenset(
-    ("plot", "plot_naivete", "save", "summary", "to_marginaleffects", "to_maketables", "to_datatree")
+    (
+        "plot",
+        "plot_naivete",
+        "pp_check",
+        "save",
+        "summary",
+        "to_marginaleffects",
+        "to_maketables",
+        "to_datatree",
+    )
 )
 """Views, files, and objects of other packages."""
 RECORDS = frozenset(("backend", "optimum", "plan", "point", "recall", "standard", "twin", "priors"))
@@ -27,6 +37,7 @@ RECORDS = frozenset(("backend", "optimum", "plan", "point", "recall", "standard"
 INNER = frozenset(("recipe", "labels", "family", "covariance", "laplace", "states", "priors"))
 """Fields of records that hold no results."""
 SEEDED = {"residuals": {"kind": "quantile", "seed": 1}, "simulate": {"seed": 1}}
+SEEDED |= {"simulated_residuals": {"seed": 1, "n": 20}, "check": {"seed": 1, "n": 20}}
 
 
 def accessors() -> list[str]:

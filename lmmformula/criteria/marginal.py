@@ -46,6 +46,7 @@ from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import resolve
 from lmmformula.families.records import Maybe
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
@@ -191,7 +192,7 @@ class MarginalPoint(ProfiledPoint):
         j = self.prior.shape
         return j.T @ (np.exp(-self.log_var)[:, None] * j)
 
-    @cached_property
+    @computed_once
     def r_x(self) -> Array:
         """Upper triangular R with R'R = A, (p, p)."""
         p = len(self.log_var)
@@ -205,14 +206,14 @@ class MarginalPoint(ProfiledPoint):
                 "the column, or give it a narrower prior."
             ) from None
 
-    @cached_property
+    @computed_once
     def beta_orthonormal(self) -> Array:
         """E(delta | y, variances), (p,)."""
         p = len(self.log_var)
         pull = self.prior.shape.T @ (np.exp(-self.log_var) * self.prior.shift)
         return self.r_inverse @ (self.r_inverse.T @ (self._solution[1][:p, p] - self.sigma**2 * pull))
 
-    @cached_property
+    @computed_once
     def r2(self) -> float:
         """|y_0 - Q delta|^2 in V^-1, in units of y squared."""
         p, s, delta = len(self.log_var), self._solution[1], self.beta_orthonormal

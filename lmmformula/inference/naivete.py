@@ -101,8 +101,7 @@ def naivete(fit: Any) -> pd.DataFrame:
 
 def plot_naivete(table: pd.DataFrame, ax: Axes | None = None) -> Drawn:
     """Scatter plot of inefficiency against naivete, both on log scales; returns the axes."""
-    if ax is None:
-        ax = _new_axes()
+    ax = _new_axes() if ax is None else ax
     ax.scatter(table["naivete"], table["inefficiency"])
     for name, row in table.iterrows():
         ax.annotate(
@@ -146,7 +145,7 @@ def _ratio_ticks(low: float, high: float) -> list[float]:
     return sorted([1.0, *(v for v in inside if abs(np.log(v)) > apart)])
 
 
-def _new_axes() -> Drawn:
+def _new_axes() -> Axes:
     try:
         import matplotlib.pyplot as plt
     except ImportError as error:

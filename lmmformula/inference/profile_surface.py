@@ -12,13 +12,13 @@ constrained minimum moves along C e_j, ``r2(b) = r2 + (b - beta_j)^2 / C_jj`` wi
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from functools import cached_property
 
 import numpy as np
 
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.profile_coordinates import ZERO, Terms
+from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.standard import Standard
 from lmmformula.ir.structured import across_elements
 from lmmformula.typing import Array
@@ -39,7 +39,7 @@ class Held(ProfiledPoint):
     direction: Array
     value: float
 
-    @cached_property
+    @computed_once
     def beta_orthonormal(self) -> Array:
         free = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self._cross))
         along = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self.direction))
@@ -50,7 +50,7 @@ class Held(ProfiledPoint):
         p = self.model.problem.p
         return self._solution[1][:p, p]
 
-    @cached_property
+    @computed_once
     def r2(self) -> float:
         p, b = self.model.problem.p, self.beta_orthonormal
         fitted = self.r_x @ b

@@ -113,12 +113,13 @@ def largest(
         reach = ends if one_sided else np.abs(root).max(keepdims=True)[0]
         return Largest(1, reach[None, :], one_sided)
     rng = np.random.default_rng(seed)
-    for power in range(FIRST, LAST + 1):
+    power = FIRST
+    while True:
         reach = np.stack([_reaches(root, power, one_sided, rng) for _ in range(SETS)])
         found = Largest(rank, reach, one_sided)
-        if found.tail(found.quantile(0.95, np.inf), np.inf)[1] < AIM:
-            break
-    return found
+        if power == LAST or found.tail(found.quantile(0.95, np.inf), np.inf)[1] < AIM:
+            return found
+        power += 1
 
 
 def _reaches(root: Array, power: int, one_sided: bool, rng: np.random.Generator) -> Array:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from kinds_of_fit import KINDS, rows
@@ -20,6 +21,12 @@ PACKAGE = Path(lmmformula.__file__).parent
 CLASSES = {"reml": Asymptotic, "laplace": Asymptotic, "dispersion": Asymptotic, "pql": Quasi, "hmc": Draws}
 DATA = rows()
 NEW = {"x": [0.1, 0.2], "f": ["low", "high"], "g": [0, 99]}
+
+
+def drawn(axes: Any) -> Any:
+    plt.close(axes.figure)
+    return axes
+
 
 VERBS: dict[str, Callable[[Fit], Any]] = {
     "allfit": lambda m: m.allfit(seed=1),
@@ -76,9 +83,9 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "naivete": lambda m: m.naivete(),
     "overdispersion": lambda m: m.overdispersion(),
     "plot": lambda m: m.plot,
-    "plot.trace": lambda m: m.plot.trace("x"),
-    "plot_naivete": lambda m: m.plot_naivete(),
-    "pp_check": lambda m: m.pp_check(n=3),
+    "plot.trace": lambda m: drawn(m.plot.trace("x")),
+    "plot_naivete": lambda m: drawn(m.plot_naivete()),
+    "pp_check": lambda m: drawn(m.pp_check(n=3)),
     "prior_sensitivity": lambda m: m.prior_sensitivity(),
     "predict": lambda m: m.predict(NEW, new_levels="population", se=True),
     "predict_population": lambda m: m.predict_population({"x": [0.1, 0.2], "f": ["low", "high"]}, se=True),

@@ -162,7 +162,7 @@ def test_a_correlation_that_runs_to_one_is_named() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         m = fit("y ~ 1 + ar1(0 + f | a)", {"y": y, "a": a.astype(str), "f": f.astype(str)}, family="poisson")
-    assert m.theta["a.rho"] > 20.0
+    assert m.theta.to_dict()["a.rho"] > 20.0
     with pytest.raises(FitError, match="not positive definite at the estimate"):
         _ = m.bse
 

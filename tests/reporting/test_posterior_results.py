@@ -368,7 +368,7 @@ def test_datatree_without_arviz(m: Fit, monkeypatch: pytest.MonkeyPatch) -> None
     [
         (lambda m: m.anova(), ("is a posterior", "loo", "method='reml'")),
         (lambda m: m.anova(ddf="kenward-roger"), ("is a posterior",)),
-        (lambda m: anova(m, m), ("likelihood-ratio", "arviz_stats.compare")),
+        (lambda m: anova(m, m), ("likelihood-ratio", "loo_compare")),
         (lambda m: m.profile(), ("profile", "conf_int(parameters='all')")),
         (lambda m: m.bootstrap(3), ("bootstrap", "m.posterior")),
         (lambda m: m.conf_int(method="wald"), ("method='wald'", "method='quantile'")),

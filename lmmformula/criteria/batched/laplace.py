@@ -154,7 +154,7 @@ class LaplaceMany:
             open_ = promised > MODE * np.maximum(1.0, np.abs(h))
             if not open_.any():  # one step more: log|M| is of first order in what is left
                 return u + step
-            share = np.where(open_, 1.0, 0.0)
+            share, trial, then, after = np.where(open_, 1.0, 0.0), u, h, rows
             for _ in range(MAX_HALVINGS):
                 trial = u + share[..., None] * step
                 then, after = self._objective(y, fixed, lower, trial)

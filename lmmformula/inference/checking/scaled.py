@@ -61,12 +61,12 @@ class Simulations:
     fitted: Array
     n: int
     discrete: bool
-    draw: Callable[[], Iterator[Array]] = field(repr=False)
+    draw: Callable[[], Iterator[Array]] = field(repr=False)  # a record, for a function would not be pickled
 
     @classmethod
     def of(cls, observed: Array, simulated: Array, fitted: Array, *, discrete: bool) -> Simulations:
         """Of simulations made elsewhere, (N, n)."""
-        return cls(observed, fitted, simulated.shape[1], discrete, lambda: iter(simulated.T))
+        return cls(observed, fitted, simulated.shape[1], discrete, _Made(simulated.T))
 
     @cached_property
     def _kept(self) -> list[Array] | None:
@@ -95,14 +95,48 @@ class Simulations:
 
     def added_up(self, codes: Index, groups: int) -> Simulations:
         """Sums of the rows of each group."""
+        drawn = _AddedUp(self, codes, groups)
+        return Simulations(drawn.of(self.observed), drawn.of(self.fitted), self.n, self.discrete, drawn)
 
-        def sums(y: Array) -> Array:
-            return np.bincount(codes, y, groups).astype(float)
 
-        def drawn() -> Iterator[Array]:
-            return (sums(y) for y in self)
+@dataclass(frozen=True, slots=True, eq=False)
+class _Made:
+    """Simulations that are there, (n, N)."""
 
-        return Simulations(sums(self.observed), sums(self.fitted), self.n, self.discrete, drawn)
+    simulated: Array
+
+    def __call__(self) -> Iterator[Array]:
+        return iter(self.simulated)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Drawn:
+    """Responses drawn from a fit, the same ones at each call."""
+
+    fit: Fitted
+    n: int
+    seed: int
+    conditional: bool
+    rows: Index | None
+
+    def __call__(self) -> Iterator[Array]:
+        rng = np.random.default_rng([0, self.seed])
+        return self.fit.inference.replicates(self.n, rng, conditional=self.conditional, rows=self.rows)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _AddedUp:
+    """Simulations whose rows are added up by group."""
+
+    simulations: Simulations
+    codes: Index
+    groups: int
+
+    def of(self, y: Array) -> Array:
+        return np.bincount(self.codes, y, self.groups).astype(float)
+
+    def __call__(self) -> Iterator[Array]:
+        return map(self.of, self.simulations)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,11 +249,7 @@ def scaled_residuals(
     own = int(seed) if isinstance(seed, (int, np.integer)) else int(drawn_from.integers(2**62))
     problem, family = fit.problem, fit.problem.family
     chosen = None if rows is None else positions(problem.n, rows)
-
-    def draw() -> Iterator[Array]:
-        rng = np.random.default_rng([0, own])
-        return fit.inference.replicates(n, rng, conditional=conditional, rows=chosen)
-
+    draw = _Drawn(fit, n, own, conditional, chosen)
     observed = sampled(problem, chosen).y
     simulations = Simulations(observed, _expected(fit, conditional, chosen), n, family.is_discrete, draw)
     index = row_labels(problem) if chosen is None else row_labels(problem)[chosen]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import LmmformulaError
-from lmmformula.typing import Argument, Array, Axes, Drawn
+from lmmformula.typing import Argument, Array, Axes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -30,7 +30,7 @@ RASTER = 1_000
 """Points from which on a vector drawing holds them as one picture."""
 
 
-def new_axes(ax: Axes | None = None, size: tuple[float, float] = (6.0, 4.0)) -> Drawn:
+def new_axes(ax: Axes | None = None, size: tuple[float, float] = (6.0, 4.0)) -> Axes:
     """`ax`, or the axes of a new figure."""
     return ax if ax is not None else _pyplot().subplots(figsize=size, layout="constrained")[1]
 
