@@ -43,7 +43,16 @@ from lmmformula.numerics.multivariate_t import Largest, largest
 from lmmformula.numerics.studentized_range import range_quantile, range_tail
 from lmmformula.typing import Array
 
-__all__ = ["ADJUSTMENTS", "Family", "adjusted", "critical_value", "method_named", "p_values", "suited"]
+__all__ = [
+    "ADJUSTMENTS",
+    "Family",
+    "adjusted",
+    "critical_value",
+    "method_named",
+    "p_values",
+    "stepwise",
+    "suited",
+]
 
 ADJUSTMENTS = (
     "none",
@@ -141,7 +150,7 @@ def adjusted(method: str, t: Array, df: Array, family: Family, side: int = 0) ->
         return single
     if method in _STEPWISE:
         out = np.full(len(t), np.nan)
-        out[there] = _stepwise(method, single[there])
+        out[there] = stepwise(method, single[there])
         return out
     if method == "sidak":
         return _sidak(single, m)
@@ -179,7 +188,7 @@ def _sidak(p: Array, m: int) -> Array:
         return -np.expm1(m * np.log1p(-np.minimum(p, 1.0)))
 
 
-def _stepwise(method: str, p: Array) -> Array:
+def stepwise(method: str, p: Array) -> Array:
     """Adjustments of p-values alone."""
     m = len(p)
     if method == "bonferroni":

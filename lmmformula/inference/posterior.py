@@ -132,6 +132,16 @@ class TermSpreads:
         """(S, k, k)."""
         return self.cor * self.sd[:, :, None] * self.sd[:, None, :]
 
+    @property
+    def roots(self) -> Array:
+        """R with RR' = Sigma of each draw, (S, k, k), also where Sigma is singular."""
+        values, vectors = np.linalg.eigh(self.covariance)
+        return vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+
+    def at(self, chosen: Chosen) -> TermSpreads:
+        """Those of some of the draws."""
+        return TermSpreads(self.sd[chosen], self.cor[chosen])
+
 
 def term_spreads(fit: Fitted, term: int) -> TermSpreads:
     """Spreads of every column of one term, however few parameters they share."""
@@ -156,8 +166,7 @@ def _spreads(posterior: Posterior, own: TermParameters) -> TermSpreads:
 
 def drawn_levels(spreads: TermSpreads, count: int, rng: np.random.Generator) -> Array:
     """Effects of `count` levels from N(0, Sigma) with the Sigma of each draw, (S, count, k)."""
-    values, vectors = np.linalg.eigh(spreads.covariance)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+    root = spreads.roots
     z = rng.standard_normal((len(root), count, root.shape[-1]))
     return z @ np.swapaxes(root, -1, -2)
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["TRUSTED_K", "fit_generalised_pareto", "pareto_smooth", "weights_ess"]
+__all__ = ["TRUSTED_K", "fit_generalised_pareto", "log_sum", "pareto_smooth", "weights_ess"]
 
 TRUSTED_K = 0.7
 """Above this, importance sampling needs impractically many draws (Vehtari et al. 2024, sec. 3.2)."""
@@ -66,14 +66,15 @@ def pareto_smooth(log_weights: Array) -> tuple[Array, float]:
             )
             lw = lw.copy()
             lw[largest[positive]] = np.minimum(np.log(quantiles + np.exp(cut)), 0.0)
-    return lw - _log_sum(lw), float(k)
+    return lw - log_sum(lw), float(k)
 
 
 def weights_ess(log_weights: Array) -> float:
     """1 / sum of squares of weights that sum to one: how many equal ones they are worth."""
-    return float(np.exp(2.0 * _log_sum(log_weights) - _log_sum(2.0 * log_weights)))
+    return float(np.exp(2.0 * log_sum(log_weights) - log_sum(2.0 * log_weights)))
 
 
-def _log_sum(x: Array) -> float:
+def log_sum(x: Array) -> float:
+    """``log sum exp x``."""
     top = float(x.max())
     return top + float(np.log(np.exp(x - top).sum()))

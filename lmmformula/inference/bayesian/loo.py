@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.posterior import log_likelihood, own_effects, row_slices, term_spreads
 from lmmformula.inference.rows import row_labels
-from lmmformula.numerics.pareto import pareto_smooth
+from lmmformula.numerics.pareto import log_sum, pareto_smooth
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -73,13 +73,8 @@ def smoothed(log_lik: Array) -> Smoothed:
     elpd, k = np.empty(log_lik.shape[1]), np.empty(log_lik.shape[1])
     for i, own in enumerate(log_lik.T):
         weights, k[i] = pareto_smooth(-own)
-        elpd[i] = _log_sum(weights + own)
+        elpd[i] = log_sum(weights + own)
     return Smoothed(elpd, log_mean(log_lik), k)
-
-
-def _log_sum(x: Array) -> float:
-    top = x.max()
-    return float(top + np.log(np.exp(x - top).sum()))
 
 
 def log_mean(log_lik: Array) -> Array:
@@ -128,7 +123,7 @@ def _marginal(fit: Fitted, group: str) -> Array:
     codes = problem.terms[own[0]].codes
     sums = _sums(fit, own, codes)
     sigma2 = posterior["sigma"].reshape(-1) ** 2
-    root = _roots([term_spreads(fit, i).covariance for i in own])
+    root = _block_diagonal([term_spreads(fit, i).roots for i in own])
     k = root.shape[-1]
     inner = (
         sigma2[:, None, None, None] * np.eye(k)
@@ -188,13 +183,12 @@ def _sums(fit: Fitted, own: list[int], codes: NDArray[np.int32]) -> _Sums:
     return _Sums(gram, cross, squares, count, constant)
 
 
-def _roots(covariances: list[Array]) -> Array:
-    """Block-diagonal roots of the draws' Sigma, (S, k, k)."""
-    k = sum(c.shape[-1] for c in covariances)
-    out, at = np.zeros((len(covariances[0]), k, k)), 0
-    for own in covariances:
-        values, vectors = np.linalg.eigh(own)
-        size = own.shape[-1]
-        out[:, at : at + size, at : at + size] = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+def _block_diagonal(parts: list[Array]) -> Array:
+    """(S, k, k) of parts (S, k_i, k_i)."""
+    k = sum(part.shape[-1] for part in parts)
+    out, at = np.zeros((len(parts[0]), k, k)), 0
+    for part in parts:
+        size = part.shape[-1]
+        out[:, at : at + size, at : at + size] = part
         at += size
     return out

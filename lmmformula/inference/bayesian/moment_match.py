@@ -40,7 +40,7 @@ from lmmformula.inference.posterior import (
     row_slices,
     term_spreads,
 )
-from lmmformula.numerics.pareto import pareto_smooth
+from lmmformula.numerics.pareto import log_sum, pareto_smooth
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -88,8 +88,7 @@ def moment_match(fit: Fitted, row: int, k: float, elpd: float) -> Matched:
         smooth, shape = pareto_smooth(log_weights)
         if shape < best.k:
             z, weights = moved, np.exp(smooth)
-            top = (smooth + density).max()
-            best = Matched(float(top + np.log(np.exp(smooth + density - top).sum())), shape)
+            best = Matched(log_sum(smooth + density), shape)
         else:
             maps = maps[1:]
     return best

@@ -10,8 +10,8 @@ from lmmformula.errors import DataError
 from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
-from lmmformula.frame.variables import column_names
 from lmmformula.inference.checking.replicates import sampled
+from lmmformula.inference.conditional_effects import variables
 from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def numeric_variables(fit: Fitted, rows: Index | None = None) -> dict[str, Array
     if fit.recall.data is not None:
         table = open_table(fit.recall.data)
         kept = fit.problem.rows if rows is None else fit.problem.rows[rows]
-        for name in _named(fit):
+        for name in variables(fit):
             column = table.column(name).at(kept) if name in table else None
             if column is not None and not isinstance(column, Factor):
                 values[name] = np.asarray(column, dtype=float)
@@ -180,7 +180,7 @@ def factors(fit: Fitted, rows: Index | None = None) -> dict[str, Index]:
     if fit.recall.data is not None:
         table = open_table(fit.recall.data)
         kept = fit.problem.rows if rows is None else fit.problem.rows[rows]
-        for name in _named(fit):
+        for name in variables(fit):
             column = table.column(name).at(kept) if name in table else None
             if isinstance(column, Factor) and not (column.codes < 0).any():
                 found[name] = column.codes
@@ -188,11 +188,3 @@ def factors(fit: Fitted, rows: Index | None = None) -> dict[str, Index]:
         if term.shares is None:
             found.setdefault(term.group, term.codes)
     return found
-
-
-def _named(fit: Fitted) -> tuple[str, ...]:
-    """Columns of the data that the fixed part names."""
-    recipe = fit.problem.recipe
-    known = {record.name for record in recipe.columns}
-    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
-    return tuple(name for name in column_names(exprs) if name in known)

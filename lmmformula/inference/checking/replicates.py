@@ -119,7 +119,7 @@ class _Part:
         term, theta = some.terms[i], fit.estimate.theta[some.theta_slices()[i]]
         if conditional:
             return cls(term, theta, effect_draws(fit, i)[chosen], None)
-        return cls(term, theta, None, _roots(term_spreads(fit, i).covariance[chosen]))
+        return cls(term, theta, None, term_spreads(fit, i).at(chosen).roots)
 
     @classmethod
     def of_auxiliary(
@@ -128,18 +128,10 @@ class _Part:
         term = some.aux_terms[j][i]
         if conditional:
             return cls(term, np.zeros(0), auxiliary_effect_draws(fit, j, i)[chosen], None)
-        return cls(
-            term, term.covariance.start(), None, _roots(auxiliary_spreads(fit, j, i).covariance[chosen])
-        )
+        return cls(term, term.covariance.start(), None, auxiliary_spreads(fit, j, i).at(chosen).roots)
 
     def drawn(self, s: int, rng: np.random.Generator) -> Array:
         if self.effects is not None:
             return self.term.apply(self.effects[s])
         assert self.roots is not None
         return self.term.apply(spherical_draws(self.term, self.theta, rng) @ self.roots[s].T)
-
-
-def _roots(covariance: Array) -> Array:
-    """R with RR' = Sigma of each draw, (S, k, k), also where Sigma is singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    return vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmmformula.inference.multiplicity import stepwise
 from lmmformula.typing import Array
 
 __all__ = ["adjusted"]
@@ -13,8 +14,5 @@ def adjusted(p: Array) -> Array:
     """``min_(j >= i) m p_(j) / j`` at the i-th smallest of m p-values; missing ones do not count and stay missing."""
     out = np.full(len(p), np.nan)
     own = np.flatnonzero(np.isfinite(p))
-    order = own[np.argsort(-p[own], kind="stable")]
-    m = len(own)
-    ranks = np.arange(m, 0, -1)
-    out[order] = np.minimum(1.0, np.minimum.accumulate(p[order] * m / ranks))
+    out[own] = stepwise("fdr", p[own])
     return out

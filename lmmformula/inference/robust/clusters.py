@@ -14,6 +14,7 @@ from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.grouping import group_factor
 from lmmformula.frame.table import open_table
 from lmmformula.inference.rows import row_labels
+from lmmformula.inference.uncertainty import Uncertainty
 from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Data
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
 
-__all__ = ["Clusters", "clusters_of"]
+__all__ = ["ByClusters", "Clusters", "clusters_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +41,39 @@ class Clusters:
     name: str
     codes: NDArray[np.intp]
     count: int
+
+
+@dataclass(frozen=True, eq=False)
+class ByClusters(Uncertainty):
+    """What every estimator by clusters is called.
+
+    Attributes
+    ----------
+    fit : Fit
+    estimator : str
+        "CR0" to "CR3".
+    clusters : Clusters
+    """
+
+    fit: Fitted
+    estimator: str
+    clusters: Clusters
+
+    @property
+    def kind(self) -> str:
+        return self.estimator
+
+    @property
+    def grouped(self) -> str:
+        return self.clusters.name
+
+    @property
+    def label(self) -> str:
+        return f"{self.estimator}, {self.clusters.count:,} clusters of {self.clusters.name}"
+
+    @property
+    def how(self) -> str:
+        return f"with errors by clusters ({self.label})"
 
 
 def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:

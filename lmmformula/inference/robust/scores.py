@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.inference.robust.clusters import Clusters
-from lmmformula.inference.uncertainty import JointTest, Uncertainty, whitened
+from lmmformula.inference.robust.clusters import ByClusters
+from lmmformula.inference.uncertainty import JointTest, whitened
 from lmmformula.ir.frozen import computed_once
 from lmmformula.typing import Array
 
@@ -61,35 +61,11 @@ def refuse_without_scores(fit: Fitted, kind: str) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class ByScores(Uncertainty):
+class ByScores(ByClusters):
     """z and chi-square with errors that the scores of clusters give.
 
-    Attributes
-    ----------
-    fit : Fit
-    estimator : {"CR0", "CR1"}
-    clusters : Clusters
+    `estimator` is "CR0" or "CR1".
     """
-
-    fit: Fitted
-    estimator: str
-    clusters: Clusters
-
-    @property
-    def kind(self) -> str:
-        return self.estimator
-
-    @property
-    def grouped(self) -> str:
-        return self.clusters.name
-
-    @property
-    def label(self) -> str:
-        return f"{self.estimator}, {self.clusters.count:,} clusters of {self.clusters.name}"
-
-    @property
-    def how(self) -> str:
-        return f"with errors by clusters ({self.label})"
 
     @computed_once
     def covariance(self) -> Array:

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import ArgumentError
-from lmmformula.inference.robust.clusters import Clusters, clusters_of
+from lmmformula.inference.robust.clusters import ByClusters, clusters_of
 from lmmformula.inference.robust.scores import DEFAULT_BY_SCORES, ByScores, refuse_without_scores
 from lmmformula.inference.robust.sums import KINDS, ClusterSums, cluster_sums
 from lmmformula.inference.uncertainty import JointTest, Uncertainty, Whitened, refuse_unknown, whitened
@@ -48,39 +48,16 @@ DEFAULT = "CR2"
 
 
 @dataclass(frozen=True, eq=False)
-class Robust(Uncertainty):
+class Robust(ByClusters):
     """t and F of a linear mixed model with errors that clusters give.
 
     Attributes
     ----------
-    fit : Fit
-    estimator : str
-        "CR0" to "CR3".
-    clusters : Clusters
     small : bool
         Whether tests are t and F for few clusters; else z and chi-square.
     """
 
-    fit: Fitted
-    estimator: str
-    clusters: Clusters
     small: bool = True
-
-    @property
-    def kind(self) -> str:
-        return self.estimator
-
-    @property
-    def grouped(self) -> str:
-        return self.clusters.name
-
-    @property
-    def label(self) -> str:
-        return f"{self.estimator}, {self.clusters.count:,} clusters of {self.clusters.name}"
-
-    @property
-    def how(self) -> str:
-        return f"with errors by clusters ({self.label})"
 
     @cached_property
     def _sums(self) -> ClusterSums:
