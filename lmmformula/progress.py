@@ -2,12 +2,16 @@
 
     search: evaluation 5, deviance 1743.6283, still to gain 1.2e-03 [00:12, about 40 s planned]
     chains: iteration 300 of 1,100, -log density 871.2, acceptance 0.85, about 50 s left [00:21]
+    search: outer iteration 3, dispersion 1.0204, change of the fits 2.1e-03; pass 14, 450,000 of 1,000,000 rows, 310 MB/s [01:52]
 
 The line has the stage, which whoever works tells by :func:`stage` (and :func:`step`, where the number of steps is known), the
 last report, and the time since the beginning; a thread of its own keeps that going while nothing is told. Every backend calls
 ``report(iteration, value, change)`` after a step. What the three numbers are depends on the method: :data:`LIKELIHOOD`,
 :data:`QUASI` and :data:`CHAINS` name them; chains report from threads of their own, each its own iterations. Short fits stay
 silent and import nothing.
+
+Rows that are read again and again, from files, tell of it by :func:`passing` at the beginning of a pass and :func:`passed`
+after each batch, from any thread that sees the context variables of the one that works.
 """
 
 from __future__ import annotations
@@ -29,6 +33,8 @@ __all__ = [
     "Labels",
     "Report",
     "expected",
+    "passed",
+    "passing",
     "reporting",
     "shifted",
     "stage",
@@ -150,6 +156,20 @@ def step() -> None:
         board.step()
 
 
+def passing(rows: int = 0) -> None:
+    """A pass over the rows begins; of `rows` where their number is known."""
+    board = _now.get()
+    if board is not None:
+        board.passing(rows)
+
+
+def passed(rows: int, size: int = 0) -> None:
+    """So many rows more of the present pass are done, read from `size` bytes."""
+    board = _now.get()
+    if board is not None:
+        board.passed(rows, size)
+
+
 def expected(seconds: float) -> None:
     """How long the whole was estimated to take; nan where there is no estimate."""
     board = _now.get()
@@ -165,6 +185,25 @@ def _on_a_terminal() -> bool:
         return False
 
 
+@dataclass(slots=True)
+class _Pass:
+    """A pass over rows: its number, when it began and last told, rows and bytes done, and all rows where that is known."""
+
+    number: int
+    begun: float
+    total: int
+    told: float = 0.0
+    rows: int = 0
+    size: int = 0
+
+    def words(self) -> str:
+        """``pass 14, 45,000,000 of 100,000,000 rows, 310 MB/s``."""
+        of = f" of {self.total:,}" if self.total else ""
+        spent = self.told - self.begun
+        speed = f", {self.size / spent / 1e6:,.0f} MB/s" if self.size and spent > 0.0 else ""
+        return f"pass {self.number}, {self.rows:,}{of} rows{speed}"
+
+
 class _Board:
     """Where the work stands, in words."""
 
@@ -173,6 +212,7 @@ class _Board:
         self._begun, self._turn = begun, threading.RLock()
         self._stage, self._since, self._total, self._parts = "", begun, 0, 1
         self._told, self._done = "", dict[int, int]()
+        self._pass: _Pass | None = None
 
     def stage(self, name: str, total: int, parts: int) -> None:
         with self._turn:
@@ -185,6 +225,16 @@ class _Board:
             done = self._done[0] = self._done.get(0, 0) + 1
             self._told = f"{done} of {self._total}" if self._total else f"{done}"
             self._changed(step=True)
+
+    def passing(self, rows: int) -> None:
+        with self._turn:
+            number = 1 if self._pass is None else self._pass.number + 1
+            self._pass = _Pass(number, time.time(), rows)
+
+    def passed(self, rows: int, size: int) -> None:
+        with self._turn:
+            now = self._pass = self._pass or _Pass(1, time.time(), 0)
+            now.rows, now.size, now.told = now.rows + rows, now.size + size, time.time()
 
     def report(self, iteration: int, value: float, change: float) -> None:
         with self._turn:
@@ -199,7 +249,7 @@ class _Board:
         spent, share = time.time() - self._since, sum(self._done.values()) / max(1, self._total * self._parts)
         if self._total and share >= SHARE and spent >= WAIT:
             words += f", about {_in_words(spent * (1.0 - share) / share)} left"
-        return words
+        return words if self._pass is None else "; ".join(filter(None, (words, self._pass.words())))
 
     def _changed(self, *, step: bool) -> None:
         raise NotImplementedError

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextvars import copy_context
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from lmmformula import fit, load_dataset
 from lmmformula.backends.pql import PQL
 from lmmformula.cli import main
 from lmmformula.interrupts import undisturbed
-from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, expected, reporting, stage
+from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, expected, passed, passing, reporting, stage
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 CROSSED = "r2 ~ Anger + situ + (1 | id) + (1 | item)"
@@ -203,6 +204,45 @@ def test_chains_tell_the_total_and_what_is_left(monkeypatch: pytest.MonkeyPatch)
     shown = terminal.getvalue()
     assert "iteration 100 of 1,100, -log density 871.2, acceptance 0.85, about" in shown
     assert "left" in shown
+
+
+def test_passes_over_rows_tell_their_number_rows_and_speed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From whichever thread reads them; the line keeps what the search told before."""
+    terminal = at_terminal(monkeypatch, 0.0)
+    clock = [1000.0]
+    monkeypatch.setattr(lmmformula.progress.time, "time", lambda: clock[0])
+    passed(10, 80)  # nobody looks
+    with reporting(True, QUASI) as report:
+        assert report is not None
+        stage("search")
+        passing(100_000)
+        passed(100_000, 1_000)
+        report(1, 1.5, 0.25)
+        passing(100_000)
+        clock[0] += 2.0
+        readers = [
+            threading.Thread(target=copy_context().run, args=(passed, 30_000, 240_000_000)) for _ in "ab"
+        ]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join()
+        clock[0] += 10.0  # of which nothing is told: the speed is that of the reading
+        report(2, 1.25, 0.125)
+    told = "search: outer iteration 2, dispersion 1.2500, change of the fits 1.2e-01; pass 2, 60,000 of 100,000 rows, 240 MB/s"
+    assert told in terminal.getvalue()
+    assert left_on(terminal) == ""
+
+
+def test_passes_of_an_unknown_number_of_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    """Printed with the next step, not line by line."""
+    with reporting(True, QUASI) as report:
+        assert report is not None
+        passed(2_000)
+        passed(1_000)
+        report(1, 1.5, 0.25)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("change of the fits 2.5e-01; pass 1, 3,000 rows")
 
 
 def test_standard_errors_show_their_steps(monkeypatch: pytest.MonkeyPatch) -> None:
