@@ -2,7 +2,7 @@
 
     search: evaluation 5, deviance 1743.6283, still to gain 1.2e-03 [00:12, about 40 s planned]
     chains: iteration 300 of 1,100, -log density 871.2, acceptance 0.85, about 50 s left [00:21]
-    search: outer iteration 3, dispersion 1.0204, change of the fits 2.1e-03; pass 14, 450,000 of 1,000,000 rows, 310 MB/s [01:52]
+    search: outer iteration 3, dispersion 1.0204, change of the fits 2.1e-03; pass 4, 45,000 of 1,000,000 rows, 310 MB/s [01:52]
 
 The line has the stage, which whoever works tells by :func:`stage` (and :func:`step`, where the number of steps is known), the
 last report, and the time since the beginning; a thread of its own keeps that going while nothing is told. Every backend calls
