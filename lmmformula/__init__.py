@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from lmmformula.reporting.frames import loo_compare as loo_compare
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.many.pooled import pool as pool
+    from lmmformula.reporting.many.power import power as power
     from lmmformula.reporting.paper import to_latex as to_latex
     from lmmformula.reporting.paper import to_markdown as to_markdown
     from lmmformula.reporting.selection import model_selection as model_selection
@@ -74,6 +75,7 @@ _HOME = {
     "model_selection": ("reporting.selection", "model_selection"),
     "plan": ("api", "plan"),
     "pool": ("reporting.many.pooled", "pool"),
+    "power": ("reporting.many.power", "power"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
     "to_latex": ("reporting.paper", "to_latex"),
@@ -108,6 +110,7 @@ __all__ = [
     "model_selection",
     "plan",
     "pool",
+    "power",
     "prior_predictive",
     "report",
     "to_latex",

@@ -68,6 +68,8 @@ ARGUMENTS: Mapping[str, Kind] = {
     "moderated": flag(),
     "effect": mapping("a mapping from coefficients to their values, such as {'x': 0.5}"),
     "vary": optional(mapping("a mapping from one name to a list of values, such as {'subject': [20, 40]}")),
+    "within": optional(names("the name of a grouping factor, or a list of these")),
+    "design": optional(table()),
     "alpha": real("a number between 0 and 1, for example 0.05", lambda x: 0.0 < x < 1.0),
     "term": optional(text("the name of a coefficient")),
     # what follows from a fit

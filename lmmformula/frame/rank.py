@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.numerics.columns import LARGEST, SAFE
+from lmmformula.typing import Array
 
 __all__ = ["independent_columns"]
 
-Array = NDArray[np.float64]
 
 TOLERANCE = 1e-7
 """R's: a column goes when less than this share of its norm is left after projection."""

@@ -253,6 +253,13 @@ class Recipe:
         table = open_table(newdata)
         return self.weights.replay(table, self.text, dict(self.context), dict(self.memory))
 
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """Columns that rows of another design need: all but those of the response alone."""
+        names = self._names(list(self._all_terms()), fixed=True, aux=True)
+        weights = () if self.weights is None else self.weights.names(dict(self.context))
+        return tuple(dict.fromkeys((*names, *weights)))
+
     def _all_terms(self) -> tuple[TermRecipe, ...]:
         return (*self.terms, *(term for own in self.aux_terms for term in own))
 

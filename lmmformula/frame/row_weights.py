@@ -50,6 +50,11 @@ class RowWeights:
     def __bool__(self) -> bool:
         return bool(self.factors or self.counts or self.column or self.is_array)
 
+    def names(self, context: Context) -> tuple[str, ...]:
+        """Columns that hold them."""
+        own = [name for name in column_names((*self.factors, *self.counts)) if name not in context]
+        return tuple(dict.fromkeys((*own, *(() if self.column is None else (self.column,)))))
+
     def replay(
         self, table: Table, text: str, context: Context, memory: dict[Expr, Value]
     ) -> tuple[Array | None, str]:
@@ -64,10 +69,7 @@ class RowWeights:
             return None, ""
         if self.is_array:
             return None, "the fit's weights were given as an array"
-        exprs = (*self.factors, *self.counts)
-        names = [name for name in column_names(exprs) if name not in context]
-        if self.column is not None and self.column not in names:
-            names.append(self.column)
+        names = self.names(context)
         if absent := [name for name in names if name not in table]:
             listed = ", ".join(f"`{name}`" for name in absent)
             return None, f"the new data have no column {listed}"

@@ -64,9 +64,11 @@ class ReplicationVerbs(Verbs):
     def power(
         self,
         effect: Mapping[str, float],
-        vary: Mapping[str, Sequence[float]] | None = None,
+        vary: Mapping[str, Sequence[Data]] | None = None,
         n: int = 1_000,
         *,
+        within: str | Sequence[str] | None = None,
+        design: Data = None,
         alpha: float = 0.05,
         test: str = "t",
         seed: int | np.random.Generator | None = None,
@@ -80,11 +82,18 @@ class ReplicationVerbs(Verbs):
             Coefficients that are tested, and what they are in truth: ``{"Days": 5}``. Other coefficients and the variances are
             those of the fit.
         vary : mapping, optional
-            One thing with several values: a grouping factor and numbers of its levels, ``{"Subject": [10, 20, 40]}``, or one of
-            the coefficients of `effect` and its values, ``{"Days": [2, 5, 10]}``. New levels have the rows of old ones; levels
-            nested in them are new too, those of crossed factors stay.
+            One thing with several values. A grouping factor and numbers of its levels, ``{"Subject": [10, 20, 40]}``: new
+            levels have the rows of old ones; levels nested in them are new too, those of crossed factors stay.
+            ``{"rows": [5, 20]}``: rows within each level, again copies. A coefficient and its values, ``{"Days": [2, 5, 10]}``.
+            A variable and lists of values that each unit is observed at, ``{"Days": [range(5), range(10)]}``.
         n : int
             Draws for each point.
+        within : str or list of str, optional
+            Grouping factors whose levels (or combinations of levels) have the rows that ``vary={"rows": ...}`` counts; by
+            default all of the model.
+        design : table, or mapping from names to tables, optional
+            The rows themselves, with the columns that the formula reads besides the response; several tables are points of a
+            curve. Levels that the fit does not have are new ones.
         alpha : float
             Level of the test.
         test : {"t", "z", "lr"}
@@ -111,10 +120,20 @@ class ReplicationVerbs(Verbs):
         ----------
         Green & MacLeod (2016), Methods Ecol. Evol. 7, 493-498; Clopper & Pearson (1934), Biometrika 26, 404-413.
         """
-        from lmmformula.inference.many.power import powers
-        from lmmformula.reporting.many.power import PowerCurve
+        from lmmformula.reporting.many.power import power
 
-        return PowerCurve(powers(self._fit, effect, vary, n, alpha, test, seed, level))
+        return power(
+            self._fit,
+            effect,
+            vary,
+            n,
+            within=within,
+            design=design,
+            alpha=alpha,
+            test=test,
+            seed=seed,
+            level=level,
+        )
 
     def permutation_test(
         self,

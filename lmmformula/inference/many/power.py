@@ -4,8 +4,8 @@ Power is the share of n draws whose p-value lies below alpha; its interval is ex
 
     lower = B(tail; x, n - x + 1),     upper = B(1 - tail; x + 1, n - x),      B the quantile of a beta distribution
 
-Variances are those of the fit. Designs with another number of levels are copies of the rows
-(:mod:`lmmformula.inference.many.extending`). Each point of a curve has a stream of random numbers of its own.
+Variances are those of the fit. What a curve varies, and the rows of its points: :mod:`lmmformula.inference.many.points`. Each
+point has a stream of random numbers of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ from lmmformula.errors import DataError, FitError
 from lmmformula.inference.many.designs import on_design, truth
 from lmmformula.inference.many.draws import drawn_responses
 from lmmformula.inference.many.estimates import estimates
-from lmmformula.inference.many.extending import extended, without_columns
+from lmmformula.inference.many.extending import without_columns
 from lmmformula.inference.many.placing import Estimates
+from lmmformula.inference.many.points import Point, curve
 from lmmformula.inference.student import two_sided
 from lmmformula.typing import Array, Data
 
@@ -53,6 +54,8 @@ class Powers:
         ``[varied,] rows, power, lower, upper, n, failed``.
     pvalues : tuple of (n,) arrays
         Of each point.
+    words : str
+        What changes, for readers.
     """
 
     varied: str
@@ -63,17 +66,21 @@ class Powers:
     effect: dict[str, float]
     frame: pd.DataFrame
     pvalues: tuple[Array, ...]
+    words: str = ""
 
 
 def powers(
     fit: Fitted,
     effect: Mapping[str, float],
-    vary: Mapping[str, Sequence[float]] | None,
-    n: int,
-    alpha: float,
-    test: str,
-    seed: int | np.random.Generator | None,
-    level: float,
+    vary: Mapping[str, Sequence[Data]] | None = None,
+    n: int = 1_000,
+    alpha: float = 0.05,
+    test: str = "t",
+    seed: int | np.random.Generator | None = None,
+    level: float = 0.95,
+    *,
+    within: str | Sequence[str] | None = None,
+    design: Data = None,
 ) -> Powers:
     """See :meth:`lmmformula.Fit.power`."""
     import pandas as pd
@@ -88,31 +95,21 @@ def powers(
             f"effect= names {len(tested)} coefficients, which are tested together by the likelihood ratio: write test='lr', or "
             "name one of them."
         )
-    varied, settings = _varied(fit, vary)
-    streams = np.random.default_rng(seed).spawn(len(settings))
+    asked = curve(fit, values, vary, within, design)
+    streams = np.random.default_rng(seed).spawn(len(asked.points))
     found, rows = [], []
-    for setting, rng in zip(settings, streams, strict=True):
-        own = dict(values)
-        problem = fit.problem
-        if varied in own and setting is not None:
-            own[varied] = float(setting)
-        elif setting is not None:
-            problem = extended(problem, varied, int(setting))
-        beta = fit.estimate.beta.copy()
-        for name, value in own.items():
-            beta[fit.problem.X.names.index(name)] = value
-        p = _pvalues(fit, problem, beta, n, test, tested, rng)
+    for point, rng in zip(asked.points, streams, strict=True):
+        p = _pvalues(fit, point, n, test, tested, rng)
         found.append(p)
         done = np.isfinite(p)
         hits = int((p[done] < alpha).sum())
         low, high = clopper_pearson(hits, int(done.sum()), level)
         share = hits / max(1, int(done.sum()))
-        first = {} if setting is None else {varied: setting}
-        rows.append(
-            {**first, "rows": problem.n, "power": share, "lower": low, "upper": high, "n": int(done.sum())}
-            | {"failed": int((~done).sum())}
-        )
-    return Powers(varied, tested, test, alpha, level, values, pd.DataFrame(rows), tuple(found))
+        first = {asked.varied: point.label} if asked.varied else {}
+        numbers = {"rows": point.problem.n, "power": share, "lower": low, "upper": high, "n": int(done.sum())}
+        rows.append({**first, **numbers, "failed": int((~done).sum())})
+    frame = pd.DataFrame(rows)
+    return Powers(asked.varied, tested, test, alpha, level, values, frame, tuple(found), asked.words)
 
 
 def clopper_pearson(hits: int, n: int, level: float) -> tuple[float, float]:
@@ -143,41 +140,13 @@ def _effects(fit: Fitted, effect: Mapping[str, float]) -> dict[str, float]:
     return out
 
 
-def _varied(fit: Fitted, vary: Mapping[str, Sequence[float]] | None) -> tuple[str, list[Data]]:
-    """What is varied and its values; one point, None, where nothing is."""
-    if vary is None:
-        return "", [None]
-    if len(vary) != 1:
-        raise DataError(
-            f"vary= names {len(vary)} things; a curve varies one, such as vary={{'subject': [20, 40]}}."
-        )
-    ((name, given),) = vary.items()
-    if isinstance(given, str) or not np.iterable(given):
-        raise DataError(f"vary={{{name!r}: {given!r}}}: give a list of values.")
-    values = list(given)
-    groups = {t.group for t in fit.problem.terms}
-    if not values or not all(isinstance(v, int | float | np.number) and np.isfinite(v) for v in values):
-        raise DataError(f"vary={{{name!r}: {values!r}}}: the values must be finite numbers.")
-    if name in groups and not all(float(v).is_integer() and v >= 2 for v in values):
-        raise DataError(f"vary={{{name!r}: {values!r}}}: numbers of levels are whole numbers of at least 2.")
-    if name not in groups and name not in fit.problem.X.names:
-        known = ", ".join((*dict.fromkeys(t.group for t in fit.problem.terms), *fit.problem.X.names))
-        raise DataError(
-            f"vary= names {name!r}, which is no grouping factor and no coefficient: those are {known}."
-        )
-    return name, [int(v) if name in groups else float(v) for v in values]
-
-
 def _pvalues(
-    fit: Fitted,
-    problem: Problem,
-    beta: Array,
-    n: int,
-    test: str,
-    tested: tuple[str, ...],
-    rng: np.random.Generator,
+    fit: Fitted, point: Point, n: int, test: str, tested: tuple[str, ...], rng: np.random.Generator
 ) -> Array:
     """p-values of n draws, (n,); nan where a draw could not be fitted."""
+    problem, beta = point.problem, fit.estimate.beta.copy()
+    for name, value in point.effect.items():
+        beta[fit.problem.X.names.index(name)] = value
     source = truth(fit, problem, beta)
     base = reduced = None
     parts = []
