@@ -10,6 +10,8 @@ Per level the likelihood knows ``A_s Sigma A_s'``, A_s the rows of the basis tha
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,7 +19,7 @@ from lmmformula.errors import DataError, LmmformulaWarning, RankDeficientWarning
 from lmmformula.frame.rank import independent_columns
 from lmmformula.ir.covariance import IID, KINDS, Diagonal, Kind
 
-__all__ = ["check_counts", "identified_columns", "identified_kind"]
+__all__ = ["check_counts", "columns_meet", "identified_columns", "identified_kind", "warn_dropped"]
 
 Array = NDArray[np.float64]
 
@@ -35,18 +37,21 @@ def identified_columns(basis: Array, names: tuple[str, ...], label: str) -> tupl
     kept = tuple(independent_columns(basis, names).tolist())
     if len(kept) == len(names):
         return None
+    warn_dropped(kept, names, label)
+    return kept
+
+
+def warn_dropped(kept: Sequence[int], names: tuple[str, ...], label: str) -> None:
+    """Say which columns of a term go."""
     gone = [name for j, name in enumerate(names) if j not in kept]
     warn(
         f"{len(gone)} of {len(names)} columns of ({label}) dropped because earlier columns determine them, so that their "
         f"variances could not be told apart: {', '.join(gone[:10])}{', ...' if len(gone) > 10 else ''}",
         RankDeficientWarning,
     )
-    return kept
 
 
-def identified_kind(
-    name: str, k: int, basis: Array | None, codes: NDArray[np.int32], m: int, label: str
-) -> Kind:
+def identified_kind(name: str, k: int, meet: Callable[[], bool], label: str) -> Kind:
     """The covariance kind `name` of k columns, or the one without correlations where none can be estimated.
 
     Parameters
@@ -54,10 +59,8 @@ def identified_kind(
     name : str
         Key of :data:`lmmformula.ir.covariance.KINDS`.
     k : int
-    basis : (n, k) array or None
-    codes : (n,) int array
-        Level of each row, below `m`.
-    m : int
+    meet : callable
+        Whether some level has rows in two of the columns; asked where it matters.
     label : str
         The term, for the message.
 
@@ -74,7 +77,7 @@ def identified_kind(
     if k == 1:
         why = f"it has one column, which has no correlation. It is fitted as ({label})"
         hint = f"; {name}() is for several columns, for example the levels of a factor: {name}(0 + f | g)"
-    elif basis is None or _meet(basis, codes, m):
+    elif meet():
         return kind
     else:
         why = "no level has rows of two of its columns, so no correlation is in the data. It is fitted with variances alone"
@@ -84,7 +87,7 @@ def identified_kind(
     return plain
 
 
-def _meet(basis: Array, codes: NDArray[np.int32], m: int) -> bool:
+def columns_meet(basis: Array, codes: NDArray[np.int32], m: int) -> bool:
     """Whether some level has rows in two columns. O(n k)."""
     present = basis != 0.0
     if (present.sum(axis=1) > 1).any():

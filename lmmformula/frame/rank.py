@@ -11,7 +11,13 @@ from lmmformula.errors import DataError
 from lmmformula.numerics.columns import LARGEST, SAFE
 from lmmformula.typing import Array
 
-__all__ = ["independent_columns"]
+__all__ = [
+    "chosen_columns",
+    "clearly_independent",
+    "independent_columns",
+    "norms_are_safe",
+    "refuse_extreme",
+]
 
 
 TOLERANCE = 1e-7
@@ -36,23 +42,34 @@ def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         gram = matrix.T @ matrix
     norms = np.sqrt(np.diag(gram))
-    if not ((norms > 1.0 / SAFE) & (norms < SAFE)).all():  # squares lose columns of 1e-200 and of 1e200
+    if not norms_are_safe(norms):
         tops = np.abs(matrix).max(axis=0, initial=0.0)
-        _refuse_extreme(tops, names)
+        refuse_extreme(tops, names)
         matrix = matrix / np.where(tops > 0.0, tops, 1.0)
         gram = matrix.T @ matrix
         norms = np.sqrt(np.diag(gram))
-    if p <= len(matrix) and norms.all():
-        try:
-            factor = np.linalg.cholesky(gram / np.outer(norms, norms))
-        except np.linalg.LinAlgError:
-            factor = None
-        if factor is not None and np.diag(factor).min(initial=1.0) > _CLEAR:
-            return np.arange(p)
-    return _greedy(np.asarray(np.linalg.qr(matrix, mode="r")) if len(matrix) > p else matrix)
+    if clearly_independent(gram, norms, len(matrix)):
+        return np.arange(p)
+    return chosen_columns(np.asarray(np.linalg.qr(matrix, mode="r")) if len(matrix) > p else matrix)
 
 
-def _refuse_extreme(tops: Array, names: Sequence[str]) -> None:
+def norms_are_safe(norms: Array) -> bool:
+    """Whether the squares of columns of these norms hold all of their digits."""
+    return bool(((norms > 1.0 / SAFE) & (norms < SAFE)).all())  # those of 1e-200 and of 1e200 are lost
+
+
+def clearly_independent(gram: Array, norms: Array, n: int) -> bool:
+    """Whether the Gram of the columns shows that none of them is determined by others."""
+    if len(gram) > n or not norms.all():
+        return False
+    try:
+        factor = np.linalg.cholesky(gram / np.outer(norms, norms))
+    except np.linalg.LinAlgError:
+        return False
+    return bool(np.diag(factor).min(initial=1.0) > _CLEAR)
+
+
+def refuse_extreme(tops: Array, names: Sequence[str]) -> None:
     """Columns whose coefficients have variances that no floating-point number holds."""
     for j, top in enumerate(tops):
         if top > LARGEST or 0.0 < top < 1.0 / LARGEST:
@@ -63,7 +80,8 @@ def _refuse_extreme(tops: Array, names: Sequence[str]) -> None:
             )
 
 
-def _greedy(matrix: Array) -> NDArray[np.intp]:
+def chosen_columns(matrix: Array) -> NDArray[np.intp]:
+    """Columns that are kept, from rows of them or from a triangle R with R'R = X'X."""
     rows, p = matrix.shape
     norms = np.linalg.norm(matrix, axis=0)
     basis = np.empty((rows, min(rows, p)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,14 @@ from lmmformula.frame.design import variables_of
 from lmmformula.frame.grouping import group_members
 from lmmformula.typing import Context
 
-__all__ = ["Completeness", "column_names", "model_variables", "needs_complete_rows"]
+__all__ = [
+    "Completeness",
+    "column_names",
+    "model_variables",
+    "needs_complete_rows",
+    "report_dropped",
+    "used_context",
+]
 
 
 def column_names(exprs: Iterable[Expr]) -> list[str]:
@@ -78,21 +85,22 @@ class Completeness:
 
     def report(self, missing: str) -> None:
         """Warn, or raise if asked to, about incomplete rows."""
-        if self._drop is None:
-            return
-        n_dropped = int(self._drop.sum())
-        who = ", ".join(f"`{label}` ({count:,})" for label, count in self._counts.items())
-        if n_dropped == self.n_rows:
-            raise DataError(
-                f"no complete row is left: all {self.n_rows:,} rows have a missing value in {who}"
-            )
-        if missing == "raise":
-            raise DataError(
-                f"{n_dropped:,} of {self.n_rows:,} rows have missing values: {who}; drop or fill them first, "
-                'or use missing="drop"'
-            )
-        text = f"{n_dropped:,} of {self.n_rows:,} rows dropped: missing in {who}"
-        warn(text, DataDroppedWarning)
+        if self._drop is not None:
+            report_dropped(int(self._drop.sum()), self.n_rows, self._counts, missing)
+
+
+def report_dropped(n_dropped: int, n_rows: int, counts: Mapping[str, int], missing: str) -> None:
+    """Warn of `n_dropped` of `n_rows` rows, or raise if asked to, given how many rows each column lacks."""
+    who = ", ".join(f"`{label}` ({count:,})" for label, count in counts.items())
+    if n_dropped == n_rows:
+        raise DataError(f"no complete row is left: all {n_rows:,} rows have a missing value in {who}")
+    if missing == "raise":
+        raise DataError(
+            f"{n_dropped:,} of {n_rows:,} rows have missing values: {who}; drop or fill them first, "
+            'or use missing="drop"'
+        )
+    text = f"{n_dropped:,} of {n_rows:,} rows dropped: missing in {who}"
+    warn(text, DataDroppedWarning)
 
 
 def used_context(context: Context, exprs: Iterable[Expr], columns: Iterable[str]) -> dict[str, object]:

@@ -13,9 +13,9 @@ import pytest
 from lmmformula.datasets import load_dataset
 from lmmformula.errors import DataError, FormulaError, LmmformulaWarning
 from lmmformula.formula import model_spec
-from lmmformula.frame.build import _evaluate
 from lmmformula.frame.contrasts import Contrast, coding
 from lmmformula.frame.design import make_design
+from lmmformula.frame.model_frame import evaluate
 from lmmformula.frame.table import open_table
 
 CASES = json.loads((Path(__file__).parent / "model_matrix.json").read_text())
@@ -32,7 +32,7 @@ def test_as_in_r(case: dict[str, Any]) -> None:
     spec = model_spec(case["formula"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", LmmformulaWarning)
-        frame = _evaluate(spec, (), open_table(load_dataset("syn")), (), "drop", {})
+        frame = evaluate(spec, (), open_table(load_dataset("syn")), (), "drop", {})
     design = make_design(spec.fixed, frame)
     X = design.matrix(frame, frame.n)
     assert list(design.names) == case["names"]
