@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning, PlanError, RankDeficientWarning, warn
 from lmmformula.formula.render import deparse
