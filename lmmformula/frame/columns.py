@@ -26,7 +26,7 @@ from lmmformula.frame.values import (
 )
 from lmmformula.typing import Data, Entries
 
-__all__ = ["Column", "from_narwhals", "from_pandas"]
+__all__ = ["Column", "category_labels", "from_narwhals", "from_pandas"]
 
 
 Dtype: TypeAlias = Any
@@ -119,7 +119,7 @@ def from_pandas(series: pd.Series, name: str) -> Column:
         raise DataError(_unusable(name, str(dtype)))
     if isinstance(dtype, pd.CategoricalDtype):
         codes = np.array(cast("pd.Categorical", series.array).codes, dtype=np.int32)
-        labels = _category_labels(dtype.categories, name)
+        labels = category_labels(dtype.categories, name)
         return _factor(Factor(codes, labels, "ordered" if dtype.ordered else "factor"), name, dtype)
     if pd.api.types.is_bool_dtype(dtype):
         missing = np.asarray(series.isna())
@@ -152,7 +152,8 @@ def _from_extension(series: pd.Series, name: str) -> Column:
     raise DataError(_unusable(name, text))
 
 
-def _category_labels(categories: pd.Index, name: str) -> NDArray[np.object_]:
+def category_labels(categories: pd.Index, name: str) -> NDArray[np.object_]:
+    """Texts of the categories of the column `name`, in their order."""
     items = np.asarray(categories, dtype=object)
     if categories.inferred_type == "string":
         return items

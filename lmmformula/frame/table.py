@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
@@ -18,7 +18,7 @@ from lmmformula.frame.files import locate, read_file
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.typing import Arguments, Data, Entries
 
-__all__ = ["Table", "open_table", "table_columns"]
+__all__ = ["Table", "no_such_column", "open_table", "table_columns"]
 
 
 class Table:
@@ -63,7 +63,7 @@ class Table:
         """The column called `name`, or a DataError that suggests another."""
         if name not in self._columns:
             if name not in self._known:
-                raise DataError(self._no_such(name))
+                raise DataError(no_such_column(name, self.names))
             if len(self._known) < len(self.names) and (times := self.names.count(name)) > 1:
                 raise DataError(
                     f"the table has {times} columns named `{name}`: rename them so that it is clear"
@@ -103,14 +103,14 @@ class Table:
         columns = {name: self.column(name).as_given(at) for name in (self.names if names is None else names)}
         return pd.DataFrame(columns, index=index[at])
 
-    def _no_such(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.names, n=3, cutoff=0.6)
-        near += [c for c in self.names if c.lower() == name.lower() and c not in near]
-        listed = ", ".join(self.names[:20]) + (
-            f", ... ({len(self.names)} in all)" if len(self.names) > 20 else ""
-        )
-        hint = f" (did you mean {' or '.join(f'`{c}`' for c in near)}?)" if near else ""
-        return f"no column `{name}` in the data{hint}; columns: {listed}"
+
+def no_such_column(name: str, names: Sequence[str]) -> str:
+    """What to say of a column that is not among `names`: which it might be, and which there are."""
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    near += [c for c in names if c.lower() == name.lower() and c not in near]
+    listed = ", ".join(names[:20]) + (f", ... ({len(names)} in all)" if len(names) > 20 else "")
+    hint = f" (did you mean {' or '.join(f'`{c}`' for c in near)}?)" if near else ""
+    return f"no column `{name}` in the data{hint}; columns: {listed}"
 
 
 class Reader(Protocol):

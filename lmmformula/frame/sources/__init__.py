@@ -1,0 +1,7 @@
+"""Rows that are read a batch at a time: files of Parquet, datasets, queries and frames that are not in memory."""
+
+from lmmformula.frame.sources.arrow import table_of
+from lmmformula.frame.sources.base import BATCH_ROWS, Source
+from lmmformula.frame.sources.registry import open_source, register_source
+
+__all__ = ["BATCH_ROWS", "Source", "open_source", "register_source", "table_of"]

@@ -1,0 +1,119 @@
+"""What a source of rows answers, and what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from lmmformula import progress
+from lmmformula.errors import DataError
+from lmmformula.frame.table import no_such_column
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["BATCH_ROWS", "Source", "checked_names", "gathered", "told"]
+
+BATCH_ROWS = 131_072
+"""Rows of a batch at most: columns of such a batch stay in the caches of a core, and what a batch costs by itself is hidden."""
+
+
+class Source(Protocol):
+    """Rows that are read a batch at a time, in an order that never changes, as often as asked; picklable if it can be.
+
+    Attributes
+    ----------
+    name : str
+        For messages: ``ratings/*.parquet (12 files)``, ``a DuckDB query``.
+    names : tuple of str
+        Columns, in order.
+    n_rows : int or None
+        Rows, where metadata tells without reading.
+    parts : int
+        Parts that can be read independently of each other, in this order.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def names(self) -> tuple[str, ...]: ...
+
+    @property
+    def n_rows(self) -> int | None: ...
+
+    @property
+    def parts(self) -> int: ...
+
+    def size(self, names: Sequence[str]) -> float | None:
+        """Bytes of these columns where they lie, where metadata tells."""
+        ...
+
+    def batches(self, names: Sequence[str], part: int | None = None) -> Iterator[pa.RecordBatch]:
+        """These columns alone, in that order, of one part or of all in order; at most :data:`BATCH_ROWS` rows a batch.
+
+        Raises
+        ------
+        DataError
+            For a column that is not there or is not the same in all parts, before anything is read; in the midst of it, for
+            what cannot be read.
+        """
+        ...
+
+    def unchanged(self) -> None:
+        """Raise a DataError if the rows are not those that were there when it was opened, as far as that shows."""
+        ...
+
+
+def checked_names(names: Sequence[str], known: tuple[str, ...], source: str) -> list[str]:
+    """`names` as a list of columns that are there, each once; a DataError otherwise, which suggests another."""
+    for name in names:
+        times = known.count(name)
+        if not times:
+            raise DataError(f"{no_such_column(name, known)}; the data are {source}")
+        if times > 1:
+            raise DataError(f"{source} has {times} columns named `{name}`: rename them so that it is clear")
+    return list(names)
+
+
+def gathered(batches: Iterable[pa.RecordBatch], rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+    """The same rows in batches of exactly `rows` rows, the last one smaller, however they come; empty batches are left out.
+
+    What is read in whichever pieces comes in the same batches at every pass; small pieces do not cost a batch each.
+    """
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        at = 0
+        while at < batch.num_rows:
+            taken = batch.slice(at, rows - count)
+            at += taken.num_rows
+            count += taken.num_rows
+            held.append(taken)
+            if count == rows:
+                yield _one(held)
+                held, count = [], 0
+    if held:
+        yield _one(held)
+
+
+def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Batches of the same columns below each other as one."""
+    if len(batches) == 1:
+        return batches[0]
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(batches).unify_dictionaries().combine_chunks()
+    return table.to_batches()[0]
+
+
+def told(
+    batches: Iterable[pa.RecordBatch], n_rows: int | None, size: float | None, *, is_pass: bool
+) -> Iterator[pa.RecordBatch]:
+    """The batches, of which whoever shows the progress is told; `size` is what all `n_rows` rows take on disk."""
+    if is_pass:
+        progress.passing(n_rows or 0)
+    each = size / n_rows if size is not None and n_rows else None
+    for batch in batches:
+        yield batch
+        progress.passed(batch.num_rows, batch.nbytes if each is None else int(each * batch.num_rows))
