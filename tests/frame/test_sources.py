@@ -126,6 +126,7 @@ def test_a_batch_is_read_as_a_table_in_memory_is(source: tuple[Source, pd.DataFr
             assert (ours.kind, ours.levels.tolist()) == (theirs.kind, theirs.levels.tolist())
             np.testing.assert_array_equal(ours.codes, theirs.codes)
         else:
+            assert isinstance(theirs, np.ndarray)
             assert ours.dtype == theirs.dtype
             np.testing.assert_array_equal(ours, theirs)
         np.testing.assert_equal(got.column(name).missing, expected.column(name).missing)
@@ -361,7 +362,7 @@ def test_files_that_change_are_found_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("nested", [[[1], [2]], [{"a": 1}, {"a": 2}]])
 def test_nested_columns_are_refused_when_used(tmp_path: Path, nested: Any) -> None:
     source = pair(tmp_path, nested, nested)
-    assert source.size(["g"]) > 0
+    assert (source.size(["g"]) or 0) > 0
     (batch,) = source.batches(["y", "g"])
     with pytest.raises(DataError, match=r"column `g` has type .*, which has no coding in a model"):
         table_of(batch).column("g")

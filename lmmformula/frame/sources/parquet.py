@@ -168,10 +168,25 @@ class ParquetRows:
                     yield (
                         batch
                         if batch.schema.equals(wanted)
-                        else _cast(batch, wanted, _where(of_run, read - 1))
+                        else _cast(batch, wanted, of_run[_where(of_run, read - 1)].path)
                     )
             except (pa.ArrowException, OSError, UnicodeError) as error:
-                raise DataError(_unreadable(_where(of_run, read), error)) from error
+                raise DataError(_unreadable(self._culprit(of_run, read, columns, groups), error)) from error
+
+    def _culprit(
+        self, files: Sequence[ParquetFile], read: int, columns: list[str], groups: list[int] | None
+    ) -> str:
+        """Which file cannot be read: that of the row after the first `read` ones, or one that was opened ahead of it."""
+        import pyarrow as pa
+
+        at = _where(files, read)
+        for file in files[at:]:
+            try:
+                for _ in self._scanner((file,), file.shape, columns, groups).to_batches():
+                    pass
+            except (pa.ArrowException, OSError, UnicodeError):
+                return file.path
+        return files[at].path
 
     def _scanner(
         self, files: Sequence[ParquetFile], shape: int, columns: list[str], groups: list[int] | None
@@ -337,13 +352,13 @@ def _cast(batch: pa.RecordBatch, wanted: pa.Schema, path: str) -> pa.RecordBatch
     return pa.record_batch(columns, schema=wanted)
 
 
-def _where(files: Sequence[ParquetFile], read: int) -> str:
-    """The file in which the row after the first `read` ones is."""
-    for file in files:
+def _where(files: Sequence[ParquetFile], read: int) -> int:
+    """Position of the file in which the row after the first `read` ones is."""
+    for k, file in enumerate(files):
         if read < file.n_rows:
-            return file.path
+            return k
         read -= file.n_rows
-    return files[-1].path
+    return len(files) - 1
 
 
 def _unreadable(path: str, error: Exception) -> str:
