@@ -53,8 +53,12 @@ class Optimum(Generic[P]):
 class Together(Protocol):
     """A design on which many responses are fitted together."""
 
-    def fit(self, y: Array, start: Array | None = None) -> Stack:
-        """Estimates of the responses y (n, B) in the units of the standardised problem, from theta `start` if there is one."""
+    def fit(self, y: Array, start: Array | None = None, *, errors: bool = True, modes: bool = False) -> Stack:
+        """Estimates of the responses y (n, B) in the units of the standardised problem, from theta `start` if there is one.
+
+        `errors` says whether covariance matrices must be as good as those of single fits, `modes` whether random effects are
+        wanted, which criteria that integrate them out in closed form do not have.
+        """
         ...
 
 

@@ -60,6 +60,10 @@ class Stack:
         Of the deviance in (theta, log sigma), beta profiled out; None where there is no sigma.
     moves : (B, d + 1, p, p) array or None
         Derivatives of vcov in (theta, log sigma).
+    aux : (B, a) array or None
+        Coefficients of the auxiliary predictors, one after the other.
+    modes : (B, m, k) array or None
+        Random effects of the grouping factor, where they were asked for and one is alone.
 
     A response that could not be fitted has nan everywhere.
     """
@@ -73,6 +77,8 @@ class Stack:
     evaluations: Index
     hessian: Array | None
     moves: Array | None
+    aux: Array | None = None
+    modes: Array | None = None
 
     @property
     def n(self) -> int:
@@ -149,8 +155,8 @@ class Batch:
             return sum(m * k for m, k in own.shapes) ** 2 // 4
         return own.x[..., 0].size if isinstance(own, GroupedDesign) else 1
 
-    def fit(self, y: Array, start: Array | None = None) -> Stack:
-        """Estimates of the responses y (n, B), from `start` (d,) if there is one."""
+    def fit(self, y: Array, start: Array | None = None, *, errors: bool = True, modes: bool = False) -> Stack:
+        """Estimates of the responses y (n, B), from `start` (d,) if there is one; with errors, without modes."""
         parts, width = [], max(self.slab, min(y.shape[1], 2_000_000 // max(1, len(y))))
         for at in range(0, y.shape[1], width):
             own = products(self.model, y[:, at : at + width])

@@ -184,10 +184,16 @@ class LaplaceBackend(Likelihood):
         problem: Problem,
         prepared: Prepared,
         progress: Report | None,
+        near: LaplacePoint | None = None,
     ) -> Optimum[LaplacePoint]:
+        """The search from a plain GLM, or from `near` with its beta, theta, alpha and modes."""
         model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
-        first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
-        psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        if near is None:
+            first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
+            psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        else:
+            first, psi = near, near.psi.copy()
+            psi[model.layout.theta] = off_boundary(near.theta)
         criterion = self.criterion(model)
         found = self._search(criterion, psi, first, self.tolerance, progress)
         if not np.isfinite(found.point.value):
@@ -224,24 +230,32 @@ class LaplaceBackend(Likelihood):
             return joint_vcov(criterion, point, exact=point.error == 0.0)
 
     def batch(self, point: LaplacePoint) -> LaplaceBatch | None:
-        """By :mod:`lmmformula.backends.batched_laplace`, for one grouping factor and canonical links."""
+        """By :mod:`lmmformula.backends.batched_laplace`, for one grouping factor or none."""
         from lmmformula.backends.batched_laplace import LaplaceBatch, unbatched_laplace
 
         if self.nagq != 1 or not self.engine.is_exact or unbatched_laplace(point.model):
             return None
         smooth = point.model(point.psi, u=point.u)
-        return LaplaceBatch(point, round_scale(smooth.hessian, (point.model.layout.beta,)), self.tolerance)
+        layout = point.model.layout
+        return LaplaceBatch(point, round_scale(smooth.hessian, (layout.beta, *layout.aux)), self.tolerance)
 
     def criterion(self, model: Laplace) -> Criterion:
         """What is minimised: Laplace's approximation itself, or quadrature with its modes."""
         return model if self.nagq <= 1 else Quadrature(model, self.nagq)
 
     def refit(self, problem: Problem, estimate: Estimate, point: LaplacePoint) -> Optimum[LaplacePoint]:
-        """The same model on another response of the same rows."""
+        """The same model on another response of the same rows, from where the search of the earlier one ended."""
         for chunk in problem.data.chunks():
             problem.family.check(chunk.y, chunk.weights, "y")
-        started = replace(self, start=off_boundary(estimate.theta))
-        return started.fit(problem, point.model.prepared)
+        prepared = point.model.prepared
+        try:
+            with blas_threads(prepared.dense_side), named_failures():
+                found = self._fit(problem, prepared, None, near=point)
+            if found.estimate.convergence.status.good:
+                return found
+        except FitError:
+            pass  # a response far from the earlier one: from the start
+        return replace(self, start=off_boundary(estimate.theta)).fit(problem, prepared)
 
     def _first(self, joint: Laplace) -> LaplacePoint:
         """beta, theta and alpha near the optimum: a plain GLM, then Schall's iteration on the working model."""

@@ -197,9 +197,9 @@ class Standard(Units):
         )
 
     def aux_out(self, j: int, alpha: Array) -> Array:
-        """Coefficients of the j-th auxiliary predictor."""
+        """Coefficients (.., a) of the j-th auxiliary predictor."""
         columns, shift = self.aux[j]
-        return (alpha if columns is None else columns @ alpha) + shift
+        return (alpha if columns is None else alpha @ columns.T) + shift
 
     def joint_out(self, joint: Array, estimate: Estimate) -> Array:
         """Covariance matrix of (beta, theta, alpha) from the twin's, at `estimate` in the user's units."""

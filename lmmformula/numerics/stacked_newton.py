@@ -5,6 +5,11 @@ radius and end; those that have ended are left out of later evaluations. The ste
 trust region (More & Sorensen 1983; Nocedal & Wright 2006, sec. 4.3) as in :mod:`lmmformula.numerics.trust_region`; at a saddle,
 where no slope shows the way down, it goes along the lowest curvature. Hessians are exact here: after the decrement
 ``g'H^-1g / 2`` has met the tolerance, one last step squares the error that is left.
+
+Where Hessians are dear, first ones are given and follow the gradients by symmetric rank-one updates (Nocedal & Wright 2006,
+sec. 6.2), which may be indefinite, as functions are between their optimum and a boundary, and learn from rejected steps too::
+
+    H += r r' / r's,    r = y - H s,    s a step, y the change of the gradient along it.
 """
 
 from __future__ import annotations
@@ -18,27 +23,31 @@ from numpy.typing import NDArray
 
 from lmmformula.typing import Array, Index
 
-__all__ = ["Minima", "Points", "minimise_stack"]
+__all__ = ["Minima", "Points", "Slopes", "follow_stack", "minimise_stack"]
 
 ROUNDING = 1e-13
 """Share of a function's value below which a promised drop is lost in rounding."""
 FLAT = 1e-8
 """Curvature, relative to the largest, along which a last step does not go."""
 LONGER = 2.5
+SKEW = 1e-8
+"""Cosine between a step and what its Hessian missed below which no update is made."""
 
 
-class Points(Protocol):
-    """Functions evaluated at one place each."""
+class Slopes(Protocol):
+    """Functions evaluated at one place each, with their slopes."""
 
     @property
     def value(self) -> Array: ...
     @property
     def gradient(self) -> Array: ...
+
+
+class Points(Slopes, Protocol):
+    """The same with Hessians."""
+
     @property
     def hessian(self) -> Array: ...
-
-
-PointsT = TypeVar("PointsT", bound=Points)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,11 +59,14 @@ class Minima:
     x : (B, d) array
     converged : (B,) bool array
     evaluations : (B,) int array
+    hessian : (B, d, d) array
+        The last that were known, before the last step.
     """
 
     x: Array
     converged: NDArray[np.bool_]
     evaluations: Index
+    hessian: Array
 
 
 def minimise_stack(
@@ -65,25 +77,84 @@ def minimise_stack(
     tolerance: float = 1e-9,
     max_evaluations: int = 100,
 ) -> Minima:
-    """Minimise B functions from `x`.
+    """Minimise B functions from `x` by their Hessians; the parameters are those of :func:`follow_stack`.
 
     Parameters
     ----------
     evaluate : callable
         (x (A, d), which (A,)) -> values (A,), gradients (A, d), Hessians (A, d, d) of the functions named. A value that is not
         finite is never stepped to.
+    """
+
+    def met(points: Points, taken: NDArray[np.bool_], held: Array, step: Array, change: Array) -> Array:
+        return np.where(taken[:, None, None], points.hessian, held)
+
+    every = np.arange(len(x))
+    first = evaluate(x, every)
+    start = (first.value.copy(), first.gradient.copy(), first.hessian.copy())
+    return _minimise(evaluate, met, start, x, radius, tolerance, max_evaluations)
+
+
+def follow_stack(
+    evaluate: Callable[[Array, Index], Slopes],
+    x: Array,
+    radius: Array,
+    hessian: Array,
+    *,
+    tolerance: float = 1e-9,
+    max_evaluations: int = 100,
+) -> Minima:
+    """Minimise B functions from `x` by their slopes and Hessians that follow these.
+
+    Parameters
+    ----------
+    evaluate : callable
+        (x (A, d), which (A,)) -> values (A,) and gradients (A, d) of the functions named. A value that is not finite is never
+        stepped to.
     x : (B, d) array
     radius : (B,) array
         First trust radii.
+    hessian : (B, d, d) array
+        Near those at x.
     tolerance : float
         Newton decrement at which a search ends.
     max_evaluations : int
         Of each function.
     """
-    x, radius = x.copy(), radius.copy()
     every = np.arange(len(x))
     first = evaluate(x, every)
-    f, g, h = first.value.copy(), first.gradient.copy(), first.hessian.copy()
+    start = (first.value.copy(), first.gradient.copy(), hessian.copy())
+    return _minimise(evaluate, _learned, start, x, radius, tolerance, max_evaluations)
+
+
+def _learned(points: Slopes, taken: NDArray[np.bool_], held: Array, step: Array, change: Array) -> Array:
+    """Hessians after a symmetric rank-one update each, where it is sound."""
+    missed = change - np.einsum("bij,bj->bi", held, step)
+    inner = np.einsum("bi,bi->b", missed, step)
+    size = np.linalg.norm(missed, axis=1) * np.linalg.norm(step, axis=1)
+    sound = np.isfinite(inner) & (np.abs(inner) > SKEW * size)
+    missed = np.where(sound[:, None], missed, 0.0)
+    return held + missed[:, :, None] * missed[:, None, :] / np.where(sound, inner, 1.0)[:, None, None]
+
+
+_PointsT = TypeVar("_PointsT", bound=Slopes)
+
+
+def _minimise(
+    evaluate: Callable[[Array, Index], _PointsT],
+    bent: Callable[[_PointsT, NDArray[np.bool_], Array, Array, Array], Array],
+    start: tuple[Array, Array, Array],
+    x: Array,
+    radius: Array,
+    tolerance: float,
+    max_evaluations: int,
+) -> Minima:
+    """The searches, from values, slopes and Hessians at `x`.
+
+    `bent` gives Hessians after trials: what was found there, which were taken, those before, the steps, the changes of slope.
+    """
+    x, radius, (f, g, h) = x.copy(), radius.copy(), start
+    every = np.arange(len(x))
     used, converged = np.ones(len(x), dtype=np.intp), np.zeros(len(x), dtype=bool)
     active = every[np.isfinite(f)]
     for _ in range(max_evaluations):
@@ -98,7 +169,8 @@ def minimise_stack(
             break
         step = _steps(values, slope, radius[active])
         promised = -np.einsum("bj,bj->b", slope + 0.5 * values * step, step)
-        trial_x = x[active] + _turned(vectors, step)
+        along = _turned(vectors, step)
+        trial_x = x[active] + along
         trial = evaluate(trial_x, active)
         used[active] += 1
         slack = ROUNDING * np.maximum(1.0, np.abs(f[active]))
@@ -115,11 +187,12 @@ def minimise_stack(
         radius[active] = now
         taken = ratio > 1e-3
         moved = active[taken]
+        h[active] = bent(trial, taken, h[active], along, trial.gradient - g[active])
         x[moved], f[moved] = trial_x[taken], trial.value[taken]
-        g[moved], h[moved] = trial.gradient[taken], trial.hessian[taken]
+        g[moved] = trial.gradient[taken]
         alive = now > 1e-13 * (1.0 + np.linalg.norm(x[active], axis=1))
         active = active[alive]
-    return Minima(x, converged, used)
+    return Minima(x, converged, used, h)
 
 
 def _eigen(h: Array) -> tuple[Array, Array]:

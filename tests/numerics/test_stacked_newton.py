@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from lmmformula.numerics.stacked_newton import minimise_stack
+from lmmformula.numerics.stacked_newton import follow_stack, minimise_stack
 from lmmformula.typing import Array, Index
 
 
@@ -52,6 +52,17 @@ def test_rosenbrock_from_many_places() -> None:
     found = minimise_stack(valley, start, np.ones(50))
     assert found.converged.all()
     np.testing.assert_allclose(found.x, 1.0, atol=1e-7)
+
+
+def test_hessians_that_follow_lead_to_the_same_place() -> None:
+    """From one Hessian for all of them, off by a third, also where the functions are not convex."""
+    start = np.array([[2.0, 1.0], [0.4, -3.0], [-1.7, 0.5]])
+    given = np.repeat(np.diag([4.0, 3.0])[None], 3, axis=0)
+    found = follow_stack(lambda x, which: _quartic(x, which + 2), start, np.ones(3), given, tolerance=1e-14)
+    assert found.converged.all()
+    np.testing.assert_allclose(found.x[:, 0], [1.0, np.sqrt(2.0), -np.sqrt(3.0)], atol=1e-7)
+    np.testing.assert_allclose(found.x[:, 1], 0.0, atol=1e-7)
+    np.testing.assert_allclose(found.hessian[:, 1, 1], 2.0, rtol=1e-2)
 
 
 def test_where_there_is_no_value_nobody_steps() -> None:

@@ -114,7 +114,7 @@ class Factors:
                     moved.append(wide)
                 own += range(int(ends[i]), int(ends[i + 1]))
             index.append(np.array(own, dtype=np.intp))
-            units.append(np.array(moved).reshape(-1, group.k, group.k))
+            units.append(np.array(moved).reshape(len(moved), group.k, group.k))
         return cls(int(ends[-1]), tuple(index), tuple(units))
 
     def lowers(self, theta: Array) -> tuple[Array, ...]:
@@ -161,7 +161,7 @@ def stacked_inverse(a: Array) -> tuple[Array, Array]:
             out = np.empty_like(a)
             out[..., 0, 0], out[..., 1, 1] = a[..., 1, 1] / det, a[..., 0, 0] / det
             out[..., 0, 1], out[..., 1, 0] = -a[..., 0, 1] / det, -a[..., 1, 0] / det
-            return out, np.log(det)
+            return out, np.log(np.where(a[..., 0, 0] > 0.0, det, np.nan))
         sign, log = np.linalg.slogdet(a)
         good = (sign > 0.0) & np.isfinite(log)
         safe = a if good.all() else np.where(good[..., None, None], a, np.eye(k))

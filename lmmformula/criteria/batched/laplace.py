@@ -1,27 +1,33 @@
-r"""The Laplace approximations of many responses at once: one grouping factor, canonical links without further parameters.
+r"""The Laplace approximations of many responses at once, of at most one grouping factor.
 
-d(beta, theta) of :mod:`lmmformula.criteria.laplace`, whose levels i are independent given beta and theta: with one grouping
-factor M is block diagonal, so the modes of all levels of all responses are found together, each by Newton's steps with halving
-of its own (canonical links: h is convex), and (1) to (2) there are sums over rows and levels. With s the scores, W the
-weights, w' = dW/deta, lev_r = z_r'L M_i^-1 L'z_r, c = Lambda'Z'(lev w') and v = M^-1 c::
+d(beta, theta, alpha) of :mod:`lmmformula.criteria.laplace`, whose levels i are independent given beta, theta and alpha:
+with one grouping factor M is block diagonal, so the modes of all levels of all responses are found together, each by
+Newton's steps with halving of its own, and (1) to (2) there are sums over rows and levels. With s the scores, W the
+observed weights, w' = dW/deta, lev_r = z_r'L M_i^-1 L'z_r, c = Lambda'Z'(lev w') and v = M^-1 c::
 
     t        = -2 s + lev w' - W (Z Lambda v),             dd/dbeta = X't
     dd/dL    = sum_i (Z_i't) u_i' + 2 G_i L M_i^-1 + (Z_i's) v_i',       G_i = Z_i'WZ_i                               (1)
+    dd/dalpha_j = A_j'(-2 dl/da_j + lev dW/da_j + (ds/da_j) (Z Lambda v))                                              (2)
 
 the lower triangle of which is meant. (1) is (2) of the criterion of one without its division by L: the three parts are what dL
 does to eta at fixed u, to M, and to the mode. Rows are held in the order of their levels, responses side by side, (n, B).
+
+Where the log density is not concave in eta (links that are not canonical), M_i with observed weights may be indefinite on
+the way to the mode: a level then steps with the expected ones. Without random effects there is one level without columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
 from lmmformula.criteria.batched.base import Factors, stacked_inverse
+from lmmformula.criteria.rowmodel import Information
 from lmmformula.families.family import Family
 from lmmformula.families.records import Maybe
-from lmmformula.ir.groups import GroupRows
+from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array, Index
@@ -36,7 +42,7 @@ MAX_HALVINGS = 25
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Laplaced:
-    """Criteria of A responses: values (A,) and gradients (A, p + d) in (beta, theta)."""
+    """Criteria of A responses: values (A,) and gradients (A, d) in psi = (beta, theta, alpha)."""
 
     value: Array
     gradient: Array
@@ -57,7 +63,19 @@ class _FamilyRows:
     loglik: Array
     score: Array
     weight: Array
-    weight_eta: Array | None
+    weight_eta: Array | None = None
+    d_aux: tuple[Array, ...] = ()
+    score_aux: tuple[Array, ...] = ()
+    weight_aux: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chosen:
+    """The responses that are evaluated: y (n, A), the part of their log densities in y alone, alpha's predictors (n, A)."""
+
+    y: Array
+    constant: Array
+    aux: tuple[Array, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +89,8 @@ class LaplaceMany:
     x : (n, p) array
         Rows in the order of their levels.
     basis : (n, k) array
+    aux : tuple of (n, a_j) arrays
+        Columns of the auxiliary predictors.
     offset : (n, 1) array or float
     weights : (n,) array or None
     starts : (m,) index array
@@ -78,6 +98,8 @@ class LaplaceMany:
     of : (n,) index array
         Level of each row.
     y : (n, B) array
+    constant : (n, B) array
+        The part of the log density in y alone.
     modes : (B, m, k) array
         u where each response was evaluated last, from which the next search begins.
     """
@@ -86,45 +108,56 @@ class LaplaceMany:
     family: Family
     x: Array
     basis: Array
+    aux: tuple[Array, ...]
     offset: Maybe
     weights: Array | None
     starts: Index
     of: Index
     y: Array
+    constant: Array = field(repr=False)
     modes: Array = field(repr=False)
 
     @classmethod
-    def of_responses(cls, problem: Problem, own: GroupRows, y: Array) -> LaplaceMany:
-        """Of responses y (n, B) in the order of the problem's rows."""
-        order = np.argsort(own.codes, kind="stable")
-        of = own.codes[order].astype(np.intp)
-        starts = np.flatnonzero(np.diff(of, prepend=-1))
-        basis = np.ones((len(of), 1)) if own.basis is None else own.basis[order]
-        m, k = own.group.m, own.group.k
+    def of_responses(cls, problem: Problem, own: GroupRows | None, y: Array) -> LaplaceMany:
+        """Of responses y (n, B) in the order of the problem's rows; `own` are the rows of the one grouping factor."""
+        if own is None:
+            group, codes, basis = Group("", 1, 0, ()), np.zeros(problem.n, np.intp), np.ones((problem.n, 0))
+        else:
+            group, codes = own.group, own.codes
+            basis = np.ones((problem.n, 1)) if own.basis is None else own.basis
+        order = np.argsort(codes, kind="stable")
+        of = codes[order].astype(np.intp)
+        weights = None if problem.weights is None else problem.weights[order]
+        sorted_y = np.ascontiguousarray(y[order])
+        wide = None if weights is None else np.repeat(weights, y.shape[1])
+        constant = problem.family.constant(sorted_y.ravel(), wide)
         return cls(
-            Factors.of(problem.terms, [own.group]),
+            Factors.of(problem.terms, [group]),
             problem.family,
             problem.X.matrix[order],
-            basis,
+            basis[order],
+            tuple(block.matrix[order] for block in problem.aux),
             0.0 if problem.offset is None else problem.offset[order, None],
-            None if problem.weights is None else problem.weights[order],
-            starts,
+            weights,
+            np.flatnonzero(np.diff(of, prepend=-1)),
             of,
-            np.ascontiguousarray(y[order]),
-            np.zeros((y.shape[1], m, k)),
+            sorted_y,
+            np.broadcast_to(constant, sorted_y.size).reshape(sorted_y.shape),
+            np.zeros((y.shape[1], group.m, group.k)),
         )
 
     def at(self, psi: Array, which: Index, *, keep: bool = True) -> Laplaced:
-        """At psi = (beta, theta), (A, p + d); with `keep` the modes are where the next search begins."""
-        p = self.x.shape[1]
-        (lower,) = self.factors.lowers(psi[:, p:])
-        y, fixed = self.y[:, which], self.x @ psi[:, :p].T + self.offset
-        u = self._found(y, fixed, lower, self.modes[which].copy())
+        """At psi (A, d); with `keep` the modes are where the next search begins."""
+        p, end = self.x.shape[1], self.x.shape[1] + self.factors.d
+        (lower,) = self.factors.lowers(psi[:, p:end])
+        chosen = self._chosen(psi[:, end:], which)
+        fixed = self.x @ psi[:, :p].T + self.offset
+        u = self._found(chosen, fixed, lower, self.modes[which].copy())
         if keep:
-            self.modes[which] = u
+            self.modes[which] = np.where(np.isfinite(u).all(axis=(1, 2), keepdims=True), u, 0.0)
         eta = fixed + self._to_rows(u, lower)
-        found = self._family(y, eta, derivatives=True)
-        weight, score = np.asarray(found.weight), np.asarray(found.score)
+        found = self._family(chosen, eta, derivatives=True)
+        weight, score = found.weight, found.score
         gram = self._gram(weight)
         inverse, log_m = self._equations(gram, lower)
         inner = matmul(lower[:, None], matmul(inverse, np.swapaxes(lower, -1, -2)[:, None]))
@@ -132,32 +165,55 @@ class LaplaceMany:
         slope = leverage * np.asarray(found.weight_eta)
         c = matmul(self._sums(slope), lower)
         v = matmul(inverse, c[..., None])[..., 0]
-        t = slope - 2.0 * score - weight * self._to_rows(v, lower)
+        zv = self._to_rows(v, lower)
+        t = slope - 2.0 * score - weight * zv
         moved = np.einsum("bmi,bmj->bij", self._sums(t), u)
         moved += np.einsum("bmi,bmj->bij", self._sums(score), v)
         moved += 2.0 * matmul(matmul(gram, lower[:, None]), inverse).sum(axis=1)
         gradient = np.zeros_like(psi)
         gradient[:, :p] = t.T @ self.x
-        gradient[:, p:][:, self.factors.index[0]] = np.einsum("bij,dij->bd", moved, self.factors.units[0])
-        value = -2.0 * np.asarray(found.loglik).sum(axis=0) + np.einsum("bmk,bmk->b", u, u)
+        gradient[:, p:end][:, self.factors.index[0]] = np.einsum("bij,dij->bd", moved, self.factors.units[0])
+        for j, (a, where) in enumerate(zip(self.aux, self._places(end), strict=True)):
+            push = leverage * found.weight_aux[j] - 2.0 * found.d_aux[j] + found.score_aux[j] * zv
+            gradient[:, where] = push.T @ a
+        value = -2.0 * found.loglik.sum(axis=0) + np.einsum("bmk,bmk->b", u, u)
         return Laplaced(value + log_m.sum(axis=1), gradient)
+
+    def effects(self, theta: Array) -> Array:
+        """b = L u of all responses, (B, m, k), of the modes that were met last; theta (B, d)."""
+        (lower,) = self.factors.lowers(theta)
+        return matmul(self.modes, np.swapaxes(lower, -1, -2))
+
+    def _places(self, at: int) -> list[slice]:
+        """Where the coefficients of each auxiliary predictor stand, from `at` on."""
+        ends = np.cumsum([at, *(a.shape[1] for a in self.aux)])
+        return [slice(int(i), int(j)) for i, j in pairwise(ends)]
+
+    def _chosen(self, alpha: Array, which: Index) -> _Chosen:
+        places = self._places(0)
+        aux = tuple(a @ alpha[:, where].T for a, where in zip(self.aux, places, strict=True))
+        return _Chosen(self.y[:, which], self.constant[:, which], aux)
 
     # -- modes -----------------------------------------------------------------------------------------------------
 
-    def _found(self, y: Array, fixed: Array, lower: Array, u: Array) -> Array:
+    def _found(self, chosen: _Chosen, fixed: Array, lower: Array, u: Array) -> Array:
         """The modes (A, m, k) of all levels."""
-        h, rows = self._objective(y, fixed, lower, u)
-        for _ in range(MAX_STEPS):
+        h, rows = self._objective(chosen, fixed, lower, u)
+        lost = ~np.isfinite(h)
+        if lost.any():
+            u = np.where(lost[..., None], 0.0, u)
+            h, rows = self._objective(chosen, fixed, lower, u)
+        for _ in range(MAX_STEPS if u.shape[-1] else 0):
             slope = matmul(rows.side[:, :, None], lower[:, None])[:, :, 0] - u
             step = matmul(rows.inverse, slope[..., None])[..., 0]
             promised = np.einsum("bmk,bmk->bm", slope, step)
             open_ = promised > MODE * np.maximum(1.0, np.abs(h))
             if not open_.any():  # one step more: log|M| is of first order in what is left
-                return u + step
+                return u + np.where(np.isfinite(step), step, 0.0)
             share, trial, then, after = np.where(open_, 1.0, 0.0), u, h, rows
             for _ in range(MAX_HALVINGS):
-                trial = u + share[..., None] * step
-                then, after = self._objective(y, fixed, lower, trial)
+                trial = u + share[..., None] * np.where(open_[..., None], step, 0.0)
+                then, after = self._objective(chosen, fixed, lower, trial)
                 worse = ~(then <= h + 1e-12 * np.maximum(1.0, np.abs(h))) & (share > 0.0)
                 if not worse.any():
                     break
@@ -165,15 +221,18 @@ class LaplaceMany:
             u, h, rows = trial, then, after
         return u
 
-    def _objective(self, y: Array, fixed: Array, lower: Array, u: Array) -> tuple[Array, _Newton]:
+    def _objective(self, chosen: _Chosen, fixed: Array, lower: Array, u: Array) -> tuple[Array, _Newton]:
         """h of each level (A, m), and its Newton equations."""
         eta = fixed + self._to_rows(u, lower)
-        found = self._family(y, eta, derivatives=False)
-        score, weight = np.asarray(found.score), np.asarray(found.weight)
-        inverse, _ = self._equations(self._gram(weight), lower)
-        own = np.add.reduceat(np.asarray(found.loglik), self.starts, axis=0).T
+        found = self._family(chosen, eta, derivatives=False)
+        inverse, log_m = self._equations(self._gram(found.weight), lower)
+        if not self.family.is_canonical and (lost := np.isnan(log_m)).any():
+            expected = self._family(chosen, eta, derivatives=False, information="expected")
+            safe, _ = self._equations(self._gram(expected.weight), lower)
+            inverse = np.where(lost[..., None, None], safe, inverse)
+        own = np.add.reduceat(found.loglik, self.starts, axis=0).T
         h = 0.5 * np.einsum("bmk,bmk->bm", u, u) - own
-        return h, _Newton(inverse, self._sums(score))
+        return h, _Newton(inverse, self._sums(found.score))
 
     @staticmethod
     def _equations(gram: Array, lower: Array) -> tuple[Array, Array]:
@@ -183,17 +242,29 @@ class LaplaceMany:
 
     # -- rows ------------------------------------------------------------------------------------------------------
 
-    def _family(self, y: Array, eta: Array, *, derivatives: bool) -> _FamilyRows:
+    def _family(
+        self, chosen: _Chosen, eta: Array, *, derivatives: bool, information: Information = "observed"
+    ) -> _FamilyRows:
         """The family at rows (n, A), which it knows one after the other."""
-        shape = y.shape
-        weights = None if self.weights is None else np.repeat(self.weights, shape[1])
-        found = self.family.rows(y.ravel(), eta.ravel(), (), weights, derivatives=derivatives)
+        shape = eta.shape
+        found = self.family.rows(
+            chosen.y.ravel(),
+            eta.ravel(),
+            tuple(a.ravel() for a in chosen.aux),
+            None if self.weights is None else np.repeat(self.weights, shape[1]),
+            information=information,
+            derivatives=derivatives,
+            constant=chosen.constant.ravel(),
+        )
 
         def wide(values: Maybe) -> Array:
-            return np.broadcast_to(values, y.size).reshape(shape)
+            return np.broadcast_to(values, eta.size).reshape(shape)
 
-        slope = None if found.weight_eta is None else wide(found.weight_eta)
-        return _FamilyRows(wide(found.loglik), wide(found.score), wide(found.weight), slope)
+        core = (wide(found.loglik), wide(found.score), wide(found.weight))
+        if found.weight_eta is None:
+            return _FamilyRows(*core)
+        lists = (tuple(map(wide, own)) for own in (found.d_aux, found.score_aux, found.weight_aux))
+        return _FamilyRows(*core, wide(found.weight_eta), *lists)
 
     def _to_rows(self, u: Array, lower: Array) -> Array:
         """Z Lambda u, (n, A)."""
@@ -205,8 +276,10 @@ class LaplaceMany:
 
     def _sums(self, r: Array) -> Array:
         """Z'r, (A, m, k), of r (n, A)."""
-        parts = [np.add.reduceat(column[:, None] * r, self.starts, axis=0).T for column in self.basis.T]
-        return np.stack(parts, axis=-1)
+        out = np.empty((r.shape[1], len(self.starts), self.basis.shape[1]))
+        for j, column in enumerate(self.basis.T):
+            out[:, :, j] = np.add.reduceat(column[:, None] * r, self.starts, axis=0).T
+        return out
 
     def _gram(self, weight: Array) -> Array:
         """Z_i'WZ_i, (A, m, k, k)."""

@@ -25,7 +25,7 @@ def deviances(fit: Fitted, y: Array) -> Array:
     together = fit.backend.batch(fit.optimum)
     if together is None:
         return np.array([_alone(fit, response) for response in y.T])
-    stack = together.fit(fit.standard.response_in(y), fit.optimum.theta)
+    stack = together.fit(fit.standard.response_in(y), fit.optimum.theta, errors=False)
     shift = fit.standard.deviance_shift(restricted=fit.estimate.restricted)
     out = np.where(stack.converged, stack.deviance + shift, np.nan)
     for i in np.flatnonzero(~stack.converged):

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,9 +40,9 @@ NO_INFORMATION = 1e-8
 """Share of the largest curvature below which a direction of phi is left out, as for one fit."""
 
 
-def _stacked(fit: Fitted, batch: Together, y: Array, start: Array | None) -> Stack:
+def _stacked(fit: Fitted, batch: Together, y: Array, start: Array | None, *, errors: bool) -> Stack:
     """Fits of responses y (rows, B) in the user's units, from `start` in those of the standardised problem."""
-    return batch.fit(fit.standard.response_in(y), start)
+    return batch.fit(fit.standard.response_in(y), start, errors=errors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +69,31 @@ class _Outward:
 
     @cached_property
     def sigma(self) -> Array:
+        scale = next((j for j, a in enumerate(self.problem.family.auxiliaries) if a.is_scale), None)
+        if self.problem.aux and scale is not None and self.aux[scale].shape[1] == 1:
+            return np.asarray(self.problem.family.auxiliaries[scale].value(self.aux[scale][:, 0]))
         return self.standard.sigma_out(1.0) * self.stack.sigma
+
+    @cached_property
+    def aux(self) -> tuple[Array, ...]:
+        """Coefficients of the auxiliary predictors, (B, a_j) each."""
+        if self.stack.aux is None:
+            return ()
+        ends = np.cumsum([0, *(len(block.names) for block in self.problem.aux)])
+        own = [self.stack.aux[:, i:j] for i, j in pairwise(ends)]
+        return tuple(self.standard.aux_out(j, alpha) for j, alpha in enumerate(own))
+
+    @property
+    def auxiliary(self) -> dict[str, Array]:
+        """The family's other parameters by name, as :func:`lmmformula.inference.refitting.parameters` has them."""
+        out: dict[str, Array] = {}
+        parts = zip(self.problem.family.auxiliaries, self.problem.aux, self.aux, strict=False)
+        for parameter, block, alpha in parts:
+            if alpha.shape[1] == 1:
+                out[parameter.name] = np.asarray(parameter.value(alpha[:, 0]))
+            else:
+                out |= {f"{parameter.name}: {n}": alpha[:, i] for i, n in enumerate(block.names)}
+        return out
 
     @cached_property
     def spreads(self) -> dict[str, Array]:
@@ -137,7 +162,7 @@ class _Outward:
 
 def _parameters(own: _Outward) -> dict[str, Array]:
     names = own.problem.X.names
-    out = {**{n: own.beta[:, j] for j, n in enumerate(names)}, **own.spreads}
+    out = {**{n: own.beta[:, j] for j, n in enumerate(names)}, **own.spreads, **own.auxiliary}
     return {**out, "sigma": own.sigma} if own.problem.is_linear else out
 
 
@@ -163,7 +188,7 @@ def estimates(fit: Fitted, y: Array, *, start: bool = False, tests: bool = True)
     batch = fit.backend.batch(fit.optimum)
     if batch is None:
         return _one_by_one(fit, y)
-    stack = _stacked(fit, batch, y, fit.optimum.theta if start else None)
+    stack = _stacked(fit, batch, y, fit.optimum.theta if start else None, errors=tests)
     found = _of_stack(fit, stack, tests)
     left = np.flatnonzero(~stack.converged) if stack.hessian is None else np.zeros(0, dtype=np.intp)
     if not len(left):

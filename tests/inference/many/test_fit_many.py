@@ -122,15 +122,15 @@ def test_responses_that_cannot_be_fitted_are_counted() -> None:
     assert "2 not fitted" in repr(found)
 
 
-@pytest.mark.parametrize(("family", "together"), [("poisson", True), ("nbinom2", False)])
-def test_other_families(family: str, together: bool) -> None:
+@pytest.mark.parametrize("family", ["poisson", "nbinom2"])
+def test_other_families(family: str) -> None:
     table = data()
     rng = np.random.default_rng(1)
     y = rng.poisson(
         np.exp(1.5 + 0.5 * rng.normal(size=(15, 2)))[table["donor"]] * rng.gamma(3.0, 0.3, (120, 2))
     )
     found = fit_many("~ a + (1 | donor)", table, y, family=family)
-    assert found.estimates.together is together
+    assert found.estimates.together
     m = fit("y ~ a + (1 | donor)", table.assign(y=y[:, 1]), family=family)
     own = found.frame[found.frame["response"] == "y2"]
     np.testing.assert_allclose(own["estimate"], m.params, rtol=1e-4)
