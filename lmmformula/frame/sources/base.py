@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from queue import Full, Queue
 from typing import TYPE_CHECKING, Protocol
 
 from lmmformula import progress
@@ -12,7 +15,7 @@ from lmmformula.frame.table import no_such_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BATCH_ROWS", "Source", "checked_names", "gathered", "told"]
+__all__ = ["BATCH_ROWS", "Source", "ahead", "checked_names", "gathered", "told"]
 
 BATCH_ROWS = 131_072
 """Rows of a batch at most: columns of such a batch stay in the caches of a core, and what a batch costs by itself is hidden."""
@@ -95,6 +98,40 @@ def gathered(batches: Iterable[pa.RecordBatch], rows: int = BATCH_ROWS) -> Itera
                 held, count = [], 0
     if held:
         yield _one(held)
+
+
+def ahead(batches: Iterator[pa.RecordBatch], most: int = 2) -> Iterator[pa.RecordBatch]:
+    """The same batches, made in a thread of their own, `most` of them before they are asked for.
+
+    The thread ends with the last batch, with an error, which is raised here, or when nobody asks any more.
+    """
+    made: Queue[pa.RecordBatch | BaseException | None] = Queue(most)
+    left = threading.Event()
+
+    def put(item: pa.RecordBatch | BaseException | None) -> bool:
+        while not left.is_set():
+            with suppress(Full):
+                made.put(item, timeout=0.05)
+                return True
+        return False
+
+    def make() -> None:
+        try:
+            if all(put(batch) for batch in batches):
+                put(None)
+        except BaseException as error:  # whoever asks for the next batch learns of it
+            put(error)
+
+    thread = threading.Thread(target=make, name="lmmformula rows", daemon=True)
+    thread.start()
+    try:
+        while (item := made.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        left.set()
+        thread.join()
 
 
 def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

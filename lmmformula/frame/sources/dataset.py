@@ -31,7 +31,10 @@ def open_dataset(data: Data) -> Source | None:
         and all(isinstance(fragment, ds.ParquetFileFragment) for fragment in fragments)
     ):
         n = len(fragments)
-        files = [Unread(fragment.path, (("", fragment.partition_expression),)) for fragment in fragments]
+        files = [
+            Unread(fragment.path, ds.get_partition_keys(fragment.partition_expression))
+            for fragment in fragments
+        ]
         return read_footers(
             f"a dataset of {n} Parquet file{'s' if n > 1 else ''}", files, data.filesystem, list(data.schema)
         )

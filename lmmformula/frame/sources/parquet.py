@@ -1,30 +1,31 @@
 """Rows in files of Parquet, on any file system that pyarrow reads.
 
 The footers of all files are read once, when they are opened: rows, row groups, bytes and the type of every column. A part is
-a row group. A pass scans runs of files that have the same columns; decoding runs ahead by a batch or two in threads of Arrow,
-and column chunks are not fetched before they are needed, which keeps the memory of a pass to about two row groups of the
-columns asked for.
+a row group. A pass reads file after file through buffered streams, a page of each column at a time, and decodes batches in a
+thread of its own, two ahead of whoever uses them: memory does not depend on how large the row groups are, which some writers
+make as large as the file (Arrow's scanner of datasets holds two row groups).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from itertools import groupby
-from operator import and_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources.base import BATCH_ROWS, checked_names, gathered, told
+from lmmformula.frame.sources.base import BATCH_ROWS, ahead, checked_names, gathered, told
 from lmmformula.frame.sources.types import in_words, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.dataset as ds
     from pyarrow.fs import FileSystem
 
-__all__ = ["ParquetFile", "ParquetRows", "Unread", "read_footers"]
+__all__ = ["Key", "ParquetFile", "ParquetRows", "Unread", "read_footers"]
+
+Key: TypeAlias = str | int | float | bool | None
+"""What a folder says of its rows."""
+_BUFFER = 2**20
+"""Bytes of each column that are read at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +36,12 @@ class Unread:
     ----------
     path : str
         On its file system.
-    said : tuple of (str, pyarrow.dataset.Expression)
-        What its folders say of all its rows (hive partitions), by the column that it is of.
+    keys : mapping
+        Values of columns that its folders say of all its rows (hive partitions).
     """
 
     path: str
-    said: tuple[tuple[str, ds.Expression], ...] = ()
+    keys: Mapping[str, Key]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +51,8 @@ class ParquetFile:
     Attributes
     ----------
     path : str
-    guarantee : pyarrow.dataset.Expression
-        What its folders say of the columns that it has not itself.
+    keys : mapping
+        Values of columns that its folders say of all its rows; those that it has itself have the right of way.
     groups : tuple of int
         Rows of each row group.
     shape : int
@@ -61,7 +62,7 @@ class ParquetFile:
     """
 
     path: str
-    guarantee: ds.Expression
+    keys: Mapping[str, Key]
     groups: tuple[int, ...]
     shape: int
     size: int | None
@@ -116,13 +117,12 @@ class ParquetRows:
 
     def batches(self, names: Sequence[str], part: int | None = None) -> Iterator[pa.RecordBatch]:
         columns = self._checked(names)
-        size = self.size(columns)
         if part is None:
-            rows = gathered(self._scanned(self.files, columns, None))
+            rows = (batch for file in self.files for batch in self._read(file, columns, None))
         else:
             file, group = self._part(part)
-            rows = gathered(self._scanned((file,), columns, [group]))
-        return told(rows, self.n_rows, size, is_pass=part is None)
+            rows = self._read(file, columns, group)
+        return told(ahead(gathered(rows)), self.n_rows, self.size(columns), is_pass=part is None)
 
     def unchanged(self) -> None:
         for file, (size, mtime_ns) in zip(
@@ -152,67 +152,35 @@ class ParquetRows:
             left -= len(file.groups)
         raise IndexError(f"part {part} of {self.parts}")
 
-    def _scanned(
-        self, files: Sequence[ParquetFile], columns: list[str], groups: list[int] | None
-    ) -> Iterator[pa.RecordBatch]:
-        """Files in order; those with the same columns in one scan, so that one is decoded while the next is opened."""
+    def _read(self, file: ParquetFile, columns: list[str], group: int | None) -> Iterator[pa.RecordBatch]:
+        """Rows of a file, or of one of its row groups."""
         import pyarrow as pa
 
         wanted = pa.schema([self.schema.field(name) for name in columns])
-        for shape, run in groupby(files, key=lambda file: file.shape):
-            of_run = tuple(run)
-            read = 0
-            try:
-                for batch in self._scanner(of_run, shape, columns, groups).to_batches():
-                    read += batch.num_rows
-                    yield (
-                        batch
-                        if batch.schema.equals(wanted)
-                        else _cast(batch, wanted, of_run[_where(of_run, read - 1)].path)
-                    )
-            except (pa.ArrowException, OSError, UnicodeError) as error:
-                raise DataError(_unreadable(self._culprit(of_run, read, columns, groups), error)) from error
+        inside = [name for name in columns if name in self.shapes[file.shape].names]
+        try:
+            for batch in self._decoded(file, inside, group):
+                yield _completed(batch, wanted, file)
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            self.unchanged()  # which says why, if the file is another one by now
+            raise DataError(_unreadable(file.path, error)) from error
 
-    def _culprit(
-        self, files: Sequence[ParquetFile], read: int, columns: list[str], groups: list[int] | None
-    ) -> str:
-        """Which file cannot be read: that of the row after the first `read` ones, or one that was opened ahead of it."""
+    def _decoded(self, file: ParquetFile, columns: list[str], group: int | None) -> Iterator[pa.RecordBatch]:
+        """Columns that a file has; batches without columns but with rows, if it has none of them."""
         import pyarrow as pa
+        import pyarrow.parquet as pq
 
-        at = _where(files, read)
-        for file in files[at:]:
-            try:
-                for _ in self._scanner((file,), file.shape, columns, groups).to_batches():
-                    pass
-            except (pa.ArrowException, OSError, UnicodeError):
-                return file.path
-        return files[at].path
-
-    def _scanner(
-        self, files: Sequence[ParquetFile], shape: int, columns: list[str], groups: list[int] | None
-    ) -> ds.Scanner:
-        import pyarrow as pa
-        import pyarrow.dataset as ds
-
-        form = ds.ParquetFileFormat()
-        fragments = [
-            form.make_fragment(
-                file.path, self.filesystem, partition_expression=file.guarantee, row_groups=groups
-            )
-            for file in files
-        ]
-        physical = self.shapes[shape]
-        fields = [
-            physical.field(name) if name in physical.names else self.schema.field(name) for name in columns
-        ]
-        dataset = ds.FileSystemDataset(fragments, pa.schema(fields), form, self.filesystem)
-        return dataset.scanner(
-            columns=columns,
-            batch_size=BATCH_ROWS,
-            batch_readahead=2,
-            fragment_readahead=1,
-            fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=False),
-        )
+        if not columns:
+            for rows in file.groups if group is None else (file.groups[group],):
+                yield pa.record_batch([pa.nulls(rows)], ["rows"]).select([])
+            return
+        if not file.n_rows:
+            return
+        with self.filesystem.open_input_file(file.path) as stream:
+            reader = pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
+            groups = None if group is None else [group]
+            for batch in reader.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
+                yield batch.select(columns)
 
 
 def read_footers(
@@ -243,8 +211,7 @@ def read_footers(
         schema, groups = _footer(file.path, filesystem, sizes)
         if schema not in shapes:
             shapes.append(schema)
-        guarantee = _all(said for column, said in file.said if column not in schema.names)
-        found.append(ParquetFile(file.path, guarantee, groups, shapes.index(schema), size, mtime_ns))
+        found.append(ParquetFile(file.path, file.keys, groups, shapes.index(schema), size, mtime_ns))
     if not any(file.n_rows for file in found):
         raise DataError(f"{name} has no rows")
     first = [next(file.path for file in found if file.shape == k) for k in range(len(shapes))]
@@ -254,12 +221,6 @@ def read_footers(
     return ParquetRows(name, schema, tuple(found), tuple(shapes), filesystem, sizes, conflicts)
 
 
-def _all(said: Iterable[ds.Expression]) -> ds.Expression:
-    import pyarrow.dataset as ds
-
-    return reduce(and_, said, ds.scalar(True))
-
-
 def _footer(path: str, filesystem: FileSystem, sizes: dict[str, int]) -> tuple[pa.Schema, tuple[int, ...]]:
     """Columns and rows of each row group of a file; `sizes` gains the bytes of each column."""
     import pyarrow as pa
@@ -267,8 +228,8 @@ def _footer(path: str, filesystem: FileSystem, sizes: dict[str, int]) -> tuple[p
 
     try:
         with filesystem.open_input_file(path) as stream:
-            footer = pq.ParquetFile(stream).metadata
-        schema = footer.schema.to_arrow_schema().remove_metadata()
+            reader = pq.ParquetFile(stream)
+            footer, schema = reader.metadata, reader.schema_arrow.remove_metadata()
     except (pa.ArrowException, OSError) as error:
         raise DataError(_unreadable(path, error)) from error
     groups = [footer.row_group(k) for k in range(footer.num_row_groups)]
@@ -336,29 +297,43 @@ def _joined(shapes: Sequence[pa.Schema], first: Sequence[str]) -> tuple[list[pa.
     return [*fields.values(), *twice], conflicts
 
 
-def _cast(batch: pa.RecordBatch, wanted: pa.Schema, path: str) -> pa.RecordBatch:
-    """Columns in the types of all files; `path` is the file that they are from."""
+def _completed(batch: pa.RecordBatch, wanted: pa.Schema, file: ParquetFile) -> pa.RecordBatch:
+    """Columns in the types of all files, and those that the folders of the file say."""
     import pyarrow as pa
 
+    if batch.schema.equals(wanted) and wanted.names:
+        return batch
     columns = []
-    for column, field in zip(batch.columns, wanted, strict=True):
-        try:
-            columns.append(column if column.type.equals(field.type) else column.cast(field.type))
-        except pa.ArrowInvalid as error:
-            raise DataError(
-                f"column `{field.name}` is {in_words(column.type)} in {path} and {in_words(field.type)} beside other files, "
-                f"which cannot hold all its values ({error}): write it with one type into all files"
-            ) from error
-    return pa.record_batch(columns, schema=wanted)
+    for field in wanted:
+        if field.name in batch.schema.names:
+            columns.append(_cast(batch.column(field.name), field, file.path))
+        else:
+            columns.append(_repeated(file.keys.get(field.name), field.type, batch.num_rows))
+    return pa.record_batch(columns, schema=wanted) if columns else batch
 
 
-def _where(files: Sequence[ParquetFile], read: int) -> int:
-    """Position of the file in which the row after the first `read` ones is."""
-    for k, file in enumerate(files):
-        if read < file.n_rows:
-            return k
-        read -= file.n_rows
-    return len(files) - 1
+def _cast(column: pa.Array, field: pa.Field, path: str) -> pa.Array:
+    import pyarrow as pa
+
+    try:
+        return column if column.type.equals(field.type) else column.cast(field.type)
+    except pa.ArrowInvalid as error:
+        raise DataError(
+            f"column `{field.name}` is {in_words(column.type)} in {path} and {in_words(field.type)} beside other files, which "
+            f"cannot hold all its values ({error}): write it with one type into all files"
+        ) from error
+
+
+def _repeated(value: Key, kind: pa.DataType, rows: int) -> pa.Array:
+    """A column of one value."""
+    import pyarrow as pa
+
+    if value is None:
+        return pa.nulls(rows, kind)
+    if pa.types.is_dictionary(kind):
+        codes = pa.repeat(pa.scalar(0, kind.index_type), rows)
+        return pa.DictionaryArray.from_arrays(codes, pa.array([value], kind.value_type), ordered=kind.ordered)
+    return pa.repeat(pa.scalar(value, kind), rows)
 
 
 def _unreadable(path: str, error: Exception) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -13,13 +13,12 @@ from urllib.parse import unquote
 from lmmformula.errors import DataError
 from lmmformula.frame.files import is_parquet
 from lmmformula.frame.sources.base import Source
-from lmmformula.frame.sources.parquet import ParquetRows, Unread, read_footers
+from lmmformula.frame.sources.parquet import Key, ParquetRows, Unread, read_footers
 from lmmformula.memory import available_memory
 from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import pyarrow as pa
-    import pyarrow.dataset as ds
 
 __all__ = ["are_paths", "open_paths"]
 
@@ -163,7 +162,7 @@ def _opened(name: str, found: list[tuple[str, str]], *, count: bool = False) -> 
     keys = [_keys(path) for _, path in found]
     fields = {field.name: field for field in _key_fields(keys)}
     files = [
-        Unread(os.path.abspath(path), tuple(_said(own, fields)))
+        Unread(os.path.abspath(path), {name: _typed(own.get(name), field) for name, field in fields.items()})
         for (path, _), own in zip(found, keys, strict=True)
     ]
     if count:
@@ -187,25 +186,15 @@ def _key_fields(keys: list[dict[str, str | None]]) -> Iterable[pa.Field]:
         yield pa.field(name, pa.int64() if whole else pa.string())
 
 
+def _typed(value: str | None, field: pa.Field) -> Key:
+    import pyarrow as pa
+
+    return int(value) if value is not None and pa.types.is_integer(field.type) else value
+
+
 def _is_whole(value: str) -> bool:
     digits = value.removeprefix("-")
     return digits.isascii() and digits.isdigit() and len(digits) < 19
-
-
-def _said(
-    own: Mapping[str, str | None], fields: Mapping[str, pa.Field]
-) -> Iterable[tuple[str, ds.Expression]]:
-    """What the folders of a file say of each key; nothing, where they do not have it, is a missing value."""
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    for name, field in fields.items():
-        value = own.get(name)
-        if value is None:
-            yield name, ds.field(name).is_null()
-        else:
-            typed = int(value) if pa.types.is_integer(field.type) else value
-            yield name, ds.field(name) == pa.scalar(typed, field.type)
 
 
 def _held(source: ParquetRows) -> float:
