@@ -303,7 +303,7 @@ def test_what_is_no_parquet_is_named(tmp_path: Path) -> None:
 
 
 def test_a_file_cut_off_in_the_midst_of_a_pass(tmp_path: Path) -> None:
-    whole, paths = written(tmp_path)
+    _, paths = written(tmp_path)
     source = opened(tmp_path)
     paths[1].write_bytes(paths[1].read_bytes()[:2000])
     with pytest.raises(DataError, match=r"part-1\.parquet was written to .* bytes then, 2,000 now"):
