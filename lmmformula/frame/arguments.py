@@ -20,7 +20,14 @@ from lmmformula.typing import Data
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RowArgument", "by_labels", "keep_argument", "row_argument"]
+__all__ = [
+    "RowArgument",
+    "by_labels",
+    "column_argument",
+    "keep_argument",
+    "refuse_infinite_argument",
+    "row_argument",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,12 +59,7 @@ def row_argument(given: Data, role: str, table: Table) -> RowArgument | None:
     if given is None:
         return None
     if isinstance(given, str):
-        column = table.column(given)
-        try:
-            values = as_float(column.at(None), f"{role}= (column `{given}`)")
-        except RefusalError as refusal:
-            raise DataError(refusal.problem) from None
-        return _finite(RowArgument(given, values, column.missing, given), role)
+        return _finite(column_argument(given, role, table), role)
     given = by_labels(given, role, table.index, table.n_rows)
     try:
         values = np.array(given, dtype=float)
@@ -71,6 +73,16 @@ def row_argument(given: Data, role: str, table: Table) -> RowArgument | None:
             f"{role} is missing (NaN) in {count:,} of {len(values):,} rows: fill them or drop the rows"
         )
     return _finite(RowArgument(role, values), role)
+
+
+def column_argument(given: str, role: str, table: Table) -> RowArgument:
+    """The argument called `role` from a column, infinite or not."""
+    column = table.column(given)
+    try:
+        values = as_float(column.at(None), f"{role}= (column `{given}`)")
+    except RefusalError as refusal:
+        raise DataError(refusal.problem) from None
+    return RowArgument(given, values, column.missing, given)
 
 
 def by_labels(given: Data, role: str, index: pd.Index | None, n_rows: int) -> Data:
@@ -129,7 +141,14 @@ def keep_argument(given: Data) -> Data:
 
 
 def _finite(argument: RowArgument, role: str) -> RowArgument:
-    if count := int(np.isinf(argument.values).sum()):
-        name = f" `{argument.column}`" if argument.column else ""
-        raise DataError(f"{role}{name} is infinite in {count:,} of {len(argument.values):,} rows")
+    refuse_infinite_argument(
+        argument.column, role, int(np.isinf(argument.values).sum()), len(argument.values)
+    )
     return argument
+
+
+def refuse_infinite_argument(column: str | None, role: str, count: int, n: int) -> None:
+    """Refuse an argument that is infinite in `count` of `n` rows."""
+    if count:
+        name = f" `{column}`" if column else ""
+        raise DataError(f"{role}{name} is infinite in {count:,} of {n:,} rows")

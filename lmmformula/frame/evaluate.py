@@ -107,6 +107,11 @@ class Evaluator:
         self._values[expr] = value
         return value
 
+    @property
+    def found(self) -> Mapping[Expr, Value]:
+        """Values of expressions and their parts so far, columns apart."""
+        return self._values
+
     def _evaluate(self, expr: Expr) -> Value:
         match expr:
             case Name(name):

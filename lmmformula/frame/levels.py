@@ -19,7 +19,7 @@ from lmmformula.frame.values import Basis, Factor, Value, label_index, object_ar
 from lmmformula.ir.across import ACROSS, Across, Known
 from lmmformula.typing import Context, Data
 
-__all__ = ["Levels", "levels_of", "shares_of"]
+__all__ = ["Levels", "levels_of", "member_levels", "shares_of"]
 
 Labels = NDArray[np.object_]
 
@@ -89,12 +89,18 @@ def levels_of(
 
 def _several(term: RandomTerm, value_of: Callable[[Expr], Value], n: int) -> Levels:
     """Union of the members' levels: numbers in their order, others as they come."""
-    factors = [as_factor(value_of(expr)) for expr in term.members]
-    labels = _union(factors, numeric=not any(isinstance(value_of(e), Factor) for e in term.members))
+    labels, factors = member_levels(term, value_of)
     codes = np.column_stack([label_index(labels, f.levels)[f.codes] for f in factors])
     return Levels(
         labels, codes, (labels,), shares_of(term.members, term.member_weights, term.member_scale, value_of, n)
     )
+
+
+def member_levels(term: RandomTerm, value_of: Callable[[Expr], Value]) -> tuple[Labels, list[Factor]]:
+    """Labels of the levels of ``mm()``, and its members as factors."""
+    factors = [as_factor(value_of(expr)) for expr in term.members]
+    labels = _union(factors, numeric=not any(isinstance(value_of(e), Factor) for e in term.members))
+    return labels, factors
 
 
 def _union(factors: list[Factor], *, numeric: bool) -> Labels:

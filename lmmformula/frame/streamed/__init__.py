@@ -1,0 +1,7 @@
+"""The canonical form of a formula on rows that are read batch by batch: what it learns, and how batches are encoded."""
+
+from lmmformula.frame.streamed.draft import Draft, Kept
+from lmmformula.frame.streamed.learning import learn
+from lmmformula.frame.streamed.seen import Seen
+
+__all__ = ["Draft", "Kept", "Seen", "learn"]

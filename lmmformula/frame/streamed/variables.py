@@ -1,0 +1,219 @@
+"""The variables of a model on the complete rows of one batch, by what was learned from all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lmmformula.errors import DataError
+from lmmformula.formula.render import deparse
+from lmmformula.formula.spec import Expr, Name
+from lmmformula.frame.arguments import RowArgument, column_argument
+from lmmformula.frame.evaluate import Evaluator
+from lmmformula.frame.model_frame import variable
+from lmmformula.frame.streamed.distinct import Places
+from lmmformula.frame.table import Table
+from lmmformula.frame.values import Factor, Value, align, missing_rows, take
+from lmmformula.typing import Array, Context, Entries
+
+__all__ = ["BatchRows", "Variables", "aligned"]
+
+K = TypeVar("K")
+Key: TypeAlias = Expr | str
+"""A factor: an expression, or the name of a column with all levels that it has."""
+
+
+def aligned(factor: Factor, known: Places, what: str) -> Factor:
+    """The factor with the levels that are known, which all of its rows must have."""
+    levels: Entries = known.known
+    if len(levels) == len(factor.levels) and bool((levels == factor.levels).all()):
+        return replace(factor, levels=levels)
+    codes = np.append(known.of(factor.levels), np.int32(-1))[factor.codes]
+    if (codes < 0).any() and ((codes < 0) & (factor.codes >= 0)).any():
+        raise DataError(
+            f"`{what}` has levels that it did not have when the rows were read before: the data have changed meanwhile, "
+            "or the value of a row depends on other rows. Read them again, or compute the column beforehand"
+        )
+    return Factor(codes, levels, factor.kind, factor.contrast)
+
+
+class _Aligning(Evaluator):
+    """An evaluator whose factors have the levels that they have on all rows, first."""
+
+    def __init__(
+        self,
+        known: Mapping[Key, Places],
+        columns: Mapping[str, Value],
+        n_rows: int,
+        text: str,
+        context: Context,
+        memory: dict[Expr, Value],
+    ) -> None:
+        super().__init__(columns, n_rows, text, context, memory, learn=False)
+        self.known = known
+
+    def _evaluate(self, expr: Expr) -> Value:
+        value = super()._evaluate(expr)
+        if isinstance(value, Factor) and (places := self.known.get(expr)) is not None:
+            return align(value, places.known)
+        return value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BatchRows:
+    """Complete rows of a batch.
+
+    Attributes
+    ----------
+    n : int
+        Complete rows.
+    n_data, n_whole : int
+        All rows, and those whose columns are complete, of which `columns` are.
+    columns : dict
+        Columns by name.
+    values : dict
+        Variables by expression, n rows each.
+    kept : (n_whole,) bool array or None
+        Which of the rows with complete columns are complete; None for all.
+    arguments : dict
+        ``weights`` and ``offset`` from columns, n rows each.
+    lacking : dict
+        Rows in which a column is missing.
+    undefined : dict
+        Rows with complete columns in which an expression is missing.
+    infinite : dict
+        Rows of the batch in which a column that is an argument is infinite.
+    nodes : dict
+        Values of the parts of expressions, on the rows with complete columns.
+    """
+
+    n: int
+    n_data: int
+    n_whole: int
+    columns: dict[str, Value]
+    values: dict[Expr, Value]
+    kept: NDArray[np.bool_] | None
+    arguments: dict[str, Array]
+    lacking: dict[str, int]
+    undefined: dict[Expr, int]
+    infinite: dict[str, int]
+    nodes: Mapping[Expr, Value]
+
+    def __call__(self, expr: Expr) -> Value:
+        return self.values[expr]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Variables:
+    """How the variables of a model are made of the columns of a batch.
+
+    Attributes
+    ----------
+    text : str
+        The formula, for messages.
+    columns : tuple of str
+        Columns that the expressions need.
+    complete_in : tuple of str
+        Those of which a missing value leaves out its row.
+    exprs : tuple of Expr
+    single : frozenset of Expr
+        Those of which one number stands for every row.
+    context : mapping
+    arguments : dict
+        Role (weights, offset) -> column.
+    memory : dict
+        What functions have learned, by call.
+    known : dict
+        Levels of factors on all rows: of columns by name, of parts of expressions by expression.
+    levels : dict
+        Levels of variables on the complete rows.
+    grouping : frozenset of Expr
+        Variables that only name levels: they are left as they are, for whoever knows their levels.
+    """
+
+    text: str
+    columns: tuple[str, ...]
+    complete_in: tuple[str, ...]
+    exprs: tuple[Expr, ...]
+    single: frozenset[Expr]
+    context: Context
+    arguments: dict[str, str]
+    memory: dict[Expr, Value] = field(default_factory=dict)
+    known: dict[Key, Places] = field(default_factory=dict)
+    levels: dict[Expr, Places] = field(default_factory=dict)
+    grouping: frozenset[Expr] = frozenset()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Columns that are read."""
+        return tuple(dict.fromkeys((*self.columns, *self.arguments.values())))
+
+    def of(self, table: Table) -> BatchRows:
+        """The variables on the complete rows of a batch."""
+        raw = {name: table.column(name) for name in self.columns}
+        given = {role: column_argument(name, role, table) for role, name in self.arguments.items()}
+        missing = {name: raw[name].missing for name in self.complete_in}
+        missing |= {a.name: a.missing for a in given.values()}
+        drop, lacking = _any(missing, table.n_rows)
+        rows = None if drop is None else np.flatnonzero(~drop)
+        n = table.n_rows if rows is None else len(rows)
+        present = {name: self._column(name, column.at(rows)) for name, column in raw.items()}
+        evaluator = _Aligning(self.known, present, n, self.text, self.context, self.memory)
+        values = {expr: self._value(expr, evaluator) for expr in self.exprs}
+        drop, undefined = _any({expr: missing_rows(value) for expr, value in values.items()}, n)
+        arguments = {role: _at(a.values, rows) for role, a in given.items()}
+        kept, own = None, np.zeros(0, dtype=np.int64)
+        if drop is not None:
+            kept = ~drop
+            own = np.flatnonzero(kept)
+            values = {expr: take(value, own) for expr, value in values.items()}
+            arguments = {role: array[own] for role, array in arguments.items()}
+        for expr, places in self.levels.items():
+            values[expr] = aligned(values[expr], places, deparse(expr))
+        return BatchRows(
+            n if kept is None else len(own),
+            table.n_rows,
+            n,
+            present,
+            values,
+            kept,
+            arguments,
+            lacking,
+            undefined,
+            {role: _infinite(a) for role, a in given.items()},
+            evaluator.found,
+        )
+
+    def _column(self, name: str, value: Value) -> Value:
+        known = self.known.get(name)
+        return value if known is None or not isinstance(value, Factor) else aligned(value, known, name)
+
+    def _value(self, expr: Expr, evaluator: Evaluator) -> Value:
+        if expr in self.grouping and type(expr) is Name:
+            return evaluator(expr)
+        return variable(expr, evaluator, constant=expr in self.single)
+
+
+def _any(
+    masks: Mapping[K, NDArray[np.bool_] | None], n: int
+) -> tuple[NDArray[np.bool_] | None, dict[K, int]]:
+    """Rows where any mask is set, None if there are none, and how many rows each has."""
+    there = {key: mask for key, mask in masks.items() if mask is not None}
+    if not there:
+        return None, {}
+    drop = np.zeros(n, dtype=bool)
+    for mask in there.values():
+        drop |= mask
+    return drop, {key: int(mask.sum()) for key, mask in there.items()}
+
+
+def _at(values: Array, rows: NDArray[np.int64] | None) -> Array:
+    return values if rows is None else values[rows]
+
+
+def _infinite(argument: RowArgument) -> int:
+    return int(np.isinf(argument.values).sum())
