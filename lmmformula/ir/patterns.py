@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lmmformula.ir.groups import GroupRows
 from lmmformula.typing import Index
 
-__all__ = ["CrossPattern", "cross_pattern", "pattern_of"]
+__all__ = ["CrossPattern", "counting_order", "cross_pattern", "pattern_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ def cross_pattern(a: GroupRows, b: GroupRows) -> tuple[CrossPattern, Index]:
         pairs = np.flatnonzero(present)
         slots, row, indices = number[key], pairs // m_b, pairs % m_b
     else:
-        order = _counting_order(b.codes, m_b)
-        order = order[_counting_order(a.codes[order], m_a)]
+        order = counting_order(b.codes, m_b)
+        order = order[counting_order(a.codes[order], m_a)]
         ca, cb = a.codes[order], b.codes[order]
         first = np.ones(n, dtype=bool)
         first[1:] = (ca[1:] != ca[:-1]) | (cb[1:] != cb[:-1])
@@ -108,7 +108,7 @@ def _several_pattern(a: GroupRows, b: GroupRows) -> tuple[CrossPattern, Index]:
     return pattern_of(pairs // b.group.m, pairs % b.group.m, a.group.m), slots
 
 
-def _counting_order(codes: NDArray[np.int32], m: int) -> Index:
+def counting_order(codes: NDArray[np.int32], m: int) -> Index:
     """Stable order of rows by code, by scipy's counting sort of compressed columns."""
     from scipy.sparse import csr_array
 

@@ -16,7 +16,7 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar, copy_context
 from functools import lru_cache
@@ -26,11 +26,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 import lmmformula.numerics.forks  # noqa: F401 - to see every fork, it must be there before JAX is
 
 if TYPE_CHECKING:
-    from concurrent.futures import ThreadPoolExecutor
+    from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["blas_threads", "edges", "in_parts", "worker_threads"]
+__all__ = ["blas_threads", "edges", "in_order", "in_parts", "worker_threads"]
 
 T = TypeVar("T")
+V = TypeVar("V")
 _Library: TypeAlias = Any
 """What threadpoolctl, which is without types, knows of a BLAS library."""
 _inside: ContextVar[bool] = ContextVar("inside a part", default=False)
@@ -179,6 +180,34 @@ def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
             if not other.cancel():  # one that has not begun has nothing to do any more
                 other.result()
     return out
+
+
+def in_order(function: Callable[[T], V], items: Iterable[T]) -> Iterator[V]:
+    """function(item) of one item after another, worked ahead by several threads as far as two items for each.
+
+    For results that together would not fit in memory; else :func:`in_parts`. Within a function there are no further threads.
+    """
+    threads = 1 if _inside.get() else worker_threads()
+    if threads < 2:
+        yield from map(function, items)
+        return
+
+    def work(item: T) -> V:
+        _inside.set(True)
+        return function(item)
+
+    ahead: deque[Future[V]] = deque()
+    pool, coming = _pool(threads), iter(items)
+    try:
+        for item in coming:
+            ahead.append(pool.submit(copy_context().run, work, item))
+            if len(ahead) >= 2 * threads:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+    finally:
+        for future in ahead:
+            future.cancel()
 
 
 @lru_cache(maxsize=4)

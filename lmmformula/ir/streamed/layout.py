@@ -1,0 +1,126 @@
+"""Which columns a row of a model has, in the order in which they are written, and which terms share their levels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.groups import Group
+from lmmformula.ir.rows import MemoryRows
+from lmmformula.typing import Entries
+
+__all__ = ["Layout", "Sharing"]
+
+
+class Sharing:
+    """Which terms have the same level in every row seen so far; of such terms one group is made."""
+
+    def __init__(self, terms: Sequence[GroupBlock]) -> None:
+        self._terms = terms
+        self._same = [
+            [
+                a.is_blockwise and b.is_blockwise and a.group == b.group and a.m == b.m
+                for b in terms
+            ]
+            for a in terms
+        ]
+
+    def see(self, terms: Sequence[GroupBlock]) -> None:
+        """Look at some more rows."""
+        for i, a in enumerate(terms):
+            for j, b in enumerate(terms[:i]):
+                if self._same[i][j] and a.codes is not b.codes and not np.array_equal(a.codes, b.codes):
+                    self._same[i][j] = False
+
+    def groups(self) -> tuple[tuple[int, ...], ...]:
+        """Terms of each group, in the order of their first."""
+        found: list[list[int]] = []
+        for i in range(len(self._terms)):
+            own = next((g for g in found if self._same[i][g[0]]), None)
+            if own is None:
+                found.append([i])
+            else:
+                own.append(i)
+        return tuple(map(tuple, found))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Layout:
+    """Columns of the rows of one model.
+
+    Attributes
+    ----------
+    terms : tuple of GroupBlock
+        Of no rows.
+    groups : tuple of tuples of int
+        Terms of each group; the group of most levels first, as rows lie in its order.
+    fixed : int
+        Columns of X.
+    aux : tuple of int
+        Columns of each auxiliary predictor.
+    weighted, shifted : bool
+        Whether rows have weights, and an offset.
+    """
+
+    terms: tuple[GroupBlock, ...]
+    groups: tuple[tuple[int, ...], ...]
+    fixed: int
+    aux: tuple[int, ...]
+    weighted: bool
+    shifted: bool
+
+    @classmethod
+    def of(cls, rows: MemoryRows, groups: Sequence[tuple[int, ...]]) -> Layout:
+        """Of rows like these."""
+        terms = tuple(term.at(slice(0, 0)) for term in rows.terms)
+        single = [g for g in groups if terms[g[0]].shares is None]
+        lead = max(single, key=lambda g: terms[g[0]].m, default=None)
+        order = [*([] if lead is None else [lead]), *(g for g in groups if g is not lead)]
+        aux = tuple(block.p for block in rows.aux)
+        return cls(
+            terms, tuple(order), rows.fixed.p, aux, rows.weights is not None, rows.offset is not None
+        )
+
+    @property
+    def is_sorted(self) -> bool:
+        """Whether rows lie in the order of the first group."""
+        return bool(self.groups) and self.terms[self.groups[0][0]].shares is None
+
+    def numbers(self, rows: MemoryRows) -> Iterator[Entries]:
+        """Every column that is not a code: y, weights, offset, X, auxiliary columns, bases, shares."""
+        yield rows.y
+        if self.weighted:
+            yield rows.weights  # type: ignore[misc]
+        if self.shifted:
+            yield rows.offset  # type: ignore[misc]
+        for block in (rows.fixed, *rows.aux):
+            yield from block.matrix.T
+        for term in rows.terms:
+            if term.basis is not None:
+                yield from term.basis.T
+        for term in rows.terms:
+            if term.shares is not None:
+                yield from term.shares.T
+
+    def codes(self, rows: MemoryRows) -> Iterator[Entries]:
+        """Levels of each group."""
+        return (rows.terms[own[0]].codes for own in self.groups)
+
+    def merged(self) -> tuple[Group, ...]:
+        """The groups with the columns of all their terms."""
+        return tuple(map(self._group, self.groups))
+
+    def _group(self, own: tuple[int, ...]) -> Group:
+        first = self.terms[own[0]]
+        ends = np.cumsum([0, *(self.terms[i].k for i in own)])
+        members = tuple((i, slice(int(a), int(b))) for i, a, b in zip(own, ends, ends[1:], strict=False))
+        basis = len(own) > 1 or first.basis is not None
+        several = first.shares is not None
+        return Group(first.group, first.m, int(ends[-1]), members, several, first.covariance.across, basis)
+
+    def with_levels_of(self, terms: Sequence[GroupBlock]) -> Layout:
+        """The same columns with the terms as they turned out."""
+        return replace(self, terms=tuple(term.at(slice(0, 0)) for term in terms))

@@ -1,0 +1,223 @@
+"""A part of the rows in memory: its columns, the few levels that it has, and where these stand among all."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.groups import Group, GroupRows
+from lmmformula.ir.patterns import CrossPattern, pattern_of
+from lmmformula.ir.rows import MemoryRows, Units
+from lmmformula.ir.streamed.layout import Layout
+from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full, narrowed, packed
+from lmmformula.ir.streamed.records import Span
+from lmmformula.ir.sums import Place
+from lmmformula.typing import Array, Entries, Index
+
+__all__ = ["Block", "Columns", "Part", "block_of"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Columns:
+    """Columns of some rows as they are written: numbers in the order of a :class:`Layout`, and levels of each group."""
+
+    n: int
+    numbers: tuple[Entries | float, ...]
+    codes: tuple[Entries, ...]
+
+    def at(self, rows: Index) -> Columns:
+        """Some of the rows, in an order."""
+        numbers = tuple(v[rows] if isinstance(v, np.ndarray) else v for v in self.numbers)
+        return Columns(len(rows), numbers, tuple(c[rows] for c in self.codes))
+
+    def between(self, start: int, stop: int) -> Columns:
+        """Neighbouring rows."""
+        rows = slice(start, stop)
+        numbers = tuple(v[rows] if isinstance(v, np.ndarray) else v for v in self.numbers)
+        return Columns(stop - start, numbers, tuple(c[rows] for c in self.codes))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Block:
+    """Where a part lies, and what is in it.
+
+    Attributes
+    ----------
+    n : int
+    span : Span
+    slots : tuple of Slot
+        Numbers; then of each group the levels that there are, unless they are neighbours, and their place in each row.
+    levels : tuple of (int, int) pairs
+        Of each group the first of its levels here if they are neighbours, else -1, and how many.
+    """
+
+    n: int
+    span: Span
+    slots: tuple[Slot, ...]
+    levels: tuple[tuple[int, int], ...]
+
+    def moved(self, by: int) -> Block:
+        """The same, written further on."""
+        return replace(self, span=Span(self.span.start + by, self.span.size))
+
+
+def block_of(columns: Columns, layout: Layout) -> tuple[Packed, tuple[tuple[int, int], ...]]:
+    """Rows as they are written, with their levels renumbered."""
+    sizes, more = [], []
+    for codes, own in zip(columns.codes, layout.groups, strict=True):
+        first, levels, local = _renumbered(codes, layout.terms[own[0]].m)
+        count = len(levels) if first < 0 else int(levels)
+        sizes.append((first, count))
+        more.append(0.0 if first >= 0 else levels)
+        more.append(local.astype(codes_for(0, count), copy=False))
+    numbers = [narrowed(v) if isinstance(v, np.ndarray) else v for v in columns.numbers]
+    return packed(columns.n, [*numbers, *more]), tuple(sizes)
+
+
+def _renumbered(codes: Entries, m: int) -> tuple[int, Any, Entries]:
+    """First level and their number if the levels here are neighbours, else -1 and the levels; and each row's among them."""
+    low, high = int(codes.min()), int(codes.max())
+    span = high - low + 1
+    if span <= max(64, len(codes) // 4):
+        return low, span, codes - low
+    if span <= 8 * codes.size + 65_536:
+        present = np.zeros(span, dtype=bool)
+        present[codes - low] = True
+        found = np.flatnonzero(present)
+        if 2 * len(found) >= span:
+            return low, span, codes - low
+        number = np.zeros(span, dtype=np.int32)
+        number[found] = np.arange(len(found), dtype=np.int32)
+        return -1, (found + low).astype(np.int32), number[codes - low]
+    found, local = np.unique(codes, return_inverse=True)
+    return -1, found.astype(np.int32), local.reshape(codes.shape)
+
+
+class _Local(Blocks):
+    """Levels of a part. Rows that lie by two groups have the pairs of these in their order, which saves finding them."""
+
+    def __init__(self, own: Sequence[GroupRows], n: int, *, ordered: bool) -> None:
+        super().__init__((), n, own)
+        self._ordered = ordered and len(own) > 1 and own[1].shares is None
+
+    def _met(self, a: int, b: int) -> CrossPattern:
+        if (a, b) != (0, 1) or not self._ordered:
+            return super()._met(a, b)
+        first, second = self.own[0].codes, self.own[1].codes
+        new = np.ones(self.n, dtype=bool)
+        new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+        self._slots[a, b] = np.cumsum(new) - 1
+        return pattern_of(first[new], second[new], self.groups[0].m)
+
+
+class Part:
+    """Rows of a block, as sums and functions see them.
+
+    Attributes
+    ----------
+    rows : MemoryRows
+        With the levels of the part alone.
+    levels : tuple of slices or arrays
+        Where these stand among all.
+    memo : dict
+        What has been computed of these rows in this pass.
+    """
+
+    def __init__(self, block: Block, record: memoryview, layout: Layout, units: Sequence[Units]) -> None:
+        self.memo: dict[Hashable, Any] = {}
+        self.n = n = block.n
+        values = [slot.of(record, n) for slot in block.slots[: len(block.slots) - 2 * len(layout.groups)]]
+        more = block.slots[len(values) :]
+        self.levels, codes = [], []
+        for a, (first, count) in enumerate(block.levels):
+            here = slice(first, first + count) if first >= 0 else more[2 * a].of(record, count)
+            self.levels.append(here)
+            codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
+        coming = iter(values)
+
+        def some(count: int) -> list[Entries | float]:
+            return [next(coming) for _ in range(count)]
+
+        y = full(next(coming), n)
+        weights = full(next(coming), n) if layout.weighted else None
+        offset = full(next(coming), n) if layout.shifted else None
+        x = filled(some(layout.fixed), n)
+        aux = [filled(some(p), n) for p in layout.aux]
+        bases = [None if t.basis is None else filled(some(t.k), n) for t in layout.terms]
+        shares = [
+            None if t.shares is None else filled(some(t.shares.shape[1]), n) for t in layout.terms
+        ]
+        of_term = {i: a for a, own in enumerate(layout.groups) for i in own}
+        terms = [
+            replace(
+                term,
+                levels=np.broadcast_to(np.array(None, dtype=object), block.levels[of_term[i]][1]),
+                codes=codes[of_term[i]],
+                basis=bases[i],
+                shares=shares[i],
+            )
+            for i, term in enumerate(layout.terms)
+        ]
+        rows = MemoryRows(y, weights, offset, x, aux, terms)
+        for unit in units:
+            rows = rows.scaled(unit)
+        own = [
+            _group_rows(replace(g, m=m), rows.terms)
+            for g, (_, m) in zip(layout.merged(), block.levels, strict=True)
+        ]
+        self.rows = rows.over(_Local(own, n, ordered=layout.is_sorted))
+        self._layout = layout
+
+    @cached_property
+    def chunk(self) -> _View:
+        """The rows as mapped functions see them: with levels among all."""
+        return _View(self)
+
+    def place(self, pairs: Any) -> Place:
+        """Where the part's levels stand; `pairs` says it of pairs."""
+        return Place(tuple(self.levels), pairs)
+
+    def effects(self, effects: Sequence[Array]) -> list[Array]:
+        """Of all levels those of the part."""
+        return [own[where] for own, where in zip(effects, self.levels, strict=True)]
+
+    def global_terms(self) -> tuple[GroupBlock, ...]:
+        """The terms with levels among all."""
+        out = list(self._layout.terms)
+        for where, own in zip(self.levels, self._layout.groups, strict=True):
+            local = self.rows.terms[own[0]].codes
+            codes = local + np.int32(where.start) if isinstance(where, slice) else where[local]
+            for i in own:
+                out[i] = replace(out[i], codes=codes, basis=self.rows.terms[i].basis, shares=self.rows.terms[i].shares)
+        return tuple(out)
+
+
+class _View:
+    """The rows of a part as a function sees them."""
+
+    aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
+
+    def __init__(self, part: Part) -> None:
+        self._part, rows = part, part.rows
+        self.n, self.y, self.weights, self.offset = rows.n, rows.y, rows.weights, rows.offset
+        self.fixed = rows.fixed.matrix
+        self.aux = tuple(block.matrix for block in rows.aux)
+
+    @cached_property
+    def terms(self) -> tuple[GroupBlock, ...]:
+        return self._part.global_terms()
+
+
+def _group_rows(group: Group, terms: Sequence[GroupBlock]) -> GroupRows:
+    """Rows of a group with the columns of all its terms."""
+    own = [terms[i] for i, _ in group.members]
+    if len(own) == 1:
+        return GroupRows(group, own[0].codes, own[0].basis, own[0].shares)
+    ones = np.ones((len(own[0].codes), 1))
+    return GroupRows(group, own[0].codes, np.hstack([ones if t.basis is None else t.basis for t in own]))

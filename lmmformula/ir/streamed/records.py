@@ -1,0 +1,95 @@
+"""Records of rows one after the other, in memory while they are few and in a temporary file from then on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import weakref
+from dataclasses import dataclass
+
+__all__ = ["Records", "Span"]
+
+IN_MEMORY = 64e6
+"""Bytes that are not worth a file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a record lies."""
+
+    start: int
+    size: int
+
+
+class Records:
+    """Bytes that are appended, and read at their place from any thread.
+
+    The file is in the system's folder for temporary files (the environment's TMPDIR), without a name where the system allows
+    it, so that it is gone with the process.
+
+    Parameters
+    ----------
+    in_memory : float
+        Bytes from which on they are in a file.
+    """
+
+    def __init__(self, in_memory: float = IN_MEMORY) -> None:
+        self._limit, self._held = in_memory, bytearray()
+        self._file: int | None = None
+        self._turn = threading.Lock()
+        self.size = 0
+
+    def append(self, content: bytes) -> Span:
+        """Add a record."""
+        span = Span(self.size, len(content))
+        if self._file is None and self.size + len(content) > self._limit:
+            self._spill()
+        if self._file is None:
+            self._held += content
+        else:
+            _write(self._file, content)
+        self.size += len(content)
+        return span
+
+    def read(self, span: Span) -> memoryview:
+        """The record at a place."""
+        if self._file is None:
+            return memoryview(bytes(self._held[span.start : span.start + span.size]))
+        out = bytearray(span.size)
+        view, at = memoryview(out), 0
+        while at < span.size:
+            got = self._read_into(view[at:], span.start + at)
+            if not got:
+                raise OSError(f"the temporary file of rows ends at {span.start + at:,} of {self.size:,} bytes")
+            at += got
+        return view
+
+    def _read_into(self, view: memoryview, start: int) -> int:
+        assert self._file is not None
+        if hasattr(os, "preadv"):
+            return os.preadv(self._file, [view], start)
+        with self._turn:  # Windows has one position for all threads
+            os.lseek(self._file, start, os.SEEK_SET)
+            content = os.read(self._file, len(view))
+        view[: len(content)] = content
+        return len(content)
+
+    def close(self) -> None:
+        """Give the space back."""
+        self._held = bytearray()
+        if self._file is not None:
+            self._closing()
+
+    def _spill(self) -> None:
+        with tempfile.TemporaryFile(prefix="lmmformula-") as file:
+            self._file = os.dup(file.fileno())
+        self._closing = weakref.finalize(self, os.close, self._file)
+        _write(self._file, bytes(self._held))
+        self._held = bytearray()
+
+
+def _write(file: int, content: bytes) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(file, view) :]

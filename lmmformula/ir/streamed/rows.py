@@ -1,0 +1,222 @@
+"""Rows on disk behind the protocol of rows: each sum is one pass over the parts, several asked for together are one pass too."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+
+from lmmformula.errors import PlanError
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
+from lmmformula.ir.rows import Chunk, Mapped, RowVector, Stacked, Units
+from lmmformula.ir.streamed.levels import StreamedLevels
+from lmmformula.ir.streamed.parts import Block, Part
+from lmmformula.ir.streamed.sorting import Store
+from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic, values_at
+from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Sum, TransposedOf
+from lmmformula.memory import in_words
+from lmmformula.metering import passed
+from lmmformula.numerics.tall import Columns
+from lmmformula.numerics.threads import in_order
+from lmmformula.typing import Array
+
+__all__ = ["StreamedRows"]
+
+T = TypeVar("T")
+
+
+class StreamedRows:
+    """Rows of a store.
+
+    Parameters
+    ----------
+    store : Store
+    units : sequence of Units
+        In which they are read, one after the other.
+    levels : StreamedLevels, optional
+        What is known of their levels.
+    """
+
+    def __init__(self, store: Store, units: Sequence[Units] = (), levels: Levels | None = None) -> None:
+        self.store, self._units = store, tuple(units)
+        self.n, layout = store.n, store.layout
+        if levels is None:
+            each = partial(_each, self)
+            levels = StreamedLevels(layout.merged(), self.n, each, whole_levels=store.whole_levels)
+        self.levels: Any = levels
+        self.y: Any = Field("y")
+        self.weights: Any = Field("weights") if layout.weighted else None
+        self.offset: Any = Field("offset") if layout.shifted else None
+        self.fixed = StreamedColumns(self, None)
+        self.aux = tuple(StreamedColumns(self, j) for j in range(len(layout.aux)))
+        self._first: Part | None = None
+
+    # -- passes ----------------------------------------------------------------------------------------------------
+
+    def part(self, block: Block) -> Part:
+        """The rows of a block, in memory."""
+        out = Part(block, self.store.records.read(block.span), self.store.layout, self._units)
+        passed(block.n, block.span.size)
+        return out
+
+    def together(self, *sums: Sum[Any]) -> tuple[Any, ...]:
+        """Several sums in one pass."""
+        levels = self.levels
+        totals = [s.total(levels) for s in sums]
+
+        def shares(item: tuple[int, Block]) -> tuple[list[Any], Any]:
+            number, block = item
+            part = self.part(block)
+            pairs = partial(levels.place, number=number, part=part)
+            own = [s.share(part.rows, part.chunk, values_at(s.vectors, part, pairs)) for s in sums]
+            return own, part.place(pairs)
+
+        for own, place in in_order(shares, enumerate(self.store.blocks)):
+            for total, share in zip(totals, own, strict=True):
+                total.add(share, place)
+        return tuple(total.result() for total in totals)
+
+    def _one(self, asked: Sum[T]) -> T:
+        return self.together(asked)[0]
+
+    # -- the protocol ----------------------------------------------------------------------------------------------
+
+    def over(self, levels: Levels) -> StreamedRows:
+        return self if levels is self.levels else StreamedRows(self.store, self._units, levels)
+
+    def scaled(self, units: Units) -> StreamedRows:
+        return StreamedRows(self.store, (*self._units, units), self.levels)
+
+    def whole(self, values: Any) -> Any:
+        if values is None:
+            return None
+        raise PlanError(
+            f"this has a number for each of {self.n:,} rows ({in_words(8.0 * self.n)}), which are not in memory. Write them to a "
+            'file, as by m.augment(out="rows.parquet") or m.predict(data, out="scored.parquet").'
+        )
+
+    def chunks(self) -> Iterator[Chunk]:
+        return (part.chunk for part in in_order(self.part, self.store.blocks))
+
+    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Any:
+        return Applied(beta, tuple(effects), offset)
+
+    def adjoint(self, r: RowVector) -> Stacked:
+        return self._one(AdjointOf(r))
+
+    def gram(self, weights: RowVector | None, *, fixed: bool = False, more: Sequence[RowVector] = ()) -> Gram:
+        return self._one(GramOf(weights, fixed, tuple(more)))
+
+    def weighted_columns(self, weights: RowVector | None) -> tuple[Stacked, Array]:
+        gram = self.gram(weights, fixed=True)
+        return gram.rhs, gram.vv
+
+    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Any:
+        return Quadratic(tuple(own), dict(pairs))
+
+    def level_sums(self, a: int, r: RowVector) -> Array:
+        return self._one(LevelSums(a, r))
+
+    def map(
+        self, function: Mapped, *vectors: RowVector | float | None, coarse: bool = False
+    ) -> tuple[Any, ...]:
+        del coarse
+        call = Called(function, vectors)
+        probe = self._probe()
+        place = partial(self.levels.place, number=0, part=probe)
+        found = call.at(probe, place)
+        return tuple(Output(call, i) if np.ndim(v) else v for i, v in enumerate(found))
+
+    def reduce(
+        self,
+        function: Callable[..., T],
+        *vectors: RowVector | float | None,
+        merge: Callable[[T, T], T] = operator.add,
+        coarse: bool = False,
+    ) -> T:
+        del coarse
+        return self._one(Reduced(function, vectors, merge))
+
+    def _probe(self) -> Part:
+        """The first rows, which tell what a function gives."""
+        if self._first is None:
+            self._first = self.part(self.store.blocks[0])
+        self._first.memo.clear()
+        return self._first
+
+
+def _each(rows: StreamedRows, function: Callable[[Part], T]) -> Iterator[T]:
+    """What a function makes of one part after the other."""
+    return in_order(lambda block: function(rows.part(block)), rows.store.blocks)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedColumns:
+    """Columns of a linear predictor of streamed rows, see :class:`lmmformula.numerics.tall.Columns`."""
+
+    rows: StreamedRows
+    aux: int | None
+
+    @property
+    def p(self) -> int:
+        layout = self.rows.store.layout
+        return layout.fixed if self.aux is None else layout.aux[self.aux]
+
+    def _own(self, part: Part) -> Columns:
+        return part.rows.fixed if self.aux is None else part.rows.aux[self.aux]
+
+    def _sum(self, function: Callable[..., T], *vectors: Any, merge: Any = operator.add) -> T:
+        j = self.aux
+
+        def share(chunk: Chunk, *values: Any) -> T:
+            from lmmformula.numerics.tall import Tall
+
+            return function(Tall(chunk.fixed if j is None else chunk.aux[j]), *values)
+
+        return self.rows.reduce(share, *vectors, merge=merge)
+
+    def times(self, x: Array) -> Any:
+        return OfColumns(self._own, lambda a: a.times(x))
+
+    def residual(self, y: RowVector, x: Array) -> Any:
+        return OfColumns(self._own, lambda a, v: a.residual(v, x), (y,))
+
+    def transposed(self, r: RowVector, weights: RowVector | None = None) -> Array:
+        return self.rows.together(TransposedOf(r, weights, self.aux))[0]
+
+    def square(self, r: RowVector, weights: RowVector | None = None) -> float:
+        return self._sum(lambda a, v, w: a.square(v, w), r, weights)
+
+    def gram(self, weights: RowVector | None = None) -> Array:
+        return self._sum(lambda a, w: a.gram(w), weights)
+
+    def products(self, other: Columns, weights: RowVector) -> Array:
+        j, k = self.aux, other.aux  # type: ignore[attr-defined]
+
+        def share(chunk: Chunk, w: Array) -> Array:
+            own, theirs = (chunk.fixed if i is None else chunk.aux[i] for i in (j, k))
+            return own.T @ (theirs * np.broadcast_to(w, len(own))[:, None])
+
+        return self.rows.reduce(share, weights)
+
+    def triangle(self, weights: RowVector | None = None) -> Array:
+        """By reflections of one triangle under the other."""
+
+        def below(one: Array, other: Array) -> Array:
+            return np.asarray(np.linalg.qr(np.vstack([one, other]), mode="r"))
+
+        return self._sum(lambda a, w: a.triangle(w), weights, merge=below)
+
+    def columns(self, weights: RowVector | float) -> Iterator[Any]:
+        def column(a: Any, w: Any, j: int) -> Array:
+            return a.matrix[:, j] * w
+
+        return (OfColumns(self._own, partial(column, j=j), (weights,)) for j in range(self.p))
+
+    def largest(self) -> Array:
+        return self._sum(lambda a: a.largest(), merge=np.maximum)

@@ -1,0 +1,111 @@
+"""Vectors over rows that are somewhere else: recipes, followed part by part when a sum asks for their numbers.
+
+A recipe holds what it is made of, never a number for each row. What several sums of one pass have in common is computed once
+for each part (`Part.memo`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from lmmformula.ir.streamed.parts import Part
+from lmmformula.typing import Array
+
+__all__ = ["Applied", "Called", "Field", "Output", "Quadratic", "Vector", "values_at"]
+
+Value: TypeAlias = "Array | float | None"
+
+
+class Vector(Protocol):
+    """A number for each row."""
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        """The numbers of a part; `place` says where its pairs of levels stand among all."""
+        ...
+
+
+def values_at(vectors: Sequence[Any], part: Part, place: Callable[[int, int], Any]) -> list[Value]:
+    """Numbers of several vectors; a number stands for itself."""
+    out: list[Value] = []
+    for v in vectors:
+        if not hasattr(v, "at"):
+            out.append(v)
+            continue
+        if v not in part.memo:
+            part.memo[v] = v.at(part, place)
+        out.append(part.memo[v])
+    return out
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """y, weights or offset."""
+
+    name: str
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        del place
+        return getattr(part.rows, self.name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Applied:
+    """X beta + Z b [+ offset]."""
+
+    beta: Array | None
+    effects: tuple[Array, ...]
+    offset: bool
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        del place
+        own = part.effects(self.effects) if self.effects else ()
+        return part.rows.apply(self.beta, own, offset=self.offset)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quadratic:
+    """z_r'C z_r."""
+
+    own: tuple[Array, ...]
+    pairs: dict[tuple[int, int], Array]
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        pairs = {pair: values[place(*pair)] for pair, values in self.pairs.items()}
+        return part.rows.row_quadratic(part.effects(self.own), pairs)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Called:
+    """All that a function makes of the rows."""
+
+    function: Callable[..., Sequence[Value]]
+    vectors: tuple[Any, ...]
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Any:
+        return self.function(part.chunk, *values_at(self.vectors, part, place))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One vector of those that a function makes."""
+
+    call: Called
+    index: int
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        (all_of_them,) = values_at([self.call], part, place)
+        return all_of_them[self.index]  # type: ignore[index]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OfColumns:
+    """A x, y - A x, or a column of WA, for the columns A of a linear predictor."""
+
+    columns: Callable[[Part], Any]
+    make: Callable[..., Array]
+    vectors: tuple[Any, ...] = ()
+
+    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+        return self.make(self.columns(part), *values_at(self.vectors, part, place))

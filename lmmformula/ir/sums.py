@@ -1,0 +1,259 @@
+"""Sums over rows that are asked for together, so that rows which are dear to read are read once.
+
+Rows may lie in parts, each with levels of its own: the few of all levels that its rows have. A sum is then formed part by part
+on those levels, and each part's share is added where a :class:`Place` says. Parts are added in their order.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
+
+import numpy as np
+
+from lmmformula.ir.blocks import Gram
+from lmmformula.ir.levels import Levels
+from lmmformula.typing import Array, Index
+
+if TYPE_CHECKING:
+    from lmmformula.ir.rows import Chunk, MemoryRows, Rows, RowVector, Stacked
+
+__all__ = ["AdjointOf", "GramOf", "LevelSums", "Place", "Reduced", "Share", "Sum", "Total", "TransposedOf"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+Where: TypeAlias = "slice | Index"
+Share: TypeAlias = Any
+"""What one part has of a sum: known to the sum alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where the levels of a part stand among all of each group, and its pairs of levels among all of two groups."""
+
+    levels: tuple[Where, ...]
+    pairs: Callable[[int, int], Where]
+
+
+class Total(Protocol[T_co]):
+    """A sum so far."""
+
+    def add(self, share: Share, place: Place) -> None: ...
+    def result(self) -> T_co: ...
+
+
+class Sum(Protocol[T_co]):
+    """A sum over rows."""
+
+    @property
+    def vectors(self) -> tuple[RowVector | float | None, ...]:
+        """What it takes of every row."""
+        ...
+
+    def of(self, rows: Rows) -> T_co:
+        """The sum, by an operation of the rows."""
+        ...
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Array | float | None]) -> Share:
+        """Of a part: rows with levels of their own, the same rows as functions see them, and `vectors` there."""
+        ...
+
+    def total(self, levels: Levels) -> Total[T_co]:
+        """Nothing yet."""
+        ...
+
+
+class _Folded(Generic[T]):
+    """A sum of shares that know no levels; of a tuple element by element."""
+
+    def __init__(self, merge: Callable[[Any, Any], Any]) -> None:
+        self._merge, self._so_far, self._any = merge, None, False
+
+    def add(self, share: Share, place: Place) -> None:
+        del place
+        if not self._any:
+            self._so_far, self._any = share, True
+        elif isinstance(share, tuple):
+            self._so_far = tuple(map(self._merge, self._so_far, share))
+        else:
+            self._so_far = self._merge(self._so_far, share)
+
+    def result(self) -> T:
+        return self._so_far  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reduced(Generic[T]):
+    """:meth:`lmmformula.ir.rows.Rows.reduce`."""
+
+    function: Callable[..., T]
+    vectors: tuple[RowVector | float | None, ...]
+    merge: Callable[[Any, Any], Any] = operator.add
+
+    def of(self, rows: Rows) -> T:
+        return rows.reduce(self.function, *self.vectors, merge=self.merge)
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Array | float | None]) -> T:
+        del rows
+        return self.function(chunk, *values)
+
+    def total(self, levels: Levels) -> Total[T]:
+        del levels
+        return _Folded(self.merge)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransposedOf:
+    """X'Wr, (p,), of the fixed columns or of those of an auxiliary predictor."""
+
+    r: RowVector
+    weights: RowVector | None = None
+    aux: int | None = None
+
+    @property
+    def vectors(self) -> tuple[RowVector | None, ...]:
+        return self.r, self.weights
+
+    def of(self, rows: Rows) -> Array:
+        columns = rows.fixed if self.aux is None else rows.aux[self.aux]
+        return columns.transposed(self.r, self.weights)
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Array:
+        del chunk
+        r, weights = values
+        columns = rows.fixed if self.aux is None else rows.aux[self.aux]
+        return columns.transposed(np.broadcast_to(r, rows.n), weights)
+
+    def total(self, levels: Levels) -> Total[Array]:
+        del levels
+        return _Folded(operator.add)
+
+
+class _OnLevels:
+    """Sums for each level of each group."""
+
+    def __init__(self, shapes: Sequence[tuple[int, ...]]) -> None:
+        self._so_far = tuple(map(np.zeros, shapes))
+
+    def add(self, share: Sequence[Array], place: Place) -> None:
+        for total, own, where in zip(self._so_far, share, place.levels, strict=True):
+            total[where] += own
+
+    def result(self) -> Stacked:
+        return self._so_far
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AdjointOf:
+    """Z'r."""
+
+    r: RowVector
+
+    @property
+    def vectors(self) -> tuple[RowVector, ...]:
+        return (self.r,)
+
+    def of(self, rows: Rows) -> Stacked:
+        return rows.adjoint(self.r)
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Stacked:
+        del chunk
+        return rows.adjoint(np.broadcast_to(values[0], rows.n))
+
+    def total(self, levels: Levels) -> Total[Stacked]:
+        return _OnLevels([(g.m, g.k) for g in levels.groups])
+
+
+class _OneGroup:
+    """Sums for each level of one group."""
+
+    def __init__(self, a: int, m: int) -> None:
+        self._a, self._so_far = a, np.zeros(m)
+
+    def add(self, share: Array, place: Place) -> None:
+        self._so_far[place.levels[self._a]] += share
+
+    def result(self) -> Array:
+        return self._so_far
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelSums:
+    """Sum of r over the rows of each level of group a."""
+
+    a: int
+    r: RowVector
+
+    @property
+    def vectors(self) -> tuple[RowVector, ...]:
+        return (self.r,)
+
+    def of(self, rows: Rows) -> Array:
+        return rows.level_sums(self.a, self.r)
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Array:
+        del chunk
+        return rows.level_sums(self.a, np.broadcast_to(values[0], rows.n))
+
+    def total(self, levels: Levels) -> Total[Array]:
+        return _OneGroup(self.a, levels.groups[self.a].m)
+
+
+class _Grams:
+    """A Gram in blocks."""
+
+    def __init__(self, levels: Levels) -> None:
+        groups = levels.groups
+        self._diag = tuple(np.zeros((g.m, g.k, g.k)) for g in groups)
+        self._cross = {
+            (a, b): np.zeros((levels.pattern(a, b).nnz, groups[a].k, groups[b].k)) for a, b in levels.pairs()
+        }
+        self._rhs: tuple[Array, ...] | None = None
+        self._vv: Array | None = None
+        self._groups = groups
+
+    def add(self, share: Gram, place: Place) -> None:
+        if self._rhs is None or self._vv is None:
+            c = len(share.vv)
+            self._rhs = tuple(np.zeros((g.m, g.k, c)) for g in self._groups)
+            self._vv = np.zeros((c, c))
+        for a, where in enumerate(place.levels):
+            self._diag[a][where] += share.diag[a]
+            self._rhs[a][where] += share.rhs[a]
+        for (a, b), total in self._cross.items():
+            total[place.pairs(a, b)] += share.cross[a, b]
+        self._vv += share.vv
+
+    def result(self) -> Gram:
+        assert self._rhs is not None and self._vv is not None
+        return Gram(self._diag, self._cross, self._rhs, self._vv)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GramOf:
+    """:meth:`lmmformula.ir.rows.Rows.gram`."""
+
+    weights: RowVector | None
+    fixed: bool = False
+    more: tuple[RowVector, ...] = ()
+
+    @property
+    def vectors(self) -> tuple[RowVector | None, ...]:
+        return self.weights, *self.more
+
+    def of(self, rows: Rows) -> Gram:
+        return rows.gram(self.weights, fixed=self.fixed, more=self.more)
+
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Gram:
+        del chunk
+        weights, *more = values
+        full = partial(np.broadcast_to, shape=(rows.n,))
+        weights = None if weights is None else full(weights)
+        return rows.gram(weights, fixed=self.fixed, more=[full(v) for v in more])
+
+    def total(self, levels: Levels) -> Total[Gram]:
+        return _Grams(levels)
