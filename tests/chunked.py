@@ -160,6 +160,9 @@ class ChunkedRows:
             out.append(chunk.row_quadratic(own, met))
         return Parts(tuple(out))
 
+    def together(self, *sums: Any) -> tuple[Any, ...]:
+        return tuple(one.of(cast("Any", self)) for one in sums)
+
     def level_sums(self, a: int, r: Any) -> Array:
         return merged([chunk.level_sums(a, v) for chunk, v in self._each(r)], operator.add)
 

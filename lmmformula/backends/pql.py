@@ -35,16 +35,15 @@ from lmmformula.backends.starting import refuse_other_model
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.pql_correction import shift
-from lmmformula.criteria.working import LARGE, State, WorkingModel
+from lmmformula.criteria.working import LARGE, State, Step, Summed, WorkingModel
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.elimination import nested_pair
 from lmmformula.engines.registry import exact_engine, sweeping
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.interrupts import keeps
-from lmmformula.ir.blocks import Gram
 from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import Chunk, Rows, range_of, total
+from lmmformula.ir.rows import range_of, total
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.progress import QUASI, Labels, Report
 from lmmformula.typing import Array
@@ -67,11 +66,12 @@ ROUGH = 0.02
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Found:
-    """Where a search ended: its state, columns of X that are undetermined there, outer iterations and sweeps, the last
-    change, whether it met its goal, and whether the user stopped it.
+    """Where a search ended: its state, the sums there if at hand, columns of X that are undetermined there, outer iterations
+    and sweeps, the last change, whether it met its goal, and whether the user stopped it.
     """
 
     state: State
+    summed: Summed | None
     loose: NDArray[np.bool_]
     outer: int
     sweeps: int
@@ -261,18 +261,25 @@ class PQL(Likelihood):
         """Outer iterations until both the fits and the variances stand still; counts go on from those of `before`."""
         outer, sweeps = (0, 0) if before is None else (before.outer, before.sweeps)
         last, change, met, stopped = outer + self.max_outer, np.inf, False, False
-        steps, gram, linear = SchallSteps(model), None, model.problem.family.is_linear
+        steps, linear = SchallSteps(model), model.problem.family.is_linear
+        summed: Summed | None = None
         loose = np.zeros(model.problem.p, dtype=bool)
         try:
             while outer < last and not met:
-                if gram is None or not linear:
-                    gram = None  # it may be large, and two of them need not stand at once
-                    gram = model.gram(state.rows.weight)
-                    loose = separated(model, state, gram)
+                if summed is None:
+                    summed, _ = model.summed(state)
+                model.refuse_weightless(summed, state.rows.weight)
+                loose = separated(model, summed)
                 steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)
-                new, moved, count = self._inner(model, state, gram, steps)
-                change = _change(model.data, state, new, weighted=bool(loose.any()))
-                outer, sweeps, state = outer + 1, sweeps + count, new
+                step, after, moved, count = self._inner(model, state, summed, steps)
+                if not linear:
+                    summed = None  # it may be large, and two of them need not stand at once
+                taken = model.accepted(
+                    state, step, again=not (linear or model.has_own), weighted=bool(loose.any())
+                )
+                outer, sweeps, change = outer + 1, sweeps + count, taken.change
+                state = replace(taken.state, theta=after[0], phi=after[1])
+                summed = summed if linear else taken.summed
                 goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance
                 met = change <= goal and moved <= 100.0 * goal
                 if not met:
@@ -282,15 +289,16 @@ class PQL(Likelihood):
         except KeyboardInterrupt:
             if not (outer and keeps()):
                 raise
-            stopped = True
-        return _Found(settled(model, state) if met else state, loose, outer, sweeps, change, met, stopped)
+            stopped, summed = True, None
+        end = settled(model, state) if met else state
+        return _Found(end, None if linear else summed, loose, outer, sweeps, change, met, stopped)
 
     def _inner(
-        self, model: WorkingModel, state: State, gram: Gram, steps: SchallSteps
-    ) -> tuple[State, float, int]:
-        """Fit the working model at `state.eta`, its variances included: the new state, the first move, and the sweeps."""
-        added = shift(model, state, gram)
-        system, theta, phi = model.working(state, gram, added), state.theta, state.phi
+        self, model: WorkingModel, state: State, summed: Summed, steps: SchallSteps
+    ) -> tuple[Step, tuple[Array, float], float, int]:
+        """The working model at `state` solved, its variances included: the step, theta and phi, the first move, and sweeps."""
+        gram, added = summed.gram, shift(model, state, summed.gram)
+        system, theta, phi = model.working(summed, added), state.theta, state.phi
         beta, b, solved_at, first, sweeps = state.beta, state.b, theta, 0.0, 0
         for count in range(self.max_inner):
             solved_at = theta
@@ -304,12 +312,11 @@ class PQL(Likelihood):
             theta, phi = steps.back(there if done else steps(here, there))
             if done:
                 break
-        accepted = model.accepted(state, beta, b, solved_at, added)
-        return replace(accepted, theta=theta, phi=phi), first, sweeps
+        return Step(beta, b, solved_at, added), (theta, phi), first, sweeps
 
     def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> Optimum[PQLPoint]:
         problem, state = model.problem, found.state
-        point = PQLPoint(model, state, diagonal, found.loose)
+        point = PQLPoint(model, state, diagonal, found.loose, found.summed)
         aux = state.alpha
         if model.scale and problem.aux:
             aux = (np.array([0.5 * np.log(state.phi)]),)
@@ -387,29 +394,15 @@ def _first_predictor(model: WorkingModel) -> Array:
     return offset if known and range_of(data, rows.weight)[1] > 0.0 else eta
 
 
-def _change(data: Rows, old: State, new: State, *, weighted: bool) -> float:
-    """Change of the linear predictors relative to their size; `weighted` by what the rows still say."""
-
-    def squares(chunk: Chunk, new: Array, old: Array, weight: Array) -> Array:
-        move = new - old
-        if weighted:
-            move *= np.sqrt(np.minimum(weight, 1.0))
-        return np.array([move @ move, new @ new])
-
-    moved, size = np.sqrt(data.reduce(squares, new.eta, old.eta, new.rows.weight))
-    return float(moved) / max(float(size), 1e-300)
-
-
-def separated(model: WorkingModel, state: State, gram: Gram) -> NDArray[np.bool_]:
+def separated(model: WorkingModel, summed: Summed) -> NDArray[np.bool_]:
     """Which columns of X the rows hardly say anything about any more: those along which eta has run off."""
     none = np.zeros(model.problem.p, dtype=bool)
     if not model.problem.p or not model.problem.family.runs_off:
         return none
-    low, high = range_of(model.data, state.rows.weight)
-    if low > VANISHING * high:
+    if summed.low > VANISHING * summed.high:
         return none
     try:
-        return undetermined_columns(model.data.fixed, model.data.n, 2.0 * gram.vv)
+        return undetermined_columns(model.data.fixed, model.data.n, 2.0 * summed.gram.vv)
     except np.linalg.LinAlgError:  # columns all but collinear: another matter
         return none
 

@@ -48,7 +48,7 @@ from numpy.typing import NDArray
 from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.pql_correction import shift
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.criteria.working import State, WorkingModel, pearson, spherical
+from lmmformula.criteria.working import State, Summed, WorkingModel, spherical
 from lmmformula.engines.base import Factor, Prepared
 from lmmformula.engines.equations import EquationsFactor
 from lmmformula.ir.blocks import Gram
@@ -69,6 +69,8 @@ class PQLPoint:
     """Where the diagonal approximation ended, if the traces are exact."""
     loose: NDArray[np.bool_] | None = None
     """Columns of X that the data do not determine."""
+    summed: Summed | None = None
+    """Sums over the rows at the estimate, if they are at hand."""
 
     @property
     def theta(self) -> Array:
@@ -95,8 +97,13 @@ class PQLPoint:
         return tuple(spherical(f, b) for f, b in zip(floored_ones, self.state.b, strict=True))
 
     @cached_property
+    def _sums(self) -> Summed:
+        return self.model.summed(self.state)[0] if self.summed is None else self.summed
+
+    @property
     def gram(self) -> Gram:
-        return self.model.gram(self.state.rows.weight)
+        """[Z X]'W[Z X]."""
+        return self._sums.gram
 
     @cached_property
     def factor(self) -> Factor:
@@ -148,7 +155,7 @@ class PQLPoint:
     @cached_property
     def residual(self) -> float:
         """sum w (z - fit)^2 at the estimate, Pearson's chi-square: sum s^2 / w."""
-        return pearson(self.model.data, self.state.rows)
+        return self._sums.pearson
 
     @cached_property
     def k_matrices(self) -> tuple[Array, ...]:

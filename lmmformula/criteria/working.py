@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -22,9 +23,20 @@ from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, Rows, RowVector, range_of, total
+from lmmformula.ir.sums import AdjointOf, GramOf, Reduced, Sum, TransposedOf
 from lmmformula.typing import Array
 
-__all__ = ["Shift", "State", "WorkingModel", "WorkingSystem", "pearson", "spherical"]
+__all__ = [
+    "Accepted",
+    "Shift",
+    "State",
+    "Step",
+    "Summed",
+    "WorkingModel",
+    "WorkingSystem",
+    "pearson",
+    "spherical",
+]
 
 MAX_HALVINGS = 12
 LARGE = 30.0
@@ -78,6 +90,64 @@ class Shift:
 
     beta: Array
     effects: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Summed:
+    """What an outer iteration takes of the rows at one state.
+
+    Attributes
+    ----------
+    low, high : float
+        Smallest and largest working weight.
+    gram : Gram
+        [Z X]'W[Z X].
+    sums : tuple of (m_a, k_a) arrays
+        Z'Wz.
+    target : (p,) array
+        X'Wz.
+    zwz : float
+        z'Wz.
+    pearson : float
+        sum s^2 / w.
+    """
+
+    low: float
+    high: float
+    gram: Gram
+    sums: tuple[Array, ...]
+    target: Array
+    zwz: float
+    pearson: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Step:
+    """A solution of the working model at theta, with the variances that follow from it.
+
+    Attributes
+    ----------
+    beta, b
+        The solution.
+    theta : array
+        Where it was solved.
+    moved : Shift or None
+        The correction in it.
+    """
+
+    beta: Array
+    b: tuple[Array, ...]
+    theta: Array
+    moved: Shift | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accepted:
+    """Where a step went, what the next one takes of the rows there, and the change of eta relative to its size."""
+
+    state: State
+    summed: Summed | None
+    change: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,16 +224,32 @@ class WorkingModel:
         w = self.data.weights
         return self.data.n if w is None else self.data.reduce(lambda chunk, w: int((w > 0).sum()), w)
 
-    def gram(self, weights: RowVector) -> Gram:
-        """[Z X]'W[Z X] in blocks. O(n (p + sum k)^2), the only dear step of an outer iteration."""
-        low, high = range_of(self.data, weights)
-        if not (low >= 0.0 and NO_WEIGHT < high < np.inf):
-            bad = self.data.reduce(lambda chunk, w: int((~(np.isfinite(w) & (w > NO_WEIGHT))).sum()), weights)
-            raise FitError(
-                f"the working weights of {bad:,} of {self.data.n:,} rows are zero or infinite: the linear predictor has run "
-                f"to where the family has no information. {self._advice()}"
+    def summed(self, state: State, *more: Sum[Any]) -> tuple[Summed, tuple[Any, ...]]:
+        """All sums over rows that an outer iteration takes at a state, and `more`, in one pass. O(n (p + sum k)^2)."""
+        eta, score, weight = state.eta, state.rows.score, state.rows.weight
+        with np.errstate(all="ignore"):  # a state may turn out to be none
+            (wz,) = self.data.map(_weighted_response, eta, weight, score)
+            low, high, gram, sums, target, zwz, squares, *others = self.data.together(
+                Reduced(_least, (weight,), np.minimum),
+                Reduced(_most, (weight,), np.maximum),
+                GramOf(weight, fixed=True),
+                AdjointOf(wz),
+                TransposedOf(wz),
+                Reduced(_square, (eta, wz, score)),
+                pearson_sum(state.rows),
+                *more,
             )
-        return self.data.gram(weights, fixed=True)
+        return Summed(float(low), float(high), gram, sums, target, zwz + squares, squares), tuple(others)
+
+    def refuse_weightless(self, summed: Summed, weights: RowVector) -> None:
+        """Refuse working weights that say nothing."""
+        if summed.low >= 0.0 and NO_WEIGHT < summed.high < np.inf:
+            return
+        bad = self.data.reduce(lambda chunk, w: int((~(np.isfinite(w) & (w > NO_WEIGHT))).sum()), weights)
+        raise FitError(
+            f"the working weights of {bad:,} of {self.data.n:,} rows are zero or infinite: the linear predictor has run "
+            f"to where the family has no information. {self._advice()}"
+        )
 
     def factors(self, theta: Array) -> tuple[Array, ...]:
         """L of each group, its diagonal kept off zero."""
@@ -172,47 +258,37 @@ class WorkingModel:
 
     # -- one outer iteration -----------------------------------------------------------------------------------
 
-    def working(self, state: State, gram: Gram, moved: Shift | None = None) -> WorkingSystem:
-        """(1) at `state.eta`, for any theta."""
-        data, rows = self.data, state.rows
+    def working(self, summed: Summed, moved: Shift | None = None) -> WorkingSystem:
+        """(1) at the state of these sums, for any theta."""
+        target = summed.target if moved is None else summed.target + moved.beta
+        return WorkingSystem(self, summed.gram, summed.sums, target, summed.zwz)
 
-        def moved_eta(chunk: Chunk, eta: Array) -> Array:
-            return eta if chunk.offset is None else eta - chunk.offset
+    def accepted(self, state: State, step: Step, *, again: bool, weighted: bool) -> Accepted:
+        """The step to the solution of (1), halved while it lowers the penalised likelihood.
 
-        def weighted(chunk: Chunk, eta: Array, weight: Array, score: Array) -> tuple[Array]:
-            wz = weight * moved_eta(chunk, eta)
-            wz += score
-            return (wz,)
-
-        def square(chunk: Chunk, eta: Array, wz: Array, score: Array) -> float:
-            eta = moved_eta(chunk, eta)
-            return float(eta @ wz) + float(eta @ score)
-
-        (wz,) = data.map(weighted, state.eta, rows.weight, rows.score)
-        zwz = data.reduce(square, state.eta, wz, rows.score) + pearson(data, rows)
-        sums, target = data.adjoint(wz), data.fixed.transposed(wz)
-        return WorkingSystem(self, gram, sums, target if moved is None else target + moved.beta, zwz)
-
-    def accepted(
-        self, state: State, beta: Array, b: tuple[Array, ...], theta: Array, moved: Shift | None = None
-    ) -> State:
-        """The step to (beta, b) from the solution of (1) at theta, halved while it lowers the penalised likelihood.
-
-        A correction adds its g'beta to the latter, whose slope it is.
+        A correction adds its g'beta to the latter, whose slope it is. One pass for each trial, which takes what the next
+        iteration needs along if `again`; `weighted` says how the change is measured.
         """
-        factors, push = self.factors(theta), np.zeros(self.problem.p) if moved is None else moved.beta
-        before = self._penalised(state.rows, state.b, factors) - float(push @ state.beta)
+        factors = self.factors(step.theta)
+        push = np.zeros(self.problem.p) if step.moved is None else step.moved.beta
+        before = self._penalised(total(self.data, state.rows.loglik), state.b, factors) - float(push @ state.beta)
         if not state.beta.any() and not any(v.any() for v in state.b):
             before = np.inf  # the first eta is not of the form X beta + Z b
         t = 1.0
         for _ in range(MAX_HALVINGS):
-            new_beta = beta if t == 1.0 else state.beta + t * (beta - state.beta)
-            new_b = b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, b, strict=True))
+            new_beta = step.beta if t == 1.0 else state.beta + t * (step.beta - state.beta)
+            new_b = step.b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, step.b, strict=True))
             eta = self.data.apply(new_beta, new_b)
-            rows = self.rows(eta, state.alpha)
-            value = self._penalised(rows, new_b, factors) - float(push @ new_beta)
+            new = replace(state, eta=eta, rows=self.rows(eta, state.alpha), beta=new_beta, b=new_b)
+            asked = Reduced(_total, (new.rows.loglik,)), _moves(state, new, weighted=weighted)
+            if again:
+                summed, (loglik, moves) = self.summed(new, *asked)
+            else:
+                summed, (loglik, moves) = None, self.data.together(*asked)
+            value = self._penalised(loglik, new_b, factors) - float(push @ new_beta)
             if np.isfinite(value) and value <= before + 1e-9 * abs(before):
-                return replace(state, eta=eta, rows=rows, beta=new_beta, b=new_b)
+                moved, size = np.sqrt(moves)
+                return Accepted(new, summed, float(moved) / max(float(size), 1e-300))
             t *= 0.5
         raise FitError(
             "the working model's step does not raise the penalised likelihood, even halved many times: a linear predictor "
@@ -232,11 +308,10 @@ class WorkingModel:
             return ""
         return f"The offset runs from {low:.4g} to {high:.4g} on the scale of the link: is it a log of exposures?"
 
-    def _penalised(self, rows: FamilyRows, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
+    def _penalised(self, loglik: float, b: tuple[Array, ...], factors: tuple[Array, ...]) -> float:
         """-sum l + |u|^2 / 2."""
         u = (spherical(f, v) for f, v in zip(factors, b, strict=True))
-        with np.errstate(invalid="ignore"):
-            return -total(self.data, rows.loglik) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
+        return -float(loglik) + 0.5 * sum(float(np.vdot(v, v)) for v in u)
 
     # -- variances ---------------------------------------------------------------------------------------------
 
@@ -299,9 +374,14 @@ class WorkingModel:
                 new[slices[i]] = problem.terms[i].covariance.updated(theta[slices[i]], *own)
         return new, phi
 
+    @property
+    def has_own(self) -> bool:
+        """Whether the family has parameters of its own, which move between outer iterations."""
+        return bool(self.problem.aux) and not self.scale
+
     def own_parameters(self, state: State) -> State:
         """alpha after scoring steps of the log-likelihood at the present eta (outer-product information)."""
-        if self.scale or not self.problem.aux:
+        if not self.has_own:
             return state
         alpha, ends = state.alpha, np.cumsum([0, *(block.p for block in self.data.aux)])
         for _ in range(AUX_STEPS):
@@ -389,6 +469,11 @@ def spherical(factor: Array, b: Array) -> Array:
 
 def pearson(data: Rows, rows: FamilyRows) -> float:
     """sum s^2 / w over rows that carry weight; infinite if a row has lost its weight but not its score."""
+    return pearson_sum(rows).of(data)
+
+
+def pearson_sum(rows: FamilyRows) -> Reduced[float]:
+    """:func:`pearson`, to be asked for together with others."""
 
     def part(chunk: Chunk, w: Array, s: Array) -> float:
         ok = w > NO_WEIGHT
@@ -399,4 +484,45 @@ def pearson(data: Rows, rows: FamilyRows) -> float:
         with np.errstate(over="ignore"):
             return float((s[ok] / w[ok]) @ s[ok])
 
-    return data.reduce(part, rows.weight, rows.score)
+    return Reduced(part, (rows.weight, rows.score))
+
+
+def _moves(old: State, new: State, *, weighted: bool) -> Reduced[Array]:
+    """|eta - eta'|^2 and |eta|^2; `weighted` by what the rows still say."""
+
+    def squares(chunk: Chunk, new: Array, old: Array, weight: Array) -> Array:
+        move = new - old
+        if weighted:
+            move *= np.sqrt(np.minimum(weight, 1.0))
+        return np.array([move @ move, new @ new])
+
+    return Reduced(squares, (new.eta, old.eta, new.rows.weight))
+
+
+def _shifted(chunk: Chunk, eta: Array) -> Array:
+    return eta if chunk.offset is None else eta - chunk.offset
+
+
+def _weighted_response(chunk: Chunk, eta: Array, weight: Array, score: Array) -> tuple[Array]:
+    """Wz without the offset."""
+    wz = weight * _shifted(chunk, eta)
+    wz += score
+    return (wz,)
+
+
+def _square(chunk: Chunk, eta: Array, wz: Array, score: Array) -> float:
+    """z'Wz but for s^2 / w."""
+    eta = _shifted(chunk, eta)
+    return float(eta @ wz) + float(eta @ score)
+
+
+def _total(chunk: Chunk, values: Array) -> float:
+    return float(values.sum())
+
+
+def _least(chunk: Chunk, values: Array) -> float:
+    return float(values.min(initial=np.inf))
+
+
+def _most(chunk: Chunk, values: Array) -> float:
+    return float(values.max(initial=-np.inf))

@@ -229,7 +229,8 @@ class _Grams:
         self._vv += share.vv
 
     def result(self) -> Gram:
-        assert self._rhs is not None and self._vv is not None
+        assert self._rhs is not None
+        assert self._vv is not None
         return Gram(self._diag, self._cross, self._rhs, self._vv)
 
 

@@ -178,7 +178,7 @@ def test_an_interrupt_before_the_first_iteration_is_raised(monkeypatch: pytest.M
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(WorkingModel, "gram", interrupt)
+    monkeypatch.setattr(WorkingModel, "summed", interrupt)
     with pytest.raises(KeyboardInterrupt):
         PQL().fit(problem)
 

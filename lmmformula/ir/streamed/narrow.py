@@ -66,6 +66,8 @@ def narrowed(values: Entries) -> Entries | float:
                 if (whole == values).all():
                     return whole
                 break
+        if max(-low, high) > np.finfo(np.float32).max:
+            return values
         single = values.astype(np.float32)
         return single if (single == values).all() else values
     return values.astype(codes_for(int(low), int(high)), copy=False)

@@ -1,4 +1,4 @@
-"""Rows on disk behind the protocol of rows: each sum is one pass over the parts, several asked for together are one pass too."""
+"""Rows on disk behind the protocol of rows: a sum is a pass over the parts, and so are several that are asked for together."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lmmformula.ir.streamed.sorting import Store
 from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic, values_at
 from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Sum, TransposedOf
 from lmmformula.memory import in_words
-from lmmformula.metering import passed
 from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.threads import in_order
+from lmmformula.progress import passed
 from lmmformula.typing import Array
 
 __all__ = ["StreamedRows"]
@@ -96,8 +96,8 @@ class StreamedRows:
         if values is None:
             return None
         raise PlanError(
-            f"this has a number for each of {self.n:,} rows ({in_words(8.0 * self.n)}), which are not in memory. Write them to a "
-            'file, as by m.augment(out="rows.parquet") or m.predict(data, out="scored.parquet").'
+            f"this has a number for each of {self.n:,} rows ({in_words(8.0 * self.n)}), which are not in memory. Write them to "
+            'a file, as by m.augment(out="rows.parquet") or m.predict(data, out="scored.parquet").'
         )
 
     def chunks(self) -> Iterator[Chunk]:

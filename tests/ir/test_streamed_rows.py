@@ -1,0 +1,179 @@
+"""Rows on disk give the numbers of rows in memory, in parts of any size."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from oracle import LAYOUTS, make_problem, random_theta
+from streamed import streamed
+from test_rows_protocol import counts, estimates_agree
+
+from lmmformula.backends.exact import Exact
+from lmmformula.backends.laplace import LaplaceBackend
+from lmmformula.backends.pql import PQL
+from lmmformula.criteria.laplace import Laplace
+from lmmformula.criteria.profiled import Profiled
+from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import PlanError
+from lmmformula.families import resolve
+from lmmformula.ir.design import FixedBlock
+from lmmformula.ir.rows import range_of, total
+from lmmformula.ir.streamed import records, sorting
+from lmmformula.ir.streamed.narrow import narrowed, packed
+from lmmformula.typing import Array
+
+SIZES = [1, 37, 1_000]
+
+
+def alike(one: Any, other: Any, rtol: float = 1e-12) -> None:
+    one, other = np.asarray(one), np.asarray(other)
+    np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * max(np.abs(other).max(initial=0.0), 1e-300))
+
+
+def order(parts: Any, whole: Any) -> list[int]:
+    """Where the groups of rows in memory stand among those of rows on disk."""
+    members = [g.members for g in parts.levels.groups]
+    return [members.index(g.members) for g in whole.levels.groups]
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_products(layout: str, size: int) -> None:
+    problem = make_problem(layout)
+    whole, parts, rng = problem.data, streamed(problem, size).data, np.random.default_rng(0)
+    assert parts.n == problem.n
+    own = order(parts, whole)
+    beta, groups = rng.normal(size=2), whole.levels.groups
+    effects = [rng.normal(size=(g.m, g.k)) for g in groups]
+    theirs = [effects[own.index(a)] for a in range(len(own))]
+    eta, ours = whole.apply(beta, effects), parts.apply(beta, theirs)
+    assert total(parts, ours) == pytest.approx(total(whole, eta), rel=1e-12)
+    assert range_of(parts, ours) == pytest.approx(range_of(whole, eta), rel=1e-12)
+    sums, known = parts.adjoint(ours), whole.adjoint(eta)
+    grams = [rows.gram(rows.weights, fixed=True, more=(v,)) for rows, v in ((parts, ours), (whole, eta))]
+    alike(grams[0].vv, grams[1].vv)
+    for a, b in enumerate(own):
+        alike(sums[b], known[a])
+        alike(grams[0].diag[b], grams[1].diag[a])
+        alike(grams[0].rhs[b], grams[1].rhs[a])
+        alike(parts.level_sums(b, ours), whole.level_sums(a, eta)) if not groups[a].several else None
+    for a, b in whole.levels.pairs():
+        alike(dense(parts, grams[0], own[a], own[b]), dense(whole, grams[1], a, b))
+
+
+def dense(rows: Any, gram: Any, a: int, b: int) -> Array:
+    """Z_a'WZ_b, or of different levels of one group the half that is held."""
+    if a > b:
+        return dense(rows, gram, b, a).T
+    ga, gb, pattern = rows.levels.groups[a], rows.levels.groups[b], rows.levels.pattern(a, b)
+    out = np.zeros((ga.m, ga.k, gb.m, gb.k))
+    for row, column, value in zip(pattern.rows(), pattern.indices, gram.cross[a, b], strict=True):
+        out[row, :, column] = value
+    return out.reshape(ga.q, gb.q)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_columns(size: int) -> None:
+    problem = make_problem("crossed")
+    whole, parts = problem.data, streamed(problem, size).data
+    w = (parts.weights, whole.weights)
+    alike(parts.fixed.gram(w[0]), whole.fixed.gram(w[1]))
+    alike(parts.fixed.products(parts.fixed, parts.y), whole.fixed.products(whole.fixed, whole.y))
+    alike(np.abs(parts.fixed.triangle(w[0])), np.abs(whole.fixed.triangle(w[1])))
+    alike(parts.fixed.transposed(parts.y, w[0]), whole.fixed.transposed(whole.y, w[1]))
+    alike(parts.fixed.square(parts.y, w[0]), whole.fixed.square(whole.y, w[1]))
+    alike(parts.fixed.largest(), whole.fixed.largest())
+    for ours, theirs in zip(parts.fixed.columns(parts.y), whole.fixed.columns(whole.y), strict=True):
+        assert total(parts, ours) == pytest.approx(total(whole, theirs), rel=1e-12)
+    with pytest.raises(PlanError, match="a number for each of"):
+        parts.whole(parts.y)
+
+
+def test_many_bins_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that are sorted in bins and read from a file are those of one bin in memory, bit for bit."""
+    problem = make_problem("crossed slopes")
+    once = streamed(problem, 20).data
+    monkeypatch.setattr(sorting, "BIN", 30)
+    monkeypatch.setattr(records, "IN_MEMORY", 100)
+    monkeypatch.setattr(records.Records.__init__, "__defaults__", (100,))
+    again = streamed(problem, 20).data
+    assert len(again.store.blocks) >= len(once.store.blocks) > 3
+    grams = [rows.gram(rows.weights, fixed=True) for rows in (once, again)]
+    alike(grams[0].vv, grams[1].vv, 1e-14)
+    for ours, theirs in zip(grams[0].diag, grams[1].diag, strict=True):
+        alike(ours, theirs, 1e-14)
+
+
+def test_numbers_are_held_exactly() -> None:
+    rng = np.random.default_rng(1)
+    columns = [
+        np.ones(9),
+        rng.integers(0, 2, 9).astype(float),
+        rng.integers(-300, 300, 9).astype(float),
+        np.arange(9) * 0.25,
+        rng.normal(size=9),
+        np.array([1e300, *range(8)]),
+        np.array([np.inf, *range(8)], dtype=float),
+        np.arange(9) + 70_000,
+    ]
+    held = [narrowed(c) for c in columns]
+    content = packed(9, held)
+    record = memoryview(content.content)
+    for column, slot in zip(columns, content.slots, strict=True):
+        np.testing.assert_array_equal(np.broadcast_to(slot.of(record, 9), 9), column)
+    assert [slot.size for slot in content.slots] == [0, 1, 2, 4, 8, 8, 8, 4]
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_gaussian_criterion(layout: str, reml: bool) -> None:
+    problem = make_problem(layout)
+    theta = random_theta(problem)
+    ours, theirs = (Profiled.of(p, BlockedEngine(), reml=reml)(theta) for p in (streamed(problem), problem))
+    for name in ("deviance", "gradient", "beta", "hessian"):
+        alike(getattr(ours, name), getattr(theirs, name), 1e-10)
+
+
+@pytest.mark.parametrize("family", ["poisson", "nbinom2", "binomial"])
+def test_laplace_criterion(family: str) -> None:
+    problem = counts("slopes", family)
+    psi = np.concatenate([[0.3, 0.2], 0.5 * random_theta(problem), np.tile([0.3, 0.1], len(problem.aux))])
+    points = [Laplace.of(p, BlockedEngine())(psi) for p in (streamed(problem), problem)]
+    for name in ("deviance", "gradient", "hessian"):
+        alike(getattr(points[0], name), getattr(points[1], name), 1e-9)
+
+
+@pytest.mark.parametrize("layout", ["crossed slopes", "nested"])
+def test_gaussian_fits(layout: str) -> None:
+    problem = make_problem(layout)
+    backend = Exact(reml=True, tolerance=1e-14)
+    estimates_agree(backend.fit(streamed(problem)), backend.fit(problem))
+
+
+@pytest.mark.parametrize("layout", ["slopes", "crossed"])
+def test_laplace_fits(layout: str) -> None:
+    problem = counts(layout, n=300)
+    backend = LaplaceBackend(tolerance=1e-14)
+    estimates_agree(backend.fit(streamed(problem)), backend.fit(problem))
+
+
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [
+        ("poisson", {}),
+        ("poisson", {"traces": "exact"}),
+        ("poisson", {"correction": "laplace"}),
+        ("nbinom2", {}),
+        ("gamma", {}),
+    ],
+)
+def test_quasi_likelihood_fits(family: str, options: dict[str, Any]) -> None:
+    problem = counts("crossed", family)
+    if family == "gamma":
+        ones = FixedBlock(np.ones((problem.n, 1)), ("(Intercept)",), (0,), ())
+        problem = replace(problem, y=problem.y + 0.5, aux=(ones,), family=resolve("gamma(link='log')"))
+    backend = PQL(tolerance=1e-11, **options)
+    estimates_agree(backend.fit(streamed(problem)), backend.fit(problem))
