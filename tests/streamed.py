@@ -15,4 +15,6 @@ def streamed(problem: Problem, size: int = 37, batch: int = 50) -> Problem:
     sorter = Sorter(problem.n, size)
     for start in range(0, problem.n, batch):
         sorter.add(cast("MemoryRows", problem.at(slice(start, start + batch)).data))
-    return replace(problem.at(slice(0, 0)), rows=problem.rows, held=cast("Any", StreamedRows(sorter.finish())))
+    return replace(
+        problem.at(slice(0, 0)), rows=problem.rows, held=cast("Any", StreamedRows(sorter.finish()))
+    )

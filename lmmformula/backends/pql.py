@@ -263,21 +263,21 @@ class PQL(Likelihood):
         last, change, met, stopped = outer + self.max_outer, np.inf, False, False
         steps, linear = SchallSteps(model), model.problem.family.is_linear
         summed: Summed | None = None
-        loose = np.zeros(model.problem.p, dtype=bool)
+        loose, loglik = np.zeros(model.problem.p, dtype=bool), np.nan
         try:
             while outer < last and not met:
                 if summed is None:
                     summed, _ = model.summed(state)
+                    loglik = summed.loglik
                 model.refuse_weightless(summed, state.rows.weight)
                 loose = separated(model, summed)
                 steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)
                 step, after, moved, count = self._inner(model, state, summed, steps)
                 if not linear:
                     summed = None  # it may be large, and two of them need not stand at once
-                taken = model.accepted(
-                    state, step, again=not (linear or model.has_own), weighted=bool(loose.any())
-                )
-                outer, sweeps, change = outer + 1, sweeps + count, taken.change
+                again = not (linear or model.has_own)
+                taken = model.accepted(state, loglik, step, again=again, weighted=bool(loose.any()))
+                outer, sweeps, change, loglik = outer + 1, sweeps + count, taken.change, taken.loglik
                 state = replace(taken.state, theta=after[0], phi=after[1])
                 summed = summed if linear else taken.summed
                 goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, Rows, RowVector, range_of, total
-from lmmformula.ir.sums import AdjointOf, GramOf, Reduced, Sum, TransposedOf
+from lmmformula.ir.sums import AdjointOf, GramOf, Reduced, Share, Sum, TransposedOf
 from lmmformula.typing import Array
 
 __all__ = [
@@ -100,6 +99,7 @@ class Summed:
     ----------
     low, high : float
         Smallest and largest working weight.
+    loglik : float
     gram : Gram
         [Z X]'W[Z X].
     sums : tuple of (m_a, k_a) arrays
@@ -114,6 +114,7 @@ class Summed:
 
     low: float
     high: float
+    loglik: float
     gram: Gram
     sums: tuple[Array, ...]
     target: Array
@@ -146,6 +147,7 @@ class Accepted:
     """Where a step went, what the next one takes of the rows there, and the change of eta relative to its size."""
 
     state: State
+    loglik: float
     summed: Summed | None
     change: float
 
@@ -224,14 +226,15 @@ class WorkingModel:
         w = self.data.weights
         return self.data.n if w is None else self.data.reduce(lambda chunk, w: int((w > 0).sum()), w)
 
-    def summed(self, state: State, *more: Sum[Any]) -> tuple[Summed, tuple[Any, ...]]:
+    def summed(self, state: State, *more: Sum[Share]) -> tuple[Summed, tuple[Share, ...]]:
         """All sums over rows that an outer iteration takes at a state, and `more`, in one pass. O(n (p + sum k)^2)."""
         eta, score, weight = state.eta, state.rows.score, state.rows.weight
         with np.errstate(all="ignore"):  # a state may turn out to be none
             (wz,) = self.data.map(_weighted_response, eta, weight, score)
-            low, high, gram, sums, target, zwz, squares, *others = self.data.together(
+            low, high, loglik, gram, sums, target, zwz, squares, *others = self.data.together(
                 Reduced(_least, (weight,), np.minimum),
                 Reduced(_most, (weight,), np.maximum),
+                Reduced(_total, (state.rows.loglik,)),
                 GramOf(weight, fixed=True),
                 AdjointOf(wz),
                 TransposedOf(wz),
@@ -239,7 +242,8 @@ class WorkingModel:
                 pearson_sum(state.rows),
                 *more,
             )
-        return Summed(float(low), float(high), gram, sums, target, zwz + squares, squares), tuple(others)
+        found = Summed(float(low), float(high), loglik, gram, sums, target, zwz + squares, squares)
+        return found, tuple(others)
 
     def refuse_weightless(self, summed: Summed, weights: RowVector) -> None:
         """Refuse working weights that say nothing."""
@@ -263,32 +267,36 @@ class WorkingModel:
         target = summed.target if moved is None else summed.target + moved.beta
         return WorkingSystem(self, summed.gram, summed.sums, target, summed.zwz)
 
-    def accepted(self, state: State, step: Step, *, again: bool, weighted: bool) -> Accepted:
+    def accepted(self, state: State, loglik: float, step: Step, *, again: bool, weighted: bool) -> Accepted:
         """The step to the solution of (1), halved while it lowers the penalised likelihood.
 
         A correction adds its g'beta to the latter, whose slope it is. One pass for each trial, which takes what the next
-        iteration needs along if `again`; `weighted` says how the change is measured.
+        iteration needs along if `again`; `loglik` is that of the state, and `weighted` says how the change is measured.
         """
         factors = self.factors(step.theta)
         push = np.zeros(self.problem.p) if step.moved is None else step.moved.beta
-        before = self._penalised(total(self.data, state.rows.loglik), state.b, factors) - float(push @ state.beta)
+        before = self._penalised(loglik, state.b, factors) - float(push @ state.beta)
         if not state.beta.any() and not any(v.any() for v in state.b):
             before = np.inf  # the first eta is not of the form X beta + Z b
         t = 1.0
         for _ in range(MAX_HALVINGS):
             new_beta = step.beta if t == 1.0 else state.beta + t * (step.beta - state.beta)
-            new_b = step.b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, step.b, strict=True))
+            new_b = (
+                step.b if t == 1.0 else tuple(o + t * (v - o) for o, v in zip(state.b, step.b, strict=True))
+            )
             eta = self.data.apply(new_beta, new_b)
             new = replace(state, eta=eta, rows=self.rows(eta, state.alpha), beta=new_beta, b=new_b)
-            asked = Reduced(_total, (new.rows.loglik,)), _moves(state, new, weighted=weighted)
+            change = _moves(state, new, weighted=weighted)
             if again:
-                summed, (loglik, moves) = self.summed(new, *asked)
+                summed, (moves,) = self.summed(new, change)
+                reached = summed.loglik
             else:
-                summed, (loglik, moves) = None, self.data.together(*asked)
-            value = self._penalised(loglik, new_b, factors) - float(push @ new_beta)
+                summed = None
+                reached, moves = self.data.together(Reduced(_total, (new.rows.loglik,)), change)
+            value = self._penalised(reached, new_b, factors) - float(push @ new_beta)
             if np.isfinite(value) and value <= before + 1e-9 * abs(before):
                 moved, size = np.sqrt(moves)
-                return Accepted(new, summed, float(moved) / max(float(size), 1e-300))
+                return Accepted(new, reached, summed, float(moved) / max(float(size), 1e-300))
             t *= 0.5
         raise FitError(
             "the working model's step does not raise the penalised likelihood, even halved many times: a linear predictor "

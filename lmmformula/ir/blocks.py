@@ -74,9 +74,7 @@ _Meeting = tuple[GroupRows, GroupRows, Index]
 class Blocks(Levels):
     """Rows of a model's random-effects design in memory: groups and, when asked for, the patterns of their pairs."""
 
-    def __init__(
-        self, terms: Sequence[GroupBlock], n: int, own: Sequence[GroupRows] | None = None
-    ) -> None:
+    def __init__(self, terms: Sequence[GroupBlock], n: int, own: Sequence[GroupRows] | None = None) -> None:
         self.own = merge_terms(terms) if own is None else tuple(own)
         super().__init__([rows.group for rows in self.own], n)
         self._parts = [rows.parts for rows in self.own]

@@ -22,14 +22,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.levels import Levels
-from lmmformula.ir.sums import Sum
+from lmmformula.ir.sums import Share, Sum
 from lmmformula.numerics.tall import Columns, Tall
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
@@ -208,7 +208,7 @@ class Rows(Protocol):
         """`function` of every chunk and the values there, merged in order by + or by `merge`; of a tuple element by element."""
         ...
 
-    def together(self, *sums: Sum[Any]) -> tuple[Any, ...]:
+    def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
         """Several sums, in one pass where rows are dear to read."""
         ...
 
@@ -382,7 +382,7 @@ class MemoryRows:
         cuts = edges(self.n, SLICE)
         return merged(in_parts(lambda i, j: self._part(function, vectors, i, j), cuts), merge)
 
-    def together(self, *sums: Sum[Any]) -> tuple[Any, ...]:
+    def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
         return tuple(one.of(self) for one in sums)
 
     def _part(self, function: Callable[..., T], vectors: Sequence[Array | float | None], i: int, j: int) -> T:

@@ -70,8 +70,9 @@ class Sum(Protocol[T_co]):
 class _Folded(Generic[T]):
     """A sum of shares that know no levels; of a tuple element by element."""
 
-    def __init__(self, merge: Callable[[Any, Any], Any]) -> None:
-        self._merge, self._so_far, self._any = merge, None, False
+    def __init__(self, merge: Callable[[Share, Share], Share]) -> None:
+        self._merge, self._any = merge, False
+        self._so_far: Share = None
 
     def add(self, share: Share, place: Place) -> None:
         del place
@@ -83,7 +84,7 @@ class _Folded(Generic[T]):
             self._so_far = self._merge(self._so_far, share)
 
     def result(self) -> T:
-        return self._so_far  # type: ignore[return-value]
+        return self._so_far
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +93,7 @@ class Reduced(Generic[T]):
 
     function: Callable[..., T]
     vectors: tuple[RowVector | float | None, ...]
-    merge: Callable[[Any, Any], Any] = operator.add
+    merge: Callable[[Share, Share], Share] = operator.add
 
     def of(self, rows: Rows) -> T:
         return rows.reduce(self.function, *self.vectors, merge=self.merge)
@@ -122,7 +123,7 @@ class TransposedOf:
         columns = rows.fixed if self.aux is None else rows.aux[self.aux]
         return columns.transposed(self.r, self.weights)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Array:
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Array:
         del chunk
         r, weights = values
         columns = rows.fixed if self.aux is None else rows.aux[self.aux]
@@ -160,7 +161,7 @@ class AdjointOf:
     def of(self, rows: Rows) -> Stacked:
         return rows.adjoint(self.r)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Stacked:
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Stacked:
         del chunk
         return rows.adjoint(np.broadcast_to(values[0], rows.n))
 
@@ -195,7 +196,7 @@ class LevelSums:
     def of(self, rows: Rows) -> Array:
         return rows.level_sums(self.a, self.r)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Array:
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Array:
         del chunk
         return rows.level_sums(self.a, np.broadcast_to(values[0], rows.n))
 
@@ -209,7 +210,7 @@ class _Grams:
     def __init__(self, levels: Levels) -> None:
         groups = levels.groups
         self._diag = tuple(np.zeros((g.m, g.k, g.k)) for g in groups)
-        self._cross = {
+        self._cross: dict[tuple[int, int], Array] = {
             (a, b): np.zeros((levels.pattern(a, b).nnz, groups[a].k, groups[b].k)) for a, b in levels.pairs()
         }
         self._rhs: tuple[Array, ...] | None = None
@@ -249,7 +250,7 @@ class GramOf:
     def of(self, rows: Rows) -> Gram:
         return rows.gram(self.weights, fixed=self.fixed, more=self.more)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Any]) -> Gram:
+    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Gram:
         del chunk
         weights, *more = values
         full = partial(np.broadcast_to, shape=(rows.n,))

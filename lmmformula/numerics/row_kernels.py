@@ -10,7 +10,15 @@ import numpy as np
 
 from lmmformula.numerics.compiled import compiled
 
-__all__ = ["add_eliminated", "add_levels", "add_pairs", "add_products", "add_rows", "rows_by_level"]
+__all__ = [
+    "add_eliminated",
+    "add_levels",
+    "add_pairs",
+    "add_pairs_as_they_come",
+    "add_products",
+    "add_rows",
+    "rows_by_level",
+]
 
 _TILE = 64
 """Rows that are summed for V'WV and for the levels in turn: few enough to stay in the fastest cache."""
@@ -101,6 +109,19 @@ def add_pairs(first, last, order, ptr, slots, basis_a, basis_b, weights, out):
     for e in range(ptr[first], ptr[last]):
         r = order[e]
         s, w = slots[e], weights[e * own]
+        for i in range(ka):
+            a = w * basis_a[r * own_a, i]
+            for j in range(kb):
+                out[s, i, j] += a * basis_b[r * own_b, j]
+
+
+@compiled()
+def add_pairs_as_they_come(slots, basis_a, basis_b, weights, out):
+    """Add all rows to their pairs in `out`."""
+    own, ka, kb = min(len(weights) - 1, 1), out.shape[1], out.shape[2]
+    own_a, own_b = min(len(basis_a) - 1, 1), min(len(basis_b) - 1, 1)
+    for r in range(len(slots)):
+        s, w = slots[r], weights[r * own]
         for i in range(ka):
             a = w * basis_a[r * own_a, i]
             for j in range(kb):

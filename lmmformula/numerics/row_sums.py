@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
-__all__ = ["LevelOrder", "RowSums"]
+__all__ = ["LevelOrder", "PartSums", "RowSums"]
 
 PARTS = 16
 """Parts of the rows; at most so many threads are of use."""
@@ -143,6 +143,47 @@ class RowSums:
 
     def _square(self) -> Array:
         return np.zeros((self._v.shape[1],) * 2)
+
+
+class PartSums:
+    """The sums of one W and V over few rows, which other threads do for other rows.
+
+    Parameters
+    ----------
+    weights : (n,) array or None
+    v : (n, c) array
+    """
+
+    def __init__(self, weights: Array | None, v: Array) -> None:
+        self._weights = np.ones(1) if weights is None else np.ascontiguousarray(weights)
+        self._v = np.ascontiguousarray(v)
+
+    def products(self) -> Array:
+        """V'WV."""
+        from lmmformula.numerics.row_kernels import add_products
+
+        out = np.zeros((self._v.shape[1],) * 2)
+        add_products(0, len(self._v), self._weights, self._v, out)
+        return _mirrored(out)
+
+    def levels(self, codes: NDArray[np.int32], m: int, basis: Array | None) -> tuple[Array, Array]:
+        """Z'WZ (m, k, k) and Z'WV (m, k, c)."""
+        from lmmformula.numerics.row_kernels import add_rows
+
+        z = _basis(basis)
+        k = z.shape[1]
+        diag, rhs = np.zeros((m, k, k)), np.zeros((m, k, self._v.shape[1]))
+        add_rows(0, len(self._v), codes, z, self._weights, self._v, diag, rhs, np.zeros((0, 0)))
+        return _mirrored(diag), rhs
+
+    def pairs(self, slots: Index, nnz: int, basis_a: Array | None, basis_b: Array | None) -> Array:
+        """Z_a'WZ_b on its pattern, (nnz, k_a, k_b), of which each row has the slot given."""
+        from lmmformula.numerics.row_kernels import add_pairs_as_they_come
+
+        za, zb = _basis(basis_a), _basis(basis_b)
+        out = np.zeros((nnz, za.shape[1], zb.shape[1]))
+        add_pairs_as_they_come(slots, za, zb, self._weights, out)
+        return out
 
 
 def _basis(basis: Array | None) -> Array:

@@ -21,10 +21,7 @@ class Sharing:
     def __init__(self, terms: Sequence[GroupBlock]) -> None:
         self._terms = terms
         self._same = [
-            [
-                a.is_blockwise and b.is_blockwise and a.group == b.group and a.m == b.m
-                for b in terms
-            ]
+            [a.is_blockwise and b.is_blockwise and a.group == b.group and a.m == b.m for b in terms]
             for a in terms
         ]
 
@@ -80,9 +77,7 @@ class Layout:
         lead = max(single, key=lambda g: terms[g[0]].m, default=None)
         order = [*([] if lead is None else [lead]), *(g for g in groups if g is not lead)]
         aux = tuple(block.p for block in rows.aux)
-        return cls(
-            terms, tuple(order), rows.fixed.p, aux, rows.weights is not None, rows.offset is not None
-        )
+        return cls(terms, tuple(order), rows.fixed.p, aux, rows.weights is not None, rows.offset is not None)
 
     @property
     def is_sorted(self) -> bool:

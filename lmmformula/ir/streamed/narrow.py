@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lmmformula.typing import Array, Entries
+from lmmformula.typing import Array, Entries, Numbers
 
 __all__ = ["Packed", "Slot", "codes_for", "narrowed", "packed"]
 
@@ -98,7 +97,7 @@ def packed(n: int, columns: Sequence[Entries | float]) -> Packed:
     return Packed(n, tuple(slots), b"".join(pieces))
 
 
-def full(values: Entries | float, n: int, kind: type = np.float64) -> NDArray[np.generic]:
+def full(values: Entries | float, n: int, kind: type = np.float64) -> Numbers:
     """A column in the type that arithmetic wants."""
     if isinstance(values, np.ndarray):
         return values.astype(kind, copy=False)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import CrossPattern, pattern_of
@@ -17,7 +16,7 @@ from lmmformula.ir.rows import MemoryRows, Units
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full, narrowed, packed
 from lmmformula.ir.streamed.records import Span
-from lmmformula.ir.sums import Place
+from lmmformula.ir.sums import Place, Share
 from lmmformula.typing import Array, Entries, Index
 
 __all__ = ["Block", "Columns", "Part", "block_of"]
@@ -80,7 +79,7 @@ def block_of(columns: Columns, layout: Layout) -> tuple[Packed, tuple[tuple[int,
     return packed(columns.n, [*numbers, *more]), tuple(sizes)
 
 
-def _renumbered(codes: Entries, m: int) -> tuple[int, Any, Entries]:
+def _renumbered(codes: Entries, m: int) -> tuple[int, Share, Entries]:
     """First level and their number if the levels here are neighbours, else -1 and the levels; and each row's among them."""
     low, high = int(codes.min()), int(codes.max())
     span = high - low + 1
@@ -102,8 +101,9 @@ def _renumbered(codes: Entries, m: int) -> tuple[int, Any, Entries]:
 class _Local(Blocks):
     """Levels of a part. Rows that lie by two groups have the pairs of these in their order, which saves finding them."""
 
-    def __init__(self, own: Sequence[GroupRows], n: int, *, ordered: bool) -> None:
+    def __init__(self, own: Sequence[GroupRows], n: int, *, ordered: bool, compiled: bool) -> None:
         super().__init__((), n, own)
+        self._compiled = compiled
         self._ordered = ordered and len(own) > 1 and own[1].shares is None
 
     def _met(self, a: int, b: int) -> CrossPattern:
@@ -114,6 +114,20 @@ class _Local(Blocks):
         new[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
         self._slots[a, b] = np.cumsum(new) - 1
         return pattern_of(first[new], second[new], self.groups[0].m)
+
+    def gram(self, weights: Array | None, v: Array) -> Gram:
+        """In compiled passes over the rows as they lie, if there are many parts of them."""
+        if not self._compiled or any(g.several for g in self.groups):
+            return super().gram(weights, v)
+        from lmmformula.numerics.row_sums import PartSums
+
+        sums = PartSums(weights, v)
+        levels = [sums.levels(rows.codes, rows.group.m, rows.basis) for rows in self.own]
+        pairs = {}
+        for a, b in self.pairs():
+            slots, nnz = self.slots(a, b), self.pattern(a, b).nnz
+            pairs[a, b] = sums.pairs(slots, nnz, self.own[a].basis, self.own[b].basis)
+        return Gram(tuple(d for d, _ in levels), pairs, tuple(r for _, r in levels), sums.products())
 
 
 class Part:
@@ -129,8 +143,10 @@ class Part:
         What has been computed of these rows in this pass.
     """
 
-    def __init__(self, block: Block, record: memoryview, layout: Layout, units: Sequence[Units]) -> None:
-        self.memo: dict[Hashable, Any] = {}
+    def __init__(
+        self, block: Block, record: memoryview, layout: Layout, units: Sequence[Units], *, compiled: bool
+    ) -> None:
+        self.memo: dict[Hashable, Share] = {}
         self.n = n = block.n
         values = [slot.of(record, n) for slot in block.slots[: len(block.slots) - 2 * len(layout.groups)]]
         more = block.slots[len(values) :]
@@ -150,9 +166,7 @@ class Part:
         x = filled(some(layout.fixed), n)
         aux = [filled(some(p), n) for p in layout.aux]
         bases = [None if t.basis is None else filled(some(t.k), n) for t in layout.terms]
-        shares = [
-            None if t.shares is None else filled(some(t.shares.shape[1]), n) for t in layout.terms
-        ]
+        shares = [None if t.shares is None else filled(some(t.shares.shape[1]), n) for t in layout.terms]
         of_term = {i: a for a, own in enumerate(layout.groups) for i in own}
         terms = [
             replace(
@@ -171,7 +185,7 @@ class Part:
             _group_rows(replace(g, m=m), rows.terms)
             for g, (_, m) in zip(layout.merged(), block.levels, strict=True)
         ]
-        self.rows = rows.over(_Local(own, n, ordered=layout.is_sorted))
+        self.rows = rows.over(_Local(own, n, ordered=layout.is_sorted, compiled=compiled))
         self._layout = layout
 
     @cached_property
@@ -179,7 +193,7 @@ class Part:
         """The rows as mapped functions see them: with levels among all."""
         return _View(self)
 
-    def place(self, pairs: Any) -> Place:
+    def place(self, pairs: Share) -> Place:
         """Where the part's levels stand; `pairs` says it of pairs."""
         return Place(tuple(self.levels), pairs)
 
@@ -194,7 +208,9 @@ class Part:
             local = self.rows.terms[own[0]].codes
             codes = local + np.int32(where.start) if isinstance(where, slice) else where[local]
             for i in own:
-                out[i] = replace(out[i], codes=codes, basis=self.rows.terms[i].basis, shares=self.rows.terms[i].shares)
+                out[i] = replace(
+                    out[i], codes=codes, basis=self.rows.terms[i].basis, shares=self.rows.terms[i].shares
+                )
         return tuple(out)
 
 
@@ -205,13 +221,17 @@ class _View:
 
     def __init__(self, part: Part) -> None:
         self._part, rows = part, part.rows
+        self._terms: tuple[GroupBlock, ...] | None = None
         self.n, self.y, self.weights, self.offset = rows.n, rows.y, rows.weights, rows.offset
         self.fixed = rows.fixed.matrix
         self.aux = tuple(block.matrix for block in rows.aux)
 
-    @cached_property
+    @property
     def terms(self) -> tuple[GroupBlock, ...]:
-        return self._part.global_terms()
+        """With levels among all."""
+        if self._terms is None:
+            self._terms = self._part.global_terms()
+        return self._terms
 
 
 def _group_rows(group: Group, terms: Sequence[GroupBlock]) -> GroupRows:

@@ -61,7 +61,9 @@ class Records:
         while at < span.size:
             got = self._read_into(view[at:], span.start + at)
             if not got:
-                raise OSError(f"the temporary file of rows ends at {span.start + at:,} of {self.size:,} bytes")
+                raise OSError(
+                    f"the temporary file of rows ends at {span.start + at:,} of {self.size:,} bytes"
+                )
             at += got
         return view
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
-from lmmformula.ir.rows import Chunk, Mapped, RowVector, Stacked, Units
+from lmmformula.ir.rows import Chunk, Mapped, RowVector, Stacked, Units, added
 from lmmformula.ir.streamed.levels import StreamedLevels
 from lmmformula.ir.streamed.parts import Block, Part
 from lmmformula.ir.streamed.sorting import Store
 from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic, values_at
-from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Sum, TransposedOf
+from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Share, Sum, TransposedOf
 from lmmformula.memory import in_words
 from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.threads import in_order
@@ -28,6 +27,9 @@ from lmmformula.typing import Array
 __all__ = ["StreamedRows"]
 
 T = TypeVar("T")
+
+COMPILED = 1_000_000
+"""Rows from which on compiled sums repay their import (0.5 s)."""
 
 
 class StreamedRows:
@@ -48,10 +50,10 @@ class StreamedRows:
         if levels is None:
             each = partial(_each, self)
             levels = StreamedLevels(layout.merged(), self.n, each, whole_levels=store.whole_levels)
-        self.levels: Any = levels
-        self.y: Any = Field("y")
-        self.weights: Any = Field("weights") if layout.weighted else None
-        self.offset: Any = Field("offset") if layout.shifted else None
+        self.levels: Share = levels
+        self.y: Share = Field("y")
+        self.weights: Share = Field("weights") if layout.weighted else None
+        self.offset: Share = Field("offset") if layout.shifted else None
         self.fixed = StreamedColumns(self, None)
         self.aux = tuple(StreamedColumns(self, j) for j in range(len(layout.aux)))
         self._first: Part | None = None
@@ -60,16 +62,17 @@ class StreamedRows:
 
     def part(self, block: Block) -> Part:
         """The rows of a block, in memory."""
-        out = Part(block, self.store.records.read(block.span), self.store.layout, self._units)
+        record, layout = self.store.records.read(block.span), self.store.layout
+        out = Part(block, record, layout, self._units, compiled=self.n >= COMPILED)
         passed(block.n, block.span.size)
         return out
 
-    def together(self, *sums: Sum[Any]) -> tuple[Any, ...]:
+    def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
         """Several sums in one pass."""
         levels = self.levels
         totals = [s.total(levels) for s in sums]
 
-        def shares(item: tuple[int, Block]) -> tuple[list[Any], Any]:
+        def shares(item: tuple[int, Block]) -> tuple[list[Share], Share]:
             number, block = item
             part = self.part(block)
             pairs = partial(levels.place, number=number, part=part)
@@ -92,7 +95,7 @@ class StreamedRows:
     def scaled(self, units: Units) -> StreamedRows:
         return StreamedRows(self.store, (*self._units, units), self.levels)
 
-    def whole(self, values: Any) -> Any:
+    def whole(self, values: Share) -> Share:
         if values is None:
             return None
         raise PlanError(
@@ -103,7 +106,7 @@ class StreamedRows:
     def chunks(self) -> Iterator[Chunk]:
         return (part.chunk for part in in_order(self.part, self.store.blocks))
 
-    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Any:
+    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Share:
         return Applied(beta, tuple(effects), offset)
 
     def adjoint(self, r: RowVector) -> Stacked:
@@ -116,7 +119,7 @@ class StreamedRows:
         gram = self.gram(weights, fixed=True)
         return gram.rhs, gram.vv
 
-    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Any:
+    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Share:
         return Quadratic(tuple(own), dict(pairs))
 
     def level_sums(self, a: int, r: RowVector) -> Array:
@@ -124,7 +127,7 @@ class StreamedRows:
 
     def map(
         self, function: Mapped, *vectors: RowVector | float | None, coarse: bool = False
-    ) -> tuple[Any, ...]:
+    ) -> tuple[Share, ...]:
         del coarse
         call = Called(function, vectors)
         probe = self._probe()
@@ -136,7 +139,7 @@ class StreamedRows:
         self,
         function: Callable[..., T],
         *vectors: RowVector | float | None,
-        merge: Callable[[T, T], T] = operator.add,
+        merge: Callable[[T, T], T] = added,
         coarse: bool = False,
     ) -> T:
         del coarse
@@ -170,20 +173,20 @@ class StreamedColumns:
     def _own(self, part: Part) -> Columns:
         return part.rows.fixed if self.aux is None else part.rows.aux[self.aux]
 
-    def _sum(self, function: Callable[..., T], *vectors: Any, merge: Any = operator.add) -> T:
+    def _sum(self, function: Callable[..., T], *vectors: Share, merge: Share = added) -> T:
         j = self.aux
 
-        def share(chunk: Chunk, *values: Any) -> T:
+        def share(chunk: Chunk, *values: Share) -> T:
             from lmmformula.numerics.tall import Tall
 
             return function(Tall(chunk.fixed if j is None else chunk.aux[j]), *values)
 
         return self.rows.reduce(share, *vectors, merge=merge)
 
-    def times(self, x: Array) -> Any:
+    def times(self, x: Array) -> Share:
         return OfColumns(self._own, lambda a: a.times(x))
 
-    def residual(self, y: RowVector, x: Array) -> Any:
+    def residual(self, y: RowVector, x: Array) -> Share:
         return OfColumns(self._own, lambda a, v: a.residual(v, x), (y,))
 
     def transposed(self, r: RowVector, weights: RowVector | None = None) -> Array:
@@ -212,8 +215,8 @@ class StreamedColumns:
 
         return self._sum(lambda a, w: a.triangle(w), weights, merge=below)
 
-    def columns(self, weights: RowVector | float) -> Iterator[Any]:
-        def column(a: Any, w: Any, j: int) -> Array:
+    def columns(self, weights: RowVector | float) -> Iterator[Share]:
+        def column(a: Share, w: Share, j: int) -> Array:
             return a.matrix[:, j] * w
 
         return (OfColumns(self._own, partial(column, j=j), (weights,)) for j in range(self.p))

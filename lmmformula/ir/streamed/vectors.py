@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 from lmmformula.ir.streamed.parts import Part
+from lmmformula.ir.sums import Share
 from lmmformula.typing import Array
 
 __all__ = ["Applied", "Called", "Field", "Output", "Quadratic", "Vector", "values_at"]
@@ -21,12 +22,12 @@ Value: TypeAlias = "Array | float | None"
 class Vector(Protocol):
     """A number for each row."""
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         """The numbers of a part; `place` says where its pairs of levels stand among all."""
         ...
 
 
-def values_at(vectors: Sequence[Any], part: Part, place: Callable[[int, int], Any]) -> list[Value]:
+def values_at(vectors: Sequence[Share], part: Part, place: Callable[[int, int], Share]) -> list[Value]:
     """Numbers of several vectors; a number stands for itself."""
     out: list[Value] = []
     for v in vectors:
@@ -45,7 +46,7 @@ class Field:
 
     name: str
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         del place
         return getattr(part.rows, self.name)
 
@@ -58,7 +59,7 @@ class Applied:
     effects: tuple[Array, ...]
     offset: bool
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         del place
         own = part.effects(self.effects) if self.effects else ()
         return part.rows.apply(self.beta, own, offset=self.offset)
@@ -71,7 +72,7 @@ class Quadratic:
     own: tuple[Array, ...]
     pairs: dict[tuple[int, int], Array]
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         pairs = {pair: values[place(*pair)] for pair, values in self.pairs.items()}
         return part.rows.row_quadratic(part.effects(self.own), pairs)
 
@@ -81,9 +82,9 @@ class Called:
     """All that a function makes of the rows."""
 
     function: Callable[..., Sequence[Value]]
-    vectors: tuple[Any, ...]
+    vectors: tuple[Share, ...]
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Any:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Share:
         return self.function(part.chunk, *values_at(self.vectors, part, place))
 
 
@@ -94,7 +95,7 @@ class Output:
     call: Called
     index: int
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         (all_of_them,) = values_at([self.call], part, place)
         return all_of_them[self.index]  # type: ignore[index]
 
@@ -103,9 +104,9 @@ class Output:
 class OfColumns:
     """A x, y - A x, or a column of WA, for the columns A of a linear predictor."""
 
-    columns: Callable[[Part], Any]
+    columns: Callable[[Part], Share]
     make: Callable[..., Array]
-    vectors: tuple[Any, ...] = ()
+    vectors: tuple[Share, ...] = ()
 
-    def at(self, part: Part, place: Callable[[int, int], Any]) -> Value:
+    def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         return self.make(self.columns(part), *values_at(self.vectors, part, place))
