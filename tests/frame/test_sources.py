@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +17,9 @@ import pandas as pd
 import pytest
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources import Source, open_source, table_of
+from lmmformula.frame.sources import Source, open_source, register_source, registry, table_of
+from lmmformula.frame.sources.memory import rows_in_memory
+from lmmformula.frame.sources.steady import CopiedRows, SteadyRows
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 
@@ -73,6 +78,30 @@ def entries(data: Any, name: str) -> list[Any]:
     return [None if gone else item for item, gone in zip(found.tolist(), missing.tolist(), strict=True)]
 
 
+def relation(folder: Path, whole: pd.DataFrame, paths: list[Path]) -> Any:
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    connection.register("arrow", pa.Table.from_pandas(whole.astype({"c": str})))
+    connection.execute("CREATE TYPE c AS ENUM ('v', 'unused', 'u')")
+    connection.execute("CREATE TABLE ratings AS SELECT * REPLACE (c::c AS c) FROM arrow")
+    return connection.table("ratings")
+
+
+def lazyframe(folder: Path, whole: pd.DataFrame, paths: list[Path]) -> Any:
+    pl = pytest.importorskip("polars")
+    kind = pl.Enum(["v", "unused", "u"])
+    return (
+        pl.from_arrow(pa.Table.from_pandas(whole.astype({"c": str})))
+        .lazy()
+        .with_columns(pl.col("c").cast(kind))
+    )
+
+
+def partitions(folder: Path, whole: pd.DataFrame, paths: list[Path]) -> Any:
+    dd = pytest.importorskip("dask.dataframe")
+    return dd.from_pandas(whole, npartitions=5, sort=False)
+
+
 KINDS: dict[str, Callable[[Path, pd.DataFrame, list[Path]], Any]] = {
     "glob": lambda folder, whole, paths: str(folder / "*.parquet"),
     "folder": lambda folder, whole, paths: folder,
@@ -80,6 +109,9 @@ KINDS: dict[str, Callable[[Path, pd.DataFrame, list[Path]], Any]] = {
     "dataset": lambda folder, whole, paths: ds.dataset(folder),
     "dataset with a filter": lambda folder, whole, paths: ds.dataset(folder).filter(ds.field("x.1") >= 0),
     "dataset in memory": lambda folder, whole, paths: ds.dataset(pa.Table.from_pandas(whole)),
+    "relation": relation,
+    "lazy frame": lazyframe,
+    "partitions": partitions,
 }
 
 
@@ -384,3 +416,193 @@ def test_nested_columns_are_refused_when_used(tmp_path: Path, nested: Any) -> No
     (batch,) = source.batches(["y", "g"])
     with pytest.raises(DataError, match=r"column `g` has type .*, which has no coding in a model"):
         table_of(batch).column("g")
+
+
+def test_a_query_without_an_order_is_read_from_a_copy() -> None:
+    """Joins and aggregations give their rows as threads finish; from the copy they come alike at every pass."""
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    connection.execute("SET threads = 4")
+    connection.execute("CREATE TABLE t AS SELECT i, i % 200_000 AS g FROM range(400_000) r(i)")
+    grouped = connection.sql("SELECT g, sum(i)::BIGINT AS s, count(*) AS n FROM t GROUP BY g")
+    source = opened(grouped)
+    assert isinstance(source, CopiedRows)
+    first = read(source, ["g", "s"])
+    assert source.n_rows == 200_000
+    assert first.equals(read(source, ["g", "s"]))
+    assert first.column("s").equals(read(source, ["s"], 0).column("s"))
+    g = first.column("g").to_numpy()
+    np.testing.assert_array_equal(np.sort(g), np.arange(200_000))
+    np.testing.assert_array_equal(first.column("s").to_numpy(), 2 * g + 200_000)
+    copy = source._copy
+    assert copy is not None
+    path = Path(copy.files[0].path)
+    assert path.exists()
+    del source
+    gc.collect()
+    assert not path.parent.exists()
+
+
+def test_a_lazy_frame_without_an_order_is_read_from_a_copy() -> None:
+    pl = pytest.importorskip("polars")
+    frame = pl.DataFrame(
+        {"i": range(3000), "c": pl.Series(["a", "b", None] * 1000, dtype=pl.Categorical)}
+    ).lazy()
+    source = opened(frame.group_by("i").agg(pl.col("c").first()))
+    assert isinstance(source, CopiedRows)
+    first = read(source)
+    assert first.equals(read(source))
+    assert sorted(first.column("i").to_pylist()) == list(range(3000))
+    assert first.schema.field("c").type == pa.large_string()
+    there = pickle.loads(pickle.dumps(source))
+    assert sorted(read(there, ["i"]).column("i").to_pylist()) == list(range(3000))
+
+
+def test_order_of_a_connection_that_does_not_keep_it() -> None:
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE t AS SELECT range AS i FROM range(1000)")
+    assert isinstance(opened(connection.table("t")), SteadyRows)
+    connection.execute("SET preserve_insertion_order = false")
+    assert isinstance(opened(connection.table("t")), CopiedRows)
+    assert connection.sql("SELECT count(*) FROM duckdb_views() WHERE NOT internal").fetchall() == [(0,)]
+
+
+def changing_relation() -> Any:
+    duckdb = pytest.importorskip("duckdb")
+    return duckdb.connect().sql("SELECT random() AS x FROM range(100)")
+
+
+def changing_lazyframe() -> Any:
+    pl = pytest.importorskip("polars")
+    return pl.LazyFrame({"x": range(100)}).map_batches(lambda frame: frame.sample(fraction=1.0, shuffle=True))
+
+
+def changing_partitions() -> Any:
+    dd = pytest.importorskip("dask.dataframe")
+    frame = dd.from_pandas(pd.DataFrame({"x": np.arange(100.0)}), npartitions=2)
+    return frame.map_partitions(lambda part: part.sample(frac=1.0))
+
+
+@pytest.mark.parametrize("make", [changing_relation, changing_lazyframe, changing_partitions])
+def test_rows_that_change_from_pass_to_pass_are_found_out(make: Callable[[], Any]) -> None:
+    source = opened(make())
+    read(source, ["x"])
+    with pytest.raises(
+        DataError, match=r"does not give the same rows in the same order at every pass \(column `x`"
+    ):
+        read(source, ["x"])
+
+
+def test_rows_that_become_fewer_are_found_out() -> None:
+    duckdb = pytest.importorskip("duckdb")
+    connection = duckdb.connect()
+    connection.execute("CREATE TABLE t AS SELECT range AS i FROM range(1000)")
+    source = opened(connection.table("t"))
+    read(source)
+    connection.execute("DELETE FROM t WHERE i > 900")
+    with pytest.raises(
+        DataError, match=r"a DuckDB query does not give the same rows .*(column `i`|1,000 rows then, 901 now)"
+    ):
+        read(source)
+    connection.execute("DROP TABLE t")
+    with pytest.raises(DataError, match=r"DuckDB cannot run the query: .*t"):
+        read(source)
+
+
+def test_only_columns_asked_for_are_made() -> None:
+    """The others raise an error when they are."""
+    duckdb, pl, dd = (pytest.importorskip(name) for name in ("duckdb", "polars", "dask.dataframe"))
+    wrong = duckdb.connect().sql("SELECT range AS x, CAST('a' || range AS INTEGER) AS z FROM range(10)")
+    frame = pl.LazyFrame({"x": range(10)}).with_columns(z=("a" + pl.col("x").cast(pl.String)).cast(pl.Int64))
+    parts = dd.from_pandas(pd.DataFrame({"x": np.arange(10), "t": ["a"] * 10}), npartitions=2)
+    parts = parts.assign(z=parts.t.astype("int64"))
+    for data, words in (
+        (wrong, "DuckDB cannot run the query: .*Could not convert"),
+        (frame, "polars cannot run the LazyFrame: .*conversion"),
+        (parts, r"Dask cannot make partition 0 of 2: \w+: "),
+    ):
+        source = opened(data)
+        assert read(source, ["x"]).column("x").to_pylist() == list(range(10))
+        with pytest.raises(DataError, match=f"(?s){words}"):
+            read(source, ["x", "z"])
+
+
+def test_partitions_of_different_types() -> None:
+    dd = pytest.importorskip("dask.dataframe")
+    tables = [pd.DataFrame({"g": ["01"], "x": [1]}), pd.DataFrame({"g": [1], "x": [2]})]
+    source = opened(dd.from_map(lambda k: tables[k], [0, 1], meta=tables[0]))
+    assert read(source, ["x"]).column("x").to_pylist() == [1, 2]
+    with pytest.raises(
+        DataError, match=r"column `g` is whole numbers \(int64\) in partition 1 and text by what Dask says"
+    ):
+        read(source, ["g"])
+
+
+def test_categories_that_dask_has_not_seen() -> None:
+    dd = pytest.importorskip("dask.dataframe")
+    frame = pd.DataFrame({"g": ["b", "a", None, "c"], "x": [1, 2, 3, 4]})
+    source = opened(
+        dd.from_pandas(frame, npartitions=2, sort=False).assign(g=lambda d: d.g.astype("category"))
+    )
+    assert entries(read(source, ["g"]), "g") == ["b", "a", None, "c"]
+
+
+def test_partitions_come_from_the_client_of_the_user() -> None:
+    distributed, dd = (pytest.importorskip(name) for name in ("distributed", "dask.dataframe"))
+    frame = dd.from_pandas(pd.DataFrame({"x": np.arange(100)}), npartitions=3).map_partitions(
+        lambda part: part.assign(where=type(distributed.get_worker()).__name__),
+        meta=pd.DataFrame({"x": [1], "where": pd.array(["a"], dtype="string[pyarrow]")}),
+    )
+    cluster = distributed.LocalCluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+    )
+    with cluster, distributed.Client(cluster):
+        got = read(opened(frame))
+    assert set(got.column("where").to_pylist()) == {"Worker"}
+    assert got.column("x").to_pylist() == list(range(100))
+
+
+def test_a_connection_is_not_a_table() -> None:
+    duckdb = pytest.importorskip("duckdb")
+    with pytest.raises(DataError, match=r"data is a connection of DuckDB: pass one of its relations"):
+        open_source(duckdb.connect())
+
+
+@pytest.mark.parametrize("rows", [1, 7, 10_000])
+def test_a_table_in_memory_in_batches_of_any_size(rows: int) -> None:
+    whole = table(100, 1)
+    source = rows_in_memory(whole, rows)
+    assert (source.parts, source.n_rows) == (-(-100 // rows), 100)
+    for name in NAMES:
+        assert entries(read(source, [name]), name) == entries(whole, name)
+    assert sum(len(read(source, ["y"], part)) for part in range(source.parts)) == 100
+    assert [batch.num_rows for batch in source.batches([])] == [
+        batch.num_rows for batch in source.batches(["y"])
+    ]
+
+
+def test_another_kind_comes_in_by_one_door(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Numbers:
+        def __init__(self, n: int) -> None:
+            self.n = n
+
+    monkeypatch.setattr(registry, "_KINDS", list(registry._KINDS))
+    assert open_source(Numbers(3)) is None
+    register_source(
+        "numbers",
+        lambda data: isinstance(data, Numbers),
+        lambda data: rows_in_memory({"x": list(range(data.n))}),
+    )
+    assert read(opened(Numbers(3))).to_pydict() == {"x": [0, 1, 2]}
+
+
+def test_tables_in_memory_ask_for_no_other_package() -> None:
+    code = (
+        "import sys, pandas as pd; from lmmformula.frame.sources import open_source; open_source(pd.DataFrame({'x': [1]})); "
+        "open_source('sleepstudy'); open_source('a.csv'); "
+        "others = ('pyarrow.dataset', 'pyarrow.parquet', 'duckdb', 'polars', 'dask', 'distributed'); "
+        "print([m for m in others if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -49,6 +49,9 @@ def _are_paths(data: Data) -> bool:
 _KINDS: list[_Kind] = [
     _Kind("paths of Parquet", _are_paths, _later("paths:open_paths")),
     _Kind("pyarrow.dataset.Dataset", _comes_from("pyarrow"), _later("dataset:open_dataset")),
+    _Kind("DuckDB relation", _comes_from("duckdb", "_duckdb"), _later("relations:open_relation")),
+    _Kind("polars LazyFrame", _comes_from("polars"), _later("lazyframes:open_lazyframe")),
+    _Kind("Dask DataFrame", _comes_from("dask", "dask_expr"), _later("partitions:open_partitions")),
 ]
 
 

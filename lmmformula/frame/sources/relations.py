@@ -1,0 +1,118 @@
+"""A relation of DuckDB: a table, a query, or files that it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from lmmformula.errors import DataError
+from lmmformula.frame.sources.base import BATCH_ROWS, Source
+from lmmformula.frame.sources.steady import source_of
+from lmmformula.typing import Data, Json
+
+if TYPE_CHECKING:
+    import duckdb
+    import pyarrow as pa
+
+__all__ = ["Relation", "open_relation"]
+
+_VIEW = "lmmformula_rows"
+_IN_ORDER = frozenset(
+    (
+        "PROJECTION",
+        "FILTER",
+        "LIMIT",
+        "STREAMING_LIMIT",
+        "UNION",
+        "RANGE",
+        "GENERATE_SERIES",
+        "UNNEST",
+        "EMPTY_RESULT",
+    )
+)
+"""Operators that give rows in the order in which they get them, beside those that scan a table or file."""
+
+
+def open_relation(data: Data) -> Source | None:
+    """Rows of a relation; None for anything else of DuckDB's."""
+    import duckdb
+
+    if isinstance(data, duckdb.DuckDBPyConnection):
+        raise DataError(
+            "data is a connection of DuckDB: pass one of its relations, connection.table('ratings') or connection.sql('...')"
+        )
+    return source_of(Relation(data)) if isinstance(data, duckdb.DuckDBPyRelation) else None
+
+
+class Relation:
+    """A query that is run anew at each pass; DuckDB reads the columns asked for, and only the rows that its filters leave.
+
+    A connection runs one query at a time: nothing else may be run on it while rows are read.
+    """
+
+    parts = 1
+    name = "a DuckDB query"
+    advice = (
+        "pass a table made of it (CREATE TABLE ... AS) or a file (relation.write_parquet('rows.parquet'))"
+    )
+
+    def __init__(self, relation: duckdb.DuckDBPyRelation) -> None:
+        self.relation = relation
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        import duckdb
+
+        try:
+            table = self.relation.limit(0).to_arrow_table()
+        except duckdb.Error as error:
+            raise DataError(_failed(error)) from error
+        return table.schema.remove_metadata()
+
+    @property
+    def keeps_order(self) -> bool:
+        """Whether scans, filters and the like are all that its plan has, on a connection that keeps the order of those."""
+        asked = "SELECT current_setting('preserve_insertion_order')"
+        if not self._told(asked)[0][0]:
+            return False
+        plan = self._told(f"EXPLAIN (FORMAT JSON) SELECT * FROM {_VIEW}")
+        return all(
+            name in _IN_ORDER or name.endswith("_SCAN") or name.startswith("READ_")
+            for name in _operators(json.loads(plan[0][-1]))
+        )
+
+    def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
+        import duckdb
+
+        wanted = [duckdb.ColumnExpression(name) for name in columns]
+        try:
+            rows = self.relation.select(*(wanted or [duckdb.ConstantExpression(1)]))
+            to_reader = getattr(rows, "to_arrow_reader", None) or rows.fetch_record_batch
+            for batch in to_reader(BATCH_ROWS):
+                yield batch.select(columns)
+        except duckdb.Error as error:
+            raise DataError(_failed(error)) from error
+
+    def _told(self, sql: str) -> list[tuple[str, ...]]:
+        """What the relation's own connection answers."""
+        import duckdb
+
+        try:
+            answer = self.relation.query(_VIEW, sql)
+            return [] if answer is None else answer.fetchall()
+        except duckdb.Error as error:
+            raise DataError(_failed(error)) from error
+
+
+def _operators(plan: Json) -> Iterator[str]:
+    """Names of the operators of a plan."""
+    for node in plan if isinstance(plan, list) else [plan]:
+        if name := node.get("name", "").strip():
+            yield name
+        yield from _operators(node.get("children", []))
+
+
+def _failed(error: Exception) -> str:
+    return f"DuckDB cannot run the query: {error}"
