@@ -102,6 +102,8 @@ def unbatched(model: Profiled) -> str:
     problem = model.problem
     if not problem.is_linear or problem.held is not None or problem.family.repeated:
         return "only Gaussian responses with one residual variance, in memory, are fitted together"
+    if not problem.p:
+        return "responses without fixed effects are fitted one by one"
     for term in problem.terms:
         if not (term.is_blockwise and term.covariance.linear):
             return f"the criterion of the term ({term.label}) is evaluated response by response"

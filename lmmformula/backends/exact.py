@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self, cast
 
@@ -10,7 +11,8 @@ import numpy as np
 from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
-from lmmformula.backends.schall import schall_step
+from lmmformula.backends.schall import schall_covariance, schall_step, with_covariance
+from lmmformula.criteria.one_factor import OneFactor
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
 from lmmformula.engines.base import Engine, Prepared
@@ -19,7 +21,7 @@ from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import Minimum, minimise
+from lmmformula.numerics.trust_region import Minimum, Point, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array
 
@@ -27,29 +29,6 @@ if TYPE_CHECKING:
     from lmmformula.backends.batched import Batch
 
 __all__ = ["Exact"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Objective:
-    """A criterion's point in the optimiser's terms."""
-
-    point: ProfiledPoint
-
-    @property
-    def value(self) -> float:
-        return self.point.deviance
-
-    @property
-    def error(self) -> float:
-        return self.point.error
-
-    @property
-    def gradient(self) -> Array:
-        return self.point.gradient
-
-    @property
-    def hessian(self) -> Array:
-        return self.point.hessian
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +117,42 @@ class Exact(Likelihood):
         if not model.problem.n_theta:
             none = Convergence(Status.NOTHING_TO_OPTIMISE, 1, 0, 0.0, 0.0, self.tolerance)
             return self._solution(model, model(np.zeros(0), exact=True), none)
+        if self.engine.by_level and OneFactor.suits(model):
+            return self._by_level(model, OneFactor.of(model), progress)
         first, spent = self._first(model)
-        found = self._search(model, first, self.tolerance, progress)
-        last: ProfiledPoint = self._point(found).sharpened()
+        found = self._search(model, model, first, progress)
+        last = cast("ProfiledPoint", found.point).sharpened()
         if last.model is not model:
             spent, model = spent + found.evaluations, last.model
-            found = self._search(model, found.x, self.tolerance, progress)
-            last = self._point(found)
+            found = self._search(model, model, found.x, progress)
+            last = cast("ProfiledPoint", found.point)
+        return self._settled(model, found, last, spent)
+
+    def _by_level(
+        self, model: Profiled, criterion: OneFactor, progress: Report | None
+    ) -> Optimum[ProfiledPoint]:
+        """The search with a criterion that gives everything in one pass, and Newton's last step, which its Hessian allows."""
+        first, spent = self.start, 0
+        if first is None:
+            (group,), begin = model.prepared.blocks.groups, criterion(model.start())
+            sigma, spent = schall_covariance(begin.lower, *begin.schall), 1
+            first = with_covariance(model.problem, begin.theta, group, sigma)
+        found = self._search(criterion, model, np.asarray(first, dtype=float), progress)
+        found = replace(found, x=found.x + found.ahead)
+        return self._settled(model, found, model(found.x), spent)
+
+    def _settled(
+        self, model: Profiled, found: Minimum, last: ProfiledPoint, spent: int
+    ) -> Optimum[ProfiledPoint]:
+        """The solution, of the point `last` where a search ended, with zeros that are exactly zero."""
         ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
-        deviance = found.point.value
+        deviance = last.deviance
         theta = settle(
             model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, 1e-12 * abs(deviance)
         )
         if not last.is_exact or (theta != found.x).any():
             last = model(theta, exact=True).sharpened()
         return self._solution(model, last, ended)
-
-    @staticmethod
-    def _point(found: Minimum) -> ProfiledPoint:
-        """The criterion where a search ended."""
-        return cast("_Objective", found.point).point
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
         """theta near the optimum, and the evaluations it took.
@@ -175,16 +170,12 @@ class Exact(Likelihood):
         return schall_step(begin, model.n_eff / begin.r2), 1
 
     def _search(
-        self,
-        model: Profiled,
-        first: Array,
-        tolerance: float,
-        progress: Report | None,
+        self, evaluate: Callable[[Array], Point], model: Profiled, first: Array, progress: Report | None
     ) -> Minimum:
         return minimise(
-            lambda theta: _Objective(model(theta)),
+            evaluate,
             first,
-            tolerance=tolerance,
+            tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
             radius=max(float(np.linalg.norm(first)), 0.1),
             secants=0

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.ir.groups import Group
+from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import theta_near
 from lmmformula.typing import Array
 
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from lmmformula.criteria.variance import Point
 
 
-__all__ = ["extrapolated", "schall_step"]
+__all__ = ["extrapolated", "schall_covariance", "schall_step", "with_covariance"]
 
 SLOWEST = 0.6
 """Ratio of changes up to which an extrapolation trusts them."""
@@ -31,21 +33,30 @@ def schall_step(point: Point, kappa: float = 1.0) -> Array:
     kappa : float
         1 / sigma^2; 1 for families without a residual variance.
     """
-    theta, problem = np.array(point.theta), point.model.problem
-    slices, traces = problem.theta_slices(), point.factor.trace_blocks()
+    theta, problem, traces = point.theta, point.model.problem, point.factor.trace_blocks()
     qu = point.variances.times(point.u)
     for a, group in enumerate(point.model.prepared.blocks.groups):
-        u, lower = point.u[a], point.factors[a]
-        spread = u.T @ qu[a]
-        values, vectors = np.linalg.eigh(group.m * np.eye(group.k) - traces[a])
-        root = vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300))) @ vectors.T
-        half = lower @ root
-        sigma = kappa * (half @ spread @ half.T)
-        for i, columns in group.members:
-            floor = 1e-4 * np.eye(columns.stop - columns.start)
-            kind = problem.terms[i].covariance
-            theta[slices[i]] = theta_near(kind, theta[slices[i]], sigma[columns, columns] + floor)
+        spread = kappa * (point.u[a].T @ qu[a])
+        sigma = schall_covariance(point.factors[a], group.m * np.eye(group.k) - traces[a], spread)
+        theta = with_covariance(problem, theta, group, sigma)
     return theta
+
+
+def with_covariance(problem: Problem, theta: Array, group: Group, sigma: Array) -> Array:
+    """theta with the covariances of the group's terms as near as they can be to those of `sigma`, (k, k)."""
+    theta, slices = np.array(theta), problem.theta_slices()
+    for i, columns in group.members:
+        kind, where = problem.terms[i].covariance, slices[i]
+        theta[where] = theta_near(kind, theta[where], sigma[columns, columns])
+    return theta
+
+
+def schall_covariance(lower: Array, remains: Array, spread: Array) -> Array:
+    """``L A^(-1/2) B A^(-1/2) L'`` from L, A and B of a group, kept off singular ones, (k, k)."""
+    values, vectors = np.linalg.eigh(remains)
+    root = vectors / np.sqrt(np.maximum(values, 1e-6 * max(values[-1], 1e-300))) @ vectors.T
+    half = lower @ root
+    return half @ spread @ half.T + 1e-4 * np.eye(len(lower))
 
 
 def extrapolated(first: Array, second: Array, third: Array) -> Array:

@@ -49,7 +49,10 @@ from lmmformula.numerics.batched import inner_products
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
 
-__all__ = ["Profiled", "ProfiledPoint"]
+__all__ = ["NOTHING", "Profiled", "ProfiledPoint"]
+
+NOTHING = 1e-14
+"""Share of the residual sum of squares of X alone below which what is left is rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +232,7 @@ class ProfiledPoint:
         s = self._solution[1]
         value = float(s[p, p] - s[:p, p] @ self.beta_orthonormal)
         total = float(self.model.gram.vv[p, p])
-        if not value > 1e-14 * total:
+        if not value > NOTHING * total:
             raise FitError(
                 f"the residual sum of squares is {value:.3g} of {total:.3g}: the model reproduces the response "
                 "exactly, so no residual variance can be estimated. The likely cause is one random effect or fixed "
@@ -246,6 +249,11 @@ class ProfiledPoint:
     def deviance(self) -> float:
         """-2 log (restricted) likelihood, profiled."""
         return self.deviance_at(self.sigma2)
+
+    @property
+    def value(self) -> float:
+        """The deviance, which is what a search minimises."""
+        return self.deviance
 
     @property
     def error(self) -> float:

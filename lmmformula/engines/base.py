@@ -246,6 +246,8 @@ class Engine(Protocol):
     """Whether likelihoods that it evaluates have no standard error."""
     draws: ClassVar[bool]
     """Whether its factors draw noise."""
+    by_level: ClassVar[bool]
+    """Whether it factorises M of one grouping factor level by level, so that a search may do the same in one pass."""
 
     def prepare(self, blocks: Levels) -> Prepared: ...
 
@@ -263,6 +265,7 @@ class Exact:
 
     is_exact: ClassVar[bool] = True
     draws: ClassVar[bool] = False
+    by_level: ClassVar[bool] = False
 
     def refuses(self, blocks: Levels) -> str:
         """Nothing."""

@@ -42,6 +42,7 @@ class BlockedEngine(Exact):
 
     name: str = "blocked"
     draws: ClassVar[bool] = True
+    by_level: ClassVar[bool] = True
 
     def prepare(self, blocks: Levels) -> BlockedPrepared:
         return BlockedPrepared(blocks, blocks.once(Elimination))

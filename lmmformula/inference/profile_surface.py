@@ -28,22 +28,22 @@ __all__ = ["Held", "Parameter", "Surface"]
 
 @dataclass(frozen=True, eq=False)
 class Held(ProfiledPoint):
-    """The criterion with one fixed effect held: direction' beta_orthonormal = value.
+    """The criterion with one fixed effect held: direction' beta_orthonormal = held.
 
     Attributes
     ----------
     direction : (p,) array
-    value : float
+    held : float
     """
 
     direction: Array
-    value: float
+    held: float
 
     @computed_once
     def beta_orthonormal(self) -> Array:
         free = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self._cross))
         along = np.linalg.solve(self.r_x, np.linalg.solve(self.r_x.T, self.direction))
-        return free + along * ((self.value - self.direction @ free) / (self.direction @ along))
+        return free + along * ((self.held - self.direction @ free) / (self.direction @ along))
 
     @property
     def _cross(self) -> Array:
@@ -169,4 +169,4 @@ class Surface:
         ols, row = self.model.ols, self.standard.coefficients[self.target.term]
         direction = np.linalg.solve(ols.r.T, row)
         known = {f.name: getattr(point, f.name) for f in fields(point)}
-        return Held(**known, direction=direction, value=held - row @ ols.coefficients)
+        return Held(**known, direction=direction, held=held - row @ ols.coefficients)

@@ -11,7 +11,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["cholesky", "flat", "inner_products", "lower_inverse", "matmul", "transpose"]
+__all__ = ["cholesky", "flat", "inner_products", "lower_inverse", "matmul", "stacked_inverse", "transpose"]
 
 
 def cholesky(s: Array) -> Array:
@@ -56,3 +56,26 @@ def inner_products(one: Sequence[Array], other: Sequence[Array]) -> Array:
 def flat(a: Array) -> Array:
     """An (m, k, c) stack as (m k, c), also for c = 0, where the shape cannot be inferred."""
     return a.reshape(a.shape[0] * a.shape[1], a.shape[2])
+
+
+def stacked_inverse(a: Array) -> tuple[Array, Array]:
+    """Inverses (..., k, k) of matrices with positive eigenvalues, and log|a|; in closed form for k up to 2.
+
+    Any other has the logarithm nan.
+    """
+    k = a.shape[-1]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        if k == 0:
+            return a, np.zeros(a.shape[:-2])
+        if k == 1:
+            return 1.0 / a, np.log(a[..., 0, 0])
+        if k == 2:
+            det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
+            out = np.empty_like(a)
+            out[..., 0, 0], out[..., 1, 1] = a[..., 1, 1] / det, a[..., 0, 0] / det
+            out[..., 0, 1], out[..., 1, 0] = -a[..., 0, 1] / det, -a[..., 1, 0] / det
+            return out, np.log(np.where(a[..., 0, 0] + a[..., 1, 1] > 0.0, det, np.nan))
+        sign, log = np.linalg.slogdet(a)
+        good = (sign > 0.0) & np.isfinite(log)
+        safe = a if good.all() else np.where(good[..., None, None], a, np.eye(k))
+        return np.linalg.inv(safe), np.where(good, log, np.nan)

@@ -29,6 +29,9 @@ INSIDE = 0.05
 CLOSE = 0.1
 """Share of the promised drop that a step may miss if the Hessian before it is to judge where it ends."""
 
+FLAT = 1e-8
+"""Curvature, relative to the largest, along which the step ahead does not go."""
+
 
 class Point(Protocol):
     """A function evaluated at one place; derivatives are computed when read.
@@ -59,6 +62,9 @@ class Minimum:
         Drop in the function still promised by the model at `x`.
     evaluations, iterations : int
         Function values, and accepted steps.
+    ahead : (d,) array
+        The Newton step from `x` that was not taken; it squares the error that is left if the Hessian is exact. Zero unless the
+        search converged at a minimum of the model.
     """
 
     x: Array
@@ -67,6 +73,7 @@ class Minimum:
     decrement: float
     evaluations: int
     iterations: int
+    ahead: Array
 
 
 def minimise(
@@ -108,7 +115,8 @@ def minimise(
             callback(used, point.value, model.decrement)
         done = model.decrement <= _goal(point, tolerance)
         if done or used >= max_evaluations:
-            return Minimum(x, point, done, model.decrement, used, steps)
+            ahead = model.ahead if done else np.zeros_like(x)
+            return Minimum(x, point, done, model.decrement, used, steps, ahead)
         while True:
             step = _step(model.values, model.slope, radius)
             promised = -float(model.slope @ step + 0.5 * (model.values * step) @ step)
@@ -122,7 +130,8 @@ def minimise(
                 radius = 2.5 * radius
             accepted = ratio > 1e-3
             if radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
-                return Minimum(x, point, model.decrement <= 1e3 * tolerance, model.decrement, used, steps)
+                close = model.decrement <= 1e3 * tolerance
+                return Minimum(x, point, close, model.decrement, used, steps, np.zeros_like(x))
             if accepted or used >= max_evaluations:
                 break
         if accepted:
@@ -169,6 +178,12 @@ class _Quadratic:
     def _in_axes(cls, hessian: Array, values: Array, vectors: Array, gradient: Array) -> _Quadratic:
         slope = vectors.T @ gradient
         return cls(hessian, values, vectors, slope, _decrement(values, slope))
+
+    @property
+    def ahead(self) -> Array:
+        """The step to the model's minimum, along the axes in which it curves upwards."""
+        curved = self.values > FLAT * self.values.max(initial=0.0)
+        return self.vectors @ np.where(curved, -self.slope / np.where(curved, self.values, 1.0), 0.0)
 
     def moved(self, pairs: list[tuple[Array, Array]], gradient: Array) -> _Quadratic:
         """The same Hessian around another point."""

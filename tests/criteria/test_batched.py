@@ -125,3 +125,6 @@ def test_a_response_that_the_fixed_effects_reproduce_is_left_out() -> None:
 def test_what_is_not_fitted_together_says_why() -> None:
     assert "response by response" in unbatched(model_of(make_problem("structured")))
     assert unbatched(model_of(make_problem("crossed"))) == ""
+    problem = make_problem("slopes")
+    empty = replace(problem, X=replace(problem.X, matrix=np.zeros((problem.n, 0)), names=(), assign=()))
+    assert "without fixed effects" in unbatched(model_of(empty))

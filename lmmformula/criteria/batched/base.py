@@ -27,11 +27,10 @@ from typing import Protocol
 
 import numpy as np
 
-from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.groups import Group
+from lmmformula.criteria.factors import Factors
 from lmmformula.typing import Array, Index
 
-__all__ = ["Criteria", "Evaluated", "Factors", "assembled", "stacked_inverse"]
+__all__ = ["Criteria", "Evaluated", "assembled"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,58 +80,6 @@ class Criteria(Protocol):
         ...
 
 
-@dataclass(frozen=True, eq=False)
-class Factors:
-    """L of each group as a linear function of theta.
-
-    Attributes
-    ----------
-    d : int
-        Elements of theta.
-    index : tuple of (d_a,) arrays
-        Elements of theta that move each group.
-    units : tuple of (d_a, k_a, k_a) arrays
-        dL/dtheta_j.
-    """
-
-    d: int
-    index: tuple[Index, ...]
-    units: tuple[Array, ...]
-
-    @classmethod
-    def of(cls, terms: Sequence[GroupBlock], groups: Sequence[Group]) -> Factors:
-        """Of terms whose kinds are linear."""
-        ends = np.cumsum([0, *(t.n_theta for t in terms)])
-        index, units = [], []
-        for group in groups:
-            own, moved = [], []
-            for i, columns in group.members:
-                kind = terms[i].covariance
-                for unit in kind.jacobian(kind.start()):
-                    wide = np.zeros((group.k, group.k))
-                    wide[columns, columns] = unit
-                    moved.append(wide)
-                own += range(int(ends[i]), int(ends[i + 1]))
-            index.append(np.array(own, dtype=np.intp))
-            units.append(np.array(moved).reshape(len(moved), group.k, group.k))
-        return cls(int(ends[-1]), tuple(index), tuple(units))
-
-    def lowers(self, theta: Array) -> tuple[Array, ...]:
-        """L of each group, (A, k, k), at theta (A, d)."""
-        return tuple(
-            np.tensordot(theta[:, own], units, axes=1)
-            for own, units in zip(self.index, self.units, strict=True)
-        )
-
-    def moved(self, lowers: Sequence[Array]) -> tuple[Array, ...]:
-        """dSigma_j of each group, (A, d_a, k, k)."""
-        out = []
-        for lower, units in zip(lowers, self.units, strict=True):
-            half = np.matmul(units, np.swapaxes(lower, -1, -2)[:, None])
-            out.append(half + np.swapaxes(half, -1, -2))
-        return tuple(out)
-
-
 def assembled(
     factors: Factors, slopes: Sequence[Array], moved: Sequence[Array], hessian: Array
 ) -> tuple[Array, Array]:
@@ -143,26 +90,3 @@ def assembled(
         bent = np.einsum("aik,bij,cjk->bac", units, slope, units, optimize=True)
         hessian[:, own[:, None], own] += 2.0 * bent
     return gradient, hessian
-
-
-def stacked_inverse(a: Array) -> tuple[Array, Array]:
-    """Inverses (..., k, k) of symmetric positive definite matrices, and log|a|; in closed form for k up to 2.
-
-    A matrix that is not positive definite has the logarithm nan.
-    """
-    k = a.shape[-1]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        if k == 0:
-            return a, np.zeros(a.shape[:-2])
-        if k == 1:
-            return 1.0 / a, np.log(a[..., 0, 0])
-        if k == 2:
-            det = a[..., 0, 0] * a[..., 1, 1] - a[..., 0, 1] * a[..., 1, 0]
-            out = np.empty_like(a)
-            out[..., 0, 0], out[..., 1, 1] = a[..., 1, 1] / det, a[..., 0, 0] / det
-            out[..., 0, 1], out[..., 1, 0] = -a[..., 0, 1] / det, -a[..., 1, 0] / det
-            return out, np.log(np.where(a[..., 0, 0] > 0.0, det, np.nan))
-        sign, log = np.linalg.slogdet(a)
-        good = (sign > 0.0) & np.isfinite(log)
-        safe = a if good.all() else np.where(good[..., None, None], a, np.eye(k))
-        return np.linalg.inv(safe), np.where(good, log, np.nan)

@@ -21,10 +21,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.criteria.batched.base import Evaluated, Factors, assembled, stacked_inverse
+from lmmformula.criteria.batched.base import Evaluated, assembled
 from lmmformula.criteria.batched.products import Products
+from lmmformula.criteria.factors import Factors
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
+from lmmformula.numerics.batched import stacked_inverse
 from lmmformula.typing import Array, Index
 
 __all__ = ["Coupled", "CoupledDesign", "dense_cross"]

@@ -26,9 +26,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.criteria.batched.base import Evaluated, Factors, assembled, stacked_inverse
+from lmmformula.criteria.batched.base import Evaluated, assembled
 from lmmformula.criteria.batched.products import Products
-from lmmformula.numerics.batched import matmul
+from lmmformula.criteria.factors import Factors
+from lmmformula.numerics.batched import matmul, stacked_inverse
 from lmmformula.typing import Array, Index
 
 __all__ = ["Grouped", "GroupedDesign"]

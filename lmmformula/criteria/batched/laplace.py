@@ -23,13 +23,13 @@ from itertools import pairwise
 
 import numpy as np
 
-from lmmformula.criteria.batched.base import Factors, stacked_inverse
+from lmmformula.criteria.factors import Factors
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.families.family import Family
 from lmmformula.families.records import Maybe
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import matmul
+from lmmformula.numerics.batched import matmul, stacked_inverse
 from lmmformula.typing import Array, Index
 
 __all__ = ["LaplaceMany", "Laplaced"]

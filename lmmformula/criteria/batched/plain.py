@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.criteria.batched.base import Evaluated, Factors
+from lmmformula.criteria.batched.base import Evaluated
 from lmmformula.criteria.batched.products import Products
+from lmmformula.criteria.factors import Factors
 from lmmformula.typing import Array, Index
 
 __all__ = ["Plain", "PlainDesign"]
