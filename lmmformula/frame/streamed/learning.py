@@ -165,7 +165,7 @@ def _draft(
     if spec.response is None:
         raise no_response(spec)
     weights_given(spec, "weights" in arguments)
-    _read_types(spec, family, frame)
+    _read_types(spec, family, frame, found.distinct)
     fixed = make_design(spec.fixed, frame, contrasts_of(contrasts, spec))
     coding = Coding(spec, found.variables, family, fixed, ())
     own = {role: RowArgument(name, np.zeros(0), None, name) for role, name in arguments.items()}
@@ -174,11 +174,11 @@ def _draft(
     )
 
 
-def _read_types(spec: ModelSpec, family: Family, frame: ModelFrame) -> None:
+def _read_types(spec: ModelSpec, family: Family, frame: ModelFrame, distinct: dict[Expr, Value]) -> None:
     """Refuse responses that are no numbers where numbers are needed, and the like: what types and levels alone say."""
     response = spec.response
     assert response is not None
-    values = tuple(frame(part) for part in response.parts)
+    values = tuple(distinct.get(part, frame(part)) for part in response.parts)
     trials = None if response.trials is None else frame(response.trials)
     plain = family.has_residual and trials is None
     if response.weights is not None:
@@ -190,14 +190,8 @@ def _read_types(spec: ModelSpec, family: Family, frame: ModelFrame) -> None:
         read_response(values, response.label, family, trials, None)
     if not plain:
         given = None if trials is None else np.full(2, 2.0)
-        family.read([_typed(v, len(values)) for v in values], trials=given, weights=None, name=response.label)
-
-
-def _typed(value: Value, parts: int) -> Value:
-    """Few rows of the type of a value; each level of a factor has one."""
-    if not isinstance(value, Factor):
-        return np.ones(2)
-    return replace(value, codes=np.arange(len(value.levels), dtype=np.int32))
+        typed = [v if isinstance(v, Factor) else np.ones(2) for v in values]
+        family.read(typed, trials=given, weights=None, name=response.label)
 
 
 def _with_auxiliary(
@@ -210,7 +204,8 @@ def _with_auxiliary(
 ) -> Draft:
     """The draft with all terms, and the predictors of the family that it has for this response."""
     coding, spec, frame = draft.coding, draft.coding.spec, draft.frame
-    own = {e: Member.of(e, value) for e, value in found.distinct.items()}
+    used = {e for t in terms for e in (*group_members(t.group), *t.members)}
+    own = {e: Member.of(e, value) for e, value in found.distinct.items() if e in used}
     combinations = _combinations(draft, terms, own)
     known: dict[tuple[Expr, ...], Grouping] = {}
 

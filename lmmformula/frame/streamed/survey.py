@@ -50,7 +50,7 @@ class Found:
     columns, values : dict
         Columns and variables of `BATCH_ROWS` rows at most, which say their types and levels alone.
     distinct : dict
-        For each member of a grouping factor its different values, each in one row.
+        Different values, each in one row, of factors and of numbers that are members of grouping factors.
     text_rows : dict
         Rows of each level of columns of text that are variables.
     infinite : dict
@@ -383,12 +383,11 @@ def _found(
             values[expr] = Factor(_empty_codes(n), shown, labels.kind)
             if labels.kind == "text":
                 text_rows[expr] = (shown, rows[used])
-            if expr in tally.members:
-                distinct[expr] = _each(shown, labels.kind, used if labels.kind == "logical" else None)
+            distinct[expr] = _each(shown, labels.kind, used if labels.kind == "logical" else None)
         elif settled is not None and expr in settled.values:
             value = settled.values[expr]
             values[expr] = _pattern(value, n)
-            if expr in tally.members:
+            if expr in tally.members or isinstance(value, Factor):
                 distinct[expr] = _once(value)
         else:
             values[expr] = _pattern(sample.values[expr], n)
