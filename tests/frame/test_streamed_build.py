@@ -296,7 +296,8 @@ def test_errors_are_those_of_the_table(
 @pytest.mark.parametrize("rows", [13, 1000])
 def test_warnings_of_a_family_count_all_rows(rows: int) -> None:
     data = DATA.assign(share=np.where(np.arange(240) % 3, 0.25, 0.5), trials=3)
-    over, options = source(data, rows), {"family": "binomial", "weights": "trials"}
+    over = source(data, rows)
+    options: dict[str, Any] = {"family": "binomial", "weights": "trials"}
     _, said = noted(lambda: build(model_spec("share ~ x1 + (1 | g)"), data, **options))
     _, heard = noted(lambda: streamed("share ~ x1 + (1 | g)", over, **options))
     assert len(said) == 1
