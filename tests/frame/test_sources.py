@@ -569,6 +569,25 @@ def test_a_connection_is_not_a_table() -> None:
         open_source(duckdb.connect())
 
 
+@pytest.mark.parametrize("kind", ["string", "large_string", "string_view"])
+def test_text_of_all_kinds(kind: str) -> None:
+    text = ["é", None, "z", "", "\U0001f600", "Z", "z", "\uffff"]
+    batch = pa.record_batch([pa.array(text, getattr(pa, kind)())], ["g"])
+    factor = table_of(batch).column("g").values
+    assert isinstance(factor, Factor)
+    assert factor.kind == "text"
+    assert factor.levels.tolist() == sorted({one for one in text if one is not None})
+    assert labels_of(factor).tolist() == text
+
+
+def test_text_that_is_not_unicode() -> None:
+    column = pa.Array.from_buffers(
+        pa.string(), 1, [None, pa.py_buffer(b"\0\0\0\0\1\0\0\0"), pa.py_buffer(b"\xff")]
+    )
+    with pytest.raises(DataError, match="column `g` holds text that is not Unicode"):
+        table_of(pa.record_batch([column], ["g"])).column("g")
+
+
 @pytest.mark.parametrize("rows", [1, 7, 10_000])
 def test_a_table_in_memory_in_batches_of_any_size(rows: int) -> None:
     whole = table(100, 1)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 import pandas as pd
 
+from lmmformula.errors import DataError
 from lmmformula.frame.columns import Column, category_labels, from_narwhals
+from lmmformula.frame.sources.types import is_text
 from lmmformula.frame.table import Table
 from lmmformula.frame.values import Factor, missing_rows
 from lmmformula.typing import Entries
@@ -50,7 +52,7 @@ class _BatchReader:
 
 
 def column_of(values: pa.Array, name: str) -> Column:
-    """An array of Arrow as a Column: numbers and categories as they lie there, all else as narwhals reads it."""
+    """An array of Arrow as a Column: numbers, text and categories without an object per row, all else as narwhals reads it."""
     from pyarrow import types
 
     kind = values.type
@@ -61,6 +63,8 @@ def column_of(values: pa.Array, name: str) -> Column:
         return _numbers(values, None)
     if types.is_dictionary(kind) and not values.dictionary.null_count:
         return _categories(values, name)
+    if is_text(kind):
+        return _text(values, name)
     import narwhals as nw
     import pyarrow as pa
 
@@ -80,6 +84,29 @@ def _numbers(values: pa.Array, missing: np.ndarray | None) -> Column:
         missing = missing_rows(numbers)
     numbers.flags.writeable = False
     return Column(numbers, missing)
+
+
+def _text(values: pa.Array, name: str) -> Column:
+    """Levels sorted by code point, which is the order of their bytes in UTF-8."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        encoded = values.cast(pa.large_string()).dictionary_encode()
+        order = pc.array_sort_indices(encoded.dictionary)  # type: ignore[attr-defined]
+        levels = encoded.dictionary.take(order).to_numpy(zero_copy_only=False)
+    except (UnicodeError, pa.ArrowException) as error:
+        raise DataError(
+            f"column `{name}` holds text that is not Unicode ({error}): write it again in UTF-8"
+        ) from error
+    position = np.empty(len(levels) + 1, dtype=np.int32)
+    position[order.to_numpy()] = np.arange(len(levels), dtype=np.int32)
+    position[-1] = -1
+    codes = encoded.indices.cast(pa.int32())
+    if codes.null_count:
+        codes = codes.fill_null(-1)
+    factor = Factor(position[codes.to_numpy()], np.asarray(levels, dtype=object), "text")
+    return Column(factor, missing_rows(factor))
 
 
 def _categories(values: pa.DictionaryArray, name: str) -> Column:

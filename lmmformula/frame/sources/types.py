@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["in_words", "joined"]
+__all__ = ["in_words", "is_text", "joined"]
 
 
 def joined(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
@@ -28,7 +28,7 @@ def joined(a: pa.DataType, b: pa.DataType) -> pa.DataType | None:
         return pa.int64() if pa.uint64() not in (a, b) else _unsigned(a, b)
     if _is_number(a) and _is_number(b):
         return pa.float64()
-    if _is_text(a) and _is_text(b):
+    if is_text(a) and is_text(b):
         return pa.large_string()
     if types.is_dictionary(a) and types.is_dictionary(b) and a.ordered == b.ordered:
         values = joined(a.value_type, b.value_type)
@@ -49,7 +49,8 @@ def _is_number(kind: pa.DataType) -> bool:
     return types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is one of the types of strings."""
     import pyarrow as pa
     from pyarrow import types
 
@@ -61,7 +62,7 @@ def in_words(kind: pa.DataType) -> str:
     """``text``, ``whole numbers (int64)`` and the like."""
     from pyarrow import types
 
-    if _is_text(kind):
+    if is_text(kind):
         return "text"
     if types.is_dictionary(kind):
         return f"{'ordered ' if kind.ordered else ''}categories of {in_words(kind.value_type)}"
