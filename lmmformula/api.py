@@ -16,8 +16,8 @@ from lmmformula.errors import (
 )
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
+from lmmformula.frame import Table, keep_argument, open_data, stream
 from lmmformula.frame import build as build_problem
-from lmmformula.frame import keep_argument, open_table
 from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
@@ -83,11 +83,12 @@ def build(
     record = resolve(family)
     if ziformula is not None and record.zeros_at is None:
         record = zero_inflated(record)
-    table = open_table(data)
-    spec = model_spec(formula, columns=table.names) if _has_dot(formula) else model_spec(formula)
-    return build_problem(
+    opened = open_data(data)
+    spec = model_spec(formula, columns=opened.names) if _has_dot(formula) else model_spec(formula)
+    make = build_problem if isinstance(opened, Table) else stream
+    return make(
         spec,
-        table,
+        opened,
         family=record,
         auxiliary=_auxiliary(record, ziformula, dispformula),
         levels_below_rows=record.has_residual,
@@ -277,10 +278,11 @@ def fit(
     silence = {"progress": False} if progress is False else {}
     with reporting(progress, begun=begun):
         stage("reading the data")
-        table = open_table(data)
-        problem = build(formula, table, **building, memory_limit=options.get("memory_limit"))
+        opened = open_data(data)
+        problem = build(formula, opened, **building, memory_limit=options.get("memory_limit"))
         arguments = {"method": method, **kept(building), **own, **silence, **lasting(options)}
-        recall = Recall(fit, formula, table.kept(), arguments)
+        table, source = (opened.kept(), None) if isinstance(opened, Table) else (None, data)
+        recall = Recall(fit, formula, table, arguments, source)
         stage("planning")
         planned = make_plan(problem, method, options, seed, priors)
         result = solve(problem, planned, recall, progress, begun)

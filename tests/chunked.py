@@ -101,6 +101,8 @@ class ChunkedColumns:
 
 
 class ChunkedRows:
+    at_hand = True
+
     def __init__(self, parts: Sequence[MemoryRows]) -> None:
         self.parts = parts
         self.n = sum(part.n for part in parts)

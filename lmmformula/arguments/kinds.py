@@ -392,9 +392,9 @@ def labels_of_rows(accepted: str) -> Kind:
     return Kind(accepted, read)
 
 
-_TABLE = ("columns", "column_names", "column", "__dataframe__", "__arrow_c_stream__")
-"""What the class of a table has, of pandas, polars, pyarrow, narwhals or this package; asked of the class, as to ask a lazy
-frame itself costs it a pass over its rows."""
+_TABLE = ("columns", "column_names", "column", "__dataframe__", "__arrow_c_stream__", "to_batches", "batches")
+"""What the class of a table has, of pandas, polars, pyarrow, DuckDB, Dask, narwhals or this package; asked of the class, as to
+ask a lazy frame itself costs it a pass over its rows."""
 
 
 def table() -> Kind:
@@ -409,11 +409,16 @@ def table() -> Kind:
             if not value:
                 raise UnsuitedError("It has no rows: the dict is empty.")
             return value
+        if isinstance(value, list | tuple) and value and all(isinstance(x, str | os.PathLike) for x in value):
+            return value  # files
         if not any(hasattr(type(value), name) for name in _TABLE):
             raise UnsuitedError
         return value
 
-    accepted = "a table (pandas, polars, pyarrow), a dict of columns, the path of a file, or the name of a shipped data set"
+    accepted = (
+        "a table (pandas, polars, pyarrow), a dict of columns, the path of a file, a folder, glob or list of Parquet files, a "
+        "lazy table (DuckDB, polars, Dask), or the name of a shipped data set"
+    )
     return Kind(accepted, read)
 
 

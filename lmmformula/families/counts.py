@@ -29,8 +29,8 @@ class Count(Distribution):
 
         return -gammaln(y + 1.0)
 
-    def events(self, y: Array, w: Maybe) -> float:
-        return float(np.sum(w * y))
+    def events(self, y: Array, w: Maybe) -> Array:
+        return np.array([np.sum(w * y)])
 
 
 @dataclass(frozen=True, slots=True)

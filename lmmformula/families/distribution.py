@@ -249,9 +249,9 @@ class Distribution(ABC):
         """``P(Y <= y)``."""
         raise self._lacks("distribution function (`cdf`), which quantile residuals need")
 
-    def events(self, y: Array, w: Maybe) -> float:
-        """How many of what is counted were seen, of the rarer kind; infinite for measurements."""
-        return np.inf
+    def events(self, y: Array, w: Maybe) -> Array:
+        """How many of each kind of what is counted were seen, to be added up over rows; infinite for measurements."""
+        return np.array([np.inf])
 
     def step(self, w: Maybe) -> Maybe:
         """Distance between neighbouring values of a discrete response."""

@@ -322,8 +322,8 @@ class Family:
         with np.errstate(all="ignore"):
             return self.distribution.start_aux(y, self.link_function.mean(eta), self._within(weights))
 
-    def events(self, y: Array, weights: Array | None = None) -> float:
-        """Successes or failures, whichever are fewer, or the sum of the counts; infinite for measurements."""
+    def events(self, y: Array, weights: Array | None = None) -> Array:
+        """Successes and failures, or the sum of the counts; infinite for measurements. Sums over rows."""
         return self.distribution.events(y, 1.0 if weights is None else weights)
 
     def check(self, y: Array, weights: Array | None = None, name: str = "y") -> None:

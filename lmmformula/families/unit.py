@@ -101,8 +101,8 @@ class Binomial(Distribution):
         inside = betainc(np.maximum(n - k, 0.5), np.maximum(k, 0.0) + 1.0, 1.0 - mu)
         return np.where(k < 0, 0.0, np.where(k >= n, 1.0, inside))
 
-    def events(self, y: Array, w: Maybe) -> float:
-        return float(min(np.sum(w * y), np.sum(w * (1.0 - y))))
+    def events(self, y: Array, w: Maybe) -> Array:
+        return np.array([np.sum(w * y), np.sum(w * (1.0 - y))])
 
     def step(self, w: Maybe) -> Maybe:
         return 1.0 / np.maximum(w, 1e-300)

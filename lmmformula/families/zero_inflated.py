@@ -72,7 +72,7 @@ class ZeroInflated(Count):
         )
         return (*self.base.auxiliaries, zi)
 
-    def events(self, y: Array, w: Maybe) -> float:
+    def events(self, y: Array, w: Maybe) -> Array:
         return self.base.events(y, w)
 
     def constant(self, y: Array, w: Maybe) -> Maybe:

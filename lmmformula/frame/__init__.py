@@ -2,6 +2,7 @@
 
 from lmmformula.frame.arguments import keep_argument
 from lmmformula.frame.build import build
+from lmmformula.frame.opening import open_data, stream
 from lmmformula.frame.recipe import NewDesign, NewTerm, Recipe
 from lmmformula.frame.table import Table, open_table, table_columns
 
@@ -12,6 +13,8 @@ __all__ = [
     "Table",
     "build",
     "keep_argument",
+    "open_data",
     "open_table",
+    "stream",
     "table_columns",
 ]

@@ -40,6 +40,13 @@ class Recall:
     formula: str
     data: Data = field(repr=False)
     arguments: Arguments
+    source: Data = field(default=None, repr=False)
+    """The data where they are not in memory: for another call, not for their rows."""
+
+    @property
+    def given(self) -> Data:
+        """What the call can be made again with; None if neither is at hand."""
+        return self.source if self.data is None else self.data
 
 
 class Fitted(Protocol):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lmmformula.errors import DataError
 from lmmformula.families import resolve
 from lmmformula.formula import means_other_columns, updated
-from lmmformula.frame import table_columns
+from lmmformula.frame import open_data
 from lmmformula.methods import METHODS, OPTIONS
 from lmmformula.methods.inheriting import inherited
 
@@ -30,7 +30,7 @@ def update(fit: FittedT, formula: str | None, data: Data, arguments: dict[str, A
     DataError
         For a loaded fit, which does not carry its data, without new ones.
     """
-    source = fit.recall.data if data is None else data
+    source = fit.recall.given if data is None else data
     if source is None:
         raise DataError(
             "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression: pass "
@@ -49,7 +49,7 @@ def _changed(fit: Fitted, formula: str, source: Data) -> str:
     """The formula that a change such as ``~ . - x`` makes of the fit's."""
     old = fit.recall.formula
     columns = (
-        table_columns(source if fit.recall.data is None else fit.recall.data)
+        open_data(source if fit.recall.given is None else fit.recall.given).names
         if means_other_columns(old)
         else None
     )

@@ -129,6 +129,11 @@ class Rows(Protocol):
     @property
     def n(self) -> int: ...
     @property
+    def at_hand(self) -> bool:
+        """Whether a number for each row can be had as an array, see :meth:`whole`."""
+        ...
+
+    @property
     def levels(self) -> Levels:
         """Groups and which of their levels meet, from which engines are prepared."""
         ...
@@ -158,7 +163,13 @@ class Rows(Protocol):
         ...
 
     def whole(self, values: V) -> V:
-        """The numbers of a vector in one array, (n,): for results that have one for each row."""
+        """The numbers of a vector in one array, (n,): for results that have one for each row, in the order of the data.
+
+        Raises
+        ------
+        PlanError
+            If they are not :attr:`at_hand`.
+        """
         ...
 
     def chunks(self) -> Iterator[Chunk]:
@@ -280,6 +291,7 @@ class MemoryRows:
     """
 
     __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
+    at_hand = True
 
     def __init__(
         self,

@@ -70,8 +70,9 @@ def few_events(fit: Fitted) -> str:
     problem = fit.problem
     if fit.inference.priors is not None:  # which hold estimates where the data do not
         return ""
-    data, parameters = problem.data, problem.p + problem.n_theta
-    events = problem.family.events(data.whole(data.y), data.whole(data.weights))
+    parameters = problem.p + problem.n_theta
+    kinds = problem.data.reduce(lambda chunk: problem.family.events(chunk.y, chunk.weights))
+    events = float(np.min(kinds))
     if events >= parameters:
         return ""
     what = counted(round(events), "event")

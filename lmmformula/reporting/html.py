@@ -45,7 +45,8 @@ def as_html(summary: Contents) -> str:
         parts.append(inline_table(part.title, header, rows, left=(0,)))
         parts += [_paragraph(f"{hidden:,} more, all in <code>summary().posterior</code>")] if hidden else []
     if not summary.posterior:
-        parts.append(inline_table(summary.residuals_are, list(summary.residuals), [quantiles], left=()))
+        if summary.residuals:
+            parts.append(inline_table(summary.residuals_are, list(summary.residuals), [quantiles], left=()))
         if len(summary.random):
             parts.append(inline_table(summary.random_are, *random_cells(summary), left=(0, 1)))
     if len(summary.fixed) and not summary.posterior:

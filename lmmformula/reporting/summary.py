@@ -67,14 +67,13 @@ def summarise(
     fixed, reason = fit.inference.fixed_table(ddf, vcov, cluster)
     known = fit.inference.uncertainty(ddf, vcov, cluster) if robust else None
     correlated = fit.problem.p <= MOST_CORRELATED and not parts if correlation is None else correlation
-    quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     family = fit.problem.family
     return Summary(
         title=_title(fit),
         formula=fit.formula,
         data=_data_line(fit),
         criteria=fit.inference.criteria(),
-        residuals=dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True)),
+        residuals=_quartiles(fit),
         random=random_effects(fit),
         fixed=fixed,
         notes=(
@@ -148,6 +147,14 @@ def _title(fit: Fitted) -> str:
     kind = "Linear" if fit.problem.family.is_linear else "Generalised linear"
     model = "mixed model" if fit.problem.terms or any(fit.problem.aux_terms) else "model"
     return f"{kind} {model}{fit.inference.how}"
+
+
+def _quartiles(fit: Fitted) -> dict[str, float]:
+    """Quartiles of standardised residuals; none where a number for each row is not at hand."""
+    if not fit.problem.data.at_hand:
+        return {}
+    quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
+    return dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True))
 
 
 def _standardised(fit: Fitted) -> Array:

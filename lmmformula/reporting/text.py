@@ -37,7 +37,9 @@ def as_text(summary: Contents) -> str:
     if summary.posterior:
         sections += [_posterior(part) for part in summary.posterior]
     else:
-        sections += [[f"{summary.residuals_are}:", *aligned(*_one_row(_quantiles(summary)), left=())]]
+        if summary.residuals:
+            quantiles = aligned(*_one_row(_quantiles(summary)), left=())
+            sections += [[f"{summary.residuals_are}:", *quantiles]]
         if len(summary.random):
             sections.append([f"{summary.random_are}:", *_indented(_random(summary))])
         if len(summary.fixed):

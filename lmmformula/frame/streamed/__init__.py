@@ -3,5 +3,6 @@
 from lmmformula.frame.streamed.draft import Draft, Kept
 from lmmformula.frame.streamed.learning import learn
 from lmmformula.frame.streamed.seen import Seen
+from lmmformula.frame.streamed.writing import written
 
-__all__ = ["Draft", "Kept", "Seen", "learn"]
+__all__ = ["Draft", "Kept", "Seen", "learn", "written"]

@@ -1,6 +1,7 @@
 """Rows on disk: written once in a compact form of their own, then read part by part for each sum over them."""
 
+from lmmformula.ir.streamed.layout import Kept
 from lmmformula.ir.streamed.rows import StreamedRows
 from lmmformula.ir.streamed.sorting import Sorter
 
-__all__ = ["Sorter", "StreamedRows"]
+__all__ = ["Kept", "Sorter", "StreamedRows"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from lmmformula.ir.groups import Group
 from lmmformula.ir.rows import MemoryRows
 from lmmformula.typing import Entries
 
-__all__ = ["Layout", "Sharing"]
+__all__ = ["Kept", "Layout", "Sharing"]
 
 
 class Sharing:
@@ -45,6 +45,26 @@ class Sharing:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """Which columns of those that are written a model has.
+
+    Attributes
+    ----------
+    fixed : tuple of int
+    aux : tuple of tuples of int
+    terms : tuple of (tuple of int or None)
+        Of each basis; None for all.
+    blocks : tuple of GroupBlock
+        The model's terms, of no rows.
+    """
+
+    fixed: tuple[int, ...]
+    aux: tuple[tuple[int, ...], ...]
+    terms: tuple[tuple[int, ...] | None, ...]
+    blocks: tuple[GroupBlock, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Layout:
     """Columns of the rows of one model.
 
@@ -60,6 +80,8 @@ class Layout:
         Columns of each auxiliary predictor.
     weighted, shifted : bool
         Whether rows have weights, and an offset.
+    kept : Kept or None
+        Which of these columns the model has; None for all.
     """
 
     terms: tuple[GroupBlock, ...]
@@ -68,6 +90,7 @@ class Layout:
     aux: tuple[int, ...]
     weighted: bool
     shifted: bool
+    kept: Kept | None = None
 
     @classmethod
     def of(cls, rows: MemoryRows, groups: Sequence[tuple[int, ...]]) -> Layout:
@@ -104,18 +127,20 @@ class Layout:
         """Levels of each group."""
         return (rows.terms[own[0]].codes for own in self.groups)
 
+    @property
+    def own_terms(self) -> tuple[GroupBlock, ...]:
+        """The terms with the columns that the model has."""
+        return self.terms if self.kept is None else self.kept.blocks
+
     def merged(self) -> tuple[Group, ...]:
         """The groups with the columns of all their terms."""
         return tuple(map(self._group, self.groups))
 
     def _group(self, own: tuple[int, ...]) -> Group:
-        first = self.terms[own[0]]
-        ends = np.cumsum([0, *(self.terms[i].k for i in own)])
+        terms = self.own_terms
+        first = terms[own[0]]
+        ends = np.cumsum([0, *(terms[i].k for i in own)])
         members = tuple((i, slice(int(a), int(b))) for i, a, b in zip(own, ends, ends[1:], strict=False))
         basis = len(own) > 1 or first.basis is not None
         several = first.shares is not None
         return Group(first.group, first.m, int(ends[-1]), members, several, first.covariance.across, basis)
-
-    def with_levels_of(self, terms: Sequence[GroupBlock]) -> Layout:
-        """The same columns with the terms as they turned out."""
-        return replace(self, terms=tuple(term.at(slice(0, 0)) for term in terms))

@@ -155,18 +155,21 @@ class Part:
             here = slice(first, first + count) if first >= 0 else more[2 * a].of(record, count)
             self.levels.append(here)
             codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
-        coming = iter(values)
+        coming, kept = iter(values), layout.kept
 
-        def some(count: int) -> list[Entries | float]:
-            return [next(coming) for _ in range(count)]
+        def some(count: int, own: Sequence[int] | None = None) -> Array:
+            columns = [next(coming) for _ in range(count)]
+            return filled(columns if own is None else [columns[j] for j in own], n)
 
         y = full(next(coming), n)
         weights = full(next(coming), n) if layout.weighted else None
         offset = full(next(coming), n) if layout.shifted else None
-        x = filled(some(layout.fixed), n)
-        aux = [filled(some(p), n) for p in layout.aux]
-        bases = [None if t.basis is None else filled(some(t.k), n) for t in layout.terms]
-        shares = [None if t.shares is None else filled(some(t.shares.shape[1]), n) for t in layout.terms]
+        x = some(layout.fixed, kept and kept.fixed)
+        aux = [some(p, kept and kept.aux[j]) for j, p in enumerate(layout.aux)]
+        bases = [
+            None if t.basis is None else some(t.k, kept and kept.terms[i]) for i, t in enumerate(layout.terms)
+        ]
+        shares = [None if t.shares is None else some(t.shares.shape[1]) for t in layout.terms]
         of_term = {i: a for a, own in enumerate(layout.groups) for i in own}
         terms = [
             replace(
@@ -176,7 +179,7 @@ class Part:
                 basis=bases[i],
                 shares=shares[i],
             )
-            for i, term in enumerate(layout.terms)
+            for i, term in enumerate(layout.own_terms)
         ]
         rows = MemoryRows(y, weights, offset, x, aux, terms)
         for unit in units:
@@ -203,7 +206,7 @@ class Part:
 
     def global_terms(self) -> tuple[GroupBlock, ...]:
         """The terms with levels among all."""
-        out = list(self._layout.terms)
+        out = list(self._layout.own_terms)
         for where, own in zip(self.levels, self._layout.groups, strict=True):
             local = self.rows.terms[own[0]].codes
             codes = local + np.int32(where.start) if isinstance(where, slice) else where[local]

@@ -44,6 +44,8 @@ class StreamedRows:
         What is known of their levels.
     """
 
+    at_hand = False
+
     def __init__(self, store: Store, units: Sequence[Units] = (), levels: Levels | None = None) -> None:
         self.store, self._units = store, tuple(units)
         self.n, layout = store.n, store.layout
@@ -167,8 +169,10 @@ class StreamedColumns:
 
     @property
     def p(self) -> int:
-        layout = self.rows.store.layout
-        return layout.fixed if self.aux is None else layout.aux[self.aux]
+        layout, j = self.rows.store.layout, self.aux
+        if layout.kept is not None:
+            return len(layout.kept.fixed if j is None else layout.kept.aux[j])
+        return layout.fixed if j is None else layout.aux[j]
 
     def _own(self, part: Part) -> Columns:
         return part.rows.fixed if self.aux is None else part.rows.aux[self.aux]

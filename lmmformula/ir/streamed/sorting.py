@@ -8,14 +8,14 @@ sorts each bin by counting: O(n) in time, one bin for each thread in memory, abo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from lmmformula.ir.patterns import counting_order
 from lmmformula.ir.rows import MemoryRows
-from lmmformula.ir.streamed.layout import Layout, Sharing
+from lmmformula.ir.streamed.layout import Kept, Layout, Sharing
 from lmmformula.ir.streamed.narrow import Packed, narrowed, packed
 from lmmformula.ir.streamed.parts import Block, Columns, block_of
 from lmmformula.ir.streamed.records import Records, Span
@@ -49,6 +49,10 @@ class Store:
     records: Records
     n: int
     whole_levels: bool
+
+    def keeping(self, kept: Kept) -> Store:
+        """The same rows with some of their columns."""
+        return replace(self, layout=replace(self.layout, kept=kept))
 
 
 @dataclass(frozen=True, slots=True)

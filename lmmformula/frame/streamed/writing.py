@@ -1,0 +1,50 @@
+"""A formula on rows that are read batch by batch, to a problem whose rows lie on disk in the canonical form.
+
+A first pass, or a few where functions learn from whole columns, learn what the coding needs; the next one encodes every row and
+writes it down. From then on the source is not read again: later passes read what was written, which is smaller, in order, and
+needs no decoding of text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lmmformula.errors import DataError, PlanError
+from lmmformula.frame.streamed.draft import Draft
+from lmmformula.frame.streamed.seen import Seen
+from lmmformula.ir import streamed
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.streamed import Sorter, StreamedRows
+from lmmformula.numerics.threads import in_order
+from lmmformula.progress import passing
+
+__all__ = ["written"]
+
+
+def written(draft: Draft) -> Problem:
+    """The problem of a draft, its rows encoded and written. Two passes over them, about twice their bytes on disk meanwhile.
+
+    Raises
+    ------
+    DataError
+        As :func:`lmmformula.frame.build.build`; and if the data changed while they were read.
+    PlanError
+        For random effects of an auxiliary predictor.
+    """
+    if any(draft.coding.aux_terms):
+        raise PlanError(
+            "random effects of an auxiliary predictor need all rows in memory, and those of this model are read a batch at a "
+            "time. Leave them out, read the data into memory, or a sample of them."
+        )
+    sorter = Sorter(draft.n)
+    total: Seen | None = None
+    passing(draft.n)
+    for rows, seen in in_order(draft.encode, draft.source.batches(draft.columns)):
+        sorter.add(rows)
+        total = seen if total is None else total + seen
+    if total is None:
+        raise DataError(f"{draft.source.name} has no rows")
+    problem, kept = draft.finish(total)
+    store = sorter.finish().keeping(streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms))
+    draft.source.unchanged()
+    return replace(problem, held=StreamedRows(store))
