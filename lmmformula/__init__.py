@@ -37,8 +37,8 @@ if TYPE_CHECKING:
     from lmmformula.keeping.loading import load as load
     from lmmformula.many import fit_many as fit_many
     from lmmformula.reporting.comparison import MethodComparison as MethodComparison
+    from lmmformula.reporting.elpd import loo_compare as loo_compare
     from lmmformula.reporting.frames import anova as anova
-    from lmmformula.reporting.frames import loo_compare as loo_compare
     from lmmformula.reporting.html_report import report as report
     from lmmformula.reporting.many.pooled import pool as pool
     from lmmformula.reporting.many.power import power as power
@@ -71,7 +71,7 @@ _HOME = {
     "fit_many": ("many", "fit_many"),
     "load": ("keeping.loading", "load"),
     "load_dataset": ("datasets", "load_dataset"),
-    "loo_compare": ("reporting.frames", "loo_compare"),
+    "loo_compare": ("reporting.elpd", "loo_compare"),
     "model_selection": ("reporting.selection", "model_selection"),
     "plan": ("api", "plan"),
     "pool": ("reporting.many.pooled", "pool"),

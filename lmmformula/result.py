@@ -34,6 +34,7 @@ from lmmformula.planner import Plan
 from lmmformula.progress import working
 from lmmformula.reporting import brief as _brief
 from lmmformula.reporting import frames as _frames
+from lmmformula.reporting import replicates as _replicates
 from lmmformula.reporting import summary as _summary
 from lmmformula.reporting import tidy as _tidy
 from lmmformula.typing import Argument, Data, Record
@@ -336,7 +337,7 @@ class Fit(
         self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Argument
     ) -> pd.DataFrame:
         """Parametric bootstrap: one row a replicate, one column a parameter."""
-        return _bootstrap.bootstrap(self, n, seed, **options)
+        return _replicates.shown_bootstrap(_bootstrap.bootstrap(self, n, seed, **options))
 
     def profile(self, **options: Argument) -> pd.DataFrame:
         """Likelihood profile of every parameter (by ML)."""

@@ -149,7 +149,8 @@ ARGUMENTS: Mapping[str, Kind] = {
     "delta": real("a number of at least 0", lambda x: x >= 0.0),
     "comparisons": flag(),
     # reports and plots
-    "results": anything("a fit or a comparison of methods"),
+    "results": anything("a fit, a comparison of methods, or a result of one of the verbs of a fit"),
+    "sections": anything("a list of results, or a mapping from headings to results"),
     "path": path(),
     "title": optional(text(blank=True)),
     "date": text(blank=True),

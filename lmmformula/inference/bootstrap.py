@@ -65,7 +65,8 @@ def bootstrap(
     -------
     DataFrame
         One row a replicate, one column a statistic; or, with `type`, one row a statistic and its lower and upper end.
-        ``attrs["failed"]`` counts replicates that could not be fitted; their rows are nan.
+        ``attrs["failed"]`` counts replicates that could not be fitted; their rows are nan. ``attrs["estimate"]`` has the
+        statistics of the fit, where replicates are given.
 
     Raises
     ------
@@ -92,6 +93,8 @@ def bootstrap(
         bend = acceleration(fit, wanted) if type == "bca" else None
         limits = ends(out, estimate, level, type, bend)
         out = pd.DataFrame(limits, index=names, columns=list(interval_names(level)))
+    else:
+        out.attrs["estimate"] = estimate
     out.attrs["failed"] = failed
     return out
 

@@ -6,6 +6,7 @@ from html import escape
 
 from lmmformula.inference.checking.finding import ORDER, Finding, Verdict
 from lmmformula.inference.checking.report import Findings
+from lmmformula.reporting.exhibits import Exhibit
 from lmmformula.reporting.lines import wrapped
 
 __all__ = ["Check", "findings_html"]
@@ -54,6 +55,18 @@ class Check(Findings):
         subset = f" Residuals of {self.look.in_words}." if self.look.in_words else ""
         return f"Check of {fit.formula} ({fit.problem.family}, {fit.method}): {told}.{subset} Seed {self.look.seed}."
 
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: each finding, the worst first."""
+        found = tuple(
+            " ".join(
+                part for part in (f"{_HEADS[f.verdict]} - {_subject(f)}: {f.found}", *_further(f)) if part
+            )
+            for verdict in ORDER
+            for f in self.findings
+            if f.verdict == verdict
+        )
+        return Exhibit("Model checks", said=(self.title,), findings=found)
+
     def _repr_html_(self) -> str:
         return f"<div><p><strong>{escape(self.title)}</strong></p>{findings_html(self.findings)}</div>"
 
@@ -79,6 +92,11 @@ def _item(finding: Finding, *, full: bool) -> str:
     text = f"<strong>{head}{escape(_subject(finding))}</strong>: {escape(finding.found)}"
     more = [part for part in (finding.means, finding.advice) if part] if full else []
     return f"<li>{text}{''.join(f'<br>{escape(part)}' for part in more)}</li>"
+
+
+def _further(finding: Finding) -> tuple[str, ...]:
+    """What a finding to act on means, and what to do."""
+    return (finding.means, finding.advice) if finding.verdict in ORDER[:2] else ()
 
 
 def _subject(finding: Finding) -> str:

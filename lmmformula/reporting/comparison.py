@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from lmmformula.arguments import ResultBase, checked_methods
-from lmmformula.arguments.kinds import Kind, UnsuitedError
+from lmmformula.arguments import checked_methods
 from lmmformula.reporting.compared import Compared
 from lmmformula.reporting.comparison_grids import as_html, as_text
 
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     from lmmformula.typing import Argument, Drawn
 
 
-__all__ = ["RESULTS", "MethodComparison"]
+__all__ = ["MethodComparison"]
 
 
 @checked_methods(rest={"plot": ("intercept", "group", "column", "most")})
@@ -48,13 +47,3 @@ class MethodComparison(Compared):
 
     def _repr_html_(self) -> str:
         return as_html(self)
-
-
-def _result(value: object) -> object:
-    if not isinstance(value, ResultBase | MethodComparison):
-        raise UnsuitedError
-    return value
-
-
-RESULTS = Kind("a fit, as fit() returns it, or a comparison, as compare_methods() does", _result)
-"""What reports and tables are made of."""

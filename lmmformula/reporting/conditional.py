@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, effects_of
+from lmmformula.reporting.exhibits import Drawing, Exhibit
+from lmmformula.reporting.frames import Table, printed
 from lmmformula.reporting.response import expected_response
 
 if TYPE_CHECKING:
@@ -17,6 +22,9 @@ if TYPE_CHECKING:
     from lmmformula.typing import Arguments, Drawn
 
 __all__ = ["ConditionalEffects", "conditional_effects"]
+
+MOST = 12
+"""Rows of an effect that are shown."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -52,20 +60,43 @@ class ConditionalEffects:
                 return effect
         raise DataError(f"there is no effect {name!r} here; there are {', '.join(self.names)}.")
 
-    def __repr__(self) -> str:
-        return "\n\n".join(self._text(e) for e in self.effects)
+    @property
+    def frame(self) -> pd.DataFrame:
+        """All of them, one below the other, under their names: ``effect``, the variables, ``estimate, se, lower, upper``."""
+        import pandas as pd
 
-    def _text(self, effect: ConditionalEffect) -> str:
+        return pd.concat(
+            [e.frame.assign(effect=e.name).set_index("effect").reset_index() for e in self.effects]
+        )
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: a table and a plot for each effect."""
+        found = Exhibit("Conditional effects")
+        for e in self.effects:
+            table = self._table(e).exhibit()
+            picture = Drawing(e.name, str(e.name), (4.6, 3.2), partial(self.plot, e.name))
+            found = found.above(table).drawn(picture)
+        return found
+
+    def _table(self, effect: ConditionalEffect) -> Table:
+        """At most `MOST` rows, evenly spaced."""
         held = ", ".join(
             f"{k} = {v:.4g}" if isinstance(v, float) else f"{k} = {v}" for k, v in effect.held.items()
         )
-        head = f"{self.response} over {effect.name}" + (f" at {held}" if held else "")
-        return (
-            f"{head}\n{effect.frame.to_string(index=False, max_rows=12, float_format=lambda v: f'{v:.4g}')}"
-        )
+        own = effect.frame
+        at = np.linspace(0, len(own) - 1, min(len(own), MOST)).round().astype(int)
+        out = printed(own.iloc[at].set_index(own.columns[0]))
+        out.index.name = None
+        out.attrs["heading"] = f"{self.response} over {effect.name}" + (f" at {held}" if held else "")
+        if len(own) > len(out):
+            out.attrs["note"] = f"{len(out)} of {len(own):,} rows; ce[{effect.name!r}] has all."
+        return out
+
+    def __repr__(self) -> str:
+        return "\n\n".join(repr(self._table(e)) for e in self.effects)
 
     def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+        return "".join(str(self._table(e)._repr_html_()) for e in self.effects)
 
 
 def conditional_effects(

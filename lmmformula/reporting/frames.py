@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from lmmformula.inference import compare as _compare
-from lmmformula.inference.bayesian import elpd as _elpd
+from lmmformula.reporting.exhibits import Exhibit
+from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.numbers import (
@@ -30,11 +30,7 @@ from lmmformula.reporting.numbers import (
 )
 from lmmformula.typing import Argument
 
-if TYPE_CHECKING:
-    pass
-
-
-__all__ = ["Table", "anova", "loo_compare", "printed"]
+__all__ = ["Table", "anova", "printed"]
 
 MOST_ROWS = 60
 """Rows that are shown; a longer table says how many it has."""
@@ -72,6 +68,21 @@ class Table(pd.DataFrame):
         return [on_one_line(str(name)) for name in self.columns], [
             list(row) for row in zip(*columns, strict=True)
         ]
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: the table, its heading and its notes; ``attrs["title"]`` is the heading of the section."""
+        heading = str(self.attrs.get("heading", ""))
+        title = str(self.attrs.get("title", "")) or heading.partition(". ")[0].partition(": ")[0] or "Table"
+        shown = _one_level(self)
+        if not _is_plain(shown):
+            return Exhibit(title, said=("It has no rows.",))
+        header, rows, names = _cells(shown)
+        notes = [*(f"{label}: {name}" for label, name in names), *_notes(self)]
+        if any(row[-1] for row in rows) and _p_column(shown):
+            notes.insert(0, STARS_LEGEND)
+        caption = heading if heading != title else ""
+        grid = Grid(caption, tuple(header), tuple(map(tuple, rows)), _left(shown))
+        return Exhibit(title, (grid,), tuple(notes))
 
     def __repr__(self) -> str:
         if not _is_plain(shown := _one_level(self)):
@@ -194,6 +205,8 @@ def _numbers(name: str, values: list[float]) -> list[str]:
         return [p_value(v) for v in values]
     if name in _TWO_DECIMALS:
         return [f"{v:.2f}" if abs(v) < 1e12 else general(v) for v in values]
+    if name == "weight":
+        return [f"{v:.3f}" for v in values]
     if name in _STATISTICS:
         return [statistic(v, 2) for v in values]
     if name in _DEGREES:
@@ -218,8 +231,3 @@ def _notes(frame: pd.DataFrame) -> list[str]:
 def _refitted(attrs: Mapping[Hashable, object]) -> int:
     count = attrs.get("refitted", 0)
     return count if isinstance(count, int) else 0
-
-
-@wraps(_elpd.loo_compare)
-def loo_compare(*results: Argument, **arguments: Argument) -> Table:  # noqa: D103 - the same
-    return printed(_elpd.loo_compare(*results, **arguments))

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.influence import Influence, influence
+from lmmformula.reporting.exhibits import Drawing, Exhibit
+from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.numbers import aligned, general, on_one_line, significant
@@ -45,6 +48,19 @@ class InfluenceTable(Influence):
         return inline_table(f"Influence of the {self.units}", header, rows, (0,)) + small(
             [f"{self.how[0].upper()}{self.how[1:]}.", *self._notes()]
         )
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: the units that move most, the cut-offs, and Cook's distances."""
+        header, rows = self._cells()
+        grid = Grid(f"Influence of the {self.units}", tuple(header), tuple(map(tuple, rows)))
+        said = (f"{self.how[0].upper()}{self.how[1:]}.", *(note.strip() for note in self._notes()))
+        picture = Drawing(
+            "Cook's distances",
+            f"Cook's distances of the {self.units}.",
+            (5.6, 3.6),
+            partial(self.plot, "cooks_distance"),
+        )
+        return Exhibit("Influence", (grid,), said, drawings=(picture,))
 
     def plot(self, measure: str = "cooks_distance", ax: Drawn = None) -> Drawn:
         """One measure of every unit with its cut-off; see :func:`lmmformula.reporting.plots.influence.influence`."""

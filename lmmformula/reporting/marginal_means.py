@@ -18,7 +18,9 @@ from lmmformula.inference.means.letters import letters as letters_of
 from lmmformula.inference.means.record import Means, contrasted, interactions, regridded
 from lmmformula.inference.means.specs import names_in
 from lmmformula.inference.means.tables import assessed, side_of
+from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
+from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.reporting.marginal_tables import joint_table, labelled, r_table, tidy_table, usual
@@ -354,6 +356,29 @@ class MarginalMeans:
         from lmmformula.reporting.plots.means import plot_means
 
         return plot_means(self.own, ax, comparisons=comparisons, alpha=alpha, level=level)
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: a table for each group, the notes, the plot; contrasts below the means."""
+        table, own = self.table, self.own
+        left = tuple(range(len(own.own)))
+        grids = tuple(
+            Grid(title.rstrip(":"), tuple(header), tuple(map(tuple, rows)), left)
+            for title, header, rows in _blocks(table, own)
+        )
+        what = (
+            "Contrasts"
+            if own.are_contrasts
+            else "Trends"
+            if own.name.endswith(".trend")
+            else "Marginal means"
+        )
+        of = ", ".join(own.own) or "all rows"
+        size = (5.6, 1.2 + 0.32 * min(len(own.estimates), 40))
+        picture = Drawing(what, f"{what} with {100 * own.level:g}% intervals.", size, self.plot)
+        said = (str(table.attrs["note"]),) if table.attrs.get("note") else ()
+        title = what if own.are_contrasts else f"{what} of {of}"
+        found = Exhibit(title, grids, said, drawings=(picture,))
+        return found if self.contrasts is None else found.above(self.contrasts.exhibit())
 
     # -- text -----------------------------------------------------------------------------------------------------
 

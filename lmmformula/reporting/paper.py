@@ -1,17 +1,20 @@
-"""Tables for papers: Markdown and LaTeX, of a fit or of a comparison."""
+"""Tables for papers: Markdown and LaTeX, of a fit, of a comparison, or of what a verb of a fit gives."""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
-from lmmformula.arguments import checked
+from lmmformula.arguments import ResultBase, checked
 from lmmformula.errors import DataError, LmmformulaError
-from lmmformula.reporting.comparison import RESULTS, MethodComparison
+from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.reporting.comparison_grids import comparison_grids
 from lmmformula.reporting.contents import Contents
+from lmmformula.reporting.exhibiting import RESULTS, exhibits_of
+from lmmformula.reporting.exhibits import Exhibit
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.numbers import general, on_one_line, p_value, significant, statistic
 from lmmformula.reporting.summary import summarise
@@ -26,19 +29,20 @@ from lmmformula.reporting.tables import (
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import PosteriorPart
+    from lmmformula.typing import Data
 
-__all__ = ["fit_grids", "to_latex", "to_markdown"]
+__all__ = ["exhibit_grids", "fit_grids", "to_latex", "to_markdown"]
 
 
 @checked(results=RESULTS)
-def to_markdown(results: Fitted | MethodComparison, *, level: float = 0.95) -> str:
+def to_markdown(results: Fitted | MethodComparison | Data, *, level: float = 0.95) -> str:
     """Tables in Markdown: coefficients with intervals and tests, random effects, criteria; or methods side by side.
 
     Parameters
     ----------
-    results : Fit or MethodComparison
+    results : Fit, MethodComparison, result of a verb of a fit, DataFrame, or a list of such results
     level : float
-        Of the intervals of a fit; a comparison has its own.
+        Of the intervals of a fit; a comparison and other results have their own.
 
     Returns
     -------
@@ -49,14 +53,14 @@ def to_markdown(results: Fitted | MethodComparison, *, level: float = 0.95) -> s
 
 
 @checked(results=RESULTS)
-def to_latex(results: Fitted | MethodComparison, *, level: float = 0.95, label: str = "") -> str:
+def to_latex(results: Fitted | MethodComparison | Data, *, level: float = 0.95, label: str = "") -> str:
     r"""Tables in LaTeX with booktabs' rules, ``\usepackage{booktabs}``.
 
     Parameters
     ----------
-    results : Fit or MethodComparison
+    results : Fit, MethodComparison, result of a verb of a fit, DataFrame, or a list of such results
     level : float
-        Of the intervals of a fit; a comparison has its own.
+        Of the intervals of a fit; a comparison and other results have their own.
     label : str
         Of the first table, as ``\\ref`` will name it; the others get ``-2``, ``-3`` after it. None without it.
 
@@ -76,8 +80,23 @@ def to_latex(results: Fitted | MethodComparison, *, level: float = 0.95, label: 
     return "\n".join(_latex(grid, name) for grid, name in zip(grids, labels, strict=True))
 
 
-def _grids(results: Fitted | MethodComparison, level: float) -> tuple[Grid, ...]:
-    return comparison_grids(results) if isinstance(results, MethodComparison) else fit_grids(results, level)
+def _grids(results: Fitted | MethodComparison | Data, level: float) -> tuple[Grid, ...]:
+    if isinstance(results, MethodComparison):
+        return comparison_grids(results)
+    if isinstance(results, ResultBase):
+        return fit_grids(cast("Fitted", results), level)
+    return tuple(grid for exhibit in exhibits_of(results) for grid in exhibit_grids(exhibit))
+
+
+def exhibit_grids(exhibit: Exhibit) -> list[Grid]:
+    """The tables of a result, its sentences below the last; findings are a table of one column."""
+    grids = [replace(grid, caption=grid.caption or exhibit.title) for grid in exhibit.grids]
+    if exhibit.findings:
+        grids.append(Grid(exhibit.title, ("Finding",), tuple((text,) for text in exhibit.findings)))
+    if not grids:
+        raise DataError(f"{exhibit.title!r} has no table: plots are for report().")
+    said = " ".join(part for part in (grids[-1].note, *exhibit.said) if part)
+    return [*grids[:-1], replace(grids[-1], note=said)]
 
 
 DRAWS = "Draws"

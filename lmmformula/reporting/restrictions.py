@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.inference.hypotheses.restrictions import Restricting, restrictions
 from lmmformula.inference.student import critical, interval_names, two_sided
-from lmmformula.reporting.frames import printed
+from lmmformula.reporting.drawn import DrawnTable
+from lmmformula.reporting.exhibits import Drawing, Exhibit
+from lmmformula.reporting.frames import Table, printed
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
 
-__all__ = ["JointResult", "TResult", "joint_test", "t_test"]
+__all__ = ["JointResult", "TResult", "joint_test", "shown_hypotheses", "t_test"]
 
 
 class _Shown:
@@ -27,14 +30,18 @@ class _Shown:
     __slots__ = ()
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Table:
         raise NotImplementedError
 
-    def tidy(self) -> pd.DataFrame:
+    def tidy(self) -> Table:
         """:attr:`frame`."""
         return self.frame
 
-    def summary(self) -> pd.DataFrame:
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        return self.frame.exhibit()
+
+    def summary(self) -> Table:
         """:attr:`frame`, which prints as a table."""
         return self.frame
 
@@ -42,7 +49,7 @@ class _Shown:
         return repr(self.frame)
 
     def _repr_html_(self) -> str | None:
-        return self.frame._repr_html_()  # type: ignore[operator]
+        return self.frame._repr_html_()
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -92,7 +99,7 @@ class TResult(_Shown):
         reach = critical(1.0 - alpha, self.df_denom) * self.sd
         return np.column_stack([self.effect - reach, self.effect + reach])
 
-    def summary_frame(self, alpha: float = 0.05) -> pd.DataFrame:
+    def summary_frame(self, alpha: float = 0.05) -> Table:
         """The table with intervals of level 1 - alpha; statsmodels' name."""
         import pandas as pd
 
@@ -113,7 +120,7 @@ class TResult(_Shown):
         return printed(table)
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Table:
         """A row for each restriction."""
         return self.summary_frame()
 
@@ -151,7 +158,7 @@ class JointResult(_Shown):
         return self.statistic
 
     @property
-    def frame(self) -> pd.DataFrame:
+    def frame(self) -> Table:
         """One row."""
         import pandas as pd
 
@@ -193,3 +200,12 @@ def joint_test(
         return JointResult(test.statistic, test.q, test.df, test.p_value, "F", asked.labels, known.label)
     chi_square = test.q * test.statistic
     return JointResult(chi_square, test.q, float(test.q), test.p_value, "chi2", asked.labels, known.label)
+
+
+def shown_hypotheses(table: pd.DataFrame) -> DrawnTable:
+    """Tests of hypotheses, drawn by their distance from what they state."""
+    from lmmformula.reporting.plots.tests import hypotheses
+
+    size = (5.6, 1.2 + 0.32 * max(len(table), 2))
+    caption = "Left side less right side, in standard errors, with intervals."
+    return DrawnTable.of(table, Drawing("Hypotheses", caption, size, partial(hypotheses, table)))

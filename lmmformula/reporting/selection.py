@@ -4,42 +4,123 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields
-from functools import wraps
+from functools import partial, wraps
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from lmmformula.arguments import checked
 from lmmformula.inference.selection import table as _table
 from lmmformula.inference.selection.allfit import AllFits
+from lmmformula.inference.selection.conditional_aic import ConditionalAIC
 from lmmformula.inference.selection.cross_validation import CrossValidation
 from lmmformula.inference.selection.folds import ROW
 from lmmformula.inference.selection.repca import RandomComponents
 from lmmformula.inference.selection.step import Steps
+from lmmformula.reporting.drawn import DrawnTable
+from lmmformula.reporting.exhibits import ACROSS, Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.reporting.html import small
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pandas as pd
 
     from lmmformula.inference.fitted import FittedT
-    from lmmformula.typing import Argument
+    from lmmformula.inference.selection.null_distribution import Null
+    from lmmformula.typing import Argument, Drawn
 
-__all__ = ["ShownComponents", "ShownCrossValidation", "ShownFits", "ShownSteps", "model_selection"]
+__all__ = [
+    "ShownComponents",
+    "ShownConditionalAIC",
+    "ShownCrossValidation",
+    "ShownFits",
+    "ShownSteps",
+    "model_selection",
+    "shown_deletions",
+    "shown_variances",
+]
 
 
 @checked
 @wraps(_table.model_selection)
-def model_selection(*fits: Argument, criterion: str = "aicc", conditional: bool = False) -> Table:  # noqa: D103
-    return printed(_table.model_selection(*fits, criterion=criterion, conditional=conditional))
+def model_selection(*fits: Argument, criterion: str = "aicc", conditional: bool = False) -> DrawnTable:  # noqa: D103
+    from lmmformula.reporting.plots.tests import weights
+
+    found = _table.model_selection(*fits, criterion=criterion, conditional=conditional)
+    picture = Drawing("Weights", "Weights of the models.", _height(len(found)), partial(weights, found))
+    return DrawnTable.of(found, picture)
 
 
-class ShownSteps(Steps["FittedT"]):
+def shown_variances(table: pd.DataFrame, tests: Mapping[str, tuple[float, Null]]) -> DrawnTable:
+    """Tests of variances, drawn against their distributions."""
+    from lmmformula.reporting.plots.tests import null_distributions
+
+    table.attrs["title"] = "Tests of the random part"
+    caption = "The statistic, and what it would be if the piece were not needed."
+    count = len(tests)
+    size = 3.4 * min(count, ACROSS), 2.8 * -(-count // ACROSS)
+    draw = partial(null_distributions, tests)
+    return DrawnTable.of(table, Drawing("Likelihood ratios", caption, size, draw, count))
+
+
+def shown_deletions(table: pd.DataFrame) -> DrawnTable:
+    """Tests of terms, drawn by their p-values."""
+    from lmmformula.reporting.plots.tests import p_values
+
+    table.attrs["title"] = "Single term deletions"
+    caption = "P-values without each term; the line is at .05."
+    return DrawnTable.of(table, Drawing("P-values", caption, _height(len(table)), partial(p_values, table)))
+
+
+def _height(rows: int) -> tuple[float, float]:
+    return 5.2, 1.2 + 0.32 * max(rows, 2)
+
+
+class _Stacked:
+    """Tables one below the other, and sentences."""
+
+    __slots__ = ()
+    _title: ClassVar[str]
+
+    @property
+    def _tables(self) -> Sequence[Table]:
+        raise NotImplementedError
+
+    @property
+    def _said(self) -> Sequence[str]:
+        raise NotImplementedError
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        found = Exhibit(self._title)
+        for table in self._tables:
+            found = found.above(table.exhibit()) if len(table) else found
+        return found.above(Exhibit("", said=tuple(self._said)))
+
+    def __repr__(self) -> str:
+        shown = [repr(table) for table in self._tables if len(table)]
+        return "\n\n".join([*shown, "\n".join(self._said)])
+
+    def _repr_html_(self) -> str:
+        tables = [table for table in self._tables if len(table)]
+        shown = [table._repr_html_() or f"<pre>{escape(repr(table))}</pre>" for table in tables]
+        return "".join(shown) + small(self._said)
+
+
+class ShownSteps(_Stacked, Steps["FittedT"]):
     """The steps of a selection; prints lmerTest's two tables and the model found."""
 
     @classmethod
     def of(cls, found: Steps[FittedT]) -> ShownSteps[FittedT]:
         """The same, to be shown."""
         return cls(printed(found.random), printed(found.fixed), found.fit)
+
+    _title = "Steps of a selection"
+
+    @property
+    def _tables(self) -> list[Table]:
+        return [printed(self.random), printed(self.fixed)]
 
     @property
     def _said(self) -> list[str]:
@@ -48,14 +129,8 @@ class ShownSteps(Steps["FittedT"]):
             "It was chosen by the same data: p-values and intervals of its terms do not know of the search.",
         ]
 
-    def __repr__(self) -> str:
-        return _stacked([self.random, self.fixed], self._said)
 
-    def _repr_html_(self) -> str:
-        return _stacked_html([printed(self.random), printed(self.fixed)], self._said)
-
-
-class ShownComponents(RandomComponents):
+class ShownComponents(_Stacked, RandomComponents):
     """Principal components of the random effects, by grouping factor."""
 
     __slots__ = ()
@@ -65,12 +140,15 @@ class ShownComponents(RandomComponents):
         """The same, to be shown."""
         return cls(found.groups)
 
-    def _table(self) -> Table:
+    _title = "Principal components of the random effects"
+
+    @property
+    def _tables(self) -> list[Table]:
         out = printed(self.frame)
         out.attrs["heading"] = (
             "Principal components of the random effects (standard deviations relative to sigma)"
         )
-        return out
+        return [out]
 
     @property
     def _said(self) -> list[str]:
@@ -79,14 +157,8 @@ class ShownComponents(RandomComponents):
         where = ", ".join(f"{own.zero} of {len(own.sdev)} of {own.group}" for own in self.groups if own.zero)
         return [f"Directions without variance: {where}. A smaller random part fits as well: see ranova()."]
 
-    def __repr__(self) -> str:
-        return _stacked([self._table()], self._said)
 
-    def _repr_html_(self) -> str:
-        return _stacked_html([self._table()], self._said)
-
-
-class ShownFits(AllFits):
+class ShownFits(_Stacked, AllFits):
     """Runs of engines, starts and optimisers side by side, with a verdict."""
 
     @classmethod
@@ -94,13 +166,16 @@ class ShownFits(AllFits):
         """The same, to be shown."""
         return cls(found.fit, found.runs)
 
-    def _table(self) -> Table:
+    _title = "One likelihood by several ways"
+
+    @property
+    def _tables(self) -> list[Table]:
         frame = self.frame
         shown = frame.drop(columns=["kind", "name", "warnings"])
         shown.index = [f"{kind}: {name}" for kind, name in zip(frame["kind"], frame["name"], strict=True)]
         out = printed(shown)
         out.attrs["heading"] = f"One likelihood by several ways. Model: {self.fit.formula}"
-        return out
+        return [out]
 
     @property
     def _said(self) -> list[str]:
@@ -109,14 +184,8 @@ class ShownFits(AllFits):
         gaps = "beta_gap is in standard errors, theta_gap relative to theta, both in standard columns."
         return [verdict[0].upper() + verdict[1:], gaps, *(f"Warned: {text}" for text in told)]
 
-    def __repr__(self) -> str:
-        return _stacked([self._table()], self._said)
 
-    def _repr_html_(self) -> str:
-        return _stacked_html([self._table()], self._said)
-
-
-class ShownCrossValidation(CrossValidation):
+class ShownCrossValidation(_Stacked, CrossValidation):
     """Scores of predictions of rows left out."""
 
     @classmethod
@@ -124,10 +193,13 @@ class ShownCrossValidation(CrossValidation):
         """The same, to be shown."""
         return cls(**{one.name: getattr(found, one.name) for one in fields(found)})
 
-    def _table(self) -> Table:
+    _title = "Cross-validation"
+
+    @property
+    def _tables(self) -> list[Table]:
         out = printed(self.summary)
         out.attrs["heading"] = f"{self.n_folds}-fold cross-validation. Model: {self.formula}"
-        return out
+        return [out]
 
     @property
     def _said(self) -> list[str]:
@@ -140,19 +212,45 @@ class ShownCrossValidation(CrossValidation):
             said.append(f"The search did not meet its tolerance in folds {which}.")
         return said
 
+    def plot(self, ax: Drawn = None) -> Drawn:
+        """The first score of each fold, per row, beside that of all rows."""
+        from lmmformula.reporting.plots.canvas import new_axes
+        from lmmformula.reporting.plots.tests import folds
+
+        return folds(self, new_axes(ax, (5.2, 3.2)))
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        return super().exhibit().drawn(Drawing("Folds", "The score of each fold.", (5.2, 3.2), self.plot))
+
+
+class ShownConditionalAIC(_Stacked, ConditionalAIC):
+    """cAIC and its parts."""
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, found: ConditionalAIC) -> ShownConditionalAIC:
+        """The same, to be shown."""
+        return cls(**{one.name: getattr(found, one.name) for one in fields(found)})
+
+    _title = "Conditional AIC"
+
+    @property
+    def _tables(self) -> list[Table]:
+        import pandas as pd
+
+        names = {"caic": "cAIC", "llf": "logLik", "df": "degrees of freedom", "effective": "effective"}
+        values = self.frame
+        out = printed(
+            pd.DataFrame({name: [values[key]] for key, name in names.items()}, index=["conditional"])
+        )
+        return [out]
+
+    @property
+    def _said(self) -> list[str]:
+        known = "known" if self.variances == "known" else "estimated, which degrees of freedom allow for"
+        return [f"Variances are taken for {known}; effective: degrees of freedom with the variances known."]
+
     def __repr__(self) -> str:
-        return _stacked([self._table()], self._said)
-
-    def _repr_html_(self) -> str:
-        return _stacked_html([self._table()], self._said)
-
-
-def _stacked(tables: Sequence[pd.DataFrame], said: Sequence[str]) -> str:
-    """Tables that have rows, one below the other, and sentences."""
-    shown = [repr(table) for table in tables if len(table)]
-    return "\n\n".join([*shown, "\n".join(said)])
-
-
-def _stacked_html(tables: Sequence[Table], said: Sequence[str]) -> str:
-    shown = [table._repr_html_() or f"<pre>{escape(repr(table))}</pre>" for table in tables if len(table)]
-    return "".join(shown) + small(said)
+        return ConditionalAIC.__repr__(self)

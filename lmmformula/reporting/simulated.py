@@ -12,12 +12,15 @@ from lmmformula.inference.checking.autocorrelation import durbin_watson, moran
 from lmmformula.inference.checking.columns import groups_of, numbers_of, places_of
 from lmmformula.inference.checking.outcome import ALTERNATIVES, Alternative, Outcome
 from lmmformula.inference.checking.scaled import Scaled, recalculated
+from lmmformula.reporting.exhibits import Drawing, Exhibit
+from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html import inline_table, small
 from lmmformula.reporting.lines import wrapped
 from lmmformula.typing import Array, Data, Drawn
 
 __all__ = ["SimulatedResiduals"]
 
+_HEADER = ("Test", "Statistic", "Value", "Two-sided", "")
 _ALTERNATIVE = word(*ALTERNATIVES)
 _VALUES = numbers_of_rows("the name of a column, or one value for each row", column=True)
 _KINDS = {
@@ -123,6 +126,19 @@ class SimulatedResiduals(Scaled):
             out.append(self.test_zero_inflation())
         return out
 
+    def _rows(self) -> list[list[str]]:
+        return [
+            [one.test, one.statistic_is.rstrip(","), f"{one.statistic:.4g}", one.p_text, one.note]
+            for one in self._outcomes()
+        ]
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: the tests, and both plots."""
+        grid = Grid("", _HEADER, tuple(map(tuple, self._rows())), left=(0, 1, 4))
+        caption = "Quantiles against the uniform distribution; residuals over ranks of the prediction."
+        picture = Drawing("Scaled residuals", caption, (8.0, 3.6), self.plot, panels=2)
+        return Exhibit("Scaled residuals", (grid,), (f"{self.what}, seed {self.seed}.",), drawings=(picture,))
+
     def __repr__(self) -> str:
         lines = wrapped(f"Scaled residuals of {self.what}, seed {self.seed}.")
         return "\n".join(
@@ -130,13 +146,7 @@ class SimulatedResiduals(Scaled):
         )
 
     def _repr_html_(self) -> str:
-        rows = [
-            [one.test, one.statistic_is.rstrip(","), f"{one.statistic:.4g}", one.p_text, one.note]
-            for one in self._outcomes()
-        ]
-        table = inline_table(
-            "Scaled residuals", ["Test", "Statistic", "Value", "Two-sided", ""], rows, left=(0, 1, 4)
-        )
+        table = inline_table("Scaled residuals", _HEADER, self._rows(), left=(0, 1, 4))
         return f"<div>{table}{small([f'{self.what}, seed {self.seed}.'])}</div>"
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from lmmformula.inference.bayesian.elpd import Elpd
     from lmmformula.progress import Report
     from lmmformula.reporting.conditional import ConditionalEffects
+    from lmmformula.reporting.elpd import ShownElpd
     from lmmformula.typing import Arguments, Data, Drawn
 
 __all__ = ["BayesianVerbs"]
@@ -37,7 +37,7 @@ __all__ = ["BayesianVerbs"]
 class BayesianVerbs(Verbs):
     """Questions to draws of a posterior, and predictive checks of any fit."""
 
-    def loo(self, group: str | None = None, *, moment_match: bool = False, reloo: bool = False) -> Elpd:
+    def loo(self, group: str | None = None, *, moment_match: bool = False, reloo: bool = False) -> ShownElpd:
         """Expected log predictive density of what was not seen, by leave-one-out importance sampling (PSIS).
 
         Parameters
@@ -65,10 +65,11 @@ class BayesianVerbs(Verbs):
         Vehtari, Gelman & Gabry (2017), Stat. Comput. 27, 1413-1432: :mod:`lmmformula.inference.bayesian.loo`.
         """
         from lmmformula.inference.bayesian.leaving_out import loo
+        from lmmformula.reporting.elpd import ShownElpd
 
-        return loo(self._fit, group, moment_match=moment_match, reloo=reloo)
+        return ShownElpd.of(loo(self._fit, group, moment_match=moment_match, reloo=reloo))
 
-    def kfold(self, folds: int = 10, group: str | None = None, seed: int = 0) -> Elpd:
+    def kfold(self, folds: int = 10, group: str | None = None, seed: int = 0) -> ShownElpd:
         """The same by `folds` fits, each without a part of the rows.
 
         Parameters
@@ -89,8 +90,9 @@ class BayesianVerbs(Verbs):
             For a fit that has no draws.
         """
         from lmmformula.inference.bayesian.refitting import kfold
+        from lmmformula.reporting.elpd import ShownElpd
 
-        return kfold(self._fit, folds, group, seed)
+        return ShownElpd.of(kfold(self._fit, folds, group, seed))
 
     def prior_sensitivity(self, priors: str | Sequence[str] | None = None) -> pd.DataFrame:
         """How far each parameter's posterior moves when the prior, or the likelihood, is raised to a power near one.

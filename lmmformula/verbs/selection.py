@@ -77,9 +77,9 @@ class SelectionVerbs(Verbs):
         :mod:`lmmformula.inference.selection.null_distribution`.
         """
         from lmmformula.inference.selection.ranova import ranova
-        from lmmformula.reporting.frames import printed
+        from lmmformula.reporting.selection import shown_variances
 
-        return printed(ranova(self._fit, reduce, method, n, seed))
+        return shown_variances(*ranova(self._fit, reduce, method, n, seed))
 
     def drop1(
         self,
@@ -117,9 +117,9 @@ class SelectionVerbs(Verbs):
             If nothing can be dropped, for a posterior, and for a test that this kind of fit does not have.
         """
         from lmmformula.inference.selection.drop1 import drop1
-        from lmmformula.reporting.frames import printed
+        from lmmformula.reporting.selection import shown_deletions
 
-        return printed(drop1(self._fit, test, ddf, n, seed, vcov, cluster))
+        return shown_deletions(drop1(self._fit, test, ddf, n, seed, vcov, cluster))
 
     def step(
         self,
@@ -245,8 +245,9 @@ class SelectionVerbs(Verbs):
             Without a likelihood, and for families of which the correction is not known.
         """
         from lmmformula.inference.selection.conditional_aic import conditional_aic
+        from lmmformula.reporting.selection import ShownConditionalAIC
 
-        return conditional_aic(self._fit, variances)
+        return ShownConditionalAIC.of(conditional_aic(self._fit, variances))
 
     def cross_validate(
         self,

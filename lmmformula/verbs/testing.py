@@ -102,9 +102,9 @@ class TestingVerbs(Verbs):
             For a standard deviation at the boundary, which has no standard error.
         """
         from lmmformula.inference.hypotheses import hypothesis
-        from lmmformula.reporting.frames import printed
+        from lmmformula.reporting.restrictions import shown_hypotheses
 
-        return printed(hypothesis(self._fit, hypotheses, level, ddf, vcov, cluster))
+        return shown_hypotheses(hypothesis(self._fit, hypotheses, level, ddf, vcov, cluster))
 
     def t_test(
         self,

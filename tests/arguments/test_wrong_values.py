@@ -125,6 +125,8 @@ RIGHT: dict[str, set[str]] = {
     "alpha_fixed": set(),
     "vary": NOTHING | {"empty dict"},
     "within": NOTHING,
+    "results": {"frame"},
+    "sections": NOTHING | {"frame"},
     "design": NOTHING,
     "effect": {"empty dict"},
     "alpha": set(),

@@ -90,20 +90,22 @@ class Elpd:
             return self.pointwise.index[:0]
         return self.pointwise.index[(self.pointwise["k"] > self.good_k).to_numpy()]
 
-    def __repr__(self) -> str:
+    @property
+    def heading(self) -> str:
+        """What was left out of which model, and how."""
         how = "Pareto-smoothed importance sampling" if self.kind == "loo" else "fits without each fold"
-        head = f"{self.formula}: {self.n:,} {self._units} left out, by {how} ({self.draws:,} draws)"
-        parts = [head, "", self.table.to_string(float_format=lambda v: f"{v:.1f}"), "", *self._trust()]
-        return "\n".join([*parts, *([self.note] if self.note else [])]).rstrip()
+        return f"{self.formula}: {self.n:,} {self._units} left out, by {how} ({self.draws:,} draws)"
 
-    def _repr_html_(self) -> str:
-        return f"<pre>{self!r}</pre>"
+    def __repr__(self) -> str:
+        parts = [self.heading, "", self.table.to_string(float_format=lambda v: f"{v:.1f}"), "", *self.trust()]
+        return "\n".join([*parts, *([self.note] if self.note else [])]).rstrip()
 
     @property
     def _units(self) -> str:
         return "rows" if self.unit.startswith("row") else f"levels of {self.unit}"
 
-    def _trust(self) -> list[str]:
+    def trust(self) -> list[str]:
+        """Whether importance weights can be trusted, in sentences."""
         if "k" not in self.pointwise:
             return []
         k, bad = self.pointwise["k"], self.bad

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["SCORES", "CrossValidation", "cross_validate"]
+__all__ = ["SCORES", "CrossValidation", "column_of", "cross_validate"]
 
 SCORES = ("elpd", "rmse", "mae", "brier", "log_loss", "coverage")
 OF_TRIALS = ("brier", "log_loss")
@@ -86,7 +86,7 @@ class CrossValidation:
         import pandas as pd
 
         counted = self.frame.assign(rows=1.0)
-        columns = ["rows", *(["trials"] if "trials" in counted else []), *map(_column, self.scores)]
+        columns = ["rows", *(["trials"] if "trials" in counted else []), *map(column_of, self.scores)]
         return pd.DataFrame(counted.groupby("unit", sort=False, observed=True)[columns].sum())
 
     @property
@@ -97,7 +97,7 @@ class CrossValidation:
         units = self.units
         found = {}
         for score in self.scores:
-            sums = units[_column(score)].to_numpy(dtype=float)
+            sums = units[column_of(score)].to_numpy(dtype=float)
             if score == "elpd":
                 found[score] = (float(sums.sum()), float(np.sqrt(len(sums)) * sums.std(ddof=1)))
                 continue
@@ -135,7 +135,7 @@ class CrossValidation:
         return pd.Series({"difference": float(sums.sum()), "se": error})
 
 
-def _column(score: str) -> str:
+def column_of(score: str) -> str:
     """What a score sums over rows."""
     return {"rmse": "squared_error", "mae": "absolute_error", "coverage": "covered"}.get(score, score)
 

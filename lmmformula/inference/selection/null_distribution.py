@@ -40,7 +40,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-__all__ = ["Spectrum", "chi_bar", "p_of_draws"]
+__all__ = ["Null", "Spectrum", "chi_bar", "p_of_draws"]
 
 GRID = 200
 """Values of lambda at which (2) is evaluated."""
@@ -50,6 +50,28 @@ SAME = 1e-9
 """Eigenvalues that differ by less, relative to the largest, are one of higher multiplicity; a smaller one is zero."""
 AT_ONCE = 2_000
 """Draws whose criterion is held at a time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Null:
+    """A p-value and the distribution that it is of.
+
+    Attributes
+    ----------
+    p_value : float
+        nan if there is none.
+    words : str
+        What the distribution is, or why there is none.
+    drawn : (n,) array or None
+        Draws from it, where it is drawn.
+    chi_squares : tuple of int
+        Degrees of freedom of the chi-squares that it mixes with equal weights, 0 for a point at zero.
+    """
+
+    p_value: float
+    words: str
+    drawn: Array | None = None
+    chi_squares: tuple[int, ...] = ()
 
 
 def chi_bar(statistic: float, covariances: int) -> float:

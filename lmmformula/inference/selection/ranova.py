@@ -17,7 +17,7 @@ import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.inference.fitted import FittedT
-from lmmformula.inference.selection.null_distribution import Spectrum, chi_bar, p_of_draws
+from lmmformula.inference.selection.null_distribution import Null, Spectrum, chi_bar, p_of_draws
 from lmmformula.inference.selection.reductions import Reduction, random_reductions
 from lmmformula.inference.selection.refits import refitted
 from lmmformula.inference.selection.simulated_ratio import ratio, simulated_ratios
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.design import GroupBlock
 
-__all__ = ["METHODS", "Removal", "random_table", "ranova", "removals"]
+__all__ = ["METHODS", "Removal", "by_distribution", "random_table", "ranova", "removals"]
 
 METHODS = ("chisq", "mixture", "rlrt", "bootstrap")
 DRAWS = 10_000
@@ -37,9 +37,6 @@ REPLICATES = 500
 """Of a bootstrap, which fits both models to each."""
 MOST_LEVELS = 3_000
 """Of a factor whose eigenvalues are computed, O(m^3); beyond it levels are many enough for the limit."""
-
-_Tested = tuple[float, str]
-"""A p-value and the distribution that it is of; nan with the reason why there is none."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,8 +107,8 @@ def ranova(
     method: str | None = None,
     n: int | None = None,
     seed: int | np.random.Generator | None = None,
-) -> pd.DataFrame:
-    """Tests of the pieces of the random part; see :meth:`lmmformula.Fit.ranova`."""
+) -> tuple[pd.DataFrame, dict[str, tuple[float, Null]]]:
+    """Tests of the pieces of the random part, and of each its statistic and distribution; see :meth:`lmmformula.Fit.ranova`."""
     if method is not None and method not in METHODS:
         raise PlanError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}, or None.")
     fit.inference.check("likelihood ratio")
@@ -121,15 +118,17 @@ def ranova(
         )
     found = removals(fit, reduce=reduce)
     tested = by_distribution(found, method, n, np.random.default_rng(seed))
-    if method is not None and all(np.isnan(p) for p, _ in tested):
-        raise PlanError(f"method={method!r} suits none of the terms: {tested[0][1]}. Use method='bootstrap'.")
+    if method is not None and all(np.isnan(one.p_value) for one in tested):
+        raise PlanError(
+            f"method={method!r} suits none of the terms: {tested[0].words}. Use method='bootstrap'."
+        )
     out = random_table(fit, found)
-    out["p_value"] = [np.nan, *(p for p, _ in tested)]
-    out["reference"] = ["", *(words for _, words in tested)]
+    out["p_value"] = [np.nan, *(one.p_value for one in tested)]
+    out["reference"] = ["", *(one.words for one in tested)]
     out.attrs["heading"] = f"ANOVA-like table for random effects: single term deletions. Model: {fit.formula}"
     out.attrs["formulas"] = {one.piece.label: one.small.formula for one in found}
     out.attrs["note"] = _note(fit)
-    return out
+    return out, {r.piece.label: (r.statistic, one) for r, one in zip(found, tested, strict=True)}
 
 
 def removals(fit: FittedT, *, reduce: bool = True) -> list[Removal[FittedT]]:
@@ -158,26 +157,26 @@ def random_table(fit: Fitted, found: Sequence[Removal[Any]]) -> pd.DataFrame:
 
 def by_distribution(
     found: Sequence[Removal[Any]], method: str | None, n: int | None, rng: np.random.Generator
-) -> list[_Tested]:
+) -> list[Null]:
     """The p-value of each piece by one distribution, or by the one that suits it best."""
     return [_tested(one, method, n, rng) for one in found]
 
 
-def _tested(one: Removal[Any], method: str | None, n: int | None, rng: np.random.Generator) -> _Tested:
+def _tested(one: Removal[Any], method: str | None, n: int | None, rng: np.random.Generator) -> Null:
     if method == "chisq":
-        return one.chisq, f"chi2({one.df})"
+        return Null(one.chisq, f"chi2({one.df})", chi_squares=(one.df,))
     if method == "bootstrap":
         count = REPLICATES if n is None else n
         drawn = simulated_ratios(one.large, one.small, count, rng)
-        return p_of_draws(drawn, one.statistic), f"bootstrap, {len(drawn):,} replicates"
+        return Null(p_of_draws(drawn, one.statistic), f"bootstrap, {len(drawn):,} replicates", drawn)
     lacking = _no_spectrum(one)
     if method == "rlrt" or (method is None and not lacking):
-        return (np.nan, lacking) if lacking else _exact(one, DRAWS if n is None else n, rng)
-    if one.covariances is not None:
-        return chi_bar(one.statistic, one.covariances), _mixture_words(one.covariances)
+        return Null(np.nan, lacking) if lacking else _exact(one, DRAWS if n is None else n, rng)
+    if (k := one.covariances) is not None:
+        return Null(chi_bar(one.statistic, k), _mixture_words(k), chi_squares=(k, k + 1))
     if method == "mixture":
-        return np.nan, "more than one column: the weights of its mixture depend on the design"
-    return one.chisq, f"chi2({one.df}), too cautious"
+        return Null(np.nan, "more than one column: the weights of its mixture depend on the design")
+    return Null(one.chisq, f"chi2({one.df}), too cautious", chi_squares=(one.df,))
 
 
 def _mixture_words(covariances: int) -> str:
@@ -199,7 +198,7 @@ def _no_spectrum(one: Removal[Any]) -> str:
     return ""
 
 
-def _exact(one: Removal[Any], n: int, rng: np.random.Generator) -> _Tested:
+def _exact(one: Removal[Any], n: int, rng: np.random.Generator) -> Null:
     term = one.variance_alone
     assert term is not None
     restricted = one.large.estimate.restricted
@@ -207,7 +206,7 @@ def _exact(one: Removal[Any], n: int, rng: np.random.Generator) -> _Tested:
     words = f"{'RLRT' if restricted else 'LRT'}, {n:,} draws"
     if one.small.problem.terms:
         words += ", other variances known"
-    return p_of_draws(drawn, one.statistic), words
+    return Null(p_of_draws(drawn, one.statistic), words, drawn)
 
 
 def _note(fit: Fitted) -> str:

@@ -133,7 +133,7 @@ def _random_part(
     while now.problem.terms:
         found = removals(now)
         table = random_table(now, found).iloc[1:].copy()
-        p = np.array([value for value, _ in by_distribution(found, method, n, rng)])
+        p = np.array([one.p_value for one in by_distribution(found, method, n, rng)])
         if method != "chisq":
             table["p_value"] = p
         at = int(np.argmax(np.where(np.isnan(p), -np.inf, p)))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from html import escape
 from importlib.util import find_spec
 from io import StringIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lmmformula.errors import LmmformulaError
+from lmmformula.reporting.exhibits import Drawing, Picture
 
-if TYPE_CHECKING:
-    from lmmformula.typing import Axes
-
-
-__all__ = ["Drawing", "available", "draw"]
+__all__ = ["Drawing", "available", "draw", "embedded"]
 
 _INK = "#010203"
 """Stands for the page's text colour while matplotlib draws."""
@@ -41,27 +37,6 @@ _RC: Any = {
 }
 DPI = 130
 """Of what is held as a picture within the drawing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Drawing:
-    """One plot of a report.
-
-    Attributes
-    ----------
-    name : str
-        What it shows, for those who do not see it.
-    caption : str
-    size : (float, float)
-        Inches.
-    paint : callable
-        Draws into the axes it is given.
-    """
-
-    name: str
-    caption: str
-    size: tuple[float, float]
-    paint: Callable[[Axes], object]
 
 
 def available() -> bool:
@@ -108,10 +83,25 @@ def _svg(drawing: Drawing, prefix: str) -> str:
 
     with rc_context(_RC):
         figure = Figure(figsize=drawing.size, layout="constrained")
-        drawing.paint(figure.subplots())
+        axes = figure.subplots(*drawing.shape, squeeze=False).ravel()
+        for spare in axes[drawing.panels :]:
+            figure.delaxes(spare)
+        drawing.paint(axes[0] if drawing.panels == 1 else axes[: drawing.panels])
         out = StringIO()
         figure.savefig(out, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
     return _inline(out.getvalue(), drawing.name, prefix)
+
+
+def embedded(picture: Picture, prefix: str) -> str:
+    """A figure as its maker drew it, on white."""
+    from matplotlib import rc_context
+
+    out = StringIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "lmmformula"}):
+        picture.figure.savefig(
+            out, format="svg", dpi=DPI, facecolor="white", metadata={"Date": None, "Creator": None}
+        )
+    return f'<div class="figures"><figure>{_inline(out.getvalue(), picture.name, prefix)}</figure></div>'
 
 
 def _inline(svg: str, name: str, prefix: str) -> str:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from lmmformula.arguments import checked
+from lmmformula.arguments import ResultBase, checked
+from lmmformula.arguments.kinds import optional
 from lmmformula.errors import DataError
 from lmmformula.files import whole_file
 from lmmformula.reporting.citations import citations
-from lmmformula.reporting.comparison import RESULTS, MethodComparison
+from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.reporting.comparison_grids import heading
+from lmmformula.reporting.exhibiting import RESULTS, SECTIONS, exhibits_of
+from lmmformula.reporting.exhibits import Exhibit
 from lmmformula.reporting.html_report.comparison_sections import comparison_drawings, method_sections, verdict
 from lmmformula.reporting.html_report.data import data_summary
-from lmmformula.reporting.html_report.elements import contents, items, paragraph, section, subsection
-from lmmformula.reporting.html_report.figures import Drawing, available, draw
+from lmmformula.reporting.html_report.elements import contents, items, paragraph, section, subsection, table
+from lmmformula.reporting.html_report.figures import Drawing, available, draw, embedded
 from lmmformula.reporting.html_report.fit_drawings import SMALL, drawings
 from lmmformula.reporting.html_report.fit_sections import (
     check,
@@ -35,15 +39,17 @@ from lmmformula.reporting.summary import summarise
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.typing import Data
 
 __all__ = ["report"]
 
 
-@checked(results=RESULTS)
+@checked(results=RESULTS, sections=optional(SECTIONS))
 def report(
-    results: Fitted | MethodComparison,
+    results: Fitted | MethodComparison | Data,
     path: str | Path,
     *,
+    sections: Data = None,
     title: str | None = None,
     plots: bool = True,
     naivete: bool = False,
@@ -58,9 +64,12 @@ def report(
 
     Parameters
     ----------
-    results : Fit or MethodComparison
+    results : Fit, MethodComparison, result of a verb of a fit, DataFrame, or a list of such results
+        A page on a fit or a comparison, or one with a section for each of the others.
     path : str or Path
         Of the file; one that is there is replaced.
+    sections : list of results, or mapping from headings to results, optional
+        Further sections, before the plan: ``[m.emmeans("a"), m.influence("g")]``, also frames and plots that are drawn already.
     title : str, optional
         By default what was fitted, and how.
     plots : bool
@@ -89,10 +98,13 @@ def report(
     target = Path(path)
     if not target.parent.is_dir():
         raise DataError(f"the folder {str(target.parent)!r} does not exist: make it first.")
+    further = [] if sections is None else exhibits_of(sections)
     if isinstance(results, MethodComparison):
-        default, parts = _of_comparison(results, plots)
+        default, parts = _of_comparison(results, plots, further)
+    elif isinstance(results, ResultBase):
+        default, parts = _of_fit(cast("Fitted", results), plots, naivete, profiles, level, further)
     else:
-        default, parts = _of_fit(results, plots, naivete, profiles, level)
+        default, parts = _of_exhibits([*exhibits_of(results), *further], plots)
     html = "\n".join(part for part in parts if part)
     with whole_file(target) as file:
         file.write_text(page(default if title is None else title, html, date), encoding="utf-8")
@@ -100,7 +112,12 @@ def report(
 
 
 def _of_fit(
-    fit: Fitted, plots: bool, naivete: bool, profiles: bool | None, level: float
+    fit: Fitted,
+    plots: bool,
+    naivete: bool,
+    profiles: bool | None,
+    level: float,
+    further: Sequence[Exhibit],
 ) -> tuple[str, list[str]]:
     shown = plots and available()
     parts = {
@@ -114,6 +131,7 @@ def _of_fit(
         "Diagnostics": check(fit),
         "Model checks": checked_model(fit),
         "Plots": _plots(plots, lambda: drawings(fit, naivete=naivete, profiles=profiles)),
+        **_shown(further, plots),
         "Plan": plan_summary(fit),
         "References": references(citations(fit, naivete=naivete)),
         "Versions": origins([fit], plots=shown),
@@ -121,7 +139,33 @@ def _of_fit(
     return summarise(fit).title, [header(fit), *_sections(parts)]
 
 
-def _of_comparison(comparison: MethodComparison, plots: bool) -> tuple[str, list[str]]:
+def _of_exhibits(found: Sequence[Exhibit], plots: bool) -> tuple[str, list[str]]:
+    shown = plots and available()
+    parts = {**_shown(found, plots), "Versions": origins([], plots=shown)}
+    return found[0].title if len(found) == 1 else "Results", _sections(parts)
+
+
+def _shown(found: Sequence[Exhibit], plots: bool) -> dict[str, str]:
+    """A section for each: tables, sentences, findings, plots."""
+    return {one.title: _exhibit(one, f"e{number}", plots) for number, one in enumerate(found)}
+
+
+def _exhibit(one: Exhibit, prefix: str, plots: bool) -> str:
+    parts = [
+        table(replace(grid, caption="" if grid.caption == one.title else grid.caption)) for grid in one.grids
+    ]
+    parts += [paragraph(text, "note") for text in one.said]
+    parts.append(items(one.findings))
+    if plots and available():
+        html, left_out = draw(one.drawings, prefix)
+        parts += [html, *(embedded(picture, f"{prefix}p{k}-") for k, picture in enumerate(one.pictures))]
+        parts.append(items([f"Left out: {text}" for text in left_out], "note"))
+    return "\n".join(part for part in parts if part)
+
+
+def _of_comparison(
+    comparison: MethodComparison, plots: bool, further: Sequence[Exhibit]
+) -> tuple[str, list[str]]:
     shown = plots and available()
     reference, fits = comparison.fits[comparison.reference], list(comparison.fits.values())
     parts = {
@@ -129,6 +173,7 @@ def _of_comparison(comparison: MethodComparison, plots: bool) -> tuple[str, list
         "Data": data_summary(reference),
         "Methods side by side": verdict(comparison),
         "Plots": _plots(plots, lambda: comparison_drawings(comparison)),
+        **_shown(further, plots),
         "Plans and diagnostics": method_sections(comparison),
         "References": references(citations(*fits)),
         "Versions": origins(fits, plots=shown),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from lmmformula.inference.many.adjusting import adjusted
 from lmmformula.inference.many.moderation import Moderated
 from lmmformula.inference.many.placing import Estimates
 from lmmformula.inference.student import two_sided
+from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.reporting.numbers import general
 from lmmformula.typing import Array, Drawn, Record
@@ -186,6 +187,15 @@ class ManyFits:
                 f"variances moderated towards {general(self.prior.variance)} with {general(self.prior.df)} degrees of freedom"
             )
         return "; ".join(parts) + ". All numbers are in .frame."
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it: the overview, and of the last term the smallest p-values and a volcano."""
+        term, top = self.estimates.names[-1], self.top()
+        top.attrs["heading"] = f"Smallest p-values of {term}"
+        picture = Drawing(
+            "Volcano", f"Estimates of {term} and their p-values.", (5.2, 4.2), partial(self.plot, None)
+        )
+        return self.overview.exhibit().titled("Many responses").above(top.exhibit()).drawn(picture)
 
     def __len__(self) -> int:
         return len(self.responses)

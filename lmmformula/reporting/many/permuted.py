@@ -10,6 +10,7 @@ import pandas as pd
 
 from lmmformula.arguments import checked_methods
 from lmmformula.inference.many.permuting import Permutations
+from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.typing import Drawn
 
@@ -75,6 +76,13 @@ class PermutationTest:
         ax.set_xlabel("F", loc="right")
         ax.set_title(f"{self.found.term}: p = {self.p_value:.3g}, permuting {self._permuted}", loc="left")
         return ax
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        picture = Drawing(
+            "Permuted statistics", "Permuted statistics, and the one of the data.", (5.2, 3.4), self.plot
+        )
+        return self._table.exhibit().titled(f"Permutation test of {self.found.term}").drawn(picture)
 
     @cached_property
     def _table(self) -> Table:

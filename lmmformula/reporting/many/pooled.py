@@ -12,7 +12,9 @@ from lmmformula.arguments import ResultBase, checked, checked_methods
 from lmmformula.arguments.kinds import Kind, UnsuitedError, optional, real
 from lmmformula.inference.fitted import Fitted
 from lmmformula.inference.many.pooling import Pooling, pooling
+from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
+from lmmformula.typing import Drawn
 
 __all__ = ["Pooled", "pool"]
 
@@ -61,6 +63,22 @@ class Pooled:
             "df: Barnard & Rubin; fmi: fraction of missing information. Variance components are in .frame."
         )
         return out
+
+    def plot(self, ax: Drawn = None) -> Drawn:
+        """Pooled estimates with their intervals; thin lines have the variance within imputations alone."""
+        from lmmformula.reporting.plots.pooled import pooled
+
+        return pooled(self.found, ax)
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        size = (5.2, max(1.8, 1.2 + 0.3 * len(self.found.frame)))
+        caption = "Pooled estimates with intervals; dark: what they would be if nothing were missing."
+        return (
+            self._table.exhibit()
+            .titled("Pooled estimates")
+            .drawn(Drawing("Pooled estimates", caption, size, self.plot))
+        )
 
     def __repr__(self) -> str:
         return repr(self._table)

@@ -13,6 +13,7 @@ import pandas as pd
 from lmmformula.arguments import ResultBase, checked, checked_methods
 from lmmformula.arguments.kinds import Kind, UnsuitedError, text
 from lmmformula.inference.many.power import Powers, powers
+from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
 from lmmformula.typing import Data, Drawn
 
@@ -82,6 +83,11 @@ class PowerCurve:
         ax.set_xlabel(words or "rows", loc="right")
         ax.set_title(f"Power, {', '.join(self.found.tested)}", loc="left")
         return ax
+
+    def exhibit(self) -> Exhibit:
+        """What a report shows of it."""
+        caption = "Power with intervals of the simulation; the line is at 80%."
+        return self._table.exhibit().titled("Power").drawn(Drawing("Power", caption, (5.2, 3.4), self.plot))
 
     def __repr__(self) -> str:
         return repr(self._table)
