@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from lmmformula.reporting.exhibits import ACROSS, Drawing, Exhibit
 from lmmformula.reporting.frames import Table
@@ -17,7 +17,7 @@ __all__ = ["DrawnTable"]
 class DrawnTable(Table):
     """A table that is also drawn: ``plot(ax=)``; what is taken from it is a plain :class:`Table`."""
 
-    _metadata: ClassVar[list[str]] = ["drawing"]
+    _metadata: list[str] = ["drawing"]  # noqa: RUF012 - as pandas declares it
     drawing: Drawing
 
     @classmethod

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 from lmmformula.reporting.grids import Grid
-from lmmformula.typing import Axes, Data
+from lmmformula.typing import Data, Drawn
 
 __all__ = ["ACROSS", "Drawing", "Exhibit", "Exhibited", "Picture"]
 
@@ -39,7 +39,7 @@ class Drawing:
     name: str
     caption: str
     size: tuple[float, float]
-    paint: Callable[[Axes], object]
+    paint: Callable[[Drawn], object]
     panels: int = 1
 
     @property

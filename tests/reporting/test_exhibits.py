@@ -107,6 +107,7 @@ DRAWN = {
         "hypothesis, posterior",
         "influence",
         "kfold",
+        "loo, levels",
         "loo",
         "loo_compare",
         "model_selection",
