@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import flag, names, optional, real, table, word
+from lmmformula.arguments.kinds import flag, mapping, names, optional, real, table, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
@@ -22,6 +22,9 @@ __all__ = ["MeansVerbs"]
 _GRID = {
     "by": optional(names("names of variables")),
     "weights": word("equal", "proportional", "outer", "cells", "flat"),
+    "nesting": optional(
+        mapping("a mapping from a factor to what it is nested in, such as {'drug': 'route'}")
+    ),
     "kind": optional(word("link", "response")),
     "data": optional(table()),
     "offset": optional(real("a number", lambda x: True)),
@@ -46,6 +49,7 @@ class MeansVerbs(Verbs):
         by: str | Iterable[str] | None = None,
         at: Arguments | None = None,
         weights: str = "equal",
+        nesting: Arguments | None = None,
         kind: str | None = None,
         regrid: bool = False,
         bias_adjust: bool | float = False,
@@ -76,6 +80,9 @@ class MeansVerbs(Verbs):
         weights : {"equal", "proportional", "outer", "cells", "flat"}
             Of the cells that are averaged: equal, by the frequencies of the factors averaged over (all together, or as a
             product of their margins), by the cells' own frequencies, or equal among cells that are not empty.
+        nesting : mapping, optional
+            Factor -> the factor, or list of factors, within which its levels exist, ``{"drug": "route"}``; by default what the
+            data and the formula say, which a note names. ``{}`` for none.
         kind : {"link", "response"}, optional
             The scale that is shown, the former unless means are averaged over a population: that of the linear predictor (of
             ``log(y)``), or that of the response, whose means are those of the link carried back. Contrasts of logs and logits
@@ -127,6 +134,7 @@ class MeansVerbs(Verbs):
             by=by,
             at=at,
             weights=weights,
+            nesting=nesting,
             kind=kind,
             regrid=regrid,
             bias_adjust=bias_adjust,
@@ -150,6 +158,7 @@ class MeansVerbs(Verbs):
         by: str | Iterable[str] | None = None,
         at: Arguments | None = None,
         weights: str = "equal",
+        nesting: Arguments | None = None,
         kind: str = "link",
         average: str = "typical",
         adjust: str | None = None,
@@ -164,7 +173,7 @@ class MeansVerbs(Verbs):
 
         Parameters
         ----------
-        specs, by, at, weights, adjust, ddf, vcov, cluster, level, data, seed
+        specs, by, at, weights, nesting, adjust, ddf, vcov, cluster, level, data, seed
             As in :meth:`emmeans`.
         var : str
             The variable; slopes are those at its mean, or where `at` or `specs` put it.
@@ -191,6 +200,7 @@ class MeansVerbs(Verbs):
             by=by,
             at=at,
             weights=weights,
+            nesting=nesting,
             kind=kind,
             average=average,
             ddf=ddf,

@@ -137,8 +137,8 @@ def test_nested_levels_are_averaged_over_those_there_are() -> None:
     cake["B"] = [f"{r}{k}" for r, k in zip(cake["recipe"], t % (1 + a), strict=True)]
     with pytest.warns(UserWarning, match="drop"):
         m = fit("angle ~ recipe / B + (1 | recipe:replicate)", cake)
-    assert np.isnan(m.emmeans("recipe").table["emmean"].to_numpy()).all()
-    table = m.emmeans("recipe", weights="flat").table
+    assert np.isnan(m.emmeans("recipe", nesting={}).table["emmean"].to_numpy()).all()
+    table = m.emmeans("recipe").table
     np.testing.assert_allclose(table["emmean"], [33.12222, 31.64444, 31.52500], rtol=1e-6)
     np.testing.assert_allclose(table["SE"], [1.7368334, 1.7368334, 1.7483438], rtol=1e-5)
 

@@ -21,7 +21,7 @@ from lmmformula.errors import DataError
 from lmmformula.inference.means.grid import Grid, Label
 from lmmformula.typing import Array
 
-__all__ = ["WEIGHTS", "Averages", "averages"]
+__all__ = ["WEIGHTS", "Averages", "averages", "check_weights", "shares"]
 
 WEIGHTS = ("equal", "proportional", "outer", "cells", "flat")
 
@@ -53,8 +53,7 @@ def averages(grid: Grid, names: Sequence[str], weights: str) -> Averages:
     DataError
         For a name that is no predictor, or unknown weights.
     """
-    if weights not in WEIGHTS:
-        raise DataError(f"weights={weights!r} is unknown; use one of {', '.join(map(repr, WEIGHTS))}.")
+    check_weights(weights)
     chosen = [grid.predictor(name) for name in names]
     order = [p.name for p in grid.predictors]
     wanted = [order.index(name) for name in names]
@@ -65,16 +64,27 @@ def averages(grid: Grid, names: Sequence[str], weights: str) -> Averages:
     n_means = int(np.prod([len(p.values) for p in chosen], dtype=int))
     cells = cube.reshape(n_means, -1)
     counts = grid.counts[cells]
-    shares = _shares(weights, counts, tuple(grid.shape[j] for j in others))
+    shared = shares(weights, counts, tuple(grid.shape[j] for j in others))
     matrix = np.zeros((n_means, len(grid.X)))
-    np.put_along_axis(matrix, cells, shares, axis=1)
+    np.put_along_axis(matrix, cells, shared, axis=1)
     index = np.indices([len(p.values) for p in chosen[::-1]]).reshape(len(chosen), n_means)[::-1]
     labels = {p.name: tuple(p.values[i] for i in where) for p, where in zip(chosen, index, strict=True)}
     averaged = tuple(order[j] for j in others if grid.shape[j] > 1)
     return Averages(labels, matrix, averaged)
 
 
-def _shares(weights: str, counts: Array, sizes: tuple[int, ...]) -> Array:
+def check_weights(weights: str) -> None:
+    """Refuse unknown ones.
+
+    Raises
+    ------
+    DataError
+    """
+    if weights not in WEIGHTS:
+        raise DataError(f"weights={weights!r} is unknown; use one of {', '.join(map(repr, WEIGHTS))}.")
+
+
+def shares(weights: str, counts: Array, sizes: tuple[int, ...]) -> Array:
     """Weights of the cells of each mean, (means, cells of a mean)."""
     if weights == "equal" or counts.shape[1] == 1:
         return np.full(counts.shape, 1.0 / counts.shape[1])

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.inference.means.averaging import averages
 from lmmformula.inference.means.cells import cell_estimates, linked, transformed
 from lmmformula.inference.means.grid import reference_grid
+from lmmformula.inference.means.nesting import nested_averages, nests_of, nests_words, within
 from lmmformula.inference.means.population import (
     population_cells,
     random_columns,
@@ -38,6 +38,7 @@ def marginal_means(
     by: str | Iterable[str] | None = None,
     at: Arguments | None = None,
     weights: str = "equal",
+    nesting: Arguments | None = None,
     kind: str | None = None,
     regrid: bool = False,
     bias_adjust: bool | float = False,
@@ -60,11 +61,12 @@ def marginal_means(
     known = fit.inference.uncertainty(ddf, vcov, cluster)
     cells = cell_estimates(fit, grid.X, shift, grid.excess, known)
     scale = bias_adjusted(fit, scale_of(fit), bias_adjust)
-    notes, name, grouped = (), "emmean", averages(grid, wanted.shown, weights)
+    nests = nests_of(fit, grid, nesting)
+    notes, name, grouped = nests_words(nests), "emmean", nested_averages(grid, wanted.shown, weights, nests)
     if population:
         rows = rows_with_groups(fit, grid.columns or {"(none)": [0.0]}, data)
         cells, how = population_cells(fit, cells, rows, robust=vcov is not None or cluster is not None)
-        notes = (how,)
+        notes = (how, *notes)
         estimates = linked(cells.combined(grouped.weights), scale)
         if regrid:
             estimates = transformed(estimates, scale)
@@ -74,7 +76,7 @@ def marginal_means(
         name, scale, kind = scale.response if not scale.is_identity else name, IDENTITY, "link"
     means = Means(
         labels=grouped.labels or {"1": ("overall",)},
-        by=wanted.by,
+        by=within(wanted.by, nests),
         estimates=estimates,
         scale=scale,
         name=name,

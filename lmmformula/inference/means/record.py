@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isqrt
 
 import numpy as np
 
@@ -36,7 +37,7 @@ class Means:
         What the estimates are called: "emmean", "estimate", "x.trend".
     are_contrasts : bool
     pairs_of : int
-        k, where the estimates of a group are all differences of k means; else 0.
+        k, where the estimates of a group are all differences of k means, in the largest group; else 0.
     kind : {"link", "response"}
         The scale that is shown.
     adjust : str
@@ -92,7 +93,8 @@ class Means:
         sizes = np.sqrt(np.einsum("ri,ri->r", rows, rows))
         unit = rows / np.where(sizes > 0.0, sizes, 1.0)[:, None]
         rank = int(np.linalg.matrix_rank(unit)) if len(own) else 0
-        return Family(self.pairs_of, rank, own.correlation(), self.seed)
+        means = (1 + isqrt(1 + 8 * len(positions))) // 2 if self.pairs_of else 0  # groups may differ in size
+        return Family(means, rank, own.correlation(), self.seed)
 
 
 def regridded(means: Means) -> Means:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.inference.means.averaging import averages
 from lmmformula.inference.means.cells import cell_estimates, transformed
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.grid import reference_grid, rows_at, spread_of
 from lmmformula.inference.means.marginal import check
+from lmmformula.inference.means.nesting import nested_averages, nests_of, nests_words, within
 from lmmformula.inference.means.population import population_cells, random_columns, rows_with_groups
 from lmmformula.inference.means.record import Means
 from lmmformula.inference.means.scales import IDENTITY, scale_of
@@ -46,6 +46,7 @@ def trends(
     by: str | Iterable[str] | None = None,
     at: Arguments | None = None,
     weights: str = "equal",
+    nesting: Arguments | None = None,
     kind: str = "link",
     average: str = "typical",
     ddf: str = "satterthwaite",
@@ -76,18 +77,19 @@ def trends(
             cells, note = population_cells(fit, cells, rows, robust=vcov is not None or cluster is not None)
         ends.append(transformed(cells, scale) if kind == "response" and not population else cells)
     slopes = _quotient(ends, [weight / (12.0 * h) for _, weight in STEPS])
-    found = averages(grid, wanted.shown, weights)
+    nests = nests_of(fit, grid, nesting)
+    found = nested_averages(grid, wanted.shown, weights, nests)
     response = population or kind == "response"
     of = f"Slopes are those of the {'response' if response else 'linear predictor'}."
     means = Means(
         labels=found.labels or {"1": ("overall",)},
-        by=wanted.by,
+        by=within(wanted.by, nests),
         estimates=slopes.combined(found.weights),
         scale=IDENTITY,
         name=f"{var}.trend",
         level=level,
         averaged=found.averaged,
-        notes=tuple(n for n in ("" if scale.is_identity else of, note) if n),
+        notes=tuple(n for n in ("" if scale.is_identity else of, note, *nests_words(nests)) if n),
         errors=known.label,
         seed=seed,
     )
