@@ -49,6 +49,8 @@ def nests_of(fit: Fitted, grid: Grid, nesting: Argument = None) -> Nests:
     factors = [p.name for p in grid.predictors if p.is_factor and len(p.values) > 1]
     if nesting is not None:
         return _closed(_given(nesting, factors), strict=True)
+    if len(factors) < 2:
+        return {}
     found = _in_data(grid, factors)
     for name, within in _in_formula(fit, factors).items():
         found[name] = tuple(dict.fromkeys((*found.get(name, ()), *within)))
@@ -74,7 +76,7 @@ def within(by: Sequence[str], nests: Nests) -> tuple[str, ...]:
 def _given(nesting: Argument, factors: Sequence[str]) -> Nests:
     out: Nests = {}
     for name, within in dict(nesting or {}).items():
-        several = (within,) if isinstance(within, str) else tuple(within)
+        several = tuple(within) if isinstance(within, list | tuple) else (within,)
         for each in (name, *several):
             if each not in factors:
                 raise DataError(
@@ -231,6 +233,8 @@ def _stage(cells: _Cells, shown: Sequence[str], inner: Sequence[str], nests: Nes
 
 def _existing(grid: Grid, means: Averages, nests: Mapping[str, Iterable[str]]) -> Averages:
     """Without combinations of a nested factor and what it is nested in that the data do not have."""
+    if not nests:
+        return means
     order = [p.name for p in grid.predictors]
     index = np.indices(grid.shape[::-1]).reshape(len(order), -1)[::-1]
     kept = np.ones(len(means.weights), dtype=bool)
