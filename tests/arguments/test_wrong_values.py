@@ -135,6 +135,7 @@ RIGHT: dict[str, set[str]] = {
     "rows": NOTHING | {"zero", "one", "negative", "huge", "empty list"},
     "table": {"empty dict", "frame"},
     "at": NOTHING | {"empty dict"},
+    "nesting": NOTHING | {"empty dict"},
     "bias_adjust": FLAG | {"one", "fraction"},
     "adjust": NOTHING,
     "simple": NOTHING,
