@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from lmmformula.arguments import checked
 from lmmformula.arguments.kinds import whole
+from lmmformula.checkpoints import keeping
 from lmmformula.errors import (
     PlanError,
     warn,
@@ -19,6 +21,7 @@ from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import Table, keep_argument, open_data, stream
 from lmmformula.frame import build as build_problem
 from lmmformula.interrupts import interrupts_keep
+from lmmformula.ir.estimate import Status
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
 from lmmformula.methods.planning import make_plan
@@ -30,6 +33,7 @@ from lmmformula.typing import Argument, Arguments, Context, Data
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
+    from lmmformula.keeping.checkpoint import Checkpoint
 
 __all__ = [
     "FITTING",
@@ -122,7 +126,7 @@ def _has_dot(formula: str) -> bool:
     return isinstance(formula, str) and "." in formula
 
 
-@checked(rest=FITTING)
+@checked(rest=(*FITTING, "checkpoint"))
 def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argument) -> Plan:
     """What :func:`fit` would do with the same arguments: sizes, memory, engine, and why. Fits nothing.
 
@@ -137,7 +141,8 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     method_named(method)
     building, options = split(arguments)
     seed, priors = options.pop("seed", None), options.pop("priors", None)
-    options.pop("progress", None)
+    for silent in ("progress", "checkpoint"):
+        options.pop(silent, None)
     return make_plan(build(formula, data, **building), method, options, seed, priors).plan
 
 
@@ -167,6 +172,7 @@ def fit(
     missing: Literal["drop", "raise"] = "drop",
     seed: int | np.random.Generator | None = None,
     progress: bool | Report | None = None,
+    checkpoint: str | Path | None = None,
     context: Context | None = None,
     **options: Argument,
 ) -> Fit:
@@ -219,6 +225,10 @@ def fit(
         there is no terminal; False shows nothing; a callable is called with (evaluations, deviance, what is still to gain), by
         "pql" with (outer iterations, dispersion, relative change of the fits), by each chain of "hmc" with (its iterations,
         minus the log density, acceptance rate).
+    checkpoint : path, optional
+        A file in which the search leaves where it stands, at least once a minute: after a crash the same call goes on from
+        there, and gives the finished fit at once later on. Other data, another model, method, option or seed is refused.
+        See the page on results, Checkpoints.
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
@@ -285,7 +295,7 @@ def fit(
         recall = Recall(fit, formula, table, arguments, source)
         stage("planning")
         planned = make_plan(problem, method, options, seed, priors)
-        result = solve(problem, planned, recall, progress, begun)
+        result = solve(problem, planned, recall, progress, begun, checkpoint)
     announce(result)
     return result
 
@@ -344,9 +354,48 @@ def lasting(options: Arguments) -> dict[str, Argument]:
 
 
 def solve(
-    problem: Problem, planned: Planned, recall: Recall, progress: bool | Report | None, begun: float
+    problem: Problem,
+    planned: Planned,
+    recall: Recall,
+    progress: bool | Report | None,
+    begun: float,
+    checkpoint: str | Path | None = None,
 ) -> Fit:
-    """The fit that a plan promises; an interrupt keeps what has been found, where that is worth having."""
+    """The fit that a plan promises; an interrupt keeps what has been found, where that is worth having.
+
+    With a checkpoint it begins where an earlier run stood, or is the finished fit of that.
+    """
+    if checkpoint is None:
+        return _searched(problem, planned, recall, progress, begun)
+    from lmmformula.keeping.checkpoint import open_checkpoint
+
+    stage("looking at the checkpoint")
+    kept = open_checkpoint(checkpoint, problem, planned)
+    found = kept.kept
+    if found.estimate is not None:
+        own = planned.plan, planned.backend, recall
+        return Fit(problem, found.estimate, *own, None, found.posterior, planned.standard)
+    try:
+        with keeping(kept):
+            result = _searched(problem, planned, recall, progress, begun, kept)
+    except BaseException:
+        kept.flush()
+        raise
+    if result.estimate.convergence.status is Status.INTERRUPTED:
+        kept.flush()
+    else:
+        kept.finish(result.estimate, result.posterior)
+    return result
+
+
+def _searched(
+    problem: Problem,
+    planned: Planned,
+    recall: Recall,
+    progress: bool | Report | None,
+    begun: float,
+    kept: Checkpoint | None = None,
+) -> Fit:
     backend, standard = planned.backend, planned.standard
     with reporting(progress, backend.labels, begun) as report, interrupts_keep():
         expected(planned.plan.seconds)
@@ -355,6 +404,8 @@ def solve(
         stage("search")
         found = backend.fit(standard.problem, planned.prepared, progress=report)
     estimate = standard.outward(found.estimate)
+    if kept is not None:
+        estimate = kept.counted(estimate)
     return Fit(problem, estimate, planned.plan, backend, recall, found.point, found.posterior, standard)
 
 

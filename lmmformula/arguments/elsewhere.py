@@ -62,6 +62,8 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
     "sample_prior": "prior_predictive() draws from the priors alone.",
     "backend": "The engine is chosen by engine= and the method by method=.",
     "ndraws": "All draws are used.",
+    "file": "m.save(path) keeps a fit, and checkpoint=path of fit() a search while it runs.",
+    "file_refit": "checkpoint=path of fit() goes on with the same call, and refuses any other.",
     # statsmodels, scipy, scikit-learn
     "link": _FAMILY_LINK,
     "groups": _FORMULA_TERM,
@@ -100,6 +102,11 @@ _OF_FUNCTIONS: Mapping[tuple[str, str], str] = {
         "cov_type",
     ): "Standard errors are the model's; m.summary(vcov='CR2', cluster='g') has errors by clusters.",
     ("fit", "fixed"): "One formula holds both parts: 'y ~ x + (1 | group)'.",
+    (
+        "compare_methods",
+        "checkpoint",
+    ): "A checkpoint is of one fit: fit(..., checkpoint=path) for each method.",
+    ("fit_many", "checkpoint"): "A checkpoint is of one fit: fit(..., checkpoint=path) for each response.",
 }
 
 ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {

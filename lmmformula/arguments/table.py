@@ -55,6 +55,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "priors": optional(mapping("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}")),
     "seed": seed(),
     "progress": reports(),
+    "checkpoint": optional(path()),
     "memory_limit": optional(bytes_of_memory()),
     # comparisons
     "methods": anything("names of methods, or a mapping from names to arguments of fit()"),

@@ -90,6 +90,11 @@ class Backend(Protocol[P]):
         """How its likelihood is approximated besides what the estimate's method says: other ones are not compared with it."""
         ...
 
+    @property
+    def resumes(self) -> bool:
+        """Whether its search tells where it stands and goes on from there, see :mod:`lmmformula.checkpoints`."""
+        ...
+
     def profiled(self, point: P) -> AnyFunction:
         """The criterion of all parameters of a generalised model, for its profiles; raises PlanError if it has none."""
         ...
@@ -158,6 +163,11 @@ class Likelihood:
     def approximation(self) -> str:
         """Not at all."""
         return ""
+
+    @property
+    def resumes(self) -> bool:
+        """False: a search says nothing of its steps unless it is written to."""
+        return False
 
     def profiled(self, point: Any) -> AnyFunction:
         """None."""

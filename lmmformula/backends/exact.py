@@ -12,6 +12,7 @@ from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_covariance, schall_step, with_covariance
+from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.one_factor import OneFactor
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
@@ -56,6 +57,11 @@ class Exact(Likelihood):
     def restricted(self) -> bool:
         """That of REML."""
         return self.reml
+
+    @property
+    def resumes(self) -> bool:
+        """True."""
+        return True
 
     @property
     def probed(self) -> int | None:
@@ -117,27 +123,31 @@ class Exact(Likelihood):
         if not model.problem.n_theta:
             none = Convergence(Status.NOTHING_TO_OPTIMISE, 1, 0, 0.0, 0.0, self.tolerance)
             return self._solution(model, model(np.zeros(0), exact=True), none)
+        here = ongoing("search")
+        left = left_of(here)
         if self.engine.by_level and OneFactor.suits(model):
-            return self._by_level(model, OneFactor.of(model), progress)
-        first, spent = self._first(model)
-        found = self._search(model, model, first, progress)
+            return self._by_level(model, OneFactor.of(model), progress, here)
+        first, spent = self._first(model) if left is None else (left["standing"].x, left["spent"])
+        found = self._search(model, model, first, progress, spent, here)
         last = cast("ProfiledPoint", found.point).sharpened()
         if last.model is not model:
             spent, model = spent + found.evaluations, last.model
-            found = self._search(model, model, found.x, progress)
+            found = self._search(model, model, found.x, progress, spent, ongoing("sharper search"))
             last = cast("ProfiledPoint", found.point)
         return self._settled(model, found, last, spent)
 
     def _by_level(
-        self, model: Profiled, criterion: OneFactor, progress: Report | None
+        self, model: Profiled, criterion: OneFactor, progress: Report | None, here: Ongoing | None
     ) -> Optimum[ProfiledPoint]:
         """The search with a criterion that gives everything in one pass, and Newton's last step, which its Hessian allows."""
         first, spent = self.start, 0
+        if (left := left_of(here)) is not None:
+            first, spent = left["standing"].x, left["spent"]
         if first is None:
             (group,), begin = model.prepared.blocks.groups, criterion(model.start())
             sigma, spent = schall_covariance(begin.lower, *begin.schall), 1
             first = with_covariance(model.problem, begin.theta, group, sigma)
-        found = self._search(criterion, model, np.asarray(first, dtype=float), progress)
+        found = self._search(criterion, model, np.asarray(first, dtype=float), progress, spent, here)
         found = replace(found, x=found.x + found.ahead)
         return self._settled(model, found, model(found.x), spent)
 
@@ -170,8 +180,16 @@ class Exact(Likelihood):
         return schall_step(begin, model.n_eff / begin.r2), 1
 
     def _search(
-        self, evaluate: Callable[[Array], Point], model: Profiled, first: Array, progress: Report | None
+        self,
+        evaluate: Callable[[Array], Point],
+        model: Profiled,
+        first: Array,
+        progress: Report | None,
+        spent: int,
+        here: Ongoing | None,
     ) -> Minimum:
+        """The minimum from `first`, after `spent` evaluations, or from where an earlier run stood."""
+        left = left_of(here)
         return minimise(
             evaluate,
             first,
@@ -182,6 +200,12 @@ class Exact(Likelihood):
             if all(t.is_blockwise for t in model.problem.terms)
             else 3,  # of phi the curvature is rougher
             callback=progress,
+            standing=None if left is None else left["standing"],
+            keep=None
+            if here is None
+            else lambda standing, ended: here.offer(
+                lambda: {"standing": standing, "spent": spent}, at_once=ended
+            ),
         )
 
     def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> Optimum[ProfiledPoint]:

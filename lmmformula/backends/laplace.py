@@ -28,6 +28,7 @@ from lmmformula.backends.optimum import (
     singular_terms,
 )
 from lmmformula.backends.schall import extrapolated, schall_step
+from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
@@ -40,7 +41,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import Minimum, minimise
+from lmmformula.numerics.trust_region import Minimum, Standing, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array, Record
 
@@ -82,6 +83,19 @@ class _Scaled:
     @property
     def hessian(self) -> Array:
         return self.scale.T @ self.point.hessian @ self.scale
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Begin:
+    """Where a search begins or stands: psi, the modes and beta from which the mode is searched for there, and of a search that
+    is under way its coordinates S and where it stands in them.
+    """
+
+    psi: Array
+    u: tuple[Array, ...]
+    beta: Array
+    scale: Array | None = None
+    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +150,11 @@ class LaplaceBackend(Likelihood):
         return None if self.engine.is_exact else getattr(self.engine, "seed", None)
 
     @property
+    def resumes(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def approximation(self) -> str:
         """The information that its weights are, where links are not canonical."""
         return self.information
@@ -188,14 +207,10 @@ class LaplaceBackend(Likelihood):
     ) -> Optimum[LaplacePoint]:
         """The search from a plain GLM, or from `near` with its beta, theta, alpha and modes."""
         model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
-        if near is None:
-            first = self._first(replace(model, prepared=prepared.rough, profile_beta=True))
-            psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
-        else:
-            first, psi = near, near.psi.copy()
-            psi[model.layout.theta] = off_boundary(near.theta)
+        here = ongoing("search")
+        begin = self._begin(model, left_of(here), near)
         criterion = self.criterion(model)
-        found = self._search(criterion, psi, first, self.tolerance, progress)
+        found = self._search(criterion, begin, progress, here)
         if not np.isfinite(found.point.value):
             raise FitError(
                 "the likelihood is not finite where the search begins. The likely cause is a response that is all but "
@@ -205,7 +220,10 @@ class LaplaceBackend(Likelihood):
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
             criterion = model = at_end.model
-            found = self._search(model, at_end.psi, at_end, self.tolerance, progress)
+            here = ongoing("sharper search")
+            left = left_of(here)
+            begin = _Begin(at_end.psi, at_end.u, at_end.beta) if left is None else left["begin"]
+            found = self._search(model, begin, progress, here)
             at_end = found.point.point
         psi = self._settled(criterion, at_end.psi, found.point)
         if (psi != at_end.psi).any():
@@ -257,6 +275,18 @@ class LaplaceBackend(Likelihood):
             pass  # a response far from the earlier one: from the start
         return replace(self, start=off_boundary(estimate.theta)).fit(problem, prepared)
 
+    def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> _Begin:
+        """Where an earlier run stood, or at a point, off the boundary, or near the optimum."""
+        if left is not None:
+            return left["begin"]
+        if near is not None:
+            psi = near.psi.copy()
+            psi[model.layout.theta] = off_boundary(near.theta)
+            return _Begin(psi, near.u, near.beta)
+        first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
+        psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        return _Begin(psi, first.u, first.beta)
+
     def _first(self, joint: Laplace) -> LaplacePoint:
         """beta, theta and alpha near the optimum: a plain GLM, then Schall's iteration on the working model."""
         problem, layout = joint.problem, joint.layout
@@ -290,20 +320,21 @@ class LaplaceBackend(Likelihood):
     def _search(
         self,
         criterion: Criterion,
-        psi: Array,
-        first: LaplacePoint,
-        tolerance: float,
+        first: _Begin,
         progress: Report | None,
+        here: Ongoing | None,
     ) -> Any:
-        """The minimum from `psi`; in independent coordinates of unit standard error, so that the trust region is round.
+        """The minimum from `first`; in independent coordinates of unit standard error, so that the trust region is round.
 
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
         loose: Record = {} if self.engine.is_exact else {"tolerance": LOOSE}
-        begin = criterion(psi, u=first.u, beta=first.beta, **loose)
-        last = laplace_of(begin)
-        scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))
-        start = np.linalg.solve(scale, psi)
+        begin = criterion(first.psi, u=first.u, beta=first.beta, **loose)
+        last, standing = laplace_of(begin), first.standing
+        scale = first.scale
+        if scale is None:
+            scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))
+        start = np.linalg.solve(scale, first.psi) if standing is None else standing.x
 
         def evaluate(x: Array) -> _Scaled | _Nowhere:
             nonlocal last
@@ -319,15 +350,22 @@ class LaplaceBackend(Likelihood):
                 last = laplace_of(point)
             return _Scaled(point, scale)
 
+        def keep(standing: Standing, ended: bool) -> None:
+            there = _Begin(scale @ standing.x, last.u, last.beta, scale, standing)
+            if here is not None:
+                here.offer(lambda: {"begin": there}, at_once=ended)
+
         return minimise(
             evaluate,
             start,
-            tolerance=tolerance,
+            tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
-            radius=10.0 * max(1.0, np.sqrt(first.model.problem.n / 1e4)),
+            radius=10.0 * max(1.0, np.sqrt(last.model.problem.n / 1e4)),
             noise=1e-11,
             secants=3,
             callback=progress,
+            standing=standing,
+            keep=None if here is None else keep,
         )
 
     def _settled(self, criterion: Criterion, psi: Array, point: _Scaled) -> Array:

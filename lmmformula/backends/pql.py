@@ -28,10 +28,11 @@ from lmmformula.backends.optimum import (
     off_boundary,
     refuse_random_aux,
     singular_terms,
-    undetermined_columns,
 )
+from lmmformula.backends.pql_states import Standing, resumed, separated, settled, tell
 from lmmformula.backends.schall_steps import ZERO, SchallSteps
 from lmmformula.backends.starting import refuse_other_model
+from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.pql_correction import shift
@@ -56,8 +57,6 @@ NESTED_DENSE = 4000
 """Largest dense part of the exact engine that nested factors may ask for."""
 SHARE = 0.05
 """The variances of a working model are moved until a move is this share of the first."""
-VANISHING = 1e-6
-"""Smallest working weight, as a share of the largest, without which separation is not looked for."""
 SEPARATED = 1e-6
 """Change at which a search ends that leaves columns undetermined: their weights soon drown in rounding."""
 ROUGH = 0.02
@@ -126,6 +125,11 @@ class PQL(Likelihood):
         return replace(self, start=None)
 
     @property
+    def resumes(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def needs_inverse(self) -> bool:
         """Whether its traces are those of an exact inverse."""
         return self.traces == "exact"
@@ -189,19 +193,18 @@ class PQL(Likelihood):
 
     def _both(self, model: WorkingModel, progress: Report | None) -> tuple[_Found, State | None]:
         """Where the search ended; with exact traces it begins where diagonal ones end, which is the second answer."""
-        resumes = isinstance(self.start, Estimate)
+        resumes, here = isinstance(self.start, Estimate), ongoing("search")
         if model.exact is None or resumes or nested_pair(model.prepared.blocks) is not None:
-            return self._search(
-                model, self._first(model), progress
-            ), None  # which does not keep its first state
-        state, diagonal = self._first(model), replace(model, exact=None)
-        rough = self._search(diagonal, state, progress)
+            return self._search(model, self._first(model, here), progress, here), None  # keeps no first state
+        diagonal, roughly = replace(model, exact=None), ongoing("search with diagonal traces")
+        rough = self._search(diagonal, self._first(model, roughly), progress, roughly)
         if rough.stopped:
             return rough, None
-        begin = rough.state if rough.met else state
-        if (np.abs(begin.theta) < 1e-2)[boundary_elements(model.problem, begin.theta)].any():
-            begin = state  # the approximation lost a variance that exact traces may keep
-        found = self._search(model, begin, progress, rough)
+        begin = rough.state
+        lost = (np.abs(begin.theta) < 1e-2)[boundary_elements(model.problem, begin.theta)].any()
+        if not rough.met or lost or left_of(here) is not None:
+            begin = self._first(model, here)  # exact traces may keep a variance that the approximation lost
+        found = self._search(model, begin, progress, here, rough)
         if found.stopped and found.outer == rough.outer:
             return replace(rough, met=False, stopped=True), None
         return found, rough.state if rough.met and found.met else None
@@ -222,9 +225,11 @@ class PQL(Likelihood):
 
     # -- the search --------------------------------------------------------------------------------------------
 
-    def _first(self, model: WorkingModel) -> State:
-        """The family's starting predictor and unit variances, or where an earlier search stood."""
-        problem = model.problem
+    def _first(self, model: WorkingModel, here: Ongoing | None) -> State:
+        """The family's starting predictor and unit variances, or where an earlier search or run stood."""
+        problem, left = model.problem, left_of(here)
+        if left is not None:
+            return left["standing"].state(model)
         if isinstance(self.start, Estimate):
             refuse_other_model(problem, self.start)
             return resumed(model, self.start)
@@ -256,6 +261,7 @@ class PQL(Likelihood):
         model: WorkingModel,
         state: State,
         progress: Report | None,
+        here: Ongoing | None,
         before: _Found | None = None,
     ) -> _Found:
         """Outer iterations until both the fits and the variances stand still; counts go on from those of `before`."""
@@ -264,6 +270,10 @@ class PQL(Likelihood):
         steps, linear = SchallSteps(model), model.problem.family.is_linear
         summed: Summed | None = None
         loose, loglik = np.zeros(model.problem.p, dtype=bool), np.nan
+        if (left := left_of(here)) is not None:
+            at: Standing = left["standing"]
+            outer, sweeps, change, met = at.outer, at.sweeps, at.change, at.met
+            loose, steps.lifts = at.loose, np.array(at.lifts)
         try:
             while outer < last and not met:
                 if summed is None:
@@ -286,6 +296,8 @@ class PQL(Likelihood):
                     state = model.own_parameters(state)
                 if progress is not None:
                     progress(outer, state.phi, change)
+                if here is not None:
+                    tell(here, Standing.of(state, steps.lifts, loose, outer, sweeps, change, met=met))
         except KeyboardInterrupt:
             if not (outer and keeps()):
                 raise
@@ -394,19 +406,6 @@ def _first_predictor(model: WorkingModel) -> Array:
     return offset if known and range_of(data, rows.weight)[1] > 0.0 else eta
 
 
-def separated(model: WorkingModel, summed: Summed) -> NDArray[np.bool_]:
-    """Which columns of X the rows hardly say anything about any more: those along which eta has run off."""
-    none = np.zeros(model.problem.p, dtype=bool)
-    if not model.problem.p or not model.problem.family.runs_off:
-        return none
-    if summed.low > VANISHING * summed.high:
-        return none
-    try:
-        return undetermined_columns(model.data.fixed, model.data.n, 2.0 * summed.gram.vv)
-    except np.linalg.LinAlgError:  # columns all but collinear: another matter
-        return none
-
-
 def _rows_as_levels(problem: Problem) -> str | None:
     """A grouping factor that has a level for each row."""
     return next((t.group for t in problem.terms if t.m == problem.n), None)
@@ -415,24 +414,6 @@ def _rows_as_levels(problem: Problem) -> str | None:
 def _if_cheap(exact: Prepared) -> Prepared | None:
     """An exact engine, unless its dense part is large."""
     return exact if exact.dense_side <= NESTED_DENSE else None
-
-
-def resumed(model: WorkingModel, estimate: Estimate) -> State:
-    """The state that `estimate` was made of."""
-    groups = model.prepared.blocks.groups
-    b = tuple(np.hstack([estimate.modes[i] for i, _ in g.members]) for g in groups)
-    eta = model.data.apply(estimate.beta, b)
-    alpha = () if model.scale else estimate.aux
-    rows = model.rows(eta, alpha)
-    return State(eta, rows, estimate.beta, b, estimate.theta, estimate.sigma**2, alpha)
-
-
-def settled(model: WorkingModel, state: State) -> State:
-    """Standard deviations that the iteration has driven to the floor are set to zero, with their effects."""
-    bounded = boundary_elements(model.problem, state.theta) & (np.abs(state.theta) <= ZERO)
-    if not bounded.any():
-        return state
-    return replace(state, theta=model.problem.canonical(np.where(bounded, 0.0, state.theta)))
 
 
 def _name(model: WorkingModel) -> str:

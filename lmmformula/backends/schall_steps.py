@@ -36,13 +36,19 @@ RISE, LIFTED, LIFTS = 0.01, 0.1, 3
 
 
 class SchallSteps:
-    """The steps of one search in x: log standard deviations, other elements of theta, and log phi / 2 if it is free."""
+    """The steps of one search in x: log standard deviations, other elements of theta, and log phi / 2 if it is free.
+
+    Attributes
+    ----------
+    lifts : (x,) array
+        How often each has been lifted; all that a search remembers from one working model to the next.
+    """
 
     def __init__(self, model: WorkingModel) -> None:
         bounded = boundary_elements(model.problem, np.ones(model.problem.n_theta))
         self._free = model.free
         self._bounded = np.append(bounded, False) if model.free else bounded
-        self._lifts = np.zeros(len(self._bounded), dtype=int)
+        self.lifts = np.zeros(len(self._bounded), dtype=int)
         self._lowest = np.full(len(self._bounded), -np.inf)
         self._aside = np.zeros(len(self._bounded), dtype=bool)
         self._mixer, self._last = Anderson(DEPTH), np.inf
@@ -86,9 +92,9 @@ class SchallSteps:
         mixed = self._mixer(np.where(falls, 0.0, here), np.where(falls, 0.0, there))
         x = np.clip(mixed, there - reach, there + reach)
         x[falls] = (here + FALLING * (there - here))[falls]
-        lifted = near & (there - here > RISE) & (self._lifts < LIFTS)
+        lifted = near & (there - here > RISE) & (self.lifts < LIFTS)
         if lifted.any():
-            self._lifts += lifted
+            self.lifts += lifted
             self._mixer.forget()
             x[lifted] = np.log(LIFTED)
         return np.maximum(x, self._lowest)

@@ -52,6 +52,7 @@ _OF_THE_CALL = {
     "progress": "a terminal shows it; --quiet shows none",
     "context": "functions of your own are for fit() in Python",
     "path": "files are named by --save and --report",
+    "checkpoint": "it is a flag of `fit`, --checkpoint",
     "methods": "it is a flag of `compare`, --methods",
     "level": "it is a flag of `compare`, --level",
 }
@@ -73,6 +74,11 @@ def parser() -> argparse.ArgumentParser:
     _add_model(fit)
     fit.add_argument("--save", metavar="FIT.lmm", help="write the fit for `predict`")
     fit.add_argument("--report", metavar="OUT.html", help="write a report, one file that needs no network")
+    fit.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="keep where a long search stands; the same command goes on from there",
+    )
     fit.set_defaults(run=commands.fit)
 
     check = subparsers.add_parser("check", help="fit a model and say whether it is right")

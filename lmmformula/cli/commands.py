@@ -67,8 +67,10 @@ def fit(arguments: argparse.Namespace) -> int:
 
     check_folder("--save", arguments.save)
     check_page("--report", arguments.report)
+    check_folder("--checkpoint", arguments.checkpoint)
     source, progress = open_source(arguments.data), False if arguments.quiet else None
-    result = lmmformula.fit(arguments.formula, source.data, progress=progress, **model_arguments(arguments))
+    model = {"checkpoint": arguments.checkpoint, **model_arguments(arguments)}
+    result = lmmformula.fit(arguments.formula, source.data, progress=progress, **model)
     try:
         if arguments.save:
             result.save(arguments.save)

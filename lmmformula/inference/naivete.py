@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lmmformula.backends.pql import resumed
+from lmmformula.backends.pql_states import resumed
 from lmmformula.criteria.family_rows import start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.working import State, WorkingModel, pearson

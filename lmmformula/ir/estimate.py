@@ -44,6 +44,10 @@ class Convergence:
         Largest absolute element of the gradient of the deviance in theta.
     tolerance : float
         Bar for `decrement`.
+    continued : int
+        How often a search was gone on with from a checkpoint; `evaluations` and `iterations` are then those of all runs.
+    seconds : float
+        Wall time of all runs of such a search.
     """
 
     status: Status
@@ -52,6 +56,8 @@ class Convergence:
     decrement: float
     max_gradient: float
     tolerance: float
+    continued: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

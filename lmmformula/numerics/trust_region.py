@@ -17,7 +17,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["Minimum", "Point", "minimise"]
+__all__ = ["Minimum", "Point", "Standing", "minimise"]
 
 
 ROUNDING = 1e-13
@@ -76,6 +76,27 @@ class Minimum:
     ahead: Array
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Standing:
+    """Where a search stands: all it takes to go on, besides the function.
+
+    Attributes
+    ----------
+    x : (d,) array
+    radius : float
+    pairs : tuple of (step, change of the gradient)
+        Of the last steps, for secant updates.
+    evaluations, iterations : int
+        So far.
+    """
+
+    x: Array
+    radius: float
+    pairs: tuple[tuple[Array, Array], ...]
+    evaluations: int
+    iterations: int
+
+
 def minimise(
     evaluate: Callable[[Array], Point],
     x: Array,
@@ -86,6 +107,8 @@ def minimise(
     noise: float = 1e-13,
     secants: int = 0,
     callback: Callable[[int, float, float], None] | None = None,
+    standing: Standing | None = None,
+    keep: Callable[[Standing, bool], None] | None = None,
 ) -> Minimum:
     """Minimise from `x`.
 
@@ -106,14 +129,21 @@ def minimise(
         How many of the last steps correct the points' Hessians by BFGS updates; 0 if those are good enough alone.
     callback : callable, optional
         Called with (evaluations, value, decrement) after each accepted step.
+    standing : Standing, optional
+        Where an earlier run stood, in place of `x` and `radius`; its point is evaluated again, which is not counted.
+    keep : callable, optional
+        Called with where the search stands, and whether it ends there, at the start and after each accepted step.
     """
-    point, used, steps = evaluate(x), 1, 0
-    pairs: list[tuple[Array, Array]] = []
+    begin = Standing(x, radius, (), 1, 0) if standing is None else standing
+    x, radius, used, steps = begin.x, begin.radius, begin.evaluations, begin.iterations
+    point, pairs = evaluate(x), list(begin.pairs)
     model = _Quadratic.of(point.hessian, pairs, point.gradient)
     while True:
         if callback is not None:
             callback(used, point.value, model.decrement)
         done = model.decrement <= _goal(point, tolerance)
+        if keep is not None:
+            keep(Standing(x, radius, tuple(pairs), used, steps), done or used >= max_evaluations)
         if done or used >= max_evaluations:
             ahead = model.ahead if done else np.zeros_like(x)
             return Minimum(x, point, done, model.decrement, used, steps, ahead)

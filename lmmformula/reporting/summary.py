@@ -11,6 +11,7 @@ from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.structures import structures_in_words
 from lmmformula.ir.rows import range_of
 from lmmformula.ir.variance_parameters import term_parameters
+from lmmformula.planner.record import seconds_in_words
 from lmmformula.reporting.auxiliary import auxiliary_parts
 from lmmformula.reporting.contents import Contents, SharedTerm
 from lmmformula.reporting.convergence import at_limit
@@ -205,6 +206,9 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
     notes += fit.backend.describe()
+    if (search := fit.estimate.convergence).continued:
+        times = "once" if search.continued == 1 else f"{search.continued} times"
+        notes.append(f"Continued from a checkpoint {times}: {seconds_in_words(search.seconds)} in all.")
     if problem.data.offset is not None:
         notes.append("With an offset.")
     return tuple(notes)
@@ -213,7 +217,8 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
 def diagnostics(fit: Fitted) -> Record:
     """Numbers about the search and the boundary.
 
-    Keys: ``converged, status, evaluations, iterations, decrement, tolerance, max_gradient, singular`` (labels of terms),
+    Keys: ``converged, status, evaluations, iterations, decrement, tolerance, max_gradient, continued`` (how often, from a
+    checkpoint), ``singular`` (labels of terms),
     ``dropped_columns, rows_dropped, loglik_stderr, engine, method, plan``. Of a quasi-likelihood ``evaluations`` are outer
     iterations, ``iterations`` sweeps and ``decrement`` is the relative change of the linear predictors; further keys are
     ``outer_iterations, sweeps, relative_change, traces`` ("diagonal" or "exact"), ``dispersion`` (phi), ``dispersion_is``
@@ -233,6 +238,7 @@ def diagnostics(fit: Fitted) -> Record:
         "decrement": convergence.decrement,
         "tolerance": convergence.tolerance,
         "max_gradient": convergence.max_gradient,
+        "continued": convergence.continued,
         "singular": fit.estimate.singular,
         "dropped_columns": problem.X.dropped,
         "rows_dropped": problem.n_rows_data - problem.n,

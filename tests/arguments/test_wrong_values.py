@@ -112,6 +112,7 @@ RIGHT: dict[str, set[str]] = {
     "label": TEXT,
     "index": TEXT,
     "path": {"word"},
+    "checkpoint": NOTHING | {"word"},
     "ax": NOTHING,
     "group": NOTHING,
     "column": NOTHING,

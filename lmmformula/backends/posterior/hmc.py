@@ -14,6 +14,7 @@ from lmmformula.backends.posterior.record import Posterior, posterior_of
 from lmmformula.backends.posterior.routes.choose import Marginalize, choose_route
 from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 from lmmformula.backends.posterior.units import from_user, to_user
+from lmmformula.checkpoints import left_of, ongoing
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
@@ -82,6 +83,11 @@ class HMC(Likelihood):
         return CHAINS
 
     @property
+    def resumes(self) -> bool:
+        """True."""
+        return True
+
+    @property
     def trust(self) -> str:
         """That of draws."""
         return "posterior"
@@ -90,7 +96,7 @@ class HMC(Likelihood):
         self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
-        seed = int(np.random.SeedSequence().generate_state(1)[0]) if self.seed is None else self.seed
+        seed = self._drawn_seed() if self.seed is None else self.seed
         request = Request(self._options, self.sampler, seed, progress)
         return self._solution(problem, prepared, request)
 
@@ -116,6 +122,16 @@ class HMC(Likelihood):
     ) -> BayesSolution:
         """Draws given the new response, with the same seed."""
         return self.fit(problem)
+
+    @staticmethod
+    def _drawn_seed() -> int:
+        """A random seed; that of an earlier run where there is one to go on with."""
+        here = ongoing("seed")
+        left = left_of(here)
+        seed = int(np.random.SeedSequence().generate_state(1)[0]) if left is None else int(left["seed"])
+        if here is not None:
+            here.offer(lambda: {"seed": seed})
+        return seed
 
     @property
     def _options(self) -> ChainOptions:

@@ -20,7 +20,7 @@ from lmmformula.typing import Array, Numbers
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.density.scale import JointScale, Scale
 
-__all__ = ["Concentrated", "Density", "DensityPoint", "Joint", "Pointwise", "Traced"]
+__all__ = ["Concentrated", "Density", "DensityPoint", "Evaluated", "Joint", "Pointwise", "Traced"]
 
 Traced = Callable[[Numbers], Numbers]
 """x (d,) -> log density, traceable by JAX within 64-bit numbers."""
@@ -52,13 +52,24 @@ class Density(Protocol):
         ...
 
 
-class Concentrated(Density, Protocol):
-    """A density of few coordinates."""
+class Evaluated(Protocol):
+    """What importance sampling asks of a density of few coordinates."""
+
+    @property
+    def d(self) -> int: ...
 
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Places of folded standard deviations, each with the partial correlations that change sign with it."""
         ...
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        ...
+
+
+class Concentrated(Density, Evaluated, Protocol):
+    """A density of few coordinates."""
 
     @property
     def is_small(self) -> bool:
@@ -68,10 +79,6 @@ class Concentrated(Density, Protocol):
     @property
     def is_dense(self) -> bool:
         """Whether a value takes a dense factorisation."""
-        ...
-
-    def log_densities(self, x: Array) -> Array:
-        """Log density of each row of x (S, d); -inf where it cannot be computed."""
         ...
 
     def scale(self) -> Scale: ...

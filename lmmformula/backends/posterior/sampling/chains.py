@@ -10,8 +10,10 @@ import numpy as np
 from lmmformula.backends.posterior.density.base import Concentrated
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.sampling.importance import Importance, scales_of
+from lmmformula.backends.posterior.sampling.remembered import KeptChains, remembered
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.backends.posterior.sampling.surrogate import MOST_COORDINATES, fit_surrogate
+from lmmformula.checkpoints import left_of, ongoing
 from lmmformula.progress import stage
 from lmmformula.typing import Array
 
@@ -32,13 +34,16 @@ short ones serve both at half the steps."""
 
 def draw(density: Concentrated, request: Request) -> Drawn:
     """Draws by the sampler asked for; by chains where weights of importance sampling cannot be trusted."""
-    scale = density.scale() if request.before is None else request.before.scale
     if request.sampler != "importance":
-        return draw_chains(density, scale, request)
+        known = None if request.before is None else request.before.scale
+        if known is None and (left := left_of(ongoing("chains"))) is not None:
+            known = left["scale"]
+        return draw_chains(density, density.scale() if known is None else known, request)
+    scale = density.scale()
     stage("importance sampling")
     options, rng = request.options, np.random.default_rng(np.random.SeedSequence([request.seed, 1]))
     sampler = Importance(draws=options.chains * options.draws, pilot=1_000 if density.is_small else 300)
-    found = sampler.sample(density, scale, rng)
+    found = sampler.sample(remembered(density, ongoing("importance sample")), scale, rng)
     if found.trusted:
         return Drawn(found.x.reshape(options.chains, options.draws, density.d), scale, importance=found)
     return replace(draw_chains(density, scale, request), importance=found)
@@ -55,10 +60,12 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     from lmmformula.backends.posterior.sampling.nuts import Nuts
     from lmmformula.numerics.x64 import x64
 
-    options, small = request.options, density.is_small
+    options, small, here = request.options, density.is_small, ongoing("chains")
     rng = np.random.default_rng(np.random.SeedSequence([request.seed, 0]))
     starts = None
-    if request.states is None and (small or density.d <= MOST_COORDINATES):
+    if (left := left_of(here)) is not None:
+        scale, starts = left["scale"], np.zeros((options.chains, density.d))
+    elif request.states is None and (small or density.d <= MOST_COORDINATES):
         scale, starts = _pilot(density, scale, options.chains, rng)
     adapt, surrogate = small and scale.source == "hessian", scale.surrogate
     usual = WARMUP_LARGE if surrogate or not small else _WARMUP_ADAPTED if adapt else WARMUP
@@ -78,7 +85,8 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     slope = _slope(density, scale)
     if starts is None:
         starts = spread_starts(slope, options.chains, density.d, rng)
-    own = {"states": request.states, "progress": request.progress}
+    kept = None if here is None else KeptChains(here, scale)
+    own = {"states": request.states, "progress": request.progress, "kept": kept}
     out = nuts.run(energy, starts, slope, request.seed, exact=exact, **own)
     return out.drawn(scale.mode + out.z @ scale.half.T, scale, nuts.warmup)
 
@@ -115,7 +123,7 @@ def _pilot(
     sampler = Importance(draws=500, rounds=3, pilot=400)
     if not density.is_small:
         sampler = Importance(draws=200, rounds=2, pilot=200)
-    found = sampler.sample(density, scale, rng)
+    found = sampler.sample(remembered(density, ongoing("first sample")), scale, rng)
     if not (found.ess >= PILOT_ESS and found.trusted):
         return scale, None
     scaled = scales_of(density, scale, found, rng)

@@ -22,7 +22,7 @@ from itertools import product
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.base import Concentrated
+from lmmformula.backends.posterior.density.base import Evaluated
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.numerics.pareto import TRUSTED_K, pareto_smooth, weights_ess
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
@@ -111,7 +111,7 @@ class Importance:
         """Weighted draws worth more than `draws` independent ones, within bounds."""
         return int(np.ceil(self.draws * min(10.0, max(1.5, 1.3 / max(efficiency, 1e-3)))))
 
-    def sample(self, density: Concentrated, scale: Scale, rng: np.random.Generator) -> ImportanceDraws:
+    def sample(self, density: Evaluated, scale: Scale, rng: np.random.Generator) -> ImportanceDraws:
         """Draw from the posterior of the variances."""
         first = StudentMixture(np.ones(1), scale.mode[None], 1.1 * scale.half[None], 5.0)
         proposal = _Folded(density, first.with_guard(0.1, 2.0, 4.0))
@@ -149,7 +149,7 @@ class Importance:
         return ImportanceDraws(kept, k, weights_ess(smooth), evidence, spent, used, size, points, values)
 
 
-def scales_of(density: Concentrated, scale: Scale, draws: ImportanceDraws, rng: np.random.Generator) -> Scale:
+def scales_of(density: Evaluated, scale: Scale, draws: ImportanceDraws, rng: np.random.Generator) -> Scale:
     """`scale` with mean and covariance of importance draws in place of mode and curvature.
 
     A chain passes through sd = 0 where the posterior reaches it, so coordinates with a mean below `_STRADDLES` of their
@@ -202,7 +202,7 @@ class Folding:
 class _Folded:
     """A proposal q, folded at zero in the coordinates where it needs to be."""
 
-    def __init__(self, density: Concentrated, q: StudentMixture) -> None:
+    def __init__(self, density: Evaluated, q: StudentMixture) -> None:
         self.density, self.q = density, q
         self.copies = len(density.folded)
         self.folding = Folding.of(density.folded, q, density.d)

@@ -6,9 +6,11 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Joint
 from lmmformula.backends.posterior.sampling.chains import spread_starts
+from lmmformula.backends.posterior.sampling.remembered import KeptChains
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
+from lmmformula.checkpoints import left_of, ongoing
 from lmmformula.progress import stage
-from lmmformula.typing import Numbers
+from lmmformula.typing import Numbers, Record
 
 __all__ = ["WARMUP", "draw_joint"]
 
@@ -24,7 +26,12 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     from lmmformula.backends.posterior.sampling.nuts import Nuts
     from lmmformula.numerics.programs import in_slices, quick
 
-    scale: Numbers = density.scale() if request.before is None else request.before.scale
+    here = ongoing("chains")
+    left = left_of(here)
+    known: Numbers = None if request.before is None else request.before.scale
+    if left is not None:
+        known = left["scale"]
+    scale = density.scale() if known is None else known
     traced, options = density.traced(), request.options
 
     def potential(z: Numbers) -> Numbers:
@@ -42,7 +49,11 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
         chunk=50,
     )
     rng = np.random.default_rng(np.random.SeedSequence([request.seed, 0]))
-    starts = spread_starts(slope, options.chains, density.d, rng)
-    out = nuts.run(potential, starts, slope, request.seed, states=request.states, progress=request.progress)
+    starts = np.zeros((options.chains, density.d))
+    if left is None:
+        starts = spread_starts(slope, options.chains, density.d, rng)
+    kept = None if here is None else KeptChains(here, scale)
+    own: Record = {"states": request.states, "progress": request.progress, "kept": kept}
+    out = nuts.run(potential, starts, slope, request.seed, **own)
     x = in_slices(lambda z: density.spherical(scale.place(z, jnp))[0], out.z)
     return out.drawn(x, scale, nuts.warmup)

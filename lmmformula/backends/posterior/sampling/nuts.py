@@ -14,7 +14,7 @@ but such a place can be walked out of. The order of kernels is fixed, so each dr
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +24,7 @@ import numpy as np
 from lmmformula.backends.posterior.density.base import Traced
 from lmmformula.backends.posterior.density.scale import JointScale, Scale
 from lmmformula.backends.posterior.density.traced import Exact
+from lmmformula.backends.posterior.sampling.remembered import ChainStanding, KeptChains
 from lmmformula.backends.posterior.sampling.request import Drawn, Progress, State, check_moved
 from lmmformula.interrupts import LOOK, undisturbed
 from lmmformula.numerics.programs import compiled_loops
@@ -114,6 +115,7 @@ class Nuts:
         states: tuple[State, ...] | None = None,
         progress: Progress | None = None,
         exact: Exact | None = None,
+        kept: KeptChains | None = None,
     ) -> Chains:
         """Draw from ``exp(-potential)``, or from `exact` with trajectories on `potential`.
 
@@ -122,6 +124,7 @@ class Nuts:
         potential : callable
             z (d,) -> float, traceable; evaluated in 64 bits.
         starts : (chains, d) array
+            Of chains that go on, their shape alone counts.
         slope : callable
             z -> value and gradient of the same potential in numpy, to start from.
         seed : int
@@ -129,23 +132,28 @@ class Nuts:
             Last states of an earlier run of the same potential and options: no warm-up, and the chains go on.
         progress : callable, optional
             Called with (iterations, potential, acceptance) of one chain after each chunk.
+        kept : KeptChains, optional
+            Where chains of an earlier run stand, which go on from there, and who is told where they stand.
         """
         stage("compiling the sampler")
+        left = () if kept is None else kept.left()
 
-        def prepared() -> tuple[_Program, tuple[State, ...]]:
+        def prepared() -> tuple[_Program, tuple[ChainStanding, ...]]:
             with x64():
                 program = _Program(self, potential, starts.shape[1], exact)
-                begun = (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
-                return program, states or tuple(begun)
+                begun = states or (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
+                return program, left or tuple(map(ChainStanding, begun))
 
         program, own = undisturbed(prepared)
+        if kept is not None:
+            kept.begin(own)
         warmup = 0 if states else self.warmup
         before = f", the first {warmup} of them warm-up" if warmup else ""
         stage(f"{len(own)} chains{before}", total=warmup + self.draws, parts=len(own))
         stop = threading.Event()
-        job = _Job(self, program, states is None, stop, progress)
+        job = _Job(self, program, states is None, stop, progress, kept)
         with ThreadPoolExecutor(len(own)) as pool:
-            running = [pool.submit(job.chain, state) for state in own]
+            running = [pool.submit(job.chain, c, standing) for c, standing in enumerate(own)]
             complete = True
             while any(not f.done() for f in running):
                 try:
@@ -157,6 +165,8 @@ class Nuts:
                 except BaseException:
                     stop.set()
                     raise
+        if kept is not None and complete:
+            kept.end()
         return _gathered([f.result() for f in running], complete=complete)
 
 
@@ -319,33 +329,33 @@ class _Job:
     fresh: bool
     stop: threading.Event
     progress: Progress | None
+    kept: KeptChains | None
 
-    def chain(self, state: State) -> tuple[State, list[Array], int]:
-        """Warm-up if fresh, then draws; ends early when asked to stop."""
-        diverged, warmup = 0, self.nuts.warmup if self.fresh else 0
-        parts: list[list[Array]] = []
-        done, total = 0, warmup + self.nuts.draws
-        while done < total and not self.stop.is_set():
-            edge = warmup if done < warmup else total
-            n = min(self.nuts.chunk, edge - done)
-            state, out = self.program(n, state)
-            if done < warmup:
-                diverged += int(out[1].sum())
-            else:
-                parts.append(out)
-            done += n
+    def chain(self, c: int, at: ChainStanding) -> ChainStanding:
+        """Warm-up if fresh, then draws, from where chain `c` stands; ends early when asked to stop."""
+        warmup = self.nuts.warmup if self.fresh else 0
+        total = warmup + self.nuts.draws
+        while at.done < total and not self.stop.is_set():
+            warming = at.done < warmup
+            n = min(self.nuts.chunk, (warmup if warming else total) - at.done)
+            state, out = self.program(n, at.state)
+            diverged = at.diverged + (int(out[1].sum()) if warming else 0)
+            records = at.records if warming else (*at.records, tuple(out))
+            at = ChainStanding(state, at.done + n, diverged, records)
             if self.progress is not None:
-                self.progress(done, float(out[4][-1]), float(out[3].mean()))
-        joined = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else []
-        return state, joined, diverged
+                self.progress(at.done, float(out[4][-1]), float(out[3].mean()))
+            if self.kept is not None:
+                self.kept.tell(c, at)
+        return at.joined()
 
 
-def _gathered(results: list[tuple[State, list[Array], int]], *, complete: bool) -> Chains:
+def _gathered(chains: Sequence[ChainStanding], *, complete: bool) -> Chains:
     """Chains side by side, cut to the shortest."""
-    shortest = min(len(columns[0]) if columns else 0 for _, columns, _ in results)
+    drawn = [chain.records[0] if chain.records else () for chain in chains]
+    shortest = min(len(columns[0]) if columns else 0 for columns in drawn)
     if not shortest:
         raise KeyboardInterrupt
-    width = len(results[0][1])
-    stacked = [np.stack([columns[j][:shortest] for _, columns, _ in results]) for j in range(width)]
+    stacked = [np.stack([own[:shortest] for own in column]) for column in zip(*drawn, strict=True)]
     statistics: dict[str, Array] = dict(zip(STATISTICS, stacked[1:], strict=False))
-    return Chains(stacked[0], statistics, tuple(r[0] for r in results), sum(r[2] for r in results), complete)
+    states, diverged = tuple(chain.state for chain in chains), sum(chain.diverged for chain in chains)
+    return Chains(stacked[0], statistics, states, diverged, complete)
