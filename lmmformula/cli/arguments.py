@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from lmmformula.arguments.kinds import Kind, UnsuitedError
 from lmmformula.cli import commands
 from lmmformula.cli.commands import PROGRAM
+from lmmformula.cli.replicating import add_bootstrap, add_many_options, add_permute, add_power
 from lmmformula.cli.selecting import add_select_options
 from lmmformula.methods import METHODS, OPTIONS
 
@@ -32,6 +33,8 @@ examples:
   lmmformula predict y.lmm --data new.csv --new-levels population --out predicted.csv
   lmmformula influence y.lmm --group subject
   lmmformula means y.lmm "pairwise ~ a | b" --data rows.parquet --kind response
+  lmmformula power y.lmm --effect x=0.5 --vary g=10,20,40
+  lmmformula many "~ dose + (1 | donor)" --data genes.parquet --responses "gene*" --out effects.parquet
   lmmformula hypothesis y.lmm "x > 0" "exp(x) = 2" --vcov CR2
 """
 _FLAGGED = (
@@ -118,13 +121,20 @@ def parser() -> argparse.ArgumentParser:
         subparsers.add_parser("hypothesis", help="test hypotheses about parameters of a saved fit")
     )
 
+    add_bootstrap(boot := subparsers.add_parser("bootstrap", help="how estimates of a saved fit vary"))
+    add_power(power := subparsers.add_parser("power", help="how often a test would find an effect"))
+    add_permute(permute := subparsers.add_parser("permute", help="permutation test of a term of a saved fit"))
+    many = subparsers.add_parser("many", help="fit one formula to many columns")
+    _add_model(many)
+    add_many_options(many)
+
     datasets = subparsers.add_parser(
         "datasets", help="list the data sets that come with the package, or describe one"
     )
     datasets.add_argument("name", nargs="?", metavar="NAME")
     datasets.add_argument("--csv", action="store_true", help="print the rows of NAME instead")
     datasets.set_defaults(run=commands.datasets)
-    for command in (fit, check, plan, compare, select, datasets):
+    for command in (fit, check, plan, compare, select, boot, power, permute, many, datasets):
         _add_output(command)
     return out
 

@@ -172,7 +172,10 @@ class ManyFits:
             if self.rows.min() == self.rows.max()
             else f"{self.rows.min():,}-{self.rows.max():,}"
         )
-        return f"{len(self.responses):,} fits by {self.method} of {self.formula}, {rows} rows each"
+        count = len(self.responses)
+        return (
+            f"{count:,} fit{'' if count == 1 else 's'} by {self.method} of {self.formula}, {rows} rows each"
+        )
 
     def _note(self) -> str:
         own = self.estimates

@@ -56,6 +56,8 @@ class PowerCurve:
         shown = own.frame.drop(columns=[] if np.any(own.frame["failed"]) else ["failed"])
         if own.varied:
             shown = shown.set_index(own.varied)
+        else:
+            shown.index = [effect]
         out = printed(shown)
         by = f", by {own.words}" if own.words else ""
         out.attrs["heading"] = f"Power of the test of {effect} at {own.alpha:g} ({_TESTS[own.test]}){by}"
