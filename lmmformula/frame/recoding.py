@@ -76,6 +76,7 @@ def _cut_labels(value: Value, what: str) -> tuple[str, ...]:
     Parameter("dig.lab", whole(1, 15)),
     Parameter("ordered_result", flag),
     learns=True,
+    of_values=True,
 )
 def _cut(
     x: Array,
@@ -181,6 +182,7 @@ _LABELS = Parameter("labels", levels)
     Parameter("exclude", _exclude, null_matters=True),
     Parameter("ordered", flag),
     learns=True,
+    of_values=True,
 )
 def _factor(
     source: Factor,
@@ -208,7 +210,7 @@ def _used(source: Factor) -> tuple[str, ...]:
     return tuple(source.levels[used])
 
 
-@register("ordered", _FACTOR, _LEVELS, _LABELS, learns=True)
+@register("ordered", _FACTOR, _LEVELS, _LABELS, learns=True, of_values=True)
 def _ordered(
     source: Factor, levels: tuple[str, ...] | None = None, labels: tuple[str, ...] | None = None
 ) -> Relabelled:
@@ -222,7 +224,7 @@ def _reference(value: Value, what: str) -> str | float:
     return levels(value, what)[0]
 
 
-@register("relevel", _FACTOR, needed("ref", _reference), learns=True)
+@register("relevel", _FACTOR, needed("ref", _reference), learns=True, of_values=True)
 def _relevel(source: Factor, ref: str | float) -> Relabelled:
     known_levels = tuple(source.levels)
     if source.kind == "ordered":
@@ -256,7 +258,7 @@ class Indicators:
         return Basis(matrix, ("",) if len(self.levels) == 1 else self.levels)
 
 
-@register("dummy", needed("f", categorical), Parameter("levelsToKeep", levels), learns=True)
+@register("dummy", needed("f", categorical), Parameter("levelsToKeep", levels), learns=True, of_values=True)
 def _dummy(f: Factor, levelsToKeep: Value = None) -> Indicators:
     names = tuple(f.levels)
     keep = names[1:] if levelsToKeep is None else levelsToKeep

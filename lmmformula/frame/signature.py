@@ -85,12 +85,15 @@ class Function:
         applies the state of the fit.
     labelled : bool
         ``...`` may be named; `call` gets the names as ``names=``.
+    of_values : bool
+        What `call` learns depends on which values there are, not on how many rows have each.
     """
 
     parameters: tuple[Parameter, ...]
     call: AnyFunction
     learns: bool = False
     labelled: bool = False
+    of_values: bool = False
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -98,12 +101,16 @@ FUNCTIONS: dict[str, Function] = {}
 
 
 def register(
-    name: str, *parameters: Parameter, learns: bool = False, labelled: bool = False
+    name: str,
+    *parameters: Parameter,
+    learns: bool = False,
+    labelled: bool = False,
+    of_values: bool = False,
 ) -> Callable[[AnyFunction], AnyFunction]:
     """Enter the decorated callable in :data:`FUNCTIONS`."""
 
     def enter(call: AnyFunction) -> AnyFunction:
-        FUNCTIONS[name] = Function(parameters, call, learns, labelled)
+        FUNCTIONS[name] = Function(parameters, call, learns, labelled, of_values)
         return call
 
     return enter

@@ -294,7 +294,9 @@ def _register_summaries() -> None:
             return Learned(float(_reduce(values)))
 
         of = column if name == "var" else columns
-        register(name, needed("x", of), Parameter("na.rm", flag), learns=True)(learn)
+        register(
+            name, needed("x", of), Parameter("na.rm", flag), learns=True, of_values=name in ("min", "max")
+        )(learn)
 
 
 _register_summaries()

@@ -150,6 +150,9 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("y ~ x1 + (0 + f | f:h)", {}),
     ("y ~ x1 + cs(0 + f | g) + diag(x1 + x2 | h)", {}),
     ("y ~ x1 + (1 | mm(g, count))", {}),
+    ("y ~ factor(g) + poly(x1, 2) + sqrt(x2) + (1 | h)", {}),
+    ("y ~ cut(x1, c(1, 2, 3)) + scale(x2) + log(x1) + (1 | g) + (1 | rare)", {}),
+    ("y ~ cut(x1, c(1, 2, 3)) + na + factor(rare) + (1 | g)", {}),
     ("y ~ x1 + dummy(f, 'b') + (0 + dummy(f) | g)", {}),
 ]
 

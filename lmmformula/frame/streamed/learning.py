@@ -25,7 +25,8 @@ from lmmformula.frame.response import read_response, with_repeats
 from lmmformula.frame.sources import Source
 from lmmformula.frame.streamed.coding import Member, crossed, term_levels
 from lmmformula.frame.streamed.distinct import DistinctNumbers
-from lmmformula.frame.streamed.draft import CodedTerm, Coding, Draft, whole_response
+from lmmformula.frame.streamed.draft import Draft
+from lmmformula.frame.streamed.encoding import CodedTerm, Coding, whole_response
 from lmmformula.frame.streamed.survey import Found, batches, survey
 from lmmformula.frame.streamed.variables import Variables
 from lmmformula.frame.values import Basis, Factor, Value
