@@ -164,7 +164,7 @@ def passing(rows: int = 0) -> None:
 
 
 def passed(rows: int, size: int = 0) -> None:
-    """So many rows more of the present pass are done, read from `size` bytes."""
+    """So many rows more of the present pass are done, read from `size` bytes; when all were, it is the next pass."""
     board = _now.get()
     if board is not None:
         board.passed(rows, size)
@@ -187,7 +187,10 @@ def _on_a_terminal() -> bool:
 
 @dataclass(slots=True)
 class _Pass:
-    """A pass over rows: its number, when it began and last told, rows and bytes done, and all rows where that is known."""
+    """A pass over rows: its number, when it began and last told, rows and bytes done, and all rows where that is known.
+
+    `untimed` are bytes that had been read when it began, which is when its first batch had been.
+    """
 
     number: int
     begun: float
@@ -195,12 +198,14 @@ class _Pass:
     told: float = 0.0
     rows: int = 0
     size: int = 0
+    untimed: int = 0
 
     def words(self) -> str:
         """``pass 14, 45,000,000 of 100,000,000 rows, 310 MB/s``."""
         of = f" of {self.total:,}" if self.total else ""
         spent = self.told - self.begun
-        speed = f", {self.size / spent / 1e6:,.0f} MB/s" if self.size and spent > 0.0 else ""
+        timed = self.size - self.untimed
+        speed = f", {timed / spent / 1e6:,.0f} MB/s" if timed and spent > 0.0 else ""
         return f"pass {self.number}, {self.rows:,}{of} rows{speed}"
 
 
@@ -233,7 +238,10 @@ class _Board:
 
     def passed(self, rows: int, size: int) -> None:
         with self._turn:
-            now = self._pass = self._pass or _Pass(1, time.time(), 0)
+            now = self._pass or _Pass(1, time.time(), 0)
+            if now.total and now.rows >= now.total:  # all of them again
+                now = _Pass(now.number + 1, time.time(), now.total, untimed=size)
+            self._pass = now
             now.rows, now.size, now.told = now.rows + rows, now.size + size, time.time()
 
     def report(self, iteration: int, value: float, change: float) -> None:

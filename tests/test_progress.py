@@ -234,6 +234,16 @@ def test_passes_over_rows_tell_their_number_rows_and_speed(monkeypatch: pytest.M
     assert left_on(terminal) == ""
 
 
+def test_a_pass_that_has_seen_all_rows_is_followed_by_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    with reporting(True, QUASI) as report:
+        assert report is not None
+        passing(3_000)
+        for _ in range(7):
+            passed(1_000)
+        report(1, 1.5, 0.25)
+    assert capsys.readouterr().err.rstrip().endswith("; pass 3, 1,000 of 3,000 rows")
+
+
 def test_passes_of_an_unknown_number_of_rows(capsys: pytest.CaptureFixture[str]) -> None:
     """Printed with the next step, not line by line."""
     with reporting(True, QUASI) as report:

@@ -1,8 +1,8 @@
 """Which search a checkpoint is of: what a fit depends on, part by part, in words where they are short and else as digests.
 
 Rows are gone through once, in the order and the chunks in which they come, each kind of column with a SHA-256 of its own: the
-digest does not depend on where chunks end, so that rows in memory and the same rows in files have one fingerprint. It costs a
-pass, about a second for each gigabyte of columns.
+digest does not depend on where chunks end. (Rows on disk may lie in another order than the same rows in memory; theirs are two
+searches.) It costs a pass, about a second for each gigabyte of columns.
 """
 
 from __future__ import annotations

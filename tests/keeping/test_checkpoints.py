@@ -108,6 +108,26 @@ def test_a_search_that_was_stopped_again_and_again_ends_where_it_would_have(
     assert os.listdir(tmp_path) == ["fit.ckpt"]
 
 
+@pytest.mark.parametrize("options", [{}, {"method": "pql", "correction": "laplace"}], ids=str)
+@pytest.mark.usefixtures("always")
+def test_searches_over_rows_in_files_go_on_too(tmp_path: Path, options: Record) -> None:
+    frame, path = load_dataset("VerbAgg"), tmp_path / "fit.ckpt"
+    for i, start in enumerate((0, 3_000, 6_000)):
+        frame.iloc[start : start + 3_000].to_parquet(tmp_path / f"{i}.parquet")
+    options = {"family": "binomial", **options}
+    rows = str(tmp_path / "*.parquet")
+    with pytest.raises(StoppedError):
+        fit(CROSSED, rows, checkpoint=path, progress=stops_after(3), **options)
+    with pytest.raises(PlanError, match="the response is not the same"):  # in another order
+        fit(CROSSED, frame, checkpoint=path, **options)
+    m: Any = fit(CROSSED, rows, checkpoint=path, **options)
+    assert m.problem.held is not None
+    assert m.diagnostics["continued"] == 1
+    whole: Any = fit(CROSSED, rows, **options)
+    np.testing.assert_allclose(m.params, whole.params, rtol=1e-8)
+    np.testing.assert_allclose(m.theta, whole.theta, rtol=1e-8)
+
+
 @pytest.mark.parametrize("options", [{}, {"method": "pql"}])
 def test_a_finished_fit_comes_back_at_once_and_the_same(
     tmp_path: Path, options: Record, monkeypatch: pytest.MonkeyPatch
