@@ -89,20 +89,20 @@ def build(
         record = zero_inflated(record)
     opened = open_data(data)
     spec = model_spec(formula, columns=opened.names) if _has_dot(formula) else model_spec(formula)
-    make = build_problem if isinstance(opened, Table) else stream
-    return make(
-        spec,
-        opened,
-        family=record,
-        auxiliary=_auxiliary(record, ziformula, dispformula),
-        levels_below_rows=record.has_residual,
-        weights=weights,
-        offset=offset,
-        contrasts=contrasts,
-        missing=missing,
-        context=context,
-        memory_limit=None if memory_limit is None else float(memory_limit),
-    )
+    arguments: dict[str, Argument] = {
+        "family": record,
+        "auxiliary": _auxiliary(record, ziformula, dispformula),
+        "levels_below_rows": record.has_residual,
+        "weights": weights,
+        "offset": offset,
+        "contrasts": contrasts,
+        "missing": missing,
+        "context": context,
+        "memory_limit": None if memory_limit is None else float(memory_limit),
+    }
+    if isinstance(opened, Table):
+        return build_problem(spec, opened, **arguments)
+    return stream(spec, opened, **arguments)
 
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:

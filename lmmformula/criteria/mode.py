@@ -29,7 +29,8 @@ from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Stacked
 from lmmformula.errors import FitError
 from lmmformula.families.records import Rows
-from lmmformula.ir.rows import RowVector, range_of, total
+from lmmformula.ir.rows import RowVector
+from lmmformula.ir.sums import AdjointOf, TransposedOf, least_of, total_of
 from lmmformula.typing import Array
 
 __all__ = ["Mode", "find_mode"]
@@ -80,66 +81,96 @@ def find_mode(
 ) -> Mode:
     """Minimise h over u, or over (u, beta) if `joint`, from `start`, until the decrement is below `tolerance`."""
     u, steps = start, 0
-    eta, rows, value = _evaluate(model, variances, beta, aux, u)
-    if not np.isfinite(value):
+    here = _evaluate(model, variances, beta, aux, u, joint=joint)
+    if not np.isfinite(here.value):
         u = tuple(np.zeros_like(v) for v in u)
-        eta, rows, value = _evaluate(model, variances, beta, aux, u)
-    if not np.isfinite(value):
+        here = _evaluate(model, variances, beta, aux, u, joint=joint)
+    if not np.isfinite(here.value):
         raise FitError(
             "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
             "range of the link. Centre and scale the predictors, or use another link."
         )
     fresh, last = True, np.inf
-    system = _working(model, variances, eta, aux, rows)
+    system = _working(model, variances, here, aux)
     while True:
-        du, dbeta, decrement = _direction(model, variances, system, u, rows.score, joint=joint)
+        du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
-            fresh, system = True, _expected(model, variances, eta, aux)
-            du, dbeta, decrement = _direction(model, variances, system, u, rows.score, joint=joint)
+            fresh, system = True, _expected(model, variances, here.eta, aux)
+            du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
         moved = None
         if fresh or decrement <= CHORD * last:
-            moved = _line_search(model, variances, beta, aux, u, (du, dbeta), value)
+            moved = _line_search(model, variances, beta, aux, u, (du, dbeta), here)
         if moved is None:
             if fresh:
                 break
             fresh, system = (
                 True,
-                _working(model, variances, eta, aux, rows),
+                _working(model, variances, here, aux),
             )  # steps with the old one no longer pay
             continue
-        u, beta, eta, rows, value = moved
+        u, beta, here = moved
         fresh, last, steps = False, decrement, steps + 1
+    value = here.value
     if decrement > max(tolerance, 1e-4 * max(1.0, abs(value))):
         raise FitError(
             f"the mode of the random effects was not found: after {steps} Newton steps a further step still promises "
             f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "
             "large scale; centre and scale the predictors, or simplify the model."
         )
-    met = system if system.weights is rows.weight else None
-    return Mode(u, beta, eta, value, steps, decrement, met)
+    met = system if system.weights is here.rows.weight else None
+    return Mode(u, beta, here.eta, value, steps, decrement, met)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Evaluated:
+    """What one pass over the rows tells of a point: eta, its rows with observed weights and the least of these, h, and the
+    slopes of -h + u'Qu / 2 in u and in beta (empty unless it moves).
+    """
+
+    eta: RowVector
+    rows: Rows
+    least: float
+    value: float
+    slopes: Stacked
+    beta_slope: Array
 
 
 def _evaluate(
-    model: RowModel, variances: Variances, beta: RowVector, aux: tuple[RowVector, ...], u: tuple[Array, ...]
-) -> tuple[RowVector, Rows, float]:
-    """eta, its rows with observed weights, and h."""
+    model: RowModel,
+    variances: Variances,
+    beta: RowVector,
+    aux: tuple[RowVector, ...],
+    u: tuple[Array, ...],
+    *,
+    joint: bool,
+) -> _Evaluated:
+    """All that is asked of the rows at a point."""
     eta = model.predictor(beta, variances.factors, u)
     rows = model.rows(eta, aux, "observed", derivatives=False)
-    return eta, rows, -total(model.data, rows.loglik) + 0.5 * variances.quadratic(u)
+    of_beta = (TransposedOf(rows.score),) if joint else ()
+    loglik, least, sums, *slope = model.data.together(
+        total_of(rows.loglik),
+        least_of(rows.weight),
+        AdjointOf(rows.score),
+        *of_beta,
+    )
+    value = -float(loglik) + 0.5 * variances.quadratic(u)
+    slopes = tuple(s @ f for s, f in zip(sums, variances.factors, strict=True))
+    return _Evaluated(eta, rows, float(least), value, slopes, slope[0] if joint else np.zeros(0))
 
 
 def _working(
-    model: RowModel, variances: Variances, eta: RowVector, aux: tuple[RowVector, ...], rows: Rows
+    model: RowModel, variances: Variances, here: _Evaluated, aux: tuple[RowVector, ...]
 ) -> JointSystem:
     """The Newton system with observed weights, or with expected ones where those do not give a definite M."""
-    if range_of(model.data, rows.weight)[0] < 0:
+    if here.least < 0:
         try:
-            return model.system(variances, rows.weight)
+            return model.system(variances, here.rows.weight)
         except FitError:
-            return _expected(model, variances, eta, aux)
-    return model.system(variances, rows.weight)
+            return _expected(model, variances, here.eta, aux)
+    return model.system(variances, here.rows.weight)
 
 
 def _expected(
@@ -150,15 +181,13 @@ def _expected(
 
 
 def _direction(
-    model: RowModel, variances: Variances, system: JointSystem, u: Stacked, score: RowVector, *, joint: bool
+    variances: Variances, system: JointSystem, u: Stacked, here: _Evaluated
 ) -> tuple[Stacked, Array, float]:
     """Newton step and decrement."""
-    pushed, pull = model.to_effects(variances.factors, score), variances.times(u)
-    slope = tuple(s - v for s, v in zip(pushed, pull, strict=True))
-    beta_slope = model.data.fixed.transposed(score) if joint else np.zeros(0)
-    step, beta_step = system.solve(slope, beta_slope)
+    slope = tuple(s - v for s, v in zip(here.slopes, variances.times(u), strict=True))
+    step, beta_step = system.solve(slope, here.beta_slope)
     decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True)) + float(
-        beta_slope @ beta_step
+        here.beta_slope @ beta_step
     )
     return step, beta_step, decrement
 
@@ -170,17 +199,17 @@ def _line_search(
     aux: tuple[RowVector, ...],
     u: tuple[Array, ...],
     direction: tuple[Stacked, Array],
-    value: float,
-) -> tuple[Stacked, Array, RowVector, Rows, float] | None:
+    here: _Evaluated,
+) -> tuple[Stacked, Array, _Evaluated] | None:
     """The first of the halved steps that does not raise h; None if none does."""
     du, dbeta = direction
-    slack = 1e-12 * max(1.0, abs(value))
+    slack = 1e-12 * max(1.0, abs(here.value))
     for halving in range(MAX_HALVINGS):
         t = 0.5**halving
         trial = tuple(a + t * b for a, b in zip(u, du, strict=True))
         moved = beta + t * dbeta if dbeta.size else beta
         with np.errstate(over="ignore", invalid="ignore"):
-            eta, rows, new = _evaluate(model, variances, moved, aux, trial)
-        if new <= value + slack:
-            return trial, moved, eta, rows, new
+            new = _evaluate(model, variances, moved, aux, trial, joint=bool(dbeta.size))
+        if new.value <= here.value + slack:
+            return trial, moved, new
     return None

@@ -22,7 +22,17 @@ from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, Rows, RowVector, range_of, total
-from lmmformula.ir.sums import AdjointOf, GramOf, Reduced, Share, Sum, TransposedOf
+from lmmformula.ir.sums import (
+    AdjointOf,
+    GramOf,
+    Reduced,
+    Share,
+    Sum,
+    TransposedOf,
+    least_of,
+    most_of,
+    total_of,
+)
 from lmmformula.typing import Array
 
 __all__ = [
@@ -232,9 +242,9 @@ class WorkingModel:
         with np.errstate(all="ignore"):  # a state may turn out to be none
             (wz,) = self.data.map(_weighted_response, eta, weight, score)
             low, high, loglik, gram, sums, target, zwz, squares, *others = self.data.together(
-                Reduced(_least, (weight,), np.minimum),
-                Reduced(_most, (weight,), np.maximum),
-                Reduced(_total, (state.rows.loglik,)),
+                least_of(weight),
+                most_of(weight),
+                total_of(state.rows.loglik),
                 GramOf(weight, fixed=True),
                 AdjointOf(wz),
                 TransposedOf(wz),
@@ -292,7 +302,7 @@ class WorkingModel:
                 reached = summed.loglik
             else:
                 summed = None
-                reached, moves = self.data.together(Reduced(_total, (new.rows.loglik,)), change)
+                reached, moves = self.data.together(total_of(new.rows.loglik), change)
             value = self._penalised(reached, new_b, factors) - float(push @ new_beta)
             if np.isfinite(value) and value <= before + 1e-9 * abs(before):
                 moved, size = np.sqrt(moves)
@@ -522,15 +532,3 @@ def _square(chunk: Chunk, eta: Array, wz: Array, score: Array) -> float:
     """z'Wz but for s^2 / w."""
     eta = _shifted(chunk, eta)
     return float(eta @ wz) + float(eta @ score)
-
-
-def _total(chunk: Chunk, values: Array) -> float:
-    return float(values.sum())
-
-
-def _least(chunk: Chunk, values: Array) -> float:
-    return float(values.min(initial=np.inf))
-
-
-def _most(chunk: Chunk, values: Array) -> float:
-    return float(values.max(initial=-np.inf))

@@ -29,7 +29,7 @@ import numpy as np
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.levels import Levels
-from lmmformula.ir.sums import Share, Sum
+from lmmformula.ir.sums import Share, Sum, least_of, most_of, total_of
 from lmmformula.numerics.tall import Columns, Tall
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
@@ -415,10 +415,10 @@ def merged(parts: Sequence[T], merge: Callable[[T, T], T]) -> T:
 
 def total(rows: Rows, values: RowVector) -> float:
     """Sum over rows."""
-    return float(rows.reduce(lambda chunk, v: v.sum(), values))
+    return float(total_of(values).of(rows))
 
 
 def range_of(rows: Rows, values: RowVector) -> tuple[float, float]:
     """Smallest and largest entry; nan if any is."""
-    low = rows.reduce(lambda chunk, v: v.min(initial=np.inf), values, merge=np.minimum)
-    return float(low), float(rows.reduce(lambda chunk, v: v.max(initial=-np.inf), values, merge=np.maximum))
+    low, high = rows.together(least_of(values), most_of(values))
+    return float(low), float(high)

@@ -21,7 +21,20 @@ from lmmformula.typing import Array, Index
 if TYPE_CHECKING:
     from lmmformula.ir.rows import Chunk, MemoryRows, Rows, RowVector, Stacked
 
-__all__ = ["AdjointOf", "GramOf", "LevelSums", "Place", "Reduced", "Share", "Sum", "Total", "TransposedOf"]
+__all__ = [
+    "AdjointOf",
+    "GramOf",
+    "LevelSums",
+    "Place",
+    "Reduced",
+    "Share",
+    "Sum",
+    "Total",
+    "TransposedOf",
+    "least_of",
+    "most_of",
+    "total_of",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -105,6 +118,33 @@ class Reduced(Generic[T]):
     def total(self, levels: Levels) -> Total[T]:
         del levels
         return _Folded(self.merge)
+
+
+def total_of(values: RowVector) -> Reduced[float]:
+    """Sum over rows."""
+    return Reduced(_total, (values,))
+
+
+def least_of(values: RowVector) -> Reduced[float]:
+    """Smallest entry; nan if any is."""
+    return Reduced(_least, (values,), np.minimum)
+
+
+def most_of(values: RowVector) -> Reduced[float]:
+    """Largest entry; nan if any is."""
+    return Reduced(_most, (values,), np.maximum)
+
+
+def _total(chunk: Chunk, values: Array) -> float:
+    return float(values.sum())
+
+
+def _least(chunk: Chunk, values: Array) -> float:
+    return float(values.min(initial=np.inf))
+
+
+def _most(chunk: Chunk, values: Array) -> float:
+    return float(values.max(initial=-np.inf))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
