@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import Full, Queue
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from lmmformula import progress
 from lmmformula.errors import DataError
@@ -15,7 +16,9 @@ from lmmformula.frame.table import no_such_column
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BATCH_ROWS", "Source", "ahead", "checked_names", "gathered", "told"]
+__all__ = ["BATCH_ROWS", "Source", "ahead", "checked_names", "gathered", "pulled", "told"]
+
+T = TypeVar("T")
 
 BATCH_ROWS = 131_072
 """Rows of a batch at most: columns of such a batch stay in the caches of a core, and what a batch costs by itself is hidden."""
@@ -100,15 +103,25 @@ def gathered(batches: Iterable[pa.RecordBatch], rows: int = BATCH_ROWS) -> Itera
         yield _one(held)
 
 
-def ahead(batches: Iterator[pa.RecordBatch], most: int = 2) -> Iterator[pa.RecordBatch]:
-    """The same batches, made in a thread of their own, `most` of them before they are asked for.
+def ahead(batches: Iterable[T], most: int = 2) -> Iterator[T]:
+    """The same batches, made in a thread of their own, `most` of them before they are asked for."""
+    return pulled(lambda put: all(put(batch) for batch in batches), most)
 
-    The thread ends with the last batch, with an error, which is raised here, or when nobody asks any more.
+
+def pulled(push: Callable[[Callable[[T], bool]], object], most: int = 2) -> Iterator[T]:
+    """What a call hands to its argument, one by one; the call is made in a thread of its own.
+
+    Parameters
+    ----------
+    push : callable
+        It is given a function that takes one item, waits as long as `most` are not asked for, and answers whether more are
+        wanted. The thread ends with the call, whose error is raised here, or when nobody asks any more.
+    most : int
     """
-    made: Queue[pa.RecordBatch | BaseException | None] = Queue(most)
+    made: Queue[_Made[T] | BaseException | None] = Queue(most)
     left = threading.Event()
 
-    def put(item: pa.RecordBatch | BaseException | None) -> bool:
+    def put(item: _Made[T] | BaseException | None) -> bool:
         while not left.is_set():
             with suppress(Full):
                 made.put(item, timeout=0.05)
@@ -117,8 +130,8 @@ def ahead(batches: Iterator[pa.RecordBatch], most: int = 2) -> Iterator[pa.Recor
 
     def make() -> None:
         try:
-            if all(put(batch) for batch in batches):
-                put(None)
+            push(lambda item: put(_Made(item)))
+            put(None)
         except BaseException as error:  # whoever asks for the next batch learns of it
             put(error)
 
@@ -128,10 +141,15 @@ def ahead(batches: Iterator[pa.RecordBatch], most: int = 2) -> Iterator[pa.Recor
         while (item := made.get()) is not None:
             if isinstance(item, BaseException):
                 raise item
-            yield item
+            yield item.item
     finally:
         left.set()
         thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class _Made(Generic[T]):
+    item: T
 
 
 def _one(batches: list[pa.RecordBatch]) -> pa.RecordBatch:

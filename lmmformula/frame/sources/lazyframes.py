@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources.base import BATCH_ROWS, Source
+from lmmformula.frame.sources.base import BATCH_ROWS, Source, pulled
 from lmmformula.frame.sources.steady import source_of
 from lmmformula.typing import Data
 
@@ -28,7 +28,7 @@ def open_lazyframe(data: Data) -> Source | None:
 
     if not isinstance(data, pl.LazyFrame):
         return None
-    if not hasattr(data, "collect_batches"):
+    if not hasattr(data, "sink_batches"):
         raise DataError(
             f"a LazyFrame is read in batches from polars 1.34 on, and this is {pl.__version__}: pip install -U polars"
         )
@@ -61,11 +61,16 @@ class Lazy:
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         import polars as pl
 
-        asked = columns or self._names()[:1]
+        asked = self._prepared(columns or self._names()[:1])
+
+        def push(put: Callable[[pl.DataFrame], bool]) -> None:
+            # collect_batches() ended without an error where the query failed, before polars 2
+            asked.sink_batches(
+                lambda frame: not put(frame), chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming"
+            )
+
         try:
-            for frame in self._prepared(asked).collect_batches(
-                chunk_size=BATCH_ROWS, maintain_order=True, lazy=True, engine="streaming"
-            ):
+            for frame in pulled(push, 1):
                 for batch in _to_arrow(frame).to_batches():
                     yield batch.select(columns)
         except (pl.exceptions.PolarsError, OSError) as error:

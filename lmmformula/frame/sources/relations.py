@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Relation", "open_relation"]
 
-_VIEW = "lmmformula_rows"
+_READERS = ("to_arrow_reader", "fetch_record_batch", "fetch_arrow_reader")
+"""What DuckDB has called its stream of batches, the latest first."""
 _IN_ORDER = frozenset(
     (
         "PROJECTION",
@@ -74,44 +77,53 @@ class Relation:
     @property
     def keeps_order(self) -> bool:
         """Whether scans, filters and the like are all that its plan has, on a connection that keeps the order of those."""
-        asked = "SELECT current_setting('preserve_insertion_order')"
-        if not self._told(asked)[0][0]:
-            return False
-        plan = self._told(f"EXPLAIN (FORMAT JSON) SELECT * FROM {_VIEW}")
-        return all(
-            name in _IN_ORDER or name.endswith("_SCAN") or name.startswith("READ_")
-            for name in _operators(json.loads(plan[0][-1]))
+        import duckdb
+
+        setting = "CASE WHEN count(*) = 0 THEN current_setting('preserve_insertion_order') END"
+        try:
+            operators = list(self._operators())
+            told = self.relation.limit(0).aggregate(setting).fetchall()
+        except duckdb.Error as error:
+            raise DataError(_failed(error)) from error
+        return bool(operators and told[0][0]) and all(
+            name in _IN_ORDER or name.endswith("_SCAN") or name.startswith("READ_") for name in operators
         )
 
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         import duckdb
 
-        wanted = [duckdb.ColumnExpression(name) for name in columns]
+        wanted = ", ".join(_quoted(name) for name in columns) or "1"
         try:
-            rows = self.relation.select(*(wanted or [duckdb.ConstantExpression(1)]))
-            to_reader = getattr(rows, "to_arrow_reader", None) or rows.fetch_record_batch
-            for batch in to_reader(BATCH_ROWS):
+            rows = self.relation.project(wanted)
+            reader = next(name for name in _READERS if hasattr(rows, name))
+            for batch in getattr(rows, reader)(BATCH_ROWS):
                 yield batch.select(columns)
         except duckdb.Error as error:
             raise DataError(_failed(error)) from error
 
-    def _told(self, sql: str) -> list[tuple[str, ...]]:
-        """What the relation's own connection answers."""
-        import duckdb
-
+    def _operators(self) -> Iterator[str]:
+        """Names of the operators of its plan."""
         try:
-            answer = self.relation.query(_VIEW, sql)
-            return [] if answer is None else answer.fetchall()
-        except duckdb.Error as error:
-            raise DataError(_failed(error)) from error
+            plan = self.relation.explain("standard", "json")
+        except TypeError:  # DuckDB 1 draws boxes, whose first line is the name
+            lines = self.relation.explain().splitlines()
+            for border, line in pairwise(lines):
+                if "┌" in border:
+                    yield from re.findall(r"[A-Z][A-Z_]+", line)
+        else:
+            yield from _named(json.loads(plan))
 
 
-def _operators(plan: Json) -> Iterator[str]:
-    """Names of the operators of a plan."""
+def _named(plan: Json) -> Iterator[str]:
     for node in plan if isinstance(plan, list) else [plan]:
         if name := node.get("name", "").strip():
             yield name
-        yield from _operators(node.get("children", []))
+        yield from _named(node.get("children", []))
+
+
+def _quoted(name: str) -> str:
+    doubled = name.replace('"', '""')
+    return f'"{doubled}"'
 
 
 def _failed(error: Exception) -> str:
