@@ -121,14 +121,22 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name not in _HOME:
-        from lmmformula.arguments.elsewhere import FUNCTIONS_ELSEWHERE
-
-        here = f"; here it is {FUNCTIONS_ELSEWHERE[name]}()" if name in FUNCTIONS_ELSEWHERE else ""
-        raise AttributeError(f"module 'lmmformula' has no attribute {name!r}{here}")
+        raise AttributeError(f"module 'lmmformula' has no attribute {name!r}{_here(name)}")
     module, attribute = _HOME[name]
     value = getattr(import_module(f"lmmformula.{module}"), attribute)
     globals()[name] = value
     return value
+
+
+def _here(name: str) -> str:
+    """What answers a name that the package does not have, asked of it or of a fit."""
+    if name.startswith("_"):
+        return ""
+    from lmmformula.arguments.elsewhere import function_here
+    from lmmformula.verbs import VERBS
+
+    found = function_here(name, VERBS)
+    return f"; here it is {found}" if found else ""
 
 
 def __dir__() -> list[str]:

@@ -13,6 +13,7 @@ __all__ = [
     "FUNCTIONS_ELSEWHERE",
     "argument_here",
     "attribute_here",
+    "function_here",
 ]
 
 _FAMILY_LINK = "A link is part of the family: family=\"binomial(link='probit')\"."
@@ -96,6 +97,12 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
 """Argument of another package -> what to write here."""
 
 _OF_FUNCTIONS: Mapping[tuple[str, str], str] = {
+    ("power", "along"): "Say what is varied: vary={'subject': [10, 20, 40]}.",
+    ("power", "breaks"): "Give the values: vary={'subject': [10, 20, 40]}.",
+    ("power", "sample_sizes"): "Say of what: vary={'subject': [10, 20, 40]}.",
+    ("power", "data"): "It is called design= here: the rows, without a response.",
+    ("power", "newdata"): "It is called design= here: the rows, without a response.",
+    ("power", "fixed"): "It is called effect= here: effect={'x': 0.5}.",
     ("fit", "type"): "The kind of model is family= and method=.",
     (
         "fit",
@@ -180,7 +187,6 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "deltaMethod": "hypothesis('exp(a) = 2')",
     "delta_method": "hypothesis('exp(a) = 2')",
     "hypotheses": "hypothesis('a = b')",
-    "glht": "hypothesis(['a = b', 'c = 0'])",
     "wald_test_terms": "anova()",
     "t_test_pairwise": "hypothesis('a = b')",
     **dict.fromkeys(("simulateResiduals", "createDHARMa", "scaledResiduals"), "simulated_residuals()"),
@@ -192,9 +198,11 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
             "testZeroInflation",
             "testResiduals",
             "testQuantiles",
+            "testCategorical",
         ),
         "simulated_residuals()",
     ),
+    **dict.fromkeys(("plotResiduals", "plotQQunif"), "simulated_residuals().plot()"),
     **dict.fromkeys(("testTemporalAutocorrelation", "testSpatialAutocorrelation"), "simulated_residuals()"),
     **dict.fromkeys(
         (
@@ -208,6 +216,8 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
             "check_normality",
             "check_outliers",
             "check_autocorrelation",
+            "check_residuals",
+            "check_homogeneity",
             "check_distribution",
             "vif",
             "het_breuschpagan",
@@ -230,6 +240,15 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "allFit": "allfit()",
     "all_fit": "allfit()",
     "rePCA": "repca()",
+    **dict.fromkeys(("dropterm", "drop_terms"), "drop1()"),
+    "step_lmer": "step()",
+    "anova_lm": "anova()",
+    "Anova": "anova()",
+    "testInteractions": "joint_tests()",
+    **dict.fromkeys(("vcovHC", "sandwich", "clubSandwich"), "cov_params('CR2', cluster='g')"),
+    **dict.fromkeys(("boot", "parametric_bootstrap", "bootstrap_parameters"), "bootstrap()"),
+    **dict.fromkeys(("permmodels", "perm_test", "freedman_lane"), "permutation_test()"),
+    "refitMany": "refit_many()",
     "cAIC": "caic()",
     "cv": "cross_validate()",
     "crossvalidate": "cross_validate()",
@@ -244,6 +263,9 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     **dict.fromkeys(("lstrends", "slopes", "avg_slopes", "estimate_slopes"), "emtrends()"),
     "ggpredict": "plot.means()",
     "emmip": "plot.means()",
+    **dict.fromkeys(("ref_grid", "lsmip", "ggemmeans", "get_emmeans"), "emmeans()"),
+    **dict.fromkeys(("ggeffect", "allEffects", "Effect", "predictorEffect"), "conditional_effects()"),
+    **dict.fromkeys(("get_margeff", "margeff", "margins", "ame"), "emtrends()"),
     # brms, bambi, statsmodels' Bayesian names
     "posterior_predict": "simulate()",
     "posterior_epred": "predict()",
@@ -260,7 +282,12 @@ ATTRIBUTES_ELSEWHERE: Mapping[str, str] = {
     "loo_moment_match": "loo(moment_match=True)",
     "powerscale_sensitivity": "prior_sensitivity()",
     "psense": "prior_sensitivity()",
-    "ppc_dens_overlay": "pp_check()",
+    **dict.fromkeys(("ppc_dens_overlay", "plot_ppc", "ppc", "ppc_stat", "ppc_bars"), "pp_check()"),
+    **dict.fromkeys(("plot_trace", "traceplot"), "plot.trace('x')"),
+    "bayes_factor": "loo()",
+    "loo_R2": "bayes_r2()",
+    "power_scale": "prior_sensitivity()",
+    "cv_varsel": "loo()",
     "marginal_effects": "conditional_effects()",
     "log_lik": "log_likelihood()",
     "mcmc_plot": "plot",
@@ -286,8 +313,13 @@ FUNCTIONS_ELSEWHERE: Mapping[str, str] = {
         ("lmer", "glmer", "glmmTMB", "brm", "bam", "mixedlm", "MixedLM", "lme", "gls", "Model"), "fit"
     ),
     "Lmer": "fit",
-    **dict.fromkeys(("dream", "lmFit", "eBayes"), "fit_many"),
-    **dict.fromkeys(("pool_fits", "MI"), "pool"),
+    **dict.fromkeys(("dream", "lmFit", "eBayes", "topTable", "duplicateCorrelation"), "fit_many"),
+    **dict.fromkeys(("pool_fits", "MI", "MIResults", "mice", "with_mids", "mids", "testEstimates"), "pool"),
+    **dict.fromkeys(("powerSim", "powerCurve", "power_curve", "simulate_power"), "power"),
+    **dict.fromkeys(("compare", "loo_model_weights", "loo_list"), "loo_compare"),
+    **dict.fromkeys(("tab_model", "stargazer", "texreg", "modelsummary", "xtable"), "to_latex"),
+    **dict.fromkeys(("kable", "screenreg"), "to_markdown"),
+    **dict.fromkeys(("dredge", "AICtab", "model_avg"), "model_selection"),
     "readRDS": "load",
     "lrtest": "anova",
     "model_sel": "model_selection",
@@ -319,3 +351,13 @@ def attribute_here(name: str) -> str:
     """How :class:`Fit` answers what other packages call `name`, as ``m.params``; empty if nobody calls anything so."""
     found = ATTRIBUTES_ELSEWHERE.get(name)
     return "" if found is None else f"m.{found}"
+
+
+def function_here(name: str, methods: Iterable[str]) -> str:
+    """How the package answers what others call `name`: a function of its own, a method of a fit; empty if neither."""
+    if name in FUNCTIONS_ELSEWHERE:
+        return f"{FUNCTIONS_ELSEWHERE[name]}()"
+    if name in methods:
+        return f"a method of a fit, m.{name}()"
+    found = attribute_here(name)
+    return f"a method of a fit, {found}" if found else ""

@@ -76,7 +76,9 @@ ARGUMENTS: Mapping[str, Kind] = {
     # what follows from a fit
     "level": _LEVEL,
     "n": _COUNT,
-    "y": numbers_of_rows("one number for each row of the fit", column=False),
+    "y": numbers_of_rows(
+        "one number for each row of the fit (refit_many() takes many responses)", column=False
+    ),
     "rows": positions(),
     "newdata": optional(table()),
     "re_form": optional(text("'all', None or a formula such as '~ (1 | g)'")),

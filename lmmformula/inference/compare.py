@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from lmmformula.backends.exact import Exact
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.records import Cluster
 
 __all__ = ["anova", "labels_of_fits", "refuse_different_approximations", "refuse_what_is_no_fit"]
 
@@ -28,6 +29,8 @@ def anova(
     refit: bool = True,
     type: int | str | None = None,  # noqa: A002
     ddf: str | None = None,
+    vcov: str | None = None,
+    cluster: Cluster = None,
 ) -> pd.DataFrame:
     """Likelihood-ratio tests of nested models; for a single fit, tests of its terms.
 
@@ -43,6 +46,8 @@ def anova(
         Of the tests of a single fit; 3 by default. See :meth:`Fit.anova`.
     ddf : {"satterthwaite", "kenward-roger"}, optional
         The same.
+    vcov, cluster
+        The same: errors by clusters.
 
     Returns
     -------
@@ -70,9 +75,11 @@ def anova(
 
     refuse_what_is_no_fit(fits, "anova")
     if len(fits) == 1:
-        return terms_table(fits[0], 3 if type is None else type, "satterthwaite" if ddf is None else ddf)
-    if type is not None or ddf is not None:
-        name, value = ("type", type) if type is not None else ("ddf", ddf)
+        rule = "satterthwaite" if ddf is None else ddf
+        return terms_table(fits[0], 3 if type is None else type, rule, vcov, cluster)
+    of_one = {"type": type, "ddf": ddf, "vcov": vcov, "cluster": cluster}
+    if given := {name: value for name, value in of_one.items() if value is not None}:
+        name, value = next(iter(given.items()))
         raise DataError(
             f"{name}={value!r} is for the tests of one fit's terms, and anova() got {len(fits)} fits, which it compares by "
             f"their likelihoods. Leave it out, or call fit.anova({name}={value!r})."

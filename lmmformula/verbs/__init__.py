@@ -12,6 +12,7 @@ from lmmformula.verbs.selection import SelectionVerbs
 from lmmformula.verbs.testing import TestingVerbs
 
 __all__ = [
+    "VERBS",
     "BayesianVerbs",
     "CheckingVerbs",
     "MeansVerbs",
@@ -19,3 +20,11 @@ __all__ = [
     "SelectionVerbs",
     "TestingVerbs",
 ]
+
+VERBS = frozenset(
+    name
+    for own in (BayesianVerbs, CheckingVerbs, MeansVerbs, ReplicationVerbs, SelectionVerbs, TestingVerbs)
+    for name in vars(own)
+    if not name.startswith("_")
+)
+"""Names of the verbs."""

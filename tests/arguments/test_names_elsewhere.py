@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,6 +63,35 @@ def test_a_function_of_another_package_is_answered(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("emmeans", "a method of a fit, m.emmeans()"),
+        ("ranova", "a method of a fit, m.ranova()"),
+        ("simulateResiduals", "a method of a fit, m.simulated_residuals()"),
+        ("glht", "a method of a fit, m.emmeans('a').pairs()"),
+        ("VarCorr", "a method of a fit, m.varcorr()"),
+        ("powerCurve", "power()"),
+        ("dredge", "model_selection()"),
+    ],
+)
+def test_methods_asked_of_the_package_are_answered(name: str, said: str) -> None:
+    with pytest.raises(AttributeError, match=rf"'{name}'; here it is {re.escape(said)}$"):
+        getattr(lmmformula, name)
+
+
+def test_other_names_of_the_package_are_as_absent_as_ever() -> None:
+    with pytest.raises(AttributeError, match=r"'lmmformula' has no attribute 'nonsense'$"):
+        _ = lmmformula.nonsense  # type: ignore[attr-defined]
+    assert not hasattr(lmmformula, "__path_hooks__")
+
+
+@pytest.mark.parametrize("name", ["along", "breaks", "data", "nsim", "fixed"])
+def test_arguments_of_simr_are_answered(model: Fit, name: str) -> None:
+    with pytest.raises(ArgumentError, match=rf"'{name}' of power\(\)\. (Say|Give|It is called)"):
+        lmmformula.power(model, {"(Intercept)": 1.0}, **{name: 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         ({"weight": "w"}, "Did you mean weights="),
@@ -102,6 +133,27 @@ def test_names_of_inner_functions_do_not_leak(model: Fit) -> None:
         with pytest.raises(ArgumentError) as caught:
             call()
         assert not re.search(r"\b_\w|keyword argument|positional", str(caught.value)), str(caught.value)
+
+
+def test_a_matrix_of_responses_is_for_another_verb(model: Fit) -> None:
+    with pytest.raises(ArgumentError, match=r"refit_many\(\) takes many responses"):
+        model.refit(model.simulate(3, seed=1))
+
+
+def test_tests_of_one_fit_by_clusters_are_at_top_level_too() -> None:
+    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
+    found = lmmformula.anova(m, vcov="CR2", cluster="Subject")
+    np.testing.assert_array_equal(found.to_numpy(), m.anova(vcov="CR2", cluster="Subject").to_numpy())
+    with pytest.raises(lmmformula.DataError, match="vcov='CR2' is for the tests of one fit's terms"):
+        lmmformula.anova(m, m, vcov="CR2")
+
+
+def test_the_page_on_errors_by_clusters_lists_who_takes_them() -> None:
+    methods = inspect.getmembers(Fit, inspect.isfunction)
+    taking = {name for name, method in methods if "vcov" in inspect.signature(method).parameters}
+    assert "summary" in taking
+    page = (Path(__file__).resolve().parents[2] / "docs" / "robust.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in taking | {"conf_int"})
 
 
 def test_warnings_point_at_the_line_of_the_caller() -> None:
