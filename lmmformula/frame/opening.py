@@ -18,7 +18,8 @@ __all__ = ["open_data", "stream"]
 
 def open_data(data: Data) -> Table | Source:
     """A table of data in memory, or that are read into it; a source of others. What has been opened stays as it is."""
-    if isinstance(data, Table) or hasattr(data, "batches"):
+    # asked of the class: frames have attributes by the names of their columns
+    if isinstance(data, Table) or hasattr(type(data), "batches"):
         return data
     source = open_source(data)
     return open_table(data) if source is None else source

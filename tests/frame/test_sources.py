@@ -17,10 +17,11 @@ import pandas as pd
 import pytest
 
 from lmmformula.errors import DataError
+from lmmformula.frame.opening import open_data
 from lmmformula.frame.sources import Source, open_source, register_source, registry, table_of
 from lmmformula.frame.sources.memory import rows_in_memory
 from lmmformula.frame.sources.steady import CopiedRows, SteadyRows
-from lmmformula.frame.table import open_table
+from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 
 pa = pytest.importorskip("pyarrow")
@@ -639,3 +640,9 @@ def test_tables_in_memory_ask_for_no_other_package() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_column_called_batches_makes_no_source() -> None:
+    data = open_data(pd.DataFrame({"batches": [1, 2]}))
+    assert isinstance(data, Table)
+    assert isinstance(open_data(connected().sql("SELECT 1 AS batches")), SteadyRows)
