@@ -22,7 +22,7 @@ from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import Minimum, Point, minimise
+from lmmformula.numerics.trust_region import Minimum, Point, corrected, minimise, newton_step
 from lmmformula.progress import Report
 from lmmformula.typing import Array
 
@@ -30,6 +30,17 @@ if TYPE_CHECKING:
     from lmmformula.backends.batched import Batch
 
 __all__ = ["Exact"]
+
+ROUNDING = 1e-9
+"""Share of theta's length up to which a last step is not worth an evaluation."""
+SHORT = 3e-7
+"""The same of one after which no other is needed: a step leaves about a hundredth of the error."""
+MOST_LAST = 3
+"""Last steps of a search."""
+CHEAP = 1_000
+"""Random effects up to which they are taken: responses of such designs may be fitted together, by a search that ends there."""
+SLACK = 1e-12
+"""Share of a deviance that is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,8 @@ class Exact(Likelihood):
             spent, model = spent + found.evaluations, last.model
             found = self._search(model, model, found.x, progress, spent, ongoing("sharper search"))
             last = cast("ProfiledPoint", found.point)
+        if found.converged and not last.error and model.problem.q <= CHEAP:
+            found, last = _onwards(model, found, last)
         return self._settled(model, found, last, spent)
 
     def _by_level(
@@ -148,8 +161,10 @@ class Exact(Likelihood):
             sigma, spent = schall_covariance(begin.lower, *begin.schall), 1
             first = with_covariance(model.problem, begin.theta, group, sigma)
         found = self._search(criterion, model, np.asarray(first, dtype=float), progress, spent, here)
-        found = replace(found, x=found.x + found.ahead)
-        return self._settled(model, found, model(found.x), spent)
+        x = found.x
+        if found.converged:
+            x = x + newton_step(found.point.hessian, found.point.gradient)
+        return self._settled(model, replace(found, x=x), model(x), spent)
 
     def _settled(
         self, model: Profiled, found: Minimum, last: ProfiledPoint, spent: int
@@ -158,7 +173,7 @@ class Exact(Likelihood):
         ended = convergence(found, found.evaluations + spent, self.max_evaluations, self.tolerance)
         deviance = last.deviance
         theta = settle(
-            model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, 1e-12 * abs(deviance)
+            model.problem, found.x, deviance, lambda t: model(t, exact=True).deviance, SLACK * abs(deviance)
         )
         if not last.is_exact or (theta != found.x).any():
             last = model(theta, exact=True).sharpened()
@@ -225,3 +240,23 @@ class Exact(Likelihood):
             restricted=model.reml,
         )
         return Optimum(estimate, point)
+
+
+def _onwards(model: Profiled, found: Minimum, last: ProfiledPoint) -> tuple[Minimum, ProfiledPoint]:
+    """Last steps with the curvature that the search has seen, until they are rounding or lead upwards by more."""
+    curvature, used = found.curvature, found.evaluations
+    x, gradient = found.x, last.gradient
+    for _ in range(MOST_LAST):
+        step = newton_step(curvature, gradient)
+        length = float(np.linalg.norm(step) / np.linalg.norm(x))
+        if not length > ROUNDING:
+            break
+        point, used = model(x + step), used + 1
+        if point.deviance > last.deviance + SLACK * abs(last.deviance):
+            break
+        x, last = x + step, point
+        if length <= SHORT:
+            break
+        curvature = corrected(curvature, [(step, point.gradient - gradient)])
+        gradient = point.gradient
+    return replace(found, x=x, evaluations=used), last

@@ -9,6 +9,7 @@ import pytest
 from oracle import LAYOUTS, make_problem, random_theta
 
 from lmmformula.backends.batched import Batch, unbatched
+from lmmformula.backends.exact import Exact
 from lmmformula.criteria.batched import products
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.blocked import BlockedEngine
@@ -87,6 +88,33 @@ def test_the_estimates_are_those_of_the_criterion_of_one(name: str) -> None:
         np.testing.assert_allclose(found.beta[j], point.beta, rtol=1e-8, atol=1e-12)
         np.testing.assert_allclose(found.vcov[j], point.sigma2 * point.unscaled_vcov, rtol=1e-8, atol=1e-12)
         assert found.sigma[j] == pytest.approx(np.sqrt(point.sigma2), rel=1e-9)
+
+
+DETERMINED = [name for name in PROBLEMS if name not in ("same factor twice", "crossed slopes")]
+"""Designs whose variances the data determine: of those left out the first has one variance twice, the other all but none."""
+
+
+def standard_deviations(problem: Problem, theta: Array, sigma: float) -> Array:
+    """Of all columns of all terms, and of the residual."""
+    own = [
+        np.linalg.norm(term.covariance.cholesky(theta[s]), axis=1)
+        for term, s in zip(problem.terms, problem.theta_slices(), strict=True)
+    ]
+    return sigma * np.concatenate([*own, [1.0]])
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("name", DETERMINED)
+def test_single_searches_end_where_these_do(name: str, reml: bool) -> None:
+    """Standard deviations to a millionth of their own, whatever the two searches do."""
+    problem = PROBLEMS[name]()
+    model, y = model_of(problem, reml=reml), responses(problem)
+    together = Batch.of(model).fit(y)
+    for j in range(RESPONSES):
+        one = Exact(reml=reml).optimise(model.with_response(y[:, j])).estimate
+        mine = standard_deviations(problem, one.theta, one.sigma)
+        theirs = standard_deviations(problem, together.theta[j], float(together.sigma[j]))
+        np.testing.assert_allclose(mine, theirs, rtol=1e-6, atol=1e-6 * one.sigma)
 
 
 def test_levels_of_one_class_are_collapsed() -> None:

@@ -39,7 +39,7 @@ def sharp(m: Fit) -> Fit:
 @pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
 @pytest.mark.parametrize("name", MODELS)
 def test_estimates_are_those_of_single_refits(name: str) -> None:
-    m = sharp(model(name))
+    m = model(name)
     y = next(drawn_responses(m, 12, np.random.default_rng(4)))
     found = estimates(m, y)
     assert found.together
@@ -55,7 +55,7 @@ def test_estimates_are_those_of_single_refits(name: str) -> None:
         own = parameters(one)
         for key, values in found.parameters.items():
             if key.startswith("sd_"):
-                assert values[j] == pytest.approx(own[key], rel=1e-5, abs=1e-9 * one.sigma)
+                assert values[j] == pytest.approx(own[key], rel=1e-6, abs=1e-9 * one.sigma)
         assert bool(found.singular[j]) == one.is_singular
 
 
