@@ -397,3 +397,55 @@ def test_sums_of_batches_are_sums_of_rows() -> None:
     for a, b in zip((*one.grams, *one.bases), (*many.grams, *many.bases), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12)
     assert (one.n, one.low, one.high) == (many.n, many.low, many.high)
+
+
+def many() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    n = 6000
+    d = pd.DataFrame({"x": rng.normal(size=n), "who": [f"é{k % 7}-{k:d}" for k in rng.integers(0, 2900, n)]})
+    d["f"] = rng.choice(["a", "b"], n)
+    d["y"] = d.x + rng.normal(size=n)
+    d["na"] = d.x.where(np.arange(n) % 5 != 3)
+    d["id"] = 7 * pd.factorize(d.who)[0] - 100
+    d.loc[::100, "who"] = None
+    return d
+
+
+@pytest.mark.parametrize(
+    "text", ["y ~ na + (1 | who)", "y ~ x + (x | who) + (1 | f:who)", "y ~ x + (1 | id)"]
+)
+def test_many_levels_are_numbers_until_they_are_looked_at(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that are read as keys, and labels that are written when they are asked for."""
+    monkeypatch.setattr("lmmformula.frame.streamed.coding.MANY", 500)
+    monkeypatch.setattr("lmmformula.frame.streamed.texts.MANY", 500)
+    data = many()
+    over = source(data, 4500)
+    options: dict[str, Any] = {"levels_below_rows": False}
+    whole, said = noted(lambda: build(model_spec(text), data, **options))
+    (problem, kept, parts), heard = noted(lambda: streamed(text, over, **options))
+    assert heard == said
+    for j, (own, term) in enumerate(zip(problem.terms, whole.terms, strict=True)):
+        same_term(own, term, [part.terms[j] for part in parts], kept.terms[j])
+    labels, wanted = problem.terms[0].levels, whole.terms[0].levels
+    assert not isinstance(labels, np.ndarray)
+    assert (len(labels), labels[3], labels[-1]) == (len(wanted), wanted[3], wanted[-1])
+    for rows in (slice(5, 9), slice(9, 3, -2), np.array([4, 1, -1]), np.arange(len(wanted)) % 3 == 0):
+        assert labels[rows].tolist() == wanted[rows].tolist()
+    assert np.asarray(labels, dtype=object).tolist() == pickle.loads(pickle.dumps(labels)).tolist()
+    new = data.iloc[:40]
+    mine, theirs = problem.recipe.replay(new), whole.recipe.replay(new)
+    np.testing.assert_array_equal(mine.terms[0][0].codes, theirs.terms[0][0].codes)
+
+
+def test_texts_of_one_key_take_another_seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lmmformula.frame.streamed import texts
+
+    def poor(ends: Any, content: Any, seed: int) -> Any:
+        keys, checks = good(ends, content, seed)
+        return (keys % 100 if seed < 2 else keys), checks
+
+    good = texts.text_keys
+    monkeypatch.setattr(texts, "text_keys", poor)
+    data = many()
+    (problem, _, _), _ = noted(lambda: streamed("y ~ x + (1 | who)", source(data, 4500)))
+    assert list(problem.terms[0].levels) == sorted(set(data.who.dropna()))

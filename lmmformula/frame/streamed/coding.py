@@ -15,6 +15,7 @@ from lmmformula.frame.grouping import Grouping, group_members
 from lmmformula.frame.levels import Levels, levels_of, member_levels, shares_of
 from lmmformula.frame.streamed.distinct import DistinctNumbers, Places
 from lmmformula.frame.streamed.labels import MANY, NumberLabels
+from lmmformula.frame.streamed.texts import DistinctTexts
 from lmmformula.frame.values import Basis, Factor, Value, label_index, take
 from lmmformula.typing import Context
 
@@ -33,9 +34,9 @@ class Member:
     distinct : Value
         Each value in one row.
     places : Places
-        Of numbers, or of labels.
-    rows : (levels,) int32 array or None
-        Row of `distinct` of each label; None where that is its place.
+        Of numbers, of labels, or of keys of labels.
+    rows : (places + 1,) int32 array or None
+        Row of `distinct` at each place, -1 last; None where that is the place itself.
     """
 
     expr: Expr
@@ -55,6 +56,12 @@ class Member:
         plain = len(distinct.codes) == len(distinct.levels)
         return cls(expr, distinct, Places(distinct.levels), None if plain else rows)
 
+    @classmethod
+    def of_texts(cls, expr: Expr, texts: DistinctTexts) -> Member:
+        """A member whose rows come as keys of texts."""
+        keys, place, distinct = texts.levels()
+        return cls(expr, distinct, Places(keys), np.append(place, np.int32(-1)))
+
     @property
     def size(self) -> int:
         """Different values."""
@@ -63,11 +70,11 @@ class Member:
     def row_of(self, value: Value) -> Codes:
         """Row of `distinct` that each row of a batch equals."""
         if isinstance(value, Factor):
-            own = self.places.of(value.levels)
-            found = own[value.codes]
-            found = found if self.rows is None else self.rows[found]
+            found = self.places.of(value.levels)[value.codes]
         else:
             found = self.places.of(value)
+        if self.rows is not None:
+            found = self.rows[found]
         if len(found) and found.min() < 0:
             raise DataError(
                 f"grouping factor `{deparse(self.expr)}` has values that it did not have when the rows were read before: the "

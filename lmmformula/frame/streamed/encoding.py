@@ -17,7 +17,6 @@ from lmmformula.formula.spec import Expr, ModelSpec, RandomTerm
 from lmmformula.frame.design import Design
 from lmmformula.frame.numbers import as_float
 from lmmformula.frame.predictors import term_label
-from lmmformula.frame.sources import table_of
 from lmmformula.frame.streamed.coding import TermLevels
 from lmmformula.frame.streamed.seen import Seen, column_gram, columns_that_meet
 from lmmformula.frame.streamed.variables import BatchRows, Variables
@@ -94,7 +93,7 @@ class Coding:
 
     def rows(self, batch: pa.RecordBatch) -> BatchRows:
         """Variables of the batch's complete rows."""
-        return self.variables.of(table_of(batch))
+        return self.variables.of(batch)
 
     def encode(self, batch: pa.RecordBatch) -> tuple[MemoryRows, Seen]:
         """The batch's complete rows with all columns, and what is summed up of them."""

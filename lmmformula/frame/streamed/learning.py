@@ -11,7 +11,7 @@ import numpy as np
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
 from lmmformula.families.distribution import Distribution
-from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm
+from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.available import check_available
 from lmmformula.frame.design import make_design
@@ -207,6 +207,7 @@ def _with_auxiliary(
     coding, spec, frame = draft.coding, draft.coding.spec, draft.frame
     used = {e for t in terms for e in (*group_members(t.group), *t.members)}
     own = {e: Member.of(e, value) for e, value in found.distinct.items() if e in used}
+    own |= {Name(name): Member.of_texts(Name(name), texts) for name, texts in found.texts.items()}
     combinations = _combinations(draft, terms, own)
     known: dict[tuple[Expr, ...], Grouping] = {}
 

@@ -19,9 +19,10 @@ from lmmformula.formula.spec import Call, Expr, Name
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import variable
-from lmmformula.frame.sources import BATCH_ROWS, Source, table_of
+from lmmformula.frame.sources import BATCH_ROWS, Source
 from lmmformula.frame.streamed.distinct import Places
 from lmmformula.frame.streamed.tally import Tally
+from lmmformula.frame.streamed.texts import AlikeError, DistinctTexts, many_texts
 from lmmformula.frame.streamed.together import Columns, Settled, learns, merged, settle
 from lmmformula.frame.streamed.variables import BatchRows, Variables
 from lmmformula.frame.values import Basis, Factor, Value, take
@@ -51,6 +52,8 @@ class Found:
         Rows in which a variable is infinite.
     counts : dict
         Rows that each column or expression left out.
+    texts : dict
+        Different texts of columns that are read as keys.
     """
 
     variables: Variables
@@ -62,12 +65,13 @@ class Found:
     text_rows: dict[Expr, tuple[Entries, NDArray[np.int64]]]
     infinite: dict[Expr, int]
     counts: dict[str, int]
+    texts: dict[str, DistinctTexts]
 
 
 def batches(source: Source, variables: Variables) -> Iterator[BatchRows]:
     """The complete rows of every batch of a source."""
     for batch in source.batches(variables.names):
-        yield variables.of(table_of(batch))
+        yield variables.of(batch)
 
 
 def survey(
@@ -93,6 +97,34 @@ def survey(
     limit : float or None
         Bytes that columns may take.
     """
+    keyed = _of_many_texts(source, variables, members, plain)
+    while True:
+        try:
+            return _survey(source, replace(variables, keyed=keyed), members, plain, missing, limit)
+        except AlikeError:
+            variables = replace(variables, seed=variables.seed + 1)
+
+
+def _of_many_texts(
+    source: Source, variables: Variables, members: frozenset[Expr], plain: frozenset[Expr]
+) -> frozenset[str]:
+    """Columns of many texts that only name levels, as the first rows show."""
+    within = set(column_names(e for e in variables.exprs if type(e) is not Name or e in plain))
+    names = [e.value for e in variables.exprs if type(e) is Name and e in members and e.value not in within]
+    if not names:
+        return frozenset()
+    first = next(iter(source.batches(names)), None)
+    return frozenset() if first is None else frozenset(n for n in names if many_texts(first.column(n)))
+
+
+def _survey(
+    source: Source,
+    variables: Variables,
+    members: frozenset[Expr],
+    plain: frozenset[Expr],
+    missing: str,
+    limit: float | None,
+) -> Found:
     of_rows, of_values = _of_all_rows(source, variables)
     whole = {*of_rows, *of_values}
     alone = replace(variables, exprs=tuple(e for e in variables.exprs if e not in whole))
@@ -129,7 +161,7 @@ def _first(
     source: Source, variables: Variables, members: frozenset[Expr], held: list[Columns], missing: str
 ) -> tuple[Tally, BatchRows, dict[str, int]]:
     """Count the rows whose columns are complete, and hold what expressions of all rows need of them."""
-    tally = Tally(members)
+    tally = Tally(members, variables)
     sample: BatchRows | None = None
     for rows in batches(source, variables):
         codes = tally.add(rows)
@@ -238,14 +270,18 @@ def _found(
     n = min(tally.n, BATCH_ROWS)
     columns: dict[str, Value] = {}
     for name, value in sample.columns.items():
-        if name in tally.labels:
+        if name in variables.keyed:
+            columns[name] = Factor(_empty_codes(n), np.zeros(0, dtype=object), "text")
+        elif name in tally.labels:
             labels = tally.labels[name]
             columns[name] = Factor(_empty_codes(n), labels.levels(), labels.kind)
         else:
             columns[name] = _pattern(value, n)
     values, text_rows, distinct = {}, {}, {}
     for expr in variables.exprs:
-        if type(expr) is Name and expr.value in tally.labels:
+        if type(expr) is Name and expr.value in variables.keyed:
+            values[expr] = columns[expr.value]
+        elif type(expr) is Name and expr.value in tally.labels:
             labels = tally.labels[expr.value]
             levels, rows = labels.levels(), labels.rows()
             used = rows > 0
@@ -282,7 +318,9 @@ def _found(
     )
     for role, count in tally.endless.items():
         _refuse_endless(variables, role, count, tally.n_data)
-    return Found(ready, tally.n, tally.n_data, columns, values, distinct, text_rows, infinite, counts)
+    return Found(
+        ready, tally.n, tally.n_data, columns, values, distinct, text_rows, infinite, counts, tally.texts
+    )
 
 
 def _refuse_endless(variables: Variables, role: str, count: int, n: int) -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.streamed.distinct import DistinctLabels, DistinctNumbers
-from lmmformula.frame.streamed.variables import BatchRows
+from lmmformula.frame.streamed.texts import DistinctTexts, keys_of
+from lmmformula.frame.streamed.variables import BatchRows, Variables
 from lmmformula.frame.values import Basis, Factor, Value, n_infinite
 
 __all__ = ["Tally"]
@@ -25,6 +26,8 @@ class Tally:
     ----------
     labels : dict
         Levels of columns, and rows of each.
+    texts : dict
+        Different texts of columns that are read as keys.
     numbers : dict
         Distinct values of members of grouping factors.
     truths : dict
@@ -35,8 +38,9 @@ class Tally:
         Rows in which a column is missing, an expression is, an argument is infinite, and a variable is.
     """
 
-    def __init__(self, members: frozenset[Expr]) -> None:
-        self.members = members
+    def __init__(self, members: frozenset[Expr], variables: Variables) -> None:
+        self.members, self.variables = members, variables
+        self.texts = {name: DistinctTexts() for name in variables.keyed}
         self.labels: dict[str, DistinctLabels] = {}
         self.truths: dict[Expr, NDArray[np.int64]] = {}
         self.numbers: dict[Expr, DistinctNumbers] = {}
@@ -60,8 +64,13 @@ class Tally:
                 labels = self.labels.setdefault(name, DistinctLabels())
                 codes[name] = labels.places(value)
                 labels.add(codes[name] if rows.kept is None else codes[name][rows.kept])
+        for name, texts in self.texts.items():
+            column = rows.batch.column(name)
+            own = column if rows.at is None else column.take(rows.at)
+            texts.add(*keys_of(own, self.variables.seed), own)
         for expr, value in rows.values.items():
-            self._value(expr, value)
+            if not (type(expr) is Name and expr.value in self.texts):
+                self._value(expr, value)
         return codes
 
     def _value(self, expr: Expr, value: Value) -> None:
@@ -75,7 +84,7 @@ class Tally:
 
     def again(self) -> Tally:
         """A tally for another pass over the same rows, which knows their labels."""
-        out = Tally(self.members)
+        out = Tally(self.members, self.variables)
         out.labels = self.labels
         for labels in out.labels.values():
             labels.forget_rows()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,18 @@ from lmmformula.errors import DataError
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.arguments import RowArgument, column_argument
+from lmmformula.frame.columns import Column
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import variable
+from lmmformula.frame.sources.arrow import table_of
 from lmmformula.frame.streamed.distinct import Places
+from lmmformula.frame.streamed.texts import keys_of
 from lmmformula.frame.table import Table
 from lmmformula.frame.values import Factor, Value, align, missing_rows, take
 from lmmformula.typing import Array, Context, Entries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["BatchRows", "Variables", "aligned"]
 
@@ -89,6 +95,9 @@ class BatchRows:
         Rows of the batch in which a column that is an argument is infinite.
     nodes : dict
         Values of the parts of expressions, on the rows with complete columns.
+    batch : RecordBatch
+    at : (n,) int64 array or None
+        Where the rows stand in the batch, None for all.
     """
 
     n: int
@@ -102,6 +111,8 @@ class BatchRows:
     undefined: dict[Expr, int]
     infinite: dict[str, int]
     nodes: Mapping[Expr, Value]
+    batch: pa.RecordBatch
+    at: NDArray[np.int64] | None
 
     def __call__(self, expr: Expr) -> Value:
         return self.values[expr]
@@ -133,6 +144,10 @@ class Variables:
         Levels of variables on the complete rows.
     grouping : frozenset of Expr
         Variables that only name levels: they are left as they are, for whoever knows their levels.
+    keyed : frozenset of str
+        Columns of many texts that only name levels: they are read as numbers, keys of the texts.
+    seed : int
+        Of the keys.
     """
 
     text: str
@@ -146,15 +161,18 @@ class Variables:
     known: dict[Key, Places] = field(default_factory=dict)
     levels: dict[Expr, Places] = field(default_factory=dict)
     grouping: frozenset[Expr] = frozenset()
+    keyed: frozenset[str] = frozenset()
+    seed: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
         """Columns that are read."""
         return tuple(dict.fromkeys((*self.columns, *self.arguments.values())))
 
-    def of(self, table: Table) -> BatchRows:
+    def of(self, batch: pa.RecordBatch) -> BatchRows:
         """The variables on the complete rows of a batch."""
-        raw = {name: table.column(name) for name in self.columns}
+        table = table_of(batch)
+        raw = {name: self._read(name, table, batch) for name in self.columns}
         given = {role: column_argument(name, role, table) for role, name in self.arguments.items()}
         missing = {name: raw[name].missing for name in self.complete_in}
         missing |= {a.name: a.missing for a in given.values()}
@@ -186,7 +204,17 @@ class Variables:
             undefined,
             {role: _infinite(a) for role, a in given.items()},
             evaluator.found,
+            batch,
+            rows if kept is None else own if rows is None else rows[own],
         )
+
+    def _read(self, name: str, table: Table, batch: pa.RecordBatch) -> Column:
+        """A column; of one of many texts their keys."""
+        if name not in self.keyed:
+            return table.column(name)
+        texts = batch.column(name)
+        missing = texts.is_null().to_numpy(zero_copy_only=False) if texts.null_count else None
+        return Column(keys_of(texts, self.seed)[0], missing)
 
     def _column(self, name: str, value: Value) -> Value:
         known = self.known.get(name)
