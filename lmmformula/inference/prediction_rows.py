@@ -93,11 +93,14 @@ def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> I
         yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
 
 
-def rows_of(fit: Fitted, newdata: Data, selection: Selection, *, aux_terms: bool = False) -> Rows:
-    """New rows with the columns of `selection`, and if `aux_terms` those of the random effects of auxiliary predictors."""
+def rows_of(
+    fit: Fitted, newdata: Data, selection: Selection, *, aux: bool = True, aux_terms: bool = False
+) -> Rows:
+    """New rows with the columns of `selection`, with `aux` auxiliary predictors, and with `aux_terms` their random effects."""
     problem = fit.problem
+    with_aux = bool(problem.aux) and aux
     design = problem.recipe.replay(
-        newdata, terms=[i for i, _ in selection], aux=bool(problem.aux), aux_terms=aux_terms
+        newdata, terms=[i for i, _ in selection], aux=with_aux, aux_terms=aux_terms
     )
     if design.offset_missing:
         raise DataError(
@@ -111,12 +114,13 @@ def rows_of(fit: Fitted, newdata: Data, selection: Selection, *, aux_terms: bool
         for terms in design.aux_terms
     )
     offset = np.zeros(design.n) if design.offset is None else design.offset
-    if problem.aux:
-        aux = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
+    if with_aux:
+        beside = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
+    elif problem.aux:
+        beside = ()
     else:
-        aux = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
-    columns = tuple(design.aux) if problem.aux else ()
-    return Rows(design.X, offset, parts, design.index, aux, columns, own)
+        beside = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
+    return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own)
 
 
 def _own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import flag, mapping, names, optional, real, table, word
+from lmmformula.arguments.kinds import flag, mapping, names, optional, real, table, text, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = ["MeansVerbs"]
 _GRID = {
     "by": optional(names("names of variables")),
     "weights": word("equal", "proportional", "outer", "cells", "flat"),
+    "component": optional(text("the name of a parameter, such as 'zi', 'disp' or 'phi'")),
     "nesting": optional(
         mapping("a mapping from a factor to what it is nested in, such as {'drug': 'route'}")
     ),
@@ -50,6 +51,7 @@ class MeansVerbs(Verbs):
         at: Arguments | None = None,
         weights: str = "equal",
         nesting: Arguments | None = None,
+        component: str | None = None,
         kind: str | None = None,
         regrid: bool = False,
         bias_adjust: bool | float = False,
@@ -83,6 +85,9 @@ class MeansVerbs(Verbs):
         nesting : mapping, optional
             Factor -> the factor, or list of factors, within which its levels exist, ``{"drug": "route"}``; by default what the
             data and the formula say, which a note names. ``{}`` for none.
+        component : str, optional
+            Means of another parameter than the response's mean, which has a formula of its own: ``"zi"``, ``"disp"``, or
+            its name (:mod:`lmmformula.inference.means.component`), as glmmTMB has it.
         kind : {"link", "response"}, optional
             The scale that is shown, the former unless means are averaged over a population: that of the linear predictor (of
             ``log(y)``), or that of the response, whose means are those of the link carried back. Contrasts of logs and logits
@@ -135,6 +140,7 @@ class MeansVerbs(Verbs):
             at=at,
             weights=weights,
             nesting=nesting,
+            component=component,
             kind=kind,
             regrid=regrid,
             bias_adjust=bias_adjust,

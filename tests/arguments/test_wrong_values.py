@@ -206,6 +206,7 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("Fit.emmeans", "offset"): NOTHING | NUMBER | {"negative"},
     **{(f"Fit.{verb}", "by"): NOTHING for verb in ("emmeans", "emtrends", "joint_tests")},
     ("Fit.emmeans", "kind"): NOTHING,
+    ("Fit.emmeans", "component"): NOTHING,
     ("Fit.emtrends", "kind"): NOTHING,
     ("Fit.predict_population", "interval"): FLAG,
     ("Plots.means", "kind"): NOTHING,

@@ -30,7 +30,7 @@ from lmmformula.frame.numbers import as_factor
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
-from lmmformula.inference.prediction_rows import population_rows
+from lmmformula.inference.prediction_rows import rows_of
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Arguments, Array, Data
 
@@ -120,7 +120,11 @@ class Grid:
 
 
 def reference_grid(
-    fit: Fitted, at: Arguments | None = None, data: Data = None, further: Iterable[str] = ()
+    fit: Fitted,
+    at: Arguments | None = None,
+    data: Data = None,
+    further: Iterable[str] = (),
+    part: int | None = None,
 ) -> Grid:
     """The grid of a fit.
 
@@ -133,6 +137,8 @@ def reference_grid(
         The rows of which means and counts are taken; by default those of the fit.
     further : iterable of str
         Columns besides those of the fixed part.
+    part : int, optional
+        The auxiliary parameter whose predictor takes the place of the fixed part.
 
     Raises
     ------
@@ -140,7 +146,7 @@ def reference_grid(
         For a fit that was loaded without data, an unknown predictor or level, or a grid of too many cells.
     """
     table, rows = _source(fit, data)
-    names = predictors(fit, further)
+    names = predictors(fit, further, part)
     found = tuple(_predictor(fit.problem.recipe, table, rows, name) for name in names)
     found = _replaced(found, at or {})
     cells = prod(len(p.values) for p in found)
@@ -152,23 +158,32 @@ def reference_grid(
         )
     index = np.indices([len(p.values) for p in found[::-1]]).reshape(len(found), cells)[::-1]
     columns = {p.name: p.as_data(p.values[i] for i in where) for p, where in zip(found, index, strict=True)}
-    X, offset, excess = rows_at(fit, columns, data, cells)
+    X, offset, excess = rows_at(fit, columns, data, cells, part)
     return Grid(found, X, offset, excess, _counts(fit, found, index, table, rows), columns)
 
 
-def predictors(fit: Fitted, further: Iterable[str] = ()) -> tuple[str, ...]:
-    """Columns that the fixed part and its offset name, in order of first use."""
+def predictors(fit: Fitted, further: Iterable[str] = (), part: int | None = None) -> tuple[str, ...]:
+    """Columns that the fixed part and its offset name, in order of first use; or those of an auxiliary predictor."""
     recipe = fit.problem.recipe
     known = {record.name for record in recipe.columns}
+    if part is not None:
+        own = column_names([p.expr for parts in recipe.aux[part][0].terms for p in parts])
+        return tuple(dict.fromkeys(name for name in own if name in known))
     exprs: list[Expr] = [part.expr for parts in recipe.fixed.terms for part in parts] + list(recipe.offsets)
     names = [*column_names(exprs), *([recipe.offset_column] if recipe.offset_column else []), *further]
     return tuple(dict.fromkeys(name for name in names if name in known))
 
 
-def rows_at(fit: Fitted, columns: dict[str, list[Data]], data: Data, n: int) -> tuple[Array, Array, Array]:
-    """X, offset and excess of new rows."""
+def rows_at(
+    fit: Fitted, columns: dict[str, list[Data]], data: Data, n: int, part: int | None = None
+) -> tuple[Array, Array, Array]:
+    """X, offset and excess of new rows; of an auxiliary predictor, whose columns are all kept."""
     given = columns or {"(none)": [0.0] * n}  # an intercept alone needs no column, but a number of rows
-    rows = population_rows(fit, given)
+    if part is not None:
+        alone = replace(fit.problem.recipe, aux=(fit.problem.recipe.aux[part],), aux_terms=())
+        x = np.asarray(alone.replay(given, fixed=False, aux=True, terms=()).aux[0])
+        return x, np.zeros(n), np.zeros((n, 0))
+    rows = rows_of(fit, given, [], aux=False)
     return rows.X, rows.offset, _excess(fit, given, rows.X, data)
 
 
@@ -236,7 +251,8 @@ def _numbers(values: Data) -> Array:
 
 def _coerced(recipe: Recipe) -> set[str]:
     """Columns of numbers that the formula turns into factors."""
-    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
+    designs = (recipe.fixed, *(design for design, _ in recipe.aux))
+    exprs = [part.expr for design in designs for parts in design.terms for part in parts]
     calls = [n for e in exprs for n in nodes(e) if isinstance(n, Call)]
     inside = [c.args[0].value for c in calls if c.function in _FACTORS_OF_NUMBERS and c.args]
     return {expr.value for expr in inside if isinstance(expr, Name)}

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.inference.means.cells import cell_estimates, linked, transformed
+from lmmformula.inference.means.cells import linked, transformed
+from lmmformula.inference.means.component import (
+    component_at,
+    component_cells,
+    component_scale,
+    component_words,
+    refuse_with_component,
+)
 from lmmformula.inference.means.grid import reference_grid
 from lmmformula.inference.means.nesting import nested_averages, nests_of, nests_words, within
 from lmmformula.inference.means.population import (
@@ -18,7 +25,7 @@ from lmmformula.inference.means.population import (
     total_variance,
 )
 from lmmformula.inference.means.record import Means
-from lmmformula.inference.means.scales import IDENTITY, Scale, scale_of
+from lmmformula.inference.means.scales import IDENTITY, Scale
 from lmmformula.inference.means.specs import read_specs
 from lmmformula.typing import Arguments, Data
 
@@ -39,6 +46,7 @@ def marginal_means(
     at: Arguments | None = None,
     weights: str = "equal",
     nesting: Arguments | None = None,
+    component: str | None = None,
     kind: str | None = None,
     regrid: bool = False,
     bias_adjust: bool | float = False,
@@ -56,12 +64,14 @@ def marginal_means(
     kind = kind or ("response" if population else "link")
     check(kind, average)
     wanted = read_specs(specs, by)
-    grid = reference_grid(fit, at, data, random_columns(fit) if population else ())
+    part = component_at(fit, component)
+    refuse_with_component(part, bias_adjust=bias_adjust, vcov=vcov, cluster=cluster, average=population)
+    grid = reference_grid(fit, at, data, random_columns(fit) if population else (), part)
     shift = grid.offset if offset is None else np.full(len(grid.X), float(offset))
     known = fit.inference.uncertainty(ddf, vcov, cluster)
-    cells = cell_estimates(fit, grid.X, shift, grid.excess, known)
-    scale = bias_adjusted(fit, scale_of(fit), bias_adjust)
-    nests = nests_of(fit, grid, nesting)
+    cells = component_cells(fit, part, grid, shift, known)
+    scale = bias_adjusted(fit, component_scale(fit, part), bias_adjust)
+    nests = nests_of(fit, grid, nesting, part)
     notes, name, grouped = nests_words(nests), "emmean", nested_averages(grid, wanted.shown, weights, nests)
     if population:
         rows = rows_with_groups(fit, grid.columns or {"(none)": [0.0]}, data)
@@ -83,8 +93,8 @@ def marginal_means(
         kind=kind,
         level=level,
         averaged=grouped.averaged,
-        notes=(*notes, *conditional_words(fit)),
-        errors=known.label,
+        notes=(*notes, *(conditional_words(fit) if part is None else component_words(fit, part))),
+        errors=cells.known.label,
         seed=seed,
     )
     return means, wanted.contrast

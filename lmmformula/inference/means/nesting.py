@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.frame.design import FactorPart
+from lmmformula.frame.design import Design, FactorPart
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.means.averaging import Averages, averages, check_weights, shares
 from lmmformula.inference.means.grid import Grid
@@ -38,8 +38,8 @@ Nests = dict[str, tuple[str, ...]]
 """Factor -> those that it is nested in, outermost ones too."""
 
 
-def nests_of(fit: Fitted, grid: Grid, nesting: Argument = None) -> Nests:
-    """What is nested in what: as `nesting` says, else as the data and the formula do.
+def nests_of(fit: Fitted, grid: Grid, nesting: Argument = None, part: int | None = None) -> Nests:
+    """What is nested in what: as `nesting` says, else as the data and the formula (of an auxiliary predictor) do.
 
     Raises
     ------
@@ -51,8 +51,10 @@ def nests_of(fit: Fitted, grid: Grid, nesting: Argument = None) -> Nests:
         return _closed(_given(nesting, factors), strict=True)
     if len(factors) < 2:
         return {}
+    recipe = fit.problem.recipe
+    design = recipe.fixed if part is None else recipe.aux[part][0]
     found = _in_data(grid, factors)
-    for name, within in _in_formula(fit, factors).items():
+    for name, within in _in_formula(design, factors).items():
         found[name] = tuple(dict.fromkeys((*found.get(name, ()), *within)))
     return _closed(found)
 
@@ -107,7 +109,7 @@ def _determines(one: Index, other: Index) -> bool:
     return pairs.shape[1] == len(np.unique(one))
 
 
-def _in_formula(fit: Fitted, factors: Sequence[str]) -> Nests:
+def _in_formula(design: Design, factors: Sequence[str]) -> Nests:
     """By terms: a factor without a main effect is nested in the factors whose margin its smallest terms lack."""
     terms = [
         frozenset(
@@ -117,7 +119,7 @@ def _in_formula(fit: Fitted, factors: Sequence[str]) -> Nests:
             for name in column_names([part.expr])
             if name in factors
         )
-        for parts in fit.problem.recipe.fixed.terms
+        for parts in design.terms
     ]
     present, out = set(terms), {}
     for name in factors:

@@ -27,7 +27,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["IDENTITY", "SQUARE", "Scale", "scale_of"]
+__all__ = ["IDENTITY", "SQUARE", "Scale", "scale_of", "scale_of_link"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +111,14 @@ def _logarithm(base: float) -> Callable[[Array], Array]:
 
 
 IDENTITY = Scale("identity", LINKS["identity"].mean_jet, LINKS["identity"].eta)
+
+
+def scale_of_link(name: str) -> Scale:
+    """The scale of a parameter's predictor, by the name of its link: "log", "logit", or "logm1", log(value - 1)."""
+    if name == "logm1":
+        return Scale(name, _shifted(_power(np.e), -1.0), lambda value: np.log(value - 1.0))
+    link = LINKS[name]
+    return Scale(name, link.mean_jet, link.eta, "response", "odds.ratio" if name == "logit" else "ratio")
 
 
 def scale_of(fit: Fitted) -> Scale:
