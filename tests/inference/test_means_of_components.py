@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, Fit, PlanError, fit, load_dataset
+from lmmformula.typing import Record
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "components_means.json").read_text())
 
@@ -33,7 +34,7 @@ def model(component: str) -> Fit:
         ("disp_response", {"kind": "response"}),
     ],
 )
-def test_means_are_emmeans(case: str, arguments: dict[str, object]) -> None:
+def test_means_are_emmeans(case: str, arguments: Record) -> None:
     component = case.split("_")[0]
     expected = pd.DataFrame(REFERENCE[case])
     means = model(component).emmeans("mined", component=component, **arguments)
