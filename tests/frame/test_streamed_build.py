@@ -113,6 +113,9 @@ def make() -> pd.DataFrame:
 
 
 DATA = make()
+GAPS = DATA.assign(
+    **{name: DATA[name].where(np.arange(240) // 10 % 8 != 0) for name in ("y", "k", "count", "yes", "lg")}
+)
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("y ~ x1 + x2 + (1 | g)", {}),
@@ -160,12 +163,17 @@ CASES: list[tuple[str, dict[str, Any]]] = [
 @pytest.mark.parametrize("rows", SIZES)
 @pytest.mark.parametrize(("text", "options"), CASES, ids=[text for text, _ in CASES])
 def test_batches_give_what_the_table_gives(text: str, options: dict[str, Any], rows: int) -> None:
-    over = source(DATA, rows)
-    whole, said = noted(lambda: build(model_spec(text, over.names), DATA, **options))
+    """Batches in which no row is complete, too."""
+    same(text, options, GAPS if rows == 7 else DATA, rows)
+
+
+def same(text: str, options: dict[str, Any], data: pd.DataFrame, rows: int) -> None:
+    over = source(data, rows)
+    whole, said = noted(lambda: build(model_spec(text, over.names), data, **options))
     (problem, kept, parts), heard = noted(lambda: streamed(text, over, **options))
     assert heard == said
     assert problem.family == whole.family
-    assert (problem.n_rows_data, sum(part.n for part in parts)) == (len(DATA), whole.n)
+    assert (problem.n_rows_data, sum(part.n for part in parts)) == (len(data), whole.n)
     close(np.concatenate([part.y for part in parts]), whole.y)
     for name in ("weights", "offset"):
         assert (getattr(problem, name) is None) == (getattr(whole, name) is None)

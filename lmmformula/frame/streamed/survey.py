@@ -97,24 +97,31 @@ def survey(
     limit : float or None
         Bytes that columns may take.
     """
-    keyed = _of_many_texts(source, variables, members, plain)
+    first = _first_rows(source, variables)
+    variables = replace(variables, keyed=_of_many_texts(first, variables, members, plain))
+    of_rows, of_values = _of_all_rows(first, variables)
     while True:
         try:
-            return _survey(source, replace(variables, keyed=keyed), members, plain, missing, limit)
+            return _survey(source, variables, members, plain, missing, limit, of_rows, of_values)
         except AlikeError:
             variables = replace(variables, seed=variables.seed + 1)
 
 
+def _first_rows(source: Source, variables: Variables) -> BatchRows | None:
+    """The first batch that has rows with complete columns, without expressions; None if there is none."""
+    alone = replace(variables, exprs=())
+    return next((rows for rows in batches(source, alone) if rows.n_whole), None)
+
+
 def _of_many_texts(
-    source: Source, variables: Variables, members: frozenset[Expr], plain: frozenset[Expr]
+    first: BatchRows | None, variables: Variables, members: frozenset[Expr], plain: frozenset[Expr]
 ) -> frozenset[str]:
     """Columns of many texts that only name levels, as the first rows show."""
     within = set(column_names(e for e in variables.exprs if type(e) is not Name or e in plain))
     names = [e.value for e in variables.exprs if type(e) is Name and e in members and e.value not in within]
-    if not names:
+    if first is None:
         return frozenset()
-    first = next(iter(source.batches(names)), None)
-    return frozenset() if first is None else frozenset(n for n in names if many_texts(first.column(n)))
+    return frozenset(n for n in names if n in variables.columns and many_texts(first.batch.column(n)))
 
 
 def _survey(
@@ -124,8 +131,9 @@ def _survey(
     plain: frozenset[Expr],
     missing: str,
     limit: float | None,
+    of_rows: list[Expr],
+    of_values: list[Expr],
 ) -> Found:
-    of_rows, of_values = _of_all_rows(source, variables)
     whole = {*of_rows, *of_values}
     alone = replace(variables, exprs=tuple(e for e in variables.exprs if e not in whole))
 
@@ -178,16 +186,14 @@ def _first(
     return tally, sample, counts
 
 
-def _of_all_rows(source: Source, variables: Variables) -> tuple[list[Expr], list[Expr]]:
+def _of_all_rows(first: BatchRows | None, variables: Variables) -> tuple[list[Expr], list[Expr]]:
     """Expressions that are not made of each row alone, as the first rows show: of all rows, and of the values there are."""
     made = [e for e in variables.exprs if type(e) is not Name]
     of_rows = [e for e in made if learns(e, variables.context, of_rows=True)]
     of_values = {e for e in made if e not in of_rows and learns(e, variables.context, of_rows=False)}
     others = [e for e in made if e not in of_rows and e not in of_values]
-    if others:
-        first = next((rows for rows in batches(source, replace(variables, exprs=())) if rows.n_whole), None)
-        if first is not None:
-            of_values |= {e for e in others if not _is_of_each_row(e, variables, first)}
+    if first is not None:
+        of_values |= {e for e in others if not _is_of_each_row(e, variables, first)}
     return of_rows, [e for e in made if e in of_values]
 
 
