@@ -13,6 +13,7 @@ from lmmformula.errors import DataError
 from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, effects_of
 from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
+from lmmformula.reporting.numbers import significant
 from lmmformula.reporting.response import expected_response
 
 if TYPE_CHECKING:
@@ -85,8 +86,10 @@ class ConditionalEffects:
         )
         own = effect.frame
         at = np.linspace(0, len(own) - 1, min(len(own), MOST)).round().astype(int)
-        out = printed(own.iloc[at].set_index(own.columns[0]))
-        out.index.name = None
+        values = own.iloc[at, 0]
+        is_number = values.dtype.kind == "f"
+        labels = significant(values) if is_number else [str(v) for v in values]
+        out = printed(own.iloc[at].drop(columns=own.columns[0]).set_axis(labels, axis=0))
         out.attrs["heading"] = f"{self.response} over {effect.name}" + (f" at {held}" if held else "")
         if len(own) > len(out):
             out.attrs["note"] = f"{len(out)} of {len(own):,} rows; ce[{effect.name!r}] has all."

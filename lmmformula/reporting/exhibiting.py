@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -46,9 +47,10 @@ def exhibits_of(sections: Data) -> list[Exhibit]:
     out: list[Exhibit] = []
     for title, value in given:
         own = exhibit_of(value)
-        name = title or own.title
+        name = title or own.title or "Table"
         count = sum(one.title == name or one.title.startswith(f"{name} (") for one in out)
-        out.append(own.titled(f"{name} ({count + 1})" if count else name))
+        own = own.titled(name)
+        out.append(replace(own, title=f"{name} ({count + 1})") if count else own)
     return out
 
 

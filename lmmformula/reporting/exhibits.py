@@ -87,19 +87,20 @@ class Exhibit:
     pictures: tuple[Picture, ...] = ()
 
     def titled(self, title: str) -> Exhibit:
-        """The same under another heading."""
-        return replace(self, title=title)
+        """The same under another heading; its own is then the caption of its first table."""
+        return self if title == self.title else Exhibit(title).above(self)
 
     def drawn(self, *drawings: Drawing) -> Exhibit:
         """The same with further plots."""
         return replace(self, drawings=(*self.drawings, *drawings))
 
     def above(self, other: Exhibit) -> Exhibit:
-        """Both in one section, under the heading of this one."""
+        """Both in one section, under the heading of this one; that of the other is the caption of its first table."""
+        first = tuple(replace(grid, caption=grid.caption or other.title) for grid in other.grids[:1])
         return Exhibit(
             self.title,
-            (*self.grids, *other.grids),
-            (*self.said, *other.said),
+            (*self.grids, *first, *other.grids[1:]),
+            tuple(dict.fromkeys((*self.said, *other.said))),
             (*self.findings, *other.findings),
             (*self.drawings, *other.drawings),
             (*self.pictures, *other.pictures),

@@ -72,7 +72,7 @@ class Table(pd.DataFrame):
     def exhibit(self) -> Exhibit:
         """What a report shows of it: the table, its heading and its notes; ``attrs["title"]`` is the heading of the section."""
         heading = str(self.attrs.get("heading", ""))
-        title = str(self.attrs.get("title", "")) or heading.partition(". ")[0].partition(": ")[0] or "Table"
+        title = str(self.attrs.get("title", "")) or heading.partition(". ")[0].partition(": ")[0]
         shown = _one_level(self)
         if not _is_plain(shown):
             return Exhibit(title, said=("It has no rows.",))

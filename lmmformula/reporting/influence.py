@@ -26,6 +26,8 @@ MOST_UNITS = 10
 """Units that are shown."""
 MOST_COLUMNS = 4
 """Coefficients up to which DFBETAS are shown one by one; of more only the largest."""
+MOST_LETTERS = 48
+"""Of their names together, likewise."""
 _ROUNDING = 1e-9
 """A change of fewer standard errors is that of rounding, of searches too, and shown as zero."""
 _SHOWN = ("n", "cooks_distance", "mdffits", "covratio", "leverage", "studentised_deleted")
@@ -89,7 +91,7 @@ class InfluenceTable(Influence):
         table = self.dfbetas.iloc[at]
         table = table.where(table.abs() > _ROUNDING, table * 0.0)
         cutoff = next(c for c in self.cutoffs if c.measure == "dfbetas")
-        if table.shape[1] <= MOST_COLUMNS:
+        if table.shape[1] <= MOST_COLUMNS and sum(len(str(c)) for c in table.columns) <= MOST_LETTERS:
             cells = [
                 _starred(significant(table[c].to_numpy()), cutoff.exceeded(table[c])) for c in table.columns
             ]

@@ -59,7 +59,7 @@ def shown_variances(table: pd.DataFrame, tests: Mapping[str, tuple[float, Null]]
     table.attrs["title"] = "Tests of the random part"
     caption = "The statistic, and what it would be if the piece were not needed."
     count = len(tests)
-    size = 3.4 * min(count, ACROSS), 2.8 * -(-count // ACROSS)
+    size = (4.8, 2.8) if count == 1 else (3.4 * min(count, ACROSS), 2.8 * -(-count // ACROSS))
     draw = partial(null_distributions, tests)
     return DrawnTable.of(table, Drawing("Likelihood ratios", caption, size, draw, count))
 

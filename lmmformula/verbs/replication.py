@@ -97,7 +97,8 @@ class ReplicationVerbs(Verbs):
         alpha : float
             Level of the test.
         test : {"t", "z", "lr"}
-            Satterthwaite's t, Wald's z, or the likelihood ratio (by ML), which tests several coefficients together.
+            Satterthwaite's t (of other than Gaussian models Wald's z), Wald's z, or the likelihood ratio (by ML), which tests
+            several coefficients together.
         seed : int or Generator, optional
         level : float
             Of the intervals of the simulation.

@@ -89,6 +89,8 @@ def powers(
     values = _effects(fit, effect)
     if test not in TESTS:
         raise DataError(f"test={test!r} is unknown; use 't' (Satterthwaite), 'z' or 'lr' (likelihood ratio).")
+    if test == "t" and not fit.inference.is_gaussian:
+        test = "z"  # tests of other families have no degrees of freedom
     tested = tuple(values)
     if len(tested) > 1 and test != "lr":
         raise DataError(

@@ -72,7 +72,8 @@ def draw(
         except LmmformulaError as error:
             left_out.append(f"{drawing.name}: {error}")
             continue
-        shown.append(f"<figure>{svg}<figcaption>{escape(drawing.caption)}</figcaption></figure>")
+        wide = ' class="wide"' if drawing.panels > 1 else ""
+        shown.append(f"<figure{wide}>{svg}<figcaption>{escape(drawing.caption)}</figcaption></figure>")
     kind = "figures small" if small else "figures"
     return (f'<div class="{kind}">{"".join(shown)}</div>' if shown else ""), tuple(left_out)
 

@@ -50,6 +50,7 @@ ul{padding-left:1.2rem;margin:.5rem 0}
 li{margin:.25rem 0}
 .figures{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,25rem),1fr));gap:1.2rem}
 figure{margin:0}
+figure.wide{grid-column:1/-1;max-width:46rem}
 figure svg{width:100%;height:auto;display:block}
 figcaption{color:var(--soft);font-size:.88rem;margin-top:.25rem}
 .figures.small{grid-template-columns:repeat(auto-fill,minmax(min(100%,17rem),1fr))}
