@@ -20,6 +20,7 @@ from lmmformula.errors import DataError
 from lmmformula.frame.opening import open_data
 from lmmformula.frame.sources import Source, open_source, register_source, registry, table_of
 from lmmformula.frame.sources.memory import rows_in_memory
+from lmmformula.frame.sources.sampling import sampled
 from lmmformula.frame.sources.steady import CopiedRows, SteadyRows
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
@@ -646,3 +647,34 @@ def test_a_column_called_batches_makes_no_source() -> None:
     data = open_data(pd.DataFrame({"batches": [1, 2]}))
     assert isinstance(data, Table)
     assert isinstance(open_data(connected().sql("SELECT 1 AS batches")), SteadyRows)
+
+
+@pytest.mark.parametrize("size", [1, 7, 4400])
+def test_a_sample_does_not_depend_on_batches(size: int) -> None:
+    whole = table(4400, 3).assign(row=np.arange(4400))
+    source = rows_in_memory(whole, size)
+    got = sampled(source, ["row", "g", "c"], 50, seed=1)
+    rows = got.column("row").to_numpy()
+    assert (np.diff(rows) > 0).all()
+    np.testing.assert_array_equal(rows, np.sort(np.argsort(np.random.default_rng(1).random(4400))[:50]))
+    assert entries(got, "g") == entries(whole.iloc[rows], "g")
+    assert entries(got, "c") == entries(whole.iloc[rows], "c")
+
+
+def test_samples_of_all_rows_and_more() -> None:
+    source = rows_in_memory({"x": list(range(100))}, 9)
+    for rows in (100, 1000):
+        assert sampled(source, ["x"], rows, seed=1).column("x").to_pylist() == list(range(100))
+    with pytest.raises(DataError, match="a table has no rows"):
+        sampled(rows_in_memory({"x": []}), ["x"], 5, seed=1)
+
+
+def test_every_row_is_as_likely_to_be_drawn() -> None:
+    """Counts of 300 samples of 5 in 50 rows: chi-square of 49 degrees of freedom times .9, as none is drawn twice."""
+    source = rows_in_memory({"x": list(range(50))}, 13)
+    rng = np.random.default_rng(11)
+    drawn = np.concatenate([sampled(source, ["x"], 5, rng).column("x").to_numpy() for _ in range(300)])
+    counts = np.bincount(drawn, minlength=50)
+    assert counts.sum() == 1500
+    statistic = ((counts - 30.0) ** 2 / 30.0).sum() / 0.9
+    assert 25.0 < statistic < 85.0  # the .1% points of both tails are 23.98 and 85.35

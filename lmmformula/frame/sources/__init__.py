@@ -3,5 +3,6 @@
 from lmmformula.frame.sources.arrow import table_of
 from lmmformula.frame.sources.base import BATCH_ROWS, Source
 from lmmformula.frame.sources.registry import open_source, register_source
+from lmmformula.frame.sources.sampling import sampled
 
-__all__ = ["BATCH_ROWS", "Source", "open_source", "register_source", "table_of"]
+__all__ = ["BATCH_ROWS", "Source", "open_source", "register_source", "sampled", "table_of"]
