@@ -290,6 +290,7 @@ class PQL(Likelihood):
                 outer, sweeps, change, loglik = outer + 1, sweeps + count, taken.change, taken.loglik
                 state = replace(taken.state, theta=after[0], phi=after[1])
                 summed = summed if linear else taken.summed
+                del taken, step  # else the sums of this state would stay as long as those of the next
                 goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance
                 met = change <= goal and moved <= 100.0 * goal
                 if not met:

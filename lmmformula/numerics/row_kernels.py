@@ -17,7 +17,9 @@ __all__ = [
     "add_pairs_as_they_come",
     "add_products",
     "add_rows",
+    "add_sparse_column",
     "rows_by_level",
+    "sparse_rows",
 ]
 
 _TILE = 64
@@ -150,3 +152,22 @@ def add_eliminated(first, last, ptr, cols, data, inner, b, out):
                 value, at = data[e], cols[e]
                 for v in range(c):
                     out[at, v] += value * t[i, v]
+
+
+@compiled()
+def sparse_rows(first, last, ptr, cols, data, x, out):
+    """Rows first..last of A x to `out`; A by compressed rows."""
+    for s in range(first, last):
+        total = 0.0
+        for e in range(ptr[s], ptr[s + 1]):
+            total += data[e] * x[cols[e]]
+        out[s] = total
+
+
+@compiled()
+def add_sparse_column(first, last, ptr, rows, data, x, out):
+    """Add columns first..last of A, each times its entry of x, to `out`; A by compressed columns."""
+    for s in range(first, last):
+        value = x[s]
+        for e in range(ptr[s], ptr[s + 1]):
+            out[rows[e]] += data[e] * value

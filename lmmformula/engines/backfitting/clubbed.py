@@ -52,6 +52,8 @@ __all__ = ["Clubbed", "Couplings", "Operators"]
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
 MAX_SWEEPS = 500
+THREADED = 10_000_000
+"""Pairs from which on products over threads repay the import of compiled loops (0.5 s)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +84,17 @@ class Couplings:
                 matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
             out[a, b], out[b, a] = matrix, matrix.T
         return out
+
+
+    def times(self, a: int, b: int, x: Array) -> Array:
+        """Z_a'WZ_b x, for x of shape (q_b, c); over threads where there is enough to do for one column."""
+        matrix = self.matrices[a, b]
+        if matrix.nnz < THREADED or x.shape[1] != 1 or matrix.format not in ("csr", "csc"):
+            return matrix @ x
+        from lmmformula.numerics.sparse_products import column_product
+
+        by_rows = matrix.format == "csr"
+        return column_product(matrix.indptr, matrix.indices, matrix.data, x[:, 0], matrix.shape, by_rows=by_rows)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,13 +138,13 @@ class Operators:
         for b, effects in enumerate(u):
             if b != a:
                 scaled = matmul(self.factors[b], effects)
-                total += self.couplings[a, b] @ scaled.reshape(-1, c)
+                total += self.at.times(a, b, scaled.reshape(-1, c))
         return matmul(self.factors[a].T, total.reshape(group.m, group.k, c))
 
     def paired(self, u: Stacked) -> float:
         """sum_{a < b} u_a'B_ab u_b."""
         b = [flat(matmul(f, v)) for f, v in zip(self.factors, u, strict=True)]
-        return sum(float(np.vdot(b[i], self.couplings[i, j] @ b[j])) for i, j in self.couplings if i < j)
+        return sum(float(np.vdot(b[i], self.at.times(i, j, b[j]))) for i, j in self.couplings if i < j)
 
     def times(self, u: Stacked) -> Stacked:
         """M u."""
