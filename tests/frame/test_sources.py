@@ -569,7 +569,7 @@ def test_partitions_come_from_the_client_of_the_user() -> None:
         meta=pd.DataFrame({"x": [1], "where": pd.array(["a"], dtype="string[pyarrow]")}),
     )
     cluster = distributed.LocalCluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address="127.0.0.1:0"
     )
     with cluster, distributed.Client(cluster):
         got = read(opened(frame))
