@@ -1,4 +1,4 @@
-"""Products of a large sparse matrix with one column over threads; parts are cut by the matrix alone, and added in their order."""
+"""Products of a large sparse matrix with one column over threads; parts are cut by the matrix alone, added in their order."""
 
 from __future__ import annotations
 

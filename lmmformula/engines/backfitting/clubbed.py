@@ -85,7 +85,6 @@ class Couplings:
             out[a, b], out[b, a] = matrix, matrix.T
         return out
 
-
     def times(self, a: int, b: int, x: Array) -> Array:
         """Z_a'WZ_b x, for x of shape (q_b, c); over threads where there is enough to do for one column."""
         matrix = self.matrices[a, b]
@@ -94,7 +93,9 @@ class Couplings:
         from lmmformula.numerics.sparse_products import column_product
 
         by_rows = matrix.format == "csr"
-        return column_product(matrix.indptr, matrix.indices, matrix.data, x[:, 0], matrix.shape, by_rows=by_rows)[:, None]
+        return column_product(
+            matrix.indptr, matrix.indices, matrix.data, x[:, 0], matrix.shape, by_rows=by_rows
+        )[:, None]
 
 
 @dataclass(frozen=True, eq=False)
