@@ -203,7 +203,7 @@ class Fit(
 
     @property
     def aic(self) -> float:
-        """Akaike's criterion; nan for a posterior, which has ``arviz_stats.loo(fit.to_datatree())``."""
+        """Akaike's criterion; nan for a posterior, which has ``m.loo()``."""
         return self.inference.criterion(2 * self.df_model)
 
     @property

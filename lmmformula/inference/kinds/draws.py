@@ -81,7 +81,7 @@ class Draws(Inference):
             "profile": f"a profile needs a maximum of the likelihood, {_NO_MAXIMUM} conf_int(parameters='all') has the "
             "intervals of its draws.",
             "influence": f"influence() moves a maximum of the likelihood, {_NO_MAXIMUM} Look at the Pareto k of "
-            "arviz_stats.loo(m.to_datatree()), which says how far a posterior hangs on each row.",
+            "m.loo().pointwise, which says how far a posterior hangs on each row.",
             "denominator df": f"ddf='kenward-roger' is about tests, {_NO_MAXIMUM} Look at conf_int().",
             "tests of coefficients": f"t, F and chi-square tests are about estimates, {_NO_MAXIMUM} Use hypothesis(), which "
             "has the probability that an inequality holds.",

@@ -77,6 +77,7 @@ def permutations(
     """See :meth:`lmmformula.Fit.permutation_test`."""
     if how not in HOW:
         raise DataError(f"how={how!r} is unknown; use one of {', '.join(map(repr, HOW))}.")
+    fit.inference.check("many fits")
     if not fit.inference.is_gaussian:
         raise PlanError(
             "a permutation test of residuals needs a Gaussian model with one residual variance: residuals of other families "
