@@ -17,6 +17,7 @@ from lmmformula.formula import model_spec
 from lmmformula.frame import build
 from lmmformula.frame.sources.base import checked_names
 from lmmformula.frame.streamed import Draft, Kept, Seen, learn
+from lmmformula.frame.streamed.distinct import DistinctNumbers, Places
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import MemoryRows
 
@@ -457,3 +458,35 @@ def test_texts_of_one_key_take_another_seed(monkeypatch: pytest.MonkeyPatch) -> 
     data = many()
     (problem, _, _), _ = noted(lambda: streamed("y ~ x + (1 | who)", source(data, 4500)))
     assert list(problem.terms[0].levels) == sorted(set(data.who.dropna()))
+
+
+@pytest.mark.parametrize("spread", [3, 40_000, 10**12])
+def test_distinct_numbers_and_their_places(spread: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Marked in a table that grows to both sides, or sorted where they lie too far apart."""
+    monkeypatch.setattr("lmmformula.frame.streamed.distinct._SMALL", 2000)
+    rng = np.random.default_rng(5)
+    parts = [rng.integers(-j * spread, (9 - j) * spread, 500).astype(np.int64) for j in range(9)]
+    found = DistinctNumbers()
+    for part in parts:
+        found.add(part)
+    wanted = np.array(sorted(set(np.concatenate(parts).tolist())))
+    np.testing.assert_array_equal(found.values(), wanted)
+    places = Places(wanted)
+    np.testing.assert_array_equal(places.of(wanted[::-1]), np.arange(len(wanted))[::-1])
+    assert places.of(np.array([wanted[-1] + 1, wanted[0], wanted[0] - 1])).tolist() == [-1, 0, -1]
+
+
+def test_whole_numbers_of_any_width() -> None:
+    for dtype in (np.int8, np.uint8, np.int16, np.uint64, np.float64):
+        values = np.array([100, 3, 3, 7, 120], dtype=dtype)
+        found = DistinctNumbers()
+        found.add(values)
+        assert Places(found.values()).of(values).tolist() == [2, 0, 0, 1, 3]
+    large = np.array([2**64 - 1, 2**63, 5], dtype=np.uint64)
+    found = DistinctNumbers()
+    found.add(large)
+    assert Places(found.values()).of(large).tolist() == [2, 1, 0]
+    low = np.array([-128, 127, 0], dtype=np.int8)
+    found = DistinctNumbers()
+    found.add(low)
+    assert Places(found.values()).of(low).tolist() == [0, 2, 1]

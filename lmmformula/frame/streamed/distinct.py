@@ -20,7 +20,9 @@ __all__ = ["DistinctLabels", "DistinctNumbers", "Places"]
 _SPAN = 2**28
 """Longest range of whole numbers that is marked in a table: 256 MB while they are collected."""
 _SPARE = 16
-"""Most places of that table for each row that has passed by."""
+"""Most places of that table for each row that has passed by, if there are many."""
+_SMALL = 2**26
+"""Places that are no matter: pages of the table that no number falls on take no memory."""
 
 
 class DistinctNumbers:
@@ -52,16 +54,15 @@ class DistinctNumbers:
         if self._marks is not None:
             low, high = min(low, self._low), max(high, self._low + len(self._marks) - 1)
         span = high - low + 1
-        if span > min(_SPAN, _SPARE * self._rows + 2**20):
+        if span > min(_SPAN, max(_SMALL, _SPARE * self._rows)):
             return self._to_sorted()
         if self._marks is None:
             self._low, self._marks = low, np.zeros(span, dtype=bool)
         elif span > len(self._marks):
-            below, above = self._low - low, high - (self._low + len(self._marks) - 1)
-            grown = min(2 * span, _SPAN)  # room on the side to which the numbers grow
-            spare = max(grown - span, 0) if above else 0
-            self._marks = np.pad(self._marks, (below, above + spare))
-            self._low = low
+            known, start = self._marks, self._low - low
+            room = min(2 * span, _SPAN) if high >= self._low + len(known) else span  # identifiers mostly grow
+            self._low, self._marks = low, np.zeros(max(room, span), dtype=bool)
+            self._marks[start : start + len(known)] = known
         self._marks[values.astype(np.int64) - self._low] = True
         return True
 
@@ -71,7 +72,7 @@ class DistinctNumbers:
         return False
 
     def _sort(self, values: Entries) -> None:
-        own = np.unique(values)
+        own = sorted_distinct(values)
         self._held.append(own)
         self._n_held += len(own)
         if self._n_held > max(2**21, 0 if self._sorted is None else len(self._sorted)):
@@ -79,7 +80,7 @@ class DistinctNumbers:
 
     def _merge(self) -> None:
         known = [] if self._sorted is None else [self._sorted]
-        self._sorted = np.unique(np.concatenate([*known, *self._held]))
+        self._sorted = sorted_distinct(np.concatenate([*known, *self._held]))
         self._held, self._n_held = [], 0
 
     def values(self) -> Entries:
@@ -89,6 +90,14 @@ class DistinctNumbers:
         if self._held:
             self._merge()
         return np.zeros(0) if self._sorted is None else self._sorted
+
+
+def sorted_distinct(values: Entries) -> Entries:
+    """Distinct numbers in increasing order. By sorting: a table of hashes, as in ``numpy.unique``, is slow if many differ."""
+    own = np.sort(values)
+    new = np.ones(len(own), dtype=bool)
+    new[1:] = own[1:] != own[:-1]
+    return own[new]
 
 
 class DistinctLabels:

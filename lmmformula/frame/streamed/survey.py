@@ -20,7 +20,7 @@ from lmmformula.formula.walk import nodes
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import variable
 from lmmformula.frame.sources import BATCH_ROWS, Source
-from lmmformula.frame.streamed.distinct import Places
+from lmmformula.frame.streamed.distinct import Places, sorted_distinct
 from lmmformula.frame.streamed.tally import Tally
 from lmmformula.frame.streamed.texts import AlikeError, DistinctTexts, many_texts
 from lmmformula.frame.streamed.together import Columns, Settled, learns, merged, settle
@@ -358,4 +358,4 @@ def _once(value: Value) -> Value:
     if isinstance(value, Factor):
         used = np.bincount(value.codes, minlength=len(value.levels)) > 0
         return replace(value, codes=np.flatnonzero(used).astype(np.int32))
-    return value if isinstance(value, Basis) else np.unique(value)
+    return value if isinstance(value, Basis) else sorted_distinct(value)
