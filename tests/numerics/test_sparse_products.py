@@ -17,9 +17,10 @@ def test_column_product(shape: tuple[int, int], sums: int, monkeypatch: pytest.M
     monkeypatch.setattr(sparse_products, "SUMS", sums)
     rng = np.random.default_rng(0)
     a = csr_array(random_array(shape, density=0.3, rng=rng))
-    for matrix, by_rows in ((a, True), (a.T, False)):
-        x = rng.normal(size=matrix.shape[1])
-        found = column_product(matrix.indptr, matrix.indices, matrix.data, x, matrix.shape, by_rows=by_rows)
+    for matrix, by_rows, size in ((a, True, shape), (a.T, False, shape[::-1])):
+        x = rng.normal(size=size[1])
+        data = np.asarray(matrix.data, dtype=float)
+        found = column_product(matrix.indptr, matrix.indices, data, x, (size[0], size[1]), by_rows=by_rows)
         np.testing.assert_allclose(found, matrix @ x, rtol=1e-12, atol=1e-14)
 
 
