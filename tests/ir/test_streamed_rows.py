@@ -64,6 +64,36 @@ def test_products(layout: str, size: int) -> None:
         alike(dense(parts, grams[0], own[a], own[b]), dense(whole, grams[1], a, b))
 
 
+def test_levels_of_many_rows_are_split() -> None:
+    """A level that is larger than a part lies in several, and its pairs are found among all."""
+    problem = make_problem("crossed", n=900)
+    whole, parts = problem.data, streamed(problem, 4).data
+    assert not cast("StreamedRows", parts).store.whole_levels
+    own, beta, rng = order(parts, whole), np.array([0.2, 0.5]), np.random.default_rng(3)
+    effects = [rng.normal(size=(g.m, g.k)) for g in whole.levels.groups]
+    eta = whole.apply(beta, effects), parts.apply(beta, [effects[own.index(a)] for a in range(len(own))])
+    grams = whole.gram(whole.y**2, more=(eta[0],)), parts.gram(parts.map(square)[0], more=(eta[1],))
+    for a, b in enumerate(own):
+        alike(grams[1].diag[b], grams[0].diag[a])
+        alike(grams[1].rhs[b], grams[0].rhs[a])
+    for a, b in whole.levels.pairs():
+        alike(dense(parts, grams[1], own[a], own[b]), dense(whole, grams[0], a, b))
+    pairs = {(0, 1): rng.normal(size=whole.levels.pattern(0, 1).nnz)[:, None, None]}
+    theirs = pairs if own == [0, 1] else {(0, 1): turned(whole.levels.pattern(0, 1), pairs[0, 1])}
+    inner = [rng.normal(size=(g.m, 1, 1)) for g in whole.levels.groups]
+    ours = parts.row_quadratic([inner[own.index(a)] for a in range(len(own))], theirs)
+    assert total(parts, ours) == pytest.approx(total(whole, whole.row_quadratic(inner, pairs)), rel=1e-12)
+
+
+def square(chunk: Any) -> tuple[Array]:
+    return (chunk.y**2,)
+
+
+def turned(pattern: Any, values: Array) -> Array:
+    """Values of the pairs with the groups the other way round."""
+    return values[np.lexsort((pattern.rows(), pattern.indices))]
+
+
 def dense(rows: Any, gram: Any, a: int, b: int) -> Array:
     """Z_a'WZ_b, or of different levels of one group the half that is held."""
     if a > b:

@@ -21,7 +21,7 @@ from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Share, Sum
 from lmmformula.memory import in_words
 from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.threads import in_order
-from lmmformula.progress import passed
+from lmmformula.progress import passed, passing
 from lmmformula.typing import Array
 
 __all__ = ["StreamedRows"]
@@ -72,6 +72,7 @@ class StreamedRows:
     def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
         """Several sums in one pass."""
         levels = self.levels
+        passing(self.n)
         totals = [s.total(levels) for s in sums]
 
         def shares(item: tuple[int, Block]) -> tuple[list[Share], Share]:
