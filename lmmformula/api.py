@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from inspect import unwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -103,6 +104,10 @@ def build(
     if isinstance(opened, Table):
         return build_problem(spec, opened, **arguments)
     return stream(spec, opened, **arguments)
+
+
+_built = unwrap(build)
+"""The same for arguments that :func:`fit` has checked."""
 
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
@@ -289,7 +294,7 @@ def fit(
     with reporting(progress, begun=begun):
         stage("reading the data")
         opened = open_data(data)
-        problem = build(formula, opened, **building, memory_limit=options.get("memory_limit"))
+        problem = _built(formula, opened, **building, memory_limit=options.get("memory_limit"))
         arguments = {"method": method, **kept(building), **own, **silence, **lasting(options)}
         table, source = (opened.kept(), None) if isinstance(opened, Table) else (None, data)
         recall = Recall(fit, formula, table, arguments, source)

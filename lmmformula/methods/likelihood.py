@@ -8,19 +8,17 @@ from typing import TYPE_CHECKING
 
 from lmmformula.backends.base import AnyBackend
 from lmmformula.backends.exact import Exact
-from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.engines.base import Engine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
 from lmmformula.methods.options import Quasi, Searched
 from lmmformula.methods.plain import NO_ENGINE, plain_plan
-from lmmformula.methods.quasi import quasi_plan
 from lmmformula.methods.record import Request
 from lmmformula.planner.engines import choose_engine, refuse_own
-from lmmformula.planner.quasi import likelihood_out_of_reach
 from lmmformula.planner.record import Planned
 
 if TYPE_CHECKING:
+    from lmmformula.backends.laplace import LaplaceBackend
     from lmmformula.typing import Arguments
 
 
@@ -60,6 +58,8 @@ def _full(problem: Problem, engine: Engine, given: Arguments) -> Exact:
 
 def _laplace(problem: Problem, engine: Engine, given: Arguments) -> LaplaceBackend:
     """Laplace's approximation or quadrature, which has nothing to do without random effects."""
+    from lmmformula.backends.laplace import LaplaceBackend
+
     nagq = given.get("nagq", 1)
     if nagq > 1:
         problem.refuse_coupled("adaptive quadrature", "Use nagq=1 (Laplace).")
@@ -118,8 +118,12 @@ def likelihood_plan(
         backend = criterion.backend(problem, NO_ENGINE, given)
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
+        from lmmformula.planner.quasi import likelihood_out_of_reach
+
         found = likelihood_out_of_reach(problem, blocks, request.limit)
         if found is not None:
+            from lmmformula.methods.quasi import quasi_plan
+
             options = Quasi(traces="diagonal", correction="laplace")
             quasi = Request(problem, request.standard, blocks, options, None, request.limit)
             return quasi_plan(quasi, *found)
