@@ -30,9 +30,10 @@ from lmmformula.errors import PlanError
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.criteria.profiled import ProfiledPoint
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["KenwardRoger", "kenward_roger"]
+__all__ = ["KenwardRoger", "LevelSpace", "expected_information", "kenward_roger", "level_space"]
 
 _MOST_EFFECTS = 6000
 """Kenward-Roger needs S, (q, q); beyond this it would take minutes and gigabytes."""
@@ -126,22 +127,9 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
         )
     if odd := [t.covariance.name for t in problem.terms if t.covariance.directions is None]:
         raise PlanError(f"Kenward-Roger is not available for covariance {odd[0]}(): use ddf='satterthwaite'.")
-    s, a, g, directions = _level_space(fit)
-    p, count = problem.p, len(directions) + 1
-    d_a = [_spread(d, a) for d in directions]  # D_r A, and D_r S
-    d_s = [_spread(d, s) for d in directions]
-    p_r = np.stack([-g, *(-(a.T @ v) for v in d_a)])
-    q_rs = np.zeros((count, count, p, p))
-    traces = np.zeros((count, count))
-    q_rs[0] = q_rs[:, 0] = -p_r
-    traces[0] = traces[:, 0] = [problem.n_observed, *(np.trace(m) for m in d_s)]
-    for i, left in enumerate(d_a):
-        for j, right in enumerate(d_a):
-            q_rs[i + 1, j + 1] = left.T @ s @ right
-            traces[i + 1, j + 1] = np.sum(d_s[i] * d_s[j].T)
-    phi = np.linalg.inv(g)
-    pairs = np.einsum("rij,jk,skl->rsil", p_r, phi, p_r)
-    information = traces - 2.0 * np.einsum("ij,rsji->rs", phi, q_rs) + np.einsum("ij,rsji->rs", phi, pairs)
+    sums = _sums(level_space(fit.optimum), fit.problem.n_observed)
+    p, phi, p_r, q_rs, pairs = problem.p, sums.phi, sums.p_r, sums.q_rs, sums.pairs
+    information = sums.restricted
     unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
     w = (
         2.0
@@ -156,9 +144,60 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
     return KenwardRoger(sigma2 * back @ adjusted @ back.T, sigma2 * back @ phi @ back.T, sigma2 * slopes, w)
 
 
-def _level_space(fit: Fitted) -> tuple[Array, Array, Array, list[list[tuple[slice, Array]]]]:
+@dataclass(frozen=True, slots=True, eq=False)
+class LevelSpace:
     """S = Z'V^-1Z, A = Z'V^-1X, X'V^-1X (sigma = 1, X orthonormalised), and the D_r as (rows, block per level)."""
-    point, p = fit.optimum, fit.problem.p
+
+    s: Array
+    a: Array
+    g: Array
+    directions: list[list[tuple[slice, Array]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """tr(V^-1 G_r V^-1 G_s), Phi, P_r, Q_rs and P_r Phi P_s."""
+
+    traces: Array
+    phi: Array
+    p_r: Array
+    q_rs: Array
+    pairs: Array
+
+    @property
+    def restricted(self) -> Array:
+        """Twice the expected REML information."""
+        lost = 2.0 * np.einsum("ij,rsji->rs", self.phi, self.q_rs)
+        return self.traces - lost + np.einsum("ij,rsji->rs", self.phi, self.pairs)
+
+
+def _sums(space: LevelSpace, n: float) -> _Sums:
+    s, a, g, directions = space.s, space.a, space.g, space.directions
+    p, count = len(g), len(directions) + 1
+    d_a = [_spread(d, a) for d in directions]  # D_r A, and D_r S
+    d_s = [_spread(d, s) for d in directions]
+    p_r = np.stack([-g, *(-(a.T @ v) for v in d_a)])
+    q_rs = np.zeros((count, count, p, p))
+    traces = np.zeros((count, count))
+    q_rs[0] = q_rs[:, 0] = -p_r
+    traces[0] = traces[:, 0] = [n, *(np.trace(m) for m in d_s)]
+    for i, left in enumerate(d_a):
+        for j, right in enumerate(d_a):
+            q_rs[i + 1, j + 1] = left.T @ s @ right
+            traces[i + 1, j + 1] = np.sum(d_s[i] * d_s[j].T)
+    phi = np.linalg.inv(g)
+    return _Sums(traces, phi, p_r, q_rs, np.einsum("rij,jk,skl->rsil", p_r, phi, p_r))
+
+
+def expected_information(space: LevelSpace, n: float, restricted: bool) -> Array:
+    """Of the variance parameters (V itself first), of REML or of ML, for n observations."""
+    sums = _sums(space, n)
+    return 0.5 * (sums.restricted if restricted else sums.traces)
+
+
+def level_space(point: ProfiledPoint) -> LevelSpace:
+    """Of the criterion at a point."""
+    p = point.model.problem.p
     gram, blocks = point.model.gram, point.model.prepared.blocks
     groups, ends = blocks.groups, np.cumsum([0, *(g.q for g in blocks.groups)])
     c = np.zeros((ends[-1], ends[-1]))
@@ -182,11 +221,11 @@ def _level_space(fit: Fitted) -> tuple[Array, Array, Array, list[list[tuple[slic
     directions = []
     for a, group in enumerate(groups):
         for i, columns in group.members:
-            for e in fit.problem.terms[i].covariance.directions or ():
+            for e in point.model.problem.terms[i].covariance.directions or ():
                 block = np.zeros((group.k, group.k))
                 block[columns, columns] = e
                 directions.append([(lower[a][0], block)])
-    return c - half.T @ half, zx - c_l @ inner, point.r_x.T @ point.r_x, directions
+    return LevelSpace(c - half.T @ half, zx - c_l @ inner, point.r_x.T @ point.r_x, directions)
 
 
 def _spread(blocks: list[tuple[slice, Array]], values: Array) -> Array:

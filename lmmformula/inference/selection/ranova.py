@@ -17,6 +17,7 @@ import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.inference.fitted import FittedT
+from lmmformula.inference.selection.cones import Cone, cone_of
 from lmmformula.inference.selection.null_distribution import Null, Spectrum, chi_bar, p_of_draws
 from lmmformula.inference.selection.reductions import Reduction, random_reductions
 from lmmformula.inference.selection.refits import refitted
@@ -33,6 +34,8 @@ __all__ = ["METHODS", "Removal", "by_distribution", "random_table", "ranova", "r
 METHODS = ("chisq", "mixture", "rlrt", "bootstrap")
 DRAWS = 10_000
 """Of an exact distribution."""
+DIRECTIONS = 2_000
+"""Of a cone, each of which counts with a whole chi-square."""
 REPLICATES = 500
 """Of a bootstrap, which fits both models to each."""
 MOST_LEVELS = 3_000
@@ -86,6 +89,21 @@ class Removal(Generic[FittedT]):
         if self.df == 1 and term.covariance.within.one_variance and gone == term.k:
             return 0
         return self.df - 1 if gone == 1 else None
+
+    @property
+    def cone(self) -> Cone | None:
+        """What several columns move in together, of a Gaussian fit; None where they are not told apart."""
+        if (
+            self.piece.place is None
+            or not self.large.inference.is_gaussian
+            or self.large.problem.family.repeated
+        ):
+            return None
+        term = self.large.problem.terms[self.piece.place]
+        lost = sum(t.k for t in self.large.problem.terms) - sum(t.k for t in self.small.problem.terms)
+        left = {c for t in self.small.problem.terms if t.group == term.group for c in t.columns}
+        gone = [j for j, column in enumerate(term.columns) if lost == term.k or column not in left]
+        return cone_of(self.large, self.piece.place, gone) if len(gone) == lost else None
 
     @property
     def variance_alone(self) -> GroupBlock | None:
@@ -174,8 +192,11 @@ def _tested(one: Removal[Any], method: str | None, n: int | None, rng: np.random
         return Null(np.nan, lacking) if lacking else _exact(one, DRAWS if n is None else n, rng)
     if (k := one.covariances) is not None:
         return Null(chi_bar(one.statistic, k), _mixture_words(k), chi_squares=(k, k + 1))
+    if (cone := one.cone) is not None:
+        p, drawn = cone.null(one.statistic, DIRECTIONS if n is None else n, rng)
+        return Null(p, f"chi-bar2({cone.df}), {len(drawn):,} directions", drawn)
     if method == "mixture":
-        return Null(np.nan, "more than one column: the weights of its mixture depend on the design")
+        return Null(np.nan, "several columns whose covariance is not free, or which are too many")
     return Null(one.chisq, f"chi2({one.df}), too cautious", chi_squares=(one.df,))
 
 
