@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import pandas as pd
 
 from lmmformula.reporting.exhibits import ACROSS, Drawing, Exhibit
 from lmmformula.reporting.frames import Table
-from lmmformula.typing import Drawn
+from lmmformula.typing import Argument, Drawn
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["DrawnTable", "Plot"]
 
-__all__ = ["DrawnTable"]
+
+class Plot:
+    """Draws a table: ``table.plot(ax=)``; other names are those of the plots of pandas."""
+
+    def __init__(self, drawing: Drawing, frame: pd.DataFrame) -> None:
+        self._drawing = drawing
+        self._frame = frame
+
+    def __call__(self, ax: Drawn = None) -> Drawn:
+        """Draw into `ax`, or new axes (an array of them where there are several plots); returns them."""
+        from lmmformula.reporting.plots.canvas import new_axes, new_grid
+
+        own = self._drawing
+        if ax is None:
+            ax = new_axes(None, own.size) if own.panels == 1 else new_grid(own.panels, ACROSS, _each(own))
+        own.paint(ax)
+        return ax
+
+    def __getattr__(self, name: str) -> Argument:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return getattr(self._frame.plot, name)
 
 
 class DrawnTable(Table):
@@ -27,15 +47,10 @@ class DrawnTable(Table):
         out.drawing = drawing
         return out
 
-    def plot(self, ax: Drawn = None) -> Drawn:  # type: ignore[override]
-        """Draw what the table says into `ax`, or new axes (an array of them where there are several plots); returns them."""
-        from lmmformula.reporting.plots.canvas import new_axes, new_grid
-
-        if ax is None:
-            own = self.drawing
-            ax = new_axes(None, own.size) if own.panels == 1 else new_grid(own.panels, ACROSS, _each(own))
-        self.drawing.paint(ax)
-        return ax
+    @property
+    def plot(self) -> Plot:  # type: ignore[override]
+        """Calling it draws what the table says; its methods are pandas': ``table.plot.hist()``."""
+        return Plot(self.drawing, pd.DataFrame(self))
 
     def exhibit(self) -> Exhibit:
         """The table and its plot."""

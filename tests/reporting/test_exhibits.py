@@ -254,6 +254,9 @@ def test_replicates_say_what_they_are_of() -> None:
     assert "20 replicates" in repr(found)
     assert found.shape == (20, 6)
     assert not hasattr(found.head(), "overview")
+    ax = found.plot.hist(bins=5)
+    assert len(ax.get_legend().get_texts()) == 6
+    plt.close(ax.figure)
 
 
 def test_a_null_distribution_is_drawn_beside_its_statistic() -> None:
