@@ -6,7 +6,8 @@ import pickle
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import pytest
 from lmmformula.errors import DataError, FormulaError, LmmformulaError, PlanError
 from lmmformula.formula import model_spec
 from lmmformula.frame import build
+from lmmformula.frame.sources import open_source
 from lmmformula.frame.sources.base import checked_names
 from lmmformula.frame.streamed import Draft, Kept, Seen, learn
 from lmmformula.frame.streamed.distinct import DistinctNumbers, Places
@@ -490,3 +492,27 @@ def test_whole_numbers_of_any_width() -> None:
     found = DistinctNumbers()
     found.add(low)
     assert Places(found.values()).of(low).tolist() == [0, 2, 1]
+
+
+def test_files_whose_categories_differ(tmp_path: Path) -> None:
+    """Levels in the order in which dictionaries have them, file after file, as a table of all files has them."""
+    import pyarrow.dataset as ds
+    import pyarrow.parquet as pq
+
+    rng = np.random.default_rng(8)
+    for j, levels in enumerate((["b", "a"], ["c", "b", "never"], ["a", "d"])):
+        frame = pd.DataFrame(
+            {"y": rng.normal(size=60), "x": rng.normal(size=60), "g": rng.integers(0, 9, 60)}
+        )
+        frame["c"] = pd.Categorical(rng.choice([v for v in levels if v != "never"], 60), levels)
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), tmp_path / f"{j}.parquet")
+    over = open_source(str(tmp_path / "*.parquet"))
+    assert over is not None
+    whole = build(model_spec("y ~ c * x + (1 | g) + (1 | c)"), ds.dataset(tmp_path).to_table())
+    draft = learn(model_spec("y ~ c * x + (1 | g) + (1 | c)"), over)
+    parts, seen = encoded(draft, cast("Batches", over))
+    problem, kept = draft.finish(seen)
+    assert problem.X.names[1:4] == ("ca", "cc", "cd")
+    same_block(problem.X, whole.X, [part.fixed.matrix for part in parts], kept.fixed)
+    for j, (own, term) in enumerate(zip(problem.terms, whole.terms, strict=True)):
+        same_term(own, term, [part.terms[j] for part in parts], kept.terms[j])
