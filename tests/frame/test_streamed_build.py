@@ -418,7 +418,10 @@ def many() -> pd.DataFrame:
     d["y"] = d.x + rng.normal(size=n)
     d["na"] = d.x.where(np.arange(n) % 5 != 3)
     d["id"] = 7 * pd.factorize(d.who)[0] - 100
-    d.loc[::100, "who"] = None
+    d["cat"] = pd.Categorical(
+        d.who, list(dict.fromkeys([*d.who, *(f"never {j}" for j in range(99))])), ordered=True
+    )
+    d.loc[::100, ["who", "cat"]] = None
     return d
 
 

@@ -277,7 +277,7 @@ def _found(
     columns: dict[str, Value] = {}
     for name, value in sample.columns.items():
         if name in variables.keyed:
-            columns[name] = Factor(_empty_codes(n), np.zeros(0, dtype=object), "text")
+            columns[name] = Factor(_empty_codes(n), np.zeros(0, dtype=object), tally.texts[name].kind)
         elif name in tally.labels:
             labels = tally.labels[name]
             columns[name] = Factor(_empty_codes(n), labels.levels(), labels.kind)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.streamed.distinct import DistinctLabels, DistinctNumbers
-from lmmformula.frame.streamed.texts import DistinctTexts, keys_of
+from lmmformula.frame.streamed.texts import DistinctTexts
 from lmmformula.frame.streamed.variables import BatchRows, Variables
 from lmmformula.frame.values import Basis, Factor, Value, n_infinite
 
@@ -65,9 +65,7 @@ class Tally:
                 codes[name] = labels.places(value)
                 labels.add(codes[name] if rows.kept is None else codes[name][rows.kept])
         for name, texts in self.texts.items():
-            column = rows.batch.column(name)
-            own = column if rows.at is None else column.take(rows.at)
-            texts.add(*keys_of(own, self.variables.seed), own)
+            texts.add(rows.batch.column(name), rows.at, self.variables.seed)
         for expr, value in rows.values.items():
             if not (type(expr) is Name and expr.value in self.texts):
                 self._value(expr, value)

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.frame.streamed.labels import MANY, TextLabels
-from lmmformula.frame.values import Factor, object_array
+from lmmformula.frame.values import Factor, FactorKind, object_array
 from lmmformula.numerics.text_keys import text_keys
+from lmmformula.typing import Index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,14 +36,29 @@ def many_texts(column: pa.Array) -> bool:
     from pyarrow import types
 
     kind = column.type
-    is_text = types.is_string(kind) or types.is_large_string(kind)
-    return is_text and len(column.unique()) >= _MANY_IN_BATCH
+    if types.is_dictionary(kind):
+        return (
+            _is_text(kind.value_type)
+            and not column.dictionary.null_count
+            and len(column.dictionary) >= _MANY_IN_BATCH
+        )
+    return _is_text(kind) and len(column.unique()) >= _MANY_IN_BATCH
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    from pyarrow import types
+
+    return types.is_string(kind) or types.is_large_string(kind)
 
 
 def keys_of(column: pa.Array, seed: int) -> tuple[Keys, Keys]:
-    """Key and check of each text; of a missing one those of an empty text."""
+    """Key and check of each text; of a missing one those of any text."""
     from pyarrow import types
 
+    if types.is_dictionary(column.type):
+        at = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        keys, checks = keys_of(column.dictionary, seed)
+        return keys[at], checks[at]
     width = np.int64 if types.is_large_string(column.type) else np.int32
     _, ends, data = column.buffers()
     if not len(column) or ends is None:
@@ -55,20 +71,38 @@ def keys_of(column: pa.Array, seed: int) -> tuple[Keys, Keys]:
 
 
 class DistinctTexts:
-    """Different texts that pass by, with their keys."""
+    """Different texts that pass by, with their keys; in the order of their dictionaries if they are categories."""
 
     def __init__(self) -> None:
+        self.kind: FactorKind = "text"
         self._known: tuple[Keys, Keys, pa.Array] | None = None
         self._held: list[tuple[Keys, Keys, pa.Array]] = []
         self._n_held = 0
+        self._listed: Keys | None = None
+        self._last: Keys | None = None
 
-    def add(self, keys: Keys, checks: Keys, texts: pa.Array) -> None:
-        """Take in the texts of a batch, none of them missing."""
+    def add(self, column: pa.Array, at: NDArray[np.int64] | None, seed: int) -> None:
+        """Take in the texts of a batch at rows where none is missing (all if None)."""
+        from pyarrow import types
+
+        if types.is_dictionary(column.type):
+            self.kind = "ordered" if column.type.ordered else "factor"
+            self._list(keys_of(column.dictionary, seed)[0])
+        texts = column if at is None else column.take(at)
+        keys, checks = keys_of(texts, seed)
         first = _first_of_each(keys, checks)
         self._held.append((keys[first], checks[first], texts.take(first)))
         self._n_held += len(first)
         if self._n_held > max(2**20, 0 if self._known is None else len(self._known[0])):
             self._merge()
+
+    def _list(self, keys: Keys) -> None:
+        """Put the categories of a dictionary after those of others before."""
+        if self._last is not None and np.array_equal(keys, self._last):
+            return
+        self._last = keys
+        known = np.zeros(0, dtype=np.int64) if self._listed is None else self._listed
+        self._listed = np.concatenate([known, keys[~np.isin(keys, known)]])
 
     def _merge(self) -> None:
         import pyarrow as pa
@@ -81,18 +115,26 @@ class DistinctTexts:
 
     def levels(self) -> tuple[Keys, NDArray[np.int32], Factor]:
         """Keys in increasing order, the place of the text of each in R's order, and the texts in that order, each in a row."""
-        import pyarrow.compute as pc
-
         if self._held:
             self._merge()
         assert self._known is not None
         keys, _, texts = self._known
-        order = pc.call_function("sort_indices", [texts]).to_numpy()
+        order = self._order(keys, texts)
         place = np.empty(len(keys), dtype=np.int32)
         place[order] = np.arange(len(keys), dtype=np.int32)
         ordered = texts.take(order)
         labels = TextLabels(ordered) if len(keys) >= MANY else object_array(ordered.to_pylist())
-        return keys, place, Factor(np.arange(len(keys), dtype=np.int32), labels, "text")  # type: ignore[arg-type]
+        return keys, place, Factor(np.arange(len(keys), dtype=np.int32), labels, self.kind)  # type: ignore[arg-type]
+
+    def _order(self, keys: Keys, texts: pa.Array) -> Index:
+        """Positions of the texts in R's order."""
+        import pyarrow.compute as pc
+
+        if self._listed is None:
+            return pc.call_function("sort_indices", [texts]).to_numpy()
+        at = np.searchsorted(keys, self._listed)
+        at = np.minimum(at, len(keys) - 1)
+        return at[keys[at] == self._listed]
 
 
 def _first_of_each(keys: Keys, checks: Keys) -> NDArray[np.intp]:
