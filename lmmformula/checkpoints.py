@@ -24,7 +24,7 @@ from typing import Protocol
 
 from lmmformula.typing import Record
 
-__all__ = ["Keeper", "Ongoing", "keeping", "left_of", "ongoing"]
+__all__ = ["Keeper", "Ongoing", "keeper_now", "keeping", "left_of", "ongoing"]
 
 
 class Keeper(Protocol):
@@ -67,6 +67,11 @@ def keeping(keeper: Keeper | None) -> Iterator[None]:
         yield
     finally:
         _keeper.reset(token)
+
+
+def keeper_now() -> Keeper | None:
+    """Who keeps searches; for a computation that has fits of its own within it, which are to be kept by nobody."""
+    return _keeper.get()
 
 
 def ongoing(search: str) -> Ongoing | None:

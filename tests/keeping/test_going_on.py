@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+import pytest
 
 from lmmformula import fit
 from lmmformula.backends.posterior.density.scale import Scale
@@ -46,6 +48,20 @@ def test_nobody_keeps_searches_unless_asked() -> None:
         fit(SLEEP, "sleepstudy")
     assert ongoing("search") is None
     assert memory.searches["search"]["standing"].evaluations > 1
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.ConvergenceWarning")
+def test_fits_that_a_sampler_starts_from_are_kept_by_nobody() -> None:
+    """Several of different models have the same searches; where a sampler goes on, its start must not move by a rounding."""
+    options: Record = {"method": "hmc", "sampler": "importance", "draws": 200, "seed": 1}
+    memory = Memory()
+    with keeping(memory):
+        whole: Any = fit(SLEEP, "sleepstudy", **options)
+    assert set(memory.searches) == {"mode", "importance sample"}
+    again = Memory(memory.searches, most=0)  # nothing new to tell
+    with keeping(again):
+        m: Any = fit(SLEEP, "sleepstudy", **options)
+    np.testing.assert_array_equal(m.posterior.x, whole.posterior.x)
 
 
 class Valley:

@@ -14,7 +14,7 @@ from lmmformula.backends.posterior.record import Posterior, posterior_of
 from lmmformula.backends.posterior.routes.choose import Marginalize, choose_route
 from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
 from lmmformula.backends.posterior.units import from_user, to_user
-from lmmformula.checkpoints import left_of, ongoing
+from lmmformula.checkpoints import Keeper, Ongoing, keeper_now, keeping, left_of
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
@@ -96,9 +96,11 @@ class HMC(Likelihood):
         self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
-        seed = self._drawn_seed() if self.seed is None else self.seed
-        request = Request(self._options, self.sampler, seed, progress)
-        return self._solution(problem, prepared, request)
+        keeper = keeper_now()
+        seed = self._drawn_seed(keeper) if self.seed is None else self.seed
+        request = Request(self._options, self.sampler, seed, progress, keeper=keeper)
+        with keeping(None):
+            return self._solution(problem, prepared, request)
 
     def extend(self, problem: Problem, posterior: Posterior, progress: Report | None = None) -> BayesSolution:
         """`draws` more of each chain from where `posterior` ended; earlier draws are kept.
@@ -124,9 +126,9 @@ class HMC(Likelihood):
         return self.fit(problem)
 
     @staticmethod
-    def _drawn_seed() -> int:
+    def _drawn_seed(keeper: Keeper | None) -> int:
         """A random seed; that of an earlier run where there is one to go on with."""
-        here = ongoing("seed")
+        here = None if keeper is None else Ongoing(keeper, "seed")
         left = left_of(here)
         seed = int(np.random.SeedSequence().generate_state(1)[0]) if left is None else int(left["seed"])
         if here is not None:

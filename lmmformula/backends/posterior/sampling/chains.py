@@ -7,13 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.base import Concentrated
+from lmmformula.backends.posterior.density.base import Concentrated, Evaluated
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.sampling.importance import Importance, scales_of
-from lmmformula.backends.posterior.sampling.remembered import KeptChains, remembered
+from lmmformula.backends.posterior.sampling.remembered import (
+    BLOCK,
+    BLOCK_DEAR,
+    KeptChains,
+    mode_of,
+    remembered,
+)
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.backends.posterior.sampling.surrogate import MOST_COORDINATES, fit_surrogate
-from lmmformula.checkpoints import left_of, ongoing
+from lmmformula.checkpoints import Ongoing, left_of
 from lmmformula.progress import stage
 from lmmformula.typing import Array
 
@@ -36,14 +42,16 @@ def draw(density: Concentrated, request: Request) -> Drawn:
     """Draws by the sampler asked for; by chains where weights of importance sampling cannot be trusted."""
     if request.sampler != "importance":
         known = None if request.before is None else request.before.scale
-        if known is None and (left := left_of(ongoing("chains"))) is not None:
+        if known is None and (left := left_of(request.ongoing("chains"))) is not None:
             known = left["scale"]
-        return draw_chains(density, density.scale() if known is None else known, request)
-    scale = density.scale()
+        return draw_chains(
+            density, mode_of(density, request.ongoing("mode")) if known is None else known, request
+        )
+    scale = mode_of(density, request.ongoing("mode"))
     stage("importance sampling")
     options, rng = request.options, np.random.default_rng(np.random.SeedSequence([request.seed, 1]))
     sampler = Importance(draws=options.chains * options.draws, pilot=1_000 if density.is_small else 300)
-    found = sampler.sample(remembered(density, ongoing("importance sample")), scale, rng)
+    found = sampler.sample(_recorded(density, request.ongoing("importance sample")), scale, rng)
     if found.trusted:
         return Drawn(found.x.reshape(options.chains, options.draws, density.d), scale, importance=found)
     return replace(draw_chains(density, scale, request), importance=found)
@@ -60,13 +68,13 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     from lmmformula.backends.posterior.sampling.nuts import Nuts
     from lmmformula.numerics.x64 import x64
 
-    options, small, here = request.options, density.is_small, ongoing("chains")
+    options, small, here = request.options, density.is_small, request.ongoing("chains")
     rng = np.random.default_rng(np.random.SeedSequence([request.seed, 0]))
     starts = None
     if (left := left_of(here)) is not None:
         scale, starts = left["scale"], np.zeros((options.chains, density.d))
     elif request.states is None and (small or density.d <= MOST_COORDINATES):
-        scale, starts = _pilot(density, scale, options.chains, rng)
+        scale, starts = _pilot(density, scale, options.chains, rng, request.ongoing("first sample"))
     adapt, surrogate = small and scale.source == "hessian", scale.surrogate
     usual = WARMUP_LARGE if surrogate or not small else _WARMUP_ADAPTED if adapt else WARMUP
     nuts = Nuts(
@@ -89,6 +97,11 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     own = {"states": request.states, "progress": request.progress, "kept": kept}
     out = nuts.run(energy, starts, slope, request.seed, exact=exact, **own)
     return out.drawn(scale.mode + out.z @ scale.half.T, scale, nuts.warmup)
+
+
+def _recorded(density: Concentrated, here: Ongoing | None) -> Evaluated:
+    """The density, its values kept where a checkpoint is."""
+    return remembered(density, here, BLOCK if density.is_small else BLOCK_DEAR)
 
 
 def _slope(density: Concentrated, scale: Scale) -> Callable[[Array], tuple[float, Array]]:
@@ -116,14 +129,14 @@ def _slope(density: Concentrated, scale: Scale) -> Callable[[Array], tuple[float
 
 
 def _pilot(
-    density: Concentrated, scale: Scale, chains: int, rng: np.random.Generator
+    density: Concentrated, scale: Scale, chains: int, rng: np.random.Generator, here: Ongoing | None
 ) -> tuple[Scale, Array | None]:
     """Location, scales, starts and perhaps a surrogate from a short importance sample; Laplace's alone if it is poor."""
     stage("a first sample, for the scales")
     sampler = Importance(draws=500, rounds=3, pilot=400)
     if not density.is_small:
         sampler = Importance(draws=200, rounds=2, pilot=200)
-    found = sampler.sample(remembered(density, ongoing("first sample")), scale, rng)
+    found = sampler.sample(_recorded(density, here), scale, rng)
     if not (found.ess >= PILOT_ESS and found.trusted):
         return scale, None
     scaled = scales_of(density, scale, found, rng)

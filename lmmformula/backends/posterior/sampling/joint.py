@@ -6,9 +6,9 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Joint
 from lmmformula.backends.posterior.sampling.chains import spread_starts
-from lmmformula.backends.posterior.sampling.remembered import KeptChains
+from lmmformula.backends.posterior.sampling.remembered import KeptChains, mode_of
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
-from lmmformula.checkpoints import left_of, ongoing
+from lmmformula.checkpoints import left_of
 from lmmformula.progress import stage
 from lmmformula.typing import Numbers, Record
 
@@ -26,12 +26,12 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     from lmmformula.backends.posterior.sampling.nuts import Nuts
     from lmmformula.numerics.programs import in_slices, quick
 
-    here = ongoing("chains")
+    here = request.ongoing("chains")
     left = left_of(here)
     known: Numbers = None if request.before is None else request.before.scale
     if left is not None:
         known = left["scale"]
-    scale = density.scale() if known is None else known
+    scale = mode_of(density, request.ongoing("mode")) if known is None else known
     traced, options = density.traced(), request.options
 
     def potential(z: Numbers) -> Numbers:

@@ -14,6 +14,7 @@ but such a place can be walked out of. The order of kernels is fixed, so each dr
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -38,6 +39,10 @@ STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size", 
 """The last only of chains on a surrogate."""
 STEP = 0.7
 """The step size to begin with, where the target is about standard normal."""
+LONGEST = 10.0
+"""Seconds between two looks at whether to stop, once the pace of the iterations is known."""
+FIRST = 5
+"""Iterations before the first look of chains that are kept."""
 WALK = 4
 """Transitions on a surrogate from one random-walk step to the next."""
 
@@ -88,7 +93,7 @@ class Nuts:
     dense_mass : bool
         Whether that matrix has covariances, or variances only.
     chunk : int
-        Iterations between two looks at whether to stop.
+        Iterations between two looks at whether to stop; fewer where they take longer than `LONGEST`. Draws do not depend on it.
     quick_compile : bool
         Compile in half the time to a program that is slower where arrays are not tiny.
     repeats : int
@@ -335,10 +340,13 @@ class _Job:
         """Warm-up if fresh, then draws, from where chain `c` stands; ends early when asked to stop."""
         warmup = self.nuts.warmup if self.fresh else 0
         total = warmup + self.nuts.draws
+        most = self.nuts.chunk if self.kept is None else min(FIRST, self.nuts.chunk)
         while at.done < total and not self.stop.is_set():
             warming = at.done < warmup
-            n = min(self.nuts.chunk, (warmup if warming else total) - at.done)
+            n, begun = min(most, (warmup if warming else total) - at.done), time.monotonic()
             state, out = self.program(n, at.state)
+            pace = n / max(time.monotonic() - begun, 1e-6)
+            most = max(1, min(self.nuts.chunk, int(LONGEST * pace)))
             diverged = at.diverged + (int(out[1].sum()) if warming else 0)
             records = at.records if warming else (*at.records, tuple(out))
             at = ChainStanding(state, at.done + n, diverged, records)

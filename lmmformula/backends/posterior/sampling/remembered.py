@@ -7,31 +7,48 @@ kept: who goes on draws the same points again, which takes no time, and computes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Evaluated
 from lmmformula.backends.posterior.density.scale import JointScale, Scale
 from lmmformula.backends.posterior.sampling.request import State
-from lmmformula.checkpoints import Ongoing
+from lmmformula.checkpoints import Ongoing, left_of
 from lmmformula.typing import Array, Record
 
-__all__ = ["ChainStanding", "KeptChains", "remembered"]
+__all__ = ["ChainStanding", "KeptChains", "mode_of", "remembered"]
 
-BLOCK = 200
-"""Points whose densities are computed between two looks at the clock."""
+BLOCK, BLOCK_DEAR = 200, 16
+"""Points whose densities are computed between two looks at the clock, where these are cheap and where they are not."""
+ScaleT_co = TypeVar("ScaleT_co", Scale, JointScale, covariant=True)
 
 
-def remembered(density: Evaluated, here: Ongoing | None) -> Evaluated:
-    """The density; with a record of its values where a checkpoint is kept."""
-    return density if here is None else _Remembered(density, here)
+class _Scaled(Protocol[ScaleT_co]):
+    def scale(self) -> ScaleT_co: ...
+
+
+def mode_of(density: _Scaled[ScaleT_co], here: Ongoing | None) -> ScaleT_co:
+    """The scale of a density, at its mode: searched for once over all runs."""
+    left = left_of(here)
+    if left is not None:
+        return left["scale"]
+    scale = density.scale()
+    if here is not None:
+        here.offer(lambda: {"scale": scale}, at_once=True)
+    return scale
+
+
+def remembered(density: Evaluated, here: Ongoing | None, block: int = BLOCK) -> Evaluated:
+    """The density; with a record of its values where a checkpoint is kept, told after each `block`."""
+    return density if here is None else _Remembered(density, here, block)
 
 
 class _Remembered:
     """A density that computes each value once over all runs, in the same blocks of points, so that rounding is the same."""
 
-    def __init__(self, density: Evaluated, here: Ongoing) -> None:
-        self._density, self._here = density, here
+    def __init__(self, density: Evaluated, here: Ongoing, block: int) -> None:
+        self._density, self._here, self._size = density, here, block
         left = here.left
         self._left: Array = np.zeros(0) if left is None else left["values"]
         self._values: list[Array] = []
@@ -47,7 +64,7 @@ class _Remembered:
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d), from the record as far as that goes."""
-        blocks = [self._block(x[start : start + BLOCK]) for start in range(0, len(x), BLOCK)]
+        blocks = [self._block(x[at : at + self._size]) for at in range(0, len(x), self._size)]
         return np.concatenate([np.zeros(0), *blocks])
 
     def _block(self, x: Array) -> Array:

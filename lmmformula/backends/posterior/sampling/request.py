@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from lmmformula.checkpoints import Keeper, Ongoing
 from lmmformula.errors import FitError
 from lmmformula.typing import Array
 
@@ -54,6 +55,8 @@ class Request:
     progress : callable or None
     before : Posterior or None
         A posterior to go on from: its chains' last states are the starts, and its seed and scales stay.
+    keeper : Keeper or None
+        Who keeps where the sampler stands. Fits that samplers start from are kept by nobody.
     """
 
     options: ChainOptions
@@ -61,6 +64,11 @@ class Request:
     seed: int
     progress: Progress | None = None
     before: Posterior | None = None
+    keeper: Keeper | None = None
+
+    def ongoing(self, search: str) -> Ongoing | None:
+        """A part of the sampling by its name; None where nobody keeps it."""
+        return None if self.keeper is None else Ongoing(self.keeper, search)
 
     @property
     def states(self) -> tuple[State, ...] | None:
