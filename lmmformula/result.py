@@ -14,7 +14,6 @@ from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
 from lmmformula.inference import conditional as _conditional
 from lmmformula.inference import intervals_by_method as _intervals
-from lmmformula.inference import predict as _predict
 from lmmformula.inference import profile as _profile
 from lmmformula.inference import r2 as _r2
 from lmmformula.inference import refitting as _refitting
@@ -43,6 +42,7 @@ from lmmformula.verbs import (
     CheckingVerbs,
     MeansVerbs,
     ReplicationVerbs,
+    RowVerbs,
     SelectionVerbs,
     TestingVerbs,
 )
@@ -62,7 +62,14 @@ __all__ = ["Fit", "Recall"]
 @checked_methods(rest=_calls.FURTHER, kinds=_calls.KINDS)
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(
-    MeansVerbs, TestingVerbs, SelectionVerbs, CheckingVerbs, ReplicationVerbs, BayesianVerbs, OtherNames
+    RowVerbs,
+    MeansVerbs,
+    TestingVerbs,
+    SelectionVerbs,
+    CheckingVerbs,
+    ReplicationVerbs,
+    BayesianVerbs,
+    OtherNames,
 ):
     """A fitted mixed model.
 
@@ -287,35 +294,6 @@ class Fit(
         """Pearson's chi-square over its degrees of freedom, given the random effects."""
         return _residuals.overdispersion(self)
 
-    def predict(
-        self,
-        newdata: Data = None,
-        *,
-        re_form: str | None = "all",
-        kind: str = "response",
-        new_levels: str = "error",
-        interval: str | None = None,
-        level: float = 0.95,
-        se: bool = False,
-        uncertainty: str | None = None,
-        weights: Data = None,
-        seed: int | np.random.Generator | None = None,
-    ) -> pd.Series | pd.DataFrame:
-        """Predictions for the data of the fit or for new data; see :func:`lmmformula.inference.predict.predict`."""
-        return _predict.predict(
-            self,
-            newdata,
-            re_form=re_form,
-            kind=kind,
-            new_levels=new_levels,
-            interval=interval,
-            level=level,
-            se=se,
-            uncertainty=uncertainty,
-            weights=weights,
-            seed=seed,
-        )
-
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
         """`n` responses drawn from the fitted model, one a column, random effects drawn anew (a posterior's: kept)."""
         return _simulate.simulate(self, n, seed)
@@ -400,10 +378,6 @@ class Fit(
     def glance(self) -> pd.DataFrame:
         """Broom's one-row table of the model."""
         return _frames.printed(_tidy.glance(self))
-
-    def augment(self) -> pd.DataFrame:
-        """Broom's table of rows: data used, fitted values, residuals."""
-        return _tidy.augment(self)
 
     # -- text -------------------------------------------------------------------------------------------------------
 

@@ -100,10 +100,22 @@ def _joined(cells: tuple[Labels, ...]) -> Labels:
     return object_array(q if times[j] > 1 else j for q, j in zip(quoted, joined, strict=True))
 
 
-def match_cells(known: tuple[Labels, ...], cells: tuple[Labels, ...]) -> NDArray[np.int32]:
-    """Position of each of `cells` among the `known` ones, -1 where absent. Matches level by level, never by joined labels."""
+def match_cells(
+    known: tuple[Labels, ...], cells: tuple[Labels, ...], places: dict[int, pd.Index] | None = None
+) -> NDArray[np.int32]:
+    """Position of each of `cells` among the `known` ones, -1 where absent. Matches level by level, never by joined labels.
+
+    `places` keeps the index of known labels for further calls.
+    """
     if len(known) == 1:
-        return label_index(known[0], cells[0])
+        find = getattr(known[0], "find", None)
+        if find is not None:
+            return find(cells[0])
+        if places is None:
+            return label_index(known[0], cells[0])
+        if id(known[0]) not in places:
+            places[id(known[0])] = pd.Index(known[0], dtype=object)
+        return places[id(known[0])].get_indexer(pd.Index(cells[0], dtype=object)).astype(np.int32)
     own, new = np.zeros(len(known[0]), dtype=np.int64), np.zeros(len(cells[0]), dtype=np.int64)
     for labels, others in zip(known, cells, strict=True):
         names = list(dict.fromkeys(labels))

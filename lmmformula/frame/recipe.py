@@ -188,6 +188,7 @@ class Recipe:
         aux_terms: bool = True,
         terms: Iterable[int] | None = None,
         missing: Literal["keep", "raise"] = "keep",
+        places: dict[int, pd.Index] | None = None,
     ) -> NewDesign:
         """Build the same columns from new data.
 
@@ -205,6 +206,8 @@ class Recipe:
             Positions of the random-effects terms wanted; all if None.
         missing : {"keep", "raise"}
             Incomplete rows: kept as NaN, or a DataError.
+        places : dict, optional
+            Where labels of levels stand, which is kept there for rows that come in batches.
 
         Returns
         -------
@@ -230,14 +233,14 @@ class Recipe:
             X = _spread(self._fixed_columns(evaluator, n), complete)
             offset = _spread(self._offset(evaluator, n), complete)
             complete = complete & ~np.isnan(X).any(axis=1)
-        done = tuple(_new_term(term, evaluator, n, complete_in=rows, n_all=table.n_rows) for term in chosen)
+        done = tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in chosen)
         value_of = _checked(evaluator)
         further = tuple(
             _spread(design.matrix(value_of, n)[:, list(kept)], given)
             for design, kept in (self.aux if aux else ())
         )
         beside = tuple(
-            tuple(_new_term(t, evaluator, n, complete_in=rows, n_all=table.n_rows) for t in own)
+            tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in own)
             for own in beside_terms
         )
         unknown_offset = self.offset_array and fixed
@@ -365,7 +368,12 @@ def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Numbers:
 
 
 def _new_term(
-    term: TermRecipe, evaluator: Evaluator, n: int, *, complete_in: NDArray[np.int64] | None, n_all: int
+    term: TermRecipe,
+    evaluator: Evaluator,
+    n: int,
+    complete_in: NDArray[np.int64] | None,
+    n_all: int,
+    places: dict[int, pd.Index] | None,
 ) -> tuple[NewTerm, ...]:
     """The parts of a term: one, or one for each of the levels that a row has."""
     basis = None if term.design.is_constant else term.own(term.design.matrix(_checked(evaluator), n))
@@ -373,13 +381,13 @@ def _new_term(
         nobody = np.full(n, -1, dtype=np.int32)
         parts = [(np.zeros(n, dtype=np.int32), nobody, (), basis)]
     elif term.several is None:
-        parts = [(*_new_levels(term.group, term.cells, evaluator, n), basis)]
+        parts = [(*_new_levels(term.group, term.cells, evaluator, n, places), basis)]
     else:
         members, weights, scale = term.several
         shares = shares_of(members, weights, scale, _checked(evaluator), n)
         ones = np.ones((n, 1)) if basis is None else basis
         parts = [
-            (*_new_levels((member,), term.cells, evaluator, n), ones * share[:, None])
+            (*_new_levels((member,), term.cells, evaluator, n, places), ones * share[:, None])
             for member, share in zip(members, shares.T, strict=True)
         ]
     if complete_in is None:
@@ -393,13 +401,17 @@ def _new_term(
 
 
 def _new_levels(
-    group: tuple[Expr, ...], cells: tuple[NDArray[np.object_], ...], evaluator: Evaluator, n: int
+    group: tuple[Expr, ...],
+    cells: tuple[NDArray[np.object_], ...],
+    evaluator: Evaluator,
+    n: int,
+    places: dict[int, pd.Index] | None,
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
     """Level of the fit of each row, its place among the new ones, and these."""
     grouping = group_factor(group, evaluator)
     factor = grouping.factor
     level = np.where(_missing_in(column_names(group), evaluator), np.int32(-1), factor.codes)
-    position = np.append(match_cells(cells, grouping.cells), np.int32(-1))
+    position = np.append(match_cells(cells, grouping.cells, places), np.int32(-1))
     unseen = np.flatnonzero(position[:-1] < 0)
     rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
     rank[unseen] = np.arange(len(unseen), dtype=np.int32)

@@ -11,16 +11,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import ArgumentError, DataError
+from lmmformula.errors import ArgumentError, DataError, PlanError
+from lmmformula.frame.opening import open_data
+from lmmformula.frame.table import Table
 from lmmformula.inference.prediction_rows import own_rows, rows_of, selected
 from lmmformula.inference.predictive import new_weights
 from lmmformula.inference.records import Wanted
+from lmmformula.inference.rows import refuse_in_memory
 from lmmformula.typing import Data, Numbers
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.to_files import RowFile
 
 __all__ = ["predict"]
 
@@ -40,7 +46,9 @@ def predict(
     uncertainty: str | None = None,
     weights: Data = None,
     seed: int | np.random.Generator | None = None,
-) -> pd.Series | pd.DataFrame:
+    out: str | Path | None = None,
+    columns: str | Sequence[str] = "formula",
+) -> pd.Series | pd.DataFrame | RowFile:
     """Predict the response.
 
     Parameters
@@ -82,27 +90,42 @@ def predict(
     seed : int or Generator, optional
         For whatever is drawn: effects under ``new_levels="sample"``, responses that are not normal, and what a posterior has to
         draw. The same seed gives the same numbers.
+    out : str or Path, optional
+        A .parquet or .csv file that all rows are written to, a batch at a time, in constant memory: `newdata` may then be
+        whatever ``fit`` takes, and by default is all of the data of the fit. What is drawn is drawn for each batch from the
+        same seed.
+    columns : "formula", "all", or names
+        Columns of the data that are written beside the predictions.
 
     Returns
     -------
-    Series, or DataFrame with columns ``fit[, se][, lower, upper]``
+    Series, or DataFrame with columns ``fit[, se][, lower, upper]``; with `out`, what was written where.
 
     Raises
     ------
     DataError
         Missing columns, unseen levels under "error", unknown options.
+    PlanError
+        For rows that are read a batch at a time, without `out`.
     """
     _check(fit, kind, new_levels, interval, level)
     if weights is not None and interval != "prediction":
         raise ArgumentError(
             "weights= of new rows make the width of interval='prediction'; leave them out without it."
         )
+    wanted = Wanted(kind, new_levels, interval, level, se, full=uncertainty == "full")
+    if out is not None:
+        from lmmformula.inference.to_files import predict_to
+
+        return predict_to(
+            fit, out, newdata, wanted, re_form=re_form, columns=columns, weights=weights, seed=seed
+        )
+    newdata = _in_memory(fit, newdata)
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)
     chosen, aux_terms = selected(fit, re_form), re_form == "all"
     own = new_weights(fit, newdata, weights) if interval == "prediction" else None
-    wanted = Wanted(kind, new_levels, interval, level, se, full=uncertainty == "full")
     if newdata is not None:
         rows = rows_of(fit, newdata, chosen, aux_terms=aux_terms)
         return fit.inference.predict(rows, wanted, own, rng)
@@ -111,6 +134,20 @@ def predict(
         for at, rows in own_rows(fit, chosen, aux_terms=aux_terms)
     ]
     return found[0] if len(found) == 1 else _below(found)
+
+
+def _in_memory(fit: Fitted, newdata: Data) -> Data:
+    """The rows to predict, which are a table or are refused."""
+    if newdata is None:
+        refuse_in_memory(fit, "predictions of the rows of the fit")
+        return None
+    opened = open_data(newdata)
+    if not isinstance(opened, Table):
+        raise PlanError(
+            f"the rows of {opened.name} are read a batch at a time, and so are their predictions written: name a file for them, "
+            'as in m.predict(data, out="scored.parquet").'
+        )
+    return opened
 
 
 def _below(parts: Sequence[Numbers]) -> Numbers:

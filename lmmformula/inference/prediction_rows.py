@@ -19,11 +19,14 @@ from lmmformula.ir.design import GroupBlock, gathered
 from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from lmmformula.inference.fitted import Fitted
 
 __all__ = [
     "Selection",
     "at_means",
+    "own_parts",
     "own_rows",
     "population_rows",
     "rows_of",
@@ -85,22 +88,31 @@ def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> I
     index, aux, start = row_labels(fit.problem), auxiliary(fit), 0
     for chunk in fit.problem.data.chunks():
         at = slice(start, start := start + chunk.n)
-        parts = tuple(p for i, mask in selection for p in _own_parts(i, chunk.terms[i], mask))
+        parts = tuple(p for i, mask in selection for p in own_parts(i, chunk.terms[i], mask))
         beside = chunk.aux_terms if aux_terms else ()
-        own = tuple(tuple(p for i, t in enumerate(terms) for p in _own_parts(i, t, 1.0)) for terms in beside)
+        own = tuple(tuple(p for i, t in enumerate(terms) for p in own_parts(i, t, 1.0)) for terms in beside)
         offset = np.zeros(chunk.n) if chunk.offset is None else chunk.offset
         here = tuple(a[at] for a in aux)
         yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
 
 
 def rows_of(
-    fit: Fitted, newdata: Data, selection: Selection, *, aux: bool = True, aux_terms: bool = False
+    fit: Fitted,
+    newdata: Data,
+    selection: Selection,
+    *,
+    aux: bool = True,
+    aux_terms: bool = False,
+    places: dict[int, pd.Index] | None = None,
 ) -> Rows:
-    """New rows with the columns of `selection`, with `aux` auxiliary predictors, and with `aux_terms` their random effects."""
+    """New rows with the columns of `selection`, with `aux` auxiliary predictors, and with `aux_terms` their random effects.
+
+    `places` keeps where levels stand, for rows that come in batches.
+    """
     problem = fit.problem
     with_aux = bool(problem.aux) and aux
     design = problem.recipe.replay(
-        newdata, terms=[i for i, _ in selection], aux=with_aux, aux_terms=aux_terms
+        newdata, terms=[i for i, _ in selection], aux=with_aux, aux_terms=aux_terms, places=places
     )
     if design.offset_missing:
         raise DataError(
@@ -123,7 +135,7 @@ def rows_of(
     return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own)
 
 
-def _own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:
+def own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:
     """A term on the rows of the fit, for each of the levels that a row has; `mask` says which of its columns are used."""
     nobody = np.full(len(block.codes), -1, np.int32)
     return [Part(term, codes, nobody, (), basis * mask) for codes, basis in block.parts()]

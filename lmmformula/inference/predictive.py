@@ -163,11 +163,10 @@ def new_weights(fit: Fitted, newdata: Data, given: Data) -> Array | None:
     if given is not None:
         argument = row_argument(given, "weights", open_table(newdata))
         return None if argument is None else checked_weights(argument.values, len(argument.values))
-    own = problem.data.whole(problem.data.weights)
-    if own is None or problem.family.weights_are == "repeats":  # one observation stands for itself
+    if problem.data.weights is None or problem.family.weights_are == "repeats":  # one observation stands for itself
         return None
     if newdata is None:
-        return own
+        return problem.data.whole(problem.data.weights)
     found, reason = problem.recipe.row_weights(newdata)
     if found is None:
         what = "one trial" if problem.family.weights_are == "trials" else "a weight of 1"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.frame.table import open_table
 from lmmformula.inference.conditional import group_names
 from lmmformula.inference.residuals import linear_predictor
-from lmmformula.inference.rows import codes_of_rows, row_labels
+from lmmformula.inference.rows import codes_of_rows, named_columns, refuse_in_memory, row_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,7 +111,7 @@ def glance(fit: Fitted) -> pd.DataFrame:
     return pd.DataFrame({name: [value] for name, value in fit.inference.glance().items()} | family)
 
 
-def augment(fit: Fitted) -> pd.DataFrame:
+def augment(fit: Fitted, columns: str | Sequence[str] = "formula") -> pd.DataFrame:
     """The rows of the fit with fitted values and residuals.
 
     The data come first: the columns that the model uses, from the table of the call. A loaded fit does not carry that
@@ -121,7 +122,8 @@ def augment(fit: Fitted) -> pd.DataFrame:
     The index is that of the data, on the rows used; the row's position where the data have none.
     """
     data = fit.problem.data
-    out = _canonical(fit) if fit.recall.data is None else _data(fit)
+    refuse_in_memory(fit, "a table of the rows of the fit")
+    out = _canonical(fit) if fit.recall.data is None else _data(fit, columns)
     fitted = fit.fittedvalues.to_numpy()
     out[".fitted"] = fitted
     out[".resid"] = data.whole(data.y) - fitted
@@ -133,10 +135,10 @@ def augment(fit: Fitted) -> pd.DataFrame:
     return out
 
 
-def _data(fit: Fitted) -> pd.DataFrame:
-    """Columns used, on the rows used."""
+def _data(fit: Fitted, columns: str | Sequence[str]) -> pd.DataFrame:
+    """Columns used, or others, on the rows used."""
     table = open_table(fit.recall.data)
-    names = [record.name for record in fit.problem.recipe.columns if record.name in table]
+    names = named_columns(fit, table.names, columns)
     return table.to_pandas(names, fit.problem.rows).set_axis(row_labels(fit.problem), axis=0)
 
 

@@ -8,6 +8,7 @@ from lmmformula.verbs.bayesian import BayesianVerbs
 from lmmformula.verbs.checking import CheckingVerbs
 from lmmformula.verbs.means import MeansVerbs
 from lmmformula.verbs.replication import ReplicationVerbs
+from lmmformula.verbs.rows import RowVerbs
 from lmmformula.verbs.selection import SelectionVerbs
 from lmmformula.verbs.testing import TestingVerbs
 
@@ -17,6 +18,7 @@ __all__ = [
     "CheckingVerbs",
     "MeansVerbs",
     "ReplicationVerbs",
+    "RowVerbs",
     "SelectionVerbs",
     "TestingVerbs",
 ]

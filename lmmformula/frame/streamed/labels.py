@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, overload
 
 import numpy as np
@@ -21,6 +22,8 @@ MANY = 200_000
 """Levels from which labels are written when they are looked at."""
 _ROWS = 65_536
 """Labels that are written at a time."""
+_WHOLE = re.compile(r"0|-?[1-9]\d{0,17}")
+"""Whole numbers as they are written here."""
 
 
 class _Labels(ABC):
@@ -36,6 +39,10 @@ class _Labels(ABC):
     @abstractmethod
     def _at(self, rows: slice | Entries) -> list[str]:
         """Labels at a slice or at positions."""
+
+    @abstractmethod
+    def find(self, labels: Iterable[str]) -> NDArray[np.int32]:
+        """Position of each of `labels`, -1 where absent."""
 
     @property
     def shape(self) -> tuple[int]:
@@ -89,6 +96,16 @@ class NumberLabels(_Labels):
     def _at(self, rows: slice | Entries) -> list[str]:
         return [str(number) for number in self.numbers[rows].tolist()]
 
+    def find(self, labels: Iterable[str]) -> NDArray[np.int32]:
+        wanted = list(labels)
+        whole = [int(label) if _WHOLE.fullmatch(label) else None for label in wanted]
+        values = np.array([0 if number is None else number for number in whole], dtype=np.int64)
+        at = np.searchsorted(self.numbers, values)
+        at[at == len(self.numbers)] = 0
+        there = np.array([number is not None for number in whole], dtype=bool)
+        there &= np.asarray(self.numbers[at] == values)
+        return np.where(there, at, -1).astype(np.int32)
+
 
 class TextLabels(_Labels):
     """Labels that Arrow holds.
@@ -114,3 +131,10 @@ class TextLabels(_Labels):
             rows = np.arange(start, stop, step)
         at = np.flatnonzero(rows) if rows.dtype == bool else rows
         return self.texts.take(np.where(at < 0, at + len(self), at)).to_pylist()
+
+    def find(self, labels: Iterable[str]) -> NDArray[np.int32]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        wanted = pa.array(list(labels), self.texts.type)
+        return pc.index_in(wanted, value_set=self.texts).fill_null(-1).to_numpy().astype(np.int32)

@@ -45,6 +45,7 @@ def written(draft: Draft) -> Problem:
     if total is None:
         raise DataError(f"{draft.source.name} has no rows")
     problem, kept = draft.finish(total)
-    store = sorter.finish().keeping(streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms))
+    columns = streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms)
+    store = sorter.finish().keeping(columns, draft)
     draft.source.unchanged()
     return replace(problem, held=StreamedRows(store))

@@ -42,6 +42,8 @@ class Store:
     n : int
     whole_levels : bool
         Whether the rows of each level of the first group lie in one part.
+    origin : object
+        What read them, to be asked for them again in the order of the data; opaque here.
     """
 
     layout: Layout
@@ -49,10 +51,11 @@ class Store:
     records: Records
     n: int
     whole_levels: bool
+    origin: object = None
 
-    def keeping(self, kept: Kept) -> Store:
+    def keeping(self, kept: Kept, origin: object = None) -> Store:
         """The same rows with some of their columns."""
-        return replace(self, layout=replace(self.layout, kept=kept))
+        return replace(self, layout=replace(self.layout, kept=kept), origin=origin)
 
 
 @dataclass(frozen=True, slots=True)
