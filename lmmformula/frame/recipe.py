@@ -240,8 +240,7 @@ class Recipe:
             for design, kept in (self.aux if aux else ())
         )
         beside = tuple(
-            tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in own)
-            for own in beside_terms
+            tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in own) for own in beside_terms
         )
         unknown_offset = self.offset_array and fixed
         return NewDesign(X, offset, done, complete, unknown_offset, further, beside, table.index)

@@ -16,6 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.frame.numbers import as_factor
@@ -48,7 +49,7 @@ class Look:
     """
 
     table: Table
-    rows: Index | None
+    rows: NDArray[np.int64] | None
     weights: Array | None = None
 
     @property
@@ -92,15 +93,14 @@ def looks(
         return
     if data is None and fit.recall.data is None:
         raise DataError(f"{not_at_hand(fit)}{f', from which {what}' if what else ''}: pass data=.")
-    weights = fit.problem.weights if weighted else None
+    rows = fit.problem.data
+    weights = rows.whole(rows.weights) if weighted and rows.at_hand else None
     if data is None:
         yield Look(open_table(fit.recall.data), fit.problem.rows, weights)
         return
     opened = open_data(data)
     if isinstance(opened, Table):
-        yield Look(
-            opened, None, weights if weights is not None and len(weights) == opened.n_rows else None
-        )
+        yield Look(opened, None, weights if weights is not None and len(weights) == opened.n_rows else None)
         return
     from lmmformula.frame.sources import table_of
 

@@ -120,6 +120,10 @@ def predict(
         return predict_to(
             fit, out, newdata, wanted, re_form=re_form, columns=columns, weights=weights, seed=seed
         )
+    if columns != "formula":
+        raise ArgumentError(
+            f"columns={columns!r} says what a file holds besides predictions: it goes with out=."
+        )
     newdata = _in_memory(fit, newdata)
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
@@ -144,8 +148,8 @@ def _in_memory(fit: Fitted, newdata: Data) -> Data:
     opened = open_data(newdata)
     if not isinstance(opened, Table):
         raise PlanError(
-            f"the rows of {opened.name} are read a batch at a time, and so are their predictions written: name a file for them, "
-            'as in m.predict(data, out="scored.parquet").'
+            f"the rows of {opened.name} are read a batch at a time, and so are their predictions written: name a file for "
+            'them, as in m.predict(data, out="scored.parquet").'
         )
     return opened
 

@@ -43,7 +43,9 @@ class Scale:
     def slopes(self, eta: Array, aux: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Derivatives in eta and in each auxiliary predictor, by central differences, which every family allows."""
         d_eta = self._slope(
-            lambda x: self.value(x, aux), eta, 1.0 if self.unit_free else root_mean_square([eta])
+            lambda x: self.value(x, aux),
+            eta,
+            1.0 if self.unit_free else root_mean_square([eta[np.isfinite(eta)]]),
         )
         d_aux = tuple(
             self._slope(lambda x, j=j: self.value(eta, (*aux[:j], x, *aux[j + 1 :])), a)

@@ -163,7 +163,9 @@ def new_weights(fit: Fitted, newdata: Data, given: Data) -> Array | None:
     if given is not None:
         argument = row_argument(given, "weights", open_table(newdata))
         return None if argument is None else checked_weights(argument.values, len(argument.values))
-    if problem.data.weights is None or problem.family.weights_are == "repeats":  # one observation stands for itself
+    if (
+        problem.data.weights is None or problem.family.weights_are == "repeats"
+    ):  # one observation stands for itself
         return None
     if newdata is None:
         return problem.data.whole(problem.data.weights)

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.problem import Problem
 
-__all__ = ["codes_of_rows", "draft_of", "named_columns", "not_at_hand", "refuse_in_memory", "refuse_no_rows", "row_labels"]
+__all__ = [
+    "codes_of_rows",
+    "draft_of",
+    "named_columns",
+    "not_at_hand",
+    "refuse_in_memory",
+    "refuse_no_rows",
+    "row_labels",
+]
 
 
 def draft_of(fit: Fitted) -> Draft | None:
@@ -75,7 +83,7 @@ def refuse_in_memory(fit: Fitted, what: str) -> None:
     """
     if not fit.problem.data.at_hand:
         raise PlanError(
-            f"{what}: {not_at_hand(fit)}. Name a file for them, as in m.predict(out=\"scored.parquet\"), or give the rows to "
+            f'{what}: {not_at_hand(fit)}. Name a file for them, as in m.predict(out="scored.parquet"), or give the rows to '
             "be predicted."
         )
 

@@ -1,15 +1,15 @@
 """Predictions and rows with what a fit says of them, written to a file a batch at a time, in the order of the data.
 
-Memory is that of one batch, whatever the number of rows. A batch is replayed on its own, by what the fit has learned, so that its
-numbers are those of all rows at once; what is drawn is drawn for each batch from the same seed, so that one unseen level has one
-effect in all of them.
+Memory is that of one batch, whatever the number of rows. A batch is replayed on its own, by what the fit has learned, so that
+its numbers are those of all rows at once; what is drawn is drawn for each batch from the same seed, so that one unseen level
+has one effect in all of them.
 """
 
 from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ from lmmformula.inference.records import Part, Rows, Wanted
 from lmmformula.inference.rows import draft_of, named_columns, refuse_no_rows
 from lmmformula.memory import in_words
 from lmmformula.progress import working
-from lmmformula.typing import Array, Data
+from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,7 +122,7 @@ def predict_to(
         places: dict[int, pd.Index] = {}
         unseen = _unseen(fit, source, read, chosen, places) if wanted.new_levels == "sample" else {}
 
-        def predicted(batch: pa.RecordBatch, first: bool) -> dict[str, Array]:
+        def predicted(batch: pa.RecordBatch, first: bool) -> dict[str, Entries]:
             from lmmformula.frame.sources import table_of
 
             table = table_of(batch)
@@ -143,10 +143,12 @@ def predict_to(
         return _written(path, made)
 
 
-def augment_to(fit: Fitted, out: str | Path, columns: str | Sequence[str]) -> RowFile:
+def augment_to(
+    fit: Fitted, out: str | Path, columns: str | Sequence[str], table: Callable[[], pd.DataFrame]
+) -> RowFile:
     """Write the rows of the fit with fitted values and residuals, as :func:`lmmformula.reporting.tidy.augment` has them.
 
-    Where rows were left out for missing values, ``.row`` is the position of each row among all rows of the data.
+    `table` gives that table of a fit whose rows are in memory. Where rows were left out for missing values, ``.row`` is the position of each row among all rows of the data.
     """
     path = check_out(out)
     draft = draft_of(fit)
@@ -154,7 +156,7 @@ def augment_to(fit: Fitted, out: str | Path, columns: str | Sequence[str]) -> Ro
         if draft is not None:
             return _written(path, _augmented(fit, draft, columns))
         refuse_no_rows(fit, "fitted values and residuals")
-        return _written(path, _in_memory(fit, columns))
+        return _written(path, _in_memory(fit, table()))
 
 
 def source_of(data: Data) -> Source:
@@ -171,7 +173,9 @@ def _own(fit: Fitted) -> Data:
     if draft is not None:
         return draft.source
     if fit.recall.given is None:
-        raise DataError("a loaded fit does not carry its data: pass the rows to be predicted, predict(data, out=...).")
+        raise DataError(
+            "a loaded fit does not carry its data: pass the rows to be predicted, predict(data, out=...)."
+        )
     return fit.recall.given
 
 
@@ -181,13 +185,15 @@ def _needed(fit: Fitted, source: Source, weights: str | None) -> list[str]:
     return [*names, *([weights] if weights else [])]
 
 
-def _named(predicted: pd.Series | pd.DataFrame) -> dict[str, Array]:
+def _named(predicted: pd.Series | pd.DataFrame) -> dict[str, Entries]:
     """``.fit``, ``.se``, ``.lower``, ``.upper``."""
-    frame = predicted if hasattr(predicted, "columns") else predicted.to_frame("fit")
+    import pandas as pd
+
+    frame = predicted.to_frame("fit") if isinstance(predicted, pd.Series) else predicted
     return {f".{name}": frame[name].to_numpy() for name in frame.columns}
 
 
-def _written(path: Path, batches: Iterator[tuple[pa.RecordBatch, dict[str, Array]]]) -> RowFile:
+def _written(path: Path, batches: Iterator[tuple[pa.RecordBatch, dict[str, Entries]]]) -> RowFile:
     import pyarrow as pa
 
     count, names = 0, ()
@@ -238,14 +244,14 @@ def _known(part: Part, unseen: dict[int, tuple[str, ...]]) -> Part:
 
 def _augmented(
     fit: Fitted, draft: Draft, columns: str | Sequence[str]
-) -> Iterator[tuple[pa.RecordBatch, dict[str, Array]]]:
+) -> Iterator[tuple[pa.RecordBatch, dict[str, Entries]]]:
     from lmmformula.frame.streamed.again import complete_rows, encoded
 
     shown = named_columns(fit, draft.source.names, columns)
     numbered, start = fit.problem.n < fit.problem.n_rows_data, 0
     for batch in draft.source.batches(list(dict.fromkeys((*draft.columns, *shown)))):
         at = complete_rows(draft, batch)
-        own: dict[str, Array] = {".row": start + at} if numbered else {}
+        own: dict[str, Entries] = {".row": start + at} if numbered else {}
         rows = encoded(draft, batch)
         here = _canonical(fit, rows)
         eta = here.X @ fit.estimate.beta + here.offset
@@ -284,13 +290,10 @@ def _canonical(fit: Fitted, rows: Data) -> Rows:
     )
 
 
-def _in_memory(
-    fit: Fitted, columns: str | Sequence[str]
-) -> Iterator[tuple[pa.RecordBatch, dict[str, Array]]]:
+def _in_memory(fit: Fitted, frame: pd.DataFrame) -> Iterator[tuple[pa.RecordBatch, dict[str, Entries]]]:
     """Slices of the table of a fit whose rows are in memory."""
     import pyarrow as pa
 
-    frame = fit.augment(columns=columns)
     at = fit.problem.rows if fit.problem.n < fit.problem.n_rows_data else None
     shown = [name for name in frame.columns if name not in _OWN]
     for start in range(0, len(frame), SLICE):

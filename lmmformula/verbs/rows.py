@@ -116,10 +116,13 @@ class RowVerbs(Verbs):
         `columns` of the data as for :meth:`predict`, and ``.row``, the position of each row in the data, where some were left
         out.
         """
-        if out is not None:
-            from lmmformula.inference.to_files import augment_to
-
-            return augment_to(self._fit, out, columns)
         from lmmformula.reporting import tidy
 
-        return tidy.augment(self._fit, columns)
+        def table() -> pd.DataFrame:
+            return tidy.augment(self._fit, columns)
+
+        if out is None:
+            return table()
+        from lmmformula.inference.to_files import augment_to
+
+        return augment_to(self._fit, out, columns, table)

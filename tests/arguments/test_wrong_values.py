@@ -112,6 +112,7 @@ RIGHT: dict[str, set[str]] = {
     "label": TEXT,
     "index": TEXT,
     "path": {"word"},
+    "out": NOTHING,
     "checkpoint": NOTHING | {"word"},
     "ax": NOTHING,
     "group": NOTHING,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.frame.arguments import column_argument
 from lmmformula.frame.sources import table_of
 from lmmformula.ir.rows import MemoryRows
-from lmmformula.typing import Index
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["complete_rows", "encoded"]
 
 
-def complete_rows(draft: Draft, batch: pa.RecordBatch) -> Index:
+def complete_rows(draft: Draft, batch: pa.RecordBatch) -> NDArray[np.int64]:
     """Positions in the batch of the rows that are complete, as the fit has found them.
 
     Parameters
