@@ -148,7 +148,8 @@ def augment_to(
 ) -> RowFile:
     """Write the rows of the fit with fitted values and residuals, as :func:`lmmformula.reporting.tidy.augment` has them.
 
-    `table` gives that table of a fit whose rows are in memory. Where rows were left out for missing values, ``.row`` is the position of each row among all rows of the data.
+    `table` gives that table of a fit whose rows are in memory. Where rows were left out for missing values, ``.row`` is the
+    position of each row among all rows of the data.
     """
     path = check_out(out)
     draft = draft_of(fit)
