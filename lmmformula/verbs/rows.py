@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, overload
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import Kind, names, optional, path
-from lmmformula.inference import predict as _predict
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
@@ -87,7 +86,9 @@ class RowVerbs(Verbs):
         missing value where a row has no prediction. Rows are read and written a batch at a time, so that `newdata` may be
         whatever :func:`lmmformula.fit` takes. The file is there whole or not at all.
         """
-        return _predict.predict(
+        from lmmformula.inference.predict import predict
+
+        return predict(
             self._fit,
             newdata,
             re_form=re_form,

@@ -36,7 +36,7 @@ def complete_rows(draft: Draft, batch: pa.RecordBatch) -> NDArray[np.int64]:
         if mask is not None:
             whole &= ~mask
     at = np.flatnonzero(whole)
-    kept = variables.of(table).kept
+    kept = variables.of(batch).kept
     return at if kept is None else at[kept]
 
 

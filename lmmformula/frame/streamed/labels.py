@@ -137,4 +137,5 @@ class TextLabels(_Labels):
         import pyarrow.compute as pc
 
         wanted = pa.array(list(labels), self.texts.type)
-        return pc.index_in(wanted, value_set=self.texts).fill_null(-1).to_numpy().astype(np.int32)
+        found = pc.call_function("index_in", [wanted], pc.SetLookupOptions(value_set=self.texts))
+        return found.fill_null(-1).to_numpy().astype(np.int32)
