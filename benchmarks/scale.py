@@ -1,6 +1,7 @@
 """Rows that do not fit: files of any number of ratings, and fits of them with their time and peak memory.
 
     python -m benchmarks.scale write FOLDER --rows 100_000_000
+    python -m benchmarks.scale write FOLDER --retail            # 5,000,000 rows, 744,482 x 3,547 levels, 34 coefficients
     python -m benchmarks.scale fit FOLDER --method pql [--correction laplace] [--in-memory]
     python -m benchmarks.scale compare FOLDER --method pql      # from files, and in memory, each in a process of its own
 
@@ -68,7 +69,20 @@ def write(folder: Path, rows: int, seed: int, per_file: int) -> None:
         writer.write_table(table)
     if writer is not None:
         writer.close()
-    (folder / "about.json").write_text(json.dumps({"rows": rows, "seed": seed}))
+    (folder / "about.json").write_text(json.dumps({"rows": rows, "seed": seed, "formula": FORMULA}))
+
+
+def write_retail(folder: Path, rows: int, seed: int) -> None:
+    """The rows of :func:`benchmarks.crossed_logit.retail`, in five files."""
+    from benchmarks.crossed_logit import retail
+
+    folder.mkdir(parents=True, exist_ok=True)
+    made = retail(rows, seed)
+    step = -(-rows // 5)
+    for k in range(5):
+        made.frame.iloc[k * step : (k + 1) * step].to_parquet(folder / f"part-{k}.parquet", index=False)
+    formula = made.formula.replace("y ~", "{y} ~", 1)
+    (folder / "about.json").write_text(json.dumps({"rows": rows, "seed": seed, "formula": formula, "y": "y"}))
 
 
 def run(folder: Path, method: str, correction: str, *, in_memory: bool) -> dict[str, Any]:
@@ -81,7 +95,8 @@ def run(folder: Path, method: str, correction: str, *, in_memory: bool) -> dict[
     options: dict[str, Any] = {} if gaussian else {"family": "binomial"}
     if method == "pql":
         options["correction"] = correction
-    formula = FORMULA.format(y="score" if gaussian else "top")
+    about = json.loads((folder / "about.json").read_text())
+    formula = about.get("formula", FORMULA).format(y=about.get("y", "score" if gaussian else "top"))
     warm = pd.DataFrame({"y": [1.0, 2.0, 2.5, 4.0, 3.0, 6.0], "g": list("aabbcc")})
     fit("y ~ 1 + (1 | g)", warm)
     begun, cpu = time.perf_counter(), time.process_time()
@@ -128,8 +143,11 @@ def main() -> None:
     parser.add_argument("--method", default="pql")
     parser.add_argument("--correction", default="none")
     parser.add_argument("--in-memory", action="store_true")
+    parser.add_argument("--retail", action="store_true")
     asked = parser.parse_args()
-    if asked.what == "write":
+    if asked.what == "write" and asked.retail:
+        write_retail(asked.folder, asked.rows, asked.seed)
+    elif asked.what == "write":
         write(asked.folder, asked.rows, asked.seed, asked.per_file)
     elif asked.what == "compare":
         compare(asked.folder, asked.method, asked.correction)

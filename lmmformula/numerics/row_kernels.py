@@ -20,6 +20,7 @@ __all__ = [
     "add_sparse_column",
     "rows_by_level",
     "sparse_rows",
+    "spread",
 ]
 
 _TILE = 64
@@ -171,3 +172,15 @@ def add_sparse_column(first, last, ptr, rows, data, x, out):
         value = x[s]
         for e in range(ptr[s], ptr[s + 1]):
             out[rows[e]] += data[e] * value
+
+
+@compiled(fast=False)
+def spread(content, starts, columns, out):
+    """Columns that lie one after the other in `content` to columns of a matrix of rows, some rows at a time."""
+    n, k = out.shape[0], len(columns)
+    for first in range(0, n, _TILE):
+        last = min(first + _TILE, n)
+        for c in range(k):
+            start, j = starts[c], columns[c]
+            for r in range(first, last):
+                out[r, j] = content[start + r]

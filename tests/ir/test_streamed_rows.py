@@ -22,6 +22,7 @@ from lmmformula.families import resolve
 from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.rows import range_of, total
 from lmmformula.ir.streamed import StreamedRows, records, sorting
+from lmmformula.ir.streamed import rows as streamed_rows
 from lmmformula.ir.streamed.narrow import narrowed, packed
 from lmmformula.typing import Array
 
@@ -126,7 +127,7 @@ def test_many_bins_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that are sorted in bins and read from a file are those of one bin in memory, bit for bit."""
     problem = make_problem("crossed slopes")
     once = streamed(problem, 20).data
-    monkeypatch.setattr(sorting, "BIN", 30)
+    monkeypatch.setattr(sorting, "BIN", 300)
     monkeypatch.setattr(records, "IN_MEMORY", 100)
     monkeypatch.setattr(records.Records.__init__, "__defaults__", (100,))
     again = streamed(problem, 20).data
@@ -135,6 +136,22 @@ def test_many_bins_and_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
     alike(grams[0].vv, grams[1].vv, 1e-14)
     for ours, theirs in zip(grams[0].diag, grams[1].diag, strict=True):
         alike(ours, theirs, 1e-14)
+
+
+@pytest.mark.parametrize("layout", ["crossed slopes", "structured"])
+def test_compiled_parts(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled loops give what is computed without them."""
+    problem = make_problem(layout)
+    parts = streamed(problem).data
+    plain = parts.gram(parts.weights, fixed=True, more=(parts.y,))
+    monkeypatch.setattr(streamed_rows, "COMPILED", 1)
+    fast = streamed(problem).data
+    found = fast.gram(fast.weights, fixed=True, more=(fast.y,))
+    alike(found.vv, plain.vv)
+    for ours, theirs in zip((*found.diag, *found.rhs), (*plain.diag, *plain.rhs), strict=True):
+        alike(ours, theirs)
+    for pair, values in found.cross.items():
+        alike(values, plain.cross[pair])
 
 
 def test_numbers_are_held_exactly() -> None:

@@ -12,36 +12,23 @@ from lmmformula.ir.groups import Group
 from lmmformula.ir.rows import MemoryRows
 from lmmformula.typing import Entries
 
-__all__ = ["Kept", "Layout", "Sharing"]
+__all__ = ["Kept", "Layout"]
 
 
-class Sharing:
-    """Which terms have the same level in every row seen so far; of such terms one group is made."""
+def shared(terms: Sequence[GroupBlock]) -> tuple[tuple[int, ...], ...]:
+    """Terms of each group, in the order of their first: those of independent levels on a grouping factor of the same name."""
+    found: list[list[int]] = []
+    for i, term in enumerate(terms):
+        own = next((g for g in found if _alike(terms[g[0]], term)), None)
+        if own is None:
+            found.append([i])
+        else:
+            own.append(i)
+    return tuple(map(tuple, found))
 
-    def __init__(self, terms: Sequence[GroupBlock]) -> None:
-        self._terms = terms
-        self._same = [
-            [a.is_blockwise and b.is_blockwise and a.group == b.group and a.m == b.m for b in terms]
-            for a in terms
-        ]
 
-    def see(self, terms: Sequence[GroupBlock]) -> None:
-        """Look at some more rows."""
-        for i, a in enumerate(terms):
-            for j, b in enumerate(terms[:i]):
-                if self._same[i][j] and a.codes is not b.codes and not np.array_equal(a.codes, b.codes):
-                    self._same[i][j] = False
-
-    def groups(self) -> tuple[tuple[int, ...], ...]:
-        """Terms of each group, in the order of their first."""
-        found: list[list[int]] = []
-        for i in range(len(self._terms)):
-            own = next((g for g in found if self._same[i][g[0]]), None)
-            if own is None:
-                found.append([i])
-            else:
-                own.append(i)
-        return tuple(map(tuple, found))
+def _alike(a: GroupBlock, b: GroupBlock) -> bool:
+    return a.is_blockwise and b.is_blockwise and a.group == b.group and a.m == b.m
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -93,9 +80,10 @@ class Layout:
     kept: Kept | None = None
 
     @classmethod
-    def of(cls, rows: MemoryRows, groups: Sequence[tuple[int, ...]]) -> Layout:
+    def of(cls, rows: MemoryRows) -> Layout:
         """Of rows like these."""
         terms = tuple(term.at(slice(0, 0)) for term in rows.terms)
+        groups = shared(terms)
         single = [g for g in groups if terms[g[0]].shares is None]
         lead = max(single, key=lambda g: terms[g[0]].m, default=None)
         order = [*([] if lead is None else [lead]), *(g for g in groups if g is not lead)]

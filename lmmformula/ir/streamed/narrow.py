@@ -82,16 +82,13 @@ def codes_for(low: int, high: int) -> np.dtype[np.signedinteger]:
 
 
 def packed(n: int, columns: Sequence[Entries | float]) -> Packed:
-    """Columns, as :func:`narrowed` gives them, side by side."""
-    slots, pieces, at = [], [], 0
-    for column in columns:
-        if not isinstance(column, np.ndarray):
-            slots.append(Slot("", 0, 1, float(column)))
-            continue
-        gap = -at % column.dtype.itemsize
-        pieces.append(bytes(gap))
-        at += gap
-        slots.append(Slot(column.dtype.str, at, column.shape[1] if column.ndim > 1 else 1))
+    """Columns, as :func:`narrowed` gives them, in one record; those of one type beside each other."""
+    slots = [Slot("", 0, 1, 0.0 if isinstance(c, np.ndarray) else float(c)) for c in columns]
+    held = [(j, c) for j, c in enumerate(columns) if isinstance(c, np.ndarray)]
+    held.sort(key=lambda one: (-one[1].dtype.itemsize, one[1].dtype.str, one[1].ndim))
+    pieces, at = [], 0
+    for j, column in held:
+        slots[j] = Slot(column.dtype.str, at, column.shape[1] if column.ndim > 1 else 1)
         pieces.append(np.ascontiguousarray(column).tobytes())
         at += column.nbytes
     return Packed(n, tuple(slots), b"".join(pieces))
@@ -104,9 +101,22 @@ def full(values: Entries | float, n: int, kind: type = np.float64) -> Numbers:
     return np.full(n, values, dtype=kind)
 
 
-def filled(columns: Sequence[Entries | float], n: int) -> Array:
-    """Columns as a matrix, (n, p)."""
-    out = np.empty((n, len(columns)))
-    for j, column in enumerate(columns):
-        out[:, j] = column
+def filled(record: memoryview, slots: Sequence[Slot], n: int, *, compiled: bool) -> Array:
+    """Columns of a record as a matrix, (n, p); by compiled loops that write a row at a time if there are many records."""
+    out = np.empty((n, len(slots)))
+    if not compiled:
+        for j, slot in enumerate(slots):
+            out[:, j] = slot.of(record, n)
+        return out
+    from lmmformula.numerics.row_kernels import spread
+
+    constant = [j for j, slot in enumerate(slots) if not slot.dtype]
+    if constant:
+        out[:, constant] = [slots[j].value for j in constant]
+    for kind in dict.fromkeys(slot.dtype for slot in slots if slot.dtype):
+        own = [j for j, slot in enumerate(slots) if slot.dtype == kind]
+        starts = np.array([slots[j].start for j in own]) // np.dtype(kind).itemsize
+        spread(
+            np.frombuffer(record, kind, len(record) // np.dtype(kind).itemsize), starts, np.array(own), out
+        )
     return out

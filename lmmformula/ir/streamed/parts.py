@@ -148,22 +148,23 @@ class Part:
     ) -> None:
         self.memo: dict[Hashable, Share] = {}
         self.n = n = block.n
-        values = [slot.of(record, n) for slot in block.slots[: len(block.slots) - 2 * len(layout.groups)]]
-        more = block.slots[len(values) :]
+        slots = block.slots[: len(block.slots) - 2 * len(layout.groups)]
+        more = block.slots[len(slots) :]
         self.levels, codes = [], []
         for a, (first, count) in enumerate(block.levels):
             here = slice(first, first + count) if first >= 0 else more[2 * a].of(record, count)
             self.levels.append(here)
             codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
-        coming, kept = iter(values), layout.kept
+        coming, kept = iter(slots), layout.kept
 
         def some(count: int, own: Sequence[int] | None = None) -> Array:
             columns = [next(coming) for _ in range(count)]
-            return filled(columns if own is None else [columns[j] for j in own], n)
+            columns = columns if own is None else [columns[j] for j in own]
+            return filled(record, columns, n, compiled=compiled)
 
-        y = full(next(coming), n)
-        weights = full(next(coming), n) if layout.weighted else None
-        offset = full(next(coming), n) if layout.shifted else None
+        y = full(next(coming).of(record, n), n)
+        weights = full(next(coming).of(record, n), n) if layout.weighted else None
+        offset = full(next(coming).of(record, n), n) if layout.shifted else None
         x = some(layout.fixed, kept and kept.fixed)
         aux = [some(p, kept and kept.aux[j]) for j, p in enumerate(layout.aux)]
         bases = [

@@ -55,7 +55,7 @@ class Records:
     def read(self, span: Span) -> memoryview:
         """The record at a place."""
         if self._file is None:
-            return memoryview(bytes(self._held[span.start : span.start + span.size]))
+            return memoryview(bytearray(self._held[span.start : span.start + span.size]))
         out = bytearray(span.size)
         view, at = memoryview(out), 0
         while at < span.size:

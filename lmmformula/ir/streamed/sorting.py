@@ -15,7 +15,7 @@ import numpy as np
 
 from lmmformula.ir.patterns import counting_order
 from lmmformula.ir.rows import MemoryRows
-from lmmformula.ir.streamed.layout import Kept, Layout, Sharing
+from lmmformula.ir.streamed.layout import Kept, Layout
 from lmmformula.ir.streamed.narrow import Packed, narrowed, packed
 from lmmformula.ir.streamed.parts import Block, Columns, block_of
 from lmmformula.ir.streamed.records import Records, Span
@@ -26,8 +26,10 @@ __all__ = ["ROWS", "Sorter", "Store"]
 
 ROWS = 32_768
 """Rows of a part: temporaries of that many fit the cache of one core."""
-BIN = 1_500_000
-"""Rows that are sorted at a time."""
+BIN = 32e6
+"""Bytes that are sorted at a time; about four times as many are held for it, by each thread."""
+UNKNOWN = 50_000_000
+"""Rows that are expected where nobody knows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,8 +81,6 @@ class Sorter:
 
     def __init__(self, expected: int | None = None, rows: int = ROWS) -> None:
         self._expected, self._rows = expected, rows
-        self._sharing: Sharing | None = None
-        self._waiting: list[MemoryRows] = []
         self._count = 0
         self._layout: Layout | None = None
         self._bins: list[list[_Piece]] = []
@@ -89,37 +89,14 @@ class Sorter:
 
     def add(self, rows: MemoryRows) -> None:
         """Rows with codes among all levels."""
-        if self._sharing is None:
-            self._sharing = Sharing(rows.terms)
-        if not rows.n and self._waiting:
-            return
-        if self._layout is None:
-            self._sharing.see(rows.terms)
-            self._waiting.append(rows)
-            self._count += rows.n
-            if self._count > BIN:
-                self._begin(self._expected or 32 * BIN)
-            return
-        self._put(rows)
-
-    def _begin(self, expected: int) -> None:
-        """Decide the bins, and put into them what has waited."""
-        assert self._sharing is not None
-        layout = self._layout = Layout.of(self._waiting[0], self._sharing.groups())
-        m = layout.terms[layout.groups[0][0]].m if layout.is_sorted else 1
-        count = int(np.clip(-(-expected // BIN), 1, min(m, 4096)))
-        self._edges = np.linspace(0, m, count + 1).round().astype(np.int64)[1:-1]
-        self._bins = [[] for _ in range(count)]
-        waiting, self._waiting, self._count = self._waiting, [], 0
-        for rows in waiting:
-            self._put(rows)
-
-    def _put(self, rows: MemoryRows) -> None:
-        layout = self._layout
-        assert layout is not None
-        self._count += rows.n
+        layout = self._layout or Layout.of(rows)
         numbers = tuple(map(narrowed, layout.numbers(rows)))
         columns = Columns(rows.n, numbers, tuple(layout.codes(rows)))
+        if self._layout is None:
+            self._begin(layout, columns)
+        if not rows.n:
+            return
+        self._count += rows.n
         if len(self._bins) == 1:
             self._write(0, columns)
             return
@@ -130,6 +107,16 @@ class Sorter:
             if stop > start:
                 self._write(b, ordered.between(start, stop))
 
+    def _begin(self, layout: Layout, columns: Columns) -> None:
+        """Decide the bins, by what a row of the first ones takes."""
+        self._layout = layout
+        m = layout.terms[layout.groups[0][0]].m if layout.is_sorted else 1
+        size = sum(c.nbytes for c in (*columns.numbers, *columns.codes) if isinstance(c, np.ndarray))
+        whole = (self._expected or UNKNOWN) * size / max(columns.n, 1)
+        count = int(np.clip(np.ceil(whole / BIN), 1, min(m, 4096)))
+        self._edges = np.linspace(0, m, count + 1).round().astype(np.int64)[1:-1]
+        self._bins = [[] for _ in range(count)]
+
     def _write(self, b: int, columns: Columns) -> None:
         content = packed(columns.n, [*columns.numbers, *columns.codes])
         span = self._pieces.append(content.content)
@@ -137,8 +124,6 @@ class Sorter:
 
     def finish(self) -> Store:
         """All rows in order."""
-        if self._layout is None:
-            self._begin(max(self._count, 1))
         layout = self._layout
         assert layout is not None
         out, blocks, whole = Records(), [], True
