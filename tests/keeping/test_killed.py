@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 import pytest
 
 from lmmformula import fit
+from lmmformula.keeping.archive import CHECKPOINT, read_archive
+from lmmformula.keeping.codec import Decoder
 from lmmformula.typing import Record
 
 CROSSED = "r2 ~ Anger + situ + (1 | id) + (1 | item)"
@@ -37,12 +40,12 @@ def killed() -> Iterator[Callable[..., bool]]:
     """Make a call in a process and kill it so many seconds after its checkpoint has a search; whether it was still at work."""
     running: list[subprocess.Popen[str]] = []
 
-    def run(formula: str, data: str, path: Path, options: Record, seconds: float) -> bool:
+    def run(formula: str, data: str, path: Path, options: Record, search: str, seconds: float) -> bool:
         call = repr((formula, data, str(path), options))
         process = subprocess.Popen([sys.executable, "-c", KILLED, call], stdout=subprocess.PIPE, text=True)
         running.append(process)
-        before, until = written(path), time.monotonic() + 120.0
-        while process.poll() is None and written(path) in (before, None) and time.monotonic() < until:
+        before, until = written(path, search), time.monotonic() + 120.0
+        while process.poll() is None and written(path, search) in (before, None) and time.monotonic() < until:
             time.sleep(0.01)
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)
@@ -55,13 +58,13 @@ def killed() -> Iterator[Callable[..., bool]]:
         process.wait()
 
 
-def written(path: Path) -> int | None:
-    """When the file was last written with a search in it."""
+def written(path: Path, search: str) -> int | None:
+    """When the file was last written with a state of that search in it."""
     try:
-        if path.stat().st_size < 2_500:  # nothing but a fingerprint
-            return None
-        return path.stat().st_mtime_ns
-    except FileNotFoundError:
+        with zipfile.ZipFile(path) as archive:
+            found = f'["{search}",{{' in archive.read("checkpoint.json").decode()
+        return path.stat().st_mtime_ns if found else None
+    except (FileNotFoundError, zipfile.BadZipFile):
         return None
 
 
@@ -76,7 +79,7 @@ def test_kill_9_loses_no_more_than_the_last_step(
 ) -> None:
     path, rng = tmp_path / "fit.ckpt", np.random.default_rng(7)
     for _ in range(kills):
-        assert killed(CROSSED, "VerbAgg", path, options, rng.uniform(0.0, 0.2))
+        assert killed(CROSSED, "VerbAgg", path, options, "search", rng.uniform(0.0, 0.2))
     m: Any = fit(CROSSED, "VerbAgg", checkpoint=path, **options)
     whole: Any = fit(CROSSED, "VerbAgg", **options)
     assert m.diagnostics["continued"] == kills
@@ -91,7 +94,10 @@ def test_chains_that_were_killed_draw_what_they_would_have(
 ) -> None:
     path, call = tmp_path / "fit.ckpt", ("Yield ~ 1 + (1 | Batch)", "Dyestuff")
     options: Record = {"method": "hmc", "seed": 4, "chains": 2, "draws": 600}
-    assert killed(*call, path, options, 0.1)
+    assert killed(*call, path, options, "chains", 0.1)
+    head, arrays = read_archive(path, CHECKPOINT)
+    left = Decoder(arrays)(head["kept"]).searches["chains"]["chains"]
+    assert any(0 < chain.done < 700 for chain in left)
     m: Any = fit(*call, checkpoint=path, **options)
     assert m.diagnostics["continued"] == 1
     whole: Any = fit(*call, **options)
