@@ -102,6 +102,7 @@ class ChunkedColumns:
 
 class ChunkedRows:
     at_hand = True
+    told = ""
 
     def __init__(self, parts: Sequence[MemoryRows]) -> None:
         self.parts = parts

@@ -61,7 +61,7 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
     mean = data.whole(data.fixed.times(fit.estimate.beta))
     fixed = _spread(mean, problem) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
     terms = np.zeros(len(problem.terms))
-    theta, where = fit.estimate.theta, problem.theta_slices()
+    theta, where, repeated = fit.estimate.theta, problem.theta_slices(), problem.family.repeated
     for i, (term, cov) in enumerate(zip(problem.terms, covariance_matrices(fit), strict=True)):
         if term.basis is None and term.is_blockwise:
             terms[i] = cov[0, 0]
@@ -69,7 +69,7 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
 
         # the mean of z'Sigma z is <Sigma, mean of zz'>
         def squares(chunk: Chunk, i: int = i) -> Array:
-            own, w = chunk.terms[i], chunk.weights if problem.family.repeated else None
+            own, w = chunk.terms[i], chunk.weights if repeated else None
             basis = np.ones((chunk.n, 1)) if own.basis is None else own.basis
             spread = row_spread(own, theta[where[i]])
             spread = w if spread is None else spread if w is None else w * spread
@@ -140,10 +140,11 @@ def _latent(fit: Fitted) -> float:
 def _typical_mean(fit: Fitted) -> Array:
     """mu_0 of a log link, (1,)."""
     data, where, covariances = fit.problem.data, fit.problem.theta_slices(), covariance_matrices(fit)
+    theta = fit.estimate.theta
 
     def mean(chunk: Chunk, eta: Array) -> tuple[Array]:
         for term, cov, s in zip(chunk.terms, covariances, where, strict=True):
-            z, own = term.basis, row_spread(term, fit.estimate.theta[s])
+            z, own = term.basis, row_spread(term, theta[s])
             spread = cov[0, 0] if z is None else np.einsum("ni,ij,nj->n", z, cov, z)
             eta = eta + 0.5 * (spread if own is None else spread * own)
         return (np.exp(eta),)

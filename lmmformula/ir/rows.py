@@ -134,6 +134,11 @@ class Rows(Protocol):
         ...
 
     @property
+    def told(self) -> str:
+        """Where they are and what a pass over them costs, for the plan; empty if they are in memory."""
+        ...
+
+    @property
     def levels(self) -> Levels:
         """Groups and which of their levels meet, from which engines are prepared."""
         ...
@@ -292,6 +297,7 @@ class MemoryRows:
 
     __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
     at_hand = True
+    told = ""
 
     def __init__(
         self,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -57,6 +58,9 @@ def make_plan(
             f"priors were given, and {asked.name.upper()} has none{here}: leave them out, or ask for the posterior with "
             "method='hmc'."
         )
+    if told := problem.data.told:
+        plan = planned.plan
+        return replace(planned, plan=replace(plan, reasons=(*plan.reasons, told)))
     return planned
 
 

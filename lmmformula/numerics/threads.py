@@ -28,7 +28,7 @@ import lmmformula.numerics.forks  # noqa: F401 - to see every fork, it must be t
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["blas_threads", "edges", "in_order", "in_parts", "worker_threads"]
+__all__ = ["alone", "blas_threads", "edges", "in_order", "in_parts", "worker_threads"]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -142,6 +142,16 @@ def worker_threads() -> int:
         if value.isdigit():
             return max(1, min(int(value), cores))
     return cores
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Within the block, work in parts stays on this thread: others of its kind have the other cores."""
+    before = _inside.set(True)
+    try:
+        yield
+    finally:
+        _inside.reset(before)
 
 
 def edges(n: int, size: int) -> Sequence[int]:

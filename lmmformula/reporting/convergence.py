@@ -71,7 +71,8 @@ def few_events(fit: Fitted) -> str:
     if fit.inference.priors is not None:  # which hold estimates where the data do not
         return ""
     parameters = problem.p + problem.n_theta
-    kinds = problem.data.reduce(lambda chunk: problem.family.events(chunk.y, chunk.weights))
+    family = problem.family  # alone: functions of rows go to wherever these are
+    kinds = problem.data.reduce(lambda chunk: family.events(chunk.y, chunk.weights))
     events = float(np.min(kinds))
     if events >= parameters:
         return ""

@@ -12,11 +12,22 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 from lmmformula import progress
 from lmmformula.errors import DataError
 from lmmformula.frame.table import no_such_column
+from lmmformula.ir.streamed import Remote, Workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BATCH_ROWS", "Source", "ahead", "checked_names", "gathered", "pulled", "told"]
+__all__ = [
+    "BATCH_ROWS",
+    "RowWorkers",
+    "Source",
+    "ahead",
+    "checked_names",
+    "gathered",
+    "pulled",
+    "told",
+    "workers_of",
+]
 
 T = TypeVar("T")
 
@@ -69,6 +80,31 @@ class Source(Protocol):
     def unchanged(self) -> None:
         """Raise a DataError if the rows are not those that were there when it was opened, as far as that shows."""
         ...
+
+
+class RowWorkers(Workers, Protocol):
+    """Workers that have the rows of a source.
+
+    Attributes
+    ----------
+    groups : tuple of tuples of int
+        Parts of the source that go together, of each place.
+    """
+
+    @property
+    def groups(self) -> tuple[tuple[int, ...], ...]: ...
+
+    def each(
+        self, function: Callable[[Iterator[pa.RecordBatch]], object], names: Sequence[str]
+    ) -> list[Remote]:
+        """What a function makes of the batches of each part, with these columns alone, made and kept where its rows are."""
+        ...
+
+
+def workers_of(source: Source) -> RowWorkers | None:
+    """Workers that have the rows, of a source that offers ``workers()``; None if rows are read here."""
+    offered = getattr(source, "workers", None)
+    return None if offered is None else offered()
 
 
 def checked_names(names: Sequence[str], known: tuple[str, ...], source: str) -> list[str]:

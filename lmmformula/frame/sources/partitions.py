@@ -1,30 +1,21 @@
-"""A DataFrame of Dask, a partition at a time, by whatever client the user has."""
+"""Partitions of a DataFrame of Dask, each made when it is its turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources.base import BATCH_ROWS, Source
-from lmmformula.frame.sources.steady import source_of
+from lmmformula.frame.sources.base import BATCH_ROWS
 from lmmformula.frame.sources.types import in_words, joined
-from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import dask.dataframe as dd
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["Partitions", "open_partitions"]
-
-
-def open_partitions(data: Data) -> Source | None:
-    """Rows of a Dask DataFrame; None for anything else of Dask's."""
-    import dask.dataframe as dd
-
-    return source_of(Partitions(data)) if isinstance(data, dd.DataFrame) else None
+__all__ = ["Partitions", "batches_of"]
 
 
 class Partitions:
@@ -61,18 +52,17 @@ class Partitions:
         return pa.schema([pa.field(field.name, _wide(field.type)) for field in fields.values()])
 
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
-        import pyarrow as pa
+        frame = self._computed(columns or list(self.schema.names[:1]), part)
+        return batches_of(frame, columns, self.schema, part)
 
-        table = _arrow(self._computed(columns or list(self.schema.names[:1]), part), f"partition {part}")
-        wanted = pa.schema([self.schema.field(name) for name in table.column_names])
-        cast = [_cast(table.column(field.name), field, part) for field in wanted]
-        for batch in pa.table(cast, schema=wanted).to_batches(BATCH_ROWS):
-            yield batch.select(columns)
+    def with_columns(self, columns: Sequence[str]) -> dd.DataFrame:
+        """The frame with these columns alone."""
+        labels = {str(name): name for name in self.frame.columns}
+        return self.frame[[labels[name] for name in columns or self.schema.names[:1]]]
 
     def _computed(self, columns: list[str], part: int) -> pd.DataFrame:
-        labels = {str(name): name for name in self.frame.columns}
         try:
-            return self.frame[[labels[name] for name in columns]].partitions[part].compute()
+            return self.with_columns(columns).partitions[part].compute()
         except Exception as error:  # the graph is the user's and may raise anything
             raise DataError(
                 f"Dask cannot make partition {part} of {self.parts}: {type(error).__name__}: {error}"
@@ -87,6 +77,19 @@ class Partitions:
             if not pa.types.is_null(kind.value_type if pa.types.is_dictionary(kind) else kind):
                 return kind
         return pa.null()
+
+
+def batches_of(
+    frame: pd.DataFrame, columns: list[str], schema: pa.Schema, part: int
+) -> Iterator[pa.RecordBatch]:
+    """A partition in batches, in the types of all partitions."""
+    import pyarrow as pa
+
+    table = _arrow(frame, f"partition {part}")
+    wanted = pa.schema([schema.field(name) for name in table.column_names])
+    cast = [_cast(table.column(field.name), field, part) for field in wanted]
+    for batch in pa.table(cast, schema=wanted).to_batches(BATCH_ROWS):
+        yield batch.select(columns)
 
 
 def _arrow(frame: pd.DataFrame, where: str) -> pa.Table:

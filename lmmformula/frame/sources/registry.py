@@ -51,7 +51,7 @@ _KINDS: list[_Kind] = [
     _Kind("pyarrow.dataset.Dataset", _comes_from("pyarrow"), _later("dataset:open_dataset")),
     _Kind("DuckDB relation", _comes_from("duckdb", "_duckdb"), _later("relations:open_relation")),
     _Kind("polars LazyFrame", _comes_from("polars"), _later("lazyframes:open_lazyframe")),
-    _Kind("Dask DataFrame", _comes_from("dask", "dask_expr"), _later("partitions:open_partitions")),
+    _Kind("Dask DataFrame", _comes_from("dask", "dask_expr"), _later("cluster:open_frame")),
 ]
 
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources.base import BATCH_ROWS, Source, ahead, checked_names, gathered, told
+from lmmformula.frame.sources.base import BATCH_ROWS, RowWorkers, Source, ahead, checked_names, gathered, told
 from lmmformula.frame.sources.parquet import ParquetRows, Unread, read_footers
 
 if TYPE_CHECKING:
@@ -108,6 +108,11 @@ class SteadyRows:
 
     def unchanged(self) -> None:
         """Whatever changed was found when it was read."""
+
+    def workers(self) -> RowWorkers | None:
+        """Those that have the rows, where the maker knows any."""
+        offered = getattr(self.maker, "workers", None)
+        return None if offered is None else offered()
 
     def _compared(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         """Rows of a part, compared with what was seen of them before."""

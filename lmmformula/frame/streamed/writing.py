@@ -7,16 +7,23 @@ needs no decoding of text.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError, PlanError
-from lmmformula.frame.streamed.draft import Draft
+from lmmformula.frame.sources import RowWorkers, workers_of
+from lmmformula.frame.streamed.draft import Coding, Draft
 from lmmformula.frame.streamed.seen import Seen
 from lmmformula.ir import streamed
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.streamed import Sorter, StreamedRows
+from lmmformula.ir.streamed import Sorter, Spread, StreamedRows, there
 from lmmformula.numerics.threads import in_order
 from lmmformula.progress import passing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 __all__ = ["written"]
 
@@ -36,6 +43,9 @@ def written(draft: Draft) -> Problem:
             "random effects of an auxiliary predictor need all rows in memory, and those of this model are read a batch at a "
             "time. Leave them out, read the data into memory, or a sample of them."
         )
+    workers = workers_of(draft.source)
+    if workers is not None:
+        return _spread(draft, workers)
     sorter = Sorter(draft.n)
     total: Seen | None = None
     passing(draft.n)
@@ -49,3 +59,21 @@ def written(draft: Draft) -> Problem:
     store = sorter.finish().keeping(columns, draft)
     draft.source.unchanged()
     return replace(problem, held=StreamedRows(store))
+
+
+def _spread(draft: Draft, workers: RowWorkers) -> Problem:
+    """The problem of a draft whose rows are encoded, and stay, where they are."""
+    pieces = workers.each(partial(_piece, draft.coding), draft.columns)
+    told = list(workers.results([workers.submit(there.layout_of, piece) for piece in pieces]))
+    total = sum(seen for _, _, seen in told if seen is not None)
+    layouts = [layout for layout, n, _ in told if layout is not None]
+    if not isinstance(total, Seen):
+        raise DataError(f"{draft.source.name} has no rows")
+    problem, kept = draft.finish(total)
+    layout = replace(layouts[0], kept=streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms))
+    groups = [[pieces[i] for i in group if told[i][1]] for group in workers.groups]
+    return replace(problem, held=StreamedRows(Spread(workers, layout, total.n, groups, draft)))
+
+
+def _piece(coding: Coding, batches: Iterator[pa.RecordBatch]) -> there.Piece:
+    return there.piece_of(map(coding.encode, batches))

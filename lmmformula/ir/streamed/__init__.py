@@ -3,5 +3,7 @@
 from lmmformula.ir.streamed.layout import Kept
 from lmmformula.ir.streamed.rows import StreamedRows
 from lmmformula.ir.streamed.sorting import Sorter
+from lmmformula.ir.streamed.spread import Spread
+from lmmformula.ir.streamed.workers import Remote, Workers
 
-__all__ = ["Kept", "Sorter", "StreamedRows"]
+__all__ = ["Kept", "Remote", "Sorter", "Spread", "StreamedRows", "Workers"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -89,6 +89,15 @@ class Layout:
         order = [*([] if lead is None else [lead]), *(g for g in groups if g is not lead)]
         aux = tuple(block.p for block in rows.aux)
         return cls(terms, tuple(order), rows.fixed.p, aux, rows.weights is not None, rows.offset is not None)
+
+    def bare(self) -> Layout:
+        """The same without the names of levels, of which there may be many."""
+
+        def bare(terms: tuple[GroupBlock, ...]) -> tuple[GroupBlock, ...]:
+            return tuple(replace(t, levels=range(t.m)) for t in terms)  # type: ignore[arg-type]
+
+        kept = self.kept and replace(self.kept, blocks=bare(self.kept.blocks))
+        return replace(self, terms=bare(self.terms), kept=kept)
 
     @property
     def is_sorted(self) -> bool:

@@ -16,10 +16,11 @@ from lmmformula.ir.rows import MemoryRows, Units
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full, narrowed, packed
 from lmmformula.ir.streamed.records import Span
+from lmmformula.ir.streamed.within import Within
 from lmmformula.ir.sums import Place, Share
 from lmmformula.typing import Array, Entries, Index
 
-__all__ = ["Block", "Columns", "Part", "block_of"]
+__all__ = ["Block", "Columns", "Part", "block_of", "columns_in", "columns_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,6 +65,18 @@ class Block:
     def moved(self, by: int) -> Block:
         """The same, written further on."""
         return replace(self, span=Span(self.span.start + by, self.span.size))
+
+
+def columns_of(rows: MemoryRows, layout: Layout) -> Columns:
+    """Rows as columns, each in few bytes."""
+    return Columns(rows.n, tuple(map(narrowed, layout.numbers(rows))), tuple(layout.codes(rows)))
+
+
+def columns_in(content: Packed, record: memoryview, groups: int) -> Columns:
+    """What :func:`packed` made of columns, read again."""
+    values = [slot.of(record, content.n) for slot in content.slots]
+    numbers, codes = values[: len(values) - groups], values[len(values) - groups :]
+    return Columns(content.n, tuple(numbers), tuple(codes))  # type: ignore[arg-type]
 
 
 def block_of(columns: Columns, layout: Layout) -> tuple[Packed, tuple[tuple[int, int], ...]]:
@@ -137,24 +150,32 @@ class Part:
     ----------
     rows : MemoryRows
         With the levels of the part alone.
-    levels : tuple of slices or arrays
-        Where these stand among all.
+    levels : list of slices or arrays
+        Where these stand among all, or among those that are `within` this store.
     memo : dict
         What has been computed of these rows in this pass.
     """
 
     def __init__(
-        self, block: Block, record: memoryview, layout: Layout, units: Sequence[Units], *, compiled: bool
+        self,
+        block: Block,
+        record: memoryview,
+        layout: Layout,
+        units: Sequence[Units],
+        *,
+        compiled: bool,
+        within: Within | None = None,
     ) -> None:
         self.memo: dict[Hashable, Share] = {}
         self.n = n = block.n
         slots = block.slots[: len(block.slots) - 2 * len(layout.groups)]
         more = block.slots[len(slots) :]
-        self.levels, codes = [], []
+        self._among_all, codes = [], []
         for a, (first, count) in enumerate(block.levels):
             here = slice(first, first + count) if first >= 0 else more[2 * a].of(record, count)
-            self.levels.append(here)
+            self._among_all.append(here)
             codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
+        self.levels = self._among_all if within is None else within.local(self._among_all)
         coming, kept = iter(slots), layout.kept
 
         def some(count: int, own: Sequence[int] | None = None) -> Array:
@@ -208,7 +229,7 @@ class Part:
     def global_terms(self) -> tuple[GroupBlock, ...]:
         """The terms with levels among all."""
         out = list(self._layout.own_terms)
-        for where, own in zip(self.levels, self._layout.groups, strict=True):
+        for where, own in zip(self._among_all, self._layout.groups, strict=True):
             local = self.rows.terms[own[0]].codes
             codes = local + np.int32(where.start) if isinstance(where, slice) else where[local]
             for i in own:

@@ -40,6 +40,19 @@ class Records:
         self._turn = threading.Lock()
         self.size = 0
 
+    def __getstate__(self) -> dict[str, object]:
+        """What has been written: elsewhere it is in a file of its own."""
+        return {"limit": self._limit, "content": bytes(self.read(Span(0, self.size)))}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__(state["limit"])  # type: ignore[arg-type]
+        self.append(state["content"])  # type: ignore[arg-type]
+
+    @property
+    def held(self) -> int:
+        """Bytes that are in memory."""
+        return len(self._held)
+
     def append(self, content: bytes) -> Span:
         """Add a record."""
         span = Span(self.size, len(content))

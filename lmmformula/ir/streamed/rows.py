@@ -13,46 +13,39 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Chunk, Mapped, RowVector, Stacked, Units, added
-from lmmformula.ir.streamed.levels import StreamedLevels
-from lmmformula.ir.streamed.parts import Block, Part
-from lmmformula.ir.streamed.sorting import Store
-from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic, values_at
+from lmmformula.ir.streamed.parts import Part
+from lmmformula.ir.streamed.store import Passes
+from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic
 from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Share, Sum, TransposedOf
 from lmmformula.memory import in_words
 from lmmformula.numerics.tall import Columns
-from lmmformula.numerics.threads import in_order
-from lmmformula.progress import passed, passing
+from lmmformula.progress import passing
 from lmmformula.typing import Array
 
 __all__ = ["StreamedRows"]
 
 T = TypeVar("T")
 
-COMPILED = 1_000_000
-"""Rows from which on compiled sums repay their import (0.5 s)."""
-
 
 class StreamedRows:
-    """Rows of a store.
+    """Rows that lie somewhere else.
 
     Parameters
     ----------
-    store : Store
+    store : Passes
+        Where they lie: a :class:`lmmformula.ir.streamed.store.Store` on this machine, or stores of workers.
     units : sequence of Units
         In which they are read, one after the other.
-    levels : StreamedLevels, optional
+    levels : Levels, optional
         What is known of their levels.
     """
 
     at_hand = False
 
-    def __init__(self, store: Store, units: Sequence[Units] = (), levels: Levels | None = None) -> None:
+    def __init__(self, store: Passes, units: Sequence[Units] = (), levels: Levels | None = None) -> None:
         self.store, self._units = store, tuple(units)
         self.n, layout = store.n, store.layout
-        if levels is None:
-            each = partial(_each, self)
-            levels = StreamedLevels(layout.merged(), self.n, each, whole_levels=store.whole_levels)
-        self.levels: Share = levels
+        self.levels: Share = store.new_levels() if levels is None else levels
         self.y: Share = Field("y")
         self.weights: Share = Field("weights") if layout.weighted else None
         self.offset: Share = Field("offset") if layout.shifted else None
@@ -60,32 +53,17 @@ class StreamedRows:
         self.aux = tuple(StreamedColumns(self, j) for j in range(len(layout.aux)))
         self._first: Part | None = None
 
-    # -- passes ----------------------------------------------------------------------------------------------------
+    @property
+    def told(self) -> str:
+        """See :class:`lmmformula.ir.rows.Rows`."""
+        return self.store.told
 
-    def part(self, block: Block) -> Part:
-        """The rows of a block, in memory."""
-        record, layout = self.store.records.read(block.span), self.store.layout
-        out = Part(block, record, layout, self._units, compiled=self.n >= COMPILED)
-        passed(block.n, block.span.size)
-        return out
+    # -- passes ----------------------------------------------------------------------------------------------------
 
     def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
         """Several sums in one pass."""
-        levels = self.levels
         passing(self.n)
-        totals = [s.total(levels) for s in sums]
-
-        def shares(item: tuple[int, Block]) -> tuple[list[Share], Share]:
-            number, block = item
-            part = self.part(block)
-            pairs = partial(levels.place, number=number, part=part)
-            own = [s.share(part.rows, part.chunk, values_at(s.vectors, part, pairs)) for s in sums]
-            return own, part.place(pairs)
-
-        for own, place in in_order(shares, enumerate(self.store.blocks)):
-            for total, share in zip(totals, own, strict=True):
-                total.add(share, place)
-        return tuple(total.result() for total in totals)
+        return self.store.together(sums, self._units, self.levels)
 
     def _one(self, asked: Sum[T]) -> T:
         return self.together(asked)[0]
@@ -107,7 +85,7 @@ class StreamedRows:
         )
 
     def chunks(self) -> Iterator[Chunk]:
-        return (part.chunk for part in in_order(self.part, self.store.blocks))
+        return (part.chunk for part in self.store.parts(self._units))
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Share:
         return Applied(beta, tuple(effects), offset)
@@ -151,14 +129,14 @@ class StreamedRows:
     def _probe(self) -> Part:
         """The first rows, which tell what a function gives."""
         if self._first is None:
-            self._first = self.part(self.store.blocks[0])
+            self._first = self.store.first(self._units)
         self._first.memo.clear()
         return self._first
 
 
-def _each(rows: StreamedRows, function: Callable[[Part], T]) -> Iterator[T]:
-    """What a function makes of one part after the other."""
-    return in_order(lambda block: function(rows.part(block)), rows.store.blocks)
+def _own(part: Part, aux: int | None) -> Columns:
+    """Columns of a linear predictor of a part."""
+    return part.rows.fixed if aux is None else part.rows.aux[aux]
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,8 +153,9 @@ class StreamedColumns:
             return len(layout.kept.fixed if j is None else layout.kept.aux[j])
         return layout.fixed if j is None else layout.aux[j]
 
-    def _own(self, part: Part) -> Columns:
-        return part.rows.fixed if self.aux is None else part.rows.aux[self.aux]
+    @property
+    def _own(self) -> Callable[[Part], Columns]:
+        return partial(_own, aux=self.aux)
 
     def _sum(self, function: Callable[..., T], *vectors: Share, merge: Share = added) -> T:
         j = self.aux

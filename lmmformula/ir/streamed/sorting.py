@@ -8,21 +8,22 @@ sorts each bin by counting: O(n) in time, one bin for each thread in memory, abo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 
 from lmmformula.ir.patterns import counting_order
 from lmmformula.ir.rows import MemoryRows
-from lmmformula.ir.streamed.layout import Kept, Layout
-from lmmformula.ir.streamed.narrow import Packed, narrowed, packed
-from lmmformula.ir.streamed.parts import Block, Columns, block_of
+from lmmformula.ir.streamed.layout import Layout
+from lmmformula.ir.streamed.narrow import Packed, packed
+from lmmformula.ir.streamed.parts import Block, Columns, block_of, columns_in, columns_of
 from lmmformula.ir.streamed.records import Records, Span
+from lmmformula.ir.streamed.store import Store
 from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Index
 
-__all__ = ["ROWS", "Sorter", "Store"]
+__all__ = ["ROWS", "Sorter"]
 
 ROWS = 32_768
 """Rows of a part: temporaries of that many fit the cache of one core."""
@@ -30,34 +31,6 @@ BIN = 32e6
 """Bytes that are sorted at a time; about four times as many are held for it, by each thread."""
 UNKNOWN = 50_000_000
 """Rows that are expected where nobody knows."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Store:
-    """Rows that have been written.
-
-    Attributes
-    ----------
-    layout : Layout
-    blocks : tuple of Block
-    records : Records
-    n : int
-    whole_levels : bool
-        Whether the rows of each level of the first group lie in one part.
-    origin : object
-        What read them, to be asked for them again in the order of the data; opaque here.
-    """
-
-    layout: Layout
-    blocks: tuple[Block, ...]
-    records: Records
-    n: int
-    whole_levels: bool
-    origin: object = None
-
-    def keeping(self, kept: Kept, origin: object = None) -> Store:
-        """The same rows with some of their columns."""
-        return replace(self, layout=replace(self.layout, kept=kept), origin=origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +63,15 @@ class Sorter:
     def add(self, rows: MemoryRows) -> None:
         """Rows with codes among all levels."""
         layout = self._layout or Layout.of(rows)
-        numbers = tuple(map(narrowed, layout.numbers(rows)))
-        columns = Columns(rows.n, numbers, tuple(layout.codes(rows)))
+        self.put(columns_of(rows, layout), layout)
+
+    def put(self, columns: Columns, layout: Layout) -> None:
+        """Rows as columns in the order of a layout, which is the same each time."""
         if self._layout is None:
             self._begin(layout, columns)
-        if not rows.n:
+        if not columns.n:
             return
-        self._count += rows.n
+        self._count += columns.n
         if len(self._bins) == 1:
             self._write(0, columns)
             return
@@ -142,20 +117,14 @@ class Sorter:
         """The parts of one bin, and whether none of them ends within a level."""
         layout = self._layout
         assert layout is not None
-        columns = _joined([_read(piece, self._pieces, len(layout.groups)) for piece in pieces])
+        groups = len(layout.groups)
+        columns = _joined([columns_in(p.packed, self._pieces.read(p.span), groups) for p in pieces])
         if not layout.is_sorted:
             cuts, whole = [*range(0, columns.n, self._rows), columns.n], True
         else:
             columns = columns.at(_order(columns))
             cuts, whole = _cuts(columns.codes[0], self._rows)
         return [block_of(columns.between(i, j), layout) for i, j in pairwise(cuts) if j > i], whole
-
-
-def _read(piece: _Piece, records: Records, groups: int) -> Columns:
-    record, n = records.read(piece.span), piece.packed.n
-    values = [slot.of(record, n) for slot in piece.packed.slots]
-    numbers, codes = values[: len(values) - groups], values[len(values) - groups :]
-    return Columns(n, tuple(numbers), tuple(codes))  # type: ignore[arg-type]
 
 
 def _joined(pieces: Sequence[Columns]) -> Columns:

@@ -11,12 +11,28 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from lmmformula.ir.streamed.parts import Part
-from lmmformula.ir.sums import Share
+from lmmformula.ir.sums import Place, Share
 from lmmformula.typing import Array
 
-__all__ = ["Applied", "Called", "Field", "Output", "Quadratic", "Vector", "values_at"]
+__all__ = [
+    "Applied",
+    "Called",
+    "Field",
+    "OfColumns",
+    "OnLevels",
+    "Output",
+    "Quadratic",
+    "Vector",
+    "values_at",
+]
 
 Value: TypeAlias = "Array | float | None"
+
+
+class OnLevels(Protocol):
+    """A vector that holds numbers of all levels, of which some rows need few."""
+
+    def restricted(self, place: Place) -> OnLevels: ...
 
 
 class Vector(Protocol):
@@ -64,6 +80,11 @@ class Applied:
         own = part.effects(self.effects) if self.effects else ()
         return part.rows.apply(self.beta, own, offset=self.offset)
 
+    def restricted(self, place: Place) -> Applied:
+        """The same for rows whose levels stand at a place among all."""
+        own = tuple(e[where] for e, where in zip(self.effects, place.levels, strict=False))
+        return Applied(self.beta, own, self.offset)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quadratic:
@@ -75,6 +96,11 @@ class Quadratic:
     def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         pairs = {pair: values[place(*pair)] for pair, values in self.pairs.items()}
         return part.rows.row_quadratic(part.effects(self.own), pairs)
+
+    def restricted(self, place: Place) -> Quadratic:
+        """The same for rows whose levels stand at a place among all."""
+        own = tuple(v[where] for v, where in zip(self.own, place.levels, strict=True))
+        return Quadratic(own, {pair: values[place.pairs(*pair)] for pair, values in self.pairs.items()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
