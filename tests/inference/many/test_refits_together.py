@@ -81,7 +81,7 @@ def test_bootstrap_has_the_numbers_of_refits_one_by_one(name: str) -> None:
     m = sharp(model(name))
     together, single = m.bootstrap(20, seed=8), m.bootstrap(20, seed=8, statistic=parameters)
     assert list(together.columns) == list(single.columns)
-    assert together.attrs == single.attrs == {"failed": 0}
+    assert together.attrs == single.attrs == {"failed": 0, "estimate": parameters(m)}
     for column in together:
         scale = float(np.std(together[column]))
         np.testing.assert_allclose(together[column], single[column], atol=2e-5 * scale, rtol=1e-6)
