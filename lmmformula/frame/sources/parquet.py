@@ -18,6 +18,7 @@ from lmmformula.frame.sources.types import in_words, joined
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
     from pyarrow.fs import FileSystem
 
 __all__ = ["Key", "ParquetFile", "ParquetRows", "Unread", "read_footers"]
@@ -26,6 +27,8 @@ Key: TypeAlias = str | int | float | bool | None
 """What a folder says of its rows."""
 _BUFFER = 2**20
 """Bytes of each column that are read at once."""
+_LARGE, _FEWER = 2**17, 4
+"""Bytes of a dictionary from which on rows are read as many batches at a time: it is decoded anew for each of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +182,24 @@ class ParquetRows:
         with self.filesystem.open_input_file(file.path) as stream:
             reader = pq.ParquetFile(stream, buffer_size=_BUFFER, pre_buffer=False)
             groups = None if group is None else [group]
-            for batch in reader.iter_batches(BATCH_ROWS, row_groups=groups, columns=columns):
+            rows = BATCH_ROWS * (_FEWER if _large_dictionaries(reader, columns, group or 0) else 1)
+            for batch in reader.iter_batches(rows, row_groups=groups, columns=columns):
                 yield batch.select(columns)
+
+
+def _large_dictionaries(reader: pq.ParquetFile, columns: Sequence[str], group: int) -> bool:
+    """Whether categories of a column would be a good part of each batch: all of them come with every one."""
+    from pyarrow import types
+
+    told, schema = reader.metadata.row_group(group), reader.schema_arrow
+    for j in range(told.num_columns):
+        chunk = told.column(j)
+        name = chunk.path_in_schema
+        if name in columns and name in schema.names and types.is_dictionary(schema.field(name).type):
+            first = chunk.dictionary_page_offset
+            if first is not None and chunk.data_page_offset - first > _LARGE:
+                return True
+    return False
 
 
 def read_footers(

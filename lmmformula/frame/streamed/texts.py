@@ -6,6 +6,7 @@ up as whole numbers are; the texts stay with Arrow, which also sorts them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,7 +58,7 @@ def keys_of(column: pa.Array, seed: int) -> tuple[Keys, Keys]:
 
     if types.is_dictionary(column.type):
         at = column.indices.fill_null(0).to_numpy(zero_copy_only=False)
-        keys, checks = keys_of(column.dictionary, seed)
+        keys, checks = _keys_of_dictionary(_Dictionary(column.dictionary), seed)
         return keys[at], checks[at]
     width = np.int64 if types.is_large_string(column.type) else np.int32
     _, ends, data = column.buffers()
@@ -68,6 +69,27 @@ def keys_of(column: pa.Array, seed: int) -> tuple[Keys, Keys]:
         np.zeros(1, dtype=np.uint8) if data is None or not data.size else np.frombuffer(data, dtype=np.uint8)
     )
     return text_keys(own.astype(np.int64, copy=False), content, seed)
+
+
+class _Dictionary:
+    """A dictionary that batches have in common: the same one is where it was, as long as it is held."""
+
+    def __init__(self, texts: pa.Array) -> None:
+        self.texts = texts
+        content = texts.buffers()[2]
+        self._place = (0 if content is None else content.address, texts.offset, len(texts))
+
+    def __hash__(self) -> int:
+        return hash(self._place)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Dictionary) and self._place == other._place
+
+
+@lru_cache(maxsize=3)
+def _keys_of_dictionary(dictionary: _Dictionary, seed: int) -> tuple[Keys, Keys]:
+    """Keys of the texts of a dictionary, which come again with every batch of a row group."""
+    return keys_of(dictionary.texts, seed)
 
 
 class DistinctTexts:
@@ -87,7 +109,7 @@ class DistinctTexts:
 
         if types.is_dictionary(column.type):
             self.kind = "ordered" if column.type.ordered else "factor"
-            self._list(keys_of(column.dictionary, seed)[0])
+            self._list(_keys_of_dictionary(_Dictionary(column.dictionary), seed)[0])
         texts = column if at is None else column.take(at)
         keys, checks = keys_of(texts, seed)
         first = _first_of_each(keys, checks)

@@ -19,6 +19,8 @@ from lmmformula.frame.streamed.seen import Seen
 from lmmformula.ir import streamed
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.streamed import Sorter, Spread, StreamedRows, there
+from lmmformula.ir.streamed.layout import Layout
+from lmmformula.ir.streamed.parts import Columns, columns_of
 from lmmformula.numerics.threads import in_order
 from lmmformula.progress import passing
 
@@ -49,14 +51,20 @@ def written(draft: Draft) -> Problem:
     sorter = Sorter(draft.n)
     total: Seen | None = None
     passing(draft.n)
-    for rows, seen in in_order(draft.encode, draft.source.batches(draft.columns)):
-        sorter.add(rows)
+
+    def made(batch: pa.RecordBatch) -> tuple[Columns, Layout, Seen]:
+        rows, seen = draft.encode(batch)
+        layout = Layout.of(rows)
+        return columns_of(rows, layout), layout, seen
+
+    for columns, layout, seen in in_order(made, draft.source.batches(draft.columns)):
+        sorter.put(columns, layout)
         total = seen if total is None else total + seen
     if total is None:
         raise DataError(f"{draft.source.name} has no rows")
     problem, kept = draft.finish(total)
-    columns = streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms)
-    store = sorter.finish().keeping(columns, draft)
+    own = streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms)
+    store = sorter.finish().keeping(own, draft)
     draft.source.unchanged()
     return replace(problem, held=StreamedRows(store))
 

@@ -112,13 +112,13 @@ class Layout:
         if self.shifted:
             yield rows.offset  # type: ignore[misc]
         for block in (rows.fixed, *rows.aux):
-            yield from block.matrix.T
+            yield from np.ascontiguousarray(block.matrix.T)
         for term in rows.terms:
             if term.basis is not None:
-                yield from term.basis.T
+                yield from np.ascontiguousarray(term.basis.T)
         for term in rows.terms:
             if term.shares is not None:
-                yield from term.shares.T
+                yield from np.ascontiguousarray(term.shares.T)
 
     def codes(self, rows: MemoryRows) -> Iterator[Entries]:
         """Levels of each group."""

@@ -25,8 +25,10 @@ from lmmformula.typing import Index
 
 __all__ = ["ROWS", "Sorter"]
 
+CELLS = 262_144
+"""Cells of a part's columns, 2 MB: they and what is made of them fit the cache of one core."""
 ROWS = 32_768
-"""Rows of a part: temporaries of that many fit the cache of one core."""
+"""Rows of a part at most."""
 BIN = 32e6
 """Bytes that are sorted at a time; about four times as many are held for it, by each thread."""
 UNKNOWN = 50_000_000
@@ -48,12 +50,13 @@ class Sorter:
     ----------
     expected : int or None
         How many there will be, for the number of bins.
-    rows : int
-        Rows of a part.
+    rows : int, optional
+        Rows of a part; by default what suits the number of columns.
     """
 
-    def __init__(self, expected: int | None = None, rows: int = ROWS) -> None:
-        self._expected, self._rows = expected, rows
+    def __init__(self, expected: int | None = None, rows: int | None = None) -> None:
+        self._expected, self._rows = expected, rows or ROWS
+        self._given = rows is not None
         self._count = 0
         self._layout: Layout | None = None
         self._bins: list[list[_Piece]] = []
@@ -85,6 +88,8 @@ class Sorter:
     def _begin(self, layout: Layout, columns: Columns) -> None:
         """Decide the bins, by what a row of the first ones takes."""
         self._layout = layout
+        if not self._given:
+            self._rows = int(np.clip(CELLS // max(len(columns.numbers), 1), ROWS // 8, ROWS))
         m = layout.terms[layout.groups[0][0]].m if layout.is_sorted else 1
         size = sum(c.nbytes for c in (*columns.numbers, *columns.codes) if isinstance(c, np.ndarray))
         whole = (self._expected or UNKNOWN) * size / max(columns.n, 1)
