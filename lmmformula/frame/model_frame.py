@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
+from lmmformula.frame.aligning import levels_within
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
@@ -25,7 +26,7 @@ from lmmformula.frame.variables import (
     needs_complete_rows,
     used_context,
 )
-from lmmformula.typing import Arguments, Context
+from lmmformula.typing import Arguments, Context, Entries
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,8 @@ class ModelFrame:
         Of the rows of the table.
     given : mapping
         The whole context.
+    within : mapping
+        Levels of factors that are made within expressions.
     """
 
     text: str
@@ -72,6 +75,7 @@ class ModelFrame:
     context: Context
     labels: pd.Index | None
     given: Arguments
+    within: Mapping[Expr, Entries]
 
     def __call__(self, expr: Expr) -> Value:
         return self.values[expr]
@@ -144,7 +148,17 @@ def evaluate(
         plain = model_variables(spec, auxiliary, terms, groups=False)
         warn_of_numbers_in_text((expr, values[expr]) for expr in plain)
     return ModelFrame(
-        spec.text, n, present, values, evaluator.memory, rows, table.n_rows, used, table.labels, context
+        text=spec.text,
+        n=n,
+        columns=present,
+        values=values,
+        memory=evaluator.memory,
+        rows=rows,
+        n_rows_data=table.n_rows,
+        context=used,
+        labels=table.labels,
+        given=context,
+        within=levels_within(exprs, evaluator.found),
     )
 
 

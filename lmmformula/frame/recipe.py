@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.formula.spec import Expr, Name
+from lmmformula.frame.aligning import Aligning
 from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
@@ -26,9 +27,10 @@ from lmmformula.frame.values import (
     is_column,
     missing_rows,
     n_infinite,
+    object_array,
 )
 from lmmformula.frame.variables import column_names
-from lmmformula.typing import Data, Numbers
+from lmmformula.typing import Data, Entries, Numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,6 +180,8 @@ class Recipe:
     aux: tuple[tuple[Design, tuple[int, ...]], ...] = ()
     aux_terms: tuple[tuple[TermRecipe, ...], ...] = ()
     weights: RowWeights | None = None
+    within: tuple[tuple[Expr, Entries], ...] = field(repr=False, default=())
+    """Levels of factors that are made within expressions."""
 
     def replay(
         self,
@@ -227,7 +231,7 @@ class Recipe:
             for name, value in ((name, table.column(name).at(rows)) for name in names)
         }
         n, given = int(complete.sum()), complete
-        evaluator = Evaluator(columns, n, self.text, dict(self.context), dict(self.memory), learn=False)
+        evaluator = Aligning(self._known, columns, n, self.text, dict(self.context), dict(self.memory))
         X = offset = None
         if fixed:
             X = _spread(self._fixed_columns(evaluator, n), complete)
@@ -253,7 +257,7 @@ class Recipe:
         if self.weights is None:
             return None, ""
         table = open_table(newdata)
-        return self.weights.replay(table, self.text, dict(self.context), dict(self.memory))
+        return self.weights.replay(table, self.text, dict(self.context), dict(self.memory), dict(self.within))
 
     @property
     def needed(self) -> tuple[str, ...]:
@@ -261,6 +265,11 @@ class Recipe:
         names = self._names(list(self._all_terms()), fixed=True, aux=True)
         weights = () if self.weights is None else self.weights.names(dict(self.context))
         return tuple(dict.fromkeys((*names, *weights)))
+
+    @property
+    def _known(self) -> dict[Expr, Entries]:
+        """Levels of the factors that functions see: columns, and those made within expressions."""
+        return {Name(r.name): object_array(r.levels) for r in self.columns if r.levels} | dict(self.within)
 
     def _all_terms(self) -> tuple[TermRecipe, ...]:
         return (*self.terms, *(term for own in self.aux_terms for term in own))

@@ -54,6 +54,7 @@ def recipe_of(
         memory=tuple(frame.memory.items()),
         context=tuple(frame.context.items()),
         weights=_row_weights(spec, weights),
+        within=tuple(frame.within.items()),
     )
 
 

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.formula.spec import Expr
-from lmmformula.frame.evaluate import Evaluator
+from lmmformula.frame.aligning import Aligning
 from lmmformula.frame.functions import as_float
 from lmmformula.frame.table import Table
 from lmmformula.frame.values import Value
 from lmmformula.frame.variables import column_names
-from lmmformula.typing import Context
+from lmmformula.typing import Context, Entries
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -56,7 +56,12 @@ class RowWeights:
         return tuple(dict.fromkeys((*own, *(() if self.column is None else (self.column,)))))
 
     def replay(
-        self, table: Table, text: str, context: Context, memory: dict[Expr, Value]
+        self,
+        table: Table,
+        text: str,
+        context: Context,
+        memory: dict[Expr, Value],
+        within: dict[Expr, Entries],
     ) -> tuple[Array | None, str]:
         """Weights of the rows of `table`, NaN where missing; None, and why, where the table does not have them.
 
@@ -74,7 +79,7 @@ class RowWeights:
             listed = ", ".join(f"`{name}`" for name in absent)
             return None, f"the new data have no column {listed}"
         columns = {name: table.column(name).at(None) for name in names}
-        evaluator = Evaluator(columns, table.n_rows, text, context, memory, learn=False)
+        evaluator = Aligning(within, columns, table.n_rows, text, context, memory)
         out = np.ones(table.n_rows)
         for expr in self.factors:
             out = out * as_float(evaluator(expr), "weights")

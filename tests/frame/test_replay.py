@@ -29,6 +29,7 @@ FORMULAS = [
     'y ~ as.numeric(f) + as.integer(o) + ifelse(f == "b", x, 0) + dummy(f, "b") + (1 | factor(t))',
     "y ~ f:b2 + x + I(2 * x) + offset(log(w)) + offset(off) + (1 | k:g)",
     "y ~ dummy(f) + C(f, contr.helmert) + interaction(b2, lg) + (1 | lg)",
+    "y ~ as.numeric(as.factor(t)) + as.integer(factor(chr)) + as.numeric(interaction(f, b2)) + (1 | g)",
 ]
 
 
@@ -59,6 +60,22 @@ def check(problem: Any, design: Any, rows: list[int]) -> None:
             assert new.basis is None
         else:
             np.testing.assert_allclose(new.basis, term.basis[rows], rtol=1e-12, atol=1e-12)
+
+
+def test_ranks_are_those_of_the_fit() -> None:
+    data = {"y": [1.0, 2.0, 4.0, 3.0, 5.0, 7.0], "dose": [10, 10, 20, 20, 40, 40], "g": list("ababab")}
+    recipe = build(model_spec("y ~ as.numeric(as.factor(dose)) + (1 | g)"), data).recipe
+    assert recipe.replay({"dose": [40, 20, 40]}, terms=[]).X[:, 1].tolist() == [3.0, 2.0, 3.0]
+    with pytest.raises(DataError, match=r"place of a level .* 2 of 3 rows .* `as.factor\(dose\)` .* '30'"):
+        recipe.replay({"dose": [30, 20, 30]}, terms=[])
+    read = build(model_spec("y ~ as.numeric(as.character(factor(dose))) + (1 | g)"), data).recipe
+    assert read.replay({"dose": [30, 20]}, terms=[]).X[:, 1].tolist() == [30.0, 20.0]
+
+
+def test_a_new_level_of_a_column_has_no_rank() -> None:
+    recipe = syn_recipe("y ~ as.numeric(f) + (1 | g)")
+    with pytest.raises(DataError, match="1 of 2 rows have a level of the column `f`"):
+        recipe.replay({"f": ["c", "nobody's"]}, terms=[])
 
 
 def syn_recipe(formula: str) -> Any:

@@ -142,7 +142,17 @@ def _frame(spec: ModelSpec, found: Found, given: Context) -> ModelFrame:
     n = _length(found)
     own = found.variables
     return ModelFrame(
-        spec.text, n, found.columns, found.values, own.memory, None, found.n_data, own.context, None, given
+        text=spec.text,
+        n=n,
+        columns=found.columns,
+        values=found.values,
+        memory=own.memory,
+        rows=None,
+        n_rows_data=found.n_data,
+        context=own.context,
+        labels=None,
+        given=given,
+        within=own.known_parts,
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, Name
+from lmmformula.frame.aligning import Aligning
 from lmmformula.frame.arguments import RowArgument, column_argument
 from lmmformula.frame.columns import Column
 from lmmformula.frame.evaluate import Evaluator
@@ -20,7 +21,7 @@ from lmmformula.frame.sources.arrow import table_of
 from lmmformula.frame.streamed.distinct import Places
 from lmmformula.frame.streamed.texts import keys_of
 from lmmformula.frame.table import Table
-from lmmformula.frame.values import Factor, Value, align, missing_rows, take
+from lmmformula.frame.values import Factor, Value, missing_rows, take
 from lmmformula.typing import Array, Context, Entries
 
 if TYPE_CHECKING:
@@ -45,28 +46,6 @@ def aligned(factor: Factor, known: Places, what: str) -> Factor:
             "or the value of a row depends on other rows. Read them again, or compute the column beforehand"
         )
     return Factor(codes, levels, factor.kind, factor.contrast)
-
-
-class _Aligning(Evaluator):
-    """An evaluator whose factors have the levels that they have on all rows, first."""
-
-    def __init__(
-        self,
-        known: Mapping[Key, Places],
-        columns: Mapping[str, Value],
-        n_rows: int,
-        text: str,
-        context: Context,
-        memory: dict[Expr, Value],
-    ) -> None:
-        super().__init__(columns, n_rows, text, context, memory, learn=False)
-        self.known = known
-
-    def _evaluate(self, expr: Expr) -> Value:
-        value = super()._evaluate(expr)
-        if isinstance(value, Factor) and (places := self.known.get(expr)) is not None:
-            return align(value, places.known)
-        return value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -169,6 +148,11 @@ class Variables:
         """Columns that are read."""
         return tuple(dict.fromkeys((*self.columns, *self.arguments.values())))
 
+    @property
+    def known_parts(self) -> dict[Expr, Entries]:
+        """Levels of the parts of expressions on all rows."""
+        return {key: places.known for key, places in self.known.items() if not isinstance(key, str)}
+
     def of(self, batch: pa.RecordBatch) -> BatchRows:
         """The variables on the complete rows of a batch."""
         table = table_of(batch)
@@ -180,7 +164,7 @@ class Variables:
         rows = None if drop is None else np.flatnonzero(~drop)
         n = table.n_rows if rows is None else len(rows)
         present = {name: self._column(name, column.at(rows)) for name, column in raw.items()}
-        evaluator = _Aligning(self.known, present, n, self.text, self.context, self.memory)
+        evaluator = Aligning(self.known_parts, present, n, self.text, self.context, self.memory)
         values = {expr: self._value(expr, evaluator) for expr in self.exprs}
         drop, undefined = _any({expr: missing_rows(value) for expr, value in values.items()}, n)
         arguments = {role: _at(a.values, rows) for role, a in given.items()}
