@@ -222,7 +222,7 @@ class Recipe:
         beside_terms = self.aux_terms if aux and aux_terms else ()
         names = self._names([*chosen, *(t for own in beside_terms for t in own)], fixed=fixed, aux=aux)
         records = {record.name: record for record in self.columns}
-        unknown = self._groups_only() if missing == "keep" else set()
+        unknown = self.groups_only() if missing == "keep" else set()
         complete = _complete_rows(table, [name for name in names if name not in unknown], missing)
         rows = None if complete.all() else np.flatnonzero(complete)
         by_label = self._grouping_only()
@@ -282,7 +282,7 @@ class Recipe:
         exprs += [expr for term in self._all_terms() for expr in term.weights()]
         return {*column_names(exprs), self.offset_column}
 
-    def _groups_only(self) -> set[str]:
+    def groups_only(self) -> set[str]:
         """Columns that say the level of a row and nothing else."""
         groups = column_names(expr for term in self._all_terms() for expr in term.factors())
         return {name for name in groups if name not in self._columns_beside_groups()}
@@ -291,7 +291,7 @@ class Recipe:
         """Columns that only name levels: these are matched by label, whatever their type is in the new data."""
         groups = {expr for term in self._all_terms() for expr in term.factors()}
         within = set(column_names(expr for expr in groups if not isinstance(expr, Name)))
-        return {expr.value for expr in groups if isinstance(expr, Name)} & self._groups_only() - within
+        return {expr.value for expr in groups if isinstance(expr, Name)} & self.groups_only() - within
 
     def _names(self, chosen: list[TermRecipe], *, fixed: bool, aux: bool) -> list[str]:
         exprs: list[Expr] = []

@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.frame.table import open_table
-from lmmformula.frame.values import Factor
 from lmmformula.frame.variables import column_names
+from lmmformula.inference.looks import Labels, Summary, looks, summaries
 from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ConditionalEffect", "conditional_effect", "effects_of", "variables"]
 
+FEW = 3
+"""Values of a number that are all shown."""
 MOST_LEVELS = 30
 """Levels of a factor that are shown, the most frequent ones."""
 
@@ -128,45 +129,40 @@ def conditional_effect(
     return ConditionalEffect(tuple(wanted), frame, shown)
 
 
-def _columns(fit: Fitted) -> dict[str, Data]:
-    """Columns of the model on the rows of the fit."""
-    if fit.recall.data is None:
-        raise DataError("a loaded fit does not carry its data, from which typical values would be taken.")
-    table, rows = open_table(fit.recall.data), fit.problem.rows
-    names = [record.name for record in fit.problem.recipe.columns if record.name in table]
-    return {name: table.column(name).at(rows) for name in names}
+def _columns(fit: Fitted) -> dict[str, Summary]:
+    """Columns of the model on the rows of the fit; those that only name levels are none of an effect's business."""
+    known = [record.name for record in fit.problem.recipe.columns]
+    if not fit.problem.data.at_hand:
+        known = [name for name in known if name not in fit.problem.recipe.groups_only()]
+    few = dict.fromkeys(known, FEW)
+    return summaries(looks(fit, known, what="typical values are taken"), known, few)
 
 
-def _along(values: Data, points: int) -> Sequence[Data]:
+def _along(values: Summary, points: int) -> Sequence[Data]:
     """Where a variable is looked at: its levels, the most frequent ones, or places from its least to its largest value."""
-    if isinstance(values, Factor):
-        counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
-        order = np.argsort(-counts, kind="stable")
-        return _labels(values, np.sort(order[: min(MOST_LEVELS, int((counts > 0).sum()))]))
-    numbers = np.asarray(values, dtype=float)
-    return list(np.linspace(np.nanmin(numbers), np.nanmax(numbers), points))
+    if isinstance(values, Labels):
+        order = np.argsort(-values.counts, kind="stable")
+        return _labels(values, np.sort(order[: min(MOST_LEVELS, int((values.counts > 0).sum()))]))
+    return list(np.linspace(values.low, values.high, points))
 
 
-def _few(values: Data) -> Sequence[Data]:
+def _few(values: Summary) -> Sequence[Data]:
     """Where a second variable is held: its levels, its values if they are three at most, or mean and one sd to either side."""
-    if isinstance(values, Factor):
+    if isinstance(values, Labels):
         return _along(values, 0)
-    numbers = np.asarray(values, dtype=float)
-    different = np.unique(numbers[np.isfinite(numbers)])
-    if len(different) <= 3:
-        return list(different)
-    mean, sd = float(np.nanmean(numbers)), float(np.nanstd(numbers, ddof=1))
+    if values.different is not None:
+        return list(values.different)
+    mean, sd = values.mean, values.sd(1)
     return [mean - sd, mean, mean + sd]
 
 
-def _labels(factor: Factor, codes: Data) -> list[Data]:
+def _labels(factor: Labels, codes: Data) -> list[Data]:
     """Values of a column that have these codes, as new data hold them."""
-    names = [str(factor.levels[c]) for c in codes]
+    names = [factor.levels[c] for c in codes]
     return [name == "TRUE" for name in names] if factor.kind == "logical" else names
 
 
-def _typical(values: Data) -> Data:
-    if isinstance(values, Factor):
-        counts = np.bincount(values.codes[values.codes >= 0], minlength=len(values.levels))
-        return _labels(values, [int(np.argmax(counts))])[0]
-    return float(np.nanmean(np.asarray(values, dtype=float)))
+def _typical(values: Summary) -> Data:
+    if isinstance(values, Labels):
+        return _labels(values, [int(np.argmax(values.counts))])[0]
+    return values.mean

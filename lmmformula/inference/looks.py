@@ -10,7 +10,7 @@ Chan, Golub & LeVeque (1983), The American Statistician 37, 242-247.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -202,7 +202,10 @@ Summary: TypeAlias = Numbers | Labels
 
 
 def summaries(
-    seen: Iterable[Look], names: Sequence[str], most: Mapping[str, int], factors: frozenset[str] = frozenset()
+    seen: Iterable[Look],
+    names: Sequence[str],
+    most: Mapping[str, int],
+    factors: Collection[str] | None = None,
 ) -> dict[str, Summary]:
     """What there is to say of columns.
 
@@ -212,17 +215,19 @@ def summaries(
     names : sequence of str
     most : mapping
         Different values of numbers that are told apart.
-    factors : set of str
-        Columns that are factors whatever their type.
+    factors : collection of str, optional
+        Columns that are factors, all others being numbers; by default what they are by their type.
     """
     out: dict[str, Summary] = {}
     for look in seen:
         for name in names:
             values = look.column(name)
-            if isinstance(values, Factor) or name in factors:
-                own: Summary = Labels.of(as_factor(values))
-            else:
-                own = Numbers.of(np.asarray(values, dtype=float), most.get(name, 0))
+            is_factor = isinstance(values, Factor) if factors is None else name in factors
+            own: Summary = (
+                Labels.of(as_factor(values))
+                if is_factor
+                else Numbers.of(numbers_of(values), most.get(name, 0))
+            )
             before = out.get(name)
             if isinstance(before, Numbers) and isinstance(own, Numbers):
                 own = before.joined(own, most.get(name, 0))

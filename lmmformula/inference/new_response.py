@@ -36,6 +36,7 @@ def new_response(fit: Fitted, y: Data) -> Array:
     import pandas as pd
 
     problem = fit.problem
+    problem.refuse_elsewhere("another response")
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
     if isinstance(y, pd.Series):

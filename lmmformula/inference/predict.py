@@ -143,7 +143,7 @@ def predict(
 def _in_memory(fit: Fitted, newdata: Data) -> Data:
     """The rows to predict, which are a table or are refused."""
     if newdata is None:
-        refuse_in_memory(fit, "predictions of the rows of the fit")
+        refuse_in_memory(fit, "predictions")
         return None
     opened = open_data(newdata)
     if not isinstance(opened, Table):

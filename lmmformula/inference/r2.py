@@ -28,6 +28,7 @@ Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14, 20170213: tables
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -35,8 +36,8 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.families import LINKS
 from lmmformula.inference.conditional import covariance_matrices, group_names
-from lmmformula.inference.residuals import auxiliary, linear_predictor
-from lmmformula.ir.rows import Chunk
+from lmmformula.inference.residuals import auxiliary_of, predictor_of
+from lmmformula.ir.rows import Chunk, range_of
 from lmmformula.ir.structured import row_spread
 from lmmformula.typing import Array
 
@@ -44,7 +45,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
-    from lmmformula.ir.problem import Problem
 
 __all__ = ["icc", "r2", "variances"]
 
@@ -58,8 +58,7 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
         For a family and link whose observation-level variance is not defined.
     """
     problem, data = fit.problem, fit.problem.data
-    mean = data.whole(data.fixed.times(fit.estimate.beta))
-    fixed = _spread(mean, problem) if np.ptp(mean) > 1e-12 * np.abs(mean).max() else 0.0
+    fixed = _spread(fit)
     terms = np.zeros(len(problem.terms))
     theta, where, repeated = fit.estimate.theta, problem.theta_slices(), problem.family.repeated
     for i, (term, cov) in enumerate(zip(problem.terms, covariance_matrices(fit), strict=True)):
@@ -79,51 +78,76 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
     return fixed, terms, _observation(fit)
 
 
-def _copies(problem: Problem) -> Array | None:
-    """How often each row counts; None for once."""
-    return problem.data.whole(problem.data.weights) if problem.family.repeated else None
+def _copies(chunk: Chunk, *, repeated: bool) -> Array:
+    """How often each row counts."""
+    return np.ones(chunk.n) if chunk.weights is None or not repeated else chunk.weights
 
 
-def _spread(values: Array, problem: Problem) -> float:
-    """Sample variance over the observations."""
-    w = _copies(problem)
-    if w is None:
-        return float(np.var(values, ddof=1))
-    return float(w @ (values - np.average(values, weights=w)) ** 2 / (problem.n_observed - 1))
+def _average(fit: Fitted, of: Callable[[Chunk], Array | float]) -> float:
+    """Mean over the observations of a number of each row."""
+    repeated = fit.problem.family.repeated
+
+    def share(chunk: Chunk) -> Array:
+        w = _copies(chunk, repeated=repeated)
+        return np.array([w @ np.broadcast_to(of(chunk), chunk.n), w.sum()])
+
+    total, count = fit.problem.data.reduce(share)
+    return float(total / count)
+
+
+def _spread(fit: Fitted) -> float:
+    """Sample variance over the observations of the fixed part, zero where it is constant but for rounding."""
+    beta, data = fit.estimate.beta, fit.problem.data
+    low, high = range_of(data, data.fixed.times(beta))
+    if not high - low > 1e-12 * max(abs(low), abs(high)):
+        return 0.0
+    mean = _average(fit, lambda chunk: chunk.fixed @ beta)
+    n = fit.problem.n_observed
+    return _average(fit, lambda chunk: (chunk.fixed @ beta - mean) ** 2) * n / (n - 1)
 
 
 def _observation(fit: Fitted) -> float:
     """s_e, the variance of an observation on the scale of the linear predictor."""
-    problem, family = fit.problem, fit.problem.family
-    weights = problem.data.whole(problem.data.weights)
-    inverse = 1.0 if weights is None or family.weights_are != "precision" else 1.0 / weights
+    family = fit.problem.family
     if family.zeros_at is not None:
         raise PlanError(
             "R2 and ICC are not defined for zero-inflated models, which have two linear predictors; compare models by AIC, "
             "or ask varcorr() for the variances."
         )
-    aux = auxiliary(fit)
-    if fit.estimate.quasi_dispersion:
-        inverse = inverse * fit.estimate.sigma**2
-    if family.normal is not None:
-        value = np.exp(2.0 * aux[0]) * inverse
-    elif family.is_discrete and family.distribution.mean_range == "unit":
-        value = _latent(fit)
-    elif family.link == "log":
-        mu = _typical_mean(fit)
-        value = np.log1p(family.variance(mu, aux) * inverse / mu**2)
-    else:
-        jet = family.link_function.mean_jet(
-            np.full(1, np.average(linear_predictor(fit, ()), weights=_copies(problem)))
-        )
-        value = family.variance(jet.value, aux) * inverse / jet.d1**2
-    out = float(np.average(np.broadcast_to(value, problem.n), weights=_copies(problem)))
+    out = _average(fit, _of_row(fit))
     if not np.isfinite(out):
         raise PlanError(
             f"R2 and ICC need a finite variance of the response, which {family} does not have at the estimate; ask varcorr() "
             "for the variances of the random effects."
         )
     return out
+
+
+def _of_row(fit: Fitted) -> Callable[[Chunk], Array | float]:
+    """s_e of each row."""
+    family, estimate = fit.problem.family, fit.estimate
+    phi = fit.estimate.sigma**2 if fit.estimate.quasi_dispersion else 1.0
+
+    def inverse(chunk: Chunk) -> Array | float:
+        own = chunk.weights is None or family.weights_are != "precision"
+        return phi if own else phi / chunk.weights  # type: ignore[operator]
+
+    if family.normal is not None:
+        return lambda chunk: np.exp(2.0 * auxiliary_of(estimate, family, chunk)[0]) * inverse(chunk)
+    if family.is_discrete and family.distribution.mean_range == "unit":
+        latent = _latent(fit)
+        return lambda chunk: latent
+    if family.link == "log":
+        mu = _typical_mean(fit)
+        return lambda chunk: np.log1p(
+            family.variance(mu, auxiliary_of(estimate, family, chunk)) * inverse(chunk) / mu**2
+        )
+    jet = family.link_function.mean_jet(
+        np.full(1, _average(fit, lambda chunk: predictor_of(estimate, chunk, ())))
+    )
+    return lambda chunk: (
+        family.variance(jet.value, auxiliary_of(estimate, family, chunk)) * inverse(chunk) / jet.d1**2
+    )
 
 
 def _latent(fit: Fitted) -> float:
@@ -139,18 +163,18 @@ def _latent(fit: Fitted) -> float:
 
 def _typical_mean(fit: Fitted) -> Array:
     """mu_0 of a log link, (1,)."""
-    data, where, covariances = fit.problem.data, fit.problem.theta_slices(), covariance_matrices(fit)
-    theta = fit.estimate.theta
+    where, covariances, estimate = fit.problem.theta_slices(), covariance_matrices(fit), fit.estimate
+    theta = estimate.theta
 
-    def mean(chunk: Chunk, eta: Array) -> tuple[Array]:
+    def mean(chunk: Chunk) -> Array:
+        eta = predictor_of(estimate, chunk, ())
         for term, cov, s in zip(chunk.terms, covariances, where, strict=True):
             z, own = term.basis, row_spread(term, theta[s])
             spread = cov[0, 0] if z is None else np.einsum("ni,ij,nj->n", z, cov, z)
             eta = eta + 0.5 * (spread if own is None else spread * own)
-        return (np.exp(eta),)
+        return np.exp(eta)
 
-    means = data.map(mean, data.apply(fit.estimate.beta, ()))[0]
-    return np.full(1, np.average(data.whole(means), weights=_copies(fit.problem)))
+    return np.full(1, _average(fit, mean))
 
 
 def r2(fit: Fitted) -> pd.Series:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.inference.rows import row_labels
+from lmmformula.inference.rows import refuse_in_memory, row_labels
 from lmmformula.ir.rows import Chunk
 from lmmformula.typing import Array, Data
 
@@ -17,23 +17,34 @@ if TYPE_CHECKING:
 
     from lmmformula.families.family import Family
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.ir.estimate import Estimate
 
-__all__ = ["auxiliary", "fitted", "linear_predictor", "overdispersion", "residuals"]
+__all__ = [
+    "auxiliary",
+    "auxiliary_of",
+    "fitted",
+    "linear_predictor",
+    "overdispersion",
+    "predictor_of",
+    "residuals",
+]
 
 KINDS = ("response", "pearson", "deviance", "working", "quantile")
 
 
 def linear_predictor(fit: Fitted, effects: Sequence[Array] | None = None) -> Array:
     """X beta + Z b + offset, (n,), with the modes for b, or other `effects` (m, k) of the terms, or none."""
-    beta, b, data = fit.estimate.beta, fit.estimate.modes if effects is None else effects, fit.problem.data
+    data, estimate = fit.problem.data, fit.estimate
+    return data.whole(data.map(lambda chunk: (predictor_of(estimate, chunk, effects),))[0])
 
-    def predictor(chunk: Chunk) -> tuple[Array]:
-        eta = chunk.fixed @ beta
-        for term, own in zip(chunk.terms if b else (), b, strict=True):
-            eta += term.apply(own)
-        return (eta if chunk.offset is None else eta + chunk.offset,)
 
-    return data.whole(data.map(predictor)[0])
+def predictor_of(estimate: Estimate, chunk: Chunk, effects: Sequence[Array] | None = None) -> Array:
+    """The same of a chunk of the rows."""
+    b = estimate.modes if effects is None else effects
+    eta = chunk.fixed @ estimate.beta
+    for term, own in zip(chunk.terms if b else (), b, strict=True):
+        eta += term.apply(own)
+    return eta if chunk.offset is None else eta + chunk.offset
 
 
 def auxiliary(fit: Fitted) -> tuple[Array, ...]:
@@ -41,22 +52,27 @@ def auxiliary(fit: Fitted) -> tuple[Array, ...]:
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
         return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
-    data, estimate = fit.problem.data, fit.estimate
+    data, estimate, family = fit.problem.data, fit.estimate, fit.problem.family
+    return tuple(map(data.whole, data.map(lambda chunk: auxiliary_of(estimate, family, chunk))))
 
-    def predictors(chunk: Chunk) -> tuple[Array, ...]:
-        out = tuple(columns @ alpha for columns, alpha in zip(chunk.aux, estimate.aux, strict=True))
-        for eta, terms, modes in zip(out, chunk.aux_terms, estimate.aux_modes, strict=False):
-            for term, b in zip(terms, modes, strict=True):
-                eta += term.apply(b)
-        return out
 
-    return tuple(map(data.whole, data.map(predictors)))
+def auxiliary_of(estimate: Estimate, family: Family, chunk: Chunk) -> tuple[Array, ...]:
+    """The auxiliary linear predictors of a chunk of the rows."""
+    if not estimate.aux:
+        sigma = np.full(chunk.n, estimate.sigma)
+        return tuple(a.predictor(sigma) for a in family.auxiliaries)
+    out = tuple(columns @ alpha for columns, alpha in zip(chunk.aux, estimate.aux, strict=True))
+    for eta, terms, modes in zip(out, chunk.aux_terms, estimate.aux_modes, strict=False):
+        for term, b in zip(terms, modes, strict=True):
+            eta += term.apply(b)
+    return out
 
 
 def fitted(fit: Fitted) -> pd.Series:
     """Fitted values, under the labels of the rows; of a posterior, the mean of the expected response."""
     import pandas as pd
 
+    refuse_in_memory(fit, "fitted values")
     return pd.Series(fit.inference.mean_response(), index=row_labels(fit.problem), name="fitted")
 
 
@@ -81,6 +97,7 @@ def residuals(
     if kind not in KINDS:
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
     problem, family, data = fit.problem, fit.problem.family, fit.problem.data
+    refuse_in_memory(fit, "residuals")
     eta, aux, y, weights = linear_predictor(fit), auxiliary(fit), data.whole(data.y), data.whole(data.weights)
     mean, location = fit.fittedvalues.to_numpy(), family.location(eta)
     if kind == "response":
@@ -120,11 +137,12 @@ def overdispersion(fit: Fitted) -> pd.Series:
     import pandas as pd
     from scipy.special import chdtrc
 
-    chisq = float(np.sum(residuals(fit, "pearson") ** 2))
     if fit.problem.family.has_residual:
         raise DataError(
             "a Gaussian model estimates its residual variance, so overdispersion has no meaning for it."
         )
+    at_hand = fit.problem.data.at_hand
+    chisq = float(np.sum(residuals(fit, "pearson") ** 2)) if at_hand else _pearson(fit)
     return pd.Series(
         {
             "chisq": chisq,
@@ -134,3 +152,16 @@ def overdispersion(fit: Fitted) -> pd.Series:
         },
         name="overdispersion",
     )
+
+
+def _pearson(fit: Fitted) -> float:
+    """Pearson's chi-square as a sum over chunks of rows."""
+    family, estimate = fit.problem.family, fit.estimate
+
+    def share(chunk: Chunk) -> float:
+        eta, aux = predictor_of(estimate, chunk), auxiliary_of(estimate, family, chunk)
+        w = 1.0 if chunk.weights is None else chunk.weights
+        apart, location = chunk.y - family.mean(eta, aux), family.location(eta)
+        return float(np.sum(apart**2 * w / family.unit_variance(location, aux)))
+
+    return fit.problem.data.reduce(share)

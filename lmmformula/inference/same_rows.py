@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from lmmformula.errors import DataError, LmmformulaError
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
-from lmmformula.inference.rows import codes_of_rows, row_labels
+from lmmformula.inference.rows import codes_of_rows, draft_of, row_labels
+from lmmformula.ir.rows import Chunk
 from lmmformula.typing import Array, Entries
 
 if TYPE_CHECKING:
@@ -56,6 +57,9 @@ def _refuse_pair(a: Fitted, b: Fitted) -> None:
             f"the models were fitted to {first.n:,} and {second.n:,} rows; a comparison of likelihoods needs the same rows. "
             + _cause(a, b)
         )
+    if not (first.data.at_hand and second.data.at_hand):
+        _refuse_other_sources(a, b)
+        return
     order = row_order(a, b)
     if not np.array_equal(_response(a), _arranged(_response(b), order)):
         raise DataError(_other_responses(a, b))
@@ -76,6 +80,37 @@ def _refuse_pair(a: Fitted, b: Fitted) -> None:
             f"{second.family.weights_are}: the likelihoods count different data. Write both as y | weights(w), or both as "
             "weights=."
         )
+
+
+def _refuse_other_sources(a: Fitted, b: Fitted) -> None:
+    """Refuse fits whose rows are read a batch at a time and cannot be held beside each other.
+
+    Of such rows the source tells whether they are the same: its name, its number of rows and of complete ones, and the sums of
+    the response, of its square and of the weights, to rounding.
+    """
+    one, other = (_sums(f) for f in (a, b))
+    names = [draft.source.name if (draft := draft_of(f)) is not None else "" for f in (a, b)]
+    if "" not in names and names[0] != names[1]:
+        raise DataError(
+            f"the models were fitted to rows of {names[0]} and of {names[1]}, which are read a batch at a time and cannot be "
+            "compared row by row. Fit both to one source."
+        )
+    if a.problem.n_rows_data != b.problem.n_rows_data or not np.allclose(one, other, rtol=1e-9, atol=0.0):
+        raise DataError(
+            f"the models {a.formula!r} and {b.formula!r} have different responses, weights or rows: sums over their "
+            f"{a.problem.n:,} rows differ. Fit both to the same column of one source."
+        )
+
+
+def _sums(fit: Fitted) -> Array:
+    """n, sums of y and y^2, and of the weights where they count, of the rows of a fit."""
+    counts = fit.problem.family.weights_are != "precision"
+
+    def share(chunk: Chunk) -> Array:
+        w = np.ones(chunk.n) if chunk.weights is None or not counts else chunk.weights
+        return np.array([chunk.n, chunk.y.sum(), chunk.y @ chunk.y, w.sum(), w @ chunk.y])
+
+    return fit.problem.data.reduce(share)
 
 
 def row_order(a: Fitted, b: Fitted) -> Order:

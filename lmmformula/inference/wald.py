@@ -112,6 +112,14 @@ def information(fit: Fitted) -> VarianceInformation:
         return VarianceInformation(fit.optimum, fit.standard.coefficients)
 
 
+def _known_df(fit: Fitted, contrasts: Array) -> Array | None:
+    """Those of single coefficients, of a fit that left its rows; None where they have to be computed."""
+    known = getattr(fit.problem.held, "answers", {}).get("df")
+    if known is None or ((contrasts != 0.0).sum(axis=1) != 1).any():
+        return None
+    return np.asarray(known, dtype=float)[np.argmax(contrasts != 0.0, axis=1)]
+
+
 def satterthwaite(fit: Fitted, rows: Array) -> Array:
     """Degrees of freedom of each row of contrasts, of a linear model with one residual variance.
 
@@ -123,6 +131,8 @@ def satterthwaite(fit: Fitted, rows: Array) -> Array:
     -------
     (r,) array
     """
+    if (known := _known_df(fit, rows)) is not None:
+        return known
     if not fit.problem.n_theta:  # r2 over sigma^2 is a chi-square on n - p df, by REML and ML
         return np.full(len(rows), float(fit.problem.n - fit.problem.p))
     info = information(fit)

@@ -85,6 +85,8 @@ class Encoder:
             return {"dict": pairs}
         if isinstance(value, list | tuple | set | frozenset):
             return self._several(value, where)
+        if hasattr(value, "__array__") and hasattr(value, "find"):  # labels that hold no strings
+            return self._array(np.asarray(value), where)
         return self._record(value, where)
 
     def _scalar(self, value: np.generic, where: str) -> Json:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lmmformula.errors import DataError, LmmformulaError, warn
+from lmmformula.inference.leaving import known_of, lasting_source, left_rows
+from lmmformula.ir.frozen import evolved
 from lmmformula.keeping import container
 from lmmformula.keeping.codec import Decoder, Encoder
 from lmmformula.keeping.refusal import CodecError
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.ir.streamed.left import LeftRows
 
 
 __all__ = ["Given", "read_fit", "write_fit"]
@@ -60,10 +63,10 @@ def write_fit(fit: Fitted, path: str | Path) -> None:
         arguments["context"] = {name: _kept(name, v, left) for name, v in arguments["context"].items()}
     bare = replace(
         fit,
-        problem=replace(fit.problem, recipe=recipe, labels=_labels(fit.problem.labels)),
+        problem=replace(fit.problem, recipe=recipe, labels=_labels(fit.problem.labels), held=_held(fit)),
         point=None,
         twin=None,
-        recall=replace(recall, data=None, arguments=arguments),
+        recall=replace(recall, data=None, arguments=arguments, source=lasting_source(recall.source)),
     )
     encode, mark = Encoder(), secrets.token_hex(8)
     try:
@@ -122,11 +125,15 @@ def _with_functions(fit: Any, given: Mapping[str, object]) -> Any:
     if recall.arguments.get("context"):
         kept = {n: v for n, v in recall.arguments["context"].items() if not isinstance(v, Given)}
         recall = replace(recall, arguments={**recall.arguments, "context": {**kept, **given}})
-    return replace(fit, problem=problem, recall=recall)
+    return evolved(fit, (), known_of(fit), problem=problem, recall=recall)
 
 
 def _context_of(fit: Fitted | None) -> Mapping[str, object]:
     return {} if fit is None else fit.recall.arguments.get("context") or dict(fit.problem.recipe.context)
+
+
+def _held(fit: Fitted) -> LeftRows | None:
+    return None if fit.problem.held is None else left_rows(fit)
 
 
 def _labels(labels: pd.Index | None) -> pd.Index | None:

@@ -122,7 +122,7 @@ def augment(fit: Fitted, columns: str | Sequence[str] = "formula") -> pd.DataFra
     The index is that of the data, on the rows used; the row's position where the data have none.
     """
     data = fit.problem.data
-    refuse_in_memory(fit, "a table of the rows of the fit")
+    refuse_in_memory(fit, "fitted values")
     out = _canonical(fit) if fit.recall.data is None else _data(fit, columns)
     fitted = fit.fittedvalues.to_numpy()
     out[".fitted"] = fitted

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.to_files import RowFile
-    from lmmformula.typing import Data
+    from lmmformula.typing import Data, Record
 
 __all__ = ["RowVerbs"]
 
@@ -28,6 +28,14 @@ _OUT: Mapping[str, Kind] = {
 @checked_methods(kinds={"predict": _OUT, "augment": _OUT})
 class RowVerbs(Verbs):
     """What a fit says of rows."""
+
+    def __getstate__(self) -> Record:
+        state = dict(self.__dict__)
+        if self._fit.problem.held is None:
+            return state
+        from lmmformula.inference.leaving import state_without_rows
+
+        return state_without_rows(self._fit, state)
 
     @overload
     def predict(

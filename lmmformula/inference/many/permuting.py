@@ -84,6 +84,7 @@ def permutations(
             "are not exchangeable. Use anova() of two fits, or bootstrap()."
         )
     problem = fit.problem
+    problem.refuse_elsewhere("a permutation test")
     names = _columns(fit, term)
     base = on_design(fit, problem, problem.y)
     small = on_design(fit, without_columns(problem, names), problem.y)

@@ -25,6 +25,7 @@ Parts = tuple[str, str, tuple[str, ...], NDArray[np.int64], Estimates, Moderated
 def refits(fit: Fitted, responses: Data, moderated: bool) -> Parts:
     """Formula, method, names, rows, estimates, prior and reasons; see :class:`lmmformula.reporting.many.fits.ManyFits`."""
     fit.inference.check("many fits")
+    fit.problem.refuse_elsewhere("another response")
     given = of_fit(responses, fit)
     found = estimates(fit, given.values, start=True)
     prior = moderate(found.sigma**2, found.residual_df) if moderated else None

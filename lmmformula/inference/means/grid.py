@@ -15,9 +15,8 @@ Searle, Speed & Milliken (1980), The American Statistician 34, 216-221.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from itertools import islice
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -27,15 +26,15 @@ from lmmformula.errors import DataError
 from lmmformula.formula.spec import Call, Expr, Name
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.numbers import as_factor
-from lmmformula.frame.table import Table, open_table
-from lmmformula.frame.values import Factor, labels_of
+from lmmformula.frame.values import labels_of
 from lmmformula.frame.variables import column_names
+from lmmformula.inference.looks import ALL, Labels, Numbers, Summary, looks, numbers_of, summaries
 from lmmformula.inference.prediction_rows import rows_of
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Arguments, Array, Data
 
 if TYPE_CHECKING:
-    from lmmformula.frame.recipe import Recipe
+    from lmmformula.frame.recipe import ColumnRecord, Recipe
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Grid", "Label", "Predictor", "predictors", "reference_grid", "rows_at", "spread_of"]
@@ -145,9 +144,8 @@ def reference_grid(
     DataError
         For a fit that was loaded without data, an unknown predictor or level, or a grid of too many cells.
     """
-    table, rows = _source(fit, data)
     names = predictors(fit, further, part)
-    found = tuple(_predictor(fit.problem.recipe, table, rows, name) for name in names)
+    found = _found(fit, names, data)
     found = _replaced(found, at or {})
     cells = prod(len(p.values) for p in found)
     if cells > MOST_CELLS:
@@ -159,7 +157,7 @@ def reference_grid(
     index = np.indices([len(p.values) for p in found[::-1]]).reshape(len(found), cells)[::-1]
     columns = {p.name: p.as_data(p.values[i] for i in where) for p, where in zip(found, index, strict=True)}
     X, offset, excess = rows_at(fit, columns, data, cells, part)
-    return Grid(found, X, offset, excess, _counts(fit, found, index, table, rows), columns)
+    return Grid(found, X, offset, excess, _counts(fit, found, index, data), columns)
 
 
 def predictors(fit: Fitted, further: Iterable[str] = (), part: int | None = None) -> tuple[str, ...]:
@@ -195,7 +193,6 @@ def spread_of(fit: Fitted, name: str, data: Data = None) -> tuple[float, float]:
     DataError
         For a factor, or a name that is no variable of the fixed part.
     """
-    table, rows = _source(fit, data)
     recipe, known = fit.problem.recipe, predictors(fit)
     if name not in known:
         raise DataError(f"the fixed part has no variable {name!r}; it has {', '.join(known) or 'none'}.")
@@ -203,50 +200,32 @@ def spread_of(fit: Fitted, name: str, data: Data = None) -> tuple[float, float]:
         raise DataError(
             f"{name!r} is a factor, which has no slope: use emmeans({name!r}).contrast('consec') or 'poly' instead."
         )
-    numbers = np.asarray(_numbers(table.column(name).at(rows)), dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
-    return float(numbers.mean()), float(numbers.std())
+    seen = summaries(looks(fit, (name,), data, what=_WHAT), (name,), {}, ())[name]
+    assert isinstance(seen, Numbers)
+    return seen.mean, seen.sd()
 
 
-def _source(fit: Fitted, data: Data) -> tuple[Table, Data]:
-    """The table and which of its rows."""
-    if data is not None:
-        return open_table(data), None
-    if fit.recall.data is None:
-        raise DataError(
-            "a loaded fit does not carry its data, from which reference values and counts are taken: pass data=."
-        )
-    return open_table(fit.recall.data), fit.problem.rows
+_WHAT = "reference values and counts are taken"
 
 
-def _predictor(recipe: Recipe, table: Table, rows: Data, name: str) -> Predictor:
-    record = next(r for r in recipe.columns if r.name == name)
-    values = table.column(name).at(rows)
-    if record.levels is not None:
-        factor = as_factor(values)
-        used = set(labels_of(factor).tolist())
-        order = record.levels or tuple(factor.levels)
-        levels = tuple(str(level) for level in order if level in used)
-        return Predictor(name, levels, True, record.kind == "logical")
-    numbers = np.asarray(_numbers(values), dtype=float)
-    numbers = numbers[np.isfinite(numbers)]
-    distinct = list(islice(_distinct(numbers), TWO + 1))
-    if len(distinct) <= TWO or name in _coerced(recipe):
-        return Predictor(name, tuple(float(v) for v in np.unique(numbers)), len(distinct) > 1)
-    return Predictor(name, (float(numbers.mean()),), False)
+def _found(fit: Fitted, names: tuple[str, ...], data: Data) -> tuple[Predictor, ...]:
+    """The predictors with their reference values."""
+    recipe = fit.problem.recipe
+    records = {record.name: record for record in recipe.columns if record.name in names}
+    factors, coerced = {name for name, r in records.items() if r.levels is not None}, _coerced(recipe)
+    most = {name: ALL if name in coerced else TWO for name in names}
+    seen = summaries(looks(fit, names, data, what=_WHAT), names, most, factors)
+    return tuple(_predictor(records[name], seen[name]) for name in names)
 
 
-def _distinct(numbers: Array) -> Iterator[float]:
-    """Values in order of appearance, looked for one at a time."""
-    left = numbers
-    while left.size:
-        yield float(left[0])
-        left = left[left != left[0]]
-
-
-def _numbers(values: Data) -> Array:
-    """A column as numbers; a logical one that the fit takes for a number is 0 and 1."""
-    return values.codes.astype(float) if isinstance(values, Factor) else values
+def _predictor(record: ColumnRecord, seen: Summary) -> Predictor:
+    if isinstance(seen, Labels):
+        used = {level for level, count in zip(seen.levels, seen.counts, strict=True) if count}
+        levels = tuple(str(level) for level in record.levels or seen.levels if level in used)
+        return Predictor(record.name, levels, True, record.kind == "logical")
+    if seen.different is not None:
+        return Predictor(record.name, tuple(map(float, seen.different)), len(seen.different) > 1)
+    return Predictor(record.name, (seen.mean,), False)
 
 
 def _coerced(recipe: Recipe) -> set[str]:
@@ -293,40 +272,43 @@ def _as_label(own: Predictor, value: Data) -> Label:
     return number
 
 
-def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Data, table: Table, rows: Data) -> Array:
+def _counts(fit: Fitted, found: tuple[Predictor, ...], index: Data, data: Data) -> Array:
     """Rows, or their weights, that have the factors of each cell; equal along numbers."""
     cells = index.shape[1] if len(found) else 1
     factors = [(j, p) for j, p in enumerate(found) if p.is_factor]
-    weights = _weights(fit, table, rows)
     if not factors:
         return np.ones(cells)
-    n = table.n_rows if rows is None else len(rows)
-    code, cell, known = np.zeros(n, np.int64), np.zeros(cells, np.int64), np.ones(n, dtype=bool)
+    cell, total = np.zeros(cells, np.int64), int(prod(len(p.values) for _, p in factors))
     for j, predictor in factors:
-        place = {value: i for i, value in enumerate(predictor.values)}
-        own = _as_labels(predictor, table.column(predictor.name).at(rows))
-        codes = np.array([place.get(v, -1) for v in own.tolist()], dtype=np.int64)
-        known &= codes >= 0
-        code = code * len(place) + np.maximum(codes, 0)
-        cell = cell * len(place) + index[j]
-    total = int(prod(len(p.values) for _, p in factors))
-    counted = np.bincount(code[known], None if weights is None else weights[known], minlength=total)
-    return counted.astype(float)[cell]
+        cell = cell * len(predictor.values) + index[j]
+    counted = np.zeros(total)
+    weighted = fit.problem.family.weights_are != "trials" and fit.problem.data.weights is not None
+    for look in looks(fit, [p.name for _, p in factors], data, weighted=weighted, what=_WHAT):
+        code, known = np.zeros(look.n, np.int64), np.ones(look.n, dtype=bool)
+        for _, predictor in factors:
+            own = _as_labels(predictor, look.column(predictor.name))
+            codes = label_codes(predictor.values, own)
+            known &= codes >= 0
+            code = code * len(predictor.values) + np.maximum(codes, 0)
+        counted += np.bincount(
+            code[known], None if look.weights is None else look.weights[known], minlength=total
+        )
+    return counted[cell]
+
+
+def label_codes(values: tuple[Label, ...], rows: Data) -> Data:
+    """Place of each row's value among some; -1 where it is none of them."""
+    import pandas as pd
+
+    kind = object if values and isinstance(values[0], str) else None
+    return pd.Index(values, dtype=kind).get_indexer(pd.Index(rows, dtype=kind))
 
 
 def _as_labels(predictor: Predictor, values: Data) -> Data:
     """A column in the values that the predictor has: labels, or numbers."""
     if predictor.values and isinstance(predictor.values[0], str):
         return labels_of(as_factor(values))
-    return np.asarray(_numbers(values), dtype=float)
-
-
-def _weights(fit: Fitted, table: Table, rows: Data) -> Array | None:
-    """Prior weights given as ``weights=`` or ``| weights(w)``: a row with twice the weight counts twice; trials do not."""
-    weights = fit.problem.data.whole(fit.problem.data.weights)
-    if weights is None or fit.problem.family.weights_are == "trials":
-        return None
-    return weights if len(weights) == (table.n_rows if rows is None else len(rows)) else None
+    return numbers_of(values)
 
 
 def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -> Array:
@@ -336,14 +318,23 @@ def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -
     dropped = [j for j in every if j not in set(recipe.kept)]
     if not dropped:
         return np.zeros((len(X), 0))
-    table, rows = _source(fit, data)
     whole = replace(recipe, kept=every)
-    old = np.asarray(whole.replay(table, terms=()).X)
-    old = old if rows is None else old[rows]
-    old = old[~np.isnan(old).any(axis=1)]
+    old = _rows_of_columns(fit, whole, data)
     kept = list(recipe.kept)
     size, size_d = column_sizes([old[:, kept]]), column_sizes([old[:, dropped]])
     size, size_d = (np.where(s > 0.0, s, 1.0) for s in (size, size_d))
     implied = np.linalg.lstsq(old[:, kept] / size, old[:, dropped] / size_d, rcond=None)[0]
     new = np.asarray(whole.replay(columns, terms=()).X)
     return new[:, dropped] / size_d - (new[:, kept] / size) @ implied
+
+
+def _rows_of_columns(fit: Fitted, recipe: Recipe, data: Data) -> Array:
+    """All columns on the rows; of rows that come in batches the triangle of their QR decomposition, per row."""
+    old, n, batches = np.zeros((0, len(recipe.fixed.names))), 0, 0
+    for look in looks(fit, recipe.needed, data, what=_WHAT):
+        own = np.asarray(recipe.replay(look.table, terms=()).X)
+        own = own if look.rows is None else own[look.rows]
+        own = own[~np.isnan(own).any(axis=1)]
+        old = np.asarray(np.linalg.qr(np.vstack([old, own]), mode="r")) if batches else own
+        n, batches = n + len(own), batches + 1
+    return old if batches < 2 else old / np.sqrt(max(n, 1))

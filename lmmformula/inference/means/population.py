@@ -33,10 +33,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.frame.table import Table, open_table
+from lmmformula.errors import DataError
+from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.looks import Look, looks
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.scales import Scale, scale_of
 from lmmformula.inference.prediction_rows import Selection, own_rows, rows_of
@@ -83,22 +85,25 @@ def rows_with_groups(fit: Fitted, newdata: Data, data: Data = None) -> Rows:
     Groups of a population have no names, but a design has them: which ones does not matter.
     """
     new = open_table(newdata)
-    source = fit.recall.data if data is None else data
-    table = None if source is None else open_table(source)
-    rows = fit.problem.rows if data is None else None
+    names = [record.name for record in fit.problem.recipe.columns]
+    lacking = [name for name in names if name not in new]
+    try:
+        look = next(iter(looks(fit, lacking, data)), None) if lacking else None
+    except DataError:  # a fit that was loaded
+        look = None
     columns: Record = {}
-    for record in fit.problem.recipe.columns:
-        if record.name in new:
-            columns[record.name] = _entries(new.column(record.name).at(None))
-        elif table is not None and record.name in table:
-            columns[record.name] = list(_entries(_first(table, record.name, rows))) * new.n_rows
+    for name in names:
+        if name in new:
+            columns[name] = _entries(new.column(name).at(None))
+        elif look is not None and name in look.table:
+            columns[name] = list(_entries(_first(look, name))) * new.n_rows
     return rows_of(fit, columns, grouped_terms(fit))
 
 
-def _first(table: Table, name: str, rows: Data) -> Data:
+def _first(look: Look, name: str) -> Data:
     """The first value of a column."""
-    at = np.arange(table.n_rows) if rows is None else np.asarray(rows)
-    return table.column(name).at(at[:1])
+    at = np.arange(1) if look.rows is None else look.rows[:1]
+    return look.table.column(name).at(at)
 
 
 def _entries(values: Data) -> Data:

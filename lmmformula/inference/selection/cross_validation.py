@@ -159,6 +159,7 @@ def cross_validate(
     """K-fold cross-validation; see :meth:`lmmformula.Fit.cross_validate`."""
     fit.inference.check("cross-validation")
     wanted = _wanted(fit, score)
+    fit.problem.refuse_elsewhere("cross-validation")
     if fit.problem.aux_terms and any(fit.problem.aux_terms):
         raise PlanError(
             "the fit has random effects in the formula of another parameter than the mean, whose predictive "

@@ -18,13 +18,15 @@ from lmmformula.errors import (
     DataDroppedWarning,
     DataError,
     LmmformulaWarning,
+    PlanError,
     RankDeficientWarning,
     SingularFitWarning,
     warn,
 )
 from lmmformula.formula import ModelSpec, means_other_columns, model_spec, render
+from lmmformula.frame import open_data
 from lmmformula.frame.arguments import by_labels
-from lmmformula.frame.table import open_table
+from lmmformula.frame.table import Table, open_table
 from lmmformula.typing import Argument, Data, Record
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class Call:
 def own_spec(fit: Fitted) -> ModelSpec:
     """What the formula of a fit means, with ``.`` written out."""
     text = fit.recall.formula
-    columns = open_table(_source(fit)).names if means_other_columns(text) else None
+    columns = open_data(_source(fit)).names if means_other_columns(text) else None
     return model_spec(text, columns)
 
 
@@ -72,7 +74,7 @@ def call_of(fit: Fitted, rows: NDArray[np.int64] | None = None) -> Call:
         if fit.problem.n == fit.problem.n_rows_data:
             return Call(source, arguments)
         rows = fit.problem.rows
-    table = open_table(source)
+    table = _table(fit, source)
     names = {record.name for record in fit.problem.recipe.columns}
     names |= {a for a in map(arguments.get, _ROW_ARGUMENTS) if isinstance(a, str)}
     names |= set(model_spec(fit.recall.formula, table.names).variables) & set(table.names)
@@ -120,10 +122,22 @@ def quietly(make: Callable[[], T]) -> T:
     return made
 
 
+def _table(fit: Fitted, source: Data) -> Table:
+    """The data in memory, of which some rows are taken."""
+    opened = open_data(source)
+    if isinstance(opened, Table):
+        return open_table(opened)
+    raise PlanError(
+        f"another model has to be fitted to the {fit.problem.n:,} rows of {fit.problem.n_rows_data:,} that this fit uses, and "
+        f"those of {opened.name} are not in memory. Leave out rows with missing values beforehand (a query, a filter), or fit "
+        "a sample of the rows."
+    )
+
+
 def _source(fit: Fitted) -> Data:
-    if fit.recall.data is None:
+    if fit.recall.given is None:
         raise DataError(
             "the fit does not carry its data, as it was loaded, or refitted to a response that is an expression, so no other "
             "model can be fitted to them: use m.update(data=...) first."
         )
-    return fit.recall.data
+    return fit.recall.given

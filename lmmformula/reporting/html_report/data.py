@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.looks import Numbers
 from lmmformula.ir.rows import range_of
 from lmmformula.reporting.grids import Grid
 from lmmformula.reporting.html_report.elements import definitions, table
@@ -53,6 +54,8 @@ def _levels(fit: Fitted) -> Grid:
 
 
 def _response(fit: Fitted) -> Grid:
+    if not fit.problem.data.at_hand:
+        return _streamed_response(fit)
     y, name = fit.problem.data.whole(fit.problem.data.y), response_name(fit)
     values, counts = np.unique(y, return_counts=True)
     if len(values) <= FEW:
@@ -63,4 +66,17 @@ def _response(fit: Fitted) -> Grid:
         return Grid(f"Response: {name}", ("Value", *header), (("Rows", *cells),), note=note)
     numbers = [*np.quantile(y, [0, 0.25, 0.5]), y.mean(), *np.quantile(y, [0.75, 1]), y.std(ddof=1)]
     header = ("Min", "1Q", "Median", "Mean", "3Q", "Max", "SD")
+    return Grid(f"Response: {name}", header, (tuple(f"{v:,.5g}" for v in numbers),), left=())
+
+
+def _streamed_response(fit: Fitted) -> Grid:
+    """What sums over rows say of it: no quantiles."""
+    data, name = fit.problem.data, response_name(fit)
+    seen = data.reduce(lambda chunk: Numbers.of(chunk.y, FEW), merge=lambda a, b: a.joined(b, FEW))
+    if (values := seen.different) is not None:
+        counts = data.reduce(lambda chunk: np.array([(chunk.y == v).sum() for v in values]))
+        cells = tuple(f"{c:,} ({c / seen.n:.1%})" for c in counts)
+        return Grid(f"Response: {name}", ("Value", *(f"{v:g}" for v in values)), (("Rows", *cells),))
+    numbers = (seen.low, seen.mean, seen.high, seen.sd(1))
+    header = ("Min", "Mean", "Max", "SD")
     return Grid(f"Response: {name}", header, (tuple(f"{v:,.5g}" for v in numbers),), left=())

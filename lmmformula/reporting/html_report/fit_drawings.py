@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from lmmformula.errors import LmmformulaError
 from lmmformula.inference.naivete import plot_naivete
+from lmmformula.inference.rows import draft_of
 from lmmformula.reporting.html_report.figures import Drawing
 from lmmformula.reporting.plots import draws, effects, marginal, rows
 from lmmformula.reporting.plots.likelihood import profile
@@ -57,7 +58,7 @@ def _coefficient_drawings(fit: Fitted, *, naivete: bool) -> list[Drawing]:
 
 
 def _marginal_drawings(fit: Fitted) -> list[Drawing]:
-    if fit.recall.data is None:
+    if fit.recall.data is None and draft_of(fit) is None:
         return []
     out = []
     for name in marginal.variables(fit)[:MOST_VARIABLES]:
@@ -70,6 +71,8 @@ def _marginal_drawings(fit: Fitted) -> list[Drawing]:
 
 
 def _row_drawings(fit: Fitted) -> list[Drawing]:
+    if not fit.problem.data.at_hand:
+        return []
     what = "Residuals" if fit.problem.is_linear else "Randomised quantile residuals"
     scatter = f"{what} against the fit; the line is their running mean."
     band = "Quantile residuals against the normal distribution; the band holds 95% of each under the model."

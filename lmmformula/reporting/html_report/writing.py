@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from lmmformula.arguments import ResultBase, checked
 from lmmformula.arguments.kinds import optional
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, PlanError
 from lmmformula.files import whole_file
 from lmmformula.reporting.citations import citations
 from lmmformula.reporting.comparison import MethodComparison
@@ -122,14 +122,14 @@ def _of_fit(
     shown = plots and available()
     parts = {
         "Model": equations(fit),
-        "Data": data_summary(fit),
+        "Data": _of_rows(fit, lambda: data_summary(fit)),
         "Priors": prior_table(fit),
-        "Estimates": tables(fit, level),
-        "Explained variance": explained(fit),
-        "Tests of terms": tests(fit),
-        "What a plain GLM would get wrong": naivete_tables(fit) if naivete else "",
-        "Diagnostics": check(fit),
-        "Model checks": checked_model(fit),
+        "Estimates": _of_rows(fit, lambda: tables(fit, level)),
+        "Explained variance": _of_rows(fit, lambda: explained(fit)),
+        "Tests of terms": _of_rows(fit, lambda: tests(fit)),
+        "What a plain GLM would get wrong": _of_rows(fit, lambda: naivete_tables(fit) if naivete else ""),
+        "Diagnostics": _of_rows(fit, lambda: check(fit)),
+        "Model checks": _of_rows(fit, lambda: checked_model(fit)),
         "Plots": _plots(plots, lambda: drawings(fit, naivete=naivete, profiles=profiles)),
         **_shown(further, plots),
         "Plan": plan_summary(fit),
@@ -137,6 +137,16 @@ def _of_fit(
         "Versions": origins([fit], plots=shown),
     }
     return summarise(fit).title, [header(fit), *_sections(parts)]
+
+
+def _of_rows(fit: Fitted, section: Callable[[], str]) -> str:
+    """A section; where it needs rows that are not in memory, the sentence that says so."""
+    if fit.problem.data.at_hand:
+        return section()
+    try:
+        return section()
+    except (DataError, PlanError) as error:
+        return paragraph(f"Left out: {error}", "note")
 
 
 def _of_exhibits(found: Sequence[Exhibit], plots: bool) -> tuple[str, list[str]]:
