@@ -239,6 +239,11 @@ class Each:
     def __iter__(self) -> Iterator[Array]:
         return map(self.of, self.rows.chunks())
 
+    def reduce(self, function: Callable[[Array], T], merge: Callable[[T, T], T]) -> T:
+        """What a function makes of each, merged where the rows are."""
+        of = self.of
+        return self.rows.reduce(lambda chunk: function(of(chunk)), merge=merge, coarse=True)
+
 
 class _Slice:
     """Some of the rows of :class:`MemoryRows`."""

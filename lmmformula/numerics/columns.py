@@ -5,16 +5,14 @@ A matrix is given as some of its rows after others, which are gone through as of
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+import operator
+from collections.abc import Callable, Iterable
+from functools import reduce as fold
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
-from lmmformula.typing import Array
-
-if TYPE_CHECKING:
-    pass
-
+from lmmformula.typing import Array, Numbers
 
 __all__ = [
     "LARGEST",
@@ -26,6 +24,11 @@ __all__ = [
     "uneven",
 ]
 
+T = TypeVar("T")
+
+Parts: TypeAlias = Iterable[Array]
+"""Rows of a matrix, part by part; what has ``reduce(function, merge)`` merges what a function makes of each by itself."""
+
 FAR = 30.0
 """A column of X whose mean is this many times its standard deviation is centred."""
 UNEQUAL = 1e3
@@ -36,12 +39,27 @@ SAFE = 1e100
 """Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
 
 
-def uneven(parts: Iterable[Array]) -> bool:
+def _over(
+    parts: Parts, function: Callable[[Array], T], merge: Callable[[Numbers, Numbers], Numbers] = operator.add
+) -> T:
+    """What a function makes of each part, merged, of a tuple element by element; where the rows are, if they say how."""
+    reduced = getattr(parts, "reduce", None)
+    if reduced is not None:
+        return reduced(function, merge)
+    found = [function(x) for x in parts]
+    if isinstance(found[0], tuple):
+        return tuple(fold(merge, column) for column in zip(*found, strict=True))  # type: ignore[return-value,arg-type]
+    return fold(merge, found)
+
+
+def uneven(parts: Parts) -> bool:
     """Whether a column lies far from zero for its spread, or the columns' lengths differ widely. One pass over the rows."""
-    n, sums, squares = 0, np.zeros(()), np.zeros(())
+
+    def moments(x: Array) -> tuple[int, Array, Array]:
+        return len(x), x.sum(axis=0), np.einsum("np,np->p", x, x)
+
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        for x in parts:
-            n, sums, squares = n + len(x), sums + x.sum(axis=0), squares + np.einsum("np,np->p", x, x)
+        n, sums, squares = _over(parts, moments)
         means, squares = sums / n, squares / n
         spread = squares - means**2
     rms = np.sqrt(squares[squares > 0.0])
@@ -52,61 +70,69 @@ def uneven(parts: Iterable[Array]) -> bool:
     return bool(far or rms.max() > UNEQUAL * rms.min() or rms.max() > SAFE or rms.min() < 1.0 / SAFE)
 
 
-def standardising(parts: Iterable[Array], k: int, *, centred: bool) -> Array:
+def standardising(parts: Parts, k: int, *, centred: bool) -> Array:
     """(k, k) matrix T such that the columns of x T have unit root mean square, and mean zero where a constant allows it."""
     shift, means = np.eye(k), None
     ones = constant_combination(parts, k) if centred else None
     if ones is not None:
-        n = sum(map(len, parts))
-        means = sum((x.sum(axis=0) for x in parts), np.zeros(k)) / n
+        n, sums = _over(parts, lambda x: (len(x), x.sum(axis=0)))
+        means = sums / n
         means[ones != 0.0] = 0.0
         shift -= ones[:, None] * means
     sizes = column_sizes(parts, means)
     return shift / np.where(sizes > 0.0, sizes, 1.0)
 
 
-def column_sizes(parts: Iterable[Array], origin: Array | None = None) -> Array:
+def column_sizes(parts: Parts, origin: Array | None = None) -> Array:
     """Root mean square of each column about its origin, (k,)."""
-    n, squares = 0, np.zeros(())
+
+    def squares_of(x: Array) -> tuple[int, Array]:
+        moved = x if origin is None else x - origin
+        return len(x), np.einsum("nk,nk->k", moved, moved)
+
     with np.errstate(over="ignore", under="ignore"):
-        for x in parts:
-            moved = x if origin is None else x - origin
-            n, squares = n + len(x), squares + np.einsum("nk,nk->k", moved, moved)
+        n, squares = _over(parts, squares_of)
         direct = np.sqrt(squares / max(n, 1))
     if ((direct > 1.0 / SAFE) & (direct < SAFE)).all():
         return direct
     away = np.zeros(len(direct)) if origin is None else origin
-    return np.array([root_mean_square([x[:, j] - away[j] for x in parts]) for j in range(len(away))])
+    return np.array([_size(parts, lambda x, j=j: x[:, j] - away[j]) for j in range(len(away))])
 
 
-def constant_combination(parts: Iterable[Array], k: int) -> Array | None:
+def constant_combination(parts: Parts, k: int) -> Array | None:
     """v with x v = 1: one over a constant column, or all indicator columns if they add up to one; None if there is none."""
-    first = next((x[0] for x in parts if len(x)), np.zeros(k))
-    fixed, indicators = first != 0.0, np.ones(k, dtype=bool)
-    for x in parts:
-        fixed &= (x == first).all(axis=0)
+    some = _over(parts, lambda x: x[:1], lambda one, other: one if len(one) else other)
+    first = some[0] if len(some) else np.zeros(k)
+    fixed = (first != 0.0) & _over(parts, lambda x: (x == first).all(axis=0), np.logical_and)
     if fixed.any():
         out = np.zeros(k)
         out[np.argmax(fixed)] = 1.0 / first[np.argmax(fixed)]
         return out
-    for x in parts:
-        indicators &= ((x == 0.0) | (x == 1.0)).all(axis=0)
-    if indicators.any() and all((x[:, indicators].sum(axis=1) == 1.0).all() for x in parts):
-        return indicators.astype(float)
+    indicators = _over(parts, lambda x: ((x == 0.0) | (x == 1.0)).all(axis=0), np.logical_and)
+    if indicators.any():
+        once = _over(parts, lambda x: bool((x[:, indicators].sum(axis=1) == 1.0).all()), np.logical_and)
+        return indicators.astype(float) if once else None
     return None
 
 
-def root_mean_square(parts: Iterable[Array]) -> float:
+def root_mean_square(parts: Parts) -> float:
     """sqrt(mean of squares) of all numbers, of any magnitude."""
-    n, square = 0, 0.0
+    return _size(parts, np.ravel)
+
+
+def _size(parts: Parts, of: Callable[[Array], Array]) -> float:
+    """:func:`root_mean_square` of what is made of each part."""
+
+    def square_of(x: Array) -> tuple[int, float]:
+        flat = np.ravel(of(x))
+        return len(flat), float(flat @ flat)
+
     with np.errstate(over="ignore", under="ignore"):
-        for x in parts:
-            flat = np.ravel(x)
-            n, square = n + len(flat), square + float(flat @ flat)
+        n, square = _over(parts, square_of)
         direct = float(np.sqrt(square / max(n, 1)))
     if 1.0 / SAFE < direct < SAFE:
         return direct
-    top = max(float(np.abs(x).max(initial=0.0)) for x in parts)
+    top = float(_over(parts, lambda x: np.abs(of(x)).max(initial=0.0), np.maximum))
     if not 0.0 < top < np.inf:
         return top
-    return top * float(np.sqrt(sum(float(np.sum((x / top) ** 2)) for x in parts) / n))
+    return top * float(np.sqrt(_over(parts, lambda x: float(np.sum((of(x) / top) ** 2))) / n))

@@ -23,6 +23,7 @@ from lmmformula.ir.streamed.sorting import Sorter
 from lmmformula.ir.streamed.store import Store
 from lmmformula.ir.streamed.within import Within, found_in
 from lmmformula.ir.sums import Share
+from lmmformula.numerics.allocation import memory_stays
 from lmmformula.numerics.threads import alone
 
 __all__ = [
@@ -126,7 +127,7 @@ class Contents:
 def stored(layout: Layout, *pieces: Piece, compiled: bool) -> Placed:
     """The rows of several pieces in the order of the largest group."""
     sorter = Sorter(sum(piece.n for piece in pieces))
-    with alone():
+    with alone(), memory_stays():
         for columns in _columns(layout, pieces):
             sorter.put(columns, layout)
         store = sorter.finish()
@@ -171,7 +172,7 @@ def pairs(placed: Placed, a: int, b: int) -> CrossPattern:
 def summed(placed: Placed, parcel: Parcel) -> tuple[Share, ...]:
     """Several sums over the rows of a store: each is its share of the sum over all."""
     sums, units = parcel.opened()
-    with alone(), np.errstate(all="ignore"):
+    with alone(), memory_stays(), np.errstate(all="ignore"):
         return placed.store.together(sums, units, placed.levels)
 
 
