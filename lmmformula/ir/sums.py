@@ -28,6 +28,7 @@ __all__ = [
     "Place",
     "Reduced",
     "Share",
+    "SomeRows",
     "Sum",
     "Total",
     "TransposedOf",
@@ -52,6 +53,20 @@ class Place:
     pairs: Callable[[int, int], Where]
 
 
+class SomeRows(Protocol):
+    """A part of the rows."""
+
+    @property
+    def rows(self) -> MemoryRows:
+        """With levels of their own."""
+        ...
+
+    @property
+    def chunk(self) -> Chunk:
+        """The same rows as functions see them, with levels among all."""
+        ...
+
+
 class Total(Protocol[T_co]):
     """A sum so far."""
 
@@ -71,8 +86,8 @@ class Sum(Protocol[T_co]):
         """The sum, by an operation of the rows."""
         ...
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Array | float | None]) -> Share:
-        """Of a part: rows with levels of their own, the same rows as functions see them, and `vectors` there."""
+    def share(self, part: SomeRows, values: Sequence[Array | float | None]) -> Share:
+        """Of a part, with the numbers of `vectors` there."""
         ...
 
     def total(self, levels: Levels) -> Total[T_co]:
@@ -111,9 +126,8 @@ class Reduced(Generic[T]):
     def of(self, rows: Rows) -> T:
         return rows.reduce(self.function, *self.vectors, merge=self.merge)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Array | float | None]) -> T:
-        del rows
-        return self.function(chunk, *values)
+    def share(self, part: SomeRows, values: Sequence[Array | float | None]) -> T:
+        return self.function(part.chunk, *values)
 
     def total(self, levels: Levels) -> Total[T]:
         del levels
@@ -163,8 +177,8 @@ class TransposedOf:
         columns = rows.fixed if self.aux is None else rows.aux[self.aux]
         return columns.transposed(self.r, self.weights)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Array:
-        del chunk
+    def share(self, part: SomeRows, values: Sequence[Share]) -> Array:
+        rows = part.rows
         r, weights = values
         columns = rows.fixed if self.aux is None else rows.aux[self.aux]
         return columns.transposed(np.broadcast_to(r, rows.n), weights)
@@ -201,8 +215,8 @@ class AdjointOf:
     def of(self, rows: Rows) -> Stacked:
         return rows.adjoint(self.r)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Stacked:
-        del chunk
+    def share(self, part: SomeRows, values: Sequence[Share]) -> Stacked:
+        rows = part.rows
         return rows.adjoint(np.broadcast_to(values[0], rows.n))
 
     def total(self, levels: Levels) -> Total[Stacked]:
@@ -236,8 +250,8 @@ class LevelSums:
     def of(self, rows: Rows) -> Array:
         return rows.level_sums(self.a, self.r)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Array:
-        del chunk
+    def share(self, part: SomeRows, values: Sequence[Share]) -> Array:
+        rows = part.rows
         return rows.level_sums(self.a, np.broadcast_to(values[0], rows.n))
 
     def total(self, levels: Levels) -> Total[Array]:
@@ -290,8 +304,8 @@ class GramOf:
     def of(self, rows: Rows) -> Gram:
         return rows.gram(self.weights, fixed=self.fixed, more=self.more)
 
-    def share(self, rows: MemoryRows, chunk: Chunk, values: Sequence[Share]) -> Gram:
-        del chunk
+    def share(self, part: SomeRows, values: Sequence[Share]) -> Gram:
+        rows = part.rows
         weights, *more = values
         full = partial(np.broadcast_to, shape=(rows.n,))
         weights = None if weights is None else full(weights)

@@ -88,7 +88,7 @@ class StreamedLevels(Levels):
 
 def _pairs(part: Part, a: int, b: int) -> tuple[Index, Index]:
     """Levels, among all, of the pairs of a part."""
-    pattern = part.rows.levels.pattern(a, b)
+    pattern = part.met.pattern(a, b)
     return _named(part.levels[a], pattern.rows()), _named(part.levels[b], pattern.indices)
 
 

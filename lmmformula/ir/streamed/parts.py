@@ -144,12 +144,10 @@ class _Local(Blocks):
 
 
 class Part:
-    """Rows of a block, as sums and functions see them.
+    """Rows of a block, as sums and functions see them; what is not asked for is not read.
 
     Attributes
     ----------
-    rows : MemoryRows
-        With the levels of the part alone.
     levels : list of slices or arrays
         Where these stand among all, or among those that are `within` this store.
     memo : dict
@@ -167,25 +165,70 @@ class Part:
         within: Within | None = None,
     ) -> None:
         self.memo: dict[Hashable, Share] = {}
+        self._view: _View | None = None
+        self._rows: MemoryRows | None = None
         self.n = n = block.n
-        slots = block.slots[: len(block.slots) - 2 * len(layout.groups)]
-        more = block.slots[len(slots) :]
-        self._among_all, codes = [], []
+        self._block, self._record, self._layout, self._units = block, record, layout, units
+        self._compiled = compiled
+        groups = len(layout.groups)
+        self._slots = block.slots[: len(block.slots) - 2 * groups]
+        more = block.slots[len(self._slots) :]
+        self._among_all, self._codes = [], []
         for a, (first, count) in enumerate(block.levels):
             here = slice(first, first + count) if first >= 0 else more[2 * a].of(record, count)
             self._among_all.append(here)
-            codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
+            self._codes.append(full(more[2 * a + 1].of(record, n), n, np.int32))
         self.levels = self._among_all if within is None else within.local(self._among_all)
-        coming, kept = iter(slots), layout.kept
+
+    @cached_property
+    def y(self) -> Array:
+        """The response."""
+        return self._number(0, [u.response for u in self._units])
+
+    @cached_property
+    def weights(self) -> Array | None:
+        """Prior weights."""
+        return self._number(1, [u.precision for u in self._units]) if self._layout.weighted else None
+
+    @cached_property
+    def offset(self) -> Array | None:
+        """Known part of the linear predictor."""
+        at = 1 + self._layout.weighted
+        return self._number(at, [u.slope for u in self._units]) if self._layout.shifted else None
+
+    def _number(self, at: int, units: Sequence[float]) -> Array:
+        values = full(self._slots[at].of(self._record, self.n), self.n)
+        for unit in units:
+            values = values if unit == 1.0 else values / unit
+        return values
+
+    @cached_property
+    def met(self) -> Blocks:
+        """Which of the part's levels meet, for which no column is read."""
+        own = [
+            GroupRows(replace(g, m=m), codes, None)
+            for g, codes, (_, m) in zip(self._layout.merged(), self._codes, self._block.levels, strict=True)
+        ]
+        if any(g.several for g in self._layout.merged()):
+            return self.rows.levels
+        return _Local(own, self.n, ordered=self._layout.is_sorted, compiled=False)
+
+    @property
+    def rows(self) -> MemoryRows:
+        """All columns, with the levels of the part alone."""
+        if self._rows is None:
+            self._rows = self._read()
+        return self._rows
+
+    def _read(self) -> MemoryRows:
+        n, layout, kept, codes = self.n, self._layout, self._layout.kept, self._codes
+        coming = iter(self._slots[1 + layout.weighted + layout.shifted :])
 
         def some(count: int, own: Sequence[int] | None = None) -> Array:
             columns = [next(coming) for _ in range(count)]
             columns = columns if own is None else [columns[j] for j in own]
-            return filled(record, columns, n, compiled=compiled)
+            return filled(self._record, columns, n, compiled=self._compiled)
 
-        y = full(next(coming).of(record, n), n)
-        weights = full(next(coming).of(record, n), n) if layout.weighted else None
-        offset = full(next(coming).of(record, n), n) if layout.shifted else None
         x = some(layout.fixed, kept and kept.fixed)
         aux = [some(p, kept and kept.aux[j]) for j, p in enumerate(layout.aux)]
         bases = [
@@ -196,27 +239,28 @@ class Part:
         terms = [
             replace(
                 term,
-                levels=np.broadcast_to(np.array(None, dtype=object), block.levels[of_term[i]][1]),
+                levels=np.broadcast_to(np.array(None, dtype=object), self._block.levels[of_term[i]][1]),
                 codes=codes[of_term[i]],
                 basis=bases[i],
                 shares=shares[i],
             )
             for i, term in enumerate(layout.own_terms)
         ]
-        rows = MemoryRows(y, weights, offset, x, aux, terms)
-        for unit in units:
-            rows = rows.scaled(unit)
+        rows = MemoryRows(self.y, self.weights, self.offset, x, aux, terms)
+        for unit in self._units:
+            rows = rows.scaled(replace(unit, response=1.0, slope=1.0, precision=1.0))
         own = [
             _group_rows(replace(g, m=m), rows.terms)
-            for g, (_, m) in zip(layout.merged(), block.levels, strict=True)
+            for g, (_, m) in zip(layout.merged(), self._block.levels, strict=True)
         ]
-        self.rows = rows.over(_Local(own, n, ordered=layout.is_sorted, compiled=compiled))
-        self._layout = layout
+        return rows.over(_Local(own, n, ordered=layout.is_sorted, compiled=self._compiled))
 
-    @cached_property
+    @property
     def chunk(self) -> _View:
         """The rows as mapped functions see them: with levels among all."""
-        return _View(self)
+        if self._view is None:
+            self._view = _View(self)
+        return self._view
 
     def place(self, pairs: Share) -> Place:
         """Where the part's levels stand; `pairs` says it of pairs."""
@@ -245,11 +289,28 @@ class _View:
     aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
 
     def __init__(self, part: Part) -> None:
-        self._part, rows = part, part.rows
+        self._part, self.n = part, part.n
         self._terms: tuple[GroupBlock, ...] | None = None
-        self.n, self.y, self.weights, self.offset = rows.n, rows.y, rows.weights, rows.offset
-        self.fixed = rows.fixed.matrix
-        self.aux = tuple(block.matrix for block in rows.aux)
+
+    @property
+    def y(self) -> Array:
+        return self._part.y
+
+    @property
+    def weights(self) -> Array | None:
+        return self._part.weights
+
+    @property
+    def offset(self) -> Array | None:
+        return self._part.offset
+
+    @property
+    def fixed(self) -> Array:
+        return self._part.rows.fixed.matrix
+
+    @property
+    def aux(self) -> tuple[Array, ...]:
+        return tuple(block.matrix for block in self._part.rows.aux)
 
     @property
     def terms(self) -> tuple[GroupBlock, ...]:

@@ -126,7 +126,7 @@ class Store:
             number, block = item
             part = self.part(block, units)
             pairs = partial(levels.place, number=number, part=part)
-            own = [s.share(part.rows, part.chunk, values_at(s.vectors, part, pairs)) for s in sums]
+            own = [s.share(part, values_at(s.vectors, part, pairs)) for s in sums]
             return own, part.place(pairs)
 
         for own, place in in_order(shares, enumerate(self.blocks)):

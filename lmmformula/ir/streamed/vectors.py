@@ -64,7 +64,7 @@ class Field:
 
     def at(self, part: Part, place: Callable[[int, int], Share]) -> Value:
         del place
-        return getattr(part.rows, self.name)
+        return getattr(part, self.name)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
