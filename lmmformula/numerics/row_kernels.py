@@ -21,6 +21,7 @@ __all__ = [
     "rows_by_level",
     "sparse_rows",
     "spread",
+    "spread_constants",
 ]
 
 _TILE = 64
@@ -184,3 +185,11 @@ def spread(content, starts, columns, out):
             start, j = starts[c], columns[c]
             for r in range(first, last):
                 out[r, j] = content[start + r]
+
+
+@compiled(fast=False)
+def spread_constants(values, columns, out):
+    """Columns of one value each to columns of a matrix of rows."""
+    for r in range(out.shape[0]):
+        for c in range(len(columns)):
+            out[r, columns[c]] = values[c]

@@ -108,11 +108,11 @@ def filled(record: memoryview, slots: Sequence[Slot], n: int, *, compiled: bool)
         for j, slot in enumerate(slots):
             out[:, j] = slot.of(record, n)
         return out
-    from lmmformula.numerics.row_kernels import spread
+    from lmmformula.numerics.row_kernels import spread, spread_constants
 
     constant = [j for j, slot in enumerate(slots) if not slot.dtype]
     if constant:
-        out[:, constant] = [slots[j].value for j in constant]
+        spread_constants(np.array([slots[j].value for j in constant]), np.array(constant), out)
     for kind in dict.fromkeys(slot.dtype for slot in slots if slot.dtype):
         own = [j for j, slot in enumerate(slots) if slot.dtype == kind]
         starts = np.array([slots[j].start for j in own]) // np.dtype(kind).itemsize
