@@ -25,6 +25,7 @@ __all__ = [
     "fitted",
     "linear_predictor",
     "overdispersion",
+    "pearson_scale",
     "predictor_of",
     "residuals",
 ]
@@ -105,16 +106,22 @@ def residuals(
     elif kind == "working":
         values = (y - location) / family.link_function.mean_jet(eta).d1
     elif kind == "pearson":
-        with np.errstate(divide="ignore"):  # a mean that has run to the end of its range
-            values = (y - mean) * np.sqrt(
-                (1.0 if weights is None else weights) / family.unit_variance(location, aux)
-            )
+        values = (y - mean) * pearson_scale(fit)
     elif kind == "deviance":
         squared = family.deviance_residual_squared(y, location, weights, aux)
         values = np.sign(y - mean) * np.sqrt(squared)
     else:
         values = _quantile(family, (y, eta, aux, weights), seed)
     return pd.Series(values, index=row_labels(problem), name="residual")
+
+
+def pearson_scale(fit: Fitted) -> Array:
+    """sqrt(w / V(mu)), (n,): what Pearson's residuals multiply y - mu by."""
+    problem = fit.problem
+    family, data = problem.family, problem.data
+    location, weights = family.location(linear_predictor(fit)), data.whole(data.weights)
+    with np.errstate(divide="ignore"):  # a mean that has run to the end of its range
+        return np.sqrt((1.0 if weights is None else weights) / family.unit_variance(location, auxiliary(fit)))
 
 
 def _quantile(family: Family, rows: Data, seed: int | np.random.Generator | None) -> Array:

@@ -46,6 +46,7 @@ __all__ = [
     "Wald",
     "gaussian_uncertainty",
     "refuse_unknown",
+    "row_variances",
 ]
 
 
@@ -118,8 +119,8 @@ class Uncertainty(ABC):
         """Degrees of freedom of the t test of each row of `rows` (r, p): infinite for z."""
 
     def errors(self, rows: Array) -> Array:
-        """Standard error of each row of `rows` (r, p)."""
-        return np.sqrt(np.einsum("ri,ij,rj->r", rows, self.covariance, rows))
+        """Standard error of each row of `rows` (r, p); coefficients that a row gives no weight have no part in it."""
+        return np.sqrt(row_variances(rows, self.covariance))
 
     def reach(self, level: float) -> Array:
         """Half-width of the interval of each coefficient, (p,)."""
@@ -275,6 +276,22 @@ class Whitened:
     def f(self) -> float:
         """The mean of the independent squares."""
         return float(np.sum(self.effects**2 / self.variances)) / self.q
+
+
+def row_variances(rows: Array, covariance: Array) -> Array:
+    """l' C l of each row, (r,).
+
+    Coefficients that the data do not determine have infinite variances. A row that gives none of them a weight has its own
+    variance, one that rests on one of them an infinite one. Of several nothing is known, as their sum may be determined: nan.
+    """
+    own = np.diagonal(covariance)
+    loose = ~np.isfinite(own)
+    if not loose.any():
+        return np.einsum("ri,ij,rj->r", rows, covariance, rows)
+    out = np.einsum("ri,ij,rj->r", rows, np.where(loose[:, None] | loose, 0.0, covariance), rows)
+    resting = (rows[:, loose] != 0.0).sum(axis=1)
+    unknown = (resting > 1) | (rows[:, np.isnan(own)] != 0.0).any(axis=1)
+    return np.where(unknown, np.nan, np.where(resting == 1, np.inf, out))
 
 
 def whitened(rows: Array, covariance: Array, beta: Array, offsets: Array | None = None) -> Whitened:

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import DataError, Fit, PlanError, fit, load_dataset
+from lmmformula.inference.uncertainty import row_variances
 from lmmformula.typing import Record
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "components_means.json").read_text())
@@ -43,6 +44,31 @@ def test_means_are_emmeans(case: str, arguments: Record) -> None:
     np.testing.assert_allclose(found[name], found["estimate"], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found["SE"], found["SE_r"], rtol=2e-3)
     assert np.isinf(found["df"].to_numpy()).all()
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+def test_levels_without_zeros_leave_the_others_alone() -> None:
+    rng = np.random.default_rng(2)
+    f, g = np.tile(["a", "b", "c"], 100), np.repeat(np.arange(30), 10)
+    y = rng.poisson(np.exp(1.8 + 0.3 * rng.normal(size=30)[g]))
+    y = np.where(f == "a", np.maximum(y, 1), np.where(rng.random(300) < 0.3, 0, y))
+    data = pd.DataFrame({"y": y, "f": f, "g": g})
+    m = fit("y ~ f + (1 | g)", data, family="poisson", ziformula="~ 0 + f")
+    others = fit("y ~ f + (1 | g)", data[data["f"] != "a"], family="poisson", ziformula="~ 0 + f")
+    means = m.emmeans("f", component="zi")
+    alone = others.emmeans("f", component="zi")
+    assert means.table["SE"].iloc[0] == np.inf
+    np.testing.assert_allclose(means.table["SE"].iloc[1:], alone.table["SE"], rtol=0.02)
+    last = means.pairs().table.iloc[-1]
+    assert last["contrast"] == "b - c"
+    assert last["SE"] == pytest.approx(alone.pairs().table["SE"].iloc[0], rel=0.02)
+
+
+def test_variances_of_combinations_of_what_is_undetermined() -> None:
+    covariance = np.array([[4.0, 1.0, 0.0, 0.0], [1.0, 9.0, 0.0, 0.0], [0.0] * 4, [0.0] * 4])
+    covariance[2, 2] = covariance[3, 3] = np.inf
+    rows = np.array([[1.0, -1.0, 0.0, 0.0], [1.0, 0.0, 2.0, 0.0], [0.0, 0.0, 1.0, -1.0]])
+    np.testing.assert_array_equal(row_variances(rows, covariance), [11.0, np.inf, np.nan])
 
 
 def test_comparisons_and_hypotheses() -> None:

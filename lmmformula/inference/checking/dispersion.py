@@ -38,7 +38,7 @@ def dispersion(look: Look) -> list[Finding]:
     fit, family = look.fit, look.fit.problem.family
     if family.has_residual:
         return [not_checked("dispersion", "a Gaussian model estimates its residual variance.")]
-    if _is_binary(look):
+    if look.is_binary:
         return [
             not_checked(
                 "dispersion",
@@ -115,15 +115,6 @@ def _verdict(p: float, ratio: float) -> Verdict:
     if p < CLEAR and ratio > MUCH:
         return "problem"
     return "doubtful" if p < SUSPECT and ratio > LITTLE else "fine"
-
-
-def _is_binary(look: Look) -> bool:
-    problem = look.fit.problem
-    family = problem.family
-    if not (family.is_discrete and family.distribution.mean_range == "unit"):
-        return False
-    weights = problem.data.whole(problem.data.weights)
-    return weights is None or family.repeated or bool((weights == 1.0).all())
 
 
 def zeros(look: Look) -> list[Finding]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -9,9 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.checking.columns import evenly, in_words
-from lmmformula.inference.checking.replicates import sampled
+from lmmformula.inference.checking.replicates import of_estimates, sampled
 from lmmformula.inference.checking.scaled import Scaled, positions, scaled_residuals
-from lmmformula.inference.residuals import linear_predictor
+from lmmformula.inference.residuals import linear_predictor, pearson_scale
 from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:
@@ -71,11 +72,37 @@ class Look:
     def residuals(self) -> Array:
         """Residuals given the random effects, standard normal if the model is right, (N,).
 
-        Quantile residuals; Pearson's over the root of the dispersion where a quasi-likelihood has one that the family lacks.
+        Quantile residuals; where :attr:`has_law` says that these have none, Pearson's over the root of the dispersion, whose
+        variance is 1 for every row, while their other moments depend on the mean.
         """
-        kind = "pearson" if self.fit.estimate.quasi_dispersion else "quantile"
+        kind = "quantile" if self.has_law else "pearson"
         values = self.fit.residuals(kind, np.random.default_rng([4, self.seed])).to_numpy()
         return self.taken(values / self.fit.sigma if kind == "pearson" else values)
+
+    @cached_property
+    def is_binary(self) -> bool:
+        """Whether responses are 0/1, whose variance is a function of their mean."""
+        family, data = self.fit.problem.family, self.fit.problem.data
+        if not (family.is_discrete and family.distribution.mean_range == "unit"):
+            return False
+        weights = data.whole(data.weights)
+        return weights is None or family.repeated or bool((weights == 1.0).all())
+
+    @property
+    def has_law(self) -> bool:
+        """Whether a row has a distribution: not where a quasi-likelihood has a dispersion that the family lacks.
+
+        A 0/1 response has one distribution for each mean, whatever dispersion is estimated beside it.
+        """
+        return self.is_binary or not self.fit.estimate.quasi_dispersion
+
+    def replicated(self) -> Iterator[Array]:
+        """Pearson residuals of responses that the family has at the estimates, one by one, (N,)."""
+        mean, scale = self.taken(self.fit.fittedvalues.to_numpy()), self.taken(pearson_scale(self.fit))
+        drawn = of_estimates(
+            self.fit, self.n, np.random.default_rng([5, self.seed]), conditional=True, rows=self.rows
+        )
+        return ((y - mean) * scale for y in drawn)
 
     @cached_property
     def predictor(self) -> Array:

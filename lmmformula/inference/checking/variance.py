@@ -3,7 +3,10 @@ r"""Do residuals spread alike everywhere: over the fit, and among the levels of 
 z are the residuals of :class:`lmmformula.inference.checking.look.Look`, of variance 1 for every row if the model is right.
 
 * Over the linear predictor: z^2 is regressed on it, and ``N R^2`` is chi-square with one degree of freedom (Breusch & Pagan
-  1979 in Koenker's (1981) form, which does not take z for normal: R's ``lmtest::bptest(z ~ fitted)``).
+  1979 in Koenker's (1981) form, which does not take z for normal: R's ``lmtest::bptest(z ~ fitted)``). That form takes the
+  variance of z^2 for the same in all rows. Of Pearson residuals it is ``2 + kappa_4 / kappa_2^2`` with the cumulants of the
+  family at the row's mean, which has no bound where counts or chances are small: there the correlation of z^2 and the
+  predictor is compared with those of responses that the family has at the estimates.
 * Among levels: O'Brien's (1979) transform of z, whose mean in a level is the variance there, by a one-way analysis of
   variance, for every factor of the fixed part and every grouping factor whose levels have `ROWS` rows on average. Absolute
   deviations from the mean (Levene 1960) find differences among small levels where there are none, as those of a level add up
@@ -38,7 +41,7 @@ def over_the_fit(look: Look) -> list[Finding]:
     z, eta = look.residuals, look.predictor
     if not np.ptp(eta) > 0.0 or len(z) < 3:
         return [not_checked("homogeneity", "all fitted values are alike.")]
-    _, p = breusch_pagan(z, eta)
+    p = breusch_pagan(z, eta)[1] if look.has_law else _p_of_replicates(look)
     ends = np.array_split(np.argsort(eta, kind="stable"), 5)
     low, high = float(np.std(z[ends[0]])), float(np.std(z[ends[-1]]))
     ratio = high / low if low > 0.0 else np.inf
@@ -83,9 +86,21 @@ def breusch_pagan(z: Array, over: Array) -> tuple[float, float]:
     """N R^2 of z^2 on `over`, and its p-value."""
     from scipy.special import chdtrc
 
-    s, x = z**2 - np.mean(z**2), over - over.mean()
-    r2 = float((s @ x) ** 2 / ((s @ s) * (x @ x))) if np.any(s) else 0.0
+    r2 = _correlation(z, over) ** 2
     return len(z) * r2, float(chdtrc(1.0, len(z) * r2))
+
+
+def _p_of_replicates(look: Look) -> float:
+    """Two-sided p-value of the correlation of z^2 and the predictor among those of replicates, counting the observed one."""
+    observed = _correlation(look.residuals, look.predictor)
+    drawn = np.array([_correlation(z, look.predictor) for z in look.replicated()])
+    side = min(np.count_nonzero(drawn >= observed), np.count_nonzero(drawn <= observed))
+    return min(1.0, 2.0 * (1.0 + side) / (1.0 + len(drawn)))
+
+
+def _correlation(z: Array, over: Array) -> float:
+    s, x = z**2 - np.mean(z**2), over - over.mean()
+    return float(s @ x / np.sqrt((s @ s) * (x @ x))) if np.any(s) else 0.0
 
 
 def obrien(z: Array, codes: Index) -> tuple[float, float]:

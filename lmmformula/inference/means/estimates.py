@@ -85,9 +85,12 @@ class Estimates:
 
     def correlation(self) -> Array:
         """Correlation matrix, (r, r)."""
-        covariance = self.rows @ self.known.covariance @ self.rows.T
-        spread = np.sqrt(np.diagonal(covariance))
-        return covariance / np.outer(spread, spread)
+        covariance, spread = self.known.covariance, self.known.errors(self.rows)
+        loose = ~np.isfinite(np.diagonal(covariance))
+        tidy = np.where(loose[:, None] | loose, 0.0, covariance)
+        found = self.rows @ tidy @ self.rows.T / np.outer(spread, spread)
+        np.fill_diagonal(found, np.where(np.isfinite(spread), 1.0, np.nan))
+        return found
 
     def combined(self, k: Array) -> Estimates:
         """K e for a matrix (s, r)."""

@@ -259,6 +259,35 @@ def test_a_spread_that_grows_is_seen() -> None:
     assert finding.about == "f"
 
 
+def test_the_spread_of_chances_and_counts_is_that_of_their_means() -> None:
+    rng = np.random.default_rng(2)
+    g, x = np.repeat(np.arange(40), 10), rng.normal(size=400)
+    chance = 1.0 / (1.0 + np.exp(-(0.3 + 2.5 * x + 1.5 * rng.normal(size=40)[g])))
+    mean = np.exp(-1.0 + x + 0.5 * rng.normal(size=40)[g])
+    data = pd.DataFrame({"g": g, "x": x, "n": rng.integers(1, 5, 400)})
+    data["one"] = (rng.random(400) < chance).astype(float)
+    data["some"], data["count"] = rng.binomial(data["n"], chance), rng.poisson(mean)
+    data["more"] = rng.poisson(mean * rng.gamma(0.5, 2.0, 400))  # variance mu + 2 mu^2
+    for left, family, fine in (
+        ("one", "binomial", True),
+        ("some | trials(n)", "binomial", True),
+        ("count", "poisson", True),
+        ("more", "poisson", False),
+    ):
+        found = fit(f"{left} ~ x + (1 | g)", data, family=family, method="pql").check(seed=1)
+        assert (the(found, "homogeneity", "fitted").verdict == "fine") is fine, left
+
+
+def test_residuals_of_chances_are_normal_whatever_dispersion_is_estimated() -> None:
+    rng = np.random.default_rng(4)
+    g, x = np.repeat(np.arange(60), 12), rng.normal(size=720)
+    chance = 1.0 / (1.0 + np.exp(-(0.3 + 2.5 * x + 1.5 * rng.normal(size=60)[g])))
+    data = pd.DataFrame({"g": g, "x": x, "y": (rng.random(720) < chance).astype(float)})
+    found = fit("y ~ x + (1 | g)", data, family="binomial", method="pql").check(seed=1)
+    assert the(found, "outliers").verdict == "fine"
+    assert the(found, "normality", "residuals").verdict == "fine"
+
+
 def test_obrien_holds_its_level() -> None:
     rng = np.random.default_rng(8)
     codes = np.repeat(np.arange(30), 6)

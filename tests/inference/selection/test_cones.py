@@ -23,6 +23,7 @@ def test_two_variances_have_the_weights_of_a_quadrant(rho: float) -> None:
     p, drawn = Cone(information, 0, TWO).null(2.5, 40_000, np.random.default_rng(1))
     both = 0.5 - np.arccos(rho) / (2.0 * np.pi)
     assert p == pytest.approx(0.5 * chdtrc(1, 2.5) + both * chdtrc(2, 2.5), abs=2e-3)
+    assert np.mean(drawn >= 2.5) == pytest.approx(p, abs=0.01)
     assert np.mean(drawn < 1e-4) == pytest.approx(0.5 - both, abs=0.01)
 
 
