@@ -101,6 +101,32 @@ def test_rows_in_memory_are_worked_on_where_they_are(client: Any) -> None:
     alike(m, fitted("z ~ x + f + (x | g) + (1 | h)", frame()), 1e-8)
 
 
+@pytest.mark.parametrize("formula", ["z ~ x * f + (1 | g / h)", "z ~ x + (1 | many) + (1 | c)"])
+def test_levels_are_learned_where_rows_are(
+    client: Any, formula: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Text, categories, many texts, crossed factors: no more than the first partition is looked at here."""
+    data = frame(8_000)
+    data["many"] = [f"client {i % 5_000}" for i in range(len(data))]
+    data["c"] = pd.Categorical(data["h"], sorted(set(data["h"]), reverse=True))
+    read, plain = set(), Partitions._computed
+
+    def computed(self: Partitions, columns: list[str], part: int) -> pd.DataFrame:
+        if "z" in columns:
+            read.add(part)
+        return plain(self, columns, part)
+
+    monkeypatch.setattr(Partitions, "_computed", computed)
+    own = dd.from_pandas(data, npartitions=4)
+    m = fitted(formula, own)
+    assert stays(m)
+    assert read <= {0}
+    theirs = fitted(formula, data)
+    alike(m, theirs, 1e-8)
+    for a, b in zip(m.problem.terms, theirs.problem.terms, strict=True):
+        assert list(a.levels) == list(b.levels)
+
+
 def test_the_same_rows_give_the_same_bits(client: Any) -> None:
     own = dd.from_pandas(frame(), npartitions=4)
     one, other = (fitted(FORMULA, own, family="binomial", method="pql") for _ in range(2))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lmmformula.errors import DataError, LmmformulaError
+from lmmformula.errors import DataError
 from lmmformula.frame.sources.base import Source, checked_names, gathered
 from lmmformula.frame.sources.partitions import Partitions, batches_of
 from lmmformula.frame.sources.steady import source_of
@@ -109,9 +109,10 @@ class DaskWorkers:
         for future in remotes:
             try:
                 yield future.result()
-            except LmmformulaError:
-                raise
-            except Exception as error:  # of the user's graph, or of the cluster
+            except Exception as error:
+                if type(error).__module__.startswith("lmmformula."):
+                    raise
+                # of the user's graph, or of the cluster
                 raise DataError(
                     f"{self.name} cannot do their part of {self.partitions.name}: {type(error).__name__}: {error}"
                 ) from error

@@ -83,6 +83,12 @@ class DistinctNumbers:
         self._sorted = sorted_distinct(np.concatenate([*known, *self._held]))
         self._held, self._n_held = [], 0
 
+    def merge(self, other: DistinctNumbers) -> None:
+        """Take in what others had passed by."""
+        own = other.values()
+        self._rows += max(other._rows - len(own), 0)
+        self.add(own)
+
     def values(self) -> Entries:
         """The distinct numbers in increasing order."""
         if self._marks is not None:
@@ -121,6 +127,16 @@ class DistinctLabels:
             self._rows = np.concatenate([self._rows, np.zeros(more, dtype=np.int64)])
         counts = np.bincount(codes[codes >= 0])
         self._rows[: len(counts)] += counts
+
+    def merge(self, other: DistinctLabels) -> None:
+        """Take in what others had passed by, after these."""
+        self.kind = other.kind
+        places = self._mapping(object_array(other._place))
+        rows = np.zeros(len(self._place), dtype=np.int64)
+        rows[: len(self._rows)] = self._rows[: len(rows)]
+        counts = other._rows[: len(other._place)]
+        rows[places[: len(counts)]] += counts
+        self._rows = rows
 
     def _mapping(self, levels: Entries) -> NDArray[np.int32]:
         last = self._last

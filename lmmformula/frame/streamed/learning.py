@@ -22,8 +22,9 @@ from lmmformula.frame.nearly import warn_if_numbers
 from lmmformula.frame.predictors import contrasts_of, term_label
 from lmmformula.frame.recording import no_response, weights_given
 from lmmformula.frame.response import read_response, with_repeats
-from lmmformula.frame.sources import Source
-from lmmformula.frame.streamed.coding import Member, crossed, term_levels
+from lmmformula.frame.sources import Source, workers_of
+from lmmformula.frame.streamed.coding import Member, term_levels
+from lmmformula.frame.streamed.counting import Combinations, combined_there
 from lmmformula.frame.streamed.distinct import DistinctNumbers
 from lmmformula.frame.streamed.draft import Draft
 from lmmformula.frame.streamed.encoding import CodedTerm, Coding, whole_response
@@ -244,13 +245,15 @@ def _combinations(
     draft: Draft, terms: Sequence[RandomTerm], members: dict[Expr, Member]
 ) -> dict[tuple[Expr, ...], DistinctNumbers]:
     """Combinations of crossed factors that occur, by one pass over the rows."""
-    groups = {group: DistinctNumbers() for t in terms if len(group := group_members(t.group)) > 1}
+    groups = {group for t in terms if len(group := group_members(t.group)) > 1}
+    out, variables = Combinations(tuple(groups)), draft.coding.variables
     if not groups:
         return {}
-    for rows in batches(draft.source, draft.coding.variables):
-        for group, combinations in groups.items():
-            combinations.add(crossed(tuple(members[e] for e in group), rows))
-    return groups
+    if (workers := workers_of(draft.source)) is not None:
+        return combined_there(workers, variables, members, out).found
+    for rows in batches(draft.source, variables):
+        out.add(members, rows)
+    return out.found
 
 
 def _learned(draft: Draft) -> Family:

@@ -19,7 +19,8 @@ from lmmformula.formula.spec import Call, Expr, Name
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import variable
-from lmmformula.frame.sources import BATCH_ROWS, Source
+from lmmformula.frame.sources import BATCH_ROWS, Source, workers_of
+from lmmformula.frame.streamed.counting import tallied_there
 from lmmformula.frame.streamed.distinct import Places, sorted_distinct
 from lmmformula.frame.streamed.tally import Tally
 from lmmformula.frame.streamed.texts import AlikeError, DistinctTexts, many_texts
@@ -74,6 +75,15 @@ def batches(source: Source, variables: Variables) -> Iterator[BatchRows]:
         yield variables.of(batch)
 
 
+def _beginning(source: Source, variables: Variables) -> Iterator[BatchRows]:
+    """The same for whoever needs the first of them: of rows that workers have no more parts are read than needed."""
+    if workers_of(source) is None:
+        yield from batches(source, variables)
+        return
+    for part in range(source.parts):
+        yield from map(variables.of, source.batches(variables.names, part))
+
+
 def survey(
     source: Source,
     variables: Variables,
@@ -110,7 +120,7 @@ def survey(
 def _first_rows(source: Source, variables: Variables) -> BatchRows | None:
     """The first batch that has rows with complete columns, without expressions; None if there is none."""
     alone = replace(variables, exprs=())
-    return next((rows for rows in batches(source, alone) if rows.n_whole), None)
+    return next((rows for rows in _beginning(source, alone) if rows.n_whole), None)
 
 
 def _of_many_texts(
@@ -171,12 +181,19 @@ def _first(
     """Count the rows whose columns are complete, and hold what expressions of all rows need of them."""
     tally = Tally(members, variables)
     sample: BatchRows | None = None
-    for rows in batches(source, variables):
+    workers = None if held else workers_of(source)  # whatever is held of all rows is held here
+    for rows in batches(source, variables) if workers is None else _beginning(source, variables):
+        if sample is None or (not sample.n and rows.n):
+            sample = rows
+        if workers is not None:
+            if sample.n:
+                break
+            continue
         codes = tally.add(rows)
         for own in held:
             own.add(rows, codes)
-        if sample is None or (not sample.n and rows.n):
-            sample = rows
+    if workers is not None:
+        tallied_there(workers, variables, members, tally)
     if sample is None or not tally.n_data:
         raise DataError("the table has no rows")
     order = dict.fromkeys((*variables.complete_in, *variables.arguments.values()))
@@ -248,6 +265,8 @@ def _second(source: Source, variables: Variables, settled: Settled, tally: Tally
     again = tally.again()
     known = {**_known_columns(tally, variables), **_known_parts(settled)}
     learned = replace(variables, memory=dict(settled.memory), known=known)
+    if (workers := workers_of(source)) is not None:
+        return tallied_there(workers, learned, tally.members, again)
     for rows in batches(source, learned):
         again.add(rows)
     return again

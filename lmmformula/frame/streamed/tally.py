@@ -80,6 +80,24 @@ class Tally:
             counts = np.bincount(value.codes, minlength=2)
             self.truths[expr] = self.truths.get(expr, np.zeros(2, dtype=np.int64)) + counts
 
+    def merge(self, other: Tally) -> None:
+        """Take in what was counted of rows that come after these."""
+        self.n += other.n
+        self.n_whole += other.n_whole
+        self.n_data += other.n_data
+        _add(self.lacking, other.lacking)
+        _add(self.undefined, other.undefined)
+        _add(self.endless, other.endless)
+        _add(self.infinite, other.infinite)
+        for name, labels in other.labels.items():
+            self.labels.setdefault(name, DistinctLabels()).merge(labels)
+        for name, texts in other.texts.items():
+            self.texts[name].merge(texts)
+        for expr, numbers in other.numbers.items():
+            self.numbers.setdefault(expr, DistinctNumbers()).merge(numbers)
+        for expr, counts in other.truths.items():
+            self.truths[expr] = self.truths.get(expr, np.zeros(2, dtype=np.int64)) + counts
+
     def again(self) -> Tally:
         """A tally for another pass over the same rows, which knows their labels."""
         out = Tally(self.members, self.variables)

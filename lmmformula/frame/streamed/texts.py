@@ -126,6 +126,12 @@ class DistinctTexts:
         known = np.zeros(0, dtype=np.int64) if self._listed is None else self._listed
         self._listed = np.concatenate([known, keys[~np.isin(keys, known)]])
 
+    def merge(self, other: DistinctTexts) -> None:
+        """Take in what others had passed by."""
+        parts = [*([] if other._known is None else [other._known]), *other._held]
+        self._held += parts
+        self._n_held += sum(len(part[0]) for part in parts)
+
     def _merge(self) -> None:
         import pyarrow as pa
 
