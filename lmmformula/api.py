@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from inspect import unwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -21,6 +22,7 @@ from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import Table, keep_argument, open_data, stream
 from lmmformula.frame import build as build_problem
+from lmmformula.frame.sampling import open_rows
 from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.problem import Problem
@@ -49,7 +51,7 @@ __all__ = [
     "split",
 ]
 
-FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress")
+FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress", "sample")
 """Arguments of :func:`fit` besides formula, data and method."""
 
 
@@ -148,7 +150,16 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     seed, priors = options.pop("seed", None), options.pop("priors", None)
     for silent in ("progress", "checkpoint"):
         options.pop(silent, None)
-    return make_plan(build(formula, data, **building), method, options, seed, priors).plan
+    opened = open_rows(formula, data, building, options.pop("sample", None), seed)
+    return _said(make_plan(build(formula, opened, **building), method, options, seed, priors), opened).plan
+
+
+def _said(planned: Planned, opened: object) -> Planned:
+    """The plan, which says so where rows are a sample."""
+    origin = getattr(opened, "origin", "") if isinstance(opened, Table) else ""
+    if not origin:
+        return planned
+    return replace(planned, plan=replace(planned.plan, reasons=(f"rows: {origin}", *planned.plan.reasons)))
 
 
 def split(arguments: Arguments) -> tuple[dict[str, Argument], dict[str, Argument]]:
@@ -178,6 +189,7 @@ def fit(
     seed: int | np.random.Generator | None = None,
     progress: bool | Report | None = None,
     checkpoint: str | Path | None = None,
+    sample: float | None = None,
     context: Context | None = None,
     **options: Argument,
 ) -> Fit:
@@ -191,7 +203,8 @@ def fit(
     data : table, dict of columns, or path
         pandas, polars, pyarrow or anything else narwhals reads; a dict, in which single values are repeated; a CSV, Parquet
         or JSON file; the name of a shipped data set. The fit keeps the columns it uses as they are now. Results for rows carry
-        the index of a pandas frame.
+        the index of a pandas frame. A folder, glob or list of Parquet files, a ``pyarrow.dataset.Dataset``, a DuckDB relation,
+        a polars LazyFrame or a Dask DataFrame is read a batch at a time and need not fit in memory.
     family : str or Family
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
         "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
@@ -223,7 +236,7 @@ def fit(
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
     seed : int or Generator, optional
-        For methods that draw: "hmc", and the probes of "krylov".
+        For methods that draw: "hmc", the probes of "krylov", and `sample`.
     progress : bool or callable, optional
         By default a line on the terminal shows where a fit stands that takes longer than a second, its stage and time, and
         nothing where standard error is no terminal. True shows it from the first step, and prints each stage and step where
@@ -234,6 +247,9 @@ def fit(
         A file in which the search leaves where it stands, at least once a minute: after a crash the same call goes on from
         there, and gives the finished fit at once later on. Other data, another model, method, option or seed is refused.
         See the page on results, Checkpoints.
+    sample : float, optional
+        For a first look, a simple random sample of the rows, read in one pass and held in memory: their number, or below 1
+        their share. The same seed gives the same rows; plan and summary say that it is a sample.
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     **options
@@ -293,13 +309,13 @@ def fit(
     silence = {"progress": False} if progress is False else {}
     with reporting(progress, begun=begun):
         stage("reading the data")
-        opened = open_data(data)
+        opened = open_rows(formula, data, building, sample, seed)
         problem = _built(formula, opened, **building, memory_limit=options.get("memory_limit"))
         arguments = {"method": method, **kept(building), **own, **silence, **lasting(options)}
         table, source = (opened.kept(), None) if isinstance(opened, Table) else (None, data)
         recall = Recall(fit, formula, table, arguments, source)
         stage("planning")
-        planned = make_plan(problem, method, options, seed, priors)
+        planned = _said(make_plan(problem, method, options, seed, priors), opened)
         result = solve(problem, planned, recall, progress, begun, checkpoint)
     announce(result)
     return result

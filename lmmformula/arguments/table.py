@@ -57,6 +57,12 @@ ARGUMENTS: Mapping[str, Kind] = {
     "progress": reports(),
     "checkpoint": optional(path()),
     "memory_limit": optional(bytes_of_memory()),
+    "sample": optional(
+        real(
+            "a number of rows, or a share of them between 0 and 1",
+            lambda x: x > 0.0 and (x < 1.0 or x.is_integer()),
+        )
+    ),
     # comparisons
     "methods": anything("names of methods, or a mapping from names to arguments of fit()"),
     "repeats": _COUNT,

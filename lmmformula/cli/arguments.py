@@ -48,6 +48,7 @@ _FLAGGED = (
     "nagq",
     "seed",
     "priors",
+    "sample",
 )
 _OF_THE_CALL = {
     "formula": "the formula is the command's first argument",
@@ -153,7 +154,8 @@ def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True, nee
         "--data",
         required=needs_data,
         metavar="FILE|NAME|-",
-        help="CSV (also .gz) or Parquet file, a shipped data set, or - for CSV on standard input",
+        help="CSV (also .gz) or Parquet file, a folder or 'glob' of Parquet files, a shipped data set, or - for CSV on "
+        "standard input",
     )
     command.add_argument(
         "--family",
@@ -179,6 +181,10 @@ def _add_model(command: argparse.ArgumentParser, *, one_method: bool = True, nee
         "--dispformula", metavar="FORMULA", help='predictors of the log dispersion, such as "~ x"'
     )
     command.add_argument("--seed", type=int, metavar="N", help="for methods that draw random numbers")
+    if one_method:
+        command.add_argument(
+            "--sample", type=float, metavar="N", help="rows, or below 1 their share, drawn for a first look"
+        )
     _add_options(command)
 
 
@@ -273,7 +279,12 @@ def _add_hypothesis(command: argparse.ArgumentParser) -> None:
 
 def _add_predict(command: argparse.ArgumentParser) -> None:
     command.add_argument("fit", metavar="FIT.lmm", help="file of `fit --save`")
-    command.add_argument("--data", required=True, metavar="FILE|NAME|-", help="rows to predict for")
+    command.add_argument(
+        "--data",
+        required=True,
+        metavar="FILE|NAME|-",
+        help="rows to predict for; those of a folder or 'glob' of Parquet files are written to --out a batch at a time",
+    )
     command.add_argument(
         "--out",
         "--output",

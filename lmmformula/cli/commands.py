@@ -40,13 +40,18 @@ __all__ = [
 PROGRAM = "lmmformula"
 NOT_CONVERGED = 3
 """Exit code of a fit that stopped before its tolerance was met; what it found is printed and saved all the same."""
+_WANTED = ("kind", "new_levels", "interval", "level", "se", "uncertainty", "weights", "seed")
 _MODEL = ("family", "method", "weights", "offset", "missing", "ziformula", "dispformula")
 
 
 def model_arguments(arguments: argparse.Namespace) -> dict[str, Argument]:
     """Arguments of :func:`lmmformula.fit`."""
     out = {name: getattr(arguments, name) for name in _MODEL if hasattr(arguments, name)}
-    out |= {name: value for name in ("seed", *OPTIONS) if (value := getattr(arguments, name)) is not None}
+    out |= {
+        name: value
+        for name in ("seed", "sample", *OPTIONS)
+        if (value := getattr(arguments, name, None)) is not None
+    }
     if arguments.prior:
         out["priors"] = dict(arguments.prior)
     return out | dict(arguments.option)
@@ -112,7 +117,8 @@ def plan(arguments: argparse.Namespace) -> int:
     from lmmformula.cli.records import plan_record
 
     model = model_arguments(arguments)
-    model.pop("seed", None)
+    if "sample" not in model:
+        model.pop("seed", None)
     chosen = lmmformula.plan(arguments.formula, open_source(arguments.data).data, **model)
     show(arguments.json, lambda: plan_record(chosen), lambda: chosen)
     return 0
@@ -148,18 +154,13 @@ def predict(arguments: argparse.Namespace) -> int:
 
     check_table("--out", arguments.out)
     model, source = load(arguments.fit), open_source(arguments.data)
-    predicted = model.predict(
-        source.data,
-        re_form=None if arguments.re_form.lower() == "none" else arguments.re_form,
-        kind=arguments.kind,
-        new_levels=arguments.new_levels,
-        interval=arguments.interval,
-        level=arguments.level,
-        se=arguments.se,
-        uncertainty=arguments.uncertainty,
-        weights=arguments.weights,
-        seed=arguments.seed,
-    )
+    wanted = {"re_form": None if arguments.re_form.lower() == "none" else arguments.re_form}
+    wanted |= {name: getattr(arguments, name) for name in _WANTED}
+    if source.is_streamed and arguments.out:
+        written = model.predict(source.data, out=arguments.out, columns="all", **wanted)
+        show(arguments.json, lambda: written.frame.to_dict("records")[0], lambda: written)
+        return 0
+    predicted = model.predict(source.data, **wanted)
     frame = predicted.to_frame() if isinstance(predicted, pd.Series) else predicted
     if arguments.out or not arguments.json:
         rows = source.typed() if has_types(arguments.out) else source.as_written()

@@ -36,14 +36,19 @@ class Source:
 
     Attributes
     ----------
-    data : path or DataFrame
-        What the package reads.
+    data : path, text or DataFrame
+        What the package reads; text for a folder or pattern of files, whose rows are read a batch at a time.
     text : bytes or None
         What came in on standard input.
     """
 
     data: Data
     text: bytes | None = None
+
+    @property
+    def is_streamed(self) -> bool:
+        """Whether the rows are read a batch at a time."""
+        return isinstance(self.data, str)
 
     def as_written(self) -> pd.DataFrame:
         """The columns as text, to be written back as they were; of a table with types, as they are."""
@@ -78,7 +83,10 @@ def open_source(name: str) -> Source:
         return _standard_input()
     from lmmformula.datasets import load_dataset
     from lmmformula.frame.files import locate
+    from lmmformula.frame.sources import open_source as open_rows
 
+    if open_rows(name) is not None:
+        return Source(name)
     try:
         place = locate(name)
     except DataError as error:

@@ -38,6 +38,8 @@ class Table:
         self, names: Iterable[object], n_rows: int, read: Reader, index: pd.Index | None = None
     ) -> None:
         self.is_kept = False
+        self.origin = ""
+        """What it is of another table, in words."""
         self.names = tuple(str(name) for name in names)
         self.n_rows = n_rows
         self.index = index
@@ -92,6 +94,7 @@ class Table:
     def _with(self, read: Reader, columns: Mapping[str, Column]) -> Table:
         out = Table(self.names, self.n_rows, read, self.index)
         out._columns = dict(columns)
+        out.origin = self.origin
         return out
 
     def to_pandas(

@@ -175,6 +175,8 @@ def _data_line(fit: Fitted) -> str:
     rows = f"{problem.n:,} rows" + (
         f" ({dropped:,} of {problem.n_rows_data:,} dropped)" if dropped > 0 else ""
     )
+    origin = getattr(fit.recall.data, "origin", "")
+    rows += f", {origin}" if origin else ""
     return f"{rows}; groups: {groups}" if groups else rows
 
 

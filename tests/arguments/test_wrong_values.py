@@ -113,6 +113,7 @@ RIGHT: dict[str, set[str]] = {
     "index": TEXT,
     "path": {"word"},
     "out": NOTHING,
+    "sample": NOTHING | {"one"},
     "checkpoint": NOTHING | {"word"},
     "ax": NOTHING,
     "group": NOTHING,
