@@ -159,15 +159,19 @@ class Cost:
 
 
 def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **rest: float) -> Space:
-    """Of what every engine holds - the model's columns, patterns of pairs - and the `rest`, which are its own counts."""
+    """Of what every engine holds - the model's columns, patterns of pairs - and the `rest`, which are its own counts.
+
+    Of rows that are not in memory a pass holds few; of their pairs there are the levels, not a place for each row.
+    """
     n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
+    held = n if problem.data.at_hand else 0.0
     bases = sum(g.k for g in blocks.groups if g.has_basis)
     columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
     return Space(
         compiled=max(compiled, float(_products(blocks, problem.p + 1) >= COMPILED_SUMS)),
-        table=WORD * n * columns,
-        family=0.0 if problem.is_linear else WORD * n,
-        patterns=WORD * n * pairs,
+        table=WORD * held * columns,
+        family=0.0 if problem.is_linear else WORD * held,
+        patterns=(WORD if held else 0.5 * WORD) * n * pairs,
         **rest,
     )
 

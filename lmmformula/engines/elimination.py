@@ -90,6 +90,12 @@ class Coupling:
     stored: tuple[Index | slice, ...]
 
 
+def dense_side(blocks: Levels) -> int:
+    """Columns of the dense part that :class:`Elimination` leaves, for which pairs are not put in order."""
+    chain = choose_chain(blocks)
+    return sum(g.q for a, g in enumerate(blocks.groups) if a not in chain)
+
+
 class Elimination:
     """The plan of a blocked factorisation; depends on which levels meet, not on W or theta.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmmformula.backends.pql import PQL
+from lmmformula.engines.elimination import dense_side
 from lmmformula.errors import PlanError
 from lmmformula.methods.options import Quasi
 from lmmformula.methods.plain import plain_plan
@@ -29,7 +30,12 @@ def quasi_plan(request: Request[Quasi], reason: str, alternatives: tuple[Alterna
     given.pop("memory_limit", None)
     if request.start is not None:
         given["start"] = request.start
-    few = problem.terms and best_exact(problem, blocks, request.limit)[0].survey.dense <= PQL_EXACT
+    few = (
+        problem.terms
+        and dense_side(blocks)
+        <= PQL_EXACT  # which is cheap to know, whereas a look at an engine may take as much as a fit
+        and best_exact(problem, blocks, request.limit)[0].survey.dense <= PQL_EXACT
+    )
     backend = PQL(**{"traces": "exact" if few else "diagonal", **given})
     if not problem.terms:
         return plain_plan(request, "pql", _PLAIN, backend)

@@ -63,17 +63,21 @@ class StreamedLevels(Levels):
         m_a, m_b = self.groups[a].m, self.groups[b].m
         if not self._in_order(a):
             return self._union(a, b, m_a, m_b)
-        counts, indices, starts = np.zeros(m_a, dtype=np.int64), [], [0]
+        counts, starts = np.zeros(m_a, dtype=np.int64), [0]
+        indices = np.empty(
+            self.n, dtype=np.int32
+        )  # as many as there may be; what is not written takes no memory
         for row, column in self._each(lambda part: _pairs(part, a, b)):  # type: ignore[misc]
             if len(row):
                 first, last = int(row[0]), int(row[-1])
                 counts[first : last + 1] += np.bincount(row - first, minlength=last - first + 1)
-            indices.append(column)
+            indices[starts[-1] : starts[-1] + len(column)] = column
             starts.append(starts[-1] + len(column))
         self._starts[a, b] = np.array(starts)
         indptr = np.zeros(m_a + 1, dtype=np.int64)
         np.cumsum(counts, out=indptr[1:])
-        return CrossPattern(indptr, np.concatenate(indices) if indices else np.zeros(0, dtype=np.int32))
+        indices.resize(starts[-1], refcheck=False)
+        return CrossPattern(indptr, indices)
 
     def _union(self, a: int, b: int, m_a: int, m_b: int) -> CrossPattern:
         known, waiting, count = np.zeros(0, dtype=np.int64), [], 0
