@@ -1,7 +1,7 @@
 r"""Means over the population of groups: random effects integrated out.
 
 A row whose random part is ``e = z'b ~ N(0, s^2)``, ``s^2 = sum_t z_t' Sigma_t z_t`` (and sigma^2 more where a function of a
-Gaussian response is fitted), has the population mean ``E h(eta + e)``:
+Gaussian response is fitted: the row's own with a formula for it), has the population mean ``E h(eta + e)``:
 
 ================  =====================================================================
 identity          eta
@@ -27,7 +27,7 @@ Zeger, Liang & Albert (1988), Biometrics 44, 1049-1060.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -48,6 +48,7 @@ from lmmformula.ir.structured import precision_of
 from lmmformula.typing import Array, Data, Numbers, Record
 
 if TYPE_CHECKING:
+    from lmmformula.frame.design import Design
     from lmmformula.inference.fitted import Fitted
 
 __all__ = [
@@ -74,19 +75,44 @@ def grouped_terms(fit: Fitted) -> Selection:
 
 
 def random_columns(fit: Fitted) -> tuple[str, ...]:
-    """Columns that the random part's predictors name."""
-    terms = fit.problem.recipe.terms
-    return tuple(column_names(part.expr for t in terms for parts in t.design.terms for part in parts))
+    """Columns that the random part's predictors name, and those of a formula for the residual variance where it matters."""
+    own = _columns(t.design for t in fit.problem.recipe.terms)
+    return tuple(dict.fromkeys((*own, *_residual_columns(fit))))
+
+
+def _residual_columns(fit: Fitted) -> tuple[str, ...]:
+    if not _is_modelled(fit) or scale_of(fit).is_identity:
+        return ()
+    return _columns(design for design, _ in fit.problem.recipe.aux)
+
+
+def _columns(designs: Iterable[Design]) -> tuple[str, ...]:
+    return tuple(column_names(part.expr for d in designs for parts in d.terms for part in parts))
+
+
+def _is_modelled(fit: Fitted) -> bool:
+    """Whether the residual variance of a Gaussian response has a formula."""
+    return fit.problem.family.is_linear and bool(fit.problem.aux)
 
 
 def rows_with_groups(fit: Fitted, newdata: Data, data: Data = None) -> Rows:
     """New rows with the columns of the random part; columns that are missing have the value of the first row of the data.
 
     Groups of a population have no names, but a design has them: which ones does not matter.
+
+    Raises
+    ------
+    DataError
+        If a column is missing that the formula for the residual variance names, where the mean depends on it.
     """
     new = open_table(newdata)
     names = [record.name for record in fit.problem.recipe.columns]
     lacking = [name for name in names if name not in new]
+    if absent := [name for name in _residual_columns(fit) if name in lacking]:
+        raise DataError(
+            f"the mean of the response depends on the residual variance, whose formula names {', '.join(absent)}: the new rows "
+            "need these columns too."
+        )
     try:
         look = next(iter(looks(fit, lacking, data)), None) if lacking else None
     except DataError:  # a fit that was loaded
@@ -129,13 +155,26 @@ def total_variance(fit: Fitted) -> float:
     """s^2 of the average row of the fit, with sigma^2 where the response is a function of a Gaussian one."""
     covariances, theta, total = covariance_matrices(fit), fit.estimate.theta, 0.0
     for _, rows in own_rows(fit, grouped_terms(fit)):
-        total += float(np.sum(row_variances(fit, rows.parts, covariances, theta) + np.zeros(rows.n)))
-    return total / fit.problem.n + _residual(fit)
+        variance = row_variances(fit, rows.parts, covariances, theta) + _residual(fit, rows.aux)
+        total += float(np.sum(variance + np.zeros(rows.n)))
+    return total / fit.problem.n
 
 
-def _residual(fit: Fitted) -> float:
-    """sigma^2, where a mean of h(y) is one over residuals too."""
-    return fit.inference.residual_variance() if fit.problem.family.is_linear else 0.0
+def _residual(fit: Fitted, aux: Sequence[Array]) -> Array | float:
+    """sigma^2 of rows, where a mean of h(y) is one over residuals too."""
+    family = fit.problem.family
+    if _is_modelled(fit):
+        return np.asarray(family.dispersion(tuple(aux)), dtype=float) * family.unit_variance(
+            np.zeros(1), tuple(aux)
+        )
+    return fit.inference.residual_variance() if family.is_linear else 0.0
+
+
+def _residual_slopes(fit: Fitted, rows: Rows) -> Array:
+    """dsigma^2/dalpha' of the formula for it, (n, a)."""
+    (a, *others), step = rows.aux, 1e-5  # of a logarithm, which has no unit
+    ends = [_residual(fit, (a + sign * step, *others)) for sign in (1.0, -1.0)]
+    return ((ends[0] - ends[1]) / (2.0 * step) + np.zeros(rows.n))[:, None] * rows.aux_columns[0]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -198,7 +237,7 @@ def population_cells(
         Whether the covariance matrix of beta is one by clusters, of which the variances have none.
     """
     scale, n = scale_of(fit), len(cells)
-    theta, residual = fit.estimate.theta, 0.0 if scale.is_identity else _residual(fit)
+    theta, residual = fit.estimate.theta, 0.0 if scale.is_identity else _residual(fit, rows.aux)
     variance = row_variances(fit, rows.parts, covariance_matrices(fit), theta) + residual + np.zeros(n)
     own = mean_over(scale, cells.point, variance)
     how = f"Random effects are integrated out ({_way(scale)})"
@@ -220,6 +259,9 @@ def population_cells(
     p, q = fit.problem.p, len(theta)
     jacobian[:, :p] = own.d_eta[:, None] * cells.rows
     jacobian[:, p : p + q] = own.d_variance[:, None] * slopes
+    if _is_modelled(fit):
+        where = fit.optimum.model.layout.aux[0]
+        jacobian[:, where] = own.d_variance[:, None] * _residual_slopes(fit, rows)
     psi = np.zeros(len(joint))
     known = Joint(joint, psi)
     return Estimates(
