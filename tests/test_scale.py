@@ -5,14 +5,16 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, fit
+from lmmformula import Fit, PlanError, fit, plan
 from lmmformula.frame.sources import base
+from lmmformula.ir.streamed import records
 
 MODELS: dict[str, dict[str, Any]] = {
     "two factors": {"formula": "y ~ x + f + (1 | g) + (1 | h)"},
@@ -136,3 +138,17 @@ def test_estimates_are_those_of_rows_in_memory(
     ):
         one, other = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
         np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-8 * np.abs(other).max())
+
+
+def test_a_full_disk_is_refused_before_rows_are_written(folder: Path) -> None:
+    monkeypatch.setattr(records, "IN_MEMORY", 0.0)
+    monkeypatch.setattr("shutil.disk_usage", lambda where: SimpleNamespace(free=1_000))
+    with pytest.raises(PlanError, match=r"TMPDIR.*sample="):
+        fit("y ~ x + (1 | g)", str(folder))
+
+
+def test_plans_say_where_rows_are_and_take_any_number(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows do not count as memory: held there, these would be refused."""
+    planned = plan("y ~ x + (1 | g)", str(folder), memory_limit=26_000)
+    assert any(reason.startswith("rows: 900, read a batch at a time") for reason in planned.reasons)
+    assert "in memory, which every further pass reads" in str(planned)

@@ -154,7 +154,9 @@ def predict(arguments: argparse.Namespace) -> int:
 
     check_table("--out", arguments.out)
     model, source = load(arguments.fit), open_source(arguments.data)
-    wanted = {"re_form": None if arguments.re_form.lower() == "none" else arguments.re_form}
+    wanted: dict[str, Argument] = {
+        "re_form": None if arguments.re_form.lower() == "none" else arguments.re_form
+    }
     wanted |= {name: getattr(arguments, name) for name in _WANTED}
     if source.is_streamed and arguments.out:
         written = model.predict(source.data, out=arguments.out, columns="all", **wanted)

@@ -65,7 +65,9 @@ def make_plan(
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:
-    """The Gram needs the pairs of levels that meet, at most one for each row."""
+    """The Gram needs the pairs of levels that meet, at most one for each row; rows that are elsewhere take none themselves."""
+    if not problem.data.at_hand:
+        return
     columns = problem.p + 1 + sum(t.k for t in problem.terms)
     need = 8.0 * problem.n * columns
     if need > limit:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import threading
 import weakref
 from dataclasses import dataclass
 
-__all__ = ["Records", "Span"]
+from lmmformula.errors import PlanError
+from lmmformula.memory import in_words
+
+__all__ = ["Records", "Span", "refuse_full_disk"]
 
 IN_MEMORY = 64e6
 """Bytes that are not worth a file."""
@@ -20,6 +24,25 @@ class Span:
 
     start: int
     size: int
+
+
+def refuse_full_disk(need: float) -> None:
+    """Refuse rows that take more bytes than the folder for temporary files has room for, before they are written.
+
+    Raises
+    ------
+    PlanError
+    """
+    if need <= IN_MEMORY:
+        return
+    folder = tempfile.gettempdir()
+    free = float(shutil.disk_usage(folder).free)
+    if need > free:
+        raise PlanError(
+            f"the rows take about {in_words(need)} on disk while they are put in order, and the folder for temporary files, "
+            f"{folder}, has room for {in_words(free)}. Set the environment's TMPDIR to a folder on a larger disk, or fit a "
+            "sample of the rows, fit(..., sample=)."
+        )
 
 
 class Records:
@@ -52,6 +75,15 @@ class Records:
     def held(self) -> int:
         """Bytes that are in memory."""
         return len(self._held)
+
+    @property
+    def place(self) -> str:
+        """Where they are, in words."""
+        return (
+            "memory"
+            if self._file is None
+            else f"a temporary file in {tempfile.gettempdir()} (TMPDIR sets the folder)"
+        )
 
     def append(self, content: bytes) -> Span:
         """Add a record."""

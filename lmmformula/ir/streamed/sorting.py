@@ -18,7 +18,7 @@ from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, packed
 from lmmformula.ir.streamed.parts import Block, Columns, block_of, columns_in, columns_of
-from lmmformula.ir.streamed.records import Records, Span
+from lmmformula.ir.streamed.records import Records, Span, refuse_full_disk
 from lmmformula.ir.streamed.store import Store
 from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Index
@@ -93,6 +93,8 @@ class Sorter:
         m = layout.terms[layout.groups[0][0]].m if layout.is_sorted else 1
         size = sum(c.nbytes for c in (*columns.numbers, *columns.codes) if isinstance(c, np.ndarray))
         whole = (self._expected or UNKNOWN) * size / max(columns.n, 1)
+        if self._expected:
+            refuse_full_disk(2.0 * whole)
         count = int(np.clip(np.ceil(whole / BIN), 1, min(m, 4096)))
         self._edges = np.linspace(0, m, count + 1).round().astype(np.int64)[1:-1]
         self._bins = [[] for _ in range(count)]

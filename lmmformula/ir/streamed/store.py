@@ -16,6 +16,7 @@ from lmmformula.ir.streamed.records import Records
 from lmmformula.ir.streamed.vectors import values_at
 from lmmformula.ir.streamed.within import Within
 from lmmformula.ir.sums import Share, Sum
+from lmmformula.memory import in_words
 from lmmformula.numerics.threads import in_order
 from lmmformula.progress import passed
 
@@ -95,7 +96,13 @@ class Store:
     compiled: bool | None = None
     origin: object = None
 
-    told = ""
+    @property
+    def told(self) -> str:
+        """How large they are, and where."""
+        return (
+            f"rows: {self.n:,}, read a batch at a time in two passes over the data or a few more, then held as "
+            f"{in_words(self.records.size)} in {self.records.place}, which every further pass reads"
+        )
 
     def keeping(self, kept: Kept, origin: object = None) -> Store:
         """The same rows with some of their columns."""
