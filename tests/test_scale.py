@@ -140,7 +140,9 @@ def test_estimates_are_those_of_rows_in_memory(
         np.testing.assert_allclose(one, other, rtol=0.0, atol=1e-8 * np.abs(other).max())
 
 
-def test_a_full_disk_is_refused_before_rows_are_written(folder: Path) -> None:
+def test_a_full_disk_is_refused_before_rows_are_written(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(records, "IN_MEMORY", 0.0)
     monkeypatch.setattr("shutil.disk_usage", lambda where: SimpleNamespace(free=1_000))
     with pytest.raises(PlanError, match=r"TMPDIR.*sample="):
