@@ -52,7 +52,8 @@ def sampled(
         For more rows than there are, or none.
     """
     own = list(dict.fromkeys(name for name in data.names if name in names))
-    n = data.n_rows if data.n_rows is not None else _counted(data, own)
+    n = data.n_rows if isinstance(data, Table) or data.n_rows is not None else _counted(data, own)
+    assert n is not None
     k = round(sample * n) if sample < 1 else int(sample)
     if not 0 < k <= n:
         raise ArgumentError(
@@ -60,7 +61,7 @@ def sampled(
         )
     rng = np.random.default_rng(seed)
     if isinstance(data, Table):
-        rows = np.concatenate([start + at for start, at in _taken(_sizes(n), n, k, rng)])
+        rows = np.concatenate([start + at for start, at in _taken(_sizes(n), n, k, rng)]).astype(np.int64)
         out = open_table(data.to_pandas(own, rows))
     else:
         out = open_table(_gathered(data, own, n, k, rng))
