@@ -10,7 +10,7 @@ import pytest
 
 from lmmformula import DataError, Fit, fit, load_dataset
 from lmmformula.reporting.marginal_means import MarginalMeans
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 AT = {"Days": [0.0, 5.0]}
 
@@ -75,7 +75,8 @@ def test_rows_say_what_the_residual_variance_needs() -> None:
 
 def test_bias_is_that_of_one_variance_where_there_is_one() -> None:
     plain = fit("log(Reaction) ~ Days + (Days | Subject)", load_dataset("sleepstudy"), method="ml")
-    for arguments in ({"average": "population"}, {"kind": "response", "bias_adjust": True}):
+    cases: tuple[Record, ...] = ({"average": "population"}, {"kind": "response", "bias_adjust": True})
+    for arguments in cases:
         one = plain.emmeans("Days", at=AT, **arguments).table["response"]
         other = model("~ 1").emmeans("Days", at=AT, **arguments).table["response"]
         np.testing.assert_allclose(other, one, rtol=1e-5)
