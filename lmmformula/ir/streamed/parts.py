@@ -165,7 +165,6 @@ class Part:
         within: Within | None = None,
     ) -> None:
         self.memo: dict[Hashable, Share] = {}
-        self._view: _View | None = None
         self._rows: MemoryRows | None = None
         self.n = n = block.n
         self._block, self._record, self._layout, self._units = block, record, layout, units
@@ -258,9 +257,9 @@ class Part:
     @property
     def chunk(self) -> _View:
         """The rows as mapped functions see them: with levels among all."""
-        if self._view is None:
-            self._view = _View(self)
-        return self._view
+        return _View(
+            self
+        )  # not kept: a circle of the two would hold the rows until somebody looks for circles
 
     def place(self, pairs: Share) -> Place:
         """Where the part's levels stand; `pairs` says it of pairs."""
@@ -270,6 +269,7 @@ class Part:
         """Of all levels those of the part."""
         return [own[where] for own, where in zip(effects, self.levels, strict=True)]
 
+    @cached_property
     def global_terms(self) -> tuple[GroupBlock, ...]:
         """The terms with levels among all."""
         out = list(self._layout.own_terms)
@@ -290,7 +290,6 @@ class _View:
 
     def __init__(self, part: Part) -> None:
         self._part, self.n = part, part.n
-        self._terms: tuple[GroupBlock, ...] | None = None
 
     @property
     def y(self) -> Array:
@@ -315,9 +314,7 @@ class _View:
     @property
     def terms(self) -> tuple[GroupBlock, ...]:
         """With levels among all."""
-        if self._terms is None:
-            self._terms = self._part.global_terms()
-        return self._terms
+        return self._part.global_terms
 
 
 def _group_rows(group: Group, terms: Sequence[GroupBlock]) -> GroupRows:
