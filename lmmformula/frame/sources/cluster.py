@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DaskFrame", "DaskWorkers", "open_frame", "workers_of"]
 
+AT_A_TIME = 8
+"""Results that come here at a time."""
+
 Made: TypeAlias = Any
 """What a task returns."""
 
@@ -77,6 +80,8 @@ class DaskWorkers:
         groups = _where_they_lie(partitions, client, places) or _neighbours(partitions.parts, places)
         self.places = tuple(place for place, _ in groups)
         self.groups = tuple(parts for _, parts in groups)
+        # workers of this machine are reached by themselves; others perhaps by the scheduler alone
+        self._direct = True if all("://127.0.0.1:" in place for place in self.places) else None
 
     @property
     def name(self) -> str:
@@ -106,9 +111,10 @@ class DaskWorkers:
         return [out[i] for i in range(own.parts)]
 
     def results(self, remotes: Sequence[Future]) -> Iterator[Made]:
-        for future in remotes:
+        for start in range(0, len(remotes), AT_A_TIME):
             try:
-                yield future.result()
+                some = list(remotes[start : start + AT_A_TIME])
+                found: Made = self.client.gather(some, direct=self._direct)
             except Exception as error:
                 if type(error).__module__.startswith("lmmformula."):
                     raise
@@ -116,6 +122,7 @@ class DaskWorkers:
                 raise DataError(
                     f"{self.name} cannot do their part of {self.partitions.name}: {type(error).__name__}: {error}"
                 ) from error
+            yield from found
 
 
 def _same(value: Made) -> Made:
