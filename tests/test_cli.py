@@ -521,14 +521,7 @@ def test_an_interrupt_is_one_line() -> None:
     pipe = subprocess.PIPE
     # Something to read by before the rest of the table: the process is at work when the signal comes.
     with subprocess.Popen(
-        command,
-        stdin=pipe,
-        stdout=pipe,
-        stderr=pipe,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a shell's background jobs ignore it
+        command, stdin=pipe, stdout=pipe, stderr=pipe, env={**os.environ, "PYTHONUNBUFFERED": "1"}
     ) as process:
         assert process.stdin is not None
         assert process.stderr is not None

@@ -18,6 +18,7 @@ from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.registry import exact_engine
+from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
@@ -164,7 +165,7 @@ class Exact(Likelihood):
         x = found.x
         if found.converged:
             x = x + newton_step(found.point.hessian, found.point.gradient)
-        return self._settled(model, replace(found, x=x), model(x), spent)
+        return self._settled(model, replace(found, x=x), _found(model, x), spent)
 
     def _settled(
         self, model: Profiled, found: Minimum, last: ProfiledPoint, spent: int
@@ -240,6 +241,16 @@ class Exact(Likelihood):
             restricted=model.reml,
         )
         return Optimum(estimate, point)
+
+
+def _found(model: Profiled, x: Array) -> ProfiledPoint:
+    """The criterion where a search ended; an interrupt that comes now is too late to lose it."""
+    try:
+        return model(x)
+    except KeyboardInterrupt:
+        if not keeps():
+            raise
+        return model(x)
 
 
 def _onwards(model: Profiled, found: Minimum, last: ProfiledPoint) -> tuple[Minimum, ProfiledPoint]:

@@ -70,15 +70,25 @@ def _parse(text: str) -> Expr:
         )
     if not text.strip():
         raise FormulaError("the formula is empty", hint='write for example "y ~ x + (1 | g)"')
+    read = _read(text)
+    if isinstance(
+        read, FormulaError
+    ):  # raised here, it does not carry the parser's own error, which no process can send
+        raise read
+    _check_depth(text, read)
+    return read
+
+
+def _read(text: str) -> Expr | FormulaError:
+    """What the text says, or what is wrong with it."""
     try:
         expr: Any = _parser().parse(text)
     except UnexpectedToken as error:
-        raise explain_token(text, error) from None
+        return explain_token(text, error)
     except UnexpectedCharacters as error:
-        raise explain_character(text, error.pos_in_stream) from None
+        return explain_character(text, error.pos_in_stream)
     except _BadEscapeError as error:
-        raise FormulaError(str(error), text, error.span, "write a backslash as \\\\") from None
-    _check_depth(text, expr)
+        return FormulaError(str(error), text, error.span, "write a backslash as \\\\")
     return expr
 
 

@@ -167,6 +167,9 @@ def test_errors_survive_pickling() -> None:
     with pytest.raises(FormulaError) as caught:
         model_spec("y ~ x +")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert (
+        caught.value.__context__ is None
+    )  # some libraries send it along, and the parser's error cannot be sent
 
 
 def test_specifications_survive_pickling() -> None:
