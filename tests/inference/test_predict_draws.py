@@ -107,13 +107,13 @@ def test_sigma_of_unseen_groups(spread) -> None:
         predict(spread, new, kind="sigma")
     absent: Any = predict(spread, new, kind="sigma", new_levels="na")
     assert absent.isna().all()
-    got = predict(spread, new, kind="sigma", new_levels="population", interval="confidence", seed=1)
+    got: Any = predict(spread, new, kind="sigma", new_levels="population", interval="confidence", seed=1)
     np.testing.assert_allclose(got["fit"], np.exp(-1.0), rtol=0.01)
     np.testing.assert_allclose(np.log(got["lower"]), -1 - 1.96 * 0.7, atol=0.15)
     np.testing.assert_allclose(np.log(got["upper"]), -1 + 1.96 * 0.7, atol=0.15)
-    sampled = predict(spread, new, kind="sigma", new_levels="sample", seed=1)
+    sampled: Any = predict(spread, new, kind="sigma", new_levels="sample", seed=1)
     np.testing.assert_allclose(sampled, np.exp(-1.0 + 0.7**2 / 2), rtol=0.1)
-    wide = predict(spread, new, new_levels="population", interval="prediction", seed=1)
+    wide: Any = predict(spread, new, new_levels="population", interval="prediction", seed=1)
     draws = 0.5 * np.random.default_rng(0).normal(size=200_000)
     sigma = np.exp(-1 + 0.7 * np.random.default_rng(1).normal(size=200_000))
     y = 1 + draws + sigma * np.random.default_rng(2).normal(size=200_000)
@@ -121,5 +121,5 @@ def test_sigma_of_unseen_groups(spread) -> None:
 
 
 def test_population_needs_no_group_in_any_predictor(spread) -> None:
-    got = predict(spread, {"x": [0.0]}, re_form=None, kind="sigma", se=True)
+    got: Any = predict(spread, {"x": [0.0]}, re_form=None, kind="sigma", se=True)
     np.testing.assert_allclose(got["fit"], np.exp(-1.0), rtol=0.01)
