@@ -36,7 +36,8 @@ from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
 from lmmformula.criteria.pql_correction import shift
-from lmmformula.criteria.working import LARGE, State, Step, Summed, WorkingModel
+from lmmformula.criteria.working import LARGE, WorkingModel
+from lmmformula.criteria.working_rows import State, Step, Summed
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.elimination import nested_pair
 from lmmformula.engines.registry import exact_engine, sweeping

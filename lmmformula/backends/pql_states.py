@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from lmmformula.backends.optimum import boundary_elements, undetermined_columns
 from lmmformula.backends.schall_steps import ZERO
 from lmmformula.checkpoints import Ongoing
-from lmmformula.criteria.working import State, Summed, WorkingModel
+from lmmformula.criteria.working import WorkingModel
+from lmmformula.criteria.working_rows import State, Summed
 from lmmformula.ir.estimate import Estimate
 from lmmformula.typing import Array, Index
 

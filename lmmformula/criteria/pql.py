@@ -48,7 +48,8 @@ from numpy.typing import NDArray
 from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.pql_correction import shift
 from lmmformula.criteria.variance import relative_factors
-from lmmformula.criteria.working import State, Summed, WorkingModel, spherical
+from lmmformula.criteria.working import WorkingModel, spherical
+from lmmformula.criteria.working_rows import State, Summed
 from lmmformula.engines.base import Factor, Prepared
 from lmmformula.engines.equations import EquationsFactor
 from lmmformula.ir.blocks import Gram

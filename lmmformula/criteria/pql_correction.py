@@ -24,7 +24,8 @@ Breslow & Lin (1995), Bias correction in generalised linear mixed models with a 
 from __future__ import annotations
 
 from lmmformula.criteria.leverage import leverage
-from lmmformula.criteria.working import Shift, State, WorkingModel
+from lmmformula.criteria.working import WorkingModel
+from lmmformula.criteria.working_rows import Shift, State
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
 

@@ -26,7 +26,8 @@ import numpy as np
 from lmmformula.backends.pql_states import resumed
 from lmmformula.criteria.family_rows import start_eta
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.working import State, WorkingModel, pearson
+from lmmformula.criteria.working import WorkingModel
+from lmmformula.criteria.working_rows import State, pearson
 from lmmformula.engines.registry import sweeping
 from lmmformula.errors import FitError, LmmformulaError, PlanError
 from lmmformula.ir.estimate import Estimate

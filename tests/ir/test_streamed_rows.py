@@ -12,7 +12,7 @@ import pytest
 from oracle import LAYOUTS, make_problem, random_theta
 from spread import spread
 from streamed import streamed
-from test_rows_protocol import counts, estimates_agree
+from test_rows_protocol import alike, counts, estimates_agree
 
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
@@ -39,11 +39,6 @@ PLACES: dict[str, Callable[[Problem], Problem]] = {
     "three workers": spread,
 }
 TWO = ["parts of 37", "three workers"]
-
-
-def alike(one: Any, other: Any, rtol: float = 1e-12) -> None:
-    one, other = np.asarray(one), np.asarray(other)
-    np.testing.assert_allclose(one, other, rtol=rtol, atol=rtol * max(np.abs(other).max(initial=0.0), 1e-300))
 
 
 def order(parts: Any, whole: Any) -> list[int]:

@@ -69,7 +69,21 @@ def source_of(maker: Maker) -> Source:
     return SteadyRows(maker) if maker.keeps_order else CopiedRows(maker)
 
 
-class SteadyRows:
+class _Made:
+    """What comes of a maker is called as it is."""
+
+    maker: Maker
+
+    @property
+    def name(self) -> str:
+        return self.maker.name
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.maker.schema.names)
+
+
+class SteadyRows(_Made):
     """Rows made anew at each pass, as a :class:`lmmformula.frame.sources.Source`.
 
     Its state is what was seen of each part and column at the first pass that came to its end, and the number of rows.
@@ -79,14 +93,6 @@ class SteadyRows:
         self.maker = maker
         self._seen: dict[tuple[int, str], list[int]] = {}
         self._rows: dict[int, int] = {}
-
-    @property
-    def name(self) -> str:
-        return self.maker.name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.maker.schema.names)
 
     @property
     def parts(self) -> int:
@@ -145,21 +151,13 @@ def _look(column: pa.Array) -> int:
     return zlib.crc32(repr(few).encode("utf-8", "surrogatepass"))
 
 
-class CopiedRows:
+class CopiedRows(_Made):
     """Rows whose maker promises no order, copied to a file when they are first asked for; it goes with the object."""
 
     def __init__(self, maker: Maker) -> None:
         self.maker = maker
         self._copy: ParquetRows | None = None
         self._turn = threading.Lock()
-
-    @property
-    def name(self) -> str:
-        return self.maker.name
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return tuple(self.maker.schema.names)
 
     @property
     def parts(self) -> int:

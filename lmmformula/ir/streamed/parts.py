@@ -62,10 +62,6 @@ class Block:
     slots: tuple[Slot, ...]
     levels: tuple[tuple[int, int], ...]
 
-    def moved(self, by: int) -> Block:
-        """The same, written further on."""
-        return replace(self, span=Span(self.span.start + by, self.span.size))
-
 
 def columns_of(rows: MemoryRows, layout: Layout) -> Columns:
     """Rows as columns, each in few bytes."""
@@ -204,12 +200,13 @@ class Part:
     @cached_property
     def met(self) -> Blocks:
         """Which of the part's levels meet, for which no column is read."""
+        groups = self._layout.merged()
+        if any(g.several for g in groups):
+            return self.rows.levels
         own = [
             GroupRows(replace(g, m=m), codes, None)
-            for g, codes, (_, m) in zip(self._layout.merged(), self._codes, self._block.levels, strict=True)
+            for g, codes, (_, m) in zip(groups, self._codes, self._block.levels, strict=True)
         ]
-        if any(g.several for g in self._layout.merged()):
-            return self.rows.levels
         return _Local(own, self.n, ordered=self._layout.is_sorted, compiled=False)
 
     @property

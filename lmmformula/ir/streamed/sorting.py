@@ -7,7 +7,7 @@ sorts each bin by counting: O(n) in time, one bin for each thread in memory, abo
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -188,11 +188,3 @@ def _cuts(lead: Index, rows: int) -> tuple[list[int], bool]:
         at = int(ends[min(stop, len(ends) - 1)])
         cuts.append(at)
     return cuts, whole
-
-
-def parts_of(columns: Iterator[MemoryRows], expected: int | None = None, rows: int = ROWS) -> Store:
-    """A store of rows that come one part after the other."""
-    sorter = Sorter(expected, rows)
-    for part in columns:
-        sorter.add(part)
-    return sorter.finish()
