@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.families import resolve
-from lmmformula.ir.across import Across, Car, Kernel, Known, Markov
+from lmmformula.ir.across import Across, Car, Kernel, Known, Markov, Proportional
 from lmmformula.ir.covariance import KINDS, CovarianceKind
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
@@ -174,6 +174,10 @@ def structures(m: int) -> dict[str, Across]:
         "car": Car(csr_array(chain)),
         "exp": Kernel(rng.normal(size=(m, 2))),
         "gau": Kernel(rng.normal(size=(m, 1)) + np.arange(m)[:, None], "gau"),
+        "mat": Kernel(rng.normal(size=(m, 2)), "mat"),
+        "series": Markov(rng.permutation(m) * 0.5, "ar1", np.arange(m) % 3),
+        "fields": Kernel(rng.normal(size=(m, 3)), "exp", np.arange(m) % 2),
+        "propto": Proportional(relationship(m, 6), rng.permutation(m), np.arange(m) // 4),
     }
 
 
@@ -193,6 +197,9 @@ GENERAL: dict[str, tuple[tuple[str, str, int, str | None, bool], ...]] = {
         ("f", "us", 1, None, True),
     ),
     "dependent members": (("g", "us", 2, "ar1", True), ("f", "us", 1, None, False)),
+    "smooth field": (("g", "us", 1, "mat", False),),
+    "series and known blocks": (("gk", "us", 1, "series", False), ("h", "us", 1, "propto", False)),
+    "fields in groups": (("g", "diag", 2, "fields", False), ("f", "us", 1, None, False)),
 }
 """Arrangements of terms: grouping factor, kind, columns, structure across levels, whether rows have several levels."""
 

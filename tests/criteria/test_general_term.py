@@ -247,9 +247,9 @@ def test_what_is_no_structure_is_refused() -> None:
         Known.of_precision(csr_array(np.ones((2, 3))))
     with pytest.raises(DataError, match="not finite"):
         Known.of_covariance(np.array([[1.0, np.nan], [np.nan, 1.0]]))
-    with pytest.raises(DataError, match="different, finite position"):
+    with pytest.raises(DataError, match="a different position for each level"):
         Markov(np.array([1.0, 1.0]))
     with pytest.raises(DataError, match="neighbour"):
         Car(csr_array(np.zeros((2, 2))))
-    with pytest.raises(DataError, match="different, finite point"):
+    with pytest.raises(DataError, match="a different position for each level"):
         Kernel(np.zeros((2, 1))).precision(np.zeros(1))

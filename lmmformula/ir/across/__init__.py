@@ -9,9 +9,12 @@ the u have precision ``Q (x) I``, so the mixed-model matrix is ``M = Lambda'Z'WZ
 structure    Q                                                             phi
 ============ ============================================================= ======================================
 known        A^-1 of a relationship matrix A, or a precision as given      none
-markov       of cor(b_s, b_t) = rho^|x_s - x_t| (ar1; ou for uneven gaps)  atanh of rho in (-1, 1), or its logit / 2
+markov       of cor(b_s, b_t) = rho^|x_s - x_t| (ar1), exp(-|x_s - x_t|    atanh of rho, or log of range over the largest
+             / range) (ou, for uneven gaps), anew in each group            distance
 car          D - alpha W of neighbours W, D = diag(W 1) (proper CAR)       logit of alpha in (0, 1)
-kernel       R^-1 of cor(b_s, b_t) = r(|x_s - x_t| / range): exp, gau      log of range over the largest distance
+kernel       R^-1 of cor(b_s, b_t) = r(|x_s - x_t| / range): exp, gau,     log of range over the largest distance, and of the
+             mat, anew in each group                                       smoothness nu of mat
+proportional the inverse of a known matrix, anew in each group             none
 ============ ============================================================= ======================================
 
 References
@@ -35,6 +38,8 @@ from lmmformula.ir.across.car import Car
 from lmmformula.ir.across.kernel import Kernel
 from lmmformula.ir.across.known import Known
 from lmmformula.ir.across.markov import Markov
+from lmmformula.ir.across.placed import Placed
+from lmmformula.ir.across.proportional import Proportional
 from lmmformula.typing import Array, Index
 
 __all__ = [
@@ -44,7 +49,9 @@ __all__ = [
     "Kernel",
     "Known",
     "Markov",
+    "Placed",
     "Precision",
+    "Proportional",
     "positions_of",
     "register_across",
 ]
@@ -65,22 +72,17 @@ def positions_of(levels: Index | Sequence[object], what: str) -> Array:
 _NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 
 
-def _markov(levels: Sequence[object]) -> Across:
-    return Markov(positions_of(levels, "ar1").mean(axis=1))
+def _on_a_line(name: str) -> Callable[[Sequence[object]], Across]:
+    return lambda levels: Markov(positions_of(levels, name).mean(axis=1), name)
 
 
-def _exponential(levels: Sequence[object]) -> Across:
-    return Kernel(positions_of(levels, "exp"), "exp")
-
-
-def _gaussian(levels: Sequence[object]) -> Across:
-    return Kernel(positions_of(levels, "gau"), "gau")
+def _field(name: str) -> Callable[[Sequence[object]], Across]:
+    return lambda levels: Kernel(positions_of(levels, name), name)
 
 
 ACROSS: dict[str, Callable[[Sequence[object]], Across]] = {
-    "ar1": _markov,
-    "exp": _exponential,
-    "gau": _gaussian,
+    **{name: _on_a_line(name) for name in ("ar1", "ou")},
+    **{name: _field(name) for name in ("exp", "gau", "mat")},
 }
 """Name in ``gr(g, cov = "name")`` -> what makes the structure from the labels of the levels."""
 
