@@ -130,6 +130,10 @@ class DataDroppedWarning(LmmformulaWarning):
     """Rows were left out of the fit."""
 
 
+class ExtrapolationWarning(LmmformulaWarning):
+    """Values lie beyond those that a smooth was fitted to."""
+
+
 _PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 
 

@@ -11,16 +11,21 @@ _SERIAL = (
     "not available as a residual structure; ar1(0 + time | group) is a first-order autoregressive random effect over the "
     "levels of a factor `time`"
 )
-_SMOOTH = "not available; unpenalised bases are: ns(x, df = 4), bs(x, df = 6), and ns(x, 3) * ns(z, 3) for two columns"
 _SEVERAL = "not available: fit one model for each response"
 
 _FUNCTIONS: dict[str, tuple[str, str]] = {
-    "s": ("a smooth term of mgcv and brms", _SMOOTH),
-    "t2": ("a tensor-product smooth of mgcv and brms", _SMOOTH),
-    "te": ("a tensor-product smooth of mgcv", _SMOOTH),
-    "ti": ("a tensor-product interaction of mgcv", _SMOOTH),
-    "lo": ("a local regression of gam", _SMOOTH),
-    "gp": ("a Gaussian-process term of brms", "not available; ns(x, df = 4) is a smooth function of x"),
+    "te": (
+        "a tensor-product smooth of mgcv",
+        "its penalties overlap, so that it is no sum of random effects with a variance each; t2(x, z) is the tensor product "
+        "that is",
+    ),
+    "ti": (
+        "a tensor-product interaction of mgcv",
+        "its penalties overlap, so that it is no sum of random effects with a variance each; t2(x, z) holds main effects and "
+        "interaction with a variance each",
+    ),
+    "lo": ("a local regression of gam", "not available; s(x) is a smooth function of x"),
+    "gp": ("a Gaussian-process term of brms", "not available; s(x) is a smooth function of x"),
     "mo": (
         "a monotonic effect of brms",
         "not available: use the ordered factor itself (polynomial contrasts), or as.numeric() of it for a linear trend",

@@ -26,6 +26,7 @@ from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import TermRecipe
 from lmmformula.frame.recording import no_response, recipe_of, weights_given
 from lmmformula.frame.response import read_response, with_repeats
+from lmmformula.frame.smooths.expand import expanded
 from lmmformula.frame.table import open_table
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.design import FixedBlock, GroupBlock
@@ -96,6 +97,8 @@ def build(
     parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
     random = tuple(() if s is None else s.random for s in further)
     frame = evaluate(spec, parts, table, arguments, missing, context or {}, random)
+    every, terms, frame = expanded([spec.fixed, *parts], [spec.random, *random], frame)
+    spec, parts, random = replace(spec, fixed=every[0], random=terms[0]), tuple(every[1:]), tuple(terms[1:])
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)

@@ -269,7 +269,7 @@ def _refuse_wide(name: str, levels: int, n: int) -> None:
 def _coded(expr: Expr, value: Value, *, full: bool, contrasts: Mapping[str, Contrast]) -> Part:
     name = deparse(expr)
     if isinstance(value, Basis):
-        return NumericPart(expr, name, value.suffixes)
+        return NumericPart(expr, name if value.label is None else value.label, value.suffixes)
     if not isinstance(value, Factor):
         return NumericPart(expr, name, ("",))
     levels = tuple(value.levels)

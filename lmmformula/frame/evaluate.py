@@ -16,7 +16,8 @@ from lmmformula.frame.comparisons import COMPARISONS, combine, compare, is_in, n
 from lmmformula.frame.contrasts import CONTRAST_NAMES, Contrast
 from lmmformula.frame.functions import cross_levels, sequence
 from lmmformula.frame.numbers import RefusalError, as_factor, elementwise
-from lmmformula.frame.signature import FUNCTIONS, Bound, bind, number
+from lmmformula.frame.signature import FUNCTIONS, Bound, Function, bind, number
+from lmmformula.frame.smooths import calls  # noqa: F401  (likewise)
 from lmmformula.frame.values import (
     Basis,
     Factor,
@@ -190,7 +191,7 @@ class Evaluator:
             raise self._unknown(name, call)
         by_position, by_name = bind(function, name, call)
         if function.learns and not self.learn:
-            return self.memory[call].apply(self._argument(name, by_position[0]))
+            return self._applied(function, self.memory[call], name, by_position, by_name)
         values = [self._argument(name, bound) for bound in by_position]
         options = {bound.parameter.key: self._argument(name, bound) for bound in by_name}
         if function.labelled:
@@ -202,7 +203,17 @@ class Evaluator:
         if not function.learns:
             return result
         self.memory[call] = result
-        return result.apply(values[0])
+        return self._applied(function, result, name, by_position, by_name)
+
+    def _applied(
+        self, function: Function, state: Value, name: str, by_position: list[Bound], by_name: list[Bound]
+    ) -> Value:
+        """What was learned, on these rows."""
+        if function.replayed is None:
+            return state.apply(self._argument(name, by_position[0]))
+        chosen = [bound for bound in by_name if bound.parameter.name in function.replayed]
+        options = {bound.parameter.key: self._argument(name, bound) for bound in chosen}
+        return state.apply(*(self._argument(name, bound) for bound in by_position), **options)
 
     def _argument(self, function: str, bound: Bound) -> Value:
         expr = bound.expr

@@ -87,6 +87,8 @@ class Function:
         ``...`` may be named; `call` gets the names as ``names=``.
     of_values : bool
         What `call` learns depends on which values there are, not on how many rows have each.
+    replayed : tuple of str or None
+        ``apply`` takes all arguments of ``...`` by position and these by name; None for the first argument alone.
     """
 
     parameters: tuple[Parameter, ...]
@@ -94,6 +96,7 @@ class Function:
     learns: bool = False
     labelled: bool = False
     of_values: bool = False
+    replayed: tuple[str, ...] | None = None
 
 
 FUNCTIONS: dict[str, Function] = {}
@@ -106,11 +109,12 @@ def register(
     learns: bool = False,
     labelled: bool = False,
     of_values: bool = False,
+    replayed: tuple[str, ...] | None = None,
 ) -> Callable[[AnyFunction], AnyFunction]:
     """Enter the decorated callable in :data:`FUNCTIONS`."""
 
     def enter(call: AnyFunction) -> AnyFunction:
-        FUNCTIONS[name] = Function(parameters, call, learns, labelled, of_values)
+        FUNCTIONS[name] = Function(parameters, call, learns, labelled, of_values, replayed)
         return call
 
     return enter

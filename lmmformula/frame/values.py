@@ -69,10 +69,11 @@ class Factor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Basis:
-    """Several numeric columns made of one expression; `suffixes` complete its name."""
+    """Several numeric columns made of one expression; `suffixes` complete its name, or `label` where that is given."""
 
     matrix: NDArray[np.float64]
     suffixes: tuple[str, ...]
+    label: str | None = None
 
 
 Value: TypeAlias = Any
