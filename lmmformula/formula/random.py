@@ -11,7 +11,6 @@ from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.groups import Group, groups
 from lmmformula.formula.literals import quote_name
-from lmmformula.formula.smooths import refuse_smooths_within
 from lmmformula.formula.spec import (
     Binary,
     Call,
@@ -150,7 +149,6 @@ def _design(bar: _Bar, context: Context) -> LinearPart:
                 "an offset cannot vary by group", node.span, "add it to the fixed part: + offset(x)"
             )
     design = linear_part(summands(associate(bar.design)), context)
-    refuse_smooths_within(design.terms, context, alone=False)
     if not design.intercept and not design.terms:
         raise context.error(
             "this random term has no columns",

@@ -175,6 +175,8 @@ class RandomTerm:
         Whether the weights of a row are divided by their sum, brms' ``scale``.
     cov, prec : Name or String or None
         brms' ``gr(g, cov = A)``: the covariance matrix of the levels, or its inverse; a string names a structure.
+    smooth : str
+        Name of the smooth whose penalised part this is; empty for any other term. Set when its basis is known.
     text : str
         What stood between the parentheses in the formula.
     """
@@ -190,6 +192,7 @@ class RandomTerm:
     member_scale: bool = True
     cov: Expr | None = None
     prec: Expr | None = None
+    smooth: str = field(compare=False, default="")
     text: str = field(compare=False, default="")
     span: Span = field(compare=False, default=(0, 0))
 

@@ -13,7 +13,6 @@ from lmmformula.formula.bars import is_random
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import known_elsewhere
-from lmmformula.formula.smooths import refuse_smooths_within
 from lmmformula.formula.spec import (
     Binary,
     Call,
@@ -78,9 +77,7 @@ class _Algebra:
         kept = [(bits, span) for bits, span in terms.items() if not self._is_offset(bits, span)]
         kept.sort(key=lambda item: item[0].bit_count())
         offsets = tuple(value for bit, value in self.offsets.items() if bit in terms)
-        part = LinearPart(self.intercept, tuple(_term(b, s, factors) for b, s in kept), offsets)
-        refuse_smooths_within(part.terms, self.context, alone=True)
-        return part
+        return LinearPart(self.intercept, tuple(_term(b, s, factors) for b, s in kept), offsets)
 
     def _is_offset(self, bits: int, span: Span) -> bool:
         if bits in self.offsets:

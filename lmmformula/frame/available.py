@@ -7,6 +7,7 @@ from collections.abc import Container, Iterator
 from lmmformula.errors import FormulaError, PlanError
 from lmmformula.formula.elsewhere import known_elsewhere
 from lmmformula.formula.render import deparse
+from lmmformula.formula.smooths import SMOOTHS, refuse_smooths_within
 from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.signature import FUNCTIONS
@@ -19,6 +20,8 @@ def check_available(spec: ModelSpec, context: Container[str] = ()) -> None:
     for own in (spec, *(further for _, further in spec.distributional)):
         for term in own.random:
             _check_term(term)
+        if not any(name in context for name in SMOOTHS):
+            refuse_smooths_within(own)
         for expr in _expressions(own):
             for node in nodes(expr):
                 if (

@@ -18,6 +18,7 @@ from lmmformula.frame.functions import cross_levels, sequence
 from lmmformula.frame.numbers import RefusalError, as_factor, elementwise
 from lmmformula.frame.signature import FUNCTIONS, Bound, Function, bind, number
 from lmmformula.frame.smooths import calls  # noqa: F401  (likewise)
+from lmmformula.frame.smooths.state import COLUMNS, columns_of
 from lmmformula.frame.values import (
     Basis,
     Factor,
@@ -184,6 +185,8 @@ class Evaluator:
 
     def _call(self, call: Call) -> Value:
         name = call.function.rpartition("::")[2]
+        if name == COLUMNS:
+            return columns_of(*(self(arg.value) for arg in call.args))
         if name in self.context and callable(self.context[name]):
             return self._foreign(call, self.context[name])
         function = FUNCTIONS.get(name)

@@ -17,6 +17,7 @@ from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.nearly import warn_of_numbers_in_text
+from lmmformula.frame.smooths.record import SmoothRecord
 from lmmformula.frame.table import Table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
 from lmmformula.frame.variables import (
@@ -63,6 +64,8 @@ class ModelFrame:
         The whole context.
     within : mapping
         Levels of factors that are made within expressions.
+    smooths : tuple of SmoothRecord
+        Smooths of the mean, once they are expanded.
     """
 
     text: str
@@ -76,6 +79,7 @@ class ModelFrame:
     labels: pd.Index | None
     given: Arguments
     within: Mapping[Expr, Entries]
+    smooths: tuple[SmoothRecord, ...] = ()
 
     def __call__(self, expr: Expr) -> Value:
         return self.values[expr]

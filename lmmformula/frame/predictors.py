@@ -127,7 +127,16 @@ def group_block(
     ):  # a serial correlation can be told from the residual variance within one level
         check_counts(label, term.group_label, m, len(columns), n, strict=levels_below_rows)
     block = GroupBlock(
-        term.group_label, columns, levels.labels, levels.codes, basis, kind, label, shares=levels.shares
+        term.group_label,
+        columns,
+        levels.labels,
+        levels.codes,
+        basis,
+        kind,
+        label,
+        shares=levels.shares,
+        smooth=term.smooth,
+        of_mean=bool(term.smooth) and not own,
     )
     return block, recipe
 

@@ -18,6 +18,7 @@ from lmmformula.frame.functions import as_float
 from lmmformula.frame.grouping import group_factor, match_cells
 from lmmformula.frame.levels import shares_of
 from lmmformula.frame.row_weights import RowWeights
+from lmmformula.frame.smooths.record import SmoothRecord
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import (
     Factor,
@@ -182,6 +183,8 @@ class Recipe:
     weights: RowWeights | None = None
     within: tuple[tuple[Expr, Entries], ...] = field(repr=False, default=())
     """Levels of factors that are made within expressions."""
+    smooths: tuple[SmoothRecord, ...] = ()
+    """Smooths of the mean."""
 
     def replay(
         self,

@@ -55,6 +55,7 @@ def recipe_of(
         context=tuple(frame.context.items()),
         weights=_row_weights(spec, weights),
         within=tuple(frame.within.items()),
+        smooths=frame.smooths,
     )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.words import notes
+from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
             continue
         cov, sd, cor = spread[i]
         if b is None:
-            rows.append((names[i], terms[i].columns[a], None, cov[a, a], sd[a]))
+            column = SMOOTH if _is_one(terms[i]) else terms[i].columns[a]
+            rows.append((names[i], column, None, cov[a, a], sd[a]))
         else:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
     table = pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
@@ -123,6 +125,15 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
         if note := notes(reasons):
             table.attrs["note"] = note
     return table
+
+
+SMOOTH = "smooth"
+"""Stands for the columns of a smooth's penalised part, which have one variance."""
+
+
+def _is_one(term: GroupBlock) -> bool:
+    """Whether one row stands for all columns of a term."""
+    return bool(term.smooth) and term.covariance.within.one_variance
 
 
 def random_effects(fit: Fitted) -> pd.DataFrame:
@@ -137,7 +148,7 @@ def varcorr_places(fit: Fitted) -> list[tuple[int | None, int, int | None]]:
     """Term, column and the second column of a covariance for each row of :func:`varcorr`; no term for the residual."""
     out: list[tuple[int | None, int, int | None]] = []
     for i, term in enumerate(fit.problem.terms):
-        out += [(i, j, None) for j in range(term.k)]
+        out += [(i, j, None) for j in range(1 if _is_one(term) else term.k)]
         if term.covariance.within.correlated:
             out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
     if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Selection",
     "at_means",
+    "of_mean",
     "own_parts",
     "own_rows",
     "population_rows",
@@ -42,7 +43,7 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
     """(term, which of its columns) to be used."""
     terms = fit.problem.terms
     if re_form is None or re_form in ("NA", "~0", "~ 0"):
-        return []
+        return of_mean(fit)
     if re_form == "all":
         return [(i, np.ones(t.k, dtype=bool)) for i, t in enumerate(terms)]
     if not isinstance(re_form, str):
@@ -52,7 +53,7 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
         raise FormulaError(
             "re_form names no random-effects term", re_form, None, "write '~ (1 | g)', or None"
         )
-    masks: dict[int, NDArray[np.bool_]] = {}
+    masks: dict[int, NDArray[np.bool_]] = dict(of_mean(fit))
     for term in wanted:
         labels = {t.label for t in term.design.terms} | ({"(Intercept)"} if term.design.intercept else set())
         found = _matching(fit, term.group_label, labels, masks)
@@ -65,6 +66,11 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
                 f"it has {have}",
             )
     return sorted(masks.items())
+
+
+def of_mean(fit: Fitted) -> Selection:
+    """The terms that belong to the mean of a population: penalised parts of smooths that all rows share."""
+    return [(i, np.ones(t.k, dtype=bool)) for i, t in enumerate(fit.problem.terms) if t.of_mean]
 
 
 def _matching(fit: Fitted, group: str, labels: set[str], masks: dict[int, NDArray[np.bool_]]) -> set[str]:
@@ -148,8 +154,8 @@ def _new_part(term: int, new: NewTerm, mask: NDArray[np.bool_] | float) -> Part:
 
 
 def population_rows(fit: Fitted, newdata: Data) -> Rows:
-    """X, offset and auxiliary predictors of `newdata`, without random effects; NaN in incomplete rows."""
-    return rows_of(fit, newdata, [])
+    """X, offset and auxiliary predictors of `newdata`, with smooths and without random effects; NaN in incomplete rows."""
+    return rows_of(fit, newdata, of_mean(fit))
 
 
 def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generator) -> Array:

@@ -66,6 +66,10 @@ class GroupBlock:
         What the user's columns were divided by, where priors are in units of those; None for 1.
     shares : (n, r) float64 array or None
         What the effects of each of a row's levels are multiplied by, where rows belong to several; 0 where there are fewer.
+    smooth : str
+        Name of the smooth whose penalised part this is; empty for any other term.
+    of_mean : bool
+        Whether it belongs to the mean of a population: the penalised part of a smooth that all rows share.
     """
 
     group: str
@@ -77,6 +81,8 @@ class GroupBlock:
     label: str = ""
     units: Array | None = None
     shares: Array | None = None
+    smooth: str = ""
+    of_mean: bool = False
 
     @property
     def k(self) -> int:

@@ -9,8 +9,8 @@ from lmmformula.datasets import load_dataset
 from lmmformula.errors import LmmformulaError, PlanError
 
 COPIED = {
-    "y ~ s(x) + (1 | g)": "s(): a smooth term of mgcv and brms; not available",
-    "y ~ t2(x, z) + (1 | g)": "t2(): a tensor-product smooth",
+    "y ~ te(x, z) + (1 | g)": "te(): a tensor-product smooth of mgcv; its penalties overlap",
+    "y ~ ti(x, z) + (1 | g)": "ti(): a tensor-product interaction of mgcv; its penalties overlap",
     "y ~ gp(x) + (1 | g)": "gp(): a Gaussian-process term",
     "y ~ mo(o) + (1 | g)": "mo(): a monotonic effect of brms",
     "y ~ cs(x) + (1 | g)": "cs(): a category-specific effect of brms' ordinal families",
@@ -25,9 +25,10 @@ COPIED = {
     "y ~ (1 | gr(g, cov = A))": "`A` is not given in context=",
     "y ~ toep(0 + o | g)": "toep() is not available; it is a Toeplitz covariance of glmmTMB",
     "y | cens(lg) ~ x + (1 | g)": "`cens(lg)` is not available; it is censoring of brms",
-    "y ~ (s(x) | g)": "s(): a smooth term",
+    "y ~ (s(x) | g)": "the smooth `s(x)` cannot vary by group",
+    "y ~ s(x):z": "the smooth `s(x)` stands within another term",
     "y ~ x + offset(me(x, w))": "me(): a predictor with measurement error",
-    "bf(y ~ x + (1 | g), sigma ~ s(x))": "s(): a smooth term",
+    "bf(y ~ x + (1 | g), sigma ~ lo(x))": "lo(): a local regression of gam",
 }
 
 

@@ -1,8 +1,8 @@
 r"""What a basis of smooth functions is asked.
 
-A smooth is ``f(x) = sum_j beta_j b_j(x)`` with the penalty ``beta' S beta``, which measures how much f bends. Functions that S does
-not see are its null space. :mod:`lmmformula.frame.smooths.mixed` turns the pair (b, S) into columns of a mixed model; a basis knows
-nothing of that.
+A smooth is ``f(x) = sum_j beta_j b_j(x)`` with the penalty ``beta' S beta``, which measures how much f bends. Functions that
+S does not see are its null space. :mod:`lmmformula.frame.smooths.mixed` turns the pair (b, S) into columns of a mixed model;
+a basis knows nothing of that.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ class BasisRecord:
     description : str
         For readers of a summary or a report.
     learn : callable
-        ``learn(x, k, m)``: the basis for points x (n, d), with k functions (None: its default) and orders m (none: its default).
+        ``learn(x, k, m)``: the basis for points x (n, d), with k functions (None: its default) and orders m (none: its
+        default).
     most_variables : int
         Of how many variables its functions may be.
     periodic : bool

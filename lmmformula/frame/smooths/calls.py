@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from lmmformula.frame.numbers import RefusalError, shown
-from lmmformula.frame.signature import Parameter, flag, numbers, register, unavailable, whole, word
+from lmmformula.frame.signature import Parameter, column, flag, numbers, register, unavailable, whole, word
 from lmmformula.frame.smooths import cubic, p_spline, thin_plate  # noqa: F401  (they enter their bases)
-from lmmformula.frame.smooths.base import BASES, BasisRecord
+from lmmformula.frame.smooths.base import BASES, BasisRecord, RawBasis
 from lmmformula.frame.smooths.mixed import MixedForm, mixed_form, natural_form, unpenalised_form
 from lmmformula.frame.smooths.state import Smooth, points
 from lmmformula.frame.smooths.tensor import Tensor, margin, tensor_form
+from lmmformula.frame.transforms import refuse_basis
 from lmmformula.frame.values import Basis, Factor, Value, is_column
 from lmmformula.typing import Array
 
@@ -21,13 +20,16 @@ __all__ = ["GROUPED"]
 GROUPED = ("re", "fs")
 """Values of ``bs`` that are no basis: effects of levels, and a curve for each level."""
 
+MOST_ORDER = 10
+"""Derivatives or differences in a penalty."""
+
 _NO_OPTIONS = "the variance of each smooth is estimated from the data"
 
 
 def _variable(value: Value, what: str) -> Value:
     if isinstance(value, Basis) or not is_column(value):
         raise RefusalError(f"{what} takes columns, numeric or factors, and not {shown(value)}")
-    return value
+    return value if isinstance(value, Factor) else column(value, what)
 
 
 _OPTIONS = (
@@ -69,7 +71,8 @@ def _s(
             description="independent effects",
         )
     record = _record("tp" if bs == "fs" else bs, len(numeric), "s()")
-    z = _complete(points(numeric, None), "s()")
+    z = _complete(points(numeric, 0), "s()")
+    refuse_basis(max(k, 1), len(z), "s()")
     basis = record.learn(z, None if k < 0 else k, _orders(m))
     raw = basis.design(z)
     if bs == "fs":
@@ -101,11 +104,10 @@ def _t2(
     if fx:
         raise RefusalError("fx of t2() is not available", "ns(x, 3) * ns(z, 3) is an unpenalised surface")
     record = _record(bs, 1, "t2()")
-    z = _complete(points(x, None), "t2()")
+    z = _complete(points(x, 0), "t2()")
     size = 5 if k < 0 else k
-    margins = tuple(
-        margin(record.learn(z[:, [j]], size, _orders(m)), z[:, [j]]) for j in range(z.shape[1])
-    )
+    refuse_basis(size ** z.shape[1], len(z), "t2()")
+    margins = tuple(margin(record.learn(z[:, [j]], size, _orders(m)), z[:, [j]]) for j in range(z.shape[1]))
     tensor = Tensor(margins)
     form = tensor_form(tensor, z, centre=_is_centred(by))
     return _smooth(
@@ -114,7 +116,7 @@ def _t2(
 
 
 def _smooth(
-    basis: object,
+    basis: RawBasis | Tensor,
     form: MixedForm,
     z: Array,
     groups: tuple[int, ...],
@@ -137,14 +139,14 @@ def _record(name: str, d: int, what: str) -> BasisRecord:
     if d > record.most_variables:
         raise RefusalError(
             f'a smooth with bs = "{name}" takes {record.most_variables} variable, not {d}',
-            "s(x, z) has bs = \"tp\"; t2(x, z) is for variables in different units",
+            's(x, z) has bs = "tp"; t2(x, z) is for variables in different units',
         )
     return record
 
 
 def _orders(m: tuple[float, ...]) -> tuple[int, ...]:
-    if any(not float(v).is_integer() or v < 0 for v in m):
-        raise RefusalError(f"`m` of a smooth must be whole numbers, not {shown(m)}")
+    if any(not float(v).is_integer() or not 0 <= v <= MOST_ORDER for v in m):
+        raise RefusalError(f"`m` of a smooth must be whole numbers from 0 to {MOST_ORDER}, not {shown(m)}")
     return tuple(int(v) for v in m)
 
 
@@ -160,7 +162,10 @@ def _levels(by: Value) -> tuple[str, ...] | None:
 
 def _is_centred(by: Value) -> bool:
     """Whether the intercept holds the level: not beside a number that varies."""
-    return by is None or isinstance(by, Factor) or float(np.nanstd(by)) <= 1e-12 * abs(float(np.nanmean(by)))
+    if by is None or isinstance(by, Factor):
+        return True
+    there = by[~np.isnan(by)]
+    return not len(there) or float(np.ptp(there)) <= 1e-12 * float(np.abs(there).max())
 
 
 def _complete(z: Array, what: str) -> Array:
@@ -170,13 +175,3 @@ def _complete(z: Array, what: str) -> Array:
     if (np.ptp(there, axis=0) == 0.0).any():
         raise RefusalError(f"a variable of {what} is constant", "leave it out of the formula")
     return there
-
-
-_Columns = Callable[[Basis], Basis]
-
-
-@register("columns of a smooth", Parameter("x", lambda v, what: v, required=True), Parameter("first", whole(0, 10**9)),
-    Parameter("after", whole(0, 10**9)), Parameter("label", word), Parameter("mark", word))
-def _columns(x: Basis, first: int, after: int, label: str, mark: str) -> Basis:
-    suffixes = tuple(mark.replace("#", str(j + 1)) for j in range(after - first))
-    return Basis(np.ascontiguousarray(x.matrix[:, first:after]), suffixes, label)

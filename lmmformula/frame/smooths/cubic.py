@@ -1,12 +1,14 @@
-r"""Cubic regression splines by their values at knots, natural and cyclic (Wood 2017, Generalized Additive Models, sec. 5.3.1-2).
+r"""Cubic regression splines by their values at knots, natural and cyclic (Wood 2017, Generalized Additive Models, sec.
+5.3.1-2).
 
 Between neighbouring knots, h apart, a cubic spline with values beta and second derivatives delta at the knots is
 
-    f(x) = (x_+ - x)/h beta_- + (x - x_-)/h beta_+ + ((x_+ - x)^3/h - h(x_+ - x))/6 delta_- + ((x - x_-)^3/h - h(x - x_-))/6 delta_+
+    f(x) = (x_+ - x)/h beta_- + (x - x_-)/h beta_+ + ((x_+ - x)^3/h - h(x_+ - x))/6 delta_- + ((x - x_-)^3/h - h(x - x_-))/6
+    delta_+
 
 and continuity of f' says ``B delta = D beta`` (his table 5.1): B tridiagonal with (h_- + h_+)/3 and h/6, D with 1/h and
--(1/h_- + 1/h_+). Natural: delta is zero at both ends. Cyclic: the first knot is the last one too, and B, D are circulant bands. Then
-``integral f''^2 = beta' D' B^-1 D beta``, which is S. Knots stand at quantiles of the distinct values.
+-(1/h_- + 1/h_+). Natural: delta is zero at both ends. Cyclic: the first knot is the last one too, and B, D are circulant
+bands. Then ``integral f''^2 = beta' D' B^-1 D beta``, which is S. Knots stand at quantiles of the distinct values.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Smooths of a linear predictor as its fixed and random effects, once their bases are known.
 
-``s(x)`` becomes the term of its unpenalised columns and, for each variance, a random-effects term of one level whose columns are
-independent, :mod:`lmmformula.frame.smooths.mixed`. ``s(x, g, bs = "fs")`` and ``s(g, bs = "re")`` become terms over the levels of g.
+``s(x)`` becomes the term of its unpenalised columns and, for each variance, a random-effects term of one level whose columns
+are independent, :mod:`lmmformula.frame.smooths.mixed`. ``s(x, g, bs = "fs")`` and ``s(g, bs = "re")`` become terms over the
+levels of g.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from lmmformula.formula.smooths import is_smooth
 from lmmformula.formula.spec import Arg, Call, Expr, LinearPart, Number, RandomTerm, String, Term
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import ModelFrame
-from lmmformula.frame.smooths.state import Smooth
+from lmmformula.frame.smooths.record import SmoothRecord
+from lmmformula.frame.smooths.state import COLUMNS, Smooth
 from lmmformula.frame.values import Factor, Value, drop_unused
+from lmmformula.ir.covariance import IID, Unstructured
 
 __all__ = ["Expansion", "expanded"]
-
-_COLUMNS = "columns of a smooth"
 
 
 class Expansion:
@@ -35,6 +36,7 @@ class Expansion:
         self._given = frame
         self._memory = dict(frame.memory)
         self._values = dict(frame.values)
+        self.records: list[SmoothRecord] = []
         self._evaluator = Evaluator(
             frame.columns, frame.n, frame.text, frame.context, self._memory, learn=False
         )
@@ -48,11 +50,11 @@ class Expansion:
         self, part: LinearPart, random: tuple[RandomTerm, ...]
     ) -> tuple[LinearPart, tuple[RandomTerm, ...]]:
         """Fixed and random effects of a linear predictor."""
-        short = Counter(_label(term.factors[0]) for term in part.terms if _is_own(term))
+        short = Counter(_label(term.factors[0]) for term in part.terms if self._is_own(term))
         fixed: list[Term] = []
         more: list[RandomTerm] = []
         for term in part.terms:
-            if not _is_own(term):
+            if not self._is_own(term):
                 fixed.append(term)
                 continue
             label = _label(term.factors[0])
@@ -62,6 +64,10 @@ class Expansion:
             fixed += own
             more += beside
         return replace(part, terms=tuple(fixed)), (*random, *more)
+
+    def _is_own(self, term: Term) -> bool:
+        """Whether a term is a smooth, and not the call of a function of the caller's."""
+        return _is_call(term) and isinstance(self._memory.get(term.factors[0]), Smooth)
 
     def _expand(self, term: Term, label: str) -> tuple[list[Term], list[RandomTerm]]:
         call = term.factors[0]
@@ -78,22 +84,35 @@ class Expansion:
         random: list[RandomTerm] = []
         for one in state.parts:
             name = label if state.by is None else f"{label}:{by}{one.level or ''}"
+            before = len(random)
             if one.fixed[0] < one.fixed[1]:
                 columns = self._columns(call, one.fixed, name, ".#")
                 fixed.append(Term((columns,), name, term.span))
             for j, place in enumerate(one.random):
                 own = name if len(one.random) == 1 else f"{name}#{j + 1}"
                 random.append(self._random(call, state, place, own, groups, term))
+            if state.basis is not None:
+                labels = tuple(own.text for own in random[before:])
+                random[before:] = [replace(own, smooth=name) for own in random[before:]]
+                variables = tuple(map(deparse, _positional(call)))
+                group = ":".join(map(deparse, groups))
+                self.records.append(SmoothRecord(name, call, variables, labels, by, one.level, group))
         return fixed, random
 
     def _random(
-        self, call: Call, state: Smooth, place: tuple[int, int], label: str, groups: tuple[Expr, ...], term: Term
+        self,
+        call: Call,
+        state: Smooth,
+        place: tuple[int, int],
+        label: str,
+        groups: tuple[Expr, ...],
+        term: Term,
     ) -> RandomTerm:
         if state.basis is None and state.by is None and not _positional(call):
-            design, kind = LinearPart(intercept=True, terms=()), "us"
+            design, kind = LinearPart(intercept=True, terms=()), Unstructured.name
         else:
             columns = self._columns(call, place, label, "[#]")
-            design, kind = LinearPart(intercept=False, terms=(Term((columns,), label, term.span),)), "iid"
+            design, kind = LinearPart(intercept=False, terms=(Term((columns,), label, term.span),)), IID.name
         for group in groups:
             if group not in self._values:
                 self._values[group] = _as_level(self._evaluator(group))
@@ -103,7 +122,7 @@ class Expansion:
     def _columns(self, call: Call, place: tuple[int, int], label: str, mark: str) -> Expr:
         """The expression of some of a smooth's columns, whose value is put into the frame."""
         ends = (Number(str(place[0])), Number(str(place[1])))
-        expr = Call(_COLUMNS, tuple(Arg(v) for v in (call, *ends, String(label), String(mark))), call.span)
+        expr = Call(COLUMNS, tuple(Arg(v) for v in (call, *ends, String(label), String(mark))), call.span)
         self._values[expr] = self._evaluator(expr)
         return expr
 
@@ -111,15 +130,18 @@ class Expansion:
 def expanded(
     parts: list[LinearPart], random: list[tuple[RandomTerm, ...]], frame: ModelFrame
 ) -> tuple[list[LinearPart], list[tuple[RandomTerm, ...]], ModelFrame]:
-    """Linear predictors without smooths, their random effects, and the frame with the values of both; unchanged if there are none."""
-    if not any(_is_own(term) for part in parts for term in part.terms):
+    """Linear predictors without smooths, their random effects, and the frame with the values of both."""
+    if not any(_is_call(term) for part in parts for term in part.terms):
         return parts, random, frame
     expansion = Expansion(frame)
-    both = [expansion.terms(part, own) for part, own in zip(parts, random, strict=True)]
-    return [part for part, _ in both], [own for _, own in both], expansion.frame
+    both = [expansion.terms(parts[0], random[0])]
+    records = tuple(expansion.records)
+    both += [expansion.terms(part, own) for part, own in zip(parts[1:], random[1:], strict=True)]
+    frame = replace(expansion.frame, smooths=records)
+    return [part for part, _ in both], [own for _, own in both], frame
 
 
-def _is_own(term: Term) -> bool:
+def _is_call(term: Term) -> bool:
     return len(term.factors) == 1 and is_smooth(term.factors[0])
 
 
@@ -129,7 +151,9 @@ def _positional(call: Call) -> tuple[Expr, ...]:
 
 def _without(call: Call, groups: tuple[Expr, ...]) -> Call:
     """The call without the factors whose levels have a function each."""
-    return replace(call, args=tuple(arg for arg in call.args if arg.name is not None or arg.value not in groups))
+    return replace(
+        call, args=tuple(arg for arg in call.args if arg.name is not None or arg.value not in groups)
+    )
 
 
 def _label(expr: Expr) -> str:

@@ -1,16 +1,20 @@
-r"""The mixed-model form of a penalised smooth (Verbyla et al. 1999; Wood 2017, sec. 5.8 and 6.6.1; Wood, Scheipl & Faraway 2013).
+r"""The mixed-model form of a penalised smooth (Verbyla et al. 1999; Wood 2017, sec. 5.8 and 6.6.1; Wood, Scheipl & Faraway
+2013).
 
-For columns X = b(x) and penalty S, ``beta ~ N(0, sigma_s^2 S^-)`` is an improper prior whose density is flat in the null space of S.
+For columns X = b(x) and penalty S, ``beta ~ N(0, sigma_s^2 S^-)`` is an improper prior whose density is flat in the null
+space of S.
 
-1. *Scale.* S is multiplied by ``|X|_inf^2 / |S|_1``, so that the variance below has a size that does not depend on the units of x.
-2. *Centring.* A model with an intercept cannot tell it from the level of f: ``sum_r f(x_r) = 0`` over the rows of the fit. With
+1. *Scale.* S is multiplied by ``|X|_inf^2 / |S|_1``, so that the variance below has a size that does not depend on the units
+of x. 2. *Centring.* A model with an intercept cannot tell it from the level of f: ``sum_r f(x_r) = 0`` over the rows of the
+fit. With
    ``X'1 = c`` and the Householder factor ``c = Q (|c|, 0)'`` the coefficients are ``beta = Q_2 beta'``: X Q_2 and Q_2'S Q_2.
 3. *Null space and the rest.* With ``Q_2'S Q_2 = U diag(lambda, 0) U'``, lambda of length r:
 
        X_f = X Q_2 U_0                        fixed effects, one column for each dimension of the null space
        Z   = X Q_2 U_+ diag(lambda)^(-1/2),   b ~ N(0, sigma_s^2 I_r)                                             (1)
 
-   which is mgcv's ``smooth2random``; sigma_s is gamm4's and brms' ``sds``, and mgcv's smoothing parameter is ``(sigma / sigma_s)^2``.
+   which is mgcv's ``smooth2random``; sigma_s is gamm4's and brms' ``sds``, and mgcv's smoothing parameter is ``(sigma /
+   sigma_s)^2``.
 
 A tensor product ``t2`` has a part as (1) for each pair (penalised or not) of its margins, with a variance of its own.
 """
@@ -36,7 +40,8 @@ class MixedForm:
     random : tuple of (K, r_j) arrays
         One for each variance.
     lead : (f + sum r,) array
-        Coefficients of the first centred function in these columns: the side on which eigenvectors of tests are counted positive.
+        Coefficients of the first centred function in these columns: the side on which eigenvectors of tests are counted
+        positive.
     """
 
     fixed: Array
@@ -87,12 +92,13 @@ def unpenalised_form(x: Array, *, centre: bool) -> MixedForm:
 
 
 def natural_form(x: Array, s: Array, null_dim: int) -> MixedForm:
-    """Columns that are orthogonal over the rows and have a diagonal penalty, with a variance for each direction of the null space.
+    """Columns that are orthogonal over the rows and have a diagonal penalty, with a variance for each direction of the null
+    space.
 
     With X = QR and ``R^-T S R^-1 = V diag(lambda, 0) V'`` the columns are Q V (Wood 2017, sec. 5.4.2), divided by sqrt(lambda)
     where they are penalised. Unpenalised and penalised columns each have mean square one before that. Within the null space any
-    rotation is as good for S, but not for variances of its directions: the constant goes first, then what is orthogonal to it by
-    falling spread.
+    rotation is as good for S, but not for variances of its directions: the constant goes first, then what is orthogonal to
+    it by falling spread.
     """
     q, r = np.linalg.qr(x)
     inverse = np.linalg.inv(r)

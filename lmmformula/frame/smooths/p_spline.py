@@ -1,7 +1,8 @@
 r"""P-splines: B-splines on evenly spaced knots with a penalty on differences of neighbouring coefficients (Eilers & Marx 1996).
 
-``S = D'D`` with D the differences of order m_2, so that polynomials of degree below m_2 are not seen. Degree of the B-splines: m_1 + 1.
-The knots reach 0.1% beyond the range of the data on each side, as in Wood (2017, sec. 5.3.3); beyond that f goes on as a line.
+``S = D'D`` with D the differences of order m_2, so that polynomials of degree below m_2 are not seen. Degree of the
+B-splines: m_1 + 1. The knots reach 0.1% beyond the range of the data on each side, as in Wood (2017, sec. 5.3.3); beyond
+that f goes on as a line.
 """
 
 from __future__ import annotations

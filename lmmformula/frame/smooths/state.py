@@ -13,7 +13,10 @@ from lmmformula.frame.smooths.tensor import Tensor
 from lmmformula.frame.values import Basis, Factor, Value
 from lmmformula.typing import Array
 
-__all__ = ["Smooth", "SmoothPart", "points"]
+__all__ = ["COLUMNS", "Smooth", "SmoothPart", "columns_of", "points"]
+
+COLUMNS = "columns of a smooth"
+"""Function of an expression that no formula can write: some columns of a smooth, which one term of a model has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +91,7 @@ class Smooth:
         self._warn_beyond(z[known])
         own = np.full((len(z), self.maps.shape[1]), np.nan)
         own[known] = self._columns(z[known])
-        matrix = self._by(own, by)
+        matrix = np.asarray(self._by(own, by), dtype=float)
         return Basis(matrix, tuple(str(j + 1) for j in range(matrix.shape[1])))
 
     @property
@@ -133,10 +136,10 @@ class Smooth:
         )
 
 
-def points(x: tuple[Value, ...], n: int | None) -> Array:
+def points(x: tuple[Value, ...], n: int) -> Array:
     """The numeric arguments of a smooth side by side, (n, d)."""
     if not x:
-        return np.zeros((n or 0, 0))
+        return np.zeros((n, 0))
     columns = []
     for value in x:
         if isinstance(value, Factor) and value.kind != "logical":
@@ -146,3 +149,10 @@ def points(x: tuple[Value, ...], n: int | None) -> Array:
             )
         columns.append(as_float(value, "the argument of a smooth"))
     return np.column_stack(columns)
+
+
+def columns_of(smooth: Basis, first: float, after: float, label: str, mark: str) -> Basis:
+    """Columns of a smooth from one place to before another, named by `label` and `mark`, in which # is their number."""
+    start, stop = int(first), int(after)
+    suffixes = tuple(mark.replace("#", str(j + 1)) for j in range(stop - start))
+    return Basis(np.ascontiguousarray(smooth.matrix[:, start:stop]), suffixes, label)

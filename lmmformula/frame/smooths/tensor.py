@@ -1,18 +1,19 @@
 r"""Tensor products ``t2(x, z)`` whose penalties do not overlap (Wood, Scheipl & Faraway 2013, Statistics and Computing 23).
 
-Each margin is reparametrised to ``[Z_i, N_i]``: Z_i with penalty ``|b|^2``, N_i unpenalised. The product of all margins splits into
-the products of one part from each. The product of the N_i is the null space, fixed effects; every other product has the penalty
-``|b|^2`` and a variance of its own. With d margins these are 2^d - 1 variances.
+Each margin is reparametrised to ``[Z_i, N_i]``: Z_i with penalty ``|b|^2``, N_i unpenalised. The product of all margins
+splits into the products of one part from each. The product of the N_i is the null space, fixed effects; every other product
+has the penalty ``|b|^2`` and a variance of its own. With d margins these are 2^d - 1 variances.
 
-Z_i and N_i each have mean square one. The columns of N_i are the constant and what is orthogonal to it over the rows of the fit. (In
-mgcv the eigenvectors of the zero eigenvalue of S_i, which are any basis of its null space, are given equal norms as they come and
-are rotated thereafter: where its null space has two dimensions or more, the penalties of Z_i x N_j depend on how these came out.)
+Z_i and N_i each have mean square one. A margin that leaves several directions unpenalised has them from :func:`directions`,
+each of equal size, and then their principal ones, the constant first: the penalties of Z_i x N_j depend on these axes, which
+are mgcv's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import reduce
+from itertools import pairwise
 
 import numpy as np
 
@@ -56,13 +57,19 @@ def margin(basis: RawBasis, x: Array) -> Margin:
     rank = raw.shape[1] - basis.null_dim
     wide = u[:, :rank] / np.sqrt(values[:rank])
     wide = wide / np.sqrt(np.mean((raw @ wide) ** 2))
-    null = u[:, rank:]
+    null = directions(u[:, rank:])
     if null.shape[1]:
-        q, r = np.linalg.qr(raw @ null)
-        null = null @ np.linalg.inv(r)
-        level = np.linalg.qr(q.sum(axis=0)[:, None], mode="complete")[0]
-        null = null @ level * np.sqrt(len(x))
+        null = null / np.sqrt(((raw @ null) ** 2).mean(axis=0))
+    if null.shape[1] > 1:
+        columns = raw @ null
+        null = null @ np.linalg.eigh(np.cov(columns.T))[1]
+        null = null / np.sqrt(np.mean((raw @ null) ** 2))
     return Margin(basis, wide, null)
+
+
+def directions(null: Array) -> Array:
+    """The null space by projections of the first function of the basis, the second, ..., each orthogonal to those before."""
+    return null @ np.linalg.qr(null.T)[0]
 
 
 def tensor_parts(tensor: Tensor, x: Array) -> list[Array]:
@@ -79,14 +86,14 @@ def _products(a: Array, b: Array) -> Array:
 
 
 def tensor_form(tensor: Tensor, x: Array, *, centre: bool) -> MixedForm:
-    """The form (1) of :mod:`lmmformula.frame.smooths.mixed` for each product; the constant of the null space is left out if centred."""
+    """The form (1) of :mod:`lmmformula.frame.smooths.mixed` for each product, without the constant if centred."""
     parts = tensor_parts(tensor, x)
     every = np.hstack(parts)
     scale = np.abs(every).sum(axis=1).max()
     ends = np.cumsum([0, *(part.shape[1] for part in parts)])
     eye = np.eye(every.shape[1])
     has_null = all(m.null.shape[1] for m in tensor.margins)
-    places = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    places = [slice(a, b) for a, b in pairwise(ends)]
     penalised = places[:-1] if has_null else places
     random = tuple(eye[:, place] / scale for place in penalised)
     null = eye[:, places[-1]] if has_null else eye[:, :0]

@@ -2,22 +2,22 @@ r"""Thin plate regression splines (Wood 2003, J. R. Statist. Soc. B 65).
 
 The function that minimises ``|y - f|^2 + lambda J_m(f)``, J_m the integral of squared m-th derivatives in d dimensions, is
 
-    f(x) = sum_i delta_i eta(|x - x_i|) + sum_j alpha_j phi_j(x),      T'delta = 0,   T_ij = phi_j(x_i)                         (1)
+    f(x) = sum_i delta_i eta(|x - x_i|) + sum_j alpha_j phi_j(x),      T'delta = 0,   T_ij = phi_j(x_i)           (1)
 
 with phi the polynomials of degree below m, M of them, and (Wood 2003, eq. 3)
 
     eta(r) = c r^(2m - d) log r,  c = (-1)^(m+1+d/2) / (2^(2m-1) pi^(d/2) (m-1)! (m-d/2)!)       d even
     eta(r) = c r^(2m - d),        c = Gamma(d/2 - m) / (2^(2m) pi^(d/2) (m-1)!)                  d odd.
 
-With ``E_ij = eta(|x_i - x_j|) = U D U'`` the best basis of rank k keeps the k eigenvalues of greatest magnitude (his section 3.1):
-``delta = U_k Z a``, Z an orthonormal basis of the null space of ``T'U_k``. So the columns are ``[E U_k Z, T]``, the penalty
-``Z'D_k Z`` on the first of them. Each column is divided by its root mean square over the rows of the fit.
+With ``E_ij = eta(|x_i - x_j|) = U D U'`` the best basis of rank k keeps the k eigenvalues of greatest magnitude (his section
+3.1): ``delta = U_k Z a``, Z an orthonormal basis of the null space of ``T'U_k``. So the columns are ``[E U_k Z, T]``, the
+penalty ``Z'D_k Z`` on the first of them. Each column is divided by its root mean square over the rows of the fit.
 
 Points are centred and divided by the largest range among the variables before anything else. In odd dimensions that changes no
-fitted value; in even dimensions eta has a logarithm, and without it the truncation, and with it the fit, would depend on the units
-of x. Up to 2,000 distinct points are all knots; of more the knots are 2,000 of them, evenly spaced in their order for one variable
-and a sample by a fixed seed for several. Cost: O(knots^2 k) once, O(n knots k) per design, O(n k) for one variable with m = 2, where
-(1) is the natural cubic spline through its own values at the knots.
+fitted value; in even dimensions eta has a logarithm, and without it the truncation, and with it the fit, would depend on the
+units of x. Up to 2,000 distinct points are all knots; of more the knots are 2,000 of them, evenly spaced in their order for
+one variable and a sample by a fixed seed for several. Cost: O(knots^2 k) once, O(n knots k) per design, O(n k) for one
+variable with m = 2, where (1) is the natural cubic spline through its own values at the knots.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class _Natural:
 
 
 def radial(x: Array, knots: Array, m: int) -> Array:
-    """eta(\\|x_i - knot_j\\|), (n, N)."""
+    """eta of the distances of points and knots, (n, N)."""
     d = x.shape[1]
     if d == 1:
         r = np.abs(x - knots.T)
@@ -242,11 +242,9 @@ def _leading(e: Array, size: int) -> tuple[Array, Array]:
 
 
 def _null(a: Array) -> Array:
-    """Orthonormal basis of the null space of a (M, k): the first columns of Q in ``a Q = [0, B]``, by Householder reflections."""
+    """Orthonormal basis of the null space of a (M, k): the first columns of Q, ``a Q = [0, B]``, by reflections."""
     q = np.linalg.qr(a[:, ::-1].T, mode="complete")[0]
     return q[::-1, ::-1][:, : a.shape[1] - len(a)]
 
 
-register_basis(
-    BasisRecord("tp", "thin plate regression spline", thin_plate, most_variables=6)
-)
+register_basis(BasisRecord("tp", "thin plate regression spline", thin_plate, most_variables=6))
