@@ -98,7 +98,7 @@ def singular_terms(problem: Problem, theta: Array) -> tuple[str, ...]:
     """Labels of the terms with a diagonal element of L below `SINGULAR_BELOW`."""
     out = []
     for term, s in zip(problem.terms, problem.theta_slices(), strict=True):
-        diagonal = np.abs(np.diagonal(term.covariance.cholesky(theta[s])))
+        diagonal = np.abs(np.diagonal(term.covariance.cholesky(theta[s])))[: term.covariance.within.rank]
         if diagonal.min(initial=1.0) < SINGULAR_BELOW:
             out.append(term.label or f"{', '.join(term.columns)} | {term.group}")
     return tuple(out)

@@ -151,6 +151,7 @@ class PQL(Likelihood):
         problem.refuse_coupled(
             "penalised quasi-likelihood", 'Use method="laplace", or method="ml" for a Gaussian response.'
         )
+        problem.refuse_unfree("penalised quasi-likelihood", 'Use method="laplace".')
         blocks = problem.data.levels if prepared is None else prepared.blocks
         exact = None
         if self.traces == "exact":

@@ -7,7 +7,16 @@ from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.spec import Binary, Call, Expr
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
-__all__ = ["CONSTRUCTORS", "TERM_FUNCTIONS", "bar_hint", "has_random", "is_random", "is_term_function"]
+__all__ = [
+    "CONSTRUCTORS",
+    "OPTIONS",
+    "PLACED",
+    "TERM_FUNCTIONS",
+    "bar_hint",
+    "has_random",
+    "is_random",
+    "is_term_function",
+]
 
 CONSTRUCTORS: dict[str, str] = {
     "us": "us",
@@ -15,10 +24,27 @@ CONSTRUCTORS: dict[str, str] = {
     "cs": "cs",
     "ar1": "ar1",
     "zerocorr": "diag",
+    "homdiag": "homdiag",
+    "homcs": "homcs",
+    "hetar1": "hetar1",
+    "toep": "toep",
+    "homtoep": "homtoep",
+    "rr": "rr",
+    "ou": "ou",
+    "exp": "exp",
+    "gau": "gau",
+    "mat": "mat",
+    "propto": "propto",
 }
 """Functions that may stand around a bar, with the covariance they name.
 
 Others are entered by :func:`lmmformula.ir.covariance.register_kind`, with the kind itself."""
+
+PLACED = frozenset({"ar1", "ou", "exp", "gau", "mat", "propto"})
+"""Those whose columns are positions: times, points, or rows of a known matrix."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {"rr": ("d",), "mat": ("nu",), "propto": ("cov",)}
+"""What may stand beside the bar, by position or by name: a rank, a smoothness, a matrix."""
 
 TERM_FUNCTIONS: set[str] = set()
 """Functions whose columns have random effects: a summand ``f(x)`` is a term of one level, not a fixed effect.

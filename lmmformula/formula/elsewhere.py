@@ -79,20 +79,9 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
 """Function -> what it is, and what is available here."""
 
 AROUND_A_BAR: dict[str, str] = {
-    "homcs": "compound symmetry with one variance, of glmmTMB; cs(f | g) is available",
-    "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is available",
-    "hetar1": "a first-order autoregression with a variance for each column, of glmmTMB; ar1(0 + f | g) is available",
-    "homdiag": "a diagonal covariance with one variance, of glmmTMB; diag(f | g) is available",
-    "toep": "a Toeplitz covariance of glmmTMB; ar1(0 + f | g) and us(0 + f | g) are available",
-    "hettoep": "a Toeplitz covariance of glmmTMB; ar1(0 + f | g) and us(0 + f | g) are available",
-    "homtoep": "a Toeplitz covariance with one variance, of glmmTMB; ar1(0 + f | g) is available",
-    "ou": "an Ornstein-Uhlenbeck process of glmmTMB; ar1(0 + f | g) is available for equal steps",
-    "exp": "an exponential spatial covariance of glmmTMB",
-    "gau": "a Gaussian spatial covariance of glmmTMB",
-    "mat": "a Matern spatial covariance of glmmTMB",
-    "rr": "a reduced-rank covariance of glmmTMB; us(f | g) is available",
-    "propto": "a covariance proportional to a known matrix, of glmmTMB",
-    "equalto": "a known covariance matrix, of glmmTMB",
+    "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is the same",
+    "hettoep": "a Toeplitz covariance with a variance for each column, of glmmTMB; toep(f | g) is the same",
+    "equalto": "a known covariance matrix, of glmmTMB; propto(0 + f | g, A) has a factor before it",
 }
 """Constructors of other packages: with a bar inside they are never ordinary functions."""
 

@@ -185,7 +185,8 @@ def _parts_with_columns(side: Expr, identifiers: set[str | None]) -> list[Expr]:
             case Call("gr", args):
                 stack += [arg.value for arg in reversed(args) if arg.name in (None, "by")]
             case Call(_, args) if is_random(node):
-                stack += [arg.value for arg in reversed(args)]
+                bars = [arg.value for arg in args if is_bar(strip(arg.value))]  # beside one stand options
+                stack += bars or [arg.value for arg in reversed(args)]
             case _:
                 found.append(node)
     return found

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from lmmformula.formula.associate import associate
-from lmmformula.formula.bars import CONSTRUCTORS, has_random, is_random, is_term_function
+from lmmformula.formula.bars import CONSTRUCTORS, PLACED, has_random, is_random, is_term_function
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.groups import Group, groups
 from lmmformula.formula.literals import quote_name
+from lmmformula.formula.placed import along_of, options_of
 from lmmformula.formula.spec import (
     Binary,
     Call,
@@ -38,6 +39,7 @@ class _Bar:
     explicit: bool
     correlation_id: str | None
     span: Span
+    options: tuple[tuple[str, Expr], ...] = ()
 
 
 def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
@@ -77,7 +79,7 @@ def _of_one_level(call: Expr) -> RandomTerm:
 
 def _bar(expr: Expr, context: Context) -> _Bar:
     kind = "us"
-    explicit = isinstance(expr, Call)
+    explicit, options = isinstance(expr, Call), ()
     if isinstance(expr, Call):
         if expr.function not in CONSTRUCTORS:
             name = quote_name(expr.function)
@@ -96,12 +98,7 @@ def _bar(expr: Expr, context: Context) -> _Bar:
                 (expr.span[0], expr.span[0] + len(expr.function)),
                 f"known around a bar: {', '.join(f'{name}()' for name in sorted(CONSTRUCTORS))}",
             )
-        if len(expr.args) != 1 or expr.args[0].name is not None:
-            raise context.error(
-                f"{expr.function}() takes one random term and nothing else",
-                expr.span,
-                f"for example {expr.function}(1 + x | g)",
-            )
+        options = options_of(expr, context)
         kind, expr = CONSTRUCTORS[expr.function], strip(expr.args[0].value)
     assert isinstance(expr, Binary)
     left, identifier = expr.left, None
@@ -113,7 +110,7 @@ def _bar(expr: Expr, context: Context) -> _Bar:
                 f"`||` asks for no correlations and {kind}() for some", expr.span, "use one of the two"
             )
         kind = "diag"
-    return _Bar(left, expr.right, kind, explicit, identifier, expr.span)
+    return _Bar(left, expr.right, kind, explicit, identifier, expr.span, options)
 
 
 def _correlation_id(expr: Binary, context: Context) -> tuple[Expr, str]:
@@ -168,6 +165,9 @@ def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> Rand
         covariance = "diag"
     if covariance == "diag" and not design.terms:
         covariance = "us"
+    along = along_of(covariance, design, group, bar.design, context)
+    if along and covariance != "ar1":  # that may be a covariance of the columns of a factor too
+        design = LinearPart(intercept=True, terms=())
     if bar.correlation_id and group.correlation_id and bar.correlation_id != group.correlation_id:
         raise context.error("two different correlation IDs for one term", bar.span, "keep one of them")
     return RandomTerm(
@@ -182,6 +182,8 @@ def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> Rand
         member_scale=group.member_scale,
         cov=group.cov,
         prec=group.prec,
+        along=along,
+        options=bar.options,
         text=context.text[slice(*bar.span)],
         span=bar.span,
     )
@@ -189,7 +191,8 @@ def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> Rand
 
 def _same_group(a: RandomTerm, b: RandomTerm) -> bool:
     same_levels = set(a.group) == set(b.group) and a.members == b.members
-    return same_levels and (a.by, a.cov, a.prec) == (b.by, b.cov, b.prec)
+    placed = tuple(t.along if t.covariance in PLACED else () for t in (a, b))
+    return same_levels and (a.by, a.cov, a.prec, placed[0]) == (b.by, b.cov, b.prec, placed[1])
 
 
 def _merged(terms: list[RandomTerm], context: Context) -> tuple[RandomTerm, ...]:

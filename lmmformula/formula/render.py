@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.literals import quote_name
-from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm, Response
+from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm, Response
 
 __all__ = ["deparse", "fixed_terms", "render"]
 
@@ -109,7 +109,16 @@ def _random(term: RandomTerm) -> str:
         return term.group_label
     bar = "|" if term.correlation_id is None else f"|{quote_name(term.correlation_id)}|"
     wrapper = "" if term.covariance == "us" else term.covariance
-    return f"{wrapper}({_linear(term.design, [])} {bar} {_group(term)})"
+    left = _linear(term.design, [])
+    if term.along and not term.design.terms:
+        places = ", ".join(map(_exact, term.along))
+        left = (
+            f"0 + {places}"
+            if len(term.along) == 1 and isinstance(term.along[0], Name)
+            else f"0 + pos({places})"
+        )
+    options = "".join(f", {name} = {_exact(value)}" for name, value in term.options)
+    return f"{wrapper}({left} {bar} {_group(term)}{options})"
 
 
 def _group(term: RandomTerm) -> str:

@@ -177,6 +177,11 @@ class RandomTerm:
         brms' ``gr(g, cov = A)``: the covariance matrix of the levels, or its inverse; a string names a structure.
     smooth : str
         Name of the smooth whose penalised part this is; empty for any other term. Set when its basis is known.
+    along : tuple of Expr
+        Coordinates of the positions of ``ar1(0 + time | g)`` and ``exp(0 + pos(x, y) | g)``; the term's levels are then those
+        positions within the levels of the group.
+    options : tuple of (str, Number or Name)
+        What stood beside the bar: ``d`` of ``rr()``, ``nu`` of ``mat()``, ``cov`` of ``propto()``.
     text : str
         What stood between the parentheses in the formula.
     """
@@ -193,6 +198,8 @@ class RandomTerm:
     cov: Expr | None = None
     prec: Expr | None = None
     smooth: str = field(compare=False, default="")
+    along: tuple[Expr, ...] = ()
+    options: tuple[tuple[str, Expr], ...] = ()
     text: str = field(compare=False, default="")
     span: Span = field(compare=False, default=(0, 0))
 

@@ -46,7 +46,7 @@ def _expressions(spec: ModelSpec) -> Iterator[Expr]:
     for part in (spec.fixed, *(term.design for term in spec.random)):
         yield from _factors(part)
     for term in spec.random:
-        yield from term.group
+        yield from (*term.group, *term.along)
 
 
 def _factors(part: LinearPart) -> Iterator[Expr]:

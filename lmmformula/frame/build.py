@@ -20,7 +20,15 @@ from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping
 from lmmformula.frame.levels import levels_of
 from lmmformula.frame.model_frame import ModelFrame, evaluate
-from lmmformula.frame.predictors import contrasts_of, fixed_block, group_block, refuse_weights, term_label
+from lmmformula.frame.placing import placed, placed_column
+from lmmformula.frame.predictors import (
+    contrasts_of,
+    fixed_block,
+    group_block,
+    placed_block,
+    refuse_weights,
+    term_label,
+)
 from lmmformula.frame.random_columns import columns_meet, identified_columns
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import TermRecipe
@@ -138,6 +146,11 @@ def _fixed_block(design: Design, frame: ModelFrame) -> tuple[FixedBlock, tuple[i
 def _group_block(
     term: RandomTerm, frame: ModelFrame, groups: dict[tuple[Expr, ...], Grouping], *, levels_below_rows: bool
 ) -> tuple[GroupBlock, TermRecipe]:
+    own, places = placed(term, frame, frame.given, frame.text)
+    if places is not None:
+        named = placed_column(own, term.covariance)
+        return placed_block(own, make_design(own.design, frame), places, named)
+    term = own
     levels = levels_of(term, frame, frame.n, groups, frame.given, frame.text)
     design = make_design(term.design, frame)
     label = term_label(term, design)

@@ -9,19 +9,19 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning, PlanError, RankDeficientWarning, warn
 from lmmformula.formula.render import deparse
-from lmmformula.formula.spec import ModelSpec, RandomTerm
+from lmmformula.formula.spec import ModelSpec, Number, RandomTerm
 from lmmformula.frame.contrasts import Contrast, contrast_from
 from lmmformula.frame.design import Design, variables_of
 from lmmformula.frame.grouping import group_members
 from lmmformula.frame.levels import Levels
 from lmmformula.frame.random_columns import check_counts, identified_kind
 from lmmformula.frame.recipe import TermRecipe
-from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.ir.covariance import CovarianceKind, Unstructured
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.structured import Structured
 from lmmformula.typing import Arguments
 
-__all__ = ["contrasts_of", "fixed_block", "group_block", "refuse_weights", "term_label"]
+__all__ = ["contrasts_of", "fixed_block", "group_block", "placed_block", "refuse_weights", "term_label"]
 
 Array = NDArray[np.float64]
 
@@ -119,13 +119,15 @@ def group_block(
     several = (term.members, term.member_weights, term.member_scale) if term.members else None
     recipe = TermRecipe(own, term.group_label, design, levels.cells, kept, several)
     basis, columns, m = recipe.own(basis), recipe.columns, len(levels.labels)
-    kind: CovarianceKind = identified_kind(term.covariance, len(columns), lambda: meet(basis), label)
+    options = {name: int(value.value) for name, value in term.options if isinstance(value, Number)}
+    kind: CovarianceKind = identified_kind(term.covariance, len(columns), lambda: meet(basis), label, options)
     if levels.across is not None:
         kind = Structured(kind, levels.across)
     elif (
         own and not kind.serial
     ):  # a serial correlation can be told from the residual variance within one level
-        check_counts(label, term.group_label, m, len(columns), n, strict=levels_below_rows)
+        strict = levels_below_rows and not kind.within.apart
+        check_counts(label, term.group_label, m, kind.within.rank, n, strict=strict)
     block = GroupBlock(
         term.group_label,
         columns,
@@ -139,6 +141,32 @@ def group_block(
         of_mean=bool(term.smooth) and not own,
     )
     return block, recipe
+
+
+def placed_block(
+    term: RandomTerm, design: Design, levels: Levels, column: str
+) -> tuple[GroupBlock, TermRecipe]:
+    """A term of one effect at each position within its groups, with what replays it.
+
+    Parameters
+    ----------
+    term : RandomTerm
+        With an intercept alone, and the coordinates of its positions.
+    design : Design
+        That intercept.
+    levels : Levels
+        The positions, with a structure across them.
+    column : str
+        Name of the effect.
+    """
+    assert levels.across is not None
+    label = term_label(term, design)
+    own = (*group_members(term.group), *term.along)
+    recipe = TermRecipe(
+        own, term.group_label, design, levels.cells, coordinates=len(term.along), named=(column,)
+    )
+    kind = Structured(Unstructured(1), levels.across)
+    return GroupBlock(term.group_label, (column,), levels.labels, levels.codes, None, kind, label), recipe
 
 
 def refuse_weights(name: str, negative: int, zero: int) -> None:

@@ -10,7 +10,7 @@ Per level the likelihood knows ``A_s Sigma A_s'``, A_s the rows of the basis tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +51,9 @@ def warn_dropped(kept: Sequence[int], names: tuple[str, ...], label: str) -> Non
     )
 
 
-def identified_kind(name: str, k: int, meet: Callable[[], bool], label: str) -> Kind:
+def identified_kind(
+    name: str, k: int, meet: Callable[[], bool], label: str, options: Mapping[str, int] | None = None
+) -> Kind:
     """The covariance kind `name` of k columns, or the one without correlations where none can be estimated.
 
     Parameters
@@ -63,13 +65,15 @@ def identified_kind(name: str, k: int, meet: Callable[[], bool], label: str) -> 
         Whether some level has rows in two of the columns; asked where it matters.
     label : str
         The term, for the message.
+    options : mapping, optional
+        What stood beside the bar: a rank.
 
     Warns
     -----
     LmmformulaWarning
         If parameters are left out, with the reason.
     """
-    kind = KINDS[name](k)
+    kind = KINDS[name](k, **(options or {}))
     plain = IID(k) if kind.shared_sd or k == 1 else Diagonal(k)
     saved = kind.n_theta - plain.n_theta
     if saved <= 0:

@@ -127,10 +127,16 @@ class TermRecipe:
     """Columns of the design that the model has; None for all."""
     several: tuple[tuple[Expr, ...], Expr | None, bool] | None = None
     """Members, weights and scale of ``mm()``."""
+    coordinates: int = 0
+    """How many of `group`, the last ones, are coordinates of positions within the others."""
+    named: tuple[str, ...] = ()
+    """Names of the columns, where they are not those of the design."""
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns that the model has."""
+        if self.named:
+            return self.named
         names = self.design.names
         return names if self.kept is None else tuple(names[j] for j in self.kept)
 

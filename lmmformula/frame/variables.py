@@ -44,7 +44,7 @@ def model_variables(
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))
     for term in random if groups else ():
-        exprs.update(dict.fromkeys((*group_members(term.group), *term.members)))
+        exprs.update(dict.fromkeys((*group_members(term.group), *term.along, *term.members)))
         if term.member_weights is not None:
             exprs[term.member_weights] = None
     return list(exprs)

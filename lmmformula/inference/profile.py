@@ -78,6 +78,7 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
         For a fit without a likelihood that could be profiled.
     """
     fit.inference.check("profile")
+    fit.problem.refuse_unfree("a profile", "conf_int(method='wald') and 'bootstrap' have intervals.")
     if not fit.problem.is_linear:
         return GeneralBest.of(fit, values_of(fit.problem, fit.estimate))
     point, standard, estimate = fit.optimum, fit.standard, fit.estimate

@@ -104,7 +104,7 @@ class Spreads:
             for t, s in zip(self.problem.terms, self._slices, strict=True)
         ]
         self._diagonals = [
-            np.abs(np.diagonal(t.covariance.cholesky(twin[s])))
+            np.abs(np.diagonal(t.covariance.cholesky(twin[s])))[: t.covariance.within.rank]
             for t, s in zip(self.problem.terms, self._slices, strict=True)
         ]
 

@@ -205,6 +205,19 @@ class Problem:
                     f"the term ({term.label or term.group}) has {why}, which {what} does not take. {instead}"
                 )
 
+    def refuse_unfree(self, what: str, instead: str) -> None:
+        """Refuse covariances that standard deviations and correlations are no coordinates of, for `what` moves those.
+
+        Raises
+        ------
+        PlanError
+        """
+        for term in (*self.terms, *(t for own in self.aux_terms for t in own)):
+            if why := term.covariance.within.unfree:
+                raise PlanError(
+                    f"the term ({term.label or term.group}): {why}, which {what} needs. {instead}"
+                )
+
     def canonical(self, theta: Array) -> Array:
         """The same covariances with non-negative diagonals of L."""
         parts = zip(self.terms, self.theta_slices(), strict=True)

@@ -20,10 +20,10 @@ LEVELS, TIMES = 40, ("a", "b", "c", "d")
 RHO, FALL = 0.5, 0.6
 
 
-class HomogeneousCS(Kind):
+class Exchangeable(Kind):
     """One standard deviation and one correlation of all columns."""
 
-    name = "homcs"
+    name = "exchangeable"
     description = "one variance and one correlation"
     shared_sd = True
 
@@ -63,7 +63,7 @@ class Falling(Kind):
         return FALL ** np.abs(i[:, None] - i[None, :])
 
 
-OWN: tuple[type[Kind], ...] = (HomogeneousCS, Banded, Falling)
+OWN: tuple[type[Kind], ...] = (Exchangeable, Banded, Falling)
 
 
 @pytest.fixture(autouse=True)
@@ -112,7 +112,7 @@ def matrix(model: Any) -> np.ndarray:
 
 def test_one_variance_and_one_correlation_fits_by_reml_as_the_cell_means_do() -> None:
     """Sigma = tau^2 J + v I is that of nested random intercepts: (1 | g) + (1 | g:f)."""
-    model, nested = fit(FIXED.format("homcs"), DATA), fit("y ~ 1 + x + (1 | g) + (1 | g:f)", DATA)
+    model, nested = fit(FIXED.format("exchangeable"), DATA), fit("y ~ 1 + x + (1 | g) + (1 | g:f)", DATA)
     assert model.llf == pytest.approx(nested.llf, abs=1e-6)
     np.testing.assert_allclose(model.params, nested.params, rtol=1e-5)
     variances = nested.varcorr().set_index("grp")["vcov"]
@@ -122,7 +122,7 @@ def test_one_variance_and_one_correlation_fits_by_reml_as_the_cell_means_do() ->
 
 def test_generalised_fits_agree_with_the_nested_model() -> None:
     wanted = "z ~ 1 + x + (1 | g) + (1 | g:f)"
-    own = "z ~ 1 + x + homcs(0 + f | g)"
+    own = "z ~ 1 + x + exchangeable(0 + f | g)"
     one, other = (fit(text, DATA, family="binomial") for text in (own, wanted))
     assert one.llf == pytest.approx(other.llf, abs=1e-5)
     quasi = fit(own, DATA, family="binomial", method="pql")
@@ -132,7 +132,7 @@ def test_generalised_fits_agree_with_the_nested_model() -> None:
     assert 0.5 < sd[0] < 2.5
 
 
-@pytest.mark.parametrize("name", ["homcs", "toep2", "falling"])
+@pytest.mark.parametrize("name", ["exchangeable", "toep2", "falling"])
 def test_what_follows_from_a_fit(name: str, tmp_path: Path) -> None:
     formula = FIXED.format(name)
     assert "g" in str(plan(formula, DATA))
@@ -161,7 +161,7 @@ def test_what_follows_from_a_fit(name: str, tmp_path: Path) -> None:
 
 
 def test_a_profile_holds_the_correlation() -> None:
-    model = fit(FIXED.format("homcs"), DATA, method="ml")
+    model = fit(FIXED.format("exchangeable"), DATA, method="ml")
     name = "cor_fb.fa|g"
     ends = model.conf_int(method="profile", parameters=[name, "sd_fa|g"])
     low, high = ends.loc[name]
@@ -170,8 +170,10 @@ def test_a_profile_holds_the_correlation() -> None:
 
 
 def test_draws_agree_with_the_likelihood() -> None:
-    model = fit(FIXED.format("homcs"), DATA)
-    drawn = fit(FIXED.format("homcs"), DATA, method="hmc", sampler="importance", chains=2, draws=400, seed=3)
+    model = fit(FIXED.format("exchangeable"), DATA)
+    drawn = fit(
+        FIXED.format("exchangeable"), DATA, method="hmc", sampler="importance", chains=2, draws=400, seed=3
+    )
     assert drawn.posterior is not None
     assert {"sd:g", "cor:g"} <= set(drawn.posterior.names)
     np.testing.assert_allclose(matrix(drawn), matrix(model), rtol=0.15)

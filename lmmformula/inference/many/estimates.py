@@ -125,7 +125,8 @@ class _Outward:
         for term, s in zip(self.standard.problem.terms, self.problem.theta_slices(), strict=True):
             units = term.covariance.jacobian(term.covariance.start())
             lower = np.tensordot(self.stack.theta[:, s], units, axes=1)
-            out |= np.abs(np.einsum("bii->bi", lower)).min(axis=1, initial=1.0) < SINGULAR_BELOW
+            diagonals = np.abs(np.einsum("bii->bi", lower))[:, : term.covariance.within.rank]
+            out |= diagonals.min(axis=1, initial=1.0) < SINGULAR_BELOW
         return out
 
     @cached_property

@@ -219,7 +219,7 @@ def _mirrored(values: Array, size: int, *, diagonal: float) -> Array:
 
 def _inverse(r: Array, kernel: Kernel) -> tuple[Array, float]:
     """R^-1 and log|R| of a stack of correlation matrices."""
-    from scipy.linalg.lapack import dpotrf, dpotri
+    from scipy.linalg.lapack import get_lapack_funcs
 
     if len(r) > 1:
         try:
@@ -229,6 +229,7 @@ def _inverse(r: Array, kernel: Kernel) -> tuple[Array, float]:
         half = np.linalg.inv(lower)
         logs = np.log(np.diagonal(lower, axis1=1, axis2=2))
         return np.swapaxes(half, 1, 2) @ half, 2.0 * float(logs.sum())
+    dpotrf, dpotri = get_lapack_funcs(("potrf", "potri"), (r,))
     factor, info = dpotrf(r[0], lower=1, clean=0)
     if info:
         raise _too_close(kernel)

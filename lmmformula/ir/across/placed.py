@@ -6,6 +6,7 @@ block for each group, and the parameters phi are those of all blocks.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -70,7 +71,7 @@ def batches(groups: Index) -> tuple[Batch, ...]:
     return tuple(out)
 
 
-def block_diagonal(parts: tuple[Batch, ...], values: list[Array], m: int) -> csr_array:
+def block_diagonal(parts: tuple[Batch, ...], values: Sequence[Array], m: int) -> csr_array:
     """The (m, m) matrix with these blocks, every element of a block stored, also zeros: its pattern stays."""
     from scipy.sparse import coo_array, csr_array
 

@@ -12,7 +12,12 @@ diag diag(theta^2)                                    k         one for each col
 us   L L', theta = triangle of L, column by column    k(k+1)/2  one for each column  one for each pair
 cs   D R D, R_ij = rho for i != j, D = diag(sd)       k + 1     one for each column  one, of all pairs, in (-1/(k-1), 1)
 ar1  sd^2 rho^|i-j|                                   2         one                  one, of neighbours, in (-1, 1)
+toep D R D, R_ij = rho_|i-j|                          2 k - 1   one for each column  one for each lag
+rr   Lambda Lambda', Lambda (k, d) a trapezoid        k d - ..  one for each column  one for each pair
 ==== ================================================ ========= ==================== ====================================
+
+homdiag, homcs and homtoep have one standard deviation where diag, cs and toep have one for each column, hetar1 has one for each
+where ar1 has one.
 
 For every kind the sign of a column of L does not change Sigma, so an optimiser may move through
 zero: theta is unconstrained and :meth:`CovarianceKind.canonical` gives the representative with a

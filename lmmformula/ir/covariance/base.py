@@ -119,6 +119,10 @@ class Kind:
         For readers of a report.
     shared_sd : bool
         Whether all columns have one standard deviation.
+    unfree : str
+        Why standard deviations and correlations are no coordinates of it, which profiles and priors need; empty if they are.
+    apart : bool
+        Whether it can be told from a residual variance where each level has one row for each column.
     signed : bool
         Whether a negative standard deviation makes sense, since the correlations take its sign.
     k : int
@@ -127,9 +131,11 @@ class Kind:
     name = ""
     description = ""
     shared_sd = False
+    unfree = ""
     signed = False
     linear = False
     serial = False
+    apart = False
     across = None
     k: int
 
@@ -153,6 +159,11 @@ class Kind:
     @property
     def closed_under(self) -> Transformations:
         return "common" if self.shared_sd else "columns"
+
+    @property
+    def rank(self) -> int:
+        """Of Sigma: free effects of a level."""
+        return self.k
 
     @property
     def n_sd(self) -> int:

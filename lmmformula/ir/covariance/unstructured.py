@@ -54,7 +54,7 @@ class Unstructured(Kind):
         return tuple((a, b) for a in range(self.k) for b in range(a + 1, self.k))
 
     @property
-    def directions(self) -> tuple[Array, ...]:
+    def directions(self) -> tuple[Array, ...] | None:
         eye = np.eye(self.k)
         pairs = (np.outer(eye[i], eye[j]) + np.outer(eye[j], eye[i]) for j, i in self.pairs)
         return (*(np.outer(e, e) for e in eye), *pairs)

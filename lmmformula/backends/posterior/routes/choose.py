@@ -66,6 +66,7 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
 
 def _check_levels(problem: Problem, route: Route) -> None:
     """Levels that depend on each other, and rows of several levels, are for routes that leave them to the engine."""
+    problem.refuse_unfree("method='hmc'", "Use method='ml', 'reml' or 'laplace'.")
     if not route.is_few:
         problem.refuse_coupled(
             f"method='hmc' with marginalize={route.label!r}, which samples effects,",
