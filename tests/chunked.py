@@ -15,6 +15,7 @@ from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, pattern_of
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, MemoryRows, Units, merged
+from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array
 
@@ -95,6 +96,9 @@ class ChunkedColumns:
     def columns(self, weights: Any) -> Iterator[Any]:
         each = [list(a.columns(w)) for a, w in self._each(weights)]
         return (Parts(column) for column in zip(*each, strict=True))
+
+    def moments(self) -> Moments:
+        return fold(operator.add, (a.moments() for a in self.parts))
 
     def largest(self) -> Array:
         return fold(np.maximum, (a.largest() for a in self.parts))

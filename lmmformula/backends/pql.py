@@ -29,21 +29,20 @@ from lmmformula.backends.optimum import (
     refuse_random_aux,
     singular_terms,
 )
-from lmmformula.backends.pql_states import Standing, resumed, separated, settled, tell
-from lmmformula.backends.schall_steps import ZERO, SchallSteps
+from lmmformula.backends.pql_search import Found, Rule, Search
+from lmmformula.backends.pql_states import resumed
+from lmmformula.backends.schall_steps import ZERO
 from lmmformula.backends.starting import refuse_other_model
 from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.family_rows import start_aux, start_eta
 from lmmformula.criteria.pql import PQLPoint
-from lmmformula.criteria.pql_correction import shift
 from lmmformula.criteria.working import LARGE, WorkingModel
-from lmmformula.criteria.working_rows import State, Step, Summed
+from lmmformula.criteria.working_rows import State
 from lmmformula.engines.base import Prepared
 from lmmformula.engines.elimination import nested_pair
 from lmmformula.engines.registry import exact_engine, sweeping
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
-from lmmformula.interrupts import keeps
-from lmmformula.ir.estimate import Convergence, Estimate, Quasi, Status
+from lmmformula.ir.estimate import Convergence, Estimate, Quasi
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import range_of, total
 from lmmformula.numerics.threads import blas_threads
@@ -52,38 +51,8 @@ from lmmformula.typing import Array
 
 __all__ = ["PQL"]
 
-INEXACT = 0.03
-"""Error of the sweeps as a share of the step."""
 NESTED_DENSE = 4000
 """Largest dense part of the exact engine that nested factors may ask for."""
-SHARE = 0.05
-"""The variances of a working model are moved until a move is this share of the first."""
-SEPARATED = 1e-6
-"""Change at which a search ends that leaves columns undetermined: their weights soon drown in rounding."""
-ROUGH = 0.02
-"""Change of the fits that makes the next working model a rough one."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """Where a search ended: its state, the sums there if at hand, columns of X that are undetermined there, outer iterations
-    and sweeps, the last change, whether it met its goal, and whether the user stopped it.
-    """
-
-    state: State
-    summed: Summed | None
-    loose: NDArray[np.bool_]
-    outer: int
-    sweeps: int
-    change: float
-    met: bool
-    stopped: bool
-
-    @property
-    def status(self) -> Status:
-        if self.stopped:
-            return Status.INTERRUPTED
-        return Status.CONVERGED if self.met else Status.OUTER_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,23 +162,36 @@ class PQL(Likelihood):
         with blas_threads(0 if model.exact is None else model.exact.dense_side):
             return self._solution(model, *self._both(model, progress))
 
-    def _both(self, model: WorkingModel, progress: Report | None) -> tuple[_Found, State | None]:
+    def _both(self, model: WorkingModel, progress: Report | None) -> tuple[Found, State | None]:
         """Where the search ended; with exact traces it begins where diagonal ones end, which is the second answer."""
         resumes, here = isinstance(self.start, Estimate), ongoing("search")
         if model.exact is None or resumes or nested_pair(model.prepared.blocks) is not None:
-            return self._search(model, self._first(model, here), progress, here), None  # keeps no first state
+            return self._searched(
+                model, self._first(model, here), progress, here
+            ), None  # keeps no first state
         diagonal, roughly = replace(model, exact=None), ongoing("search with diagonal traces")
-        rough = self._search(diagonal, self._first(model, roughly), progress, roughly)
+        rough = self._searched(diagonal, self._first(model, roughly), progress, roughly)
         if rough.stopped:
             return rough, None
         begin = rough.state
         lost = (np.abs(begin.theta) < 1e-2)[boundary_elements(model.problem, begin.theta)].any()
         if not rough.met or lost or left_of(here) is not None:
             begin = self._first(model, here)  # exact traces may keep a variance that the approximation lost
-        found = self._search(model, begin, progress, here, rough)
+        found = self._searched(model, begin, progress, here, rough)
         if found.stopped and found.outer == rough.outer:
             return replace(rough, met=False, stopped=True), None
         return found, rough.state if rough.met and found.met else None
+
+    def _searched(
+        self,
+        model: WorkingModel,
+        begin: State,
+        progress: Report | None,
+        here: Ongoing | None,
+        before: Found | None = None,
+    ) -> Found:
+        rule = Rule(self.tolerance, self.max_outer, self.max_inner)
+        return Search(model, rule, begin, here, before).run(progress)
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> PQLPoint:
         """The working model at an estimate, for a fit that was loaded."""
@@ -258,78 +240,7 @@ class PQL(Likelihood):
         none = tuple(np.zeros((g.m, g.k)) for g in model.prepared.blocks.groups)
         return State(eta, model.rows(eta, alpha), np.zeros(problem.p), none, theta, 1.0, alpha)
 
-    def _search(
-        self,
-        model: WorkingModel,
-        state: State,
-        progress: Report | None,
-        here: Ongoing | None,
-        before: _Found | None = None,
-    ) -> _Found:
-        """Outer iterations until both the fits and the variances stand still; counts go on from those of `before`."""
-        outer, sweeps = (0, 0) if before is None else (before.outer, before.sweeps)
-        last, change, met, stopped = outer + self.max_outer, np.inf, False, False
-        steps, linear = SchallSteps(model), model.problem.family.is_linear
-        summed: Summed | None = None
-        loose, loglik = np.zeros(model.problem.p, dtype=bool), np.nan
-        if (left := left_of(here)) is not None:
-            at: Standing = left["standing"]
-            outer, sweeps, change, met = at.outer, at.sweeps, at.change, at.met
-            loose, steps.lifts = at.loose, np.array(at.lifts)
-        try:
-            while outer < last and not met:
-                if summed is None:
-                    summed, _ = model.summed(state)
-                    loglik = summed.loglik
-                model.refuse_weightless(summed, state.rows.weight)
-                loose = separated(model, summed)
-                steps.begin(steps.of(state.theta, state.phi), rough=change > ROUGH and not linear)
-                step, after, moved, count = self._inner(model, state, summed, steps)
-                if not linear:
-                    summed = None  # it may be large, and two of them need not stand at once
-                again = not (linear or model.has_own)
-                taken = model.accepted(state, loglik, step, again=again, weighted=bool(loose.any()))
-                outer, sweeps, change, loglik = outer + 1, sweeps + count, taken.change, taken.loglik
-                state = replace(taken.state, theta=after[0], phi=after[1])
-                summed = summed if linear else taken.summed
-                del taken, step  # else the sums of this state would stay as long as those of the next
-                goal = max(self.tolerance, SEPARATED) if loose.any() else self.tolerance
-                met = change <= goal and moved <= 100.0 * goal
-                if not met:
-                    state = model.own_parameters(state)
-                if progress is not None:
-                    progress(outer, state.phi, change)
-                if here is not None:
-                    tell(here, Standing.of(state, steps.lifts, loose, outer, sweeps, change, met=met))
-        except KeyboardInterrupt:
-            if not (outer and keeps()):
-                raise
-            stopped, summed = True, None
-        end = settled(model, state) if met else state
-        return _Found(end, None if linear else summed, loose, outer, sweeps, change, met, stopped)
-
-    def _inner(
-        self, model: WorkingModel, state: State, summed: Summed, steps: SchallSteps
-    ) -> tuple[Step, tuple[Array, float], float, int]:
-        """The working model at `state` solved, its variances included: the step, theta and phi, the first move, and sweeps."""
-        gram, added = summed.gram, shift(model, state, summed.gram)
-        system, theta, phi = model.working(summed, added), state.theta, state.phi
-        beta, b, solved_at, first, sweeps = state.beta, state.b, theta, 0.0, 0
-        for count in range(self.max_inner):
-            solved_at = theta
-            beta, b, residual, used = system.solve(theta, beta, b, 0.01 * self.tolerance, INEXACT)
-            here = steps.of(theta, phi)
-            there = steps.target(here, *model.variances(theta, b, gram, residual, moved=added))
-            moved = float(np.abs(there - here).max(initial=0.0))
-            sweeps += used
-            first = moved if count == 0 else first
-            done = moved <= max(self.tolerance, SHARE * first if count else 0.0)
-            theta, phi = steps.back(there if done else steps(here, there))
-            if done:
-                break
-        return Step(beta, b, solved_at, added), (theta, phi), first, sweeps
-
-    def _solution(self, model: WorkingModel, found: _Found, diagonal: State | None) -> Optimum[PQLPoint]:
+    def _solution(self, model: WorkingModel, found: Found, diagonal: State | None) -> Optimum[PQLPoint]:
         problem, state = model.problem, found.state
         point = PQLPoint(model, state, diagonal, found.loose, found.summed)
         aux = state.alpha

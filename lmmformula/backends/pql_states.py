@@ -13,6 +13,7 @@ from lmmformula.checkpoints import Ongoing
 from lmmformula.criteria.working import WorkingModel
 from lmmformula.criteria.working_rows import State, Summed
 from lmmformula.ir.estimate import Estimate
+from lmmformula.numerics.geometric import SteadySteps
 from lmmformula.typing import Array, Index
 
 __all__ = ["Standing", "resumed", "separated", "settled", "tell"]
@@ -31,6 +32,8 @@ class Standing:
         As of :class:`lmmformula.criteria.working.State`.
     lifts : (x,) array
         How often each variance has been lifted off zero.
+    pace : SteadySteps
+        How the last steps shrank.
     loose : (p,) array
         Columns of X that are undetermined.
     outer, sweeps : int
@@ -45,6 +48,7 @@ class Standing:
     phi: float
     alpha: tuple[Array, ...]
     lifts: Index
+    pace: SteadySteps
     loose: NDArray[np.bool_]
     outer: int
     sweeps: int
@@ -56,6 +60,7 @@ class Standing:
         cls,
         state: State,
         lifts: Index,
+        pace: SteadySteps,
         loose: NDArray[np.bool_],
         outer: int,
         sweeps: int,
@@ -65,7 +70,7 @@ class Standing:
     ) -> Standing:
         """What stays of a state without its rows."""
         own = state.beta, state.b, state.theta, state.phi, state.alpha
-        return cls(*own, np.array(lifts), loose, outer, sweeps, change, met)
+        return cls(*own, np.array(lifts), replace(pace), loose, outer, sweeps, change, met)
 
     def state(self, model: WorkingModel) -> State:
         """The same with its rows: a pass over them."""

@@ -28,12 +28,15 @@ from lmmformula.criteria.working import WorkingModel
 from lmmformula.criteria.working_rows import Shift, State
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
+from lmmformula.ir.sums import AdjointOf, TransposedOf
+from lmmformula.numerics.batched import flat
+from lmmformula.numerics.tall import tall_transposed
 
 __all__ = ["shift"]
 
 
 def shift(model: WorkingModel, state: State, gram: Gram) -> Shift | None:
-    """g and L v at a state, of a model that is corrected. O(N (p + sum k)), and one solution with M."""
+    """g and L v at a state, of a model that is corrected. One pass over the rows, O(N (p + sum k)), and one solution with M."""
     if not model.corrected:
         return None
     factors, data = model.factors(state.theta), model.data
@@ -42,8 +45,11 @@ def shift(model: WorkingModel, state: State, gram: Gram) -> Shift | None:
     rows = model.rows(state.eta, state.alpha, derivatives=True)
     lev = leverage(data, factors, factor.inverse())
     (push,) = data.map(lambda chunk, h, bend: (h * bend,), lev, rows.weight_eta)
-    c = tuple((r @ f)[..., None] for r, f in zip(data.adjoint(push), factors, strict=True))
+    by_level, by_column = data.together(AdjointOf(push), TransposedOf(push))
+    c = tuple((r @ f)[..., None] for r, f in zip(by_level, factors, strict=True))
     effects = tuple(v[..., 0] @ f.T for v, f in zip(factor.solve(c), factors, strict=True))
-    back = data.apply(None, effects, offset=False)
-    (back,) = data.map(lambda chunk, z, w, p: (z * w - p,), back, rows.weight, push)
-    return Shift(0.5 * data.fixed.transposed(back), effects)
+    back = sum(
+        (tall_transposed(flat(r), v.reshape(-1, 1))[:, 0] for r, v in zip(gram.rhs, effects, strict=True)),
+        -by_column,
+    )
+    return Shift(0.5 * back, effects)

@@ -44,6 +44,7 @@ from lmmformula.numerics.columns import (
     standardising,
     uneven,
 )
+from lmmformula.numerics.tall import Columns
 from lmmformula.typing import Array
 
 __all__ = ["Standard"]
@@ -78,9 +79,9 @@ class Standard(Units):
         if problem.is_linear and data.weights is not None and not problem.family.repeated:
             _, top = range_of(data, data.weights)
             v = data.reduce(lambda chunk, w: (w / top).sum(), data.weights, coarse=True) / data.n * top
-        fixed = standard_columns(problem, lambda chunk: chunk.fixed, problem.p)
+        fixed = standard_columns(problem, data.fixed, lambda chunk: chunk.fixed)
         bases = tuple(standard_basis(problem, i, term) for i, term in enumerate(problem.terms))
-        aux = [standard_columns(problem, _aux(j), len(b.names)) for j, b in enumerate(problem.aux)]
+        aux = [standard_columns(problem, columns, _aux(j)) for j, columns in enumerate(data.aux)]
         if shifts is None:
             shifts = [np.zeros(len(block.names)) for block in problem.aux]
         steps = tuple((own, np.log(c) * shift) for own, shift in zip(aux, shifts, strict=True))
@@ -314,7 +315,9 @@ def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
     return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
 
 
-def standard_columns(problem: Problem, of: Callable[[Chunk], Array], p: int) -> Array | None:
-    """C of these p columns, or None where they are near enough to standard ones."""
-    x = Each(problem.data, of)
-    return standardising(x, p, centred=True) if p and problem.n and uneven(x) else None
+def standard_columns(problem: Problem, columns: Columns, of: Callable[[Chunk], Array]) -> Array | None:
+    """C of these columns, which are `of` each chunk, or None where they are near enough to standard ones."""
+    p = columns.p
+    if not (p and problem.n and uneven(columns.moments())):
+        return None
+    return standardising(Each(problem.data, of), p, centred=True)

@@ -6,7 +6,8 @@ A matrix is given as some of its rows after others, which are gone through as of
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import reduce as fold
 from typing import TypeAlias, TypeVar
 
@@ -17,6 +18,7 @@ from lmmformula.typing import Array, Numbers
 __all__ = [
     "LARGEST",
     "SAFE",
+    "Moments",
     "column_sizes",
     "constant_combination",
     "root_mean_square",
@@ -52,15 +54,33 @@ def _over(
     return fold(merge, found)
 
 
-def uneven(parts: Parts) -> bool:
-    """Whether a column lies far from zero for its spread, or the columns' lengths differ widely. One pass over the rows."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Moments:
+    """Rows, and sums and sums of squares of each column; those of two sets of rows add up to those of both."""
 
-    def moments(x: Array) -> tuple[int, Array, Array]:
-        return len(x), x.sum(axis=0), np.einsum("np,np->p", x, x)
+    n: int
+    sums: Array
+    squares: Array
 
+    @classmethod
+    def of(cls, x: Array) -> Moments:
+        """Of these rows; not finite where squares are beyond floating-point numbers."""
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            return cls(len(x), x.sum(axis=0), np.einsum("np,np->p", x, x))
+
+    def __add__(self, other: Moments) -> Moments:
+        return Moments(self.n + other.n, self.sums + other.sums, self.squares + other.squares)
+
+    def at(self, columns: Sequence[int]) -> Moments:
+        """Of some columns."""
+        own = list(columns)
+        return Moments(self.n, self.sums[own], self.squares[own])
+
+
+def uneven(moments: Moments) -> bool:
+    """Whether a column lies far from zero for its spread, or the columns' lengths differ widely."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        n, sums, squares = _over(parts, moments)
-        means, squares = sums / n, squares / n
+        means, squares = moments.sums / moments.n, moments.squares / moments.n
         spread = squares - means**2
     rms = np.sqrt(squares[squares > 0.0])
     if not np.isfinite(squares).all() or not rms.size or len(rms) < len(squares):

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import numpy as np
 
 from lmmformula.numerics.batched import matmul
+from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
@@ -70,6 +71,10 @@ class Columns(Protocol):
         """Largest absolute value in each column, (p,)."""
         ...
 
+    def moments(self) -> Moments:
+        """Sums and sums of squares of each column."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tall:
@@ -113,6 +118,9 @@ class Tall:
 
     def largest(self) -> Array:
         return np.abs(self.matrix).max(axis=0, initial=0.0)
+
+    def moments(self) -> Moments:
+        return Moments.of(self.matrix)
 
 
 def tall_times(a: Array, x: Array) -> Array:

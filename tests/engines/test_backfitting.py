@@ -9,9 +9,12 @@ from oracle import LAYOUTS, make_problem
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting.clubbed import Clubbed
 from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.backfitting.led import Led, leads
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.covariance import IID
+from lmmformula.ir.design import GroupBlock
 from lmmformula.numerics.anderson import Anderson
 
 
@@ -99,3 +102,37 @@ def test_anderson_solves_a_slow_linear_map_in_few_steps() -> None:
     for _ in range(9):
         x = mixer(x, a @ x + c)
     np.testing.assert_allclose(x, np.linalg.solve(np.eye(5) - a, c), rtol=1e-6)
+
+
+def clients_and_items(rng: np.random.Generator, n: int = 600) -> Blocks:
+    """Two groups of one column each, the larger first."""
+    sizes = {"client": 60, "item": 7}
+    codes = {g: rng.integers(0, m, n).astype(np.int32) for g, m in sizes.items()}
+    names = ("(Intercept)",)
+    return Blocks(
+        [GroupBlock(g, names, np.arange(m).astype(object), codes[g], None, IID(1)) for g, m in sizes.items()],
+        n,
+    )
+
+
+@pytest.mark.parametrize("inexact", [0.0, 0.03])
+def test_compiled_sweeps_are_the_others(inexact: float) -> None:
+    """Same numbers, same number of sweeps; at theta nearby what was formed before only guides them."""
+    rng, n = np.random.default_rng(4), 600
+    blocks, x = clients_and_items(rng), np.column_stack([np.ones(n), rng.normal(size=(n, 2))])
+    gram = blocks.gram(rng.uniform(0.2, 2.0, n), x)
+    weighted = BackfittingEngine().prepare(blocks).weighted(gram)
+    rhs, target = tuple(rng.normal(size=(g.m, 1, 1)) for g in blocks.groups), rng.normal(size=(3, 1))
+    start = (rng.normal(size=(3, 1)), tuple(rng.normal(size=r.shape) for r in rhs))
+    for sd, first in ((0.1, True), (1.5, True), (1.51, False), (0.7, True)):
+        factor = weighted.factor((np.array([[sd]]), np.array([[0.5]])))
+        assert leads(factor, 3, pairs=0)
+        assert not leads(factor, 3)
+        plain, compiled = (kind(factor, gram.rhs, gram.vv) for kind in (Clubbed, Led))
+        one, other = (s.solve(rhs, target, start, relative=1e-13, inexact=inexact) for s in (plain, compiled))
+        exact = first or not inexact
+        assert one.sweeps == other.sweeps if first else other.sweeps <= 2 * one.sweeps
+        for a, b in zip((one.beta, *one.u), (other.beta, *other.u), strict=True):
+            np.testing.assert_allclose(b, a, atol=1e-11 if exact else 2.0 * inexact * np.abs(a).max())
+        value = plain.quadratic(rhs, target, one.beta, one.u)
+        np.testing.assert_allclose(compiled.quadratic(rhs, target, one.beta, one.u), value, rtol=1e-12)

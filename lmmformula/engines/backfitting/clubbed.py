@@ -32,9 +32,10 @@ Ghosh, Hastie & Owen (2022a), Backfitting for large scale crossed random effects
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 
@@ -47,7 +48,7 @@ from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array, SparseMatrix
 
-__all__ = ["Clubbed", "Couplings", "Operators"]
+__all__ = ["MAX_SWEEPS", "Clubbed", "Couplings", "Operators", "swept"]
 
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
@@ -84,6 +85,19 @@ class Couplings:
                 matrix = bsr_array((values, *index), shape=(ga.q, gb.q), blocksize=(ga.k, gb.k))
             out[a, b], out[b, a] = matrix, matrix.T
         return out
+
+    @cached_property
+    def _noted(self) -> dict[float, Array]:
+        return {}
+
+    def near(self, where: float, share: float, make: Callable[[], Array]) -> Array:
+        """What `make` made at a number within `share` of `where`, relatively; made anew if the last one is farther off."""
+        for other, found in self._noted.items():
+            if abs(where - other) <= share * min(where, other):
+                return found
+        self._noted.clear()
+        self._noted[where] = make()
+        return self._noted[where]
 
     def times(self, a: int, b: int, x: Array) -> Array:
         """Z_a'WZ_b x, for x of shape (q_b, c); over threads where there is enough to do for one column."""
@@ -190,12 +204,15 @@ class Clubbed:
     @cached_property
     def explained(self) -> tuple[Array, ...]:
         """C_a'M_a^-1C_a."""
-        f = self.factor
-        inner = (matmul(matmul(low, i), low.T) for low, i in zip(f.factors, f.inverses, strict=True))
-        return tuple(tall_gram(c, i) for c, i in zip(self.columns, inner, strict=True))
+        return tuple(map(self.explained_by, range(len(self.columns))))
+
+    def explained_by(self, a: int) -> Array:
+        """C_a'M_a^-1C_a of one group."""
+        low, inverses = self.factor.factors[a], self.factor.inverses[a]
+        return tall_gram(self.columns[a], matmul(matmul(low, inverses), low.T))
 
     @cached_property
-    def _clubbed(self) -> tuple[Array, ...]:
+    def clubbed(self) -> tuple[Array, ...]:
         """K_a^-1 of (2), through an eigen-decomposition that survives a column the group explains entirely."""
         return tuple(_symmetric_inverse(self.xwx - e) for e in self.explained)
 
@@ -212,17 +229,17 @@ class Clubbed:
             if with_fixed:
                 own = self.transposed_times(a, u[a])
                 others = sum((s for b, s in shares.items() if b != a), np.zeros_like(xwz))
-                beta = self._clubbed[a] @ (xwz - others - own)
+                beta = self.clubbed[a] @ (xwz - others - own)
                 u[a] -= matmul(self.factor.inverses[a], self.times(a, beta))
                 shares[a] = own - self.explained[a] @ beta
         return beta, tuple(u)
 
     def size(self, state: State) -> float:
-        """sqrt(beta'X'WX beta + sum u_a'M_a u_a): about the weighted norm of the fitted values."""
+        """beta'X'WX beta + sum u_a'M_a u_a: about the weighted squared length of the fitted values."""
         beta, u = state
-        return float(np.sqrt(max(float(np.vdot(beta, self.xwx @ beta)) + self._squared(u, self.order), 0.0)))
+        return float(np.vdot(beta, self.xwx @ beta)) + self.squared(u, self.order)
 
-    def _squared(self, u: Sequence[Array] | Mapping[int, Array], groups: Sequence[int]) -> float:
+    def squared(self, u: Sequence[Array] | Mapping[int, Array], groups: Sequence[int]) -> float:
         """sum u_a'M_a u_a over some groups."""
         return sum(float(np.vdot(u[a], matmul(self.factor.own[a], u[a]))) for a in groups)
 
@@ -250,27 +267,9 @@ class Clubbed:
             Error at which to end, as a share of the distance from `start`: an outer iteration gains nothing from more.
         max_sweeps : int
         """
-        state, mixer, last, rest = start, Anderson(8), np.inf, self.order[1:]
-        swept, count = start, -1
-        for count in range(max_sweeps):
-            swept = self.sweep(rhs, xwz, state)
-            if not rest:
-                break  # at most one group: (2) is the exact solution
-            moves = {b: swept[1][b] - state[1][b] for b in rest}
-            change = float(np.sqrt(max(self._squared(moves, rest), 0.0)))
-            rate = min(change / last, 0.99) if np.isfinite(last) and last > 0 else 0.5
-            error = change * max(rate / (1.0 - rate), 0.1)
-            goal = max(
-                relative * self.size(swept), inexact * self.size(_minus(swept, start)) if inexact else 0.0
-            )
-            if change == 0.0 or (count and error <= goal):
-                break
-            last = change
-            if count < PLAIN_SWEEPS:
-                state = swept
-            else:
-                state = _mixed(mixer, state, swept, rest)
-        return Solved(*swept, count + 1)
+        sweeps = _Sweeps(self, rhs, xwz, start)
+        count = swept(sweeps, [start[1][b] for b in self.order[1:]], relative, inexact, max_sweeps)
+        return Solved(*sweeps.at, count)
 
     def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
         """``x'A x - 2 x't`` for x = (beta, u), A without the I of M."""
@@ -281,8 +280,70 @@ class Clubbed:
         return total + 2.0 * self.factor.paired(u)
 
 
-def _minus(left: State, right: State) -> State:
-    return left[0] - right[0], tuple(a - b for a, b in zip(left[1], right[1], strict=True))
+class Sweeps(Protocol):
+    """Sweeps for one right-hand side, from the effects of all groups but the first, the largest, which follow from them."""
+
+    def sweep(self, rest: list[Array]) -> list[Array]:
+        """One sweep; the effects of the same groups after it."""
+        ...
+
+    def change(self, before: list[Array], after: list[Array]) -> float:
+        """Squared length of a move of these effects."""
+        ...
+
+    def size(self) -> float:
+        """Squared length of beta and all effects after the last sweep."""
+        ...
+
+    def distance(self) -> float:
+        """Squared distance of these from where the sweeps began."""
+        ...
+
+
+def swept(sweeps: Sweeps, rest: list[Array], relative: float, inexact: float, most: int) -> int:
+    """Sweep from `rest` until the estimated error is small, as :meth:`Clubbed.solve` has it; how many it took."""
+    mixer, last, count = Anderson(8), np.inf, -1
+    for count in range(most):
+        after = sweeps.sweep(rest)
+        if not rest:
+            break  # at most one group: (2) is the exact solution
+        change = float(np.sqrt(max(sweeps.change(rest, after), 0.0)))
+        rate = min(change / last, 0.99) if np.isfinite(last) and last > 0 else 0.5
+        error = change * max(rate / (1.0 - rate), 0.1)
+        lengths = sweeps.size(), sweeps.distance() if inexact else 0.0
+        goal = max(relative * np.sqrt(max(lengths[0], 0.0)), inexact * np.sqrt(max(lengths[1], 0.0)))
+        if change == 0.0 or (count and error <= goal):
+            break
+        last = change
+        rest = after if count < PLAIN_SWEEPS else _mixed(mixer, rest, after)
+    return count + 1
+
+
+class _Sweeps:
+    """Sweeps of a :class:`Clubbed`; `at` is where the last of them ended."""
+
+    def __init__(self, system: Clubbed, rhs: Stacked, xwz: Array, start: State) -> None:
+        self._system, self._rhs, self._xwz, self._start = system, rhs, xwz, start
+        self._rest = system.order[1:]
+        self.at = start
+
+    def sweep(self, rest: list[Array]) -> list[Array]:
+        u = list(self.at[1])
+        for b, effects in zip(self._rest, rest, strict=True):
+            u[b] = effects
+        self.at = self._system.sweep(self._rhs, self._xwz, (self.at[0], tuple(u)))
+        return [self.at[1][b] for b in self._rest]
+
+    def change(self, before: list[Array], after: list[Array]) -> float:
+        moves = {b: new - old for b, old, new in zip(self._rest, before, after, strict=True)}
+        return self._system.squared(moves, self._rest)
+
+    def size(self) -> float:
+        return self._system.size(self.at)
+
+    def distance(self) -> float:
+        (beta, u), (first, before) = self.at, self._start
+        return self._system.size((beta - first, tuple(a - b for a, b in zip(u, before, strict=True))))
 
 
 def _symmetric_inverse(s: Array) -> Array:
@@ -297,11 +358,10 @@ def _symmetric_inverse(s: Array) -> Array:
     return np.outer(scale, scale) * (part @ part.T)
 
 
-def _mixed(mixer: Anderson, state: State, swept: State, groups: Sequence[int]) -> State:
-    """`swept` with the effects of some groups mixed over the last sweeps."""
-    before, after = (np.concatenate([s[1][b].ravel() for b in groups]) for s in (state, swept))
-    x, u, at = mixer(before, after), list(swept[1]), 0
-    for b in groups:
-        u[b] = x[at : at + u[b].size].reshape(u[b].shape)
-        at += u[b].size
-    return swept[0], tuple(u)
+def _mixed(mixer: Anderson, before: list[Array], after: list[Array]) -> list[Array]:
+    """The effects after a sweep, mixed over the last sweeps."""
+    x, at, out = mixer(*(np.concatenate([v.ravel() for v in one]) for one in (before, after))), 0, []
+    for v in after:
+        out.append(x[at : at + v.size].reshape(v.shape))
+        at += v.size
+    return out

@@ -19,6 +19,7 @@ import numpy as np
 from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
 from lmmformula.engines.backfitting.cost import backfitting_cost
 from lmmformula.engines.backfitting.information import fixed_information
+from lmmformula.engines.backfitting.led import Led, leads
 from lmmformula.engines.base import Across, Certain, Drawless, Estimating, Stacked, Survey, Uncoupled, refuse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
@@ -164,7 +165,8 @@ class BackfittingFactor(Operators, Certain, Drawless):
 
     def equations(self) -> Clubbed:
         """(1) with the columns that the Gram was formed with."""
-        return Clubbed(self, self.gram.rhs, self.gram.vv)
+        kind = Led if leads(self, len(self.gram.vv)) else Clubbed
+        return kind(self, self.gram.rhs, self.gram.vv)
 
     def fixed_information(self) -> Array:
         """X'V^-1X, see :mod:`lmmformula.engines.backfitting.information`."""

@@ -24,6 +24,7 @@ from lmmformula.frame.values import Factor, Value
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.rows import MemoryRows
+from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class Coding:
         seen = Seen(
             n,
             tuple(column_gram(matrix) for matrix in (fixed, *aux)),
+            tuple(Moments.of(matrix) for matrix in (fixed, *aux)),
             tuple(np.zeros((1, 1)) if b.basis is None else column_gram(b.basis) for b in every),
             tuple(_met(block) for block in every),
             float(y.min(initial=np.inf)),

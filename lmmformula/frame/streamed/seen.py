@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Array
 
 __all__ = ["Seen", "column_gram", "columns_that_meet"]
@@ -22,6 +23,8 @@ class Seen:
         Complete rows.
     grams : tuple of (p, p) arrays
         X'X of the mean and of each auxiliary predictor, all columns.
+    moments : tuple of Moments
+        Of the same columns.
     bases : tuple of (k, k) arrays
         B'B of each random-effects term's columns, those of auxiliary predictors last.
     met : tuple of (k, k) bool arrays
@@ -36,6 +39,7 @@ class Seen:
 
     n: int
     grams: tuple[Array, ...]
+    moments: tuple[Moments, ...]
     bases: tuple[Array, ...]
     met: tuple[NDArray[np.bool_], ...]
     low: float
@@ -48,6 +52,7 @@ class Seen:
         return Seen(
             self.n + other.n,
             tuple(a + b for a, b in zip(self.grams, other.grams, strict=True)),
+            tuple(a + b for a, b in zip(self.moments, other.moments, strict=True)),
             tuple(a + b for a, b in zip(self.bases, other.bases, strict=True)),
             tuple(a | b for a, b in zip(self.met, other.met, strict=True)),
             min(self.low, other.low),

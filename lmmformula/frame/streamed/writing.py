@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.frame.sources import RowWorkers, workers_of
-from lmmformula.frame.streamed.draft import Coding, Draft
+from lmmformula.frame.streamed.draft import Coding, Draft, Kept
 from lmmformula.frame.streamed.seen import Seen
 from lmmformula.ir import streamed
 from lmmformula.ir.problem import Problem
@@ -63,8 +63,7 @@ def written(draft: Draft) -> Problem:
     if total is None:
         raise DataError(f"{draft.source.name} has no rows")
     problem, kept = draft.finish(total)
-    own = streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms)
-    store = sorter.finish().keeping(own, draft)
+    store = sorter.finish().keeping(_kept(kept, total, problem), draft)
     draft.source.unchanged()
     return replace(problem, held=StreamedRows(store))
 
@@ -78,9 +77,15 @@ def _spread(draft: Draft, workers: RowWorkers) -> Problem:
     if not isinstance(total, Seen):
         raise DataError(f"{draft.source.name} has no rows")
     problem, kept = draft.finish(total)
-    layout = replace(layouts[0], kept=streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms))
+    layout = replace(layouts[0], kept=_kept(kept, total, problem))
     groups = [[pieces[i] for i in group if told[i][1]] for group in workers.groups]
     return replace(problem, held=StreamedRows(Spread(workers, layout, total.n, groups, draft)))
+
+
+def _kept(kept: Kept, seen: Seen, problem: Problem) -> streamed.Kept:
+    """Which columns the model has, and what was seen of them."""
+    moments = (m.at(own) for m, own in zip(seen.moments, (kept.fixed, *kept.aux), strict=True))
+    return streamed.Kept(kept.fixed, kept.aux, kept.terms, problem.terms, tuple(moments))
 
 
 def _piece(coding: Coding, batches: Iterator[pa.RecordBatch]) -> there.Piece:

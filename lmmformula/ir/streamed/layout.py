@@ -10,6 +10,7 @@ import numpy as np
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group
 from lmmformula.ir.rows import MemoryRows
+from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Entries
 
 __all__ = ["Kept", "Layout"]
@@ -43,12 +44,15 @@ class Kept:
         Of each basis; None for all.
     blocks : tuple of GroupBlock
         The model's terms, of no rows.
+    moments : tuple of Moments
+        Of the columns of X, and of each auxiliary predictor, over all rows.
     """
 
     fixed: tuple[int, ...]
     aux: tuple[tuple[int, ...], ...]
     terms: tuple[tuple[int, ...] | None, ...]
     blocks: tuple[GroupBlock, ...]
+    moments: tuple[Moments, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

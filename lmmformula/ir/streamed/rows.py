@@ -18,6 +18,7 @@ from lmmformula.ir.streamed.store import Passes
 from lmmformula.ir.streamed.vectors import Applied, Called, Field, OfColumns, Output, Quadratic
 from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, Reduced, Share, Sum, TransposedOf
 from lmmformula.memory import in_words
+from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.tall import Columns
 from lmmformula.progress import passing
 from lmmformula.typing import Array
@@ -52,6 +53,11 @@ class StreamedRows:
         self.fixed = StreamedColumns(self, None)
         self.aux = tuple(StreamedColumns(self, j) for j in range(len(layout.aux)))
         self._first: Part | None = None
+
+    @property
+    def is_scaled(self) -> bool:
+        """Whether they are in other units than those they were written in."""
+        return bool(self._units)
 
     @property
     def told(self) -> str:
@@ -207,3 +213,10 @@ class StreamedColumns:
 
     def largest(self) -> Array:
         return self._sum(lambda a: a.largest(), merge=np.maximum)
+
+    def moments(self) -> Moments:
+        """Those that were seen when the rows were written, if they are in the same units."""
+        kept = self.rows.store.layout.kept
+        if kept is None or self.rows.is_scaled:
+            return self._sum(lambda a: a.moments())
+        return kept.moments[0 if self.aux is None else 1 + self.aux]
