@@ -54,6 +54,7 @@ from lmmformula.engines.base import Factor, Prepared
 from lmmformula.engines.equations import EquationsFactor
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once
+from lmmformula.ir.streamed.apart import whole
 from lmmformula.numerics.batched import matmul
 from lmmformula.typing import Array
 
@@ -95,7 +96,7 @@ class PQLPoint:
     def u(self) -> tuple[Array, ...]:
         """Spherical effects, (m_a, k_a)."""
         floored_ones = self.model.factors(self.theta)
-        return tuple(spherical(f, b) for f, b in zip(floored_ones, self.state.b, strict=True))
+        return tuple(np.asarray(spherical(f, b)) for f, b in zip(floored_ones, self.state.b, strict=True))
 
     @cached_property
     def _sums(self) -> Summed:
@@ -103,8 +104,8 @@ class PQLPoint:
 
     @property
     def gram(self) -> Gram:
-        """[Z X]'W[Z X]."""
-        return self._sums.gram
+        """[Z X]'W[Z X], brought here."""
+        return whole(self._sums.gram)
 
     @cached_property
     def factor(self) -> Factor:
@@ -115,7 +116,7 @@ class PQLPoint:
     @cached_property
     def _operators(self) -> EquationsFactor:
         """M through the operators of its groups."""
-        return self.model.prepared.weighted(self.gram).factor(self.factors)
+        return self.model.prepared.weighted(self._sums.gram).factor(self.factors)
 
     @cached_property
     def fixed_information(self) -> Array:
@@ -162,7 +163,8 @@ class PQLPoint:
     def k_matrices(self) -> tuple[Array, ...]:
         """K = A - B / phi per group, zero at the estimate for an unstructured covariance off the boundary."""
         model, factors = self.model, self.model.factors(self.theta)
-        traces, moved = model.traces(self.gram, factors, exact=True), shift(model, self.state, self.gram)
+        gram = self._sums.gram
+        traces, moved = model.traces(gram, factors, exact=True), shift(model, self.state, gram)
         out = []
         for a, (trace, b) in enumerate(zip(traces, self.state.b, strict=True)):
             u, uu = model.spread(factors[a], b, None if moved is None else moved.effects[a])

@@ -34,6 +34,7 @@ from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector, range_of, total
+from lmmformula.ir.streamed.apart import LevelArray
 from lmmformula.ir.sums import (
     AdjointOf,
     GramOf,
@@ -135,14 +136,17 @@ class WorkingModel:
     def summed(self, state: State, *more: Sum[Share]) -> tuple[Summed, tuple[Share, ...]]:
         """All sums over rows that an outer iteration takes at a state, and `more`, in one pass. O(n (p + sum k)^2)."""
         eta, score, weight = state.eta, state.rows.score, state.rows.weight
+        apart = (
+            self.exact is None and not self.corrected
+        )  # who has levels to themselves may keep what is of them
         with np.errstate(all="ignore"):  # a state may turn out to be none
             (wz,) = self.data.map(weighted_response, eta, weight, score)
             low, high, loglik, gram, sums, target, zwz, squares, *others = self.data.together(
                 least_of(weight),
                 most_of(weight),
                 total_of(state.rows.loglik),
-                GramOf(weight, fixed=True),
-                AdjointOf(wz),
+                GramOf(weight, fixed=True, apart=apart),
+                AdjointOf(wz, apart),
                 TransposedOf(wz),
                 Reduced(square, (eta, wz, score)),
                 pearson_sum(state.rows),
@@ -378,4 +382,6 @@ def spherical(factor: Array, b: Array) -> Array:
     """u = L^-1 b for each level."""
     if len(factor) == 1:
         return b / factor[0, 0]
+    if isinstance(b, LevelArray):
+        return b.with_inverse(factor)  # type: ignore[return-value]
     return np.linalg.solve(factor, b.T).T

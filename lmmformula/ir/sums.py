@@ -94,6 +94,10 @@ class Sum(Protocol[T_co]):
         """Nothing yet."""
         ...
 
+    def joined(self, one: Share, other: Share) -> Share:
+        """The sum over the rows of two sums over different rows, of the same levels."""
+        ...
+
 
 class _Folded(Generic[T]):
     """A sum of shares that know no levels; of a tuple element by element."""
@@ -132,6 +136,11 @@ class Reduced(Generic[T]):
     def total(self, levels: Levels) -> Total[T]:
         del levels
         return _Folded(self.merge)
+
+    def joined(self, one: Share, other: Share) -> Share:
+        if isinstance(one, tuple):
+            return tuple(map(self.merge, one, other))
+        return self.merge(one, other)
 
 
 def total_of(values: RowVector) -> Reduced[float]:
@@ -187,6 +196,9 @@ class TransposedOf:
         del levels
         return _Folded(operator.add)
 
+    def joined(self, one: Array, other: Array) -> Array:
+        return one + other
+
 
 class _OnLevels:
     """Sums for each level of each group."""
@@ -204,9 +216,10 @@ class _OnLevels:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AdjointOf:
-    """Z'r."""
+    """Z'r; `apart` as of :class:`GramOf`."""
 
     r: RowVector
+    apart: bool = False
 
     @property
     def vectors(self) -> tuple[RowVector, ...]:
@@ -221,6 +234,9 @@ class AdjointOf:
 
     def total(self, levels: Levels) -> Total[Stacked]:
         return _OnLevels([(g.m, g.k) for g in levels.groups])
+
+    def joined(self, one: Stacked, other: Stacked) -> Stacked:
+        return tuple(map(operator.add, one, other))
 
 
 class _OneGroup:
@@ -257,6 +273,9 @@ class LevelSums:
     def total(self, levels: Levels) -> Total[Array]:
         return _OneGroup(self.a, levels.groups[self.a].m)
 
+    def joined(self, one: Array, other: Array) -> Array:
+        return one + other
+
 
 class _Grams:
     """A Gram in blocks."""
@@ -291,11 +310,19 @@ class _Grams:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GramOf:
-    """:meth:`lmmformula.ir.rows.Rows.gram`."""
+    """:meth:`lmmformula.ir.rows.Rows.gram`.
+
+    Attributes
+    ----------
+    apart : bool
+        Whoever asks knows what to do if the part on levels of the first group stays with the workers that have these levels,
+        see :mod:`lmmformula.ir.streamed.apart`.
+    """
 
     weights: RowVector | None
     fixed: bool = False
     more: tuple[RowVector, ...] = ()
+    apart: bool = False
 
     @property
     def vectors(self) -> tuple[RowVector | None, ...]:
@@ -313,3 +340,12 @@ class GramOf:
 
     def total(self, levels: Levels) -> Total[Gram]:
         return _Grams(levels)
+
+    def joined(self, one: Gram, other: Gram) -> Gram:
+        cross: dict[tuple[int, int], Array] = {
+            pair: values + other.cross[pair] for pair, values in one.cross.items()
+        }
+        diag, rhs = (
+            tuple(map(operator.add, a, b)) for a, b in ((one.diag, other.diag), (one.rhs, other.rhs))
+        )
+        return Gram(diag, cross, rhs, one.vv + other.vv)

@@ -256,7 +256,7 @@ def test_workers_have_few_levels() -> None:
     rows = store.new_levels()
     effects = [np.arange(g.q, dtype=float).reshape(g.m, g.k) for g in rows.groups]
     parcel = sealed([Applied(None, tuple(effects), False)] * 2)
-    own = parcel.restricted(rows.place_of(1))
+    own, _ = parcel.restricted(rows.place_of(1), 1)
     sent = cast("Applied", own.apart[0])
     assert len(own.apart) == 1
     np.testing.assert_array_equal(sent.effects[0], effects[0][levels[1]])

@@ -195,7 +195,9 @@ class Clubbed:
     def times(self, a: int, beta: Array) -> Array:
         """C_a beta, (m_a, k_a, c)."""
         m, k, _ = self.columns[a].shape
-        return matmul(self.factor.factors[a].T, tall_times(flat(self.columns[a]), beta).reshape(m, k, -1))
+        return matmul(
+            self.factor.factors[a].T, tall_times(flat(self.columns[a]), beta).reshape(m, k, beta.shape[1])
+        )
 
     def transposed_times(self, a: int, u: Array) -> Array:
         """C_a'u, (p, c)."""
@@ -310,13 +312,18 @@ def swept(sweeps: Sweeps, rest: list[Array], relative: float, inexact: float, mo
         change = float(np.sqrt(max(sweeps.change(rest, after), 0.0)))
         rate = min(change / last, 0.99) if np.isfinite(last) and last > 0 else 0.5
         error = change * max(rate / (1.0 - rate), 0.1)
-        lengths = sweeps.size(), sweeps.distance() if inexact else 0.0
-        goal = max(relative * np.sqrt(max(lengths[0], 0.0)), inexact * np.sqrt(max(lengths[1], 0.0)))
-        if change == 0.0 or (count and error <= goal):
+        if change == 0.0 or (count and _is_small(error, sweeps, relative, inexact)):
             break
         last = change
         rest = after if count < PLAIN_SWEEPS else _mixed(mixer, rest, after)
     return count + 1
+
+
+def _is_small(error: float, sweeps: Sweeps, relative: float, inexact: float) -> bool:
+    """Whether an error is a small share of the solution, or else of its distance from the start."""
+    if error <= relative * np.sqrt(max(sweeps.size(), 0.0)):
+        return True
+    return bool(inexact) and error <= inexact * np.sqrt(max(sweeps.distance(), 0.0))
 
 
 class _Sweeps:

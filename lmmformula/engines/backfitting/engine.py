@@ -13,19 +13,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from lmmformula.engines.backfitting.apart import ApartClubbed, Lead, Rest, apart_information
 from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
 from lmmformula.engines.backfitting.cost import backfitting_cost
 from lmmformula.engines.backfitting.information import fixed_information
 from lmmformula.engines.backfitting.led import Led, leads
+from lmmformula.engines.backfitting.operators import inverse_of, own_block
 from lmmformula.engines.base import Across, Certain, Drawless, Estimating, Stacked, Survey, Uncoupled, refuse
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.ir.streamed.apart import GramApart
 from lmmformula.typing import Array
 
 __all__ = ["BackfittingEngine", "BackfittingFactor", "BackfittingPrepared", "DiagonalInverse"]
@@ -71,10 +74,14 @@ class BackfittingPrepared:
     def rough(self) -> BackfittingPrepared:
         return self
 
-    def weighted(self, gram: Gram) -> BackfittingWeighted:
+    def weighted(self, gram: Gram | GramApart) -> BackfittingWeighted | ApartWeighted:
+        if isinstance(gram, GramApart):
+            return ApartWeighted(self.blocks, gram)
         return BackfittingWeighted(self.blocks, gram)
 
-    def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BackfittingFactor:
+    def factor(
+        self, gram: Gram | GramApart, factors: Sequence[Array], across: Across = ()
+    ) -> BackfittingFactor | ApartFactor:
         return self.weighted(gram).factor(factors)
 
 
@@ -85,28 +92,9 @@ class BackfittingWeighted(Couplings):
         """Single-factor operators M_a^-1 for relative Cholesky factors `factors`."""
         own, inverses = [], []
         for group, diag, lower in zip(self.blocks.groups, self.gram.diag, factors, strict=True):
-            block = diag * lower[0, 0] ** 2 if group.k == 1 else lower.T @ diag @ lower
-            block += np.eye(group.k)
-            try:
-                inverses.append(_inverse(block))
-            except np.linalg.LinAlgError as error:
-                raise FitError(
-                    f"the working weights within the levels of `{group.name}` are not positive definite in floating "
-                    "point. The likely cause is a column or weight whose scale differs from the others by many "
-                    "orders of magnitude; rescale it."
-                ) from error
-            own.append(block)
+            own.append(own_block(diag, lower))
+            inverses.append(inverse_of(own[-1], group.name))
         return BackfittingFactor(self, tuple(factors), tuple(own), tuple(inverses))
-
-
-def _inverse(block: Array) -> Array:
-    """Inverses of positive definite blocks, (m, k, k)."""
-    if block.shape[-1] == 1:
-        if not (block > 0.0).all():
-            raise np.linalg.LinAlgError("a diagonal block is not positive")
-        return 1.0 / block
-    half = lower_inverse(cholesky(block))
-    return matmul(transpose(half), half)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,3 +159,65 @@ class BackfittingFactor(Operators, Certain, Drawless):
     def fixed_information(self) -> Array:
         """X'V^-1X, see :mod:`lmmformula.engines.backfitting.information`."""
         return fixed_information(self)
+
+
+@dataclass(frozen=True, eq=False)
+class ApartWeighted:
+    """The blocks at one W, those of the first group with the workers that have its levels."""
+
+    blocks: Levels
+    gram: GramApart
+
+    @cached_property
+    def rest(self) -> BackfittingWeighted:
+        """The other groups."""
+        return BackfittingWeighted(Rest(self.blocks), self.gram.rest)
+
+    @cached_property
+    def here(self) -> BackfittingWeighted:
+        """All groups, brought here."""
+        return BackfittingWeighted(self.blocks, self.gram.here)
+
+    def factor(self, factors: Sequence[Array]) -> ApartFactor:
+        """See :class:`BackfittingWeighted`."""
+        lead = Lead.of(self.gram, factors[0], self.blocks.groups[0].name)
+        return ApartFactor(self, tuple(factors), self.rest.factor(factors), lead)
+
+
+@dataclass(frozen=True, eq=False)
+class ApartFactor(Certain, Drawless):
+    """M through its single-factor operators, those of the first group with the workers; what is seldom asked is done here."""
+
+    weighted: ApartWeighted
+    factors: tuple[Array, ...]
+    rest: BackfittingFactor
+    lead: Lead
+
+    @cached_property
+    def here(self) -> BackfittingFactor:
+        """The same with all groups."""
+        return self.weighted.here.factor(self.factors)
+
+    @property
+    def blocks(self) -> Levels:
+        return self.weighted.blocks
+
+    @property
+    def logdet(self) -> float:
+        return self.rest.logdet
+
+    def inverse(self) -> DiagonalInverse:
+        return self.here.inverse()
+
+    def trace_blocks(self) -> tuple[Array, ...]:
+        return (self.lead.constants[1], *self.rest.trace_blocks()[1:])
+
+    def solve(self, rhs: Stacked) -> Stacked:
+        return self.here.solve(rhs)
+
+    def equations(self) -> ApartClubbed:
+        """See :class:`BackfittingFactor`."""
+        return ApartClubbed(self.rest, self.rest.gram.rhs, self.rest.gram.vv, self.lead)
+
+    def fixed_information(self) -> Array:
+        return apart_information(self.equations())

@@ -25,7 +25,7 @@ from lmmformula.numerics.conjugate_gradients import conjugate_gradients
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers, SparseMatrix
 
-__all__ = ["fixed_information"]
+__all__ = ["Complement", "fixed_information", "information"]
 
 TOLERANCE = 1e-7
 """Relative residual of U; (1) is then exact to its square."""
@@ -44,12 +44,15 @@ def fixed_information(factor: Operators) -> Array:
     system = Clubbed(factor, gram.rhs, gram.vv)
     if not system.order or not len(gram.vv):
         return gram.vv
-    a, rest = system.order[0], system.order[1:]
-    k = gram.vv - system.explained[a]
-    if not rest:
+    return information(system, Complement(factor, system.order[0], system.order[1:]))
+
+
+def information(system: Clubbed, s: Complement) -> Array:
+    """The same of a system and the complement of its first group."""
+    k = system.xwx - system.explained[s.a]
+    if not s.rest:
         return 0.5 * (k + k.T)
-    s = _Complement(factor, a, rest)
-    f = s.reduced(gram.rhs)
+    f = s.reduced(system.columns)
     u = conjugate_gradients(s.times, f, TOLERANCE, MAX_STEPS).x
     fu = f.T @ u
     out = k - fu - fu.T + u.T @ s.times(u)
@@ -57,7 +60,7 @@ def fixed_information(factor: Operators) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class _Complement:
+class Complement:
     """S of (1) between blocks of M_r scaled to one, on stacked effects of the groups `rest`."""
 
     factor: Operators
@@ -88,7 +91,7 @@ class _Complement:
         """Whether there is enough to do for a compiled loop."""
         return float(self.coupling.nnz) * len(self.factor.gram.vv) >= COMPILED_PRODUCTS
 
-    def _through(self, b: Array) -> Array:
+    def through(self, b: Array) -> Array:
         """B_ra M_a^-1 B_ar b without the L_r, (q_r, c)."""
         n, k, size = self.coupling, self.inner.shape[1], len(b) * b.shape[1]
         if not self.compiled:
@@ -116,11 +119,15 @@ class _Complement:
             total += _rows(n, i * k, j * k).T @ flat(matmul(self.inner[i:j], values(i, j)))
         return total
 
+    def columns_through(self, columns: tuple[Array, ...]) -> Array:
+        """B_ra M_a^-1 C_a without the L_r, (q_r, p)."""
+        return self._pull(lambda i, j: columns[self.a][i:j])
+
     def times(self, x: Array) -> Array:
         """H S H' x, (q_r, c)."""
         scaled = [matmul(transpose(h), v) for h, v in zip(self.halves, self._split(x), strict=True)]
         b = [matmul(self.factor.factors[i], v) for i, v in zip(self.rest, scaled, strict=True)]
-        pulled = self._split(self._through(np.concatenate([flat(v) for v in b])))
+        pulled = self._split(self.through(np.concatenate([flat(v) for v in b])))
         out = []
         for i, (own, down) in enumerate(zip(self._split(x), pulled, strict=True)):
             total = -down
@@ -134,7 +141,7 @@ class _Complement:
 
     def reduced(self, columns: tuple[Array, ...]) -> Array:
         """H F, (q_r, p), from Z'WX."""
-        pulled = self._split(self._pull(lambda i, j: columns[self.a][i:j]))
+        pulled = self._split(self.columns_through(columns))
         parts = (
             self._into(i, columns[b] - v) for i, (b, v) in enumerate(zip(self.rest, pulled, strict=True))
         )

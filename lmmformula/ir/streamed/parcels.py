@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmmformula.ir.streamed.vectors import OnLevels
+from lmmformula.ir.streamed.workers import Remote
 from lmmformula.ir.sums import Place, Share
 
 __all__ = ["Parcel", "sealed"]
@@ -30,13 +32,14 @@ class Parcel:
     content: bytes
     apart: tuple[OnLevels, ...]
 
-    def restricted(self, place: Place) -> Parcel:
-        """For rows whose levels stand at a place among all."""
-        return Parcel(self.content, tuple(v.restricted(place) for v in self.apart))
+    def restricted(self, place: Place, number: int) -> tuple[Parcel, list[Remote]]:
+        """For the rows of a store, whose levels stand at a place among all, and what it already has of it."""
+        held: list[Remote] = []
+        return Parcel(self.content, tuple(v.restricted(place, number, held) for v in self.apart)), held
 
-    def opened(self) -> Share:
-        """What was packed."""
-        return _Opening(self).load()
+    def opened(self, held: Sequence[Share] = ()) -> Share:
+        """What was packed, with what the store has."""
+        return _Opening(Parcel(self.content, tuple(v.filled(held) for v in self.apart))).load()
 
 
 def sealed(packed: Share) -> Parcel:

@@ -13,6 +13,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import CrossPattern, pattern_of
 from lmmformula.ir.rows import MemoryRows, Units
+from lmmformula.ir.streamed.apart import LevelArray
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full, narrowed, packed
 from lmmformula.ir.streamed.records import Span
@@ -148,7 +149,11 @@ class Part:
         Where these stand among all, or among those that are `within` this store.
     memo : dict
         What has been computed of these rows in this pass.
+    stands_in : bool
+        Whether it is asked for the kind of what a function gives alone.
     """
+
+    stands_in = False
 
     def __init__(
         self,
@@ -264,6 +269,12 @@ class Part:
 
     def effects(self, effects: Sequence[Array]) -> list[Array]:
         """Of all levels those of the part."""
+        if self.stands_in:  # numbers that lie with workers need not be brought for it
+            sizes = [m for _, m in self._block.levels]
+            return [
+                np.zeros((m, *own.tail)) if isinstance(own, LevelArray) else own[where]
+                for own, where, m in zip(effects, self.levels, sizes, strict=True)
+            ]
         return [own[where] for own, where in zip(effects, self.levels, strict=True)]
 
     @cached_property

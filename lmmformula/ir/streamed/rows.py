@@ -136,6 +136,7 @@ class StreamedRows:
         """The first rows, which tell what a function gives."""
         if self._first is None:
             self._first = self.store.first(self._units)
+            self._first.stands_in = True
         self._first.memo.clear()
         return self._first
 

@@ -52,9 +52,17 @@ class Sorter:
         How many there will be, for the number of bins.
     rows : int, optional
         Rows of a part; by default what suits the number of columns.
+    between : (int, int), optional
+        The levels of the largest group that there are: from, and up to.
     """
 
-    def __init__(self, expected: int | None = None, rows: int | None = None) -> None:
+    def __init__(
+        self,
+        expected: int | None = None,
+        rows: int | None = None,
+        between: tuple[int, int] | None = None,
+    ) -> None:
+        self._between = between
         self._expected, self._rows = expected, rows or ROWS
         self._given = rows is not None
         self._count = 0
@@ -95,8 +103,9 @@ class Sorter:
         whole = (self._expected or UNKNOWN) * size / max(columns.n, 1)
         if self._expected:
             refuse_full_disk(2.0 * whole)
-        count = int(np.clip(np.ceil(whole / BIN), 1, min(m, 4096)))
-        self._edges = np.linspace(0, m, count + 1).round().astype(np.int64)[1:-1]
+        low, high = self._between or (0, m)
+        count = int(np.clip(np.ceil(whole / BIN), 1, min(high - low, 4096)))
+        self._edges = np.linspace(low, high, count + 1).round().astype(np.int64)[1:-1]
         self._bins = [[] for _ in range(count)]
 
     def _write(self, b: int, columns: Columns) -> None:

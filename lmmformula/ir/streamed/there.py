@@ -23,7 +23,7 @@ from lmmformula.ir.streamed.sorting import Sorter
 from lmmformula.ir.streamed.store import Store
 from lmmformula.ir.streamed.within import Within, found_in
 from lmmformula.ir.sums import Share
-from lmmformula.numerics.allocation import memory_stays
+from lmmformula.numerics.allocation import memory_stays, memory_stays_with
 from lmmformula.numerics.threads import alone
 
 __all__ = [
@@ -92,6 +92,7 @@ class Placed:
 
     def __init__(self, store: Store) -> None:
         self.store = store
+        memory_stays_with(self)
 
     def __sizeof__(self) -> int:
         return self.store.records.held + 1_000
@@ -100,7 +101,7 @@ class Placed:
         return self.store
 
     def __setstate__(self, store: Store) -> None:
-        self.store = store
+        self.__init__(store)
 
     @cached_property
     def levels(self) -> StreamedLevels:
@@ -124,9 +125,9 @@ class Contents:
     within: Within
 
 
-def stored(layout: Layout, *pieces: Piece, compiled: bool) -> Placed:
-    """The rows of several pieces in the order of the largest group."""
-    sorter = Sorter(sum(piece.n for piece in pieces))
+def stored(layout: Layout, *pieces: Piece, compiled: bool, between: tuple[int, int] | None = None) -> Placed:
+    """The rows of several pieces in the order of the largest group; `between` says which of its levels they have."""
+    sorter = Sorter(sum(piece.n for piece in pieces), between=between)
     with alone(), memory_stays():
         for columns in _columns(layout, pieces):
             sorter.put(columns, layout)
@@ -169,10 +170,15 @@ def pairs(placed: Placed, a: int, b: int) -> CrossPattern:
         return placed.levels.pattern(a, b)
 
 
-def summed(placed: Placed, parcel: Parcel) -> tuple[Share, ...]:
+def n_pairs(placed: Placed, a: int, b: int) -> int:
+    """How many of the store's levels of two groups meet."""
+    return pairs(placed, a, b).nnz
+
+
+def summed(placed: Placed, parcel: Parcel, *held: Share) -> tuple[Share, ...]:
     """Several sums over the rows of a store: each is its share of the sum over all."""
-    sums, units = parcel.opened()
-    with alone(), memory_stays(), np.errstate(all="ignore"):
+    sums, units = parcel.opened(held)
+    with alone(), np.errstate(all="ignore"):
         return placed.store.together(sums, units, placed.levels)
 
 

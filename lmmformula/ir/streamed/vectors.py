@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from lmmformula.ir.streamed.apart import LevelArray
 from lmmformula.ir.streamed.parts import Part
+from lmmformula.ir.streamed.workers import Remote
 from lmmformula.ir.sums import Place, Share
 from lmmformula.typing import Array
 
@@ -32,7 +34,13 @@ Value: TypeAlias = "Array | float | None"
 class OnLevels(Protocol):
     """A vector that holds numbers of all levels, of which some rows need few."""
 
-    def restricted(self, place: Place) -> OnLevels: ...
+    def restricted(self, place: Place, number: int, held: list[Remote]) -> OnLevels:
+        """For the rows of a store; numbers that it has are put to those that are `held` there."""
+        ...
+
+    def filled(self, held: Sequence[Share]) -> OnLevels:
+        """With the numbers that the store has."""
+        ...
 
 
 class Vector(Protocol):
@@ -67,6 +75,13 @@ class Field:
         return getattr(part, self.name)
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Numbers that the store has."""
+
+    number: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Applied:
     """X beta + Z b [+ offset]."""
@@ -80,9 +95,20 @@ class Applied:
         own = part.effects(self.effects) if self.effects else ()
         return part.rows.apply(self.beta, own, offset=self.offset)
 
-    def restricted(self, place: Place) -> Applied:
+    def restricted(self, place: Place, number: int, held: list[Remote]) -> Applied:
         """The same for rows whose levels stand at a place among all."""
-        own = tuple(e[where] for e, where in zip(self.effects, place.levels, strict=False))
+        own: list[Share] = []
+        for e, where in zip(self.effects, place.levels, strict=False):
+            if isinstance(e, LevelArray):
+                own.append(_Held(len(held)))
+                held.append(e.piece(number))
+            else:
+                own.append(e[where])
+        return Applied(self.beta, tuple(own), self.offset)
+
+    def filled(self, held: Sequence[Share]) -> Applied:
+        """With the numbers that the store has."""
+        own = tuple(held[e.number] if isinstance(e, _Held) else e for e in self.effects)
         return Applied(self.beta, own, self.offset)
 
 
@@ -97,10 +123,16 @@ class Quadratic:
         pairs = {pair: values[place(*pair)] for pair, values in self.pairs.items()}
         return part.rows.row_quadratic(part.effects(self.own), pairs)
 
-    def restricted(self, place: Place) -> Quadratic:
+    def restricted(self, place: Place, number: int, held: list[Remote]) -> Quadratic:
         """The same for rows whose levels stand at a place among all."""
+        del number, held
         own = tuple(v[where] for v, where in zip(self.own, place.levels, strict=True))
         return Quadratic(own, {pair: values[place.pairs(*pair)] for pair, values in self.pairs.items()})
+
+    def filled(self, held: Sequence[Share]) -> Quadratic:
+        """The same: all its numbers come along."""
+        del held
+        return self
 
 
 @dataclass(frozen=True, slots=True, eq=False)
