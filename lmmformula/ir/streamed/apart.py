@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, SupportsIndex, TypeAlias, cast
+from typing import Protocol, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.streamed.within import Where
 from lmmformula.ir.streamed.workers import Remote
 from lmmformula.ir.sums import Share
-from lmmformula.typing import Array, Numbers
+from lmmformula.typing import Argument, Array, Numbers
 
 __all__ = [
     "GramApart",
@@ -116,7 +116,7 @@ class LevelArray:
     def __len__(self) -> int:
         return self._m
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Argument = None, copy: bool | None = None) -> Array:
         """All of them, brought here."""
         del copy
         if self._here is None:
@@ -129,19 +129,21 @@ class LevelArray:
     def __reduce__(self) -> tuple[Callable[[Array], Array], tuple[Array]]:
         return np.asarray, (np.asarray(self),)
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: Argument) -> Argument:
         if key == (Ellipsis, None) and len(self.tail) == 1:
             return self._noted(_column, self, tail=(*self.tail, 1))
         if key == (Ellipsis, 0) and len(self.tail) == 2:
             return self._noted(_first_column, self, tail=self.tail[:1])
         return np.asarray(self)[key]
 
-    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+    def __array_function__(
+        self, function: Argument, types: Argument, args: Argument, kwargs: Argument
+    ) -> Argument:
         if function in (np.ndim, np.shape, np.size):
             return {np.ndim: self.ndim, np.shape: self.shape, np.size: self.size}[function]
         if function is np.vdot and all(isinstance(a, LevelArray) for a in args):
             return float(self.holders.total(self.holders.each(_vdot, *args))[0])
-        return function(*(np.asarray(a) if isinstance(a, LevelArray) else a for a in args), **kwargs)
+        return function(*map(_brought, args), **kwargs)
 
     # -- arithmetic, where they are ------------------------------------------------------------------------------------
 
@@ -278,7 +280,7 @@ class Transposed:
         own = self.of
         return own.holders.total(own.holders.each(_inner, own, other))[0]
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+    def __array__(self, dtype: Argument = None, copy: bool | None = None) -> Array:
         del copy
         return np.asarray(self.of, dtype).T
 
@@ -329,6 +331,13 @@ def whole(gram: Gram | GramApart) -> Gram:
 
 
 # -- where the numbers are ---------------------------------------------------------------------------------------------
+
+
+def _brought(value: Argument) -> Argument:
+    """An argument of a function of numpy, here."""
+    if isinstance(value, list | tuple):
+        return type(value)(map(_brought, value))
+    return np.asarray(value) if isinstance(value, LevelArray) else value
 
 
 def _same(value: Array) -> Array:

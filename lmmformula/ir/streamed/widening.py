@@ -51,13 +51,16 @@ class Wide:
     def place(self) -> Place:
         """As sums want it."""
         levels = (_NONE, *self.levels[1:]) if self.apart else self.levels
-        return Place(levels, lambda a, b: self.pairs.get((a, b), _NONE))
+        return Place(levels, lambda a, b: self.pairs[a, b] if self._has(a, b) else _NONE)
+
+    def _has(self, a: int, b: int) -> bool:
+        return (a, b) in self.pairs and not (self.apart and a == 0)
 
     def sizes(self) -> Levels:
         """How many levels and pairs there are."""
         first, *others = self.groups
         groups = (replace(first, m=0), *others) if self.apart else self.groups
-        return _Sizes(groups, self.nnz)
+        return _Sizes(groups, {pair: n for pair, n in self.nnz.items() if self._has(*pair)})
 
 
 class _Sizes(Levels):
@@ -89,10 +92,10 @@ def settled(asked: Sum[Share]) -> Sum[Share]:
 
 def widened(shares: tuple[Share, ...], kinds: Parcel, wide: Wide, left: tuple[int, ...]) -> tuple[Share, ...]:
     """Sums of a store on all levels; of those `left` the part of the first group stays out."""
-    whole = replace(wide, apart=False)
+    whole, rest = replace(wide, apart=False), replace(wide, apart=True)
     out = []
     for i, (kind, share) in enumerate(zip(kinds.opened(), shares, strict=True)):
-        own = wide if i in left else whole
+        own = rest if i in left else whole
         total = kind.total(own.sizes())
         total.add(_without_first(share) if i in left else share, own.place())
         out.append(total.result())
