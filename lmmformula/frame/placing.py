@@ -25,7 +25,7 @@ from lmmformula.ir.across import Kernel, Markov, Placed, Proportional, positions
 from lmmformula.memory import available_memory, in_words
 from lmmformula.typing import Array, Context, Data, Index
 
-__all__ = ["place_labels", "placed", "placed_column"]
+__all__ = ["first_rows", "place_labels", "placed", "placed_column"]
 
 MOST_COLUMNS = 24
 """Levels of a factor up to which ar1() is a covariance of columns: beyond, blocks of M of that side cost more than a chain."""
@@ -59,11 +59,17 @@ def placed(
     if not term.along:
         return term, None
     values = [value_of(expr) for expr in term.along]
+    for expr, value in zip(term.along, values, strict=True):
+        if isinstance(value, Basis):
+            raise DataError(
+                f"`{deparse(expr)}` has several columns; coordinates are written one by one, as in "
+                f"{term.covariance}(0 + pos(x, y) | g)"
+            )
     if term.covariance == "ar1" and isinstance(values[0], Factor) and len(values[0].levels) <= MOST_COLUMNS:
         return replace(term, along=()), None
     grouping = group_factor((*group_members(term.group), *term.along), value_of, clean=True)
     cells, codes = grouping.cells, grouping.factor.codes
-    first = _first_rows(codes, len(cells[0]))
+    first = first_rows(codes, len(cells[0]))
     groups = group_factor(term.group, value_of, clean=True).factor.codes[first].astype(np.intp)
     if term.covariance == "propto":
         across: Placed = _proportional(term, cells[-1], as_factor(values[0]).levels, groups, context, text)
@@ -90,7 +96,7 @@ def place_labels(cells: tuple[Data, ...], count: int) -> Data:
     )
 
 
-def _first_rows(codes: Index, m: int) -> Index:
+def first_rows(codes: Index, m: int) -> Index:
     """The first row of each level."""
     out = np.empty(m, dtype=np.intp)
     out[codes[::-1]] = np.arange(len(codes))[::-1]
@@ -99,10 +105,6 @@ def _first_rows(codes: Index, m: int) -> Index:
 
 def _numbers(expr: Expr, value: Value, first: Index, term: RandomTerm) -> Array:
     """Coordinates at the first row of each position: numbers, those in the labels of a factor, or the order of its levels."""
-    if isinstance(value, Basis):
-        raise DataError(
-            f"`{deparse(expr)}` has several columns; coordinates are written one by one: {term.covariance}(0 + pos(x, y) | g)"
-        )
     if not isinstance(value, Factor):
         return np.asarray(value, dtype=float)[first][:, None]
     if term.covariance == "ar1":

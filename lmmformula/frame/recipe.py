@@ -240,7 +240,7 @@ class Recipe:
             for name, value in ((name, table.column(name).at(rows)) for name in names)
         }
         n, given = int(complete.sum()), complete
-        evaluator = Aligning(self._known, columns, n, self.text, dict(self.context), dict(self.memory))
+        evaluator = Aligning(self.levels_known, columns, n, self.text, dict(self.context), dict(self.memory))
         X = offset = None
         if fixed:
             X = _spread(self._fixed_columns(evaluator, n), complete)
@@ -276,7 +276,7 @@ class Recipe:
         return tuple(dict.fromkeys((*names, *weights)))
 
     @property
-    def _known(self) -> dict[Expr, Entries]:
+    def levels_known(self) -> dict[Expr, Entries]:
         """Levels of the factors that functions see: columns, and those made within expressions."""
         return {Name(r.name): object_array(r.levels) for r in self.columns if r.levels} | dict(self.within)
 

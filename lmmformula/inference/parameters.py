@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import StructureParameter, structure_parameters
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Parameter", "chosen", "parameter_names", "parameters_of"]
+__all__ = [
+    "Parameter",
+    "chosen",
+    "parameter_names",
+    "parameters_of",
+    "shown_structure",
+    "structure_of",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +31,12 @@ class Parameter:
     Attributes
     ----------
     name : str
-    kind : {"sd", "cor", "sigma", "beta", "aux"}
+    kind : {"sd", "cor", "phi", "sigma", "beta", "aux"}
     term : int
         Term, position of the coefficient, or position of the auxiliary predictor.
     columns : tuple of int
-        Columns of the term: one for a standard deviation, two for a correlation; column of the auxiliary predictor.
+        Columns of the term: one for a standard deviation, two for a correlation; column of the auxiliary predictor; element of
+        phi of a structure across levels.
     """
 
     name: str
@@ -37,8 +46,9 @@ class Parameter:
 
 
 def parameters_of(problem: Problem) -> list[Parameter]:
-    """Each term's lower triangle column by column, sigma where there is one, the fixed effects, auxiliary coefficients."""
+    """Each term's lower triangle column by column, structures' phi, sigma where there is one, beta, auxiliary coefficients."""
     out = [p for i, term in enumerate(problem.terms) for p in _of_term(i, term)]
+    out += [Parameter(own.name, "phi", own.term, (own.element,)) for own in structure_parameters(problem)]
     if problem.is_linear:
         out.append(Parameter("sigma", "sigma"))
     out += [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
@@ -62,6 +72,16 @@ def _of_term(i: int, term: GroupBlock) -> list[Parameter]:
             if c == j
         ]
     return out
+
+
+def structure_of(problem: Problem, parameter: Parameter) -> StructureParameter:
+    """The element of phi that a parameter is."""
+    return next(own for own in structure_parameters(problem) if own.name == parameter.name)
+
+
+def shown_structure(problem: Problem, parameter: Parameter) -> Callable[[float], float] | None:
+    """From the element of phi to the value that a reader knows; None for a parameter of another kind."""
+    return structure_of(problem, parameter).natural if parameter.kind == "phi" else None
 
 
 def parameter_names(fit: Fitted) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import numpy as np
 from lmmformula.errors import ArgumentError, DataError, PlanError
 from lmmformula.frame.opening import open_data
 from lmmformula.frame.table import Table
+from lmmformula.inference.new_positions import with_new_positions
 from lmmformula.inference.prediction_rows import own_rows, rows_of, selected
 from lmmformula.inference.predictive import new_weights
 from lmmformula.inference.records import Wanted
@@ -131,6 +132,7 @@ def predict(
     chosen, aux_terms = selected(fit, re_form), re_form == "all"
     own = new_weights(fit, newdata, weights) if interval == "prediction" else None
     if newdata is not None:
+        fit = with_new_positions(fit, newdata, chosen, errors=se or interval is not None)
         rows = rows_of(fit, newdata, chosen, aux_terms=aux_terms)
         return fit.inference.predict(rows, wanted, own, rng)
     found = [

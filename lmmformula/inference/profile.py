@@ -14,7 +14,7 @@ The search is in :mod:`lmmformula.inference.profile_trace`, the deviance over th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
@@ -23,7 +23,14 @@ import numpy as np
 
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.errors import DataError
-from lmmformula.inference.parameters import Parameter, chosen, parameter_names, parameters_of
+from lmmformula.inference.parameters import (
+    Parameter,
+    chosen,
+    parameter_names,
+    parameters_of,
+    shown_structure,
+    structure_of,
+)
 from lmmformula.inference.profile_general import GeneralBest
 from lmmformula.inference.profile_surface import Surface
 from lmmformula.inference.profile_trace import Trace
@@ -64,8 +71,9 @@ class GaussianBest:
         """The deviance with `target` held."""
         return Surface(self.model, target, self.standard)
 
-    def shown(self, target: Parameter) -> None:
-        """Every parameter is profiled as the user knows it."""
+    def shown(self, target: Parameter) -> Callable[[float], float] | None:
+        """From an element of phi to a range or a correlation; any other parameter is profiled as the user knows it."""
+        return shown_structure(self.standard.problem, target)
 
 
 @lru_cache(maxsize=4)
@@ -90,7 +98,7 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
 
 
 def values_of(problem: Problem, estimate: Estimate) -> dict[str, float]:
-    """Every parameter by name; an auxiliary one as the coefficient of its predictor."""
+    """Every parameter by name; an auxiliary one as the coefficient of its predictor, one of a structure as phi."""
     return {p.name: _value(problem, estimate, p) for p in parameters_of(problem)}
 
 
@@ -101,6 +109,8 @@ def _value(problem: Problem, estimate: Estimate, p: Parameter) -> float:
         return estimate.sigma
     if p.kind == "aux":
         return float(estimate.aux[p.term][p.columns[0]])
+    if p.kind == "phi":
+        return float(estimate.theta[structure_of(problem, p).at])
     lower = estimate.sigma * problem.terms[p.term].covariance.cholesky(
         estimate.theta[problem.theta_slices()[p.term]]
     )

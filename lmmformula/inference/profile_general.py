@@ -24,7 +24,7 @@ import numpy as np
 from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.criteria.quadrature import step_scale
 from lmmformula.errors import PlanError
-from lmmformula.inference.parameters import Parameter
+from lmmformula.inference.parameters import Parameter, shown_structure, structure_of
 from lmmformula.inference.profile_coordinates import Terms
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.standard import Standard
@@ -105,6 +105,8 @@ class GeneralBest:
 
     def shown(self, target: Parameter) -> Callable[[float], float] | None:
         """From an auxiliary coefficient to the user's value, where it is the only one of its predictor."""
+        if target.kind == "phi":
+            return shown_structure(self.standard.problem, target)
         if target.kind != "aux" or len(self.estimate.aux[target.term]) > 1:
             return None
         value = self.standard.problem.family.auxiliaries[target.term].value
@@ -131,10 +133,15 @@ class GeneralSurface:
 
     def _row(self) -> Array | None:
         """Derivative of the target in (beta~, alpha~, phi); None for a parameter of a term."""
-        if self.target is None or self.target.kind not in ("beta", "aux"):
+        if self.target is None or self.target.kind not in ("beta", "aux", "phi"):
             return None
         standard, estimate = self.best.standard, self.best.estimate
         out, p = np.zeros(len(self.centre)), len(estimate.beta)
+        if self.target.kind == "phi":
+            across = across_elements(standard.problem)
+            at = structure_of(standard.problem, self.target).at
+            out[len(out) - len(across) + int(np.flatnonzero(across == at)[0])] = 1.0
+            return out
         if self.target.kind == "beta":
             out[:p] = standard.coefficients[self.target.term]
             return out

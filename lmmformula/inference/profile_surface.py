@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
-from lmmformula.inference.parameters import Parameter
+from lmmformula.inference.parameters import Parameter, structure_of
 from lmmformula.inference.profile_coordinates import ZERO, Terms
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.standard import Standard
@@ -83,6 +83,9 @@ class Surface:
         """Coordinate held by the target; None for a fixed effect."""
         if self.target is None or self.target.kind == "beta":
             return None
+        if self.target.kind == "phi":
+            at = structure_of(self.model.problem, self.target).at
+            return self.terms.stop + int(np.flatnonzero(self.across == at)[0])
         return 0 if self.target.kind == "sigma" else self.terms.pinned
 
     @property
@@ -91,7 +94,7 @@ class Surface:
         assert self.target is not None
         if self.target.kind == "sigma":
             return 0.0, np.inf
-        return (-np.inf, np.inf) if self.target.kind == "beta" else self.terms.limits
+        return (-np.inf, np.inf) if self.target.kind in ("beta", "phi") else self.terms.limits
 
     @property
     def reach(self) -> Array:
@@ -100,6 +103,8 @@ class Surface:
 
     def coordinate(self, value: float, sigma: float) -> float:
         """The psi of the target's value."""
+        if self.target is not None and self.target.kind == "phi":
+            return value
         if self.target is not None and self.target.kind != "sigma":
             return self.terms.coordinate(value, sigma)
         return float(np.log(max(value, ZERO * sigma)))
@@ -109,7 +114,7 @@ class Surface:
         assert self.target is not None
         if self.target.kind == "beta":
             return self.spread(theta, sigma)
-        if self.target.kind == "cor":
+        if self.target.kind in ("cor", "phi"):
             return 0.2
         unit = sigma if self.target.kind == "sigma" else self.terms.unit(sigma)
         return 0.25 * max(estimate, 0.1 * unit)

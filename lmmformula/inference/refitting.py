@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.structured import structure_parameters
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, FittedT
@@ -49,6 +50,8 @@ def parameters(fit: Fitted) -> dict[str, float]:
                 for j in range(term.k)
                 for i in range(j + 1, term.k)
             }
+    theta = fit.estimate.theta
+    out |= {own.name: own.natural(float(theta[own.at])) for own in structure_parameters(fit.problem)}
     for parameter, block, alpha in zip(
         fit.problem.family.auxiliaries, fit.problem.aux, fit.estimate.aux, strict=False
     ):

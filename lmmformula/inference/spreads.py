@@ -28,7 +28,7 @@ import numpy as np
 from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import varcorr_places
-from lmmformula.inference.parameters import Parameter
+from lmmformula.inference.parameters import Parameter, parameters_of, structure_of
 from lmmformula.inference.student import critical
 from lmmformula.inference.wald import information
 from lmmformula.ir.covariance import sd_cor
@@ -37,7 +37,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Spread", "Spreads", "spreads", "theta_covariance", "varcorr_spreads"]
+__all__ = ["Spread", "Spreads", "spreads", "structure_spreads", "theta_covariance", "varcorr_spreads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,8 @@ class Spreads:
             return self.sd(parameter.term, parameter.columns[0])
         if parameter.kind == "cor":
             return self.cor(parameter.term, *parameter.columns)
+        if parameter.kind == "phi":
+            return self.structure(parameter)
         if parameter.kind == "sigma":
             return self.sigma()
         return self.auxiliary(parameter.term, parameter.columns[0])
@@ -133,8 +135,31 @@ class Spreads:
         low = block.covariance.within.limits((min(i, j), max(i, j)))[0]
         if reason := self._why_not(term, None):
             return Spread(r, np.nan, np.nan, low, reason)
+        if block.covariance.within.rank == 1:
+            return Spread(
+                r,
+                np.nan,
+                np.nan,
+                low,
+                "a covariance of rank 1 has no correlations to estimate: they are -1 or 1",
+            )
         error = self._root(self._d_cor(term, i, j, r))
         return Spread(r, error, error * (1.0 / (r - low) + 1.0 / (1.0 - r)), low)
+
+    def structure(self, parameter: Parameter) -> Spread:
+        """A range, a smoothness or a correlation of a structure across levels: a normal phi, carried over."""
+        own = structure_of(self.problem, parameter)
+        at = float(self.fit.estimate.theta[own.at])
+        value = own.natural(at)
+        if reason := self._why_not(own.term, None):
+            return Spread(value, np.nan, np.nan, reason=reason)
+        assert self.covariance is not None
+        variance = float(self.covariance[own.at, own.at])
+        if not 0.0 < variance < np.inf:
+            said = "the data do not determine it: the likelihood hardly changes with it. Use conf_int(method='profile')"
+            return Spread(value, np.nan, np.nan, reason=said)
+        inner = float(np.sqrt(variance))
+        return Spread(value, inner * _slope(own.natural, at), inner, shown=own.natural, at=at)
 
     def sigma(self) -> Spread:
         """The residual standard deviation."""
@@ -173,6 +198,9 @@ class Spreads:
         if parameter.kind == "cor":
             first, second = parameter.columns
             return self._d_cor(parameter.term, first, second, known.value)
+        if parameter.kind == "phi":
+            own = structure_of(self.problem, parameter)
+            return _slope(own.natural, known.at, signed=True) * np.eye(self.problem.n_theta + 1)[own.at]
         if parameter.kind == "sigma":
             return known.value * np.eye(self.problem.n_theta + 1)[-1]
         alpha = self.fit.estimate.aux
@@ -238,6 +266,13 @@ def varcorr_spreads(fit: Fitted) -> list[Spread]:
         known.sigma() if i is None else known.sd(i, a) if b is None else known.cor(i, a, b)
         for i, a, b in varcorr_places(fit)
     ]
+
+
+def structure_spreads(fit: Fitted) -> list[tuple[str, str, Spread]]:
+    """Group, name and spread of each parameter of a structure across levels."""
+    known = spreads(fit)
+    own = [(p, structure_of(fit.problem, p)) for p in parameters_of(fit.problem) if p.kind == "phi"]
+    return [(fit.problem.terms[q.term].group, q.across.names[q.element], known.structure(p)) for p, q in own]
 
 
 def theta_covariance(fit: Fitted) -> tuple[Array | None, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import phi_of
 from lmmformula.typing import Array
@@ -25,5 +27,11 @@ def structures_in_words(problem: Problem, theta: Array) -> list[str]:
             continue
         values = across.natural(theta[where][phi_of(term.covariance, theta[where])])
         told = ", ".join(f"{name} = {value:.4g}" for name, value in zip(across.names, values, strict=True))
+        groups = getattr(across, "groups", None)
+        if groups is not None and term.columns != ("(Intercept)",):  # positions within groups
+            count = len(np.unique(groups))
+            where = f"{term.m:,} positions within {count:,} levels" if count > 1 else f"{term.m:,} positions"
+            out.append(f"{term.columns[0]} | {term.group}: {where}{', ' if told else ''}{told}.")
+            continue
         out.append(f"Levels of {term.group} are dependent: {across.name}{', ' if told else ''}{told}.")
     return out

@@ -21,6 +21,7 @@ from lmmformula.frame.opening import open_data
 from lmmformula.frame.recipe import MISSING
 from lmmformula.frame.sinks import check_out, open_sink
 from lmmformula.frame.table import Table
+from lmmformula.inference.new_positions import with_new_positions
 from lmmformula.inference.prediction_rows import Selection, own_parts, rows_of, selected
 from lmmformula.inference.predictive import new_weights
 from lmmformula.inference.records import Part, Rows, Wanted
@@ -120,13 +121,17 @@ def predict_to(
     read = list(dict.fromkeys((*_needed(fit, source, weights), *shown)))
     with working("predictions", fit.recall.arguments.get("progress")):
         places: dict[int, pd.Index] = {}
+        errors = wanted.se or wanted.interval is not None
         unseen = _unseen(fit, source, read, chosen, places) if wanted.new_levels == "sample" else {}
 
         def predicted(batch: pa.RecordBatch, first: bool) -> dict[str, Entries]:
             from lmmformula.frame.sources import table_of
 
             table = table_of(batch)
-            rows = rows_of(fit, table, chosen, aux_terms=aux_terms, places=places)
+            own_fit = with_new_positions(fit, table, chosen, errors=errors)
+            rows = rows_of(
+                own_fit, table, chosen, aux_terms=aux_terms, places=places if own_fit is fit else None
+            )
             if unseen:
                 rows = replace(rows, parts=tuple(_known(part, unseen) for part in rows.parts))
             with warnings.catch_warnings():
@@ -134,7 +139,7 @@ def predict_to(
                     warnings.simplefilter("ignore", LmmformulaWarning)
                 own = new_weights(fit, table, weights) if wanted.interval == "prediction" else None
             rng = np.random.default_rng(seed if isinstance(seed, int) else number)
-            return _named(fit.inference.predict(rows, wanted, own, rng))
+            return _named(own_fit.inference.predict(rows, wanted, own, rng))
 
         made = (
             (batch.select(shown), predicted(batch, number == 0))

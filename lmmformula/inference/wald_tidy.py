@@ -42,8 +42,13 @@ def tidied_coefficients(component: str, table: pd.DataFrame, level: float | None
     return pd.DataFrame(columns)
 
 
-def tidied_spreads(shown: pd.DataFrame, known: Sequence[Spread], level: float | None) -> pd.DataFrame:
-    """Rows of standard deviations and correlations, `shown` as ``varcorr()`` has them."""
+def tidied_spreads(
+    shown: pd.DataFrame,
+    known: Sequence[Spread],
+    level: float | None,
+    structures: Sequence[tuple[str, str, Spread]] = (),
+) -> pd.DataFrame:
+    """Rows of standard deviations and correlations, `shown` as ``varcorr()`` has them, and of structures across levels."""
     import pandas as pd
 
     rows = []
@@ -51,5 +56,8 @@ def tidied_spreads(shown: pd.DataFrame, known: Sequence[Spread], level: float | 
         term = f"cor__{a}.{b}" if isinstance(b, str) else f"sd__{a if isinstance(a, str) else 'Observation'}"
         ends = () if level is None else spread.interval(level)
         rows.append(("ran_pars", "cond", group, term, value, spread.error, *[np.nan] * 3, *ends))
+    for group, name, spread in structures:
+        ends = () if level is None else spread.interval(level)
+        rows.append(("ran_pars", "cond", group, name, spread.value, spread.error, *[np.nan] * 3, *ends))
     limits = [] if level is None else ["conf_low", "conf_high"]
     return pd.DataFrame(rows, columns=_COLUMNS + limits)

@@ -15,12 +15,14 @@ from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Index
 
 __all__ = [
+    "StructureParameter",
     "Structured",
     "across_elements",
     "phi_of",
     "precision_of",
     "row_spread",
     "spherical_draws",
+    "structure_parameters",
     "theta_near",
 ]
 
@@ -125,6 +127,47 @@ def across_elements(problem: Problem) -> Index:
         own = range(n)[phi_of(term.covariance, np.empty(n))]
         found += [where.start + j for j in own]
     return np.array(found, dtype=np.intp)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StructureParameter:
+    """An element of some term's phi.
+
+    Attributes
+    ----------
+    name : str
+        ``range|one``, ``rho|id``; with the column, ``range_exp(x, y)|one``, where another term has that name already.
+    term, element : int
+    at : int
+        Its place in theta.
+    across : Across
+    """
+
+    name: str
+    term: int
+    element: int
+    at: int
+    across: Across
+
+    def natural(self, phi: float) -> float:
+        """What a reader knows it as, of the element alone."""
+        return float(self.across.natural(np.full(len(self.across.roles), phi))[self.element])
+
+
+def structure_parameters(problem: Problem) -> tuple[StructureParameter, ...]:
+    """Parameters of the structures across levels, of all terms."""
+    out: dict[str, StructureParameter] = {}
+    for i, (term, where) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
+        across = term.covariance.across
+        for j, name in enumerate(() if across is None else across.names):
+            assert across is not None
+            label = f"{name}|{term.group}"
+            if label in out:
+                label = f"{name}_{term.columns[0]}|{term.group}"
+            while label in out:
+                label += "#"
+            out[label] = StructureParameter(label, i, j, where.stop - len(across.names) + j, across)
+    return tuple(out.values())
 
 
 def theta_near(kind: CovarianceKind, theta: Array, sigma: Array) -> Array:

@@ -20,7 +20,7 @@ from lmmformula.inference.prediction_rows import at_means, unseen_effects
 from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
 from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.simulate import draw
-from lmmformula.inference.spreads import theta_covariance, varcorr_spreads
+from lmmformula.inference.spreads import structure_spreads, theta_covariance, varcorr_spreads
 from lmmformula.inference.student import critical
 from lmmformula.inference.uncertainty import Uncertainty, gaussian_uncertainty
 from lmmformula.inference.wald import satterthwaite
@@ -219,7 +219,8 @@ class Asymptotic(Inference):
         return [tidied_coefficients(*item, level) for item in tables.items()]
 
     def tidy_spreads(self, level: float | None) -> pd.DataFrame:
-        return tidied_spreads(random_effects(self.fit), varcorr_spreads(self.fit), level)
+        shown, known = random_effects(self.fit), varcorr_spreads(self.fit)
+        return tidied_spreads(shown, known, level, structure_spreads(self.fit))
 
     def mode_limits(self, modes: pd.DataFrame, level: float) -> tuple[Array, Array]:
         point, errors = modes["condval"].to_numpy(), modes["condsd"].to_numpy()

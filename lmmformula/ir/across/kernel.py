@@ -151,6 +151,18 @@ class Kernel:
         grown = float(np.exp(min(phi[1], 100.0)))
         return SMOOTHEST * grown / (SMOOTHEST + grown)
 
+    def between(self, phi: Array, points: Array, groups: Index) -> Array:
+        """Correlations of further points (r, d) in their groups with the levels, (r, m)."""
+        square = np.zeros((len(points), self.m))
+        for axis in range(points.shape[1]):
+            square += (points[:, [axis]] - self.points[:, axis]) ** 2
+        t = np.sqrt(square) * (np.exp(-phi[0]) / self.scale)
+        if self.name == "mat":
+            r = matern(t, self._smoothness(phi), with_nu=False)[0]
+        else:
+            r = np.exp(-(t * t if self.name == "gau" else t))
+        return np.where(groups[:, None] == self.groups, r, 0.0)
+
     # -- Q ---------------------------------------------------------------------------------------------------------
 
     def _correlations(self, phi: Array, *, slopes: bool) -> list[tuple[Array, ...]]:
