@@ -28,6 +28,7 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.frozen import computed_once, freeze, handed_out
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
+from lmmformula.ir.structured import group_count
 from lmmformula.keeping import write_fit
 from lmmformula.planner import Plan
 from lmmformula.progress import working
@@ -225,8 +226,8 @@ class Fit(
 
     @property
     def ngroups(self) -> dict[str, int]:
-        """Levels of each grouping factor."""
-        return {t.group: t.m for t in self.problem.terms}
+        """Levels of each grouping factor; of positions within groups the groups."""
+        return {t.group: group_count(t) for t in self.problem.terms}
 
     @property
     def converged(self) -> bool:

@@ -45,5 +45,10 @@ def without_random(spec: ModelSpec, place: int, design: LinearPart | None = None
 
 
 def _is_intercept_of(other: RandomTerm, term: RandomTerm) -> bool:
-    same = (other.group_label, other.by, other.members) == (term.group_label, term.by, term.members)
+    same = (other.group_label, other.by, other.members, other.along) == (
+        term.group_label,
+        term.by,
+        term.members,
+        term.along,
+    )
     return same and other.design.intercept

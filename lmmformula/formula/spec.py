@@ -203,6 +203,11 @@ class RandomTerm:
     text: str = field(compare=False, default="")
     span: Span = field(compare=False, default=(0, 0))
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """Options that are whole numbers of a covariance of columns: ``d`` of ``rr()``."""
+        return {} if self.along else {n: int(v.value) for n, v in self.options if isinstance(v, Number)}
+
 
 @dataclass(frozen=True, slots=True)
 class Response:

@@ -25,7 +25,7 @@ from lmmformula.ir.across import Kernel, Markov, Placed, Proportional, positions
 from lmmformula.memory import available_memory, in_words
 from lmmformula.typing import Array, Context, Data, Index
 
-__all__ = ["first_rows", "place_labels", "placed", "placed_column"]
+__all__ = ["first_rows", "of_columns", "place_labels", "placed", "placed_column"]
 
 MOST_COLUMNS = 24
 """Levels of a factor up to which ar1() is a covariance of columns: beyond, blocks of M of that side cost more than a chain."""
@@ -65,7 +65,7 @@ def placed(
                 f"`{deparse(expr)}` has several columns; coordinates are written one by one, as in "
                 f"{term.covariance}(0 + pos(x, y) | g)"
             )
-    if term.covariance == "ar1" and isinstance(values[0], Factor) and len(values[0].levels) <= MOST_COLUMNS:
+    if _has_columns(term, values[0]):
         return replace(term, along=()), None
     grouping = group_factor((*group_members(term.group), *term.along), value_of, clean=True)
     cells, codes = grouping.cells, grouping.factor.codes
@@ -81,6 +81,27 @@ def placed(
     one = LinearPart(intercept=True, terms=())
     own = RandomTerm(one, term.group, term.group_label, along=term.along, text=term.text, span=term.span)
     return own, Levels(place_labels(cells, len(term.along)), codes, cells, across=across)
+
+
+def of_columns(term: RandomTerm, value_of: _Values) -> RandomTerm:
+    """The term as one of columns, for rows that are read in batches.
+
+    Raises
+    ------
+    PlanError
+        For a term of positions, whose distances are those of all rows.
+    """
+    if not term.along or _has_columns(term, value_of(term.along[0])):
+        return replace(term, along=()) if term.along else term
+    raise PlanError(
+        f"({term.text}): positions of {term.covariance}() are those of all rows, and the rows of these data are read in "
+        "batches. Read the data into memory, or a sample of them."
+    )
+
+
+def _has_columns(term: RandomTerm, value: Value) -> bool:
+    """Whether the levels of a factor are columns, in their order."""
+    return term.covariance == "ar1" and isinstance(value, Factor) and len(value.levels) <= MOST_COLUMNS
 
 
 def placed_column(term: RandomTerm, covariance: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning, PlanError, RankDeficientWarning, warn
 from lmmformula.formula.render import deparse
-from lmmformula.formula.spec import ModelSpec, Number, RandomTerm
+from lmmformula.formula.spec import ModelSpec, RandomTerm
 from lmmformula.frame.contrasts import Contrast, contrast_from
 from lmmformula.frame.design import Design, variables_of
 from lmmformula.frame.grouping import group_members
@@ -119,8 +119,9 @@ def group_block(
     several = (term.members, term.member_weights, term.member_scale) if term.members else None
     recipe = TermRecipe(own, term.group_label, design, levels.cells, kept, several)
     basis, columns, m = recipe.own(basis), recipe.columns, len(levels.labels)
-    options = {name: int(value.value) for name, value in term.options if isinstance(value, Number)}
-    kind: CovarianceKind = identified_kind(term.covariance, len(columns), lambda: meet(basis), label, options)
+    kind: CovarianceKind = identified_kind(
+        term.covariance, len(columns), lambda: meet(basis), label, term.counts
+    )
     if levels.across is not None:
         kind = Structured(kind, levels.across)
     elif (

@@ -161,11 +161,14 @@ def coef(fit: Fitted) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     out: dict[str, pd.DataFrame] = {}
-    for term, b in zip(fit.problem.terms, fit.estimate.modes, strict=True):
-        if term.group not in out:
+    for term, name, b in zip(fit.problem.terms, group_names(fit), fit.estimate.modes, strict=True):
+        group = term.group
+        if group in out and len(out[group]) != term.m:  # positions within its levels
+            group = name
+        if group not in out:
             base = np.tile(fit.estimate.beta, (term.m, 1))
-            out[term.group] = pd.DataFrame(base, index=list(term.levels), columns=list(fit.problem.X.names))
-        frame = out[term.group]
+            out[group] = pd.DataFrame(base, index=list(term.levels), columns=list(fit.problem.X.names))
+        frame = out[group]
         for j, column in enumerate(term.columns):
             frame[column] = frame[column] + b[:, j] if column in frame else b[:, j]
     return out

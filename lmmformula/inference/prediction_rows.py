@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
+from lmmformula.formula.spec import RandomTerm
 from lmmformula.frame.recipe import MISSING, NewTerm
 from lmmformula.inference.conditional import covariance_matrices
 from lmmformula.inference.records import Part, Rows
@@ -56,7 +57,7 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
     masks: dict[int, NDArray[np.bool_]] = dict(of_mean(fit))
     for term in wanted:
         labels = {t.label for t in term.design.terms} | ({"(Intercept)"} if term.design.intercept else set())
-        found = _matching(fit, term.group_label, labels, masks)
+        found = _matching(fit, term, labels, masks)
         if missing := labels - found:
             have = "; ".join(f"({', '.join(t.columns)} | {t.group})" for t in terms)
             raise FormulaError(
@@ -73,13 +74,20 @@ def of_mean(fit: Fitted) -> Selection:
     return [(i, np.ones(t.k, dtype=bool)) for i, t in enumerate(fit.problem.terms) if t.of_mean]
 
 
-def _matching(fit: Fitted, group: str, labels: set[str], masks: dict[int, NDArray[np.bool_]]) -> set[str]:
+def _matching(
+    fit: Fitted, wanted: RandomTerm, labels: set[str], masks: dict[int, NDArray[np.bool_]]
+) -> set[str]:
     """Mark in `masks` the columns of the terms on `group` that belong to `labels`; return the labels found."""
     found: set[str] = set()
     for i, term in enumerate(fit.problem.terms):
-        if term.group != group:
-            continue
         recipe = fit.problem.recipe.terms[i]
+        if term.group != wanted.group_label:
+            continue
+        if recipe.coordinates:
+            if recipe.group[-recipe.coordinates :] == wanted.along:
+                masks[i] = np.ones(1, dtype=bool)
+                found |= labels
+            continue
         design = recipe.design
         for j, owner in enumerate(recipe.owners):
             label = "(Intercept)" if owner == 0 else design.term_labels[owner - 1]

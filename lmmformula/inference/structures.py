@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.structured import phi_of
+from lmmformula.ir.structured import group_count, phi_of
 from lmmformula.typing import Array
 
 __all__ = ["structures_in_words"]
@@ -27,9 +25,8 @@ def structures_in_words(problem: Problem, theta: Array) -> list[str]:
             continue
         values = across.natural(theta[where][phi_of(term.covariance, theta[where])])
         told = ", ".join(f"{name} = {value:.4g}" for name, value in zip(across.names, values, strict=True))
-        groups = getattr(across, "groups", None)
-        if groups is not None and term.columns != ("(Intercept)",):  # positions within groups
-            count = len(np.unique(groups))
+        count = group_count(term)
+        if count < term.m:  # positions within groups
             where = f"{term.m:,} positions within {count:,} levels" if count > 1 else f"{term.m:,} positions"
             out.append(f"{term.columns[0]} | {term.group}: {where}{', ' if told else ''}{told}.")
             continue

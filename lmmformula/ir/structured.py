@@ -18,6 +18,7 @@ __all__ = [
     "StructureParameter",
     "Structured",
     "across_elements",
+    "group_count",
     "phi_of",
     "precision_of",
     "row_spread",
@@ -107,6 +108,15 @@ class Structured:
 
     def names(self, columns: tuple[str, ...]) -> tuple[str, ...]:
         return (*self.within.names(columns), *self.across.names)
+
+
+def group_count(term: GroupBlock) -> int:
+    """Levels of a term; of one with an effect at each position within groups the number of these."""
+    across = term.covariance.across
+    if across is None or term.columns == ("(Intercept)",):
+        return term.m
+    groups = getattr(across, "groups", None)
+    return term.m if groups is None else len(np.unique(groups))
 
 
 def phi_of(kind: CovarianceKind, theta: Array) -> slice:

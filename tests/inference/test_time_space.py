@@ -354,3 +354,28 @@ def test_a_factor_of_points_holds_their_coordinates() -> None:
         pd.DataFrame({"x": [0.0], "cx": [5.0], "cy": [5.0], "one": ["a"]})
     )
     assert model.predict(new)[0] == pytest.approx(other[0], rel=1e-6)
+
+
+def test_series_beside_intercepts_of_the_same_group() -> None:
+    table = data("made")
+    model = fit("y ~ x + (1 | id) + ar1(0 + time | id)", table)
+    assert model.ngroups == {"id": 40}
+    assert {name: frame.shape for name, frame in model.coef().items()} == {"id": (40, 2), "id.1": (600, 3)}
+    parts = [model.predict(table, re_form=form) for form in ("~ (1 | id)", "~ ar1(0 + time | id)", None)]
+    np.testing.assert_allclose(parts[0] + parts[1] - parts[2], model.fittedvalues)
+    names = list(model.conf_int(method="wald", parameters="all").index)
+    assert names[:3] == ["sd_(Intercept)|id", "sd_ar1(time)|id", "rho|id"]
+    assert model.update("~ . - ar1(0 + time | id)").llf < model.llf - 10.0
+    tested = model.hypothesis("rho|id = 0.6")
+    assert abs(tested["statistic"].to_numpy()[0]) < 3.0
+
+
+def test_rows_read_in_batches_have_columns_but_no_positions(tmp_path: Path) -> None:
+    table = data("made").assign(ft=lambda t: t["time"].astype(str).str.zfill(2))
+    table.to_parquet(tmp_path / "rows.parquet")
+    for term in ("ar1(0 + ft | id)", "rr(0 + ft | id, d = 1)"):
+        assert fit(f"y ~ x + {term}", tmp_path).llf == pytest.approx(
+            fit(f"y ~ x + {term}", table).llf, abs=1e-6
+        )
+    with pytest.raises(PlanError, match="the rows of these data are read in batches"):
+        fit("y ~ x + exp(0 + time | id)", tmp_path)

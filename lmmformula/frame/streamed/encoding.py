@@ -63,7 +63,7 @@ class CodedTerm:
             own.levels.labels,
             known[key],
             basis,
-            KINDS[term.covariance](len(names)),
+            KINDS[term.covariance](len(names), **term.counts),
             self.label,
             shares=own.shares(value_of, n),
         )

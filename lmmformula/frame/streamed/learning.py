@@ -19,6 +19,7 @@ from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping, group_members
 from lmmformula.frame.model_frame import ModelFrame, raw_names, refuse_infinite, single_values
 from lmmformula.frame.nearly import warn_if_numbers
+from lmmformula.frame.placing import of_columns
 from lmmformula.frame.predictors import contrasts_of, term_label
 from lmmformula.frame.recording import no_response, weights_given
 from lmmformula.frame.response import read_response, with_repeats
@@ -223,6 +224,7 @@ def _with_auxiliary(
     known: dict[tuple[Expr, ...], Grouping] = {}
 
     def coded(term: RandomTerm) -> CodedTerm:
+        term = of_columns(term, frame)
         levels = term_levels(term, own, combinations, known, given, spec.text)
         design = make_design(term.design, frame)
         term_label(term, design)
