@@ -14,13 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.levels import Levels
-from lmmformula.numerics.ragged import Ragged
+from lmmformula.numerics.ragged import Ragged, RaggedSize
 from lmmformula.typing import Array, Index
 
 __all__ = ["Coupling", "Elimination", "choose_chain", "nested_pair", "oriented"]
@@ -99,18 +100,16 @@ def dense_side(blocks: Levels) -> int:
 class Elimination:
     """The plan of a blocked factorisation; depends on which levels meet, not on W or theta.
 
+    Sizes are counted at once, index maps are made when they are first asked for: what a plan compares may be too large to fit.
+
     Attributes
     ----------
     chain, dense : tuple of int
         Groups eliminated block by block (finest first), and groups of the dense part.
     offsets : tuple of int
         Where each dense group starts among the `q_dense` columns.
-    parents : dict (i, j) -> (m_i,) index array
-        For chain positions i < j, the level of j that holds each level of i.
-    couplings : tuple of Coupling
-        One for each chain position; empty if nothing is dense.
-    column_maps : dict (i, j) -> (total_i,) index array
-        Where each ragged column of chain position i stands among those of position j.
+    sizes : tuple of RaggedSize
+        How each chain position meets the dense part; empty if nothing is dense.
     """
 
     def __init__(self, blocks: Levels, chain: tuple[int, ...] | None = None) -> None:
@@ -121,36 +120,56 @@ class Elimination:
         ends = np.cumsum([0, *sizes])
         self.offsets = tuple(int(e) for e in ends[:-1])
         self.q_dense = int(ends[-1])
-        self.parents = {
-            (i, j): oriented(blocks, self.chain[i], self.chain[j])[1]
-            for i in range(len(self.chain))
-            for j in range(i + 1, len(self.chain))
-        }
-        self.couplings: tuple[Coupling, ...] = (
-            tuple(self._coupling(a) for a in self.chain) if self.dense else ()
-        )
-        self.column_maps = {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
+        self.sizes = tuple(self._size(a) for a in self.chain) if self.dense else ()
 
-    def _coupling(self, a: int) -> Coupling:
-        group, views = self.blocks.groups[a], []
+    @cached_property
+    def parents(self) -> dict[tuple[int, int], Index]:
+        """For chain positions i < j, the level of j that holds each level of i, (m_i,)."""
+        return {
+            (i, j): oriented(self.blocks, self.chain[i], self.chain[j])[1]
+            for i, j in combinations(range(len(self.chain)), 2)
+        }
+
+    @cached_property
+    def couplings(self) -> tuple[Coupling, ...]:
+        """One for each chain position; empty if nothing is dense."""
+        return tuple(map(self._coupling, range(len(self.sizes))))
+
+    @cached_property
+    def column_maps(self) -> dict[tuple[int, int], Index]:
+        """For chain positions i < j, where each ragged column of i stands among those of j, (total_i,)."""
+        return {(i, j): self._column_map(i, j) for (i, j) in self.parents if self.couplings}
+
+    def _size(self, a: int) -> RaggedSize:
+        """From the pairs of each level, in whichever order they are held."""
+        group = self.blocks.groups[a]
         counts = np.zeros(group.m, dtype=np.int64)
         for j in self.dense:
-            view = oriented(self.blocks, a, j)
-            views.append(view)
-            counts += np.diff(view[0]) * self.blocks.groups[j].k
+            pattern, k = self.blocks.pattern(min(a, j), max(a, j)), self.blocks.groups[j].k
+            met = np.diff(pattern.indptr) if a < j else np.bincount(pattern.indices, minlength=group.m)
+            counts += met * k
         ptr = np.zeros(group.m + 1, dtype=np.int64)
         np.cumsum(counts, out=ptr[1:])
-        cols = np.empty(ptr[-1], dtype=np.int32)
-        places, filled = [], ptr[:-1].copy()
+        return RaggedSize.of(ptr, self.q_dense, group.k)
+
+    def _coupling(self, i: int) -> Coupling:
+        size, groups = self.sizes[i], self.blocks.groups
+        views = [oriented(self.blocks, self.chain[i], j) for j in self.dense]
+        if len(views) == 1 and groups[self.dense[0]].k == 1:  # the pairs as they are: there may be many
+            narrow = np.int32 if size.entries < 2**31 else np.int64
+            place = np.arange(size.entries, dtype=narrow)[:, None]
+            cols = views[0][1].astype(np.int32, copy=False)
+            return Coupling(Ragged(size, cols), (place,), (views[0][2],))
+        cols = np.empty(size.entries, dtype=np.int32)
+        places, filled = [], size.ptr[:-1].copy()
         for j, offset, (indptr, indices, _) in zip(self.dense, self.offsets, views, strict=True):
-            k, size = self.blocks.groups[j].k, np.diff(indptr)
-            first = np.repeat(filled - indptr[:-1] * k, size) + np.arange(len(indices)) * k
+            k, met = groups[j].k, np.diff(indptr)
+            first = np.repeat(filled - indptr[:-1] * k, met) + np.arange(len(indices)) * k
             place = first[:, None] + np.arange(k)
             cols[place] = (offset + indices.astype(np.int64) * k)[:, None] + np.arange(k)
             places.append(place)
-            filled += size * k
-        ragged = Ragged.of(ptr, cols, self.q_dense, group.k)
-        return Coupling(ragged, tuple(places), tuple(v[2] for v in views))
+            filled += met * k
+        return Coupling(Ragged(size, cols), tuple(places), tuple(v[2] for v in views))
 
     def _column_map(self, i: int, j: int) -> Index:
         inner, outer = self.couplings[i].ragged, self.couplings[j].ragged

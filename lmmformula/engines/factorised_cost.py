@@ -19,7 +19,7 @@ from lmmformula.engines.cost import (
 )
 from lmmformula.engines.elimination import Elimination
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.ragged import SLAB, Ragged
+from lmmformula.numerics.ragged import SLAB, RaggedSize
 
 __all__ = ["exact_cost", "survey"]
 
@@ -41,19 +41,19 @@ def survey(problem: Problem, plan: Elimination) -> Survey:
         inside = " in ".join(groups[a].name for a in plan.chain)
         crossed = ", ".join(groups[a].name for a in plan.dense)
         words = f"{inside} eliminated level by level, {crossed} crossed with it and kept dense"
-    pairs = sum(c.ragged.pairs for c in plan.couplings)
+    pairs = sum(size.pairs for size in plan.sizes)
     return Survey(exact_cost(problem, plan, plan.q_dense), roles, words, plan.q_dense, pairs)
 
 
 def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
     """On a factorisation whose dense part has `side` columns."""
-    ragged = [c.ragged for c in plan.couplings]
-    entries = float(sum(len(r.cols) * r.k for r in ragged))
+    ragged = plan.sizes
+    entries = float(sum(r.entries * r.k for r in ragged))
     count, systems = evaluations(problem)
     if not problem.is_linear:
         count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
     ways = [r.way() for r in ragged]
-    sparse = sum(float(len(r.cols) * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
+    sparse = sum(float(r.entries * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
     copied = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
     looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
@@ -70,20 +70,20 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
 
 def _space(problem: Problem, plan: Elimination, side: int) -> Space:
     """On a factorisation whose dense part has `side` columns."""
-    ragged = [c.ragged for c in plan.couplings]
+    ragged = plan.sizes
     return space_of_rows(
         problem,
         plan.blocks,
         laplace=float(not problem.is_linear),
         compiled=float(any(r.way() == "compiled" for r in ragged)),
-        entries=WORD * sum(len(r.cols) * r.k for r in ragged),
+        entries=WORD * sum(r.entries * r.k for r in ragged),
         levels=WORD * problem.q * (problem.p + 1),
         copies=WORD * sum(_copied(r) for r in ragged),
         dense=WORD * float(side) ** 2,
     )
 
 
-def _copied(ragged: Ragged) -> float:
+def _copied(ragged: RaggedSize) -> float:
     """Cells that a coupling is copied into."""
     cells = float(ragged.m) * ragged.k * ragged.q
     return {"dense": cells, "sparse": min(cells, SLAB), "compiled": 0.0}[ragged.way()]

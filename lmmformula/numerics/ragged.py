@@ -22,7 +22,7 @@ from lmmformula.numerics.blas import gram_lower, times_symmetric
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "RaggedSize"]
 
 
 _DENSE_CELLS = 400_000
@@ -38,13 +38,12 @@ PARTS = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ragged:
-    """The pattern of T.
+class RaggedSize:
+    """How many columns each level of T has, which is all that its cost depends on.
 
     Attributes
     ----------
     ptr : (m + 1,) int64 array
-    cols : (total,) int32 array, increasing within a level
     q : int
         Number of columns of T.
     k : int
@@ -54,19 +53,74 @@ class Ragged:
     """
 
     ptr: NDArray[np.int64]
-    cols: NDArray[np.int32]
     q: int
     k: int
     pairs: float
 
     @classmethod
-    def of(cls, ptr: NDArray[np.int64], cols: NDArray[np.int32], q: int, k: int) -> Ragged:
+    def of(cls, ptr: NDArray[np.int64], q: int, k: int) -> RaggedSize:
         counts = np.diff(ptr).astype(float)
-        return cls(ptr, cols, q, k, float(k * (counts @ counts)))
+        return cls(ptr, q, k, float(k * (counts @ counts)))
 
     @property
     def m(self) -> int:
         return len(self.ptr) - 1
+
+    @property
+    def entries(self) -> int:
+        """Columns of all levels, total."""
+        return int(self.ptr[-1])
+
+    def way(self) -> str:
+        """How products with T are done."""
+        cells = float(self.m) * self.k * self.q
+        if cells <= _DENSE_CELLS:
+            return "dense"
+        if self.pairs < _COMPILED_PAIRS:
+            return "sparse"
+        dense_fits = cells < 2.0e8
+        return "dense" if dense_fits and cells * self.q < _BLAS_ADVANTAGE * self.pairs else "compiled"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ragged:
+    """The pattern of T.
+
+    Attributes
+    ----------
+    size : RaggedSize
+    cols : (total,) int32 array, increasing within a level
+    """
+
+    size: RaggedSize
+    cols: NDArray[np.int32]
+
+    @classmethod
+    def of(cls, ptr: NDArray[np.int64], cols: NDArray[np.int32], q: int, k: int) -> Ragged:
+        return cls(RaggedSize.of(ptr, q, k), cols)
+
+    @property
+    def ptr(self) -> NDArray[np.int64]:
+        return self.size.ptr
+
+    @property
+    def q(self) -> int:
+        return self.size.q
+
+    @property
+    def k(self) -> int:
+        return self.size.k
+
+    @property
+    def m(self) -> int:
+        return self.size.m
+
+    @property
+    def pairs(self) -> float:
+        return self.size.pairs
+
+    def way(self) -> str:
+        return self.size.way()
 
     def levels(self) -> NDArray[np.int64]:
         """Level of every entry, (total,)."""
@@ -77,15 +131,6 @@ class Ragged:
         work = np.cumsum(np.diff(self.ptr).astype(float) ** 2)
         inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
         return np.unique([0, *inner.tolist(), self.m]).tolist()
-
-    def way(self) -> str:
-        cells = float(self.m) * self.k * self.q
-        if cells <= _DENSE_CELLS:
-            return "dense"
-        if self.pairs < _COMPILED_PAIRS:
-            return "sparse"
-        dense_fits = cells < 2.0e8
-        return "dense" if dense_fits and cells * self.q < _BLAS_ADVANTAGE * self.pairs else "compiled"
 
     def _is_small(self) -> bool:
         """Whether a few columns are sooner multiplied by a dense T than by a sparse one."""
