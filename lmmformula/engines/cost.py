@@ -28,6 +28,7 @@ __all__ = [
     "columns",
     "evaluations",
     "parameters",
+    "passes",
     "space_of_rows",
     "table",
 ]
@@ -138,10 +139,13 @@ class Cost:
     ----------
     work : Work
     space : Space
+    passes : float
+        Over the rows, which their cells are counted for already; said of rows that are not in memory.
     """
 
     work: Work
     space: Space
+    passes: float = 1.0
 
     @property
     def seconds(self) -> float:
@@ -206,6 +210,11 @@ def cells(problem: Problem, count: float, systems: float) -> float:
         return 2.0 * problem.n * columns(problem)
     k = sum(t.k for t in problem.terms)
     return problem.n * count * (systems * (FAMILY_COLUMNS + k * (k + 1.0) + problem.p) + columns(problem))
+
+
+def passes(problem: Problem, count: float, systems: float) -> float:
+    """Passes over the rows: the Gram's for a linear model, else one for each system of the mode, and one for the value."""
+    return 1.0 if problem.is_linear else count * (systems + 1.0)
 
 
 def _products(blocks: Levels, columns: int) -> float:

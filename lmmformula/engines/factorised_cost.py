@@ -14,6 +14,7 @@ from lmmformula.engines.cost import (
     cells,
     evaluations,
     parameters,
+    passes,
     space_of_rows,
     table,
 )
@@ -65,7 +66,7 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
         cells=cells(problem, count, systems),
         table=table(problem),
     )
-    return Cost(work, _space(problem, plan, side))
+    return Cost(work, _space(problem, plan, side), passes(problem, count, systems))
 
 
 def _space(problem: Problem, plan: Elimination, side: int) -> Space:

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, Stacked, Survey, traces
-from lmmformula.engines.cost import WORD, Cost, Work, cells, evaluations, parameters, space_of_rows, table
+from lmmformula.engines.cost import (
+    WORD,
+    Cost,
+    Work,
+    cells,
+    evaluations,
+    parameters,
+    passes,
+    space_of_rows,
+    table,
+)
 from lmmformula.engines.scaled import scaled, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
@@ -68,7 +78,8 @@ class SparseEngine(Exact):
         words = (
             f"factorised in an order that fills in little: {filled:,.0f} nonzeros of {problem.q:,} columns"
         )
-        return Survey(Cost(work, space), ("sparse",) * len(blocks.groups), words)
+        cost = Cost(work, space, passes(problem, count, systems))
+        return Survey(cost, ("sparse",) * len(blocks.groups), words)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

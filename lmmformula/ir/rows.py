@@ -133,9 +133,8 @@ class Rows(Protocol):
         """Whether a number for each row can be had as an array, see :meth:`whole`."""
         ...
 
-    @property
-    def told(self) -> str:
-        """Where they are and what a pass over them costs, for the plan; empty if they are in memory."""
+    def told(self, passes: float) -> str:
+        """Where they are and what so many passes over them cost, for the plan; empty if they are in memory."""
         ...
 
     @property
@@ -302,7 +301,6 @@ class MemoryRows:
 
     __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
     at_hand = True
-    told = ""
 
     def __init__(
         self,
@@ -322,6 +320,9 @@ class MemoryRows:
     @property
     def n(self) -> int:
         return len(self.y)
+
+    def told(self, passes: float) -> str:
+        return ""
 
     @property
     def levels(self) -> Blocks:

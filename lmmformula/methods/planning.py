@@ -58,8 +58,8 @@ def make_plan(
             f"priors were given, and {asked.name.upper()} has none{here}: leave them out, or ask for the posterior with "
             "method='hmc'."
         )
-    if told := problem.data.told:
-        plan = planned.plan
+    plan = planned.plan
+    if told := problem.data.told(plan.passes):
         return replace(planned, plan=replace(plan, reasons=(*plan.reasons, told)))
     return planned
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lmmformula.backends.pql import PQL
+from lmmformula.engines.backfitting.cost import outer_passes
 from lmmformula.engines.elimination import dense_side
 from lmmformula.errors import PlanError
 from lmmformula.methods.options import Quasi
@@ -41,7 +44,9 @@ def quasi_plan(request: Request[Quasi], reason: str, alternatives: tuple[Alterna
         return plain_plan(request, "pql", _PLAIN, backend)
     if backend.needs_inverse:
         chosen = exact_plan(problem, blocks, "pql", reason, request.limit)
+        twice = 2.0 * outer_passes(corrected=backend.corrected)  # once with diagonal traces, and once more
+        chosen = replace(chosen, plan=replace(chosen.plan, passes=twice))
     else:
-        corrected = backend.correction == "laplace"
+        corrected = backend.corrected
         chosen = backfitted(problem, blocks, reason, request.limit, alternatives, corrected=corrected)
     return Planned(chosen.plan, backend, chosen.prepared, request.standard)

@@ -329,6 +329,7 @@ def _plan(problem: Problem, blocks: Levels, method: str, taken: Look, reasons: t
         cost.memory,
         reasons,
         cost.seconds,
+        passes=cost.passes,
     )
 
 

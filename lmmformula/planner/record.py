@@ -74,6 +74,8 @@ class Plan:
     alternatives : tuple of Alternative
     device : str
         "cpu".
+    passes : float
+        Passes over the rows, estimated; nan where no estimate is made.
     """
 
     method: str
@@ -89,6 +91,7 @@ class Plan:
     seconds: float = float("nan")
     alternatives: tuple[Alternative, ...] = ()
     device: str = "cpu"
+    passes: float = float("nan")
 
     def __str__(self) -> str:
         on = f" on the {self.engine} engine" if self.q else ""

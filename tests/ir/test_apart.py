@@ -182,7 +182,7 @@ def test_arithmetic_of_levels() -> None:
 def test_rows_move_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Sorted partitions stay; others are dealt out, unless levels are few or rows are dear beside them."""
     own = problem()
-    told = store(spread(own, stores=3)).told
+    told = store(spread(own, stores=3)).told(9.0)
     assert "were dealt out by it once" in told
     assert "eliminates it" in told
     lead = max(own.terms, key=lambda term: term.m)
@@ -197,13 +197,13 @@ def test_rows_move_only_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> None:
     pieces = [Here(there.piece_of([(rows, 0)])) for rows in halves]
     apart = Spread(workers, pieces[0].value.layout, own.n, [[piece] for piece in pieces])
     assert apart.apart
-    assert "dealt" not in apart.told
+    assert "dealt" not in apart.told(9.0)
     monkeypatch.setattr(dealing, "PASSES", 0)
     stay = store(spread(own, stores=3))
     assert not stay.apart
-    assert "whose sums travel, as rows would be more" in stay.told
+    assert "whose sums travel, as rows would be more" in stay.told(9.0)
     monkeypatch.setattr(dealing, "LITTLE", 1e9)
-    assert "has few levels" in store(spread(own, stores=3)).told
+    assert "has few levels" in store(spread(own, stores=3)).told(9.0)
 
 
 def test_corrections_and_exact_traces_have_all_here() -> None:

@@ -6,7 +6,7 @@ from lmmformula.engines.cost import FAMILY_COLUMNS, WORD, Cost, Space, Work, col
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
-__all__ = ["backfitting_cost"]
+__all__ = ["backfitting_cost", "outer_passes"]
 
 OUTER, SWEEPS = 9, 12
 """Outer iterations of backfitting, and sweeps in each."""
@@ -18,14 +18,19 @@ def backfitting_cost(problem: Problem, blocks: Levels, *, corrected: bool = Fals
     """On sweeps over one group after the other."""
     groups = blocks.groups
     met = sum(blocks.pattern(a, b).nnz for a in range(len(groups)) for b in range(a + 1, len(groups)))
-    width, passes = columns(problem) + FAMILY_COLUMNS, CORRECTED if corrected else 1.0
+    width, times = columns(problem) + FAMILY_COLUMNS, CORRECTED if corrected else 1.0
     work = Work(
         calls=OUTER * SWEEPS,
-        entries=passes * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
-        cells=passes * OUTER * problem.n * width,
+        entries=times * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
+        cells=times * OUTER * problem.n * width,
         table=table(problem),
     )
-    return Cost(work, _space(problem, blocks, float(met)))
+    return Cost(work, _space(problem, blocks, float(met)), outer_passes(corrected=corrected))
+
+
+def outer_passes(*, corrected: bool) -> float:
+    """Passes over the rows: one before, and in each outer iteration one, or two with Laplace's terms."""
+    return 1.0 + OUTER * (CORRECTED if corrected else 1.0)
 
 
 def _space(problem: Problem, blocks: Levels, met: float) -> Space:

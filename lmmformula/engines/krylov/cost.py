@@ -14,6 +14,7 @@ from lmmformula.engines.cost import (
     cells,
     evaluations,
     parameters,
+    passes,
     space_of_rows,
     table,
 )
@@ -63,7 +64,7 @@ def krylov_cost(problem: Problem, blocks: Levels, coupled: Coupled, probes: int)
         cells=cells(problem, count, systems),
         table=table(problem),
     )
-    return Cost(work, _space(problem, blocks, coupled, probes))
+    return Cost(work, _space(problem, blocks, coupled, probes), passes(problem, count, systems))
 
 
 def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> Space:

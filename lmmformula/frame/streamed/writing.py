@@ -7,6 +7,7 @@ needs no decoding of text.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -21,6 +22,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.streamed import Sorter, Spread, StreamedRows, there
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.parts import Columns, columns_of
+from lmmformula.ir.streamed.store import Reading
 from lmmformula.numerics.threads import in_order
 from lmmformula.progress import passing
 
@@ -48,7 +50,7 @@ def written(draft: Draft) -> Problem:
     workers = workers_of(draft.source)
     if workers is not None:
         return _spread(draft, workers)
-    sorter = Sorter(draft.n)
+    begun, sorter = time.perf_counter(), Sorter(draft.n)
     total: Seen | None = None
     passing(draft.n)
 
@@ -63,7 +65,9 @@ def written(draft: Draft) -> Problem:
     if total is None:
         raise DataError(f"{draft.source.name} has no rows")
     problem, kept = draft.finish(total)
-    store = sorter.finish().keeping(_kept(kept, total, problem), draft)
+    source, spent = draft.source, time.perf_counter() - begun
+    reading = Reading(source.name, source.size(draft.columns), spent)
+    store = sorter.finish().keeping(_kept(kept, total, problem), draft, reading)
     draft.source.unchanged()
     return replace(problem, held=StreamedRows(store))
 

@@ -59,10 +59,9 @@ class StreamedRows:
         """Whether they are in other units than those they were written in."""
         return bool(self._units)
 
-    @property
-    def told(self) -> str:
+    def told(self, passes: float) -> str:
         """See :class:`lmmformula.ir.rows.Rows`."""
-        return self.store.told
+        return self.store.told(passes)
 
     # -- passes ----------------------------------------------------------------------------------------------------
 

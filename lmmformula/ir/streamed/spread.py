@@ -107,8 +107,7 @@ class Spread:
         """Levels of the first group that each store has."""
         return [s.contents.within.levels[0] for s in self.stores]
 
-    @property
-    def told(self) -> str:
+    def told(self, passes: float) -> str:
         """Which sums travel, by the levels that each store has."""
         columns, back = 1 + self.layout.fixed, 0.0
         for a, g in enumerate(self.layout.merged()):

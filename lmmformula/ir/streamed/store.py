@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol, TypeVar
 
+import numpy as np
+
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Units
 from lmmformula.ir.streamed.layout import Kept, Layout
@@ -20,9 +22,36 @@ from lmmformula.memory import in_words
 from lmmformula.numerics.threads import in_order
 from lmmformula.progress import passed
 
-__all__ = ["COMPILED", "Passes", "Store"]
+__all__ = ["COMPILED", "Passes", "Reading", "Store"]
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What it took to read rows where they came from.
+
+    Attributes
+    ----------
+    source : str
+        Its name.
+    size : float or None
+        Bytes of the columns that are read, in one pass; None where nobody knows.
+    seconds : float
+        Of the pass that encoded them.
+    """
+
+    source: str
+    size: float | None
+    seconds: float
+
+    @property
+    def told(self) -> str:
+        each = "" if self.size is None else f" ({in_words(self.size)} of columns in each)"
+        return (
+            f" from {self.source} in two passes or a few more{each}, the last of them in {self.seconds:.2g} s"
+        )
+
 
 COMPILED = 1_000_000
 """Rows from which on compiled sums repay their import (0.5 s)."""
@@ -43,9 +72,8 @@ class Passes(Protocol):
     @property
     def n(self) -> int: ...
 
-    @property
-    def told(self) -> str:
-        """Where they lie and what a pass costs, for the plan; empty if there is nothing to say."""
+    def told(self, passes: float) -> str:
+        """Where they lie and what so many passes cost, for the plan; empty if there is nothing to say."""
         ...
 
     def new_levels(self) -> Levels:
@@ -85,6 +113,8 @@ class Store:
         Whether sums are compiled; None decides by the number of rows.
     origin : object
         What read them, to be asked for them again in the order of the data; opaque here.
+    reading : Reading or None
+        What it took to read them.
     """
 
     layout: Layout
@@ -95,18 +125,23 @@ class Store:
     within: Within | None = None
     compiled: bool | None = None
     origin: object = None
+    reading: Reading | None = None
 
-    @property
-    def told(self) -> str:
-        """How large they are, and where."""
-        return (
-            f"rows: {self.n:,}, read a batch at a time in two passes over the data or a few more, then held as "
-            f"{in_words(self.records.size)} in {self.records.place}, which every further pass reads"
-        )
+    def told(self, passes: float) -> str:
+        """How large they are and where, and what is read of them."""
+        size = float(self.records.size)
+        first = "" if self.reading is None else self.reading.told
+        again = "which every pass reads"
+        if np.isfinite(passes):
+            times = (
+                f"about {passes:,.0f} times ({in_words(passes * size)})" if passes > 1.0 else "once or twice"
+            )
+            again = f"which the search reads {times}"
+        return f"rows: {self.n:,}, read a batch at a time{first}; held as {in_words(size)} in {self.records.place}, {again}"
 
-    def keeping(self, kept: Kept, origin: object = None) -> Store:
+    def keeping(self, kept: Kept, origin: object = None, reading: Reading | None = None) -> Store:
         """The same rows with some of their columns."""
-        return replace(self, layout=replace(self.layout, kept=kept), origin=origin)
+        return replace(self, layout=replace(self.layout, kept=kept), origin=origin, reading=reading)
 
     def new_levels(self) -> StreamedLevels:
         """Of the levels that the rows have."""
