@@ -45,6 +45,7 @@ from lmmformula.verbs import (
     ReplicationVerbs,
     RowVerbs,
     SelectionVerbs,
+    SmoothVerbs,
     TestingVerbs,
 )
 
@@ -67,6 +68,7 @@ class Fit(
     MeansVerbs,
     TestingVerbs,
     SelectionVerbs,
+    SmoothVerbs,
     CheckingVerbs,
     ReplicationVerbs,
     BayesianVerbs,

@@ -73,6 +73,8 @@ class Evaluator:
     memory : dict
         States that functions learned, by call; filled when `learn`, only read otherwise.
     learn : bool
+    known : mapping, optional
+        Values that have been computed.
     """
 
     def __init__(
@@ -84,10 +86,11 @@ class Evaluator:
         memory: dict[Expr, Value],
         *,
         learn: bool,
+        known: Mapping[Expr, Value] | None = None,
     ) -> None:
         self.columns, self.n_rows, self.text, self.context = columns, n_rows, text, context
         self.memory, self.learn = memory, learn
-        self._values: dict[Expr, Value] = {}
+        self._values: dict[Expr, Value] = dict(known or {})
 
     def __call__(self, expr: Expr) -> Value:
         """Value of `expr`."""

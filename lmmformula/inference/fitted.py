@@ -9,7 +9,7 @@ asks which it is: every such question goes to ``fit.inference``, an :class:`Infe
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
@@ -328,6 +328,15 @@ class Inference(ABC):
         import numpy as np
 
         return tuple(np.sqrt(np.maximum(np.einsum("mii->mi", c), 0.0)) for c in self.effect_covariances())
+
+    @property
+    def has_edf(self) -> bool:
+        """Whether smooths have effective degrees of freedom and tests by them."""
+        return True
+
+    def coefficient_draws(self, fixed: Sequence[int], terms: Sequence[int], level: int) -> Array | None:
+        """Draws (S, K) of fixed effects and of the effects of one level of terms, of a posterior; None elsewhere."""
+        return None
 
     # -- rows -----------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from lmmformula.verbs.means import MeansVerbs
 from lmmformula.verbs.replication import ReplicationVerbs
 from lmmformula.verbs.rows import RowVerbs
 from lmmformula.verbs.selection import SelectionVerbs
+from lmmformula.verbs.smooths import SmoothVerbs
 from lmmformula.verbs.testing import TestingVerbs
 
 __all__ = [
@@ -20,12 +21,21 @@ __all__ = [
     "ReplicationVerbs",
     "RowVerbs",
     "SelectionVerbs",
+    "SmoothVerbs",
     "TestingVerbs",
 ]
 
 VERBS = frozenset(
     name
-    for own in (BayesianVerbs, CheckingVerbs, MeansVerbs, ReplicationVerbs, SelectionVerbs, TestingVerbs)
+    for own in (
+        BayesianVerbs,
+        CheckingVerbs,
+        MeansVerbs,
+        ReplicationVerbs,
+        SelectionVerbs,
+        SmoothVerbs,
+        TestingVerbs,
+    )
     for name in vars(own)
     if not name.startswith("_")
 )

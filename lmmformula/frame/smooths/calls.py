@@ -126,7 +126,19 @@ def _smooth(
     description: str,
 ) -> Smooth:
     low, high = z.min(axis=0), z.max(axis=0)
-    return Smooth(basis, form.fixed, form.random, form.lead, low, high, groups, by, periodic, description)
+    return Smooth(
+        basis,
+        form.fixed,
+        form.random,
+        form.lead,
+        low,
+        high,
+        groups,
+        by,
+        periodic,
+        description,
+        form.level,
+    )
 
 
 def _record(name: str, d: int, what: str) -> BasisRecord:

@@ -38,7 +38,7 @@ class Expansion:
         self._values = dict(frame.values)
         self.records: list[SmoothRecord] = []
         self._evaluator = Evaluator(
-            frame.columns, frame.n, frame.text, frame.context, self._memory, learn=False
+            frame.columns, frame.n, frame.text, frame.context, self._memory, learn=False, known=frame.values
         )
 
     @property

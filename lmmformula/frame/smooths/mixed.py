@@ -40,13 +40,16 @@ class MixedForm:
     random : tuple of (K, r_j) arrays
         One for each variance.
     lead : (f + sum r,) array
-        Coefficients of the first centred function in these columns: the side on which eigenvectors of tests are counted
+        Coefficients of the first function in these columns: the side on which eigenvectors of tests are counted
         positive.
+    level : array or 0
+        Means of the columns over the rows of the fit, which are subtracted.
     """
 
     fixed: Array
     random: tuple[Array, ...]
     lead: Array
+    level: float | Array = 0.0
 
     @property
     def maps(self) -> Array:

@@ -50,6 +50,8 @@ class Smooth:
         Map from the basis to unpenalised columns, see :class:`lmmformula.frame.smooths.mixed.MixedForm`.
     random : tuple of (K, r) arrays
     lead : array
+    level : array or 0
+        What is subtracted from the columns of one part.
     low, high : arrays (d,)
         Range of each variable in the rows of the fit.
     groups : tuple of int
@@ -71,6 +73,7 @@ class Smooth:
     by: tuple[str, ...] | None = None
     periodic: bool = False
     description: str = ""
+    level: float | Array = 0.0
 
     @property
     def parts(self) -> tuple[SmoothPart, ...]:
@@ -90,7 +93,7 @@ class Smooth:
         known = ~np.isnan(z).any(axis=1)
         self._warn_beyond(z[known])
         own = np.full((len(z), self.maps.shape[1]), np.nan)
-        own[known] = self._columns(z[known])
+        own[known] = self.columns(z[known])
         matrix = np.asarray(self._by(own, by), dtype=float)
         return Basis(matrix, tuple(str(j + 1) for j in range(matrix.shape[1])))
 
@@ -99,10 +102,11 @@ class Smooth:
         """Map from the basis to the columns of one part."""
         return np.hstack([self.fixed, *self.random])
 
-    def _columns(self, z: Array) -> Array:
+    def columns(self, z: Array) -> Array:
+        """The columns of one part at points (n, d)."""
         if self.basis is None:
             return np.prod(z, axis=1)[:, None]
-        return self.basis.design(z) @ self.maps
+        return self.basis.design(z) @ self.maps - self.level
 
     def _by(self, own: Array, by: Value) -> Array:
         if self.by is None:

@@ -11,7 +11,7 @@ are mgcv's.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import pairwise
 
@@ -100,4 +100,5 @@ def tensor_form(tensor: Tensor, x: Array, *, centre: bool) -> MixedForm:
     fixed = null @ centred(parts[-1]) if centre and has_null else null
     lead = np.zeros(fixed.shape[1] + sum(r.shape[1] for r in random))
     lead[fixed.shape[1]] = scale
-    return MixedForm(fixed, random, lead)
+    form = MixedForm(fixed, random, lead)
+    return replace(form, level=(every @ form.maps).mean(axis=0)) if centre else form

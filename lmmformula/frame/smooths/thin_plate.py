@@ -192,17 +192,13 @@ def thin_plate(x: Array, k: int | None = None, m: tuple[int, ...] = ()) -> ThinP
             f"a thin plate smooth with k = {size} needs at least {size} distinct values; there are {len(knots):,}: "
             f"lower k, as in s(x, k = {max(null + 1, len(knots) // 2)})"
         )
-    weights, own = _truncated(knots, order, size)
-    first = ThinPlate(order, center, unit, knots, weights, _values(knots, weights, order), np.ones(null), own)
+    weights, values, own = _truncated(knots, order, size)
+    first = ThinPlate(order, center, unit, knots, weights, values, np.ones(null), own)
     spread = np.sqrt((first.design(x) ** 2).mean(axis=0))
     wide, tall = spread[: size - null], spread[size - null :]
     return ThinPlate(
         order, center, unit, knots, weights / wide, first.values / wide, tall, own / np.outer(wide, wide)
     )
-
-
-def _values(knots: Array, weights: Array, m: int) -> Array:
-    return radial(knots, knots, m) @ weights
 
 
 def _knots(z: Array) -> Array:
@@ -216,29 +212,57 @@ def _knots(z: Array) -> Array:
     return distinct[np.sort(chosen)]
 
 
-def _truncated(knots: Array, m: int, size: int) -> tuple[Array, Array]:
-    """U_k Z and Z'D_k Z."""
-    e, t = radial(knots, knots, m), polynomials(knots, m)
+def _truncated(knots: Array, m: int, size: int) -> tuple[Array, Array, Array]:
+    """U_k Z, E U_k Z and Z'D_k Z."""
+    t = polynomials(knots, m)
     if size == len(knots):
-        z = _null(t.T)
-        return z, z.T @ e @ z
-    u, values = _leading(e, size)
+        z, e = _null(t.T), radial(knots, knots, m)
+        return z, e @ z, z.T @ e @ z
+    u, values = _leading(knots, m, size)
     z = _null(t.T @ u)
-    return u @ z, z.T @ (values[:, None] * z)
+    return u @ z, u @ (values[:, None] * z), z.T @ (values[:, None] * z)
 
 
-def _leading(e: Array, size: int) -> tuple[Array, Array]:
-    """Eigenvectors of the `size` eigenvalues of greatest magnitude, and these, positive before negative."""
-    if len(e) <= max(_DENSE, 3 * size):
-        values, vectors = np.linalg.eigh(e)
+def _leading(knots: Array, m: int, size: int) -> tuple[Array, Array]:
+    """Eigenvectors of the `size` eigenvalues of E of greatest magnitude, and these, positive before negative."""
+    if len(knots) <= max(_DENSE, 3 * size):
+        values, vectors = np.linalg.eigh(radial(knots, knots, m))
     else:
-        from scipy.sparse.linalg import eigsh
+        from scipy.sparse.linalg import LinearOperator, eigsh
 
-        start = np.random.default_rng(1).standard_normal(len(e))
-        values, vectors = eigsh(e, size, which="LM", v0=start, ncv=min(len(e), 3 * size + 20))
+        times = _CubicKernel.of(knots[:, 0]) if knots.shape[1] == 1 and m == 2 else None
+        shape = (len(knots),) * 2
+        e = radial(knots, knots, m) if times is None else LinearOperator(shape, matvec=times, dtype=float)
+        start = np.random.default_rng(1).standard_normal(len(knots))
+        values, vectors = eigsh(e, size, which="LM", v0=start, ncv=min(len(knots), 3 * size + 20))
     order = np.argsort(-np.abs(values), kind="stable")[:size]
     order = order[np.argsort(-values[order], kind="stable")]
     return vectors[:, order], values[order]
+
+
+@dataclass(frozen=True)
+class _CubicKernel:
+    """Products with E for one variable and m = 2 in O(N), from sums of ``x^p v`` over the knots below each one.
+
+    ``sum_j |x_i - x_j|^3 v_j = 2 B_i(v) - A_i(v)``, B_i the part of the knots below x_i and A_i = sum_j (x_i - x_j)^3 v_j.
+    """
+
+    powers: Array
+    binomials: Array
+
+    @classmethod
+    def of(cls, x: Array) -> _CubicKernel:
+        """For sorted knots."""
+        powers = x[:, None] ** np.arange(4)
+        return cls(powers, powers[:, ::-1] * np.array([1.0, -3.0, 3.0, -1.0]))
+
+    def __call__(self, v: Array) -> Array:
+        below = np.cumsum(self.powers * v.reshape(-1, 1), axis=0)
+        return _CUBIC * np.einsum("ip,ip->i", self.binomials, 2.0 * below - below[-1])
+
+
+_CUBIC = gamma(-1.5) / (16.0 * np.sqrt(pi))
+"""c of one variable and m = 2."""
 
 
 def _null(a: Array) -> Array:

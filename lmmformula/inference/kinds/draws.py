@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,7 @@ from lmmformula.inference.fitted import Fitted, Inference
 from lmmformula.inference.intervals import around, of_draws, spread_draws, spread_names
 from lmmformula.inference.posterior import (
     auxiliary_draws,
+    effect_draws,
     flat,
     mean_response,
     responses,
@@ -132,6 +133,14 @@ class Draws(Inference):
 
     def parameter_draws(self, name: str) -> Array:
         return flat(self.posterior[name])
+
+    @property
+    def has_edf(self) -> bool:
+        return False
+
+    def coefficient_draws(self, fixed: Sequence[int], terms: Sequence[int], level: int) -> Array:
+        beta = flat(self.draws().beta)[:, list(fixed)]
+        return np.hstack([beta, *(np.asarray(effect_draws(self.fit, i))[:, level] for i in terms)])
 
     def covariance_draws(self) -> tuple[Array, ...]:
         return tuple(term_spreads(self.fit, i).covariance for i in range(len(self.fit.problem.terms)))

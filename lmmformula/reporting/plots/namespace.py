@@ -18,6 +18,7 @@ from lmmformula.reporting.plots import likelihood as _likelihood
 from lmmformula.reporting.plots import marginal as _marginal
 from lmmformula.reporting.plots import means as _means
 from lmmformula.reporting.plots import rows as _rows
+from lmmformula.reporting.plots import smooths as _smooths
 from lmmformula.reporting.plots.canvas import new_axes
 from lmmformula.typing import Argument, Arguments, Array, Axes, Drawn
 
@@ -81,6 +82,10 @@ class Plots:
     ) -> Drawn:
         """Marginal means with their intervals, see :meth:`Fit.emmeans`; with comparison arrows if wanted."""
         return _means.means(self.fit, specs, ax, at=at, kind=kind, comparisons=comparisons, level=level)
+
+    def smooths(self, ax: Drawn = None, level: float = 0.95, seed: int = 0) -> Drawn:
+        """Every smooth with its bands, an Axes for each; see :meth:`Fit.smooth`."""
+        return _smooths.smooths(self.fit, ax, level, seed)
 
     def caterpillar(
         self,
