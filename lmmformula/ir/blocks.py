@@ -121,7 +121,9 @@ class Blocks(Levels):
         """Z_a' r: (m, k) or (m, k, c); through scipy's product, which reads the rows once, if there are many columns."""
         group, columns = self.groups[a], r[:, None] if r.ndim == 1 else r
         c = columns.shape[1]
-        if c * group.k < 4 or len(columns) * c < 20_000 or group.several:
+        if self._is_dense(a):
+            out = (self._dense(a).T @ columns)[None]
+        elif c * group.k < 4 or len(columns) * c < 20_000 or group.several:
             first, *more = (_counted_sums(part, columns) for part in self._parts[a])
             out = sum(more, first)
         else:
@@ -145,6 +147,10 @@ class Blocks(Levels):
         def part(start: int, stop: int) -> None:
             rows, sums = slice(start, stop), out[start:stop]
             for a, values in enumerate(own):
+                if self._is_dense(a):
+                    z = self._dense(a)[rows]
+                    sums += np.einsum("nk,nk->n", z @ values[0], z)
+                    continue
                 for one, other, codes in self._own(a):
                     for i in range(one.group.k):
                         for j in range(one.group.k):
@@ -193,6 +199,16 @@ class Blocks(Levels):
     def _is_compiled(self, columns: int) -> bool:
         return self._products(columns) >= COMPILED_SUMS and not any(g.several for g in self.groups)
 
+    def _is_dense(self, a: int) -> bool:
+        """Whether a group has one level of several columns, as smooths have: products of matrices then."""
+        group = self.groups[a]
+        return group.m == 1 and group.k > 1 and not group.several
+
+    def _dense(self, a: int) -> Array:
+        basis = self.own[a].basis
+        assert basis is not None
+        return basis
+
     def _own(self, a: int) -> list[_Meeting]:
         """What a group's rows have with themselves in one level."""
         if a not in self._within:
@@ -227,6 +243,11 @@ class Blocks(Levels):
         diag, rhs, vv = [], [], None
         for a, group in enumerate(self.groups):
             own = self.own[a]
+            if self._is_dense(a):
+                d, r = sums.dense(self._dense(a))
+                diag.append(d)
+                rhs.append(r)
+                continue
             if sums.is_shared(group.m, group.k):
                 d, r, square = sums.as_they_come(own.codes, group.m, own.basis, products=vv is None)
                 vv = square if vv is None else vv
@@ -254,6 +275,11 @@ class Blocks(Levels):
         return self._orders[a]
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
+        if self._is_dense(b) and not self.groups[a].several:
+            return self._level_sums(a, _times(weights, self._dense(b)))[self.pattern(a, b).rows()]
+        if self._is_dense(a) and not self.groups[b].several:
+            sums = self._level_sums(b, _times(weights, self._dense(a)))
+            return np.swapaxes(sums[self.pattern(a, b).indices], 1, 2)
         out = np.zeros((self.pattern(a, b).nnz, self.groups[a].k, self.groups[b].k))
         for one, other, slots in self._meetings(a, b):
             for i in range(one.group.k):
@@ -265,6 +291,8 @@ class Blocks(Levels):
     def _level_grams(self, a: int, weights: Array | None) -> Array:
         """Blocks of Z_a' W Z_a within levels, (m, k, k)."""
         group = self.groups[a]
+        if self._is_dense(a):
+            return (self._dense(a).T @ _times(weights, self._dense(a)))[None]
         out = np.zeros((group.m, group.k, group.k))
         for one, other, codes in self._own(a):
             for i in range(group.k):
@@ -292,6 +320,10 @@ def _product(*factors: Array | None) -> Numbers:
         if f is not None:
             out = f if out is None else out * f
     return out
+
+
+def _times(weights: Array | None, columns: Array) -> Array:
+    return columns if weights is None else weights[:, None] * columns
 
 
 def _weighted(weights: Array, v: Array) -> tuple[Array, Array]:

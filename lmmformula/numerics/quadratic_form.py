@@ -59,7 +59,7 @@ def tail(q: float, weights: ArrayLike, df: ArrayLike | None = None) -> float:
 
 
 def _of_two(q: float, w: Array) -> float:
-    """In polar coordinates: the mean over angles of ``exp(-q / (2 (w_1 cos^2 + w_2 sin^2)))``, by the rule for periodic functions."""
+    """In polar coordinates: the mean over angles of ``exp(-q / (2 (w_1 cos^2 + w_2 sin^2)))``."""
     if q <= 0.0:
         return 1.0
     angles = 2.0 * np.pi * np.arange(4_096) / 4_096

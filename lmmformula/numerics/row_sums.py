@@ -104,6 +104,11 @@ class RowSums:
         diag, rhs, square = (_total(s) for s in zip(*in_parts(part, self._cuts), strict=True))
         return _mirrored(diag), rhs, _mirrored(square)
 
+    def dense(self, z: Array) -> tuple[Array, Array]:
+        """Z'WZ and Z'WV, (1, k, k) and (1, k, c), of rows that all belong to one level."""
+        wz = z if len(self._weights) == 1 else self._weights[:, None] * z
+        return (wz.T @ z)[None], (wz.T @ self._v)[None]
+
     def by_level(self, rows: LevelOrder, basis: Array | None) -> tuple[Array, Array]:
         """Z'WZ (m, k, k) and Z'WV (m, k, c) of a group of many levels."""
         from lmmformula.numerics.row_kernels import add_levels

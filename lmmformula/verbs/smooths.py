@@ -34,9 +34,10 @@ class SmoothVerbs(Verbs):
         """Every smooth of the mean: standard deviations of its penalised part, degrees of freedom, and its test.
 
         ``sd`` is that of the penalised coefficients (gamm4's, brms' ``sds``); ``edf`` the trace of the smooth's part of
-        ``F = (G + S)^-1 G``; ``ref.df`` that of ``2F - FF``, the rank of its test; then the statistic and p-value of Wood (2013,
-        Biometrika 100, 221-228), F where a dispersion is estimated, else chi-square; of a wholly penalised smooth those of Wood
-        (2013, Biometrika 100, 1005-1010). They take the variances as known. Of a posterior the standard deviations alone.
+        ``F = (G + S)^-1 G``; ``ref.df`` that of ``2F - FF``, the rank of its test; then the statistic and p-value of Wood
+        (2013, Biometrika 100, 221-228), F where a dispersion is estimated, else chi-square; of a wholly penalised smooth
+        those of Wood (2013, Biometrika 100, 1005-1010). They take the variances as known. Of a posterior the standard
+        deviations alone.
         """
         from lmmformula.reporting.smooths import smooths_table
 

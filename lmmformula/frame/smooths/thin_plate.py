@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from math import comb, factorial, gamma, pi
+from typing import ClassVar
 
 import numpy as np
 
@@ -228,11 +229,10 @@ def _leading(knots: Array, m: int, size: int) -> tuple[Array, Array]:
     if len(knots) <= max(_DENSE, 3 * size):
         values, vectors = np.linalg.eigh(radial(knots, knots, m))
     else:
-        from scipy.sparse.linalg import LinearOperator, eigsh
+        from scipy.sparse.linalg import aslinearoperator, eigsh
 
-        times = _CubicKernel.of(knots[:, 0]) if knots.shape[1] == 1 and m == 2 else None
-        shape = (len(knots),) * 2
-        e = radial(knots, knots, m) if times is None else LinearOperator(shape, matvec=times, dtype=float)
+        is_curve = knots.shape[1] == 1 and m == 2
+        e = aslinearoperator(_CubicKernel.of(knots[:, 0]) if is_curve else radial(knots, knots, m))
         start = np.random.default_rng(1).standard_normal(len(knots))
         values, vectors = eigsh(e, size, which="LM", v0=start, ncv=min(len(knots), 3 * size + 20))
     order = np.argsort(-np.abs(values), kind="stable")[:size]
@@ -249,6 +249,11 @@ class _CubicKernel:
 
     powers: Array
     binomials: Array
+    dtype: ClassVar[np.dtype[np.float64]] = np.dtype(np.float64)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.powers), len(self.powers)
 
     @classmethod
     def of(cls, x: Array) -> _CubicKernel:
@@ -256,7 +261,8 @@ class _CubicKernel:
         powers = x[:, None] ** np.arange(4)
         return cls(powers, powers[:, ::-1] * np.array([1.0, -3.0, 3.0, -1.0]))
 
-    def __call__(self, v: Array) -> Array:
+    def matvec(self, v: Array) -> Array:
+        """E v."""
         below = np.cumsum(self.powers * v.reshape(-1, 1), axis=0)
         return _CUBIC * np.einsum("ip,ip->i", self.binomials, 2.0 * below - below[-1])
 

@@ -91,7 +91,7 @@ def spherical_columns(fit: Fitted, terms: tuple[int, ...]) -> tuple[list[Array],
         for level in range(g.m)
         for column in range(s.start, s.stop)
     ]
-    units = [np.zeros((g.m, g.k, len(places))) for g in groups]
+    units: list[Array] = [np.zeros((g.m, g.k, len(places))) for g in groups]
     for c, (a, level, column) in enumerate(places):
         units[a][level, column, c] = 1.0
     own = sum(np.einsum("mkc,mkp->pc", e, h) for e, h in zip(units, point.h, strict=True))

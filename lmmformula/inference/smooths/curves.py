@@ -106,7 +106,9 @@ def _points(places: Places, newdata: Data, points: int | None) -> Array:
         return points_in_range(places, POINTS.get(d, 12) if points is None else points)
     table = open_table(newdata)
     if absent := [v for v in places.variables if v not in table]:
-        raise DataError(f"the new data have no column {absent[0]!r}, of which {places.record.label} is a function.")
+        raise DataError(
+            f"the new data have no column {absent[0]!r}, of which {places.record.label} is a function."
+        )
     return np.column_stack([np.asarray(table.column(v).at(None), dtype=float) for v in places.variables])
 
 
@@ -130,4 +132,10 @@ def _band(
         curves = own.draws @ design.T
         tails = np.quantile(curves, [0.5 * (1.0 - level), 0.5 * (1.0 + level)], axis=0)
         limits = {"lower": tails[0], "upper": tails[1]}
-    return {"fit": fit, "se": se, **limits, "lower_all": fit - whole * se, "upper_all": fit + whole * se}, whole
+    return {
+        "fit": fit,
+        "se": se,
+        **limits,
+        "lower_all": fit - whole * se,
+        "upper_all": fit + whole * se,
+    }, whole

@@ -115,5 +115,7 @@ def _plain(name: str) -> str:
 
 def points_in_range(places: Places, points: int) -> Array:
     """A grid over the range of the rows of the fit, (points^d, d)."""
-    axes = [np.linspace(low, high, points) for low, high in zip(places.state.low, places.state.high, strict=True)]
+    axes = [
+        np.linspace(low, high, points) for low, high in zip(places.state.low, places.state.high, strict=True)
+    ]
     return np.stack([a.ravel() for a in np.meshgrid(*axes, indexing="ij")], axis=1)

@@ -124,7 +124,9 @@ def _tested(fit: Fitted, places: Places, residual: Residual | None) -> _Test:
     if count > MOST_COEFFICIENTS:
         return _Test(np.nan, np.nan, np.nan, np.nan)
     columns, units = spherical_columns(fit, places.terms)
-    own = sum(np.einsum("mkc,mkd->cd", e, c) for e, c in zip(units, columns, strict=True))
+    own = np.zeros((count, count))
+    for e, c in zip(units, columns, strict=True):
+        own += np.einsum("mkc,mkd->cd", e, c)
     variances = getattr(fit.optimum, "variances", None)
     weighted = columns if variances is None else variances.times(tuple(columns))
     squares = sum(np.einsum("mkc,mkc->c", c, qc) for c, qc in zip(columns, weighted, strict=True))
@@ -137,7 +139,7 @@ def _tested(fit: Fitted, places: Places, residual: Residual | None) -> _Test:
 
 def _wald(fit: Fitted, places: Places, edf: float, ref: float, residual: Residual | None) -> _Test:
     found = coefficients(fit, places)
-    r = np.linalg.qr(_seen(fit, places), mode="r")
+    r: Array = np.asarray(np.linalg.qr(_seen(fit, places), mode="r"))
     seen = found.covariance / (1.0 if residual is None else residual.ratio)
     statistic, rank, p = fractional_test(
         r @ found.values, r @ seen @ r.T, r @ places.lead, ref, None if residual is None else residual.df
@@ -233,10 +235,7 @@ def _spherical_modes(fit: Fitted, places: Places) -> Array:
     out = []
     for i in places.terms:
         a, own = next(
-            (a, s)
-            for a, g in enumerate(point.model.prepared.blocks.groups)
-            for j, s in g.members
-            if j == i
+            (a, s) for a, g in enumerate(point.model.prepared.blocks.groups) for j, s in g.members if j == i
         )
         out.append(point.u[a][:, own].ravel())
     return np.concatenate(out)

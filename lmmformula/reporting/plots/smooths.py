@@ -36,8 +36,8 @@ def smooths(fit: Fitted, ax: Drawn = None, level: float = 0.95, seed: int = 0) -
     labels = [p.record.label for p in all_places(fit)]
     if not labels:
         raise PlanError("the model has no smooth to draw: write s(x) in its formula.")
-    axes = new_grid(len(labels)) if ax is None else np.atleast_1d(np.asarray(ax, dtype=object))
-    for label, own in zip(labels, axes.ravel(), strict=False):
+    axes = new_grid(len(labels)) if ax is None else ax
+    for label, own in zip(labels, np.ravel(axes).tolist(), strict=False):
         draw_smooth(curve_of(fit, label, level=level, seed=seed), own)
     return axes
 
@@ -70,13 +70,15 @@ def _curve(ax: Drawn, part: pd.DataFrame, x: str, colour: str, of: str, *, bands
 def _surface(curve: Curve, ax: Drawn) -> Drawn:
     first, second, *others = curve.variables
     own = curve.frame
+    chosen = np.ones(len(own), dtype=bool)
     if curve.of:
-        own = own[own[curve.of] == own[curve.of].iloc[0]]
+        chosen &= (own[curve.of] == own[curve.of].iloc[0]).to_numpy()
     for name in others:
         values = np.unique(own[name])
-        own = own[own[name] == values[len(values) // 2]]
-    grid = own.pivot_table(index=second, columns=first, values="fit")
-    lines = ax.contour(grid.columns, grid.index, grid.to_numpy(), levels=12, colors=COLOURS[0], linewidths=1.0)
+        chosen &= (own[name] == values[len(values) // 2]).to_numpy()
+    x, z = np.unique(own[first]), np.unique(own[second])
+    heights = own["fit"].to_numpy()[chosen].reshape(len(x), len(z)).T
+    lines = ax.contour(x, z, heights, levels=12, colors=COLOURS[0], linewidths=1.0)
     ax.clabel(lines, fontsize="x-small")
     ax.set_xlabel(first, parse_math=False)
     ax.set_ylabel(second, parse_math=False)
