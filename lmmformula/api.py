@@ -14,10 +14,7 @@ import numpy as np
 from lmmformula.arguments import checked
 from lmmformula.arguments.kinds import whole
 from lmmformula.checkpoints import keeping
-from lmmformula.errors import (
-    PlanError,
-    warn,
-)
+from lmmformula.errors import DataError, PlanError, warn
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import Table, keep_argument, open_data, stream
@@ -68,6 +65,7 @@ def build(
     dispformula: str | None = None,
     missing: Literal["drop", "raise"] = "drop",
     context: Context | None = None,
+    data2: Context | None = None,
     memory_limit: float | str | None = None,
 ) -> Problem:
     """Turn a formula and a table into the canonical form.
@@ -100,7 +98,7 @@ def build(
         "offset": offset,
         "contrasts": contrasts,
         "missing": missing,
-        "context": context,
+        "context": _beside(context, data2),
         "memory_limit": None if memory_limit is None else float(memory_limit),
     }
     if isinstance(opened, Table):
@@ -126,6 +124,16 @@ def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -
             )
         given[family.scale_at] = model_spec(dispformula)
     return given
+
+
+def _beside(context: Context | None, data2: Context | None) -> Context | None:
+    """Everything that the formula may name besides columns."""
+    if data2 is None:
+        return context
+    given = context or {}
+    if twice := [name for name in data2 if name in given and given[name] is not data2[name]]:
+        raise DataError(f"`{twice[0]}` is given twice: in data2= and in context=; keep one of them.")
+    return {**given, **data2}
 
 
 def _has_dot(formula: str) -> bool:
@@ -191,6 +199,7 @@ def fit(
     checkpoint: str | Path | None = None,
     sample: float | None = None,
     context: Context | None = None,
+    data2: Context | None = None,
     **options: Argument,
 ) -> Fit:
     """Fit a mixed model.
@@ -252,6 +261,9 @@ def fit(
         their share. The same seed gives the same rows; plan and summary say that it is a sample.
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
+    data2 : mapping, optional
+        What terms such as ``gr(animal, cov = A)`` and ``car(W | area)`` name, as in brms: a covariance matrix (array, sparse
+        matrix, or DataFrame with labels), a pedigree, a tree, an adjacency matrix. See the pages on relationships and areas.
     **options
         ``engine`` ("auto", "blocked", "dense", "krylov", "sparse", or one that is registered), ``tolerance`` (Newton
         decrement of the deviance, 1e-9; 1e-6 on the Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier
@@ -303,7 +315,7 @@ def fit(
         "ziformula": ziformula,
         "dispformula": dispformula,
         "missing": missing,
-        "context": context,
+        "context": _beside(context, data2),
     }
     own = {} if priors is None else {"priors": keep_argument(priors)}
     silence = {"progress": False} if progress is False else {}

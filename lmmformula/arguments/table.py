@@ -52,6 +52,9 @@ ARGUMENTS: Mapping[str, Kind] = {
     "dispformula": optional(text("a one-sided formula such as '~ x'")),
     "missing": word("drop", "raise"),
     "context": optional(mapping("a mapping from names to functions and constants")),
+    "data2": optional(
+        mapping("a mapping from names to covariance matrices, pedigrees, trees or adjacencies")
+    ),
     "priors": optional(mapping("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}")),
     "seed": seed(),
     "progress": reports(),

@@ -55,6 +55,7 @@ _OF_THE_CALL = {
     "data": "it has a flag of its own, --data",
     "progress": "a terminal shows it; --quiet shows none",
     "context": "functions of your own are for fit() in Python",
+    "data2": "matrices of levels are for fit() in Python",
     "path": "files are named by --save and --report",
     "checkpoint": "it is a flag of `fit`, --checkpoint",
     "methods": "it is a flag of `compare`, --methods",

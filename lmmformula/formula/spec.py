@@ -177,6 +177,10 @@ class RandomTerm:
         brms' ``gr(g, cov = A)``: the covariance matrix of the levels, or its inverse; a string names a structure.
     smooth : str
         Name of the smooth whose penalised part this is; empty for any other term. Set when its basis is known.
+    by_level : str
+        The level of `by` whose covariance this is, once those are known; empty before, and for any other term.
+    columns : tuple of str
+        Names of its columns, where they are not those of the design.
     along : tuple of Expr
         Coordinates of the positions of ``ar1(0 + time | g)`` and ``exp(0 + pos(x, y) | g)``; the term's levels are then those
         positions within the levels of the group.
@@ -198,6 +202,8 @@ class RandomTerm:
     cov: Expr | None = None
     prec: Expr | None = None
     smooth: str = field(compare=False, default="")
+    by_level: str = field(compare=False, default="")
+    columns: tuple[str, ...] = field(compare=False, default=())
     along: tuple[Expr, ...] = ()
     options: tuple[tuple[str, Expr], ...] = ()
     text: str = field(compare=False, default="")

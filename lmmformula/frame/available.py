@@ -6,9 +6,8 @@ from collections.abc import Container, Iterator
 
 from lmmformula.errors import FormulaError, PlanError
 from lmmformula.formula.elsewhere import known_elsewhere
-from lmmformula.formula.render import deparse
 from lmmformula.formula.smooths import SMOOTHS, refuse_smooths_within
-from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
+from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.signature import FUNCTIONS
 
@@ -18,8 +17,6 @@ __all__ = ["check_available", "unavailable_call"]
 def check_available(spec: ModelSpec, context: Container[str] = ()) -> None:
     """Raise a PlanError that names the first part without an implementation; `context` has functions of the caller's."""
     for own in (spec, *(further for _, further in spec.distributional)):
-        for term in own.random:
-            _check_term(term)
         if not any(name in context for name in SMOOTHS):
             refuse_smooths_within(own)
         for expr in _expressions(own):
@@ -53,12 +50,3 @@ def _factors(part: LinearPart) -> Iterator[Expr]:
     for term in part.terms:
         yield from term.factors
     yield from part.offsets
-
-
-def _check_term(term: RandomTerm) -> None:
-    if term.by is not None:
-        by = deparse(term.by)
-        raise PlanError(
-            f"gr({term.group_label}, by = {by}) is not available: give each level of {by} its own term, "
-            f'(0 + dummy({by}, "a") | {term.group_label}) + (0 + dummy({by}, "b") | {term.group_label})'
-        )

@@ -20,6 +20,7 @@ from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping
 from lmmformula.frame.levels import levels_of
 from lmmformula.frame.model_frame import ModelFrame, evaluate
+from lmmformula.frame.own_covariances import apart, with_owners
 from lmmformula.frame.placing import placed, placed_column
 from lmmformula.frame.predictors import (
     contrasts_of,
@@ -106,6 +107,7 @@ def build(
     random = tuple(() if s is None else s.random for s in further)
     frame = evaluate(spec, parts, table, arguments, missing, context or {}, random)
     every, terms, frame = expanded([spec.fixed, *parts], [spec.random, *random], frame)
+    terms, frame = apart(terms, frame)
     spec, parts, random = replace(spec, fixed=every[0], random=terms[0]), tuple(every[1:]), tuple(terms[1:])
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
@@ -156,7 +158,7 @@ def _group_block(
     label = term_label(term, design)
     basis = None if design.is_constant else design.matrix(frame, frame.n)
     kept = None if basis is None else identified_columns(basis, design.names, label)
-    return group_block(
+    block, recipe = group_block(
         term,
         design,
         levels,
@@ -166,6 +168,7 @@ def _group_block(
         n=frame.n,
         levels_below_rows=levels_below_rows,
     )
+    return with_owners(block, term), recipe
 
 
 def _assemble(

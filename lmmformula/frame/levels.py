@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError
@@ -15,9 +14,10 @@ from lmmformula.formula.spec import Expr, Name, RandomTerm, String
 from lmmformula.frame.functions import as_factor
 from lmmformula.frame.grouping import Grouping, group_factor, group_members
 from lmmformula.frame.numbers import as_float
+from lmmformula.frame.relationships import relationship
 from lmmformula.frame.values import Basis, Factor, Value, label_index, object_array
-from lmmformula.ir.across import ACROSS, Across, Known
-from lmmformula.typing import Context, Data
+from lmmformula.ir.across import ACROSS, Across
+from lmmformula.typing import Context
 
 __all__ = ["Levels", "levels_of", "member_levels", "shares_of"]
 
@@ -147,69 +147,19 @@ def _dependent(levels: Levels, term: RandomTerm, given: Expr, context: Context, 
                 f'"{given.value}" is no structure across levels',
                 text,
                 given.span,
-                f"known: {', '.join(ACROSS)}; a matrix is named without quotes and given in context=",
+                f"known: {', '.join(ACROSS)}; a matrix is named without quotes and given in data2=",
             )
         return _with(levels, levels.labels, ACROSS[given.value](list(levels.labels)), term)
     name = given.value if isinstance(given, Name) else ""
     if name not in context:
         raise FormulaError(
-            f"`{name}` is not given in context=",
+            f"`{name}` is not given in data2=",
             text,
             given.span,
-            f'for example context={{"{name}": A}}: a labelled DataFrame, an array in the order of the levels, or a pedigree',
+            f'for example data2={{"{name}": A}}: a labelled DataFrame, an array in the order of the levels, a pedigree, a tree',
         )
-    labels, across = _structure(context[name], name, levels.labels, precision=term.prec is not None)
+    labels, across = relationship(context[name], name, levels.labels, precision=term.prec is not None)
     return _with(levels, labels, across, term)
-
-
-def _structure(value: Data, name: str, levels: Labels, *, precision: bool) -> tuple[Labels, Across]:
-    """Labels and structure of what the caller gave."""
-    if hasattr(value, "precision") and hasattr(value, "roles"):
-        return levels, value
-    if isinstance(value, pd.DataFrame):
-        if value.shape[1] == 3 and value.shape[0] != 3:
-            return pedigree(value, name)
-        labels = object_array(str(label) for label in value.index)
-        if [str(c) for c in value.columns] != list(labels) or len(set(labels)) < len(labels):
-            raise DataError(
-                f"`{name}` needs the same labels, each once, for its rows and its columns; a pedigree has three columns: "
-                "animal, sire, dam."
-            )
-        value = value.to_numpy(dtype=float)
-    else:
-        labels = levels
-    make = Known.of_precision if precision else Known.of_covariance
-    if not precision and hasattr(value, "toarray"):
-        value = value.toarray()
-    across = make(value, f"`{name}`")
-    if across.m != len(labels):
-        raise DataError(
-            f"`{name}` is {across.m} x {across.m} for {len(labels)} levels in the rows used; give it labels (a DataFrame), "
-            "or leave out what no row has."
-        )
-    return labels, across
-
-
-def pedigree(frame: pd.DataFrame, name: str) -> tuple[Labels, Across]:
-    """Animals of a pedigree (animal, sire, dam; parents without a row of their own among them) and A^-1."""
-    from scipy.sparse import csr_array
-
-    from lmmformula.ir.across import Precision
-    from lmmformula.numerics.pedigree import Pedigree
-
-    columns = [frame.iloc[:, j] for j in range(3)]
-    unknown = ("0", "NA", "", "nan", "None", "<NA>")
-    own = object_array(_label(v) for v in columns[0])
-    parents = [object_array(_label(v) for v in c) for c in columns[1:]]
-    labels = object_array(dict.fromkeys([*own, *(v for p in parents for v in p if v not in unknown)]))
-    sire, dam = (np.where([v in unknown for v in p], -1, label_index(labels, p)) for p in parents)
-    found = Pedigree.of(label_index(labels, own), sire, dam, len(labels), names=list(labels))
-    return labels, Known(Precision(csr_array(found.precision()), -found.log_det))
-
-
-def _label(value: Data) -> str:
-    """Text of a label; a whole number that a missing value made a float reads as it did."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _with(levels: Levels, labels: Labels, across: Across, term: RandomTerm) -> Levels:

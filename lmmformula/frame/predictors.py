@@ -117,7 +117,11 @@ def group_block(
     """
     label, own = term_label(term, design), group_members(term.group)
     several = (term.members, term.member_weights, term.member_scale) if term.members else None
-    recipe = TermRecipe(own, term.group_label, design, levels.cells, kept, several)
+    indicator = design.term_labels[0] if term.by_level else ""
+    named = term.columns if kept is None else tuple(term.columns[j] for j in kept if term.columns)
+    recipe = TermRecipe(
+        own, term.group_label, design, levels.cells, kept, several, named=named, indicator=indicator
+    )
     basis, columns, m = recipe.own(basis), recipe.columns, len(levels.labels)
     kind: CovarianceKind = identified_kind(
         term.covariance, len(columns), lambda: meet(basis), label, term.counts

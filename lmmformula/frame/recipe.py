@@ -131,6 +131,8 @@ class TermRecipe:
     """How many of `group`, the last ones, are coordinates of positions within the others."""
     named: tuple[str, ...] = ()
     """Names of the columns, where they are not those of the design."""
+    indicator: str = ""
+    """What stands before every column of a term about the levels of one kind."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -145,6 +147,17 @@ class TermRecipe:
         """The design's term that each of these columns belongs to."""
         owners = self.design.assign
         return owners if self.kept is None else tuple(owners[j] for j in self.kept)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The term of the user's design that each column belongs to."""
+        names = ("(Intercept)", *self.design.term_labels)
+        found = (names[owner] for owner in self.owners)
+        if not self.indicator:
+            return tuple(found)
+        return tuple(
+            "(Intercept)" if n == self.indicator else n.removeprefix(f"{self.indicator}:") for n in found
+        )
 
     def own(self, matrix: Array | None) -> Array | None:
         """These columns of the design's matrix."""

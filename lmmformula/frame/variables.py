@@ -47,6 +47,8 @@ def model_variables(
         exprs.update(dict.fromkeys((*group_members(term.group), *term.along, *term.members)))
         if term.member_weights is not None:
             exprs[term.member_weights] = None
+        if term.by is not None:
+            exprs[term.by] = None
     return list(exprs)
 
 

@@ -64,7 +64,8 @@ def ranef(fit: Fitted, condsd: bool = False) -> pd.DataFrame:
         }
         if spread is not None:
             columns["condsd"] = spread[i].T.ravel()
-        frames.append(pd.DataFrame(columns))
+        frame = pd.DataFrame(columns)
+        frames.append(frame if term.owners is None else frame[np.tile(term.owners, term.k)])
     if not frames:
         return pd.DataFrame(columns=["grpvar", "term", "grp", "condval", *(["condsd"] if condsd else [])])
     return pd.concat(frames, ignore_index=True)

@@ -88,9 +88,7 @@ def _matching(
                 masks[i] = np.ones(1, dtype=bool)
                 found |= labels
             continue
-        design = recipe.design
-        for j, owner in enumerate(recipe.owners):
-            label = "(Intercept)" if owner == 0 else design.term_labels[owner - 1]
+        for j, label in enumerate(recipe.labels):
             if label in labels:
                 masks.setdefault(i, np.zeros(term.k, dtype=bool))[j] = True
                 found.add(label)

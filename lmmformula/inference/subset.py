@@ -55,4 +55,5 @@ def _with_own_levels(term: GroupBlock) -> GroupBlock:
     levels, codes = np.unique(term.codes[there], return_inverse=True)
     new = np.full(len(term.codes), -1, dtype=term.codes.dtype)
     new[there] = codes
-    return replace(term, levels=term.levels[levels], codes=new)
+    owners = None if term.owners is None else term.owners[levels]
+    return replace(term, levels=term.levels[levels], codes=new, owners=owners)

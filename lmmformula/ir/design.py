@@ -70,6 +70,8 @@ class GroupBlock:
         Name of the smooth whose penalised part this is; empty for any other term.
     of_mean : bool
         Whether it belongs to the mean of a population: the penalised part of a smooth that all rows share.
+    owners : (m,) bool array or None
+        Levels that have these effects, where a term is about some of them; None for all.
     """
 
     group: str
@@ -83,6 +85,7 @@ class GroupBlock:
     shares: Array | None = None
     smooth: str = ""
     of_mean: bool = False
+    owners: NDArray[np.bool_] | None = None
 
     @property
     def k(self) -> int:

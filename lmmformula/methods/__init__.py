@@ -42,6 +42,7 @@ BUILDING = (
     "dispformula",
     "missing",
     "context",
+    "data2",
     "memory_limit",
 )
 """Arguments that make the model, whatever fits it."""

@@ -88,6 +88,7 @@ RIGHT: dict[str, set[str]] = {
     "offset": NOTHING,
     "contrasts": NOTHING | {"empty dict"},
     "context": NOTHING | {"empty dict"},
+    "data2": NOTHING | {"empty dict"},
     "priors": NOTHING | {"empty dict"},
     "ziformula": NOTHING,
     "dispformula": NOTHING,

@@ -22,7 +22,7 @@ COPIED = {
     "mvbind(y, z) ~ x + (1 | g)": "mvbind(): several responses of brms; not available: fit one model for each",
     "Surv(time, status) ~ x + (1 | g)": "Surv(): a survival time of the package survival",
     "y ~ x + mm(g, h)": "mm(): multiple membership of brms; it stands right of a bar",
-    "y ~ (1 | gr(g, cov = A))": "`A` is not given in context=",
+    "y ~ (1 | gr(g, cov = A))": "`A` is not given in data2=",
     "y ~ hettoep(0 + o | g)": "hettoep() is not available; it is a Toeplitz covariance with a variance for each column",
     "y | cens(lg) ~ x + (1 | g)": "`cens(lg)` is not available; it is censoring of brms",
     "y ~ (s(x) | g)": "the smooth `s(x)` cannot vary by group",

@@ -191,7 +191,6 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         DataError,
         r"trials\(\) belongs to family=\"binomial\"",
     ),
-    "by": (lambda: make("y ~ x + (1 | gr(g, by = f))"), PlanError, r"by = f\) is not available"),
     "distributional": (
         lambda: make("bf(y ~ x + (1 | g), nu ~ x)"),
         PlanError,

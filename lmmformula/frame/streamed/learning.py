@@ -11,6 +11,7 @@ import numpy as np
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
 from lmmformula.families.distribution import Distribution
+from lmmformula.formula.deparse import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.available import check_available
@@ -93,6 +94,11 @@ def learn(
     parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
     random = tuple(() if s is None else s.random for s in further)
     terms = [*spec.random, *(term for own in random for term in own)]
+    if (kinds := next(((t.text, t.by) for t in terms if t.by is not None), None)) is not None:
+        raise PlanError(
+            f"({kinds[0]}) of rows that are read in batches is not available: write a term with dummy() for each level of "
+            f"{deparse(kinds[1])}, or sample=, or rows in memory."
+        )
     arguments = {
         role: _column(value, role, source)
         for role, value in (("weights", weights), ("offset", offset))
