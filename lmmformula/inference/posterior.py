@@ -283,6 +283,7 @@ def auxiliary_effect_draws(fit: Fitted, j: int, term: int) -> Array:
 
 def _own_predictors(fit: Fitted, chosen: Chosen = slice(None)) -> Iterator[tuple[slice, Array]]:
     """Slices of the rows of the fit with their linear predictors."""
+    fit.problem.refuse_elsewhere("what draws say of every row")
     problem, beta, effects = fit.problem, flat(fit.inference.draws().beta)[chosen], own_effects(fit, chosen)
     width = 1 + max((t.k for t in problem.terms), default=0)
     for rows in row_slices(problem.n, len(beta), width):

@@ -40,12 +40,15 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, Stated, StudentT
+from lmmformula.ir.prior_scales import LEAST, Scale, basis_of, column_means, column_spread, column_spreads
 from lmmformula.ir.prior_text import Role, parse_prior
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
+from lmmformula.numerics.columns import Parts
+from lmmformula.numerics.order_statistics import spread
 from lmmformula.typing import Array
 
-__all__ = ["AuxPriors", "Prior", "Priors", "TermPriors", "resolve_priors", "working_response"]
+__all__ = ["AuxPriors", "Prior", "Priors", "TermPriors", "resolve_priors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +170,6 @@ class Priors:
         )
 
 
-def working_response(problem: Problem) -> Array:
-    """y where it is normal, less the offset, (n,)."""
-    normal = problem.family.normal
-    y = problem.y if normal is None else normal.of(problem.y)
-    return y if problem.offset is None else y - problem.offset
-
-
 def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> Priors:
     """The priors of `problem`: the user's where given, defaults elsewhere.
 
@@ -191,14 +187,13 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
     book = _Book(problem, dict(user or {}))
     aux = tuple(map(book.aux, range(len(problem.family.auxiliaries))))
     sigma = next((a.value for a in aux if a.name == "sigma"), None)
-    terms = tuple(map(book.term, book.parameters, problem.terms))
+    bases = [basis_of(problem, i) for i in range(len(problem.terms))]
+    terms = tuple(map(book.term, book.parameters, problem.terms, bases))
     priors = Priors(book.coefficients(), book.contrast(), terms, sigma, aux)
     book.refuse_unused()
     return priors
 
 
-LEAST = 2.5
-"""Least scale of a default prior of standard deviations on a scale without unit, brms'."""
 _CENTRED = "Intercept"
 _PLAIN = "b:(Intercept)"
 
@@ -209,7 +204,7 @@ class _Book:
     def __init__(self, problem: Problem, user: dict[str, str]) -> None:
         if not all(isinstance(key, str) for key in user):
             raise PlanError(f"priors={user!r}: keys must be text such as 'b', 'sd:Subject' or 'sigma'.")
-        self.problem, self.scale = problem, _Scale.of(problem)
+        self.problem, self.scale = problem, Scale.of(problem)
         self.user = {_normal_key(key): text for key, text in user.items()}
         self.written = {_normal_key(key): key for key in user}
         self.parameters = term_parameters(problem)
@@ -249,19 +244,21 @@ class _Book:
             self.known.update({_CENTRED: None, _PLAIN: None})
             default = Normal(_rounded(self.scale.centre), _rounded(2.5 * size))
             return self.chosen((_CENTRED if self.centred else _PLAIN,), "coefficient", default)
-        x = _spread(self.problem.X.matrix[:, j], around_mean=self.has_intercept)
+        x = column_spread(self.problem, j, around_mean=self.has_intercept)
         return self.chosen((f"b:{name}", "b"), "coefficient", Normal(0.0, _rounded(2.5 * size / x)))
 
     def contrast(self) -> Array:
         p = self.problem.p
         out = np.eye(p)
         if self.centred:
-            out[self.names.index("(Intercept)")] = self.problem.X.matrix.mean(axis=0)
+            out[self.names.index("(Intercept)")] = column_means(self.problem)
         return out
 
     # -- variances ------------------------------------------------------------------------------------------------
 
-    def term(self, parameters: TermParameters, block: GroupBlock, prefix: str = "") -> TermPriors:
+    def term(
+        self, parameters: TermParameters, block: GroupBlock, basis: Parts | None, prefix: str = ""
+    ) -> TermPriors:
         group = parameters.group
         wide = LEAST if prefix else self.scale.wide
         sds = tuple(
@@ -269,7 +266,7 @@ class _Book:
                 (name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"), "scale", _half_t(wide / x), name
             ).in_units(unit)
             for name, (x, unit) in zip(
-                parameters.sds, _column_spreads(block, len(parameters.sds)), strict=True
+                parameters.sds, column_spreads(block, basis, len(parameters.sds)), strict=True
             )
         )
         if not parameters.cors:
@@ -302,7 +299,8 @@ class _Book:
         if "(Intercept)" in names:
             contrast[names.index("(Intercept)")] = columns.mean(axis=0)
         own_terms = tuple(
-            self.term(t, block, prefix) for t, block in zip(named_terms(terms, prefix), terms, strict=True)
+            self.term(t, block, None if block.basis is None else [block.basis], prefix)
+            for t, block in zip(named_terms(terms, prefix), terms, strict=True)
         )
         return AuxPriors(own.name, None, coefficients, contrast, own_terms)
 
@@ -310,7 +308,7 @@ class _Book:
         if name == "(Intercept)":
             centre = _rounded(float(np.log(self.scale.size))) if in_units else 0.0
             return self.chosen((f"{prefix}Intercept",), "coefficient", Normal(centre, 2.5))
-        default = Normal(0.0, _rounded(2.5 / _spread(x, around_mean=True)))
+        default = Normal(0.0, _rounded(2.5 / spread([x], around_mean=True)))
         return self.chosen((f"{prefix}b:{name}", f"{prefix}b"), "coefficient", default)
 
     def refuse_unused(self) -> None:
@@ -325,63 +323,9 @@ class _Book:
             )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
-    """Where the linear predictor lies and how far it may spread, before the model is fitted.
-
-    Attributes
-    ----------
-    centre, size : float
-        Where its values lie and how far they spread.
-    wide : float
-        Scale of the default prior of a standard deviation.
-    """
-
-    centre: float
-    size: float
-    wide: float
-
-    @classmethod
-    def of(cls, problem: Problem) -> _Scale:
-        """From the response on the scale of the link."""
-        family, intercept = problem.family, "(Intercept)" in problem.X.names
-        if family.normal is not None:
-            y = working_response(problem)
-        else:
-            offset = 0.0 if problem.offset is None else problem.offset
-            y = family.start(problem.y, problem.weights) - offset
-            if family.link_function.unit is not None:
-                weights = problem.weights if family.weights_are == "trials" else None
-                mean = np.array(np.average(problem.y, weights=weights))
-                centre = float(family.link_function.eta(mean)) - float(np.mean(offset))
-                return cls(centre, 1.0 if intercept else max(1.0, _spread(y, around_mean=False)), LEAST)
-        mad = 1.4826 * float(np.median(np.abs(y - np.median(y))))
-        known = (
-            family.normal is not None or family.eta_power is not None
-        )  # the scale of y, to which any unit of it is scaled
-        wide = (mad or _spread(y, around_mean=True)) if known else max(LEAST, mad)
-        return cls(float(np.median(y)), _spread(y, around_mean=intercept), wide)
-
-
 def _half_t(scale: float) -> Positive:
     """The default for standard deviations: brms' family."""
     return Positive(StudentT(3.0, 0.0, _rounded(scale)))
-
-
-def _column_spreads(block: GroupBlock, count: int) -> list[tuple[float, float]]:
-    """How far the user's columns of a term spread, and their units, for each of its `count` standard deviations."""
-    if block.basis is None:
-        return [(1.0, 1.0)] * count
-    units = np.ones(block.k) if block.units is None else block.units
-    basis = block.basis * units
-    constant = (basis == basis[0]).all(axis=0)
-    indicator = ((basis == 0.0) | (np.abs(basis - 1.0) < 1e-12)).all(axis=0)  # scaled there and back
-    around = bool(constant.any())
-    own = np.array([_spread(x, around_mean=around) for x in basis.T])
-    own = np.where(indicator, 1.0, np.where(constant, np.abs(basis[0]), own))
-    if count < len(own):
-        own = np.full(count, np.sqrt(np.mean(own**2)))
-    return list(zip(own.tolist(), units[:count].tolist(), strict=True))
 
 
 def _normal_key(key: str) -> str:
@@ -392,12 +336,6 @@ def _normal_key(key: str) -> str:
     if key == "b:Intercept":
         return _PLAIN
     return key if key.startswith("b:") else key.replace("(Intercept)", "Intercept")
-
-
-def _spread(values: Array, *, around_mean: bool) -> float:
-    """Standard deviation, or root mean square about zero; 1 if that is zero."""
-    centred = values - values.mean() if around_mean else values
-    return float(np.sqrt(np.mean(centred**2))) or 1.0
 
 
 def _rounded(value: float) -> float:

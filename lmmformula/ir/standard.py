@@ -26,7 +26,7 @@ lengths differ widely, since every engine is equivariant in X but for rounding, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import numpy as np
@@ -94,10 +94,16 @@ class Standard(Units):
 
         A prior of correlations is one at the origin that the user chose, and one of coefficients lies at their units.
         """
-        problem.refuse_elsewhere("a posterior")
-        terms, bases = zip(*map(scaled_basis, problem.terms), strict=True) if problem.terms else ((), ())
+        sizes = [sizes_of(problem, i, term) for i, term in enumerate(problem.terms)]
+        bases = tuple(np.diag(1.0 / s) for s in sizes)
         own = cls.identity(problem)
-        return replace(own, problem=replace(problem, terms=tuple(terms)), bases=tuple(bases))
+        twin = problem.scaled(
+            replace(Units(**{f.name: getattr(own, f.name) for f in fields(Units)}), bases=bases)
+        )
+        terms = (
+            replace(t, units=s) if t.basis is not None else t for t, s in zip(twin.terms, sizes, strict=True)
+        )
+        return replace(own, problem=replace(twin, terms=tuple(terms)), bases=bases)
 
     @classmethod
     def identity(cls, problem: Problem) -> Standard:
@@ -303,16 +309,15 @@ def standard_basis(problem: Problem, i: int, term: GroupBlock) -> Array:
     return standardising(basis, term.k, centred=allowed == "linear")
 
 
-def scaled_basis(term: GroupBlock) -> tuple[GroupBlock, Array]:
-    """The term with columns of unit size, its units, and T."""
+def sizes_of(problem: Problem, i: int, term: GroupBlock) -> Array:
+    """Sizes of the columns of the i-th term, (k,); one for all where its covariance needs that."""
     if term.basis is None:
-        return term, np.eye(1)
+        return np.ones(1)
+    basis = Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
     if term.covariance.closed_under == "common":
-        sizes = np.full(term.k, root_mean_square([term.basis]) or 1.0)
-    else:
-        sizes = column_sizes([term.basis])
-        sizes[sizes == 0.0] = 1.0
-    return replace(term, basis=np.ascontiguousarray(term.basis / sizes), units=sizes), np.diag(1.0 / sizes)
+        return np.full(term.k, root_mean_square(basis) or 1.0)
+    sizes = column_sizes(basis)
+    return np.where(sizes == 0.0, 1.0, sizes)
 
 
 def standard_columns(problem: Problem, columns: Columns, of: Callable[[Chunk], Array]) -> Array | None:

@@ -19,8 +19,10 @@ __all__ = [
     "LARGEST",
     "SAFE",
     "Moments",
+    "Parts",
     "column_sizes",
     "constant_combination",
+    "over",
     "root_mean_square",
     "standardising",
     "uneven",
@@ -41,7 +43,7 @@ SAFE = 1e100
 """Root mean squares within 1 / SAFE and SAFE are formed from squares directly."""
 
 
-def _over(
+def over(
     parts: Parts, function: Callable[[Array], T], merge: Callable[[Numbers, Numbers], Numbers] = operator.add
 ) -> T:
     """What a function makes of each part, merged, of a tuple element by element; where the rows are, if they say how."""
@@ -95,7 +97,7 @@ def standardising(parts: Parts, k: int, *, centred: bool) -> Array:
     shift, means = np.eye(k), None
     ones = constant_combination(parts, k) if centred else None
     if ones is not None:
-        n, sums = _over(parts, lambda x: (len(x), x.sum(axis=0)))
+        n, sums = over(parts, lambda x: (len(x), x.sum(axis=0)))
         means = sums / n
         means[ones != 0.0] = 0.0
         shift -= ones[:, None] * means
@@ -111,7 +113,7 @@ def column_sizes(parts: Parts, origin: Array | None = None) -> Array:
         return len(x), np.einsum("nk,nk->k", moved, moved)
 
     with np.errstate(over="ignore", under="ignore"):
-        n, squares = _over(parts, squares_of)
+        n, squares = over(parts, squares_of)
         direct = np.sqrt(squares / max(n, 1))
     if ((direct > 1.0 / SAFE) & (direct < SAFE)).all():
         return direct
@@ -121,16 +123,16 @@ def column_sizes(parts: Parts, origin: Array | None = None) -> Array:
 
 def constant_combination(parts: Parts, k: int) -> Array | None:
     """v with x v = 1: one over a constant column, or all indicator columns if they add up to one; None if there is none."""
-    some = _over(parts, lambda x: x[:1], lambda one, other: one if len(one) else other)
+    some = over(parts, lambda x: x[:1], lambda one, other: one if len(one) else other)
     first = some[0] if len(some) else np.zeros(k)
-    fixed = (first != 0.0) & _over(parts, lambda x: (x == first).all(axis=0), np.logical_and)
+    fixed = (first != 0.0) & over(parts, lambda x: (x == first).all(axis=0), np.logical_and)
     if fixed.any():
         out = np.zeros(k)
         out[np.argmax(fixed)] = 1.0 / first[np.argmax(fixed)]
         return out
-    indicators = _over(parts, lambda x: ((x == 0.0) | (x == 1.0)).all(axis=0), np.logical_and)
+    indicators = over(parts, lambda x: ((x == 0.0) | (x == 1.0)).all(axis=0), np.logical_and)
     if indicators.any():
-        once = _over(parts, lambda x: bool((x[:, indicators].sum(axis=1) == 1.0).all()), np.logical_and)
+        once = over(parts, lambda x: bool((x[:, indicators].sum(axis=1) == 1.0).all()), np.logical_and)
         return indicators.astype(float) if once else None
     return None
 
@@ -148,11 +150,11 @@ def _size(parts: Parts, of: Callable[[Array], Array]) -> float:
         return len(flat), float(flat @ flat)
 
     with np.errstate(over="ignore", under="ignore"):
-        n, square = _over(parts, square_of)
+        n, square = over(parts, square_of)
         direct = float(np.sqrt(square / max(n, 1)))
     if 1.0 / SAFE < direct < SAFE:
         return direct
-    top = float(_over(parts, lambda x: np.abs(of(x)).max(initial=0.0), np.maximum))
+    top = float(over(parts, lambda x: np.abs(of(x)).max(initial=0.0), np.maximum))
     if not 0.0 < top < np.inf:
         return top
-    return top * float(np.sqrt(_over(parts, lambda x: float(np.sum((of(x) / top) ** 2))) / n))
+    return top * float(np.sqrt(over(parts, lambda x: float(np.sum((of(x) / top) ** 2))) / n))

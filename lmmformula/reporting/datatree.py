@@ -57,7 +57,8 @@ def to_datatree(
     fit : Fit
         By ``method="hmc"``.
     predictive, log_likelihood : bool
-        Whether to have these groups, which hold a number for every draw and row.
+        Whether to have these groups, which hold a number for every draw and row. They, and the data, are left out where rows
+        are not in memory.
     seed : int or Generator, optional
         Of the predictive draws; the fit's own by default.
 
@@ -79,19 +80,21 @@ def to_datatree(
             "to_datatree() needs arviz-base, which is not installed: pip install 'lmmformula[arviz]'. The draws are in "
             "m.posterior without it."
         ) from error
+    here = fit.problem.data.at_hand
     rows, draws = (posterior.chains, posterior.draws, fit.problem.n), _posterior(fit)
     name = _response(fit)
     groups: dict[str, Record] = {"posterior": {n: v for n, (v, _) in draws.items()}}
     if posterior.statistics:
         groups["sample_stats"] = _statistics(posterior)
-    if predictive:
+    if predictive and here:
         rng = np.random.default_rng(posterior.seed if seed is None else seed)
         groups["posterior_predictive"] = {name: responses(fit, None, rng).reshape(rows)}
-    if log_likelihood:
+    if log_likelihood and here:
         groups["log_likelihood"] = {name: pointwise(fit)}
-    constant = _constant(fit)
-    groups["observed_data"] = {name: fit.problem.data.y}
-    groups["constant_data"] = {n: v for n, (v, _) in constant.items()}
+    constant = _constant(fit) if here else {}
+    if here:
+        groups["observed_data"] = {name: fit.problem.data.y}
+        groups["constant_data"] = {n: v for n, (v, _) in constant.items()}
     dims = {n: list(d) for n, (_, d) in (draws | constant).items()} | {name: ["row"]}
     return from_dict(groups, coords=_coordinates(fit), dims=dims, attrs={"/": _attributes(fit)})
 

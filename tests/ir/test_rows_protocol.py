@@ -316,7 +316,10 @@ def test_limits_for_new_observations(both: tuple[Fit, Fit]) -> None:
         ("influence of rows", lambda m: m.influence()),
         ("a covariance matrix by clusters", lambda m: clusters_of(m, "h")),
         ("another response", lambda m: m.refit(m.problem.data.whole(m.problem.data.y))),
-        ("a posterior", lambda m: make_plan(m.problem, "hmc")),
+        (
+            "method='hmc' with marginalize='none'",
+            lambda m: make_plan(m.problem, "hmc", {"marginalize": "none"}),
+        ),
     ],
 )
 def test_rows_elsewhere_are_refused_by_name(

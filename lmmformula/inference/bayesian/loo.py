@@ -119,6 +119,7 @@ def _marginal(fit: Fitted, group: str) -> Array:
             f"loo(group={group!r}) of rows that stand for several observations each: use kfold(group={group!r})."
         )
     problem.refuse_coupled(f"loo(group={group!r})", f"Use kfold(group={group!r}).")
+    problem.refuse_elsewhere(f"loo(group={group!r})")
     own = [i for i, t in enumerate(problem.terms) if t.group == group]
     codes = problem.terms[own[0]].codes
     sums = _sums(fit, own, codes)

@@ -37,6 +37,7 @@ def bayes_r2(fit: Fitted, level: float = 0.95, *, draws: bool = False) -> pd.Dat
     import pandas as pd
 
     fit.inference.draws("bayes_r2()")
+    fit.problem.refuse_elsewhere("bayes_r2()")
     fit.problem.family.one_mean("bayes_r2()")
     found = {"conditional": _ratios(fit, with_effects=True), "marginal": _ratios(fit, with_effects=False)}
     if draws:

@@ -119,6 +119,7 @@ def kfold(fit: Fitted, folds: int = 10, group: str | None = None, seed: int = 0)
     import pandas as pd
 
     posterior = fit.inference.draws("kfold()")
+    fit.problem.refuse_elsewhere("cross-validation")
     rng = np.random.default_rng(seed)
     parts = _folds(fit, folds, group, rng)
     elpd = np.empty(fit.problem.n)

@@ -198,12 +198,13 @@ class StreamedColumns:
         return self.rows.reduce(share, weights)
 
     def triangle(self, weights: RowVector | None = None) -> Array:
-        """By reflections of one triangle under the other."""
+        """By reflections of one triangle under the other, with a positive diagonal, as Cholesky's of many rows has."""
 
         def below(one: Array, other: Array) -> Array:
             return np.asarray(np.linalg.qr(np.vstack([one, other]), mode="r"))
 
-        return self._sum(lambda a, w: a.triangle(w), weights, merge=below)
+        r = self._sum(lambda a, w: a.triangle(w), weights, merge=below)
+        return np.where(np.diagonal(r) < 0.0, -1.0, 1.0)[:, None] * r
 
     def columns(self, weights: RowVector | float) -> Iterator[Share]:
         def column(a: Share, w: Share, j: int) -> Array:

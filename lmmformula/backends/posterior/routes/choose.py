@@ -66,6 +66,8 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
 
 def _check_levels(problem: Problem, route: Route) -> None:
     """Levels that depend on each other, and rows of several levels, are for routes that leave them to the engine."""
+    if not (route.is_few and route.label == "all"):
+        problem.refuse_elsewhere(f"method='hmc' with marginalize={route.label!r}")
     problem.refuse_unfree("method='hmc'", "Use method='ml', 'reml' or 'laplace'.")
     if not route.is_few:
         problem.refuse_coupled(
