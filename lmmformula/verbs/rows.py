@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Self, overload
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import Kind, names, optional, path
@@ -28,6 +28,12 @@ _OUT: Mapping[str, Kind] = {
 @checked_methods(kinds={"predict": _OUT, "augment": _OUT})
 class RowVerbs(Verbs):
     """What a fit says of rows."""
+
+    def __copy__(self) -> Self:
+        """Another front of the same fit, with its rows wherever they are."""
+        out = object.__new__(type(self))
+        out.__dict__.update(self.__dict__)
+        return out
 
     def __getstate__(self) -> Record:
         state = dict(self.__dict__)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -201,3 +202,8 @@ def test_reports_leave_out_what_needs_rows(
     html = path.read_text(encoding="utf-8")
     assert "Explained variance" in html
     assert "Response" in html
+
+
+def test_copies_have_the_rows(fits: dict[str, tuple[Fit, Fit]]) -> None:
+    m = fits["reml"][1]
+    close(copy(m).r2(), m.r2())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from chunked import chunked
+from streamed import streamed
 
 import lmmformula.keeping.checkpoint as checkpoints
 from lmmformula import (
@@ -220,7 +222,12 @@ def test_the_fingerprint_is_that_of_the_rows_wherever_they_are() -> None:
         "incidence/size ~ period + (1 | herd)", load_dataset("cbpp"), family="binomial", weights="size"
     )
     planned = make_plan(problem)
-    whole = fingerprint(problem, planned)
+    whole, elsewhere = fingerprint(problem, planned), fingerprint(streamed(problem, 50, 90), planned)
+    assert fingerprint(streamed(problem, 11, 30), planned) == elsewhere
+    swapped = replace(problem, y=problem.y[::-1].copy())
+    assert [n for n, v in fingerprint(streamed(swapped), planned).items() if v != elsewhere[n]] == [
+        "rows of the values"
+    ]
     assert whole["the response"].startswith("#")
     for size in (1, 7, 56):
         assert fingerprint(chunked(problem, size), planned) == whole
