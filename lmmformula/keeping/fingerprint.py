@@ -2,7 +2,7 @@
 
 Rows in memory are gone through once, each kind of column with a SHA-256 of its own: the digest does not depend on where chunks
 end. Rows that lie elsewhere are digested where they are, in whatever parts and order: each number is scrambled to 64 bits;
-those of a kind of column are added up, and so are the scrambled sums of rows, which an exchange of numbers between rows changes.
+those of a kind of column are added up, and so are the scrambled sums of rows, that an exchange between rows changes.
 (So the same rows in memory and elsewhere are two searches.) It costs a pass, about a second for each gigabyte of columns.
 """
 
@@ -132,7 +132,9 @@ def _sums(chunk: Chunk, *, names: list[str]) -> dict[str, int]:
             continue
         kind = np.int64 if values.dtype.kind in "iu" else np.float64
         for column in np.asarray(values, dtype=kind).reshape(chunk.n, -1).T:
-            bits = _scrambled(np.ascontiguousarray(column + kind(0)).view(np.uint64))  # one zero, whatever its sign
+            bits = _scrambled(
+                np.ascontiguousarray(column + kind(0)).view(np.uint64)
+            )  # one zero, whatever its sign
             out[name] = (out.get(name, 0) + int(bits.sum())) % 2**64
             rows = _scrambled(rows + bits)
     out["rows of the values"] = int(rows.sum())
