@@ -21,8 +21,9 @@ from lmmformula.inference import residuals as _residuals
 from lmmformula.inference import simulate as _simulate
 from lmmformula.inference import updating as _updating
 from lmmformula.inference import wald as _wald
-from lmmformula.inference.fitted import Inference, Recall
+from lmmformula.inference.fitted import Inference
 from lmmformula.inference.kinds import inference_of
+from lmmformula.inference.recall import Recall
 from lmmformula.interfaces.names import OtherNames
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.frozen import computed_once, freeze, handed_out

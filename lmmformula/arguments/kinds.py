@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from numbers import Integral, Number, Real
+from numbers import Integral, Real
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,27 +25,24 @@ __all__ = [
     "ResultBase",
     "UnsuitedError",
     "anything",
-    "axes",
+    "as_number",
     "bytes_of_memory",
     "flag",
     "flag_or_positive",
     "function",
-    "labels_of_rows",
+    "is_flag",
+    "is_text",
     "mapping",
     "names",
-    "numbers_of_rows",
     "one_of",
     "optional",
     "path",
-    "positions",
     "real",
     "reports",
     "responses",
     "seed",
     "side",
-    "table",
     "text",
-    "theta",
     "whole",
     "word",
 ]
@@ -77,12 +74,17 @@ class Kind:
     read: Callable[[Argument], Argument]
 
 
-def _is_flag(value: object) -> bool:
+def is_flag(value: object) -> bool:
     """Whether `value` is True or False, Python's or NumPy's (asked without importing NumPy)."""
     return isinstance(value, bool) or (type(value).__module__ == "numpy" and type(value).__name__ in _FLAGS)
 
 
 _FLAGS = ("bool", "bool_")
+
+
+def is_text(value: object) -> bool:
+    """Whether it is one thing, though it can be gone through: text or a mapping."""
+    return isinstance(value, str | bytes | Mapping)
 
 
 def anything(accepted: str) -> Kind:
@@ -99,7 +101,7 @@ def flag() -> Kind:
     """True or False."""
 
     def read(value: object) -> bool:
-        if not _is_flag(value):
+        if not is_flag(value):
             raise UnsuitedError
         return bool(value)
 
@@ -115,7 +117,7 @@ def whole(low: int, high: int | None = None) -> Kind:
         )
 
     def read(value: object) -> int:
-        if _is_flag(value) or not isinstance(value, Integral):
+        if is_flag(value) or not isinstance(value, Integral):
             raise UnsuitedError
         number = int(value)
         if number < low or (high is not None and number > high):
@@ -129,7 +131,7 @@ def real(accepted: str, suits: Callable[[float], bool]) -> Kind:
     """A finite number for which `suits`; `accepted` is that condition in words."""
 
     def read(value: object) -> float:
-        number = _number(value)
+        number = as_number(value)
         if not suits(number):
             raise UnsuitedError
         return number
@@ -137,8 +139,9 @@ def real(accepted: str, suits: Callable[[float], bool]) -> Kind:
     return Kind(accepted, read)
 
 
-def _number(value: object) -> float:
-    if _is_flag(value) or not isinstance(value, Real):
+def as_number(value: object) -> float:
+    """A finite real number as Python's; anything else is unsuited."""
+    if is_flag(value) or not isinstance(value, Real):
         raise UnsuitedError
     try:
         number = float(value)
@@ -186,7 +189,7 @@ def names(accepted: str = "a name or a list of names", *, blank: bool = False) -
     def read(value: object) -> Argument:
         if isinstance(value, str) and value.strip():
             return value
-        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
+        if is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
             raise UnsuitedError
         found = tuple(value)
         if not (found or blank) or not all(isinstance(one, str) for one in found):
@@ -211,9 +214,9 @@ def flag_or_positive(accepted: str) -> Kind:
     """True, False, or a number above 0."""
 
     def read(value: object) -> bool | float:
-        if _is_flag(value):
+        if is_flag(value):
             return bool(value)
-        number = _number(value)
+        number = as_number(value)
         if number <= 0.0:
             raise UnsuitedError
         return number
@@ -226,7 +229,7 @@ def side() -> Kind:
 
     def read(value: object) -> Argument:
         known = isinstance(value, str) and value.lower() in _SIDES
-        if not known and (_is_flag(value) or not isinstance(value, Integral) or int(value) not in (-1, 0, 1)):
+        if not known and (is_flag(value) or not isinstance(value, Integral) or int(value) not in (-1, 0, 1)):
             raise UnsuitedError
         return value
 
@@ -329,127 +332,9 @@ def bytes_of_memory() -> Kind:
             except ValueError:
                 raise UnsuitedError from None
         else:
-            size = _number(value)
+            size = as_number(value)
         if not 0.0 < size < math.inf:
             raise UnsuitedError
         return size
 
     return Kind("a number of bytes above 0, or text such as '2 GB'", read)
-
-
-def axes() -> Kind:
-    """What matplotlib draws into: Axes, or an array of them."""
-
-    def read(value: object) -> Argument:
-        if value is None or hasattr(value, "get_figure"):
-            return value
-        parts = (
-            list(getattr(value, "flat", value)) if isinstance(value, Iterable) and not _is_text(value) else []
-        )
-        if not parts or not all(hasattr(part, "get_figure") for part in parts):
-            raise UnsuitedError
-        return value
-
-    return Kind("Axes of matplotlib (an array of them where there are several plots), or None", read)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str | bytes | Mapping)
-
-
-def numbers_of_rows(accepted: str, *, column: bool) -> Kind:
-    """One number for each row, or (`column`) the name of a column; their count is checked where the rows are known."""
-
-    def read(value: Argument) -> Argument:
-        if isinstance(value, str):
-            if not column or not value.strip():
-                raise UnsuitedError
-            return value
-        if isinstance(value, bytes | Mapping | Number) or _is_flag(value) or not hasattr(value, "__len__"):
-            raise UnsuitedError
-        one_column = (
-            getattr(value, "ndim", 1) == 2 and value.shape[1] == 1 and not column
-        )  # simulate(1) has one
-        if getattr(value, "ndim", 1) != 1 and not one_column:
-            raise UnsuitedError(f"This has the shape {value.shape}.")
-        if getattr(getattr(value, "dtype", None), "kind", "") == "c":
-            raise UnsuitedError("These are complex numbers.")
-        return value
-
-    return Kind(accepted, read)
-
-
-def labels_of_rows(accepted: str) -> Kind:
-    """The name of a variable, or one label for each row; their count is checked where the rows are known."""
-    rows = numbers_of_rows(accepted, column=True)
-
-    def read(value: Argument) -> Argument:
-        found = rows.read(value)
-        if isinstance(found, list | tuple) and any(isinstance(x, list | tuple | Mapping) for x in found):
-            raise UnsuitedError
-        return found
-
-    return Kind(accepted, read)
-
-
-_TABLE = ("columns", "column_names", "column", "__dataframe__", "__arrow_c_stream__", "to_batches", "batches")
-"""What the class of a table has, of pandas, polars, pyarrow, DuckDB, Dask, narwhals or this package; asked of the class, as to
-ask a lazy frame itself costs it a pass over its rows."""
-
-
-def table() -> Kind:
-    """Rows and columns: a data frame, a dict of columns or a path; what is in it the room that reads it judges."""
-
-    def read(value: object) -> Argument:
-        if isinstance(value, str | os.PathLike):
-            if not os.fspath(value):
-                raise UnsuitedError
-            return value
-        if isinstance(value, Mapping):
-            if not value:
-                raise UnsuitedError("It has no rows: the dict is empty.")
-            return value
-        if isinstance(value, list | tuple) and value and all(isinstance(x, str | os.PathLike) for x in value):
-            return value  # files
-        if not any(hasattr(type(value), name) for name in _TABLE):
-            raise UnsuitedError
-        return value
-
-    accepted = (
-        "a table (pandas, polars, pyarrow), a dict of columns, the path of a file, a folder, glob or list of Parquet files, a "
-        "lazy table (DuckDB, polars, Dask), or the name of a shipped data set"
-    )
-    return Kind(accepted, read)
-
-
-def positions() -> Kind:
-    """Which rows: positions, a slice or a mask."""
-
-    def is_position(value: object) -> bool:
-        return isinstance(value, Integral) or _is_flag(value)
-
-    def read(value: object) -> Argument:
-        if value is None or isinstance(value, slice) or (is_position(value) and not _is_flag(value)):
-            return value
-        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
-            raise UnsuitedError
-        if not all(map(is_position, value)):
-            raise UnsuitedError
-        return value
-
-    return Kind("positions of rows, a slice, a mask, or None", read)
-
-
-def theta() -> Kind:
-    """Where a search starts: relative covariance parameters, or an estimate that has them."""
-
-    def read(value: object) -> Argument:
-        if value is None or hasattr(value, "theta"):
-            return value
-        if isinstance(value, Number) or _is_flag(value):
-            return _number(value)
-        if _is_text(value) or not isinstance(value, Iterable) or getattr(value, "ndim", 1) != 1:
-            raise UnsuitedError
-        return [_number(one) for one in value]
-
-    return Kind("finite numbers, one for each covariance parameter, or the estimate of an earlier fit", read)

@@ -7,28 +7,24 @@ from collections.abc import Mapping
 from lmmformula.arguments.kinds import (
     Kind,
     anything,
-    axes,
     bytes_of_memory,
     flag,
     flag_or_positive,
     function,
-    labels_of_rows,
     mapping,
     names,
-    numbers_of_rows,
     optional,
     path,
-    positions,
     real,
     reports,
     responses,
     seed,
     side,
-    table,
     text,
     whole,
     word,
 )
+from lmmformula.arguments.kinds_of_data import axes, labels_of_rows, numbers_of_rows, positions, table
 
 __all__ = ["ARGUMENTS"]
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from lmmformula.arguments import attribute_here
 from lmmformula.arguments.checking import Rest
-from lmmformula.arguments.kinds import Kind, optional, table, text, word
+from lmmformula.arguments.kinds import Kind, optional, text, word
+from lmmformula.arguments.kinds_of_data import table
 from lmmformula.inference import bootstrap, profile
 from lmmformula.inference.bootstrap_intervals import TYPES
 from lmmformula.inference.intervals_by_method import INTERVALS

@@ -8,20 +8,22 @@ asks which it is: every such question goes to ``fit.inference``, an :class:`Infe
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import Field, dataclass, field
+from dataclasses import Field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lmmformula.errors import PlanError
-from lmmformula.typing import AnyFunction, Argument, Arguments, Array, Data, Index, Record
+from lmmformula.inference.in_words import InWords
+from lmmformula.typing import Argument, Array, Index
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
     from lmmformula.backends.posterior.record import Posterior
-    from lmmformula.inference.records import Cluster, Intervals, PosteriorPart, Rows, Wanted
+    from lmmformula.inference.recall import Recall
+    from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
     from lmmformula.inference.uncertainty import Uncertainty
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.priors import Priors
@@ -29,24 +31,7 @@ if TYPE_CHECKING:
     from lmmformula.ir.standard import Standard
     from lmmformula.planner import Plan
 
-__all__ = ["Fitted", "FittedT", "Inference", "Recall"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Recall:
-    """The call that made a fit, so that it can be made again with changes."""
-
-    function: AnyFunction
-    formula: str
-    data: Data = field(repr=False)
-    arguments: Arguments
-    source: Data = field(default=None, repr=False)
-    """The data where they are not in memory: for another call, not for their rows."""
-
-    @property
-    def given(self) -> Data:
-        """What the call can be made again with; None if neither is at hand."""
-        return self.source if self.data is None else self.data
+__all__ = ["Fitted", "FittedT", "Inference"]
 
 
 class Fitted(Protocol):
@@ -145,7 +130,7 @@ class Fitted(Protocol):
 FittedT = TypeVar("FittedT", bound=Fitted)
 
 
-class Inference(ABC):
+class Inference(InWords):
     """What follows from one kind of fit.
 
     Attributes
@@ -389,81 +374,3 @@ class Inference(ABC):
     @abstractmethod
     def mode_limits(self, modes: pd.DataFrame, level: float) -> tuple[Array, Array]:
         """Ends of the intervals of all random effects, which are `modes`, ``ranef(condsd=True)``."""
-
-    # -- in words -------------------------------------------------------------------------------------------------
-
-    @property
-    @abstractmethod
-    def how(self) -> str:
-        """How the fit was made: what a title says right after the model."""
-
-    @property
-    @abstractmethod
-    def counts(self) -> str:
-        """What was spent: evaluations, iterations, draws."""
-
-    @property
-    def sampler(self) -> str:
-        """What drew; empty if nothing was drawn."""
-        return ""
-
-    @property
-    def dispersion_is(self) -> str:
-        """Where a dispersion besides the family's parameters comes from; empty if there is none."""
-        return ""
-
-    @property
-    def seed(self) -> str:
-        """Where chance came from; empty if there was none."""
-        return ""
-
-    @property
-    def caution(self) -> str:
-        """What must not be read out of the log-likelihood; empty if nothing."""
-        return ""
-
-    @property
-    def is_profiled(self) -> bool:
-        """Whether likelihood profiles are cheap for their size."""
-        return False
-
-    @abstractmethod
-    def unfinished(self) -> str:
-        """The warning of a search that did not meet its tolerance, or of draws that do not suffice."""
-
-    def oddities(self) -> tuple[str, ...]:
-        """Further warnings of what this kind of fit may run into."""
-        return ()
-
-    @abstractmethod
-    def notes(self) -> list[str]:
-        """How the fit was made and ended, for the end of a summary."""
-
-    @abstractmethod
-    def criteria(self) -> dict[str, float]:
-        """Numbers at the head of a summary."""
-
-    @abstractmethod
-    def glance(self) -> Record:
-        """broom's one row."""
-
-    @abstractmethod
-    def ended(self, p_value: Callable[[float], str]) -> list[tuple[str, str]]:
-        """How the search or the sampler ended: names and texts, p-values written by `p_value`."""
-
-    @property
-    def advice(self) -> tuple[str, ...]:
-        """What is wrong with draws, and what to do."""
-        return ()
-
-    def diagnostics(self) -> Record:
-        """What this kind of fit adds to the numbers about the search."""
-        return {}
-
-    def parts(self, level: float = 0.95) -> tuple[PosteriorPart, ...]:
-        """Tables that stand in a summary in place of random and fixed effects."""
-        return ()
-
-    def chains(self) -> Mapping[str, Array]:
-        """Draws (chain, draw) of parameters by name, where chains were run."""
-        return {}

@@ -17,7 +17,8 @@ from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
-    from lmmformula.inference.fitted import Fitted, Recall
+    from lmmformula.inference.fitted import Fitted
+    from lmmformula.inference.recall import Recall
 
 __all__ = ["new_response", "with_response"]
 

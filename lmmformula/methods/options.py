@@ -7,17 +7,8 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import check
-from lmmformula.arguments.kinds import (
-    Kind,
-    bytes_of_memory,
-    names,
-    one_of,
-    optional,
-    real,
-    theta,
-    whole,
-    word,
-)
+from lmmformula.arguments.kinds import Kind, bytes_of_memory, names, one_of, optional, real, whole, word
+from lmmformula.arguments.kinds_of_data import theta
 from lmmformula.engines.registry import names as engine_names
 
 if TYPE_CHECKING:

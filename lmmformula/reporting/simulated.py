@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import anything, function, numbers_of_rows, optional, text, word
+from lmmformula.arguments.kinds import anything, function, optional, text, word
+from lmmformula.arguments.kinds_of_data import numbers_of_rows
 from lmmformula.inference.checking import residual_tests as _tests
 from lmmformula.inference.checking.autocorrelation import durbin_watson, moran
 from lmmformula.inference.checking.columns import groups_of, numbers_of, places_of

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import flag, mapping, names, optional, real, table, text, word
+from lmmformula.arguments.kinds import flag, mapping, names, optional, real, text, word
+from lmmformula.arguments.kinds_of_data import table
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import optional, table, text, whole
+from lmmformula.arguments.kinds import optional, text, whole
+from lmmformula.arguments.kinds_of_data import table
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
