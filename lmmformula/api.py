@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from inspect import unwrap
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,7 +17,7 @@ from lmmformula.checkpoints import keeping
 from lmmformula.errors import DataError, PlanError, warn
 from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
-from lmmformula.frame import Table, keep_argument, open_data, stream
+from lmmformula.frame import Table, Wanted, in_memory_entrance, keep_argument, open_data, stream
 from lmmformula.frame import build as build_problem
 from lmmformula.frame.sampling import open_rows
 from lmmformula.interrupts import interrupts_keep
@@ -66,6 +66,7 @@ def build(
     missing: Literal["drop", "raise"] = "drop",
     context: Context | None = None,
     data2: Context | None = None,
+    entrance: Literal["auto", "cells", "rows"] = "auto",
     memory_limit: float | str | None = None,
 ) -> Problem:
     """Turn a formula and a table into the canonical form.
@@ -85,6 +86,38 @@ def build(
     >>> problem.X.names, problem.terms[0].columns, problem.terms[0].m
     (('(Intercept)', 'Days'), ('(Intercept)', 'Days'), 18)
     """
+    arguments: dict[str, Argument] = {
+        "family": family,
+        "weights": weights,
+        "offset": offset,
+        "contrasts": contrasts,
+        "ziformula": ziformula,
+        "dispformula": dispformula,
+        "missing": missing,
+        "context": context,
+        "data2": data2,
+        "memory_limit": memory_limit,
+    }
+    return _built(formula, data, Wanted(entrance), **arguments)
+
+
+def _built(
+    formula: str,
+    data: Data,
+    wanted: Wanted,
+    *,
+    family: str | Family,
+    weights: Data,
+    offset: Data,
+    contrasts: Mapping[str, str] | None,
+    ziformula: str | None,
+    dispformula: str | None,
+    missing: Literal["drop", "raise"],
+    context: Context | None,
+    data2: Context | None = None,
+    memory_limit: float | str | None,
+) -> Problem:
+    """The problem of arguments that have been checked, its rows by the entrance that is wanted."""
     record = resolve(family)
     if ziformula is not None and record.zeros_at is None:
         record = zero_inflated(record)
@@ -102,12 +135,21 @@ def build(
         "memory_limit": None if memory_limit is None else float(memory_limit),
     }
     if isinstance(opened, Table):
+        in_memory_entrance(wanted.entrance)
         return build_problem(spec, opened, **arguments)
-    return stream(spec, opened, **arguments)
+    return stream(spec, opened, wanted, **arguments)
 
 
-_built = unwrap(build)
-"""The same for arguments that :func:`fit` has checked."""
+def _wanted(entrance: Literal["auto", "cells", "rows"], method: str) -> Wanted:
+    """The entrance asked for, and what the method has against cells."""
+    return Wanted(entrance, _NEED_ROWS.get(method, ""))
+
+
+_NEED_ROWS = {
+    "pql": "method='pql' estimates a dispersion from rows",
+    "hmc": "method='hmc' takes rows as they are",
+}
+"""Methods that do not take one row for several equal ones, and why."""
 
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
@@ -159,7 +201,18 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     for silent in ("progress", "checkpoint"):
         options.pop(silent, None)
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
-    return _said(make_plan(build(formula, opened, **building), method, options, seed, priors), opened).plan
+    problem = _built(
+        formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building)
+    )
+    return _said(make_plan(problem, method, options, seed, priors), opened).plan
+
+
+_PLAIN: dict[str, Argument] = {
+    name: parameter.default
+    for name, parameter in signature(build).parameters.items()
+    if parameter.default is not parameter.empty and name != "entrance"
+}
+"""What :func:`build` takes unless told otherwise."""
 
 
 def _said(planned: Planned, opened: object) -> Planned:
@@ -200,6 +253,7 @@ def fit(
     sample: float | None = None,
     context: Context | None = None,
     data2: Context | None = None,
+    entrance: Literal["auto", "cells", "rows"] = "auto",
     **options: Argument,
 ) -> Fit:
     """Fit a mixed model.
@@ -264,6 +318,10 @@ def fit(
     data2 : mapping, optional
         What terms such as ``gr(animal, cov = A)`` and ``car(W | area)`` name, as in brms: a covariance matrix (array, sparse
         matrix, or DataFrame with labels), a pedigree, a tree, an adjacency matrix. See the pages on relationships and areas.
+    entrance : {"auto", "cells", "rows"}
+        For data that are read a batch at a time: "cells" counts rows that are equal in all that the model needs of them once,
+        where they lie, by a GROUP BY; "rows" reads them as they are. Both give the same fit; "auto" takes what it expects to
+        be faster, which the plan says.
     **options
         ``engine`` ("auto", "blocked", "dense", "krylov", "sparse", or one that is registered), ``tolerance`` (Newton
         decrement of the deviance, 1e-9; 1e-6 on the Krylov engine), ``max_evaluations``, ``start`` (theta, or an earlier
@@ -322,8 +380,16 @@ def fit(
     with reporting(progress, begun=begun):
         stage("reading the data")
         opened = open_rows(formula, data, building, sample, seed)
-        problem = _built(formula, opened, **building, memory_limit=options.get("memory_limit"))
-        arguments = {"method": method, **kept(building), **own, **silence, **lasting(options)}
+        wanted = _wanted(entrance, method)
+        problem = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
+        arguments = {
+            "method": method,
+            **kept(building),
+            **_chosen(entrance),
+            **own,
+            **silence,
+            **lasting(options),
+        }
         table, source = (opened.kept(), None) if isinstance(opened, Table) else (None, data)
         recall = Recall(fit, formula, table, arguments, source)
         stage("planning")
@@ -374,6 +440,11 @@ def prior_predictive(
     problem = build(formula, data, **arguments)
     number = int(np.random.default_rng(seed).integers(2**31))
     return drawn(problem, resolve_priors(problem, priors), draws, number)
+
+
+def _chosen(entrance: str) -> dict[str, Argument]:
+    """The entrance for later calls, where it is not left to the plan."""
+    return {} if entrance == "auto" else {"entrance": entrance}
 
 
 def kept(building: Arguments) -> dict[str, Argument]:

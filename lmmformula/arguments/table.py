@@ -47,6 +47,7 @@ ARGUMENTS: Mapping[str, Kind] = {
     "ziformula": optional(text("a one-sided formula such as '~ x'")),
     "dispformula": optional(text("a one-sided formula such as '~ x'")),
     "missing": word("drop", "raise"),
+    "entrance": word("auto", "cells", "rows"),
     "context": optional(mapping("a mapping from names to functions and constants")),
     "data2": optional(
         mapping("a mapping from names to covariance matrices, pedigrees, trees or adjacencies")

@@ -2,7 +2,8 @@
 
 from lmmformula.frame.arguments import keep_argument
 from lmmformula.frame.build import build
-from lmmformula.frame.opening import open_data, stream
+from lmmformula.frame.entrances import Wanted
+from lmmformula.frame.opening import in_memory_entrance, open_data, stream
 from lmmformula.frame.recipe import NewDesign, NewTerm, Recipe
 from lmmformula.frame.table import Table, open_table, table_columns
 
@@ -11,7 +12,9 @@ __all__ = [
     "NewTerm",
     "Recipe",
     "Table",
+    "Wanted",
     "build",
+    "in_memory_entrance",
     "keep_argument",
     "open_data",
     "open_table",

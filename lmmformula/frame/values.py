@@ -236,15 +236,16 @@ def missing_rows(value: Value) -> NDArray[np.bool_] | None:
     return bad if bad.any() else None
 
 
-def n_infinite(value: Value) -> int:
-    """Number of rows where a numeric column is infinite."""
+def n_infinite(value: Value, times: NDArray[np.int64] | None = None) -> int:
+    """Number of rows where a numeric column is infinite; each row stands for `times` many."""
     if isinstance(value, Factor):
         return 0
     array = value.matrix if isinstance(value, Basis) else value
     if array.dtype.kind != "f" or math.isfinite(array.sum()):
         return 0
     bad = np.isinf(array)
-    return int((bad.any(axis=1) if bad.ndim == 2 else bad).sum())
+    bad = bad.any(axis=1) if bad.ndim == 2 else bad
+    return int(bad.sum() if times is None else times[bad].sum())
 
 
 def take(value: Value, rows: Entries) -> Value:

@@ -57,7 +57,9 @@ def not_at_hand(fit: Fitted) -> str:
     """Why there is no table of the rows of a fit that has none, to begin a message with."""
     if fit.problem.held is None:
         return "a loaded fit does not carry its data"
-    return f"the {fit.problem.n:,} rows of this fit are not in memory, as they are read a batch at a time"
+    return (
+        f"the {fit.problem.n_used:,} rows of this fit are not in memory, as they are read a batch at a time"
+    )
 
 
 def refuse_no_rows(fit: Fitted, what: str) -> None:
@@ -69,8 +71,8 @@ def refuse_no_rows(fit: Fitted, what: str) -> None:
     """
     if fit.problem.held is not None:
         raise DataError(
-            f"{what} need the {fit.problem.n:,} rows of the fit, which did not come with it from its file: fit again, or write "
-            'predictions of the rows by m.predict(data, out="scored.parquet").'
+            f"{what} need the {fit.problem.n_used:,} rows of the fit, which did not come with it from its file: fit again, or "
+            'write predictions of the rows by m.predict(data, out="scored.parquet").'
         )
 
 

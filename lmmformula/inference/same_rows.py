@@ -52,10 +52,10 @@ def refuse_other_rows(fits: Sequence[Fitted]) -> None:
 
 def _refuse_pair(a: Fitted, b: Fitted) -> None:
     first, second = a.problem, b.problem
-    if first.n != second.n:
+    if first.n_used != second.n_used:
         raise DataError(
-            f"the models were fitted to {first.n:,} and {second.n:,} rows; a comparison of likelihoods needs the same rows. "
-            + _cause(a, b)
+            f"the models were fitted to {first.n_used:,} and {second.n_used:,} rows; a comparison of likelihoods needs the "
+            "same rows. " + _cause(a, b)
         )
     if not (first.data.at_hand and second.data.at_hand):
         _refuse_other_sources(a, b)
@@ -98,7 +98,7 @@ def _refuse_other_sources(a: Fitted, b: Fitted) -> None:
     if a.problem.n_rows_data != b.problem.n_rows_data or not np.allclose(one, other, rtol=1e-9, atol=0.0):
         raise DataError(
             f"the models {a.formula!r} and {b.formula!r} have different responses, weights or rows: sums over their "
-            f"{a.problem.n:,} rows differ. Fit both to the same column of one source."
+            f"{a.problem.n_used:,} rows differ. Fit both to the same column of one source."
         )
 
 
@@ -108,7 +108,8 @@ def _sums(fit: Fitted) -> Array:
 
     def share(chunk: Chunk) -> Array:
         w = np.ones(chunk.n) if chunk.weights is None or not counts else chunk.weights
-        return np.array([chunk.n, chunk.y.sum(), chunk.y @ chunk.y, w.sum(), w @ chunk.y])
+        times = w if fit.problem.n_rows_used is not None else np.ones(chunk.n)
+        return np.array([times.sum(), times @ chunk.y, times @ chunk.y**2, w.sum(), w @ chunk.y])
 
     return fit.problem.data.reduce(share)
 

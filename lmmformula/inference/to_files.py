@@ -254,7 +254,7 @@ def _augmented(
     from lmmformula.frame.streamed.again import complete_rows, encoded
 
     shown = named_columns(fit, draft.source.names, columns)
-    numbered, start = fit.problem.n < fit.problem.n_rows_data, 0
+    numbered, start = fit.problem.n_used < fit.problem.n_rows_data, 0
     for batch in draft.source.batches(list(dict.fromkeys((*draft.columns, *shown)))):
         at = complete_rows(draft, batch)
         own: dict[str, Entries] = {".row": start + at} if numbered else {}

@@ -134,7 +134,7 @@ def satterthwaite(fit: Fitted, rows: Array) -> Array:
     if (known := _known_df(fit, rows)) is not None:
         return known
     if not fit.problem.n_theta:  # r2 over sigma^2 is a chi-square on n - p df, by REML and ML
-        return np.full(len(rows), float(fit.problem.n - fit.problem.p))
+        return np.full(len(rows), float(fit.problem.n_used - fit.problem.p))
     info = information(fit)
     variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)
     slope = np.einsum("ri,kij,rj->rk", rows, info.d_vcov, rows)

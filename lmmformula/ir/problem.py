@@ -53,6 +53,9 @@ class Problem:
         What the frame learned (codings, bases, levels), to be replayed on new data; opaque here.
     held : Rows or None
         The rows, where they are not in memory: the arrays above but `rows` then have none. None for those of the arrays.
+    n_rows_used : int or None
+        Rows of the caller's table that are used, where a row here stands for several equal ones, as many as its weight says;
+        None where each stands for itself.
     """
 
     y: Array
@@ -69,6 +72,12 @@ class Problem:
     aux_terms: tuple[tuple[GroupBlock, ...], ...] = ()
     labels: pd.Index | None = field(default=None, repr=False)
     held: Rows | None = field(default=None, repr=False)
+    n_rows_used: int | None = None
+
+    @property
+    def n_used(self) -> int:
+        """Rows of the caller's table that the model is of."""
+        return self.n if self.n_rows_used is None else self.n_rows_used
 
     @property
     def data(self) -> Rows:
@@ -187,8 +196,8 @@ class Problem:
         """
         if self.held is not None:
             raise PlanError(
-                f"{what} takes all {self.n:,} rows in memory at once, and those of this model lie elsewhere. Read the data "
-                "into memory, or a sample of them."
+                f"{what} takes all {self.n_used:,} rows in memory at once, and those of this model lie elsewhere. Read the "
+                "data into memory, or a sample of them."
             )
 
     def refuse_coupled(self, what: str, instead: str) -> None:

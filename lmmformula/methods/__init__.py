@@ -43,6 +43,7 @@ BUILDING = (
     "missing",
     "context",
     "data2",
+    "entrance",
     "memory_limit",
 )
 """Arguments that make the model, whatever fits it."""

@@ -84,9 +84,9 @@ def few_events(fit: Fitted) -> str:
         else ""
     )
     return (
-        f"the response has {what} in {problem.n:,} rows (successes or failures, whichever are fewer; the sum of counts), and "
-        f"its mean {parameters} parameters: the data all but separate, and estimates hang on single rows. {approximate}Take "
-        "terms out, or collect more events."
+        f"the response has {what} in {problem.n_used:,} rows (successes or failures, whichever are fewer; the sum of counts), "
+        f"and its mean {parameters} parameters: the data all but separate, and estimates hang on single rows. {approximate}"
+        "Take terms out, or collect more events."
     )
 
 

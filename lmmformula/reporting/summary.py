@@ -170,9 +170,9 @@ def _standardised(fit: Fitted) -> Array:
 
 def _data_line(fit: Fitted) -> str:
     problem = fit.problem
-    dropped = problem.n_rows_data - problem.n
+    dropped = problem.n_rows_data - problem.n_used
     groups = ", ".join(f"{name} {size:,}" for name, size in fit.ngroups.items())
-    rows = f"{problem.n:,} rows" + (
+    rows = f"{problem.n_used:,} rows" + (
         f" ({dropped:,} of {problem.n_rows_data:,} dropped)" if dropped > 0 else ""
     )
     origin = getattr(fit.recall.data, "origin", "")
@@ -203,7 +203,9 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         notes.append(
             f"Rank deficient: dropped {len(problem.X.dropped)} of the fixed-effects columns: {names}."
         )
-    if problem.data.weights is not None:
+    if problem.n_rows_used is not None:
+        notes.append(f"Equal rows were counted once: {problem.n:,} stand for {problem.n_used:,}.")
+    elif problem.data.weights is not None:
         low, high = range_of(problem.data, problem.data.weights)
         word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
@@ -243,7 +245,7 @@ def diagnostics(fit: Fitted) -> Record:
         "continued": convergence.continued,
         "singular": fit.estimate.singular,
         "dropped_columns": problem.X.dropped,
-        "rows_dropped": problem.n_rows_data - problem.n,
+        "rows_dropped": problem.n_rows_data - problem.n_used,
         "loglik_stderr": fit.llf_stderr,
         "engine": fit.estimate.engine,
         "method": fit.method,

@@ -58,6 +58,15 @@ class Lazy:
         except pl.exceptions.PolarsError as error:
             raise DataError(_failed(error)) from error
 
+    @property
+    def lazy(self) -> pl.LazyFrame:
+        """What can be grouped where it is; categories are text there, as they are in its rows."""
+        return self._prepared(self._names())
+
+    def again(self, lazy: pl.LazyFrame) -> Lazy:
+        """What was made of it."""
+        return Lazy(lazy)
+
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         import polars as pl
 

@@ -51,6 +51,15 @@ class Partitions:
                 fields[name] = pa.field(name, self._beginning(name))
         return pa.schema([pa.field(field.name, _wide(field.type)) for field in fields.values()])
 
+    @property
+    def lazy(self) -> dd.DataFrame:
+        """What can be grouped where it is."""
+        return self.frame
+
+    def again(self, lazy: dd.DataFrame) -> Partitions:
+        """What was made of it."""
+        return Partitions(lazy)
+
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         frame = self._computed(columns or list(self.schema.names[:1]), part)
         return batches_of(frame, columns, self.schema, part)

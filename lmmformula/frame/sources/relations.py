@@ -89,6 +89,15 @@ class Relation:
             name in _IN_ORDER or name.endswith("_SCAN") or name.startswith("READ_") for name in operators
         )
 
+    @property
+    def lazy(self) -> duckdb.DuckDBPyRelation:
+        """What can be grouped where it is."""
+        return self.relation
+
+    def again(self, lazy: duckdb.DuckDBPyRelation) -> Relation:
+        """What was made of it."""
+        return Relation(lazy)
+
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         import duckdb
 

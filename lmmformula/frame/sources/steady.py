@@ -14,16 +14,17 @@ import threading
 import weakref
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from lmmformula.errors import DataError
 from lmmformula.frame.sources.base import BATCH_ROWS, RowWorkers, Source, ahead, checked_names, gathered, told
 from lmmformula.frame.sources.parquet import ParquetRows, Unread, read_footers
+from lmmformula.typing import Data
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CopiedRows", "Maker", "SteadyRows", "source_of"]
+__all__ = ["CopiedRows", "Groupable", "Maker", "SteadyRows", "source_of"]
 
 _LOOKED_AT = 8
 """Rows of a batch that are compared from pass to pass, from its beginning; the last one is, too."""
@@ -61,6 +62,24 @@ class Maker(Protocol):
 
     def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
         """Rows of a part, these columns alone, in the types of `schema`; errors of the library are DataErrors."""
+        ...
+
+
+@runtime_checkable
+class Groupable(Protocol):
+    """A maker of rows that its library can group and add up where they are.
+
+    Attributes
+    ----------
+    lazy : a frame that narwhals takes
+        Its rows, with the types of `schema`.
+    """
+
+    @property
+    def lazy(self) -> Data: ...
+
+    def again(self, lazy: Data) -> Maker:
+        """The maker of a frame of the same library."""
         ...
 
 

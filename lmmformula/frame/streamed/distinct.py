@@ -120,13 +120,14 @@ class DistinctLabels:
         self.kind = factor.kind
         return self._mapping(factor.levels)[factor.codes]
 
-    def add(self, codes: NDArray[np.int32]) -> None:
-        """Count rows of these codes."""
+    def add(self, codes: NDArray[np.int32], times: NDArray[np.int64] | None = None) -> None:
+        """Count rows of these codes, each of them `times`."""
         if len(self._rows) < len(self._place):
             more = max(len(self._place), 2 * len(self._rows)) - len(self._rows)
             self._rows = np.concatenate([self._rows, np.zeros(more, dtype=np.int64)])
-        counts = np.bincount(codes[codes >= 0])
-        self._rows[: len(counts)] += counts
+        there = codes >= 0
+        counts = np.bincount(codes[there], None if times is None else times[there])
+        self._rows[: len(counts)] += counts.astype(np.int64, copy=False)
 
     def merge(self, other: DistinctLabels) -> None:
         """Take in what others had passed by, after these."""

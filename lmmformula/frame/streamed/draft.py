@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-__all__ = ["Draft", "Kept"]
+__all__ = ["Draft", "Kept", "of_rows"]
 
 Codes = NDArray[np.int32]
 
@@ -161,6 +161,7 @@ class Draft:
             recipe=replace(recipe, aux_terms=aux_recipes),
             aux=aux,
             aux_terms=aux_terms,
+            n_rows_used=self.n if coding.variables.times else None,
         )
         terms_kept = tuple(r.kept for r in recipes)
         return problem.freeze(), Kept(
@@ -168,6 +169,8 @@ class Draft:
         )
 
     def _has_no_weights(self) -> bool:
+        if self.coding.variables.times:
+            return False
         response = self.coding.spec.response
         assert response is not None
         given = self.weights is not None or response.weights is not None
@@ -236,6 +239,14 @@ class Draft:
             read_response(values, response.label, family, trials, weights)
         elif plain and seen.low == seen.high:
             refuse_constant(np.broadcast_to(seen.low, (self.n,)), response.label)
+
+
+def of_rows(draft: Draft, source: Source) -> Draft:
+    """The same model of the rows of a source, of which those of the draft are cells; the draft itself if they are the rows."""
+    if not draft.coding.variables.times:
+        return draft
+    variables = replace(draft.coding.variables, times="")
+    return replace(draft, source=source, coding=replace(draft.coding, variables=variables))
 
 
 def _columns_kept(

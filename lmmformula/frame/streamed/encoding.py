@@ -18,13 +18,12 @@ from lmmformula.frame.design import Design
 from lmmformula.frame.numbers import as_float
 from lmmformula.frame.predictors import term_label
 from lmmformula.frame.streamed.coding import TermLevels
-from lmmformula.frame.streamed.seen import Seen, column_gram, columns_that_meet
+from lmmformula.frame.streamed.seen import Seen, columns_that_meet, counted_gram, counted_moments
 from lmmformula.frame.streamed.variables import BatchRows, Variables
 from lmmformula.frame.values import Factor, Value
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.rows import MemoryRows
-from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Coding:
     def encode(self, batch: pa.RecordBatch) -> tuple[MemoryRows, Seen]:
         """The batch's complete rows with all columns, and what is summed up of them."""
         rows = self.rows(batch)
-        n = rows.n
+        n, times = rows.n, rows.own_times
         y, weights, negative, zero, doubtful = self._response(rows)
         known: dict[object, Codes] = {}
         fixed = self.fixed.matrix(rows, n)
@@ -108,10 +107,10 @@ class Coding:
         aux_terms = [[term.block(rows, n, known) for term in own] for own in self.aux_terms]
         every = [*terms, *(block for own in aux_terms for block in own)]
         seen = Seen(
-            n,
-            tuple(column_gram(matrix) for matrix in (fixed, *aux)),
-            tuple(Moments.of(matrix) for matrix in (fixed, *aux)),
-            tuple(np.zeros((1, 1)) if b.basis is None else column_gram(b.basis) for b in every),
+            rows.counts[0],
+            tuple(counted_gram(matrix, times) for matrix in (fixed, *aux)),
+            tuple(counted_moments(matrix, times) for matrix in (fixed, *aux)),
+            tuple(np.zeros((1, 1)) if b.basis is None else counted_gram(b.basis, times) for b in every),
             tuple(_met(block) for block in every),
             float(y.min(initial=np.inf)),
             float(y.max(initial=-np.inf)),
@@ -119,6 +118,8 @@ class Coding:
             zero,
             doubtful,
         )
+        if times is not None:  # none has weights besides
+            weights = times.astype(np.float64)
         return MemoryRows(y, weights, self.offset(rows), fixed, aux, terms, None, aux_terms), seen
 
     # -- response and weights ------------------------------------------------------------------------------------------
@@ -203,12 +204,14 @@ def _met(block: GroupBlock) -> NDArray[np.bool_]:
 def whole_response(
     coding: Coding, rows: Iterator[BatchRows]
 ) -> tuple[tuple[Value, ...], Value | None, Array | None]:
-    """Parts of the response, trials and weights of all rows."""
+    """Parts of the response, trials and weights of all rows, each as often as it is there."""
     parts: list[list[Value]] = []
     trials: list[Value] = []
     weights: list[Array] = []
     for batch in rows:
         values, own = coding.parts(batch)
+        if (times := batch.own_times) is not None:
+            values = tuple(np.repeat(np.asarray(value), times) for value in values)
         parts.append(list(values))
         trials.append(own)
         given, _ = coding.given_weights(batch)

@@ -59,6 +59,7 @@ def learn(
     context: Context | None = None,
     levels_below_rows: bool = True,
     memory_limit: float | None = None,
+    times: str = "",
 ) -> Draft:
     """What is known of a model before its rows are encoded: one pass, or a few.
 
@@ -75,6 +76,9 @@ def learn(
         As for ``build``.
     weights, offset : str, optional
         Name of a column.
+    times : str
+        Column that says how many rows of the data each row stands for, whose likelihood then counts it as often; empty where
+        each stands for itself.
 
     Returns
     -------
@@ -88,6 +92,8 @@ def learn(
     given = context or {}
     check_available(spec, given)
     record = with_repeats(resolve(family), spec.response)
+    if times:
+        record = replace(record, repeated=True)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     further = further_formulas(spec, record, auxiliary)
@@ -115,6 +121,7 @@ def learn(
         frozenset(e for e in single_values(spec) if e is not None),
         used_context(given, exprs, columns),
         arguments,
+        times=times,
     )
     members = frozenset(e for term in terms for e in (*group_members(term.group), *term.members))
     plain = frozenset(_not_grouping(spec, parts, terms))

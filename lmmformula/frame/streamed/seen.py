@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Array
 
-__all__ = ["Seen", "column_gram", "columns_that_meet"]
+__all__ = ["Seen", "column_gram", "columns_that_meet", "counted_gram", "counted_moments"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,6 +74,19 @@ def column_gram(matrix: Array) -> Array:
     """X'X, infinite or nan where squares are beyond floating-point numbers."""
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return matrix.T @ matrix
+
+
+def counted_gram(matrix: Array, times: NDArray[np.int64] | None) -> Array:
+    """X'X of rows each of which is there `times` many times."""
+    return column_gram(matrix if times is None else matrix * np.sqrt(times)[:, None])
+
+
+def counted_moments(matrix: Array, times: NDArray[np.int64] | None) -> Moments:
+    """Moments of the columns of such rows."""
+    if times is None:
+        return Moments.of(matrix)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return Moments(int(times.sum()), times @ matrix, times @ matrix**2)
 
 
 def columns_that_meet(basis: Array, codes: NDArray[np.int32], m: int) -> NDArray[np.bool_]:

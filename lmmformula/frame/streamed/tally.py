@@ -52,9 +52,11 @@ class Tally:
 
     def add(self, rows: BatchRows) -> dict[str, NDArray[np.int32]]:
         """Count a batch; codes of its factors, of the rows with complete columns."""
-        self.n += rows.n
-        self.n_whole += rows.n_whole
-        self.n_data += rows.n_data
+        n, n_whole, n_data = rows.counts
+        self.n += n
+        self.n_whole += n_whole
+        self.n_data += n_data
+        times = rows.own_times
         _add(self.lacking, rows.lacking)
         _add(self.undefined, rows.undefined)
         _add(self.endless, rows.infinite)
@@ -63,21 +65,21 @@ class Tally:
             if isinstance(value, Factor):
                 labels = self.labels.setdefault(name, DistinctLabels())
                 codes[name] = labels.places(value)
-                labels.add(codes[name] if rows.kept is None else codes[name][rows.kept])
+                labels.add(codes[name] if rows.kept is None else codes[name][rows.kept], times)
         for name, texts in self.texts.items():
             texts.add(rows.batch.column(name), rows.at, self.variables.seed)
         for expr, value in rows.values.items():
             if not (type(expr) is Name and expr.value in self.texts):
-                self._value(expr, value)
+                self._value(expr, value, times)
         return codes
 
-    def _value(self, expr: Expr, value: Value) -> None:
+    def _value(self, expr: Expr, value: Value, times: NDArray[np.int64] | None) -> None:
         if not isinstance(value, Factor):
-            self.infinite[expr] = self.infinite.get(expr, 0) + n_infinite(value)
+            self.infinite[expr] = self.infinite.get(expr, 0) + n_infinite(value, times)
             if expr in self.members and not isinstance(value, Basis):
                 self.numbers.setdefault(expr, DistinctNumbers()).add(value)
         elif type(expr) is not Name and value.kind == "logical":
-            counts = np.bincount(value.codes, minlength=2)
+            counts = np.bincount(value.codes, times, minlength=2).astype(np.int64)
             self.truths[expr] = self.truths.get(expr, np.zeros(2, dtype=np.int64)) + counts
 
     def merge(self, other: Tally) -> None:

@@ -82,8 +82,13 @@ class Columns:
         """Hold the columns of a batch; `codes` are those of its factors among all levels that came up."""
         kept = np.ones(rows.n_whole, dtype=bool) if rows.kept is None else rows.kept
         columns = [np.asarray(codes[name] if name in codes else rows.columns[name]) for name in self.names]
-        part = [*columns, kept, np.ones(rows.n_whole, dtype=np.int64)]
-        self._parts.append(_distinct(part) if self.of_values else [column.copy() for column in part[:-1]])
+        times = np.ones(rows.n_whole, dtype=np.int64) if rows.times is None else rows.times
+        part = [*columns, kept, times]
+        if self.of_values:
+            self._parts.append(_distinct(part))
+        else:  # what learns from rows sees each of those that a row stands for
+            once = rows.times is None
+            self._parts.append([c.copy() if once else np.repeat(c, times) for c in part[:-1]])
         self._held += len(self._parts[-1][0])
         if self.of_values and self._held > 2 * self._merged + _HELD:
             self._parts = [_distinct(self._whole())]

@@ -13,7 +13,7 @@ from lmmformula.errors import DataError
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, Name
 from lmmformula.frame.aligning import Aligning
-from lmmformula.frame.arguments import RowArgument, column_argument
+from lmmformula.frame.arguments import column_argument
 from lmmformula.frame.columns import Column
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.model_frame import variable
@@ -77,6 +77,10 @@ class BatchRows:
     batch : RecordBatch
     at : (n,) int64 array or None
         Where the rows stand in the batch, None for all.
+    times : (n_whole,) int64 array or None
+        Rows of the data that each row with complete columns stands for; None for itself.
+    counts : (int, int, int)
+        Rows of the data that the `n`, `n_whole` and `n_data` rows stand for.
     """
 
     n: int
@@ -92,6 +96,13 @@ class BatchRows:
     nodes: Mapping[Expr, Value]
     batch: pa.RecordBatch
     at: NDArray[np.int64] | None
+    times: NDArray[np.int64] | None
+    counts: tuple[int, int, int]
+
+    @property
+    def own_times(self) -> NDArray[np.int64] | None:
+        """`times` of the complete rows."""
+        return self.times if self.times is None or self.kept is None else self.times[self.kept]
 
     def __call__(self, expr: Expr) -> Value:
         return self.values[expr]
@@ -127,6 +138,8 @@ class Variables:
         Columns of many texts that only name levels: they are read as numbers, keys of the texts.
     seed : int
         Of the keys.
+    times : str
+        Column that says how many rows of the data each row stands for; empty where each stands for itself.
     """
 
     text: str
@@ -142,11 +155,13 @@ class Variables:
     grouping: frozenset[Expr] = frozenset()
     keyed: frozenset[str] = frozenset()
     seed: int = 0
+    times: str = ""
 
     @property
     def names(self) -> tuple[str, ...]:
         """Columns that are read."""
-        return tuple(dict.fromkeys((*self.columns, *self.arguments.values())))
+        own = (self.times,) if self.times else ()
+        return tuple(dict.fromkeys((*self.columns, *self.arguments.values(), *own)))
 
     @property
     def known_parts(self) -> dict[Expr, Entries]:
@@ -160,13 +175,15 @@ class Variables:
         given = {role: column_argument(name, role, table) for role, name in self.arguments.items()}
         missing = {name: raw[name].missing for name in self.complete_in}
         missing |= {a.name: a.missing for a in given.values()}
-        drop, lacking = _any(missing, table.n_rows)
+        every = batch.column(self.times).to_numpy() if self.times else None
+        drop, lacking = _any(missing, table.n_rows, every)
         rows = None if drop is None else np.flatnonzero(~drop)
         n = table.n_rows if rows is None else len(rows)
+        times = every if every is None or rows is None else every[rows]
         present = {name: self._column(name, column.at(rows)) for name, column in raw.items()}
         evaluator = Aligning(self.known_parts, present, n, self.text, self.context, self.memory)
         values = {expr: self._value(expr, evaluator) for expr in self.exprs}
-        drop, undefined = _any({expr: missing_rows(value) for expr, value in values.items()}, n)
+        drop, undefined = _any({expr: missing_rows(value) for expr, value in values.items()}, n, times)
         arguments = {role: _at(a.values, rows) for role, a in given.items()}
         kept, own = None, np.zeros(0, dtype=np.int64)
         if drop is not None:
@@ -186,10 +203,12 @@ class Variables:
             arguments,
             lacking,
             undefined,
-            {role: _infinite(a) for role, a in given.items()},
+            {role: _rows_at(np.isinf(a.values), every) for role, a in given.items()},
             evaluator.found,
             batch,
             rows if kept is None else own if rows is None else rows[own],
+            times,
+            (_rows_at(kept, times, n), _rows_at(None, times, n), _rows_at(None, every, table.n_rows)),
         )
 
     def _read(self, name: str, table: Table, batch: pa.RecordBatch) -> Column:
@@ -211,7 +230,7 @@ class Variables:
 
 
 def _any(
-    masks: Mapping[K, NDArray[np.bool_] | None], n: int
+    masks: Mapping[K, NDArray[np.bool_] | None], n: int, times: NDArray[np.int64] | None
 ) -> tuple[NDArray[np.bool_] | None, dict[K, int]]:
     """Rows where any mask is set, None if there are none, and how many rows each has."""
     there = {key: mask for key, mask in masks.items() if mask is not None}
@@ -220,12 +239,15 @@ def _any(
     drop = np.zeros(n, dtype=bool)
     for mask in there.values():
         drop |= mask
-    return drop, {key: int(mask.sum()) for key, mask in there.items()}
+    return drop, {key: _rows_at(mask, times) for key, mask in there.items()}
+
+
+def _rows_at(mask: NDArray[np.bool_] | None, times: NDArray[np.int64] | None, n: int = 0) -> int:
+    """Rows of the data that those of a mask stand for; of no mask all `n`."""
+    if times is None:
+        return n if mask is None else int(mask.sum())
+    return int((times if mask is None else times[mask]).sum())
 
 
 def _at(values: Array, rows: NDArray[np.int64] | None) -> Array:
     return values if rows is None else values[rows]
-
-
-def _infinite(argument: RowArgument) -> int:
-    return int(np.isinf(argument.values).sum())

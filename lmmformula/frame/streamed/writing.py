@@ -32,8 +32,16 @@ if TYPE_CHECKING:
 __all__ = ["written"]
 
 
-def written(draft: Draft) -> Problem:
+def written(draft: Draft, origin: Draft | None = None, entrance: str = "") -> Problem:
     """The problem of a draft, its rows encoded and written. Two passes over them, about twice their bytes on disk meanwhile.
+
+    Parameters
+    ----------
+    draft : Draft
+    origin : Draft, optional
+        Reads the rows of the data later on, where those of `draft` are cells of them.
+    entrance : str
+        How rows came in, for the plan.
 
     Raises
     ------
@@ -67,9 +75,9 @@ def written(draft: Draft) -> Problem:
     problem, kept = draft.finish(total)
     source, spent = draft.source, time.perf_counter() - begun
     reading = Reading(source.name, source.size(draft.columns), spent)
-    store = sorter.finish().keeping(_kept(kept, total, problem), draft, reading)
+    store = sorter.finish().keeping(_kept(kept, total, problem), draft if origin is None else origin, reading)
     draft.source.unchanged()
-    return replace(problem, held=StreamedRows(store))
+    return replace(problem, held=StreamedRows(replace(store, entrance=entrance)))
 
 
 def _spread(draft: Draft, workers: RowWorkers) -> Problem:

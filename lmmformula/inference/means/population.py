@@ -154,10 +154,12 @@ def row_variances(fit: Fitted, parts: Sequence[Part], covariances: Sequence[Arra
 def total_variance(fit: Fitted) -> float:
     """s^2 of the average row of the fit, with sigma^2 where the response is a function of a Gaussian one."""
     covariances, theta, total = covariance_matrices(fit), fit.estimate.theta, 0.0
-    for _, rows in own_rows(fit, grouped_terms(fit)):
+    for (_, rows), chunk in zip(own_rows(fit, grouped_terms(fit)), fit.problem.data.chunks(), strict=True):
         variance = row_variances(fit, rows.parts, covariances, theta) + _residual(fit, rows.aux)
-        total += float(np.sum(variance + np.zeros(rows.n)))
-    return total / fit.problem.n
+        times = chunk.weights if fit.problem.n_rows_used is not None else None
+        every = variance + np.zeros(rows.n)
+        total += float(np.sum(every if times is None else times * every))
+    return total / fit.problem.n_used
 
 
 def _residual(fit: Fitted, aux: Sequence[Array]) -> Array | float:

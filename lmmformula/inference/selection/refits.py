@@ -128,9 +128,9 @@ def _table(fit: Fitted, source: Data) -> Table:
     if isinstance(opened, Table):
         return open_table(opened)
     raise PlanError(
-        f"another model has to be fitted to the {fit.problem.n:,} rows of {fit.problem.n_rows_data:,} that this fit uses, and "
-        f"those of {opened.name} are not in memory. Leave out rows with missing values beforehand (a query, a filter), or fit "
-        "a sample of the rows."
+        f"another model has to be fitted to the {fit.problem.n_used:,} rows of {fit.problem.n_rows_data:,} that this fit uses, "
+        f"and those of {opened.name} are not in memory. Leave out rows with missing values beforehand (a query, a filter), or "
+        "fit a sample of the rows."
     )
 
 

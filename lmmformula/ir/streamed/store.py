@@ -115,6 +115,8 @@ class Store:
         What read them, to be asked for them again in the order of the data; opaque here.
     reading : Reading or None
         What it took to read them.
+    entrance : str
+        How they came in, for the plan.
     """
 
     layout: Layout
@@ -126,6 +128,7 @@ class Store:
     compiled: bool | None = None
     origin: object = None
     reading: Reading | None = None
+    entrance: str = ""
 
     def told(self, passes: float) -> str:
         """How large they are and where, and what is read of them."""
@@ -137,7 +140,8 @@ class Store:
                 f"about {passes:,.0f} times ({in_words(passes * size)})" if passes > 1.0 else "once or twice"
             )
             again = f"which the search reads {times}"
-        return f"rows: {self.n:,}, read a batch at a time{first}; held as {in_words(size)} in {self.records.place}, {again}"
+        held = f"held as {in_words(size)} in {self.records.place}, {again}"
+        return f"rows: {self.n:,}, read a batch at a time{first}; {held}{'; ' if self.entrance else ''}{self.entrance}"
 
     def keeping(self, kept: Kept, origin: object = None, reading: Reading | None = None) -> Store:
         """The same rows with some of their columns."""

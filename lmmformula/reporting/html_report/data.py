@@ -24,16 +24,18 @@ FEW = 10
 def data_summary(fit: Fitted) -> str:
     """Rows used and dropped, levels of each grouping factor, distribution of the response."""
     problem = fit.problem
-    dropped = problem.n_rows_data - problem.n
-    pairs = [("Rows used", f"{problem.n:,}")]
+    dropped = problem.n_rows_data - problem.n_used
+    pairs = [("Rows used", f"{problem.n_used:,}")]
     pairs += (
         [("Rows dropped", f"{dropped:,} of {problem.n_rows_data:,}, with missing values")]
         if dropped > 0
         else []
     )
     data = problem.data
+    if problem.n_rows_used is not None:
+        pairs.append(("Equal rows counted once", f"{problem.n:,} stand for {problem.n_used:,}"))
     for word, values in ((problem.family.weights_word, data.weights), ("Offset", data.offset)):
-        if values is not None:
+        if values is not None and not (values is data.weights and problem.n_rows_used is not None):
             low, high = range_of(data, values)
             pairs.append((word, f"{low:.4g} to {high:.4g}"))
     if problem.X.dropped:
