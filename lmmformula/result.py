@@ -230,7 +230,7 @@ class Fit(
     @property
     def ngroups(self) -> dict[str, int]:
         """Levels of each grouping factor; of positions within groups the groups."""
-        return {t.group: group_count(t) for t in self.problem.terms}
+        return {t.group: group_count(t) for t in self.problem.terms if not t.of_mean}
 
     @property
     def converged(self) -> bool:

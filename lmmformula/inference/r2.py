@@ -32,6 +32,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
 from lmmformula.families import LINKS
@@ -177,12 +178,18 @@ def _typical_mean(fit: Fitted) -> Array:
     return np.full(1, _average(fit, mean))
 
 
+def _of_mean(fit: Fitted) -> NDArray[np.bool_]:
+    """Terms that belong to the fixed part: smooths that all rows share."""
+    return np.array([term.of_mean for term in fit.problem.terms], dtype=bool)
+
+
 def r2(fit: Fitted) -> pd.Series:
     """Marginal and conditional R2: the share of the variance that the fixed part explains, and that with the groups'."""
     import pandas as pd
 
     fixed, terms, residual = variances(fit)
     total = fixed + float(terms.sum()) + residual
+    fixed += float(terms[_of_mean(fit)].sum())
     return pd.Series({"marginal": fixed / total, "conditional": (total - residual) / total}, name="r2")
 
 
@@ -195,4 +202,6 @@ def icc(fit: Fitted) -> pd.Series:
     import pandas as pd
 
     _, terms, residual = variances(fit)
-    return pd.Series(terms / (terms.sum() + residual), index=list(group_names(fit)), name="icc", dtype=float)
+    own = ~_of_mean(fit)
+    names = [name for name, shown in zip(group_names(fit), own, strict=True) if shown]
+    return pd.Series(terms[own] / (terms[own].sum() + residual), index=names, name="icc", dtype=float)

@@ -88,6 +88,8 @@ class Contents:
         Groups whose columns share one correlation.
     ddf : str
         Whose denominator degrees of freedom t tests have.
+    smooths : DataFrame or None
+        As :meth:`Fit.smooths`, where there are any.
     """
 
     title: str
@@ -106,6 +108,7 @@ class Contents:
     correlation: pd.DataFrame | None = field(default=None, repr=False)
     shared: dict[str, SharedTerm] = field(default_factory=dict, repr=False)
     ddf: str = "satterthwaite"
+    smooths: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def about(self) -> tuple[str, ...]:

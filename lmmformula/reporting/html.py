@@ -13,6 +13,7 @@ from lmmformula.reporting.tables import (
     criteria_cells,
     posterior_cells,
     random_cells,
+    smooth_cells,
 )
 
 if TYPE_CHECKING:
@@ -51,6 +52,8 @@ def as_html(summary: Contents) -> str:
             parts.append(inline_table(summary.random_are, *random_cells(summary), left=(0, 1)))
     if len(summary.fixed) and not summary.posterior:
         parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
+    if summary.smooths is not None:
+        parts.append(inline_table("Smooth terms", *smooth_cells(summary.smooths), left=(0,)))
     if summary.correlation is not None:
         parts.append(
             inline_table("Correlation of fixed effects", *correlation_cells(summary.correlation), left=(0,))

@@ -8,6 +8,8 @@ import numpy as np
 
 from lmmformula.inference.conditional import group_names, random_effects
 from lmmformula.inference.residuals import auxiliary
+from lmmformula.inference.smooths.places import has_smooths
+from lmmformula.inference.smooths.tests import smooth_table
 from lmmformula.inference.structures import structures_in_words
 from lmmformula.ir.rows import range_of
 from lmmformula.ir.variance_parameters import term_parameters
@@ -93,6 +95,7 @@ def summarise(
         else _correlation(fit, fit.vcov if known is None else known.covariance),
         shared=_shared(fit),
         ddf=ddf if known is None else "bell-mccaffrey",
+        smooths=smooth_table(fit) if has_smooths(fit) else None,
     )
 
 

@@ -116,6 +116,23 @@ def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], 
     return ["", *shown.columns, ""], rows, hidden
 
 
+def smooth_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of the smooth terms: standard deviations, degrees of freedom, and tests where there are any."""
+    columns: list[list[str]] = []
+    for name, own in frame.items():
+        values = own.tolist()
+        if str(name).startswith("Pr("):
+            columns += [[p_value(p) for p in values], [stars(p) for p in values]]
+        elif str(name).startswith("sd"):
+            columns.append(
+                ["" if math.isnan(v) else text for v, text in zip(values, significant(values), strict=True)]
+            )
+        else:
+            columns.append([statistic(v, 2) for v in values])
+    header = ["", *map(str, frame.columns), *([""] if len(columns) > frame.shape[1] else [])]
+    return header, [[str(label), *row] for label, *row in zip(frame.index, *columns, strict=True)]
+
+
 def posterior_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """Header and rows of a posterior's parameters, and how many rows were left out."""
     hidden = max(len(frame) - MOST_ROWS, 0)

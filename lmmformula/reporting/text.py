@@ -12,6 +12,7 @@ from lmmformula.reporting.tables import (
     criteria_cells,
     posterior_cells,
     random_cells,
+    smooth_cells,
 )
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ def as_text(summary: Contents) -> str:
         if summary.correlation is not None:
             sections.append(_correlation(summary.correlation))
         sections += [_auxiliary(part) for part in summary.auxiliary]
+    if summary.smooths is not None:
+        sections.append(["Smooth terms:", *_indented(aligned(*smooth_cells(summary.smooths)))])
     if summary.posterior and summary.correlation is not None:
         sections.append(_correlation(summary.correlation))
     sections.append([line for note in summary.notes for line in wrapped(note)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -12,6 +12,7 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
 from lmmformula.families.distribution import Distribution
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.smooths import SMOOTHS, is_smooth
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.available import check_available
@@ -110,6 +111,7 @@ def learn(
         for role, value in (("weights", weights), ("offset", offset))
         if value is not None
     }
+    _refuse_smooths((spec.fixed, *parts), given)
     exprs = model_variables(spec, parts, terms)
     columns = raw_names(exprs, source.names, given)
     needed = set(column_names(e for e in exprs if needs_complete_rows(e)))
@@ -280,3 +282,21 @@ def _learned(draft: Draft) -> Family:
     values, trials, weights = whole_response(draft.coding, batches(draft.source, draft.coding.variables))
     y, prior = read_response(values, response.label, family, trials, weights)
     return family.learn(y, prior)
+
+
+def _refuse_smooths(parts: Iterable[LinearPart], context: Context) -> None:
+    """Refuse smooths, whose bases are learned from all rows at once.
+
+    Raises
+    ------
+    PlanError
+    """
+    for part in parts:
+        for term in part.terms:
+            call = term.factors[0]
+            if len(term.factors) == 1 and is_smooth(call) and not any(name in context for name in SMOOTHS):
+                raise PlanError(
+                    f"the basis of {term.label} is learned from all rows at once, and these are read a batch at a time. "
+                    "Read the data into memory or fit a sample of the rows, fit(sample=); or take a basis with knots that "
+                    "you give, such as ns(x, knots = c(1, 2, 3), Boundary.knots = c(0, 4))."
+                )

@@ -23,7 +23,7 @@ FEW = 5
 
 def levels(look: Look) -> list[Finding]:
     """The grouping factor with the fewest levels."""
-    terms = look.fit.problem.terms
+    terms = [term for term in look.fit.problem.terms if not term.of_mean]
     if not terms:
         return []
     term = min(terms, key=lambda t: t.m)

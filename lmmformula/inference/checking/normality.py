@@ -138,6 +138,8 @@ def normality_of_effects(look: Look) -> list[Finding]:
     """Shape of the random effects, for each column of each term with a variance."""
     fit, out = look.fit, []
     for i, (term, name) in enumerate(zip(fit.problem.terms, group_names(fit), strict=True)):
+        if term.of_mean:
+            continue
         if term.m < 10:
             out.append(not_checked("normality", f"{term.m} levels of {term.group} have no shape.", name))
             continue

@@ -43,6 +43,8 @@ def singularity(look: Look) -> list[Finding]:
     total = float(np.var(look.predictor)) + residual + sum(whole)
     out = []
     for i, (term, name) in enumerate(zip(problem.terms, group_names(fit), strict=True)):
+        if term.of_mean:  # a smooth without variance is one of its null space, a straight line say
+            continue
         label = term.label or name
         said = any(label == known for known in fit.estimate.singular)
         if whole[i] <= NONE**2 * total:

@@ -48,7 +48,7 @@ def draw_smooth(curve: Curve, ax: Drawn = None) -> Drawn:
     if len(curve.variables) > 1:
         return _surface(curve, ax)
     parts = [part for _, part in curve.frame.groupby(curve.of, sort=False)] if curve.of else [curve.frame]
-    x = curve.variables[0]
+    x = next(iter(curve.variables))
     for j, part in enumerate(parts):
         _curve(ax, part, x, COLOURS[j % len(COLOURS)], curve.of, bands=len(parts) <= FEW)
     ax.axhline(0.0, color=GREY, lw=0.7, zorder=0)
