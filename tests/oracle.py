@@ -117,6 +117,7 @@ LAYOUTS: dict[str, tuple[tuple[str, str, int], ...]] = {
     "chain and crossed": (("gkl", "us", 2), ("h", "us", 2), ("gk", "us", 1), ("f", "us", 1), ("g", "us", 2)),
     "same factor twice": (("g", "us", 1), ("g", "us", 2), ("h", "us", 1)),
     "structured": (("g", "cs", 3), ("h", "ar1", 4), ("f", "diag", 2)),
+    "lags and ranks": (("g", "toep", 3), ("h", "hetar1", 3), ("f", "homcs", 3), ("gk", "rr", 3)),
     "iid slopes": (("g", "iid", 3), ("h", "us", 1)),
 }
 """Arrangements of grouping factors: gkl in gk in g are nested, h and f crossed with them."""
@@ -133,8 +134,11 @@ def make_problem(layout: str, *, n: int = 150, seed: int = 1, weighted: bool = T
     x = np.column_stack([np.ones(n), 50 + 100 * rng.normal(size=n)])
     y = 1000 + 0.3 * x[:, 1] + rng.normal(size=n)
     for term in terms:
-        z = z_matrix(term)
-        y += z @ rng.normal(size=z.shape[1])
+        z, kind = z_matrix(term), term.covariance
+        u = rng.normal(size=z.shape[1])
+        if kind.within.rank < kind.k:
+            u = (u.reshape(-1, kind.k) @ kind.cholesky(kind.start()).T).ravel()
+        y += z @ u
     weights = rng.uniform(0.5, 2.0, n) if weighted else None
     offset = rng.normal(size=n) if weighted else None
     fixed = FixedBlock(x, ("(Intercept)", "x"), (0, 1), ("x",))

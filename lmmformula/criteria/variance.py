@@ -130,6 +130,8 @@ class Derivative:
         dL/dtheta_j.
     rate : (n_theta, k, k) array
         A_j + A_j' with A_j = L^-1 dL_j.
+    reduced : bool
+        Whether L has columns that are zero for any theta.
     """
 
     group: int
@@ -137,6 +139,7 @@ class Derivative:
     index: slice
     d_factor: Array
     rate: Array
+    reduced: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,7 +222,9 @@ class Variances:
             for i, columns, index in self._members(group):
                 jacobian = self.terms[i].covariance.jacobian(self.theta[index])
                 rate = self.inverse_factors[a][columns, columns] @ jacobian
-                out.append(Derivative(a, columns, index, jacobian, rate + np.swapaxes(rate, 1, 2)))
+                kind = self.terms[i].covariance.within
+                both, reduced = rate + np.swapaxes(rate, 1, 2), kind.rank < kind.k
+                out.append(Derivative(a, columns, index, jacobian, both, reduced))
         return tuple(out)
 
     def _members(self, group: Group) -> list[tuple[int, slice, slice]]:
@@ -307,10 +312,17 @@ class Variances:
 
         It is exact, and makes a boundary optimum (a zero column of L) look like the interior minimum that it is in the
         coordinates L, where the deviance is even in each column.
+
+        Where Sigma has a lower rank than columns, Gamma is negative in directions that the data have and Sigma has not. The
+        average information, an expectation under the model, does not outweigh it: only the part of Gamma that is positive
+        is taken, and steps stay steps down.
         """
         for part in self.derivatives:
             inverse = self.inverse_factors[part.group][part.columns, part.columns]
             gamma = inverse.T @ ks[part.group][part.columns, part.columns] @ inverse
+            if part.reduced:
+                values, vectors = np.linalg.eigh(0.5 * (gamma + gamma.T))
+                gamma = (vectors * np.maximum(values, 0.0)) @ vectors.T
             moved = (gamma @ part.d_factor).reshape(len(part.d_factor), -1)
             info[part.index, part.index] += 2.0 * moved @ part.d_factor.reshape(len(moved), -1).T
 

@@ -16,7 +16,7 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-TOGETHER = [layout for layout in LAYOUTS if layout != "structured"]
+TOGETHER = [layout for layout in LAYOUTS if layout not in ("structured", "lags and ranks")]
 RESPONSES = 4
 
 

@@ -5,7 +5,7 @@ With t = distance / range, within a group of levels (other groups are independen
     exp   exp(-t)          gau   exp(-t^2)          mat   2^(1-nu) / Gamma(nu) t^nu K_nu(t)                  (1)
 
 (Cressie 1993, sec. 2.3; the parametrisation of glmmTMB). ``Q = R^-1`` has a dense block for each group, so an evaluation
-takes O(s^3) for s points in a group: 2,000 points are a matter of a minute, 10,000 are not. dQ = -Q dR Q, dlog|Q| = -tr(Q dR).
+takes O(s^3) for s points in a group: 2,000 points take a minute, 10,000 are out of reach. dQ = -Q dR Q, dlog|Q| = -tr(Q dR).
 
 phi is log(range / scale), scale the largest distance within a group, so that it has no unit; of ``mat`` with a free smoothness
 then log(nu / (1 - nu / 50)): nu < 50, beyond which no data tell it from ``gau``.

@@ -31,6 +31,7 @@ class ReducedRank(Unstructured):
 
     name = "rr"
     description = "a covariance matrix of reduced rank"
+    linear = False  # it is, but searches that take it for an unrestricted matrix must not
     unfree = "a covariance matrix of reduced rank has no coordinates by standard deviations and correlations"
 
     d: int = 2

@@ -62,6 +62,11 @@ class Toeplitz(Kind):
         ones = np.ones((*correlations.shape[:-1], 1))
         return np.concatenate([ones, correlations], axis=-1)[..., self._lags]
 
+    def prior_shapes(self, eta: float) -> list[tuple[float, float, float]]:
+        """Those by which the density of R is |R|^(eta - 1), as |R| = prod (1 - p_h^2)^(k - h); Beta(eta, eta) where eta < 1."""
+        count = range(1, self.k)
+        return [(-1.0, 1.0, eta if eta < 1.0 else 1.0 + (eta - 1.0) * (self.k - lag)) for lag in count]
+
     # -- profiles: t = logits of partial autocorrelations --------------------------------------------------------------
 
     def limits(self, pair: tuple[int, ...]) -> tuple[float, float]:
