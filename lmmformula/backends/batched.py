@@ -100,7 +100,7 @@ class Stack:
 def unbatched(model: Profiled) -> str:
     """Why responses on this design are fitted one by one; empty if they can be fitted together."""
     problem = model.problem
-    if not problem.is_linear or problem.held is not None or problem.family.repeated:
+    if not problem.is_linear or problem.held is not None or problem.family.repeated or problem.family.known:
         return "only Gaussian responses with one residual variance, in memory, are fitted together"
     if not problem.p:
         return "responses without fixed effects are fitted one by one"

@@ -193,7 +193,7 @@ class Exact(Likelihood):
         if first is not None:
             return first, 0
         begin = replace(model, prepared=rough)(model.start())
-        return schall_step(begin, model.n_eff / begin.r2), 1
+        return schall_step(begin, begin.kappa), 1
 
     def _search(
         self,

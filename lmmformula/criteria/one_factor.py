@@ -73,7 +73,8 @@ class OneFactor:
         """Whether there is one factor of independent levels, one a row, and L is linear in theta."""
         groups = model.prepared.blocks.groups
         return (
-            len(groups) == 1
+            not model.problem.family.known
+            and len(groups) == 1
             and groups[0].is_blockwise
             and all(term.covariance.linear for term in model.problem.terms)
         )

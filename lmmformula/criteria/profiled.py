@@ -242,8 +242,8 @@ class ProfiledPoint:
 
     @property
     def sigma2(self) -> float:
-        """Residual variance r2 / n_eff."""
-        return self.r2 / self.model.n_eff
+        """Residual variance r2 / n_eff; 1 where it is known, in the units of the weights."""
+        return 1.0 if self.model.problem.family.known else self.r2 / self.model.n_eff
 
     @computed_once
     def deviance(self) -> float:
@@ -308,8 +308,9 @@ class ProfiledPoint:
         return tuple(k - kappa * uu for k, uu in self._sums)
 
     @property
-    def _kappa(self) -> float:
-        return self.model.n_eff / self.r2
+    def kappa(self) -> float:
+        """1 / sigma^2."""
+        return 1.0 / self.sigma2
 
     @computed_once
     def gradient(self) -> Array:
@@ -318,18 +319,20 @@ class ProfiledPoint:
 
     def gradient_at(self, sigma2: float | None = None) -> Array:
         """Gradient in theta of the deviance, with sigma^2 profiled out or held at `sigma2`."""
-        kappa = self._kappa if sigma2 is None else 1.0 / sigma2
+        kappa = self.kappa if sigma2 is None else 1.0 / sigma2
         pairs = [(kappa, self.u, self.u), *([(1.0, self.h, self.h)] if self.model.reml else [])]
         return self.variances.gradient(self.k_matrices(kappa), self.factor, pairs)
 
     @computed_once
     def hessian(self) -> Array:
         """Average-information approximation (3) of the Hessian of the profiled deviance."""
-        kappa = self._kappa
+        kappa, profiled = self.kappa, not self.model.problem.family.known
         x, z = self.variances.moves(self.u)
         info = kappa * self.variances.information(x, z, self.factor.solve(z))
         hz, along = inner_products(self.h, z), inner_products([u[:, :, None] for u in self.u], z)[0]
-        info -= kappa * (hz.T @ hz) + kappa**2 / self.model.n_eff * np.outer(along, along)
+        info -= kappa * (hz.T @ hz)
+        if profiled:
+            info -= kappa**2 / self.model.n_eff * np.outer(along, along)
         self.variances.bend(info, self.k_matrices(kappa))
         return info
 

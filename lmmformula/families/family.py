@@ -36,11 +36,14 @@ class Family:
     repeated : bool
         Prior weights repeat rows whatever the distribution makes of them: a row of weight w adds w log p(y), as w equal
         rows would (brms' ``y | weights(w)``).
+    known : bool
+        The residual variance of a row is 1 / its weight, with nothing to estimate (brms' ``y | se(s)``).
     """
 
     distribution: Distribution
     link_function: Link
     repeated: bool = False
+    known: bool = False
 
     @property
     def name(self) -> str:
@@ -67,6 +70,11 @@ class Family:
         """Whether y is normal around its mean, so that random effects need fewer levels than there are rows."""
         own = self.distribution.normal
         return own is not None and own.itself
+
+    @property
+    def estimates_sigma(self) -> bool:
+        """Whether there is a residual variance that the data tell."""
+        return self.has_residual and not self.known
 
     @property
     def has_dispersion(self) -> bool:

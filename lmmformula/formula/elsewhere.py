@@ -91,7 +91,6 @@ OF_A_GROUP: dict[str, str] = {
 """Arguments of brms' ``gr()``."""
 
 IN_A_RESPONSE: dict[str, str] = {
-    "se": "known standard errors of brms; weights= with 1/se^2 gives them up to one scale",
     "cens": "censoring of brms",
     "trunc": "truncation of brms",
     "rate": "a rate's denominator of brms; offset(log(n)) is the same model for a log link",

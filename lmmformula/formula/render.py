@@ -59,7 +59,11 @@ def _formula(spec: ModelSpec) -> str:
 def _response(response: Response) -> str:
     additions = [
         f"{name}({_exact(value)})"
-        for name, value in (("weights", response.weights), ("trials", response.trials))
+        for name, value in (
+            ("weights", response.weights if response.errors is None else None),
+            ("trials", response.trials),
+            ("se", response.errors),
+        )
         if value is not None
     ]
     label = _relabelled(response.label, response.parts)

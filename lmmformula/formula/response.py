@@ -5,16 +5,16 @@ from __future__ import annotations
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import IN_A_RESPONSE
-from lmmformula.formula.spec import Arg, Binary, Call, Expr, Name, Response
+from lmmformula.formula.spec import Arg, Binary, Call, Expr, Logical, Name, Number, Paren, Response
 from lmmformula.formula.walk import BARS, is_bar, named_columns, nodes, strip, summands
 
 __all__ = ["read_response"]
 
-ADDITIONS = ("weights", "trials")
+ADDITIONS = ("weights", "trials", "se")
 
 
 def read_response(expr: Expr, context: Context) -> Response:
-    """Read ``y``, ``cbind(s, n - s)`` or ``y | weights(w) + trials(n)``.
+    """Read ``y``, ``cbind(s, n - s)``, ``y | weights(w) + trials(n)`` or ``y | se(s)``.
 
     Parameters
     ----------
@@ -30,11 +30,23 @@ def read_response(expr: Expr, context: Context) -> Response:
     if isinstance(expr, Binary) and expr.operator in BARS:
         value, additions = expr.left, _additions(expr, context)
     _check_value(value, context)
+    errors, weights = additions.get("se"), additions.get("weights")
+    if errors is not None:
+        if len(additions) > 1:
+            raise context.error(
+                "se() stands alone: the standard errors say how precise each row is",
+                expr.span,
+                "write y | se(s) ~ ...",
+            )
+        weights = Binary(
+            "/", Number("1"), Binary("^", Paren(errors, errors.span), Number("2"), errors.span), errors.span
+        )
     return Response(
         parts=_parts(value, context),
         label=deparse(value),
-        weights=additions.get("weights"),
+        weights=weights,
         trials=additions.get("trials"),
+        errors=errors,
         span=value.span,
     )
 
@@ -74,6 +86,17 @@ def _additions(expr: Binary, context: Context) -> dict[str, Expr]:
     found: dict[str, Expr] = {}
     for sign, item in summands(expr.right):
         match item:
+            case Call("se", (*_, Arg(Logical(True), "sigma"))) if expr.operator == "|":
+                raise context.error(
+                    "se(sigma = TRUE) is written as a term here: a residual variance beside the known one is that of a random "
+                    "effect of each row",
+                    item.span,
+                    "write y | se(s) ~ ... + (1 | row), with a column `row` that numbers the rows",
+                )
+            case Call("se", (Arg(value, None), Arg(Logical(False), "sigma"))) if (
+                expr.operator == "|" and sign == "+"
+            ):
+                found["se"] = value
             case Call(function, (Arg(value, None),)) if function in ADDITIONS and expr.operator == "|":
                 if sign != "+":
                     raise context.error(
@@ -92,12 +115,12 @@ def _additions(expr: Binary, context: Context) -> dict[str, Expr]:
                 raise context.error(
                     f"`{deparse(item)}` is not available; it is {IN_A_RESPONSE[function]}",
                     item.span,
-                    "known: weights, trials, as in y | weights(w) + trials(n) ~ ...",
+                    "known: weights, trials, se, as in y | weights(w) + trials(n) ~ ...",
                 )
             case _:
                 raise context.error(
                     f"`{deparse(item)}` is no addition to a response",
                     item.span,
-                    "known: weights, trials, as in y | weights(w) + trials(n) ~ ...",
+                    "known: weights, trials, se, as in y | weights(w) + trials(n) ~ ...",
                 )
     return found

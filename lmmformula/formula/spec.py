@@ -217,12 +217,16 @@ class RandomTerm:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """Left-hand side: one expression, or two for ``cbind(successes, failures)``."""
+    """Left-hand side: one expression, or two for ``cbind(successes, failures)``.
+
+    `errors` are the known standard errors of ``y | se(x)``, in which case `weights` are their precisions.
+    """
 
     parts: tuple[Expr, ...]
     label: str
     weights: Expr | None = None
     trials: Expr | None = None
+    errors: Expr | None = None
     span: Span = field(compare=False, default=(0, 0))
 
 

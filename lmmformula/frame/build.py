@@ -93,6 +93,7 @@ def build(
     """
     check_available(spec, context or {})
     record = with_repeats(resolve(family), spec.response)
+    levels_below_rows = levels_below_rows and not record.known
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     table = open_table(data)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family
 from lmmformula.formula.spec import Response
 from lmmformula.frame.values import Basis, Factor, Value
@@ -19,7 +19,19 @@ __all__ = ["read_response", "refuse_constant", "with_repeats"]
 
 
 def with_repeats(family: Family, response: Response | None) -> Family:
-    """The family with brms' meaning of ``y | weights(w)``: repeats of the row, unless weights are trials."""
+    """The family with brms' meaning of ``y | weights(w)``, repeats of the row unless weights are trials, and of ``y | se(s)``.
+
+    Raises
+    ------
+    PlanError
+        For standard errors of a response that is not normal around the linear predictor.
+    """
+    if response is not None and response.errors is not None:
+        if not family.is_linear:
+            raise PlanError(
+                f"y | se(s) is for Gaussian responses with identity link; {family} has no residual standard error."
+            )
+        return replace(family, known=True)
     asked = response is not None and response.weights is not None
     return replace(family, repeated=True) if asked and family.weights_are != "trials" else family
 

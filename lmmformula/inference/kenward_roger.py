@@ -119,6 +119,10 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
         raise PlanError(
             "Kenward-Roger is defined for REML: fit with method='reml', or use ddf='satterthwaite'."
         )
+    if problem.family.known:
+        raise PlanError(
+            "Kenward & Roger's adjustment is for residual variances that are estimated: use ddf='satterthwaite'."
+        )
     problem.refuse_coupled("Kenward & Roger's adjustment", "Use ddf='satterthwaite'.")
     if problem.q > _MOST_EFFECTS:
         raise PlanError(

@@ -49,7 +49,7 @@ def parameters_of(problem: Problem) -> list[Parameter]:
     """Each term's lower triangle column by column, structures' phi, sigma where there is one, beta, auxiliary coefficients."""
     out = [p for i, term in enumerate(problem.terms) for p in _of_term(i, term)]
     out += [Parameter(own.name, "phi", own.term, (own.element,)) for own in structure_parameters(problem)]
-    if problem.is_linear:
+    if problem.is_linear and problem.family.estimates_sigma:
         out.append(Parameter("sigma", "sigma"))
     out += [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
     for j, (record, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):

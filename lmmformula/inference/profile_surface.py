@@ -131,6 +131,8 @@ class Surface:
             moved = psi.copy()
             moved[j] += 1e-4
             out[j] = (self.evaluate(moved, held)[1] - first) / 1e-4
+        if self.model.problem.family.known:
+            out[0, 0] = 1.0
         return 0.5 * (out + out.T)
 
     def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
@@ -158,6 +160,8 @@ class Surface:
                 gamma = inverse.T @ ks[a][columns, columns] @ inverse
                 slopes[self.slices[i]] = [np.sum(gamma * row.imag) * 1e30 for row in complexes[i]]
                 slopes[0] -= 2.0 * np.sum(gamma * complexes[i][0].real)
+        if problem.family.known:
+            slopes[0] = 0.0  # sigma stays where it is
         if len(self.across):
             slopes[self.terms.stop :] = point.gradient_at(sigma2)[self.across]
         return point.deviance_at(sigma2) + self.standard.deviance_shift(), slopes

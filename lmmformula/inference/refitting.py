@@ -59,6 +59,6 @@ def parameters(fit: Fitted) -> dict[str, float]:
             out[parameter.name] = float(parameter.value(alpha)[0])
         else:
             out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
-    if (fit.problem.family.has_residual and not fit.problem.aux) or fit.estimate.quasi_dispersion:
+    if (fit.problem.family.estimates_sigma and not fit.problem.aux) or fit.estimate.quasi_dispersion:
         out["sigma"] = fit.estimate.sigma
     return out

@@ -79,6 +79,8 @@ class Standard(Units):
         if problem.is_linear and data.weights is not None and not problem.family.repeated:
             _, top = range_of(data, data.weights)
             v = data.reduce(lambda chunk, w: (w / top).sum(), data.weights, coarse=True) / data.n * top
+        if problem.family.known:  # s = c sqrt(v) = 1, so that sigma stays what it is
+            c = f = 1.0 / float(np.sqrt(v))
         fixed = standard_columns(problem, data.fixed, lambda chunk: chunk.fixed)
         bases = tuple(standard_basis(problem, i, term) for i, term in enumerate(problem.terms))
         aux = [standard_columns(problem, columns, _aux(j)) for j, columns in enumerate(data.aux)]

@@ -29,6 +29,10 @@ def quasi_plan(request: Request[Quasi], reason: str, alternatives: tuple[Alterna
             "y | weights(w) repeats rows, and method='pql' estimates a dispersion from rows, not from repeats: use "
             "method='laplace' or 'krylov', or weights= if w is the precision of a row."
         )
+    if problem.family.known:
+        raise PlanError(
+            "y | se(s) has known residual variances, and method='pql' estimates a dispersion: use method='reml' or 'ml'."
+        )
     given = request.options.given()
     given.pop("memory_limit", None)
     if request.start is not None:

@@ -95,6 +95,7 @@ def learn(
     record = with_repeats(resolve(family), spec.response)
     if times:
         record = replace(record, repeated=True)
+    levels_below_rows = levels_below_rows and not record.known
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     further = further_formulas(spec, record, auxiliary)

@@ -77,7 +77,7 @@ class Asymptotic(Inference):
         own = (
             sum(len(a) for a in aux)
             if aux
-            else int(problem.family.has_residual or self.fit.estimate.quasi_dispersion)
+            else int(problem.family.estimates_sigma or self.fit.estimate.quasi_dispersion)
         )
         return problem.p + problem.n_theta + own
 
