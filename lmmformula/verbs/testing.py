@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import checked_methods
-from lmmformula.arguments.kinds import anything, optional, word
+from lmmformula.arguments.kinds import anything, optional, text, word
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.inference.hypotheses.restrictions import Restricting
+    from lmmformula.inference.ratios import Ratio
     from lmmformula.inference.records import Cluster
     from lmmformula.reporting.restrictions import JointResult, TResult
 
@@ -20,6 +21,10 @@ __all__ = ["TestingVerbs"]
 
 _RESTRICTIONS = {"r_matrix": anything("a matrix R, (R, q), or text such as 'x1 = x2, x3 = 0'")}
 _KINDS = {
+    "ratio": {
+        "expression": text("an expression of variances, such as 'animal / (animal + Residual)'"),
+        "method": word("delta", "profile"),
+    },
     "cov_params": {"kind": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"))},
     "t_test": _RESTRICTIONS,
     "f_test": _RESTRICTIONS,
@@ -63,6 +68,47 @@ class TestingVerbs(Verbs):
         from lmmformula.reporting.frames import printed
 
         return printed(cov_params(self._fit, kind, cluster))
+
+    def ratio(self, expression: str, level: float = 0.95, *, method: str = "delta") -> Ratio:
+        """A function of variance components, such as a heritability: ``"animal / (animal + Residual)"``.
+
+        Parameters
+        ----------
+        expression : str
+            Arithmetic (and sqrt, log, exp) of the variances and covariances that :meth:`varcorr` lists: a group of one column
+            by its name, columns as ``g:x``, covariances as ``g:x.z``, ``Residual``. Other names stand in backticks.
+        level : float
+        method : {"delta", "profile"}
+            Of the interval: the delta method, on the logit scale for a share; or the profile likelihood of the expression, of a
+            Gaussian model by the fit's own criterion.
+
+        Returns
+        -------
+        Ratio
+            ``.estimate, .se, .interval, .components``; it prints.
+
+        Raises
+        ------
+        DataError
+            For text that is no expression of the components.
+        PlanError
+            For fits without a likelihood, and profiles of models that are not Gaussian.
+
+        Notes
+        -----
+        Equations and sources: :mod:`lmmformula.inference.ratios`. A profile takes some ten searches for each end.
+
+        Examples
+        --------
+        >>> from lmmformula import fit, load_dataset
+        >>> m = fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"))
+        >>> print(m.ratio("Batch / (Batch + Residual)"))
+        Batch / (Batch + Residual) = 0.4185 (SE 0.2079), 95% interval by delta: 0.1194 to 0.7931
+        variances: Batch = 1764, Residual = 2451
+        """
+        from lmmformula.inference.ratios import ratio
+
+        return ratio(self._fit, expression, level, method)
 
     def hypothesis(
         self,
