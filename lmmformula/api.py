@@ -267,7 +267,7 @@ def fit(
         pandas, polars, pyarrow or anything else narwhals reads; a dict, in which single values are repeated; a CSV, Parquet
         or JSON file; the name of a shipped data set. The fit keeps the columns it uses as they are now. Results for rows carry
         the index of a pandas frame. A folder, glob or list of Parquet files, a ``pyarrow.dataset.Dataset``, a DuckDB relation,
-        a polars LazyFrame or a Dask DataFrame is read a batch at a time and need not fit in memory.
+        a polars LazyFrame, a Dask or a PySpark DataFrame is read a batch at a time and need not fit in memory.
     family : str or Family
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
         "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.

@@ -91,7 +91,7 @@ def table() -> Kind:
 
     accepted = (
         "a table (pandas, polars, pyarrow), a dict of columns, the path of a file, a folder, glob or list of Parquet files, a "
-        "lazy table (DuckDB, polars, Dask), or the name of a shipped data set"
+        "lazy table (DuckDB, polars, Dask, PySpark), or the name of a shipped data set"
     )
     return Kind(accepted, read)
 

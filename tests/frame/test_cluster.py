@@ -19,6 +19,7 @@ from lmmformula import DataError, fit, plan
 from lmmformula.errors import LmmformulaWarning
 from lmmformula.frame.sources.cluster import workers_of
 from lmmformula.frame.sources.partitions import Partitions
+from lmmformula.ir.streamed import dealing
 from lmmformula.result import Fit
 
 dd = pytest.importorskip("dask.dataframe")
@@ -159,10 +160,60 @@ def test_a_worker_that_dies(client: Any) -> None:
     m = fitted(FORMULA, own, family="binomial", method="pql", progress=hook)
     assert killed
     alike(m, whole, 1e-10)
-    for _ in range(100):  # whoever comes next finds two workers again
+    wait_for_two(client)
+
+
+def wait_for_two(client: Any) -> None:
+    """Whoever comes next finds two workers again."""
+    for _ in range(100):
         if len(client.scheduler_info(n_workers=-1)["workers"]) == 2:
             break
         time.sleep(0.1)
+
+
+def test_workers_eliminate_their_own_levels(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows are dealt out by the largest factor; one worker is killed in the third iteration, with the effects that it has."""
+    monkeypatch.setattr(dealing, "LITTLE", 0.0)
+    data = frame()
+    own = dd.from_pandas(data, npartitions=5)
+    whole = fitted(FORMULA, own, family="binomial", method="pql")
+    assert whole.problem.data.store.apart  # type: ignore[attr-defined]
+    assert "were dealt out by it once" in whole.problem.data.told
+    alike(whole, fitted(FORMULA, data, family="binomial", method="pql"), 1e-8)
+    victims = client.run(os.getpid)
+    killed = []
+
+    def hook(iteration: int, value: float, change: float) -> None:
+        if iteration == 3 and not killed:
+            killed.append(victims[max(victims)])
+            os.kill(killed[0], signal.SIGKILL)
+
+    m = fitted(FORMULA, own, family="binomial", method="pql", progress=hook)
+    assert killed
+    alike(m, whole, 1e-10)
+    wait_for_two(client)
+
+
+def test_six_stores(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sums of many stores are added up by workers: the same numbers for any number of them, the same bits for the same."""
+    monkeypatch.setattr(dealing, "LITTLE", 0.0)
+    data = frame(2_000)
+    own = dd.from_pandas(data, npartitions=6)
+    options: Any = {"processes": False, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    found = []
+    for workers in (6, 6, 1):
+        with (
+            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **options) as cluster,
+            distributed.Client(cluster),
+        ):
+            m = fitted(FORMULA, own, family="binomial", method="pql")
+            assert m.problem.data.store.count == workers  # type: ignore[attr-defined]
+            found.append(m)
+            if len(found) == 1:
+                gaussian = fitted("z ~ x + (1 | g) + (1 | h)", own)
+                alike(gaussian, fitted("z ~ x + (1 | g) + (1 | h)", data), 1e-8)
+    alike(found[0], found[1], 0.0)
+    alike(found[0], found[2], 1e-10)
 
 
 def test_without_a_client_rows_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,7 @@ _KINDS: list[_Kind] = [
     _Kind("DuckDB relation", _comes_from("duckdb", "_duckdb"), _later("relations:open_relation")),
     _Kind("polars LazyFrame", _comes_from("polars"), _later("lazyframes:open_lazyframe")),
     _Kind("Dask DataFrame", _comes_from("dask", "dask_expr"), _later("cluster:open_frame")),
+    _Kind("PySpark DataFrame", _comes_from("pyspark"), _later("spark:open_spark")),
 ]
 
 
@@ -77,7 +78,8 @@ def open_source(data: Data) -> Source | None:
 
     Parameters
     ----------
-    data : glob, folder, list of paths, large Parquet file, pyarrow Dataset, DuckDB relation, polars LazyFrame, Dask DataFrame
+    data : glob, folder, list of paths, large Parquet file, pyarrow Dataset, DuckDB relation, polars LazyFrame, Dask DataFrame,
+        PySpark DataFrame
 
     Returns
     -------
