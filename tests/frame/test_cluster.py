@@ -64,7 +64,7 @@ def fitted(formula: str, data: Any, **options: Any) -> Fit:
 
 def stays(m: Fit) -> bool:
     """Whether rows were left with workers."""
-    return hasattr(m.problem.data, "store") and "Dask" in m.problem.data.store.told  # type: ignore[attr-defined]
+    return hasattr(m.problem.data, "store") and "Dask" in m.problem.data.store.told(1.0)  # type: ignore[attr-defined]
 
 
 def alike(one: Fit, other: Fit, rtol: float) -> None:
@@ -178,7 +178,7 @@ def test_workers_eliminate_their_own_levels(client: Any, monkeypatch: pytest.Mon
     own = dd.from_pandas(data, npartitions=5)
     whole = fitted(FORMULA, own, family="binomial", method="pql")
     assert whole.problem.data.store.apart  # type: ignore[attr-defined]
-    assert "were dealt out by it once" in whole.problem.data.told
+    assert "were dealt out by it once" in whole.problem.data.told(1.0)
     alike(whole, fitted(FORMULA, data, family="binomial", method="pql"), 1e-8)
     victims = client.run(os.getpid)
     killed = []
