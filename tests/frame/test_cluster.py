@@ -194,28 +194,6 @@ def test_workers_eliminate_their_own_levels(client: Any, monkeypatch: pytest.Mon
     wait_for_two(client)
 
 
-def test_six_stores(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sums of many stores are added up by workers: the same numbers for any number of them, the same bits for the same."""
-    monkeypatch.setattr(dealing, "LITTLE", 0.0)
-    data = frame(2_000)
-    own = dd.from_pandas(data, npartitions=6)
-    options: Any = {"processes": False, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
-    found = []
-    for workers in (6, 6, 1):
-        with (
-            distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **options) as cluster,
-            distributed.Client(cluster),
-        ):
-            m = fitted(FORMULA, own, family="binomial", method="pql")
-            assert m.problem.data.store.count == workers  # type: ignore[attr-defined]
-            found.append(m)
-            if len(found) == 1:
-                gaussian = fitted("z ~ x + (1 | g) + (1 | h)", own)
-                alike(gaussian, fitted("z ~ x + (1 | g) + (1 | h)", data), 1e-8)
-    alike(found[0], found[1], 0.0)
-    alike(found[0], found[2], 1e-10)
-
-
 def test_without_a_client_rows_are_read_here(monkeypatch: pytest.MonkeyPatch) -> None:
     def none() -> None:
         raise ValueError("No clients found")
