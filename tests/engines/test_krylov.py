@@ -43,6 +43,17 @@ def setting(layout: str):
     return blocks, gram, factors, BlockedEngine().prepare(blocks).factor(gram, factors)
 
 
+def test_a_plan_finds_no_patterns_and_a_fit_finds_them_once() -> None:
+    problem = two_factors(*hard_designs()["crossed"])
+    blocks = Blocks(problem.terms, problem.n)
+    prepared = KrylovEngine().prepare(blocks)
+    assert "pattern" not in vars(prepared.found)
+    assert prepared.dense_side == 0
+    rough = prepared.rough
+    rough.factor(blocks.gram(None, problem.X.matrix), (np.array([[0.9]]), np.array([[0.6]])))
+    assert rough.pattern is prepared.pattern
+
+
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_solutions(layout: str, way: str) -> None:
     blocks, gram, factors, exact = setting(layout)

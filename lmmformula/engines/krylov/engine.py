@@ -125,11 +125,26 @@ class KrylovEngine(Estimating):
         return survey(problem, blocks, self.probes, words)
 
     def prepare(self, blocks: Levels) -> KrylovPrepared:
-        """Look at the patterns."""
+        """Refuse what does not suit; patterns, tens of bytes for each pair of levels, wait for a fit on a processor."""
         refuse(blocks, self)
-        split = self.preconditioner != "schur"
-        pattern = SplitPattern(blocks, self.preconditioner) if split else SchurPattern(blocks)
-        return KrylovPrepared(self, blocks, pattern, placed(self.device, pattern))
+        found = Found(blocks, self.preconditioner)
+        elsewhere = self.device != DEVICES[0]
+        place = placed(self.device, found.pattern) if elsewhere else OnProcessor()
+        return KrylovPrepared(self, blocks, found, place)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Where nonzeros stand, found when first asked for: a plan alone does without."""
+
+    blocks: Levels
+    preconditioner: str
+
+    @cached_property
+    def pattern(self) -> Pattern:
+        if self.preconditioner != "schur":
+            return SplitPattern(self.blocks, self.preconditioner)
+        return SchurPattern(self.blocks)
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +153,14 @@ class KrylovPrepared:
 
     engine: KrylovEngine
     blocks: Levels
-    pattern: Pattern
+    found: Found
     place: OnProcessor | OnDevice
 
     is_exact = False
+
+    @property
+    def pattern(self) -> Pattern:
+        return self.found.pattern
 
     @property
     def dense_side(self) -> int:
