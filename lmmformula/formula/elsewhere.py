@@ -25,7 +25,7 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "interaction with a variance each",
     ),
     "lo": ("a local regression of gam", "not available; s(x) is a smooth function of x"),
-    "gp": ("a Gaussian-process term of brms", "not available; s(x) is a smooth function of x"),
+    "gp": ("a Gaussian-process term of brms", "written here as gau(0 + x | one), `one` a single level"),
     "mo": (
         "a monotonic effect of brms",
         "not available: use the ordered factor itself (polynomial contrasts), or as.numeric() of it for a linear trend",

@@ -45,7 +45,7 @@ def options_of(call: Call, context: Context) -> tuple[tuple[str, Expr], ...]:
             )
         found[option] = _checked(name, option, strip(arg.value), context)
     if name == "propto" and not found:
-        raise context.error("propto() needs a matrix", call.span, f"{example}, A given in context=")
+        raise context.error("propto() needs a matrix", call.span, f"{example}, A given in data2=")
     return tuple(found.items())
 
 
@@ -61,7 +61,7 @@ def _checked(name: str, option: str, value: Expr, context: Context) -> Expr:
         wanted = {
             "d": "a whole number",
             "nu": "a positive number",
-            "cov": "the name of a matrix in context=",
+            "cov": "the name of a matrix in data2=",
         }[option]
         raise context.error(f"{option} of {name}() must be {wanted}, not `{deparse(value)}`", value.span)
     return value

@@ -168,10 +168,10 @@ def _proportional(
     assert isinstance(given, Name)
     if given.value not in context:
         raise FormulaError(
-            f"`{given.value}` is not given in context=",
+            f"`{given.value}` is not given in data2=",
             text,
             given.span,
-            f'for example context={{"{given.value}": A}}: a labelled DataFrame, or an array in the order of the levels',
+            f'for example data2={{"{given.value}": A}}: a labelled DataFrame, or an array in the order of the levels',
         )
     value, known = context[given.value], list(order)
     if isinstance(value, pd.DataFrame):

@@ -285,7 +285,7 @@ def test_a_profile_holds_what_it_says() -> None:
     model, table = fitted(f"y ~ x + {SERIES}", "long"), data("long")
     rho = model.conf_int(method="profile", parameters=["rho|id"]).iloc[0, 0]
     lags = np.abs(np.subtract.outer(np.arange(1, 9), np.arange(1, 9)))
-    held = fit("y ~ x + propto(0 + ftime | id, R)", table, method="ml", context={"R": rho**lags})
+    held = fit("y ~ x + propto(0 + ftime | id, R)", table, method="ml", data2={"R": rho**lags})
     assert 2.0 * (model.llf - held.llf) == pytest.approx(3.841459, abs=1e-3)
 
 
@@ -314,7 +314,7 @@ def test_quadrature_and_reduced_rank_are_refused_by_name() -> None:
         ("y ~ x + ou(0 + arm | id)", "`arm` is a factor whose labels are no numbers, such as 'A'"),
         ("y ~ x + ar1(0 + sqrt(tcont) | id)", r"Write ou\(\) for uneven gaps"),
         ("y ~ x + exp(0 + time | row)", "one position in each of its 149 groups"),
-        ("y ~ x + propto(0 + ftime | id, A)", r"`A` is not given in context="),
+        ("y ~ x + propto(0 + ftime | id, A)", r"`A` is not given in data2="),
         (
             "y ~ x + exp(0 + pos(poly(time, 2)) | id)",
             "has several columns; coordinates are written one by one",
@@ -338,8 +338,8 @@ def test_a_known_matrix_within_groups() -> None:
     table["y"] += np.linalg.cholesky(a)[: len(species)][::-1][table["sp"].str[1:].astype(int)] @ rng.normal(
         size=9
     )
-    ours = fit("y ~ x + propto(0 + sp | one, A)", table, context={"A": a})
-    theirs = fit("y ~ x + (1 | gr(sp, cov = A))", table, context={"A": a})
+    ours = fit("y ~ x + propto(0 + sp | one, A)", table, data2={"A": a})
+    theirs = fit("y ~ x + (1 | gr(sp, cov = A))", table, data2={"A": a})
     assert ours.llf == pytest.approx(theirs.llf, abs=1e-8)
     assert ours.varcorr()["sdcor"][0] == pytest.approx(theirs.varcorr()["sdcor"][0], rel=1e-6)
 
