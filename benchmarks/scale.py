@@ -4,6 +4,8 @@
     python -m benchmarks.scale write FOLDER --retail            # 5,000,000 rows, 744,482 x 3,547 levels, 34 coefficients
     python -m benchmarks.scale fit FOLDER --method pql [--correction laplace] [--in-memory]
     python -m benchmarks.scale compare FOLDER --method pql      # from files, and in memory, each in a process of its own
+    python -m benchmarks.scale fit FOLDER --record benchmarks/results/scale.json         # add it to the record
+    python -m benchmarks.scale figure docs/figures/scale.svg --record benchmarks/results/scale.json
 
 A row says whether a client rated an item: ten rows a client, items of uneven popularity, seven predictors (three of single
 precision, four of zeros and ones), effects of clients and items of standard deviations .7 and .5. Files are made chunk by chunk
@@ -22,6 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks.scale_figures import add, draw
 
 CHUNK = 1_000_000
 FORMULA = "{y} ~ x1 + x2 + x3 + z1 + z2 + z3 + z4 + (1 | client) + (1 | item)"
@@ -109,6 +113,9 @@ def run(folder: Path, method: str, correction: str, *, in_memory: bool) -> dict[
     return {
         "rows": m.nobs,
         "method": m.method,
+        "engine": m.plan.engine,
+        "coefficients": len(m.params),
+        "levels": list(m.ngroups.values()),
         "from": "memory" if in_memory else "files",
         "seconds": round(spent, 1),
         "reading the table": round(read, 1) if in_memory else None,
@@ -135,7 +142,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["write", "fit", "compare"])
+    parser.add_argument("what", choices=["write", "fit", "compare", "figure"])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=5_000_000)
     parser.add_argument("--seed", type=int, default=1)
@@ -144,6 +151,7 @@ def main() -> None:
     parser.add_argument("--correction", default="none")
     parser.add_argument("--in-memory", action="store_true")
     parser.add_argument("--retail", action="store_true")
+    parser.add_argument("--record", type=Path)
     asked = parser.parse_args()
     if asked.what == "write" and asked.retail:
         write_retail(asked.folder, asked.rows, asked.seed)
@@ -151,8 +159,13 @@ def main() -> None:
         write(asked.folder, asked.rows, asked.seed, asked.per_file)
     elif asked.what == "compare":
         compare(asked.folder, asked.method, asked.correction)
+    elif asked.what == "figure":
+        draw(asked.record, asked.folder)
     else:
-        print(json.dumps(run(asked.folder, asked.method, asked.correction, in_memory=asked.in_memory)))
+        found = run(asked.folder, asked.method, asked.correction, in_memory=asked.in_memory)
+        print(json.dumps(found))
+        if asked.record is not None:
+            add(asked.record, found)
 
 
 if __name__ == "__main__":
