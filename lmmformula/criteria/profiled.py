@@ -326,6 +326,8 @@ class ProfiledPoint:
     @computed_once
     def hessian(self) -> Array:
         """Average-information approximation (3) of the Hessian of the profiled deviance."""
+        if not len(self.theta):
+            return np.zeros((0, 0))
         kappa, profiled = self.kappa, not self.model.problem.family.known
         x, z = self.variances.moves(self.u)
         info = kappa * self.variances.information(x, z, self.factor.solve(z))

@@ -117,6 +117,7 @@ def likelihood_plan(
         refuse_own({n: v for n, v in own.items() if request.options.engine_of(n) != engine})
         backend = criterion.backend(problem, NO_ENGINE, given)
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
+    gives_way &= not problem.family.repeated  # quasi-likelihood does not count repeats
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
         from lmmformula.planner.quasi import likelihood_out_of_reach
 

@@ -35,6 +35,11 @@ class RowVerbs(Verbs):
         out.__dict__.update(self.__dict__)
         return out
 
+    def __deepcopy__(self, memo: Record) -> Self:
+        """The same: nothing in a fit ever changes."""
+        del memo
+        return self.__copy__()
+
     def __getstate__(self) -> Record:
         state = dict(self.__dict__)
         if self._fit.problem.held is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Callable
-from copy import copy
+from copy import copy, deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +207,4 @@ def test_reports_leave_out_what_needs_rows(
 def test_copies_have_the_rows(fits: dict[str, tuple[Fit, Fit]]) -> None:
     m = fits["reml"][1]
     close(copy(m).r2(), m.r2())
+    close(deepcopy(m).r2(), m.r2())

@@ -72,3 +72,10 @@ def test_the_panel(sleep: Fit) -> None:
     with pytest.raises(Exception, match="needs an array of 7"):
         sleep.plot.check(ax=own)
     plt.close("all")
+
+
+def test_a_model_without_random_effects_is_checked() -> None:
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"x": rng.normal(size=60), "f": rng.choice(list("ab"), 60)})
+    frame["y"] = frame["x"] + rng.normal(size=60)
+    assert "collinearity" in str(fit("y ~ x + f", frame).check())
