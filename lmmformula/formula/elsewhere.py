@@ -53,9 +53,17 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     "sar": ("a spatial autoregression of brms", "not available"),
     "car": (
         "a conditional autoregression of brms (or R's package car)",
-        "not available as a spatial structure",
+        "not available as a term: (1 | gr(area, cov = W)) with data2={'W': Car(W)}, Car of lmmformula.ir.across and W a sparse "
+        "adjacency matrix in the order of the levels, is the proper one",
     ),
-    "fcor": ("a fixed residual correlation of brms", "not available"),
+    "fcor": (
+        "a fixed residual correlation of brms",
+        "not available: rows have independent residuals; (1 | gr(g, cov = A)) has levels with this covariance beside them",
+    ),
+    "mmc": (
+        "a covariate for each member of brms' mm()",
+        "not available; alone it is a weight: (1 | mm(g, h, weights = cbind(w1 * x1, w2 * x2), scale = FALSE))",
+    ),
     "mm": (
         "multiple membership of brms",
         "it stands right of a bar: (1 | mm(g, h))",
@@ -81,6 +89,7 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
 AROUND_A_BAR: dict[str, str] = {
     "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is the same",
     "hettoep": "a Toeplitz covariance with a variance for each column, of glmmTMB; toep(f | g) is the same",
+    "car": "a conditional autoregression; (1 | gr(g, cov = W)) with data2={'W': Car(W)} of lmmformula.ir.across is a proper one",
     "equalto": "a known covariance matrix, of glmmTMB; propto(0 + f | g, A) has a factor before it",
 }
 """Constructors of other packages: with a bar inside they are never ordinary functions."""

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from lmmformula import build, compare_methods, fit, load, plan
 from lmmformula.errors import DataError, FormulaError
+from lmmformula.ir.across import Car
 
 FORMULA = "y ~ x + (1 | gr(id, cov = A))"
 LABELS = ["c", "a", "b", "d", "e"]
@@ -138,3 +139,18 @@ def test_names_that_are_not_there_or_twice() -> None:
         fit(FORMULA, rows(), data2={"B": TREE})
     with pytest.raises(DataError, match="given twice"):
         fit(FORMULA, rows(), data2={"A": TREE}, context={"A": ANIMALS})
+
+
+def test_areas_by_a_structure() -> None:
+    """A proper conditional autoregression against the same covariance given as a matrix, at its own alpha."""
+    data = rows()
+    w = np.diag(np.ones(4), 1) + np.diag(np.ones(4), -1)
+    m = fit(FORMULA, data, data2={"A": Car(sp.csr_array(w))}, method="ml")
+    across = m.problem.terms[0].covariance.across
+    assert across is not None
+    alpha = across.natural(m.estimate.theta[-1:])[0]
+    q = np.diag(w.sum(axis=1)) - alpha * w
+    given = fit("y ~ x + (1 | gr(id, prec = A))", data, data2={"A": q}, method="ml")
+    assert given.llf == pytest.approx(m.llf, abs=1e-6)
+    with pytest.raises(DataError, match="a neighbour for every level"):
+        Car(sp.csr_array(np.zeros((3, 3))))
