@@ -89,7 +89,7 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
 AROUND_A_BAR: dict[str, str] = {
     "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is the same",
     "hettoep": "a Toeplitz covariance with a variance for each column, of glmmTMB; toep(f | g) is the same",
-    "car": "a conditional autoregression; (1 | gr(g, cov = W)) with data2={'W': Car(W)} of lmmformula.ir.across is a proper one",
+    "car": "a conditional autoregression; (1 | gr(g, cov = W)) with data2={'W': Car(W)} of lmmformula.ir.across is one",
     "equalto": "a known covariance matrix, of glmmTMB; propto(0 + f | g, A) has a factor before it",
 }
 """Constructors of other packages: with a bar inside they are never ordinary functions."""
