@@ -15,7 +15,8 @@ README = Path(__file__).parent.parent / "README.md"
 PAGES = [README, README.parent / "docs" / "influence.md"]
 PAGES += [README.parent / "docs" / page for page in ("robust.md", "hypotheses.md", "means.md")]
 PAGES += [
-    README.parent / "docs" / page for page in ("checking.md", "scale.md", "time_space.md", "relationships.md")
+    README.parent / "docs" / page
+    for page in ("checking.md", "scale.md", "time_space.md", "relationships.md", "smooths.md")
 ]
 
 

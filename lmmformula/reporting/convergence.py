@@ -52,8 +52,11 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
         )
     elif few := few_events(fit):
         out.append((SeparationWarning, few))
-    if fit.estimate.singular:
-        which = " and ".join(f"({label})" for label in fit.estimate.singular)
+    flat = {
+        term.label for term in fit.problem.terms if term.of_mean
+    }  # a smooth without variance is a straight line, say
+    if singular := [label for label in fit.estimate.singular if label not in flat]:
+        which = " and ".join(f"({label})" for label in singular)
         out.append(
             (
                 SingularFitWarning,
