@@ -21,7 +21,7 @@ from lmmformula.formula.spec import Name
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
-from lmmformula.inference.prediction_rows import population_rows
+from lmmformula.inference.prediction_rows import population_rows, refuse_smooths
 from lmmformula.typing import Argument, Array, Data, Numbers
 
 try:
@@ -171,6 +171,7 @@ class PopulationModel(ModelAbstract):
 
     def get_exog(self, newdata: Data) -> Array:
         """Columns of X, the offset, and the auxiliary linear predictors of `newdata`."""
+        refuse_smooths(self.model, "marginaleffects")
         rows = population_rows(self.model, newdata)
         return np.column_stack([rows.X, rows.offset, *rows.aux])
 

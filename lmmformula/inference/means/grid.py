@@ -29,7 +29,7 @@ from lmmformula.frame.numbers import as_factor
 from lmmformula.frame.values import labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.looks import ALL, Labels, Numbers, Summary, looks, numbers_of, summaries
-from lmmformula.inference.prediction_rows import rows_of
+from lmmformula.inference.prediction_rows import refuse_smooths, rows_of
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Arguments, Array, Data
 
@@ -181,6 +181,7 @@ def rows_at(
         alone = replace(fit.problem.recipe, aux=(fit.problem.recipe.aux[part],), aux_terms=())
         x = np.asarray(alone.replay(given, fixed=False, aux=True, terms=()).aux[0])
         return x, np.zeros(n), np.zeros((n, 0))
+    refuse_smooths(fit, "this")
     rows = rows_of(fit, given, [], aux=False)
     return rows.X, rows.offset, _excess(fit, given, rows.X, data)
 

@@ -41,7 +41,7 @@ from lmmformula.inference.conditional import covariance_matrices
 from lmmformula.inference.looks import Look, looks
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.scales import Scale, scale_of
-from lmmformula.inference.prediction_rows import Selection, own_rows, rows_of
+from lmmformula.inference.prediction_rows import Selection, own_rows, refuse_smooths, rows_of
 from lmmformula.inference.records import Part, Rows
 from lmmformula.inference.uncertainty import Joint
 from lmmformula.ir.structured import precision_of
@@ -68,6 +68,7 @@ _CHUNK = 20_000
 
 def grouped_terms(fit: Fitted) -> Selection:
     """Terms whose effects vary over a population: those with a grouping factor."""
+    refuse_smooths(fit, "an average over a population")
     recipes = fit.problem.recipe.terms
     return [
         (i, np.ones(term.k, dtype=bool)) for i, term in enumerate(fit.problem.terms) if recipes[i].factors()
