@@ -201,9 +201,10 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     for silent in ("progress", "checkpoint"):
         options.pop(silent, None)
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
-    problem = _built(
+    built = _built(
         formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building)
     )
+    problem = method_named(method).arranged(built)
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -362,7 +363,7 @@ def fit(
     -871.8141
     """
     begun = time.time()
-    method_named(method)
+    asked = method_named(method)
     if nagq != 1:
         options = {"nagq": nagq, **options}
     building = {
@@ -381,7 +382,8 @@ def fit(
         stage("reading the data")
         opened = open_rows(formula, data, building, sample, seed)
         wanted = _wanted(entrance, method)
-        problem = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
+        built = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
+        problem = asked.arranged(built)
         arguments = {
             "method": method,
             **kept(building),

@@ -41,9 +41,10 @@ def undetermined(point: LaplacePoint) -> NDArray[np.bool_]:
     """Which elements of beta and alpha the data do not determine: separation, or a probability that goes to zero."""
     model, layout = point.model, point.model.layout
     out = np.zeros(layout.size, dtype=bool)
-    parts, n = list(zip(model.data.aux, layout.aux, strict=True)), model.data.n
+    data = model.own_rows
+    parts, n = list(zip(data.aux, layout.aux, strict=True)), data.n
     if not model.profile_beta and model.problem.p and model.problem.family.runs_off:
-        parts.append((model.data.fixed, layout.beta))
+        parts.append((data.fixed, layout.beta))
     for block, where in parts:
         out[where] = undetermined_columns(block, n, point.linear_information[where, where])
     return out
@@ -54,7 +55,7 @@ def undetermined_beta(point: LaplacePoint) -> NDArray[np.bool_]:
     problem = point.model.problem
     if not problem.p or not problem.family.runs_off:
         return np.zeros(problem.p, dtype=bool)
-    data = point.model.data
+    data = point.model.own_rows
     return undetermined_columns(data.fixed, data.n, 2.0 * point.fixed_information)
 
 

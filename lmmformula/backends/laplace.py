@@ -206,7 +206,7 @@ class LaplaceBackend(Likelihood):
         near: LaplacePoint | None = None,
     ) -> Optimum[LaplacePoint]:
         """The search from a plain GLM, or from `near` with its beta, theta, alpha and modes."""
-        model = Laplace(problem, prepared, self.information, profile_beta=self.nagq == 0)
+        model = self.model(problem, prepared)
         here = ongoing("search")
         begin = self._begin(model, left_of(here), near)
         criterion = self.criterion(model)
@@ -216,7 +216,9 @@ class LaplaceBackend(Likelihood):
                 "the likelihood is not finite where the search begins. The likely cause is a response that is all but "
                 "constant, or predictors on a very large scale; centre and scale them, or use another family."
             )
-        refuse_reproduced(problem.family, model.data, laplace_of(found.point.point).mode.eta)
+        refuse_reproduced(
+            problem.family, model.own_rows, model.means_predictor(laplace_of(found.point.point))
+        )
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
             criterion = model = at_end.model
@@ -231,9 +233,16 @@ class LaplaceBackend(Likelihood):
         final = laplace_of(at_end)
         return Optimum(self._estimate(model, final, float(at_end.deviance), found), final)
 
+    def model(self, problem: Problem, prepared: Prepared | None) -> Laplace:
+        """The criterion of a problem, before quadrature."""
+        information, profiled = self.information, self.nagq == 0
+        return Laplace.of(
+            problem, self.engine, information=information, profile_beta=profiled, prepared=prepared
+        )
+
     def evaluate(self, problem: Problem, estimate: Estimate) -> LaplacePoint:
         """The Laplace criterion at an estimate, for a fit that was loaded."""
-        model = Laplace.of(problem, self.engine, information=self.information, profile_beta=self.nagq == 0)
+        model = self.model(problem, None)
         psi = np.concatenate([estimate.theta, *estimate.aux])
         if self.nagq != 0:
             psi = np.concatenate([estimate.beta, psi])

@@ -116,7 +116,7 @@ class PQL(Likelihood):
 
     def model(self, problem: Problem, prepared: Prepared | None = None) -> WorkingModel:
         """The working model of `problem`; `prepared` hands in an engine that has seen its blocks."""
-        refuse_random_aux(problem)
+        refuse_random_aux(problem, "quasi-likelihood", "Use method='laplace' or 'hmc'")
         problem.refuse_coupled(
             "penalised quasi-likelihood", 'Use method="laplace", or method="ml" for a Gaussian response.'
         )

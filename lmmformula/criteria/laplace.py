@@ -47,8 +47,8 @@ from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.frozen import computed_once, evolved, is_computed
 from lmmformula.ir.groups import merge_terms
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import RowVector
-from lmmformula.typing import Array
+from lmmformula.ir.rows import Rows, RowVector
+from lmmformula.typing import Array, Index
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
 
@@ -97,6 +97,24 @@ class Laplace(RowModel):
         if prepared is None:
             prepared = engine.prepare(problem.data.levels)
         return cls(problem, prepared, information, profile_beta)
+
+    @property
+    def own_rows(self) -> Rows:
+        """The rows of the problem, with the columns of each linear predictor."""
+        return self.data
+
+    def means_predictor(self, point: LaplacePoint) -> RowVector:
+        """The mean's linear predictor on :attr:`own_rows`."""
+        return point.mode.eta
+
+    @property
+    def coefficients_at(self) -> Index:
+        """Where the coefficients of all columns of :attr:`data` stand in psi."""
+        return np.arange(self.layout.beta.start, self.layout.beta.stop)
+
+    def coefficients(self, psi: Array) -> Array:
+        """The coefficients that the mode search holds, of all columns of :attr:`data`."""
+        return psi[self.layout.beta]
 
     def aux_predictors(self, psi: Array) -> tuple[RowVector, ...]:
         """a_j = A_j alpha_j."""
@@ -236,10 +254,16 @@ class LaplacePoint:
         return leverage(self.model.data, self.factors, self.factor.inverse())
 
     @cached_property
+    def push(self) -> RowVector:
+        """dlog|M|/deta of each row at fixed L."""
+        return self.model.data.map(
+            lambda chunk, h, bend: (h * bend,), self.leverage, self.weighted.weight_eta
+        )[0]
+
+    @cached_property
     def _adjoint(self) -> tuple[Stacked, RowVector]:
         """v per group, and Z Lambda v (+ X v_beta) on the rows."""
-        data = self.model.data
-        (push,) = data.map(lambda chunk, h, bend: (h * bend,), self.leverage, self.weighted.weight_eta)
+        data, push = self.model.data, self.push
         c = self.model.to_effects(self.factors, push)
         v, v_beta = self.system.solve(
             c, data.fixed.transposed(push) if self.model.profile_beta else np.zeros(0)
@@ -285,12 +309,11 @@ class LaplacePoint:
     @cached_property
     def d_eta(self) -> RowVector:
         """t of (2): dd/deta of each row, the modes moving along."""
-        rows, observed, (_, zv) = self.weighted, self.observed, self._adjoint
+        observed, (_, zv) = self.observed, self._adjoint
         (t,) = self.model.data.map(
-            lambda chunk, s, h, bend, w, z: (-2.0 * s + h * bend - w * z,),
+            lambda chunk, s, push, w, z: (-2.0 * s + push - w * z,),
             observed.score,
-            self.leverage,
-            rows.weight_eta,
+            self.push,
             observed.weight,
             zv,
         )
@@ -398,5 +421,5 @@ class LaplacePoint:
             if np.abs(change).max(initial=0.0) > FAR:
                 return self.u
             out[part.group][:, part.columns] -= self.u[part.group][:, part.columns] @ change.T
-        shift = psi[layout.beta] - self.beta
+        shift = self.model.coefficients(psi) - self.mode.beta
         return tuple(u + v - s @ shift for u, v, s in zip(self.u, out, self.system.fixed, strict=True))

@@ -39,11 +39,12 @@ def mode_sensitivity(point: LaplacePoint) -> Stacked:
     right = tuple(np.zeros((*u.shape, layout.size)) for u in point.u)
     for out, z in zip(right, point.variances.moves(point.u)[1], strict=True):
         out[..., layout.theta] = z
-    for block, where, bend in zip(model.data.aux, layout.aux, point.observed.score_aux, strict=True):
+    # with several predictors the fixed columns are those of all of them, and none is left
+    for block, where, bend in zip(model.data.aux, layout.aux, point.observed.score_aux, strict=False):
         for j, column in enumerate(block.columns(bend)):
             for out, own in zip(right, model.to_effects(point.factors, column), strict=True):
                 out[..., where.start + j] = own
     solved = point.curvature.solve(right)
     for out, fixed in zip(solved, point.system.fixed, strict=True):
-        out[..., layout.beta] = -fixed
+        out[..., model.coefficients_at] = -fixed
     return solved

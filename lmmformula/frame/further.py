@@ -21,15 +21,13 @@ def further_formulas(
     Raises
     ------
     PlanError
-        For a parameter that the family does not have, or that has a formula already; for offsets in such a formula, and for
-        random effects in one that was given as an argument.
+        For a parameter that the family does not have, or that has a formula already; for offsets in such a formula.
     """
     for own in given:
-        if own is not None and (own.random or own.fixed.offsets or own.response is not None):
+        if own is not None and (own.fixed.offsets or own.response is not None):
             raise PlanError(
-                f"`{own.text}`: formulas of further parameters given as arguments take fixed effects only, written as '~ x'; "
-                "response and offsets belong to the main formula, and random effects of a further parameter into "
-                "bf(y ~ x + (1 | g), sigma ~ x + (1 | g)), for method='hmc'"
+                f"`{own.text}`: formulas of further parameters given as arguments are written as '~ x' or '~ x + (1 | g)'; "
+                "response and offsets belong to the main formula"
             )
     if not spec.distributional:
         return tuple(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,8 @@ from lmmformula.inference.records import Part, Rows
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock, gathered
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.stacked import has_several
 from lmmformula.typing import Array, Data
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
     if re_form is None or re_form in ("NA", "~0", "~ 0"):
         return of_mean(fit)
     if re_form == "all":
-        return [(i, np.ones(t.k, dtype=bool)) for i, t in enumerate(terms)]
+        return [(i, own > 0.0) for i, t in enumerate(terms) if (own := t.columns_in(0)).any()]
     if not isinstance(re_form, str):
         raise DataError(f"re_form={re_form!r} must be 'all', None or a formula such as '~ (1 | g)'.")
     wanted = model_spec(re_form).random
@@ -97,7 +99,7 @@ def _matching(
     found: set[str] = set()
     for i, term in enumerate(fit.problem.terms):
         recipe = fit.problem.recipe.terms[i]
-        if term.group != wanted.group_label:
+        if term.group != wanted.group_label or any(term.predictors):
             continue
         if recipe.coordinates:
             if recipe.group[-recipe.coordinates :] == wanted.along:
@@ -113,12 +115,16 @@ def _matching(
 
 def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> Iterator[tuple[slice, Rows]]:
     """The rows of the fit, likewise, as many at a time as lie in one place, and where they stand."""
-    index, aux, start = row_labels(fit.problem), auxiliary(fit), 0
+    several, none = has_several(fit.problem), [np.zeros((t.m, t.k)) for t in fit.problem.terms]
+    aux = auxiliary(fit, None if aux_terms or not several else none)
+    index, start = row_labels(fit.problem), 0
     for chunk in fit.problem.data.chunks():
         at = slice(start, start := start + chunk.n)
         parts = tuple(p for i, mask in selection for p in own_parts(i, chunk.terms[i], mask))
         beside = chunk.aux_terms if aux_terms else ()
         own = tuple(tuple(p for i, t in enumerate(terms) for p in own_parts(i, t, 1.0)) for terms in beside)
+        if several and aux_terms:
+            own = tuple(_beside(chunk.terms, j) for j in range(1, len(aux) + 1))
         offset = np.zeros(chunk.n) if chunk.offset is None else chunk.offset
         here = tuple(a[at] for a in aux)
         yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
@@ -139,15 +145,15 @@ def rows_of(
     """
     problem = fit.problem
     with_aux = bool(problem.aux) and aux
-    design = problem.recipe.replay(
-        newdata, terms=[i for i, _ in selection], aux=with_aux, aux_terms=aux_terms, places=places
-    )
+    further = _further(problem) if with_aux and aux_terms else []
+    wanted = [*(i for i, _ in selection), *further]
+    design = problem.recipe.replay(newdata, terms=wanted, aux=with_aux, aux_terms=aux_terms, places=places)
     if design.offset_missing:
         raise DataError(
             "the fit had an offset given as an array, which new data do not carry. Put the offset in a column and "
             "write offset(column) in the formula, or pass its name as offset=."
         )
-    chosen = zip(selection, design.terms, strict=True)
+    chosen = zip(selection, design.terms[: len(selection)], strict=True)
     parts = tuple(_new_part(i, new, mask) for (i, mask), parts in chosen for new in parts)
     own = tuple(
         tuple(_new_part(i, new, 1.0) for i, parts in enumerate(terms) for new in parts)
@@ -156,11 +162,51 @@ def rows_of(
     offset = np.zeros(design.n) if design.offset is None else design.offset
     if with_aux:
         beside = tuple(a @ alpha for a, alpha in zip(design.aux, fit.estimate.aux, strict=True))
+        if further:
+            own = _further_parts(fit, further, design.terms[len(selection) :])
+            beside = tuple(a + _at_modes(fit, parts) for a, parts in zip(beside, own, strict=True))
     elif problem.aux:
         beside = ()
     else:
         beside = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
     return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own)
+
+
+def _beside(terms: Sequence[GroupBlock], j: int) -> tuple[Part, ...]:
+    """Parts of the terms in the j-th auxiliary predictor, on the rows of the fit."""
+    masks = [(i, term, term.columns_in(j)) for i, term in enumerate(terms)]
+    return tuple(part for i, term, own in masks if own.any() for part in own_parts(i, term, own))
+
+
+def _further(problem: Problem) -> list[int]:
+    """Terms with columns in other linear predictors than the mean's."""
+    return [i for i, term in enumerate(problem.terms) if any(term.predictors)]
+
+
+def _further_parts(
+    fit: Fitted, places: Sequence[int], found: Sequence[Sequence[NewTerm]]
+) -> tuple[tuple[Part, ...], ...]:
+    """These terms on new rows, for each auxiliary predictor with the columns that are in it."""
+    terms = fit.problem.terms
+    return tuple(
+        tuple(
+            _new_part(i, new, own)
+            for i, news in zip(places, found, strict=True)
+            if (own := terms[i].columns_in(j)).any()
+            for new in news
+        )
+        for j in range(1, len(fit.problem.aux) + 1)
+    )
+
+
+def _at_modes(fit: Fitted, parts: Sequence[Part]) -> Array | float:
+    """Z b of these parts at the modes; 0 for unseen levels."""
+    out: Array | float = 0.0
+    for part in parts:
+        out = out + np.einsum(
+            "nk,nk->n", part.basis, gathered(fit.estimate.modes[part.term], part.codes, None)
+        )
+    return out
 
 
 def own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:
@@ -183,7 +229,9 @@ def population_rows(fit: Fitted, newdata: Data) -> Rows:
 def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generator) -> Array:
     """What unseen levels add to the mean under `policy`."""
     out, covariances = np.zeros(rows.n), covariance_matrices(fit)
-    beside = zip(fit.problem.aux_terms, rows.aux_parts, strict=False)
+    several = has_several(fit.problem)
+    terms_of = [fit.problem.terms] * len(rows.aux_parts) if several else fit.problem.aux_terms
+    beside = zip(terms_of, rows.aux_parts, strict=False)
     groups = [(fit.problem.terms[part.term].group, part, True) for part in rows.parts]
     groups += [(terms[part.term].group, part, False) for terms, parts in beside for part in parts]
     for group, part, of_mean in groups:
@@ -197,6 +245,11 @@ def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generato
             )
         if policy == "na":
             out[unseen] = np.nan
+        elif policy == "sample" and several and not of_mean:
+            raise PlanError(
+                f"effects of unseen levels of {group} on a parameter besides the mean are drawn by method='hmc' alone. Use "
+                "new_levels='population', which leaves them out."
+            )
         elif policy == "sample" and of_mean:
             size = (len(part.new_levels), part.basis.shape[1])
             effects = rng.multivariate_normal(

@@ -58,6 +58,7 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
     PlanError
         For a family and link whose observation-level variance is not defined.
     """
+    fit.inference.check("R2")
     problem, data = fit.problem, fit.problem.data
     fixed = _spread(fit)
     terms = np.zeros(len(problem.terms))

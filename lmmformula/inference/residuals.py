@@ -44,21 +44,23 @@ def predictor_of(estimate: Estimate, chunk: Chunk, effects: Sequence[Array] | No
     b = estimate.modes if effects is None else effects
     eta = chunk.fixed @ estimate.beta
     for term, own in zip(chunk.terms if b else (), b, strict=True):
-        eta += term.apply(own)
+        eta += term.share(0, own)
     return eta if chunk.offset is None else eta + chunk.offset
 
 
-def auxiliary(fit: Fitted) -> tuple[Array, ...]:
-    """The family's auxiliary linear predictors on the rows of the fit, each (n,)."""
+def auxiliary(fit: Fitted, effects: Sequence[Array] | None = None) -> tuple[Array, ...]:
+    """The family's auxiliary linear predictors on the rows of the fit, each (n,), with the modes or other `effects`."""
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
         return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
     data, estimate, family = fit.problem.data, fit.estimate, fit.problem.family
-    return tuple(map(data.whole, data.map(lambda chunk: auxiliary_of(estimate, family, chunk))))
+    return tuple(map(data.whole, data.map(lambda chunk: auxiliary_of(estimate, family, chunk, effects))))
 
 
-def auxiliary_of(estimate: Estimate, family: Family, chunk: Chunk) -> tuple[Array, ...]:
-    """The auxiliary linear predictors of a chunk of the rows."""
+def auxiliary_of(
+    estimate: Estimate, family: Family, chunk: Chunk, effects: Sequence[Array] | None = None
+) -> tuple[Array, ...]:
+    """The auxiliary linear predictors of a chunk of the rows, with the modes or other `effects` of the terms."""
     if not estimate.aux:
         sigma = np.full(chunk.n, estimate.sigma)
         return tuple(a.predictor(sigma) for a in family.auxiliaries)
@@ -66,6 +68,9 @@ def auxiliary_of(estimate: Estimate, family: Family, chunk: Chunk) -> tuple[Arra
     for eta, terms, modes in zip(out, chunk.aux_terms, estimate.aux_modes, strict=False):
         for term, b in zip(terms, modes, strict=True):
             eta += term.apply(b)
+    for term, b in zip(chunk.terms, estimate.modes if effects is None else effects, strict=False):
+        for j, eta in enumerate(out if any(term.predictors) else (), 1):
+            eta += term.share(j, b)
     return out
 
 

@@ -30,7 +30,7 @@ def draw(fit: Fitted, rng: np.random.Generator) -> Array:
         lower = estimate.sigma * term.covariance.cholesky(estimate.theta[s])
         drawn.append(spherical_draws(term, estimate.theta[s], rng) @ lower.T)
     eta, data = linear_predictor(fit, drawn), problem.data
-    return problem.family.simulate(rng, eta, auxiliary(fit), data.whole(data.weights))
+    return problem.family.simulate(rng, eta, auxiliary(fit, drawn), data.whole(data.weights))
 
 
 def warn_of_dispersion(fit: Fitted) -> None:

@@ -72,6 +72,8 @@ class GroupBlock:
         Whether it belongs to the mean of a population: the penalised part of a smooth that all rows share.
     owners : (m,) bool array or None
         Levels that have these effects, where a term is about some of them; None for all.
+    predictors : tuple of int
+        Linear predictor that each column is in: 0 for the mean's, j for the j-th auxiliary one; empty where all are the mean's.
     """
 
     group: str
@@ -86,6 +88,7 @@ class GroupBlock:
     smooth: str = ""
     of_mean: bool = False
     owners: NDArray[np.bool_] | None = None
+    predictors: tuple[int, ...] = ()
 
     @property
     def k(self) -> int:
@@ -105,6 +108,17 @@ class GroupBlock:
     @property
     def n_theta(self) -> int:
         return self.covariance.n_theta
+
+    def columns_in(self, predictor: int) -> Array:
+        """1 for the columns that are in this linear predictor, 0 for others, (k,)."""
+        return np.array([float(own == predictor) for own in self.predictors or (0,) * self.k])
+
+    def share(self, predictor: int, effects: Array) -> Array:
+        """Z b of this term in one linear predictor, (n,), for effects (m, k)."""
+        if not self.predictors:
+            return self.apply(effects) if predictor == 0 else np.zeros(len(self.codes))
+        own = self.columns_in(predictor)
+        return self.apply(effects * own) if own.any() else np.zeros(len(self.codes))
 
     @property
     def is_blockwise(self) -> bool:

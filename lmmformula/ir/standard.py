@@ -140,17 +140,17 @@ class Standard(Units):
     def theta_in(self, theta: Array, s: float | None = None) -> Array:
         """theta~, for sigma multiplied by `s`, by default what it is in a model with one residual variance or with none."""
         s = self._residual_ratio if s is None else s
-        return self._moved(theta, [t * (s / self.slope) for t in self._inverses])
+        return self._moved(theta, [t * s for t in self._inverses])
 
     @cached_property
     def _inverses(self) -> tuple[Array, ...]:
-        """T^-1 of each term."""
-        return tuple(np.linalg.inv(t) for t in self.bases)
+        """(f T)^-1 of each term."""
+        return tuple(np.linalg.inv(self.effects(i)) for i in range(len(self.bases)))
 
     def inward(self, estimate: Estimate) -> Estimate:
         """The twin's estimate."""
         s = self._sigma_ratio(estimate)
-        back = [t.T / self.slope for t in self._inverses]
+        back = [t.T for t in self._inverses]
         return replace(
             estimate,
             beta=self.beta_in(estimate.beta),
@@ -183,13 +183,16 @@ class Standard(Units):
         return self.slope * own
 
     def effects(self, term: int) -> Array:
-        """f T: b = f T b~, (k, k)."""
-        return self.slope * self.bases[term]
+        """f T: b = f T b~, (k, k); f is 1 for columns of other predictors than the mean's, which have no unit."""
+        own = self.problem.terms[term]
+        if not own.predictors:
+            return self.slope * self.bases[term]
+        return np.where(own.columns_in(0) > 0.0, self.slope, 1.0)[:, None] * self.bases[term]
 
     def theta_out(self, theta: Array, s: float | None = None) -> Array:
         """theta, likewise."""
         s = self._residual_ratio if s is None else s
-        return self._moved(theta, [t * (self.slope / s) for t in self.bases])
+        return self._moved(theta, [self.effects(i) / s for i in range(len(self.bases))])
 
     def outward(self, estimate: Estimate) -> Estimate:
         """The estimate in the user's units."""
@@ -308,7 +311,8 @@ def standard_basis(problem: Problem, i: int, term: GroupBlock) -> Array:
     allowed, basis = term.covariance.closed_under, Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
     if allowed == "common":
         return np.eye(term.k) / (root_mean_square(basis) or 1.0)
-    return standardising(basis, term.k, centred=allowed == "linear")
+    alone = len(set(term.predictors)) < 2  # a constant of one predictor centres no column of another
+    return standardising(basis, term.k, centred=allowed == "linear" and alone)
 
 
 def sizes_of(problem: Problem, i: int, term: GroupBlock) -> Array:

@@ -11,6 +11,7 @@ from lmmformula.backends.exact import Exact
 from lmmformula.engines.base import Engine
 from lmmformula.errors import PlanError
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.stacked import has_several
 from lmmformula.methods.options import Quasi, Searched
 from lmmformula.methods.plain import NO_ENGINE, plain_plan
 from lmmformula.methods.record import Request
@@ -61,6 +62,10 @@ def _laplace(problem: Problem, engine: Engine, given: Arguments) -> LaplaceBacke
     from lmmformula.backends.laplace import LaplaceBackend
 
     nagq = given.get("nagq", 1)
+    if has_several(problem):
+        from lmmformula.backends.several import SeveralBackend
+
+        return SeveralBackend(engine=engine, **given)
     if nagq > 1:
         problem.refuse_coupled("adaptive quadrature", "Use nagq=1 (Laplace).")
     groups = {t.group for t in problem.terms}
@@ -117,7 +122,8 @@ def likelihood_plan(
         refuse_own({n: v for n, v in own.items() if request.options.engine_of(n) != engine})
         backend = criterion.backend(problem, NO_ENGINE, given)
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
-    gives_way &= not problem.family.repeated  # quasi-likelihood does not count repeats
+    # quasi-likelihood counts no repeats, and has random effects in the mean alone
+    gives_way &= not (problem.family.repeated or has_several(problem))
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
         from lmmformula.planner.quasi import likelihood_out_of_reach
 

@@ -104,6 +104,10 @@ class Method(Generic[OptionsT]):
     has_priors: bool = False
     kept: tuple[type, ...] = ()
 
+    def arranged(self, problem: Problem) -> Problem:
+        """The problem as its fits hold it: by default as it was built."""
+        return problem
+
     def unsuited(self, problem: Problem) -> str:
         """Why it cannot fit `problem`, and what can; empty if it can."""
         return ""

@@ -35,6 +35,14 @@ class Likelihood(Method[Searched]):
     other: tuple[str, str] = ("", "")
     gives_way: bool = False
 
+    def arranged(self, problem: Problem) -> Problem:
+        """With the random effects of all linear predictors among the terms."""
+        if not any(problem.aux_terms):
+            return problem
+        from lmmformula.ir.stacked import in_one
+
+        return in_one(problem)
+
     def unsuited(self, problem: Problem) -> str:
         """Where it has no criterion."""
         if (self.linear if problem.is_linear else self.other)[0]:

@@ -64,11 +64,12 @@ def of_estimates(
     """Replicates at the estimates, one by one, each (rows,)."""
     problem, estimate = sampled(fit.problem, rows), fit.estimate
     fixed = _fixed(problem, estimate.beta)
-    aux = tuple(a if rows is None else a[rows] for a in auxiliary(fit))
     weights, terms = problem.weights, problem.terms
+    none = [np.zeros((term.m, term.k)) for term in terms]
+    aux = tuple(a if rows is None else a[rows] for a in auxiliary(fit, None if conditional else none))
     if conditional:
         for term, b in zip(terms, estimate.modes, strict=True):
-            fixed = fixed + term.apply(b)
+            fixed = fixed + term.share(0, b)
         for _ in range(n):
             yield problem.family.simulate(rng, fixed, aux, weights)
         return
@@ -76,9 +77,13 @@ def of_estimates(
     roots = [estimate.sigma * t.covariance.cholesky(own) for t, own in zip(terms, thetas, strict=True)]
     for _ in range(n):
         eta = fixed.copy()
+        beside = list(aux)
         for term, own, root in zip(terms, thetas, roots, strict=True):
-            eta += term.apply(spherical_draws(term, own, rng) @ root.T)
-        yield problem.family.simulate(rng, eta, aux, weights)
+            effects = spherical_draws(term, own, rng) @ root.T
+            eta += term.share(0, effects)
+            for j in {k for k in term.predictors if k}:
+                beside[j - 1] = beside[j - 1] + term.share(j, effects)
+        yield problem.family.simulate(rng, eta, tuple(beside), weights)
 
 
 def of_posterior(

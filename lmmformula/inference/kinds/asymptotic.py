@@ -27,6 +27,7 @@ from lmmformula.inference.wald import satterthwaite
 from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
 from lmmformula.inference.words import counted
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.stacked import has_several
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array, Index, Record
 
@@ -40,6 +41,11 @@ ONE_STEP = (
     "for one scoring step without each unit, or fit again to fewer rows: m.update(data=...)."
 )
 """Why fits of other responses cannot do so."""
+_ONE_PREDICTOR = (
+    "influence of units, errors by clusters, the conditional AIC, R2 and ICC are of models with random effects in the mean's "
+    "predictor alone, and another predictor has some here. Use conf_int(method='bootstrap'), aic or bic; varcorr() has the "
+    "variances."
+)
 _SPELLED = {"ML": "maximum likelihood", "Laplace": "Laplace approximation"}
 """The first word of a method as a sentence has it."""
 
@@ -56,6 +62,8 @@ class Asymptotic(Inference):
         known = {
             "chains": f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have.",
         }
+        if has_several(problem):
+            known |= dict.fromkeys(("influence", "robust errors", "conditional AIC", "R2"), _ONE_PREDICTOR)
         if not problem.is_linear:
             known["influence refit"] = ONE_STEP
             known["denominator df"] = (
@@ -98,6 +106,8 @@ class Asymptotic(Inference):
 
     def robust(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
         from lmmformula.inference.robust import robust_uncertainty
+
+        self.check("robust errors")
 
         return robust_uncertainty(self.fit, ddf, vcov, cluster)
 

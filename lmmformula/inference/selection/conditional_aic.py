@@ -114,6 +114,7 @@ class ConditionalAIC:
 def conditional_aic(fit: Fitted, variances: str = "estimated") -> ConditionalAIC:
     """Conditional AIC; see :meth:`lmmformula.Fit.caic`."""
     fit.inference.check("likelihood ratio")
+    fit.inference.check("conditional AIC")
     fit.problem.refuse_elsewhere("a conditional AIC")
     problem, family = fit.problem, fit.problem.family
     if family.repeated:

@@ -1,0 +1,199 @@
+r"""The Laplace approximation of a model with random effects in several linear predictors, with exact derivatives.
+
+Model: ``y_r | b ~ f(eta_r1, ..., eta_rK)``, ``eta_k = X_k beta_k + Z_k Lambda u`` (+ offset), ``u ~ N(0, Q^-1)``; the first
+predictor is the mean's, the others are those of auxiliary parameters (log sigma, logit of a structural zero, ...). With
+``W_r = - d2l_r / deta_r deta_r'`` (K x K) at the mode u
+
+    d(beta, theta) = - 2 sum l_r + u'Qu + log|M| - log|Q|,       M = Lambda' (sum_kl Z_k' diag(W_kl) Z_l) Lambda + Q     (1)
+
+(Tierney & Kadane 1986; for all of eta together as in Kristensen et al. 2016, eq. 3). By (1) of :mod:`lmmformula.ir.stacked`
+this is the criterion of :mod:`lmmformula.criteria.laplace` for copies of the rows with one predictor and one weight each: mode
+search, engines and the gradient in theta are the same. One line of its gradient differs, since the weight of a copy moves with
+all of its row's predictors. Let h be the leverages of the copies and ``sum_c h_c w_c = sum_kl L_kl W_kl`` for every W; then
+
+    dlog|M|/deta_j = sum_kl L_kl dW_kl/deta_j                                                                            (2)
+
+which :func:`lmmformula.families.jointly.joint_pull` gives. beta has the coefficients of all predictors; psi is (beta of
+the mean, theta, those of the others), as for models with random effects in the mean alone.
+
+W need not be definite away from the mode, nor need M: the mode search then takes |W_r|, W_r with the absolute values of its
+eigenvalues, for which every step goes downhill.
+
+References
+----------
+Tierney & Kadane (1986), J. Am. Stat. Assoc. 81, 82-86. Kristensen, Nielsen, Berg, Skaug & Bell (2016), J. Stat. Softw. 70(5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import cast
+
+import numpy as np
+
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.mode import TOLERANCE, find_mode
+from lmmformula.criteria.rowmodel import Information
+from lmmformula.engines.base import Engine, Prepared
+from lmmformula.families.jointly import joint_pull, joint_rows
+from lmmformula.families.records import Maybe
+from lmmformula.families.records import Rows as FamilyRows
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import Rows, RowVector
+from lmmformula.ir.stacked import Stacked
+from lmmformula.typing import Array, Index
+
+__all__ = ["SeveralLaplace", "SeveralPoint"]
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralLaplace(Laplace):
+    """The criterion for one problem, whose terms say in which predictors their columns are.
+
+    Attributes
+    ----------
+    stack : Stacked
+        Its rows, a copy for each predictor and each pair.
+    """
+
+    stack: Stacked | None = None
+
+    @classmethod
+    def over(cls, problem: Problem, engine: Engine, prepared: Prepared | None = None) -> SeveralLaplace:
+        """The criterion of `problem`; `prepared` is of the levels of the stack."""
+        stack = Stacked(problem)
+        if prepared is None:
+            prepared = engine.prepare(stack.rows.levels)
+        return cls(problem, prepared, stack=stack)
+
+    @property
+    def copies(self) -> Stacked:
+        """The stack."""
+        assert self.stack is not None
+        return self.stack
+
+    @cached_property
+    def data(self) -> Rows:
+        """The copies of the rows."""
+        return self.copies.rows
+
+    @property
+    def own_rows(self) -> Rows:
+        """The rows themselves."""
+        return self.problem.data
+
+    def means_predictor(self, point: LaplacePoint) -> RowVector:
+        """That of the first copy."""
+        return point.mode.eta[: self.copies.n]
+
+    @cached_property
+    def constant(self) -> Maybe:
+        """The part of the log density in y alone, of each row."""
+        return self.problem.family.constant(self.problem.y, self.problem.weights)
+
+    @property
+    def coefficients_at(self) -> Index:
+        """Those of the mean, then those of the other predictors."""
+        parts = (self.layout.beta, *self.layout.aux)
+        return np.concatenate([np.arange(s.start, s.stop) for s in parts])
+
+    def coefficients(self, psi: Array) -> Array:
+        """The same of psi."""
+        return psi[self.coefficients_at]
+
+    def rows(
+        self, eta: RowVector, aux: tuple[Maybe, ...], information: Information, *, derivatives: bool = True
+    ) -> FamilyRows:
+        """Log density, scores and weights of the copies; with "expected" the weights of |W|, by which M is definite."""
+        del aux, derivatives
+        problem, stack = self.problem, self.copies
+        with np.errstate(all="ignore"):
+            value, score, w = joint_rows(
+                problem.family, problem.y, stack.of_predictors(eta), problem.weights, self.constant
+            )
+        if information == "expected":
+            w = _definite(w)
+        spare = np.zeros(len(eta) - len(value))
+        return FamilyRows(np.concatenate([value, spare]), stack.over_copies(score), stack.weights(w))
+
+    def __call__(
+        self,
+        psi: Array,
+        *,
+        u: tuple[Array, ...] | None = None,
+        beta: Array | None = None,
+        exact: bool = False,
+        tolerance: float = TOLERANCE,
+    ) -> SeveralPoint:
+        """Evaluate at psi, the mode search started from `u`."""
+        del beta
+        psi = np.asarray(psi, dtype=float)
+        variances = self.variances(psi[self.layout.theta], exact=exact)
+        start = self.zero_modes() if u is None else u
+        mode = find_mode(self, variances, self.coefficients(psi), (), start, joint=False, tolerance=tolerance)
+        return SeveralPoint(self, psi, variances, (), mode)
+
+
+def _definite(w: Array) -> Array:
+    """|W| of each row, (K, K, n)."""
+    finite = np.where(np.isfinite(w), w, 0.0)
+    values, vectors = np.linalg.eigh(np.moveaxis(finite, -1, 0))
+    return np.moveaxis((vectors * np.abs(values)[:, None, :]) @ np.swapaxes(vectors, 1, 2), 0, -1)
+
+
+@dataclass(frozen=True, eq=False)
+class SeveralPoint(LaplacePoint):
+    """The criterion at one psi; what has an entry for each row has one for each copy."""
+
+    @property
+    def _own(self) -> SeveralLaplace:
+        return cast("SeveralLaplace", self.model)
+
+    @property
+    def beta(self) -> Array:
+        """Coefficients of the mean."""
+        return self.psi[self.model.layout.beta]
+
+    @cached_property
+    def push(self) -> RowVector:
+        """(2) on the copies of single predictors."""
+        own, stack = self._own.problem, self._own.copies
+        pull = joint_pull(
+            own.family,
+            own.y,
+            stack.of_predictors(self.mode.eta),
+            own.weights,
+            stack.blocks(self.leverage),
+        )
+        return stack.over_copies(pull)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """dd/dpsi."""
+        layout = self.model.layout
+        out = np.zeros(layout.size)
+        out[self.model.coefficients_at] = self.d_beta
+        pairs = [(1.0, self.u, self.u), (-1.0, self.u, self.adjoint_modes)]
+        out[layout.theta] = self.variances.gradient(self.k_matrices, self.factor, pairs)
+        return out
+
+    @cached_property
+    def linear_information(self) -> Array:
+        """The Hessian's blocks for the coefficients of all predictors, zero for theta."""
+        size, at = self.model.layout.size, self.model.coefficients_at
+        out = np.zeros((size, size))
+        out[np.ix_(at, at)] = 2.0 * self.system.information
+        return out
+
+    @property
+    def fixed_information(self) -> Array:
+        """Information on beta of the mean at the other coefficients and variances, (p, p)."""
+        p = self.model.problem.p
+        return super().fixed_information[:p, :p]
+
+    @property
+    def h(self) -> tuple[Array, ...]:
+        """H of the columns of the mean."""
+        p = self.model.problem.p
+        return tuple(s[..., :p] @ self.half for s in self.system.fixed)
