@@ -90,7 +90,7 @@ class SeveralLaplace(Laplace):
     @cached_property
     def constant(self) -> Maybe:
         """The part of the log density in y alone, of each row."""
-        return self.problem.family.constant(self.problem.y, self.problem.weights)
+        return self.problem.family.constant(self.copies.y, self.copies.prior)
 
     @property
     def coefficients_at(self) -> Index:
@@ -110,7 +110,7 @@ class SeveralLaplace(Laplace):
         problem, stack = self.problem, self.copies
         with np.errstate(all="ignore"):
             value, score, w = joint_rows(
-                problem.family, problem.y, stack.of_predictors(eta), problem.weights, self.constant
+                problem.family, stack.y, stack.of_predictors(eta), stack.prior, self.constant
             )
         if information == "expected":
             w = _definite(w)
@@ -161,9 +161,9 @@ class SeveralPoint(LaplacePoint):
         own, stack = self._own.problem, self._own.copies
         pull = joint_pull(
             own.family,
-            own.y,
+            stack.y,
             stack.of_predictors(self.mode.eta),
-            own.weights,
+            stack.prior,
             stack.blocks(self.leverage),
         )
         return stack.over_copies(pull)

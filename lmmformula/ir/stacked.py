@@ -90,6 +90,16 @@ class Stacked:
         return self.problem.n
 
     @property
+    def y(self) -> Array:
+        """Responses of the rows, (n,)."""
+        return self.problem.y
+
+    @property
+    def prior(self) -> Array | None:
+        """Prior weights of the rows, (n,)."""
+        return self.problem.weights
+
+    @property
     def k(self) -> int:
         """Linear predictors of a row, K."""
         return 1 + len(self.problem.aux)
