@@ -175,7 +175,7 @@ def rows_of(
 def _beside(terms: Sequence[GroupBlock], j: int) -> tuple[Part, ...]:
     """Parts of the terms in the j-th auxiliary predictor, on the rows of the fit."""
     masks = [(i, term, term.columns_in(j)) for i, term in enumerate(terms)]
-    return tuple(part for i, term, own in masks if own.any() for part in own_parts(i, term, own))
+    return tuple(part for i, term, own in masks if own.any() for part in own_parts(i, term, own > 0.0))
 
 
 def _further(problem: Problem) -> list[int]:
@@ -190,7 +190,7 @@ def _further_parts(
     terms = fit.problem.terms
     return tuple(
         tuple(
-            _new_part(i, new, own)
+            _new_part(i, new, own > 0.0)
             for i, news in zip(places, found, strict=True)
             if (own := terms[i].columns_in(j)).any()
             for new in news
