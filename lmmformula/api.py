@@ -201,9 +201,7 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     for silent in ("progress", "checkpoint"):
         options.pop(silent, None)
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
-    built = _built(
-        formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building)
-    )
+    built = _built(formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building))
     problem = method_named(method).arranged(built)
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
