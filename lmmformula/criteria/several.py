@@ -192,7 +192,7 @@ class SeveralPoint(LaplacePoint):
         p = self.model.problem.p
         return super().fixed_information[:p, :p]
 
-    @property
+    @cached_property
     def h(self) -> tuple[Array, ...]:
         """H of the columns of the mean."""
         p = self.model.problem.p

@@ -24,6 +24,7 @@ from lmmformula.families.family import Family
 from lmmformula.families.links import Link
 from lmmformula.families.records import Array, Maybe
 from lmmformula.numerics.x64 import x64
+from lmmformula.typing import Numbers
 
 __all__ = ["JointRows", "joint_pull", "joint_rows"]
 
@@ -95,7 +96,7 @@ def _compiled(own: Distribution, link: Link, pulls: bool) -> _Compiled:
 
         return moved
 
-    def bends(y: Array, inner: Array, outer: Array, predictors: Array) -> tuple[Array, Array, Array]:
+    def bends(y: Array, inner: Array, outer: Array, predictors: Array) -> tuple[Numbers, ...]:
         rows, e = log_density(own, chart, y, inner, jnp), tuple(predictors)
 
         def value(e: tuple[Array, ...]) -> Array:
@@ -107,8 +108,8 @@ def _compiled(own: Distribution, link: Link, pulls: bool) -> _Compiled:
         w = jnp.stack([jnp.stack([upper[min(k, j), max(k, j)] for j in each]) for k in each])
         return value(e), jnp.stack([f(e) for f in first]), w
 
-    def pull(y: Array, inner: Array, outer: Array, e: Array, weigh: Array) -> Array:
-        def weighed(e: Array) -> Array:
+    def pull(y: Array, inner: Array, outer: Array, e: Array, weigh: Array) -> Numbers:
+        def weighed(e: Array) -> Numbers:
             return jnp.sum(weigh * bends(y, inner, outer, e)[2])
 
         return jax.grad(weighed)(e)
