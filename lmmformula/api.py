@@ -24,7 +24,7 @@ from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
-from lmmformula.methods.planning import make_plan
+from lmmformula.methods.planning import make_plan, modelled_residual
 from lmmformula.planner import Plan, Planned
 from lmmformula.progress import Report, expected, reporting, shifted, stage
 from lmmformula.reporting.convergence import findings
@@ -202,7 +202,7 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
         options.pop(silent, None)
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
     built = _built(formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building))
-    problem = method_named(method).arranged(built)
+    problem = method_named(method).arranged(modelled_residual(built, method))
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -381,7 +381,7 @@ def fit(
         opened = open_rows(formula, data, building, sample, seed)
         wanted = _wanted(entrance, method)
         built = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
-        problem = asked.arranged(built)
+        problem = asked.arranged(modelled_residual(built, method))
         arguments = {
             "method": method,
             **kept(building),

@@ -18,7 +18,7 @@ from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.metering import Measured, metered
 from lmmformula.methods import BUILDING, METHODS, OPTIONS, method_named, unknown_option
-from lmmformula.methods.planning import make_plan
+from lmmformula.methods.planning import make_plan, modelled_residual
 from lmmformula.planner import Planned
 from lmmformula.progress import Report
 from lmmformula.reporting.compared import MethodRun
@@ -93,8 +93,9 @@ def compare_methods(
         beliefs = options.pop("priors", priors if method_named(method).has_priors else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
         recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
-        planning = partial(make_plan, problem, method, options, seed, beliefs)
-        attempt = partial(_attempt, problem, planning, progress, recall, repeats)
+        own_problem = modelled_residual(problem, method)
+        planning = partial(make_plan, own_problem, method, options, seed, beliefs)
+        attempt = partial(_attempt, own_problem, planning, progress, recall, repeats)
         runs.append(_run(name, attempt, runs))
     if all(run.fit is None for run in runs):
         reasons = " ".join(f"{run.name}: {run.refused}" for run in runs)

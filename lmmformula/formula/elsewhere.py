@@ -7,10 +7,6 @@ from __future__ import annotations
 
 __all__ = ["AROUND_A_BAR", "IN_A_RESPONSE", "OF_A_GROUP", "known_elsewhere"]
 
-_SERIAL = (
-    "not available as a residual structure; ar1(0 + time | group) is a first-order autoregressive random effect over the "
-    "levels of a factor `time`"
-)
 _SEVERAL = "not available: fit one model for each response"
 
 _FUNCTIONS: dict[str, tuple[str, str]] = {
@@ -38,17 +34,6 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     "cs": (
         "a category-specific effect of brms' ordinal families",
         "not available, nor are ordinal families; cs(f | g) around a bar is a compound-symmetric covariance of random effects",
-    ),
-    "ar": ("autoregressive residuals of brms", _SERIAL),
-    "ma": ("moving-average residuals of brms", _SERIAL),
-    "arma": ("ARMA residuals of brms", _SERIAL),
-    "cosy": (
-        "compound-symmetric residuals of brms",
-        "not available as a residual structure; (1 | group) implies one positive correlation",
-    ),
-    "unstr": (
-        "unstructured residuals of brms",
-        "not available as a residual structure; us(0 + time | group) is an unstructured covariance of random effects",
     ),
     "sar": ("a spatial autoregression of brms", "not available"),
     "car": (

@@ -13,6 +13,7 @@ from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.parse import parse
 from lmmformula.formula.random import random_terms
+from lmmformula.formula.residuals import is_residual, refuse_residuals_within, residual_term
 from lmmformula.formula.response import read_response
 from lmmformula.formula.spec import Binary, Call, Expr, LinearPart, ModelSpec, Name, Paren, RandomTerm, Unary
 from lmmformula.formula.terms import linear_part
@@ -83,12 +84,15 @@ def _formula(expr: Expr, context: Context) -> ModelSpec:
             raise _no_tilde(expr, context)
     right = associate(right)
     fixed, bars = split_terms(right, context)
+    residual = residual_term([item for item in fixed if is_residual(item[1])], context)
+    fixed = [item for item in fixed if not is_residual(item[1])]
+    refuse_residuals_within(fixed, context)
     part = linear_part(fixed, context)
     if response is not None:
         _refuse_response(part, response.parts, context)
     random = random_terms(bars, context)
     sides = [right] if left is None else [left, right]
-    return ModelSpec(context.text, response, part, random, (), _variables(sides, random, context))
+    return ModelSpec(context.text, response, part, random, (), _variables(sides, random, context), residual)
 
 
 def _no_tilde(expr: Expr, context: Context) -> FormulaError:
@@ -220,6 +224,12 @@ def _distributional(call: Call, context: Context) -> ModelSpec:
             )
         one_sided = Unary("~", expr.right, expr.span)
         others[parameter.value] = _formula(one_sided, context)
+        if (own := others[parameter.value].residual) is not None:
+            raise context.error(
+                f"`{own.text}` in the formula of {parameter.value}",
+                own.span,
+                "a correlation of residuals belongs into the main formula",
+            )
     if main is None:
         raise context.error(
             f"{call.function}() is empty", call.span, "for example bf(y ~ x + (1 | g), sigma ~ z)"

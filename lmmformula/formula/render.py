@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.literals import quote_name
-from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm, Response
+from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm, ResidualTerm, Response
 
 __all__ = ["deparse", "fixed_terms", "render"]
 
@@ -52,8 +52,10 @@ def _relabelled(label: str, factors: Sequence[Expr]) -> str:
 
 def _formula(spec: ModelSpec) -> str:
     left = "" if spec.response is None else _response(spec.response) + " "
-    random = [_random(term) for term in spec.random]
-    return f"{left}~ {_linear(spec.fixed, random)}"
+    more = [_random(term) for term in spec.random]
+    if spec.residual is not None:
+        more.append(_residual(spec.residual))
+    return f"{left}~ {_linear(spec.fixed, more)}"
 
 
 def _response(response: Response) -> str:
@@ -123,6 +125,15 @@ def _random(term: RandomTerm) -> str:
         )
     options = "".join(f", {name} = {_exact(value)}" for name, value in term.options)
     return f"{wrapper}({left} {bar} {_group(term)}{options})"
+
+
+def _residual(term: ResidualTerm) -> str:
+    given = [_exact(expr) for expr in term.along]
+    if term.group is not None:
+        given.append(f"gr = {_exact(term.group)}")
+    if term.nugget:
+        given.append("nugget = TRUE")
+    return f"{term.kind}({', '.join(given)})"
 
 
 def _group(term: RandomTerm) -> str:

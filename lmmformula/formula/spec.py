@@ -17,6 +17,7 @@ __all__ = [
     "Number",
     "Paren",
     "RandomTerm",
+    "ResidualTerm",
     "Response",
     "Span",
     "String",
@@ -216,6 +217,34 @@ class RandomTerm:
 
 
 @dataclass(frozen=True, slots=True)
+class ResidualTerm:
+    """A correlation of residuals.
+
+    Attributes
+    ----------
+    kind : str
+        ``ar, ma, arma, car1, cosy, unstr`` or ``sp_exp``.
+    along : tuple of Expr
+        Time, visit, or the coordinates of a position; empty where rows are in the order of their times.
+    group : Expr or None
+        Within whose levels residuals are correlated; None for all rows.
+    nugget : bool
+        Whether neighbours have a correlation below one, however near they are.
+    """
+
+    kind: str
+    along: tuple[Expr, ...]
+    group: Expr | None
+    nugget: bool = False
+    text: str = field(compare=False, default="")
+    span: Span = field(compare=False, default=(0, 0))
+
+    def exprs(self) -> tuple[Expr, ...]:
+        """Everything that is evaluated for it."""
+        return self.along if self.group is None else (*self.along, self.group)
+
+
+@dataclass(frozen=True, slots=True)
 class Response:
     """Left-hand side: one expression, or two for ``cbind(successes, failures)``.
 
@@ -244,6 +273,8 @@ class ModelSpec:
     random : tuple of RandomTerm
     distributional : tuple of (str, ModelSpec)
         ``bf(y ~ ..., sigma ~ ...)``: formulas of further parameters by name.
+    residual : ResidualTerm or None
+        How residuals are correlated; None where they are independent.
     variables : tuple of str
         Every column named anywhere, in order of first use, without duplicates.
 
@@ -258,3 +289,4 @@ class ModelSpec:
     random: tuple[RandomTerm, ...]
     distributional: tuple[tuple[str, ModelSpec], ...] = ()
     variables: tuple[str, ...] = field(compare=False, default=())
+    residual: ResidualTerm | None = None

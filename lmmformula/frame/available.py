@@ -44,6 +44,8 @@ def _expressions(spec: ModelSpec) -> Iterator[Expr]:
         yield from _factors(part)
     for term in spec.random:
         yield from (*term.group, *term.along)
+    if spec.residual is not None:
+        yield from spec.residual.exprs()
 
 
 def _factors(part: LinearPart) -> Iterator[Expr]:

@@ -34,6 +34,7 @@ from lmmformula.frame.random_columns import columns_meet, identified_columns
 from lmmformula.frame.rank import independent_columns
 from lmmformula.frame.recipe import TermRecipe
 from lmmformula.frame.recording import no_response, recipe_of, weights_given
+from lmmformula.frame.residuals import refuse_other_families, residual_block
 from lmmformula.frame.response import read_response, with_repeats
 from lmmformula.frame.smooths.expand import expanded
 from lmmformula.frame.table import open_table
@@ -94,6 +95,8 @@ def build(
     check_available(spec, context or {})
     record = with_repeats(resolve(family), spec.response)
     levels_below_rows = levels_below_rows and not record.known
+    if spec.residual is not None:
+        refuse_other_families(spec.residual, record)
     if missing not in ("drop", "raise"):
         raise DataError(f'missing must be "drop" or "raise", not {missing!r}')
     table = open_table(data)
@@ -113,6 +116,8 @@ def build(
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
     problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
+    if spec.residual is not None:
+        problem = replace(problem, residual=residual_block(spec.residual, frame))
     if parts or not problem.family.is_linear:
         more = len(problem.family.auxiliaries) - len(parts)  # learned from the response
         parts, random = (*parts, *[LinearPart(intercept=True, terms=())] * more), (*random, *[()] * more)

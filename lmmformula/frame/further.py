@@ -24,7 +24,7 @@ def further_formulas(
         For a parameter that the family does not have, or that has a formula already; for offsets in such a formula.
     """
     for own in given:
-        if own is not None and (own.fixed.offsets or own.response is not None):
+        if own is not None and (own.residual or own.fixed.offsets or own.response is not None):
             raise PlanError(
                 f"`{own.text}`: formulas of further parameters given as arguments are written as '~ x' or '~ x + (1 | g)'; "
                 "response and offsets belong to the main formula"

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataDroppedWarning, DataError, warn
-from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm
+from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec, RandomTerm, ResidualTerm
 from lmmformula.formula.walk import named_columns, nodes
 from lmmformula.frame.design import variables_of
 from lmmformula.frame.grouping import group_members
@@ -20,6 +20,7 @@ __all__ = [
     "model_variables",
     "needs_complete_rows",
     "report_dropped",
+    "residual_factors",
     "used_context",
 ]
 
@@ -43,6 +44,8 @@ def model_variables(
     for part in (spec.fixed, *(term.design for term in random), *auxiliary):
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))
+    if groups and spec.residual is not None:
+        exprs.update(dict.fromkeys((*spec.residual.along, *residual_factors(spec.residual))))
     for term in random if groups else ():
         exprs.update(dict.fromkeys((*group_members(term.group), *term.along, *term.members)))
         if term.member_weights is not None:
@@ -50,6 +53,11 @@ def model_variables(
         if term.by is not None:
             exprs[term.by] = None
     return list(exprs)
+
+
+def residual_factors(term: ResidualTerm) -> tuple[Expr, ...]:
+    """Factors whose levels have correlated residuals."""
+    return () if term.group is None else group_members((term.group,))
 
 
 def needs_complete_rows(expr: Expr) -> bool:

@@ -16,6 +16,7 @@ from lmmformula.ir.problem import Problem
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.backends.correlated import Correlated
     from lmmformula.backends.exact import Exact
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
@@ -217,4 +218,4 @@ def _ml_estimate(fit: Fitted) -> Estimate:
     """The ML fit of the same model."""
     if not fit.estimate.restricted:
         return fit.estimate
-    return fit.standard.outward(cast("Exact", fit.backend).unrestricted(fit.optimum).estimate)
+    return fit.standard.outward(cast("Exact | Correlated", fit.backend).unrestricted(fit.optimum).estimate)

@@ -120,6 +120,9 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
             rows.append((names[i], column, None, cov[a, a], sd[a]))
         else:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
+    rows += [
+        (p.group, p.var1, p.var2, p.vcov, p.spread.value) for p in fit.inference.structure_parameters()
+    ]
     table = pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
     if se:
         table["se"], reasons = fit.inference.varcorr_errors()
@@ -140,6 +143,8 @@ def _is_one(term: GroupBlock) -> bool:
 def random_effects(fit: Fitted) -> pd.DataFrame:
     """:func:`varcorr`, without a residual's row where the dispersion is an auxiliary parameter."""
     table = fit.varcorr()
+    if more := len(fit.inference.structure_parameters()):
+        table = table.iloc[: len(table) - more]
     if fit.problem.is_linear or fit.estimate.quasi_dispersion:
         return table
     return table.loc[table["var1"].notna()]

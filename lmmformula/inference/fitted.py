@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.recall import Recall
     from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
+    from lmmformula.inference.structure.parameters import StructureParameter
     from lmmformula.inference.uncertainty import Uncertainty
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.priors import Priors
@@ -294,6 +295,10 @@ class Inference(InWords):
     @abstractmethod
     def theta_covariance(self) -> tuple[Array | None, str]:
         """Covariance matrix of (theta, log sigma) in the user's units, or why there is none."""
+
+    def structure_parameters(self) -> tuple[StructureParameter, ...]:
+        """Parameters of the structure of residuals; none where they are independent with one variance."""
+        return ()
 
     @abstractmethod
     def varcorr_errors(self) -> tuple[list[float], list[str]]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import PlanError
+from lmmformula.inference.structure.kenward_roger import adjusted as adjusted_by_cluster
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
         raise PlanError(
             "Kenward & Roger's adjustment is for residual variances that are estimated: use ddf='satterthwaite'."
         )
+    if problem.residual is not None:
+        known = adjusted_by_cluster(fit)
+        return KenwardRoger(known.vcov, known.plain, known.slopes, known.w)
     problem.refuse_coupled("Kenward & Roger's adjustment", "Use ddf='satterthwaite'.")
     if problem.q > _MOST_EFFECTS:
         raise PlanError(

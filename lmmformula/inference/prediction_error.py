@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lmmformula.criteria.sensitivity import mode_sensitivity
 from lmmformula.engines.base import Stacked
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.structure.rows import cluster_errors
 from lmmformula.inference.working_rows import WorkingRows
 from lmmformula.typing import Array
 
@@ -84,8 +85,15 @@ def row_errors(fit: Fitted, rows: Rows, *, drawn: bool) -> RowErrors:
     drawn : bool
         Whether unseen levels have drawn effects, which then add no variance.
     """
-    spread = parameter_spread(fit)
-    own, along = WorkingRows.of(fit, rows).errors(fit.optimum, spread.fixed, spread.effects)
+    working = WorkingRows.of(fit, rows)
+    if fit.problem.residual is not None:
+        loose = np.zeros(fit.problem.p, dtype=bool)
+        spread = ParameterSpread(np.zeros((0, 0)), (), np.zeros((0, 0)), (), loose, ())
+        own, along = cluster_errors(fit.optimum, working)
+        along = along * fit.standard.sigma_in(fit.estimate)
+    else:
+        spread = parameter_spread(fit)
+        own, along = working.errors(fit.optimum, spread.fixed, spread.effects)
     own *= (fit.standard.slope * fit.standard.sigma_in(fit.estimate)) ** 2
     along *= fit.standard.slope
     if not drawn:

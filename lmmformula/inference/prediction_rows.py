@@ -168,7 +168,8 @@ def rows_of(
     elif problem.aux:
         beside = ()
     else:
-        beside = tuple(a.predictor(np.full(design.n, fit.sigma)) for a in problem.family.auxiliaries)
+        sigma = fit.sigma * _deviations(fit, newdata, design.n)
+        beside = tuple(a.predictor(sigma) for a in problem.family.auxiliaries)
     return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own)
 
 
@@ -207,6 +208,19 @@ def _at_modes(fit: Fitted, parts: Sequence[Part]) -> Array | float:
             "nk,nk->n", part.basis, gathered(fit.estimate.modes[part.term], part.codes, None)
         )
     return out
+
+
+def _deviations(fit: Fitted, newdata: Data, n: int) -> Array:
+    """Standard deviations of the residuals of new rows relative to sigma, (n,); nan where the fit has one for each visit."""
+    residual = fit.problem.residual
+    if residual is None:
+        return np.ones(n)
+    if not residual.kind.homogeneous:
+        return np.full(n, np.nan)
+    if residual.variance is None:
+        return np.ones(n)
+    (columns,) = fit.problem.recipe.replay(newdata, terms=[], fixed=False, aux=True).aux
+    return residual.variance.spread(columns, residual.split(fit.estimate.residual)[1])
 
 
 def own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:

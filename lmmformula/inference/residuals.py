@@ -9,6 +9,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.rows import refuse_in_memory, row_labels
+from lmmformula.inference.structure.rows import normalised
 from lmmformula.ir.rows import Chunk
 from lmmformula.typing import Array, Data
 
@@ -30,7 +31,7 @@ __all__ = [
     "residuals",
 ]
 
-KINDS = ("response", "pearson", "deviance", "working", "quantile")
+KINDS = ("response", "pearson", "deviance", "working", "quantile", "normalized")
 
 
 def linear_predictor(fit: Fitted, effects: Sequence[Array] | None = None) -> Array:
@@ -52,6 +53,8 @@ def auxiliary(fit: Fitted, effects: Sequence[Array] | None = None) -> tuple[Arra
     """The family's auxiliary linear predictors on the rows of the fit, each (n,), with the modes or other `effects`."""
     if not fit.estimate.aux:  # a profiled sigma
         sigma = np.full(fit.problem.n, fit.estimate.sigma)
+        if fit.problem.residual is not None:
+            sigma *= fit.problem.residual.deviations(fit.estimate.residual)
         return tuple(a.predictor(sigma) for a in fit.problem.family.auxiliaries)
     data, estimate, family = fit.problem.data, fit.estimate, fit.problem.family
     return tuple(map(data.whole, data.map(lambda chunk: auxiliary_of(estimate, family, chunk, effects))))
@@ -90,11 +93,13 @@ def residuals(
     With mu the fitted values, V the family's variance function and w the weights: "response" is y - mu; "working"
     (y - mu) d eta/d mu; "pearson" (y - mu) sqrt(w / V(mu)); "deviance" the signed root of the unit deviance;
     "quantile" the normal quantile of the distribution function at y, randomised within the jump of a discrete response
-    (Dunn & Smyth 1996), standard normal under the model.
+    (Dunn & Smyth 1996), standard normal under the model; "normalized" residuals of a Gaussian model are made independent of
+    each other and of variance one, by the Cholesky factor of their covariance within groups in the order of positions (nlme's
+    word and definition).
 
     Parameters
     ----------
-    kind : {"response", "pearson", "deviance", "working", "quantile"}
+    kind : {"response", "pearson", "deviance", "working", "quantile", "normalized"}
     seed : int or Generator, optional
         For "quantile" of a discrete response.
     """
@@ -115,9 +120,23 @@ def residuals(
     elif kind == "deviance":
         squared = family.deviance_residual_squared(y, location, weights, aux)
         values = np.sign(y - mean) * np.sqrt(squared)
+    elif kind == "normalized":
+        values = _normalised(fit, y - mean)
     else:
         values = _quantile(family, (y, eta, aux, weights), seed)
     return pd.Series(values, index=row_labels(problem), name="residual")
+
+
+def _normalised(fit: Fitted, residuals: Array) -> Array:
+    if not fit.problem.family.is_linear:
+        raise DataError(
+            f"kind='normalized' is that of Gaussian residuals, and {fit.problem.family} has none: use kind='quantile'."
+        )
+    if fit.problem.residual is not None:
+        return normalised(fit, residuals)
+    weights = fit.problem.data.whole(fit.problem.data.weights)
+    scale = np.exp(auxiliary(fit)[0])
+    return residuals * (1.0 if weights is None else np.sqrt(weights)) / scale
 
 
 def pearson_scale(fit: Fitted) -> Array:

@@ -197,7 +197,8 @@ class Satterthwaite(Uncertainty):
 
     @property
     def how(self) -> str:
-        return super().how if self.fit.problem.terms else "on n - p residual df"
+        problem = self.fit.problem
+        return super().how if problem.terms or problem.residual is not None else "on n - p residual df"
 
     @property
     def covariance(self) -> Array:

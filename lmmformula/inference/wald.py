@@ -20,6 +20,7 @@ import numpy as np
 
 from lmmformula.criteria.profiled import ProfiledPoint
 from lmmformula.criteria.quadrature import step_scale
+from lmmformula.inference.structure.information import ClusterInformation, cluster_information
 from lmmformula.inference.student import two_sided
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
@@ -109,8 +110,10 @@ def _d_vcov(point: ProfiledPoint) -> Array:
 
 
 @lru_cache(maxsize=8)
-def information(fit: Fitted) -> VarianceInformation:
+def information(fit: Fitted) -> VarianceInformation | ClusterInformation:
     """The information of a fit; kept for the few fits last asked about."""
+    if fit.problem.residual is not None:
+        return cluster_information(fit)
     with blas_threads(fit.optimum.model.prepared.dense_side):
         return VarianceInformation(fit.optimum, fit.standard.coefficients)
 
@@ -136,7 +139,7 @@ def satterthwaite(fit: Fitted, rows: Array) -> Array:
     """
     if (known := _known_df(fit, rows)) is not None:
         return known
-    if not fit.problem.n_theta:  # r2 over sigma^2 is a chi-square on n - p df, by REML and ML
+    if not fit.problem.n_theta and fit.problem.residual is None:  # r2 over sigma^2 is a chi-square on n - p df
         return np.full(len(rows), float(fit.problem.n_used - fit.problem.p))
     info = information(fit)
     variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+import numpy as np
+
 from lmmformula.typing import Array
 
 __all__ = ["Convergence", "Estimate", "Quasi", "Status"]
@@ -115,6 +117,8 @@ class Estimate:
         Standard error of `deviance`; zero unless the engine estimates it.
     aux_modes : tuple of tuples of (m, k) arrays
         Random effects in the auxiliary linear predictors, for each predictor one array per term; empty where none has any.
+    residual : array
+        psi, the parameters of the structure of residuals (:mod:`lmmformula.ir.residual`); empty where there is none.
     restricted : bool
         Whether `deviance` is that of the restricted likelihood, which depends on the units of X.
     """
@@ -135,6 +139,7 @@ class Estimate:
     deviance_stderr: float = 0.0
     aux_modes: tuple[tuple[Array, ...], ...] = field(repr=False, default=())
     restricted: bool = False
+    residual: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def quasi_dispersion(self) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
+from lmmformula.ir.residual import ResidualBlock, variance_columns
 from lmmformula.ir.rows import MemoryRows, Rows, Units, total
 from lmmformula.typing import Array, Entries
 
@@ -56,6 +57,8 @@ class Problem:
     n_rows_used : int or None
         Rows of the caller's table that are used, where a row here stands for several equal ones, as many as its weight says;
         None where each stands for itself.
+    residual : ResidualBlock or None
+        Structure of the residuals of a Gaussian model; None where they are independent with one variance.
     """
 
     y: Array
@@ -73,6 +76,7 @@ class Problem:
     labels: pd.Index | None = field(default=None, repr=False)
     held: Rows | None = field(default=None, repr=False)
     n_rows_used: int | None = None
+    residual: ResidualBlock | None = field(default=None, repr=False)
 
     @property
     def n_used(self) -> int:
@@ -123,7 +127,19 @@ class Problem:
             rows=self.rows[rows],
             aux=tuple(b.at(rows) for b in self.aux),
             aux_terms=tuple(tuple(t.at(rows) for t in own) for own in self.aux_terms),
+            residual=None if self.residual is None else self.residual.at(rows),
         )
+
+    def with_modelled_residual(self) -> Problem:
+        """The same model with the columns of sigma as a variance function of its residuals.
+
+        A Gaussian response whose formula of sigma has fixed effects alone keeps a profiled sigma, which REML needs.
+        """
+        if not (self.family.is_linear and self.aux) or any(self.aux_terms):
+            return self
+        self.refuse_elsewhere("a variance function")
+        own = self.residual or ResidualBlock.independent(self.n)
+        return replace(self, aux=(), residual=replace(own, variance=variance_columns(self.aux[0])))
 
     @property
     def n(self) -> int:
@@ -183,6 +199,7 @@ class Problem:
                     self.rows,
                     self.aux,
                     self.aux_terms,
+                    self.residual,
                 )
             )
         return self

@@ -13,7 +13,7 @@ from lmmformula.memory import available_memory, in_words
 from lmmformula.methods.record import Request, method_named
 from lmmformula.planner.record import Planned
 
-__all__ = ["make_plan"]
+__all__ = ["make_plan", "modelled_residual"]
 
 
 def make_plan(
@@ -44,6 +44,11 @@ def make_plan(
     asked = method_named(method)
     if why := asked.unsuited(problem):
         raise PlanError(why)
+    if problem.residual is not None and not asked.structured:
+        raise PlanError(
+            f"{asked.name.upper()} does not take structured residuals ({problem.residual.label or 'sigma ~'}): use "
+            "method='reml' or 'ml', or write the correlation as a random effect, ar1(0 + time | group)."
+        )
     read = asked.read(options or {}, problem.is_linear)
     limit = available_memory() if read.memory_limit is None else read.memory_limit
     _refuse_rows(problem, limit)
@@ -62,6 +67,16 @@ def make_plan(
     if told := problem.data.told(plan.passes):
         return replace(planned, plan=replace(plan, reasons=(*plan.reasons, told)))
     return planned
+
+
+def modelled_residual(problem: Problem, method: str) -> Problem:
+    """The problem as `method` fits it: with sigma's columns as a variance function, where that keeps sigma profiled.
+
+    REML needs that, and so does whatever has correlated residuals besides.
+    """
+    if method.lower() == "reml" or problem.residual is not None:
+        return problem.with_modelled_residual()
+    return problem
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:

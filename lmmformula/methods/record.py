@@ -94,6 +94,8 @@ class Method(Generic[OptionsT]):
     has_priors : bool
     kept : tuple of type
         Classes from outside of the package that its fits hold, so that files can hold them.
+    structured : bool
+        Whether it takes structured residuals.
     """
 
     name: str
@@ -103,6 +105,7 @@ class Method(Generic[OptionsT]):
     engines: tuple[str, ...] = ()
     has_priors: bool = False
     kept: tuple[type, ...] = ()
+    structured: bool = False
 
     def arranged(self, problem: Problem) -> Problem:
         """The problem as its fits hold it: by default as it was built."""

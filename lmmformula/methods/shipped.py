@@ -58,6 +58,10 @@ class Likelihood(Method[Searched]):
 
         criterion, reason = self.linear if request.problem.is_linear else self.other
         engine = request.options.engine
+        if request.problem.residual is not None:
+            from lmmformula.methods.structured import structured_plan
+
+            return structured_plan(request, criterion, reason, engine)
         if len(self.engines) == 1:
             engine = self.engines[0]
         return likelihood_plan(request, criterion, reason, engine, gives_way=self.gives_way)
@@ -112,6 +116,7 @@ for _method in (
         ),
         other=_NOT_GAUSSIAN,
         gives_way=True,
+        structured=True,
     ),
     Likelihood(
         "reml",
@@ -119,6 +124,7 @@ for _method in (
         "restricted maximum likelihood; Gaussian response with identity link",
         Searched,
         linear=("reml", "method: REML, as asked"),
+        structured=True,
     ),
     Likelihood(
         "ml",
@@ -127,6 +133,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, as asked"),
         other=_NOT_GAUSSIAN,
+        structured=True,
     ),
     Likelihood(
         "laplace",
@@ -135,6 +142,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
+        structured=True,
     ),
     QuasiLikelihood(
         "pql",

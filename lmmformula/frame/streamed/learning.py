@@ -92,6 +92,11 @@ def learn(
     """
     given = context or {}
     check_available(spec, given)
+    if spec.residual is not None:
+        raise PlanError(
+            f"{spec.residual.text} needs all rows of a group at hand, and these are read a batch at a time: read the data "
+            "into memory, or a sample of them."
+        )
     record = with_repeats(resolve(family), spec.response)
     if times:
         record = replace(record, repeated=True)

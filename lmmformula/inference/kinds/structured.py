@@ -1,0 +1,149 @@
+"""Gaussian fits with structured residuals: by likelihood, with tests of t and F."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmmformula.errors import PlanError
+from lmmformula.inference.conditional import random_effects
+from lmmformula.inference.kinds.asymptotic import Asymptotic
+from lmmformula.inference.records import Cluster, Rows, Wanted
+from lmmformula.inference.residuals import linear_predictor
+from lmmformula.inference.spreads import varcorr_spreads
+from lmmformula.inference.structure.information import cluster_information
+from lmmformula.inference.structure.parameters import StructureParameter, structure_parameters
+from lmmformula.inference.structure.rows import cluster_covariances, noise
+from lmmformula.inference.uncertainty import Uncertainty
+from lmmformula.inference.wald_tidy import tidied_spreads
+from lmmformula.ir.structured import spherical_draws
+from lmmformula.typing import Array, Index
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Structured"]
+
+
+@dataclass(frozen=True)
+class Structured(Asymptotic):
+    """Inference by the curvature of a likelihood with structured residuals."""
+
+    @property
+    def refused(self) -> dict[str, str]:
+        label = self._label
+        rows = f"takes residuals that are independent, and those of this fit are structured ({label})"
+        return {
+            **super().refused,
+            "profile": f"a profile moves standard deviations and correlations of random effects, and {rows}: use "
+            "conf_int(method='bootstrap'), or Wald intervals by tidy(conf_int=True).",
+            "robust errors": f"a covariance matrix by clusters {rows}: leave vcov and cluster out.",
+            "influence": f"influence {rows}: fit again without the rows, m.update(data=...).",
+            "influence refit": f"influence {rows}: fit again without the rows, m.update(data=...).",
+            "conditional AIC": f"the conditional AIC {rows}: use AIC.",
+        }
+
+    @property
+    def _label(self) -> str:
+        residual = self.fit.problem.residual
+        return "" if residual is None else residual.label or "sigma ~"
+
+    # -- estimates ------------------------------------------------------------------------------------------------
+
+    @property
+    def n_parameters(self) -> int:
+        return super().n_parameters + len(self.fit.estimate.residual)
+
+    def robust(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
+        raise PlanError(self.refused["robust errors"])
+
+    def curvature(self) -> tuple[tuple[str, ...], Array] | None:
+        residual = self.fit.problem.residual
+        names = [f"residual {j + 1}" for j in range(0 if residual is None else residual.n_psi)]
+        if self.fit.is_singular:
+            return None
+        return (*self.fit.problem.theta_names(), *names), self.fit.optimum.hessian
+
+    # -- random effects -------------------------------------------------------------------------------------------
+
+    def theta_covariance(self) -> tuple[Array | None, str]:
+        fit, count = self.fit, self.fit.problem.n_theta
+        own = cluster_information(fit).covariance
+        kept = [*range(count), len(own) - 1]
+        move = np.eye(count + 1)
+        move[:count, :count] = fit.standard.d_theta(fit.standard.theta_in(fit.estimate.theta))
+        return move @ own[np.ix_(kept, kept)] @ move.T, ""
+
+    def structure_parameters(self) -> tuple[StructureParameter, ...]:
+        return structure_parameters(self.fit)
+
+    def varcorr_errors(self) -> tuple[list[float], list[str]]:
+        errors, reasons = super().varcorr_errors()
+        more = [p.spread for p in structure_parameters(self.fit)]
+        return [*errors, *(s.error for s in more)], [*reasons, *(s.reason for s in more)]
+
+    def effect_covariances(self) -> tuple[Array, ...]:
+        return cluster_covariances(self.fit)
+
+    def tidy_spreads(self, level: float | None) -> pd.DataFrame:
+        import pandas as pd
+
+        shown, known = random_effects(self.fit), varcorr_spreads(self.fit)
+        more = structure_parameters(self.fit)
+        own = tidied_spreads(shown, known, level)
+        rows = [
+            {
+                "effect": "ran_pars",
+                "component": "residual",
+                "group": p.group,
+                "term": p.name,
+                "estimate": p.spread.value,
+                "std_error": p.spread.error,
+                **(
+                    {}
+                    if level is None
+                    else dict(zip(("conf_low", "conf_high"), p.spread.interval(level), strict=True))
+                ),
+            }
+            for p in more
+        ]
+        return pd.concat([own, pd.DataFrame(rows).reindex(columns=own.columns)], ignore_index=True)
+
+    # -- rows -----------------------------------------------------------------------------------------------------
+
+    def responses(self, n: int, rng: np.random.Generator) -> Iterable[Array]:
+        return self.replicates(n, rng, conditional=False)
+
+    def replicates(
+        self, n: int, rng: np.random.Generator, *, conditional: bool, rows: Index | None = None
+    ) -> Iterator[Array]:
+        fit, estimate = self.fit, self.fit.estimate
+        problem = fit.problem
+        for _ in range(n):
+            effects = estimate.modes
+            if not conditional:
+                effects = [
+                    spherical_draws(t, estimate.theta[s], rng)
+                    @ (estimate.sigma * t.covariance.cholesky(estimate.theta[s])).T
+                    for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
+                ]
+            y = linear_predictor(fit, effects) + noise(fit, rng)
+            yield y if rows is None else y[rows]
+
+    def predict(
+        self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
+    ) -> pd.Series | pd.DataFrame:
+        if wanted.full:
+            raise PlanError(
+                "uncertainty='full' averages over theta of a model with independent residuals, and those of this fit are "
+                f"structured ({self._label}): leave it out, or use bootstrap()."
+            )
+        if wanted.interval == "prediction" and any(np.isnan(a).all() for a in rows.aux):
+            raise PlanError(
+                f"interval='prediction' of new rows needs the standard deviation of each, which under {self._label} is that of "
+                "its visit: ask for interval='confidence', or for predictions of the rows of the fit."
+            )
+        return super().predict(rows, wanted, weights, rng)

@@ -1,0 +1,16 @@
+"""How residuals vary and hang together: R = sigma^2 S C S, C a correlation within groups, S standard deviations of rows."""
+
+from __future__ import annotations
+
+from lmmformula.ir.residual.base import ResidualKind
+from lmmformula.ir.residual.block import ResidualBlock, VarianceColumns, variance_columns
+from lmmformula.ir.residual.registry import RESIDUAL_KINDS, residual_kind
+
+__all__ = [
+    "RESIDUAL_KINDS",
+    "ResidualBlock",
+    "ResidualKind",
+    "VarianceColumns",
+    "residual_kind",
+    "variance_columns",
+]
