@@ -13,6 +13,7 @@ from lmmformula.formula.model import WRAPPERS, model_spec, split_terms
 from lmmformula.formula.parse import parse
 from lmmformula.formula.random import random_terms
 from lmmformula.formula.render import fixed_terms
+from lmmformula.formula.residuals import is_residual, residual_term
 from lmmformula.formula.spec import Arg, Binary, Call, Expr, Name, Number, Paren, Unary
 from lmmformula.formula.walk import BARS, nodes, strip, summands
 
@@ -112,6 +113,8 @@ def _one(before: Expr, change: Expr, context: Context, old: str) -> str:
     if not any(node == _DOT for node in nodes(right)) and not any(s == "-" for s, _ in summands(right)):
         return f"{head}~ {_text(right)}"
     fixed, bars = split_terms(_written_out(old_right, old_left, context), replace(context, text=old))
+    bars += [item for _, item in fixed if is_residual(item)]
+    fixed = [(sign, item) for sign, item in fixed if not is_residual(item)]
     change_of = _Change(fixed, bars, context)
     change_of.add(associate(right))
     return change_of.text(head)
@@ -155,7 +158,7 @@ class _Change:
             inner = strip(item)
             if inner == _DOT:
                 self._add_old(into)
-            elif is_random(item):
+            elif is_random(item) or is_residual(item):
                 self._random(item, into)
             elif isinstance(item, Paren) and (
                 has_random(item) or _DOT in [strip(e) for _, e in summands(inner)]
@@ -181,8 +184,7 @@ class _Change:
         if sign == "+":
             self._keep([item])
             return
-        meant = random_terms([item], self.context)
-        left = [bar for bar in self.bars if random_terms([bar], self.context) != meant]
+        left = [bar for bar in self.bars if not self._same(bar, item)]
         if len(left) == len(self.bars):
             has = ", ".join(map(_text, self.bars)) or "none"
             raise self.context.error(
@@ -191,6 +193,15 @@ class _Change:
                 f"its random terms: {has}",
             )
         self.bars = left
+
+    def _same(self, one: Expr, other: Expr) -> bool:
+        """Whether two random terms, or two correlations of residuals, mean the same."""
+        if is_residual(one) or is_residual(other):
+            both = is_residual(one) and is_residual(other)
+            return both and residual_term([("+", one)], self.context) == residual_term(
+                [("+", other)], self.context
+            )
+        return random_terms([one], self.context) == random_terms([other], self.context)
 
     def text(self, head: str) -> str:
         """The simplified formula."""

@@ -120,9 +120,7 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
             rows.append((names[i], column, None, cov[a, a], sd[a]))
         else:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
-    rows += [
-        (p.group, p.var1, p.var2, p.vcov, p.spread.value) for p in fit.inference.structure_parameters()
-    ]
+    rows += [(p.group, p.var1, p.var2, p.vcov, p.spread.value) for p in fit.inference.structure_parameters()]
     table = pd.DataFrame(rows, columns=["grp", "var1", "var2", "vcov", "sdcor"])
     if se:
         table["se"], reasons = fit.inference.varcorr_errors()

@@ -64,7 +64,8 @@ def predict_from_errors(
         )
     _refuse_effects(fit, rows, scale.slopes(eta, rows.aux)[1])
     out = {"fit": values}
-    exact = fit.inference.is_gaussian and not fit.problem.terms  # t limits, as lm
+    plain = not fit.problem.terms and fit.problem.residual is None
+    exact = fit.inference.is_gaussian and plain  # t limits, as lm
     if wanted.full or (exact and wanted.interval is not None):
         from lmmformula.inference.full_uncertainty import full_errors
 

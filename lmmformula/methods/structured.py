@@ -70,7 +70,9 @@ def _variance_names(problem: Problem) -> tuple[str, ...]:
 
 def _refuse(problem: Problem, engine: str) -> None:
     if engine != "auto":
-        raise PlanError(f"engine={engine!r}: structured residuals are fitted by clusters of rows; leave it out.")
+        raise PlanError(
+            f"engine={engine!r}: structured residuals are fitted by clusters of rows; leave it out."
+        )
     if problem.family.repeated:
         raise PlanError(
             "y | weights(w) repeats rows, and repeats of correlated residuals are no rows: use weights= for precisions."

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["auxiliary_parts"]
+__all__ = ["auxiliary_parts", "structure_parts"]
 
 
 def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
@@ -33,6 +33,23 @@ def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
             scale = f"{link} scale" if of_zeros else f"{link} scale; {meaning}"
             out.append(AuxiliaryPart(f"{title} ({scale})", None, tables[component]))
     return (*out, *_quasi_dispersion(fit))
+
+
+def structure_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
+    """The structure of residuals: correlations and deviations, then coefficients of log sigma."""
+    import pandas as pd
+
+    known, residual = fit.inference.structure_parameters(), fit.problem.residual
+    if residual is None or not known:
+        return ()
+    out = []
+    for title, of_sigma in ((residual.label, False), ("log sigma", True)):
+        own = [p for p in known if (p.group == "sigma") == of_sigma]
+        if own:
+            values = {"Estimate": [p.spread.value for p in own], "Std. Error": [p.spread.error for p in own]}
+            table = pd.DataFrame(values, index=[p.name for p in own])
+            out.append(AuxiliaryPart(f"Residual structure ({title})", None, table))
+    return tuple(out)
 
 
 def _with_error(table: pd.DataFrame) -> str:

@@ -90,6 +90,8 @@ class Contents:
         Whose denominator degrees of freedom t tests have.
     smooths : DataFrame or None
         As :meth:`Fit.smooths`, where there are any.
+    structured : bool
+        Whether residuals have a structure.
     """
 
     title: str
@@ -109,6 +111,7 @@ class Contents:
     shared: dict[str, SharedTerm] = field(default_factory=dict, repr=False)
     ddf: str = "satterthwaite"
     smooths: pd.DataFrame | None = field(default=None, repr=False)
+    structured: bool = False
 
     @property
     def about(self) -> tuple[str, ...]:
@@ -138,7 +141,6 @@ class Contents:
             return "Fixed effects"
         if "df" not in self.fixed:
             return "Fixed effects (z tests)"
-        how = (
-            f"with {DDF_OF[self.ddf]} df" if self.is_mixed or self.ddf == "bell-mccaffrey" else "on n - p df"
-        )
+        named = self.is_mixed or self.structured or self.ddf == "bell-mccaffrey"
+        how = f"with {DDF_OF[self.ddf]} df" if named else "on n - p df"
         return f"Fixed effects (t tests {how})"

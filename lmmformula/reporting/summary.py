@@ -14,7 +14,7 @@ from lmmformula.inference.structures import structures_in_words
 from lmmformula.ir.rows import range_of
 from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.planner.record import seconds_in_words
-from lmmformula.reporting.auxiliary import auxiliary_parts
+from lmmformula.reporting.auxiliary import auxiliary_parts, structure_parts
 from lmmformula.reporting.contents import Contents, SharedTerm
 from lmmformula.reporting.convergence import at_limit
 from lmmformula.reporting.html import as_html
@@ -88,7 +88,7 @@ def summarise(
         family="" if gaussian else family.name,
         links="" if gaussian else _links(fit),
         formulas=_formulas(fit),
-        auxiliary=() if parts else auxiliary_parts(fit),
+        auxiliary=() if parts else (*auxiliary_parts(fit), *structure_parts(fit)),
         posterior=parts,
         correlation=None
         if reason or not correlated
@@ -96,6 +96,7 @@ def summarise(
         shared=_shared(fit),
         ddf=ddf if known is None else "bell-mccaffrey",
         smooths=smooth_table(fit) if has_smooths(fit) else None,
+        structured=fit.problem.residual is not None,
     )
 
 

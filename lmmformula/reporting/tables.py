@@ -102,10 +102,13 @@ def correlation_cells(correlation: pd.DataFrame) -> tuple[list[str], list[list[s
 
 
 def coefficient_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
-    """Header and rows of coefficients with t or z tests, and how many rows were left out."""
+    """Header and rows of coefficients with t or z tests, or with none, and how many rows were left out."""
     hidden = max(len(frame) - MOST_ROWS, 0)
     shown = frame if not hidden else frame.iloc[:MOST_ROWS]
     pairs = pairwise(shown["Estimate"].tolist(), shown["Std. Error"].tolist())
+    if len(shown.columns) == 2:
+        plain = [[str(name), *pair, ""] for name, pair in zip(shown.index, pairs, strict=True)]
+        return ["", *shown.columns, ""], plain, hidden
     *tests, p_name = list(shown.columns)[2:]
     columns = [[statistic(v, 1 if name == "df" else 2) for v in shown[name]] for name in tests]
     p_values = shown[p_name].tolist()

@@ -190,9 +190,7 @@ class ClusterPoint:
     def logdet(self) -> float:
         """log|V|."""
         return float(
-            sum(
-                b.logdet @ s.patterns.counts for b, s in zip(self.blocks, self.model.sums, strict=True)
-            )
+            sum(b.logdet @ s.patterns.counts for b, s in zip(self.blocks, self.model.sums, strict=True))
         )
 
     @property

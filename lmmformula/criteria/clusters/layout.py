@@ -1,9 +1,9 @@
 r"""Which rows hang together, and which clusters of rows are alike.
 
-Rows are connected by a residual group or by a level of a random-effects term; the connected components are clusters, and V has
-a block for each. Two clusters whose rows agree, one by one, in position, group, level, columns of random effects and weight have
-the same block at every parameter: they are of one *pattern*. In trials with planned visits there are as many patterns as there
-are sets of visits that were kept, whatever the number of patients.
+Rows are connected by a residual group or by a level of a random-effects term; the connected components are clusters, and V
+has a block for each. Two clusters whose rows agree, one by one, in position, group, level, columns of random effects and
+weight have the same block at every parameter: they are of one *pattern*. In trials with planned visits there are as many
+patterns as there are sets of visits that were kept, whatever the number of patients.
 """
 
 from __future__ import annotations

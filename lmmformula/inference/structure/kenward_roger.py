@@ -78,11 +78,7 @@ def adjusted(fit: Fitted) -> Adjusted:
             if r != s:
                 r_rs[s, r] += own
     pairs = np.einsum("rij,jk,skl->rsil", p_r, phi, p_r, optimize=True)
-    information = (
-        traces
-        - 2.0 * np.einsum("ij,rsji->rs", phi, q_rs)
-        + np.einsum("ij,rsji->rs", phi, pairs)
-    )
+    information = traces - 2.0 * np.einsum("ij,rsji->rs", phi, q_rs) + np.einsum("ij,rsji->rs", phi, pairs)
     unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
     outer = np.outer(unit, unit)
     w = 2.0 * np.linalg.pinv(information * outer, rcond=1e-10, hermitian=True) * outer

@@ -15,7 +15,7 @@ import numpy as np
 
 from lmmformula.criteria.clusters.blocks import residual_of
 from lmmformula.errors import PlanError
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     from lmmformula.criteria.clusters import ClusterPoint
@@ -56,7 +56,7 @@ def cluster_errors(point: ClusterPoint, rows: WorkingRows) -> tuple[Array, Array
     own, along = np.zeros(len(rows.X)), rows.X.copy()
     if not rows.parts:
         return own, along @ point.half
-    ends = np.cumsum([0, *(t.q for t in problem.terms)])
+    ends = _ends(point)
     if problem.n * ends[-1] > CELLS:
         raise PlanError(
             f"standard errors of predictions need a table of {problem.n:,} rows by {ends[-1]:,} random effects, which is too "
@@ -80,7 +80,12 @@ def cluster_errors(point: ClusterPoint, rows: WorkingRows) -> tuple[Array, Array
     return np.maximum(own, 0.0), along @ point.half
 
 
-def _level_sums(point: ClusterPoint, ends: Array) -> tuple[Array, Array]:
+def _ends(point: ClusterPoint) -> Index:
+    """Where the effects of each term begin, and their number."""
+    return np.concatenate([[0], np.cumsum([t.q for t in point.model.problem.terms], dtype=np.intp)])
+
+
+def _level_sums(point: ClusterPoint, ends: Index) -> tuple[Array, Array]:
     """Z'V^-1Z, (q, q), and Z'V^-1X, (q, p)."""
     problem = point.model.problem
     z = np.zeros((problem.n, ends[-1]))
@@ -96,7 +101,7 @@ def _level_sums(point: ClusterPoint, ends: Array) -> tuple[Array, Array]:
     return z.T @ solved, solved.T @ problem.X.matrix
 
 
-def _roots(point: ClusterPoint) -> Iterator[tuple[Array, Array]]:
+def _roots(point: ClusterPoint) -> Iterator[tuple[Index, Array]]:
     """Rows of the clusters, (c, n), and the Cholesky factor of R of their patterns, (c, n, n)."""
     _, psi = point.model.split(point.omega)
     for patterns in point.model.layout.parts:
