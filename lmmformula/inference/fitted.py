@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.inference.recall import Recall
     from lmmformula.inference.records import Cluster, Intervals, Rows, Wanted
-    from lmmformula.inference.structure.parameters import StructureParameter
+    from lmmformula.inference.structure.record import StructureParameter
     from lmmformula.inference.uncertainty import Uncertainty
     from lmmformula.ir.estimate import Estimate
     from lmmformula.ir.priors import Priors

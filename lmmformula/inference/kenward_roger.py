@@ -125,7 +125,8 @@ def kenward_roger(fit: Fitted) -> KenwardRoger:
             "Kenward & Roger's adjustment is for residual variances that are estimated: use ddf='satterthwaite'."
         )
     if problem.residual is not None:
-        known = adjusted_by_cluster(fit)
+        sigma2 = fit.standard.sigma_in(fit.estimate) ** 2
+        known = adjusted_by_cluster(fit.optimum, fit.standard.coefficients, sigma2)
         return KenwardRoger(known.vcov, known.plain, known.slopes, known.w)
     problem.refuse_coupled("Kenward & Roger's adjustment", "Use ddf='satterthwaite'.")
     if problem.q > _MOST_EFFECTS:

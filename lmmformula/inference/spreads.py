@@ -19,7 +19,6 @@ and there is no such standard error: nan, with the reason.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -29,7 +28,7 @@ from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import varcorr_places
 from lmmformula.inference.parameters import Parameter, parameters_of, structure_of
-from lmmformula.inference.student import critical
+from lmmformula.inference.spread import Spread
 from lmmformula.inference.wald import information
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.typing import Array
@@ -37,52 +36,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Spread", "Spreads", "spreads", "structure_spreads", "theta_covariance", "varcorr_spreads"]
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """A standard deviation, a correlation or an auxiliary parameter, and how well it is known.
-
-    Attributes
-    ----------
-    value : float
-    error : float
-        Standard error on the scale of `value`; nan where there is none.
-    inner : float
-        Standard error of the log, of Fisher's z, or of the coefficient of the auxiliary predictor.
-    low : float
-        Least correlation; 0 for a standard deviation.
-    reason : str
-        Why there is no standard error; empty if there is one.
-    at : float
-        The coefficient itself, of an auxiliary predictor.
-    shown : callable or None
-        From it to `value`.
-    """
-
-    value: float
-    error: float
-    inner: float
-    low: float = 0.0
-    reason: str = ""
-    at: float = np.nan
-    shown: Callable[[float], float] | None = None
-
-    def interval(self, level: float) -> tuple[float, float]:
-        """Ends of the Wald interval of `level`."""
-        if np.isnan(self.inner):
-            return np.nan, np.nan
-        reach = float(critical(level, np.inf)) * self.inner
-        if np.isfinite(self.at):
-            ends = self.at - reach, self.at + reach
-            return ends if self.shown is None else (float(self.shown(ends[0])), float(self.shown(ends[1])))
-        if self.low == 0.0:
-            with np.errstate(over="ignore"):
-                return self.value * float(np.exp(-reach)), self.value * float(np.exp(reach))
-        z = np.log((self.value - self.low) / (1.0 - self.value))
-        shares = [float(0.5 * (1.0 + np.tanh(0.5 * (z + move)))) for move in (-reach, reach)]
-        return self.low + (1.0 - self.low) * shares[0], self.low + (1.0 - self.low) * shares[1]
+__all__ = ["Spreads", "spreads", "structure_spreads", "theta_covariance", "varcorr_spreads"]
 
 
 class Spreads:

@@ -113,7 +113,7 @@ def _d_vcov(point: ProfiledPoint) -> Array:
 def information(fit: Fitted) -> VarianceInformation | ClusterInformation:
     """The information of a fit; kept for the few fits last asked about."""
     if fit.problem.residual is not None:
-        return cluster_information(fit)
+        return cluster_information(fit.optimum, fit.standard.coefficients)
     with blas_threads(fit.optimum.model.prepared.dense_side):
         return VarianceInformation(fit.optimum, fit.standard.coefficients)
 
@@ -139,7 +139,9 @@ def satterthwaite(fit: Fitted, rows: Array) -> Array:
     """
     if (known := _known_df(fit, rows)) is not None:
         return known
-    if not fit.problem.n_theta and fit.problem.residual is None:  # r2 over sigma^2 is a chi-square on n - p df
+    if (
+        not fit.problem.n_theta and fit.problem.residual is None
+    ):  # r2 over sigma^2 is a chi-square on n - p df
         return np.full(len(rows), float(fit.problem.n_used - fit.problem.p))
     info = information(fit)
     variance = np.einsum("ri,ij,rj->r", rows, fit.estimate.vcov, rows)

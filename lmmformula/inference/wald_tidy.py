@@ -12,7 +12,7 @@ from lmmformula.inference.student import critical
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.inference.spreads import Spread
+    from lmmformula.inference.spread import Spread
 
 __all__ = ["tidied_coefficients", "tidied_spreads"]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,7 +34,7 @@ def _visits() -> pd.DataFrame:
             "arm": np.array(["a", "b"])[arm],
         }
     )
-    return rows[rng.uniform(size=120) < 0.9].reset_index(drop=True)
+    return rows.iloc[np.flatnonzero(rng.uniform(size=120) < 0.9)].reset_index(drop=True)
 
 
 @cache
@@ -58,11 +60,12 @@ def test_varcorr_and_tidy_have_every_visit() -> None:
     own = m.varcorr(se=True).iloc[1:]
     assert list(own["var1"]) == ["v0", "v1", "v2", "v0", "v0", "v1"]
     np.testing.assert_allclose(own["vcov"], [*np.diagonal(cov), cov[0, 1], cov[0, 2], cov[1, 2]], rtol=1e-10)
-    assert (own["se"] > 0.0).all()
+    assert own["se"].min() > 0.0
     tidy = m.tidy(conf_int=True)
     last = tidy[tidy["term"].str.startswith("cor(")]
     assert len(last) == 3
-    assert ((last["conf_low"] < last["estimate"]) & (last["estimate"] < last["conf_high"])).all()
+    assert (last["estimate"] - last["conf_low"]).min() > 0.0
+    assert (last["conf_high"] - last["estimate"]).min() > 0.0
 
 
 def test_exchangeable_residuals_are_a_random_intercept_where_they_agree() -> None:
@@ -189,7 +192,7 @@ def test_normalised_residuals_and_draws_have_the_covariance_of_the_model() -> No
     m = _fit(SERIAL)
     residual = m.problem.residual
     assert residual is not None
-    e = (m.problem.y - m.fittedvalues).to_numpy()
+    e = m.problem.y - m.fittedvalues.to_numpy()
     own, cov = m.residuals("normalized").to_numpy(), _covariance(m)
     for code in range(5):
         rows = np.flatnonzero(residual.codes == code)
@@ -256,7 +259,7 @@ def test_the_summary_shows_the_structure() -> None:
         ("y ~ t + ar(t, gr = s)", {"engine": "dense"}, "by clusters of rows"),
     ],
 )
-def test_what_is_refused_by_name(formula: str, more: dict[str, str], says: str) -> None:
+def test_what_is_refused_by_name(formula: str, more: dict[str, Any], says: str) -> None:
     with pytest.raises((PlanError, DataError, FormulaError)) as caught:
         fit(formula, _visits(), **more)
     assert says in str(caught.value)
@@ -271,6 +274,6 @@ def test_what_is_refused_by_name(formula: str, more: dict[str, str], says: str) 
         lambda m: m.predict(interval="confidence", uncertainty="full"),
     ],
 )
-def test_verbs_that_take_independent_residuals_say_so(verb) -> None:
+def test_verbs_that_take_independent_residuals_say_so(verb: Callable[[Fit], object]) -> None:
     with pytest.raises(LmmformulaError, match="structured"):
         verb(_fit(SERIAL))

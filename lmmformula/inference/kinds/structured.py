@@ -14,10 +14,11 @@ from lmmformula.inference.kinds.asymptotic import Asymptotic
 from lmmformula.inference.records import Cluster, Rows, Wanted
 from lmmformula.inference.residuals import linear_predictor
 from lmmformula.inference.spreads import varcorr_spreads
-from lmmformula.inference.structure.information import cluster_information
-from lmmformula.inference.structure.parameters import StructureParameter, structure_parameters
+from lmmformula.inference.structure.parameters import structure_parameters
+from lmmformula.inference.structure.record import StructureParameter
 from lmmformula.inference.structure.rows import cluster_covariances, noise
 from lmmformula.inference.uncertainty import Uncertainty
+from lmmformula.inference.wald import information
 from lmmformula.inference.wald_tidy import tidied_spreads
 from lmmformula.ir.structured import spherical_draws
 from lmmformula.typing import Array, Index
@@ -71,7 +72,7 @@ class Structured(Asymptotic):
 
     def theta_covariance(self) -> tuple[Array | None, str]:
         fit, count = self.fit, self.fit.problem.n_theta
-        own = cluster_information(fit).covariance
+        own = information(fit).covariance
         kept = [*range(count), len(own) - 1]
         move = np.eye(count + 1)
         move[:count, :count] = fit.standard.d_theta(fit.standard.theta_in(fit.estimate.theta))

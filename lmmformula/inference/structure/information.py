@@ -12,7 +12,6 @@ variance parameters rest on: the observed information, which mmrm takes too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,7 +21,6 @@ from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.criteria.clusters import ClusterPoint
-    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["ClusterInformation", "cluster_information"]
 
@@ -43,15 +41,13 @@ class ClusterInformation:
     d_vcov: Array
 
 
-@lru_cache(maxsize=8)
-def cluster_information(fit: Fitted) -> ClusterInformation:
-    """The information of a fit; kept for the few fits last asked about."""
-    point = fit.optimum
+def cluster_information(point: ClusterPoint, coefficients: Array) -> ClusterInformation:
+    """The information at an optimum; `coefficients` turn beta of its problem into the user's."""
     values, vectors = np.linalg.eigh(hessian_of_variances(point))
     keep = values > 1e-8 * max(float(values[-1]), 1e-300)
     covariance = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
     moves = np.concatenate([slopes(point), point.unscaled[None] * 2.0])
-    back = fit.standard.coefficients @ from_orthonormal(point)
+    back = coefficients @ from_orthonormal(point)
     return ClusterInformation(covariance, point.sigma2 * back @ moves @ back.T)
 
 

@@ -26,7 +26,6 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.criteria.clusters import ClusterPoint
     from lmmformula.criteria.clusters.layout import Patterns
-    from lmmformula.inference.fitted import Fitted
 
 __all__ = ["Adjusted", "adjusted"]
 
@@ -44,16 +43,15 @@ class Adjusted:
     w: Array
 
 
-def adjusted(fit: Fitted) -> Adjusted:
-    """Of a REML fit.
+def adjusted(point: ClusterPoint, coefficients: Array, sigma2: float) -> Adjusted:
+    """At the optimum of a REML fit, in units that `coefficients` turn beta of its problem into.
 
     Raises
     ------
     PlanError
         For a covariance of random effects that is not linear in its parameters.
     """
-    point = fit.optimum
-    if odd := [t.covariance.name for t in fit.problem.terms if t.covariance.directions is None]:
+    if odd := [t.covariance.name for t in point.model.problem.terms if t.covariance.directions is None]:
         raise PlanError(f"Kenward-Roger is not available for covariance {odd[0]}(): use ddf='satterthwaite'.")
     p, phi = point.model.problem.p, point.unscaled
     curved = _curved(point)
@@ -83,8 +81,7 @@ def adjusted(fit: Fitted) -> Adjusted:
     outer = np.outer(unit, unit)
     w = 2.0 * np.linalg.pinv(information * outer, rcond=1e-10, hermitian=True) * outer
     u = np.einsum("rs,rsij->ij", w, q_rs - pairs - 0.25 * r_rs)
-    back = fit.standard.coefficients @ from_orthonormal(point)
-    sigma2 = fit.standard.sigma_in(fit.estimate) ** 2
+    back = coefficients @ from_orthonormal(point)
     own = phi + phi @ (u + u.T) @ phi
     turned = back @ (phi @ p_r @ phi) @ back.T
     return Adjusted(sigma2 * back @ own @ back.T, sigma2 * back @ phi @ back.T, sigma2 * turned, w)

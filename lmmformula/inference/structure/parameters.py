@@ -8,53 +8,23 @@ one of a correlation on Fisher's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.inference.spreads import Spread
-from lmmformula.inference.structure.information import cluster_information
+from lmmformula.inference.spread import Spread
+from lmmformula.inference.structure.record import StructureParameter
+from lmmformula.inference.wald import information
 from lmmformula.ir.residual import ResidualBlock
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["StructureParameter", "structure_parameters", "structure_values"]
+__all__ = ["structure_parameters", "structure_values"]
 
 STEP = 1e-5
-
-
-@dataclass(frozen=True, slots=True)
-class StructureParameter:
-    """One of them.
-
-    Attributes
-    ----------
-    group : str
-        The term of the formula, or ``sigma`` for a coefficient of log sigma.
-    var1, var2 : str or None
-        What it is: a name, a visit, or two visits of a correlation.
-    vcov : float
-        A variance or covariance; nan for other numbers.
-    spread : Spread
-        Its value and how well that is known.
-    """
-
-    group: str
-    var1: str
-    var2: str | None
-    vcov: float
-    spread: Spread
-
-    @property
-    def name(self) -> str:
-        """In one string."""
-        if self.var2 is not None:
-            return f"cor({self.var1}, {self.var2})"
-        return f"sd({self.var1})" if np.isfinite(self.vcov) else self.var1
 
 
 def structure_values(residual: ResidualBlock, psi: Array, log_sigma: float) -> Array:
@@ -88,7 +58,7 @@ def structure_parameters(fit: Fitted) -> tuple[StructureParameter, ...]:
         move[j] = STEP
         slope[:, j] = (shown(x + move) - shown(x - move)) / (2.0 * STEP)
     n = fit.problem.n_theta
-    cov = cluster_information(fit).covariance[n:, n:]
+    cov = information(fit).covariance[n:, n:]
     errors = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", slope, cov, slope), 0.0))
     roots = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
     return tuple(_parameters(residual, x, values, errors, roots, shown))
