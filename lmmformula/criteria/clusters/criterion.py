@@ -69,8 +69,9 @@ class ByCluster:
     def of(cls, problem: Problem, *, reml: bool, layout: Layout | None = None) -> ByCluster:
         """Form the sums over rows."""
         layout = Layout.of(problem) if layout is None else layout
-        y = problem.y if problem.offset is None else problem.y - problem.offset
-        q, r = np.linalg.qr(problem.X.matrix)
+        (rows,) = problem.data.chunks()
+        y = rows.y if rows.offset is None else rows.y - rows.offset
+        q, r = np.linalg.qr(rows.fixed)
         along = q.T @ y
         rest = y - q @ along
         rest -= q @ (q.T @ rest)

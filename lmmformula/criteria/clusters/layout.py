@@ -123,7 +123,8 @@ def _patterns(problem: Problem, rows: Entries) -> Patterns:
     residual = problem.residual
     assert residual is not None
     directions = np.zeros((problem.n, 0)) if residual.variance is None else residual.variance.directions
-    weights = problem.weights
+    (held,) = problem.data.chunks()
+    weights = held.weights
     log_scale = np.zeros(problem.n) if weights is None else -0.5 * np.log(weights)
     bases = [np.ones((problem.n, 1)) if t.basis is None else t.basis for t in problem.terms]
     within = [_first_alike(codes[rows]) for codes in (residual.codes, *(t.codes for t in problem.terms))]

@@ -98,7 +98,8 @@ def _level_sums(point: ClusterPoint, ends: Index) -> tuple[Array, Array]:
         at, rows = sums.patterns.pattern, sums.patterns.rows
         for own, cluster in zip(block.inverse[at], rows, strict=True):
             solved[cluster] = own @ z[cluster]
-    return z.T @ solved, solved.T @ problem.X.matrix
+    (held,) = problem.data.chunks()
+    return z.T @ solved, solved.T @ held.fixed
 
 
 def _roots(point: ClusterPoint) -> Iterator[tuple[Index, Array]]:
