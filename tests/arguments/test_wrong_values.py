@@ -329,6 +329,7 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "table": data,
         "hypotheses": "sigma = 1",
         "r_matrix": [1.0],
+        "expression": "Batch",
     }
     contract = contract_of(call_of(owner, name, things))
     assert contract is not None, f"{owner}.{name} is not checked"

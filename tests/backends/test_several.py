@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, fit, load
+from lmmformula import Fit, build, fit, load
 from lmmformula.errors import DataError, PlanError
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "several.json").read_text())
@@ -126,3 +126,9 @@ def test_random_effects_of_a_further_parameter_alone():
     plain = fit("y_zi ~ x", data, family="poisson", ziformula="~ z")
     assert m.llf > plain.llf
     assert list(m.varcorr()["var1"]) == ["zi:(Intercept)"]
+
+
+def test_effects_of_several_predictors_are_not_correlated_in_silence() -> None:
+    frame = pd.DataFrame({"y": [1.0, 2.0, 3.0, 5.0], "g": list("aabb")})
+    with pytest.raises(PlanError, match=r"\|p\| correlates effects of g of several predictors"):
+        build("bf(y ~ 1 + (1 |p| g), sigma ~ 1 + (1 |p| g))", frame)
