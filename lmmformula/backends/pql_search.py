@@ -7,7 +7,7 @@ past, to where such steps lead (:class:`lmmformula.numerics.geometric.SteadyStep
 likelihood falls.
 
 The search ends when what is left is small: the change of the fits times ``r / (1 - r)``, if the last changes shrank by r, and
-the change itself if they shrank slowly.
+the change itself if they shrank slowly; of a step that went where a series leads, what the ratio may be off by of that.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class Search:
         self._linear = model.problem.family.is_linear
         self._state, self._summed, self._loglik = state, None, np.nan
         self._loose = np.zeros(model.problem.p, dtype=bool)
-        self._change, self._met = np.inf, False
+        self._change, self._met, self._past = np.inf, False, False
         self._steps, self._steady = SchallSteps(model), SteadySteps()
         self._outer, self._sweeps = (0, 0) if before is None else (before.outer, before.sweeps)
         self._last = self._outer + rule.max_outer
@@ -145,6 +145,7 @@ class Search:
         step, after, moved = self._solved()
         if not self._linear:
             self._summed = None  # it may be large, and two of them need not stand at once
+        self._past = False
         if not (self._linear or model.has_own or self._loose.any()):
             step, after = self._gone_past(step, after)
         again = not (self._linear or model.has_own)
@@ -190,13 +191,14 @@ class Search:
         b = tuple(new + further * (new - old) for new, old in zip(step.b, state.b, strict=True))
         x = steps.of(*after)
         x = x + np.clip(further * (x - steps.of(state.theta, state.phi)), -LONGEST, LONGEST)
+        self._past = True
         return replace(step, beta=beta, b=b), steps.back(x)
 
     def _meets(self, change: float, moved: float) -> bool:
         """Whether what is left of the fits and of the variances is small."""
         tolerance = self._rule.tolerance
         goal = max(tolerance, SEPARATED) if self._loose.any() else tolerance
-        left = min(max(beyond(change / self._change), SURE), 1.0)
+        left = min(max(beyond(change / self._change), SURE), 1.0) * (SURE if self._past else 1.0)
         return left * change <= goal and moved <= 100.0 * goal
 
     def _tell(self) -> None:
