@@ -19,6 +19,8 @@ __all__ = ["refuse_other_families", "residual_block"]
 
 Array = NDArray[np.float64]
 
+MANY = 2_000
+"""Rows of a group that are looked at for what a parameter relates."""
 _WHOLE = ("ar", "ma", "arma")
 """Structures of whole steps in time."""
 
@@ -44,7 +46,8 @@ def residual_block(term: ResidualTerm, frame: ModelFrame) -> ResidualBlock:
     Raises
     ------
     DataError
-        For times that are no whole numbers where steps are counted, and for two rows of one group at one position.
+        For times that are no whole numbers where steps are counted, for two rows of one group at one position, and where no
+        two rows of a group are of those that a parameter relates.
     """
     group = "" if term.group is None else deparse(term.group)
     codes = np.zeros(frame.n, dtype=np.int32)
@@ -63,7 +66,28 @@ def residual_block(term: ResidualTerm, frame: ModelFrame) -> ResidualBlock:
     if positions.shape[1] and not term.nugget:
         _refuse_ties(term, codes, positions, group)
     kind = residual_kind(term.kind, codes, positions, labels, term.nugget)
-    return ResidualBlock(kind, codes, positions, group, term.text)
+    block = ResidualBlock(kind, codes, positions, group, term.text)
+    _refuse_undetermined(term, block)
+    return block
+
+
+def _refuse_undetermined(term: ResidualTerm, block: ResidualBlock) -> None:
+    """Refuse a parameter that moves no covariance of two rows that there are, as `ma()` of times two steps apart."""
+    kind, start = block.kind, block.kind.start()
+    open_ = np.ones(kind.n_phi, dtype=bool)
+    order = np.argsort(block.codes, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(block.codes[order])) + 1):
+        if not open_.any():
+            return
+        moves = kind.relative(block.positions[rows][None, :MANY], start)[1]
+        open_ &= ~(moves != 0.0).any(axis=(1, 2, 3))
+    if open_.any():
+        name = next(name for name, is_open in zip(kind.names, open_, strict=False) if is_open)
+        raise DataError(
+            f"{term.text}: no two rows of one {block.group or 'series'} are of those that {name} relates, so it cannot be "
+            "told. The likely cause is one row in each group, or times that are never one step apart (number them 1, 2, 3, "
+            "or use ar() or car1(), for which gaps count)."
+        )
 
 
 def _order(codes: NDArray[np.int32]) -> Array:
