@@ -16,7 +16,15 @@ PAGES = [README, README.parent / "docs" / "influence.md"]
 PAGES += [README.parent / "docs" / page for page in ("robust.md", "hypotheses.md", "means.md")]
 PAGES += [
     README.parent / "docs" / page
-    for page in ("checking.md", "scale.md", "time_space.md", "residuals.md", "relationships.md", "smooths.md")
+    for page in (
+        "checking.md",
+        "scale.md",
+        "time_space.md",
+        "residuals.md",
+        "distributional.md",
+        "relationships.md",
+        "smooths.md",
+    )
 ]
 
 

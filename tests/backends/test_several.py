@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, build, fit, load
+from lmmformula import Fit, build, fit, load, load_dataset
 from lmmformula.errors import DataError, PlanError
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "several.json").read_text())
@@ -132,3 +132,11 @@ def test_effects_of_several_predictors_are_not_correlated_in_silence() -> None:
     frame = pd.DataFrame({"y": [1.0, 2.0, 3.0, 5.0], "g": list("aabb")})
     with pytest.raises(PlanError, match=r"\|p\| correlates effects of g of several predictors"):
         build("bf(y ~ 1 + (1 |p| g), sigma ~ 1 + (1 |p| g))", frame)
+
+
+def test_zeros_that_vary_between_sites_agree_with_glmmtmb() -> None:
+    """glmmTMB 1.1.5: glmmTMB(count ~ spp + mined + (1 | site), zi = ~ mined + (1 | site), Salamanders, poisson)."""
+    data = load_dataset("Salamanders")
+    m = fit("count ~ spp + mined + (1 | site)", data, family="poisson", ziformula="~ mined + (1 | site)")
+    assert m.llf == pytest.approx(-877.5328819, abs=1e-6)
+    assert m.varcorr()["sdcor"].astype(float).to_numpy() == pytest.approx([0.2651232, 0.8172872], rel=1e-5)

@@ -365,7 +365,9 @@ def test_contrast_matrix() -> None:
 
 
 def test_a_parameter_of_residuals_that_relates_no_rows_is_refused() -> None:
-    frame = pd.DataFrame({"y": np.arange(12.0) ** 2, "t": np.tile([2, 4, 6], 4), "g": np.repeat(list("abcd"), 3)})
+    frame = pd.DataFrame(
+        {"y": np.arange(12.0) ** 2, "t": np.tile([2, 4, 6], 4), "g": np.repeat(list("abcd"), 3)}
+    )
     with pytest.raises(DataError, match="no two rows of one g are of those that theta relates"):
         build(model_spec("y ~ t + ma(t, gr = g)"), frame)
     with pytest.raises(DataError, match="rho relates"):
