@@ -106,6 +106,8 @@ def spoil(value: Any) -> None:
             with suppress(ValueError):
                 np.asarray(part.to_numpy(copy=False))[...] = 0
         value.iloc[:] = value.iloc[::-1].to_numpy()
+        if not len(value):
+            return
         value.loc["more"] = 0.0 if isinstance(value, pd.Series) else value.iloc[0]
     elif isinstance(value, np.ndarray):
         with suppress(ValueError):

@@ -17,7 +17,7 @@ import pytest
 
 import lmmformula.progress
 from lmmformula import fit, load_dataset
-from lmmformula.backends.pql import PQL
+from lmmformula.backends.pql_search import Search
 from lmmformula.cli import main
 from lmmformula.interrupts import undisturbed
 from lmmformula.progress import CHAINS, LIKELIHOOD, QUASI, expected, passed, passing, reporting, stage
@@ -293,15 +293,15 @@ def test_an_interrupt_ends_a_bootstrap_by_pql(monkeypatch: pytest.MonkeyPatch) -
     model = fit(
         "y ~ trt + (1 | ID)", load_dataset("bacteria"), family="binomial", method="pql", dispersion="fixed"
     )
-    calls, inner = [0], PQL._inner
+    calls, inner = [0], Search._solved
 
-    def interrupted(self: PQL, *arguments: Any) -> Any:
+    def interrupted(self: Search, *arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] == 9:
             raise KeyboardInterrupt
         return inner(self, *arguments)
 
-    monkeypatch.setattr(PQL, "_inner", interrupted)
+    monkeypatch.setattr(Search, "_solved", interrupted)
     with pytest.raises(KeyboardInterrupt):
         model.bootstrap(20, seed=1)
     assert calls[0] == 9

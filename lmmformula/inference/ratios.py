@@ -122,7 +122,9 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str = "delt
     names = component_names(fit)
     code, used = _read(expression, names)
     if not np.isfinite(fit.llf):
-        raise PlanError("ratio() needs a likelihood: fit by REML, ML or Laplace's approximation.")
+        raise PlanError(
+            "ratio() needs a likelihood: use method='laplace', or 'reml' or 'ml' for a Gaussian response."
+        )
 
     def value(v: Array) -> float:
         with np.errstate(all="ignore"):

@@ -40,5 +40,7 @@ def plain_plan(
         reasons.append(f"engine={engine!r} was asked for, and has nothing to do")
     cost = NO_ENGINE.survey(problem, request.blocks).cost
     n, p = problem.n, problem.p
-    plan = Plan(name, "none", n, p, 0, (), 0, 0.0, cost.memory, tuple(reasons), cost.seconds)
+    plan = Plan(
+        name, "none", n, p, 0, (), 0, 0.0, cost.memory, tuple(reasons), cost.seconds, passes=cost.passes
+    )
     return Planned(plan, backend, prepared, request.standard)

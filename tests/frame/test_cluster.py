@@ -64,7 +64,7 @@ def fitted(formula: str, data: Any, **options: Any) -> Fit:
 
 def stays(m: Fit) -> bool:
     """Whether rows were left with workers."""
-    return hasattr(m.problem.data, "store") and "Dask" in m.problem.data.store.told(1.0)  # type: ignore[attr-defined]
+    return hasattr(m.problem.data, "store") and "rows stay on" in m.problem.data.store.told(1.0)  # type: ignore[attr-defined]
 
 
 def alike(one: Fit, other: Fit, rtol: float) -> None:

@@ -136,7 +136,7 @@ def test_structures_by_name_take_positions_from_labels() -> None:
         ),
         (
             "y ~ (1 | gr(g, cov = A))",
-            {"A": pd.DataFrame(np.eye(3), index=list("abc"), columns=list("acb"))},
+            {"A": pd.DataFrame(np.eye(2), index=list("ab"), columns=list("ac"))},
             DataError,
             "the same labels",
         ),

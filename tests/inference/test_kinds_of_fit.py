@@ -14,7 +14,7 @@ import pytest
 from kinds_of_fit import KINDS, rows
 
 import lmmformula
-from lmmformula import Fit, FitError, PlanError
+from lmmformula import Fit, FitError, PlanError, fit
 from lmmformula.inference.kinds import Asymptotic, Draws, Quasi
 
 PACKAGE = Path(lmmformula.__file__).parent
@@ -30,6 +30,7 @@ def drawn(axes: Any) -> Any:
 
 VERBS: dict[str, Callable[[Fit], Any]] = {
     "allfit": lambda m: m.allfit(seed=1),
+    "ratio": lambda m: m.ratio("g:(Intercept)"),
     "anova": lambda m: m.anova(),
     "anova, Kenward-Roger": lambda m: m.anova(ddf="kenward-roger"),
     "augment": lambda m: m.augment(),
@@ -153,7 +154,7 @@ REFUSED = {
 }
 MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}
 REFUSED["dispersion"] |= {"caic"}
-REFUSED["pql"] |= MAXIMISED
+REFUSED["pql"] |= MAXIMISED | {"ratio"}
 REFUSED["hmc"] |= MAXIMISED | {"drop1", "cross_validate"}
 REFUSED |= {name: REFUSED[name] | {"permutation_test"} for name in ("laplace", "dispersion", "pql")}
 """What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
@@ -204,7 +205,11 @@ def test_every_refusal_is_asked_for(fits: dict[str, Fit]) -> None:
     for path in PACKAGE.rglob("*.py"):
         asked |= set(re.findall(r'inference\.check\("([^"]+)"\)', path.read_text(encoding="utf-8")))
     asked |= set(re.findall(r'self\.check\("([^"]+)"\)', (PACKAGE / "inference/kinds/draws.py").read_text()))
-    every = {wish for m in fits.values() for wish in m.inference.refused}
+    more = [
+        fit("y ~ x + cosy(gr = g)", DATA),
+        fit("bf(y ~ x + (1 | g), sigma ~ 1 + (1 | g))", DATA),
+    ]
+    every = {wish for m in (*fits.values(), *more) for wish in m.inference.refused}
     assert every == asked | {f"{method} intervals" for method in methods}
 
 

@@ -194,7 +194,12 @@ def test_gaussian_criterion(layout: str, reml: bool, place: str) -> None:
     ours, theirs = (
         Profiled.of(p, BlockedEngine(), reml=reml)(theta) for p in (PLACES[place](problem), problem)
     )
-    for name in ("deviance", "gradient", "beta", "hessian"):
+    names = ["deviance", "gradient", "beta", "hessian"]
+    if (
+        "rank" in layout
+    ):  # a curvature through the inverse of a singular L is rounding where Sigma has no inverse
+        names.remove("hessian")
+    for name in names:
         alike(getattr(ours, name), getattr(theirs, name), 1e-10)
 
 
