@@ -84,8 +84,8 @@ def one(folder: Path, where: str, workers: int, *, bytes_too: bool) -> dict[str,
         import dask.dataframe as dd
         import distributed
 
-        cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
-        client = distributed.Client(cluster)
+        cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
+        client: Any = distributed.Client(cluster)
         fit(SMALL, dd.from_pandas(small(), npartitions=workers), **options)
         pids += client.run(os.getpid).values()
         data = dd.read_parquet(str(folder), blocksize="32MB")

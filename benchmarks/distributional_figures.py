@@ -26,9 +26,10 @@ def draw(folder: Path) -> Path:
 
     sleep = load_dataset("sleepstudy")
     m = fit("bf(Reaction ~ Days + (Days | Subject), sigma ~ 1 + (1 | Subject))", sleep)
-    effects = m.ranef().query("term == 'sigma:(Intercept)'").set_index("grp")["condval"].astype(float)
-    order = effects.sort_values().index
-    spread = float(m.sigma) * np.exp(effects[order].to_numpy())
+    effects = m.ranef().query("term == 'sigma:(Intercept)'")
+    values = effects["condval"].to_numpy(dtype=float)
+    order = [str(effects["grp"].tolist()[i]) for i in np.argsort(values)]
+    spread = float(m.sigma) * np.exp(np.sort(values))
     residuals = m.residuals("response").groupby(sleep["Subject"].astype(str)).agg(list)
     with mpl.rc_context(STYLE):
         figure, ax = plt.subplots(figsize=(7.0, 3.6), layout="constrained")

@@ -28,7 +28,8 @@ def draw(folder: Path) -> Path:
     forms = "unstr(visit, gr = Subject)", "cosy(gr = Subject)", "ar(visit, gr = Subject)"
     fits = [fit(f"distance ~ age * Sex + {form}", teeth, method="ml").varcorr(se=True) for form in forms]
     pairs = fits[0][fits[0]["var2"].notna()]
-    lags = (pairs["var2"].astype(int) - pairs["var1"].astype(int)).to_numpy()
+    first, second = (np.asarray(pairs[name], dtype=int) for name in ("var1", "var2"))
+    lags = second - first
     rho = [float(f["sdcor"].iloc[-1]) for f in fits[1:]]
     years = np.linspace(0.0, 6.5, 60)
     with mpl.rc_context(STYLE):

@@ -8,11 +8,11 @@ from oracle import LAYOUTS, make_problem
 
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting.clubbed import Clubbed
-from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.backfitting.engine import BackfittingEngine, BackfittingFactor
 from lmmformula.engines.backfitting.led import Led, leads
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
-from lmmformula.ir.blocks import Blocks
+from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.covariance import IID
 from lmmformula.ir.design import GroupBlock
 from lmmformula.numerics.anderson import Anderson
@@ -28,12 +28,19 @@ def setup(layout: str):
     return problem, blocks, factors, weights, gram
 
 
+def factored(blocks: Blocks, gram: Gram, factors: tuple[np.ndarray, ...]) -> BackfittingFactor:
+    """M of rows in memory."""
+    found = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    assert isinstance(found, BackfittingFactor)
+    return found
+
+
 @pytest.mark.parametrize("layout", list(LAYOUTS))
 def test_solve_is_that_of_the_dense_engine(layout: str) -> None:
     _, blocks, factors, _, gram = setup(layout)
     rng = np.random.default_rng(2)
     rhs = tuple(rng.normal(size=(g.m, g.k, 3)) for g in blocks.groups)
-    ours = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    ours = factored(blocks, gram, factors)
     dense = DenseEngine().prepare(blocks).factor(gram, factors)
     solved = ours.solve(rhs)
     for a, b in zip(solved, dense.solve(rhs), strict=True):
@@ -46,7 +53,7 @@ def test_solve_is_that_of_the_dense_engine(layout: str) -> None:
 def test_clubbed_sweeps_reach_generalised_least_squares(layout: str) -> None:
     problem, blocks, factors, weights, gram = setup(layout)
     x, z = problem.X.matrix, np.random.default_rng(3).normal(size=problem.n)
-    factor = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    factor = factored(blocks, gram, factors)
     system = Clubbed(factor, gram.rhs, gram.vv)
     rhs = tuple((s @ f)[..., None] for s, f in zip(blocks.adjoint(weights * z), factors, strict=True))
     zero = (np.zeros((problem.p, 1)), tuple(np.zeros_like(r) for r in rhs))
@@ -62,7 +69,7 @@ def test_clubbed_sweeps_reach_generalised_least_squares(layout: str) -> None:
 def test_one_group_needs_one_sweep_and_its_traces_are_exact(layout: str) -> None:
     problem, blocks, factors, weights, gram = setup(layout)
     assert [g.k for g in blocks.groups] == [{"one": 1, "slopes": 2}[layout]]
-    ours = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    ours = factored(blocks, gram, factors)
     dense = DenseEngine().prepare(blocks).factor(gram, factors)
     np.testing.assert_allclose(ours.trace_blocks()[0], dense.trace_blocks()[0], rtol=1e-10)
     np.testing.assert_allclose(ours.inverse().diagonal(0), dense.inverse().diagonal(0), rtol=1e-9)
@@ -79,7 +86,7 @@ def test_one_group_needs_one_sweep_and_its_traces_are_exact(layout: str) -> None
 
 def test_several_groups_take_more_than_one_sweep() -> None:
     problem, blocks, factors, weights, gram = setup("crossed")
-    system = Clubbed(BackfittingEngine().prepare(blocks).factor(gram, factors), gram.rhs, gram.vv)
+    system = Clubbed(factored(blocks, gram, factors), gram.rhs, gram.vv)
     rhs = tuple((s @ f)[..., None] for s, f in zip(blocks.adjoint(weights), factors, strict=True))
     start = (np.zeros((problem.p, 1)), tuple(np.ones_like(r) for r in rhs))
     solved = system.solve(rhs, (problem.X.matrix.T @ weights)[:, None], start, relative=1e-13)
@@ -88,7 +95,7 @@ def test_several_groups_take_more_than_one_sweep() -> None:
 
 def test_there_is_no_determinant() -> None:
     _, blocks, factors, _, gram = setup(next(iter(LAYOUTS)))
-    factor = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    factor = factored(blocks, gram, factors)
     with pytest.raises(FitError, match="no likelihood"):
         _ = factor.logdet
 
@@ -126,6 +133,7 @@ def test_compiled_sweeps_are_the_others(inexact: float) -> None:
     start = (rng.normal(size=(3, 1)), tuple(rng.normal(size=r.shape) for r in rhs))
     for sd, first in ((0.1, True), (1.5, True), (1.51, False), (0.7, True)):
         factor = weighted.factor((np.array([[sd]]), np.array([[0.5]])))
+        assert isinstance(factor, BackfittingFactor)
         assert leads(factor, 3, pairs=0)
         assert not leads(factor, 3)
         plain, compiled = (kind(factor, gram.rhs, gram.vv) for kind in (Clubbed, Led))

@@ -8,7 +8,7 @@ from oracle import LAYOUTS, make_problem
 
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting import information
-from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.backfitting.engine import BackfittingEngine, BackfittingFactor
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.batched import flat, matmul
@@ -30,7 +30,9 @@ def test_information_is_that_of_the_dense_engine(
     c = tuple(matmul(f.T, r) for f, r in zip(factors, gram.rhs, strict=True))
     u = DenseEngine().prepare(blocks).factor(gram, factors).solve(c)
     expected = gram.vv - sum(flat(x).T @ flat(y) for x, y in zip(c, u, strict=True))
-    found = information.fixed_information(BackfittingEngine().prepare(blocks).factor(gram, factors))
+    factor = BackfittingEngine().prepare(blocks).factor(gram, factors)
+    assert isinstance(factor, BackfittingFactor)
+    found = information.fixed_information(factor)
     scales = np.sqrt(np.diagonal(gram.vv))
     np.testing.assert_allclose(
         found / np.outer(scales, scales), expected / np.outer(scales, scales), atol=1e-11

@@ -146,7 +146,8 @@ def test_everything_after_the_fit(tmp_path: Path) -> None:
     assert "Smooth terms" in model.summary()._repr_html_()
     assert list(model.varcorr()["grp"]) == ["g", "s(x)", "s(z)", "Residual"]
     assert list(model.icc().index) == ["g"]
-    assert model.r2()["marginal"] < model.r2()["conditional"]
+    r2 = dict(zip(model.r2().index, np.asarray(model.r2(), dtype=float), strict=True))
+    assert r2["marginal"] < r2["conditional"]
     assert len(model.tidy(effects="ran_pars")) == 4
     assert model.simulate(2, seed=1).shape == (240, 2)
     model.save(tmp_path / "m.lmm")
