@@ -24,7 +24,7 @@ from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
-from lmmformula.methods.planning import make_plan, modelled_residual
+from lmmformula.methods.planning import make_plan
 from lmmformula.planner import Plan, Planned
 from lmmformula.progress import Report, expected, reporting, shifted, stage
 from lmmformula.reporting.convergence import findings
@@ -140,18 +140,6 @@ def _built(
     return stream(spec, opened, wanted, **arguments)
 
 
-def _wanted(entrance: Literal["auto", "cells", "rows"], method: str) -> Wanted:
-    """The entrance asked for, and what the method has against cells."""
-    return Wanted(entrance, _NEED_ROWS.get(method, ""))
-
-
-_NEED_ROWS = {
-    "pql": "method='pql' estimates a dispersion from rows",
-    "hmc": "method='hmc' takes rows as they are",
-}
-"""Methods that do not take one row for several equal ones, and why."""
-
-
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
     """Formulas of the family's auxiliary predictors, in its order; none where the criterion profiles them out."""
     if family.is_linear and dispformula is None:
@@ -201,8 +189,9 @@ def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argumen
     for silent in ("progress", "checkpoint"):
         options.pop(silent, None)
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
-    built = _built(formula, opened, _wanted(building.pop("entrance", "auto"), method), **(_PLAIN | building))
-    problem = method_named(method).arranged(modelled_residual(built, method))
+    asked = method_named(method)
+    wanted = Wanted(building.pop("entrance", "auto"), asked.against_cells)
+    problem = asked.arranged(_built(formula, opened, wanted, **(_PLAIN | building)))
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -315,8 +304,8 @@ def fit(
     context : mapping, optional
         Functions and constants that the formula may use besides the documented ones.
     data2 : mapping, optional
-        What terms such as ``gr(animal, cov = A)`` and ``car(W | area)`` name, as in brms: a covariance matrix (array, sparse
-        matrix, or DataFrame with labels), a pedigree, a tree, an adjacency matrix. See the pages on relationships and areas.
+        What terms such as ``gr(animal, cov = A)`` name, as in brms: a covariance matrix (array, sparse matrix, or DataFrame
+        with labels), a pedigree, or a tree. See the page on relationships.
     entrance : {"auto", "cells", "rows"}
         For data that are read a batch at a time: "cells" counts rows that are equal in all that the model needs of them once,
         where they lie, by a GROUP BY; "rows" reads them as they are. Both give the same fit; "auto" takes what it expects to
@@ -379,9 +368,9 @@ def fit(
     with reporting(progress, begun=begun):
         stage("reading the data")
         opened = open_rows(formula, data, building, sample, seed)
-        wanted = _wanted(entrance, method)
+        wanted = Wanted(entrance, asked.against_cells)
         built = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
-        problem = asked.arranged(modelled_residual(built, method))
+        problem = asked.arranged(built)
         arguments = {
             "method": method,
             **kept(building),

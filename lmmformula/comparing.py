@@ -18,7 +18,7 @@ from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.metering import Measured, metered
 from lmmformula.methods import BUILDING, METHODS, OPTIONS, method_named, unknown_option
-from lmmformula.methods.planning import make_plan, modelled_residual
+from lmmformula.methods.planning import make_plan
 from lmmformula.planner import Planned
 from lmmformula.progress import Report
 from lmmformula.reporting.compared import MethodRun
@@ -90,10 +90,11 @@ def compare_methods(
     for name, own in wanted.items():
         options = {**common, **own}
         method = options.pop("method", name)
-        beliefs = options.pop("priors", priors if method_named(method).has_priors else None)
+        asked = method_named(method)
+        beliefs = options.pop("priors", priors if asked.has_priors else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
         recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
-        own_problem = modelled_residual(problem, method)
+        own_problem = asked.arranged(problem)
         planning = partial(make_plan, own_problem, method, options, seed, beliefs)
         attempt = partial(_attempt, own_problem, planning, progress, recall, repeats)
         runs.append(_run(name, attempt, runs))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sources import SOURCES
 
 from lmmformula import Fit, PlanError, anova, build, fit, plan
 from lmmformula.errors import ArgumentError
@@ -67,30 +68,6 @@ def folder(data: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> Path
     return where
 
 
-def _dataset(folder: Path) -> Any:
-    return pytest.importorskip("pyarrow.dataset").dataset(str(folder), format="parquet")
-
-
-def _duckdb(folder: Path) -> Any:
-    duckdb = pytest.importorskip("duckdb")
-    return duckdb.connect().sql(f"select * from read_parquet('{folder}/*.parquet')")
-
-
-def _polars(folder: Path) -> Any:
-    return pytest.importorskip("polars").scan_parquet(f"{folder}/*.parquet")
-
-
-def _dask(folder: Path) -> Any:
-    return pytest.importorskip("dask.dataframe").read_parquet(str(folder))
-
-
-SOURCES: dict[str, Callable[[Path], Any]] = {
-    "glob": lambda folder: f"{folder}/*.parquet",
-    "dataset": _dataset,
-    "duckdb": _duckdb,
-    "polars": _polars,
-    "dask": _dask,
-}
 CASES = [("glob", name) for name in MODELS]
 CASES += [(source, name) for source in list(SOURCES)[1:] for name in ELSEWHERE]
 

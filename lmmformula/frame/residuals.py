@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -76,11 +78,12 @@ def _refuse_undetermined(term: ResidualTerm, block: ResidualBlock) -> None:
     kind, start = block.kind, block.kind.start()
     open_ = np.ones(kind.n_phi, dtype=bool)
     order = np.argsort(block.codes, kind="stable")
-    for rows in np.split(order, np.flatnonzero(np.diff(block.codes[order])) + 1):
-        if not open_.any():
-            return
-        moves = kind.relative(block.positions[rows][None, :MANY], start)[1]
+    cuts = np.flatnonzero(np.diff(block.codes[order], prepend=-1, append=-1))
+    for i, j in pairwise(cuts.tolist()):  # the first few groups tell, but for what no group does
+        moves = kind.relative(block.positions[order[i : min(j, i + MANY)]][None], start)[1]
         open_ &= ~(moves != 0.0).any(axis=(1, 2, 3))
+        if not open_.any():
+            break
     if open_.any():
         name = next(name for name, is_open in zip(kind.names, open_, strict=False) if is_open)
         raise DataError(

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.criteria.profiled import ProfiledPoint
-from lmmformula.criteria.quadrature import step_scale
 from lmmformula.inference.structure.information import ClusterInformation, cluster_information
 from lmmformula.inference.student import two_sided
+from lmmformula.inference.variance_hessian import hessian_in_log_sigma
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
@@ -81,25 +81,7 @@ class VarianceInformation:
 
 def hessian_of_variances(point: ProfiledPoint) -> Array:
     """Hessian of the deviance (beta profiled out) in (theta, log sigma) at the optimum."""
-    sigma2, n_eff, d = point.sigma2, point.model.n_eff, len(point.theta)
-    out = np.zeros((d + 1, d + 1))
-    known = point.model.problem.family.known
-    out[d, d] = 0.0 if known else 4.0 * n_eff
-    if not d:  # no random effects: sigma alone
-        return out
-    steps = 2e-3 * np.minimum(step_scale(point.hessian), np.maximum(1.0, np.abs(point.theta)))
-    for j, step in enumerate(steps):
-        high, low = point.theta.copy(), point.theta.copy()
-        high[j], low[j] = high[j] + step, low[j] - step
-        rise = point.model(high).gradient_at(sigma2) - point.model(low).gradient_at(sigma2)
-        out[:d, j] = rise / (2 * step)
-    out[:d, :d] = 0.5 * (out[:d, :d] + out[:d, :d].T)
-    if known:
-        return out
-    # gradient_at(s) = a - b / s in s = sigma^2, and ds/dlog sigma = 2 s, so the mixed derivative is 2 b / s
-    scaled = 2.0 * (point.gradient_at(2.0 * sigma2) - point.gradient_at(sigma2))
-    out[:d, d] = out[d, :d] = 2.0 * scaled
-    return out
+    return hessian_in_log_sigma(point, point.theta, known=point.model.problem.family.known)
 
 
 def _d_vcov(point: ProfiledPoint) -> Array:

@@ -13,7 +13,7 @@ from lmmformula.memory import available_memory, in_words
 from lmmformula.methods.record import Request, method_named
 from lmmformula.planner.record import Planned
 
-__all__ = ["make_plan", "modelled_residual"]
+__all__ = ["make_plan"]
 
 
 def make_plan(
@@ -67,16 +67,6 @@ def make_plan(
     if told := problem.data.told(plan.passes):
         return replace(planned, plan=replace(plan, reasons=(*plan.reasons, told)))
     return planned
-
-
-def modelled_residual(problem: Problem, method: str) -> Problem:
-    """The problem as `method` fits it: with sigma's columns as a variance function, where that keeps sigma profiled.
-
-    REML needs that, and so does whatever has correlated residuals besides.
-    """
-    if method.lower() == "reml" or problem.residual is not None:
-        return problem.with_modelled_residual()
-    return problem
 
 
 def _refuse_rows(problem: Problem, limit: float) -> None:

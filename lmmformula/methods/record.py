@@ -96,6 +96,10 @@ class Method(Generic[OptionsT]):
         Classes from outside of the package that its fits hold, so that files can hold them.
     structured : bool
         Whether it takes structured residuals.
+    restricted : bool
+        Whether sigma has to stay profiled: columns of its own are then those of a variance function.
+    against_cells : str
+        Why one row cannot stand for several equal ones in its fits; empty if it can.
     """
 
     name: str
@@ -106,9 +110,13 @@ class Method(Generic[OptionsT]):
     has_priors: bool = False
     kept: tuple[type, ...] = ()
     structured: bool = False
+    restricted: bool = False
+    against_cells: str = ""
 
     def arranged(self, problem: Problem) -> Problem:
-        """The problem as its fits hold it: by default as it was built."""
+        """The problem as its fits hold it: as it was built, but for columns of sigma beside what keeps sigma profiled."""
+        if self.restricted or problem.residual is not None:
+            return problem.with_modelled_residual()
         return problem
 
     def unsuited(self, problem: Problem) -> str:

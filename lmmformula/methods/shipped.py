@@ -37,11 +37,12 @@ class Likelihood(Method[Searched]):
 
     def arranged(self, problem: Problem) -> Problem:
         """With the random effects of all linear predictors among the terms."""
-        if not any(problem.aux_terms):
-            return problem
+        own = Method.arranged(self, problem)
+        if not any(own.aux_terms):
+            return own
         from lmmformula.ir.stacked import in_one
 
-        return in_one(problem)
+        return in_one(own)
 
     def unsuited(self, problem: Problem) -> str:
         """Where it has no criterion."""
@@ -125,6 +126,7 @@ for _method in (
         Searched,
         linear=("reml", "method: REML, as asked"),
         structured=True,
+        restricted=True,
     ),
     Likelihood(
         "ml",
@@ -149,6 +151,7 @@ for _method in (
         "penalised quasi-likelihood (PQL)",
         "penalised quasi-likelihood by backfitting: O(rows), no likelihood",
         Quasi,
+        against_cells="method='pql' estimates a dispersion from rows",
     ),
     Likelihood(
         "krylov",
@@ -166,6 +169,7 @@ for _method in (
         Sampled,
         ("blocked",),
         has_priors=True,
+        against_cells="method='hmc' takes rows as they are",
     ),
 ):
     register_method(_method)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, build, fit, load, load_dataset
+from lmmformula import Fit, build, compare_methods, fit, load, load_dataset
 from lmmformula.errors import DataError, PlanError
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "several.json").read_text())
@@ -140,3 +140,12 @@ def test_zeros_that_vary_between_sites_agree_with_glmmtmb() -> None:
     m = fit("count ~ spp + mined + (1 | site)", data, family="poisson", ziformula="~ mined + (1 | site)")
     assert m.llf == pytest.approx(-877.5328819, abs=1e-6)
     assert m.varcorr()["sdcor"].astype(float).to_numpy() == pytest.approx([0.2651232, 0.8172872], rel=1e-5)
+
+
+def test_methods_are_compared() -> None:
+    data = load_dataset("Salamanders")
+    both = compare_methods(
+        "count ~ mined + (1 | site)", data, ["laplace"], family="poisson", ziformula="~ 1 + (1 | site)"
+    )
+    own = fit("count ~ mined + (1 | site)", data, family="poisson", ziformula="~ 1 + (1 | site)")
+    assert both.fits["laplace"].llf == own.llf

@@ -149,6 +149,12 @@ def test_a_worker_that_dies(client: Any) -> None:
     """Killed in the midst of a fit: its partitions are made again elsewhere, and the estimates are the same."""
     own = dd.from_pandas(frame(), npartitions=4)
     whole = fitted(FORMULA, own, family="binomial", method="pql")
+    alike(killed_in_the_third(client, own), whole, 1e-10)
+    wait_for_two(client)
+
+
+def killed_in_the_third(client: Any, own: Any) -> Fit:
+    """A fit in whose third iteration a worker is killed."""
     victims = client.run(os.getpid)
     killed = []
 
@@ -159,8 +165,7 @@ def test_a_worker_that_dies(client: Any) -> None:
 
     m = fitted(FORMULA, own, family="binomial", method="pql", progress=hook)
     assert killed
-    alike(m, whole, 1e-10)
-    wait_for_two(client)
+    return m
 
 
 def wait_for_two(client: Any) -> None:
@@ -180,17 +185,7 @@ def test_workers_eliminate_their_own_levels(client: Any, monkeypatch: pytest.Mon
     assert whole.problem.data.store.apart  # type: ignore[attr-defined]
     assert "were dealt out by it once" in whole.problem.data.told(1.0)
     alike(whole, fitted(FORMULA, data, family="binomial", method="pql"), 1e-8)
-    victims = client.run(os.getpid)
-    killed = []
-
-    def hook(iteration: int, value: float, change: float) -> None:
-        if iteration == 3 and not killed:
-            killed.append(victims[max(victims)])
-            os.kill(killed[0], signal.SIGKILL)
-
-    m = fitted(FORMULA, own, family="binomial", method="pql", progress=hook)
-    assert killed
-    alike(m, whole, 1e-10)
+    alike(killed_in_the_third(client, own), whole, 1e-10)
     wait_for_two(client)
 
 

@@ -48,7 +48,7 @@ from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array, SparseMatrix
 
-__all__ = ["MAX_SWEEPS", "Clubbed", "Couplings", "Operators", "swept"]
+__all__ = ["Clubbed", "Couplings", "Operators"]
 
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
@@ -269,9 +269,13 @@ class Clubbed:
             Error at which to end, as a share of the distance from `start`: an outer iteration gains nothing from more.
         max_sweeps : int
         """
-        sweeps = _Sweeps(self, rhs, xwz, start)
+        sweeps = self.sweeps(rhs, xwz, start)
         count = swept(sweeps, [start[1][b] for b in self.order[1:]], relative, inexact, max_sweeps)
-        return Solved(*sweeps.at, count)
+        return Solved(*sweeps.end(), count)
+
+    def sweeps(self, rhs: Stacked, xwz: Array, start: State) -> Sweeps:
+        """What sweeps for these right-hand sides."""
+        return _Sweeps(self, rhs, xwz, start)
 
     def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
         """``x'A x - 2 x't`` for x = (beta, u), A without the I of M."""
@@ -301,6 +305,10 @@ class Sweeps(Protocol):
         """Squared distance of these from where the sweeps began."""
         ...
 
+    def end(self) -> State:
+        """Where the last sweep ended."""
+        ...
+
 
 def swept(sweeps: Sweeps, rest: list[Array], relative: float, inexact: float, most: int) -> int:
     """Sweep from `rest` until the estimated error is small, as :meth:`Clubbed.solve` has it; how many it took."""
@@ -327,30 +335,33 @@ def _is_small(error: float, sweeps: Sweeps, relative: float, inexact: float) -> 
 
 
 class _Sweeps:
-    """Sweeps of a :class:`Clubbed`; `at` is where the last of them ended."""
+    """Sweeps of a :class:`Clubbed`."""
 
     def __init__(self, system: Clubbed, rhs: Stacked, xwz: Array, start: State) -> None:
         self._system, self._rhs, self._xwz, self._start = system, rhs, xwz, start
         self._rest = system.order[1:]
-        self.at = start
+        self._at = start
 
     def sweep(self, rest: list[Array]) -> list[Array]:
-        u = list(self.at[1])
+        u = list(self._at[1])
         for b, effects in zip(self._rest, rest, strict=True):
             u[b] = effects
-        self.at = self._system.sweep(self._rhs, self._xwz, (self.at[0], tuple(u)))
-        return [self.at[1][b] for b in self._rest]
+        self._at = self._system.sweep(self._rhs, self._xwz, (self._at[0], tuple(u)))
+        return [self._at[1][b] for b in self._rest]
 
     def change(self, before: list[Array], after: list[Array]) -> float:
         moves = {b: new - old for b, old, new in zip(self._rest, before, after, strict=True)}
         return self._system.squared(moves, self._rest)
 
     def size(self) -> float:
-        return self._system.size(self.at)
+        return self._system.size(self._at)
 
     def distance(self) -> float:
-        (beta, u), (first, before) = self.at, self._start
+        (beta, u), (first, before) = self._at, self._start
         return self._system.size((beta - first, tuple(a - b for a, b in zip(u, before, strict=True))))
+
+    def end(self) -> State:
+        return self._at
 
 
 def _symmetric_inverse(s: Array) -> Array:

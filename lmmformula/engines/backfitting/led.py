@@ -29,9 +29,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from lmmformula.engines.backfitting.clubbed import MAX_SWEEPS, Clubbed, Operators, swept
+from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
 from lmmformula.engines.base import Stacked
-from lmmformula.engines.equations import Solved, State
+from lmmformula.engines.equations import State
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
@@ -59,20 +59,9 @@ def leads(factor: Operators, p: int, pairs: int = PAIRS) -> bool:
 class Led(Clubbed):
     """The system with its fixed columns, for one right-hand side. Cost of a sweep: one reading of N and X_a."""
 
-    def solve(
-        self,
-        rhs: Stacked,
-        xwz: Array,
-        start: State,
-        *,
-        relative: float,
-        inexact: float = 0.0,
-        max_sweeps: int = MAX_SWEEPS,
-    ) -> Solved:
-        """As :meth:`Clubbed.solve`."""
-        sweeps = _Sweeps(self, rhs, xwz, start)
-        count = swept(sweeps, [start[1][1]], relative, inexact, max_sweeps)
-        return Solved(*sweeps.end(), count)
+    def sweeps(self, rhs: Stacked, xwz: Array, start: State) -> _Sweeps:
+        """Compiled ones."""
+        return _Sweeps(self, rhs, xwz, start)
 
     def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
         """As :meth:`Clubbed.quadratic`."""

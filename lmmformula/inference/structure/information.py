@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.criteria.quadrature import step_scale
+from lmmformula.inference.variance_hessian import hessian_in_log_sigma
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class ClusterInformation:
 
 def cluster_information(point: ClusterPoint, coefficients: Array) -> ClusterInformation:
     """The information at an optimum; `coefficients` turn beta of its problem into the user's."""
-    values, vectors = np.linalg.eigh(hessian_of_variances(point))
+    values, vectors = np.linalg.eigh(hessian_in_log_sigma(point, point.omega))
     keep = values > 1e-8 * max(float(values[-1]), 1e-300)
     covariance = 2.0 * (vectors[:, keep] / values[keep]) @ vectors[:, keep].T
     moves = np.concatenate([slopes(point), point.unscaled[None] * 2.0])
@@ -65,22 +65,3 @@ def slopes(point: ClusterPoint) -> Array:
         for j, slope in enumerate(block.slopes):
             out[j] += sums.quadratic(block.inverse @ slope @ block.inverse)[:p, :p]
     return unscaled @ out @ unscaled
-
-
-def hessian_of_variances(point: ClusterPoint) -> Array:
-    """Hessian of the deviance (beta profiled out) in (omega, log sigma) at the optimum."""
-    sigma2, n_eff, d = point.sigma2, point.model.n_eff, len(point.omega)
-    out = np.zeros((d + 1, d + 1))
-    out[d, d] = 4.0 * n_eff
-    if not d:
-        return out
-    steps = 2e-3 * np.minimum(step_scale(point.hessian), np.maximum(1.0, np.abs(point.omega)))
-    for j, step in enumerate(steps):
-        high, low = point.omega.copy(), point.omega.copy()
-        high[j], low[j] = high[j] + step, low[j] - step
-        rise = point.model(high).gradient_at(sigma2) - point.model(low).gradient_at(sigma2)
-        out[:d, j] = rise / (2.0 * step)
-    out[:d, :d] = 0.5 * (out[:d, :d] + out[:d, :d].T)
-    # the gradient is a - b / s in s = sigma^2, and ds / dlog sigma = 2 s
-    out[:d, d] = out[d, :d] = 4.0 * (point.gradient_at(2.0 * sigma2) - point.gradient_at(sigma2))
-    return out
