@@ -128,7 +128,7 @@ def _random(term: RandomTerm) -> str:
 
 
 def _residual(term: ResidualTerm) -> str:
-    given = [_exact(expr) for expr in term.along]
+    given = [_exact(expr) for expr in (*((term.cov,) if term.cov is not None else ()), *term.along)]
     if term.group is not None:
         given.append(f"gr = {_exact(term.group)}")
     if term.nugget:

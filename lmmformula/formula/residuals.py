@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
-from lmmformula.formula.spec import Call, Expr, Logical, Number, ResidualTerm
+from lmmformula.formula.spec import Call, Expr, Logical, Name, Number, ResidualTerm
 from lmmformula.formula.walk import nodes, strip
 
 __all__ = ["RESIDUALS", "is_residual", "refuse_residuals_within", "residual_term"]
@@ -28,9 +28,10 @@ RESIDUALS: dict[str, _Form] = {
     "car1": _Form(("time", "gr"), ("time",), "car1(time, gr = g)"),
     "cosy": _Form(("time", "gr"), ("gr",), "cosy(gr = g)"),
     "unstr": _Form(("time", "gr"), ("time", "gr"), "unstr(visit, gr = g)"),
+    "fcor": _Form(("M", "label"), ("M",), "fcor(M), M given in data2="),
     "sp_exp": _Form(("gr", "nugget"), (), "sp_exp(x, y, gr = g, nugget = TRUE)"),
 }
-"""Function -> its arguments. ``ar, ma, arma, cosy, unstr`` are those of brms, ``sp_exp`` that of mmrm."""
+"""Function -> its arguments. ``ar, ma, arma, cosy, unstr, fcor`` are those of brms, ``sp_exp`` that of mmrm."""
 
 
 def is_residual(expr: Expr) -> bool:
@@ -76,8 +77,17 @@ def residual_term(found: list[tuple[str, Expr]], context: Context) -> ResidualTe
         raise context.error("nugget is TRUE or FALSE", nugget.span, "for example nugget = TRUE")
     if "time" in given:
         along = (given["time"],)
+    if call.function == "fcor":
+        _refuse_unnamed(given["M"], context)
+        along = (given["label"],) if "label" in given else ()
     return ResidualTerm(
-        call.function, along, given.get("gr"), bool(nugget.value), deparse(call), found[0][1].span
+        call.function,
+        along,
+        given.get("gr"),
+        bool(nugget.value),
+        given.get("M"),
+        deparse(call),
+        found[0][1].span,
     )
 
 
@@ -118,6 +128,16 @@ def _arguments(call: Call, context: Context) -> tuple[dict[str, Expr], tuple[Exp
         what = "coordinates" if spatial else missing[0]
         raise context.error(f"{call.function}() without {what}", call.span, f"for example {form.example}")
     return given, tuple(along)
+
+
+def _refuse_unnamed(matrix: Expr, context: Context) -> None:
+    """Refuse a matrix that is no name."""
+    if not isinstance(matrix, Name):
+        raise context.error(
+            f"fcor() takes the name of a matrix, not `{deparse(matrix)}`",
+            matrix.span,
+            "for example fcor(M) with M in data2=",
+        )
 
 
 def _refuse_order(call: Call, name: str, value: Expr, context: Context) -> None:

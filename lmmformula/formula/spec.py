@@ -223,19 +223,23 @@ class ResidualTerm:
     Attributes
     ----------
     kind : str
-        ``ar, ma, arma, car1, cosy, unstr`` or ``sp_exp``.
+        ``ar, ma, arma, car1, cosy, unstr, sp_exp`` or ``fcor``.
     along : tuple of Expr
-        Time, visit, or the coordinates of a position; empty where rows are in the order of their times.
+        Time, visit, the coordinates of a position, or what names the row of a matrix; empty where rows are in the order of
+        their times, or of the matrix.
     group : Expr or None
         Within whose levels residuals are correlated; None for all rows.
     nugget : bool
         Whether neighbours have a correlation below one, however near they are.
+    cov : Expr or None
+        Name of the known covariance matrix of ``fcor(M)``.
     """
 
     kind: str
     along: tuple[Expr, ...]
     group: Expr | None
     nugget: bool = False
+    cov: Expr | None = None
     text: str = field(compare=False, default="")
     span: Span = field(compare=False, default=(0, 0))
 

@@ -13,6 +13,7 @@ from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, ResidualTerm
 from lmmformula.frame.functions import as_factor
 from lmmformula.frame.grouping import group_factor
+from lmmformula.frame.known_residuals import known_residuals
 from lmmformula.frame.model_frame import ModelFrame
 from lmmformula.frame.values import Factor, drop_unused
 from lmmformula.ir.residual import ResidualBlock, residual_kind
@@ -51,6 +52,8 @@ def residual_block(term: ResidualTerm, frame: ModelFrame) -> ResidualBlock:
         For times that are no whole numbers where steps are counted, for two rows of one group at one position, and where no
         two rows of a group are of those that a parameter relates.
     """
+    if term.cov is not None:
+        return known_residuals(term, frame)
     group = "" if term.group is None else deparse(term.group)
     codes = np.zeros(frame.n, dtype=np.int32)
     if term.group is not None:

@@ -150,7 +150,7 @@ def _columns(fit: Fitted) -> dict[str, NDArray[np.intp]]:
 
 def _triangle(fit: Fitted) -> Array:
     """R of X = QR, without weights."""
-    if fit.problem.data.weights is None and fit.inference.is_gaussian:
+    if fit.problem.data.weights is None and fit.inference.is_gaussian and fit.problem.residual is None:
         return fit.standard.triangle_out(fit.optimum.model.ols.r)
     return fit.problem.data.fixed.triangle()
 

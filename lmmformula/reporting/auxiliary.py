@@ -40,8 +40,11 @@ def structure_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
     import pandas as pd
 
     known, residual = fit.inference.structure_parameters(), fit.problem.residual
-    if residual is None or not known:
+    if residual is None:
         return ()
+    if not known and residual.label:
+        title = f"Residual covariance ({residual.label})"
+        return (AuxiliaryPart(title, fit.sigma**2, None, "times the known matrix"),)
     out = []
     for title, of_sigma in ((residual.label, False), ("log sigma", True)):
         own = [p for p in known if (p.group == "sigma") == of_sigma]

@@ -30,6 +30,9 @@ STRUCTURES = {
     "groups within levels": "y ~ x + (x || g) + cosy(gr = s)",
     "levels within groups": "y ~ x + (1 | s) + car1(row, gr = g)",
     "variance": "bf(y ~ x + (1 | s), sigma ~ f + x)",
+    "known": "y ~ x + fcor(M)",
+    "known within levels": "y ~ x + (u | s) + fcor(M)",
+    "known and variance": "bf(y ~ x + fcor(M), sigma ~ f)",
     "both": "bf(y ~ x + (1 | s) + ar(t, gr = s), sigma ~ 0 + f)",
 }
 
@@ -58,7 +61,14 @@ def _rows() -> pd.DataFrame:
 
 
 def _problem(name: str, weighted: bool = False) -> Problem:
-    return build(STRUCTURES[name], _rows(), weights="k" if weighted else None).with_modelled_residual()
+    data, weights = _rows(), "k" if weighted else None
+    return build(STRUCTURES[name], data, weights=weights, data2={"M": _known(data)}).with_modelled_residual()
+
+
+def _known(data: pd.DataFrame) -> Array:
+    """A covariance of rows of one s, with variances of their own."""
+    root = np.random.default_rng(9).normal(size=(len(data), 60))
+    return (root @ root.T) * (data["s"].to_numpy()[:, None] == data["s"].to_numpy()) / 30.0
 
 
 def _dense(problem: Problem, omega: Array) -> Array:

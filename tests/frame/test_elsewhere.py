@@ -17,7 +17,6 @@ COPIED = {
     "y ~ x + car(W, gr = g)": "car(): a conditional autoregression of brms",
     "y ~ x + car(W | g)": "car() is not available; it is a conditional autoregression; (1 | gr(g, cov = W))",
     "y ~ (mmc(x, z) | mm(g, h))": "mmc(): a covariate for each member of brms' mm(); not available; alone it is a weight",
-    "y ~ x + fcor(A) + (1 | g)": "fcor(): a fixed residual correlation of brms; not available: rows have independent",
     "mvbind(y, z) ~ x + (1 | g)": "mvbind(): several responses of brms; not available: fit one model for each",
     "Surv(time, status) ~ x + (1 | g)": "Surv(): a survival time of the package survival",
     "y ~ x + mm(g, h)": "mm(): multiple membership of brms; it stands right of a bar",

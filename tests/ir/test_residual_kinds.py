@@ -18,11 +18,14 @@ def _kind(name: str, nugget: bool = False) -> tuple[ResidualKind, np.ndarray]:
     positions = np.tile(times, 3)[:, None]
     if name == "sp_exp":
         positions = np.column_stack([positions[:, 0], positions[:, 0] ** 1.5])
-    kind = residual_kind(name, CODES, positions, ("a", "b", "c", "d"), nugget)
+    if name == "fcor":
+        positions = np.arange(12.0)[:, None]
+    matrix = 0.5 ** np.abs(np.arange(12.0)[:, None] - np.arange(12.0))
+    kind = residual_kind(name, CODES, positions, ("a", "b", "c", "d"), nugget, matrix)
     return kind, positions[:4][None]
 
 
-@pytest.mark.parametrize("name", [*RESIDUAL_KINDS, "sp_exp with a nugget"])
+@pytest.mark.parametrize("name", [*RESIDUAL_KINDS, "fcor", "sp_exp with a nugget"])
 def test_positive_definite_with_the_derivatives_it_says(name: str) -> None:
     kind, positions = _kind(name.split()[0], "nugget" in name)
     rng = np.random.default_rng(3)

@@ -144,7 +144,7 @@ class Structured(Asymptotic):
             )
         if wanted.interval == "prediction" and any(np.isnan(a).all() for a in rows.aux):
             raise PlanError(
-                f"interval='prediction' of new rows needs the standard deviation of each, which under {self._label} is that of "
-                "its visit: ask for interval='confidence', or for predictions of the rows of the fit."
+                f"interval='prediction' of new rows needs the standard deviation of each, which {self._label} has for "
+                "those of the fit alone: ask for interval='confidence', or for predictions of the rows of the fit."
             )
         return super().predict(rows, wanted, weights, rng)

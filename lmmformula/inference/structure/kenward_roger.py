@@ -129,11 +129,12 @@ def _elements(point: ClusterPoint, patterns: Patterns, r: Array) -> Iterator[Arr
         for a in range(t):
             for b in range(a, t):
                 yield scale * ((low == a) & (high == b))
-    else:  # exchangeable, or independent with known weights
+    elif not residual.kind.n_phi:  # independent with known weights, or a known matrix
+        yield r
+    else:  # exchangeable
         own = np.eye(patterns.n)
         yield scale * own
-        if residual.kind.n_phi:
-            yield scale * (1.0 - own)
+        yield scale * (1.0 - own)
 
 
 def _second(

@@ -30,7 +30,7 @@ STEP = 1e-5
 def structure_values(residual: ResidualBlock, psi: Array, log_sigma: float) -> Array:
     """Values: of an unstructured covariance deviations and correlations, of others their natural parameters; then of sigma."""
     known = residual.natural(psi, log_sigma)
-    if residual.kind.homogeneous:
+    if not _visits(residual):
         return known
     more, first = len(_visits(residual)) - 1, float(np.exp(log_sigma))
     return np.concatenate([[first], first * known[:more], known[more:]])

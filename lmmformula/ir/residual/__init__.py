@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from lmmformula.ir.residual.base import ResidualKind
 from lmmformula.ir.residual.block import ResidualBlock, VarianceColumns, variance_columns
+from lmmformula.ir.residual.known import KnownCovariance, components
 from lmmformula.ir.residual.registry import RESIDUAL_KINDS, residual_kind
 
 __all__ = [
     "RESIDUAL_KINDS",
+    "KnownCovariance",
     "ResidualBlock",
     "ResidualKind",
     "VarianceColumns",
+    "components",
     "residual_kind",
     "variance_columns",
 ]

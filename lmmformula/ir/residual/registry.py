@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lmmformula.ir.residual.base import ResidualKind
 from lmmformula.ir.residual.exchangeable import Exchangeable, Independent
+from lmmformula.ir.residual.known import KnownCovariance
 from lmmformula.ir.residual.serial import AR1, ARMA11, CAR1, MA1
 from lmmformula.ir.residual.spatial import SpatialExponential
 from lmmformula.ir.residual.unstructured import Unstructured
@@ -23,6 +24,7 @@ def residual_kind(
     positions: Array,
     labels: Sequence[str] = (),
     nugget: bool = False,
+    matrix: Array | None = None,
 ) -> ResidualKind:
     """A structure for these rows.
 
@@ -37,7 +39,12 @@ def residual_kind(
     labels : sequence of str
         Names of the visits.
     nugget : bool
+    matrix : (m, m) array, optional
+        Of ``fcor()``, whose positions are places in it.
     """
+    if name == "fcor":
+        assert matrix is not None
+        return KnownCovariance.of(matrix)
     return RESIDUAL_KINDS[name](codes, positions, tuple(labels), nugget)
 
 
