@@ -85,7 +85,9 @@ def test_a_matrix_of_all_rows_whose_missing_ones_go_and_whose_diagonal_varies() 
         np.testing.assert_allclose(own.params, beta, rtol=1e-9)
         assert own.sigma**2 == pytest.approx(s2, rel=1e-9)
     drawn = other.simulate(4_000, seed=1).to_numpy() - np.asarray(other.fittedvalues)[:, None]
-    np.testing.assert_allclose(np.cov(drawn), s2 * m[np.ix_(kept, kept)], atol=0.1 * s2 * float(np.diag(m).max()))
+    np.testing.assert_allclose(
+        np.cov(drawn), s2 * m[np.ix_(kept, kept)], atol=0.1 * s2 * float(np.diag(m).max())
+    )
     whitened = other.residuals("normalized").to_numpy()
     root = np.linalg.cholesky(s2 * m[np.ix_(kept, kept)])
     np.testing.assert_allclose(whitened, np.linalg.solve(root, other.problem.y - x @ beta), rtol=1e-8)
@@ -150,7 +152,11 @@ LOST = {"A": MATRIX[:5, :5]}
         ("y ~ x + fcor(A, twice)", {"data2": {"A": _species()[1]}}, "(1 | gr(label, cov = A))"),
         ("y ~ x + fcor(A)", {"data2": {"A": MATRIX}, "method": "hmc"}, "does not take structured residuals"),
         ("y ~ x + fcor(A)", {"data2": {"A": MATRIX}, "method": "pql"}, "does not take structured residuals"),
-        ("k ~ x + fcor(A)", {"data2": {"A": MATRIX}, "family": "poisson"}, "correlation of Gaussian residuals"),
+        (
+            "k ~ x + fcor(A)",
+            {"data2": {"A": MATRIX}, "family": "poisson"},
+            "correlation of Gaussian residuals",
+        ),
     ],
 )
 def test_what_is_refused_by_name(formula: str, more: dict[str, Any], says: str) -> None:

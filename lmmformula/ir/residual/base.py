@@ -2,8 +2,8 @@ r"""What a structure of residuals answers.
 
 Within a group residuals have the covariance ``sigma^2 S C(phi) S``: C has a one in its first diagonal element, and in all of
 them unless the structure has a variance for each position; a known matrix stands as it is given.
-phi is free of bounds, so that a search may go anywhere, and free of units: distances are measured in units of what is typical of
-the data.
+phi is free of bounds, so that a search may go anywhere, and free of units: distances are measured in units of what is typical
+of the data.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class KnownCovariance:
     linear: bool = True
 
     @classmethod
-    def of(cls, matrix: Array | csr_array, what: str = "the covariance matrix of residuals") -> KnownCovariance:
+    def of(
+        cls, matrix: Array | csr_array, what: str = "the covariance matrix of residuals"
+    ) -> KnownCovariance:
         """From M, dense or sparse: O(n^3) for each set of rows that it relates.
 
         Raises
