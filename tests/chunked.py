@@ -55,6 +55,8 @@ class ChunkedLevels(Levels):
 
 
 class ChunkedColumns:
+    in_passes = True
+
     def __init__(self, parts: Sequence[Tall]) -> None:
         self.parts = parts
 
@@ -85,11 +87,12 @@ class ChunkedColumns:
         parts = zip(self._each(weights), other.parts, strict=True)
         return sum((a.products(b, w) for (a, w), b in parts), np.zeros((self.p, other.p)))
 
-    def triangle(self, weights: Any = None) -> Array:
+    def triangle(self, weights: Any = None, beside: Any = None) -> Array:
         """By reflections of one chunk under the triangle so far."""
-        r = np.zeros((0, self.p))
-        for a, w in self._each(weights):
-            rows = a.matrix if w is None else a.matrix * np.sqrt(w)[:, None]
+        r = np.zeros((0, self.p + (beside is not None)))
+        for a, w, v in self._each(weights, beside):
+            own = a.matrix if v is None else np.column_stack([a.matrix, v])
+            rows = own if w is None else own * np.sqrt(w)[:, None]
             r = np.asarray(np.linalg.qr(np.vstack([r, rows]), mode="r"))
         return r
 

@@ -40,6 +40,8 @@ MOST_LAST = 3
 """Last steps of a search."""
 CHEAP = 1_000
 """Random effects up to which they are taken: responses of such designs may be fitted together, by a search that ends there."""
+NEAR = 0.3
+"""Share of theta's length up to which a step from moments is taken without looking at the criterion there."""
 SLACK = 1e-12
 """Share of a deviance that is rounding."""
 
@@ -183,15 +185,18 @@ class Exact(Likelihood):
     def _first(self, model: Profiled) -> tuple[Array, int]:
         """theta near the optimum, and the evaluations it took.
 
-        Of an iterative engine, whose evaluations are dear, by moments where they give it; else by one of Schall's steps from
-        L = I, for which a rough engine does.
+        Of an iterative engine, whose evaluations are dear, by moments where they give it, and a Newton step of a rough engine;
+        else by one of Schall's steps from L = I, for which a rough engine does, too.
         """
         if self.start is not None:
             return np.asarray(self.start, dtype=float), 0
         rough = model.prepared.rough
         first = moment_start(model) if rough is not model.prepared else None
         if first is not None:
-            return first, 0
+            point = replace(model, prepared=rough)(first)
+            step = newton_step(point.hessian, point.gradient)
+            near = float(np.linalg.norm(step)) <= NEAR * float(np.linalg.norm(first))
+            return (first + step if near else first), 1
         begin = replace(model, prepared=rough)(model.start())
         return schall_step(begin, begin.kappa), 1
 

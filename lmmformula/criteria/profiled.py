@@ -91,7 +91,7 @@ class Profiled:
         rows = rows.over(prepared.blocks)
         y, w = _target(rows), rows.weights
         ols = least_squares(rows.fixed, y, w)
-        _refuse_exact_fit(ols, rows.fixed.square(y, w))
+        _refuse_exact_fit(ols)
         raw = rows.gram(w, fixed=True, more=(ols.residual,))
         gram = Gram(raw.diag, raw.cross, tuple(ols.orthonormal(r) for r in raw.rhs), ols.orthonormal_gram)
         log_w = 0.0
@@ -151,9 +151,9 @@ def _target(rows: Rows) -> RowVector:
     return rows.y if rows.offset is None else rows.map(lambda chunk: (chunk.y - chunk.offset,))[0]
 
 
-def _refuse_exact_fit(ols: LeastSquares, size: float) -> None:
+def _refuse_exact_fit(ols: LeastSquares) -> None:
     """A residual that is rounding error, against y'Wy, carries no information on any variance."""
-    left = float(ols.orthonormal_gram[-1, -1])
+    left, size = float(ols.orthonormal_gram[-1, -1]), ols.size
     if left <= 1e-24 * size:
         raise FitError(
             f"the fixed effects reproduce the response exactly (residual sum of squares {left:.3g} of {size:.3g}), so "

@@ -26,6 +26,8 @@ class LeastSquares:
     r_inverse : (p, p) array
     orthonormal_gram : (p + 1, p + 1) array
         [X R^-1, residual]' W [X R^-1, residual]: the identity, and the residual sum of squares.
+    size : float
+        y'Wy.
     """
 
     coefficients: Array
@@ -33,6 +35,7 @@ class LeastSquares:
     r: Array
     r_inverse: Array
     orthonormal_gram: Array
+    size: float
 
     def with_response(self, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
         """The same design with another response."""
@@ -67,11 +70,23 @@ def least_squares(x: Columns, y: Array, weights: Array | None = None) -> LeastSq
 
     Notes
     -----
-    beta comes from the normal equations of R with one refinement, which restores what squaring the condition number lost.
-    O(n p^2).
+    beta comes from the normal equations of R with one refinement, which restores what squaring the condition number lost; where
+    each product is a pass over rows that lie elsewhere, from the triangle of [X y], in one. O(n p^2).
     """
+    if x.in_passes:
+        return _at_once(x, y, weights)
     r = x.triangle(weights) if x.p else np.zeros((0, 0))
     return _solved(r, np.linalg.inv(r) if x.p else r, x, y, weights)
+
+
+def _at_once(x: Columns, y: Array, weights: Array | None) -> LeastSquares:
+    """All from the triangle ``[R, Q'W^(1/2)y; 0, |residual|]`` of [X y] (Golub & Van Loan 2013, sec. 5.3)."""
+    p, whole = x.p, x.triangle(weights, y)
+    r, last = whole[:p, :p], whole[:, p]
+    r_inverse = np.linalg.inv(r) if p else r
+    beta, gram = r_inverse @ last[:p], np.eye(p + 1)
+    gram[p, p] = last[p] ** 2
+    return LeastSquares(beta, x.residual(y, beta), r, r_inverse, gram, float(last @ last))
 
 
 def _solved(r: Array, r_inverse: Array, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
@@ -83,4 +98,4 @@ def _solved(r: Array, r_inverse: Array, x: Columns, y: Array, weights: Array | N
         residual = x.residual(y, beta)
     gram = np.eye(p + 1)
     gram[p, p] = x.square(residual, weights)
-    return LeastSquares(beta, residual, r, r_inverse, gram)
+    return LeastSquares(beta, residual, r, r_inverse, gram, x.square(y, weights))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 import numpy as np
 
@@ -28,7 +28,15 @@ NEARLY_DEPENDENT = 1e-10
 
 
 class Columns(Protocol):
-    """A matrix of many rows, of which only products and sums over rows are asked for; vectors over rows are opaque."""
+    """A matrix of many rows, of which only products and sums over rows are asked for; vectors over rows are opaque.
+
+    Attributes
+    ----------
+    in_passes : bool
+        Whether each product is a pass over rows that lie elsewhere.
+    """
+
+    in_passes: ClassVar[bool]
 
     @property
     def p(self) -> int:
@@ -59,8 +67,8 @@ class Columns(Protocol):
         """A'WB for other columns of the same rows."""
         ...
 
-    def triangle(self, weights: Array | None = None) -> Array:
-        """Upper triangular R with R'R = A'WA, see :func:`triangle`."""
+    def triangle(self, weights: Array | None = None, beside: Array | None = None) -> Array:
+        """Upper triangular R with R'R = A'WA, see :func:`triangle`; with `beside`, a vector, that of [A beside]."""
         ...
 
     def columns(self, weights: Array | float) -> Iterator[Array]:
@@ -81,6 +89,8 @@ class Tall:
     """A matrix in memory as :class:`Columns`."""
 
     matrix: Array
+
+    in_passes: ClassVar[bool] = False
 
     @property
     def p(self) -> int:
@@ -110,8 +120,9 @@ class Tall:
         own = cast("Tall", other).matrix
         return self.matrix.T @ (own * np.broadcast_to(weights, len(own))[:, None])
 
-    def triangle(self, weights: Array | None = None) -> Array:
-        return triangle(self.matrix, weights)
+    def triangle(self, weights: Array | None = None, beside: Array | None = None) -> Array:
+        own = self.matrix
+        return triangle(own if beside is None else np.column_stack([own, beside]), weights)
 
     def columns(self, weights: Array | float) -> Iterator[Array]:
         return (column * weights for column in self.matrix.T)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,7 +60,15 @@ class Pattern(Protocol):
 
 
 class Complement(Protocol):
-    """I - K with the scaling C of its groups, and the way between it and the stacked effects."""
+    """I - K with the scaling C of its groups, and the way between it and the stacked effects.
+
+    Attributes
+    ----------
+    deflates : bool
+        Whether solutions of several columns are worth a basis of outlying eigenvectors first.
+    """
+
+    deflates: ClassVar[bool]
 
     @property
     def pattern(self) -> Pattern: ...

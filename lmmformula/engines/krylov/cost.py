@@ -19,6 +19,7 @@ from lmmformula.engines.cost import (
     table,
 )
 from lmmformula.engines.krylov.coupled import Coupled
+from lmmformula.engines.krylov.lean import is_lean
 from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
 from lmmformula.engines.krylov.stochastic import COMPILED_PAIRS
 from lmmformula.ir.levels import Levels
@@ -32,22 +33,27 @@ SPARSE = 4.0
 """A multiplication of two sparse matrices, in those of a sparse and a dense one."""
 STEPS = 7
 """Conjugate-gradient steps of a solution."""
+LEAN = 0.5
+"""A product that reads every pair once, in products with vectors that stay in the cache."""
 VECTORS = 48
 """Products with single vectors for the outliers of an evaluation."""
 
 
 def survey(problem: Problem, blocks: Levels, probes: int, words: str) -> Survey:
     """The largest group eliminated, all others iterated on."""
-    coupled = blocks.once(Coupled.of)
+    coupled, lean = blocks.once(Coupled.of), is_lean(blocks)
     roles = tuple(
         "eliminated level by level" if a == coupled.group else "iterated on"
         for a in range(len(blocks.groups))
     )
-    return Survey(krylov_cost(problem, blocks, coupled, probes), roles, words, 0, coupled.pairs)
+    pairs = 0.0 if lean else coupled.pairs
+    return Survey(krylov_cost(problem, blocks, coupled, probes, lean=lean), roles, words, 0, pairs)
 
 
-def krylov_cost(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> Cost:
-    """On iterations with the Schur complement of the largest group."""
+def krylov_cost(
+    problem: Problem, blocks: Levels, coupled: Coupled, probes: int, *, lean: bool = False
+) -> Cost:
+    """On iterations with the Schur complement of the largest group; `lean` if pairs are held once, and without moments."""
     count, systems = evaluations(problem)
     if not problem.is_linear:
         count += ROUGH
@@ -58,16 +64,16 @@ def krylov_cost(problem: Problem, blocks: Levels, coupled: Coupled, probes: int)
     )
     work = Work(
         calls=(20.0 if coupled.side else 1.0) * count * systems,
-        pairs=2.0 * count * coupled.pairs,
-        iterated=2.0 * count * vectors * (coupled.entries + problem.q) * coupled.reach,
+        pairs=0.0 if lean else 2.0 * count * coupled.pairs,
+        iterated=2.0 * count * vectors * (coupled.entries + problem.q) * (LEAN if lean else coupled.reach),
         slabs=0.0 if is_compiled(coupled) else SPARSE * count * coupled.entries * coupled.width,
         cells=cells(problem, count, systems),
         table=table(problem),
     )
-    return Cost(work, _space(problem, blocks, coupled, probes), passes(problem, count, systems))
+    return Cost(work, _space(problem, blocks, coupled, probes, lean=lean), passes(problem, count, systems))
 
 
-def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> Space:
+def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int, *, lean: bool) -> Space:
     """On iterations with the Schur complement of the largest group."""
     compiled = is_compiled(coupled)
     return space_of_rows(
@@ -76,7 +82,7 @@ def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int) -> S
         laplace=float(not problem.is_linear),
         krylov=1.0,
         compiled=float(compiled),
-        iterated=WORD * coupled.entries,
+        iterated=0.0 if lean else WORD * coupled.entries,
         levels=WORD * problem.q * (problem.p + 1),
         probes=WORD * coupled.side * (probes + 8.0),
         copies=0.0 if compiled else WORD * min(coupled.pairs, float(coupled.side) ** 2),

@@ -21,6 +21,9 @@ probes are fixed by the seed, so that the criterion is a smooth function of thet
 
 Blocks of M^-1 and their sums: :mod:`lmmformula.engines.krylov.stochastic`, from the same solutions.
 
+Where products are dear, solutions are deflated: ``(I - K)^-1 b = (I - K)^-1 Q Q'b + (I - K)^-1 P b`` has the first part from
+the quadratic forms, and the second, which meets the cluster alone, takes half the steps.
+
 Other preconditioners of M, which eliminate nothing, take the place of the Schur complement on request; what is exact for
 each is derived in :mod:`lmmformula.engines.krylov.splitting`.
 
@@ -44,6 +47,7 @@ from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInve
 from lmmformula.engines.krylov.cost import survey
 from lmmformula.engines.krylov.deflation import outliers
 from lmmformula.engines.krylov.device import DEVICES, OnDevice, OnProcessor, placed
+from lmmformula.engines.krylov.lean import LeanPattern, is_lean
 from lmmformula.engines.krylov.schur import SchurPattern
 from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
 from lmmformula.engines.krylov.stochastic import Moments, Probed
@@ -73,6 +77,8 @@ LOOSEST, UNSEEN = 1e-3, 0.05
 """Relative residual at which forms end whose solutions nobody reads, and the share of the accuracy that their error may be."""
 COLUMNS = 16
 """Right-hand sides that are iterated on at a time."""
+MANY = 4
+"""Right-hand sides from which on a basis of outlying eigenvectors, which traces ask for, too, is found first."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +133,8 @@ class KrylovEngine(Estimating):
     def prepare(self, blocks: Levels) -> KrylovPrepared:
         """Refuse what does not suit; patterns, tens of bytes for each pair of levels, wait for a fit on a processor."""
         refuse(blocks, self)
-        found = Found(blocks, self.preconditioner)
         elsewhere = self.device != DEVICES[0]
+        found = Found(blocks, self.preconditioner, elsewhere)
         place = placed(self.device, found.pattern) if elsewhere else OnProcessor()
         return KrylovPrepared(self, blocks, found, place)
 
@@ -139,11 +145,14 @@ class Found:
 
     blocks: Levels
     preconditioner: str
+    elsewhere: bool
 
     @cached_property
     def pattern(self) -> Pattern:
         if self.preconditioner != "schur":
             return SplitPattern(self.blocks, self.preconditioner)
+        if is_lean(self.blocks) and not self.elsewhere:
+            return LeanPattern(self.blocks)
         return SchurPattern(self.blocks)
 
 
@@ -218,11 +227,16 @@ class KrylovFactor(Drawless):
         """M^-1 rhs to the engine's tolerance; warns with the residual where that is not reached."""
         c = rhs[0].shape[-1] if rhs else 0
         a, b = self.complement.reduced(rhs)
-        x = np.empty_like(b)
+        x = np.zeros_like(b)
+        if self.complement.deflates and (c >= MANY or "_probed" in vars(self)):
+            basis = self._probed.basis
+            along = basis.T @ b
+            b = b - basis @ along
+            x += self._probed.of_basis @ along
         for start in range(0, c, COLUMNS):
             some = slice(start, start + COLUMNS)
             part = np.ascontiguousarray(b[:, some])
-            x[:, some] = self._iterate(part, self.prepared.engine.tolerance, "a solution").x
+            x[:, some] += self._iterate(part, self.prepared.engine.tolerance, "a solution").x
         return self.complement.stacked(a, x)
 
     def _iterate(self, b: Array, tolerance: float, what: str) -> Solution:

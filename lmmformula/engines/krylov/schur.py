@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +43,7 @@ from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpo
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 
-__all__ = ["SchurComplement", "SchurPattern"]
+__all__ = ["SchurComplement", "SchurPattern", "indefinite"]
 
 COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
@@ -187,12 +188,7 @@ class SchurPattern:
         try:
             return self._complement(gram, factors, across)
         except np.linalg.LinAlgError as error:
-            largest = max(float(np.abs(f).max()) for f in factors)
-            raise FitError(
-                f"a block of the mixed-model matrix is not positive definite in floating point at theta up to {largest:.3g}. "
-                "The likely cause is a column or weight whose scale differs from the others by many orders of "
-                "magnitude; rescale it (for example divide by its standard deviation)."
-            ) from error
+            raise FitError(indefinite(factors)) from error
 
     def _complement(self, gram: Gram, factors: Sequence[Array], across: Across) -> SchurComplement:
         plan, a = self.plan, self.plan.chain[0]
@@ -269,6 +265,16 @@ class SchurPattern:
         return out
 
 
+def indefinite(factors: Sequence[Array]) -> str:
+    """What to say of a block of S that is not positive definite in floating point."""
+    largest = max(float(np.abs(f).max()) for f in factors)
+    return (
+        f"a block of the mixed-model matrix is not positive definite in floating point at theta up to {largest:.3g}. "
+        "The likely cause is a column or weight whose scale differs from the others by many orders of "
+        "magnitude; rescale it (for example divide by its standard deviation)."
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class SchurComplement:
     """I - K of (2), and the way between it and the stacked effects.
@@ -293,6 +299,8 @@ class SchurComplement:
     n_turned: Array
     h: Array
     logdet: float
+
+    deflates: ClassVar[bool] = False
 
     @property
     def q(self) -> int:

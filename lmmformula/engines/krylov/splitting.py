@@ -49,6 +49,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -208,6 +209,8 @@ class Splitting:
     own: tuple[Array | None, ...]
     pairs: dict[Pair, Array]
     log_scale: float
+
+    deflates: ClassVar[bool] = False
 
     @property
     def q(self) -> int:

@@ -46,6 +46,7 @@ __all__ = [
     "level_products",
     "split_products",
     "summed_products",
+    "with_errors",
 ]
 
 MAX_PAIRS = 3e9
@@ -370,7 +371,11 @@ def summed_products(known: Array, vectors: list[Array] | None, exact: int) -> tu
         return known, np.zeros_like(known)
     left, right = vectors
     each = np.einsum("miv,mjv->vij", left, right)
-    each = 0.5 * (each + transpose(each))
+    return with_errors(known, 0.5 * (each + transpose(each)), exact)
+
+
+def with_errors(known: Array, each: Array, exact: int) -> tuple[Array, Array]:
+    """A known part plus the sum of others, (v, ...), those beyond `exact` a mean over probes; and its standard error."""
     total, probes = known + each.sum(axis=0), each[exact:] * (len(each) - exact)
     if not len(probes):
         return total, np.zeros_like(total)

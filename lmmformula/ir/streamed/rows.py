@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import ClassVar, TypeVar
 
 import numpy as np
 
@@ -152,6 +152,8 @@ class StreamedColumns:
     rows: StreamedRows
     aux: int | None
 
+    in_passes: ClassVar[bool] = True
+
     @property
     def p(self) -> int:
         layout, j = self.rows.store.layout, self.aux
@@ -197,13 +199,13 @@ class StreamedColumns:
 
         return self.rows.reduce(share, weights)
 
-    def triangle(self, weights: RowVector | None = None) -> Array:
+    def triangle(self, weights: RowVector | None = None, beside: RowVector | None = None) -> Array:
         """By reflections of one triangle under the other, with a positive diagonal, as Cholesky's of many rows has."""
 
         def below(one: Array, other: Array) -> Array:
             return np.asarray(np.linalg.qr(np.vstack([one, other]), mode="r"))
 
-        r = self._sum(lambda a, w: a.triangle(w), weights, merge=below)
+        r = self._sum(lambda a, *given: a.triangle(*given), weights, beside, merge=below)
         return np.where(np.diagonal(r) < 0.0, -1.0, 1.0)[:, None] * r
 
     def columns(self, weights: RowVector | float) -> Iterator[Share]:
