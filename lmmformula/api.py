@@ -33,6 +33,7 @@ from lmmformula.typing import Argument, Arguments, Context, Data
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
+    from lmmformula.frame.sources.base import Source
     from lmmformula.keeping.checkpoint import Checkpoint
 
 __all__ = [
@@ -118,26 +119,54 @@ def _built(
     memory_limit: float | str | None,
 ) -> Problem:
     """The problem of arguments that have been checked, its rows by the entrance that is wanted."""
-    record = resolve(family)
-    if ziformula is not None and record.zeros_at is None:
-        record = zero_inflated(record)
     opened = open_data(data)
     spec = model_spec(formula, columns=opened.names) if _has_dot(formula) else model_spec(formula)
+    given = {"weights": weights, "offset": offset, "contrasts": contrasts, "missing": missing}
+    limit = None if memory_limit is None else float(memory_limit)
+    if spec.responses:
+        beside = {"context": _beside(context, data2), "memory_limit": limit}
+        return _of_responses(spec, opened, wanted, family, (ziformula, dispformula), **given, **beside)
+    record = resolve(spec.family or family)
+    if ziformula is not None and record.zeros_at is None:
+        record = zero_inflated(record)
     arguments: dict[str, Argument] = {
         "family": record,
         "auxiliary": _auxiliary(record, ziformula, dispformula),
         "levels_below_rows": record.has_residual,
-        "weights": weights,
-        "offset": offset,
-        "contrasts": contrasts,
-        "missing": missing,
+        **given,
         "context": _beside(context, data2),
-        "memory_limit": None if memory_limit is None else float(memory_limit),
+        "memory_limit": limit,
     }
     if isinstance(opened, Table):
         in_memory_entrance(wanted.entrance)
         return build_problem(spec, opened, **arguments)
     return stream(spec, opened, wanted, **arguments)
+
+
+def _of_responses(
+    spec: ModelSpec,
+    opened: Table | Source,
+    wanted: Wanted,
+    family: str | Family,
+    further: tuple[str | None, ...],
+    **arguments: Argument,
+) -> Problem:
+    """The problem of several responses, whose rows have to be in memory."""
+    from lmmformula.frame.responses import build_responses
+
+    if any(one is not None for one in further):
+        raise PlanError(
+            "ziformula= and dispformula= are for one response. Of several, each has its own in the formula: "
+            "bf(y1 ~ x, sigma ~ z) + bf(y2 ~ x, zi ~ z)."
+        )
+    if not isinstance(opened, Table):
+        raise PlanError(
+            f"a model of several responses takes rows in memory, and those of {opened.name} are read a batch at a time: read "
+            "the table first, or fit one model for each response."
+        )
+    in_memory_entrance(wanted.entrance)
+    families = {own.response.label: resolve(own.family or family) for own in spec.responses if own.response}
+    return build_responses(spec, opened, families, rescor=spec.rescor, **arguments)
 
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:

@@ -216,9 +216,7 @@ class LaplaceBackend(Likelihood):
                 "the likelihood is not finite where the search begins. The likely cause is a response that is all but "
                 "constant, or predictors on a very large scale; centre and scale them, or use another family."
             )
-        refuse_reproduced(
-            problem.family, model.own_rows, model.means_predictor(laplace_of(found.point.point))
-        )
+        self._refuse_reproduced(model, laplace_of(found.point.point))
         at_end = found.point.point.sharpened()
         if self.nagq <= 1 and at_end.model is not model:
             criterion = model = at_end.model
@@ -232,6 +230,9 @@ class LaplaceBackend(Likelihood):
             at_end = criterion(psi, u=laplace_of(at_end).u, beta=laplace_of(at_end).beta, exact=True)
         final = laplace_of(at_end)
         return Optimum(self._estimate(model, final, float(at_end.deviance), found), final)
+
+    def _refuse_reproduced(self, model: Laplace, point: LaplacePoint) -> None:
+        refuse_reproduced(model.problem.family, model.own_rows, model.means_predictor(point))
 
     def model(self, problem: Problem, prepared: Prepared | None) -> Laplace:
         """The criterion of a problem, before quadrature."""

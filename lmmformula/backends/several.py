@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.backends.degenerate import refuse_reproduced
 from lmmformula.backends.laplace import LaplaceBackend, _Begin
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.several import SeveralLaplace
 from lmmformula.engines.base import Prepared
 from lmmformula.errors import PlanError
+from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.of_response import narrowed, of_response
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Record
 
@@ -65,11 +68,23 @@ class SeveralBackend(LaplaceBackend):
         """None: one by one."""
         return None
 
+    def _refuse_reproduced(self, model: Laplace, point: LaplacePoint) -> None:
+        problem = model.problem
+        if not problem.responses:
+            super(SeveralBackend, self)._refuse_reproduced(model, point)
+        eta = model.means_predictor(point)
+        for j, segment in enumerate(problem.responses):
+            refuse_reproduced(segment.family, of_response(problem, j)[0].data, eta[segment.rows])
+
     def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> _Begin:
         if left is not None or near is not None:
             return super(SeveralBackend, self)._begin(model, left, near)
         problem, layout = model.problem, model.layout
-        simple = replace(problem, terms=tuple(t for t in problem.terms if not any(t.predictors)))
+        if problem.responses:
+            return self._begin_responses(model)
+        of_mean = [np.flatnonzero(t.columns_in(0) > 0.0) for t in problem.terms]
+        both = zip(problem.terms, of_mean, strict=True)
+        simple = replace(problem, terms=tuple(narrowed(t, own) for t, own in both if len(own)))
         plain = LaplaceBackend(engine=self.engine, tolerance=1e-4)
         found = plain.fit(simple).estimate
         psi = np.zeros(layout.size)
@@ -79,12 +94,48 @@ class SeveralBackend(LaplaceBackend):
         psi[layout.theta] = self._theta(problem, simple, found.theta) if self.start is None else self.start
         return _Begin(psi, model.zero_modes(), found.beta)
 
+    def _begin_responses(self, model: Laplace) -> _Begin:
+        """At the estimates of each response by itself, effects of different responses uncorrelated."""
+        problem, layout = model.problem, model.layout
+        psi, sigmas = np.zeros(layout.size), [_small(term) for term in problem.terms]
+        for j, segment in enumerate(problem.responses):
+            own, places = of_response(problem, j)
+            found = LaplaceBackend(engine=self.engine, tolerance=1e-4).fit(own).estimate
+            psi[layout.beta][segment.columns] = found.beta
+            for a, alpha in zip(segment.aux, found.aux, strict=True):
+                psi[layout.aux[a]] = alpha
+            for (t, columns), term, s in zip(places, own.terms, own.theta_slices(), strict=True):
+                lower = term.covariance.cholesky(off_boundary(found.theta[s]))
+                sigmas[t][np.ix_(columns, columns)] = lower @ lower.T
+        if self.start is None:
+            thetas = [
+                t.covariance.from_covariance(sigma) for t, sigma in zip(problem.terms, sigmas, strict=True)
+            ]
+            psi[layout.theta] = np.concatenate([np.zeros(0), *thetas])
+        else:
+            psi[layout.theta] = self.start
+        return _Begin(psi, model.zero_modes(), psi[layout.beta])
+
     def _theta(self, problem: Problem, simple: Problem, theta: Array) -> Array:
-        """theta of the mean's terms as found, and small ones."""
-        known = iter([theta[s] for s in simple.theta_slices()])
+        """theta of the mean's columns as found, and small ones of the others."""
+        slices = zip(simple.terms, simple.theta_slices(), strict=True)
+        known = iter([(t.covariance, off_boundary(theta[s])) for t, s in slices])
         out = []
         for term in problem.terms:
-            kind = term.covariance
-            small = kind.transformed(kind.start(), SMALL * np.eye(term.k))
-            out.append(small if any(term.predictors) else off_boundary(next(known)))
+            kind, own = term.covariance, np.flatnonzero(term.columns_in(0) > 0.0)
+            if not len(own):
+                out.append(kind.transformed(kind.start(), SMALL * np.eye(term.k)))
+                continue
+            narrow, found = next(known)
+            if len(own) < term.k:  # effects that the mean shares with another predictor
+                sigma, lower = _small(term), narrow.cholesky(found)
+                sigma[np.ix_(own, own)] = lower @ lower.T
+                found = kind.from_covariance(sigma)
+            out.append(found)
         return np.concatenate(out)
+
+
+def _small(term: GroupBlock) -> Array:
+    """A small covariance matrix of a term's columns."""
+    lower = term.covariance.cholesky(term.covariance.start())
+    return SMALL**2 * (lower @ lower.T)

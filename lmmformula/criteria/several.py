@@ -16,6 +16,9 @@ all of its row's predictors. Let h be the leverages of the copies and ``sum_c h_
 which :func:`lmmformula.families.jointly.joint_pull` gives. beta has the coefficients of all predictors; psi is (beta of
 the mean, theta, those of the others), as for models with random effects in the mean alone.
 
+Rows of several responses have the density and the predictors of their own response each; effects that responses share couple
+them in M alone.
+
 W need not be definite away from the mode, nor need M: the mode search then takes |W_r|, W_r with the absolute values of its
 eigenvalues, for which every step goes downhill.
 
@@ -84,13 +87,14 @@ class SeveralLaplace(Laplace):
         return self.problem.data
 
     def means_predictor(self, point: LaplacePoint) -> RowVector:
-        """That of the first copy."""
-        return point.mode.eta[: self.copies.n]
+        """That of the copies which have it alone."""
+        return self.copies.means(point.mode.eta)
 
     @cached_property
-    def constant(self) -> Maybe:
-        """The part of the log density in y alone, of each row."""
-        return self.problem.family.constant(self.copies.y, self.copies.prior)
+    def constants(self) -> tuple[Maybe, ...]:
+        """The part of the log density in y alone, of the rows of each part."""
+        stack = self.copies
+        return tuple(part.family.constant(stack.y(part), stack.prior(part)) for part in stack.parts)
 
     @property
     def coefficients_at(self) -> Index:
@@ -107,15 +111,20 @@ class SeveralLaplace(Laplace):
     ) -> FamilyRows:
         """Log density, scores and weights of the copies; with "expected" the weights of |W|, by which M is definite."""
         del aux, derivatives
-        problem, stack = self.problem, self.copies
-        with np.errstate(all="ignore"):
-            value, score, w = joint_rows(
-                problem.family, stack.y, stack.of_predictors(eta), stack.prior, self.constant
-            )
-        if information == "expected":
-            w = _definite(w)
-        spare = np.zeros(len(eta) - len(value))
-        return FamilyRows(np.concatenate([value, spare]), stack.over_copies(score), stack.weights(w))
+        stack = self.copies
+        values, scores, weights = [], [], []
+        for part, constant in zip(stack.parts, self.constants, strict=True):
+            with np.errstate(all="ignore"):
+                value, score, w = joint_rows(
+                    part.family, stack.y(part), part.of_predictors(eta), stack.prior(part), constant
+                )
+            if information == "expected":
+                w = _definite(w)
+            copied = part.weights(w)
+            values += [value, np.zeros(len(copied) - len(value))]
+            scores.append(part.over_copies(score))
+            weights.append(copied)
+        return FamilyRows(np.concatenate(values), np.concatenate(scores), np.concatenate(weights))
 
     def __call__(
         self,
@@ -158,15 +167,17 @@ class SeveralPoint(LaplacePoint):
     @cached_property
     def push(self) -> RowVector:
         """(2) on the copies of single predictors."""
-        own, stack = self._own.problem, self._own.copies
-        pull = joint_pull(
-            own.family,
-            stack.y,
-            stack.of_predictors(self.mode.eta),
-            stack.prior,
-            stack.blocks(self.leverage),
-        )
-        return stack.over_copies(pull)
+        stack, out = self._own.copies, []
+        for part in stack.parts:
+            pull = joint_pull(
+                part.family,
+                stack.y(part),
+                part.of_predictors(self.mode.eta),
+                stack.prior(part),
+                part.blocks(self.leverage),
+            )
+            out.append(part.over_copies(pull))
+        return np.concatenate(out)
 
     @cached_property
     def gradient(self) -> Array:

@@ -270,6 +270,10 @@ class Family:
         with np.errstate(all="ignore"):
             return self.link_function.mean(eta)
 
+    def slope(self, eta: Array) -> Array:
+        """d mu / d eta of :meth:`location`."""
+        return np.broadcast_to(self.link_function.mean_jet(eta).d1, eta.shape)
+
     def mean(self, eta: Array, aux: Aux = ()) -> Array:
         """Expectation of the response."""
         with np.errstate(all="ignore"):

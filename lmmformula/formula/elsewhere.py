@@ -7,8 +7,6 @@ from __future__ import annotations
 
 __all__ = ["AROUND_A_BAR", "IN_A_RESPONSE", "OF_A_GROUP", "known_elsewhere"]
 
-_SEVERAL = "not available: fit one model for each response"
-
 _FUNCTIONS: dict[str, tuple[str, str]] = {
     "te": (
         "a tensor-product smooth of mgcv",
@@ -50,8 +48,11 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "it stands right of a bar: (1 | mm(g, h))",
     ),
     "gr": ("a grouping factor of brms", "it stands right of a bar: (1 | gr(g))"),
-    "mvbind": ("several responses of brms", _SEVERAL),
-    "set_rescor": ("residual correlations of brms", "not available: fit one model for each response"),
+    "mvbind": ("several responses of brms", "it stands left of `~`: mvbind(y1, y2) ~ x + (1 |p| g)"),
+    "set_rescor": (
+        "residual correlations of brms",
+        "it is added to formulas: bf(mvbind(y1, y2) ~ x) + set_rescor(TRUE)",
+    ),
     "nl": ("a non-linear formula of brms", "not available: predictors are linear in their coefficients"),
     "Surv": (
         "a survival time of the package survival",

@@ -15,13 +15,12 @@ from lmmformula.formula.parse import parse
 from lmmformula.formula.random import random_terms
 from lmmformula.formula.residuals import is_residual, refuse_residuals_within, residual_term
 from lmmformula.formula.response import read_response
+from lmmformula.formula.responses import WRAPPERS, Several, family_of, several_responses
 from lmmformula.formula.spec import Binary, Call, Expr, LinearPart, ModelSpec, Name, Paren, RandomTerm, Unary
 from lmmformula.formula.terms import linear_part
 from lmmformula.formula.walk import is_bar, named_columns, nodes, strip, summands
 
 __all__ = ["WRAPPERS", "model_spec", "split_terms"]
-
-WRAPPERS = ("bf", "brmsformula")
 
 
 def model_spec(text: str, columns: Sequence[str] | None = None) -> ModelSpec:
@@ -63,9 +62,36 @@ def model_spec(text: str, columns: Sequence[str] | None = None) -> ModelSpec:
 def _cached(text: str, columns: tuple[str, ...] | None) -> ModelSpec:
     context = Context(text, columns)
     expr = strip(parse(text))
-    if isinstance(expr, Call) and expr.function in WRAPPERS:
-        return _distributional(expr, context)
-    return _formula(expr, context)
+    several = several_responses(expr, context)
+    return _one(expr, context) if several is None else _of_several(several, context)
+
+
+def _one(expr: Expr, context: Context) -> ModelSpec:
+    """A model of one response."""
+    inner = strip(expr)
+    if isinstance(inner, Call) and inner.function in WRAPPERS:
+        own, family = family_of(inner, context)
+        return replace(_distributional(own, context), family=family)
+    return _formula(inner, context)
+
+
+def _of_several(several: Several, context: Context) -> ModelSpec:
+    """A model of several responses, each with a formula of its own."""
+    found = [_one(expr, context) for expr in several.formulas]
+    seen: set[str] = set()
+    for expr, own in zip(several.formulas, found, strict=True):
+        if own.response is None:
+            raise context.error("a formula without a response", expr.span, "write bf(y1 ~ x) + bf(y2 ~ z)")
+        if own.response.label in seen:
+            raise context.error(
+                f"the response `{own.response.label}` has two formulas", expr.span, "keep one of them"
+            )
+        seen.add(own.response.label)
+    variables = tuple(dict.fromkeys(v for own in found for v in own.variables))
+    nothing = LinearPart(intercept=False, terms=())
+    return ModelSpec(
+        context.text, None, nothing, (), (), variables, responses=tuple(found), rescor=several.rescor
+    )
 
 
 def _formula(expr: Expr, context: Context) -> ModelSpec:

@@ -8,9 +8,18 @@ from itertools import pairwise
 
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.literals import quote_name
-from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm, ResidualTerm, Response
+from lmmformula.formula.spec import (
+    Expr,
+    LinearPart,
+    ModelSpec,
+    Name,
+    RandomTerm,
+    ResidualTerm,
+    Response,
+    String,
+)
 
-__all__ = ["deparse", "fixed_terms", "render"]
+__all__ = ["deparse", "fixed_terms", "render", "render_group"]
 
 
 def render(formula: Expr | ModelSpec) -> str:
@@ -30,11 +39,25 @@ def render(formula: Expr | ModelSpec) -> str:
     """
     if not isinstance(formula, ModelSpec):
         return _exact(formula)
+    if formula.responses:
+        said = [] if formula.rescor is None else [f"set_rescor({str(formula.rescor).upper()})"]
+        each = [_bf(own) if _has_more(own) else f"bf({_bf(own)})" for own in formula.responses]
+        return " + ".join([*each, *said])
+    return _bf(formula)
+
+
+def _has_more(formula: ModelSpec) -> bool:
+    return bool(formula.distributional or formula.family)
+
+
+def _bf(formula: ModelSpec) -> str:
+    """The formula of one response, within ``bf()`` where it says more than the mean."""
     main = _formula(formula)
-    if not formula.distributional:
+    if not _has_more(formula):
         return main
     others = [f"{quote_name(name)} {_formula(other)}" for name, other in formula.distributional]
-    return f"bf({', '.join([main, *others])})"
+    family = [f"family = {_exact(String(formula.family))}"] if formula.family else []
+    return f"bf({', '.join([main, *others, *family])})"
 
 
 def _exact(expr: Expr) -> str:
@@ -124,7 +147,7 @@ def _random(term: RandomTerm) -> str:
             else f"0 + pos({places})"
         )
     options = "".join(f", {name} = {_exact(value)}" for name, value in term.options)
-    return f"{wrapper}({left} {bar} {_group(term)}{options})"
+    return f"{wrapper}({left} {bar} {render_group(term)}{options})"
 
 
 def _residual(term: ResidualTerm) -> str:
@@ -136,7 +159,8 @@ def _residual(term: ResidualTerm) -> str:
     return f"{term.kind}({', '.join(given)})"
 
 
-def _group(term: RandomTerm) -> str:
+def render_group(term: RandomTerm) -> str:
+    """What stands right of the bar."""
     label = _relabelled(term.group_label, term.members or term.group)
     if term.members:
         weights = "" if term.member_weights is None else f", weights = {_exact(term.member_weights)}"

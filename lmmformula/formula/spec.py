@@ -279,6 +279,12 @@ class ModelSpec:
         ``bf(y ~ ..., sigma ~ ...)``: formulas of further parameters by name.
     residual : ResidualTerm or None
         How residuals are correlated; None where they are independent.
+    family : str
+        ``bf(y ~ x, family = poisson)``; empty where the formula names none.
+    responses : tuple of ModelSpec
+        Of a model of several responses a specification for each; it has no response and no terms itself then.
+    rescor : bool or None
+        Whether residuals of several responses are correlated within a row; None where the formula does not say.
     variables : tuple of str
         Every column named anywhere, in order of first use, without duplicates.
 
@@ -294,3 +300,6 @@ class ModelSpec:
     distributional: tuple[tuple[str, ModelSpec], ...] = ()
     variables: tuple[str, ...] = field(compare=False, default=())
     residual: ResidualTerm | None = None
+    family: str = ""
+    responses: tuple[ModelSpec, ...] = ()
+    rescor: bool | None = None

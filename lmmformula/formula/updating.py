@@ -9,11 +9,12 @@ from lmmformula.formula.associate import associate
 from lmmformula.formula.bars import has_random, is_random
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
-from lmmformula.formula.model import WRAPPERS, model_spec, split_terms
+from lmmformula.formula.model import model_spec, split_terms
 from lmmformula.formula.parse import parse
 from lmmformula.formula.random import random_terms
 from lmmformula.formula.render import fixed_terms
 from lmmformula.formula.residuals import is_residual, residual_term
+from lmmformula.formula.responses import WRAPPERS, several_responses
 from lmmformula.formula.spec import Arg, Binary, Call, Expr, Name, Number, Paren, Unary
 from lmmformula.formula.walk import BARS, nodes, strip, summands
 
@@ -60,9 +61,23 @@ def updated(old: str, new: str, columns: Sequence[str] | None = None) -> str:
     """
     before, change = strip(parse(old)), strip(parse(new))
     context = Context(new, None if columns is None else tuple(map(str, columns)))
+    if any(several_responses(e, replace(context, text=t)) for e, t in ((before, old), (change, new))):
+        return _whole(change, context)
     if not any(isinstance(e, Call) and e.function in WRAPPERS for e in (before, change)):
         return _one(before, change, replace(context, text=new), old)
     return _several(before, change, context, old)
+
+
+def _whole(change: Expr, context: Context) -> str:
+    """The new formula of several responses, or of one in their place."""
+    if any(node == _DOT for node in nodes(change)):
+        raise context.error(
+            "`.` stands for the terms of one formula, and here several responses have one each",
+            change.span,
+            "write the whole new formula",
+        )
+    model_spec(context.text, context.columns)
+    return context.text
 
 
 def _several(before: Expr, change: Expr, context: Context, old: str) -> str:
@@ -74,15 +89,22 @@ def _several(before: Expr, change: Expr, context: Context, old: str) -> str:
     for expr in rest_change:
         name = _parameter(expr)
         further[name] = _one(known[name], expr, context, old) if name in known else _text(expr)
-    out = f"bf({', '.join([main, *further.values()])})" if further else main
+    family = _family(change) or _family(before)
+    out = f"bf({', '.join([main, *further.values(), *family])})" if further or family else main
     model_spec(out, context.columns)
     return out
 
 
 def _formulas(expr: Expr) -> list[Expr]:
     if isinstance(expr, Call) and expr.function in WRAPPERS:
-        return [strip(arg.value) for arg in expr.args] or [expr]
+        return [strip(arg.value) for arg in expr.args if arg.name != "family"] or [expr]
     return [expr]
+
+
+def _family(expr: Expr) -> list[str]:
+    """``family = poisson`` of ``bf()``, if it is there."""
+    given = expr.args if isinstance(expr, Call) and expr.function in WRAPPERS else ()
+    return [f"family = {_text(arg.value)}" for arg in given if arg.name == "family"]
 
 
 def _parameter(expr: Expr) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Arguments, Context, Data
 
-__all__ = ["build"]
+__all__ = ["assembled", "build", "further_parts"]
 
 Array = NDArray[np.float64]
 
@@ -106,23 +106,65 @@ def build(
         row_argument(weights, "weights", table),
         row_argument(offset, "offset", table),
     )
-    further = further_formulas(spec, record, auxiliary)
-    parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
-    random = tuple(() if s is None else s.random for s in further)
+    parts, random = further_parts(spec, record, auxiliary)
     frame = evaluate(spec, parts, table, arguments, missing, context or {}, random)
+    own = (spec, parts, random)
+    return assembled(
+        own,
+        frame,
+        arguments,
+        record,
+        contrasts or {},
+        levels_below_rows=levels_below_rows,
+        memory_limit=memory_limit,
+    ).freeze()
+
+
+Parts: TypeAlias = tuple[LinearPart, ...]
+Random: TypeAlias = tuple[tuple[RandomTerm, ...], ...]
+
+
+def further_parts(
+    spec: ModelSpec, family: Family, auxiliary: Sequence[ModelSpec | None] = ()
+) -> tuple[Parts, Random]:
+    """Fixed and random effects of the auxiliary predictors, in the family's order."""
+    further = further_formulas(spec, family, auxiliary)
+    parts = tuple(LinearPart(intercept=True, terms=()) if s is None else s.fixed for s in further)
+    return parts, tuple(() if s is None else s.random for s in further)
+
+
+def assembled(
+    own: tuple[ModelSpec, Parts, Random],
+    frame: ModelFrame,
+    arguments: tuple[RowArgument | None, ...],
+    family: Family,
+    contrasts: Arguments,
+    *,
+    levels_below_rows: bool,
+    memory_limit: float | None,
+) -> Problem:
+    """The problem of a formula, once its variables are known.
+
+    Parameters
+    ----------
+    own : ModelSpec, and fixed and random effects of its auxiliary predictors
+    frame : ModelFrame
+        With their variables, and perhaps others.
+    """
+    spec, parts, random = own
     every, terms, frame = expanded([spec.fixed, *parts], [spec.random, *random], frame)
     terms, frame = apart(terms, frame)
     spec, parts, random = replace(spec, fixed=every[0], random=terms[0]), tuple(every[1:]), tuple(terms[1:])
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
-    problem = _assemble(spec, frame, arguments, record, contrasts or {}, levels_below_rows=levels_below_rows)
+    problem = _assemble(spec, frame, arguments, family, contrasts, levels_below_rows=levels_below_rows)
     if spec.residual is not None:
         problem = replace(problem, residual=residual_block(spec.residual, frame))
     if parts or not problem.family.is_linear:
         more = len(problem.family.auxiliaries) - len(parts)  # learned from the response
         parts, random = (*parts, *[LinearPart(intercept=True, terms=())] * more), (*random, *[()] * more)
         problem = _with_auxiliary(problem, frame, parts, random)
-    return problem.freeze()
+    return problem
 
 
 def _with_auxiliary(

@@ -21,17 +21,8 @@ def further_formulas(
     Raises
     ------
     PlanError
-        For a parameter that the family does not have, or that has a formula already; for offsets in such a formula, and
-        for effects that are to be correlated with those of another predictor.
+        For a parameter that the family does not have, or that has a formula already; for offsets in such a formula.
     """
-    out = _placed(spec, family, given)
-    _refuse_shared((spec, *(own for own in out if own is not None)))
-    return out
-
-
-def _placed(
-    spec: ModelSpec, family: Family, given: Sequence[ModelSpec | None]
-) -> tuple[ModelSpec | None, ...]:
     for own in given:
         if own is not None and (own.residual or own.fixed.offsets or own.response is not None):
             raise PlanError(
@@ -52,20 +43,6 @@ def _placed(
             )
         out[place] = own
     return tuple(out)
-
-
-def _refuse_shared(specs: Sequence[ModelSpec]) -> None:
-    """Refuse one ID in several predictors: brms would correlate these effects, and they are independent here."""
-    seen: set[tuple[str, str]] = set()
-    for own in specs:
-        here = {(t.correlation_id, t.group_label) for t in own.random if t.correlation_id is not None}
-        if shared := sorted(here & seen):
-            name, group = shared[0]
-            raise PlanError(
-                f"|{name}| correlates effects of {group} of several predictors, which is not available: effects of different "
-                f"predictors are independent. Leave |{name}| out of one of them, or write (... | {group})."
-            )
-        seen |= here
 
 
 def _place(name: str, family: Family) -> int:

@@ -107,7 +107,8 @@ def raw_names(exprs: Iterable[Expr], known: Iterable[str], context: Context) -> 
 
 def single_values(spec: ModelSpec) -> set[Expr | None]:
     """Variables of which one number stands for every row, as in ``trials(10)``."""
-    return set() if spec.response is None else {spec.response.trials, spec.response.weights}
+    found = [own.response for own in (spec, *spec.responses)]
+    return {expr for own in found if own is not None for expr in (own.trials, own.weights)}
 
 
 def evaluate(

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning, PlanError, RankDeficientWarning, warn
-from lmmformula.formula.render import deparse
+from lmmformula.formula.render import deparse, render_group
 from lmmformula.formula.spec import ModelSpec, RandomTerm
 from lmmformula.frame.contrasts import Contrast, contrast_from
 from lmmformula.frame.design import Design, variables_of
@@ -144,8 +144,16 @@ def group_block(
         shares=levels.shares,
         smooth=term.smooth,
         of_mean=bool(term.smooth) and not own,
+        shared=_shared(term),
     )
     return block, recipe
+
+
+def _shared(term: RandomTerm) -> str:
+    """What terms of other predictors have in common with this one if their effects are correlated; empty without an ID."""
+    if term.correlation_id is None:
+        return ""
+    return "\n".join((term.correlation_id, render_group(term), term.by_level))
 
 
 def placed_block(

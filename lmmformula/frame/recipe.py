@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -15,8 +15,7 @@ from lmmformula.frame.aligning import Aligning
 from lmmformula.frame.design import Design
 from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
-from lmmformula.frame.grouping import group_factor, match_cells
-from lmmformula.frame.levels import shares_of
+from lmmformula.frame.new_terms import MISSING, NewTerm, checked, new_term, spread
 from lmmformula.frame.row_weights import RowWeights
 from lmmformula.frame.smooths.record import SmoothRecord
 from lmmformula.frame.table import Table, open_table
@@ -25,46 +24,18 @@ from lmmformula.frame.values import (
     FactorKind,
     Value,
     align,
-    is_column,
-    missing_rows,
-    n_infinite,
     object_array,
 )
 from lmmformula.frame.variables import column_names
-from lmmformula.typing import Data, Entries, Numbers
+from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["MISSING", "ColumnRecord", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
+__all__ = ["MISSING", "ColumnRecord", "JoinedTerm", "NewDesign", "NewTerm", "Recipe", "TermRecipe"]
 
 Array = NDArray[np.float64]
-
-MISSING = "NA"
-"""Label of the new level of rows whose group is missing."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class NewTerm:
-    """One random-effects term on new rows.
-
-    Attributes
-    ----------
-    codes : (n,) int32 array
-        Level of the fit, -1 where the level was not seen or is missing (or the row is incomplete).
-    basis : (n, k) float64 array or None
-        As in :class:`lmmformula.ir.problem.GroupBlock`.
-    new_levels : tuple of str
-        Levels that the fit did not see, in R's order; `MISSING`, last, for the rows that name none.
-    new_codes : (n,) int32 array
-        Position in `new_levels`, -1 elsewhere.
-    """
-
-    codes: NDArray[np.int32]
-    basis: Array | None
-    new_levels: tuple[str, ...]
-    new_codes: NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -181,6 +152,43 @@ class TermRecipe:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class JoinedTerm:
+    """A term whose columns are those of several linear predictors, or responses, one after the other."""
+
+    members: tuple[TermRecipe, ...]
+
+    @property
+    def group(self) -> tuple[Expr, ...]:
+        return self.members[0].group
+
+    @property
+    def coordinates(self) -> int:
+        return self.members[0].coordinates
+
+    @property
+    def design(self) -> Design:
+        """That of the first."""
+        return self.members[0].design
+
+    @property
+    def kept(self) -> tuple[int, ...] | None:
+        return self.members[0].kept
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The term of the user's design that each column belongs to."""
+        return tuple(label for own in self.members for label in own.labels)
+
+    def factors(self) -> tuple[Expr, ...]:
+        """What says the levels of a row."""
+        return self.members[0].factors()
+
+    def exprs(self) -> tuple[Expr, ...]:
+        """Everything that must be evaluated for the term."""
+        return tuple(dict.fromkeys(e for own in self.members for e in own.exprs()))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Recipe:
     """Codings, bases, levels and states of a fit.
 
@@ -193,7 +201,7 @@ class Recipe:
     offsets: tuple[Expr, ...]
     offset_column: str | None
     offset_array: bool
-    terms: tuple[TermRecipe, ...]
+    terms: tuple[TermRecipe | JoinedTerm, ...]
     columns: tuple[ColumnRecord, ...] = field(repr=False)
     memory: tuple[tuple[Expr, Value], ...] = field(repr=False)
     context: tuple[tuple[str, object], ...] = field(repr=False, default=())
@@ -204,6 +212,17 @@ class Recipe:
     """Levels of factors that are made within expressions."""
     smooths: tuple[SmoothRecord, ...] = ()
     """Smooths of the mean."""
+
+    def in_one(self, places: Iterable[tuple[int, ...]]) -> Recipe:
+        """The same with the terms of all linear predictors together, those at `places` one by one."""
+        every = self._all_terms()
+        terms = (tuple(every[at] for at in own) for own in places)
+        joined = tuple(own[0] if len(own) == 1 else JoinedTerm(own) for own in terms)
+        return replace(self, terms=joined, aux_terms=())
+
+    def with_context(self, context: tuple[tuple[str, object], ...]) -> Recipe:
+        """The same with these entries for those it has."""
+        return replace(self, context=context)
 
     def replay(
         self,
@@ -256,17 +275,17 @@ class Recipe:
         evaluator = Aligning(self.levels_known, columns, n, self.text, dict(self.context), dict(self.memory))
         X = offset = None
         if fixed:
-            X = _spread(self._fixed_columns(evaluator, n), complete)
-            offset = _spread(self._offset(evaluator, n), complete)
+            X = spread(self._fixed_columns(evaluator, n), complete)
+            offset = spread(self._offset(evaluator, n), complete)
             complete = complete & ~np.isnan(X).any(axis=1)
-        done = tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in chosen)
-        value_of = _checked(evaluator)
+        done = tuple(new_term(t, evaluator, n, rows, table.n_rows, places) for t in chosen)
+        value_of = checked(evaluator)
         further = tuple(
-            _spread(design.matrix(value_of, n)[:, list(kept)], given)
+            spread(design.matrix(value_of, n)[:, list(kept)], given)
             for design, kept in (self.aux if aux else ())
         )
         beside = tuple(
-            tuple(_new_term(t, evaluator, n, rows, table.n_rows, places) for t in own) for own in beside_terms
+            tuple(new_term(t, evaluator, n, rows, table.n_rows, places) for t in own) for own in beside_terms
         )
         unknown_offset = self.offset_array and fixed
         return NewDesign(X, offset, done, complete, unknown_offset, further, beside, table.index)
@@ -294,7 +313,10 @@ class Recipe:
         return {Name(r.name): object_array(r.levels) for r in self.columns if r.levels} | dict(self.within)
 
     def _all_terms(self) -> tuple[TermRecipe, ...]:
-        return (*self.terms, *(term for own in self.aux_terms for term in own))
+        found: list[TermRecipe] = []
+        for term in self.terms:
+            found += term.members if isinstance(term, JoinedTerm) else [term]
+        return (*found, *(term for own in self.aux_terms for term in own))
 
     def _columns_beside_groups(self) -> set[str | None]:
         """Columns whose values enter a design or the offset."""
@@ -315,7 +337,7 @@ class Recipe:
         within = set(column_names(expr for expr in groups if not isinstance(expr, Name)))
         return {expr.value for expr in groups if isinstance(expr, Name)} & self.groups_only() - within
 
-    def _names(self, chosen: list[TermRecipe], *, fixed: bool, aux: bool) -> list[str]:
+    def _names(self, chosen: Sequence[TermRecipe | JoinedTerm], *, fixed: bool, aux: bool) -> list[str]:
         exprs: list[Expr] = []
         if aux:
             exprs += [part.expr for design, _ in self.aux for parts in design.terms for part in parts]
@@ -331,7 +353,7 @@ class Recipe:
         return list(dict.fromkeys(names))
 
     def _fixed_columns(self, evaluator: Evaluator, n: int) -> Array:
-        matrix = self.fixed.matrix(_checked(evaluator), n)
+        matrix = self.fixed.matrix(checked(evaluator), n)
         return matrix if len(self.kept) == matrix.shape[1] else matrix[:, list(self.kept)]
 
     def _offset(self, evaluator: Evaluator, n: int) -> Array | None:
@@ -339,22 +361,6 @@ class Recipe:
         if self.offset_column is not None:
             values.append(as_float(evaluator.columns[self.offset_column], "offset"))
         return sum(values, np.zeros(n)) if values else None
-
-
-def _checked(evaluator: Evaluator) -> Callable[[Expr], Value]:
-    """Values of a term's variables: an entry per row, finite."""
-
-    def value_of(expr: Expr) -> Value:
-        value = evaluator(expr)
-        if not is_column(value):
-            value = np.full(evaluator.n_rows, as_float(value))
-        if bad := n_infinite(value):
-            from lmmformula.formula.render import deparse
-
-            raise DataError(f"`{deparse(expr)}` is infinite in {bad:,} of {evaluator.n_rows:,} new rows")
-        return value
-
-    return value_of
 
 
 def _complete_rows(table: Table, names: list[str], missing: str) -> NDArray[np.bool_]:
@@ -386,81 +392,3 @@ def _as_in_fit(value: Value, record: ColumnRecord) -> Value:
             f"column `{record.name}` was numeric in the fit, but holds text or a factor in the new data"
         )
     return value
-
-
-def _spread(array: Array | None, complete: NDArray[np.bool_]) -> Numbers:
-    """Rows back in their places, NaN where the row was incomplete."""
-    if array is None or len(array) == len(complete):
-        return array
-    out = np.full((len(complete), *array.shape[1:]), np.nan)
-    out[complete] = array
-    return out
-
-
-def _new_term(
-    term: TermRecipe,
-    evaluator: Evaluator,
-    n: int,
-    complete_in: NDArray[np.int64] | None,
-    n_all: int,
-    places: dict[int, pd.Index] | None,
-) -> tuple[NewTerm, ...]:
-    """The parts of a term: one, or one for each of the levels that a row has."""
-    basis = None if term.design.is_constant else term.own(term.design.matrix(_checked(evaluator), n))
-    if not term.factors():
-        nobody = np.full(n, -1, dtype=np.int32)
-        parts = [(np.zeros(n, dtype=np.int32), nobody, (), basis)]
-    elif term.several is None:
-        parts = [(*_new_levels(term.group, term.cells, evaluator, n, places), basis)]
-    else:
-        members, weights, scale = term.several
-        shares = shares_of(members, weights, scale, _checked(evaluator), n)
-        ones = np.ones((n, 1)) if basis is None else basis
-        parts = [
-            (*_new_levels((member,), term.cells, evaluator, n, places), ones * share[:, None])
-            for member, share in zip(members, shares.T, strict=True)
-        ]
-    if complete_in is None:
-        return tuple(NewTerm(codes, own, new, new_codes) for codes, new_codes, new, own in parts)
-    mask = np.zeros(n_all, dtype=bool)
-    mask[complete_in] = True
-    return tuple(
-        NewTerm(_place(codes, mask), _spread(own, mask), new, _place(new_codes, mask))
-        for codes, new_codes, new, own in parts
-    )
-
-
-def _new_levels(
-    group: tuple[Expr, ...],
-    cells: tuple[NDArray[np.object_], ...],
-    evaluator: Evaluator,
-    n: int,
-    places: dict[int, pd.Index] | None,
-) -> tuple[NDArray[np.int32], NDArray[np.int32], tuple[str, ...]]:
-    """Level of the fit of each row, its place among the new ones, and these."""
-    grouping = group_factor(group, evaluator)
-    factor = grouping.factor
-    level = np.where(_missing_in(column_names(group), evaluator), np.int32(-1), factor.codes)
-    position = np.append(match_cells(cells, grouping.cells, places), np.int32(-1))
-    unseen = np.flatnonzero(position[:-1] < 0)
-    rank = np.full(len(factor.levels) + 1, -1, dtype=np.int32)
-    rank[unseen] = np.arange(len(unseen), dtype=np.int32)
-    new_levels = tuple(factor.levels[unseen])
-    if n and level.min() < 0:  # an unknown level is a new one
-        rank[-1], new_levels = len(unseen), (*new_levels, MISSING)
-    return position[level], rank[level], new_levels
-
-
-def _missing_in(names: Iterable[str], evaluator: Evaluator) -> NDArray[np.bool_]:
-    """Rows where a column is missing, whatever an expression made of it."""
-    out = np.zeros(evaluator.n_rows, dtype=bool)
-    for name in names:
-        if name in evaluator.columns and (mask := missing_rows(evaluator.columns[name])) is not None:
-            out |= mask
-    return out
-
-
-def _place(codes: NDArray[np.int32], mask: NDArray[np.bool_]) -> NDArray[np.int32]:
-    out = np.full(len(mask), -1, dtype=np.int32)
-    out[mask] = codes
-    return out

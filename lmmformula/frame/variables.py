@@ -35,12 +35,14 @@ def model_variables(
 ) -> list[Expr]:
     """Expressions whose values R's model frame would hold, in order of first use; with the grouping factors or without."""
     exprs: dict[Expr, None] = {}
-    if spec.response is not None:
-        exprs.update(dict.fromkeys(spec.response.parts))
-        if spec.response.weights is not None:
-            exprs[spec.response.weights] = None
-        if spec.response.trials is not None:
-            exprs[spec.response.trials] = None
+    for response in (own.response for own in (spec, *spec.responses)):
+        if response is None:
+            continue
+        exprs.update(dict.fromkeys(response.parts))
+        if response.weights is not None:
+            exprs[response.weights] = None
+        if response.trials is not None:
+            exprs[response.trials] = None
     for part in (spec.fixed, *(term.design for term in random), *auxiliary):
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))

@@ -155,7 +155,10 @@ def varcorr_places(fit: Fitted) -> list[tuple[int | None, int, int | None]]:
         out += [(i, j, None) for j in range(1 if _is_one(term) else term.k)]
         if term.covariance.within.correlated:
             out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
-    if (fit.problem.family.estimates_sigma and not fit.problem.aux) or fit.estimate.quasi_dispersion:
+    one = not fit.problem.responses  # several responses have a residual variance each
+    if one and (
+        (fit.problem.family.estimates_sigma and not fit.problem.aux) or fit.estimate.quasi_dispersion
+    ):
         out.append((None, 0, None))
     return out
 

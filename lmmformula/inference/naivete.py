@@ -67,6 +67,7 @@ def naivete(fit: Any) -> pd.DataFrame:
         For models without fixed effects, with predictors of the dispersion or zero inflation, or with coefficients that the
         data do not determine.
     """
+    fit.problem.refuse_responses("naivete()", "Ask it of a fit of one response.")
     import pandas as pd
 
     _refuse(fit.problem, fit.estimate)

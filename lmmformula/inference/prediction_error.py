@@ -19,6 +19,7 @@ that a row's error is an affine function of r independent standard normal number
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,16 @@ class RowErrors:
     aux_along: tuple[Array, ...]
     undetermined: NDArray[np.bool_]
     aux_undetermined: tuple[NDArray[np.bool_], ...]
+
+    def of(self, rows: slice, aux: Sequence[int]) -> RowErrors:
+        """Some of the rows, with some of the auxiliary predictors."""
+        return RowErrors(
+            self.own[rows],
+            self.along[rows],
+            tuple(self.aux_along[j][rows] for j in aux if j < len(self.aux_along)),
+            self.undetermined[rows],
+            tuple(self.aux_undetermined[j][rows] for j in aux if j < len(self.aux_undetermined)),
+        )
 
     def variance(self, d_eta: Array | float, d_aux: tuple[Array, ...] = ()) -> Array:
         """Variance of a function of eta and the a_j with these derivatives, (n,); infinite where it is not determined."""

@@ -18,6 +18,7 @@ from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock, gathered
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.ir.stacked import has_several
 from lmmformula.typing import Array, Data
 
@@ -215,6 +216,12 @@ def _deviations(fit: Fitted, newdata: Data, n: int) -> Array:
     residual = fit.problem.residual
     if residual is None:
         return np.ones(n)
+    if isinstance(residual.kind, OfResponses):  # as many rows of each response
+        places = np.repeat(np.arange(float(len(residual.kind.visits))), n // len(residual.kind.visits))
+        return residual.kind.deviations(places, residual.split(fit.estimate.residual)[0])
+    if fit.problem.responses and residual.variance is not None:
+        columns = fit.problem.recipe.sigma_columns(newdata)
+        return residual.variance.spread(columns, residual.split(fit.estimate.residual)[1])
     if not residual.kind.homogeneous:
         return np.full(n, np.nan)
     if residual.variance is None:

@@ -68,7 +68,7 @@ class Scale:
         if kind == "link":
             return cls("fit", lambda eta, aux: eta)
         if kind == "conditional":
-            return cls("fit", lambda eta, aux: family.link_function.mean(eta), unit_free=family.runs_off)
+            return cls("fit", lambda eta, aux: family.location(eta), unit_free=family.runs_off)
         return cls("fit", family.mean, unit_free=family.runs_off)
 
     def standard_errors(self, eta: Array, aux: tuple[Array, ...], errors: RowErrors) -> Array:

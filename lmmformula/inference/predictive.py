@@ -12,6 +12,7 @@ order statistics have a sampling error of ``sqrt(p (1 - p) / DRAWS)`` in probabi
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -75,7 +76,32 @@ def response_limits(
     lower, upper : (n,) arrays
         nan where the data do not determine eta, or where a share beyond the level has no mean that can be drawn.
     """
-    family = fit.problem.family
+    if not fit.problem.responses:
+        return _limits(fit.problem.family, rows, eta, errors, weights, level, rng)
+    found = []
+    for j, segment in enumerate(fit.problem.responses):
+        n = rows.n // len(fit.problem.responses)
+        at = slice(j * n, (j + 1) * n)
+        places = (
+            segment.aux if fit.problem.aux else range(len(rows.aux))
+        )  # a profiled sigma is that of all rows
+        own = replace(rows, aux=tuple(rows.aux[a][at] for a in places))
+        weight = None if weights is None else weights[at]
+        found.append(_limits(segment.family, own, eta[at], errors.of(at, segment.aux), weight, level, rng))
+    lower, upper = (np.concatenate(ends) for ends in zip(*found, strict=True))
+    return lower, upper
+
+
+def _limits(
+    family: Family,
+    rows: Rows,
+    eta: Array,
+    errors: RowErrors,
+    weights: Array | None,
+    level: float,
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """The same of rows of one family."""
     if family.is_linear:
         sigma = family.auxiliaries[0].value(rows.aux[0])
         noise = sigma**2 / (1.0 if weights is None else weights)

@@ -188,6 +188,7 @@ def r2(fit: Fitted) -> pd.Series:
     """Marginal and conditional R2: the share of the variance that the fixed part explains, and that with the groups'."""
     import pandas as pd
 
+    fit.problem.refuse_responses("R2", "Ask it of a fit of one response.")
     fixed, terms, residual = variances(fit)
     total = fixed + float(terms.sum()) + residual
     fixed += float(terms[_of_mean(fit)].sum())
@@ -202,6 +203,7 @@ def icc(fit: Fitted) -> pd.Series:
     """
     import pandas as pd
 
+    fit.problem.refuse_responses("ICC", "varcorr() has the variances of each response, ratio() their shares.")
     _, terms, residual = variances(fit)
     own = ~_of_mean(fit)
     names = [name for name, shown in zip(group_names(fit), own, strict=True) if shown]

@@ -114,7 +114,7 @@ def residuals(
     if kind == "response":
         values = y - mean
     elif kind == "working":
-        values = (y - location) / family.link_function.mean_jet(eta).d1
+        values = (y - location) / family.slope(eta)
     elif kind == "pearson":
         values = (y - mean) * pearson_scale(fit)
     elif kind == "deviance":

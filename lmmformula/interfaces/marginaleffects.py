@@ -182,7 +182,7 @@ class PopulationModel(ModelAbstract):
         if self.kind == "response":
             value = family.mean(eta, tuple(newdata[:, p + 1 :].T))
         else:
-            value = eta if self.kind == "link" else family.link_function.mean(eta)
+            value = eta if self.kind == "link" else family.location(eta)
         return pl.DataFrame({"rowid": np.arange(len(value), dtype=np.int32), "estimate": value})
 
 

@@ -72,6 +72,9 @@ class GroupBlock:
         Whether it belongs to the mean of a population: the penalised part of a smooth that all rows share.
     owners : (m,) bool array or None
         Levels that have these effects, where a term is about some of them; None for all.
+    shared : str
+        Terms of several linear predictors, or responses, with the same one have correlated effects: brms' ``|ID|``, what stands
+        right of the bar, and a level of ``by``, a line each; empty for a term by itself.
     predictors : tuple of int
         Linear predictor that each column is in: 0 for the mean's, j for the j-th auxiliary one; empty where all are the mean's.
     """
@@ -89,6 +92,7 @@ class GroupBlock:
     of_mean: bool = False
     owners: NDArray[np.bool_] | None = None
     predictors: tuple[int, ...] = ()
+    shared: str = ""
 
     @property
     def k(self) -> int:

@@ -12,7 +12,8 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
 from lmmformula.ir.residual import ResidualBlock, variance_columns
-from lmmformula.ir.rows import MemoryRows, Rows, Units, total
+from lmmformula.ir.responses import Segment
+from lmmformula.ir.rows import MemoryRows, Rows, Units, WholeRows, total
 from lmmformula.typing import Array, Entries
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Problem:
         None where each stands for itself.
     residual : ResidualBlock or None
         Structure of the residuals of a Gaussian model; None where they are independent with one variance.
+    responses : tuple of Segment
+        Of a model of several responses, whose rows are those of each response one after the other; empty for one response.
     """
 
     y: Array
@@ -77,6 +80,7 @@ class Problem:
     held: Rows | None = field(default=None, repr=False)
     n_rows_used: int | None = None
     residual: ResidualBlock | None = field(default=None, repr=False)
+    responses: tuple[Segment, ...] = ()
 
     @property
     def n_used(self) -> int:
@@ -93,7 +97,8 @@ class Problem:
     @property
     def _arrays(self) -> MemoryRows:
         aux, x = [block.matrix for block in self.aux], self.X.matrix
-        return MemoryRows(self.y, self.weights, self.offset, x, aux, self.terms, None, self.aux_terms)
+        rows = WholeRows if self.responses else MemoryRows
+        return rows(self.y, self.weights, self.offset, x, aux, self.terms, None, self.aux_terms)
 
     def scaled(self, units: Units) -> Problem:
         """The same model of the rows in other units; arrays that no unit changes are shared."""
@@ -117,6 +122,7 @@ class Problem:
 
     def at(self, rows: slice | Entries) -> Problem:
         """The same model of some of the rows in memory: a slice, or positions."""
+        self.refuse_responses("a choice of rows", "Fit again to fewer rows, m.update(data=...).")
         return replace(
             self,
             y=self.y[rows],
@@ -215,6 +221,19 @@ class Problem:
             raise PlanError(
                 f"{what} takes all {self.n_used:,} rows in memory at once, and those of this model lie elsewhere. Read the "
                 "data into memory, or a sample of them."
+            )
+
+    def refuse_responses(self, what: str, instead: str) -> None:
+        """Refuse several responses, for `what` takes one.
+
+        Raises
+        ------
+        PlanError
+        """
+        if self.responses:
+            names = ", ".join(own.name for own in self.responses)
+            raise PlanError(
+                f"{what} takes a model of one response, and this one has several ({names}). {instead}"
             )
 
     def refuse_coupled(self, what: str, instead: str) -> None:

@@ -42,6 +42,7 @@ __all__ = [
     "Rows",
     "Stacked",
     "Units",
+    "WholeRows",
     "merged",
     "range_of",
     "total",
@@ -412,6 +413,40 @@ class MemoryRows:
     def _part(self, function: Callable[..., T], vectors: Sequence[Array | float | None], i: int, j: int) -> T:
         rows = slice(i, j)
         return function(_Slice(self, i, j), *(_some(v, rows) for v in vectors))
+
+
+class WholeRows(MemoryRows):
+    """Rows in arrays of which a function always sees all: those of several responses, whose families differ."""
+
+    __slots__ = ()
+
+    def over(self, levels: Levels) -> WholeRows:
+        own = super().over(levels)
+        aux = [block.matrix for block in own.aux]
+        return WholeRows(
+            own.y,
+            own.weights,
+            own.offset,
+            own.fixed.matrix,
+            aux,
+            own.terms,
+            cast("Blocks", levels),
+            own.aux_terms,
+        )
+
+    def map(
+        self, function: Mapped, *vectors: Array | float | None, coarse: bool = False
+    ) -> tuple[Array, ...]:
+        return super().map(function, *vectors, coarse=True)
+
+    def reduce(
+        self,
+        function: Callable[..., T],
+        *vectors: Array | float | None,
+        merge: Callable[[T, T], T] = added,
+        coarse: bool = False,
+    ) -> T:
+        return super().reduce(function, *vectors, merge=merge, coarse=True)
 
 
 def _some(values: Array | float | None, rows: slice) -> Array | None:

@@ -124,6 +124,10 @@ class Standard(Units):
         """y~."""
         return y if self.response == 1.0 else y / self.response
 
+    def response_out(self, y: Array) -> Array:
+        """y, from y~."""
+        return y * self.response
+
     def fixed_in(self, rows: Array) -> Array:
         """Rows (.., p) of X as rows of X~."""
         return rows if self.columns is None else rows @ self.columns

@@ -56,7 +56,7 @@ def write_fit(fit: Fitted, path: str | Path) -> None:
 
     recipe, recall, left = fit.problem.recipe, fit.recall, {}
     if recipe is not None and getattr(recipe, "context", ()):
-        recipe = replace(recipe, context=tuple((n, _kept(n, v, left)) for n, v in recipe.context))
+        recipe = recipe.with_context(tuple((n, _kept(n, v, left)) for n, v in recipe.context))
     asks = tuple(left)
     arguments = dict(recall.arguments)
     if arguments.get("context"):
@@ -121,7 +121,7 @@ def _with_functions(fit: Any, given: Mapping[str, object]) -> Any:
     problem, recall = fit.problem, fit.recall
     if problem.recipe is not None and problem.recipe.context:
         entries = tuple((n, given[n] if isinstance(v, Given) else v) for n, v in problem.recipe.context)
-        problem = replace(problem, recipe=replace(problem.recipe, context=entries))
+        problem = replace(problem, recipe=problem.recipe.with_context(entries))
     if recall.arguments.get("context"):
         kept = {n: v for n, v in recall.arguments["context"].items() if not isinstance(v, Given)}
         recall = replace(recall, arguments={**recall.arguments, "context": {**kept, **given}})

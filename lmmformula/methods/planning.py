@@ -44,6 +44,8 @@ def make_plan(
     asked = method_named(method)
     if why := asked.unsuited(problem):
         raise PlanError(why)
+    if not asked.structured:
+        problem.refuse_responses(f"method={asked.name!r}", "Use method='reml' or 'ml'.")
     if problem.residual is not None and not asked.structured:
         raise PlanError(
             f"{asked.name.upper()} does not take structured residuals ({problem.residual.label or 'sigma ~'}): use "

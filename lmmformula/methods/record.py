@@ -125,9 +125,9 @@ class Method(Generic[OptionsT]):
 
     def standard(self, problem: Problem) -> Standard:
         """The units in which it fits `problem`."""
-        from lmmformula.ir.standard import Standard
+        from lmmformula.ir.standard_responses import standard_of
 
-        return Standard.of(problem)
+        return standard_of(problem)
 
     def backend(self, request: Request[OptionsT]) -> Backend:
         """What fits the problem, with its options."""

@@ -86,6 +86,17 @@ class QuasiLikelihood(Method[Quasi]):
 class Posterior(Method[Sampled]):
     """A posterior."""
 
+    def unsuited(self, problem: Problem) -> str:
+        """Where effects of several linear predictors are correlated, which its densities do not have."""
+        from lmmformula.ir.shared import shared_across
+
+        if not (name := shared_across(problem)):
+            return ""
+        return (
+            f"|{name}| correlates effects of several linear predictors, and method='hmc' takes effects of different "
+            f"predictors as independent: use method='laplace', or leave |{name}| out of one of them."
+        )
+
     def standard(self, problem: Problem) -> Standard:
         """Columns alone: priors are in the units of the response."""
         from lmmformula.ir.standard import Standard

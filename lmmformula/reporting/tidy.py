@@ -139,7 +139,8 @@ def _data(fit: Fitted, columns: str | Sequence[str]) -> pd.DataFrame:
     """Columns used, or others, on the rows used."""
     table = open_table(fit.recall.data)
     names = named_columns(fit, table.names, columns)
-    return table.to_pandas(names, fit.problem.rows).set_axis(row_labels(fit.problem), axis=0)
+    rows = fit.problem.rows % table.n_rows if fit.problem.responses else fit.problem.rows
+    return table.to_pandas(names, rows).set_axis(row_labels(fit.problem), axis=0)
 
 
 def _canonical(fit: Fitted) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, build, compare_methods, fit, load, load_dataset
+from lmmformula import Fit, compare_methods, fit, load, load_dataset
 from lmmformula.errors import DataError, PlanError
 
 KNOWN = json.loads((Path(__file__).parents[1] / "reference" / "several.json").read_text())
@@ -128,10 +128,26 @@ def test_random_effects_of_a_further_parameter_alone():
     assert list(m.varcorr()["var1"]) == ["zi:(Intercept)"]
 
 
-def test_effects_of_several_predictors_are_not_correlated_in_silence() -> None:
-    frame = pd.DataFrame({"y": [1.0, 2.0, 3.0, 5.0], "g": list("aabb")})
-    with pytest.raises(PlanError, match=r"\|p\| correlates effects of g of several predictors"):
-        build("bf(y ~ 1 + (1 |p| g), sigma ~ 1 + (1 |p| g))", frame)
+def test_effects_of_several_predictors_may_be_correlated() -> None:
+    rng, g = np.random.default_rng(6), np.repeat(np.arange(40), 8)
+    b = rng.normal(size=(40, 2)) @ np.linalg.cholesky([[1.0, 0.35], [0.35, 0.25]]).T
+    frame = pd.DataFrame({"y": 2.0 + b[g, 0] + np.exp(b[g, 1]) * rng.normal(size=320), "g": g.astype(str)})
+    formula = "bf(y ~ 1 + (1 |p| g), sigma ~ 1 + (1 |p| g))"
+    m, apart = fit(formula, frame), fit(formula.replace("|p|", "|"), frame)
+    table = m.varcorr()
+    assert list(table["var1"]) == ["(Intercept)", "sigma:(Intercept)", "(Intercept)"]
+    assert 0.3 < table["sdcor"].iloc[2] < 0.95
+    assert m.llf > apart.llf + 2.0
+    assert m.df_model == apart.df_model + 1
+    new = pd.DataFrame({"g": ["3", "nobody"]})
+    found = m.predict(new, new_levels="population", kind="sigma")
+    own = m.ranef().set_index(["term", "grp"])["condval"][("sigma:(Intercept)", "3")]
+    np.testing.assert_allclose(np.log(found), m.estimate.aux[0][0] + np.array([own, 0.0]), rtol=1e-10)
+    rest = fit(formula, frame.assign(y=1e3 * frame["y"]))
+    assert rest.llf == pytest.approx(m.llf - 320 * np.log(1e3), abs=1e-6)
+    np.testing.assert_allclose(rest.varcorr()["sdcor"], table["sdcor"] * [1e3, 1.0, 1.0], rtol=1e-4)
+    with pytest.raises(PlanError, match=r"\|p\| correlates effects of several linear predictors"):
+        fit(formula, frame, method="hmc")
 
 
 def test_zeros_that_vary_between_sites_agree_with_glmmtmb() -> None:

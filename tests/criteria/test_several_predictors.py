@@ -21,6 +21,7 @@ from lmmformula.typing import Array
 MODELS = {
     "gaussian": ("bf(y ~ x + (1 | g), sigma ~ x + (1 + x | g))", {}),
     "gaussian crossed": ("bf(y ~ x + (x | g), sigma ~ 1 + (1 | h))", {}),
+    "gaussian shared": ("bf(y ~ x + (1 |p| g), sigma ~ x + (1 + x |p| g))", {}),
     "zero-inflated": ("bf(n ~ x + (1 | g), zi ~ x + (1 | g))", {"family": "zero_inflated_poisson"}),
     "nbinom2": ("bf(n ~ x + (1 | g), shape ~ 1 + (1 | h))", {"family": "nbinom2"}),
     "gamma": ("bf(p ~ x + (1 | g), sigma ~ 1 + (1 | h))", {"family": "gamma(link='log')"}),

@@ -29,6 +29,7 @@ from lmmformula.inference.words import counted
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.stacked import has_several
 from lmmformula.ir.standard import Standard
+from lmmformula.ir.standard_responses import standard_of
 from lmmformula.typing import Array, Index, Record
 
 if TYPE_CHECKING:
@@ -62,6 +63,12 @@ class Asymptotic(Inference):
         known = {
             "chains": f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have.",
         }
+        if problem.responses:
+            names = ", ".join(own.name for own in problem.responses)
+            known["anova"] = (
+                f"tests of terms read the terms of one formula, and each of the responses ({names}) has one of its own: use "
+                "hypothesis('y1:x = y2:x'), wald_test() of coefficients by name, or anova(m1, m2) of two fits."
+            )
         if has_several(problem):
             known |= dict.fromkeys(("influence", "robust errors", "conditional AIC", "R2"), _ONE_PREDICTOR)
         if not problem.is_linear:
@@ -90,7 +97,7 @@ class Asymptotic(Inference):
         return problem.p + problem.n_theta + own
 
     def standardised(self) -> Standard:
-        return Standard.of(self.fit.problem)
+        return standard_of(self.fit.problem)
 
     def criterion(self, penalty: float) -> float:
         return self.fit.deviance + penalty

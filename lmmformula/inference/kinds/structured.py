@@ -123,6 +123,7 @@ class Structured(Asymptotic):
     ) -> Iterator[Array]:
         fit, estimate = self.fit, self.fit.estimate
         problem = fit.problem
+        drawn = noise(fit, n, rng)
         for _ in range(n):
             effects = estimate.modes
             if not conditional:
@@ -131,7 +132,7 @@ class Structured(Asymptotic):
                     @ (estimate.sigma * t.covariance.cholesky(estimate.theta[s])).T
                     for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
                 ]
-            y = linear_predictor(fit, effects) + noise(fit, rng)
+            y = linear_predictor(fit, effects) + next(drawn)
             yield y if rows is None else y[rows]
 
     def predict(

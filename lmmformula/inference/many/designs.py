@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from lmmformula.inference.fitted import FittedT
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.standard import Standard
+from lmmformula.ir.standard_responses import standard_of
 from lmmformula.typing import Argument, Array
 
 __all__ = ["on_design", "truth"]
@@ -20,7 +20,7 @@ def truth(fit: FittedT, problem: Problem, beta: Array) -> FittedT:
 def on_design(fit: FittedT, problem: Problem, y: Array, **backend: Argument) -> FittedT:
     """The fit of response `y` on the rows of `problem`, by the backend of `fit` with other options."""
     problem = replace(problem, y=y)
-    standard = Standard.of(problem)
+    standard = standard_of(problem)
     recipe = fit.backend.afresh()
     recipe = replace(recipe, **backend) if backend else recipe
     found = recipe.fit(standard.problem)

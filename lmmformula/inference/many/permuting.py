@@ -75,6 +75,7 @@ def permutations(
     seed: int | np.random.Generator | None,
 ) -> Permutations:
     """See :meth:`lmmformula.Fit.permutation_test`."""
+    fit.problem.refuse_responses("a permutation test", "Use bootstrap().")
     if how not in HOW:
         raise DataError(f"how={how!r} is unknown; use one of {', '.join(map(repr, HOW))}.")
     fit.inference.check("many fits")

@@ -192,6 +192,7 @@ class AllFits:
 
 def allfit(fit: Fitted, seed: int | np.random.Generator | None = None) -> AllFits:
     """The same model by every engine, start and optimiser; see :meth:`lmmformula.Fit.allfit`."""
+    fit.problem.refuse_responses("allfit()", "Start it elsewhere by start=, or by another tolerance=.")
     fit.inference.check("likelihood ratio")
     if not fit.problem.terms:
         raise PlanError(

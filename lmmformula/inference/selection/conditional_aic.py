@@ -113,6 +113,7 @@ class ConditionalAIC:
 
 def conditional_aic(fit: Fitted, variances: str = "estimated") -> ConditionalAIC:
     """Conditional AIC; see :meth:`lmmformula.Fit.caic`."""
+    fit.problem.refuse_responses("the conditional AIC", "Use aic.")
     fit.inference.check("likelihood ratio")
     fit.inference.check("conditional AIC")
     fit.problem.refuse_elsewhere("a conditional AIC")

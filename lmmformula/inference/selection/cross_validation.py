@@ -157,6 +157,9 @@ def cross_validate(
     level: float = 0.95,
 ) -> CrossValidation:
     """K-fold cross-validation; see :meth:`lmmformula.Fit.cross_validate`."""
+    fit.problem.refuse_responses(
+        "cross-validation", "Leave observations out by m.update(data=...) and predict them."
+    )
     fit.inference.check("cross-validation")
     wanted = _wanted(fit, score)
     fit.problem.refuse_elsewhere("cross-validation")

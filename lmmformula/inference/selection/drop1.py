@@ -54,6 +54,9 @@ def drop1(
     cluster: Cluster = None,
 ) -> pd.DataFrame:
     """Tests of the terms that can be dropped; see :meth:`lmmformula.Fit.drop1`."""
+    fit.problem.refuse_responses(
+        "drop1()", "Ask it of a fit of one response, or compare fits by anova(m1, m2), aic and bic."
+    )
     kind = usual_test(fit) if test is None else test
     if kind not in TESTS:
         raise PlanError(f"test={test!r} is unknown; use one of {', '.join(map(repr, TESTS))}, or None.")

@@ -127,6 +127,9 @@ def ranova(
     seed: int | np.random.Generator | None = None,
 ) -> tuple[pd.DataFrame, dict[str, tuple[float, Null]]]:
     """Tests of the pieces of the random part, and of each its statistic and distribution; see :meth:`lmmformula.Fit.ranova`."""
+    fit.problem.refuse_responses(
+        "ranova()", "Ask it of a fit of one response, or compare fits by anova(m1, m2), aic and bic."
+    )
     if method is not None and method not in METHODS:
         raise PlanError(f"method={method!r} is unknown; use one of {', '.join(map(repr, METHODS))}, or None.")
     fit.inference.check("likelihood ratio")

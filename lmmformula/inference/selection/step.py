@@ -101,6 +101,9 @@ def step(
     seed: int | np.random.Generator | None = None,
 ) -> Steps[FittedT]:
     """Reduce the random part, then the fixed part; see :meth:`lmmformula.Fit.step`."""
+    fit.problem.refuse_responses(
+        "step()", "Ask it of a fit of one response, or compare fits by anova(m1, m2), aic and bic."
+    )
     if direction != "backward":
         raise PlanError(
             f"direction={direction!r}: terms are dropped, one at a time, and none is added, since a fit does not "

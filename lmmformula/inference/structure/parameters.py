@@ -17,6 +17,7 @@ from lmmformula.inference.spread import Spread
 from lmmformula.inference.structure.record import StructureParameter
 from lmmformula.inference.wald import information
 from lmmformula.ir.residual import ResidualBlock
+from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -73,18 +74,18 @@ def _parameters(
     shown: Callable[[Array], Array],
 ) -> list[StructureParameter]:
     out, visits = [], _visits(residual)
+    label = "Residual" if isinstance(residual.kind, OfResponses) else residual.label
     i = 0
     for v in visits:
         spread = Spread(float(values[i]), float(errors[i]), float(errors[i] / values[i]))
-        out.append(StructureParameter(residual.label, v, None, float(values[i]) ** 2, spread))
+        out.append(StructureParameter(label, v, None, float(values[i]) ** 2, spread))
         i += 1
-    for a in range(len(visits)):
-        for b in range(a + 1, len(visits)):
-            r, error = float(values[i]), float(errors[i])
-            spread = Spread(r, error, error * (1.0 / (r + 1.0) + 1.0 / (1.0 - r)), -1.0)
-            cov = r * float(values[a] * values[b])
-            out.append(StructureParameter(residual.label, visits[a], visits[b], cov, spread))
-            i += 1
+    for a, b in getattr(residual.kind, "pairs", ()):
+        r, error = float(values[i]), float(errors[i])
+        spread = Spread(r, error, error * (1.0 / (r + 1.0) + 1.0 / (1.0 - r)), -1.0)
+        cov = r * float(values[a] * values[b])
+        out.append(StructureParameter(label, visits[a], visits[b], cov, spread))
+        i += 1
     if not visits:
         for j, name in enumerate(residual.kind.names):
             spread = _carried(float(values[i]), float(errors[i]), x, j, float(roots[j]), shown)

@@ -110,17 +110,19 @@ def _roots(point: ClusterPoint) -> Iterator[tuple[Index, Array]]:
         yield patterns.rows, np.linalg.cholesky(r)[patterns.pattern]
 
 
-def noise(fit: Fitted, rng: np.random.Generator) -> Array:
-    """Residuals drawn from N(0, sigma^2 R), in the units of the response, (n,)."""
-    out = np.empty(fit.problem.n)
-    for rows, root in _roots(fit.optimum):
-        out[rows] = np.einsum("cij,cj->ci", root, rng.standard_normal(rows.shape))
-    return out * fit.standard.sigma_in(fit.estimate) * fit.standard.response
+def noise(fit: Fitted, n: int, rng: np.random.Generator) -> Iterator[Array]:
+    """`n` times residuals drawn from N(0, sigma^2 R), in the units of the response, (n,)."""
+    roots, sigma = list(_roots(fit.optimum)), fit.standard.sigma_in(fit.estimate)
+    for _ in range(n):
+        out = np.empty(fit.problem.n)
+        for rows, root in roots:
+            out[rows] = np.einsum("cij,cj->ci", root, rng.standard_normal(rows.shape))
+        yield fit.standard.response_out(out * sigma)
 
 
 def normalised(fit: Fitted, residuals: Array) -> Array:
     """``R^-1/2 (y - mu) / sigma`` by the Cholesky factor in the order of positions: independent, of variance one, (n,)."""
-    out = np.empty(fit.problem.n)
+    out, own = np.empty(fit.problem.n), fit.standard.response_in(residuals)
     for rows, root in _roots(fit.optimum):
-        out[rows] = np.linalg.solve(root, residuals[rows][..., None])[..., 0]
-    return out / (fit.standard.sigma_in(fit.estimate) * fit.standard.response)
+        out[rows] = np.linalg.solve(root, own[rows][..., None])[..., 0]
+    return out / fit.standard.sigma_in(fit.estimate)

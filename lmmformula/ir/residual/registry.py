@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from lmmformula.ir.residual.base import ResidualKind
 from lmmformula.ir.residual.exchangeable import Exchangeable, Independent
 from lmmformula.ir.residual.known import KnownCovariance
+from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.ir.residual.serial import AR1, ARMA11, CAR1, MA1
 from lmmformula.ir.residual.spatial import SpatialExponential
 from lmmformula.ir.residual.unstructured import Unstructured
@@ -58,6 +59,8 @@ RESIDUAL_KINDS: dict[str, _Make] = {
     "car1": lambda codes, positions, labels, nugget: CAR1(_typical_gap(codes, positions[:, 0])),
     "cosy": lambda codes, positions, labels, nugget: Exchangeable(int(np.bincount(codes).max(initial=1))),
     "unstr": lambda codes, positions, labels, nugget: Unstructured(labels),
+    "responses": lambda codes, positions, labels, nugget: OfResponses(labels, correlated=False),
+    "correlated responses": lambda codes, positions, labels, nugget: OfResponses(labels, correlated=True),
     "sp_exp": lambda codes, positions, labels, nugget: SpatialExponential(
         _typical_spread(codes, positions), nugget
     ),

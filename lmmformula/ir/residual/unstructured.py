@@ -37,8 +37,14 @@ class Unstructured:
     @property
     def names(self) -> tuple[str, ...]:
         v = self.visits
-        pairs = [f"cor({v[i]}, {v[j]})" for i in range(len(v)) for j in range(i + 1, len(v))]
+        pairs = [f"cor({v[i]}, {v[j]})" for i, j in self.pairs]
         return (*(f"sd({b}) / sd({v[0]})" for b in v[1:]), *pairs)
+
+    @property
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Visits that each correlation is of."""
+        t = len(self.visits)
+        return tuple((i, j) for i in range(t) for j in range(i + 1, t))
 
     def start(self) -> Array:
         return np.zeros(self.n_phi)

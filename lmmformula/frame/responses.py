@@ -1,0 +1,147 @@
+"""Table and formulas of several responses to one problem: one model frame, complete in every variable of every formula.
+
+As in brms, an observation with a missing value in any response or predictor is left out of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from lmmformula.errors import DataError, PlanError
+from lmmformula.families import Family
+from lmmformula.formula.render import deparse
+from lmmformula.formula.spec import LinearPart, ModelSpec, RandomTerm
+from lmmformula.frame.arguments import row_argument
+from lmmformula.frame.available import check_available
+from lmmformula.frame.build import assembled, further_parts
+from lmmformula.frame.design import variables_of
+from lmmformula.frame.model_frame import evaluate
+from lmmformula.frame.recipe import Recipe
+from lmmformula.frame.response import with_repeats
+from lmmformula.frame.several_recipe import SeveralRecipe, long_labels
+from lmmformula.frame.table import open_table
+from lmmformula.ir.problem import Problem
+from lmmformula.ir.stacking import members_of, stacked
+from lmmformula.typing import Arguments, Context, Data
+
+__all__ = ["build_responses"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Own:
+    """One response's formula, family, and its auxiliary predictors."""
+
+    spec: ModelSpec
+    family: Family
+    parts: tuple[LinearPart, ...]
+    random: tuple[tuple[RandomTerm, ...], ...]
+
+
+def build_responses(
+    spec: ModelSpec,
+    data: Data,
+    families: Mapping[str, Family],
+    *,
+    rescor: bool | None = None,
+    weights: Data = None,
+    offset: Data = None,
+    contrasts: Arguments | None = None,
+    missing: Literal["drop", "raise"] = "drop",
+    context: Context | None = None,
+    memory_limit: float | None = None,
+) -> Problem:
+    """Canonical form of formulas of several responses on a table.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        With `responses`.
+    data : frame, dict of columns, or path
+    families : mapping
+        Of each response by its name.
+    rescor : bool, optional
+        Whether residuals of an observation are correlated; None: where they can be, as in brms.
+    weights, offset, contrasts, missing, context, memory_limit
+        See :func:`lmmformula.frame.build.build`; weights and offsets are those of every response.
+
+    Returns
+    -------
+    Problem
+    """
+    table = open_table(data)
+    if table.n_rows == 0:
+        raise DataError("the table has no rows")
+    known = context or {}
+    arguments = (row_argument(weights, "weights", table), row_argument(offset, "offset", table))
+    each = [_own(own, families[_name(own)], known) for own in spec.responses]
+    frame = evaluate(spec, _fixed(each), table, arguments, missing, known, _random(each))
+    mixed = not all(own.family.is_linear for own in each) or any(any(own.random) for own in each)
+    problems = []
+    for own in each:
+        parts, random = own.parts, own.random
+        if mixed and not parts:  # a likelihood of all responses has no sigma that is profiled
+            count = len(own.family.auxiliaries)
+            parts, random = (LinearPart(intercept=True, terms=()),) * count, ((),) * count
+        problem = assembled(
+            (own.spec, parts, random),
+            frame,
+            arguments,
+            own.family,
+            _contrasts(contrasts or {}, own.spec, each),
+            levels_below_rows=own.family.has_residual and not own.family.known,
+            memory_limit=memory_limit,
+        )
+        problems.append(problem)
+    names = tuple(map(_name, spec.responses))
+    recipe = SeveralRecipe(
+        spec.text, names, tuple(_flat(own.recipe) for own in problems), members_of(problems)
+    )
+    return replace(
+        stacked(problems, names, rescor, spec.text),
+        recipe=recipe,
+        labels=long_labels(names, table.labels, table.n_rows),
+    ).freeze()
+
+
+def _name(spec: ModelSpec) -> str:
+    assert spec.response is not None
+    return spec.response.label
+
+
+def _own(spec: ModelSpec, family: Family, context: Context) -> _Own:
+    check_available(spec, context)
+    record = with_repeats(family, spec.response)
+    if spec.residual is not None:
+        raise PlanError(
+            f"{spec.residual.text} in the formula of {_name(spec)}: residuals of several responses are correlated within an "
+            "observation, set_rescor(TRUE), and nothing else. Leave the term out, or fit one model for each response."
+        )
+    if record.known:
+        raise PlanError(
+            f"{_name(spec)} | se(...): known standard errors are those of a model of one response; fit one model for each."
+        )
+    parts, random = further_parts(spec, record)
+    return _Own(spec, record, parts, random)
+
+
+def _fixed(each: Sequence[_Own]) -> list[LinearPart]:
+    return [part for own in each for part in (own.spec.fixed, *own.parts)]
+
+
+def _random(each: Sequence[_Own]) -> list[tuple[RandomTerm, ...]]:
+    return [terms for own in each for terms in (own.spec.random, *own.random)]
+
+
+def _contrasts(given: Arguments, spec: ModelSpec, each: Sequence[_Own]) -> Arguments:
+    """Those of variables of this formula, and those of variables of none, of which each formula tells."""
+    here = {deparse(e) for e in variables_of(spec.fixed.terms)}
+    elsewhere = {deparse(e) for one in each for e in variables_of(one.spec.fixed.terms)} - here
+    return {name: value for name, value in given.items() if name in here or name not in elsewhere}
+
+
+def _flat(recipe: Recipe) -> Recipe:
+    """The recipe with the random effects of all linear predictors among its terms."""
+    count = len(recipe.terms) + sum(map(len, recipe.aux_terms))
+    return recipe.in_one([(i,) for i in range(count)])

@@ -1,0 +1,219 @@
+"""Several Gaussian responses: the criterion written out in dense matrices, other units, and what becomes of the formulas."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmmformula import Fit, build, fit, load
+from lmmformula.criteria.clusters import ByCluster
+from lmmformula.errors import DataDroppedWarning, FormulaError, PlanError
+from lmmformula.ir.problem import Problem
+from lmmformula.typing import Array
+
+MODELS = {
+    "shared": "bf(mvbind(y, z) ~ x + (1 |p| g)) + set_rescor(FALSE)",
+    "rescor": "bf(mvbind(y, z) ~ x + (x |p| g)) + set_rescor(TRUE)",
+    "own formulas": "bf(y ~ x + (1 |p| g)) + bf(z ~ f + (1 + x |p| g) + (1 | h)) + bf(w ~ 0 + f) + set_rescor(TRUE)",
+    "own sigma": "bf(y ~ x + (1 |p| g), sigma ~ f) + bf(z ~ x + (1 |p| g)) + set_rescor(FALSE)",
+}
+
+
+GROUPS, EACH = 18, 7
+N = GROUPS * EACH
+
+
+@cache
+def data() -> pd.DataFrame:
+    rng = np.random.default_rng(8)
+    g = np.repeat(np.arange(GROUPS), EACH)
+    x, e = rng.normal(size=N), rng.normal(size=(N, 3))
+    b = rng.normal(size=(GROUPS, 4)) @ np.linalg.cholesky(0.5 * np.eye(4) + 0.5)
+    c = rng.normal(size=GROUPS // 3)
+    return pd.DataFrame(
+        {
+            "x": x,
+            "g": np.char.add("g", g.astype(str)),
+            "h": np.char.add("h", (g // 3).astype(str)),
+            "f": np.array(["a", "b", "c"])[np.arange(N) % 3],
+            "y": 1 + 0.5 * x + b[g, 0] + b[g, 1] * x + 0.6 * e[:, 0],
+            "z": 2 - x + b[g, 2] + 0.8 * b[g, 3] * x + c[g // 3] + 0.5 * e[:, 0] + 0.7 * e[:, 1],
+            "w": e[:, 2] + 0.4 * e[:, 0],
+        }
+    )
+
+
+@cache
+def fitted(name: str) -> Fit:
+    return fit(MODELS[name], data(), method="reml")
+
+
+def written_out(problem: Problem, theta: Array, psi: Array, sigma2: float, reml: bool) -> float:
+    """-2 log (restricted) likelihood with V as a dense matrix."""
+    residual = problem.residual
+    assert residual is not None
+    phi, delta = residual.split(psi)
+    r = residual.kind.relative(residual.positions[None], phi)[0][0]
+    r = r * (residual.codes[:, None] == residual.codes)
+    if residual.variance is not None:
+        s = np.exp(residual.variance.directions @ delta)
+        r = r * np.outer(s, s)
+    v = r
+    for term, at in zip(problem.terms, problem.theta_slices(), strict=True):
+        lower = term.covariance.cholesky(theta[at])
+        zl = np.ones((problem.n, 1)) @ lower if term.basis is None else term.basis @ lower
+        v = v + (zl @ zl.T) * (term.codes[:, None] == term.codes)
+    v, x = sigma2 * v, problem.X.matrix
+    inverse = np.linalg.inv(v)
+    information = x.T @ inverse @ x
+    e = problem.y - x @ np.linalg.solve(information, x.T @ inverse @ problem.y)
+    n = problem.n - problem.p * reml
+    out = float(e @ inverse @ e + np.linalg.slogdet(v)[1] + n * np.log(2 * np.pi))
+    return out + float(np.linalg.slogdet(information)[1]) * reml
+
+
+@pytest.mark.parametrize("reml", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_criterion_is_what_it_is_written_out(name: str, reml: bool) -> None:
+    problem = build(MODELS[name], data())
+    model = ByCluster.of(problem, reml=reml)
+    rng = np.random.default_rng(1)
+    omega = model.start() + 0.2 * rng.normal(size=len(model.start()))
+    point, (theta, psi) = model(omega), model.split(omega)
+    assert point.value == pytest.approx(written_out(problem, theta, psi, point.sigma2, reml), rel=1e-10)
+    for j in range(len(omega)):
+        step = np.zeros(len(omega))
+        step[j] = 1e-5
+        slope = (model(omega + step).value - model(omega - step).value) / 2e-5
+        assert point.gradient[j] == pytest.approx(slope, rel=1e-5, abs=1e-5)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_estimates_are_those_of_the_likelihood_in_the_units_of_the_user(name: str) -> None:
+    m = fitted(name)
+    assert m.converged
+    value = written_out(m.problem, m.estimate.theta, m.estimate.residual, m.sigma**2, True)
+    assert m.deviance == pytest.approx(value, rel=1e-9)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_units_of_a_response_do_not_matter(name: str) -> None:
+    m, c = fitted(name), 1e4
+    other = fit(MODELS[name], data().assign(z=c * data()["z"], x=0.01 * data()["x"]), method="reml")
+    n, of_z = len(data()), m.params.index.str.startswith("z:")
+    slopes = m.params.index.str.endswith(":x")
+    scale = np.where(of_z, c, 1.0) * np.where(slopes, 100.0, 1.0)
+    np.testing.assert_allclose(other.params, m.params * scale, rtol=1e-5, atol=1e-6)
+    shift = 2 * (n - of_z.sum()) * np.log(c) - 2 * slopes.sum() * np.log(100.0)
+    assert other.deviance == pytest.approx(m.deviance + shift, abs=1e-6)
+    mine, theirs = m.varcorr(se=True), other.varcorr(se=True)
+    sds = mine["var2"].isna() & (mine["grp"] != "sigma")
+    unit = np.where(mine["var1"].str.startswith("z"), c, 1.0) * np.where(
+        mine["var1"].str.endswith(":x"), 100.0, 1.0
+    )
+    np.testing.assert_allclose(theirs["sdcor"][sds], (mine["sdcor"] * unit)[sds], rtol=1e-4)
+    np.testing.assert_allclose(theirs["se"][sds], (mine["se"] * unit)[sds], rtol=1e-3)
+    new = data().head(4)
+    for model, frame in ((m, new), (other, new.assign(x=0.01 * new["x"]))):
+        for re_form in ("all", None):
+            found = model.predict(frame, se=True, re_form=re_form).xs("z", level="response")
+            unit_of = 1.0 if model is m else c
+            expected = m.predict(new, se=True, re_form=re_form).xs("z", level="response")
+            np.testing.assert_allclose(found / unit_of, expected, rtol=1e-4)
+
+
+def test_one_formula_for_all_and_one_for_each_are_the_same_model() -> None:
+    together = build("mvbind(y, z) ~ x + (1 |p| g)", data())
+    apart = build("mvbf(bf(y ~ x + (1 |p| g)), bf(z ~ x + (1 |p| g)), rescor = TRUE)", data())
+    np.testing.assert_array_equal(together.X.matrix, apart.X.matrix)
+    assert together.X.names == apart.X.names
+    assert [t.columns for t in together.terms] == [t.columns for t in apart.terms]
+    assert together.residual is not None
+    assert apart.residual is not None
+    assert together.residual.kind == apart.residual.kind
+
+
+def test_without_an_id_effects_of_responses_are_independent() -> None:
+    problem = build("mvbind(y, z) ~ x + (1 | g)", data())
+    assert [t.columns for t in problem.terms] == [("y:(Intercept)",), ("z:(Intercept)",)]
+    assert [t.n_theta for t in problem.terms] == [1, 1]
+
+
+def test_responses_without_anything_in_common_are_fits_of_each() -> None:
+    both = fit("bf(y ~ x + (1 | g)) + bf(z ~ f + (1 | h)) + set_rescor(FALSE)", data(), method="ml")
+    one = fit("y ~ x + (1 | g)", data(), method="ml")
+    other = fit("z ~ f + (1 | h)", data(), method="ml")
+    assert both.llf == pytest.approx(one.llf + other.llf, abs=1e-7)
+    np.testing.assert_allclose(both.params, [*one.params, *other.params], rtol=1e-5)
+    np.testing.assert_allclose(both.varcorr()["sdcor"].iloc[2:], [one.sigma, other.sigma], rtol=1e-5)
+
+
+def test_an_observation_that_lacks_one_response_is_left_out_of_all() -> None:
+    holes = data().assign(z=data()["z"].where(np.arange(N) != 7))
+    with pytest.warns(DataDroppedWarning, match=f"1 of {N} rows dropped: missing in `z`"):
+        m = fit(MODELS["shared"], holes)
+    assert m.nobs == 2 * (N - 1)
+    assert ("y", 7) not in m.fittedvalues.index
+
+
+def test_rows_of_new_data_have_a_level_for_the_response() -> None:
+    m = fitted("rescor")
+    labelled = data().head(3).set_axis(["i", "j", "k"])
+    found = m.predict(labelled.drop(columns=["y", "z"]))
+    assert found.index.names == ["response", None]
+    assert list(found.unstack("response").columns) == ["y", "z"]
+    np.testing.assert_allclose(found.xs("z"), m.fittedvalues.xs("z")[:3], rtol=1e-10)
+    new = labelled.assign(g="nobody")
+    unseen = m.predict(new, new_levels="population", se=True)
+    np.testing.assert_allclose(unseen["fit"], m.predict(new, re_form=None), rtol=1e-10)
+    known = m.predict(new, re_form=None, se=True)["se"].to_numpy()
+    assert (unseen["se"].to_numpy() > known).all()
+
+
+def test_draws_have_the_covariance_of_the_model() -> None:
+    m = fitted("rescor")
+    drawn = m.simulate(3_000, seed=4).to_numpy()
+    problem, theta = m.problem, m.estimate.theta
+    assert problem.residual is not None
+    lower = problem.terms[0].covariance.cholesky(theta)
+    assert problem.terms[0].basis is not None
+    z = problem.terms[0].basis[[0, N]] @ lower
+    r = problem.residual.kind.relative(np.array([[[0.0], [1.0]]]), m.estimate.residual)[0][0]
+    expected = m.sigma**2 * (z @ z.T + r)
+    np.testing.assert_allclose(np.cov(drawn[[0, N]]), expected, atol=0.08 * expected.max())
+
+
+def test_is_kept_in_a_file(tmp_path: Any) -> None:
+    m = fitted("own formulas")
+    m.save(tmp_path / "fit")
+    again = load(tmp_path / "fit")
+    new = data().head(3)
+    np.testing.assert_allclose(again.predict(new, se=True), m.predict(new, se=True), rtol=1e-10)
+    np.testing.assert_allclose(again.bse, m.bse, rtol=1e-10)
+    assert again.summary().__str__() == str(m.summary())
+
+
+REFUSED = {
+    "bf(mvbind(y, z) ~ x, sigma ~ f) + set_rescor(TRUE)": (PlanError, "one sigma, and one has a formula"),
+    "bf(y ~ x + (1 |p| g)) + bf(z ~ x + (x ||p|| g))": (FormulaError, "too many bars"),
+    "bf(y ~ x + (1 |p| g)) + bf(z ~ x + cs(0 + f |p| g))": (PlanError, "covariance of its own, cs"),
+    "bf(y ~ x + ar(gr = g)) + bf(z ~ x)": (PlanError, "and nothing else"),
+    "bf(y | se(x) ~ 1) + bf(z ~ x)": (PlanError, "known standard errors"),
+}
+
+
+@pytest.mark.parametrize("formula", REFUSED)
+def test_refused_by_name(formula: str) -> None:
+    kind, text = REFUSED[formula]
+    with pytest.raises(kind, match=text):
+        build(formula, data())
+
+
+@pytest.mark.parametrize("method", ["hmc", "pql", "krylov"])
+def test_other_methods_are_refused(method: str) -> None:
+    with pytest.raises(PlanError, match=r"takes a model of one response, and this one has several \(y, z\)"):
+        fit(MODELS["shared"], data(), method=method)
