@@ -215,7 +215,8 @@ def _parts_with_columns(side: Expr, identifiers: set[str | None]) -> list[Expr]:
             case Call("gr", args):
                 stack += [arg.value for arg in reversed(args) if arg.name in (None, "by")]
             case Call("fcor", args):
-                stack += [arg.value for arg in reversed(args[1:]) if arg.name != "M"]
+                named = [arg for at, arg in enumerate(args) if arg.name != "M" and (at or arg.name)]
+                stack += [arg.value for arg in reversed(named)]
             case Call(_, args) if is_random(node):
                 bars = [arg.value for arg in args if is_bar(strip(arg.value))]  # beside one stand options
                 stack += bars or [arg.value for arg in reversed(args)]

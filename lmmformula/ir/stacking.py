@@ -195,7 +195,7 @@ def _residual(
             "rescor: residuals are correlated where each response has one sigma, and one has a formula for it (brms' rule). "
             "Leave the formula of sigma out, or write set_rescor(FALSE)."
         )
-    kind = residual_kind("correlated responses" if rescor else "responses", codes, positions, names)
+    kind = residual_kind("rescor" if rescor else "responses", codes, positions, names)
     return ResidualBlock(
         kind, codes if rescor else np.arange(count * n, dtype=np.int32), positions, "", label
     )

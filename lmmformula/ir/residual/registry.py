@@ -60,7 +60,7 @@ RESIDUAL_KINDS: dict[str, _Make] = {
     "cosy": lambda codes, positions, labels, nugget: Exchangeable(int(np.bincount(codes).max(initial=1))),
     "unstr": lambda codes, positions, labels, nugget: Unstructured(labels),
     "responses": lambda codes, positions, labels, nugget: OfResponses(labels, correlated=False),
-    "correlated responses": lambda codes, positions, labels, nugget: OfResponses(labels, correlated=True),
+    "rescor": lambda codes, positions, labels, nugget: OfResponses(labels, correlated=True),
     "sp_exp": lambda codes, positions, labels, nugget: SpatialExponential(
         _typical_spread(codes, positions), nugget
     ),
