@@ -3,7 +3,8 @@
     python -m benchmarks.scale write FOLDER --rows 5_000_000
     python -m benchmarks.cluster FOLDER [--rounds 3] [--workers 2]
 
-Runs alternate, each in a process of its own after a small fit of its kind, so that both have imported what they need. Penalised
+Runs alternate, each in a process of its own after a small fit of its kind and from files, too, so that all processes have
+imported what they need. Penalised
 quasi-likelihood of :data:`benchmarks.scale.FORMULA`. Bytes are what is pickled into tasks and out of results: those of the
 learning passes, of the rows that are dealt out, and of an outer iteration.
 """
@@ -16,6 +17,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,8 +79,10 @@ def one(folder: Path, where: str, workers: int, *, bytes_too: bool) -> dict[str,
     formula, marks = FORMULA.format(y="top"), []
     options: dict[str, Any] = {"family": "binomial", "method": "pql"}
     pids, sent = [os.getpid()], [0, 0]
+    few = Path(tempfile.mkdtemp()) / "few.parquet"
+    small().to_parquet(few, row_group_size=len(small()) // workers)
     if where == "threads":
-        fit(SMALL, small(), **options)
+        fit(SMALL, [str(few)], **options)
         data: Any = str(folder / "*.parquet")
     else:
         import dask.dataframe as dd
@@ -86,7 +90,7 @@ def one(folder: Path, where: str, workers: int, *, bytes_too: bool) -> dict[str,
 
         cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
         client: Any = distributed.Client(cluster)
-        fit(SMALL, dd.from_pandas(small(), npartitions=workers), **options)
+        fit(SMALL, dd.read_parquet(few, blocksize="1B"), **options)
         pids += client.run(os.getpid).values()
         data = dd.read_parquet(str(folder), blocksize="32MB")
         if bytes_too:

@@ -112,10 +112,11 @@ def test_levels_are_learned_where_rows_are(
     data["c"] = pd.Categorical(data["h"], sorted(set(data["h"]), reverse=True))
     read, plain = set(), Partitions._computed
 
-    def computed(self: Partitions, columns: list[str], part: int) -> pd.DataFrame:
+    def computed(self: Partitions, columns: list[str], part: int, rows: int | None = None) -> pd.DataFrame:
         if "z" in columns:
+            assert rows is not None  # no more than a batch comes here
             read.add(part)
-        return plain(self, columns, part)
+        return plain(self, columns, part, rows)
 
     monkeypatch.setattr(Partitions, "_computed", computed)
     own = dd.from_pandas(data, npartitions=4)

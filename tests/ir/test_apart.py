@@ -13,6 +13,9 @@ from spread import Here, Local, spread
 
 from lmmformula import build
 from lmmformula.backends.pql import PQL
+from lmmformula.engines.backfitting import led_there
+from lmmformula.engines.backfitting.apart import ApartClubbed, ApartLed
+from lmmformula.engines.backfitting.engine import ApartFactor, BackfittingEngine
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed import Spread, dealing
@@ -51,10 +54,15 @@ def store(spread_out: Problem) -> Spread:
     return cast("Any", spread_out.data).store
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize("stores", [2, 7])
 @pytest.mark.parametrize("layout", FORMULAS)
-def test_estimates_are_those_of_rows_in_memory(layout: str, stores: int) -> None:
-    """Of 7 stores sums are added up two by two."""
+def test_estimates_are_those_of_rows_in_memory(
+    layout: str, stores: int, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 7 stores sums are added up two by two; two groups of one column have compiled sweeps of one way there and back."""
+    if compiled:
+        monkeypatch.setattr("lmmformula.engines.backfitting.engine.COMPILED", 0)
     own = problem(layout)
     there = spread(own, stores=stores)
     assert store(there).apart
@@ -64,6 +72,35 @@ def test_estimates_are_those_of_rows_in_memory(layout: str, stores: int) -> None
     for a, b in zip(one.modes, other.modes, strict=True):
         assert isinstance(a, np.ndarray)
         np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("kind", [ApartClubbed, ApartLed])
+def test_which_sweeps(kind: type[ApartClubbed], monkeypatch: pytest.MonkeyPatch) -> None:
+    if kind is ApartLed:
+        monkeypatch.setattr("lmmformula.engines.backfitting.engine.COMPILED", 0)
+    for layout in FORMULAS:
+        rows = spread(problem(layout), stores=2).data
+        (gram,) = rows.together(GramOf(None, fixed=True, apart=True))
+        factors = [np.eye(g.k) for g in rows.levels.groups]
+        found = BackfittingEngine().prepare(rows.levels).factor(gram, factors)
+        assert isinstance(found, ApartFactor)
+        suits = layout in ("crossed", "no fixed effects")
+        assert type(found.equations()) is (kind if suits else ApartClubbed)
+
+
+def test_a_worker_that_has_forgotten_its_sweep_makes_it_again() -> None:
+    """As one does that takes over from another that died."""
+    rows = spread(problem(), stores=2).data
+    (gram,) = rows.together(GramOf(None, fixed=True, apart=True))
+    found = BackfittingEngine().prepare(rows.levels).factor(gram, [np.eye(g.k) for g in rows.levels.groups])
+    assert isinstance(found, ApartFactor)
+    lead, rng = cast("Any", found.lead.pieces.remotes[0]).value, np.random.default_rng(1)
+    t = rng.normal(size=(len(lead.inverse), 1, 1))
+    guess, effects, move = (rng.normal(size=m) for m in (2, 12, 2))
+    led_there.swept_once(lead, t, np.zeros(1), guess, effects, 5)
+    known = led_there.closed(lead, t, guess, effects, move, 5)
+    lead.remembered.clear()
+    np.testing.assert_array_equal(led_there.closed(lead, t, guess, effects, move, 5), known)
 
 
 def test_the_same_stores_give_the_same_bits() -> None:

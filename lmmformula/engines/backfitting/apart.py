@@ -24,9 +24,10 @@ from typing import cast
 
 import numpy as np
 
-from lmmformula.engines.backfitting import there
+from lmmformula.engines.backfitting import led_there, there
 from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
 from lmmformula.engines.backfitting.information import Complement, information
+from lmmformula.engines.backfitting.led import Leading, LedSweeps
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.equations import State
 from lmmformula.ir.levels import Levels
@@ -35,7 +36,7 @@ from lmmformula.ir.streamed.apart import GramApart, LevelArray, Noted, Pieces, S
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.typing import Array
 
-__all__ = ["ApartClubbed", "Lead", "Rest", "apart_information"]
+__all__ = ["ApartClubbed", "ApartLed", "Lead", "Rest", "apart_information"]
 
 
 _tokens = count()
@@ -64,18 +65,25 @@ class Lead:
     gram : GramApart
     pieces : Pieces
         :class:`lmmformula.engines.backfitting.there.AtTheta` of each store.
+    sums : Pieces
+        What each store has of `constants`, made ahead of being asked for.
     """
 
     gram: GramApart
     pieces: Pieces
+    sums: Pieces
 
     @classmethod
     def of(cls, gram: GramApart, lower: Array, name: str) -> Lead:
         """At a relative Cholesky factor; `name` is the group's, for messages."""
         holders = gram.holders
         held = gram.once("W", lambda: holders.each(there.at_weights, holders.placed, gram.shares))
-        make = partial(there.at_theta, name=name)
-        return cls(gram, gram.once(lower.tobytes(), lambda: holders.each(make, held, Same(lower))))
+
+        def made() -> Lead:
+            pieces = holders.each(partial(there.at_theta, name=name), held, Same(lower))
+            return cls(gram, pieces, holders.each(there.constants, pieces))
+
+        return gram.once(lower.tobytes(), made)
 
     def total(self, function: Callable[..., object], *arguments: object) -> tuple[Array, ...]:
         """What a function makes of each store, added up."""
@@ -85,7 +93,7 @@ class Lead:
     @cached_property
     def constants(self) -> tuple[Array, Array]:
         """C'M^-1C, and the sum over levels of M^-1."""
-        return cast("tuple[Array, Array]", self.total(there.constants))
+        return cast("tuple[Array, Array]", self.gram.holders.total(self.sums))
 
 
 class _Solution(LevelArray):
@@ -163,6 +171,43 @@ class ApartClubbed(Clubbed):
         """L_a'h, (m_a, k_a, c)."""
         group = self.factor.blocks.groups[a]
         return matmul(self.factor.factors[a].T, h.reshape(group.m, group.k, -1))
+
+
+@dataclass(frozen=True, eq=False)
+class ApartLed(ApartClubbed, Leading):
+    """The same for two groups of one column each: a sweep goes to the workers and back once, see :mod:`.led`."""
+
+    def sweeps(self, rhs: Stacked, xwz: Array, start: State) -> LedSweeps:
+        t, before = cast("LevelArray", rhs[0]), start[1][0]
+        return LedSweeps(self, _There(self.lead, t, 0.0 * t + before), rhs, xwz, start)
+
+    def through(self) -> Array:
+        return self.lead.total(led_there.through_columns)[0]
+
+    def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
+        t, told = cast("LevelArray", rhs[0]), Same(np.ascontiguousarray(beta[:, 0]))
+        (own,) = self.lead.total(led_there.quadratic_led, u[0], t, told, Same(self.in_b(u[1])))
+        return Clubbed.quadratic(self, (_none(t), rhs[1]), xwz, beta, (_none(t), u[1])) + float(own[0])
+
+
+class _There:
+    """Passes over levels that are with the workers."""
+
+    def __init__(self, lead: Lead, t: LevelArray, before: LevelArray) -> None:
+        self._lead, self._t, self._before = lead, t, before
+        self._last: tuple[object, ...] = ()
+        self._token = -1
+
+    def sweep(self, guess: Array, effects: Array) -> tuple[Array, Array, Array]:
+        self._last, self._token = (Same(guess), Same(effects)), next(_tokens)
+        g, sums, columns = self._lead.total(
+            led_there.swept_once, self._t, self._before, *self._last, self._token
+        )
+        return g, sums, columns
+
+    def close(self, move: Array) -> Array:
+        noted = Noted(led_there.closed, (self._lead.pieces, self._t, *self._last, Same(move), self._token))
+        return cast("Array", LevelArray(self._t.holders, noted, len(self._t), self._t.tail))
 
 
 def _none(like: LevelArray) -> Array:

@@ -17,11 +17,11 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.engines.backfitting.apart import ApartClubbed, Lead, Rest, apart_information
+from lmmformula.engines.backfitting.apart import ApartClubbed, ApartLed, Lead, Rest, apart_information
 from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
 from lmmformula.engines.backfitting.cost import backfitting_cost
 from lmmformula.engines.backfitting.information import fixed_information
-from lmmformula.engines.backfitting.led import Led, leads
+from lmmformula.engines.backfitting.led import PAIRS, Led, leads
 from lmmformula.engines.backfitting.operators import inverse_of, own_block
 from lmmformula.engines.base import Across, Certain, Drawless, Estimating, Stacked, Survey, Uncoupled, refuse
 from lmmformula.errors import FitError
@@ -29,6 +29,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.streamed.apart import GramApart
+from lmmformula.ir.streamed.store import COMPILED
 from lmmformula.typing import Array
 
 __all__ = ["BackfittingEngine", "BackfittingFactor", "BackfittingPrepared", "DiagonalInverse"]
@@ -153,7 +154,8 @@ class BackfittingFactor(Operators, Certain, Drawless):
 
     def equations(self) -> Clubbed:
         """(1) with the columns that the Gram was formed with."""
-        kind = Led if leads(self, len(self.gram.vv)) else Clubbed
+        led = leads(self.blocks.groups, len(self.gram.vv)) and self.couplings[0, 1].nnz >= PAIRS
+        kind = Led if led else Clubbed
         return kind(self, self.gram.rhs, self.gram.vv)
 
     def fixed_information(self) -> Array:
@@ -217,7 +219,10 @@ class ApartFactor(Certain, Drawless):
 
     def equations(self) -> ApartClubbed:
         """See :class:`BackfittingFactor`."""
-        return ApartClubbed(self.rest, self.rest.gram.rhs, self.rest.gram.vv, self.lead)
+        columns = len(self.rest.gram.vv)
+        led = leads(self.blocks.groups, columns) and self.blocks.n >= COMPILED  # sums are compiled, too
+        kind = ApartLed if led else ApartClubbed
+        return kind(self.rest, self.rest.gram.rhs, self.rest.gram.vv, self.lead)
 
     def fixed_information(self) -> Array:
         return apart_information(self.equations())

@@ -23,20 +23,21 @@ Sizes come from the same pass, (2), with e = y - u0, and nothing in the second i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
-from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
+from lmmformula.engines.backfitting.clubbed import Clubbed
 from lmmformula.engines.base import Stacked
 from lmmformula.engines.equations import State
+from lmmformula.ir.groups import Group
 from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 
-__all__ = ["Led", "leads"]
+__all__ = ["PAIRS", "Leading", "Led", "LedSweeps", "leads"]
 
 T = TypeVar("T")
 
@@ -48,20 +49,53 @@ PARTS = 16
 NEAR = 0.02
 
 
-def leads(factor: Operators, p: int, pairs: int = PAIRS) -> bool:
-    """Whether sweeps of these groups, with p columns beside them, are those of this module."""
-    groups = factor.blocks.groups
+def leads(groups: Sequence[Group], p: int) -> bool:
+    """Whether sweeps of these groups, with p columns beside them, may be those of this module."""
     if len(groups) != 2 or groups[0].m < groups[1].m or any(g.k > 1 for g in groups):
         return False
-    return factor.couplings[0, 1].nnz >= pairs and 2 * groups[1].q * (p + 1) <= SUMS
+    return 2 * groups[1].q * (p + 1) <= SUMS
 
 
-class Led(Clubbed):
-    """The system with its fixed columns, for one right-hand side. Cost of a sweep: one reading of N and X_a."""
+class Leading(Clubbed):
+    """A system with its fixed columns, for one right-hand side, wherever the levels of a are."""
 
-    def sweeps(self, rhs: Stacked, xwz: Array, start: State) -> _Sweeps:
+    @property
+    def scale(self) -> float:
+        """lambda."""
+        return float(self.factor.factors[0][0, 0])
+
+    def in_b(self, u: Array) -> Array:
+        """L_b u_b, (q_b,)."""
+        return np.ascontiguousarray(matmul(self.factor.factors[1], u).ravel())
+
+    @cached_property
+    def near(self) -> Array:
+        """N'(s X_a), (q_b, p), for this lambda or one near it: s differs by less than `NEAR`, relatively."""
+        return self.factor.at.near(self.scale**2, NEAR, self.through)
+
+    def through(self) -> Array:
+        """N'(s X_a), (q_b, p)."""
+        raise NotImplementedError
+
+
+class Pass(Protocol):
+    """Passes over the levels of a for one right-hand side."""
+
+    def sweep(self, guess: Array, effects: Array) -> tuple[Array, Array, Array]:
+        """N'y, y'y / s and e'e / s, and X_a'y beside X_a'e, for a guess of beta and L_b u_b."""
+        ...
+
+    def close(self, move: Array) -> Array:
+        """u_a for d, (m_a, 1, 1), after the last sweep."""
+        ...
+
+
+class Led(Leading):
+    """With the levels of a here. Cost of a sweep: one reading of N and X_a."""
+
+    def sweeps(self, rhs: Stacked, xwz: Array, start: State) -> LedSweeps:
         """Compiled ones."""
-        return _Sweeps(self, rhs, xwz, start)
+        return LedSweeps(self, _Here(self, rhs[0], start[1][0]), rhs, xwz, start)
 
     def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
         """As :meth:`Clubbed.quadratic`."""
@@ -81,11 +115,6 @@ class Led(Clubbed):
 
     # -- what one theta has ----------------------------------------------------------------------------------------
 
-    @property
-    def scale(self) -> float:
-        """lambda."""
-        return float(self.factor.factors[0][0, 0])
-
     @cached_property
     def s(self) -> Array:
         return np.ascontiguousarray(self.factor.inverses[0].ravel())
@@ -101,22 +130,14 @@ class Led(Clubbed):
         n: SparseMatrix = self.factor.couplings[0, 1]
         return n.indptr, n.indices, n.data
 
-    def in_b(self, u: Array) -> Array:
-        """L_b u_b, (q_b,)."""
-        return np.ascontiguousarray(matmul(self.factor.factors[1], u).ravel())
-
     def over(self, part: Callable[[int, int], T]) -> list[T]:
         """Results of parts of the levels of a, cut by the problem alone."""
         ptr, wide = self.pairs[0], self.factor.blocks.groups[1].q * (len(self.xwx) + 1)
         goals = np.linspace(0, int(ptr[-1]), int(np.clip(SUMS // wide, 2, PARTS)) + 1)[1:-1]
         return in_parts(part, np.unique([0, *np.searchsorted(ptr, goals).tolist(), len(ptr) - 1]).tolist())
 
-    @cached_property
-    def near(self) -> Array:
-        """N'(s X_a), (q_b, p), for this lambda or one near it: s differs by less than `NEAR`, relatively."""
-        return self.factor.at.near(self.scale**2, NEAR, self._through)
-
-    def _through(self) -> Array:
+    def through(self) -> Array:
+        """N'(s X_a), (q_b, p)."""
         from lmmformula.numerics.sweep_kernels import add_products_by_pair
 
         shape = self.factor.blocks.groups[1].q, len(self.xwx)
@@ -129,35 +150,16 @@ class Led(Clubbed):
         return np.sum(self.over(part), axis=0)
 
 
-class _Sweeps:
-    """Sweeps for one right-hand side, and where the last of them ended."""
+class _Here:
+    """Passes over levels that are in memory."""
 
-    def __init__(self, system: Led, rhs: Stacked, xwz: Array, start: State) -> None:
-        self._system, self._rhs, self._xwz, self._start = system, rhs, xwz, start
-        self._t, self._before = (np.ascontiguousarray(v.ravel()) for v in (rhs[0], start[1][0]))
+    def __init__(self, system: Led, t: Array, before: Array) -> None:
+        self._system = system
+        self._t, self._before = (np.ascontiguousarray(v.ravel()) for v in (t, before))
         self._y = np.empty(len(self._t))
-        self._beta, self._u = start[0], start[1][1]
-        self._move = np.zeros_like(self._beta)
-        self._sums, self._columns = np.zeros(2), np.zeros((2, len(self._beta)))
 
-    def sweep(self, rest: list[Array]) -> list[Array]:
-        """(2) of :mod:`lmmformula.engines.backfitting.clubbed`, from the effects of b to those after."""
-        system, factor, (u,), guess = self._system, self._system.factor, rest, self._beta
-        g = self._pass(np.ascontiguousarray(guess[:, 0]), system.in_b(u))
-        first, second = system.clubbed
-        own = system.scale * self._columns[0][:, None]
-        of_a = own + system.explained[0] @ guess
-        self._move = first @ (self._xwz - system.transposed_times(1, u) - of_a) - guess
-        left = g[:, None] - system.scale * (system.near @ self._move)
-        coupled = system.scale * matmul(factor.factors[1].T, left.reshape(u.shape))
-        y = matmul(factor.inverses[1], self._rhs[1] - coupled)
-        of_a = own - system.explained[0] @ self._move
-        self._beta = second @ (self._xwz - of_a - system.transposed_times(1, y))
-        self._u = y - matmul(factor.inverses[1], system.times(1, self._beta))
-        return [self._u]
-
-    def _pass(self, guess: Array, effects: Array) -> Array:
-        """N'y; y itself, and the sums of (2), are noted."""
+    def sweep(self, guess: Array, effects: Array) -> tuple[Array, Array, Array]:
+        """Part by part; y itself is noted."""
         from lmmformula.numerics.sweep_kernels import sweep_levels
 
         system = self._system
@@ -169,8 +171,41 @@ class _Sweeps:
             sweep_levels(i, j, *system.pairs, *given, self._y, g, sums, columns)
             return g, sums, columns
 
-        g, self._sums, self._columns = (np.sum(v, axis=0) for v in zip(*system.over(part), strict=True))
-        return g
+        g, sums, columns = (np.sum(v, axis=0) for v in zip(*system.over(part), strict=True))
+        return g, sums, columns
+
+    def close(self, move: Array) -> Array:
+        from lmmformula.numerics.sweep_kernels import close_levels
+
+        system, u = self._system, np.empty(len(self._t))
+        system.over(lambda i, j: close_levels(i, j, system.x, system.s, self._y, system.scale, move, u))
+        return u[:, None, None]
+
+
+class LedSweeps:
+    """Sweeps for one right-hand side, and where the last of them ended."""
+
+    def __init__(self, system: Leading, over: Pass, rhs: Stacked, xwz: Array, start: State) -> None:
+        self._system, self._over, self._rhs, self._xwz, self._start = system, over, rhs, xwz, start
+        self._beta, self._u = start[0], start[1][1]
+        self._move = np.zeros_like(self._beta)
+        self._sums, self._columns = np.zeros(2), np.zeros((2, len(self._beta)))
+
+    def sweep(self, rest: list[Array]) -> list[Array]:
+        """(2) of :mod:`lmmformula.engines.backfitting.clubbed`, from the effects of b to those after."""
+        system, factor, (u,), guess = self._system, self._system.factor, rest, self._beta
+        g, self._sums, self._columns = self._over.sweep(np.ascontiguousarray(guess[:, 0]), system.in_b(u))
+        first, second = system.clubbed
+        own = system.scale * self._columns[0][:, None]
+        of_a = own + system.explained[0] @ guess
+        self._move = first @ (self._xwz - system.transposed_times(1, u) - of_a) - guess
+        left = g[:, None] - system.scale * (system.near @ self._move)
+        coupled = system.scale * matmul(factor.factors[1].T, left.reshape(u.shape))
+        y = matmul(factor.inverses[1], self._rhs[1] - coupled)
+        of_a = own - system.explained[0] @ self._move
+        self._beta = second @ (self._xwz - of_a - system.transposed_times(1, y))
+        self._u = y - matmul(factor.inverses[1], system.times(1, self._beta))
+        return [self._u]
 
     def change(self, before: list[Array], after: list[Array]) -> float:
         """Length of a move of the effects of b."""
@@ -197,8 +232,4 @@ class _Sweeps:
 
     def end(self) -> State:
         """Where the last sweep ended."""
-        from lmmformula.numerics.sweep_kernels import close_levels
-
-        system, u, move = self._system, np.empty(len(self._t)), np.ascontiguousarray(self._move[:, 0])
-        system.over(lambda i, j: close_levels(i, j, system.x, system.s, self._y, system.scale, move, u))
-        return self._beta, (u.reshape(self._rhs[0].shape), self._u)
+        return self._beta, (self._over.close(np.ascontiguousarray(self._move[:, 0])), self._u)

@@ -162,8 +162,9 @@ def _look(source: Source, maker: Maker | None, names: list[str]) -> Iterator[pa.
     if parts <= 1:
         yield from _one(first_rows(maker, source, names))
         return
-    if workers_of(source) is not None:  # others stay with their workers
-        yield from _one(source.batches(names, 0))
+    workers = workers_of(source)
+    if workers is not None:  # all else stays with them
+        yield from _one(workers.beginning(names, 0))
         return
     for part in np.unique(np.linspace(0, parts - 1, min(parts, _LOOKED_AT)).astype(int)).tolist():
         yield from _one(source.batches(names, part))

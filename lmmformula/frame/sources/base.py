@@ -100,6 +100,10 @@ class RowWorkers(Workers, Protocol):
         """What a function makes of the batches of each part, with these columns alone, made and kept where its rows are."""
         ...
 
+    def beginning(self, names: Sequence[str], part: int) -> Iterator[pa.RecordBatch]:
+        """The first rows of a part, with these columns alone, brought here: as many as a batch has, or all."""
+        ...
+
 
 def workers_of(source: Source) -> RowWorkers | None:
     """Workers that have the rows, of a source that offers ``workers()``; None if rows are read here."""

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lmmformula.errors import DataError
-from lmmformula.frame.sources.base import Source, checked_names, gathered
+from lmmformula.frame.sources.base import BATCH_ROWS, Source, checked_names, gathered
 from lmmformula.frame.sources.partitions import Partitions, batches_of
 from lmmformula.frame.sources.steady import source_of
 from lmmformula.typing import Data
@@ -109,6 +109,10 @@ class DaskWorkers:
                 made: Made = self.client.compute(tasks, workers=[place], allow_other_workers=True)
             out.update(zip(group, made, strict=True))
         return [out[i] for i in range(own.parts)]
+
+    def beginning(self, names: Sequence[str], part: int) -> Iterator[pa.RecordBatch]:
+        own = self.partitions
+        return own.make(checked_names(names, tuple(own.schema.names), own.name), part, BATCH_ROWS)
 
     def results(self, remotes: Sequence[Future]) -> Iterator[Made]:
         for start in range(0, len(remotes), AT_A_TIME):

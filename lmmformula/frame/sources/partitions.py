@@ -60,8 +60,9 @@ class Partitions:
         """What was made of it."""
         return Partitions(lazy)
 
-    def make(self, columns: list[str], part: int) -> Iterator[pa.RecordBatch]:
-        frame = self._computed(columns or list(self.schema.names[:1]), part)
+    def make(self, columns: list[str], part: int, rows: int | None = None) -> Iterator[pa.RecordBatch]:
+        """A partition in batches; with `rows`, no more than its first."""
+        frame = self._computed(columns or list(self.schema.names[:1]), part, rows)
         return batches_of(frame, columns, self.schema, part)
 
     def with_columns(self, columns: Sequence[str]) -> dd.DataFrame:
@@ -69,9 +70,10 @@ class Partitions:
         labels = {str(name): name for name in self.frame.columns}
         return self.frame[[labels[name] for name in columns or self.schema.names[:1]]]
 
-    def _computed(self, columns: list[str], part: int) -> pd.DataFrame:
+    def _computed(self, columns: list[str], part: int, rows: int | None = None) -> pd.DataFrame:
         try:
-            return self.with_columns(columns).partitions[part].compute()
+            own = self.with_columns(columns).partitions[part]
+            return own.compute() if rows is None else own.head(rows)
         except Exception as error:  # the graph is the user's and may raise anything
             raise DataError(
                 f"Dask cannot make partition {part} of {self.parts}: {type(error).__name__}: {error}"

@@ -77,11 +77,12 @@ def batches(source: Source, variables: Variables) -> Iterator[BatchRows]:
 
 def _beginning(source: Source, variables: Variables) -> Iterator[BatchRows]:
     """The same for whoever needs the first of them: of rows that workers have no more parts are read than needed."""
-    if workers_of(source) is None:
+    workers = workers_of(source)
+    if workers is None:
         yield from batches(source, variables)
         return
     for part in range(source.parts):
-        yield from map(variables.of, source.batches(variables.names, part))
+        yield from map(variables.of, workers.beginning(variables.names, part))
 
 
 def survey(
@@ -112,7 +113,7 @@ def survey(
     of_rows, of_values = _of_all_rows(first, variables)
     while True:
         try:
-            return _survey(source, variables, members, plain, missing, limit, of_rows, of_values)
+            return _survey(source, variables, members, plain, missing, limit, of_rows, of_values, first)
         except AlikeError:
             variables = replace(variables, seed=variables.seed + 1)
 
@@ -143,6 +144,7 @@ def _survey(
     limit: float | None,
     of_rows: list[Expr],
     of_values: list[Expr],
+    first: BatchRows | None,
 ) -> Found:
     whole = {*of_rows, *of_values}
     alone = replace(variables, exprs=tuple(e for e in variables.exprs if e not in whole))
@@ -153,11 +155,11 @@ def _survey(
         return [Columns(exprs, variables.columns, limit, source.n_rows, of_values=of_values)]
 
     held = [*columns(of_rows, of_values=False), *columns(of_values, of_values=True)]
-    tally, sample, counts = _first(source, alone, members, held, missing)
+    tally, sample, counts = _first(source, alone, members, held, missing, first)
     apart = [settle(variables, own, tally, counts, missing) for own in held]
     if len(apart) > 1 and any(own.dropped for own in apart):  # each has a part in what the other learns from
         held = columns([*of_rows, *of_values], of_values=False)
-        tally, sample, counts = _first(source, alone, members, held, missing)
+        tally, sample, counts = _first(source, alone, members, held, missing, first)
         apart = [settle(variables, own, tally, counts, missing) for own in held]
     settled = merged(apart)
     if settled is None:
@@ -176,24 +178,26 @@ def _survey(
 
 
 def _first(
-    source: Source, variables: Variables, members: frozenset[Expr], held: list[Columns], missing: str
+    source: Source,
+    variables: Variables,
+    members: frozenset[Expr],
+    held: list[Columns],
+    missing: str,
+    first: BatchRows | None,
 ) -> tuple[Tally, BatchRows, dict[str, int]]:
-    """Count the rows whose columns are complete, and hold what expressions of all rows need of them."""
+    """Count the rows whose columns are complete, and hold what expressions of all rows need of them; `first` are some."""
     tally = Tally(members, variables)
-    sample: BatchRows | None = None
     workers = None if held else workers_of(source)  # whatever is held of all rows is held here
-    for rows in batches(source, variables) if workers is None else _beginning(source, variables):
+    sample: BatchRows | None = None
+    if workers is not None:
+        sample = _sample(source, variables, first)
+        tallied_there(workers, variables, members, tally)
+    for rows in batches(source, variables) if workers is None else ():
         if sample is None or (not sample.n and rows.n):
             sample = rows
-        if workers is not None:
-            if sample.n:
-                break
-            continue
         codes = tally.add(rows)
         for own in held:
             own.add(rows, codes)
-    if workers is not None:
-        tallied_there(workers, variables, members, tally)
     if sample is None or not tally.n_data:
         raise DataError("the table has no rows")
     order = dict.fromkeys((*variables.complete_in, *variables.arguments.values()))
@@ -201,6 +205,18 @@ def _first(
     if not tally.n_whole:
         report_dropped(tally.n_data, tally.n_data, counts, missing)
     return tally, sample, counts
+
+
+def _sample(source: Source, variables: Variables, first: BatchRows | None) -> BatchRows | None:
+    """Rows that are complete if there are any: of those that were looked at first, if they will do."""
+    known = None if first is None else variables.of(first.batch)
+    if known is not None and known.n:
+        return known
+    for rows in _beginning(source, variables):
+        known = rows
+        if rows.n:
+            break
+    return known
 
 
 def _of_all_rows(first: BatchRows | None, variables: Variables) -> tuple[list[Expr], list[Expr]]:

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Protocol, SupportsIndex, TypeAlias, cast
+from typing import Protocol, SupportsIndex, TypeAlias, TypeVar, cast
 
 import numpy as np
 
@@ -36,6 +36,8 @@ __all__ = [
     "arguments",
     "whole",
 ]
+
+T = TypeVar("T")
 
 Operand: TypeAlias = "LevelArray | Array | float"
 
@@ -307,9 +309,9 @@ class GramApart:
     shares: Pieces
     rest: Gram
     bring: Callable[[], Gram]
-    _known: dict[object, Pieces] = field(default_factory=dict)
+    _known: dict[object, Share] = field(default_factory=dict)
 
-    def once(self, key: object, make: Callable[[], Pieces]) -> Pieces:
+    def once(self, key: object, make: Callable[[], T]) -> T:
         """What has been made of it for one purpose, made once."""
         if key not in self._known:
             self._known[key] = make()
