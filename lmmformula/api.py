@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from inspect import signature
 from pathlib import Path
@@ -19,6 +19,7 @@ from lmmformula.families import Family, resolve, zero_inflated
 from lmmformula.formula import ModelSpec, model_spec
 from lmmformula.frame import Table, Wanted, in_memory_entrance, keep_argument, open_data, stream
 from lmmformula.frame import build as build_problem
+from lmmformula.frame.own_families import Families, family_of
 from lmmformula.frame.sampling import open_rows
 from lmmformula.interrupts import interrupts_keep
 from lmmformula.ir.estimate import Status
@@ -33,7 +34,6 @@ from lmmformula.typing import Argument, Arguments, Context, Data
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
-    from lmmformula.frame.sources.base import Source
     from lmmformula.keeping.checkpoint import Checkpoint
 
 __all__ = [
@@ -55,16 +55,17 @@ FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress", "sample")
 
 @checked
 def build(
-    formula: str,
+    formula: str | Sequence[str],
     data: Data,
     *,
-    family: str | Family = "gaussian",
+    family: Families = "gaussian",
     weights: Data = None,
     offset: Data = None,
     contrasts: Mapping[str, str] | None = None,
     ziformula: str | None = None,
     dispformula: str | None = None,
     missing: Literal["drop", "raise"] = "drop",
+    rescor: bool | None = None,
     context: Context | None = None,
     data2: Context | None = None,
     entrance: Literal["auto", "cells", "rows"] = "auto",
@@ -95,6 +96,7 @@ def build(
         "ziformula": ziformula,
         "dispformula": dispformula,
         "missing": missing,
+        "rescor": rescor,
         "context": context,
         "data2": data2,
         "memory_limit": memory_limit,
@@ -107,13 +109,14 @@ def _built(
     data: Data,
     wanted: Wanted,
     *,
-    family: str | Family,
+    family: Families,
     weights: Data,
     offset: Data,
     contrasts: Mapping[str, str] | None,
     ziformula: str | None,
     dispformula: str | None,
     missing: Literal["drop", "raise"],
+    rescor: bool | None = None,
     context: Context | None,
     data2: Context | None = None,
     memory_limit: float | str | None,
@@ -124,9 +127,16 @@ def _built(
     given = {"weights": weights, "offset": offset, "contrasts": contrasts, "missing": missing}
     limit = None if memory_limit is None else float(memory_limit)
     if spec.responses:
-        beside = {"context": _beside(context, data2), "memory_limit": limit}
-        return _of_responses(spec, opened, wanted, family, (ziformula, dispformula), **given, **beside)
-    record = resolve(spec.family or family)
+        beside = {"context": _beside(context, data2), "memory_limit": limit, "rescor": rescor}
+        from lmmformula.frame.responses import of_responses
+
+        return of_responses(spec, opened, wanted, family, (ziformula, dispformula), **given, **beside)
+    if rescor is not None:
+        raise PlanError(
+            "rescor= says whether residuals of several responses are correlated, and this formula has one response: leave it "
+            "out, or write one formula for each response."
+        )
+    record = resolve(family_of(spec, family))
     if ziformula is not None and record.zeros_at is None:
         record = zero_inflated(record)
     arguments: dict[str, Argument] = {
@@ -141,32 +151,6 @@ def _built(
         in_memory_entrance(wanted.entrance)
         return build_problem(spec, opened, **arguments)
     return stream(spec, opened, wanted, **arguments)
-
-
-def _of_responses(
-    spec: ModelSpec,
-    opened: Table | Source,
-    wanted: Wanted,
-    family: str | Family,
-    further: tuple[str | None, ...],
-    **arguments: Argument,
-) -> Problem:
-    """The problem of several responses, whose rows have to be in memory."""
-    from lmmformula.frame.responses import build_responses
-
-    if any(one is not None for one in further):
-        raise PlanError(
-            "ziformula= and dispformula= are for one response. Of several, each has its own in the formula: "
-            "bf(y1 ~ x, sigma ~ z) + bf(y2 ~ x, zi ~ z)."
-        )
-    if not isinstance(opened, Table):
-        raise PlanError(
-            f"a model of several responses takes rows in memory, and those of {opened.name} are read a batch at a time: read "
-            "the table first, or fit one model for each response."
-        )
-    in_memory_entrance(wanted.entrance)
-    families = {own.response.label: resolve(own.family or family) for own in spec.responses if own.response}
-    return build_responses(spec, opened, families, rescor=spec.rescor, **arguments)
 
 
 def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
@@ -201,7 +185,7 @@ def _has_dot(formula: str) -> bool:
 
 
 @checked(rest=(*FITTING, "checkpoint"))
-def plan(formula: str, data: Data, *, method: str = "auto", **arguments: Argument) -> Plan:
+def plan(formula: str | Sequence[str], data: Data, *, method: str = "auto", **arguments: Argument) -> Plan:
     """What :func:`fit` would do with the same arguments: sizes, memory, engine, and why. Fits nothing.
 
     Every argument of :func:`fit` is taken, also those that change nothing of the plan, such as ``progress``.
@@ -251,10 +235,10 @@ def split(arguments: Arguments) -> tuple[dict[str, Argument], dict[str, Argument
 
 @checked(rest=(OPTIONS,))
 def fit(
-    formula: str,
+    formula: str | Sequence[str],
     data: Data,
     *,
-    family: str | Family = "gaussian",
+    family: Families = "gaussian",
     method: str = "auto",
     weights: Data = None,
     offset: Data = None,
@@ -264,6 +248,7 @@ def fit(
     nagq: int = 1,
     priors: Mapping[str, str] | None = None,
     missing: Literal["drop", "raise"] = "drop",
+    rescor: bool | None = None,
     seed: int | np.random.Generator | None = None,
     progress: bool | Report | None = None,
     checkpoint: str | Path | None = None,
@@ -277,17 +262,19 @@ def fit(
 
     Parameters
     ----------
-    formula : str
+    formula : str, or list of str
         lme4's language, for example ``"y ~ x + (1 + x | subject) + (1 | item)"``; see the language reference. Without random
-        effects it is a linear or generalised linear model, as by R's ``lm`` and ``glm``.
+        effects it is a linear or generalised linear model, as by R's ``lm`` and ``glm``. A list has a formula for each of
+        several responses, as ``bf(y1 ~ x) + bf(y2 ~ x)`` has; see the page on several responses.
     data : table, dict of columns, or path
         pandas, polars, pyarrow or anything else narwhals reads; a dict, in which single values are repeated; a CSV, Parquet
         or JSON file; the name of a shipped data set. The fit keeps the columns it uses as they are now. Results for rows carry
         the index of a pandas frame. A folder, glob or list of Parquet files, a ``pyarrow.dataset.Dataset``, a DuckDB relation,
         a polars LazyFrame, a Dask or a PySpark DataFrame is read a batch at a time and need not fit in memory.
-    family : str or Family
+    family : str or Family, or mapping
         Distribution of the response: "gaussian", "binomial", "poisson", "gamma", "inverse_gaussian", "nbinom1", "nbinom2",
-        "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``.
+        "beta", "lognormal", "student", with another link as ``"binomial(link='probit')"``; a mapping from several responses to
+        these.
     method : {"auto", "reml", "ml", "laplace", "pql", "krylov", "hmc"}
         "auto" is REML for a Gaussian response with identity link, and Laplace's approximation otherwise. "pql" is penalised
         quasi-likelihood by backfitting, O(rows), for crossed factors of any size; it has no likelihood. "hmc" is the
@@ -315,6 +302,9 @@ def fit(
         prints what was used.
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
+    rescor : bool, optional
+        Of several Gaussian responses, whether the residuals of a row are correlated (brms' ``set_rescor``); by default where
+        they can be.
     seed : int or Generator, optional
         For methods that draw: "hmc", the probes of "krylov", and `sample`.
     progress : bool or callable, optional
@@ -390,6 +380,7 @@ def fit(
         "ziformula": ziformula,
         "dispformula": dispformula,
         "missing": missing,
+        "rescor": rescor,
         "context": _beside(context, data2),
     }
     own = {} if priors is None else {"priors": keep_argument(priors)}

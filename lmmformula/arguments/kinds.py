@@ -29,6 +29,7 @@ __all__ = [
     "bytes_of_memory",
     "flag",
     "flag_or_positive",
+    "formula",
     "function",
     "is_flag",
     "is_text",
@@ -161,6 +162,22 @@ def text(accepted: str = "text", *, blank: bool = False) -> Kind:
         return value
 
     return Kind(accepted, read)
+
+
+def formula() -> Kind:
+    """A formula as text, or one for each of several responses, which is read as brms' sum of these."""
+    one = text()
+
+    def read(value: object) -> Argument:
+        if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+            return one.read(value)
+        each = [str(one.read(own)).strip() for own in value]
+        return " + ".join(own if own.startswith(_WHOLE) else f"bf({own})" for own in each)
+
+    return Kind("a formula such as 'y ~ x + (1 | g)', or a list with one for each response", read)
+
+
+_WHOLE = ("bf(", "brmsformula(", "mvbf(", "mvbrmsformula(", "set_rescor(")
 
 
 def word(*choices: str, any_case: bool = False) -> Kind:

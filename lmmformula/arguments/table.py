@@ -10,6 +10,7 @@ from lmmformula.arguments.kinds import (
     bytes_of_memory,
     flag,
     flag_or_positive,
+    formula,
     function,
     mapping,
     names,
@@ -38,15 +39,18 @@ _COUNT = whole(1, _MOST)
 
 ARGUMENTS: Mapping[str, Kind] = {
     # the model
-    "formula": text("a formula such as 'y ~ x + (1 | g)'"),
+    "formula": formula(),
     "data": table(),
-    "family": anything("the name of a family, such as 'binomial', or a Family"),
+    "family": anything(
+        "the name of a family, such as 'binomial', a Family, or a mapping from responses to these"
+    ),
     "weights": _COLUMN_OR_ROWS,
     "offset": _COLUMN_OR_ROWS,
     "contrasts": optional(mapping("a mapping from variables to contrasts, such as {'f': 'contr.sum'}")),
     "ziformula": optional(text("a one-sided formula such as '~ x'")),
     "dispformula": optional(text("a one-sided formula such as '~ x'")),
     "missing": word("drop", "raise"),
+    "rescor": optional(flag()),
     "entrance": word("auto", "cells", "rows"),
     "context": optional(mapping("a mapping from names to functions and constants")),
     "data2": optional(

@@ -7,26 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from lmmformula.errors import DataError, PlanError
-from lmmformula.families import Family
+from lmmformula.families import Family, resolve
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import LinearPart, ModelSpec, RandomTerm
 from lmmformula.frame.arguments import row_argument
 from lmmformula.frame.available import check_available
 from lmmformula.frame.build import assembled, further_parts
 from lmmformula.frame.design import variables_of
+from lmmformula.frame.entrances import Wanted
 from lmmformula.frame.model_frame import evaluate
+from lmmformula.frame.opening import in_memory_entrance
+from lmmformula.frame.own_families import Families, family_of
 from lmmformula.frame.recipe import Recipe
 from lmmformula.frame.response import with_repeats
 from lmmformula.frame.several_recipe import SeveralRecipe, long_labels
-from lmmformula.frame.table import open_table
+from lmmformula.frame.table import Table, open_table
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.stacking import members_of, stacked
-from lmmformula.typing import Arguments, Context, Data
+from lmmformula.typing import Argument, Arguments, Context, Data
 
-__all__ = ["build_responses"]
+if TYPE_CHECKING:
+    from lmmformula.frame.sources.base import Source
+
+__all__ = ["build_responses", "of_responses"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,38 @@ def build_responses(
         recipe=recipe,
         labels=long_labels(names, table.labels, table.n_rows),
     ).freeze()
+
+
+def of_responses(
+    spec: ModelSpec,
+    opened: Table | Source,
+    wanted: Wanted,
+    family: Families,
+    further: tuple[str | None, ...],
+    rescor: bool | None,
+    **arguments: Argument,
+) -> Problem:
+    """The problem of several responses, whose rows have to be in memory."""
+    if any(one is not None for one in further):
+        raise PlanError(
+            "ziformula= and dispformula= are for one response. Of several, each has its own in the formula: "
+            "bf(y1 ~ x, sigma ~ z) + bf(y2 ~ x, zi ~ z)."
+        )
+    if not isinstance(opened, Table):
+        raise PlanError(
+            f"a model of several responses takes rows in memory, and those of {opened.name} are read a batch at a time: read "
+            "the table first, or fit one model for each response."
+        )
+    in_memory_entrance(wanted.entrance)
+    if None not in (rescor, spec.rescor) and rescor != spec.rescor:
+        raise PlanError(f"rescor={rescor} contradicts set_rescor() in the formula; keep one of them.")
+    families = {own.response.label: resolve(family_of(own, family)) for own in spec.responses if own.response}
+    if isinstance(family, Mapping) and (unknown := [name for name in family if name not in families]):
+        raise PlanError(
+            f"family= names {unknown[0]!r}, which is no response of this model; it has {', '.join(families)}."
+        )
+    said = spec.rescor if rescor is None else rescor
+    return build_responses(spec, opened, families, rescor=said, **arguments)
 
 
 def _name(spec: ModelSpec) -> str:

@@ -103,8 +103,11 @@ def auxiliary_tables(fit: Fitted) -> dict[str, pd.DataFrame]:
 
 
 def components(fit: Fitted) -> tuple[str, ...]:
-    """broom.mixed's words for the auxiliary predictors of a fit."""
-    return tuple(a.component for a in fit.problem.family.auxiliaries) if fit.estimate.aux else ()
+    """broom.mixed's words for the auxiliary predictors of a fit; of several responses their names, ``sigma_y1``."""
+    if not fit.estimate.aux:
+        return ()
+    known = fit.problem.family.auxiliaries
+    return tuple(a.name if fit.problem.responses else a.component for a in known)
 
 
 def scale(fit: Fitted) -> float:
@@ -114,6 +117,8 @@ def scale(fit: Fitted) -> float:
     """
     if fit.problem.is_linear or fit.estimate.quasi_dispersion:
         return fit.sigma
+    if fit.problem.responses:
+        return float("nan")
     if "disp" not in components(fit):
         return 1.0
     estimates = fit.estimate.aux[0]

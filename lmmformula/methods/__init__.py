@@ -41,6 +41,7 @@ BUILDING = (
     "ziformula",
     "dispformula",
     "missing",
+    "rescor",
     "context",
     "data2",
     "entrance",

@@ -45,7 +45,7 @@ def make_plan(
     if why := asked.unsuited(problem):
         raise PlanError(why)
     if not asked.structured:
-        problem.refuse_responses(f"method={asked.name!r}", "Use method='reml' or 'ml'.")
+        problem.refuse_responses(f"method={asked.name!r}", "Leave it to method='auto'.")
     if problem.residual is not None and not asked.structured:
         raise PlanError(
             f"{asked.name.upper()} does not take structured residuals ({problem.residual.label or 'sigma ~'}): use "

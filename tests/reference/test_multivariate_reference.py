@@ -34,6 +34,33 @@ def test_likelihood_fixed_effects_and_modes(name: str) -> None:
     assert list(m.params.index) == ["y1:(Intercept)", "y1:x", "y2:(Intercept)", "y2:x"]
 
 
+def test_a_gaussian_and_a_poisson_response_by_laplace() -> None:
+    own, m = KNOWN["models"]["biv_gauss_pois"], fitted("biv_gauss_pois")
+    assert m.converged
+    assert m.llf == pytest.approx(own["logLik"], abs=1e-6)
+    assert m.df_model == own["df"]
+    assert np.abs((m.params.to_numpy() - own["estimate"]) / own["se"]).max() < 1e-4
+    np.testing.assert_allclose(m.bse, own["se"], rtol=1e-4)
+    np.testing.assert_allclose(m.estimate.aux[0], own["log_sigma"], rtol=1e-5)
+    sigma = m.tidy(effects="fixed").query("component == 'sigma_y1'")
+    np.testing.assert_allclose(sigma["std_error"], own["log_sigma_se"], rtol=1e-4)
+    np.testing.assert_allclose(m.varcorr()["sdcor"], [*own["sd"], *own["cor"]], rtol=1e-4)
+    # the modes in R are those of the last parameters that were looked at; at ours the penalised score is zero
+    np.testing.assert_allclose(m.estimate.modes[0][:10], own["ranef"], atol=3e-4)
+    eta = m.predict(kind="link")
+    np.testing.assert_allclose(eta[:10], own["linear_predictor"], atol=3e-4)
+    rows = pd.DataFrame(KNOWN["data"])
+    score = np.column_stack(
+        [
+            (rows["y1"] - eta.xs("y1").to_numpy()) / np.exp(2 * m.estimate.aux[0][0]),
+            rows["c2"] - np.exp(eta.xs("c2").to_numpy()),
+        ]
+    )
+    lower = m.problem.terms[0].covariance.cholesky(m.estimate.theta)
+    sums = pd.DataFrame(score).groupby(rows["id"]).sum().to_numpy()
+    np.testing.assert_allclose(sums @ lower @ lower.T, m.estimate.modes[0], atol=1e-7)
+
+
 @pytest.mark.parametrize("name", GAUSSIAN)
 def test_variances_of_effects_and_residuals(name: str) -> None:
     own, table = KNOWN["models"][name], fitted(name).varcorr()

@@ -194,6 +194,8 @@ class Asymptotic(Inference):
     def predict(
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
     ) -> pd.Series | pd.DataFrame:
+        if wanted.full:
+            self.fit.problem.refuse_responses("uncertainty='full'", "Leave it out, or use bootstrap().")
         effects = unseen_effects(self.fit, rows, wanted.new_levels, rng)
         return predict_from_errors(
             self.fit, rows, at_means(self.fit, rows) + effects, effects, wanted, weights, rng

@@ -58,7 +58,7 @@ def _coefficient_drawings(fit: Fitted, *, naivete: bool) -> list[Drawing]:
 
 
 def _marginal_drawings(fit: Fitted) -> list[Drawing]:
-    if fit.recall.data is None and draft_of(fit) is None:
+    if fit.problem.responses or (fit.recall.data is None and draft_of(fit) is None):
         return []
     out = []
     for name in marginal.variables(fit)[:MOST_VARIABLES]:

@@ -217,3 +217,130 @@ def test_refused_by_name(formula: str) -> None:
 def test_other_methods_are_refused(method: str) -> None:
     with pytest.raises(PlanError, match=r"takes a model of one response, and this one has several \(y, z\)"):
         fit(MODELS["shared"], data(), method=method)
+
+
+# -- families of their own ------------------------------------------------------------------------------------------------
+
+MIXED = ["y ~ x + (1 |p| g)", "count ~ x + (1 |p| g)", "z ~ f + (1 |p| g)"]
+FAMILIES = {"y": "gaussian", "count": "nbinom2", "z": "gaussian"}
+
+
+@cache
+def counts() -> pd.DataFrame:
+    rng, frame = np.random.default_rng(2), data()
+    own = np.repeat(rng.normal(size=GROUPS), EACH) + 0.5 * frame.groupby("g")["y"].transform("mean")
+    mean = np.exp(0.8 + 0.3 * frame["x"] + 0.6 * own).to_numpy()
+    return frame.assign(count=rng.poisson(mean * rng.gamma(3.0, 1.0 / 3.0, size=N)).astype(float))
+
+
+@cache
+def mixed() -> Fit:
+    return fit(MIXED, counts(), family=FAMILIES)
+
+
+def test_families_may_be_written_in_the_formula_or_as_a_mapping() -> None:
+    written = "bf(y ~ x + (1 |p| g)) + bf(count ~ x + (1 |p| g), family = nbinom2) + bf(z ~ f + (1 |p| g))"
+    one, other = build(MIXED, counts(), family=FAMILIES), build(written, counts())
+    assert str(one.family) == str(other.family)
+    assert [s.family.name for s in one.responses] == list(FAMILIES.values())
+    assert [a.name.split("_")[-1] for a in one.family.auxiliaries] == ["y", "count", "z"]
+    with pytest.raises(PlanError, match="no entry for the response `z`"):
+        build(MIXED, counts(), family={"y": "gaussian", "count": "nbinom2"})
+    with pytest.raises(PlanError, match="names 'w', which is no response"):
+        build(MIXED, counts(), family={**FAMILIES, "w": "gaussian"})
+    with pytest.raises(PlanError, match="residuals are correlated where all responses are Gaussian"):
+        build(MIXED, counts(), family=FAMILIES, rescor=True)
+    with pytest.raises(PlanError, match="this formula has one response"):
+        build("y ~ x", counts(), rescor=True)
+
+
+def test_gaussian_responses_by_laplace_are_those_by_their_own_criterion() -> None:
+    """A third response that shares nothing adds its own likelihood."""
+    own = fit(["y ~ x + (1 |p| g)", "z ~ f + (1 |p| g)"], data(), method="ml", rescor=False)
+    alone = fit("count ~ x", counts(), family="poisson")
+    both = fit(
+        ["y ~ x + (1 |p| g)", "z ~ f + (1 |p| g)", "count ~ x"],
+        counts(),
+        family={**FAMILIES, "count": "poisson"},
+    )
+    assert both.llf == pytest.approx(own.llf + alone.llf, abs=1e-6)
+    np.testing.assert_allclose(both.params, [*own.params, *alone.params], rtol=1e-4, atol=1e-5)
+
+
+def test_units_of_a_response_do_not_matter_beside_counts() -> None:
+    m, c = mixed(), 1e3
+    other = fit(MIXED, counts().assign(z=c * counts()["z"]), family=FAMILIES)
+    assert other.llf == pytest.approx(m.llf - N * np.log(c), abs=1e-5)
+    unit = np.where(m.params.index.str.startswith("z:"), c, 1.0)
+    np.testing.assert_allclose(other.params, m.params * unit, rtol=1e-4)
+    np.testing.assert_allclose(other.bse, m.bse * unit, rtol=1e-3)
+    assert other.estimate.aux[2][0] == pytest.approx(m.estimate.aux[2][0] + np.log(c), abs=1e-4)
+
+
+def test_rows_of_each_response_have_its_family() -> None:
+    m, new = mixed(), counts().head(4)
+    link, mean = m.predict(new, kind="link"), m.predict(new)
+    np.testing.assert_allclose(mean.xs("y"), link.xs("y"), rtol=1e-12)
+    np.testing.assert_allclose(mean.xs("count"), np.exp(link.xs("count")), rtol=1e-12)
+    np.testing.assert_allclose(m.fittedvalues.xs("count")[:4], mean.xs("count"), rtol=1e-10)
+    limits = m.predict(new, interval="prediction", seed=1)
+    lower, upper = limits["lower"].xs("count"), limits["upper"].xs("count")
+    assert (np.asarray(lower) >= 0.0).all()
+    assert (np.asarray(upper) == np.round(np.asarray(upper))).all()
+    sigma = np.exp(m.estimate.aux[0][0])
+    se = m.predict(new, se=True)["se"].xs("y").to_numpy()
+    reach = (limits["upper"] - limits["lower"]).xs("y").to_numpy() / 2
+    np.testing.assert_allclose(reach, 1.959964 * np.sqrt(se**2 + sigma**2), rtol=1e-5)
+    drawn = m.simulate(2, seed=3)
+    assert (drawn.xs("count").to_numpy() % 1 == 0).all()
+    assert (drawn.xs("y").to_numpy() % 1 != 0).all()
+    assert abs(float(m.residuals("quantile", seed=2).std()) - 1.0) < 0.15
+    assert list(m.augment().columns[-3:]) == [".fitted", ".resid", ".fixed"]
+
+
+def test_is_fitted_again_and_kept(tmp_path: Any) -> None:
+    m = mixed()
+    again = m.refit(m.simulate(1, seed=5)["sim_1"])
+    assert again.converged
+    m.save(tmp_path / "fit")
+    loaded = load(tmp_path / "fit")
+    assert loaded.llf == m.llf
+    new = counts().head(2)
+    np.testing.assert_allclose(loaded.predict(new, se=True), m.predict(new, se=True), rtol=1e-8)
+    np.testing.assert_allclose(loaded.simulate(1, seed=1), m.simulate(1, seed=1))
+
+
+ASKED = {
+    "anova": lambda m: m.anova(),
+    "R2": lambda m: m.r2(),
+    "ICC": lambda m: m.icc(),
+    "emmeans": lambda m: m.emmeans("x"),
+    "conditional effects": lambda m: m.conditional_effects(),
+    "drop1": lambda m: m.drop1(),
+    "step": lambda m: m.step(),
+    "ranova": lambda m: m.ranova(),
+    "naivete": lambda m: m.naivete(),
+    "cross-validation": lambda m: m.cross_validate(folds=3, seed=1),
+    "full": lambda m: m.predict(data().head(2), se=True, uncertainty="full"),
+    "all optimisers": lambda m: m.allfit(),
+}
+
+
+@pytest.mark.parametrize("what", ASKED)
+def test_what_needs_one_response_says_so(what: str) -> None:
+    for m in (fitted("shared"), mixed()):
+        if what == "full" and m is not mixed():
+            continue
+        with pytest.raises(PlanError, match=r"responses|several") as caught:
+            ASKED[what](m)
+        assert "y" in str(caught.value)
+
+
+def test_is_reported(tmp_path: Any) -> None:
+    from lmmformula import report
+
+    for m in (fitted("shared"), mixed()):
+        page = report(m, tmp_path / "page.html", plots=False)
+        text = (tmp_path / "page.html").read_text(encoding="utf-8")
+        assert "y:(Intercept)" in text
+        assert page is not None
