@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lmmformula.arguments import checked
-from lmmformula.arguments.kinds import whole
+from lmmformula.arguments.kinds import one_formula, whole
 from lmmformula.checkpoints import keeping
 from lmmformula.errors import DataError, PlanError, warn
 from lmmformula.families import Family, resolve, zero_inflated
@@ -101,7 +101,7 @@ def build(
         "data2": data2,
         "memory_limit": memory_limit,
     }
-    return _built(formula, data, Wanted(entrance), **arguments)
+    return _built(one_formula(formula), data, Wanted(entrance), **arguments)
 
 
 def _built(
@@ -197,6 +197,7 @@ def plan(formula: str | Sequence[str], data: Data, *, method: str = "auto", **ar
     blocked
     """
     method_named(method)
+    formula = one_formula(formula)
     building, options = split(arguments)
     seed, priors = options.pop("seed", None), options.pop("priors", None)
     for silent in ("progress", "checkpoint"):
@@ -368,7 +369,7 @@ def fit(
     >>> round(m.llf, 4)
     -871.8141
     """
-    begun = time.time()
+    begun, formula = time.time(), one_formula(formula)
     asked = method_named(method)
     if nagq != 1:
         options = {"nagq": nagq, **options}

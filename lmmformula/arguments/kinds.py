@@ -35,6 +35,7 @@ __all__ = [
     "is_text",
     "mapping",
     "names",
+    "one_formula",
     "one_of",
     "optional",
     "path",
@@ -171,10 +172,17 @@ def formula() -> Kind:
     def read(value: object) -> Argument:
         if isinstance(value, str) or not isinstance(value, Sequence) or not value:
             return one.read(value)
-        each = [str(one.read(own)).strip() for own in value]
-        return " + ".join(own if own.startswith(_WHOLE) else f"bf({own})" for own in each)
+        return one_formula([str(one.read(own)) for own in value])
 
     return Kind("a formula such as 'y ~ x + (1 | g)', or a list with one for each response", read)
+
+
+def one_formula(value: str | Sequence[str]) -> str:
+    """The text of a formula, or of several as a sum."""
+    if isinstance(value, str):
+        return value
+    each = (own.strip() for own in value)
+    return " + ".join(own if own.startswith(_WHOLE) else f"bf({own})" for own in each)
 
 
 _WHOLE = ("bf(", "brmsformula(", "mvbf(", "mvbrmsformula(", "set_rescor(")

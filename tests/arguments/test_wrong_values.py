@@ -86,6 +86,7 @@ RIGHT: dict[str, set[str]] = {
     "start": NOTHING | NUMBER | {"negative"},
     "weights": NOTHING,
     "offset": NOTHING,
+    "rescor": NOTHING,
     "contrasts": NOTHING | {"empty dict"},
     "context": NOTHING | {"empty dict"},
     "data2": NOTHING | {"empty dict"},
