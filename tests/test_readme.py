@@ -22,6 +22,7 @@ PAGES += [
         "time_space.md",
         "residuals.md",
         "distributional.md",
+        "multivariate.md",
         "relationships.md",
         "smooths.md",
     )

@@ -14,7 +14,7 @@ from lmmformula.formula.parse import parse
 from lmmformula.formula.random import random_terms
 from lmmformula.formula.render import fixed_terms
 from lmmformula.formula.residuals import is_residual, residual_term
-from lmmformula.formula.responses import WRAPPERS, several_responses
+from lmmformula.formula.responses import WRAPPERS, Several, several_responses
 from lmmformula.formula.spec import Arg, Binary, Call, Expr, Name, Number, Paren, Unary
 from lmmformula.formula.walk import BARS, nodes, strip, summands
 
@@ -39,7 +39,8 @@ def updated(old: str, new: str, columns: Sequence[str] | None = None) -> str:
     Parameters
     ----------
     old, new : str
-        A formula of ``bf()`` is updated parameter by parameter; those that `new` does not name stay.
+        A formula of ``bf()`` is updated parameter by parameter; those that `new` does not name stay. Of several responses
+        each formula is changed by `new`, or by its own of several.
     columns : sequence of str, optional
         Columns of the data of `old`; needed only where `old` says ``.``.
 
@@ -61,23 +62,39 @@ def updated(old: str, new: str, columns: Sequence[str] | None = None) -> str:
     """
     before, change = strip(parse(old)), strip(parse(new))
     context = Context(new, None if columns is None else tuple(map(str, columns)))
-    if any(several_responses(e, replace(context, text=t)) for e, t in ((before, old), (change, new))):
-        return _whole(change, context)
-    if not any(isinstance(e, Call) and e.function in WRAPPERS for e in (before, change)):
-        return _one(before, change, replace(context, text=new), old)
-    return _several(before, change, context, old)
+    was, now = several_responses(before, replace(context, text=old)), several_responses(change, context)
+    if was is not None or now is not None:
+        return _of_responses(was, now, change, context, old)
+    return _single(before, change, context, old)
 
 
-def _whole(change: Expr, context: Context) -> str:
-    """The new formula of several responses, or of one in their place."""
-    if any(node == _DOT for node in nodes(change)):
+def _of_responses(was: Several | None, now: Several | None, change: Expr, context: Context, old: str) -> str:
+    """The formulas of several responses, each changed in the same way or by its own; or what takes their place."""
+    if not any(node == _DOT for node in nodes(change)):
+        model_spec(context.text, context.columns)
+        return context.text
+    changes = now.formulas if now is not None else (change,) * len(was.formulas if was else ())
+    if was is None or len(changes) != len(was.formulas):
         raise context.error(
-            "`.` stands for the terms of one formula, and here several responses have one each",
+            f"{len(changes)} changes of {1 if was is None else len(was.formulas)} formulas",
             change.span,
-            "write the whole new formula",
+            "give one change for all, one for each in their order, or the whole new formula",
         )
-    model_spec(context.text, context.columns)
-    return context.text
+    pairs = zip(was.formulas, changes, strict=True)
+    each = [_single(strip(one), strip(own), context, old) for one, own in pairs]
+    said = was.rescor if now is None or now.rescor is None else now.rescor
+    parts = [
+        text if text.startswith(tuple(f"{name}(" for name in WRAPPERS)) else f"bf({text})" for text in each
+    ]
+    out = " + ".join([*parts, *([] if said is None else [f"set_rescor({str(said).upper()})"])])
+    model_spec(out, context.columns)
+    return out
+
+
+def _single(before: Expr, change: Expr, context: Context, old: str) -> str:
+    if not any(isinstance(e, Call) and e.function in WRAPPERS for e in (before, change)):
+        return _one(before, change, context, old)
+    return _several(before, change, context, old)
 
 
 def _several(before: Expr, change: Expr, context: Context, old: str) -> str:

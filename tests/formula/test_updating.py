@@ -50,6 +50,18 @@ OURS = [
     ("y ~ a", "~ . + I(b * 1.2345678901234567)", "y ~ a + I(b * 1.2345678901234567)"),
     ("my.y ~ my.x", "~ . + z.1", "my.y ~ my.x + z.1"),
     ("y ~ a", "~ . - 1 - a", "y ~ 0"),
+    (
+        "bf(mvbind(y, z) ~ a + (1 |p| g))",
+        "~ . + b",
+        "bf(y ~ a + b + (1 | p | g)) + bf(z ~ a + b + (1 | p | g))",
+    ),
+    (
+        "bf(y ~ a, sigma ~ z) + bf(z ~ b, family = poisson) + set_rescor(FALSE)",
+        "bf(log(.) ~ .) + bf(. ~ . - b)",
+        "bf(log(y) ~ a, sigma ~ z) + bf(z ~ 1, family = poisson) + set_rescor(FALSE)",
+    ),
+    ("bf(y ~ a) + bf(z ~ b)", "y ~ a * b", "y ~ a * b"),
+    ("y ~ a", "bf(y ~ a) + bf(z ~ a)", "bf(y ~ a) + bf(z ~ a)"),
     ("bf(y ~ a + (1 | g), sigma ~ z)", "~ . + b", "bf(y ~ a + b + (1 | g), sigma ~ z)"),
     ("bf(y ~ a + (1 | g), sigma ~ z)", "bf(~ . - a, sigma ~ . + k)", "bf(y ~ (1 | g), sigma ~ z + k)"),
 ]
