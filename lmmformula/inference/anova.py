@@ -15,6 +15,9 @@ that f is not contained in f:x, and its test is that at x = 0. Generalised model
 more, so that no test depends on the origin of x unless x is in no other term. lmerTest 3.1 passes over the variables that a
 term codes by an indicator for each level: f is not contained in f:h there if h has no term of its own. Here it is, as in SAS.
 
+A smooth has one row, whatever the type: the test that it is zero, its unpenalised columns and penalised part together
+(:mod:`lmmformula.inference.smooths.tests`), on its reference degrees of freedom, with its effective ones beside them.
+
 References
 ----------
 Fox & Weisberg (2019), An R Companion to Applied Regression, 3rd ed. (car::Anova).
@@ -41,9 +44,10 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
+    from lmmformula.inference.smooths.tests import SmoothTest
     from lmmformula.inference.uncertainty import Uncertainty
 
-__all__ = ["terms_table"]
+__all__ = ["terms_table", "with_smooths"]
 
 COLUMNS = ("Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)")
 WALD_COLUMNS = ("Chisq", "Df", "Pr(>Chisq)")
@@ -76,7 +80,8 @@ def terms_table(
     Returns
     -------
     DataFrame
-        Index: the terms. A term without columns of its own (all dropped) is a row of NaN.
+        Index: the terms; smooths, after the others, have a column ``edf`` too. A term without columns of its own (all
+        dropped) is a row of NaN.
 
     Notes
     -----
@@ -93,10 +98,10 @@ def terms_table(
     if not fit.inference.is_gaussian:
         return _wald_table(fit, kind, known)
     hypotheses = (_sequential, _type_two, _type_three)[kind - 1](fit)
-    rows = [_row(known, hypothesis, fit.sigma) for hypothesis in hypotheses.values()]
-    table = pd.DataFrame(rows, index=list(hypotheses), columns=list(COLUMNS), dtype=float)
+    rows = {label: _row(known, hypothesis, fit.sigma) for label, hypothesis in hypotheses.items()}
+    table = pd.DataFrame(list(rows.values()), index=list(rows), columns=list(COLUMNS), dtype=float)
     table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {known.how}"
-    return table
+    return with_smooths(fit, table)
 
 
 def _row(known: Uncertainty, hypothesis: Array, sigma: float) -> tuple[float, ...]:
@@ -116,7 +121,7 @@ def _wald_table(fit: Fitted, kind: int, known: Uncertainty) -> pd.DataFrame:
     rows = [_wald_row(known, hypothesis) for hypothesis in hypotheses.values()]
     table = pd.DataFrame(rows, index=list(hypotheses), columns=list(WALD_COLUMNS), dtype=float)
     table.attrs["heading"] = f"Type {'I' * kind} analysis of deviance table with Wald's chi-square tests"
-    return table
+    return with_smooths(fit, table)
 
 
 def _wald_row(known: Uncertainty, hypothesis: Array) -> tuple[float, ...]:
@@ -137,6 +142,45 @@ def _restricted(fit: Fitted, kind: int, covariance: Array) -> dict[str, Array]:
         weights = np.linalg.solve(covariance[np.ix_(zero, zero)], covariance[np.ix_(zero, own)])
         out[label] = eye[own] - weights.T @ eye[zero]
     return out
+
+
+# -- smooths -----------------------------------------------------------------------------------------------------------
+
+
+def with_smooths(fit: Fitted, table: pd.DataFrame) -> pd.DataFrame:
+    """A table of terms in which each smooth has its own test in place of that of its unpenalised columns."""
+    from lmmformula.inference.smooths.places import has_smooths
+    from lmmformula.inference.smooths.tests import smooth_tests
+
+    if not has_smooths(fit):
+        return table
+    import pandas as pd
+
+    tests = smooth_tests(fit)
+    rows = {label: _smooth_row(t, fit.sigma, table.columns) for label, t in tests.items()}
+    own = pd.DataFrame.from_dict(rows, orient="index", columns=list(table.columns), dtype=float)
+    out = pd.concat([table[~table.index.isin(list(tests))], own])
+    out.insert(out.columns.get_loc("Df" if "Df" in out else "NumDF"), "edf", np.nan)
+    out.loc[list(tests), "edf"] = [t.edf for t in tests.values()]
+    out.attrs |= table.attrs | {
+        "note": "Smooths: edf and tests of Wood (2013), on reference degrees of freedom."
+    }
+    return out
+
+
+def _smooth_row(test: SmoothTest, sigma: float, columns: pd.Index) -> list[float]:
+    """F and its sums of squares, or chi-square, under the names of the columns."""
+    f = test.statistic / test.ref_df if test.ref_df else np.nan
+    values = {
+        "Sum Sq": f * test.ref_df * sigma**2,
+        "Mean Sq": f * sigma**2,
+        "NumDF": test.ref_df,
+        "DenDF": np.inf if test.df is None else test.df,
+        "F value": f,
+        "Chisq": test.statistic,
+        "Df": test.ref_df,
+    }
+    return [values.get(str(name), test.p) for name in columns]
 
 
 # -- hypotheses ----------------------------------------------------------------------------------------------------

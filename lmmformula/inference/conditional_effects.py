@@ -16,6 +16,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.frame.variables import column_names
+from lmmformula.inference.location.coefficients import terms, variables
 from lmmformula.inference.looks import Labels, Summary, looks, summaries
 from lmmformula.typing import Arguments, Data
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["ConditionalEffect", "conditional_effect", "effects_of", "variables"]
+__all__ = ["ConditionalEffect", "conditional_effect", "effects_of"]
 
 FEW = 3
 """Values of a number that are all shown."""
@@ -56,18 +57,11 @@ class ConditionalEffect:
         return ":".join(self.variables)
 
 
-def variables(fit: Fitted) -> tuple[str, ...]:
-    """The columns of the data that the fixed part names."""
-    recipe = fit.problem.recipe
-    known = {record.name for record in recipe.columns}
-    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
-    return tuple(name for name in column_names(exprs) if name in known)
-
-
 def effects_of(fit: Fitted) -> tuple[str, ...]:
     """Every variable of the fixed part, and every pair that one of its terms has: what is shown by default."""
-    known, pairs = variables(fit), []
-    for parts in fit.problem.recipe.fixed.terms:
+    known, pairs, recipe = variables(fit), [], fit.problem.recipe
+    designs = (recipe.fixed, *(recipe.terms[i].design for i in terms(fit)))
+    for parts in (own for design in designs for own in design.terms):
         own = [name for name in column_names([part.expr for part in parts]) if name in known]
         pairs += [f"{a}:{b}" for a, b in combinations(dict.fromkeys(own), 2)]
     return (*known, *dict.fromkeys(pairs))

@@ -34,7 +34,6 @@ __all__ = [
     "own_parts",
     "own_rows",
     "population_rows",
-    "refuse_smooths",
     "rows_of",
     "selected",
     "unseen_effects",
@@ -71,21 +70,6 @@ def selected(fit: Fitted, re_form: str | None) -> Selection:
                 f"it has {have}",
             )
     return sorted(masks.items())
-
-
-def refuse_smooths(fit: Fitted, what: str) -> None:
-    """Refuse a model whose mean has penalised smooths, for `what` takes fixed effects alone.
-
-    Raises
-    ------
-    PlanError
-    """
-    if own := [term.smooth for term in fit.problem.terms if term.of_mean]:
-        raise PlanError(
-            f"{what} takes the fixed effects alone, and the mean of this model has {', '.join(dict.fromkeys(own))} too. Use "
-            "predict(newdata, re_form=None, interval='confidence'), conditional_effects() or smooth(); or fit with unpenalised "
-            "splines, ns(x, df = 4)."
-        )
 
 
 def of_mean(fit: Fitted) -> Selection:

@@ -2,9 +2,10 @@ r"""A fit as a model of the package marginaleffects: predictions, comparisons an
 
 The package asks for the coefficients, their covariance matrix, the design matrix of any rows, and predictions from both::
 
-    E(y | b = 0) = mean(X beta + offset),        Var = J V(beta) J',        J = d prediction / d beta'
+    E(y | b = 0) = mean(X gamma + offset),        Var = J V(gamma) J',        J = d prediction / d gamma'
 
-Random effects are zero throughout, as with ``predict(re_form=None)``. For a nonlinear link that is the response of a level
+gamma are the fixed effects and the penalised coefficients of smooths (:mod:`lmmformula.inference.location`). Random effects
+are zero throughout, as with ``predict(re_form=None)``. For a nonlinear link that is the response of a level
 with average effects, not the average over levels.
 """
 
@@ -20,8 +21,9 @@ from lmmformula.formula import model_spec
 from lmmformula.formula.spec import Name
 from lmmformula.frame.table import Table, open_table
 from lmmformula.frame.values import Factor, labels_of
-from lmmformula.frame.variables import column_names
-from lmmformula.inference.prediction_rows import population_rows, refuse_smooths
+from lmmformula.inference.location import coefficients as location
+from lmmformula.inference.location.known import known_of_mean
+from lmmformula.inference.prediction_rows import population_rows
 from lmmformula.typing import Argument, Array, Data, Numbers
 
 try:
@@ -85,7 +87,7 @@ class PopulationModel(ModelAbstract):
                 "the fit had an offset given as an array, which other rows do not carry. Put the offset in a column "
                 "and write offset(column) in the formula, or pass its name as offset=."
             )
-        predictors = _predictors(fit)
+        predictors = list(location.variables(fit))
         if taken := [name for name in predictors if name in _RESERVED]:
             raise DataError(
                 f"marginaleffects keeps the name {taken[0]!r} for itself: rename that column and fit again."
@@ -93,8 +95,8 @@ class PopulationModel(ModelAbstract):
         response = _response(fit)
         self.kind = kind
         vault = ModelVault(
-            coef=np.asarray(fit.estimate.beta, dtype=float),
-            coefnames=np.asarray(fit.problem.X.names),
+            coef=location.coefficients(fit),
+            coefnames=np.asarray(location.names(fit)),
             formula=_surrogate(response, predictors),
             modeldata=LevelsFrame.of(_model_data(fit, data, predictors)),
             variable_names=[response, *predictors],
@@ -139,12 +141,13 @@ class PopulationModel(ModelAbstract):
         from scipy.special import stdtr, stdtrit
 
         jacobian = np.asarray([[]] if result.jacobian is None else result.jacobian, dtype=float)
-        if jacobian.shape != (result.data.height, self.model.problem.p):
+        count = len(location.names(self.model))
+        if jacobian.shape != (result.data.height, count):
             raise DataError(
-                f"t_tests() needs the Jacobian of {result.data.height} estimates in the {self.model.problem.p} coefficients of "
+                f"t_tests() needs the Jacobian of {result.data.height} estimates in the {count} coefficients of "
                 f"this model, and the result has one of shape {jacobian.shape}: compute it from this model, with its vcov."
             )
-        df = self.model.inference.df(jacobian)
+        df = known_of_mean(self.model).df(jacobian)
         df = np.where(np.isfinite(df), df, np.inf)
         estimate, error = (result.data[name].to_numpy() for name in ("estimate", "std_error"))
         p = 2.0 * stdtr(df, -np.abs(result.data["statistic"].to_numpy()))
@@ -161,23 +164,23 @@ class PopulationModel(ModelAbstract):
         return result.data.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
 
     def get_vcov(self, vcov: Argument = True) -> Array | None:
-        """Covariance matrix of the fixed effects; None if `vcov` is false."""
+        """Covariance matrix of the coefficients; None if `vcov` is false."""
+        count = len(location.names(self.model))
         if isinstance(vcov, str):
             raise DataError(
                 f"vcov={vcov!r}: a mixed model has its own covariance matrix only. Use vcov=True, or pass a matrix "
-                f"of {self.model.problem.p} x {self.model.problem.p}."
+                f"of {count} x {count}."
             )
-        return np.asarray(self.model.vcov, dtype=float) if vcov else None
+        return np.asarray(known_of_mean(self.model).covariance, dtype=float) if vcov else None
 
     def get_exog(self, newdata: Data) -> Array:
-        """Columns of X, the offset, and the auxiliary linear predictors of `newdata`."""
-        refuse_smooths(self.model, "marginaleffects")
+        """Columns of the mean, the offset, and the auxiliary linear predictors of `newdata`."""
         rows = population_rows(self.model, newdata)
-        return np.column_stack([rows.X, rows.offset, *rows.aux])
+        return np.column_stack([location.columns(self.model, rows), rows.offset, *rows.aux])
 
     def get_predict(self, params: ArrayLike, newdata: Data) -> Data:
         """Predictions at the coefficients `params`, for rows of :meth:`get_exog`."""
-        family, p = self.model.problem.family, self.model.problem.p
+        family, p = self.model.problem.family, len(location.names(self.model))
         eta = newdata[:, :p] @ np.asarray(params, dtype=float) + newdata[:, p]
         if self.kind == "response":
             value = family.mean(eta, tuple(newdata[:, p + 1 :].T))
@@ -193,14 +196,6 @@ def _type(column: Data) -> str:
     if np.isin(column.drop_nulls().to_numpy(), (0, 1)).all():
         return "binary"
     return "integer" if column.dtype.is_integer() else "numeric"
-
-
-def _predictors(fit: Fitted) -> list[str]:
-    """Columns that the fixed part names."""
-    recipe = fit.problem.recipe
-    known = {record.name for record in recipe.columns}
-    exprs = [part.expr for parts in recipe.fixed.terms for part in parts]
-    return [name for name in column_names(exprs) if name in known]
 
 
 def _response(fit: Fitted) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, PlanError, fit, load, to_markdown
+from lmmformula import Fit, fit, load, to_markdown
 from lmmformula.frame.smooths import mixed
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -180,8 +180,3 @@ def test_plots() -> None:
     assert len(both.plot().get_lines()) == 3
     assert "t2(x, z)" in fitted("gamm4_t2_reml").smooth("t2(x, z)", points=9).plot().get_title()
     plt.close("all")
-
-
-def test_means_of_fixed_effects_alone_are_refused() -> None:
-    with pytest.raises(PlanError, match=r"has s\(x\):fa, s\(x\):fb too"):
-        fitted("gam_by_reml").emmeans("f")

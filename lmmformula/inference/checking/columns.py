@@ -11,7 +11,7 @@ from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor
 from lmmformula.inference.checking.replicates import sampled
-from lmmformula.inference.conditional_effects import variables
+from lmmformula.inference.location.coefficients import variables
 from lmmformula.typing import Array, Data, Index
 
 if TYPE_CHECKING:

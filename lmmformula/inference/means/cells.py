@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.location import coefficients as location
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.scales import Scale
 from lmmformula.inference.uncertainty import Uncertainty
@@ -19,12 +20,10 @@ __all__ = ["cell_estimates", "linked", "transformed"]
 
 
 def cell_estimates(fit: Fitted, X: Array, offset: Array, excess: Array, known: Uncertainty) -> Estimates:
-    """``X beta + offset``."""
-    beta = fit.estimate.beta
-    draws = fit.inference.combination_draws(X)
-    if draws is not None:
-        draws = draws + offset
-    return Estimates(X @ beta + offset, X, excess, known, beta, draws)
+    """``X gamma + offset``, gamma the coefficients of the mean (:mod:`lmmformula.inference.location`)."""
+    gamma, drawn = location.coefficients(fit), location.draws(fit)
+    draws = None if drawn is None else drawn @ X.T + offset
+    return Estimates(X @ gamma + offset, X, excess, known, gamma, draws)
 
 
 def transformed(cells: Estimates, scale: Scale) -> Estimates:

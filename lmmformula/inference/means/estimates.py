@@ -88,7 +88,10 @@ class Estimates:
         covariance, spread = self.known.covariance, self.known.errors(self.rows)
         loose = ~np.isfinite(np.diagonal(covariance))
         tidy = np.where(loose[:, None] | loose, 0.0, covariance)
-        found = self.rows @ tidy @ self.rows.T / np.outer(spread, spread)
+        unit = np.where(
+            spread > 0.0, spread, 1.0
+        )  # what does not vary, a smooth of variance zero, has no correlation
+        found = self.rows @ tidy @ self.rows.T / np.outer(unit, unit)
         np.fill_diagonal(found, np.where(np.isfinite(spread), 1.0, np.nan))
         return found
 

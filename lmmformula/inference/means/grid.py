@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.formula.spec import Call, Expr, Name
+from lmmformula.formula.spec import Call, Name
 from lmmformula.formula.walk import nodes
 from lmmformula.frame.numbers import as_factor
 from lmmformula.frame.values import labels_of
 from lmmformula.frame.variables import column_names
+from lmmformula.inference.location import coefficients as location
 from lmmformula.inference.looks import ALL, Labels, Numbers, Summary, looks, numbers_of, summaries
-from lmmformula.inference.prediction_rows import refuse_smooths, rows_of
+from lmmformula.inference.prediction_rows import of_mean, rows_of
 from lmmformula.numerics.columns import column_sizes
 from lmmformula.typing import Arguments, Array, Data
 
@@ -82,7 +83,8 @@ class Grid:
     Attributes
     ----------
     predictors : tuple of Predictor
-    X : (cells, p) array
+    X : (cells, P) array
+        Of the fixed effects, and of smooths that all rows share.
     offset : (cells,) array
     excess : (cells, dropped) array
         ``d - C'x`` in units of the dropped columns: zero where a cell is estimable.
@@ -161,14 +163,14 @@ def reference_grid(
 
 
 def predictors(fit: Fitted, further: Iterable[str] = (), part: int | None = None) -> tuple[str, ...]:
-    """Columns that the fixed part and its offset name, in order of first use; or those of an auxiliary predictor."""
+    """Columns that the mean and its offset name, in order of first use; or those of an auxiliary predictor."""
     recipe = fit.problem.recipe
     known = {record.name for record in recipe.columns}
     if part is not None:
         own = column_names([p.expr for parts in recipe.aux[part][0].terms for p in parts])
         return tuple(dict.fromkeys(name for name in own if name in known))
-    exprs: list[Expr] = [part.expr for parts in recipe.fixed.terms for part in parts] + list(recipe.offsets)
-    names = [*column_names(exprs), *([recipe.offset_column] if recipe.offset_column else []), *further]
+    offsets = [*column_names(recipe.offsets), *([recipe.offset_column] if recipe.offset_column else [])]
+    names = [*location.variables(fit), *offsets, *further]
     return tuple(dict.fromkeys(name for name in names if name in known))
 
 
@@ -181,9 +183,8 @@ def rows_at(
         alone = replace(fit.problem.recipe, aux=(fit.problem.recipe.aux[part],), aux_terms=())
         x = np.asarray(alone.replay(given, fixed=False, aux=True, terms=()).aux[0])
         return x, np.zeros(n), np.zeros((n, 0))
-    refuse_smooths(fit, "this")
-    rows = rows_of(fit, given, [], aux=False)
-    return rows.X, rows.offset, _excess(fit, given, rows.X, data)
+    rows = rows_of(fit, given, of_mean(fit), aux=False)
+    return location.columns(fit, rows), rows.offset, _excess(fit, given, rows.X, data)
 
 
 def spread_of(fit: Fitted, name: str, data: Data = None) -> tuple[float, float]:

@@ -3,7 +3,8 @@ r"""Joint tests of factors and their interactions, from means alone.
 The effect of a set S of variables is the hypothesis that all products of consecutive differences of the means of S, averaged
 with equal weights over the other factors, are zero. That is a type III test which does not depend on the coding. A number
 takes part with its mean and three (or more, where it enters by several columns) values around it, and has its mean where it
-does not. Where cells are empty only the estimable part is tested; the number of directions that were lost is given.
+does not; variables of smooths always have theirs. Where cells are empty only the estimable part is tested; the number of
+directions that were lost is given.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.frame.variables import column_names
+from lmmformula.inference.location.known import known_of_mean
 from lmmformula.inference.means.averaging import averages
 from lmmformula.inference.means.cells import cell_estimates
 from lmmformula.inference.means.grid import Grid, Label, reference_grid, spread_of
@@ -76,7 +78,7 @@ def joint_rows(
     """
     fit.inference.check("anova")
     within = () if by is None else names_in(by)
-    known, start = fit.inference.uncertainty(ddf, vcov, cluster), reference_grid(fit, at, data)
+    known, start = known_of_mean(fit, ddf, vcov, cluster), reference_grid(fit, at, data)
     for name in within:
         start.predictor(name)
     out: list[JointRow] = []
@@ -128,9 +130,13 @@ def _ordered(rows: list[JointRow]) -> list[JointRow]:
 
 
 def _sets(fit: Fitted, grid: Grid, within: Sequence[str], at: Arguments) -> list[tuple[str, ...]]:
-    """Sets of variables that lie in a term of the model, those of `within` aside."""
+    """Sets of variables that lie in a term of the model, those of `within` aside, and those of smooths.
+
+    Whether a smooth is a constant is the test of :meth:`lmmformula.Fit.smooths`; three of its values do not say it.
+    """
     design = fit.problem.recipe.fixed
-    order = [p.name for p in grid.predictors]
+    curved = {name for record in fit.problem.recipe.smooths for name in record.variables}
+    order = [p.name for p in grid.predictors if p.name not in curved]
     terms = [set(column_names(part.expr for part in parts)) & set(order) for parts in design.terms]
     if max(map(len, terms), default=0) > MOST_VARIABLES:
         raise DataError(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.inference.location.known import known_of_mean
 from lmmformula.inference.means.cells import linked, transformed
 from lmmformula.inference.means.component import (
     component_at,
@@ -68,7 +69,7 @@ def marginal_means(
     refuse_with_component(part, bias_adjust=bias_adjust, vcov=vcov, cluster=cluster, average=population)
     grid = reference_grid(fit, at, data, random_columns(fit) if population else (), part)
     shift = grid.offset if offset is None else np.full(len(grid.X), float(offset))
-    known = fit.inference.uncertainty(ddf, vcov, cluster)
+    known = known_of_mean(fit, ddf, vcov, cluster)
     cells = component_cells(fit, part, grid, shift, known)
     scale = bias_adjusted(fit, component_scale(fit, part), bias_adjust)
     nests = nests_of(fit, grid, nesting, part)

@@ -38,10 +38,12 @@ from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.location.coefficients import has_penalised
+from lmmformula.inference.location.spread import spread_of
 from lmmformula.inference.looks import Look, looks
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.scales import Scale, scale_of
-from lmmformula.inference.prediction_rows import Selection, own_rows, refuse_smooths, rows_of
+from lmmformula.inference.prediction_rows import Selection, of_mean, own_rows, rows_of
 from lmmformula.inference.records import Part, Rows
 from lmmformula.inference.uncertainty import Joint
 from lmmformula.ir.structured import precision_of
@@ -68,7 +70,6 @@ _CHUNK = 20_000
 
 def grouped_terms(fit: Fitted) -> Selection:
     """Terms whose effects vary over a population: those with a grouping factor."""
-    refuse_smooths(fit, "an average over a population")
     recipes = fit.problem.recipe.terms
     return [
         (i, np.ones(term.k, dtype=bool)) for i, term in enumerate(fit.problem.terms) if recipes[i].factors()
@@ -97,8 +98,9 @@ def _is_modelled(fit: Fitted) -> bool:
 
 
 def rows_with_groups(fit: Fitted, newdata: Data, data: Data = None) -> Rows:
-    """New rows with the columns of the random part; columns that are missing have the value of the first row of the data.
+    """New rows with the columns of the mean and of the random part.
 
+    Columns that are missing have the value of the first row of the data.
     Groups of a population have no names, but a design has them: which ones does not matter.
 
     Raises
@@ -124,7 +126,7 @@ def rows_with_groups(fit: Fitted, newdata: Data, data: Data = None) -> Rows:
             columns[name] = _entries(new.column(name).at(None))
         elif look is not None and name in look.table:
             columns[name] = list(_entries(_first(look, name))) * new.n_rows
-    return rows_of(fit, columns, grouped_terms(fit))
+    return rows_of(fit, columns, [*of_mean(fit), *grouped_terms(fit)])
 
 
 def _first(look: Look, name: str) -> Data:
@@ -142,10 +144,15 @@ def _entries(values: Data) -> Data:
 
 
 def row_variances(fit: Fitted, parts: Sequence[Part], covariances: Sequence[Array], theta: Array) -> Array:
-    """s^2 of each row, (n,); covariances (..., k, k) may have leading axes, which the result then has too."""
+    """s^2 of each row, (n,), of the parts that vary over groups.
+
+    Covariances (..., k, k) may have leading axes, which the result then has too.
+    """
     out: Numbers = 0.0
     where = fit.problem.theta_slices()
     for part in parts:
+        if fit.problem.terms[part.term].of_mean:
+            continue
         q = precision_of(fit.problem.terms[part.term].covariance, theta[where[part.term]])
         own = np.einsum("ni,...ij,nj->...n", part.basis, covariances[part.term], part.basis)
         out = out + (own if q is None else own * float(np.mean(q.variances)))
@@ -257,13 +264,16 @@ def population_cells(
     if joint is None:
         note = f"{how}; standard errors take the variances as known."
         return replace(cells, point=own.value, rows=own.d_eta[:, None] * cells.rows), note
+    if has_penalised(fit):
+        joint = spread_of(fit).joint()
     slopes = _variance_slopes(fit, rows.parts, theta)
     jacobian = np.zeros((n, len(joint)))
-    p, q = fit.problem.p, len(theta)
+    p, q = cells.rows.shape[1], len(theta)
     jacobian[:, :p] = own.d_eta[:, None] * cells.rows
     jacobian[:, p : p + q] = own.d_variance[:, None] * slopes
     if _is_modelled(fit):
-        where = fit.optimum.model.layout.aux[0]
+        beside = fit.optimum.model.layout.aux[0]
+        where = slice(beside.start + p - fit.problem.p, beside.stop + p - fit.problem.p)
         jacobian[:, where] = own.d_variance[:, None] * _residual_slopes(fit, rows)
     psi = np.zeros(len(joint))
     known = Joint(joint, psi)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.location import coefficients as location
+from lmmformula.inference.location.known import known_of_mean
 from lmmformula.inference.means.cells import cell_estimates, linked
 from lmmformula.inference.means.draws import quantile_ends
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.marginal import conditional_words
 from lmmformula.inference.means.population import grouped_terms, population_cells, rows_with_groups
 from lmmformula.inference.means.scales import Scale, scale_of
-from lmmformula.inference.prediction_rows import own_rows
+from lmmformula.inference.prediction_rows import of_mean, own_rows
 from lmmformula.inference.student import critical
 from lmmformula.typing import Array, Data
 
@@ -38,15 +40,15 @@ def population_predictions(
     """Expected responses over the population of groups; see :meth:`lmmformula.Fit.predict_population`."""
     import pandas as pd
 
-    known = fit.inference.uncertainty("satterthwaite", vcov, cluster)
+    known = known_of_mean(fit, "satterthwaite", vcov, cluster)
     robust = vcov is not None or cluster is not None
     if newdata is None:
-        blocks = [rows for _, rows in own_rows(fit, grouped_terms(fit))]
+        blocks = [rows for _, rows in own_rows(fit, [*of_mean(fit), *grouped_terms(fit)])]
     else:
         blocks = [rows_with_groups(fit, newdata)]
     parts, how = [], ""
     for rows in blocks:
-        eta = cell_estimates(fit, rows.X, rows.offset, np.zeros((rows.n, 0)), known)
+        eta = cell_estimates(fit, location.columns(fit, rows), rows.offset, np.zeros((rows.n, 0)), known)
         found, how = population_cells(fit, eta, rows, robust=robust)
         parts.append(pd.DataFrame(_columns(fit, found, se, interval, level), index=rows.index))
     out = pd.concat(parts)

@@ -5,7 +5,7 @@ The derivative in every cell is the difference quotient of fourth order ::
     f'(x) = [8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)] / (12 h),      h = sd(x) / 100
 
 which is exact for polynomials up to degree 4 (and splines between their knots). It is linear in the coefficients, and so has
-the Jacobian that is the same quotient of the rows of X.
+the Jacobian that is the same quotient of the columns of the mean, those of smooths among them.
 """
 
 from __future__ import annotations
@@ -13,9 +13,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 
+from lmmformula.errors import ExtrapolationWarning
+from lmmformula.inference.location.known import known_of_mean
 from lmmformula.inference.means.cells import cell_estimates, transformed
 from lmmformula.inference.means.estimates import Estimates
 from lmmformula.inference.means.grid import reference_grid, rows_at, spread_of
@@ -67,13 +70,18 @@ def trends(
     grid = reference_grid(fit, held, data, random_columns(fit) if population else ())
     grid.predictor(var)
     scale, h = scale_of(fit), SHARE * sd
-    known = fit.inference.uncertainty(ddf, vcov, cluster)
+    known = known_of_mean(fit, ddf, vcov, cluster)
     ends, note = [], ""
     for step, _ in STEPS:
         columns = grid.columns | {var: [float(v) + step * h for v in grid.columns[var]]}
-        cells = cell_estimates(fit, *rows_at(fit, columns, data, len(grid.X)), known)
-        if population:
-            rows = rows_with_groups(fit, columns, data)
+        with (
+            catch_warnings()
+        ):  # a step beyond the last value is no extrapolation that the grid did not ask for
+            simplefilter("ignore", ExtrapolationWarning)
+            own = rows_at(fit, columns, data, len(grid.X))
+            rows = rows_with_groups(fit, columns, data) if population else None
+        cells = cell_estimates(fit, *own, known)
+        if rows is not None:
             cells, note = population_cells(fit, cells, rows, robust=vcov is not None or cluster is not None)
         ends.append(transformed(cells, scale) if kind == "response" and not population else cells)
     slopes = _quotient(ends, [weight / (12.0 * h) for _, weight in STEPS])

@@ -107,14 +107,13 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
     """Name and one label for each row of the fit."""
     problem = fit.problem
     if cluster is None:
-        if not problem.terms:
+        grouped = [t for t in problem.terms if not t.of_mean]
+        if not grouped:
             raise ArgumentError(
                 f"cluster=None stands for a grouping factor, and {fit.formula} has none: name the column of the data whose "
                 "values are the clusters, such as cluster='subject'."
             )
-        term = min(
-            (t for t in problem.terms if t.shares is None), key=lambda t: t.m, default=problem.terms[0]
-        )
+        term = min((t for t in grouped if t.shares is None), key=lambda t: t.m, default=grouped[0])
         return term.group, term.codes
     if not isinstance(cluster, str):
         return "cluster", _given(fit, cluster)
@@ -182,6 +181,11 @@ def _coded(name: str, labels: Data) -> Clusters:
 def _refuse_coupling(term: GroupBlock, clusters: Clusters) -> None:
     """Refuse a term by which clusters would depend on each other."""
     label, count = term.label or term.group, f"`{clusters.name}` ({clusters.count:,} clusters)"
+    if term.of_mean:
+        raise PlanError(
+            f"the penalised coefficients of {term.smooth} are shared by all rows, so that clusters of {count} depend on each "
+            "other. Use conf_int(method='bootstrap'), or fit with an unpenalised spline, s(x, fx = TRUE)."
+        )
     if not term.is_blockwise:
         why = "rows with several levels" if term.shares is not None else "dependent levels"
         raise PlanError(

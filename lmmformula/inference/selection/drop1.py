@@ -9,19 +9,30 @@ term's own coefficients. One fit serves all tests (lmerTest's ``drop1``).
 different fixed parts are those of different data (lme4's ``drop1(test = "Chisq")``). **By bootstrap**: the same ratio, and
 its distribution by responses of the smaller model (Halekoh & Hojsgaard 2014).
 
+**Smooths** have by one fit the tests of :mod:`lmmformula.inference.smooths.tests`. Without one a model loses f unpenalised
+columns and v variances, which the hypothesis has at zero, the end of their range. Were their estimates independent of each
+other, the ratio would be ``chi^2_(f + j)`` with probability ``C(v, j) / 2^v`` (Self & Liang 1987, case 6); the p-value is
+that of this mixture. As the effects of a smooth have one level, the share of zeros is larger in truth, and the test keeps its
+size (Crainiceanu & Ruppert 2004); the bootstrap has the distribution itself.
+
 References
 ----------
-Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
+Crainiceanu & Ruppert (2004), JRSS B 66, 165-185. Halekoh & Hojsgaard (2014), J. Stat. Software 59(9).
+Self & Liang (1987), JASA 82, 605-610.
 """
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.formula import droppable, without_fixed
+from lmmformula.formula.smooths import is_smooth
+from lmmformula.formula.spec import Call, String
+from lmmformula.inference.anova import with_smooths
 from lmmformula.inference.selection.null_distribution import p_of_draws
 from lmmformula.inference.selection.refits import own_spec, refitted
 from lmmformula.inference.selection.simulated_ratio import ratio, simulated_ratios
@@ -32,11 +43,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.formula import ModelSpec
+    from lmmformula.formula.spec import Expr
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.records import Cluster
     from lmmformula.inference.uncertainty import Uncertainty
 
-__all__ = ["TESTS", "drop1", "droppable_labels"]
+__all__ = ["TESTS", "drop1", "droppable_labels", "owners"]
 
 TESTS = ("f", "wald", "chisq", "bootstrap")
 REPLICATES = 500
@@ -101,9 +113,36 @@ def usual_test(fit: Fitted) -> str:
 
 
 def droppable_labels(fit: Fitted, spec: ModelSpec) -> list[str]:
-    """Terms of the fit, by R's label, that no other contains."""
-    known = set(fit.problem.X.term_labels)
-    return [term.label for term in droppable(spec.fixed) if term.label in known]
+    """Terms of the fit, by R's label, that no other contains; smooths after the others."""
+    known, smooths = set(fit.problem.X.term_labels), smooth_terms(fit, spec)
+    own = [term.label for term in droppable(spec.fixed) if term.label in known and term.label not in smooths]
+    return [*own, *smooths]
+
+
+def smooth_terms(fit: Fitted, spec: ModelSpec) -> dict[str, tuple[str, ...]]:
+    """Label of each smooth in the formula -> those of its functions, one for each level of a ``by`` factor."""
+    functions = iter(by_call(fit))
+    calls = [
+        (t.label, t.factors[0]) for t in spec.fixed.terms if len(t.factors) == 1 and is_smooth(t.factors[0])
+    ]
+    return {label: () if _is_effect(call) else next(functions, ()) for label, call in calls}
+
+
+def by_call(fit: Fitted) -> list[tuple[str, ...]]:
+    """Labels of the functions that each smooth has, in the order of the formula."""
+    records = getattr(fit.problem.recipe, "smooths", ())
+    return [tuple(r.label for r in own) for _, own in groupby(records, lambda r: r.call)]
+
+
+def _is_effect(call: Expr) -> bool:
+    """Whether a smooth is a random effect of a factor or a number, which is no function."""
+    return isinstance(call, Call) and any(a.name == "bs" and a.value == String("re") for a in call.args)
+
+
+def owners(fit: Fitted, spec: ModelSpec) -> dict[str, str]:
+    """Row of a table of this module -> the term of the formula that it belongs to."""
+    functions = smooth_terms(fit, spec).items()
+    return {row: label for label, rows in functions for row in (label, *rows)}
 
 
 # -- by one fit ----------------------------------------------------------------------------------------------------
@@ -114,8 +153,9 @@ def _by_hypotheses(
 ) -> pd.DataFrame:
     import pandas as pd
 
-    tests = {label: known.joint(hypothesis(fit, spec, label)) for label in labels}
-    index = pd.Index(list(tests))
+    smooths = smooth_terms(fit, spec)
+    tests = {label: known.joint(hypothesis(fit, spec, label)) for label in labels if label not in smooths}
+    index = pd.Index(list(tests), dtype=object)
     if kind == "wald":
         rows = [(t.f * t.q, t.q, t.p_value) for t in tests.values()]
         out = pd.DataFrame(rows, index=index, columns=["Chisq", "Df", "Pr(>Chisq)"], dtype=float)
@@ -128,7 +168,7 @@ def _by_hypotheses(
         columns = ["Sum Sq", "Mean Sq", "NumDF", "DenDF", "F value", "Pr(>F)"]
         out = pd.DataFrame(rows, index=index, columns=columns, dtype=float)
     out.attrs["heading"] = f"Single term deletions with {known.label}'s tests. Model: {fit.formula}"
-    return out
+    return with_smooths(fit, out)
 
 
 def hypothesis(fit: Fitted, spec: ModelSpec, label: str) -> Array:
@@ -162,6 +202,10 @@ def _by_likelihood(
     ratios = np.array([ratio(large, small) for small in smaller])
     with np.errstate(invalid="ignore"):
         p = np.where(df > 0, chdtrc(np.maximum(df, 1.0), ratios), np.nan)
+    smooths = smooth_terms(fit, spec)
+    for j, (label, small) in enumerate(zip(labels, smaller, strict=True)):
+        if label in smooths and df[j] > 0:
+            p[j] = _of_mixture(ratios[j], large.problem.p - small.problem.p, int(df[j]))
     columns = {
         "npar": [np.nan, *df],
         "AIC": [f.aic for f in (large, *smaller)],
@@ -173,6 +217,10 @@ def _by_likelihood(
         columns["p_value"] = [np.nan, *(p_of_draws(d, t) for d, t in zip(drawn, ratios, strict=True))]
     out = pd.DataFrame(columns, index=pd.Index(["<none>", *labels]))
     out.attrs["heading"] = f"Single term deletions by likelihood ratios. Model: {fit.formula}"
+    if smooths:
+        out.attrs["note"] = (
+            "p-values of smooths count their variances as half zero without them, which is cautious."
+        )
     if by_ml:
         out.attrs["refitted"] = 1 + len(smaller)
     if kind == "bootstrap":
@@ -180,3 +228,15 @@ def _by_likelihood(
             f"p_value by a parametric bootstrap of {n:,} responses drawn without the term each."
         )
     return out
+
+
+def _of_mixture(statistic: float, free: int, df: int) -> float:
+    """P-value of a likelihood ratio on `df` parameters of which those that are not `free` are variances at zero."""
+    from scipy.special import chdtrc
+    from scipy.stats import binom
+
+    v = df - free
+    tails = [
+        float(chdtrc(free + j, statistic)) if free + j else float(statistic <= 0.0) for j in range(v + 1)
+    ]
+    return float(binom.pmf(np.arange(v + 1), v, 0.5) @ np.array(tails))

@@ -24,7 +24,7 @@ import numpy as np
 from lmmformula.errors import DataError, PlanError
 from lmmformula.formula import without_fixed
 from lmmformula.inference.fitted import FittedT
-from lmmformula.inference.selection.drop1 import drop1, droppable_labels, usual_test
+from lmmformula.inference.selection.drop1 import drop1, droppable_labels, owners, usual_test
 from lmmformula.inference.selection.ranova import by_distribution, random_table, removals
 from lmmformula.inference.selection.refits import own_spec, refitted
 
@@ -118,7 +118,7 @@ def step(
 
 
 def _refuse_unknown(fit: Fitted, keep: tuple[str, ...]) -> None:
-    known = fit.problem.X.term_labels
+    known = list(dict.fromkeys([*fit.problem.X.term_labels, *owners(fit, own_spec(fit))]))
     if unknown := [name for name in keep if name not in known]:
         raise DataError(
             f"keep={unknown[0]!r} is no term of the fixed part; it has {', '.join(known) or 'none'}."
@@ -133,8 +133,7 @@ def _random_part(
 
     rows: list[pd.DataFrame] = [_numbered(random_table(fit, []).iloc[:1], np.nan)]
     now, gone = fit, 0
-    while now.problem.terms:
-        found = removals(now)
+    while found := removals(now) if now.problem.terms else []:
         table = random_table(now, found).iloc[1:].copy()
         p = np.array([one.p_value for one in by_distribution(found, method, n, rng)])
         if method != "chisq":
@@ -170,13 +169,19 @@ def _fixed_part(
         refitted_by_ml = "refitted" in table.attrs
         tests = table.loc[[name for name in table.index if name != "<none>"]]
         column = "p_value" if "p_value" in tests else str(tests.columns[-1])
-        open_ = tests.loc[[name for name in tests.index if name not in keep], column]
+        whose = owners(
+            now, spec
+        )  # a smooth with a ``by`` factor has several rows, and goes if all of them may
+        terms = np.array([whose.get(name, name) for name in tests.index], dtype=object)
+        open_ = tests[column].groupby(terms, sort=False).min()
+        held = {whose.get(name, name) for name in keep}
+        open_ = open_[[name for name in open_.index if name not in held]]
         if not len(open_) or not (open_ > alpha).any():
             rows.append(_numbered(tests, 0))
             break
         label = str(open_.idxmax())
         gone += 1
-        rows.append(_numbered(tests.loc[[label]], gone))
+        rows.append(_numbered(tests[terms == label], gone))
         now = refitted(now, without_fixed(spec, label))
     out = pd.concat(rows) if rows else pd.DataFrame({"Eliminated": []})
     out.attrs["heading"] = "Backward reduced fixed-effect table"

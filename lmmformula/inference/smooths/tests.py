@@ -25,7 +25,7 @@ Both take the smoothing parameters as known, so that p-values near a threshold a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["MOST_COEFFICIENTS", "smooth_table", "total_edf"]
+__all__ = ["MOST_COEFFICIENTS", "SmoothTest", "smooth_table", "smooth_tests", "total_edf"]
 
 MOST_COEFFICIENTS = 2_000
 """Penalised coefficients of a smooth up to which its tests are made."""
@@ -48,13 +48,26 @@ _NOTHING = np.finfo(float).eps ** 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class _Test:
-    """Statistic, rank and p-value of a smooth."""
+class SmoothTest:
+    """The test that a smooth is zero.
+
+    Attributes
+    ----------
+    edf : float
+        Effective degrees of freedom.
+    ref_df : float
+        Those that the statistic T has.
+    statistic : float
+    p : float
+    df : float or None
+        Degrees of freedom of a dispersion that is estimated: T / ref_df is then compared with an F.
+    """
 
     edf: float
     ref_df: float
     statistic: float
     p: float
+    df: float | None = None
 
 
 def smooth_table(fit: Fitted) -> pd.DataFrame:
@@ -69,9 +82,8 @@ def smooth_table(fit: Fitted) -> pd.DataFrame:
     spread = {name: [s[j] if j < len(s) else np.nan for s in sds] for j, name in enumerate(names)}
     if not fit.inference.has_edf:
         return pd.DataFrame(spread, index=index)
-    residual = _residual(fit)
-    ratio = residual is not None
-    found = [_tested(fit, p, residual) for p in places]
+    found = list(smooth_tests(fit).values())
+    ratio = any(t.df is not None for t in found)
     statistic = [t.statistic / t.ref_df if ratio and t.ref_df else t.statistic for t in found]
     return pd.DataFrame(
         {
@@ -83,6 +95,13 @@ def smooth_table(fit: Fitted) -> pd.DataFrame:
         },
         index=index,
     )
+
+
+def smooth_tests(fit: Fitted) -> dict[str, SmoothTest]:
+    """The test of each smooth of a fit that is no posterior, by its label."""
+    residual = _residual(fit)
+    df = None if residual is None else residual.df
+    return {p.record.label: replace(_tested(fit, p, residual), df=df) for p in all_places(fit)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +135,13 @@ def total_edf(fit: Fitted) -> float:
     return total
 
 
-def _tested(fit: Fitted, places: Places, residual: Residual | None) -> _Test:
+def _tested(fit: Fitted, places: Places, residual: Residual | None) -> SmoothTest:
     fixed = len(places.fixed)
     count = sum(fit.problem.terms[i].q for i in places.terms)
     if not count:
         return _wald(fit, places, float(fixed), float(fixed), residual)
     if count > MOST_COEFFICIENTS:
-        return _Test(np.nan, np.nan, np.nan, np.nan)
+        return SmoothTest(np.nan, np.nan, np.nan, np.nan)
     columns, units = spherical_columns(fit, places.terms)
     own = np.zeros((count, count))
     for e, c in zip(units, columns, strict=True):
@@ -137,14 +156,14 @@ def _tested(fit: Fitted, places: Places, residual: Residual | None) -> _Test:
     return _variance_test(fit, places, edf, own, columns, residual)
 
 
-def _wald(fit: Fitted, places: Places, edf: float, ref: float, residual: Residual | None) -> _Test:
+def _wald(fit: Fitted, places: Places, edf: float, ref: float, residual: Residual | None) -> SmoothTest:
     found = coefficients(fit, places)
     r: Array = np.asarray(np.linalg.qr(_seen(fit, places), mode="r"))
     seen = found.covariance / (1.0 if residual is None else residual.ratio)
     statistic, rank, p = fractional_test(
         r @ found.values, r @ seen @ r.T, r @ places.lead, ref, None if residual is None else residual.df
     )
-    return _Test(edf, rank, statistic, p)
+    return SmoothTest(edf, rank, statistic, p)
 
 
 def _seen(fit: Fitted, places: Places) -> Array:
@@ -210,7 +229,7 @@ def _p(statistic: float, weights: Array, df: float | None) -> float:
 
 def _variance_test(
     fit: Fitted, places: Places, edf: float, own: Array, columns: list[Array], residual: Residual | None
-) -> _Test:
+) -> SmoothTest:
     """Of a smooth that is wholly penalised."""
     point, terms = fit.optimum, fit.problem.terms
     groups = point.model.prepared.blocks.groups
@@ -227,7 +246,7 @@ def _variance_test(
     weights = np.linalg.eigvals(inverse @ (own - explained)).real
     weights = np.where(weights > 0.0, weights, 0.0)
     rank = float((weights > weights.max(initial=0.0) * np.finfo(float).eps ** 0.8).sum())
-    return _Test(edf, rank, statistic, _p(statistic, weights, None if residual is None else residual.df))
+    return SmoothTest(edf, rank, statistic, _p(statistic, weights, None if residual is None else residual.df))
 
 
 def _spherical_modes(fit: Fitted, places: Places) -> Array:

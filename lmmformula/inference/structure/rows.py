@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.working_rows import WorkingRows
 
-__all__ = ["cluster_covariances", "cluster_errors", "noise", "normalised"]
+__all__ = ["cluster_covariances", "cluster_cross_products", "cluster_errors", "noise", "normalised"]
 
 CELLS = 50_000_000
 """Numbers of a table of rows by effects that is formed at once."""
@@ -56,13 +56,7 @@ def cluster_errors(point: ClusterPoint, rows: WorkingRows) -> tuple[Array, Array
     own, along = np.zeros(len(rows.X)), rows.X.copy()
     if not rows.parts:
         return own, along @ point.half
-    ends = _ends(point)
-    if problem.n * ends[-1] > CELLS:
-        raise PlanError(
-            f"standard errors of predictions need a table of {problem.n:,} rows by {ends[-1]:,} random effects, which is too "
-            "large here: ask for predictions without se and interval."
-        )
-    s, a = _level_sums(point, ends)
+    s, a, ends = cluster_cross_products(point)
     step = max(1, CELLS // 4 // max(int(ends[-1]), 1))
     for start in range(0, len(rows.X), step):
         batch = slice(start, start + step)
@@ -78,6 +72,23 @@ def cluster_errors(point: ClusterPoint, rows: WorkingRows) -> tuple[Array, Array
         own[batch] -= np.einsum("nq,nq->n", zeta @ s, zeta)
         along[batch] -= zeta @ a
     return np.maximum(own, 0.0), along @ point.half
+
+
+def cluster_cross_products(point: ClusterPoint) -> tuple[Array, Array, Index]:
+    """Z'V^-1Z, (q, q), Z'V^-1X, (q, p), and where the effects of each term begin, with their number.
+
+    Raises
+    ------
+    PlanError
+        Where rows times effects are too many for a table.
+    """
+    problem, ends = point.model.problem, _ends(point)
+    if problem.n * ends[-1] > CELLS:
+        raise PlanError(
+            f"standard errors of predictions need a table of {problem.n:,} rows by {ends[-1]:,} random effects, which is too "
+            "large here: ask for predictions without se and interval."
+        )
+    return (*_level_sums(point, ends), ends)
 
 
 def _ends(point: ClusterPoint) -> Index:

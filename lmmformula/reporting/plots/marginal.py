@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
-from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect, variables
+from lmmformula.inference.conditional_effects import ConditionalEffect, conditional_effect
+from lmmformula.inference.location.coefficients import variables
 from lmmformula.reporting.plots.canvas import COLOURS, new_axes
 from lmmformula.reporting.response import expected_response
 from lmmformula.typing import Axes, Drawn
