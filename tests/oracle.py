@@ -24,8 +24,9 @@ def z_matrix(term: GroupBlock) -> Array:
     codes = term.codes.reshape(n, -1)
     shares = np.ones(codes.shape) if term.shares is None else term.shares
     for r in range(n):
-        for code, share in zip(codes[r], shares[r], strict=True):
-            out[r, code * term.k : (code + 1) * term.k] += share * basis[r]
+        own = basis[r] if basis.ndim == 3 else [basis[r]] * codes.shape[1]
+        for code, share, columns in zip(codes[r], shares[r], own, strict=True):
+            out[r, code * term.k : (code + 1) * term.k] += share * columns
     return out
 
 
@@ -200,6 +201,8 @@ GENERAL: dict[str, tuple[tuple[str, str, int, str | None, bool], ...]] = {
         ("g", "us", 2, None, False),
         ("f", "us", 1, None, True),
     ),
+    "columns of members": (("h", "us", 2, None, True), ("g", "us", 1, None, False)),
+    "columns of dependent members": (("g", "us", 2, "ar1", True), ("f", "diag", 2, None, True)),
     "dependent members": (("g", "us", 2, "ar1", True), ("f", "us", 1, None, False)),
     "smooth field": (("g", "us", 1, "mat", False),),
     "series and known blocks": (("gk", "us", 1, "series", False), ("h", "us", 1, "propto", False)),
@@ -223,6 +226,10 @@ def general_problem(layout: str, *, n: int = 150, seed: int = 1, weighted: bool 
             more = rng.integers(0, term.m, (n, 2)).astype(np.int32)
             shares = rng.uniform(0.2, 1.0, (n, 3)) * (rng.uniform(size=(n, 3)) < 0.8)
             term = replace(term, codes=np.column_stack([term.codes, more]), shares=shares)
+            if layout.startswith("columns") and term.basis is not None:
+                basis = np.repeat(term.basis[:, None], 3, axis=1)
+                basis[..., 1:] += rng.normal(size=(n, 3, k - 1))
+                term = replace(term, basis=basis)
         terms.append(term)
         y = y + z_matrix(term) @ rng.normal(size=term.q)
     return replace(base, terms=tuple(terms), y=y, formula=layout)

@@ -39,10 +39,6 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "not available as a term: (1 | gr(area, cov = W)) with data2={'W': Car(W)}, Car of lmmformula.ir.across and W a sparse "
         "adjacency matrix in the order of the levels, is the proper one",
     ),
-    "mmc": (
-        "a covariate for each member of brms' mm()",
-        "not available; alone it is a weight: (1 | mm(g, h, weights = cbind(w1 * x1, w2 * x2), scale = FALSE))",
-    ),
     "mm": (
         "multiple membership of brms",
         "it stands right of a bar: (1 | mm(g, h))",

@@ -12,7 +12,7 @@ from lmmformula.formula.bars import bar_hint, has_random, is_random
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.parse import parse
-from lmmformula.formula.random import random_terms
+from lmmformula.formula.random import random_terms, refuse_member_columns
 from lmmformula.formula.residuals import is_residual, refuse_residuals_within, residual_term
 from lmmformula.formula.response import read_response
 from lmmformula.formula.responses import WRAPPERS, Several, family_of, several_responses
@@ -114,6 +114,7 @@ def _formula(expr: Expr, context: Context) -> ModelSpec:
     fixed = [item for item in fixed if not is_residual(item[1])]
     refuse_residuals_within(fixed, context)
     part = linear_part(fixed, context)
+    refuse_member_columns(part, context)
     if response is not None:
         _refuse_response(part, response.parts, context)
     random = random_terms(bars, context)

@@ -26,7 +26,10 @@ from lmmformula.formula.spec import (
 from lmmformula.formula.terms import linear_part
 from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
-__all__ = ["random_terms"]
+__all__ = ["MEMBER_COLUMNS", "random_terms", "refuse_member_columns"]
+
+MEMBER_COLUMNS = "mmc"
+"""brms' function of a covariate for each member of ``mm()``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,41 @@ def _design(bar: _Bar, context: Context) -> LinearPart:
     return design
 
 
+def refuse_member_columns(part: LinearPart, context: Context) -> None:
+    """Refuse covariates of members where there are none: in a part without ``mm()``."""
+    for factor in (f for term in part.terms for f in term.factors):
+        for node in nodes(factor):
+            if isinstance(node, Call) and node.function == MEMBER_COLUMNS:
+                raise context.error(
+                    f"`{deparse(node)}` has a covariate for each member of mm(), and there is none",
+                    node.span,
+                    "it stands left of the bar of such a term: (mmc(x1, x2) | mm(g1, g2))",
+                )
+
+
+def _check_member_columns(design: LinearPart, group: Group, context: Context) -> None:
+    """One covariate for each member, which is a column by itself."""
+    if not group.members:
+        refuse_member_columns(design, context)
+        return
+    for factor in (f for term in design.terms for f in term.factors):
+        for node in nodes(factor):
+            if not (isinstance(node, Call) and node.function == MEMBER_COLUMNS):
+                continue
+            if node is not factor:
+                raise context.error(
+                    f"`{deparse(node)}` stands within `{deparse(factor)}`",
+                    node.span,
+                    "it is a column by itself, or a factor of an interaction; functions go inside: mmc(log(x1), log(x2))",
+                )
+            if len(node.args) != len(group.members) or any(arg.name is not None for arg in node.args):
+                raise context.error(
+                    f"`{deparse(node)}` has {len(node.args)} covariates for the {len(group.members)} members of {group.label}",
+                    node.span,
+                    "for example (mmc(x1, x2) | mm(g1, g2))",
+                )
+
+
 def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> RandomTerm:
     covariance = bar.covariance
     if not group.correlated:
@@ -165,6 +203,7 @@ def _term(bar: _Bar, design: LinearPart, group: Group, context: Context) -> Rand
         covariance = "diag"
     if covariance == "diag" and not design.terms:
         covariance = "us"
+    _check_member_columns(design, group, context)
     along = along_of(covariance, design, group, bar.design, context)
     if along and covariance != "ar1":  # that may be a covariance of the columns of a factor too
         design = LinearPart(intercept=True, terms=())

@@ -15,10 +15,11 @@ from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm
 from lmmformula.frame.arguments import RowArgument, row_argument
 from lmmformula.frame.available import check_available
-from lmmformula.frame.design import Design, make_design
+from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping
-from lmmformula.frame.levels import levels_of
+from lmmformula.frame.levels import Levels, levels_of
+from lmmformula.frame.member_columns import differ, member_matrix, of_member
 from lmmformula.frame.model_frame import ModelFrame, evaluate
 from lmmformula.frame.own_covariances import apart, with_owners
 from lmmformula.frame.placing import placed, placed_column
@@ -202,21 +203,39 @@ def _group_block(
         return placed_block(own, make_design(own.design, frame), places, named)
     term = own
     levels = levels_of(term, frame, frame.n, groups, frame.given, frame.text)
-    design = make_design(term.design, frame)
+    by_member = differ(variables_of(term.design.terms))
+    design = make_design(term.design, of_member(frame, 0) if by_member else frame)
     label = term_label(term, design)
-    basis = None if design.is_constant else design.matrix(frame, frame.n)
-    kept = None if basis is None else identified_columns(basis, design.names, label)
+    basis = None
+    if by_member:
+        basis = member_matrix(design, frame, frame.n, len(term.members))
+    elif not design.is_constant:
+        basis = design.matrix(frame, frame.n)
+    kept = None if basis is None else identified_columns(_flat(basis), design.names, label)
     block, recipe = group_block(
         term,
         design,
         levels,
         kept,
         basis,
-        lambda own: own is None or columns_meet(own, levels.codes, len(levels.labels)),
+        lambda own: own is None or _meet(own, levels),
         n=frame.n,
         levels_below_rows=levels_below_rows,
     )
     return with_owners(block, term), recipe
+
+
+def _flat(basis: Array) -> Array:
+    """Columns (n, k), or those (n, r, k) of several members one below the other."""
+    return basis.reshape(-1, basis.shape[-1])
+
+
+def _meet(basis: Array, levels: Levels) -> bool:
+    """Whether some level has rows in two columns."""
+    codes = levels.codes
+    if codes.ndim == 2 and basis.ndim == 2:
+        basis = np.repeat(basis[:, None], codes.shape[1], axis=1)
+    return columns_meet(_flat(basis), codes.ravel(), len(levels.labels))
 
 
 def _assemble(

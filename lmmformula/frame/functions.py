@@ -195,6 +195,16 @@ def _cbind(*values: Value, names: tuple[str, ...] = ()) -> Value:
     return Basis(np.ascontiguousarray(np.hstack(blocks), dtype=float), tuple(labels))
 
 
+@register("mmc", needed("...", numeric))
+def _mmc(*values: Value) -> Value:
+    plain = not any(isinstance(v, Basis | tuple) for v in values)
+    n = next((len(as_float(v, "mmc()")) for v in values if is_column(v)), None) if plain else None
+    if n is None:
+        raise RefusalError("mmc() takes a column of numbers for each member", "for example mmc(x1, x2)")
+    columns = [as_float(v, "mmc()") if is_column(v) else np.full(n, as_float(v)) for v in values]
+    return Basis(np.column_stack(columns), tuple(str(j + 1) for j in range(len(columns))))
+
+
 def _matrix(value: Value) -> Value:
     return value.matrix if isinstance(value, Basis) else as_float(value, "cbind()")[:, None]
 

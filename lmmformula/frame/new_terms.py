@@ -16,6 +16,7 @@ from lmmformula.frame.evaluate import Evaluator
 from lmmformula.frame.functions import as_float
 from lmmformula.frame.grouping import group_factor, match_cells
 from lmmformula.frame.levels import shares_of
+from lmmformula.frame.member_columns import differ, member_matrix
 from lmmformula.frame.values import Value, is_column, missing_rows, n_infinite
 from lmmformula.frame.variables import column_names
 from lmmformula.typing import Numbers
@@ -107,7 +108,10 @@ def _new_term(
     n_all: int,
     places: dict[int, pd.Index] | None,
 ) -> tuple[NewTerm, ...]:
-    basis = None if term.design.is_constant else term.own(term.design.matrix(checked(evaluator), n))
+    value_of, by_member = checked(evaluator), term.several is not None and differ(term.exprs())
+    basis = None
+    if not term.design.is_constant and not by_member:
+        basis = term.own(term.design.matrix(value_of, n))
     if not term.factors():
         nobody = np.full(n, -1, dtype=np.int32)
         parts = [(np.zeros(n, dtype=np.int32), nobody, (), basis)]
@@ -115,11 +119,15 @@ def _new_term(
         parts = [(*_new_levels(term.group, term.cells, evaluator, n, places), basis)]
     else:
         members, weights, scale = term.several
-        shares = shares_of(members, weights, scale, checked(evaluator), n)
-        ones = np.ones((n, 1)) if basis is None else basis
+        shares = shares_of(members, weights, scale, value_of, n)
+        if by_member:
+            columns = term.own(member_matrix(term.design, value_of, n, len(members)))
+        else:
+            columns = np.ones((n, 1, 1)) if basis is None else basis[:, None]
+        columns = columns * shares[:, :, None]
         parts = [
-            (*_new_levels((member,), term.cells, evaluator, n, places), ones * share[:, None])
-            for member, share in zip(members, shares.T, strict=True)
+            (*_new_levels((member,), term.cells, evaluator, n, places), columns[:, j])
+            for j, member in enumerate(members)
         ]
     if complete_in is None:
         return tuple(NewTerm(codes, own, new, new_codes) for codes, new_codes, new, own in parts)

@@ -132,7 +132,7 @@ class TermRecipe:
 
     def own(self, matrix: Array | None) -> Array | None:
         """These columns of the design's matrix."""
-        return matrix if matrix is None or self.kept is None else matrix[:, list(self.kept)]
+        return matrix if matrix is None or self.kept is None else matrix[..., list(self.kept)]
 
     def exprs(self) -> tuple[Expr, ...]:
         """Everything that must be evaluated for the term."""

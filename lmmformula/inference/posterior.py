@@ -181,9 +181,10 @@ class Effects:
     Attributes
     ----------
     draws : (S, m, k) array
-    codes : (n,) array
-        Level of each row; -1 for none.
+    codes : (n,) or (n, r) array
+        Level of each row, or its levels; -1 for none.
     basis : (n, k) array, or None for ones
+        Of several levels (n, r, k), shares included.
     """
 
     draws: Array
@@ -192,6 +193,11 @@ class Effects:
 
     def add_to(self, eta: Array, rows: slice) -> None:
         """Add z'b of `rows` to eta (S, rows)."""
+        if self.codes.ndim == 2:
+            assert self.basis is not None
+            for j in range(self.codes.shape[1]):
+                Effects(self.draws, self.codes[:, j], self.basis[:, j]).add_to(eta, rows)
+            return
         codes = self.codes[rows]
         there = np.flatnonzero(codes >= 0)
         own = self.draws[:, codes[there]]
@@ -214,8 +220,13 @@ def effect_draws(fit: Fitted, term: int) -> Array:
 
 def own_effects(fit: Fitted, chosen: Chosen = slice(None)) -> list[Effects]:
     """Effects of the rows of the fit, for the `chosen` of the draws."""
-    terms = enumerate(fit.problem.terms)
-    return [Effects(effect_draws(fit, i)[chosen], t.codes, t.basis) for i, t in terms]
+    out = []
+    for i, term in enumerate(fit.problem.terms):
+        basis = term.basis
+        if term.shares is not None:
+            basis = np.stack([z for _, z in term.parts()], axis=1)
+        out.append(Effects(effect_draws(fit, i)[chosen], term.codes, basis))
+    return out
 
 
 def row_slices(n: int, draws: int, width: int = 1) -> Iterator[slice]:

@@ -39,7 +39,7 @@ from lmmformula.families import LINKS
 from lmmformula.inference.conditional import covariance_matrices, group_names
 from lmmformula.inference.residuals import auxiliary_of, predictor_of
 from lmmformula.ir.rows import Chunk, range_of
-from lmmformula.ir.structured import row_spread
+from lmmformula.ir.structured import member_spread, row_spread
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ def variances(fit: Fitted) -> tuple[float, Array, float]:
         def squares(chunk: Chunk, i: int = i) -> Array:
             own, w = chunk.terms[i], chunk.weights if repeated else None
             basis = np.ones((chunk.n, 1)) if own.basis is None else own.basis
+            if basis.ndim == 3:
+                each = member_spread(own, theta[where[i]])
+                each = each if w is None else each * w[:, None, None]
+                return np.einsum("nja,njl,nlb->ab", basis, each, basis, optimize=True)
             spread = row_spread(own, theta[where[i]])
             spread = w if spread is None else spread if w is None else w * spread
             return basis.T @ (basis if spread is None else basis * spread[:, None])
@@ -171,7 +175,11 @@ def _typical_mean(fit: Fitted) -> Array:
     def mean(chunk: Chunk) -> Array:
         eta = predictor_of(estimate, chunk, ())
         for term, cov, s in zip(chunk.terms, covariances, where, strict=True):
-            z, own = term.basis, row_spread(term, theta[s])
+            if (z := term.basis) is not None and z.ndim == 3:
+                each = member_spread(term, theta[s])
+                eta = eta + 0.5 * np.einsum("nja,ab,nlb,njl->n", z, cov, z, each, optimize=True)
+                continue
+            own = row_spread(term, theta[s])
             spread = cov[0, 0] if z is None else np.einsum("ni,ij,nj->n", z, cov, z)
             eta = eta + 0.5 * (spread if own is None else spread * own)
         return np.exp(eta)

@@ -228,8 +228,10 @@ class Blocks(Levels):
         out = []
         for x, y in product(range(len(first)), range(len(second))):
             if a != b or x < y:
-                slots = met[:, x, y]
-                out.append((_where(first[x], slots >= 0), second[y], np.maximum(slots, 0)))
+                slots, one, other = met[:, x, y], first[x], second[y]
+                if a == b and self.own[a].columns_differ:
+                    one, other = _lower_first(one, other)
+                out.append((_where(one, slots >= 0), other, np.maximum(slots, 0)))
         return out
 
     def _products(self, c: int) -> float:
@@ -302,6 +304,15 @@ class Blocks(Levels):
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
+
+
+def _lower_first(one: GroupRows, other: GroupRows) -> tuple[GroupRows, GroupRows]:
+    """Columns of the lower and of the higher of a row's two levels."""
+    assert one.basis is not None
+    assert other.basis is not None
+    turned = (one.codes > other.codes)[:, None]
+    low, high = (np.where(turned, a, b) for a, b in ((other.basis, one.basis), (one.basis, other.basis)))
+    return replace(one, basis=low), replace(other, basis=high)
 
 
 def _where(part: GroupRows, met: NDArray[np.bool_]) -> GroupRows:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from lmmformula.ir.covariance import CovarianceKind
 from lmmformula.typing import Array, Entries
 
-__all__ = ["FixedBlock", "GroupBlock", "gathered"]
+__all__ = ["FixedBlock", "GroupBlock", "gathered", "parts_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,8 +57,8 @@ class GroupBlock:
         Level labels in R's order; unused levels are absent.
     codes : (n,) or (n, r) int32 array
         Level of each row, 0 <= code < m, or its levels.
-    basis : (n, k) float64 array, or None
-        Values of the columns; None stands for a single column of ones.
+    basis : (n, k) or (n, r, k) float64 array, or None
+        Values of the columns, or for each of a row's levels; None stands for a single column of ones.
     covariance : CovarianceKind
     label : str
         The term as lme4 prints it, for example ``Days | Subject``.
@@ -149,19 +149,29 @@ class GroupBlock:
         basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
         if self.shares is None:
             return [(self.codes, basis)]
-        return [
-            (np.ascontiguousarray(c), basis * s[:, None])
-            for c, s in zip(self.codes.T, self.shares.T, strict=True)
-        ]
+        return parts_of(self.codes, basis, self.shares)
+
+    @property
+    def flat(self) -> Array | None:
+        """Values of the columns, (n, k); those of each of a row's levels one below the other, (n r, k)."""
+        return self.basis if self.basis is None else self.basis.reshape(-1, self.k)
 
     def apply(self, effects: Array) -> Array:
         """Z b of this term, (n,), for effects (m, k)."""
+        if self.basis is not None and self.basis.ndim == 3:
+            return np.einsum("nr,nrk,nrk->n", self.shares, self.basis, effects[self.codes])
         rows = self.gathered(effects)
         return rows[:, 0] if self.basis is None else np.einsum("nk,nk->n", self.basis, rows)
 
     def gathered(self, effects: Array) -> Array:
         """Effects that each row has, (n, k): of its level, or of its levels times their shares."""
         return effects[self.codes] if self.shares is None else gathered(effects, self.codes, self.shares)
+
+
+def parts_of(codes: NDArray[np.int32], basis: Array, shares: Array) -> list[tuple[NDArray[np.int32], Array]]:
+    """Codes (n,) and columns times shares (n, k) of each of a row's levels."""
+    columns = (basis[:, None] if basis.ndim == 2 else basis) * shares[:, :, None]
+    return [(np.ascontiguousarray(c), np.ascontiguousarray(columns[:, j])) for j, c in enumerate(codes.T)]
 
 
 def gathered(effects: Array, codes: NDArray[np.int32], shares: Array | None) -> Array:

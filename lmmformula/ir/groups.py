@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
-from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.design import GroupBlock, parts_of
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["Group", "GroupRows", "joined", "merge_terms"]
@@ -62,7 +62,7 @@ class GroupRows:
     ----------
     group : Group
     codes : (n,) or (n, r) int32 array
-    basis : (n, k) float64 array or None
+    basis : (n, k) or (n, r, k) float64 array or None
         None for a single column of ones.
     shares : (n, r) float64 array or None
         Of a row's several levels.
@@ -74,16 +74,17 @@ class GroupRows:
     shares: Array | None = None
 
     @property
+    def columns_differ(self) -> bool:
+        """Whether columns have a value for each of a row's levels."""
+        return self.basis is not None and self.basis.ndim == 3
+
+    @property
     def parts(self) -> tuple[GroupRows, ...]:
         """Rows of one level each whose Z add up to this one's."""
         if self.shares is None:
             return (self,)
         basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
-        columns = zip(self.codes.T, self.shares.T, strict=True)
-        return tuple(
-            GroupRows(self.group, np.ascontiguousarray(codes), basis * share[:, None])
-            for codes, share in columns
-        )
+        return tuple(GroupRows(self.group, *own) for own in parts_of(self.codes, basis, self.shares))
 
 
 def merge_terms(terms: Sequence[GroupBlock]) -> tuple[GroupRows, ...]:

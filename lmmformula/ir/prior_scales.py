@@ -102,10 +102,10 @@ def column_spread(problem: Problem, j: int, *, around_mean: bool) -> float:
 
 def basis_of(problem: Problem, i: int) -> Parts | None:
     """Columns of the i-th term, wherever the rows are; None where it has only ones."""
-    own = problem.terms[i].basis
+    own = problem.terms[i].flat
     if own is None or problem.data.at_hand:
         return None if own is None else [own]
-    return Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
+    return Each(problem.data, lambda chunk: chunk.terms[i].flat)  # type: ignore[arg-type,return-value]
 
 
 def column_spreads(block: GroupBlock, basis: Parts | None, count: int) -> list[tuple[float, float]]:

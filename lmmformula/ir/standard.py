@@ -312,7 +312,7 @@ def standard_basis(problem: Problem, i: int, term: GroupBlock) -> Array:
     """T of the i-th term."""
     if term.basis is None:
         return np.eye(1)
-    allowed, basis = term.covariance.closed_under, Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
+    allowed, basis = term.covariance.closed_under, Each(problem.data, lambda chunk: chunk.terms[i].flat)  # type: ignore[arg-type,return-value]
     if allowed == "common":
         return np.eye(term.k) / (root_mean_square(basis) or 1.0)
     alone = len(set(term.predictors)) < 2  # a constant of one predictor centres no column of another
@@ -323,7 +323,7 @@ def sizes_of(problem: Problem, i: int, term: GroupBlock) -> Array:
     """Sizes of the columns of the i-th term, (k,); one for all where its covariance needs that."""
     if term.basis is None:
         return np.ones(1)
-    basis = Each(problem.data, lambda chunk: chunk.terms[i].basis)  # type: ignore[arg-type,return-value]
+    basis = Each(problem.data, lambda chunk: chunk.terms[i].flat)  # type: ignore[arg-type,return-value]
     if term.covariance.closed_under == "common":
         return np.full(term.k, root_mean_square(basis) or 1.0)
     sizes = column_sizes(basis)

@@ -19,6 +19,7 @@ __all__ = [
     "Structured",
     "across_elements",
     "group_count",
+    "member_spread",
     "phi_of",
     "precision_of",
     "row_spread",
@@ -199,9 +200,16 @@ def row_spread(term: GroupBlock, theta: Array) -> Array | None:
     """
     if term.is_blockwise:
         return None
-    q = precision_of(term.covariance, theta)
     if term.shares is None:
+        q = precision_of(term.covariance, theta)
         return None if q is None else q.variances[term.codes]
+    return member_spread(term, theta).sum(axis=(1, 2))
+
+
+def member_spread(term: GroupBlock, theta: Array) -> Array:
+    """``share_j share_l (Q^-1)_(code_j, code_l)`` of each two of a row's levels, (n, r, r)."""
+    q = precision_of(term.covariance, theta)
+    assert term.shares is not None
     if q is None:
         same = term.codes[:, :, None] == term.codes[:, None, :]
     elif term.m > MOST_DENSE:
@@ -210,7 +218,7 @@ def row_spread(term: GroupBlock, theta: Array) -> Array | None:
         )
     else:
         same = np.linalg.inv(q.matrix.toarray())[term.codes[:, :, None], term.codes[:, None, :]]
-    return np.einsum("nj,nl,njl->n", term.shares, term.shares, same)
+    return term.shares[:, :, None] * term.shares[:, None, :] * same
 
 
 def spherical_draws(term: GroupBlock, theta: Array, rng: np.random.Generator) -> Array:

@@ -16,7 +16,6 @@ COPIED = {
     "y ~ cs(x) + (1 | g)": "cs(): a category-specific effect of brms' ordinal families",
     "y ~ x + car(W, gr = g)": "car(): a conditional autoregression of brms",
     "y ~ x + car(W | g)": "car() is not available; it is a conditional autoregression; (1 | gr(g, cov = W))",
-    "y ~ (mmc(x, z) | mm(g, h))": "mmc(): a covariate for each member of brms' mm(); not available; alone it is a weight",
     "y ~ mvbind(x, z) + (1 | g)": "mvbind(): several responses of brms; it stands left of `~`",
     "y ~ x + set_rescor(TRUE) + (1 | g)": "set_rescor(): residual correlations of brms; it is added to formulas",
     "Surv(time, status) ~ x + (1 | g)": "Surv(): a survival time of the package survival",

@@ -16,9 +16,10 @@ from lmmformula.formula.smooths import SMOOTHS, is_smooth
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.available import check_available
-from lmmformula.frame.design import make_design
+from lmmformula.frame.design import make_design, variables_of
 from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping, group_members
+from lmmformula.frame.member_columns import differ
 from lmmformula.frame.model_frame import ModelFrame, raw_names, refuse_infinite, single_values
 from lmmformula.frame.nearly import warn_if_numbers
 from lmmformula.frame.placing import of_columns
@@ -111,6 +112,11 @@ def learn(
         raise PlanError(
             f"({kinds[0]}) of rows that are read in batches is not available: write a term with dummy() for each level of "
             f"{deparse(kinds[1])}, or sample=, or rows in memory."
+        )
+    if (own := next((t.text for t in terms if differ(variables_of(t.design.terms))), None)) is not None:
+        raise PlanError(
+            f"({own}) of rows that are read in batches is not available: mmc() has columns for each of a row's levels. Read "
+            "the data into memory, or a sample of them."
         )
     arguments = {
         role: _column(value, role, source)

@@ -255,8 +255,8 @@ def detectable(term: GroupBlock, weights: Array) -> Array:
     codes = term.codes.reshape(n, -1)
     shares = np.ones((n, 1)) if term.shares is None else np.where(codes < 0, 0.0, term.shares)
     out = []
-    for column in basis.T:
-        own = (shares * column[:, None]) ** 2 * weights[:, None]
+    for column in np.moveaxis(basis, -1, 0):
+        own = (shares * column.reshape(n, -1)) ** 2 * weights[:, None]
         squares = np.bincount(np.maximum(codes, 0).ravel(), own.ravel(), term.m)
         out.append((0.5 * float(squares @ squares) + 1e-300) ** -0.25)
     return np.array(out)
