@@ -83,11 +83,10 @@ def build_responses(
     arguments = (row_argument(weights, "weights", table), row_argument(offset, "offset", table))
     each = [_own(own, families[_name(own)], known) for own in spec.responses]
     frame = evaluate(spec, _fixed(each), table, arguments, missing, known, _random(each))
-    mixed = not all(own.family.is_linear for own in each) or any(any(own.random) for own in each)
     problems = []
     for own in each:
         parts, random = own.parts, own.random
-        if mixed and not parts:  # a likelihood of all responses has no sigma that is profiled
+        if not parts:  # sigma has a constant, whether it is profiled or not
             count = len(own.family.auxiliaries)
             parts, random = (LinearPart(intercept=True, terms=()),) * count, ((),) * count
         problem = assembled(
@@ -105,7 +104,7 @@ def build_responses(
         spec.text, names, tuple(_flat(own.recipe) for own in problems), members_of(problems)
     )
     return replace(
-        stacked(problems, names, rescor, spec.text),
+        stacked(problems, names, rescor, spec.text, modelled=any(own.parts for own in each)),
         recipe=recipe,
         labels=long_labels(names, table.labels, table.n_rows),
     ).freeze()

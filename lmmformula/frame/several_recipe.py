@@ -185,12 +185,8 @@ class SeveralRecipe:
         )
 
     def sigma_columns(self, newdata: Data) -> Array:
-        """Columns of log sigma of new rows of Gaussian responses, a constant where a response has no others."""
-        found = []
-        for own in self.parts:
-            made = own.replay(newdata, terms=(), fixed=False, aux=True).aux
-            found.append(made[0] if made else np.ones((open_table(newdata).n_rows, 1)))
-        return _diagonal(found)
+        """Columns of log sigma of new rows of Gaussian responses."""
+        return _diagonal([own.replay(newdata, terms=(), fixed=False, aux=True).aux[0] for own in self.parts])
 
 
 def long_labels(names: Sequence[str], index: pd.Index | None, n: int) -> pd.MultiIndex:

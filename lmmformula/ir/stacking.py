@@ -31,13 +31,15 @@ from lmmformula.ir.responses import Segment
 from lmmformula.ir.shared import joined, together
 from lmmformula.typing import Array
 
-__all__ = ["Member", "members_of", "stacked"]
+__all__ = ["Member", "members_of", "stacked", "unstacked_sigma"]
 
 Member = tuple[int, int]
 """A response, and the place of a term among those of all its linear predictors."""
 
 
-def stacked(problems: Sequence[Problem], names: Sequence[str], rescor: bool | None, text: str) -> Problem:
+def stacked(
+    problems: Sequence[Problem], names: Sequence[str], rescor: bool | None, text: str, *, modelled: bool
+) -> Problem:
     """One problem of several responses; its recipe and the labels of its rows are still to be put in.
 
     Parameters
@@ -49,10 +51,11 @@ def stacked(problems: Sequence[Problem], names: Sequence[str], rescor: bool | No
         Whether residuals of one observation are correlated; None: where it can be.
     text : str
         The formula.
+    modelled : bool
+        Whether some sigma has a formula.
     """
     n, count = problems[0].n, len(problems)
     gaussian = all(own.family.is_linear and not any(own.aux_terms) for own in problems)
-    modelled = any(own.aux for own in problems)
     if rescor is None:
         rescor = gaussian and not modelled
     segments = _segments(problems, names, own_sigma=not gaussian)
@@ -202,7 +205,33 @@ def _residual(
 
 
 def _sigma(problems: Sequence[Problem], names: Sequence[str]) -> FixedBlock:
-    """Columns of log sigma, a constant of a response where it has no others."""
-    one = np.ones((problems[0].n, 1))
-    constant = FixedBlock(one, ("(Intercept)",), (0,), ())
-    return _beside([own.aux[0] if own.aux else constant for own in problems], names)
+    """Columns of log sigma."""
+    return _beside([own.aux[0] for own in problems], names)
+
+
+def unstacked_sigma(problem: Problem) -> Problem:
+    """The same model of Gaussian responses with each sigma a parameter of its family, for a likelihood of all families.
+
+    The problem itself where residuals are correlated, or where it is of that form already.
+    """
+    residual = problem.residual
+    if not problem.responses or residual is None or residual.kind.n_phi >= len(problem.responses):
+        return problem
+    segments, aux = [], []
+    for j, segment in enumerate(problem.responses):
+        matrix = np.zeros((problem.n, 1))
+        matrix[segment.rows] = 1.0
+        block = FixedBlock(matrix, ("(Intercept)",), (0,), ())
+        if residual.variance is not None:
+            block = _own_columns(residual.variance.block, segment)
+        aux.append(block)
+        segments.append(replace(segment, aux=(j,)))
+    family = several_family([s.family for s in segments], [s.name for s in segments])
+    return replace(problem, family=family, aux=tuple(aux), residual=None, responses=tuple(segments))
+
+
+def _own_columns(block: FixedBlock, segment: Segment) -> FixedBlock:
+    """Columns of log sigma of one response."""
+    own = np.flatnonzero((block.matrix[segment.rows] != 0.0).any(axis=0))
+    names = tuple(block.names[j].removeprefix(f"{segment.name}:") for j in own)
+    return FixedBlock(block.matrix[:, own], names, tuple(range(len(own))), names[1:])

@@ -29,15 +29,22 @@ class Likelihood(Method[Searched]):
         that; empty where the method does not suit.
     gives_way : bool
         Whether quasi-likelihood may take the place of a likelihood that would take too long.
+    by_rows : bool
+        Whether several Gaussian responses are fitted as those of any families are.
     """
 
     linear: tuple[str, str] = ("", "")
     other: tuple[str, str] = ("", "")
     gives_way: bool = False
+    by_rows: bool = False
 
     def arranged(self, problem: Problem) -> Problem:
         """With the random effects of all linear predictors among the terms."""
         own = Method.arranged(self, problem)
+        if self.by_rows and own.responses:
+            from lmmformula.ir.stacking import unstacked_sigma
+
+            own = unstacked_sigma(own)
         if not any(own.aux_terms):
             return own
         from lmmformula.ir.stacked import in_one
@@ -156,6 +163,7 @@ for _method in (
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
         structured=True,
+        by_rows=True,
     ),
     QuasiLikelihood(
         "pql",

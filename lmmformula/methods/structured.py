@@ -34,6 +34,12 @@ def structured_plan(request: Request[Searched], name: str, reason: str, engine: 
     largest = largest_cluster(problem)
     count = problem.n_theta + problem.residual.n_psi
     memory = WORD * (largest**2 * (count + 5.0) + problem.n * (problem.p + 1.0) * 3.0)
+    if problem.responses and (largest > MOST_ROWS or memory > request.limit):
+        raise PlanError(
+            f"several Gaussian responses are fitted by clusters of rows that random effects connect, and the largest has "
+            f"{largest:,} rows (at most {MOST_ROWS:,}; {in_words(memory)} for its matrices). With independent residuals, "
+            "rescor=False, method='laplace' takes effects of crossed factors too; its likelihood is exact for these responses."
+        )
     if largest > MOST_ROWS or memory > request.limit:
         raise PlanError(
             f"structured residuals are fitted by clusters of rows that random effects and residual groups connect, and the "

@@ -268,6 +268,20 @@ def test_gaussian_responses_by_laplace_are_those_by_their_own_criterion() -> Non
     np.testing.assert_allclose(both.params, [*own.params, *alone.params], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["shared", "own sigma"])
+def test_gaussian_responses_by_rows_have_the_likelihood_by_clusters(name: str) -> None:
+    by_clusters = fit(MODELS[name], data(), method="ml")
+    by_rows = fit(MODELS[name], data(), method="laplace")
+    assert by_rows.method == "Laplace"
+    assert by_rows.llf == pytest.approx(by_clusters.llf, abs=1e-7)
+    assert by_rows.df_model == by_clusters.df_model
+    np.testing.assert_allclose(by_rows.params, by_clusters.params, rtol=1e-4, atol=1e-5)
+    new = data().head(3)
+    expected = by_clusters.predict(new, interval="prediction")
+    np.testing.assert_allclose(by_rows.predict(new, interval="prediction"), expected, rtol=0.05, atol=0.05)
+    assert fit(MODELS["rescor"], data(), method="laplace").method == "ML"
+
+
 def test_units_of_a_response_do_not_matter_beside_counts() -> None:
     m, c = mixed(), 1e3
     other = fit(MIXED, counts().assign(z=c * counts()["z"]), family=FAMILIES)
