@@ -84,6 +84,11 @@ def _refuse(problem: Problem, engine: str) -> None:
             "y | weights(w) repeats rows, and repeats of correlated residuals are no rows: use weights= for precisions."
         )
     problem.refuse_elsewhere("a structure of residuals")
+    if problem.responses:
+        problem.refuse_coupled(
+            "the criterion of several Gaussian responses",
+            "Use rescor=False with method='laplace', which takes them.",
+        )
     problem.refuse_coupled(
         "a structure of residuals",
         "Leave the structure of residuals out and write it as a random effect too: ar1(0 + time | group).",

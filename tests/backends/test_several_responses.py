@@ -197,6 +197,29 @@ def test_is_kept_in_a_file(tmp_path: Any) -> None:
     assert again.summary().__str__() == str(m.summary())
 
 
+def test_relatives_and_members_are_of_independent_residuals() -> None:
+    levels = sorted(set(data()["g"]))
+    known = pd.DataFrame(0.5 ** np.abs(np.subtract.outer(*[np.arange(GROUPS)] * 2)), levels, levels)
+    formula = "mvbind(y, z) ~ x + (1 |p| gr(g, cov = A))"
+    with pytest.raises(PlanError, match=r"dependent levels.*rescor=False with method='laplace'"):
+        fit(formula, data(), data2={"A": known})
+    problem = build(formula, data(), data2={"A": known}, rescor=False)
+    assert [t.k for t in problem.terms] == [2]
+    assert problem.terms[0].covariance.across is not None
+    m = fit(formula, data(), data2={"A": known}, rescor=False, method="laplace")
+    new = data().head(2)
+    np.testing.assert_allclose(m.predict(new).xs("z"), m.fittedvalues.xs("z")[:2], rtol=1e-10)
+
+
+def test_smooths_have_places_in_each_formula() -> None:
+    m = fit(["y ~ s(x, k = 5) + (1 |p| g)", "z ~ x + (1 |p| g)"], data(), rescor=False)
+    assert [t.smooth for t in m.problem.terms] == ["", "y: s(x)"]
+    new = data().head(2)
+    np.testing.assert_allclose(m.predict(new), [*m.fittedvalues.xs("y")[:2], *m.fittedvalues.xs("z")[:2]])
+    with pytest.raises(PlanError, match="curve of a smooth takes a model of one response"):
+        m.smooth("s(x)")
+
+
 REFUSED = {
     "bf(mvbind(y, z) ~ x, sigma ~ f) + set_rescor(TRUE)": (PlanError, "one sigma, and one has a formula"),
     "bf(y ~ x + (1 |p| g)) + bf(z ~ x + (x ||p|| g))": (FormulaError, "too many bars"),

@@ -64,6 +64,8 @@ def has_smooths(fit: Fitted) -> bool:
 
 def all_places(fit: Fitted) -> tuple[Places, ...]:
     """All smooths of the mean, in the order of the formula."""
+    if any(term.smooth for term in fit.problem.terms):
+        fit.problem.refuse_responses("the curve of a smooth", "Use predict() of rows along its variable.")
     memory = dict(fit.problem.recipe.memory) if has_smooths(fit) else {}
     return tuple(_place(fit, record, memory[record.call]) for record in fit.problem.recipe.smooths)
 
