@@ -299,7 +299,7 @@ class _Book:
         if "(Intercept)" in names:
             contrast[names.index("(Intercept)")] = columns.mean(axis=0)
         own_terms = tuple(
-            self.term(t, block, None if (own := block.flat) is None else [own], prefix)
+            self.term(t, block, None if (basis := block.flat) is None else [basis], prefix)
             for t, block in zip(named_terms(terms, prefix), terms, strict=True)
         )
         return AuxPriors(own.name, None, coefficients, contrast, own_terms)
