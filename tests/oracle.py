@@ -6,9 +6,21 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import null_space
 
 from lmmformula.families import resolve
-from lmmformula.ir.across import Across, Car, Kernel, Known, Markov, Proportional
+from lmmformula.ir.across import (
+    Across,
+    Bym2,
+    Car,
+    Constrained,
+    Icar,
+    Kernel,
+    Known,
+    Markov,
+    Precision,
+    Proportional,
+)
 from lmmformula.ir.covariance import KINDS, CovarianceKind
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
@@ -35,7 +47,16 @@ def across_covariance(term: GroupBlock, theta: Array) -> Array:
     kind = term.covariance
     if kind.across is None:
         return np.eye(term.m)
-    return np.linalg.inv(kind.across.precision(theta[phi_of(kind, theta)]).matrix.toarray())
+    q = kind.across.precision(theta[phi_of(kind, theta)])
+    b = free(q)
+    return b @ np.linalg.inv(b.T @ q.matrix.toarray() @ b) @ b.T
+
+
+def free(q: Precision | None, m: int = 0) -> Array:
+    """Orthonormal basis of what the constraints of Q leave of its m levels: all of them where it has none."""
+    if isinstance(q, Constrained):
+        return null_space(q.sums.T)
+    return np.eye(m if q is None else len(q.diagonal))
 
 
 @dataclass(frozen=True)
@@ -164,6 +185,16 @@ def relationship(m: int, seed: int = 3) -> Array:
     return half @ half.T
 
 
+def neighbours(m: int) -> Array:
+    """Weights of neighbours on a map of two parts and an island: a cycle with a chord, and a chain."""
+    w, first = np.zeros((m, m)), m // 2
+    for i in range(m - 2):
+        if i != first - 1:
+            w[i, i + 1] = 1.0
+    w[0, first - 1] = w[0, first // 2] = 0.5
+    return w + w.T
+
+
 def structures(m: int) -> dict[str, Across]:
     """A structure across m levels of each kind."""
     from scipy.sparse import csr_array
@@ -171,7 +202,10 @@ def structures(m: int) -> dict[str, Across]:
     rng = np.random.default_rng(4)
     chain = np.eye(m, k=1) + np.eye(m, k=-1)
     chain[0, m - 1] = chain[m - 1, 0] = 0.5
+    half = neighbours(m - m // 2)
     return {
+        "icar": Icar(csr_array(neighbours(m))),
+        "bym2": Bym2(csr_array(half)) if m % 2 == 0 else Icar(csr_array(neighbours(m))),
         "known": Known.of_covariance(relationship(m)),
         "precision": Known.of_precision(csr_array(np.linalg.inv(relationship(m, 5)))),
         "ar1": Markov(rng.permutation(m).astype(float)),
@@ -193,6 +227,14 @@ GENERAL: dict[str, tuple[tuple[str, str, int, str | None, bool], ...]] = {
     "ar1 levels": (("g", "us", 1, "ar1", False), ("h", "us", 1, None, False)),
     "ou slopes": (("g", "diag", 2, "ou", False),),
     "areas": (("g", "us", 1, "car", False), ("gk", "us", 1, None, False)),
+    "intrinsic": (("g", "us", 1, "icar", False),),
+    "intrinsic slopes": (
+        ("g", "us", 2, "icar", False),
+        ("gk", "us", 1, None, False),
+        ("h", "us", 1, "icar", False),
+    ),
+    "structured and not": (("g", "us", 1, "bym2", False), ("h", "us", 2, None, False)),
+    "structured slopes": (("h", "us", 2, "bym2", False),),
     "fields": (("g", "us", 1, "exp", False), ("h", "us", 1, "gau", False)),
     "members": (("g", "us", 1, None, True),),
     "member slopes, nested and crossed": (

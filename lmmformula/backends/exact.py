@@ -17,6 +17,7 @@ from lmmformula.criteria.one_factor import OneFactor
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
 from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.constrained import prepare
 from lmmformula.engines.registry import exact_engine
 from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Estimate, Status
@@ -99,7 +100,7 @@ class Exact(Likelihood):
     ) -> Optimum[ProfiledPoint]:
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         if prepared is None:
-            prepared = self.engine.prepare(problem.data.levels)
+            prepared = prepare(self.engine, problem.data.levels)
         with blas_threads(prepared.dense_side):
             return self.optimise(
                 Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress

@@ -34,6 +34,7 @@ from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.constrained import prepare
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.estimate import Estimate
@@ -194,7 +195,7 @@ class LaplaceBackend(Likelihood):
         """Estimate `problem`."""
         refuse_random_aux(problem)
         if prepared is None:
-            prepared = self.engine.prepare(problem.data.levels)
+            prepared = prepare(self.engine, problem.data.levels)
         with blas_threads(prepared.dense_side), named_failures():
             return self._fit(problem, prepared, progress)
 

@@ -43,6 +43,7 @@ from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
+from lmmformula.engines.constrained import prepare
 from lmmformula.families.records import Rows as FamilyRows
 from lmmformula.ir.frozen import computed_once, evolved, is_computed
 from lmmformula.ir.groups import merge_terms
@@ -95,7 +96,7 @@ class Laplace(RowModel):
         prepared: Prepared | None = None,
     ) -> Laplace:
         if prepared is None:
-            prepared = engine.prepare(problem.data.levels)
+            prepared = prepare(engine, problem.data.levels)
         return cls(problem, prepared, information, profile_beta)
 
     @property

@@ -40,6 +40,7 @@ import numpy as np
 from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
+from lmmformula.engines.constrained import prepare
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once, evolved
@@ -87,7 +88,7 @@ class Profiled:
         """Form the Gram. Cost O(n (p + sum k)^2); the only step that reads rows."""
         rows = problem.data
         if prepared is None:
-            prepared = engine.prepare(rows.levels)
+            prepared = prepare(engine, rows.levels)
         rows = rows.over(prepared.blocks)
         y, w = _target(rows), rows.weights
         ols = least_squares(rows.fixed, y, w)

@@ -39,6 +39,7 @@ from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.mode import TOLERANCE, find_mode
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.constrained import prepare
 from lmmformula.families.jointly import joint_pull, joint_rows
 from lmmformula.families.records import Maybe
 from lmmformula.families.records import Rows as FamilyRows
@@ -67,7 +68,7 @@ class SeveralLaplace(Laplace):
         """The criterion of `problem`; `prepared` is of the levels of the stack."""
         stack = Stacked(problem)
         if prepared is None:
-            prepared = engine.prepare(stack.rows.levels)
+            prepared = prepare(engine, stack.rows.levels)
         return cls(problem, prepared, stack=stack)
 
     @property

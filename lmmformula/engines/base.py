@@ -18,7 +18,7 @@ import numpy as np
 
 from lmmformula.engines.cost import Cost
 from lmmformula.errors import PlanError
-from lmmformula.ir.across import Precision
+from lmmformula.ir.across import Intrinsic, Precision
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
@@ -41,6 +41,7 @@ __all__ = [
     "Sharpened",
     "Stacked",
     "Survey",
+    "is_constrained",
     "refuse",
     "traces",
 ]
@@ -108,6 +109,11 @@ def coupled(blocks: Levels, engine: str, instead: str) -> str:
                 f"which the {engine} engine relies on. {instead}"
             )
     return ""
+
+
+def is_constrained(blocks: Levels) -> bool:
+    """Whether the effects of some group are constrained: factors are then those of :mod:`lmmformula.engines.constrained`."""
+    return any(isinstance(group.across, Intrinsic) for group in blocks.groups)
 
 
 def refuse(blocks: Levels, engine: Engine) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lmmformula.engines.base import Engine, Prepared, Survey
+from lmmformula.engines.constrained import prepare
 from lmmformula.engines.cost import Cost
 from lmmformula.engines.registry import ENGINES, sweeping
 from lmmformula.errors import PlanError
@@ -146,7 +147,7 @@ def choose_engine(
     if replaceable and (best.survey.dense or not taken.engine.is_exact):
         instead += _quasi(problem, blocks)
     plan = replace(plan, alternatives=tuple(instead))
-    return Chosen(plan, taken.engine, taken.engine.prepare(blocks), taken.cost)
+    return Chosen(plan, taken.engine, prepare(taken.engine, blocks), taken.cost)
 
 
 def _owners(own: Arguments | None) -> set[str]:
@@ -269,7 +270,7 @@ def exact_plan(
     plan = _plan(problem, blocks, method, taken, (reason, _said(taken, "")))
     if not taken.fits(limit):
         raise PlanError(too_large(plan, taken.cost, limit, instead or _lean(problem, blocks)))
-    return Chosen(plan, taken.engine, taken.engine.prepare(blocks), taken.cost)
+    return Chosen(plan, taken.engine, prepare(taken.engine, blocks), taken.cost)
 
 
 def backfitted(

@@ -42,7 +42,16 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Drawless, Estimating, Sharpened, Stacked, Survey, refuse
+from lmmformula.engines.base import (
+    Across,
+    Drawless,
+    Estimating,
+    Sharpened,
+    Stacked,
+    Survey,
+    is_constrained,
+    refuse,
+)
 from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInverse
 from lmmformula.engines.krylov.cost import survey
 from lmmformula.engines.krylov.deflation import outliers
@@ -119,7 +128,12 @@ class KrylovEngine(Estimating):
     name: str = "krylov"
 
     def refuses(self, blocks: Levels) -> str:
-        """Models without a group that can be eliminated level by level; coupled levels where nothing is eliminated."""
+        """Models without a group to eliminate level by level, coupled levels where nothing is eliminated, and constraints."""
+        if is_constrained(blocks):
+            return (
+                "effects of an intrinsic autoregression are constrained to sum to zero, which the krylov engine does not take: "
+                'the mixed-model matrix is sparse, and engine="sparse" factorises it.'
+            )
         if self.preconditioner == "schur" and any(g.is_blockwise for g in blocks.groups):
             return ""
         return super().refuses(blocks)

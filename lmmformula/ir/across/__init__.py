@@ -12,6 +12,9 @@ known        A^-1 of a relationship matrix A, or a precision as given      none
 markov       of cor(b_s, b_t) = rho^|x_s - x_t| (ar1), exp(-|x_s - x_t|    atanh of rho, or log of range over the largest
              / range) (ou, for uneven gaps), anew in each group            distance
 car          D - alpha W of neighbours W, D = diag(W 1) (proper CAR)       logit of alpha in (0, 1)
+icar         D - W, with effects that sum to zero in each connected part   none
+bym2         of (b, u): b = (1 - rho)^1/2 v + rho^1/2 u, v independent,    logit of rho in (0, 1)
+             u an icar of variance 1
 kernel       R^-1 of cor(b_s, b_t) = r(|x_s - x_t| / range): exp, gau,     log of range over the largest distance, and of the
              mat, anew in each group                                       smoothness nu of mat
 proportional the inverse of a known matrix, anew in each group             none
@@ -34,7 +37,9 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.extensions import enter
 from lmmformula.ir.across.base import Across, Precision
+from lmmformula.ir.across.bym2 import Bym2
 from lmmformula.ir.across.car import Car
+from lmmformula.ir.across.intrinsic import Constrained, Icar, Intrinsic
 from lmmformula.ir.across.kernel import Kernel
 from lmmformula.ir.across.known import Known
 from lmmformula.ir.across.markov import Markov
@@ -45,7 +50,11 @@ from lmmformula.typing import Array, Index
 __all__ = [
     "ACROSS",
     "Across",
+    "Bym2",
     "Car",
+    "Constrained",
+    "Icar",
+    "Intrinsic",
     "Kernel",
     "Known",
     "Markov",
