@@ -402,6 +402,8 @@ class LaplacePoint:
     def _theta_information(self) -> Array:
         info = self.variances.information(*self._moves)
         self.variances.bend(info, self.k_matrices)
+        if self.variances.across:
+            self.variances.bend_across(info, self.gradient[self.model.layout.theta])
         return info
 
     def predicted_mode(self, psi: Array) -> tuple[Array, ...]:

@@ -337,6 +337,8 @@ class ProfiledPoint:
         if profiled:
             info -= kappa**2 / self.model.n_eff * np.outer(along, along)
         self.variances.bend(info, self.k_matrices(kappa))
+        if self.variances.across:
+            self.variances.bend_across(info, self.gradient)
         return info
 
     @computed_once

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
-from lmmformula.ir.across import Precision
+from lmmformula.ir.across import Precision, Share
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
@@ -306,6 +306,18 @@ class Variances:
     def information(self, x: Stacked, z: Stacked, solved: Stacked) -> Array:
         """``x_i'z_j - z_i'M^-1 z_j``, (n_theta, n_theta), from x, z and M^-1 z."""
         return inner_products(x, z) - inner_products(z, solved)
+
+    def bend_across(self, info: Array, gradient: Array) -> None:
+        """Add the slope in each phi of a share r times ``(d2r / dphi2) / (dr / dphi)``, where that is positive.
+
+        The average information is a curvature in r, which in phi vanishes at the ends of (0, 1) although the criterion curves.
+        """
+        for group in self.groups if self.across else ():
+            if isinstance(group.across, Share):
+                ((i, _, index),) = self._members(group)
+                at = range(index.start, index.stop)[phi_of(self.terms[i].covariance, self.theta[index])]
+                bend = group.across.bend(self.theta[at.start : at.stop])
+                info[at, at] += np.maximum(gradient[at.start : at.stop] * bend, 0.0)
 
     def bend(self, info: Array, ks: Sequence[Array]) -> None:
         """Add ``2 <Gamma, dL_i dL_j'>``, Gamma = L^-T K L^-1: the curvature of Sigma = L L' itself.

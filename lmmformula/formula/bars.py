@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lmmformula.formula.areas import is_areas
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
 from lmmformula.formula.spec import Binary, Call, Expr
@@ -74,7 +75,7 @@ _LOGICAL = frozenset(
 def is_random(expr: Expr) -> bool:
     """Whether a summand is a random term: a bar in parentheses, or a call around a bar."""
     inner = strip(expr)
-    if is_term_function(inner):
+    if is_term_function(inner) or is_areas(inner):
         return True
     if isinstance(inner, Call):
         if inner.function in CONSTRUCTORS or inner.function in AROUND_A_BAR:

@@ -34,11 +34,6 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "not available, nor are ordinal families; cs(f | g) around a bar is a compound-symmetric covariance of random effects",
     ),
     "sar": ("a spatial autoregression of brms", "not available"),
-    "car": (
-        "a conditional autoregression of brms (or R's package car)",
-        "not available as a term: (1 | gr(area, cov = W)) with data2={'W': Car(W)}, Car of lmmformula.ir.across and W a sparse "
-        "adjacency matrix in the order of the levels, is the proper one",
-    ),
     "mm": (
         "multiple membership of brms",
         "it stands right of a bar: (1 | mm(g, h))",
@@ -67,7 +62,6 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
 AROUND_A_BAR: dict[str, str] = {
     "hetcs": "compound symmetry with a variance for each column, of MixedModels; cs(f | g) is the same",
     "hettoep": "a Toeplitz covariance with a variance for each column, of glmmTMB; toep(f | g) is the same",
-    "car": "a conditional autoregression; (1 | gr(g, cov = W)) with data2={'W': Car(W)} of lmmformula.ir.across is one",
     "equalto": "a known covariance matrix, of glmmTMB; propto(0 + f | g, A) has a factor before it",
 }
 """Constructors of other packages: with a bar inside they are never ordinary functions."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lmmformula.formula.areas import AREAS, car_matrix
 from lmmformula.formula.associate import associate
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
@@ -177,6 +178,8 @@ def _gr(call: Call, context: Context) -> list[Group]:
                 identifier = value
             case Arg(Name() | String() as value, "cov" | "prec" as name):
                 known[name] = value
+            case Arg(Call(function) as value, "cov") if function == AREAS:
+                known["cov"] = car_matrix(value, context)
             case Arg(value, "dist" as name):
                 raise context.error(
                     f"gr({name} = ...) is not available; it is {OF_A_GROUP[name]}",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from lmmformula.errors import FormulaError
+from lmmformula.formula.areas import area_columns, is_areas
 from lmmformula.formula.associate import associate
 from lmmformula.formula.bars import bar_hint, has_random, is_random
 from lmmformula.formula.context import Context
@@ -218,6 +219,8 @@ def _parts_with_columns(side: Expr, identifiers: set[str | None]) -> list[Expr]:
             case Call("fcor", args):
                 named = [arg for at, arg in enumerate(args) if arg.name != "M" and (at or arg.name)]
                 stack += [arg.value for arg in reversed(named)]
+            case Call() if is_areas(node):
+                stack += reversed(area_columns(node))
             case Call(_, args) if is_random(node):
                 bars = [arg.value for arg in args if is_bar(strip(arg.value))]  # beside one stand options
                 stack += bars or [arg.value for arg in reversed(args)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from lmmformula.formula.areas import areas_of, is_areas
 from lmmformula.formula.associate import associate
 from lmmformula.formula.bars import CONSTRUCTORS, PLACED, has_random, is_random, is_term_function
 from lmmformula.formula.context import Context
@@ -65,6 +66,9 @@ def random_terms(exprs: list[Expr], context: Context) -> tuple[RandomTerm, ...]:
         if is_term_function(inner):
             terms.append(_of_one_level(inner))
             continue
+        if is_areas(inner):
+            terms.append(_of_areas(inner, context))
+            continue
         bar = _bar(inner, context)
         design = _design(bar, context)
         terms += [_term(bar, design, group, context) for group in groups(bar.group, context)]
@@ -78,6 +82,22 @@ def _of_one_level(call: Expr) -> RandomTerm:
     label = deparse(call)
     design = LinearPart(intercept=False, terms=(Term((call,), label, call.span),))
     return RandomTerm(design, (), label, "iid", text=label, span=call.span)
+
+
+def _of_areas(call: Expr, context: Context) -> RandomTerm:
+    """``car()``: effects of one column of areas with a structure across them."""
+    assert isinstance(call, Call)
+    found = areas_of(call, context)
+    bar = _Bar(found.design, found.group, "us", False, None, call.span)
+    own = groups(found.group, context)
+    if len(own) != 1 or own[0] != Group(own[0].factors, own[0].label) or len(own[0].factors) != 1:
+        raise context.error(
+            "car() takes one column of areas",
+            found.group.span,
+            "make one column of an interaction beforehand",
+        )
+    term = _term(bar, _design(bar, context), replace(own[0], cov=found.cov), context)
+    return replace(term, text=f"{deparse(found.design)} | {own[0].label}")
 
 
 def _bar(expr: Expr, context: Context) -> _Bar:

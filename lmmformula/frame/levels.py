@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula.deparse import deparse
-from lmmformula.formula.spec import Expr, Name, RandomTerm, String
+from lmmformula.formula.spec import Call, Expr, Name, RandomTerm, String
+from lmmformula.frame.areas import area_structure, matrix_name
 from lmmformula.frame.functions import as_factor
 from lmmformula.frame.grouping import Grouping, group_factor, group_members
 from lmmformula.frame.numbers import as_float
@@ -150,14 +151,20 @@ def _dependent(levels: Levels, term: RandomTerm, given: Expr, context: Context, 
                 f"known: {', '.join(ACROSS)}; a matrix is named without quotes and given in data2=",
             )
         return _with(levels, levels.labels, ACROSS[given.value](list(levels.labels)), term)
-    name = given.value if isinstance(given, Name) else ""
+    named = matrix_name(given) if isinstance(given, Call) else given
+    name = named.value if isinstance(named, Name) else ""
     if name not in context:
+        forms = "a labelled DataFrame, an array in the order of the levels, " + (
+            "a frame of pairs of neighbours" if isinstance(given, Call) else "a pedigree, a tree"
+        )
         raise FormulaError(
             f"`{name}` is not given in data2=",
             text,
-            given.span,
-            f'for example data2={{"{name}": A}}: a labelled DataFrame, an array in the order of the levels, a pedigree, a tree',
+            named.span,
+            f'for example data2={{"{name}": A}}: {forms}',
         )
+    if isinstance(given, Call):
+        return _with(levels, *area_structure(given, context[name], levels.labels, term.group_label), term)
     labels, across = relationship(context[name], name, levels.labels, precision=term.prec is not None)
     return _with(levels, labels, across, term)
 

@@ -16,6 +16,7 @@ from lmmformula.frame.grouping import group_members
 from lmmformula.frame.levels import Levels
 from lmmformula.frame.random_columns import check_counts, identified_kind
 from lmmformula.frame.recipe import TermRecipe
+from lmmformula.ir.across import Bym2
 from lmmformula.ir.covariance import CovarianceKind, Unstructured
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.structured import Structured
@@ -145,6 +146,7 @@ def group_block(
         smooth=term.smooth,
         of_mean=bool(term.smooth) and not own,
         shared=_shared(term),
+        owners=np.arange(m) < levels.across.areas if isinstance(levels.across, Bym2) else None,
     )
     return block, recipe
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.words import notes
+from lmmformula.ir.across import Bym2
 from lmmformula.ir.design import GroupBlock
 from lmmformula.typing import Array
 
@@ -178,4 +179,6 @@ def coef(fit: Fitted) -> dict[str, pd.DataFrame]:
         frame = out[group]
         for j, column in enumerate(term.columns):
             frame[column] = frame[column] + b[:, j] if column in frame else b[:, j]
+        if isinstance(term.covariance.across, Bym2):  # behind the areas stand their structured parts
+            out[group] = frame[: term.covariance.across.areas]
     return out

@@ -266,6 +266,10 @@ def _log_posterior(at: Callable[[int], ProfiledPoint], j: int, theta: Array, pro
     # a flat correlation lo + (1 - lo) / (1 + e^-t) has a logistic t
     logits = [abs(t) for role, t in zip(roles, theta, strict=True) if role is Role.CORRELATION]
     prior = -sum(t + 2.0 * np.log1p(np.exp(-t)) for t in logits)
+    for t in (t for role, t in zip(roles, theta, strict=True) if role is Role.SHARE):  # a flat share
+        if not 0.0 < t < 0.5 * np.pi:
+            return -np.inf
+        prior += float(np.log(np.sin(2.0 * t)))
     try:
         return float(prior - 0.5 * at(j).deviance)
     except FitError:

@@ -164,6 +164,8 @@ class GeneralSurface:
     @property
     def limits(self) -> tuple[float, float]:
         """Range of the target."""
+        if self.target is not None and self.target.kind == "phi":
+            return structure_of(self.best.standard.problem, self.target).limits
         return self.terms.limits if self.row is None else (-np.inf, np.inf)
 
     @property

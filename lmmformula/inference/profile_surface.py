@@ -94,7 +94,9 @@ class Surface:
         assert self.target is not None
         if self.target.kind == "sigma":
             return 0.0, np.inf
-        return (-np.inf, np.inf) if self.target.kind in ("beta", "phi") else self.terms.limits
+        if self.target.kind == "phi":
+            return structure_of(self.model.problem, self.target).limits
+        return (-np.inf, np.inf) if self.target.kind == "beta" else self.terms.limits
 
     @property
     def reach(self) -> Array:

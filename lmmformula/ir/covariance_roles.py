@@ -17,6 +17,8 @@ class Role(Enum):
     """An element of L below its diagonal: in units of a standard deviation, free of sign."""
     CORRELATION = "correlation"
     """An unconstrained number that stands for a correlation: unitless."""
+    SHARE = "share"
+    """An angle t that stands for a share sin^2 t of a structure across levels: unitless."""
 
     @property
     def bounded(self) -> bool:
@@ -26,7 +28,7 @@ class Role(Enum):
     @property
     def scales(self) -> bool:
         """Whether it is multiplied by c where the random effects are."""
-        return self is not Role.CORRELATION
+        return self not in (Role.CORRELATION, Role.SHARE)
 
 
 Transformations = Literal["linear", "columns", "common"]

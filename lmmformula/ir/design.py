@@ -71,7 +71,7 @@ class GroupBlock:
     of_mean : bool
         Whether it belongs to the mean of a population: the penalised part of a smooth that all rows share.
     owners : (m,) bool array or None
-        Levels that have these effects, where a term is about some of them; None for all.
+        Levels that have these effects, where a term is about some of them or has further ones behind them; None for all.
     shared : str
         Terms of several linear predictors, or responses, with the same one have correlated effects: brms' ``|ID|``, what stands
         right of the bar, and a level of ``by``, a line each; empty for a term by itself.

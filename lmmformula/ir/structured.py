@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.across import Across, Precision
+from lmmformula.ir.across import Across, Bym2, Precision, Share
 from lmmformula.ir.covariance import CovarianceKind, Kind
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.ir.design import GroupBlock
@@ -112,8 +112,10 @@ class Structured:
 
 
 def group_count(term: GroupBlock) -> int:
-    """Levels of a term; of one with an effect at each position within groups the number of these."""
+    """Levels of a term; of one with an effect at each position within groups the number of these, of areas theirs."""
     across = term.covariance.across
+    if isinstance(across, Bym2):
+        return across.areas
     if across is None or term.columns == ("(Intercept)",):
         return term.m
     groups = getattr(across, "groups", None)
@@ -159,6 +161,11 @@ class StructureParameter:
     element: int
     at: int
     across: Across
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """Range of the element: a share ends at 0 and 1, any other has no end."""
+        return (0.0, 0.5 * np.pi) if isinstance(self.across, Share) else (-np.inf, np.inf)
 
     def natural(self, phi: float) -> float:
         """What a reader knows it as, of the element alone."""

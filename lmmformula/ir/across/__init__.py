@@ -11,9 +11,9 @@ structure    Q                                                             phi
 known        A^-1 of a relationship matrix A, or a precision as given      none
 markov       of cor(b_s, b_t) = rho^|x_s - x_t| (ar1), exp(-|x_s - x_t|    atanh of rho, or log of range over the largest
              / range) (ou, for uneven gaps), anew in each group            distance
-car          D - alpha W of neighbours W, D = diag(W 1) (proper CAR)       logit of alpha in (0, 1)
+car          D - alpha W of neighbours W, D = diag(W 1) (proper CAR)       phi of alpha = sin^2 phi
 icar         D - W, with effects that sum to zero in each connected part   none
-bym2         of (b, u): b = (1 - rho)^1/2 v + rho^1/2 u, v independent,    logit of rho in (0, 1)
+bym2         of (b, u): b = (1 - rho)^1/2 v + rho^1/2 u, v independent,    phi of rho = sin^2 phi
              u an icar of variance 1
 kernel       R^-1 of cor(b_s, b_t) = r(|x_s - x_t| / range): exp, gau,     log of range over the largest distance, and of the
              mat, anew in each group                                       smoothness nu of mat
@@ -36,7 +36,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.extensions import enter
-from lmmformula.ir.across.base import Across, Precision
+from lmmformula.ir.across.base import Across, Precision, Share
 from lmmformula.ir.across.bym2 import Bym2
 from lmmformula.ir.across.car import Car
 from lmmformula.ir.across.intrinsic import Constrained, Icar, Intrinsic
@@ -61,6 +61,7 @@ __all__ = [
     "Placed",
     "Precision",
     "Proportional",
+    "Share",
     "positions_of",
     "register_across",
 ]

@@ -12,11 +12,14 @@ from lmmformula.errors import DataError
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
 
+END = 1e-7
+"""Least share that matrices are formed with: a criterion moves by the order of this."""
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
     from scipy.sparse.linalg import SuperLU
 
-__all__ = ["Across", "Precision", "full", "inverse_of"]
+__all__ = ["Across", "Precision", "Share", "full", "inverse_of"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +125,39 @@ class Across(Protocol):
     def natural(self, phi: Array) -> Array:
         """Phi as a reader knows it: correlations, ranges in the units of the positions."""
         ...
+
+
+class Share:
+    """What a structure answers whose one parameter r is in (0, 1): ``r = sin^2 phi``.
+
+    A criterion is even in phi around both ends, as it is in a standard deviation around zero: one that is least at r = 0 or 1
+    has an ordinary minimum there, with a slope that vanishes and a curvature that does not.
+    """
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return (Role.SHARE,)
+
+    def start(self) -> Array:
+        return np.full(1, 0.25 * np.pi)
+
+    def natural(self, phi: Array) -> Array:
+        """r."""
+        return np.sin(phi[:1]) ** 2
+
+    def slope(self, phi: Array) -> float:
+        """dr / dphi."""
+        return float(np.sin(2.0 * phi[0]))
+
+    def held(self, phi: Array) -> tuple[float, float]:
+        """r and 1 - r, neither below `END`, for what divides by them."""
+        r = min(max(float(np.sin(phi[0]) ** 2), END), 1.0 - END)
+        return r, 1.0 - r
+
+    def bend(self, phi: Array) -> Array:
+        """(d2r / dphi2) / (dr / dphi): what the slope in phi adds to the curvature, as the map to r is not linear."""
+        slope = self.slope(phi)
+        return np.array([2.0 * np.cos(2.0 * phi[0]) / slope if slope else 0.0])
 
 
 def full(a: Array) -> csr_array:

@@ -14,7 +14,7 @@ sparse as the map. From b | u ~ N(rho^1/2 u, (1 - rho) I) and u ~ N(0, R^-)::
 with the constraints of u and the null vectors (rho^1/2 N, N), :mod:`lmmformula.ir.across.intrinsic`. The levels of the term are
 those of b and, behind them, those of u. R = s (D - W) with a factor s of its own in each connected component; for a level
 without neighbours R = 1: its u is standard normal, so that its effect has the variance sigma^2 like all others (Freni-
-Sterrantino, Ventrucci & Rue 2018). phi = logit rho.
+Sterrantino, Ventrucci & Rue 2018). rho = sin^2 phi.
 
 References
 ----------
@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.ir.across.base import Share
 from lmmformula.ir.across.intrinsic import (
     Constrained,
     Intrinsic,
@@ -41,7 +42,6 @@ from lmmformula.ir.across.intrinsic import (
     laplacian,
     refuse_adjacency,
 )
-from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class _Map:
 
 
 @dataclass(frozen=True, eq=False)
-class Bym2(Intrinsic):
+class Bym2(Share, Intrinsic):
     """Levels of b, then those of u, of as many areas.
 
     Attributes
@@ -104,19 +104,8 @@ class Bym2(Intrinsic):
         return self.neighbours.shape[0]
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        return (Role.CORRELATION,)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return ("rho",)
-
-    def start(self) -> Array:
-        return np.zeros(1)
-
-    def natural(self, phi: Array) -> Array:
-        """rho."""
-        return np.array([0.5 * (1.0 + np.tanh(0.5 * phi[0]))])
 
     @cached_property
     def _map(self) -> _Map:
@@ -152,18 +141,18 @@ class Bym2(Intrinsic):
         return csr_array((data, pattern.indices, pattern.indptr), shape=pattern.shape)
 
     def precision(self, phi: Array) -> Constrained:
-        own, odds, m = self._map, float(np.exp(phi[0])), self.areas
-        root = np.sqrt(float(self.natural(phi)[0]))
-        r = own.structured
-        data = own.given + (1.0 + odds) * (own.own - root * own.mixed) + odds * own.below
+        own, m, (rho, rest) = self._map, self.areas, self.held(phi)
+        root, r = np.sqrt(rho), own.structured
+        data = own.given + (own.own - root * own.mixed + rho * own.below) / rest
         sums, null = np.zeros((2 * m, r.count)), np.concatenate([root * r.null, r.null])
         sums[m:] = r.sums
         pins: Index = r.pins + m
-        logdet = r.logdet + m * float(np.logaddexp(0.0, phi[0]))
+        logdet = r.logdet - m * float(np.log(rest))
         return Constrained(self._filled(data), logdet, sums, null, pins, r.weight)
 
     def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
-        own, odds, rho = self._map, float(np.exp(phi[0])), float(self.natural(phi)[0])
-        mixed = np.sqrt(rho) * (0.5 + odds)
-        data = odds * (own.own + own.below) - mixed * own.mixed
-        return ((self._filled(data), self.areas * rho),)
+        own, (rho, rest) = self._map, self.held(phi)
+        slope, root = self.slope(phi), np.sqrt(rho)
+        mixed = 0.5 / (root * rest) + root / rest**2
+        data = (own.own + own.below) / rest**2 - mixed * own.mixed
+        return ((self._filled(slope * data), self.areas * slope / rest),)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.across.base import Precision
-from lmmformula.ir.covariance_roles import Role
+from lmmformula.ir.across.base import Precision, Share
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ __all__ = ["Car"]
 
 
 @dataclass(frozen=True, eq=False)
-class Car:
+class Car(Share):
     """Proper conditional autoregression: Q = D - alpha W, W the weights of neighbours, D = diag(W 1) (Besag 1974).
 
     Attributes
@@ -46,10 +45,6 @@ class Car:
         return len(self._degree)
 
     @property
-    def roles(self) -> tuple[Role, ...]:
-        return (Role.CORRELATION,)
-
-    @property
     def names(self) -> tuple[str, ...]:
         return ("alpha",)
 
@@ -64,22 +59,14 @@ class Car:
         scaled = self.neighbours.toarray() / np.sqrt(d[:, None] * d)
         return np.linalg.eigvalsh(scaled), float(np.log(d).sum())
 
-    def start(self) -> Array:
-        return np.zeros(1)
-
-    def natural(self, phi: Array) -> Array:
-        """alpha."""
-        return np.array([0.5 * (1.0 + np.tanh(0.5 * phi[0]))])
-
     def precision(self, phi: Array) -> Precision:
         from scipy.sparse import csr_array, diags_array
 
-        alpha, (roots, log_d) = float(self.natural(phi)[0]), self._roots
+        (alpha, _), (roots, log_d) = self.held(phi), self._roots
         d = self._degree
         matrix = csr_array(diags_array(d) - alpha * self.neighbours)
         return Precision(matrix, log_d + float(np.log1p(-alpha * roots).sum()))
 
     def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
-        alpha, roots = float(self.natural(phi)[0]), self._roots[0]
-        slope = alpha * (1.0 - alpha)
+        (alpha, _), roots, slope = self.held(phi), self._roots[0], self.slope(phi)
         return ((-slope * self.neighbours, -slope * float((roots / (1.0 - alpha * roots)).sum())),)
