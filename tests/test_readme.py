@@ -20,6 +20,7 @@ PAGES += [
         "checking.md",
         "scale.md",
         "time_space.md",
+        "areal.md",
         "residuals.md",
         "distributional.md",
         "multivariate.md",
