@@ -159,8 +159,8 @@ def with_smooths(fit: Fitted, table: pd.DataFrame) -> pd.DataFrame:
     tests = smooth_tests(fit)
     rows = {label: _smooth_row(t, fit.sigma, table.columns) for label, t in tests.items()}
     own = pd.DataFrame.from_dict(rows, orient="index", columns=list(table.columns), dtype=float)
-    out = pd.concat([table[~table.index.isin(list(tests))], own])
-    out.insert(out.columns.get_loc("Df" if "Df" in out else "NumDF"), "edf", np.nan)
+    out = pd.DataFrame(pd.concat([table[~table.index.isin(list(tests))], own]))
+    out.insert(list(out.columns).index("Df" if "Df" in out else "NumDF"), "edf", np.nan)
     out.loc[list(tests), "edf"] = [t.edf for t in tests.values()]
     out.attrs |= table.attrs | {
         "note": "Smooths: edf and tests of Wood (2013), on reference degrees of freedom."
