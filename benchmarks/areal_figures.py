@@ -38,7 +38,7 @@ def draw(folder: Path) -> Path:
         for ax, (values, title) in zip(axes, panels, strict=True):
             for a, b in pairs.astype(str).itertuples(index=False):
                 ax.plot(x[[at[a], at[b]]], y[[at[a], at[b]]], color="#dddddd", linewidth=0.6, zorder=0)
-            points = ax.scatter(
+            ax.scatter(
                 x,
                 y,
                 c=values,
@@ -51,7 +51,7 @@ def draw(folder: Path) -> Path:
             )
             ax.set(title=title, xlabel="longitude")
         axes[0].set_ylabel("latitude")
-        figure.colorbar(points, ax=axes, label="logarithm of the relative risk", shrink=0.8)
+        figure.colorbar(axes[0].collections[0], ax=axes, label="logarithm of the relative risk", shrink=0.8)
         out = folder / "areal.svg"
         figure.savefig(out, metadata={"Date": None, "Creator": None}, dpi=150)
         plt.close(figure)

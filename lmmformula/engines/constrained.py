@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -51,7 +51,9 @@ __all__ = ["ConstrainedPrepared", "prepare"]
 def prepare(engine: Engine, blocks: Levels) -> Prepared:
     """The engine, ready for the groups of `blocks`; bordered where some of them are constrained."""
     prepared = engine.prepare(blocks)
-    return ConstrainedPrepared(prepared) if is_constrained(blocks) else prepared
+    if not is_constrained(blocks):
+        return prepared
+    return cast("Prepared", ConstrainedPrepared(prepared))
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +132,7 @@ class ConstrainedFactor(Certain):
     @cached_property
     def _spread(self) -> Array:
         """S = F'X, (w, w)."""
-        s = sum(_product(f, x) for f, x in zip(self.border, self.solved, strict=True))
+        s: Array = np.sum([_product(f, x) for f, x in zip(self.border, self.solved, strict=True)], axis=0)
         return 0.5 * (s + s.T)
 
     @cached_property

@@ -55,9 +55,9 @@ def area_structure(call: Call, value: Data, levels: Labels, group: str) -> tuple
     name, kind = matrix_name(call).value, call.args[1].value
     labels, w = neighbours_of(value, name)
     own = levels if labels is None else labels
-    if w.shape[0] != len(own):
+    if (rows := len(w.indptr) - 1) != len(own):
         raise DataError(
-            f"`{name}` is {w.shape[0]} x {w.shape[1]} for {len(own):,} levels of `{group}` in the rows used; give it labels "
+            f"`{name}` is {rows} x {rows} for {len(own):,} levels of `{group}` in the rows used; give it labels "
             "(a DataFrame, a pair of matrix and labels, or pairs of neighbours), or leave out what no row has."
         )
     assert isinstance(kind, String)
@@ -111,8 +111,9 @@ def neighbours_of(value: Data, name: str) -> tuple[Labels | None, csr_array]:
     if isinstance(matrix, pd.DataFrame):
         raise DataError(f"`{name}` is a frame of {matrix.shape}, neither a matrix nor pairs of neighbours.")
     w = csr_array(matrix, dtype=float)
-    if len(w.shape) != 2 or w.shape[0] != w.shape[1]:
-        raise DataError(f"`{name}` is not square: its shape is {w.shape}.")
+    shape = tuple(getattr(w, "shape", ()))
+    if len(shape) != 2 or shape[0] != shape[1]:
+        raise DataError(f"`{name}` is not square: its shape is {shape}.")
     w.sum_duplicates()
     w.eliminate_zeros()
     return labels, w
@@ -129,8 +130,8 @@ def _of_pairs(frame: pd.DataFrame, name: str) -> tuple[Labels, csr_array]:
         raise DataError(f"`{name}` has {lost:,} rows without an area in its first column.")
     weights = np.ones(len(frame))
     if frame.shape[1] == 3:
-        weights = pd.to_numeric(frame.iloc[:, 2], errors="coerce").to_numpy(dtype=float)
-    there = second.notna().to_numpy()
+        weights = np.asarray(pd.to_numeric(frame.iloc[:, 2], errors="coerce"), dtype=float)
+    there = np.asarray(second.notna(), dtype=bool)
     a, b = _texts(first), _texts(second[there])
     return _joined(a, a[there], b, weights[there], name)
 

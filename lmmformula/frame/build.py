@@ -206,9 +206,9 @@ def _group_block(
     by_member = differ(variables_of(term.design.terms))
     design = make_design(term.design, of_member(frame, 0) if by_member else frame)
     label = term_label(term, design)
-    basis = None
+    basis: Array | None = None
     if by_member:
-        basis = member_matrix(design, frame, frame.n, len(term.members))
+        basis = np.asarray(member_matrix(design, frame, frame.n, len(term.members)), dtype=np.float64)
     elif not design.is_constant:
         basis = design.matrix(frame, frame.n)
     kept = None if basis is None else identified_columns(_flat(basis), design.names, label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ def unseen_positions(recipe: Recipe, place: int, term: GroupBlock, table: Table)
 
     Rows of groups that the fit has not seen, and positions that it cannot place, are left out: these are new levels.
     """
-    own, across = recipe.terms[place], term.covariance.across
+    own, across = cast("TermRecipe", recipe.terms[place]), term.covariance.across
     if not own.coordinates or across is None:
         return None
     structure: Placed = across  # type: ignore[assignment]
@@ -79,7 +80,7 @@ def unseen_positions(recipe: Recipe, place: int, term: GroupBlock, table: Table)
 
 def with_levels(recipe: Recipe, place: int, found: Located) -> tuple[Recipe, Labels]:
     """The recipe with these positions among the levels of a term, and their labels."""
-    own = recipe.terms[place]
+    own = cast("TermRecipe", recipe.terms[place])
     cells = tuple(np.concatenate([a, b]) for a, b in zip(own.cells, found.cells, strict=True))
     terms = list(recipe.terms)
     terms[place] = replace(own, cells=cells)

@@ -121,7 +121,8 @@ def _new_term(
         members, weights, scale = term.several
         shares = shares_of(members, weights, scale, value_of, n)
         if by_member:
-            columns = term.own(member_matrix(term.design, value_of, n, len(members)))
+            matrix = np.asarray(member_matrix(term.design, value_of, n, len(members)), dtype=np.float64)
+            columns = np.asarray(term.own(matrix), dtype=np.float64)
         else:
             columns = np.ones((n, 1, 1)) if basis is None else basis[:, None]
         columns = columns * shares[:, :, None]

@@ -180,5 +180,5 @@ def coef(fit: Fitted) -> dict[str, pd.DataFrame]:
         for j, column in enumerate(term.columns):
             frame[column] = frame[column] + b[:, j] if column in frame else b[:, j]
         if isinstance(term.covariance.across, Bym2):  # behind the areas stand their structured parts
-            out[group] = frame[: term.covariance.across.areas]
+            out[group] = frame.head(term.covariance.across.areas)
     return out

@@ -158,7 +158,7 @@ class GroupBlock:
 
     def apply(self, effects: Array) -> Array:
         """Z b of this term, (n,), for effects (m, k)."""
-        if self.basis is not None and self.basis.ndim == 3:
+        if self.basis is not None and self.shares is not None and self.basis.ndim == 3:
             return np.einsum("nr,nrk,nrk->n", self.shares, self.basis, effects[self.codes])
         rows = self.gathered(effects)
         return rows[:, 0] if self.basis is None else np.einsum("nk,nk->n", self.basis, rows)

@@ -101,7 +101,7 @@ class Bym2(Share, Intrinsic):
     @property
     def areas(self) -> int:
         """Levels of b."""
-        return self.neighbours.shape[0]
+        return len(self.neighbours.indptr) - 1
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -164,10 +164,12 @@ def laplacian(w: csr_array) -> csr_array:
     """D - W with its whole diagonal stored, also zeros."""
     from scipy.sparse import coo_array
 
-    own, m = w.tocoo(), w.shape[0]
+    own, m = w.tocoo(), len(w.indptr) - 1
     rows, cols = (np.concatenate([np.asarray(c), np.arange(m)]) for c in own.coords)
     degree = np.asarray(w.sum(axis=1), dtype=float).ravel()
-    return coo_array((np.concatenate([-own.data, degree]), (rows, cols)), shape=(m, m)).tocsr()
+    return coo_array(
+        (np.concatenate([-np.asarray(own.data, dtype=float), degree]), (rows, cols)), shape=(m, m)
+    ).tocsr()
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,7 @@ class Icar(Intrinsic):
 
     @property
     def m(self) -> int:
-        return self.neighbours.shape[0]
+        return len(self.neighbours.indptr) - 1
 
     @property
     def roles(self) -> tuple[Role, ...]:
