@@ -16,10 +16,9 @@ from lmmformula.frame.grouping import group_members
 from lmmformula.frame.levels import Levels
 from lmmformula.frame.random_columns import check_counts, identified_kind
 from lmmformula.frame.recipe import TermRecipe
-from lmmformula.ir.across import Bym2
 from lmmformula.ir.covariance import CovarianceKind, Unstructured
 from lmmformula.ir.design import FixedBlock, GroupBlock
-from lmmformula.ir.structured import Structured
+from lmmformula.ir.structured import Structured, shown_levels
 from lmmformula.typing import Arguments
 
 __all__ = ["contrasts_of", "fixed_block", "group_block", "placed_block", "refuse_weights", "term_label"]
@@ -134,6 +133,7 @@ def group_block(
     ):  # a serial correlation can be told from the residual variance within one level
         strict = levels_below_rows and not kind.within.apart
         check_counts(label, term.group_label, m, kind.within.rank, n, strict=strict)
+    shown = shown_levels(levels.across, m)
     block = GroupBlock(
         term.group_label,
         columns,
@@ -146,7 +146,7 @@ def group_block(
         smooth=term.smooth,
         of_mean=bool(term.smooth) and not own,
         shared=_shared(term),
-        owners=np.arange(m) < levels.across.areas if isinstance(levels.across, Bym2) else None,
+        owners=None if shown == m else np.arange(m) < shown,
     )
     return block, recipe
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.words import notes
-from lmmformula.ir.across import Bym2
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.structured import shown_levels
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -179,6 +179,6 @@ def coef(fit: Fitted) -> dict[str, pd.DataFrame]:
         frame = out[group]
         for j, column in enumerate(term.columns):
             frame[column] = frame[column] + b[:, j] if column in frame else b[:, j]
-        if isinstance(term.covariance.across, Bym2):  # behind the areas stand their structured parts
-            out[group] = frame.head(term.covariance.across.areas)
+        if (shown := shown_levels(term.covariance.across, term.m)) < term.m:
+            out[group] = frame.head(shown)
     return out

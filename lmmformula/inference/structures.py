@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from lmmformula.ir.across import Bym2
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.structured import group_count, phi_of
+from lmmformula.ir.structured import group_count, phi_of, shown_levels
 from lmmformula.typing import Array
 
 __all__ = ["structures_in_words"]
@@ -27,7 +26,7 @@ def structures_in_words(problem: Problem, theta: Array) -> list[str]:
         values = across.natural(theta[where][phi_of(term.covariance, theta[where])])
         told = ", ".join(f"{name} = {value:.4g}" for name, value in zip(across.names, values, strict=True))
         count = group_count(term)
-        if count < term.m and not isinstance(across, Bym2):  # positions within groups
+        if count < shown_levels(across, term.m):  # positions within groups
             where = f"{term.m:,} positions within {count:,} levels" if count > 1 else f"{term.m:,} positions"
             out.append(f"{term.columns[0]} | {term.group}: {where}{', ' if told else ''}{told}.")
             continue

@@ -23,7 +23,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.ir.responses import Segment
 from lmmformula.ir.standard import Standard, standard_basis, standard_columns
-from lmmformula.numerics.columns import LARGEST
+from lmmformula.numerics.columns import LARGEST, root_mean_square
 from lmmformula.typing import Array
 
 __all__ = ["StandardResponses", "standard_of"]
@@ -193,7 +193,7 @@ def _bases(problem: Problem) -> tuple[Array, ...]:
 
 def _size(column: Array) -> float:
     there = column[column != 0.0]
-    return float(np.sqrt(np.mean(there**2))) if len(there) else 1.0
+    return root_mean_square([there]) if len(there) else 1.0
 
 
 def _unit(problem: Problem, segment: Segment) -> float:
@@ -201,7 +201,7 @@ def _unit(problem: Problem, segment: Segment) -> float:
     if segment.family.eta_power is None or segment.family.known:
         return 1.0
     y = problem.y[segment.rows]
-    c = float(np.sqrt(np.mean(y**2)))
+    c = root_mean_square([y])
     c = c if np.isfinite(c) and c > 0.0 else 1.0
     if not 1.0 / LARGEST < c < LARGEST:
         raise DataError(

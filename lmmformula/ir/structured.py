@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.across import Across, Bym2, Precision, Share
+from lmmformula.ir.across import Across, Precision, Share
 from lmmformula.ir.covariance import CovarianceKind, Kind
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.ir.design import GroupBlock
@@ -23,6 +23,7 @@ __all__ = [
     "phi_of",
     "precision_of",
     "row_spread",
+    "shown_levels",
     "spherical_draws",
     "structure_parameters",
     "theta_near",
@@ -112,14 +113,15 @@ class Structured:
 
 
 def group_count(term: GroupBlock) -> int:
-    """Levels of a term; of one with an effect at each position within groups the number of these, of areas theirs."""
-    across = term.covariance.across
-    if isinstance(across, Bym2):
-        return across.areas
-    if across is None or term.columns == ("(Intercept)",):
-        return term.m
+    """Levels of a term that are shown; of one with an effect at each position within groups the number of these."""
+    across, shown = term.covariance.across, shown_levels(term.covariance.across, term.m)
     groups = getattr(across, "groups", None)
-    return term.m if groups is None else len(np.unique(groups))
+    return shown if groups is None or term.columns == ("(Intercept)",) else len(np.unique(groups))
+
+
+def shown_levels(across: Across | None, m: int) -> int:
+    """How many of m levels are shown: further ones that a structure needs stand behind them."""
+    return getattr(across, "shown", m)
 
 
 def phi_of(kind: CovarianceKind, theta: Array) -> slice:

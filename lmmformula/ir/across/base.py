@@ -90,7 +90,10 @@ class Precision:
 
 
 class Across(Protocol):
-    """A structure of the levels of one term."""
+    """A structure of the levels of one term.
+
+    One whose levels are not all shown, as further ones stand behind those that are, has `shown`, their number.
+    """
 
     @property
     def name(self) -> str:
@@ -125,6 +128,27 @@ class Across(Protocol):
     def natural(self, phi: Array) -> Array:
         """Phi as a reader knows it: correlations, ranges in the units of the positions."""
         ...
+
+
+class Settled:
+    """What a structure answers that has no parameters."""
+
+    @property
+    def roles(self) -> tuple[Role, ...]:
+        return ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ()
+
+    def start(self) -> Array:
+        return np.zeros(0)
+
+    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
+        return ()
+
+    def natural(self, phi: Array) -> Array:
+        return phi
 
 
 class Share:

@@ -32,7 +32,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Share
 from lmmformula.ir.across.intrinsic import (
     Constrained,
@@ -89,10 +88,6 @@ class Bym2(Share, Intrinsic):
 
     def __post_init__(self) -> None:
         refuse_adjacency(self.neighbours)
-        if not self.neighbours.nnz:
-            raise DataError(
-                "no two levels of car() are neighbours: there is no map. Write (1 | g), or check the matrix."
-            )
 
     @property
     def m(self) -> int:
@@ -102,6 +97,11 @@ class Bym2(Share, Intrinsic):
     def areas(self) -> int:
         """Levels of b."""
         return len(self.neighbours.indptr) - 1
+
+    @property
+    def shown(self) -> int:
+        """Levels of b: those of u stand behind them."""
+        return self.areas
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,7 +127,8 @@ class Bym2(Share, Intrinsic):
         steps = np.arange(m)
         i = np.concatenate([steps, steps, steps + m, rows + m])
         j = np.concatenate([steps, steps + m, steps, r.indices + m])
-        order, kinds = np.lexsort((j, i)), np.repeat([0, 1, 1, 2], [m, m, m, len(rows)])[np.lexsort((j, i))]
+        order = np.lexsort((j, i))
+        kinds = np.repeat([0, 1, 1, 2], [m, m, m, len(rows)])[order]
         given = np.concatenate([np.zeros(3 * m), r.data])[order]
         ends = np.concatenate([[0], np.cumsum(np.bincount(i, minlength=2 * m))])
         pattern = csr_array((np.ones(len(i)), j[order], ends), shape=(2 * m, 2 * m))

@@ -34,8 +34,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.across.base import Precision
-from lmmformula.ir.covariance_roles import Role
+from lmmformula.ir.across.base import Precision, Settled
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ class Intrinsic(ABC):
 
 
 def refuse_adjacency(w: csr_array) -> None:
-    """Refuse a W that is not symmetric, with weights >= 0 and a zero diagonal.
+    """Refuse a W that is not symmetric, with weights >= 0 and a zero diagonal, or that has no neighbours.
 
     Raises
     ------
@@ -148,6 +147,10 @@ def refuse_adjacency(w: csr_array) -> None:
             "the adjacency matrix of car() must be symmetric with weights >= 0 and a zero diagonal: "
             f"{bad[0]:,} weights are negative or not finite, {bad[1]:,} elements of the diagonal are not zero, and {skew:,} "
             "elements differ from those mirrored. Neighbours that were entered in one direction only are the likely cause."
+        )
+    if not w.nnz:
+        raise DataError(
+            "no two levels of car() are neighbours: there is no map. Write (1 | g), or check the matrix."
         )
 
 
@@ -173,7 +176,7 @@ def laplacian(w: csr_array) -> csr_array:
 
 
 @dataclass(frozen=True, eq=False)
-class Icar(Intrinsic):
+class Icar(Settled, Intrinsic):
     """Intrinsic conditional autoregression: Q = D - W, effects that sum to zero in each connected component.
 
     Attributes
@@ -187,28 +190,10 @@ class Icar(Intrinsic):
 
     def __post_init__(self) -> None:
         refuse_adjacency(self.neighbours)
-        if not self.neighbours.nnz:
-            raise DataError(
-                "no two levels of car() are neighbours: there is no map. Write (1 | g), or check the matrix."
-            )
 
     @property
     def m(self) -> int:
         return len(self.neighbours.indptr) - 1
-
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
-
-    def start(self) -> Array:
-        return np.zeros(0)
-
-    def natural(self, phi: Array) -> Array:
-        return phi
 
     @cached_property
     def _given(self) -> Constrained:
@@ -219,6 +204,3 @@ class Icar(Intrinsic):
 
     def precision(self, phi: Array) -> Constrained:
         return self._given
-
-    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
-        return ()

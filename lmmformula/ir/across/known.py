@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.across.base import Precision, inverse_of
-from lmmformula.ir.covariance_roles import Role
+from lmmformula.ir.across.base import Precision, Settled, inverse_of
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ __all__ = ["Known"]
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class Known(Settled):
     """Levels with a known covariance matrix up to a factor, held as its inverse.
 
     Attributes
@@ -87,25 +86,8 @@ class Known:
     def m(self) -> int:
         return len(self.given.diagonal)
 
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
-
-    def start(self) -> Array:
-        return np.zeros(0)
-
     def precision(self, phi: Array) -> Precision:
         return self.given
-
-    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
-        return ()
-
-    def natural(self, phi: Array) -> Array:
-        return phi
 
 
 def _log_determinant(q: csr_array, what: str) -> float:

@@ -9,19 +9,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.ir.across.base import Precision, inverse_of
+from lmmformula.ir.across.base import Precision, Settled, inverse_of
 from lmmformula.ir.across.placed import batches, block_diagonal, refuse_duplicates
-from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
-    from scipy.sparse import csr_array
+    pass
 
 __all__ = ["Proportional"]
 
 
 @dataclass(frozen=True, eq=False)
-class Proportional:
+class Proportional(Settled):
     """Levels of a group have the rows and columns of A that are theirs; groups are independent.
 
     Attributes
@@ -51,14 +50,6 @@ class Proportional:
         """Rows of A as points of one coordinate."""
         return np.asarray(self.places, dtype=float)[:, None]
 
-    @property
-    def roles(self) -> tuple[Role, ...]:
-        return ()
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        return ()
-
     def beside(self, points: Array, groups: Index) -> Proportional:
         """The same, with further levels behind those that there are.
 
@@ -74,9 +65,6 @@ class Proportional:
             self.known, np.concatenate([self.places, new]), np.concatenate([self.groups, groups]), self.name
         )
 
-    def start(self) -> Array:
-        return np.zeros(0)
-
     @cached_property
     def _given(self) -> Precision:
         parts, inverses, logdet = batches(self.groups), [], 0.0
@@ -89,9 +77,3 @@ class Proportional:
 
     def precision(self, phi: Array) -> Precision:
         return self._given
-
-    def derivatives(self, phi: Array) -> tuple[tuple[csr_array, float], ...]:
-        return ()
-
-    def natural(self, phi: Array) -> Array:
-        return phi
