@@ -28,6 +28,7 @@ import numpy as np
 
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.ir.patterns import CrossPattern
+from lmmformula.numerics.cuts import cuts_at
 from lmmformula.typing import Array
 
 __all__ = ["moment_start"]
@@ -122,9 +123,7 @@ def _squares(pattern: CrossPattern, values: Array, columns: int) -> tuple[Array,
     """Squared lengths of the rows and of the columns of a matrix."""
     ptr, by_column = pattern.indptr, np.zeros(columns)
     by_row = np.zeros(len(ptr) - 1)
-    goals = np.arange(SLAB, ptr[-1], SLAB)
-    cuts = [0, *np.unique(np.searchsorted(ptr, goals)).tolist(), len(by_row)]
-    for i, j in pairwise(cuts):
+    for i, j in pairwise(cuts_at(ptr, np.arange(SLAB, ptr[-1], SLAB))):
         some = slice(int(ptr[i]), int(ptr[j]))
         squares = values[some] ** 2
         by_column += np.bincount(pattern.indices[some], squares, columns)

@@ -26,8 +26,6 @@ class LeastSquares:
     r_inverse : (p, p) array
     orthonormal_gram : (p + 1, p + 1) array
         [X R^-1, residual]' W [X R^-1, residual]: the identity, and the residual sum of squares.
-    size : float
-        y'Wy.
     """
 
     coefficients: Array
@@ -35,11 +33,16 @@ class LeastSquares:
     r: Array
     r_inverse: Array
     orthonormal_gram: Array
-    size: float
 
     def with_response(self, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
         """The same design with another response."""
         return _solved(self.r, self.r_inverse, x, y, weights)
+
+    @property
+    def size(self) -> float:
+        """y'Wy, by Pythagoras."""
+        fitted = self.r @ self.coefficients
+        return float(fitted @ fitted + self.orthonormal_gram[-1, -1])
 
     @property
     def log_det_r(self) -> float:
@@ -86,7 +89,7 @@ def _at_once(x: Columns, y: Array, weights: Array | None) -> LeastSquares:
     r_inverse = np.linalg.inv(r) if p else r
     beta, gram = r_inverse @ last[:p], np.eye(p + 1)
     gram[p, p] = last[p] ** 2
-    return LeastSquares(beta, x.residual(y, beta), r, r_inverse, gram, float(last @ last))
+    return LeastSquares(beta, x.residual(y, beta), r, r_inverse, gram)
 
 
 def _solved(r: Array, r_inverse: Array, x: Columns, y: Array, weights: Array | None) -> LeastSquares:
@@ -98,4 +101,4 @@ def _solved(r: Array, r_inverse: Array, x: Columns, y: Array, weights: Array | N
         residual = x.residual(y, beta)
     gram = np.eye(p + 1)
     gram[p, p] = x.square(residual, weights)
-    return LeastSquares(beta, residual, r, r_inverse, gram, x.square(y, weights))
+    return LeastSquares(beta, residual, r, r_inverse, gram)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
@@ -53,8 +54,7 @@ class LevelOrder:
         order = np.empty(n, dtype=np.int32 if n < 2**31 else np.int64)
         ptr = np.empty(m + 1, dtype=np.int64)
         rows_by_level(codes, m, order, ptr)
-        inner = np.searchsorted(ptr, np.linspace(0, n, PARTS + 1)[1:-1])
-        return cls(order, ptr, np.unique([0, *inner.tolist(), m]).tolist())
+        return cls(order, ptr, even_cuts(ptr, PARTS))
 
 
 class RowSums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmmformula.numerics.cuts import even_cuts, summing_parts
 from lmmformula.numerics.row_kernels import add_sparse_column, sparse_rows
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
@@ -29,17 +30,12 @@ def column_product(
     by_rows : bool
         Whether rows are compressed.
     """
-    major = len(indptr) - 1
-    goals = np.linspace(0, len(indices), PARTS + 1)[1:-1]
     x = np.ascontiguousarray(x)
     if by_rows:
-        cuts = np.unique([0, *np.searchsorted(indptr, goals).tolist(), major]).tolist()
         out = np.empty(shape[0])
-        in_parts(lambda i, j: sparse_rows(i, j, indptr, indices, data, x, out), cuts)
+        in_parts(lambda i, j: sparse_rows(i, j, indptr, indices, data, x, out), even_cuts(indptr, PARTS))
         return out
-    count = int(np.clip(SUMS // max(shape[0], 1), 2, PARTS))
-    goals = np.linspace(0, len(indices), count + 1)[1:-1]
-    cuts = np.unique([0, *np.searchsorted(indptr, goals).tolist(), major]).tolist()
+    cuts = even_cuts(indptr, summing_parts(shape[0], SUMS, PARTS))
 
     def part(i: int, j: int) -> Array:
         own = np.zeros(shape[0])

@@ -22,6 +22,7 @@ import numpy as np
 from lmmformula.engines.backfitting.clubbed import Clubbed, Operators
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.numerics.conjugate_gradients import conjugate_gradients
+from lmmformula.numerics.cuts import even_cuts, summing_parts
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers, SparseMatrix
 
@@ -105,9 +106,7 @@ class Complement:
             add_eliminated(i, j, n.indptr, n.indices, n.data, self.inner, b, out)
             return out
 
-        count = int(np.clip(_SUM_CELLS // max(size, 1), 2, 16))
-        goals = np.linspace(0, n.nnz, count + 1)[1:-1]
-        cuts = np.unique([0, *(np.searchsorted(n.indptr, goals) // k).tolist(), len(self.inner)])
+        cuts = np.unique(np.array(even_cuts(n.indptr, summing_parts(size, _SUM_CELLS))) // k)
         return sum(in_parts(part, cuts.tolist()), np.zeros(()))
 
     def _pull(self, values: Callable[[int, int], Array]) -> Array:

@@ -34,6 +34,7 @@ from lmmformula.engines.base import Stacked
 from lmmformula.engines.equations import State
 from lmmformula.ir.groups import Group
 from lmmformula.numerics.batched import flat, matmul
+from lmmformula.numerics.cuts import even_cuts, summing_parts
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 
@@ -45,7 +46,6 @@ PAIRS = 10_000_000
 """Pairs of levels from which on a compiled pass repays its import (0.5 s)."""
 SUMS = 32_000_000
 """Cells of all the partial sums of one pass together."""
-PARTS = 16
 NEAR = 0.02
 
 
@@ -132,9 +132,8 @@ class Led(Leading):
 
     def over(self, part: Callable[[int, int], T]) -> list[T]:
         """Results of parts of the levels of a, cut by the problem alone."""
-        ptr, wide = self.pairs[0], self.factor.blocks.groups[1].q * (len(self.xwx) + 1)
-        goals = np.linspace(0, int(ptr[-1]), int(np.clip(SUMS // wide, 2, PARTS)) + 1)[1:-1]
-        return in_parts(part, np.unique([0, *np.searchsorted(ptr, goals).tolist(), len(ptr) - 1]).tolist())
+        width = self.factor.blocks.groups[1].q * (len(self.xwx) + 1)
+        return in_parts(part, even_cuts(self.pairs[0], summing_parts(width, SUMS)))
 
     def through(self) -> Array:
         """N'(s X_a), (q_b, p)."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.cuts import cuts_at
 from lmmformula.typing import Entries, Index, SparseMatrix
 
 __all__ = ["Compressed"]
@@ -26,8 +27,7 @@ class Compressed:
     @property
     def cuts(self) -> list[int]:
         """Rows between parts of about `PART` entries each."""
-        goals = np.arange(PART, self.ptr[-1], PART)
-        return [0, *np.unique(np.searchsorted(self.ptr, goals)).tolist(), len(self.ptr) - 1]
+        return cuts_at(self.ptr, np.arange(PART, self.ptr[-1], PART))
 
     def matrix(self, data: Entries, columns: int) -> SparseMatrix:
         """Scipy's matrix with these values."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
+from lmmformula.numerics.cuts import even_cuts, summing_parts
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
@@ -53,11 +54,13 @@ __all__ = ["LeanComplement", "LeanPattern", "is_lean"]
 
 T = TypeVar("T")
 
+Adds: TypeAlias = Callable[..., None]
+"""A kernel of :mod:`lmmformula.numerics.lean_kernels` that adds to sums."""
+
 PAIRS = 3_000_000
 """Pairs of levels from which on tens of bytes for each are too many."""
 MET = 64
 """Pairs that a level of D has at least, on average: below, sums for each part of the levels of A cost too much."""
-PARTS = 16
 SUMS = 64_000_000
 """Cells of all the partial sums of one product together."""
 WIDE = 8
@@ -119,10 +122,7 @@ class LeanPattern:
 
     def over(self, part: Callable[[int, int], T], width: int) -> list[T]:
         """Results of parts of the levels of A, whose sums are so many cells wide; cut by the problem alone."""
-        count = int(np.clip(SUMS // max(width, 1), 2, PARTS))
-        goals = np.linspace(0, int(self.ptr[-1]), count + 1)[1:-1]
-        cuts = np.unique([0, *np.searchsorted(self.ptr, goals).tolist(), len(self.ptr) - 1]).tolist()
-        return in_parts(part, cuts)
+        return in_parts(part, even_cuts(self.ptr, summing_parts(width, SUMS)))
 
     def complement(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> LeanComplement:
         """(1) for Gram blocks `gram` and relative Cholesky factors L_a of one element.
@@ -132,11 +132,13 @@ class LeanPattern:
         FitError
             If a block of S is not positive definite in floating point.
         """
+        from lmmformula.numerics.lean_kernels import add_squares
+
         scale_a, scale_d = (float(f[0, 0]) for f in factors)
         raw = gram.cross[0, 1].reshape(-1)
         inv = 1.0 / np.sqrt(1.0 + scale_a**2 * gram.diag[0].ravel())
         left, block = scale_a * inv, 1.0 + scale_d**2 * gram.diag[1].ravel()
-        squares = self._summed("add_squares", (raw, left), (self.q,))
+        squares = self.summed(add_squares, (raw, left), (self.q,))
         own = block - scale_d**2 * squares
         if not (own > 0.0).all():
             raise FitError(indefinite(factors))
@@ -146,11 +148,8 @@ class LeanPattern:
             self, gram, tuple(factors), across, raw, inv, left, c, scale_d * c, c * block * c, logdet
         )
 
-    def _summed(self, kernel: str, given: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
+    def summed(self, adds: Adds, given: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
         """Sums over all levels of A, by a kernel that adds those of some."""
-        import lmmformula.numerics.lean_kernels as kernels
-
-        adds = getattr(kernels, kernel)
 
         def part(i: int, j: int) -> Array:
             out = np.zeros(shape)
@@ -213,12 +212,13 @@ class LeanComplement:
 
     def apply(self, x: Array) -> Array:
         """(I - K) x for a block (q_D, c)."""
-        inner = self.pattern._summed(
-            "add_normal", (self.raw, self.left, self._wide(x)), (self.q, _padded(x.shape[1]))
-        )
+        from lmmformula.numerics.lean_kernels import add_normal
+
+        wide = self.wide(x)
+        inner = self.pattern.summed(add_normal, (self.raw, self.left, wide), wide.shape)
         return self.h[:, None] * x - self.right[:, None] * inner[:, : x.shape[1]]
 
-    def _wide(self, x: Array) -> Array:
+    def wide(self, x: Array) -> Array:
         """diag(right) x, filled up with zeros."""
         out = np.zeros((self.q, _padded(x.shape[1])))
         np.multiply(self.right[:, None], x, out=out[:, : x.shape[1]])
@@ -226,15 +226,17 @@ class LeanComplement:
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
         """Forward substitution: F^-1 of A's part, (m_A, c), and the right-hand side of I - K, (q_D, c)."""
+        from lmmformula.numerics.lean_kernels import add_transposed
+
         a = self.inv[:, None] * rhs[0][:, 0]
-        inner = self.pattern._summed("add_transposed", (self.raw, self.left, a), (self.q, a.shape[1]))
+        inner = self.pattern.summed(add_transposed, (self.raw, self.left, a), (self.q, a.shape[1]))
         return a, self.c[:, None] * rhs[1][:, 0] - self.right[:, None] * inner
 
     def stacked(self, a: Array, x: Array) -> Stacked:
         """Back substitution from what `reduced` gave and the solution x of I - K."""
         from lmmformula.numerics.lean_kernels import times
 
-        p, own, wide = self.pattern, np.empty_like(a), self._wide(x)
+        p, own, wide = self.pattern, np.empty_like(a), self.wide(x)
         p.over(lambda i, j: times(i, j, p.ptr, p.cols, self.raw, self.left, wide, own), 0)
         np.subtract(a, own, out=own)
         own *= self.inv[:, None]
@@ -244,7 +246,7 @@ class LeanComplement:
         """None are formed."""
         del wanted
         none = np.zeros(0)
-        return Moments(not self.q, 0.0, none, none, none)
+        return Moments(False, 0.0, none, none, none)
 
     def correction(self, v: Array) -> Array:
         """Nothing, (c,)."""
@@ -291,7 +293,7 @@ class LeanInverse(Paired):
         s, p, rest = self.complement, self.complement.pattern, self.rest
         weight = (s.inv * s.left) ** 2
         head = p.over(lambda i, j: diagonal_sum(i, j, p.ptr, p.cols, s.raw, weight, s.right), 0)
-        a, b = s._wide(rest.a), s._wide(rest.b)
+        a, b = s.wide(rest.a), s.wide(rest.b)
         each = np.sum(p.over(lambda i, j: pair_forms(i, j, p.ptr, p.cols, s.raw, weight, a, b), 0), axis=0)
         known = np.array([[float(s.inv @ s.inv) + float(np.sum(head))]])
         return with_errors(known, each[: rest.a.shape[1], None, None], rest.exact)
