@@ -10,6 +10,7 @@ from lmmformula.formula.walk import is_bar, nodes, strip, summands
 
 __all__ = [
     "CONSTRUCTORS",
+    "HOMOGENEOUS",
     "OPTIONS",
     "PLACED",
     "TERM_FUNCTIONS",
@@ -44,8 +45,21 @@ Others are entered by :func:`lmmformula.ir.covariance.register_kind`, with the k
 PLACED = frozenset({"ar1", "ou", "exp", "gau", "mat", "propto"})
 """Those whose columns are positions: times, points, or rows of a known matrix."""
 
-OPTIONS: dict[str, tuple[str, ...]] = {"rr": ("d",), "mat": ("nu",), "propto": ("cov",)}
-"""What may stand beside the bar, by position or by name: a rank, a smoothness, a matrix."""
+HOMOGENEOUS: dict[str, dict[bool, str]] = {
+    "diag": {True: "homdiag", False: "diag"},
+    "cs": {True: "homcs", False: "cs"},
+    "toep": {True: "homtoep", False: "toep"},
+    "ar1": {True: "ar1", False: "hetar1"},
+}
+"""The covariance that ``hom=`` chooses, as in lme4 2.0: one variance for all columns, or one for each."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "rr": ("d",),
+    "mat": ("nu",),
+    "propto": ("cov",),
+    **dict.fromkeys(HOMOGENEOUS, ("hom",)),
+}
+"""What may stand beside the bar, by position or by name: a rank, a smoothness, a matrix, whether variances are equal."""
 
 TERM_FUNCTIONS: set[str] = set()
 """Functions whose columns have random effects: a summand ``f(x)`` is a term of one level, not a fixed effect.

@@ -10,7 +10,7 @@ from lmmformula.formula.bars import OPTIONS, PLACED
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.groups import Group
-from lmmformula.formula.spec import Call, Expr, LinearPart, Name, Number
+from lmmformula.formula.spec import Call, Expr, LinearPart, Logical, Name, Number
 from lmmformula.formula.walk import is_bar, strip
 
 __all__ = ["POINTS", "along_of", "options_of"]
@@ -50,18 +50,20 @@ def options_of(call: Call, context: Context) -> tuple[tuple[str, Expr], ...]:
 
 
 def _checked(name: str, option: str, value: Expr, context: Context) -> Expr:
-    """An option of the right kind: a whole number, a positive number, or the name of a matrix."""
+    """An option of the right kind: a whole number, a positive number, the name of a matrix, or TRUE and FALSE."""
     number = value.value if isinstance(value, Number) else 0.0
     right = {
         "d": number >= 1.0 and number.is_integer(),
         "nu": number > 0.0,
         "cov": isinstance(value, Name),
+        "hom": isinstance(value, Logical) and value.value is not None,
     }[option]
     if not right:
         wanted = {
             "d": "a whole number",
             "nu": "a positive number",
             "cov": "the name of a matrix in data2=",
+            "hom": "TRUE (one variance) or FALSE (one for each column)",
         }[option]
         raise context.error(f"{option} of {name}() must be {wanted}, not `{deparse(value)}`", value.span)
     return value

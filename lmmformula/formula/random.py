@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from lmmformula.formula.areas import areas_of, is_areas
 from lmmformula.formula.associate import associate
-from lmmformula.formula.bars import CONSTRUCTORS, PLACED, has_random, is_random, is_term_function
+from lmmformula.formula.bars import CONSTRUCTORS, HOMOGENEOUS, PLACED, has_random, is_random, is_term_function
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
 from lmmformula.formula.elsewhere import AROUND_A_BAR
@@ -18,6 +18,7 @@ from lmmformula.formula.spec import (
     Call,
     Expr,
     LinearPart,
+    Logical,
     Name,
     Number,
     RandomTerm,
@@ -121,8 +122,11 @@ def _bar(expr: Expr, context: Context) -> _Bar:
                 (expr.span[0], expr.span[0] + len(expr.function)),
                 f"known around a bar: {', '.join(f'{name}()' for name in sorted(CONSTRUCTORS))}",
             )
-        options = options_of(expr, context)
-        kind, expr = CONSTRUCTORS[expr.function], strip(expr.args[0].value)
+        said = dict(options_of(expr, context))
+        kind, hom = CONSTRUCTORS[expr.function], said.pop("hom", None)
+        if isinstance(hom, Logical) and hom.value is not None:
+            kind = HOMOGENEOUS[expr.function][hom.value]
+        options, expr = tuple(said.items()), strip(expr.args[0].value)
     assert isinstance(expr, Binary)
     left, identifier = expr.left, None
     if is_bar(left):
