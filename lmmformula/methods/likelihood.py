@@ -123,7 +123,8 @@ def likelihood_plan(
         backend = criterion.backend(problem, NO_ENGINE, given)
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
     # quasi-likelihood counts no repeats, and has random effects in the mean alone
-    gives_way &= not (problem.family.repeated or has_several(problem))
+    several = has_several(problem)
+    gives_way &= not (problem.family.repeated or several)
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
         from lmmformula.planner.quasi import likelihood_out_of_reach
 
@@ -144,7 +145,8 @@ def likelihood_plan(
         own=own,
         nagq=given.get("nagq", 1),
         seed=request.seed,
-        replaceable=criterion.is_approximate,
+        replaceable=criterion.is_approximate and not several,
+        estimable=not several,
     )
     if not chosen.engine.is_exact:
         given.setdefault("tolerance", KRYLOV_TOLERANCE)

@@ -99,6 +99,7 @@ def choose_engine(
     nagq: int = 1,
     seed: int | np.random.Generator | None = None,
     replaceable: bool = False,
+    estimable: bool = True,
 ) -> Chosen:
     """The engine asked for, or an exact one where it fits and is not much slower than an estimate.
 
@@ -119,6 +120,8 @@ def choose_engine(
     seed : int or Generator, optional
     replaceable : bool
         Whether quasi-likelihood could take the likelihood's place, and so is told of.
+    estimable : bool
+        Whether the criterion takes engines that estimate a likelihood.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def choose_engine(
     number = int(seed.integers(2**31)) if isinstance(seed, np.random.Generator) else int(seed or 0)
     best, others = best_exact(problem, blocks, limit)
     estimates: list[Look] = []
-    if best.survey.dense or not best.fits(limit):
+    if estimable and (best.survey.dense or not best.fits(limit)):
         mine = own if asked in ("auto", *_owners(own)) else None
         estimates = list(looks(problem, blocks, exact=False, own=mine, seed=number))
     taken, why = best, ""
@@ -141,7 +144,7 @@ def choose_engine(
         refuse_own({n: v for n, v in (own or {}).items() if n not in ENGINES[taken.engine.name].options})
     plan = _plan(problem, blocks, method, taken, (reason, _said(taken, why)))
     if not taken.fits(limit):
-        raise PlanError(too_large(plan, taken.cost, limit, _lean(problem, blocks)))
+        raise PlanError(too_large(plan, taken.cost, limit, _lean(problem, blocks, estimable=estimable)))
     left = [v for v in (best, *others, *estimates) if v.engine.name != taken.engine.name]
     instead = [v.instead(method, _against(v, taken, limit)) for v in left]
     if replaceable and (best.survey.dense or not taken.engine.is_exact):
@@ -334,11 +337,11 @@ def _plan(problem: Problem, blocks: Levels, method: str, taken: Look, reasons: t
     )
 
 
-def _lean(problem: Problem, blocks: Levels) -> str:
-    """The advice to take an engine that keeps nothing dense; empty without one."""
+def _lean(problem: Problem, blocks: Levels, *, estimable: bool = True) -> str:
+    """The advice to take an engine that keeps nothing dense, of estimates where they are had; empty without one."""
     found = (
         v.engine.name
-        for exact in (False, True)
+        for exact in ((False, True) if estimable else (True,))
         for v in looks(problem, blocks, exact=exact)
         if not v.survey.dense
     )

@@ -12,7 +12,7 @@ from lmmformula import PlanError, fit, load_dataset, plan
 from lmmformula.engines.cost import Work
 from lmmformula.engines.rates import SECONDS
 from lmmformula.memory import in_words
-from lmmformula.planner import Plan
+from lmmformula.planner import Plan, engines
 from lmmformula.planner.record import seconds_in_words
 
 
@@ -122,3 +122,28 @@ def test_a_posterior_has_estimates_for_both_samplers() -> None:
     (only,) = (plan(BINARY, crossed(2_000, 50, 20), family="binomial", method="hmc"),)
     assert only.alternatives == ()
     assert only.seconds > chains.seconds
+
+
+@pytest.mark.parametrize(
+    ("formula", "arguments"),
+    [
+        ("bf(y ~ x + (1 |p| g) + (1 |q| h)) + bf(n ~ x + (1 |p| g) + (1 |q| h), family = poisson)", {}),
+        ("bf(n ~ x + (1 | g) + (1 | h), zi ~ (1 | g))", {"family": "zero_inflated_poisson"}),
+    ],
+)
+def test_likelihoods_of_several_predictors_are_not_estimated(
+    formula: str, arguments: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However much faster iterations would be: no engine offers them, nor quasi-likelihood."""
+    rng, n = np.random.default_rng(3), 400
+    data = {"x": rng.normal(size=n), "g": rng.integers(0, 60, n), "h": rng.integers(0, 30, n)}
+    data |= {"y": rng.normal(size=n), "n": rng.poisson(1.0, n)}
+    monkeypatch.setattr(engines, "WORTH_IT", 0.0)
+    monkeypatch.setattr(engines, "FASTER", 0.0)
+    chosen = plan(formula, data, **arguments)
+    assert chosen.engine in ("blocked", "sparse", "dense")
+    assert not chosen.alternatives or {v.engine for v in chosen.alternatives} <= {
+        "blocked",
+        "sparse",
+        "dense",
+    }
