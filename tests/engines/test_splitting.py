@@ -100,7 +100,7 @@ def test_stated_errors_cover(layout: str, preconditioner: str) -> None:
 
 @pytest.mark.parametrize("preconditioner", SPLITTINGS)
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_blocks_of_the_inverse_are_unbiased(layout: str, preconditioner: str, way: str) -> None:
+def test_blocks_of_the_inverse_are_unbiased(layout: str, preconditioner: str) -> None:
     blocks, gram, factors, exact = setting(layout)
     found = [
         KrylovEngine(seed=seed, probes=16, preconditioner=preconditioner)
