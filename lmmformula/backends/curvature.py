@@ -98,13 +98,20 @@ def _differences(
     free: NDArray[np.bool_],
     smooth: LaplacePoint | QuadraturePoint,
 ) -> Array:
-    """Hessian in the free elements by central differences of the gradient."""
-    steps, columns = 2e-3 * step_scale(smooth.hessian), []
+    """Hessian in the free elements by central differences of the gradient.
+
+    The mode is searched from where it is expected: to first order in the step h above, and below from the one found above, by
+    ``u(-h) = u(h) - 2 h u' + O(h^3)``.
+    """
+    steps, columns, near = 2e-3 * step_scale(smooth.hessian), [], laplace_of(smooth)
     stage("standard errors", total=int(free.sum()))
     for j in np.flatnonzero(free):
         move = np.zeros(len(psi))
         move[j] = steps[j]
-        high, low = (criterion(psi + d, u=point.u, beta=point.beta).gradient for d in (move, -move))
-        columns.append((high - low) / (2 * steps[j]))
+        above, below = near.predicted_mode(psi + move), near.predicted_mode(psi - move)
+        high = criterion(psi + move, u=above, beta=point.beta)
+        below = tuple(m + b - a for m, a, b in zip(laplace_of(high).u, above, below, strict=True))
+        low = criterion(psi - move, u=below, beta=point.beta)
+        columns.append((high.gradient - low.gradient) / (2 * steps[j]))
         step()
     return np.array(columns).reshape(len(columns), len(psi))[:, free]
