@@ -479,6 +479,7 @@ def solve(
 
     With a checkpoint it begins where an earlier run stood, or is the finished fit of that.
     """
+    problem, planned = _on_face(problem, planned)
     if checkpoint is None:
         return _searched(problem, planned, recall, progress, begun)
     from lmmformula.keeping.checkpoint import open_checkpoint
@@ -500,6 +501,18 @@ def solve(
     else:
         kept.finish(result.estimate, result.posterior)
     return result
+
+
+def _on_face(problem: Problem, planned: Planned) -> tuple[Problem, Planned]:
+    """Without the steps of monotonic effects that are zero, where a likelihood says which these are."""
+    if problem.monotonic is None:
+        return problem, planned
+    from lmmformula.backends.monotonic import face_of
+    from lmmformula.ir.standard_responses import standard_of
+
+    stage("steps of monotonic effects")
+    face = face_of(problem, planned.backend, planned.prepared)
+    return face, replace(planned, standard=standard_of(face))
 
 
 def _searched(

@@ -20,10 +20,6 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     ),
     "lo": ("a local regression of gam", "not available; s(x) is a smooth function of x"),
     "gp": ("a Gaussian-process term of brms", "written here as gau(0 + x | one), `one` a single level"),
-    "mo": (
-        "a monotonic effect of brms",
-        "not available: use the ordered factor itself (polynomial contrasts), or as.numeric() of it for a linear trend",
-    ),
     "me": (
         "a predictor with measurement error of brms",
         "not available: the column itself ignores the error",

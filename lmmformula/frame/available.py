@@ -6,6 +6,7 @@ from collections.abc import Container, Iterator
 
 from lmmformula.errors import FormulaError, PlanError
 from lmmformula.formula.elsewhere import known_elsewhere
+from lmmformula.formula.monotonic import MONOTONIC, refuse_monotonic_within
 from lmmformula.formula.smooths import SMOOTHS, refuse_smooths_within
 from lmmformula.formula.spec import Call, Expr, LinearPart, ModelSpec
 from lmmformula.formula.walk import nodes
@@ -19,6 +20,8 @@ def check_available(spec: ModelSpec, context: Container[str] = ()) -> None:
     for own in (spec, *(further for _, further in spec.distributional)):
         if not any(name in context for name in SMOOTHS):
             refuse_smooths_within(own)
+        if MONOTONIC not in context:
+            refuse_monotonic_within(own)
         for expr in _expressions(own):
             for node in nodes(expr):
                 if (

@@ -21,6 +21,7 @@ from lmmformula.frame.grouping import Grouping
 from lmmformula.frame.levels import Levels, levels_of
 from lmmformula.frame.member_columns import differ, member_matrix, of_member
 from lmmformula.frame.model_frame import ModelFrame, evaluate
+from lmmformula.frame.monotonic import monotonic_effects
 from lmmformula.frame.own_covariances import apart, with_owners
 from lmmformula.frame.placing import placed, placed_column
 from lmmformula.frame.predictors import (
@@ -274,6 +275,7 @@ def _assemble(
         n_rows_data=frame.n_rows_data,
         recipe=recipe,
         labels=frame.labels,
+        monotonic=monotonic_effects(design, kept, X, frame),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, FormulaError, LmmformulaError
 from lmmformula.formula.spec import Binary, Call, Expr, Logical, Name, Number, Paren, Span, String, Unary
-from lmmformula.frame import recoding, transforms  # noqa: F401  (they enter their functions in the registry)
+from lmmformula.frame import recoding, steps, transforms  # noqa: F401  (they enter their functions in the registry)
 from lmmformula.frame.available import unavailable_call
 from lmmformula.frame.comparisons import COMPARISONS, combine, compare, is_in, negate
 from lmmformula.frame.contrasts import CONTRAST_NAMES, Contrast

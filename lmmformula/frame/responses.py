@@ -98,6 +98,11 @@ def build_responses(
             levels_below_rows=own.family.has_residual and not own.family.known,
             memory_limit=memory_limit,
         )
+        if problem.monotonic is not None:
+            raise PlanError(
+                f"the formula of {_name(own.spec)} has a monotonic effect, {problem.monotonic.effects[0].label}, which models "
+                "of several responses do not take: fit the responses one by one, or write the ordered factor itself."
+            )
         problems.append(problem)
     names = tuple(map(_name, spec.responses))
     recipe = SeveralRecipe(

@@ -101,7 +101,7 @@ def bootstrap(
 
 def _together(fit: Fitted, n: int, rng: np.random.Generator) -> dict[str, Array] | None:
     """:func:`parameters` of all replicates, fitted together; None where that cannot be."""
-    if fit.backend.batch(fit.optimum) is None:
+    if fit.problem.monotonic is not None or fit.backend.batch(fit.optimum) is None:
         return None
     from lmmformula.inference.many.draws import drawn_responses
     from lmmformula.inference.many.estimates import estimates

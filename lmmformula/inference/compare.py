@@ -9,6 +9,7 @@ import numpy as np
 from lmmformula.arguments import checked
 from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.anova import terms_table
+from lmmformula.inference.monotonic import CAUTIOUS, has_monotonic, parameters_of_model
 from lmmformula.inference.same_rows import refuse_other_rows, same_columns
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
@@ -91,13 +92,13 @@ def anova(
     refuse_different_approximations(fits)
     if not refit:
         _refuse_different_criteria(fits)
-    ordered = sorted(fits, key=lambda f: f.df_model)
+    ordered = sorted(fits, key=parameters_of_model)
     estimates = [_ml_estimate(f) if refit else f.estimate for f in ordered]
     deviance = np.array([e.deviance for e in estimates])
     errors = 0.5 * np.array([e.deviance_stderr for e in estimates])
     npar = np.array([f.df_model for f in ordered])
     chisq = np.append(np.nan, np.maximum(-np.diff(deviance), 0.0))
-    df = np.append(np.nan, np.diff(npar))
+    df = np.append(np.nan, np.diff([parameters_of_model(f) for f in ordered]))
     with np.errstate(invalid="ignore"):
         p = np.where(df > 0, chdtrc(np.where(df > 0, df, 1.0), chisq), np.nan)
     table = pd.DataFrame(
@@ -124,6 +125,7 @@ def anova(
             f"Log-likelihoods are estimates: a Chisq has a standard error of up to {apart:.2g}, less where fits share their "
             "probes (the same seed and random effects)."
         )
+    notes += [CAUTIOUS] if has_monotonic(fits) else []
     if notes:
         table.attrs["note"] = " ".join(notes)
     return table

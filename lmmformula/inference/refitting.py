@@ -9,13 +9,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from lmmformula.backends.monotonic import face_of
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.standard_responses import standard_of
 from lmmformula.ir.structured import structure_parameters
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted, FittedT
-    from lmmformula.typing import Data
+    from lmmformula.inference.recall import Recall
+    from lmmformula.typing import Array, Data
 
 __all__ = ["parameters", "refit"]
 
@@ -24,6 +27,8 @@ def refit(fit: FittedT, y: Data) -> FittedT:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
     values = new_response(fit, y)
     recall = with_response(fit, values)
+    if fit.problem.monotonic is not None and fit.posterior is None:
+        return _on_its_face(fit, values, recall)
     own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
     solution = fit.backend.refit(standard.problem, own, fit.optimum)
     return replace(
@@ -37,9 +42,26 @@ def refit(fit: FittedT, y: Data) -> FittedT:
     )
 
 
+def _on_its_face(fit: FittedT, values: Array, recall: Recall) -> FittedT:
+    """The same where steps of monotonic effects may be zero: other ones with another response."""
+    problem = fit.problem.with_response(values)
+    if not problem.is_linear:
+        problem.family.check(values, problem.weights, "y")
+    face = face_of(problem, fit.backend)
+    standard = standard_of(face)
+    solution = fit.backend.afresh().fit(standard.problem)
+    estimate = standard.outward(solution.estimate)
+    return replace(fit, problem=face, estimate=estimate, point=solution.point, twin=standard, recall=recall)
+
+
 def parameters(fit: Fitted) -> dict[str, float]:
-    """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name."""
-    out = dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
+    """Fixed effects, standard deviations, correlations, sigma or the family's other parameters, by name.
+
+    Steps of monotonic effects that the fit does not have are zero.
+    """
+    own = fit.problem.monotonic
+    out = dict.fromkeys(fit.problem.X.names if own is None else own.full.names, 0.0)
+    out |= dict(zip(fit.problem.X.names, map(float, fit.estimate.beta), strict=True))
     for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
         lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
         sd, cor = sd_cor(lower @ lower.T)

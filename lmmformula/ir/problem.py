@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from lmmformula.errors import PlanError
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
+from lmmformula.ir.monotonic import Monotonic
 from lmmformula.ir.residual import ResidualBlock, variance_columns
 from lmmformula.ir.responses import Segment
 from lmmformula.ir.rows import MemoryRows, Rows, Units, WholeRows, total
@@ -62,6 +63,8 @@ class Problem:
         Structure of the residuals of a Gaussian model; None where they are independent with one variance.
     responses : tuple of Segment
         Of a model of several responses, whose rows are those of each response one after the other; empty for one response.
+    monotonic : Monotonic or None
+        Effects of ordered predictors whose steps have one sign; X has the steps that are not zero.
     """
 
     y: Array
@@ -81,6 +84,7 @@ class Problem:
     n_rows_used: int | None = None
     residual: ResidualBlock | None = field(default=None, repr=False)
     responses: tuple[Segment, ...] = ()
+    monotonic: Monotonic | None = None
 
     @property
     def n_used(self) -> int:
@@ -134,6 +138,7 @@ class Problem:
             aux=tuple(b.at(rows) for b in self.aux),
             aux_terms=tuple(tuple(t.at(rows) for t in own) for own in self.aux_terms),
             residual=None if self.residual is None else self.residual.at(rows),
+            monotonic=None if self.monotonic is None else self.monotonic.at(rows),
         )
 
     def with_modelled_residual(self) -> Problem:
@@ -206,6 +211,7 @@ class Problem:
                     self.aux,
                     self.aux_terms,
                     self.residual,
+                    self.monotonic,
                 )
             )
         return self

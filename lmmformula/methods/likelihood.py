@@ -124,7 +124,7 @@ def likelihood_plan(
         return plain_plan(request, criterion.plain_name, criterion.plain, backend, engine)
     # quasi-likelihood counts no repeats, and has random effects in the mean alone
     several = has_several(problem)
-    gives_way &= not (problem.family.repeated or several)
+    gives_way &= not (problem.family.repeated or several or problem.monotonic is not None)
     if gives_way and criterion.is_approximate and not (given or own or engine != "auto"):
         from lmmformula.planner.quasi import likelihood_out_of_reach
 

@@ -51,6 +51,12 @@ def make_plan(
             f"{asked.name.upper()} does not take structured residuals ({problem.residual.label or 'sigma ~'}): use "
             "method='reml' or 'ml', or write the correlation as a random effect, ar1(0 + time | group)."
         )
+    if problem.monotonic is not None and not asked.monotonic:
+        names = ", ".join(effect.label for effect in problem.monotonic.effects)
+        raise PlanError(
+            f"{asked.name.upper()} does not take monotonic effects ({names}): use method='ml', 'reml' or 'laplace', or the "
+            "ordered factor itself, whose contrasts have no signs."
+        )
     read = asked.read(options or {}, problem.is_linear)
     limit = available_memory() if read.memory_limit is None else read.memory_limit
     _refuse_rows(problem, limit)

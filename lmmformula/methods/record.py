@@ -98,6 +98,8 @@ class Method(Generic[OptionsT]):
         Whether it takes structured residuals.
     restricted : bool
         Whether sigma has to stay profiled: columns of its own are then those of a variance function.
+    monotonic : bool
+        Whether it takes monotonic effects.
     against_cells : str
         Why one row cannot stand for several equal ones in its fits; empty if it can.
     """
@@ -111,6 +113,7 @@ class Method(Generic[OptionsT]):
     kept: tuple[type, ...] = ()
     structured: bool = False
     restricted: bool = False
+    monotonic: bool = False
     against_cells: str = ""
 
     def arranged(self, problem: Problem) -> Problem:

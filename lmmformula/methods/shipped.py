@@ -136,6 +136,7 @@ for _method in (
         other=_NOT_GAUSSIAN,
         gives_way=True,
         structured=True,
+        monotonic=True,
     ),
     Likelihood(
         "reml",
@@ -145,6 +146,7 @@ for _method in (
         linear=("reml", "method: REML, as asked"),
         structured=True,
         restricted=True,
+        monotonic=True,
     ),
     Likelihood(
         "ml",
@@ -154,6 +156,7 @@ for _method in (
         linear=("ml", "method: ML, as asked"),
         other=_NOT_GAUSSIAN,
         structured=True,
+        monotonic=True,
     ),
     Likelihood(
         "laplace",
@@ -163,6 +166,7 @@ for _method in (
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
         structured=True,
+        monotonic=True,
         by_rows=True,
     ),
     QuasiLikelihood(

@@ -13,6 +13,7 @@ from lmmformula.errors import (
     SeparationWarning,
     SingularFitWarning,
 )
+from lmmformula.inference.monotonic import flat_steps
 from lmmformula.inference.words import counted
 from lmmformula.ir.rows import range_of
 
@@ -31,6 +32,15 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
     if not fit.estimate.convergence.status.good:
         out.append((ConvergenceWarning, fit.inference.unfinished()))
     out += [(LmmformulaWarning, odd) for odd in fit.inference.oddities()]
+    if flat := flat_steps(fit):
+        out.append(
+            (
+                BoundaryWarning,
+                f"{flat}. Without the sign of their effect their estimates would have the other, so that the levels on both "
+                "sides are estimated as alike. They have no standard errors, and those of the others take them as zero; "
+                "bootstrap() does not.",
+            )
+        )
     ends = at_limit(fit)
     out += [
         (

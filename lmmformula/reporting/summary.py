@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.conditional import group_names, random_effects
+from lmmformula.inference.monotonic import flat_steps
 from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.smooths.places import has_smooths
 from lmmformula.inference.smooths.tests import smooth_table
@@ -207,6 +208,8 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         notes.append(
             f"Rank deficient: dropped {len(problem.X.dropped)} of the fixed-effects columns: {names}."
         )
+    if flat := flat_steps(fit):
+        notes.append(f"{flat}; they have no standard errors.")
     if problem.n_rows_used is not None:
         notes.append(f"Equal rows were counted once: {problem.n:,} stand for {problem.n_used:,}.")
     elif problem.data.weights is not None:

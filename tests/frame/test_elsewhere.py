@@ -12,7 +12,7 @@ COPIED = {
     "y ~ te(x, z) + (1 | g)": "te(): a tensor-product smooth of mgcv; its penalties overlap",
     "y ~ ti(x, z) + (1 | g)": "ti(): a tensor-product interaction of mgcv; its penalties overlap",
     "y ~ gp(x) + (1 | g)": "gp(): a Gaussian-process term",
-    "y ~ mo(o) + (1 | g)": "mo(): a monotonic effect of brms",
+    "y ~ (mo(o) | g)": "the monotonic effect `mo(o)` cannot vary by group",
     "y ~ cs(x) + (1 | g)": "cs(): a category-specific effect of brms' ordinal families",
     "y ~ x + car(W, gr = g)": "`W` is not given in data2=",
     "y ~ x + car(W | g)": "`W` is not given in data2=",

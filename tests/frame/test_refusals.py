@@ -185,7 +185,11 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
         FormulaError,
         r"(?s)unknown function lgo\(\).*\^\^\^.*did you mean log.*context=",
     ),
-    "mo": (lambda: make("y ~ mo(o) + (1 | g)"), PlanError, "a monotonic effect of brms; not available"),
+    "me": (
+        lambda: make("y ~ me(x, z) + (1 | g)"),
+        PlanError,
+        "with measurement error of brms; not available",
+    ),
     "trials": (
         lambda: make("s | trials(n) ~ x + (1 | g)"),
         DataError,

@@ -12,6 +12,7 @@ from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
 from lmmformula.families.distribution import Distribution
 from lmmformula.formula.deparse import deparse
+from lmmformula.formula.monotonic import MONOTONIC, is_monotonic
 from lmmformula.formula.smooths import SMOOTHS, is_smooth
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.arguments import RowArgument
@@ -297,7 +298,7 @@ def _learned(draft: Draft) -> Family:
 
 
 def _refuse_smooths(parts: Iterable[LinearPart], context: Context) -> None:
-    """Refuse smooths, whose bases are learned from all rows at once.
+    """Refuse smooths, whose bases are learned from all rows at once, and monotonic effects, whose steps are sought in memory.
 
     Raises
     ------
@@ -305,6 +306,11 @@ def _refuse_smooths(parts: Iterable[LinearPart], context: Context) -> None:
     """
     for part in parts:
         for term in part.terms:
+            if MONOTONIC not in context and any(map(is_monotonic, term.factors)):
+                raise PlanError(
+                    f"which steps of {term.label} are zero is sought with all rows in memory, and these are read a batch at a "
+                    "time. Read the data into memory, or a sample of them, fit(sample=), or take the ordered factor itself."
+                )
             call = term.factors[0]
             if len(term.factors) == 1 and is_smooth(call) and not any(name in context for name in SMOOTHS):
                 raise PlanError(

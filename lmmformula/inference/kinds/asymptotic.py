@@ -27,6 +27,7 @@ from lmmformula.inference.wald import satterthwaite
 from lmmformula.inference.wald_tidy import tidied_coefficients, tidied_spreads
 from lmmformula.inference.words import counted
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.monotonic import Monotonic
 from lmmformula.ir.stacked import has_several
 from lmmformula.ir.standard import Standard
 from lmmformula.ir.standard_responses import standard_of
@@ -47,6 +48,26 @@ _ONE_PREDICTOR = (
     "predictor alone, and another predictor has some here. Use conf_int(method='bootstrap'), aic or bic; varcorr() has the "
     "variances."
 )
+
+
+def _of_monotonic(own: Monotonic) -> dict[str, str]:
+    """What takes coefficients whose signs are free, or the same ones in every fit."""
+    names = ", ".join(effect.label for effect in own.effects)
+    again = "fit again without the rows, m.update(data=...)."
+    differ = f"which steps of {names} are zero differs"
+    return {
+        "profile": f"a profile moves coefficients to both sides of their estimates, and steps of {names} have one sign: use "
+        "conf_int(method='bootstrap').",
+        "anova": f"Wald tests of terms take estimates as normal, and steps of {names} that are near zero are not: use drop1(), "
+        "by likelihood ratios, or drop1(test='bootstrap').",
+        "many fits": f"fits of many responses have the same columns, and {differ}: use m.refit(y) of each.",
+        "pooling": f"pooling averages coefficients that all fits have, and {differ}: pool fits with the ordered factor itself.",
+        "influence": f"influence takes estimates as smooth in the rows, and {differ} without some of them: {again}",
+        "influence refit": f"influence takes the same columns in every fit, and {differ} without some rows: {again}",
+        "conditional AIC": f"the conditional AIC takes estimates as smooth in the response, and {differ}: use AIC.",
+    }
+
+
 _SPELLED = {"ML": "maximum likelihood", "Laplace": "Laplace approximation"}
 """The first word of a method as a sentence has it."""
 
@@ -71,6 +92,8 @@ class Asymptotic(Inference):
             )
         if has_several(problem):
             known |= dict.fromkeys(("influence", "robust errors", "conditional AIC", "R2"), _ONE_PREDICTOR)
+        if problem.monotonic is not None:
+            known |= _of_monotonic(problem.monotonic)
         if not problem.is_linear:
             known["influence refit"] = ONE_STEP
             known["denominator df"] = (

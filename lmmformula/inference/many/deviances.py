@@ -22,7 +22,7 @@ def deviances(fit: Fitted, y: Array) -> Array:
     Fitted together where :meth:`lmmformula.backends.base.Backend.batch` can; one by one, from the estimate of `fit`, else, and
     where a search among many did not end.
     """
-    together = fit.backend.batch(fit.optimum)
+    together = None if fit.problem.monotonic is not None else fit.backend.batch(fit.optimum)
     if together is None:
         return np.array([_alone(fit, response) for response in y.T])
     stack = together.fit(fit.standard.response_in(y), fit.optimum.theta, errors=False)

@@ -33,6 +33,7 @@ from lmmformula.formula import droppable, without_fixed
 from lmmformula.formula.smooths import is_smooth
 from lmmformula.formula.spec import Call, String
 from lmmformula.inference.anova import with_smooths
+from lmmformula.inference.monotonic import CAUTIOUS, has_monotonic, parameters_of_model
 from lmmformula.inference.selection.null_distribution import p_of_draws
 from lmmformula.inference.selection.refits import own_spec, refitted
 from lmmformula.inference.selection.simulated_ratio import ratio, simulated_ratios
@@ -107,7 +108,7 @@ def _known(fit: Fitted, kind: str, ddf: str, vcov: str | None, cluster: Cluster)
 
 def usual_test(fit: Fitted) -> str:
     """F where there is one, the likelihood ratio where there is a likelihood, else Wald's."""
-    if fit.inference.is_gaussian:
+    if fit.inference.is_gaussian and not has_monotonic([fit]):
         return "f"
     return "wald" if "likelihood ratio" in fit.inference.refused else "chisq"
 
@@ -198,7 +199,7 @@ def _by_likelihood(
     by_ml: Record = {"method": "ml"} if fit.estimate.restricted else {}
     large = refitted(fit, **by_ml) if by_ml else fit
     smaller = [refitted(fit, without_fixed(spec, label), **by_ml) for label in labels]
-    df = np.array([large.df_model - small.df_model for small in smaller], dtype=float)
+    df = np.array([parameters_of_model(large) - parameters_of_model(small) for small in smaller], dtype=float)
     ratios = np.array([ratio(large, small) for small in smaller])
     with np.errstate(invalid="ignore"):
         p = np.where(df > 0, chdtrc(np.maximum(df, 1.0), ratios), np.nan)
@@ -221,6 +222,8 @@ def _by_likelihood(
         out.attrs["note"] = (
             "p-values of smooths count their variances as half zero without them, which is cautious."
         )
+    if has_monotonic([large]):
+        out.attrs["note"] = CAUTIOUS
     if by_ml:
         out.attrs["refitted"] = 1 + len(smaller)
     if kind == "bootstrap":
