@@ -35,6 +35,7 @@ from dataclasses import dataclass, field, replace
 from itertools import product
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.backends.base import AnyBackend
 from lmmformula.engines.base import Prepared
@@ -189,7 +190,7 @@ class _Search:
         return distance, tuple(c for c in here.kept if c not in zero), signs
 
 
-def nearest(gamma: Array, covariance: Array, signs: Array) -> tuple[float, Array]:
+def nearest(gamma: Array, covariance: Array, signs: Array) -> tuple[float, NDArray[np.bool_]]:
     """Squared distance of `gamma` from the cone ``signs * gamma >= 0`` in the metric of its covariance, and what is not zero.
 
     Coefficients that the data do not determine (infinite variance) are where they are, or zero.

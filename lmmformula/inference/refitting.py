@@ -45,8 +45,8 @@ def refit(fit: FittedT, y: Data) -> FittedT:
 def _on_its_face(fit: FittedT, values: Array, recall: Recall) -> FittedT:
     """The same where steps of monotonic effects may be zero: other ones with another response."""
     problem = fit.problem.with_response(values)
-    if not problem.is_linear:
-        problem.family.check(values, problem.weights, "y")
+    for chunk in () if problem.is_linear else problem.data.chunks():
+        problem.family.check(chunk.y, chunk.weights, "y")
     face = face_of(problem, fit.backend)
     standard = standard_of(face)
     solution = fit.backend.afresh().fit(standard.problem)
