@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lmmformula.comparing import compare_methods as compare_methods
     from lmmformula.datasets import dataset_names as dataset_names
     from lmmformula.datasets import load_dataset as load_dataset
+    from lmmformula.episodes import split_episodes as split_episodes
     from lmmformula.errors import ArgumentError as ArgumentError
     from lmmformula.errors import BoundaryWarning as BoundaryWarning
     from lmmformula.errors import ConvergenceWarning as ConvergenceWarning
@@ -78,6 +79,7 @@ _HOME = {
     "power": ("reporting.many.power", "power"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
+    "split_episodes": ("episodes", "split_episodes"),
     "to_latex": ("reporting.paper", "to_latex"),
     "to_markdown": ("reporting.paper", "to_markdown"),
     "to_polars": ("interfaces.polars", "to_polars"),
@@ -113,6 +115,7 @@ __all__ = [
     "power",
     "prior_predictive",
     "report",
+    "split_episodes",
     "to_latex",
     "to_markdown",
     "to_polars",

@@ -232,6 +232,11 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("Fit.permutation_test", "cluster"): NOTHING,
     ("Fit.to_marginaleffects", "data"): NOTHING | {"frame", "dict"},
     ("Plots.residuals", "kind"): NOTHING,
+    ("split_episodes", "cut"): NUMBER | {"negative", "list"},
+    ("split_episodes", "start"): NOTHING,
+    ("split_episodes", "time"): set(),
+    ("split_episodes", "episode"): {"word"},
+    ("split_episodes", "exposure"): {"word"},
 }
 """The same for one function's argument, where it differs."""
 
@@ -331,6 +336,7 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "hypotheses": "sigma = 1",
         "r_matrix": [1.0],
         "expression": "Batch",
+        "cut": [30.0],
     }
     contract = contract_of(call_of(owner, name, things))
     assert contract is not None, f"{owner}.{name} is not checked"
