@@ -19,6 +19,11 @@ __all__ = ["Criterion", "joint_vcov", "laplace_of", "parameter_names", "undeterm
 Criterion: TypeAlias = Laplace | Quadrature
 """psi -> point."""
 
+FLAT = 1e-6
+"""Curvature of a direction of theta, relative to that of its elements, below which it is flat up to errors of differences."""
+FARTHEST = 0.01
+"""Step in an element of theta that says little of the data: relative to the residual spread, or on a scale without units."""
+
 
 def laplace_of(point: Any) -> LaplacePoint:
     """The Laplace point inside a quadrature point, or itself."""
@@ -77,18 +82,49 @@ def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Arr
     free = ~loose
     free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
     hessian = _differences(criterion, psi, point, free, smooth) if exact else smooth.hessian[free][:, free]
-    hessian = 0.5 * (hessian + hessian.T)
+    places = np.arange(layout.size)[free]
+    spreads = (places >= layout.theta.start) & (places < layout.theta.stop)
+    inverse, held = _inverse(0.5 * (hessian + hessian.T), spreads)
+    out = np.diag(np.where(loose, np.inf, 0.0))
+    out[np.ix_(free, free)] = 2.0 * inverse
+    out[places[held], places[held]] = np.inf
+    return out
+
+
+def _inverse(hessian: Array, spreads: NDArray[np.bool_]) -> tuple[Array, NDArray[np.bool_]]:
+    """H^-1, and which elements of theta (`spreads`) have none.
+
+    On a boundary the deviance need not rise in every direction of theta: correlations of effects without variance, a range
+    below the smallest distance. Such directions are held, in which the Schur complement of theta's block, at unit diagonal, is
+    flat or bends down; theta = T t without them, and H^-1 = T (T'HT)^-1 T'. The fixed effects are those of lme4 then, given
+    the variances that are held.
+    """
+    held = np.zeros(len(hessian), dtype=bool)
     try:
         np.linalg.cholesky(hessian)
+        return np.linalg.inv(hessian), held
     except np.linalg.LinAlgError:
         low = float(np.linalg.eigvalsh(hessian)[0])
+    rest = hessian[np.ix_(~spreads, ~spreads)]
+    try:
+        np.linalg.cholesky(rest)
+    except np.linalg.LinAlgError:
         raise FitError(
             f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
             "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
         ) from None
-    out = np.diag(np.where(loose, np.inf, 0.0))
-    out[np.ix_(free, free)] = 2.0 * np.linalg.inv(hessian)
-    return out
+    across = hessian[np.ix_(spreads, ~spreads)]
+    complement = hessian[np.ix_(spreads, spreads)] - across @ np.linalg.solve(rest, across.T)
+    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(complement)), np.finfo(float).tiny))
+    values, vectors = np.linalg.eigh(complement * np.outer(unit, unit))
+    flat = values <= FLAT
+    held[spreads] = (np.abs(vectors[:, flat]) > FLAT).any(axis=1)
+    free = np.zeros((len(hessian), len(rest) + int((~flat).sum())))
+    free[~spreads, : len(rest)] = np.eye(len(rest))
+    free[spreads, len(rest) :] = unit[:, None] * vectors[:, ~flat]
+    inverse = free @ np.linalg.inv(free.T @ hessian @ free) @ free.T
+    inverse[held] = inverse[:, held] = 0.0
+    return inverse, held
 
 
 def _differences(
@@ -104,6 +140,8 @@ def _differences(
     ``u(-h) = u(h) - 2 h u' + O(h^3)``.
     """
     steps, columns, near = 2e-3 * step_scale(smooth.hessian), [], laplace_of(smooth)
+    theta = point.model.layout.theta
+    steps[theta] = np.minimum(steps[theta], FARTHEST * (1.0 + np.abs(psi[theta])))
     stage("standard errors", total=int(free.sum()))
     for j in np.flatnonzero(free):
         move = np.zeros(len(psi))

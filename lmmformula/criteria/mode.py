@@ -137,6 +137,7 @@ class _Evaluated:
     beta_slope: Array
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def _evaluate(
     model: RowModel,
     variances: Variances,
@@ -146,7 +147,7 @@ def _evaluate(
     *,
     joint: bool,
 ) -> _Evaluated:
-    """All that is asked of the rows at a point."""
+    """All that is asked of the rows at a point; where it is not finite the value says so."""
     eta = model.predictor(beta, variances.factors, u)
     rows = model.rows(eta, aux, "observed", derivatives=False)
     of_beta = (TransposedOf(rows.score),) if joint else ()
@@ -208,8 +209,7 @@ def _line_search(
         t = 0.5**halving
         trial = tuple(a + t * b for a, b in zip(u, du, strict=True))
         moved = beta + t * dbeta if dbeta.size else beta
-        with np.errstate(over="ignore", invalid="ignore"):
-            new = _evaluate(model, variances, moved, aux, trial, joint=bool(dbeta.size))
+        new = _evaluate(model, variances, moved, aux, trial, joint=bool(dbeta.size))
         if new.value <= here.value + slack:
             return trial, moved, new
     return None

@@ -46,7 +46,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector
-from lmmformula.numerics.batched import inner_products
+from lmmformula.numerics.batched import flat, inner_products
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
 from lmmformula.typing import Array
 
@@ -196,8 +196,7 @@ class ProfiledPoint:
         solved = self.factor.solve(rhs)
         s = gram.vv.copy()
         for r, x in zip(rhs, solved, strict=True):
-            c = r.shape[-1]
-            s -= r.reshape(-1, c).T @ x.reshape(-1, c)
+            s -= flat(r).T @ flat(x)
         return solved, s
 
     @computed_once

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
-from lmmformula.ir.across import Precision, Share
+from lmmformula.ir.across import Bends, Precision
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
@@ -308,12 +308,12 @@ class Variances:
         return inner_products(x, z) - inner_products(z, solved)
 
     def bend_across(self, info: Array, gradient: Array) -> None:
-        """Add the slope in each phi of a share r times ``(d2r / dphi2) / (dr / dphi)``, where that is positive.
+        """Add the slope in each phi of a share or correlation r times ``(d2r / dphi2) / (dr / dphi)``, where that is positive.
 
-        The average information is a curvature in r, which in phi vanishes at the ends of (0, 1) although the criterion curves.
+        The average information is a curvature in r, which in phi vanishes at the ends of r although the criterion curves.
         """
         for group in self.groups if self.across else ():
-            if isinstance(group.across, Share):
+            if isinstance(group.across, Bends):
                 ((i, _, index),) = self._members(group)
                 at = range(index.start, index.stop)[phi_of(self.terms[i].covariance, self.theta[index])]
                 bend = group.across.bend(self.theta[at.start : at.stop])

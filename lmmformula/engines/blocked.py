@@ -30,7 +30,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
@@ -249,7 +249,7 @@ class BlockedFactor(Certain):
 
     def _dense_rhs(self, rhs: Stacked) -> Array:
         c = rhs[0].shape[-1] if rhs else 0
-        parts = [rhs[a].reshape(-1, c) for a in self.plan.dense]
+        parts = [flat(rhs[a]) for a in self.plan.dense]
         return np.concatenate(parts) if parts else np.zeros((0, c))
 
     def _dense_solve(self, b: Array) -> Array:

@@ -40,6 +40,7 @@ from lmmformula.engines.base import (
 from lmmformula.ir.across import Constrained
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
+from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -228,4 +229,4 @@ class ConstrainedInverse(Paired):
 
 def _product(x: Array, y: Array) -> Array:
     """x'y of (m, k, c) and (m, k, d), (c, d)."""
-    return x.reshape(-1, x.shape[-1]).T @ y.reshape(-1, y.shape[-1])
+    return flat(x).T @ flat(y)

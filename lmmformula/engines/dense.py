@@ -20,6 +20,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -118,8 +119,7 @@ class DenseFactor(Certain, Drawless, Paired):
         return float(np.linalg.slogdet(self.matrix)[1])
 
     def solve(self, rhs: Stacked) -> Stacked:
-        flat = np.concatenate([r.reshape(-1, r.shape[-1]) for r in rhs])
-        out = np.linalg.solve(self.matrix, flat)
+        out = np.linalg.solve(self.matrix, np.concatenate([flat(r) for r in rhs]))
         return tuple(out[s].reshape(r.shape) for s, r in zip(self.slices, rhs, strict=True))
 
     def inverse(self) -> DenseFactor:

@@ -32,6 +32,9 @@ CLOSE = 0.1
 REMEMBERED = 6
 """Steps that correct the curvature where a search ends."""
 
+BENT = 1e-6
+"""Curvature downwards, relative to the largest, from which on a point is a saddle and no minimum."""
+
 FLAT = 1e-8
 """Curvature, relative to the largest, along which a last step does not go."""
 
@@ -270,7 +273,7 @@ def _decrement(values: Array, slope: Array) -> float:
     sizes = [abs(v) for v in values.tolist()]
     top = max(max(sizes, default=0.0), 1e-300)
     drop = 0.5 * sum(s * s / max(size, 1e-12 * top) for s, size in zip(slope.tolist(), sizes, strict=True))
-    return max(drop, 1.0) if sizes and values[0] < -1e-6 * top else drop
+    return max(drop, 1.0) if sizes and values[0] < -BENT * top else drop
 
 
 def _step(values: Array, slope: Array, radius: float) -> Array:
@@ -278,15 +281,15 @@ def _step(values: Array, slope: Array, radius: float) -> Array:
     lowest = float(values[0])
     if lowest > 0:
         newton = -slope / values
-        if math.sqrt(newton @ newton) <= radius:
+        if math.hypot(*newton.tolist()) <= radius:
             return newton
-    shift_low, shift = max(0.0, -lowest), max(0.0, -lowest) + 1e-12 * max(1.0, float(np.abs(values).max()))
-    if (
-        np.linalg.norm(slope / (values + shift)) < radius
-    ):  # the hard case: nothing pushes along the lowest curvature
-        inside = -slope / (values + shift)
-        gap = radius**2 - float(inside @ inside)
-        inside[0] += np.sqrt(max(gap, 0.0))
+    top = float(np.abs(values).max())
+    shift_low, shift = max(0.0, -lowest), max(0.0, -lowest) + 1e-12 * max(1.0, top)
+    inside = -slope / (values + shift)
+    if np.linalg.norm(inside) < radius:  # the hard case: nothing pushes along the lowest curvature
+        if lowest < -BENT * top:  # and downhill it is; along a flat axis there is nowhere to go
+            gap = radius**2 - float(inside @ inside)
+            inside[0] += np.sqrt(max(gap, 0.0))
         return inside
     for _ in range(60):
         inverse = 1.0 / (values + shift)

@@ -13,9 +13,10 @@ from oracle import z_matrix
 
 import lmmformula
 from lmmformula import fit, load_dataset
+from lmmformula.backends.curvature import _inverse
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.criteria.quadrature import Quadrature
-from lmmformula.errors import ConvergenceWarning, LmmformulaWarning, SingularFitWarning
+from lmmformula.errors import ConvergenceWarning, FitError, LmmformulaWarning, SingularFitWarning
 from lmmformula.families import FAMILIES
 from lmmformula.result import Fit
 from lmmformula.typing import Array
@@ -481,3 +482,43 @@ def test_weights_that_are_not_trials_still_fit() -> None:
     with pytest.warns(LmmformulaWarning, match="non-integer number of successes"):
         m = fit("y ~ period + (1 | herd)", data, family="binomial", weights="w")
     assert m.converged
+
+
+def test_models_without_fixed_effects() -> None:
+    """Factors that are crossed and nothing else: all exact engines agree, and the last term can be dropped."""
+    data = load_dataset("grouseticks")
+    formula = "TICKS ~ 0 + (1 | BROOD) + (1 | LOCATION)"
+    fits = [fit(formula, data, family="poisson", engine=engine) for engine in ("blocked", "sparse", "dense")]
+    assert [m.llf for m in fits] == pytest.approx([fits[0].llf] * 3, rel=1e-10)
+    wider = fit(formula.replace("0", "0 + YEAR"), data, family="poisson")
+    dropped = wider.drop1(test="chisq")
+    assert float(dropped.loc["YEAR", "LRT"]) == pytest.approx(2.0 * (wider.llf - fits[0].llf), rel=1e-6)
+
+
+def test_standard_errors_where_a_range_goes_to_zero() -> None:
+    """Times that say nothing of each other: the errors of an effect for each row; the range itself has none."""
+    rng, n = np.random.default_rng(11), 160
+    data = {"g": np.repeat(np.arange(20), 8), "t": np.tile(np.arange(8), 20), "x": rng.normal(size=n)}
+    data |= {"row": np.arange(n), "y": rng.poisson(np.exp(0.5 + 0.3 * data["x"] + 0.6 * rng.normal(size=n)))}
+    alone = fit("y ~ x + (1 | row)", data, family="poisson")
+    near = fit("y ~ x + ou(0 + t | g)", data, family="poisson")
+    assert near.llf == pytest.approx(alone.llf, abs=1e-5)
+    np.testing.assert_allclose(near.bse, alone.bse, rtol=1e-3)
+
+
+def test_directions_of_theta_without_curvature_are_held() -> None:
+    """The limit of a Hessian that grows without bound in those directions."""
+    rng = np.random.default_rng(4)
+    root = rng.normal(size=(6, 6))
+    hessian, spreads = root @ root.T, np.array([False, False, True, True, True, False])
+    bent = np.array([0.0, 0.0, 1.0, -0.7, 0.0, 0.0])
+    hessian -= 3.0 * np.linalg.eigvalsh(hessian)[-1] * np.outer(bent, bent)
+    found, held = _inverse(hessian, spreads)
+    assert held.tolist() == [False, False, True, True, True, False]
+    assert (np.linalg.eigvalsh(found) > -1e-12).all()
+    rest = ~spreads
+    assert (
+        np.linalg.eigvalsh(found[np.ix_(rest, rest)] - np.linalg.inv(hessian[np.ix_(rest, rest)])) > -1e-9
+    ).all()
+    with pytest.raises(FitError, match="separation"):
+        _inverse(-hessian, spreads)

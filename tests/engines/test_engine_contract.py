@@ -104,6 +104,8 @@ def test_answers(layout: str, engine: str, way: str, monkeypatch: pytest.MonkeyP
     flat = np.concatenate([r.reshape(-1, 2) for r in rhs])
     solved = np.concatenate([r.reshape(-1, 2) for r in factor.solve(rhs)])
     np.testing.assert_allclose(solved, inverse @ flat, atol=subject.solutions)
+    nothing = tuple(np.zeros((g.m, g.k, 0)) for g in blocks.groups)  # of a model without fixed effects
+    assert [x.shape for x in factor.solve(nothing)] == [x.shape for x in nothing]
     if subject.determinant is None:
         with pytest.raises(FitError, match="no likelihood"):
             _ = factor.logdet

@@ -74,7 +74,7 @@ class CoupledDesign:
         first = max(range(len(shapes)), key=lambda a: shapes[a][0])
         others = [a for a in range(len(shapes)) if a != first]
         m, k = shapes[first]
-        flat = [x[a].reshape(-1, x[a].shape[-1]) for a in range(len(shapes))]
+        flat = [x[a].reshape(m * k, x[a].shape[-1]) for a, (m, k) in enumerate(shapes)]
         coupling = np.hstack([*(dense_cross(blocks, gram, first, a) for a in others), flat[first]])
         inner = np.block(
             [[*(dense_cross(blocks, gram, a, b) for b in others), flat[a]] for a in others]

@@ -153,7 +153,7 @@ class Operators:
         for b, effects in enumerate(u):
             if b != a:
                 scaled = matmul(self.factors[b], effects)
-                total += self.at.times(a, b, scaled.reshape(-1, c))
+                total += self.at.times(a, b, flat(scaled))
         return matmul(self.factors[a].T, total.reshape(group.m, group.k, c))
 
     def paired(self, u: Stacked) -> float:

@@ -39,7 +39,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
-from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 
@@ -341,13 +341,11 @@ class SchurComplement:
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
         """Forward substitution: F^-1 of A's part, (q_A, c), and the right-hand side of I - K, (q_D, c)."""
-        a = matmul(self.inv, rhs[self.pattern.plan.chain[0]])
-        a = a.reshape(-1, a.shape[-1])
+        a = flat(matmul(self.inv, rhs[self.pattern.plan.chain[0]]))
         if not self.q:
             return a, np.zeros((0, a.shape[1]))
         dense = [
-            matmul(c, rhs[j]).reshape(-1, a.shape[1])
-            for c, j in zip(self.c_inverses, self.pattern.plan.dense, strict=True)
+            flat(matmul(c, rhs[j])) for c, j in zip(self.c_inverses, self.pattern.plan.dense, strict=True)
         ]
         return a, np.concatenate(dense) - self.times_n_transposed(a)
 
@@ -368,7 +366,9 @@ class SchurComplement:
         for values, j in zip(self.dense_effects(x), plan.dense, strict=True):
             out[j] = values
         own = a - self.times_n(x) if self.q else a
-        out[plan.chain[0]] = matmul(transpose(self.inv), own.reshape(-1, self.pattern.k, a.shape[1]))
+        out[plan.chain[0]] = matmul(
+            transpose(self.inv), own.reshape(len(own) // self.pattern.k, self.pattern.k, a.shape[1])
+        )
         return tuple(out)
 
     # -- traces ------------------------------------------------------------------------------------------------

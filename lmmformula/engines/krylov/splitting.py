@@ -73,7 +73,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
-from lmmformula.numerics.batched import cholesky, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
@@ -325,9 +325,8 @@ class Splitting:
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
         """Nothing eliminated, (0, c), and the right-hand side E^-1 C^-1 rhs of I - K, (q, c)."""
-        c = rhs[0].shape[-1]
-        own = [matmul(i, r).reshape(-1, c) for i, r in zip(self.c_inverses, rhs, strict=True)]
-        return np.zeros((0, c)), self.forward(np.concatenate(own))
+        own = [flat(matmul(i, r)) for i, r in zip(self.c_inverses, rhs, strict=True)]
+        return np.zeros((0, rhs[0].shape[-1])), self.forward(np.concatenate(own))
 
     def stacked(self, a: Array, x: Array) -> Stacked:
         """C^-T E^-T x."""

@@ -32,7 +32,7 @@ from lmmformula.inference.prediction_error import row_errors
 from lmmformula.inference.prediction_rows import at_means, rows_of, selected
 from lmmformula.inference.predictive import response_limits
 from lmmformula.inference.rows import row_labels
-from lmmformula.inference.selection.folds import ROW, Folds, folds_of
+from lmmformula.inference.selection.folds import ROW, Folds, folds_of, grouping_factors
 from lmmformula.inference.selection.predictive_density import log_predictive, predictive_mean
 from lmmformula.inference.selection.refits import call_of, refitted
 from lmmformula.typing import Array, Record
@@ -214,7 +214,7 @@ def _wanted(fit: Fitted, score: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def _measures(fit: Fitted, by: str) -> str:
-    known = list(dict.fromkeys(t.group for t in fit.problem.terms if t.group != by))
+    known = [factor for factor in grouping_factors(fit) if factor != by]
     if by == ROW:
         where = f" of known levels of {', '.join(known)}" if known else ""
         return f"new rows{where}"

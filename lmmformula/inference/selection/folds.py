@@ -19,7 +19,7 @@ from lmmformula.typing import Data, Entries
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["ROW", "Folds", "folds_of"]
+__all__ = ["ROW", "Folds", "folds_of", "grouping_factors"]
 
 ROW = "row"
 _MEANT = "a whole number of at least 2, or the fold of each row"
@@ -63,7 +63,8 @@ def folds_of(fit: Fitted, by: str | None, folds: Data, rng: np.random.Generator)
     Parameters
     ----------
     by : str or None
-        A grouping factor of the fit, a column of its data, or "row"; None is the only grouping factor, or "row" without any.
+        A grouping factor of the fit, a column of its data, or "row"; None is the only grouping factor, or "row" without any;
+        smooths are none.
     folds : int, sequence or None
         How many, drawn at random and of nearly equal numbers of units; or the fold of each row of the fit.
 
@@ -95,7 +96,7 @@ def folds_of(fit: Fitted, by: str | None, folds: Data, rng: np.random.Generator)
 def _chosen(fit: Fitted, by: str | None) -> str:
     if by is not None:
         return by
-    factors = list(dict.fromkeys(term.group for term in fit.problem.terms))
+    factors = grouping_factors(fit)
     if len(factors) > 1:
         raise PlanError(
             f"the fit has {len(factors)} grouping factors ({', '.join(factors)}), and predictions for new levels "
@@ -103,6 +104,12 @@ def _chosen(fit: Fitted, by: str | None) -> str:
             f"thing than those of the others: say by={factors[0]!r}, or by='row' for new rows of known levels."
         )
     return factors[0] if factors else ROW
+
+
+def grouping_factors(fit: Fitted) -> list[str]:
+    """Factors with levels that could be left out: not the smooths of a population, nor a field over all rows."""
+    terms = fit.problem.terms
+    return list(dict.fromkeys(t.group for t in terms if not t.of_mean and len(t.levels) > 1))
 
 
 def _units(fit: Fitted, name: str) -> NDArray[np.object_]:

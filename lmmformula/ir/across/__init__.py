@@ -36,7 +36,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.extensions import enter
-from lmmformula.ir.across.base import Across, Precision, Share
+from lmmformula.ir.across.base import Across, Bends, Precision, Share
 from lmmformula.ir.across.bym2 import Bym2
 from lmmformula.ir.across.car import Car
 from lmmformula.ir.across.intrinsic import Constrained, Icar, Intrinsic
@@ -50,6 +50,7 @@ from lmmformula.typing import Array, Index
 __all__ = [
     "ACROSS",
     "Across",
+    "Bends",
     "Bym2",
     "Car",
     "Constrained",

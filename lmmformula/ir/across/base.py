@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -127,6 +127,15 @@ class Across(Protocol):
 
     def natural(self, phi: Array) -> Array:
         """Phi as a reader knows it: correlations, ranges in the units of the positions."""
+        ...
+
+
+@runtime_checkable
+class Bends(Protocol):
+    """A structure whose phi has ends at which a criterion levels off, as it has none in what phi stands for."""
+
+    def bend(self, phi: Array) -> Array:
+        """``(d2r / dphi2) / (dr / dphi)`` of each element; in r, a correlation or share, a criterion has a slope at the end."""
         ...
 
 

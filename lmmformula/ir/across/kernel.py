@@ -26,7 +26,7 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Precision
 from lmmformula.ir.across.matern import matern
-from lmmformula.ir.across.placed import Batch, batches, block_diagonal, blocks_of, refuse_duplicates
+from lmmformula.ir.across.placed import FARTHEST, Batch, batches, block_diagonal, blocks_of, refuse_duplicates
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
 
@@ -145,6 +145,17 @@ class Kernel:
             out[1] = self._smoothness(phi)
         return out
 
+    def bend(self, phi: Array) -> Array:
+        """Of the correlation r at the smallest distance t in units of the range, which far off is about e^-t or e^-t^2."""
+        t = self._closest / self.scale * np.exp(min(-phi[0], FARTHEST))
+        return np.array([2.0 * (t * t - 1.0) if self.name == "gau" else t - 1.0, 0.0][: 1 + self._free])
+
+    @cached_property
+    def _closest(self) -> float:
+        """The smallest distance of two levels."""
+        pairs = [d[:, *np.triu_indices(d.shape[1], 1)] for d in self._raw if d.shape[1] > 1]
+        return min(float(d.min()) for d in pairs)
+
     def _smoothness(self, phi: Array) -> float:
         if self.nu is not None:
             return self.nu
@@ -156,7 +167,7 @@ class Kernel:
         square = np.zeros((len(points), self.m))
         for axis in range(points.shape[1]):
             square += (points[:, [axis]] - self.points[:, axis]) ** 2
-        t = np.sqrt(square) * (np.exp(-phi[0]) / self.scale)
+        t = np.sqrt(square) * (np.exp(min(-phi[0], FARTHEST)) / self.scale)
         if self.name == "mat":
             r = matern(t, self._smoothness(phi), with_nu=False)[0]
         else:
@@ -167,8 +178,7 @@ class Kernel:
 
     def _correlations(self, phi: Array, *, slopes: bool) -> list[tuple[Array, ...]]:
         """R, and with `slopes` dR/dphi_j, of each batch."""
-        with np.errstate(over="ignore"):
-            stretch = np.exp(-phi[0]) / self.scale
+        stretch = np.exp(min(-phi[0], FARTHEST)) / self.scale
         nu, out = self._smoothness(phi) if self.name == "mat" else 0.0, []
         for distance in self._raw:
             t = distance * stretch

@@ -20,7 +20,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Precision
-from lmmformula.ir.across.placed import blocks_of, refuse_duplicates
+from lmmformula.ir.across.placed import FARTHEST, blocks_of, refuse_duplicates
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
 
@@ -150,12 +150,17 @@ class Markov:
         """rho of one step, or the range in the units of the positions."""
         return np.tanh(phi) if self.name == "ar1" else np.exp(phi) * self.scale
 
+    def bend(self, phi: Array) -> Array:
+        """Of rho, or of the correlation ``exp(-t)`` over the smallest gap."""
+        if self.name == "ar1":
+            return -2.0 * np.tanh(phi)
+        return self._steps.min() * np.exp(np.minimum(-phi, FARTHEST)) - 1.0
+
     def _correlations(self, phi: Array) -> tuple[Array, Array, Array]:
         """r of each gap, 1 - r^2, and dr/dphi."""
         steps = self._steps
         if self.name == "ou":
-            with np.errstate(over="ignore"):
-                fall = steps * np.exp(-phi[0])
+            fall = steps * np.exp(min(-phi[0], FARTHEST))
             r = np.exp(-fall)
             return r, -np.expm1(-2.0 * fall), fall * r
         rho = float(np.tanh(phi[0]))

@@ -19,9 +19,12 @@ from lmmformula.typing import Array, Index
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-__all__ = ["Batch", "Placed", "batches", "block_diagonal", "blocks_of", "refuse_duplicates"]
+__all__ = ["FARTHEST", "Batch", "Placed", "batches", "block_diagonal", "blocks_of", "refuse_duplicates"]
 
 _P = TypeVar("_P", bound="Placed")
+
+FARTHEST = 150.0
+"""Log of the typical distance over the range beyond which correlations have long been zero."""
 
 
 class Placed(Across, Protocol):

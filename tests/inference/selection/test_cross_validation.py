@@ -244,3 +244,13 @@ def test_what_it_prints(slopes: Fit) -> None:
     assert "Standard errors are over 18 levels of Subject." in text
     assert "90% prediction intervals" in text
     assert "<table" in found._repr_html_()
+
+
+def test_smooths_are_no_factors_whose_levels_are_left_out() -> None:
+    rng = np.random.default_rng(2)
+    data = {"x": np.tile(np.linspace(0.0, 1.0, 8), 10), "g": np.repeat(np.arange(10), 8)}
+    data["y"] = np.sin(6.0 * data["x"]) + rng.normal(size=80) + rng.normal(size=10)[data["g"]]
+    alone = fit("y ~ s(x, k = 5)", data).cross_validate(folds=2, seed=1)
+    assert (alone.by, alone.measures) == ("row", "new rows")
+    beside = fit("y ~ s(x, k = 5) + (1 | g)", data).cross_validate(folds=2, seed=1)
+    assert (beside.by, beside.measures) == ("g", "rows of new levels of g, their effects integrated out")
