@@ -136,6 +136,8 @@ class Trace:
             elif (outer >= end) if up else (outer <= end):
                 outer = end
             reached = self.zeta(outer)
+            if np.isnan(reached):  # farther out than the criterion can be computed
+                return end
             if abs(reached) >= abs(target):
                 break
             if outer == end or (np.isinf(end) and abs(abs(reached) - last) <= LEVEL * abs(target)):
@@ -154,7 +156,11 @@ class Trace:
         return float(found)
 
     def _gap(self, value: float, target: float) -> float:
-        return -target if value == self.anchor else self.zeta(value) - target
+        """zeta less `target`; where the criterion cannot be computed it lies beyond."""
+        if value == self.anchor:
+            return -target
+        reached = self.zeta(value)
+        return target if np.isnan(reached) else reached - target
 
 
 def _inverse_root(hessian: Array) -> Array:

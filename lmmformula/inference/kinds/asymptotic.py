@@ -161,8 +161,9 @@ class Asymptotic(Inference):
 
     def curvature(self) -> tuple[tuple[str, ...], Array] | None:
         fit = self.fit
-        if fit.is_singular or fit.backend.probed is not None:  # no derivatives at a boundary, or sampled ones
-            return None
+        reduced = any(t.covariance.within.rank < t.k for t in fit.problem.terms)
+        if fit.is_singular or reduced or fit.backend.probed is not None:
+            return None  # no derivatives at a boundary, or sampled ones
         hessian = getattr(fit.optimum, "hessian", None)
         if hessian is None:
             return None

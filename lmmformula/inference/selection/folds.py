@@ -14,6 +14,7 @@ from lmmformula.frame.table import open_table
 from lmmformula.frame.values import Factor, labels_of
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.words import counted
+from lmmformula.ir.structured import group_count
 from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _chosen(fit: Fitted, by: str | None) -> str:
 def grouping_factors(fit: Fitted) -> list[str]:
     """Factors with levels that could be left out: not the smooths of a population, nor a field over all rows."""
     terms = fit.problem.terms
-    return list(dict.fromkeys(t.group for t in terms if not t.of_mean and len(t.levels) > 1))
+    return list(dict.fromkeys(t.group for t in terms if not t.of_mean and group_count(t) > 1))
 
 
 def _units(fit: Fitted, name: str) -> NDArray[np.object_]:

@@ -139,11 +139,8 @@ class Kernel:
 
     def natural(self, phi: Array) -> Array:
         """The range, in the units of the points, and the smoothness."""
-        out = np.array(np.exp(phi), dtype=float)
-        out[0] *= self.scale
-        if self._free:
-            out[1] = self._smoothness(phi)
-        return out
+        found = [float(np.exp(np.clip(phi[0], -FARTHEST, FARTHEST))) * self.scale]
+        return np.array([*found, self._smoothness(phi)] if self._free else found)
 
     def bend(self, phi: Array) -> Array:
         """Of the correlation r at the smallest distance t in units of the range, which far off is about e^-t or e^-t^2."""

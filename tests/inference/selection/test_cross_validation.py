@@ -254,3 +254,12 @@ def test_smooths_are_no_factors_whose_levels_are_left_out() -> None:
     assert (alone.by, alone.measures) == ("row", "new rows")
     beside = fit("y ~ s(x, k = 5) + (1 | g)", data).cross_validate(folds=2, seed=1)
     assert (beside.by, beside.measures) == ("g", "rows of new levels of g, their effects integrated out")
+
+
+def test_fields_over_all_rows_are_none_either() -> None:
+    rng = np.random.default_rng(3)
+    data = {"a": rng.uniform(size=60), "b": rng.uniform(size=60), "one": ["all"] * 60}
+    data |= {"g": np.repeat(np.arange(10), 6), "y": 0.5 * rng.normal(size=60) + rng.normal(size=10).repeat(6)}
+    data["y"] += np.sin(4.0 * data["a"]) + np.cos(4.0 * data["b"])
+    m = fit("y ~ 1 + exp(0 + pos(a, b) | one) + (1 | g)", data, method="ml")
+    assert m.cross_validate(folds=2, seed=1).by == "g"
