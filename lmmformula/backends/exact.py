@@ -265,7 +265,8 @@ def _onwards(model: Profiled, found: Minimum, last: ProfiledPoint) -> tuple[Mini
     x, gradient = found.x, last.gradient
     for _ in range(MOST_LAST):
         step = newton_step(curvature, gradient)
-        length = float(np.linalg.norm(step) / np.linalg.norm(x))
+        size = float(np.linalg.norm(x))
+        length = float(np.linalg.norm(step)) / size if size else 0.0
         if not length > ROUNDING:
             break
         point, used = model(x + step), used + 1

@@ -39,6 +39,13 @@ if TYPE_CHECKING:
 __all__ = ["Spreads", "spreads", "structure_spreads", "theta_covariance", "varcorr_spreads"]
 
 
+UNDETERMINED = (
+    "the data do not determine it: the likelihood hardly changes with it. Use conf_int(method='profile')"
+)
+ROUNDING = 1e-8
+"""Share of the largest derivative below which a parameter does not depend on an element of theta."""
+
+
 class Spreads:
     """Standard errors of everything that is no fixed effect; nothing is computed before it is asked for.
 
@@ -80,6 +87,8 @@ class Spreads:
         if reason := self._why_not(term, column):
             return Spread(value, np.nan, np.nan, reason=reason)
         inner = self._root(self._d_log_sd(term, column))
+        if np.isinf(inner):
+            return Spread(value, np.nan, np.nan, reason=UNDETERMINED)
         return Spread(value, value * inner, inner)
 
     def cor(self, term: int, i: int, j: int) -> Spread:
@@ -98,6 +107,8 @@ class Spreads:
                 "a covariance of rank 1 has no correlations to estimate: they are -1 or 1",
             )
         error = self._root(self._d_cor(term, i, j, r))
+        if np.isinf(error):
+            return Spread(r, np.nan, np.nan, low, UNDETERMINED)
         return Spread(r, error, error * (1.0 / (r - low) + 1.0 / (1.0 - r)), low)
 
     def structure(self, parameter: Parameter) -> Spread:
@@ -110,8 +121,7 @@ class Spreads:
         assert self.covariance is not None
         variance = float(self.covariance[own.at, own.at])
         if not 0.0 < variance < np.inf:
-            said = "the data do not determine it: the likelihood hardly changes with it. Use conf_int(method='profile')"
-            return Spread(value, np.nan, np.nan, reason=said)
+            return Spread(value, np.nan, np.nan, reason=UNDETERMINED)
         inner = float(np.sqrt(variance))
         return Spread(value, inner * _slope(own.natural, at), inner, shown=own.natural, at=at)
 
@@ -188,8 +198,13 @@ class Spreads:
         return out
 
     def _root(self, move: Array) -> float:
+        """Standard error of what moves so; infinite where it depends on an element that has none."""
         assert self.covariance is not None
-        return float(np.sqrt(max(move @ self.covariance @ move, 0.0)))
+        held = np.isinf(np.diagonal(self.covariance))
+        if (np.abs(move[held]) > ROUNDING * np.abs(move).max(initial=0.0)).any():
+            return np.inf
+        own = move[~held]
+        return float(np.sqrt(max(own @ self.covariance[np.ix_(~held, ~held)] @ own, 0.0)))
 
     def _why_not(self, term: int, column: int | None) -> str:
         """Why a parameter of this term has no standard error."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmmformula import DataError, Fit, FitError, fit, load_dataset
+from lmmformula import DataError, Fit, fit, load_dataset
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.inference.parameters import parameters_of
@@ -155,16 +155,19 @@ def test_a_correlation_of_one_has_no_interval() -> None:
     assert intervals.loc["sigma"].notna().all()
 
 
-def test_a_correlation_that_runs_to_one_is_named() -> None:
+def test_a_correlation_that_runs_to_one_is_held() -> None:
+    """The errors of the rest are those of the model at the end, whose effects are one for each level."""
     rng = np.random.default_rng(1)
     a, f = rng.integers(0, 20, 400), rng.integers(0, 4, 400)
     y = rng.poisson(np.exp(0.5 + 0.7 * rng.normal(size=20)[a])).astype(float)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        m = fit("y ~ 1 + ar1(0 + f | a)", {"y": y, "a": a.astype(str), "f": f.astype(str)}, family="poisson")
-    assert m.theta.to_dict()["a.rho"] > 20.0
-    with pytest.raises(FitError, match="not positive definite at the estimate"):
-        _ = m.bse
+        data = {"y": y, "a": a.astype(str), "f": f.astype(str)}
+        m = fit("y ~ 1 + ar1(0 + f | a)", data, family="poisson")
+    assert np.tanh(m.theta.to_dict()["a.rho"]) == pytest.approx(1.0, abs=1e-6)
+    end = fit("y ~ 1 + (1 | a)", data, family="poisson")
+    assert m.llf == pytest.approx(end.llf, abs=1e-4)
+    np.testing.assert_allclose(m.bse, end.bse, rtol=1e-3)
 
 
 def test_only_the_zero_of_independent_effects_is_missing() -> None:

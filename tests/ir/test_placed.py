@@ -115,14 +115,20 @@ def test_a_process_on_a_line_is_an_exponential_field() -> None:
     np.testing.assert_allclose(half.precision(phi).matrix.toarray(), b.matrix.toarray(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("phi", [-40.0, -5.0, 5.0, 40.0])
+@pytest.mark.parametrize("phi", [-1e4, -400.0, -40.0, -5.0, 5.0, 40.0, 400.0, 1e4])
 @pytest.mark.parametrize("name", ["ar1", "ou", "exp", "gau", "mat"])
 def test_any_phi_has_finite_numbers(name: str, phi: float) -> None:
-    at = np.full(len(CASES[name].roles), phi)
-    q = CASES[name].precision(at)
+    """Also ranges of nothing and without end, and correlations of -1 and 1."""
+    own = CASES[name]
+    assert isinstance(own, Markov | Kernel)
+    at = np.full(len(own.roles), phi)
+    q = own.precision(at)
     assert np.isfinite(q.matrix.data).all()
     assert np.isfinite(q.logdet)
-    assert all(np.isfinite(d.data).all() and np.isfinite(s) for d, s in CASES[name].derivatives(at))
+    assert np.isfinite(q.solve(np.ones((own.m, 1)))).all()
+    assert np.isfinite(own.bend(at)).all()
+    assert np.isfinite(own.natural(at)).all()
+    assert all(np.isfinite(d.data).all() and np.isfinite(s) for d, s in own.derivatives(at))
 
 
 @pytest.mark.parametrize("nu", [0.2, 0.5, 1.0, 2.5, 20.0])

@@ -156,7 +156,7 @@ class Kernel:
     def _smoothness(self, phi: Array) -> float:
         if self.nu is not None:
             return self.nu
-        grown = float(np.exp(min(phi[1], 100.0)))
+        grown = float(np.exp(np.clip(phi[1], -20.0, 100.0)))
         return SMOOTHEST * grown / (SMOOTHEST + grown)
 
     def between(self, phi: Array, points: Array, groups: Index) -> Array:

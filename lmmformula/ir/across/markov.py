@@ -31,6 +31,10 @@ __all__ = ["Markov", "common_step"]
 
 _START = 0.3
 """Range of ou over the largest distance where a search begins."""
+LONGEST = 25.0
+"""Log of the range over the largest distance from which on Q cannot be told from a singular matrix."""
+NEAREST = 12.0
+"""The same of atanh |rho|: 1 - |rho| is 8e-11."""
 MOST_STEPS = 1e5
 """Steps of a common unit beyond which positions are taken for uneven."""
 
@@ -148,7 +152,9 @@ class Markov:
 
     def natural(self, phi: Array) -> Array:
         """rho of one step, or the range in the units of the positions."""
-        return np.tanh(phi) if self.name == "ar1" else np.exp(phi) * self.scale
+        if self.name == "ar1":
+            return np.tanh(phi)
+        return np.exp(np.clip(phi, -FARTHEST, FARTHEST)) * self.scale
 
     def bend(self, phi: Array) -> Array:
         """Of rho, or of the correlation ``exp(-t)`` over the smallest gap."""
@@ -160,11 +166,12 @@ class Markov:
         """r of each gap, 1 - r^2, and dr/dphi."""
         steps = self._steps
         if self.name == "ou":
-            fall = steps * np.exp(min(-phi[0], FARTHEST))
+            fall = steps * np.exp(np.clip(-phi[0], -LONGEST, FARTHEST))
             r = np.exp(-fall)
             return r, -np.expm1(-2.0 * fall), fall * r
-        rho = float(np.tanh(phi[0]))
-        slope = 1.0 / np.cosh(min(abs(phi[0]), 300.0)) ** 2
+        held = float(np.clip(phi[0], -NEAREST, NEAREST))
+        rho = float(np.tanh(held))
+        slope = 1.0 / np.cosh(held) ** 2
         with np.errstate(divide="ignore"):
             below = np.where(
                 steps == 1.0, 1.0, steps * np.sign(rho) ** (steps - 1.0) * np.abs(rho) ** (steps - 1.0)
