@@ -13,41 +13,23 @@ import numpy as np
 
 from lmmformula.arguments import checked
 from lmmformula.arguments.kinds import one_formula, whole
-from lmmformula.checkpoints import keeping
-from lmmformula.errors import DataError, PlanError, warn
-from lmmformula.families import Family, resolve, zero_inflated
-from lmmformula.formula import ModelSpec, model_spec
-from lmmformula.frame import Table, Wanted, in_memory_entrance, keep_argument, open_data, stream
-from lmmformula.frame import build as build_problem
-from lmmformula.frame.own_families import Families, family_of
+from lmmformula.building import beside, built, kept, lasting, split
+from lmmformula.frame import Table, Wanted, keep_argument
+from lmmformula.frame.own_families import Families
 from lmmformula.frame.sampling import open_rows
-from lmmformula.interrupts import interrupts_keep
-from lmmformula.ir.estimate import Status
 from lmmformula.ir.problem import Problem
 from lmmformula.methods import BUILDING, OPTIONS, method_named
 from lmmformula.methods.planning import make_plan
 from lmmformula.planner import Plan, Planned
-from lmmformula.progress import Report, expected, reporting, shifted, stage
-from lmmformula.reporting.convergence import findings
+from lmmformula.progress import Report, reporting, stage
 from lmmformula.result import Fit, Recall
-from lmmformula.typing import Argument, Arguments, Context, Data
+from lmmformula.solving import announce, solve
+from lmmformula.typing import Argument, Context, Data
 
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
-    from lmmformula.keeping.checkpoint import Checkpoint
 
-__all__ = [
-    "FITTING",
-    "announce",
-    "build",
-    "fit",
-    "kept",
-    "lasting",
-    "plan",
-    "prior_predictive",
-    "solve",
-    "split",
-]
+__all__ = ["FITTING", "build", "fit", "plan", "prior_predictive"]
 
 FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress", "sample")
 """Arguments of :func:`fit` besides formula, data and method."""
@@ -101,87 +83,7 @@ def build(
         "data2": data2,
         "memory_limit": memory_limit,
     }
-    return _built(one_formula(formula), data, Wanted(entrance), **arguments)
-
-
-def _built(
-    formula: str,
-    data: Data,
-    wanted: Wanted,
-    *,
-    family: Families,
-    weights: Data,
-    offset: Data,
-    contrasts: Mapping[str, str] | None,
-    ziformula: str | None,
-    dispformula: str | None,
-    missing: Literal["drop", "raise"],
-    rescor: bool | None = None,
-    context: Context | None,
-    data2: Context | None = None,
-    memory_limit: float | str | None,
-) -> Problem:
-    """The problem of arguments that have been checked, its rows by the entrance that is wanted."""
-    opened = open_data(data)
-    spec = model_spec(formula, columns=opened.names) if _has_dot(formula) else model_spec(formula)
-    given = {"weights": weights, "offset": offset, "contrasts": contrasts, "missing": missing}
-    limit = None if memory_limit is None else float(memory_limit)
-    if spec.responses:
-        beside = {"context": _beside(context, data2), "memory_limit": limit, "rescor": rescor}
-        from lmmformula.frame.responses import of_responses
-
-        return of_responses(spec, opened, wanted, family, (ziformula, dispformula), **given, **beside)
-    if rescor is not None:
-        raise PlanError(
-            "rescor= says whether residuals of several responses are correlated, and this formula has one response: leave it "
-            "out, or write one formula for each response."
-        )
-    record = resolve(family_of(spec, family))
-    if ziformula is not None and record.zeros_at is None:
-        record = zero_inflated(record)
-    arguments: dict[str, Argument] = {
-        "family": record,
-        "auxiliary": _auxiliary(record, ziformula, dispformula),
-        "levels_below_rows": record.has_residual,
-        **given,
-        "context": _beside(context, data2),
-        "memory_limit": limit,
-    }
-    if isinstance(opened, Table):
-        in_memory_entrance(wanted.entrance)
-        return build_problem(spec, opened, **arguments)
-    return stream(spec, opened, wanted, **arguments)
-
-
-def _auxiliary(family: Family, ziformula: str | None, dispformula: str | None) -> list[ModelSpec | None]:
-    """Formulas of the family's auxiliary predictors, in its order; none where the criterion profiles them out."""
-    if family.is_linear and dispformula is None:
-        return []
-    given: list[ModelSpec | None] = [None] * len(family.auxiliaries)
-    if ziformula is not None and family.zeros_at is not None:
-        given[family.zeros_at] = model_spec(ziformula)
-    if dispformula is not None:
-        if family.scale_at is None:
-            raise PlanError(
-                f"dispformula={dispformula!r}: family {family.name!r} has no dispersion parameter; leave it out."
-            )
-        given[family.scale_at] = model_spec(dispformula)
-    return given
-
-
-def _beside(context: Context | None, data2: Context | None) -> Context | None:
-    """Everything that the formula may name besides columns."""
-    if data2 is None:
-        return context
-    given = context or {}
-    if twice := [name for name in data2 if name in given and given[name] is not data2[name]]:
-        raise DataError(f"`{twice[0]}` is given twice: in data2= and in context=; keep one of them.")
-    return {**given, **data2}
-
-
-def _has_dot(formula: str) -> bool:
-    """Whether the formula may mean "every other column"; only then are the table's columns looked at first."""
-    return isinstance(formula, str) and "." in formula
+    return built(one_formula(formula), data, Wanted(entrance), **arguments)
 
 
 @checked(rest=(*FITTING, "checkpoint"))
@@ -205,7 +107,7 @@ def plan(formula: str | Sequence[str], data: Data, *, method: str = "auto", **ar
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
     asked = method_named(method)
     wanted = Wanted(building.pop("entrance", "auto"), asked.against_cells)
-    problem = asked.arranged(_built(formula, opened, wanted, **(_PLAIN | building)))
+    problem = asked.arranged(built(formula, opened, wanted, **(_PLAIN | building)))
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -223,15 +125,6 @@ def _said(planned: Planned, opened: object) -> Planned:
     if not origin:
         return planned
     return replace(planned, plan=replace(planned.plan, reasons=(f"rows: {origin}", *planned.plan.reasons)))
-
-
-def split(arguments: Arguments) -> tuple[dict[str, Argument], dict[str, Argument]]:
-    """Arguments that make the model, and the others; what limits memory is among both."""
-    building = {name: value for name, value in arguments.items() if name in BUILDING}
-    others = {name: value for name, value in arguments.items() if name not in BUILDING}
-    if "memory_limit" in building:
-        others["memory_limit"] = building["memory_limit"]
-    return building, others
 
 
 @checked(rest=(OPTIONS,))
@@ -382,7 +275,7 @@ def fit(
         "dispformula": dispformula,
         "missing": missing,
         "rescor": rescor,
-        "context": _beside(context, data2),
+        "context": beside(context, data2),
     }
     own = {} if priors is None else {"priors": keep_argument(priors)}
     silence = {"progress": False} if progress is False else {}
@@ -390,8 +283,8 @@ def fit(
         stage("reading the data")
         opened = open_rows(formula, data, building, sample, seed)
         wanted = Wanted(entrance, asked.against_cells)
-        built = _built(formula, opened, wanted, **building, memory_limit=options.get("memory_limit"))
-        problem = asked.arranged(built)
+        limit = options.get("memory_limit")
+        problem = asked.arranged(built(formula, opened, wanted, **building, memory_limit=limit))
         arguments = {
             "method": method,
             **kept(building),
@@ -455,88 +348,3 @@ def prior_predictive(
 def _chosen(entrance: str) -> dict[str, Argument]:
     """The entrance for later calls, where it is not left to the plan."""
     return {} if entrance == "auto" else {"entrance": entrance}
-
-
-def kept(building: Arguments) -> dict[str, Argument]:
-    """Arguments of a call for later use, as they are now: arrays, lists and mappings are copied."""
-    return {name: keep_argument(value) for name, value in building.items()}
-
-
-def lasting(options: Arguments) -> dict[str, Argument]:
-    """Options that a later fit of the same call should have too."""
-    return {name: value for name, value in options.items() if name != "start"}
-
-
-def solve(
-    problem: Problem,
-    planned: Planned,
-    recall: Recall,
-    progress: bool | Report | None,
-    begun: float,
-    checkpoint: str | Path | None = None,
-) -> Fit:
-    """The fit that a plan promises; an interrupt keeps what has been found, where that is worth having.
-
-    With a checkpoint it begins where an earlier run stood, or is the finished fit of that.
-    """
-    problem, planned = _on_face(problem, planned)
-    if checkpoint is None:
-        return _searched(problem, planned, recall, progress, begun)
-    from lmmformula.keeping.checkpoint import open_checkpoint
-
-    stage("looking at the checkpoint")
-    kept = open_checkpoint(checkpoint, problem, planned)
-    found = kept.kept
-    if found.estimate is not None:
-        own = planned.plan, planned.backend, recall
-        return Fit(problem, found.estimate, *own, None, found.posterior, planned.standard)
-    try:
-        with keeping(kept):
-            result = _searched(problem, planned, recall, progress, begun, kept)
-    except BaseException:
-        kept.flush()
-        raise
-    if result.estimate.convergence.status is Status.INTERRUPTED:
-        kept.flush()
-    else:
-        kept.finish(result.estimate, result.posterior)
-    return result
-
-
-def _on_face(problem: Problem, planned: Planned) -> tuple[Problem, Planned]:
-    """Without the steps of monotonic effects that are zero, where a likelihood says which these are."""
-    if problem.monotonic is None:
-        return problem, planned
-    from lmmformula.backends.monotonic import face_of
-    from lmmformula.ir.standard_responses import standard_of
-
-    stage("steps of monotonic effects")
-    face = face_of(problem, planned.backend, planned.prepared)
-    return face, replace(planned, standard=standard_of(face))
-
-
-def _searched(
-    problem: Problem,
-    planned: Planned,
-    recall: Recall,
-    progress: bool | Report | None,
-    begun: float,
-    kept: Checkpoint | None = None,
-) -> Fit:
-    backend, standard = planned.backend, planned.standard
-    with reporting(progress, backend.labels, begun) as report, interrupts_keep():
-        expected(planned.plan.seconds)
-        if report is not None and backend.labels.is_deviance:
-            report = shifted(report, standard.deviance_shift(restricted=backend.restricted))
-        stage("search")
-        found = backend.fit(standard.problem, planned.prepared, progress=report)
-    estimate = standard.outward(found.estimate)
-    if kept is not None:
-        estimate = kept.counted(estimate)
-    return Fit(problem, estimate, planned.plan, backend, recall, found.point, found.posterior, standard)
-
-
-def announce(result: Fit) -> None:
-    """Warn of what a careful reader of the numbers must know."""
-    for category, text in findings(result):
-        warn(text, category)

@@ -11,8 +11,9 @@ from functools import partial
 
 import numpy as np
 
-from lmmformula.api import FITTING, announce, build, fit, kept, lasting, solve, split
+from lmmformula.api import FITTING, build, fit
 from lmmformula.arguments import check, checked, shown
+from lmmformula.building import kept, lasting, split
 from lmmformula.errors import ArgumentError, FitError, LmmformulaWarning, PlanError
 from lmmformula.frame import open_table
 from lmmformula.ir.problem import Problem
@@ -24,6 +25,7 @@ from lmmformula.progress import Report
 from lmmformula.reporting.compared import MethodRun
 from lmmformula.reporting.comparison import MethodComparison
 from lmmformula.result import Fit, Recall
+from lmmformula.solving import announce, solve
 from lmmformula.typing import Argument, Arguments, Data
 
 __all__ = ["compare_methods"]

@@ -13,7 +13,6 @@ from chunked import chunked
 from oracle import LAYOUTS, make_problem, random_theta
 
 from lmmformula import Fit, FitError, PlanError, anova, fit
-from lmmformula.api import solve
 from lmmformula.backends.exact import Exact
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.pql import PQL
@@ -33,6 +32,7 @@ from lmmformula.ir.rows import range_of, total
 from lmmformula.methods.planning import make_plan
 from lmmformula.reporting.html_report.data import data_summary
 from lmmformula.reporting.html_report.mathematics import equations
+from lmmformula.solving import solve
 from lmmformula.typing import Array
 
 SIZES = [1, 37, 1_000]
