@@ -43,6 +43,7 @@ from lmmformula.verbs import (
     BayesianVerbs,
     CheckingVerbs,
     MeansVerbs,
+    MetaVerbs,
     ReplicationVerbs,
     RowVerbs,
     SelectionVerbs,
@@ -67,6 +68,7 @@ __all__ = ["Fit", "Recall"]
 class Fit(
     RowVerbs,
     MeansVerbs,
+    MetaVerbs,
     TestingVerbs,
     SelectionVerbs,
     SmoothVerbs,

@@ -7,6 +7,7 @@ costs nothing for questions that nobody asks.
 from lmmformula.verbs.bayesian import BayesianVerbs
 from lmmformula.verbs.checking import CheckingVerbs
 from lmmformula.verbs.means import MeansVerbs
+from lmmformula.verbs.meta import MetaVerbs
 from lmmformula.verbs.replication import ReplicationVerbs
 from lmmformula.verbs.rows import RowVerbs
 from lmmformula.verbs.selection import SelectionVerbs
@@ -18,6 +19,7 @@ __all__ = [
     "BayesianVerbs",
     "CheckingVerbs",
     "MeansVerbs",
+    "MetaVerbs",
     "ReplicationVerbs",
     "RowVerbs",
     "SelectionVerbs",
@@ -31,6 +33,7 @@ VERBS = frozenset(
         BayesianVerbs,
         CheckingVerbs,
         MeansVerbs,
+        MetaVerbs,
         ReplicationVerbs,
         SelectionVerbs,
         SmoothVerbs,

@@ -192,6 +192,7 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("Fit.conditional_effects", "effects"): NOTHING,
     ("Fit.conditional_effects", "conditions"): NOTHING | {"empty dict"},
     ("Fit.pp_check", "kind"): NOTHING,
+    ("Fit.heterogeneity", "newdata"): NOTHING | {"word", "dict", "frame"},
     ("Fit.smooth", "name"): {"word"},
     ("Fit.smooth", "newdata"): NOTHING | {"word", "dict", "frame"},
     ("Fit.smooth", "points"): NOTHING,

@@ -38,6 +38,12 @@ def drawn() -> Fit:
     return fit("Reaction ~ Days + (1 | Subject)", data, method="hmc", sampler="importance", draws=500, seed=1)
 
 
+@cache
+def studies() -> Fit:
+    data = {"y": [-0.9, -1.6, -0.2, 0.1, -0.7, 0.4], "s": [0.5, 0.4, 0.3, 0.2, 0.3, 0.6], "g": list("abcdef")}
+    return fit("y | se(s) ~ 1 + (1 | g)", data)
+
+
 def by_ml() -> tuple[Fit, Fit]:
     return sleep().update(method="ml"), sleep().update("~ . - (Days | Subject) + (1 | Subject)", method="ml")
 
@@ -81,6 +87,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "pool": lambda: lmmformula.pool([sleep(), sleep().refit(load_dataset("sleepstudy")["Reaction"] + 1.0)]),
     "power": lambda: sleep().power({"Days": 5}, {"Subject": [6, 9]}, n=20, seed=1),
     "prior_sensitivity": lambda: drawn().prior_sensitivity(),
+    "heterogeneity": lambda: studies().heterogeneity(),
     "ranova": lambda: sleep().ranova(seed=1, n=100),
     "ranova, draws": lambda: cake().ranova(seed=1, n=100),
     "repca": lambda: sleep().repca(),
@@ -105,6 +112,7 @@ DRAWN = {
     ),
     *(
         "hypothesis, posterior",
+        "heterogeneity",
         "influence",
         "kfold",
         "loo, levels",
