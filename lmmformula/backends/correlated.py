@@ -14,7 +14,7 @@ from lmmformula.engines.base import Prepared
 from lmmformula.errors import FitError
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.trust_region import Minimum, minimise
+from lmmformula.numerics.trust_region import Minimum, Nowhere, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array
 
@@ -130,27 +130,13 @@ class Correlated(Likelihood):
         return Optimum(estimate, point)
 
 
-class _Nowhere:
-    """A place where the criterion has no value, from which a search goes back."""
-
-    value, error = np.inf, 0.0
-
-    @property
-    def gradient(self) -> Array:
-        return np.zeros(0)
-
-    @property
-    def hessian(self) -> Array:
-        return np.zeros((0, 0))
-
-
-def _guarded(model: ByCluster, omega: Array) -> ClusterPoint | _Nowhere:
+def _guarded(model: ByCluster, omega: Array) -> ClusterPoint | Nowhere:
     """The criterion, infinite where V is singular in floating point."""
     try:
         point = model(omega)
-        return point if np.isfinite(point.value) else _Nowhere()
+        return point if np.isfinite(point.value) else Nowhere()
     except FitError:
-        return _Nowhere()
+        return Nowhere()
 
 
 def cluster_modes(point: ClusterPoint) -> tuple[Array, ...]:

@@ -19,6 +19,8 @@ __all__ = ["Criterion", "joint_vcov", "laplace_of", "parameter_names", "undeterm
 Criterion: TypeAlias = Laplace | Quadrature
 """psi -> point."""
 
+SHARP = 1e-20
+"""Decrement at which the search for modes ends: their errors, over a small step, are those of a difference."""
 FLAT = 1e-6
 """Curvature of a direction of theta, relative to that of its elements, below which it is flat up to errors of differences."""
 FARTHEST = 0.01
@@ -96,13 +98,12 @@ def _inverse(hessian: Array, spreads: NDArray[np.bool_]) -> tuple[Array, NDArray
 
     On a boundary the deviance need not rise in every direction of theta: correlations of effects without variance, a range
     below the smallest distance. Such directions are held, in which the Schur complement of theta's block, at unit diagonal, is
-    flat or bends down; theta = T t without them, and H^-1 = T (T'HT)^-1 T'. The fixed effects are those of lme4 then, given
+    flat or bends down; the rest of its eigenvectors gives H^-1 by blocks. The fixed effects have the errors of lme4 then, given
     the variances that are held.
     """
     held = np.zeros(len(hessian), dtype=bool)
     try:
-        np.linalg.cholesky(hessian)
-        return np.linalg.inv(hessian), held
+        return _definite_inverse(hessian), held
     except np.linalg.LinAlgError:
         low = float(np.linalg.eigvalsh(hessian)[0])
     rest = hessian[np.ix_(~spreads, ~spreads)]
@@ -113,18 +114,26 @@ def _inverse(hessian: Array, spreads: NDArray[np.bool_]) -> tuple[Array, NDArray
             f"the Hessian of the deviance is not positive definite at the estimate (smallest eigenvalue {low:.2g}), so "
             "standard errors do not exist there. The likely cause is separation or a parameter the data do not determine."
         ) from None
-    across = hessian[np.ix_(spreads, ~spreads)]
-    complement = hessian[np.ix_(spreads, spreads)] - across @ np.linalg.solve(rest, across.T)
+    known = _definite_inverse(rest)
+    across = known @ hessian[np.ix_(~spreads, spreads)]
+    complement = hessian[np.ix_(spreads, spreads)] - hessian[np.ix_(spreads, ~spreads)] @ across
     unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(complement)), np.finfo(float).tiny))
     values, vectors = np.linalg.eigh(complement * np.outer(unit, unit))
     flat = values <= FLAT
     held[spreads] = (np.abs(vectors[:, flat]) > FLAT).any(axis=1)
-    free = np.zeros((len(hessian), len(rest) + int((~flat).sum())))
-    free[~spreads, : len(rest)] = np.eye(len(rest))
-    free[spreads, len(rest) :] = unit[:, None] * vectors[:, ~flat]
-    inverse = free @ np.linalg.inv(free.T @ hessian @ free) @ free.T
+    half = unit[:, None] * vectors[:, ~flat] / np.sqrt(values[~flat])
+    moved = np.zeros((len(hessian), half.shape[1]))
+    moved[spreads], moved[~spreads] = half, -across @ half
+    inverse = moved @ moved.T
+    inverse[np.ix_(~spreads, ~spreads)] += known
     inverse[held] = inverse[:, held] = 0.0
     return inverse, held
+
+
+def _definite_inverse(a: Array) -> Array:
+    """A^-1 of a positive definite A, whose diagonal is positive however near A is to a singular matrix."""
+    root = np.linalg.inv(np.linalg.cholesky(a))
+    return root.T @ root
 
 
 def _differences(
@@ -147,9 +156,9 @@ def _differences(
         move = np.zeros(len(psi))
         move[j] = steps[j]
         above, below = near.predicted_mode(psi + move), near.predicted_mode(psi - move)
-        high = criterion(psi + move, u=above, beta=point.beta)
+        high = criterion(psi + move, u=above, beta=point.beta, tolerance=SHARP)
         below = tuple(m + b - a for m, a, b in zip(laplace_of(high).u, above, below, strict=True))
-        low = criterion(psi - move, u=below, beta=point.beta)
+        low = criterion(psi - move, u=below, beta=point.beta, tolerance=SHARP)
         columns.append((high.gradient - low.gradient) / (2 * steps[j]))
         step()
     return np.array(columns).reshape(len(columns), len(psi))[:, free]

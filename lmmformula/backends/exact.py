@@ -12,6 +12,7 @@ from lmmformula.backends.base import Likelihood, Optimum
 from lmmformula.backends.moments import moment_start
 from lmmformula.backends.optimum import convergence, modes, off_boundary, settle, singular_terms
 from lmmformula.backends.schall import schall_covariance, schall_step, with_covariance
+from lmmformula.backends.stretched import Stretch
 from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.one_factor import OneFactor
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
@@ -211,13 +212,17 @@ class Exact(Likelihood):
         here: Ongoing | None,
     ) -> Minimum:
         """The minimum from `first`, after `spent` evaluations, or from where an earlier run stood."""
-        left = left_of(here)
-        return minimise(
+        left, stretch = left_of(here), Stretch.of(model.problem)
+        radius = max(float(np.linalg.norm(first)), 0.1)
+        if stretch is not None:
+            evaluate = stretch.over(evaluate, _rounding)
+            first, radius = stretch.inward(first), 1.0
+        found = minimise(
             evaluate,
             first,
             tolerance=self.tolerance,
             max_evaluations=self.max_evaluations,
-            radius=max(float(np.linalg.norm(first)), 0.1),
+            radius=radius,
             secants=0
             if all(t.is_blockwise for t in model.problem.terms)
             else 3,  # of phi the curvature is rougher
@@ -229,6 +234,7 @@ class Exact(Likelihood):
                 lambda: {"standing": standing, "spent": spent}, at_once=ended
             ),
         )
+        return found if stretch is None else stretch.restored(found)
 
     def _solution(self, model: Profiled, point: ProfiledPoint, ended: Convergence) -> Optimum[ProfiledPoint]:
         problem, sigma2 = model.problem, point.sigma2
@@ -247,6 +253,11 @@ class Exact(Likelihood):
             restricted=model.reml,
         )
         return Optimum(estimate, point)
+
+
+def _rounding(point: Point) -> float:
+    """Of a point's deviance, where levels depend on each other."""
+    return point.variances.rounding if isinstance(point, ProfiledPoint) else 0.0
 
 
 def _found(model: Profiled, x: Array) -> ProfiledPoint:

@@ -42,7 +42,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
-from lmmformula.numerics.trust_region import Minimum, Standing, minimise
+from lmmformula.numerics.trust_region import Minimum, Nowhere, Standing, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array, Record
 
@@ -75,7 +75,7 @@ class _Scaled:
 
     @property
     def error(self) -> float:
-        return self.point.error
+        return self.point.error + laplace_of(self.point).variances.rounding
 
     @property
     def gradient(self) -> Array:
@@ -97,27 +97,6 @@ class _Begin:
     beta: Array
     scale: Array | None = None
     standing: Standing | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Nowhere:
-    """A trial step at which the criterion does not exist: it is rejected, and its derivatives are never read."""
-
-    @property
-    def value(self) -> float:
-        return np.inf
-
-    @property
-    def error(self) -> float:
-        return 0.0
-
-    @property
-    def gradient(self) -> Array:
-        return np.zeros(0)
-
-    @property
-    def hessian(self) -> Array:
-        return np.zeros((0, 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +326,7 @@ class LaplaceBackend(Likelihood):
             scale = round_scale(begin.hessian, (last.model.layout.beta, *last.model.layout.aux))
         start = np.linalg.solve(scale, first.psi) if standing is None else standing.x
 
-        def evaluate(x: Array) -> _Scaled | _Nowhere:
+        def evaluate(x: Array) -> _Scaled | Nowhere:
             nonlocal last
             if (x == start).all():
                 return _Scaled(begin, scale)
@@ -356,7 +335,7 @@ class LaplaceBackend(Likelihood):
                 point = criterion(there, u=last.predicted_mode(there), beta=last.beta, **loose)
                 value = point.deviance
             except (FitError, np.linalg.LinAlgError):
-                return _Nowhere()
+                return Nowhere()
             if np.isfinite(value):
                 last = laplace_of(point)
             return _Scaled(point, scale)

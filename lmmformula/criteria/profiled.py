@@ -338,6 +338,8 @@ class ProfiledPoint:
         self.variances.bend(info, self.k_matrices(kappa))
         if self.variances.across:
             self.variances.bend_across(info, self.gradient)
+            if profiled:
+                self.variances.bend_outwards(info, self.gradient)
         return info
 
     @computed_once

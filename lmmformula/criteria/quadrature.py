@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from lmmformula.criteria.by_cluster import clusters_of_levels
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.mode import TOLERANCE
 from lmmformula.ir.groups import merge_terms
 from lmmformula.typing import Array
 
@@ -53,8 +54,9 @@ class Quadrature:
         u: tuple[Array, ...] | None = None,
         beta: Array | None = None,
         exact: bool = False,
+        tolerance: float = TOLERANCE,
     ) -> QuadraturePoint:
-        return QuadraturePoint(self, self.laplace(psi, u=u, beta=beta, exact=exact))
+        return QuadraturePoint(self, self.laplace(psi, u=u, beta=beta, exact=exact, tolerance=tolerance))
 
 
 @dataclass(frozen=True, eq=False)

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Derivative", "Modes", "Point", "Variances", "floored", "inner", "relative_factors"]
 
+ROUNDING = 1e-15
+"""Of a deviance, for each number that is summed."""
+
 _FLOOR = 1e-5
 """Smallest diagonal of L that is inverted in (2) and (4); see `floored`."""
 
@@ -202,6 +205,11 @@ class Variances:
         parts = zip(self.across, self.groups, strict=False)
         return sum(group.k * q.logdet for q, group in parts if q is not None)
 
+    @property
+    def rounding(self) -> float:
+        """What rounding leaves of error in a deviance: levels beside their neighbours are differences, of numbers like Q_ii."""
+        return ROUNDING * sum(float(q.matrix.diagonal().sum()) for q in self.across if q is not None)
+
     def times(self, u: Stacked) -> Stacked:
         """Q u."""
         if not self.across:
@@ -318,6 +326,23 @@ class Variances:
                 at = range(index.start, index.stop)[phi_of(self.terms[i].covariance, self.theta[index])]
                 bend = group.across.bend(self.theta[at.start : at.stop])
                 info[at, at] += np.maximum(gradient[at.start : at.stop] * bend, 0.0)
+
+    def bend_outwards(self, info: Array, gradient: Array) -> None:
+        """Add the curvature along theta of a criterion that falls as the residual variance goes to zero beside the others.
+
+        There theta, relative to the residual, has no end: with t the elements that scale a term and r = 1 / (1 + |t|^2) the
+        residual's share, d is about linear in r, and its curvature along t is
+
+            (dd/dr) (e'd2r e) = -(g't) (3 - 4 r) / |t|^2,       e = t / |t|
+
+        taken where it is positive. Terms with a structure across levels are those that may take a residual's place.
+        """
+        scales = [role.scales for term in self.terms for role in term.covariance.roles]
+        t = np.where(scales, self.theta, 0.0)
+        square = float(t @ t)
+        steep = -float(gradient @ t) * (3.0 - 4.0 / (1.0 + square))
+        if self.across and steep > 0.0 and 3.0 * square > 1.0:
+            info += steep / square**2 * np.outer(t, t)
 
     def bend(self, info: Array, ks: Sequence[Array]) -> None:
         """Add ``2 <Gamma, dL_i dL_j'>``, Gamma = L^-T K L^-1: the curvature of Sigma = L L' itself.

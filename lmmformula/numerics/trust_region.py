@@ -17,7 +17,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["Minimum", "Point", "Standing", "corrected", "minimise", "newton_step"]
+__all__ = ["Minimum", "Nowhere", "Point", "Standing", "corrected", "minimise", "newton_step"]
 
 
 ROUNDING = 1e-13
@@ -31,6 +31,9 @@ CLOSE = 0.1
 
 REMEMBERED = 6
 """Steps that correct the curvature where a search ends."""
+
+REACH = 1.0
+"""Step along an axis that a quadratic model can promise anything of, in coordinates of a search, which are about of size 1."""
 
 BENT = 1e-6
 """Curvature downwards, relative to the largest, from which on a point is a saddle and no minimum."""
@@ -53,6 +56,27 @@ class Point(Protocol):
     def gradient(self) -> Array: ...
     @property
     def hessian(self) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Nowhere:
+    """A trial step at which a criterion does not exist: it is rejected, and its derivatives are never read."""
+
+    @property
+    def value(self) -> float:
+        return np.inf
+
+    @property
+    def error(self) -> float:
+        return 0.0
+
+    @property
+    def gradient(self) -> Array:
+        return np.zeros(0)
+
+    @property
+    def hessian(self) -> Array:
+        return np.zeros((0, 0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,8 +189,8 @@ def minimise(
                 radius = 2.5 * radius
             accepted = ratio > 1e-3
             if radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
-                close, seen = model.decrement <= 1e3 * tolerance, corrected(model.hessian, pairs)
-                return Minimum(x, point, close, model.decrement, used, steps, seen)
+                left, seen = _drop(model.values, model.slope), corrected(model.hessian, pairs)
+                return Minimum(x, point, left <= 1e3 * _goal(point, tolerance), left, used, steps, seen)
             if accepted or used >= max_evaluations:
                 break
         if accepted:
@@ -269,11 +293,18 @@ def corrected(hessian: Array, pairs: list[tuple[Array, Array]]) -> Array:
 
 
 def _decrement(values: Array, slope: Array) -> float:
-    """g'|H|^-1 g / 2, infinite on directions of clearly negative curvature with no slope to follow."""
-    sizes = [abs(v) for v in values.tolist()]
-    top = max(max(sizes, default=0.0), 1e-300)
-    drop = 0.5 * sum(s * s / max(size, 1e-12 * top) for s, size in zip(slope.tolist(), sizes, strict=True))
-    return max(drop, 1.0) if sizes and values[0] < -BENT * top else drop
+    """The drop that is promised, at least 1 on directions of clearly negative curvature with no slope to follow."""
+    drop = _drop(values, slope)
+    return max(drop, 1.0) if len(values) and values[0] < -BENT * float(np.abs(values).max()) else drop
+
+
+def _drop(values: Array, slope: Array) -> float:
+    """g'|H|^-1 g / 2, of a flat axis the share of it within a step of REACH."""
+    total = 0.0
+    for s, value in zip(slope.tolist(), values.tolist(), strict=True):
+        size, steep = abs(value), abs(s)
+        total += 0.5 * s * s / size if steep < REACH * size else (steep - 0.5 * size * REACH) * REACH
+    return total
 
 
 def _step(values: Array, slope: Array, radius: float) -> Array:
