@@ -195,19 +195,19 @@ def nearest(gamma: Array, covariance: Array, signs: Array) -> tuple[float, NDArr
 
     Coefficients that the data do not determine (infinite variance) are where they are, or zero.
     """
-    turned = gamma * signs
-    if (turned > 0.0).all():
+    turned, spread = gamma * signs, np.sqrt(np.diagonal(covariance))
+    known = np.isfinite(spread)
+    positive = turned > NOTHING * np.where(known, spread, 0.0)
+    if positive.all():
         return 0.0, np.ones(len(gamma), dtype=bool)
     from scipy.optimize import nnls
 
-    known = np.isfinite(np.diagonal(covariance))
-    errors = np.sqrt(np.diagonal(covariance)[known])
+    errors = spread[known]
     z, s = gamma[known] / errors, signs[known]
     root = np.linalg.cholesky(covariance[np.ix_(known, known)] / np.outer(errors, errors))
     white = np.linalg.solve(root, np.diag(s.astype(float)))
     found, left = nnls(white, np.linalg.solve(root, z))
-    positive = turned > 0.0
-    positive[known] = found > 0.0
+    positive[known] = found > NOTHING
     return float(left) ** 2, positive
 
 

@@ -1,8 +1,9 @@
 """Expected responses over one variable, or over one at values of another, the rest held where they are typical.
 
-Random effects are zero, as in ``predict(re_form=None)``; numbers are held at their mean, factors at their most frequent level,
-and limits are those of ``predict(interval="confidence")``: of a posterior, quantiles of its draws. A second variable that is a
-number is taken at its mean and one standard deviation to either side.
+Random effects are zero, as in ``predict(re_form=None)``; numbers are held at their mean (those that the formula takes for
+levels at the value nearest to it), factors at their most frequent level, and limits are those of
+``predict(interval="confidence")``: of a posterior, quantiles of its draws. A second variable that is a number is taken at its
+mean and one standard deviation to either side.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.frame.variables import column_names
 from lmmformula.inference.location.coefficients import terms, variables
-from lmmformula.inference.looks import Labels, Summary, looks, summaries
+from lmmformula.inference.looks import ALL, Labels, Summary, looks, summaries
+from lmmformula.inference.means.grid import counted_numbers
 from lmmformula.typing import Arguments, Data
 
 if TYPE_CHECKING:
@@ -101,15 +103,17 @@ def conditional_effect(
         )
     if unknown := [name for name in wanted if name not in known]:
         raise DataError(f"the fixed part has no variable {unknown[0]!r}; it has {', '.join(known)}.")
-    values = _columns(fit)
+    counted = counted_numbers(fit.problem.recipe)
+    values = _columns(fit, counted)
     if odd := [name for name in (conditions or {}) if name not in values]:
         raise DataError(
             f"conditions= names {odd[0]!r}, which is no column of the model: {', '.join(values)}."
         )
-    held = {name: _typical(v) for name, v in values.items() if name not in wanted} | dict(conditions or {})
+    held = {n: _typical(v, counted=n in counted) for n, v in values.items() if n not in wanted}
+    held |= dict(conditions or {})
     over, *beside = wanted
-    first = _along(values[over], points)
-    second = _few(values[beside[0]]) if beside else [None]
+    first = _along(values[over], points, counted=over in counted)
+    second = _few(values[beside[0]], counted=beside[0] in counted) if beside else [None]
     columns = {name: [v] * (len(first) * len(second)) for name, v in held.items()}
     columns[over] = list(first) * len(second)
     columns |= {name: [v for v in second for _ in first] for name in beside}
@@ -123,28 +127,33 @@ def conditional_effect(
     return ConditionalEffect(tuple(wanted), frame, shown)
 
 
-def _columns(fit: Fitted) -> dict[str, Summary]:
+def _columns(fit: Fitted, counted: set[str]) -> dict[str, Summary]:
     """Columns of the model on the rows of the fit; those that only name levels are none of an effect's business."""
     known = [record.name for record in fit.problem.recipe.columns]
     if not fit.problem.data.at_hand:
         known = [name for name in known if name not in fit.problem.recipe.groups_only()]
-    few = dict.fromkeys(known, FEW)
+    few = {name: ALL if name in counted else FEW for name in known}
     return summaries(looks(fit, known, what="typical values are taken"), known, few)
 
 
-def _along(values: Summary, points: int) -> Sequence[Data]:
-    """Where a variable is looked at: its levels, the most frequent ones, or places from its least to its largest value."""
+def _along(values: Summary, points: int, *, counted: bool = False) -> Sequence[Data]:
+    """Where a variable is looked at: its levels, the most frequent ones, or places from its least to its largest value.
+
+    A number whose values are levels for the formula, `counted`, is looked at at each of them.
+    """
     if isinstance(values, Labels):
         order = np.argsort(-values.counts, kind="stable")
         return _labels(values, np.sort(order[: min(MOST_LEVELS, int((values.counts > 0).sum()))]))
+    if counted and values.different is not None:
+        return list(values.different)
     return list(np.linspace(values.low, values.high, points))
 
 
-def _few(values: Summary) -> Sequence[Data]:
+def _few(values: Summary, *, counted: bool = False) -> Sequence[Data]:
     """Where a second variable is held: its levels, its values if they are three at most, or mean and one sd to either side."""
     if isinstance(values, Labels):
         return _along(values, 0)
-    if values.different is not None:
+    if values.different is not None and (counted or len(values.different) <= FEW):
         return list(values.different)
     mean, sd = values.mean, values.sd(1)
     return [mean - sd, mean, mean + sd]
@@ -156,7 +165,9 @@ def _labels(factor: Labels, codes: Data) -> list[Data]:
     return [name == "TRUE" for name in names] if factor.kind == "logical" else names
 
 
-def _typical(values: Summary) -> Data:
+def _typical(values: Summary, *, counted: bool = False) -> Data:
     if isinstance(values, Labels):
         return _labels(values, [int(np.argmax(values.counts))])[0]
+    if counted and values.different is not None:
+        return float(values.different[np.argmin(np.abs(values.different - values.mean))])
     return values.mean

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lmmformula.errors import PlanError
 from lmmformula.inference.in_words import InWords
+from lmmformula.inference.monotonic import simplexes_by_delta
 from lmmformula.typing import Argument, Array, Index
 
 if TYPE_CHECKING:
@@ -203,6 +204,16 @@ class Inference(InWords):
     @abstractmethod
     def df(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each row of `contrasts` (r, p): infinite for z, nan for none."""
+
+    def monotonic(self) -> pd.DataFrame:
+        """Average step and simplex of each monotonic effect.
+
+        Raises
+        ------
+        PlanError
+            If there is none.
+        """
+        return simplexes_by_delta(self.fit)
 
     def uncertainty(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None

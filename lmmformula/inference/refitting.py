@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lmmformula.backends.monotonic import face_of
 from lmmformula.inference.new_response import new_response, with_response
+from lmmformula.inference.subset import refitted
 from lmmformula.ir.covariance import sd_cor
-from lmmformula.ir.standard_responses import standard_of
 from lmmformula.ir.structured import structure_parameters
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def refit(fit: FittedT, y: Data) -> FittedT:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
     values = new_response(fit, y)
     recall = with_response(fit, values)
-    if fit.problem.monotonic is not None and fit.posterior is None:
+    if fit.problem.monotonic is not None and fit.problem.monotonic.is_held:
         return _on_its_face(fit, values, recall)
     own, standard = fit.standard.inward(fit.estimate), fit.standard.with_response(values)
     solution = fit.backend.refit(standard.problem, own, fit.optimum)
@@ -47,11 +46,7 @@ def _on_its_face(fit: FittedT, values: Array, recall: Recall) -> FittedT:
     problem = fit.problem.with_response(values)
     for chunk in () if problem.is_linear else problem.data.chunks():
         problem.family.check(chunk.y, chunk.weights, "y")
-    face = face_of(problem, fit.backend)
-    standard = standard_of(face)
-    solution = fit.backend.afresh().fit(standard.problem)
-    estimate = standard.outward(solution.estimate)
-    return replace(fit, problem=face, estimate=estimate, point=solution.point, twin=standard, recall=recall)
+    return replace(refitted(fit, problem), recall=recall)
 
 
 def parameters(fit: Fitted) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.backends.monotonic import face_of
 from lmmformula.errors import FitError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
@@ -29,9 +30,10 @@ def subset(problem: Problem, left: NDArray[np.intp]) -> Problem:
         If these rows do not determine the fixed effects.
     """
     part = problem.at(left)
-    if np.linalg.matrix_rank(part.X.matrix) < problem.p:
+    matrix = part.X.matrix if part.monotonic is None else part.monotonic.full.matrix
+    if np.linalg.matrix_rank(matrix) < matrix.shape[1]:
         raise FitError(
-            f"the {len(left):,} rows that are left do not determine the {problem.p} fixed effects."
+            f"the {len(left):,} rows that are left do not determine the {matrix.shape[1]} fixed effects."
         )
     return replace(
         part,
@@ -41,7 +43,9 @@ def subset(problem: Problem, left: NDArray[np.intp]) -> Problem:
 
 
 def refitted(fit: FittedT, problem: Problem) -> FittedT:
-    """The fit of another problem of the same form, from its own start."""
+    """The fit of another problem of the same form, from its own start; of its own steps, where effects are monotonic."""
+    if problem.monotonic is not None and problem.monotonic.is_held:
+        problem = face_of(problem, fit.backend)
     bare = replace(fit, problem=problem, point=None, twin=None, posterior=None)
     standard = replace(fit, problem=problem, twin=None).inference.standardised()
     solution = fit.backend.afresh().fit(standard.problem)

@@ -85,6 +85,11 @@ class Monotonic:
         return replace(self, full=self.full.at(rows))
 
     @property
+    def is_held(self) -> bool:
+        """Whether signs are held, so that steps may be zero; not where steps are sampled."""
+        return bool(self.signs)
+
+    @property
     def steps(self) -> tuple[int, ...]:
         """Columns of `full` that are steps."""
         return tuple(sorted(c for effect in self.effects for c in effect.columns))

@@ -92,6 +92,8 @@ class Contents:
         As :meth:`Fit.smooths`, where there are any.
     structured : bool
         Whether residuals have a structure.
+    monotonic : DataFrame or None
+        As :meth:`Fit.monotonic`, where there are such effects.
     """
 
     title: str
@@ -112,6 +114,7 @@ class Contents:
     ddf: str = "satterthwaite"
     smooths: pd.DataFrame | None = field(default=None, repr=False)
     structured: bool = False
+    monotonic: pd.DataFrame | None = field(default=None, repr=False)
 
     @property
     def about(self) -> tuple[str, ...]:

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from lmmformula.reporting.numbers import STARS_LEGEND, general
 from lmmformula.reporting.tables import (
+    MONOTONIC,
     coefficient_cells,
     correlation_cells,
     criteria_cells,
+    monotonic_cells,
     posterior_cells,
     random_cells,
     smooth_cells,
@@ -54,6 +56,8 @@ def as_html(summary: Contents) -> str:
         parts += _coefficients(summary.tests_are, summary.fixed, "summary().fixed")
     if summary.smooths is not None:
         parts.append(inline_table("Smooth terms", *smooth_cells(summary.smooths), left=(0,)))
+    if summary.monotonic is not None:
+        parts.append(inline_table(MONOTONIC, *monotonic_cells(summary.monotonic), left=(0, 1)))
     if summary.correlation is not None:
         parts.append(
             inline_table("Correlation of fixed effects", *correlation_cells(summary.correlation), left=(0,))

@@ -98,6 +98,7 @@ def summarise(
         ddf=ddf if known is None else "bell-mccaffrey",
         smooths=smooth_table(fit) if has_smooths(fit) else None,
         structured=fit.problem.residual is not None,
+        monotonic=None if fit.problem.monotonic is None else fit.inference.monotonic(),
     )
 
 

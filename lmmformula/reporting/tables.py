@@ -136,6 +136,24 @@ def smooth_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     return header, [[str(label), *row] for label, *row in zip(frame.index, *columns, strict=True)]
 
 
+MONOTONIC = "Monotonic effects: average steps, and shares of each step"
+"""Heading of :func:`monotonic_cells`."""
+
+
+def monotonic_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    """Header and rows of monotonic effects: b has the unit of the predictor, shares have none, so each row has its decimals."""
+    numbers = frame.select_dtypes("number")
+    rows = [
+        [
+            str(name),
+            level,
+            *("" if math.isnan(v) else text for v, text in zip(own, significant(own, 3), strict=True)),
+        ]
+        for name, level, own in zip(frame.index, frame["level"], numbers.to_numpy().tolist(), strict=True)
+    ]
+    return ["", "level", *map(str, numbers.columns)], rows
+
+
 def posterior_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:
     """Header and rows of a posterior's parameters, and how many rows were left out."""
     hidden = max(len(frame) - MOST_ROWS, 0)

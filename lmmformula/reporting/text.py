@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from lmmformula.reporting.lines import WIDTH, wrapped
 from lmmformula.reporting.numbers import STARS_LEGEND, aligned, general, width
 from lmmformula.reporting.tables import (
+    MONOTONIC,
     coefficient_cells,
     correlation_cells,
     criteria_cells,
+    monotonic_cells,
     posterior_cells,
     random_cells,
     smooth_cells,
@@ -50,6 +52,10 @@ def as_text(summary: Contents) -> str:
         sections += [_auxiliary(part) for part in summary.auxiliary]
     if summary.smooths is not None:
         sections.append(["Smooth terms:", *_indented(aligned(*smooth_cells(summary.smooths)))])
+    if summary.monotonic is not None:
+        sections.append(
+            [f"{MONOTONIC}:", *_indented(aligned(*monotonic_cells(summary.monotonic), left=(0, 1)))]
+        )
     if summary.posterior and summary.correlation is not None:
         sections.append(_correlation(summary.correlation))
     sections.append([line for note in summary.notes for line in wrapped(note)])

@@ -8,6 +8,7 @@ from lmmformula.verbs.bayesian import BayesianVerbs
 from lmmformula.verbs.checking import CheckingVerbs
 from lmmformula.verbs.means import MeansVerbs
 from lmmformula.verbs.meta import MetaVerbs
+from lmmformula.verbs.monotonic import MonotonicVerbs
 from lmmformula.verbs.replication import ReplicationVerbs
 from lmmformula.verbs.rows import RowVerbs
 from lmmformula.verbs.selection import SelectionVerbs
@@ -20,6 +21,7 @@ __all__ = [
     "CheckingVerbs",
     "MeansVerbs",
     "MetaVerbs",
+    "MonotonicVerbs",
     "ReplicationVerbs",
     "RowVerbs",
     "SelectionVerbs",
@@ -34,6 +36,7 @@ VERBS = frozenset(
         CheckingVerbs,
         MeansVerbs,
         MetaVerbs,
+        MonotonicVerbs,
         ReplicationVerbs,
         SelectionVerbs,
         SmoothVerbs,

@@ -38,7 +38,16 @@ if TYPE_CHECKING:
     from lmmformula.frame.recipe import ColumnRecord, Recipe
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Grid", "Label", "Predictor", "predictors", "reference_grid", "rows_at", "spread_of"]
+__all__ = [
+    "Grid",
+    "Label",
+    "Predictor",
+    "counted_numbers",
+    "predictors",
+    "reference_grid",
+    "rows_at",
+    "spread_of",
+]
 
 Label = str | float | bool
 """A level or a value."""
@@ -48,7 +57,7 @@ MOST_CELLS = 100_000
 TWO = 2
 """Values up to which a number is taken for a factor."""
 _FACTORS_OF_NUMBERS = frozenset(
-    ("factor", "as.factor", "ordered", "as.ordered", "as.character", "as.logical", "C")
+    ("factor", "as.factor", "ordered", "as.ordered", "as.character", "as.logical", "C", "mo")
 )
 
 
@@ -214,7 +223,7 @@ def _found(fit: Fitted, names: tuple[str, ...], data: Data) -> tuple[Predictor, 
     """The predictors with their reference values."""
     recipe = fit.problem.recipe
     records = {record.name: record for record in recipe.columns if record.name in names}
-    factors, coerced = {name for name, r in records.items() if r.levels is not None}, _coerced(recipe)
+    factors, coerced = {name for name, r in records.items() if r.levels is not None}, counted_numbers(recipe)
     most = {name: ALL if name in coerced else TWO for name in names}
     seen = summaries(looks(fit, names, data, what=_WHAT), names, most, factors)
     return tuple(_predictor(records[name], seen[name]) for name in names)
@@ -230,8 +239,8 @@ def _predictor(record: ColumnRecord, seen: Summary) -> Predictor:
     return Predictor(record.name, (seen.mean,), False)
 
 
-def _coerced(recipe: Recipe) -> set[str]:
-    """Columns of numbers that the formula turns into factors."""
+def counted_numbers(recipe: Recipe) -> set[str]:
+    """Columns of numbers whose values are levels for the formula."""
     designs = (recipe.fixed, *(design for design, _ in recipe.aux))
     exprs = [part.expr for design in designs for parts in design.terms for part in parts]
     calls = [n for e in exprs for n in nodes(e) if isinstance(n, Call)]
@@ -315,14 +324,14 @@ def _as_labels(predictor: Predictor, values: Data) -> Data:
 
 def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -> Array:
     """What new rows have in dropped columns beyond what the kept ones imply, in units of these columns."""
-    recipe = fit.problem.recipe
+    recipe, monotonic = fit.problem.recipe, fit.problem.monotonic
+    kept = list(recipe.kept if monotonic is None else monotonic.design)  # steps of zero are known
     every = tuple(range(len(recipe.fixed.names)))
-    dropped = [j for j in every if j not in set(recipe.kept)]
+    dropped = [j for j in every if j not in set(kept)]
     if not dropped:
         return np.zeros((len(X), 0))
     whole = replace(recipe, kept=every)
     old = _rows_of_columns(fit, whole, data)
-    kept = list(recipe.kept)
     size, size_d = column_sizes([old[:, kept]]), column_sizes([old[:, dropped]])
     size, size_d = (np.where(s > 0.0, s, 1.0) for s in (size, size_d))
     implied = np.linalg.lstsq(old[:, kept] / size, old[:, dropped] / size_d, rcond=None)[0]

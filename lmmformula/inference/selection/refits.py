@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import (
+    BoundaryWarning,
     DataDroppedWarning,
     DataError,
     LmmformulaWarning,
@@ -107,11 +108,11 @@ def refitted(
 
 
 def quietly(make: Callable[[], T]) -> T:
-    """What `make` gives, without warnings of what a smaller model may well meet: zero variances, dropped rows, columns."""
+    """What `make` gives, without warnings of what a smaller model may well meet: boundaries, dropped rows and columns."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         made = make()
-    expected = (SingularFitWarning, DataDroppedWarning, RankDeficientWarning)
+    expected = (SingularFitWarning, BoundaryWarning, DataDroppedWarning, RankDeficientWarning)
     for item in caught:
         if issubclass(item.category, expected):
             continue
