@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
 
 from lmmformula.errors import PlanError
 from lmmformula.inference.in_words import InWords
-from lmmformula.inference.monotonic import simplexes_by_delta
 from lmmformula.typing import Argument, Array, Index
 
 if TYPE_CHECKING:
@@ -205,6 +204,7 @@ class Inference(InWords):
     def df(self, contrasts: Array) -> Array:
         """Degrees of freedom of the t test of each row of `contrasts` (r, p): infinite for z, nan for none."""
 
+    @abstractmethod
     def monotonic(self) -> pd.DataFrame:
         """Average step and simplex of each monotonic effect.
 
@@ -213,7 +213,6 @@ class Inference(InWords):
         PlanError
             If there is none.
         """
-        return simplexes_by_delta(self.fit)
 
     def uncertainty(
         self, ddf: str = "satterthwaite", vcov: str | None = None, cluster: Cluster = None

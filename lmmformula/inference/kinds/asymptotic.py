@@ -14,6 +14,7 @@ from lmmformula.inference.coefficients import auxiliary_tables, scale, tested
 from lmmformula.inference.conditional import covariance_matrices, covariances_at_optimum, random_effects
 from lmmformula.inference.fitted import Fitted, Inference
 from lmmformula.inference.intervals import around, spread_names
+from lmmformula.inference.monotonic import simplexes_by_delta
 from lmmformula.inference.parameters import parameter_names
 from lmmformula.inference.predict_errors import predict_from_errors
 from lmmformula.inference.prediction_rows import at_means, unseen_effects
@@ -140,6 +141,9 @@ class Asymptotic(Inference):
         self.check("robust errors")
 
         return robust_uncertainty(self.fit, ddf, vcov, cluster)
+
+    def monotonic(self) -> pd.DataFrame:
+        return simplexes_by_delta(self.fit)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ import numpy as np
 from lmmformula.inference.checking.replicates import of_posterior
 from lmmformula.inference.coefficients import z_table
 from lmmformula.inference.conditional import varcorr_places
+from lmmformula.inference.draw_simplexes import simplexes_of_draws
 from lmmformula.inference.draw_tables import (
     fixed_table,
     posterior_diagnostics,
@@ -126,6 +127,9 @@ class Draws(Inference):
     def combination_draws(self, rows: Array) -> Array:
         draws = [flat(self.posterior[name]) for name in self.fit.problem.X.names]
         return np.stack(draws, axis=-1) @ rows.T if draws else np.zeros((1, len(rows)))
+
+    def monotonic(self) -> pd.DataFrame:
+        return simplexes_of_draws(self.fit)
 
     @property
     def parameter_names(self) -> tuple[str, ...]:
