@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ TERMS = (
 )
 
 
-def noise(seed: int, family: str) -> dict[str, Array | list[str]]:
+def noise(seed: int, family: str) -> dict[str, Any]:
     """Points, times and a response that depends on none of them."""
     rng, n = np.random.default_rng(seed), 80
     a, b = rng.uniform(size=(2, n))
