@@ -158,7 +158,25 @@ def test_quasi_likelihood_and_posteriors_of_a_made_term() -> None:
     assert (np.abs(drawn.params - exact.params) < exact.bse).all()
 
 
-@pytest.mark.parametrize("method", ["pql", "hmc", "krylov"])
+def test_a_structure_without_natural_values_has_a_posterior_of_its_free_number() -> None:
+    drawn = fit(
+        f"y ~ {FORMULAS['across']}",
+        table(60),
+        method="hmc",
+        sampler="importance",
+        draws=200,
+        chains=2,
+        seed=1,
+    )
+    assert drawn.posterior is not None
+    (name,) = [n for n in drawn.posterior.names if not n.startswith(("sd:", "sigma"))]
+    row = next(r for r in drawn.priors.table() if r[0] == name)
+    assert row[1].startswith("normal(")
+    assert row[2] == "default"
+    assert drawn.posterior[name].std() > 0.1
+
+
+@pytest.mark.parametrize("method", ["pql", "krylov"])
 def test_methods_that_take_no_dependent_levels_say_so(method: str) -> None:
     with pytest.raises(PlanError, match="dependent levels"):
         fit(f"y ~ {FORMULAS['across']}", table(60), method=method)

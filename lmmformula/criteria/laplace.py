@@ -49,6 +49,7 @@ from lmmformula.ir.frozen import computed_once, evolved, is_computed
 from lmmformula.ir.groups import merge_terms
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector
+from lmmformula.ir.structured import at_phi
 from lmmformula.typing import Array, Index
 
 __all__ = ["Laplace", "LaplacePoint", "Layout"]
@@ -159,13 +160,16 @@ class Laplace(RowModel):
         factors: Sequence[Array],
         aux: tuple[RowVector, ...],
         u: tuple[Array, ...] | None = None,
+        phis: Sequence[Array] | None = None,
     ) -> LaplacePoint:
         """Evaluate at coefficients, any factors L of the groups, and auxiliary predictors on the rows, without a psi.
 
-        Of the derivatives only those in beta, L and the rows exist: `d_beta`, `d_factors`, `d_aux_rows`.
+        Of the derivatives only those in beta, L, phi and the rows exist: `d_beta`, `d_factors`, `d_phi`, `d_aux_rows`.
         """
-        nowhere = np.full(self.layout.size, np.nan)
-        variances = self.variances(np.zeros(self.problem.n_theta)).with_factors(factors)
+        nowhere, theta = np.full(self.layout.size, np.nan), np.zeros(self.problem.n_theta)
+        if phis is not None:
+            theta = at_phi(self.problem, theta, phis)
+        variances = self.variances(theta).with_factors(factors)
         start = self.zero_modes() if u is None else u
         mode = find_mode(self, variances, beta, aux, start, joint=False)
         return LaplacePoint(self, nowhere, variances, aux, mode)
@@ -291,11 +295,20 @@ class LaplacePoint:
         out = np.zeros(layout.size)
         if not model.profile_beta:
             out[layout.beta] = self.d_beta
-        pairs = [(1.0, self.u, self.u), (-1.0, self.u, self._adjoint[0])]
-        out[layout.theta] = self.variances.gradient(self.k_matrices, self.factor, pairs)
+        out[layout.theta] = self.variances.gradient(self.k_matrices, self.factor, self._pairs)
         for j, (block, where) in enumerate(zip(model.data.aux, layout.aux, strict=True)):
             out[where] = block.transposed(self.d_aux_rows(j))
         return out
+
+    @property
+    def _pairs(self) -> list[tuple[float, Stacked, Stacked]]:
+        """The sums that K subtracts."""
+        return [(1.0, self.u, self.u), (-1.0, self.u, self._adjoint[0])]
+
+    @cached_property
+    def d_phi(self) -> Array:
+        """dd/dphi at fixed L in the places of theta, zero elsewhere, (n_theta,)."""
+        return self.variances.gradient_across(self.factor, self._pairs)
 
     @cached_property
     def d_beta(self) -> Array:

@@ -24,8 +24,9 @@ minimiser. With u = Lambda'Z'V^-1 (y_0 - Q delta) and H = Lambda'Z'V^-1 Q R^-1, 
     dlogp/dlog sigma = -(n - p) + r2 / sigma^2 - sigma^2 tr(A^-1 J'DJ)      at fixed Lambda
     dlogp/dlog v_j   = -(1 - (sigma^2 J A^-1 J')_jj / v_j - (J delta + g)_j^2 / v_j) / 2,    v = 1 / diag D
 
-(T and <., .>_Q as in :mod:`lmmformula.criteria.variance`; log|M| loses log|Q|, which no variance moves here.) At fixed L =
-sigma Lambda the second line loses <dlogp/dLambda, Lambda>. The last line serves priors that are scale mixtures of normals: a
+(T and <., .>_Q as in :mod:`lmmformula.criteria.variance`; log|M| loses log|Q|.) Where levels are dependent, phi moves Q alone,
+and dlogp/dphi_j is minus half of (3) there with the same two pairs, u over sigma^2 and H. At fixed L = sigma Lambda the second
+line loses <dlogp/dLambda, Lambda>. The last line serves priors that are scale mixtures of normals: a
 t prior is normal with v itself unknown.
 
 A lognormal response is a normal one of log y with density multiplied by prod 1 / y. The Gram is formed once; after that the
@@ -51,6 +52,7 @@ from lmmformula.ir.groups import Group, joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk, total
+from lmmformula.ir.structured import at_phi, phi_of
 from lmmformula.typing import Array
 
 __all__ = ["Marginal", "MarginalPoint", "gaussian_twin", "has_formula", "is_normal"]
@@ -147,11 +149,22 @@ class Marginal:
 
     @cached_property
     def _variances(self) -> Variances:
-        """Q of each group, which no variance moves, with L = I."""
+        """Q of each group where no parameter moves it, with L = I."""
         return Variances.at(self.problem.terms, self.groups, self.base.start())
 
+    def _variances_at(self, phis: Sequence[Array] | None) -> Variances:
+        """The same with Q of the phi of each term."""
+        if phis is None or not any(map(len, phis)):
+            return self._variances
+        theta = at_phi(self.problem, self.base.start(), phis)
+        return Variances.at(self.problem.terms, self.groups, theta)
+
     def __call__(
-        self, factors: Sequence[Array], sigma: float, log_mixing: Array | None = None
+        self,
+        factors: Sequence[Array],
+        sigma: float,
+        log_mixing: Array | None = None,
+        phis: Sequence[Array] | None = None,
     ) -> MarginalPoint:
         """Evaluate.
 
@@ -163,8 +176,10 @@ class Marginal:
             Residual standard deviation, in units of y.
         log_mixing : (p,) array, optional
             Added to the log prior variances of T beta.
+        phis : sequence of arrays, optional
+            phi of each term, empty where its levels are independent; those where searches start by default.
         """
-        variances = self._variances.with_factors([f / sigma for f in joined(self.groups, factors)])
+        variances = self._variances_at(phis).with_factors([f / sigma for f in joined(self.groups, factors)])
         log_var = self.log_var0 if log_mixing is None else self.log_var0 + log_mixing
         factor = self.base.prepared.factor(self.base.gram, variances.factors, variances.across)
         return MarginalPoint(self.base, variances, factor, self, float(sigma), log_var)
@@ -247,6 +262,17 @@ class MarginalPoint(ProfiledPoint):
             for i, columns in group.members:
                 out[i] = slope[columns, columns] / self.sigma
         return tuple(out)
+
+    @cached_property
+    def d_phis(self) -> tuple[Array, ...]:
+        """dlogp/dphi of each term at fixed L and sigma."""
+        problem = self.model.problem
+        pairs = [(1.0 / self.sigma**2, self.u, self.u), (1.0, self.h, self.h)]
+        every = -0.5 * self.variances.gradient_across(self.factor, pairs)
+        return tuple(
+            every[s][phi_of(t.covariance, every[s])]
+            for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
+        )
 
     @cached_property
     def d_log_sigma(self) -> float:

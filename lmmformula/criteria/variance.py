@@ -278,6 +278,11 @@ class Variances:
         for part in self.derivatives:
             own = slopes[part.group][part.columns, part.columns]
             out[part.index] = part.d_factor.reshape(len(part.d_factor), -1) @ own.ravel()
+        return out + self.gradient_across(factor, pairs)
+
+    def gradient_across(self, factor: Factor, pairs: Sequence[tuple[float, Stacked, Stacked]]) -> Array:
+        """dd/dphi by (3) in its places, zero elsewhere, (n_theta,); arguments as of :meth:`gradient`."""
+        out = np.zeros(len(self.theta))
         for a, j, dq, slope in self._across_derivatives:
             moved = float(np.trace(factor.inverse().against(a, dq))) - self.groups[a].k * slope
             for weight, x, y in pairs:

@@ -47,6 +47,8 @@ def posterior_parts(fit: Fitted, level: float = 0.95) -> tuple[PosteriorPart, ..
         labels += [f"sd({_columns(name, own.group, term.columns)})" for name in own.sds]
         names += own.cors
         labels += [f"cor({_columns(name, own.group, term.columns)})" for name in own.cors]
+        names += own.phis
+        labels += [_structure(name, own.group, term.columns) for name in own.phis]
     parts = [
         PosteriorPart(f"Random effects, {group} ({fit.ngroups[group]:,} levels)", _table(fit, *named, level))
         for group, named in groups.items()
@@ -57,6 +59,12 @@ def posterior_parts(fit: Fitted, level: float = 0.95) -> tuple[PosteriorPart, ..
     if further := [name for name in posterior.names if name not in known]:
         parts.append(PosteriorPart("Further parameters", _table(fit, further, further, level)))
     return tuple(parts)
+
+
+def _structure(name: str, group: str, columns: tuple[str, ...]) -> str:
+    """``range`` of ``range:field``; with the column of a further one, ``range(exp(x, y))``."""
+    kind, _, rest = name.partition(":")
+    return kind if rest == group else f"{kind}({','.join(plain(c) for c in columns)})"
 
 
 def _columns(name: str, group: str, columns: tuple[str, ...]) -> str:

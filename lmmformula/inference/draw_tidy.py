@@ -38,11 +38,14 @@ def tidy_spreads(fit: Fitted, level: float | None) -> pd.DataFrame:
     parameters = term_parameters(fit.problem)
     for i, (name, term) in enumerate(zip(group_names(fit), fit.problem.terms, strict=True)):
         drawn, c = term_spreads(fit, i), term.columns
-        known.update(parameters[i].sds, parameters[i].cors)
+        known.update(parameters[i].names)
         rows += [(name, f"sd__{c[j]}", drawn.sd[:, j].reshape(shape)) for j in range(term.k)]
         if parameters[i].kind.correlated:
             pairs = [(a, b) for a in range(term.k) for b in range(a + 1, term.k)]
             rows += [(name, f"cor__{c[a]}.{c[b]}", drawn.cor[:, a, b].reshape(shape)) for a, b in pairs]
+        across = term.covariance.across
+        own = zip(parameters[i].phis, () if across is None else across.names, strict=True)
+        rows += [(term.group, label, posterior[phi]) for phi, label in own]
     further = [name for name in posterior.names if name not in known]
     rows += [("Residual", "sd__Observation" if n == "sigma" else n, posterior[n]) for n in further]
     return _table("ran_pars", rows, posterior, level)

@@ -6,7 +6,8 @@ group, those at new ones are normal (kriging; Cressie 1993, sec. 3.4.5)::
     E(b_n | b) = R_no R_oo^-1 b = -Q_nn^-1 Q_no b,        Var(b_n | b) = s^2 (R_nn - R_no R_oo^-1 R_on) = s^2 Q_nn^-1
 
 with Q the precision of all. A prediction is that mean at the modes of b. Its error holds both parts, as the mixed-model
-equations of all levels give them: their M has the rows of the old levels and the Q of all.
+equations of all levels give them: their M has the rows of the old levels and the Q of all. Of a posterior every draw has such
+effects given its own phi (:mod:`lmmformula.inference.new_draws`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
 from lmmformula.frame.locating import Located, unseen_positions, with_levels
+from lmmformula.inference.new_draws import drawn_at, with_effects
 from lmmformula.ir.across import Kernel, Placed
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.structured import Structured, phi_of
@@ -37,7 +39,14 @@ MOST = 6_000
 """Old and new points of a field for standard errors: M of all is dense."""
 
 
-def with_new_positions(fit: FittedT, table: Table, chosen: Selection, *, errors: bool) -> FittedT:
+def with_new_positions(
+    fit: FittedT,
+    table: Table,
+    chosen: Selection,
+    *,
+    errors: bool,
+    rng: np.random.Generator,
+) -> FittedT:
     """The fit with an effect at each position of new rows within its groups; itself where it has all of them.
 
     Parameters
@@ -50,6 +59,8 @@ def with_new_positions(fit: FittedT, table: Table, chosen: Selection, *, errors:
         Terms that are used.
     errors : bool
         Whether standard errors will be asked for.
+    rng : Generator
+        For the effects of each draw of a posterior, whose average conditional means stand for its modes.
 
     Raises
     ------
@@ -60,7 +71,7 @@ def with_new_positions(fit: FittedT, table: Table, chosen: Selection, *, errors:
     if recipe is None or not any(t.coordinates for t in recipe.terms):
         return fit
     problem, modes = fit.problem, list(fit.estimate.modes)
-    terms, slices = list(problem.terms), problem.theta_slices()
+    terms, slices, posterior = list(problem.terms), problem.theta_slices(), fit.posterior
     for i, _ in chosen:
         own = terms[i].covariance.across
         found = None if own is None or not own.roles else unseen_positions(recipe, i, terms[i], table)
@@ -69,20 +80,25 @@ def with_new_positions(fit: FittedT, table: Table, chosen: Selection, *, errors:
         term, kind = terms[i], terms[i].covariance
         assert isinstance(kind, Structured)
         across: Placed = kind.across  # type: ignore[assignment]
-        if errors and isinstance(across, Kernel) and term.m + len(found.points) > MOST:
+        if posterior is None and errors and isinstance(across, Kernel) and term.m + len(found.points) > MOST:
             raise PlanError(
                 f"standard errors at {len(found.points):,} new points beside {term.m:,} old ones take a dense matrix of all of "
                 f"them (at most {MOST:,}). Predict fewer at a time, or leave se= and interval= out."
             )
         theta = fit.estimate.theta[slices[i]]
-        modes[i] = np.concatenate([modes[i], _kriged(across, theta[phi_of(kind, theta)], modes[i], found)])
+        if posterior is None:
+            more = _kriged(across, theta[phi_of(kind, theta)], modes[i], found)
+        else:
+            drawn, more = drawn_at(fit, i, across, found, rng)
+            posterior = with_effects(posterior, i, drawn)
+        modes[i] = np.concatenate([modes[i], more])
         recipe, labels = with_levels(recipe, i, found)
         terms[i] = _extended(term, replace(kind, across=across.beside(found.points, found.groups)), labels)
     if all(a is b for a, b in zip(terms, problem.terms, strict=True)):
         return fit
     larger = replace(problem, terms=tuple(terms), recipe=recipe)
     estimate = replace(fit.estimate, modes=tuple(modes))
-    return replace(fit, problem=larger, estimate=estimate, point=None, twin=None)
+    return replace(fit, problem=larger, estimate=estimate, point=None, twin=None, posterior=posterior)
 
 
 def _extended(term: GroupBlock, kind: Structured, labels: NDArray[np.object_]) -> GroupBlock:

@@ -132,7 +132,7 @@ def predict(
     chosen, aux_terms = selected(fit, re_form), re_form == "all"
     own = new_weights(fit, newdata, weights) if interval == "prediction" else None
     if newdata is not None:
-        fit = with_new_positions(fit, newdata, chosen, errors=se or interval is not None)
+        fit = with_new_positions(fit, newdata, chosen, errors=se or interval is not None, rng=rng)
         rows = rows_of(fit, newdata, chosen, aux_terms=aux_terms)
         return fit.inference.predict(rows, wanted, own, rng)
     found = [

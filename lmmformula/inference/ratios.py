@@ -10,6 +10,8 @@ of any parameter (Venzon & Moolgavkar 1988): with d the deviance by ML or REML a
 
     {r : min over phi with g(v(phi)) = r of d(phi) - d(phi^) <= chi^2_1(level)}                               (2)
 
+Of a posterior g is taken of the components of each draw: mean, standard deviation and quantiles of equal tails.
+
 g' is a central difference with steps relative to each component; (2) is found by sequential quadratic
 programming, from one r to the next.
 """
@@ -27,9 +29,10 @@ import numpy as np
 
 from lmmformula.errors import DataError, FitError, PlanError
 from lmmformula.inference.conditional import covariance_matrices, group_names, varcorr_places
+from lmmformula.inference.posterior import flat, quantiles, term_spreads
 from lmmformula.inference.spreads import theta_covariance
 from lmmformula.inference.student import critical
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Numbers
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -68,10 +71,10 @@ class Ratio:
     estimate, se : float
     level : float
     interval : (float, float)
-    method : {"delta", "profile"}
+    method : {"delta", "profile", "draws"}
         Of the interval.
     components : mapping
-        Variances and covariances that the expression names.
+        Variances and covariances that the expression names; of a posterior their means.
     """
 
     expression: str
@@ -85,8 +88,9 @@ class Ratio:
     def __str__(self) -> str:
         low, high = self.interval
         used = ", ".join(f"{name} = {value:.4g}" for name, value in self.components.items())
+        spread = "SD" if self.method == "draws" else "SE"
         return (
-            f"{self.expression} = {self.estimate:.4f} (SE {self.se:.4f}), {self.level:.0%} interval by "
+            f"{self.expression} = {self.estimate:.4f} ({spread} {self.se:.4f}), {self.level:.0%} interval by "
             f"{self.method}: {low:.4f} to {high:.4f}\nvariances: {used}"
         )
 
@@ -109,7 +113,7 @@ def component_names(fit: Fitted) -> dict[str, int]:
     return out
 
 
-def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str = "delta") -> Ratio:
+def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None = None) -> Ratio:
     """The value of `expression` with its standard error and interval.
 
     Raises
@@ -117,21 +121,22 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str = "delt
     DataError
         For text that is no expression of the fit's variance components.
     PlanError
-        For a posterior or a quasi-likelihood, whose components have no likelihood, and profiles of generalised models.
+        For a quasi-likelihood, whose components have no likelihood, profiles of generalised models, and a `method` that the kind
+        of fit does not have.
     """
     names = component_names(fit)
     code, used = _read(expression, names)
+    shown = [name for name in names if _safe(name) in used]
+    drawn, method = _method(fit, method)
+    if drawn:
+        return _of_draws(fit, expression, level, code, used, {name: names[name] for name in shown})
     if not np.isfinite(fit.llf):
         raise PlanError(
             "ratio() needs a likelihood: use method='laplace', or 'reml' or 'ml' for a Gaussian response."
         )
 
     def value(v: Array) -> float:
-        with np.errstate(all="ignore"):
-            found = eval(
-                code, {"__builtins__": {}}, {**_FUNCTIONS, **{k: float(v[r]) for k, r in used.items()}}
-            )
-        return float(found)
+        return float(_evaluated(code, {k: v[r] for k, r in used.items()}))
 
     at = _components(fit, fit.estimate.theta, np.log(fit.estimate.sigma))
     estimate = value(at)
@@ -142,9 +147,54 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str = "delt
         raise FitError(f"ratio() has no standard error: {reason}")
     slope = _slope(value, at) @ _jacobian(fit)
     se = float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
-    shown = {name: float(at[names[name]]) for name in names if _safe(name) in used}
     ends = _wald(estimate, se, level) if method == "delta" else _profile(fit, value, estimate, se, level)
-    return Ratio(expression, estimate, se, level, ends, method, shown)
+    return Ratio(expression, estimate, se, level, ends, method, {name: float(at[names[name]]) for name in shown})
+
+
+def _method(fit: Fitted, method: str | None) -> tuple[bool, str]:
+    """Whether draws are asked, and the method of a fit by likelihood."""
+    drawn = fit.posterior is not None
+    if drawn != (method == "draws") and method is not None:
+        has = "draws of its components: method='draws'" if drawn else "no draws: use method='delta' or 'profile'"
+        raise PlanError(f"ratio(method={method!r}): a fit by {fit.method} has {has}.")
+    return drawn, method or "delta"
+
+
+def _evaluated(code: CodeType, values: Mapping[str, Numbers]) -> Numbers:
+    """The expression of numbers, or of arrays of draws."""
+    with np.errstate(all="ignore"):
+        return eval(code, {"__builtins__": {}}, {**_FUNCTIONS, **values})
+
+
+def _of_draws(
+    fit: Fitted,
+    expression: str,
+    level: float,
+    code: CodeType,
+    used: Mapping[str, int],
+    shown: Mapping[str, int],
+) -> Ratio:
+    """Mean, standard deviation and quantiles of the expression over the draws of a posterior."""
+    places, posterior = varcorr_places(fit), fit.inference.draws()
+    rows: dict[int, Array] = {}
+    for row in set(used.values()):
+        i, a, b = places[row]
+        if i is None:
+            rows[row] = flat(posterior["sigma"]) ** 2
+        else:
+            rows[row] = term_spreads(fit, i).covariance[:, a, a if b is None else b]
+    found = np.asarray(_evaluated(code, {k: rows[r] for k, r in used.items()}), dtype=float)
+    if bad := int((~np.isfinite(found)).sum()):
+        raise DataError(
+            f"{expression!r} is no finite number in {bad:,} of {len(found):,} draws: where a variance is zero, or a logarithm or "
+            "root is of a negative number."
+        )
+    low, high = quantiles(found, level)
+    components = {name: float(rows[row].mean()) for name, row in shown.items()}
+    ends = float(low), float(high)
+    return Ratio(
+        expression, float(found.mean()), float(found.std(ddof=1)), level, ends, "draws", components
+    )
 
 
 def _safe(name: str) -> str:

@@ -128,7 +128,8 @@ def predict_to(
             from lmmformula.frame.sources import table_of
 
             table = table_of(batch)
-            own_fit = with_new_positions(fit, table, chosen, errors=errors)
+            rng = np.random.default_rng(seed if isinstance(seed, int) else number)
+            own_fit = with_new_positions(fit, table, chosen, errors=errors, rng=rng)
             rows = rows_of(
                 own_fit, table, chosen, aux_terms=aux_terms, places=places if own_fit is fit else None
             )
@@ -138,7 +139,6 @@ def predict_to(
                 if not first:  # said once
                     warnings.simplefilter("ignore", LmmformulaWarning)
                 own = new_weights(fit, table, weights) if wanted.interval == "prediction" else None
-            rng = np.random.default_rng(seed if isinstance(seed, int) else number)
             return _named(own_fit.inference.predict(rows, wanted, own, rng))
 
         made = (

@@ -10,6 +10,7 @@ from math import isfinite
 from typing import Literal
 
 from lmmformula.errors import PlanError
+from lmmformula.ir.prior_complexity import Complexity
 from lmmformula.ir.prior_distributions import (
     LKJ,
     Beta,
@@ -26,9 +27,26 @@ from lmmformula.ir.prior_distributions import (
 
 __all__ = ["Role", "parse_prior"]
 
-Role = Literal["coefficient", "scale", "correlation", "probability"]
-"""What a prior is for: a fixed effect, a standard deviation or another positive number, the correlations of a term, a
-probability."""
+Role = Literal[
+    "coefficient",
+    "scale",
+    "correlation",
+    "probability",
+    "deviation",
+    "length",
+    "smoothness",
+    "autocorrelation",
+    "share",
+]
+"""What a prior is for: a fixed effect, a positive number, the correlations of a term, a probability; a standard deviation; of
+structures across levels a range, a smoothness, a correlation of neighbours, a share."""
+_AS: dict[Role, Role] = {
+    "deviation": "scale",
+    "length": "scale",
+    "smoothness": "scale",
+    "share": "probability",
+}
+"""Roles that take what another takes, and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +58,10 @@ class _Form:
     build: Callable[..., Stated]
     roles: tuple[Role, ...]
 
+    def suits(self, role: Role) -> bool:
+        """Whether it can be the prior of such a parameter."""
+        return role in self.roles or _AS.get(role) in self.roles
+
 
 def _half(build: Callable[..., Normal | StudentT]) -> Callable[..., Positive]:
     return lambda *numbers: Positive(build(*numbers))
@@ -50,7 +72,7 @@ _LARGEST = 1e100
 _REAL: tuple[Role, ...] = ("coefficient", "scale")
 _SCALE: tuple[Role, ...] = ("scale",)
 _FORMS: dict[str, tuple[_Form, ...]] = {
-    "normal": (_Form(("mean", "sd"), ("sd",), Normal, _REAL),),
+    "normal": (_Form(("mean", "sd"), ("sd",), Normal, (*_REAL, "autocorrelation")),),
     "student_t": (_Form(("df", "location", "scale"), ("df", "scale"), StudentT, _REAL),),
     "cauchy": (_Form(("location", "scale"), ("scale",), lambda a, b: StudentT(1.0, a, b), _REAL),),
     "half_normal": (
@@ -69,9 +91,10 @@ _FORMS: dict[str, tuple[_Form, ...]] = {
     "gamma": (_Form(("shape", "rate"), ("shape", "rate"), Gamma, _SCALE),),
     "inv_gamma": (_Form(("shape", "scale"), ("shape", "scale"), InverseGamma, _SCALE),),
     "lognormal": (_Form(("mean_log", "sd_log"), ("sd_log",), LogNormal, _SCALE),),
-    "uniform": (_Form(("low", "high"), (), Uniform, ("scale", "probability")),),
+    "uniform": (_Form(("low", "high"), (), Uniform, ("scale", "probability", "autocorrelation")),),
     "beta": (_Form(("a", "b"), ("a", "b"), Beta, ("probability",)),),
-    "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation",)),),
+    "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation", "autocorrelation")),),
+    "pc": (_Form(("u", "p"), ("u", "p"), Complexity, ("deviation", "length", "autocorrelation", "share")),),
 }
 _ALIASES = {
     "lkj_corr": "lkj",
@@ -83,12 +106,18 @@ _ALIASES = {
     "halfnormal": "half_normal",
     "halfcauchy": "half_cauchy",
     "log_normal": "lognormal",
+    "pc_prior": "pc",
 }
 _NOUN = {
     "coefficient": "a fixed effect",
     "scale": "a standard deviation",
     "correlation": "correlations",
     "probability": "a probability",
+    "deviation": "a standard deviation",
+    "length": "a range",
+    "smoothness": "a smoothness",
+    "autocorrelation": "a correlation of neighbours",
+    "share": "a share",
 }
 _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9]*)\s*\(([^()]*)\)\s*\Z")
 _IMPROPER = ("flat", "improper", "")
@@ -103,7 +132,7 @@ def parse_prior(text: object, name: str, role: Role) -> Stated:
         For example ``"normal(0, 5)"``; numbers may be named, ``"normal(mean=0, sd=5)"``.
     name : str
         The parameter or class it was given for, for messages.
-    role : {"coefficient", "scale", "correlation", "probability"}
+    role : Role
 
     Raises
     ------
@@ -127,14 +156,24 @@ def parse_prior(text: object, name: str, role: Role) -> Stated:
         near = get_close_matches(function, _FORMS, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
         raise PlanError(f"{what}: {function!r} is not a known distribution.{hint} {_accepted(role)}")
-    if role not in _FORMS[function][0].roles:
+    if not _FORMS[function][0].suits(role):
         raise PlanError(f"{what}: {function} cannot be the prior of {_NOUN[role]}. {_accepted(role)}")
     form, numbers = _arguments(found.group(2), function, what)
     distribution = form.build(*numbers)
-    if role == "scale" and isinstance(distribution, Normal | StudentT):
+    if "scale" in (role, _AS.get(role)) and isinstance(distribution, Normal | StudentT):
         distribution = Positive(distribution)
+    if isinstance(distribution, Complexity):
+        if not distribution.p < 1.0:
+            raise PlanError(f"{what}: p is a probability between 0 and 1, not {distribution.p:g}.")
+        return distribution.deviation if role == "deviation" else distribution
+    if role == "autocorrelation":
+        return distribution
     _check_range(distribution, what)
-    if role == "probability" and isinstance(distribution, Uniform) and distribution.high > 1.0:
+    if (
+        "probability" in (role, _AS.get(role))
+        and isinstance(distribution, Uniform)
+        and distribution.high > 1.0
+    ):
         raise PlanError(f"{what}: a probability needs uniform(low, high) with 0 <= low < high <= 1.")
     return distribution
 
@@ -186,6 +225,6 @@ def _check_range(distribution: object, what: str) -> None:
 def _accepted(role: Role) -> str:
     """The forms for `role`, as a sentence."""
     forms = [
-        f"{n}({', '.join(f.arguments)})" for n, several in _FORMS.items() for f in several if role in f.roles
+        f"{n}({', '.join(f.arguments)})" for n, several in _FORMS.items() for f in several if f.suits(role)
     ]
     return f"Accepted for {_NOUN[role]}: {', '.join(forms)}."

@@ -9,9 +9,17 @@ key                 parameters                              default
 ``sd``, ``sd:Subject``, ``sd:Subject:Days``                 ``half_student_t(3, 0, mad(y) / sd(x))``
 ``cor``, ``cor:Subject``                                    ``lkj(1)``
 ``sigma``           residual standard deviation             ``half_student_t(3, 0, mad(y))``
+``range:g``         range of a field, of ``ou``             ``pc(typical, 0.5)``
+``nu:g``            smoothness of a Matern field            ``lognormal(0, 0.5)``
+``rho:g``           correlation of neighbours of ``ar1``    ``lkj(1)``
+``rho:g``           share of ``bym2``                       ``pc(0.5, 0.667)``
+``alpha:g``         share of the proper ``car``             ``beta(1, 1)``
 ==================  ======================================  =====================================================
 
-The longer key wins. y is the response on the scale where it is normal (its logarithm for a lognormal one), less its
+The longer key wins. Those of structures across levels, and what pc means: :mod:`lmmformula.ir.across.naturals`,
+:mod:`lmmformula.ir.prior_complexity`.
+
+y is the response on the scale where it is normal (its logarithm for a lognormal one), less its
 offset; mad is 1.4826 times the median absolute deviation, or sd(y) where that is zero. x is the column that the effect
 belongs to; sd(x) is 1 for an intercept and for indicators of levels. So no default depends on the units of y or x (brms has
 ``max(2.5, mad(y))`` for every column, whose 2.5 means another thing in seconds than in milliseconds). Other families state
@@ -38,6 +46,7 @@ from typing import Literal
 import numpy as np
 
 from lmmformula.errors import PlanError
+from lmmformula.ir.across.naturals import naturals_of
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, Stated, StudentT
 from lmmformula.ir.prior_scales import LEAST, Scale, basis_of, column_means, column_spread, column_spreads
@@ -91,11 +100,14 @@ class TermPriors:
     parameters : TermParameters
     sds : tuple of Prior
     cor : Prior or None
+    phis : tuple of Prior
+        Of the natural values of the elements of phi.
     """
 
     parameters: TermParameters
     sds: tuple[Prior, ...]
     cor: Prior | None
+    phis: tuple[Prior, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -124,7 +136,7 @@ class AuxPriors:
 
 
 def _of_terms(terms: tuple[TermPriors, ...]) -> tuple[Prior, ...]:
-    return tuple(prior for t in terms for prior in (*t.sds, *((t.cor,) if t.cor else ())))
+    return tuple(prior for t in terms for prior in (*t.sds, *((t.cor,) if t.cor else ()), *t.phis))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,16 +275,32 @@ class _Book:
         wide = LEAST if prefix else self.scale.wide
         sds = tuple(
             self.chosen(
-                (name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"), "scale", _half_t(wide / x), name
+                (name.split("#")[0], f"{prefix}sd:{group}", f"{prefix}sd"),
+                "deviation",
+                _half_t(wide / x),
+                name,
             ).in_units(unit)
             for name, (x, unit) in zip(
                 parameters.sds, column_spreads(block, basis, len(parameters.sds)), strict=True
             )
         )
+        phis = self._structure(parameters, prefix)
         if not parameters.cors:
-            return TermPriors(parameters, sds, None)
+            return TermPriors(parameters, sds, None, phis)
         cor = self.chosen((f"{prefix}cor:{group}", f"{prefix}cor"), "correlation", LKJ(1.0))
-        return TermPriors(parameters, sds, cor)
+        return TermPriors(parameters, sds, cor, phis)
+
+    def _structure(self, parameters: TermParameters, prefix: str) -> tuple[Prior, ...]:
+        """Priors of a structure across levels; a name that the family has keeps its meaning there."""
+        out, across = [], parameters.across
+        taken = {key for a in self.problem.family.auxiliaries for key in (a.name, *a.aliases)}
+        for name, own in zip(parameters.phis, () if across is None else naturals_of(across), strict=True):
+            key = name.split("#")[0]
+            general = key.removeprefix(prefix).split(":")[0]
+            keys = (key,) if general in taken else (key, f"{prefix}{general}")
+            found = self.chosen(keys, own.role, own.default, name)
+            out.append(replace(found, distribution=own.prior(found.distribution)))
+        return tuple(out)
 
     # -- auxiliary parameters ----------------------------------------------------------------------------------------
 
@@ -284,7 +312,7 @@ class _Book:
         none = np.zeros((0, 0))
         in_units = own.is_scale and problem.family.distribution.mean_range == "real"
         if not terms and (block is None or block.names == ("(Intercept)",)):
-            role = "probability" if own.range == "unit" else "scale"
+            role = "probability" if own.range == "unit" else "deviation" if in_units else "scale"
             default = _half_t(self.scale.wide) if in_units else parse_prior(own.prior, own.name, role)
             value = self.chosen((own.name, *own.aliases), role, default)
             return AuxPriors(own.name, value, (), none, ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,9 +19,11 @@ __all__ = [
     "StructureParameter",
     "Structured",
     "across_elements",
+    "at_phi",
     "group_count",
     "member_spread",
     "phi_of",
+    "phis_of",
     "precision_of",
     "row_spread",
     "shown_levels",
@@ -129,6 +132,12 @@ def phi_of(kind: CovarianceKind, theta: Array) -> slice:
     return slice(len(theta) - (0 if kind.across is None else len(kind.across.roles)), len(theta))
 
 
+def phis_of(problem: Problem, theta: Array) -> list[Array]:
+    """phi of every term."""
+    parts = zip(problem.terms, problem.theta_slices(), strict=True)
+    return [theta[s][phi_of(t.covariance, theta[s])] for t, s in parts]
+
+
 def precision_of(kind: CovarianceKind, theta: Array) -> Precision | None:
     """Q of a term at its theta; None where levels are independent."""
     return None if kind.across is None else kind.across.precision(theta[phi_of(kind, theta)])
@@ -142,6 +151,15 @@ def across_elements(problem: Problem) -> Index:
         own = range(n)[phi_of(term.covariance, np.empty(n))]
         found += [where.start + j for j in own]
     return np.array(found, dtype=np.intp)
+
+
+def at_phi(problem: Problem, theta: Array, phis: Sequence[Array]) -> Array:
+    """theta with the phi of each term in its place."""
+    out = theta.copy()
+    for own, where in zip(phis, problem.theta_slices(), strict=True):
+        if len(own):
+            out[where.stop - len(own) : where.stop] = own
+    return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

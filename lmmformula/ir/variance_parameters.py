@@ -1,6 +1,7 @@
 """The variance parameters of a term as a reader names them: standard deviations and correlations, in units of y.
 
-The covariance kind knows which there are (:mod:`lmmformula.ir.covariance`). A term of one column has no correlation.
+The covariance kind knows which there are (:mod:`lmmformula.ir.covariance`). A term of one column has no correlation. Where
+levels are dependent the structure across them has parameters too (:mod:`lmmformula.ir.across`), in units of their own.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from lmmformula.ir.across import Across
 from lmmformula.ir.covariance import Kind
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
@@ -26,12 +28,22 @@ class TermParameters:
         The covariance within a level.
     sds, cors : tuple of str
         ``sd:Subject:Days``, ``cor:Subject:Intercept:Days``; without the column where it is shared.
+    phis : tuple of str
+        ``range:field``, ``rho:area``: elements of phi.
+    across : Across or None
     """
 
     group: str
     kind: Kind
     sds: tuple[str, ...]
     cors: tuple[str, ...]
+    phis: tuple[str, ...] = ()
+    across: Across | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All of them."""
+        return (*self.sds, *self.cors, *self.phis)
 
     @property
     def k(self) -> int:
@@ -70,4 +82,6 @@ def _of_term(term: GroupBlock, once: Callable[[str], str]) -> TermParameters:
         cors = (once(f"cor:{term.group}"),)
     else:
         cors = tuple(once(f"cor:{term.group}:{columns[a]}:{columns[b]}") for a, b in kind.pairs)
-    return TermParameters(term.group, kind, sds, cors)
+    across = term.covariance.across
+    phis = () if across is None else tuple(once(f"{name}:{term.group}") for name in across.names)
+    return TermParameters(term.group, kind, sds, cors, phis, across)

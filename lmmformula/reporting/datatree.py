@@ -120,7 +120,7 @@ def _posterior(fit: Fitted) -> dict[str, tuple[Array, tuple[str, ...]]]:
     parameters = term_parameters(fit.problem)
     for i, (name, term) in enumerate(zip(group_names(fit), fit.problem.terms, strict=True)):
         spreads, k = term_spreads(fit, i), term.k
-        known.update(parameters[i].sds, parameters[i].cors)
+        known.update(parameters[i].sds, parameters[i].cors)  # elements of phi stand by their own names
         if posterior.effects is not None:
             out[f"r_{name}"] = (posterior.effects[i], (_level_dim(term.group), f"{name}_effect"))
         out[f"sd_{name}"] = (spreads.sd.reshape(*shape, k), (f"{name}_effect",))

@@ -23,7 +23,7 @@ _RESTRICTIONS = {"r_matrix": anything("a matrix R, (R, q), or text such as 'x1 =
 _KINDS = {
     "ratio": {
         "expression": text("an expression of variances, such as 'animal / (animal + Residual)'"),
-        "method": word("delta", "profile"),
+        "method": optional(word("delta", "profile", "draws")),
     },
     "cov_params": {"kind": optional(word("CR0", "CR1", "CR1p", "CR1S", "CR2", "CR3"))},
     "t_test": _RESTRICTIONS,
@@ -69,7 +69,7 @@ class TestingVerbs(Verbs):
 
         return printed(cov_params(self._fit, kind, cluster))
 
-    def ratio(self, expression: str, level: float = 0.95, *, method: str = "delta") -> Ratio:
+    def ratio(self, expression: str, level: float = 0.95, *, method: str | None = None) -> Ratio:
         """A function of variance components, such as a heritability: ``"animal / (animal + Residual)"``.
 
         Parameters
@@ -78,9 +78,10 @@ class TestingVerbs(Verbs):
             Arithmetic (and sqrt, log, exp) of the variances and covariances that :meth:`varcorr` lists: a group of one column
             by its name, columns as ``g:x``, covariances as ``g:x.z``, ``Residual``. Other names stand in backticks.
         level : float
-        method : {"delta", "profile"}
+        method : {"delta", "profile", "draws"}, optional
             Of the interval: the delta method, on the logit scale for a share; or the profile likelihood of the expression, of a
-            Gaussian model by the fit's own criterion.
+            Gaussian model by the fit's own criterion. Of a posterior the draws of the expression: their mean, standard
+            deviation and quantiles. By default "delta", or "draws".
 
         Returns
         -------
@@ -92,7 +93,7 @@ class TestingVerbs(Verbs):
         DataError
             For text that is no expression of the components.
         PlanError
-            For fits without a likelihood, and profiles of models that are not Gaussian.
+            For quasi-likelihoods, profiles of models that are not Gaussian, and a method that the kind of fit does not have.
 
         Notes
         -----

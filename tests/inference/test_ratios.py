@@ -77,3 +77,29 @@ def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
     m = fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff"))
     with pytest.raises(DataError, match=message):
         m.ratio(text)
+
+
+def test_of_a_posterior_by_its_draws() -> None:
+    """The expression of each draw's components; what a likelihood has is refused by name, and the other way round."""
+    options = {"method": "hmc", "sampler": "importance", "draws": 200, "chains": 2, "seed": 1}
+    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"), **options)
+    assert m.posterior is not None
+    variances = [m.posterior[name].ravel() ** 2 for name in ("sd:Subject:Days", "sigma")]
+    share = variances[0] / (variances[0] + variances[1])
+    found = m.ratio("Subject:Days / (Subject:Days + Residual)", level=0.9)
+    assert found.method == "draws"
+    assert found.estimate == pytest.approx(share.mean())
+    assert found.se == pytest.approx(share.std(ddof=1))
+    assert found.interval == pytest.approx(np.quantile(share, [0.05, 0.95]))
+    assert found.components == pytest.approx(
+        {"Subject:Days": variances[0].mean(), "Residual": variances[1].mean()}
+    )
+    assert "(SD " in str(found)
+    cor = m.ratio("Subject:(Intercept).Days / sqrt(Subject:(Intercept) * Subject:Days)", method="draws")
+    assert cor.estimate == pytest.approx(m.posterior["cor:Subject:Intercept:Days"].mean())
+    with pytest.raises(PlanError, match="method='draws'"):
+        m.ratio("Residual", method="profile")
+    with pytest.raises(DataError, match="in 400 of 400 draws"):
+        m.ratio("log(Residual - Residual - 1)")
+    with pytest.raises(PlanError, match="no draws"):
+        fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff")).ratio("Batch", method="draws")

@@ -11,6 +11,7 @@ import numpy as np
 from lmmformula.backends.optimum import singular_terms
 from lmmformula.backends.posterior.model.predictor import with_aux
 from lmmformula.backends.posterior.record import Posterior
+from lmmformula.backends.posterior.structures import phi_draws
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.marginal import gaussian_twin, has_formula, is_normal
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
@@ -19,6 +20,7 @@ from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.estimate import Convergence, Estimate
 from lmmformula.ir.priors import TermPriors
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import at_phi, phis_of
 from lmmformula.typing import Array
 
 __all__ = ["criterion_at", "estimated"]
@@ -43,7 +45,7 @@ def estimated(
         engine=engine.name,
         beta=posterior.beta_mean,
         vcov=posterior.beta_cov,
-        theta=_theta_of(problem, covariances, sigma),
+        theta=at_phi(problem, _theta_of(problem, covariances, sigma), _mean_phis(posterior)),
         sigma=sigma,
         deviance=float("nan"),
         modes=posterior.effect_means,
@@ -95,7 +97,8 @@ def _relative(problem: Problem, theta: Array, sigma: float) -> Array:
     lowers = [
         t.covariance.cholesky(theta[s]) for t, s in zip(problem.terms, problem.theta_slices(), strict=True)
     ]
-    return _theta_of(problem, [low @ low.T for low in lowers], sigma)
+    relative = _theta_of(problem, [low @ low.T for low in lowers], sigma)
+    return at_phi(problem, relative, phis_of(problem, theta))
 
 
 def _laplace_at(problem: Problem, estimate: Estimate, engine: Engine) -> LaplacePoint:
@@ -145,6 +148,11 @@ def _mean_covariances(terms: Sequence[TermPriors], means: dict[str, float]) -> l
 
 
 def _theta_of(problem: Problem, covariances: Sequence[Array], sigma: float) -> Array:
-    """Relative theta of absolute covariance matrices."""
+    """Relative theta of absolute covariance matrices, phi where searches for it start."""
     pairs = zip(problem.terms, covariances, strict=True)
     return np.concatenate([np.zeros(0), *(t.covariance.from_covariance(c / sigma**2) for t, c in pairs)])
+
+
+def _mean_phis(posterior: Posterior) -> list[Array]:
+    """phi of each term at the mean of what stands for its elements without ends: log range, logit of a share."""
+    return [drawn.mean(axis=0) for drawn in phi_draws(posterior)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lmmformula.backends.posterior.model.coordinates import term_coordinates, term_values
+from lmmformula.backends.posterior.model.coordinates import TermPlaces, term_coordinates, term_values
 from lmmformula.backends.posterior.model.predictor import aux_blocks
 from lmmformula.errors import PlanError
 from lmmformula.families.distribution import Auxiliary
@@ -104,17 +104,32 @@ def _drawn(
     beta = np.linalg.solve(contrast, own.T).T if own.shape[1] else own
     eta = beta @ block.matrix.T
     for term, t in zip(terms, places, strict=True):
-        effects = rng.standard_normal((draws, term.m, term.k)) @ np.swapaxes(t.factor(values), -1, -2)
+        effects = _spherical(term, t, values, draws, rng) @ np.swapaxes(t.factor(values), -1, -2)
         for row, b in zip(eta, effects, strict=True):
             row += term.apply(b)
     names = (t.priors.parameters for t in places)
     parts = term_values(places, values)
     return _Drawn(
         beta,
-        tuple(name for t in names for name in (*t.sds, *t.cors)),
+        tuple(name for t in names for name in t.names),
         np.stack(parts, axis=-1) if parts else np.zeros((draws, 0)),
         eta,
     )
+
+
+def _spherical(
+    term: GroupBlock, places: TermPlaces, values: Sequence[Array], draws: int, rng: np.random.Generator
+) -> Array:
+    """u of a term, (draw, m, k), with the precision of its levels at the phi of each draw."""
+    z, across = rng.standard_normal((draws, term.m, term.k)), term.covariance.across
+    if across is None:
+        return z
+    if not places.phis:
+        q = across.precision(np.zeros(0))
+        return np.stack([q.drawn(own) for own in z])
+    for s in range(draws):
+        z[s] = across.precision(places.phi([np.asarray(v)[s] for v in values])).drawn(z[s])
+    return z
 
 
 def _auxiliary(

@@ -1,5 +1,6 @@
 r"""The log prior density at draws of a posterior, by class of parameter: b, sd, cor, sigma and the family's others.
 
+Parameters of structures across levels have a class by their name: range, rho.
 In the user's units, up to constants that no draw moves. Of correlations, ``(eta - 1) log|R|`` (LKJ; Lewandowski, Kurowicka &
 Joe 2009), or ``(eta - 1) log[(c - lo)(hi - c)]`` for a kind with one on (lo, hi).
 """
@@ -27,6 +28,14 @@ def density_of(prior: Prior, values: Array) -> Array:
     """Log density of a parameter's prior in the user's units."""
     stated = prior.distribution if prior.stated is None else prior.stated
     return stated.logpdf(values)
+
+
+def structure_density(prior: Prior, values: Array) -> Array:
+    """Log density of a parameter of a structure across levels; lkj(eta) is Beta(eta, eta) between -1 and 1."""
+    own = prior.distribution
+    if isinstance(own, LKJ):
+        return (own.eta - 1.0) * np.log1p(-(values**2))
+    return own.logpdf(values)
 
 
 def coefficients_log_prior(priors: Sequence[Prior], contrast: Array, beta: Array) -> Array:
@@ -59,6 +68,9 @@ def _add_terms(out: dict[str, Array], posterior: Posterior, terms: Sequence[Term
         sds = [posterior[name].reshape(-1) for name in own.sds]
         for prior, sd in zip(term.sds, sds, strict=True):
             out["sd"] = out.get("sd", 0.0) + density_of(prior, sd)
+        for prior, name in zip(term.phis, own.phis, strict=True):
+            kind = name.split(":")[0]
+            out[kind] = out.get(kind, 0.0) + structure_density(prior, posterior[name].reshape(-1))
         if term.cor is not None:
             cors = np.stack([posterior[name].reshape(-1) for name in own.cors], axis=-1)
             out["cor"] = out.get("cor", 0.0) + _correlations(term, term.cor.distribution, cors)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.backends.posterior.structures import phi_draws
 from lmmformula.inference.posterior import (
     auxiliary_draws,
     auxiliary_effect_draws,
@@ -114,6 +115,8 @@ def of_posterior(
 class _Part:
     """Z b of one term for the chosen draws: of the draw's own effects, or of effects that its variances give."""
 
+    # theta has a row for each draw where effects are drawn: their structure across levels may have its own phi
+
     __slots__ = ("effects", "roots", "term", "theta")
 
     def __init__(self, term: GroupBlock, theta: Array, effects: Array | None, roots: Array | None) -> None:
@@ -124,7 +127,9 @@ class _Part:
         term, theta = some.terms[i], fit.estimate.theta[some.theta_slices()[i]]
         if conditional:
             return cls(term, theta, effect_draws(fit, i)[chosen], None)
-        return cls(term, theta, None, term_spreads(fit, i).at(chosen).roots)
+        phi, thetas = phi_draws(fit.inference.draws())[i][chosen], np.tile(theta, (len(chosen), 1))
+        thetas[:, thetas.shape[1] - phi.shape[1] :] = phi
+        return cls(term, thetas, None, term_spreads(fit, i).at(chosen).roots)
 
     @classmethod
     def of_auxiliary(
@@ -133,10 +138,11 @@ class _Part:
         term = some.aux_terms[j][i]
         if conditional:
             return cls(term, np.zeros(0), auxiliary_effect_draws(fit, j, i)[chosen], None)
-        return cls(term, term.covariance.start(), None, auxiliary_spreads(fit, j, i).at(chosen).roots)
+        thetas = np.tile(term.covariance.start(), (len(chosen), 1))
+        return cls(term, thetas, None, auxiliary_spreads(fit, j, i).at(chosen).roots)
 
     def drawn(self, s: int, rng: np.random.Generator) -> Array:
         if self.effects is not None:
             return self.term.apply(self.effects[s])
         assert self.roots is not None
-        return self.term.apply(spherical_draws(self.term, self.theta, rng) @ self.roots[s].T)
+        return self.term.apply(spherical_draws(self.term, self.theta[s], rng) @ self.roots[s].T)

@@ -41,6 +41,7 @@ from lmmformula.ir.across.intrinsic import (
     laplacian,
     refuse_adjacency,
 )
+from lmmformula.ir.across.naturals import Natural, Portion
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
@@ -106,6 +107,12 @@ class Bym2(Share, Intrinsic):
     @property
     def names(self) -> tuple[str, ...]:
         return ("rho",)
+
+    @cached_property
+    def naturals(self) -> tuple[Natural, ...]:
+        """rho, with the eigenvalues of the covariance of u; O(m^3), once."""
+        roots = np.linalg.eigvalsh(self._map.structured.covariance())
+        return (Portion(np.maximum(roots, 0.0)),)
 
     @cached_property
     def _map(self) -> _Map:

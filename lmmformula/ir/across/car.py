@@ -10,6 +10,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Precision, Share
+from lmmformula.ir.across.naturals import Natural, Portion
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Car(Share):
     @property
     def names(self) -> tuple[str, ...]:
         return ("alpha",)
+
+    @property
+    def naturals(self) -> tuple[Natural, ...]:
+        """alpha."""
+        return (Portion(),)
 
     @cached_property
     def _degree(self) -> Array:

@@ -26,6 +26,7 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Precision
 from lmmformula.ir.across.matern import matern
+from lmmformula.ir.across.naturals import Length, Natural, Smoothness
 from lmmformula.ir.across.placed import FARTHEST, Batch, batches, block_diagonal, blocks_of, refuse_duplicates
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
@@ -137,6 +138,13 @@ class Kernel:
     def start(self) -> Array:
         return np.array([np.log(_START[self.name]), 0.0][: 1 + self._free])
 
+    @property
+    def naturals(self) -> tuple[Natural, ...]:
+        """The range, and the smoothness where it is free."""
+        falls = {"exp": 2.0, "gau": 2.0**0.5, "mat": (8.0 * (self.nu or 1.0)) ** 0.5}[self.name]
+        known = (Length(self.scale, falls, self.points.shape[1]), Smoothness(SMOOTHEST))
+        return known[: 1 + self._free]
+
     def natural(self, phi: Array) -> Array:
         """The range, in the units of the points, and the smoothness."""
         found = [float(np.exp(np.clip(phi[0], -FARTHEST, FARTHEST))) * self.scale]
@@ -196,21 +204,23 @@ class Kernel:
 
     @cached_property
     def _kept(self) -> dict[bytes, tuple[list[Array], float]]:
-        """The inverses at the phi asked for last: a value and its gradient are asked for in turn."""
+        """The inverses at the phi asked for last: a value and its gradient are asked for in turn, maybe by several threads."""
         return {}
 
     def _inverses(self, phi: Array) -> tuple[list[Array], float]:
         """R^-1 of each batch, and log|R|."""
         key = np.asarray(phi, dtype=float).tobytes()
-        if key not in self._kept:
+        kept = self._kept.get(key)
+        if kept is None:
             found, logdet = [], 0.0
             for (r,) in self._correlations(phi, slopes=False):
                 inverse, own = _inverse(r, self)
                 found.append(inverse)
                 logdet += own
+            kept = found, logdet
             self._kept.clear()
-            self._kept[key] = found, logdet
-        return self._kept[key]
+            self._kept[key] = kept
+        return kept
 
     def precision(self, phi: Array) -> Precision:
         inverses, logdet = self._inverses(phi)

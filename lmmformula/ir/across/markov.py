@@ -20,6 +20,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.ir.across.base import Precision
+from lmmformula.ir.across.naturals import Correlation, Length, Natural
 from lmmformula.ir.across.placed import FARTHEST, blocks_of, refuse_duplicates
 from lmmformula.ir.covariance_roles import Role
 from lmmformula.typing import Array, Index
@@ -149,6 +150,11 @@ class Markov:
 
     def start(self) -> Array:
         return np.array([0.2 if self.name == "ar1" else np.log(_START)])
+
+    @property
+    def naturals(self) -> tuple[Natural, ...]:
+        """rho of one step, or the range."""
+        return (Correlation() if self.name == "ar1" else Length(self.scale, 2.0, 1),)
 
     def natural(self, phi: Array) -> Array:
         """rho of one step, or the range in the units of the positions."""

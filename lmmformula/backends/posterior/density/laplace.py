@@ -33,6 +33,7 @@ from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import phis_of
 from lmmformula.typing import Array
 
 __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
@@ -72,10 +73,10 @@ class LaplaceDensity(Pointwise):
         """Fit by maximum likelihood, and take scales from that."""
         full = with_aux(problem)
         model = Laplace.of(full, engine, prepared=prepared)
-        beta, covariances, alpha, weights = _first_fit(model, engine)
+        beta, covariances, alpha, weights, phis = _first_fit(model, engine)
         predictors = (mean_predictor(full, priors, beta, weights), *aux_predictors(full, priors, alpha))
         placed, _, _ = laid_out(predictors)
-        parts = [placed[0].begin(beta, covariances)]
+        parts = [placed[0].begin(beta, covariances, phis)]
         parts += [own.begin(a, []) for own, a in zip(placed[1:], alpha, strict=True)]
         return cls(model, placed, np.concatenate(parts))
 
@@ -129,7 +130,13 @@ class LaplaceDensityPoint:
         aux = tuple(p.eta(self.x) for p in own.predictors[1:])
         groups = own.model.prepared.blocks.groups
         factors = joined(groups, own.mean.factors(self.x))
-        return own.model.at(own.mean.beta(self.x), factors, aux, own.u)
+        phis = own.mean.phis(self.x) if self.structured else None
+        return own.model.at(own.mean.beta(self.x), factors, aux, own.u, phis)
+
+    @property
+    def structured(self) -> bool:
+        """Whether a structure across levels has parameters."""
+        return any(t.phis for t in self.target.mean.places)
 
     @computed_once
     def value(self) -> float:
@@ -147,13 +154,18 @@ class LaplaceDensityPoint:
             for i, columns in group.members:
                 places, moves = slopes[i]
                 parts[0][list(places)] -= 0.5 * np.tensordot(moves, d_factor[columns, columns], 2)
+        if self.structured:
+            moved, slices = point.d_phi, own.model.problem.theta_slices()
+            for (places, rates), where in zip(mean.phi_rates(self.x), slices, strict=True):
+                d_phi = moved[where.stop - len(rates) : where.stop]
+                parts[0][list(places)] -= 0.5 * d_phi * rates
         for j, p in enumerate(own.predictors[1:]):
             parts[1 + j][: p.p] -= 0.5 * (p.back.T @ (p.block.matrix.T @ point.d_aux_rows(j)))
         return np.concatenate(parts)
 
 
-def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list[Array], Array]:
-    """beta, covariances of the terms, alpha and the precisions of the rows, by maximum likelihood if that succeeds."""
+def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list[Array], Array, list[Array]]:
+    """beta, covariances, alpha, the precisions of the rows and phi of the terms, by maximum likelihood if that succeeds."""
     problem = model.problem
     try:
         point = LaplaceBackend(engine=engine, tolerance=ROUGH).fit(problem, model.prepared).point
@@ -172,4 +184,4 @@ def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list
     ]
     if not (np.isfinite(weights).all() and weights.max() > 0):
         weights = np.ones(problem.n)
-    return beta, [low @ low.T for low in lowers], aux, weights
+    return beta, [low @ low.T for low in lowers], aux, weights, phis_of(problem, theta)

@@ -6,7 +6,8 @@ evaluated in one batch (:mod:`lmmformula.backends.posterior.density.bordered`), 
 density's slopes in L, log sigma and log v (:mod:`lmmformula.criteria.marginal`) and the coordinates' own
 (:mod:`lmmformula.backends.posterior.model.coordinates`)::
 
-    d/dx_j = <dlogp/dL, dL/dx_j> + dlogp/dlog sigma dlog sigma/dx_j + dlogp/dlog v dlog v/dx_j + d log p(x_j)/dx_j
+    d/dx_j = <dlogp/dL, dL/dx_j> + dlogp/dphi dphi/dx_j + dlogp/dlog sigma dlog sigma/dx_j
+             + dlogp/dlog v dlog v/dx_j + d log p(x_j)/dx_j
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import across_elements, phis_of
 from lmmformula.typing import Array
 
 __all__ = ["VarianceDensity", "VariancePoint", "suits_batches"]
@@ -73,11 +75,13 @@ class VarianceDensity(Pointwise):
     ) -> VarianceDensity:
         """Form the Gram and find the maximum-likelihood start."""
         model = Marginal.of(problem, engine, priors, prepared=prepared)
-        fitted = Exact(reml=True, engine=engine).fit(model.problem, prepared=model.base.prepared).estimate
+        fitted = _first_fit(model, engine)
         groups = model.groups
         scales = detectable_sd(model.problem, groups, model.base.gram, fitted.sigma)
         coordinates = Coordinates.of(priors, scales, fitted.sigma)
-        begin = coordinates.from_covariances(_covariances(model.problem, fitted), fitted.sigma)
+        begin = coordinates.from_covariances(
+            _covariances(model.problem, fitted), fitted.sigma, phis_of(model.problem, fitted.theta)
+        )
         return cls(model, coordinates, begin)
 
     @property
@@ -143,7 +147,8 @@ class VariancePoint:
         own = self.density.coordinates
         values = own.values(self.x)
         mixing = own.log_mixing(values) if own.mixing else None
-        return self.density.model(own.factors(values), float(values[own.sigma]), mixing)
+        phis = own.phis(values) if own.structured else None
+        return self.density.model(own.factors(values), float(values[own.sigma]), mixing, phis)
 
     @computed_once
     def value(self) -> float:
@@ -157,12 +162,28 @@ class VariancePoint:
         out = own.log_prior_gradient(x)
         for term, slopes, d_factor in zip(own.terms, own.factor_slopes(x), point.d_factors, strict=True):
             out[[*term.sds, *term.cors]] += np.tensordot(slopes, d_factor, 2)
+        if own.structured:
+            values = own.values(x)
+            for term, d_phi in zip(own.terms, point.d_phis, strict=True):
+                out[list(term.phis)] += d_phi * term.phi_rates(own.own, x, values)
         sigma = own.own[own.sigma]
         at = float(x[own.sigma])
         out[own.sigma] += point.d_log_sigma * sigma.slope(at) / float(sigma.value(at))
         for j, place in own.mixing:
             out[place] += point.d_log_var[j]
         return out
+
+
+ROUGH, FEW = 1e-3, 60
+"""Newton decrement at which the fit that gives the start may end, and its evaluations, where each may be dear."""
+
+
+def _first_fit(model: Marginal, engine: Engine) -> Estimate:
+    """Restricted maximum likelihood; roughly, where structures across levels have parameters that it may send to their ends."""
+    search = Exact(reml=True, engine=engine)
+    if len(across_elements(model.problem)):
+        search = Exact(reml=True, engine=engine, tolerance=ROUGH, max_evaluations=FEW)
+    return search.fit(model.problem, prepared=model.base.prepared).estimate
 
 
 def _covariances(problem: Problem, estimate: Estimate) -> Sequence[Array]:

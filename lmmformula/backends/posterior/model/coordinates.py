@@ -11,6 +11,8 @@ Every coordinate x_j is a real number with a prior density of its own, independe
 * a correlation is ``lo + (1 - lo) (1 + tanh x) / 2`` with a Beta(b, b) density on (lo, 1): the partial correlations
   of an LKJ matrix (lo = -1), or what a kind has for them. In x that is ``2^(1-2b) sech(x)^(2b) / B(b, b)``, smooth and
   log-concave;
+* a range of a structure across levels is ``c exp x``, a correlation or share between two ends a logistic function of x
+  (:mod:`lmmformula.ir.across.naturals`);
 * sigma is ``c exp x``;
 * the mixing variance of a coefficient with a t prior, ``lambda ~ InvGamma(df/2, df/2)``, is ``exp x``.
 
@@ -31,8 +33,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.backends.posterior.model.scalars import Between, Coordinate, Folded, Mixing, scale_coordinate
+from lmmformula.backends.posterior.model.scalars import (
+    Between,
+    Coordinate,
+    Folded,
+    Mixing,
+    scale_coordinate,
+    structure_coordinate,
+)
 from lmmformula.errors import PlanError
+from lmmformula.ir.across.naturals import Free, Natural, naturals_of
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.covariance import Kind
 from lmmformula.ir.groups import Group
@@ -74,6 +84,7 @@ class TermPlaces:
     priors: TermPriors
     sds: tuple[int, ...]
     cors: tuple[int, ...]
+    phis: tuple[int, ...] = ()
 
     @property
     def kind(self) -> Kind:
@@ -82,6 +93,22 @@ class TermPlaces:
     def factor(self, values: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """L, (..., k, k), from the values of all coordinates."""
         return self.kind.factor([values[j] for j in self.sds], [values[j] for j in self.cors], xp)
+
+    @property
+    def naturals(self) -> tuple[Natural, ...]:
+        """Elements of phi."""
+        across = self.priors.parameters.across
+        return () if across is None or not self.phis else naturals_of(across)
+
+    def phi(self, values: Sequence[Numbers]) -> Array:
+        """phi of the values of all coordinates at one x."""
+        own = zip(self.naturals, self.phis, strict=True)
+        return np.array([natural.inward(float(values[j])) for natural, j in own])
+
+    def phi_rates(self, own: Sequence[Coordinate], x: Array, values: Sequence[Numbers]) -> Array:
+        """dphi/dx of each element at its coordinate."""
+        each = zip(self.naturals, self.phis, strict=True)
+        return np.array([natural.rate(float(values[j])) * own[j].slope(float(x[j])) for natural, j in each])
 
     def slopes(self, own: Sequence[Coordinate], x: Array, values: Sequence[Numbers]) -> Array:
         """dL/dx at its coordinates, (sds and cors, k, k)."""
@@ -106,7 +133,7 @@ class Coordinates:
     Attributes
     ----------
     own : tuple of Coordinate
-        Length d: terms in order (standard deviations, then correlations), sigma, mixing variances.
+        Length d: terms in order (standard deviations, correlations, elements of phi), sigma, mixing variances.
     terms : tuple of TermPlaces
     sigma : int
         Place of sigma.
@@ -175,6 +202,15 @@ class Coordinates:
         values = self.values(x)
         return [t.slopes(self.own, x, values) for t in self.terms]
 
+    @property
+    def structured(self) -> bool:
+        """Whether a structure across levels has parameters."""
+        return any(t.phis for t in self.terms)
+
+    def phis(self, values: Sequence[Numbers]) -> list[Array]:
+        """phi of each term at one x."""
+        return [t.phi(values) for t in self.terms]
+
     def log_prior_gradient(self, x: Array) -> Array:
         return np.array([c.density_slope(float(x[j])) for j, c in enumerate(self.own)])
 
@@ -183,17 +219,18 @@ class Coordinates:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of what :meth:`parameters` gives."""
-        own = [name for t in self.terms for name in (*t.priors.parameters.sds, *t.priors.parameters.cors)]
-        return (*own, "sigma")
+        return (*(name for t in self.terms for name in t.priors.parameters.names), "sigma")
 
     def parameters(self, x: Array) -> Array:
-        """Standard deviations, correlations and sigma, (..., len(names)), for x (..., d)."""
+        """Standard deviations, correlations, elements of phi and sigma, (..., len(names)), for x (..., d)."""
         values = self.values(x)
         return np.stack([*term_values(self.terms, values), values[self.sigma]], axis=-1)
 
-    def from_covariances(self, covariances: Sequence[Array], sigma: float) -> Array:
-        """x of given absolute covariance matrices, kept off zero and away from perfect correlation."""
-        x = covariance_coordinates(self.own, self.terms, covariances, 1e-3 * sigma)
+    def from_covariances(
+        self, covariances: Sequence[Array], sigma: float, phis: Sequence[Array] | None = None
+    ) -> Array:
+        """x of given absolute covariance matrices, kept off zero and away from perfect correlation, and of phi."""
+        x = covariance_coordinates(self.own, self.terms, covariances, 1e-3 * sigma, phis)
         x[self.sigma] = self.own[self.sigma].inverse(sigma)
         return x
 
@@ -214,16 +251,21 @@ def term_coordinates(
         own += [scale_coordinate(sd, float(s), fold=True) for sd, s in zip(term.sds, per_sd, strict=True)]
         own += _correlation_coordinates(term)
         cors = tuple(range(at + n_sd, first + len(own)))
-        places.append(TermPlaces(term, tuple(range(at, at + n_sd)), cors))
+        across = term.parameters.across
+        known = () if across is None else naturals_of(across)
+        own += [structure_coordinate(natural, p) for natural, p in zip(known, term.phis, strict=True)]
+        phis = tuple(range(at + n_sd + len(cors), first + len(own)))
+        places.append(TermPlaces(term, tuple(range(at, at + n_sd)), cors, phis))
     return own, tuple(places)
 
 
 def term_values(terms: Sequence[TermPlaces], values: Numbers) -> list[Array]:
-    """Standard deviations and correlations of every term, arrays (...,), from the values of all coordinates."""
+    """Standard deviations, correlations and natural phi of every term, arrays (...,), from the values of all coordinates."""
     out: list[Array] = []
     for t in terms:
         out += [np.abs(values[j]) for j in t.sds]
         out += t.kind.reported([values[j] for j in t.sds], [values[j] for j in t.cors])
+        out += [values[j] for j in t.phis]
     return out
 
 
@@ -234,11 +276,15 @@ def _correlation_coordinates(term: TermPriors) -> list[Coordinate]:
 
 
 def covariance_coordinates(
-    own: Sequence[Coordinate], terms: Sequence[TermPlaces], covariances: Sequence[Array], least: float
+    own: Sequence[Coordinate],
+    terms: Sequence[TermPlaces],
+    covariances: Sequence[Array],
+    least: float,
+    phis: Sequence[Array] | None = None,
 ) -> Array:
-    """x (len(own),) of covariance matrices, kept off zero and away from perfect correlation; zero elsewhere."""
+    """x (len(own),) of covariance matrices and phi, kept off zero and away from perfect correlation; zero elsewhere."""
     x = np.zeros(len(own))
-    for t, cov in zip(terms, covariances, strict=True):
+    for i, (t, cov) in enumerate(zip(terms, covariances, strict=True)):
         sd = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
         sds = np.array([np.sqrt(np.mean(sd**2))]) if len(t.sds) < len(sd) else sd
         for j, value in zip(t.sds, sds, strict=True):
@@ -246,7 +292,20 @@ def covariance_coordinates(
             x[j] = own[j].inverse(max(float(value), low))
         for j, value in zip(t.cors, _correlation_parameters(t, cov, sd), strict=True):
             x[j] = own[j].inverse(value)
+        if phis is not None and t.phis:
+            _begin_phi(x, own, t, phis[i])
     return x
+
+
+def _begin_phi(x: Array, own: Sequence[Coordinate], term: TermPlaces, phi: Array) -> None:
+    """Put phi into x, each element within the bulk of what it may be."""
+    across = term.priors.parameters.across
+    assert across is not None
+    free = [isinstance(natural, Free) for natural in term.naturals]
+    values = np.where(free, phi, across.natural(phi))
+    for j, natural, value in zip(term.phis, term.naturals, values, strict=True):
+        low, high = natural.bulk
+        x[j] = own[j].inverse(float(np.clip(value, low, high)))
 
 
 def _correlation_parameters(term: TermPlaces, cov: Array, sd: Array) -> list[float]:

@@ -146,6 +146,16 @@ class Predictor:
         values = self.values(x, xp)
         return [t.factor(values, xp) for t in self.places]
 
+    def phis(self, x: Array) -> list[Array]:
+        """phi of each term, for one x."""
+        values = self.values(x)
+        return [t.phi(values) for t in self.places]
+
+    def phi_rates(self, x: Array) -> list[tuple[tuple[int, ...], Array]]:
+        """For each term its elements' places among the outer coordinates and dphi/dx there."""
+        values, own = self.values(x), x[self.outer][self.p :]
+        return [(tuple(self.p + j for j in t.phis), t.phi_rates(self.own, own, values)) for t in self.places]
+
     def effects(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """b of each term, (..., m, k)."""
         u, out, start = x[..., self.inner], [], 0
@@ -204,11 +214,10 @@ class Predictor:
 
     @property
     def variance_names(self) -> tuple[str, ...]:
-        own = (t.priors.parameters for t in self.places)
-        return tuple(name for t in own for name in (*t.sds, *t.cors))
+        return tuple(name for t in self.places for name in t.priors.parameters.names)
 
     def variances(self, x: Array) -> Array:
-        """Standard deviations and correlations, (..., names)."""
+        """Standard deviations, correlations and natural phi, (..., names)."""
         parts = term_values(self.places, self.values(x))
         return np.stack(parts, axis=-1) if parts else np.zeros((*x.shape[:-1], 0))
 
@@ -226,10 +235,10 @@ class Predictor:
 
     # -- starting ------------------------------------------------------------------------------------------------------
 
-    def begin(self, beta: Array, covariances: Sequence[Array]) -> Array:
-        """Outer coordinates of coefficients and of covariance matrices of the terms."""
+    def begin(self, beta: Array, covariances: Sequence[Array], phis: Sequence[Array] | None = None) -> Array:
+        """Outer coordinates of coefficients, and of covariance matrices and phi of the terms."""
         delta = np.linalg.solve(self.back, beta - self.centre) if self.p else np.zeros(0)
-        return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3)])
+        return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3, phis)])
 
 
 def _applied(term: GroupBlock, b: Numbers, xp: Namespace) -> Numbers:

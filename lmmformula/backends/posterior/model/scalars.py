@@ -8,13 +8,27 @@ from typing import Protocol
 
 import numpy as np
 
-from lmmformula.ir.prior_distributions import Stated, Uniform
+from lmmformula.errors import PlanError
+from lmmformula.ir.across.naturals import Length, Natural
+from lmmformula.ir.prior_distributions import LKJ, Stated, Uniform
 from lmmformula.ir.priors import Prior
 from lmmformula.typing import Array, Namespace, Numbers
 
-__all__ = ["Between", "Coordinate", "Folded", "Logged", "Mixing", "scale_coordinate"]
+__all__ = [
+    "Between",
+    "Coordinate",
+    "Folded",
+    "Inside",
+    "Logged",
+    "Mixing",
+    "Whole",
+    "scale_coordinate",
+    "structure_coordinate",
+]
 
 _LOG2 = log(2.0)
+_EDGE = 1e-12
+"""Least share of an interval that a value leaves to either end."""
 
 
 class Coordinate(Protocol):
@@ -135,6 +149,79 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """value = low + (high - low) (1 + tanh x) / 2, with any prior cut off at both ends."""
+
+    prior: Stated
+    low: float
+    high: float
+    log_mass: float
+
+    @classmethod
+    def of(cls, prior: Stated, low: float, high: float) -> Inside:
+        """With the prior's probability between the ends, by the trapezoidal rule in x, where the density falls off at both."""
+        own, x = cls(prior, low, high, 0.0), np.linspace(-15.0, 15.0, 6_001)
+        with np.errstate(divide="ignore"):
+            mass = float(np.exp(own.log_density(x)).sum() * (x[1] - x[0]))
+        if not mass > 1e-10:
+            raise PlanError(
+                f"the prior {prior} has practically no probability between {low:g} and {high:g}, where its parameter lies."
+            )
+        return cls(prior, low, high, float(np.log(mass)))
+
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        share = xp.clip(0.5 * (1.0 + xp.tanh(x)), _EDGE, 1.0 - _EDGE)
+        return self.low + (self.high - self.low) * share
+
+    def slope(self, x: float) -> float:
+        return 0.5 * (self.high - self.low) / float(np.cosh(x)) ** 2
+
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        moved = log(0.5 * (self.high - self.low)) - 2.0 * _log_cosh(x, xp) - self.log_mass
+        return self.prior.logpdf(self.value(x, xp), xp) + moved
+
+    def density_slope(self, x: float) -> float:
+        return float(self.prior.slope(self.value(x))) * self.slope(x) - 2.0 * float(np.tanh(x))
+
+    def inverse(self, value: Numbers) -> Numbers:
+        u = (value - self.low) / (self.high - self.low)
+        return np.arctanh(2.0 * np.clip(u, 1e-4, 1.0 - 1e-4) - 1.0)
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        out = np.zeros(0)
+        while len(out) < size:
+            drawn = self.prior.sample(rng, max(size, 100))
+            out = np.concatenate([out, drawn[(drawn > self.low) & (drawn < self.high)]])
+        share = (out[:size] - self.low) / (self.high - self.low)
+        return np.arctanh(2.0 * np.clip(share, _EDGE, 1.0 - _EDGE) - 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """value = x, on the whole line."""
+
+    prior: Stated
+
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return x
+
+    def slope(self, x: float) -> float:
+        return 1.0
+
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return self.prior.logpdf(x, xp)
+
+    def density_slope(self, x: float) -> float:
+        return float(self.prior.slope(x))
+
+    def inverse(self, value: Numbers) -> Numbers:
+        return value
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return self.prior.sample(rng, size)
+
+
+@dataclass(frozen=True, slots=True)
 class Mixing:
     """value = x = log lambda, lambda ~ InvGamma(df/2, df/2)."""
 
@@ -166,3 +253,15 @@ def scale_coordinate(prior: Prior, scale: float, *, fold: bool) -> Coordinate:
     if isinstance(own, Uniform):
         return Between(own.low, own.high, 1.0)
     return Folded(own, scale) if fold and own.at_zero == "finite" else Logged(own, scale)
+
+
+def structure_coordinate(natural: Natural, prior: Prior) -> Coordinate:
+    """The coordinate of a parameter of a structure across levels, whose value is the natural one."""
+    own = prior.distribution
+    if isinstance(own, Uniform):
+        return Between(own.low, own.high, 1.0)
+    if isinstance(own, LKJ):
+        return Between(natural.low, natural.high, own.eta)
+    if isinstance(natural, Length):
+        return Logged(own, natural.typical)
+    return Inside.of(own, natural.low, natural.high) if np.isfinite(natural.high) else Whole(own)

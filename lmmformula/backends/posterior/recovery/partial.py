@@ -44,10 +44,10 @@ def _all_variances(
     """Names and draws of the variances of all terms in the order of the formula, then of sigma."""
     values = [c.value(x[..., j]) for j, c in enumerate(model.own)]
     found = dict(zip(read.names, np.moveaxis(read.variances, -1, 0), strict=True))
-    own = [name for t in model.places for name in (*t.priors.parameters.sds, *t.priors.parameters.cors)]
+    own = [name for t in model.places for name in t.priors.parameters.names]
     found |= dict(zip(own, term_values(model.places, values), strict=True))
     terms = (t.parameters for t in priors.terms)
-    mean = [name for t in terms for name in (*t.sds, *t.cors)]
+    mean = [name for t in terms for name in t.names]
     names = (*mean, *(name for name in read.names if name not in mean))
     return names, np.stack([found[name] for name in names], axis=-1)
 

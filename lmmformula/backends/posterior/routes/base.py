@@ -131,8 +131,8 @@ class Many(Route[JointT]):
 
 
 def spreads(terms: Sequence[TermPriors]) -> int:
-    """Standard deviations and correlations of terms."""
-    return sum(len(t.parameters.sds) + len(t.parameters.cors) for t in terms)
+    """Standard deviations, correlations and elements of phi of terms."""
+    return sum(len(t.parameters.names) for t in terms)
 
 
 def _auxiliary(problem: Problem, priors: Priors) -> int:

@@ -74,12 +74,6 @@ def _check_levels(problem: Problem, route: Route) -> None:
             f"method='hmc' with marginalize={route.label!r}, which samples effects,",
             "Use marginalize='all' for a normal response with one sigma, 'laplace' for other families.",
         )
-    for term in (*problem.terms, *(t for own in problem.aux_terms for t in own)):
-        if term.covariance.across is not None and term.covariance.across.roles:
-            raise PlanError(
-                f"the term ({term.label or term.group}) has dependent levels by parameters that have no prior "
-                f"({', '.join(term.covariance.across.names)}), which method='hmc' needs. Use method='ml', 'reml' or 'laplace'."
-            )
 
 
 def _normal(
