@@ -121,8 +121,8 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None 
     DataError
         For text that is no expression of the fit's variance components.
     PlanError
-        For a quasi-likelihood, whose components have no likelihood, profiles of generalised models, and a `method` that the kind
-        of fit does not have.
+        For a quasi-likelihood, whose components have no likelihood, profiles of generalised models, and a `method` that the
+        kind of fit does not have.
     """
     names = component_names(fit)
     code, used = _read(expression, names)
@@ -148,14 +148,20 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None 
     slope = _slope(value, at) @ _jacobian(fit)
     se = float(np.sqrt(max(slope @ covariance @ slope, 0.0)))
     ends = _wald(estimate, se, level) if method == "delta" else _profile(fit, value, estimate, se, level)
-    return Ratio(expression, estimate, se, level, ends, method, {name: float(at[names[name]]) for name in shown})
+    return Ratio(
+        expression, estimate, se, level, ends, method, {name: float(at[names[name]]) for name in shown}
+    )
 
 
 def _method(fit: Fitted, method: str | None) -> tuple[bool, str]:
     """Whether draws are asked, and the method of a fit by likelihood."""
     drawn = fit.posterior is not None
     if drawn != (method == "draws") and method is not None:
-        has = "draws of its components: method='draws'" if drawn else "no draws: use method='delta' or 'profile'"
+        has = (
+            "draws of its components: method='draws'"
+            if drawn
+            else "no draws: use method='delta' or 'profile'"
+        )
         raise PlanError(f"ratio(method={method!r}): a fit by {fit.method} has {has}.")
     return drawn, method or "delta"
 
@@ -186,15 +192,13 @@ def _of_draws(
     found = np.asarray(_evaluated(code, {k: rows[r] for k, r in used.items()}), dtype=float)
     if bad := int((~np.isfinite(found)).sum()):
         raise DataError(
-            f"{expression!r} is no finite number in {bad:,} of {len(found):,} draws: where a variance is zero, or a logarithm or "
-            "root is of a negative number."
+            f"{expression!r} is no finite number in {bad:,} of {len(found):,} draws: where a variance is zero, or a logarithm "
+            "or root is of a negative number."
         )
     low, high = quantiles(found, level)
     components = {name: float(rows[row].mean()) for name, row in shown.items()}
     ends = float(low), float(high)
-    return Ratio(
-        expression, float(found.mean()), float(found.std(ddof=1)), level, ends, "draws", components
-    )
+    return Ratio(expression, float(found.mean()), float(found.std(ddof=1)), level, ends, "draws", components)
 
 
 def _safe(name: str) -> str:
