@@ -22,6 +22,7 @@ from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
 from lmmformula.families import resolve
+from lmmformula.ir.across import Kernel
 from lmmformula.ir.across.naturals import Correlation, Length, Natural, Portion, Smoothness, naturals_of
 from lmmformula.ir.prior_text import parse_prior
 from lmmformula.ir.priors import Prior, resolve_priors
@@ -286,10 +287,9 @@ def test_prediction_at_new_positions_is_kriging_in_every_draw() -> None:
     assert posterior is not None
     assert posterior.effects is not None
     new = pd.DataFrame({"a": [3.0, 6.5, 1e4], "b": [4.0, 2.5, 1e4], "site": "s"})
-    points = field()[["a", "b"]].drop_duplicates().to_numpy()
-    levels = [str(level) for level in m.problem.terms[0].levels]
-    own = {f"{a:g},{b:g}": (a, b) for a, b in points}
-    old = np.array([next(v for k, v in own.items() if k in level.replace(" ", "")) for level in levels])
+    across = m.problem.terms[0].covariance.across
+    assert isinstance(across, Kernel)
+    old = across.points
     every = np.concatenate([old, new[["a", "b"]].to_numpy()])
     apart = np.hypot(*(every[:, None, j] - every[None, :, j] for j in (0, 1)))
     ranges = posterior["range:site"].ravel()
