@@ -21,6 +21,7 @@ PAGES += [
         "scale.md",
         "time_space.md",
         "areal.md",
+        "meta.md",
         "residuals.md",
         "distributional.md",
         "multivariate.md",
