@@ -60,7 +60,7 @@ def solve(
 
 def _on_face(problem: Problem, planned: Planned) -> tuple[Problem, Planned]:
     """Without the steps of monotonic effects that are zero, where a likelihood says which these are."""
-    if problem.monotonic is None:
+    if problem.monotonic is None or not planned.backend.labels.is_deviance:
         return problem, planned
     from lmmformula.backends.monotonic import face_of
     from lmmformula.ir.standard_responses import standard_of

@@ -27,6 +27,7 @@ PAGES += [
         "multivariate.md",
         "relationships.md",
         "smooths.md",
+        "monotonic.md",
     )
 ]
 

@@ -14,6 +14,8 @@ key                 parameters                              default
 ``rho:g``           correlation of neighbours of ``ar1``    ``lkj(1)``
 ``rho:g``           share of ``bym2``                       ``pc(0.5, 0.667)``
 ``alpha:g``         share of the proper ``car``             ``beta(1, 1)``
+``b:mox``           average step of ``mo(x)``               ``normal(0, 2.5 sd(y) / sd(steps))``
+``simo``, ``simo:mox``                                      ``dirichlet(1)``
 ==================  ======================================  =====================================================
 
 The longer key wins. Those of structures across levels, and what pc means: :mod:`lmmformula.ir.across.naturals`,
@@ -48,8 +50,10 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.ir.across.naturals import naturals_of
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.monotonic import MonotonicEffect
 from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, Stated, StudentT
 from lmmformula.ir.prior_scales import LEAST, Scale, basis_of, column_means, column_spread, column_spreads
+from lmmformula.ir.prior_simplex import Dirichlet, parse_simplex
 from lmmformula.ir.prior_text import Role, parse_prior
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
@@ -57,7 +61,7 @@ from lmmformula.numerics.columns import Parts
 from lmmformula.numerics.order_statistics import spread
 from lmmformula.typing import Array
 
-__all__ = ["AuxPriors", "Prior", "Priors", "TermPriors", "resolve_priors"]
+__all__ = ["AuxPriors", "Prior", "Priors", "SimplexPrior", "TermPriors", "resolve_priors"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +114,30 @@ class TermPriors:
     phis: tuple[Prior, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class SimplexPrior:
+    """The prior of the simplex of a monotonic effect; that of its average step stands among the coefficients.
+
+    Attributes
+    ----------
+    prior : Prior
+        Of a :class:`Dirichlet`.
+    columns : tuple of int
+        Coefficients that are its steps.
+    size : int
+        D.
+    """
+
+    prior: Prior
+    columns: tuple[int, ...]
+    size: int
+
+    @property
+    def alpha(self) -> Array:
+        """Concentrations."""
+        return np.array(self.prior.distribution.alpha, dtype=float)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class AuxPriors:
     """Priors of one auxiliary parameter of the family: of its value, or of the parts of its linear predictor.
@@ -146,7 +174,7 @@ class Priors:
     Attributes
     ----------
     coefficients : tuple of Prior
-        In the order of the columns of X.
+        In the order of the columns of X; a step of a monotonic effect has that of the average step.
     contrast : (p, p) array
         T: the priors are of ``T beta``. The identity, save that a centred intercept is ``beta_0 + mean(x)'beta``.
     terms : tuple of TermPriors
@@ -154,6 +182,8 @@ class Priors:
         Of the residual standard deviation; None where the family has none, or a formula for it.
     aux : tuple of AuxPriors
         For each auxiliary parameter of the family, sigma included.
+    simplexes : tuple of SimplexPrior
+        Of monotonic effects.
     """
 
     coefficients: tuple[Prior, ...]
@@ -161,6 +191,7 @@ class Priors:
     terms: tuple[TermPriors, ...]
     sigma: Prior | None
     aux: tuple[AuxPriors, ...] = ()
+    simplexes: tuple[SimplexPrior, ...] = ()
 
     @property
     def rows(self) -> tuple[Prior, ...]:
@@ -168,7 +199,9 @@ class Priors:
         further = (prior for aux in self.aux for prior in aux.rows)
         if not self.aux and self.sigma is not None:
             further = (self.sigma,)
-        return (*self.coefficients, *_of_terms(self.terms), *further)
+        later = {column for own in self.simplexes for column in own.columns[1:]}
+        coefficients = [prior for j, prior in enumerate(self.coefficients) if j not in later]
+        return (*coefficients, *(own.prior for own in self.simplexes), *_of_terms(self.terms), *further)
 
     def table(self) -> tuple[tuple[str, str, str], ...]:
         """(parameter, prior, source) of every row."""
@@ -201,7 +234,7 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
     sigma = next((a.value for a in aux if a.name == "sigma"), None)
     bases = [basis_of(problem, i) for i in range(len(problem.terms))]
     terms = tuple(map(book.term, book.parameters, problem.terms, bases))
-    priors = Priors(book.coefficients(), book.contrast(), terms, sigma, aux)
+    priors = Priors(book.coefficients(), book.contrast(), terms, sigma, aux, book.simplexes())
     book.refuse_unused()
     return priors
 
@@ -248,7 +281,38 @@ class _Book:
         return self.has_intercept and _PLAIN not in self.user
 
     def coefficients(self) -> tuple[Prior, ...]:
-        return tuple(self._coefficient(name, j) for j, name in enumerate(self.names))
+        steps = self.average_steps()
+        return tuple(steps.get(j) or self._coefficient(name, j) for j, name in enumerate(self.names))
+
+    @property
+    def effects(self) -> tuple[MonotonicEffect, ...]:
+        own = self.problem.monotonic
+        return () if own is None else own.effects
+
+    def average_steps(self) -> dict[int, Prior]:
+        """Column of a step -> the prior of the average step of its effect."""
+        out = {}
+        for effect in self.effects:
+            steps = self.problem.X.matrix[:, list(effect.columns)] @ np.array(effect.widths, dtype=float)
+            x = spread([steps], around_mean=self.has_intercept)
+            default = Normal(0.0, _rounded(2.5 * self.scale.size / x))
+            prior = self.chosen((f"b:{effect.label}", "b"), "coefficient", default)
+            out |= dict.fromkeys(effect.columns, prior)
+        return out
+
+    def simplexes(self) -> tuple[SimplexPrior, ...]:
+        return tuple(self._simplex(effect) for effect in self.effects)
+
+    def _simplex(self, effect: MonotonicEffect) -> SimplexPrior:
+        keys = (f"simo:{effect.label}", "simo")
+        self.known.update(dict.fromkeys(reversed(keys)))
+        key = next((key for key in keys if key in self.user), None)
+        if key is None:
+            prior = Prior(keys[0], Dirichlet(tuple(map(float, effect.widths))), "default")
+        else:
+            found = parse_simplex(self.user[key], self.written[key], effect.widths)
+            prior = Prior(keys[0], found, "user")
+        return SimplexPrior(prior, effect.columns, effect.size)
 
     def _coefficient(self, name: str, j: int) -> Prior:
         size = self.scale.size

@@ -192,6 +192,7 @@ for _method in (
         Sampled,
         ("blocked",),
         has_priors=True,
+        monotonic=True,
         against_cells="method='hmc' takes rows as they are",
     ),
 ):

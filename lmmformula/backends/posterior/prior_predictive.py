@@ -13,7 +13,7 @@ from lmmformula.errors import PlanError
 from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.family import Family
 from lmmformula.ir.design import FixedBlock, GroupBlock
-from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
+from lmmformula.ir.priors import AuxPriors, Prior, Priors, SimplexPrior, TermPriors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
@@ -70,7 +70,8 @@ class _Drawn:
 def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) -> PriorPredictive:
     """Draw variances, coefficients, random effects and responses. O(draws n)."""
     rng = np.random.default_rng(seed)
-    mean = _drawn(problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms, draws, rng)
+    own = (problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms)
+    mean = _drawn(*own, draws, rng, priors.simplexes)
     eta = mean.eta if problem.offset is None else mean.eta + problem.offset
     names, values, aux = list(mean.names), [mean.variances], []
     for j, (own, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
@@ -96,11 +97,15 @@ def _drawn(
     priors: Sequence[TermPriors],
     draws: int,
     rng: np.random.Generator,
+    simplexes: Sequence[SimplexPrior] = (),
 ) -> _Drawn:
     """A linear predictor with random effects."""
     coordinates, places = term_coordinates(priors, [np.ones(t.k) for t in terms])
     values = [c.value(c.sample(rng, draws)) for c in coordinates]
     own = np.column_stack([np.zeros((draws, 0)), *(c.distribution.sample(rng, draws) for c in coefficients)])
+    for effect in simplexes:
+        average = own[:, [effect.columns[0]]]
+        own[:, list(effect.columns)] = average * effect.size * effect.prior.distribution.sample(rng, draws)
     beta = np.linalg.solve(contrast, own.T).T if own.shape[1] else own
     eta = beta @ block.matrix.T
     for term, t in zip(terms, places, strict=True):

@@ -14,7 +14,7 @@ import numpy as np
 
 from lmmformula.inference.posterior import flat
 from lmmformula.ir.prior_distributions import LKJ
-from lmmformula.ir.priors import Prior, TermPriors
+from lmmformula.ir.priors import Prior, SimplexPrior, TermPriors
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -38,17 +38,29 @@ def structure_density(prior: Prior, values: Array) -> Array:
     return own.logpdf(values)
 
 
-def coefficients_log_prior(priors: Sequence[Prior], contrast: Array, beta: Array) -> Array:
-    """Sum over coefficients, (S,); beta (S, p)."""
+def coefficients_log_prior(
+    priors: Sequence[Prior], contrast: Array, beta: Array, simplexes: Sequence[SimplexPrior] = ()
+) -> Array:
+    """Sum over coefficients, (S,); beta (S, p). Steps of a monotonic effect have their average step's."""
     stated = beta @ contrast.T
-    return sum((density_of(p, stated[:, j]) for j, p in enumerate(priors)), np.zeros(len(beta)))
+    for own in simplexes:
+        stated[:, own.columns[0]] = beta[:, list(own.columns)].sum(axis=1) / own.size
+    later = {column for own in simplexes for column in own.columns[1:]}
+    return sum(
+        (density_of(p, stated[:, j]) for j, p in enumerate(priors) if j not in later), np.zeros(len(beta))
+    )
 
 
 def log_prior(fit: Fitted) -> dict[str, Array]:
     """Class of parameters -> log prior density at every draw, (S,)."""
     posterior = fit.inference.draws()
     priors = posterior.priors
-    out = {"b": coefficients_log_prior(priors.coefficients, priors.contrast, flat(posterior.beta))}
+    beta = flat(posterior.beta)
+    out = {"b": coefficients_log_prior(priors.coefficients, priors.contrast, beta, priors.simplexes)}
+    for simplex in priors.simplexes:
+        steps = beta[:, list(simplex.columns)]
+        shares = simplex.prior.distribution.logpdf(steps / steps.sum(axis=1, keepdims=True))
+        out["simo"] = out.get("simo", 0.0) + shares
     _add_terms(out, posterior, priors.terms)
     for j, aux in enumerate(priors.aux):
         if aux.value is not None:

@@ -148,7 +148,7 @@ class LaplaceDensityPoint:
         own, point = self.target, self.laplace
         parts = [p.log_prior_gradient(self.x) for p in own.predictors]
         mean = own.mean
-        parts[0][: mean.p] -= 0.5 * (mean.back.T @ point.d_beta)
+        parts[0][: mean.p] -= 0.5 * mean.pulled(self.x, point.d_beta)
         slopes = mean.factor_slopes(self.x)
         for group, d_factor in zip(own.model.prepared.blocks.groups, point.d_factors, strict=True):
             for i, columns in group.members:

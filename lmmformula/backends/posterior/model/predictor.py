@@ -28,6 +28,7 @@ from lmmformula.backends.posterior.model.coordinates import (
     term_values,
 )
 from lmmformula.backends.posterior.model.scalars import Coordinate
+from lmmformula.backends.posterior.model.simplex import Simplexes
 from lmmformula.families.distribution import Range
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
@@ -100,6 +101,8 @@ class Predictor:
     places : tuple of TermPlaces
         Positions in `own`.
     offset : (n,) array or None
+    simplexes : Simplexes or None
+        Of monotonic effects: delta are then those of coordinates c of the coefficients, beta = beta(c).
     outer, inner : slice
         Positions in x.
     """
@@ -115,6 +118,7 @@ class Predictor:
     own: tuple[Coordinate, ...]
     places: tuple[TermPlaces, ...]
     offset: Array | None = None
+    simplexes: Simplexes | None = None
     outer: slice = field(default_factory=lambda: slice(0, 0))
     inner: slice = field(default_factory=lambda: slice(0, 0))
 
@@ -132,9 +136,20 @@ class Predictor:
 
     # -- parts of x (..., d) -------------------------------------------------------------------------------------------
 
-    def beta(self, x: Numbers) -> Numbers:
-        """Coefficients, (..., p)."""
+    def coordinates(self, x: Numbers) -> Numbers:
+        """Coordinates of the coefficients, (..., p): but for monotonic effects these themselves."""
         return self.centre + x[..., self.outer][..., : self.p] @ self.back.T
+
+    def beta(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        """Coefficients, (..., p)."""
+        c = self.coordinates(x)
+        return c if self.simplexes is None else self.simplexes.beta(c, xp)
+
+    def pulled(self, x: Array, slope: Array) -> Array:
+        """Derivative in delta of what has the derivative `slope` in beta, at one x."""
+        if self.simplexes is not None:
+            slope = self.simplexes.jacobian(self.coordinates(x)).T @ slope
+        return self.back.T @ slope
 
     def values(self, x: Numbers, xp: Namespace = np) -> list[Numbers]:
         """Signed standard deviations and correlation parameters, arrays (...,)."""
@@ -167,7 +182,7 @@ class Predictor:
 
     def eta(self, x: Numbers, xp: Namespace = np) -> Numbers:
         """The predictor on the rows, (n,), for one x."""
-        out = self.block.matrix @ self.beta(x)
+        out = self.block.matrix @ self.beta(x, xp)
         if self.offset is not None:
             out = out + self.offset
         for term, b in zip(self.terms, self.effects(x, xp), strict=True):
@@ -183,9 +198,15 @@ class Predictor:
         if self.constant is not None:
             out = out + self.constant.log_density(self.beta(x)[0], xp)
         elif self.p:
-            moved = self.contrast @ self.beta(x)
+            moved, steps = self.contrast @ self.beta(x, xp), self._steps
             for j, prior in enumerate(self.coefficients):
-                out = out + prior.distribution.logpdf(moved[j], xp)
+                if j not in steps:
+                    out = out + prior.distribution.logpdf(moved[j], xp)
+            if self.simplexes is not None:
+                c = self.coordinates(x)
+                out = out + self.simplexes.log_density(c, xp)
+                for j in self._averages:
+                    out = out + self.coefficients[j].distribution.logpdf(c[j], xp)
         for j, c in enumerate(self.own):
             out = out + c.log_density(own[self.p + j], xp)
         return out
@@ -196,11 +217,33 @@ class Predictor:
         if self.constant is not None:
             slope = np.array([self.constant.density_slope(float(beta[0]))])
         else:
-            moved = self.contrast @ beta
-            each = [c.distribution.slope(v) for c, v in zip(self.coefficients, moved, strict=True)]
+            moved, steps = self.contrast @ beta, self._steps
+            each = [
+                0.0 if j in steps else own_prior.distribution.slope(v)
+                for j, (own_prior, v) in enumerate(zip(self.coefficients, moved, strict=True))
+            ]
             slope = self.contrast.T @ np.array(each, dtype=float)
         variances = [c.density_slope(float(own[self.p + j])) for j, c in enumerate(self.own)]
-        return np.concatenate([self.back.T @ slope, variances])
+        return np.concatenate([self.pulled(x, slope) + self._simplex_slope(x), variances])
+
+    @property
+    def _steps(self) -> frozenset[int]:
+        return frozenset() if self.simplexes is None else self.simplexes.columns
+
+    @property
+    def _averages(self) -> tuple[int, ...]:
+        """Coordinates that are average steps."""
+        return () if self.simplexes is None else tuple(own.columns[0] for own in self.simplexes.effects)
+
+    def _simplex_slope(self, x: Array) -> Array:
+        """Derivative in delta of the log prior of average steps and simplexes."""
+        if self.simplexes is None:
+            return np.zeros(self.p)
+        c = self.coordinates(x)
+        slope = self.simplexes.density_slope(c)
+        for j in self._averages:
+            slope[j] += float(self.coefficients[j].distribution.slope(c[j]))
+        return self.back.T @ slope
 
     def factor_slopes(self, x: Array) -> list[tuple[tuple[int, ...], Array]]:
         """For each term its places among the outer coordinates and dL/dx there, (places, k, k)."""
@@ -237,7 +280,8 @@ class Predictor:
 
     def begin(self, beta: Array, covariances: Sequence[Array], phis: Sequence[Array] | None = None) -> Array:
         """Outer coordinates of coefficients, and of covariance matrices and phi of the terms."""
-        delta = np.linalg.solve(self.back, beta - self.centre) if self.p else np.zeros(0)
+        c = beta if self.simplexes is None else self.simplexes.coordinates(beta)
+        delta = np.linalg.solve(self.back, c - self.centre) if self.p else np.zeros(0)
         return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3, phis)])
 
 
@@ -280,14 +324,14 @@ def predictor_of(
     weights: Array,
     constant: Constant | None = None,
     offset: Array | None = None,
+    simplexes: Simplexes | None = None,
 ) -> Predictor:
     """A predictor without places in x; `beta` and the precisions `weights` of the rows are those of a first fit."""
-    p = len(beta)
-    r = (
-        np.asarray(np.linalg.qr(block.matrix * np.sqrt(weights)[:, None], mode="r"))
-        if p
-        else np.zeros((0, 0))
-    )
+    p, rows = len(beta), block.matrix * np.sqrt(weights)[:, None]
+    if simplexes is not None:
+        beta = simplexes.coordinates(beta)
+        rows = np.vstack([rows @ simplexes.jacobian(beta), simplexes.information()])
+    r = np.asarray(np.linalg.qr(rows, mode="r")) if p else np.zeros((0, 0))
     own, places = term_coordinates(priors.terms, [detectable(t, weights) for t in terms])
     back = np.linalg.inv(r) if p else r
     return Predictor(
@@ -302,13 +346,17 @@ def predictor_of(
         tuple(own),
         places,
         offset,
+        simplexes,
     )
 
 
 def mean_predictor(problem: Problem, priors: Priors, beta: Array, weights: Array) -> Predictor:
     """The mean's predictor; `beta` and the precisions `weights` of the rows are those of a first fit."""
     safe = np.maximum(weights, 1e-6 * float(np.max(weights)))
-    return predictor_of("", problem.X, problem.terms, priors, beta, safe, None, problem.offset)
+    simplexes = Simplexes(priors.simplexes, problem.p) if priors.simplexes else None
+    return predictor_of(
+        "", problem.X, problem.terms, priors, beta, safe, None, problem.offset, simplexes=simplexes
+    )
 
 
 def aux_blocks(problem: Problem) -> tuple[FixedBlock, ...]:

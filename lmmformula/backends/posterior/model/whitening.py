@@ -107,7 +107,7 @@ class Whitening:
         if not own.terms:
             return x[own.inner], jnp.zeros(())
         lowers, v = joined(self.blocks.groups, own.factors(x, jnp), jnp), self._by_group(x[own.inner])
-        move, log_det = own.beta(x) - self.beta, jnp.zeros(())
+        move, log_det = own.beta(x, jnp) - self.beta, jnp.zeros(())
         u: list[Numbers] = [None] * len(self.blocks.groups)
         for own_chain in self.chains:
             groups = own_chain.chain.groups

@@ -10,6 +10,7 @@ marginalize        normal or lognormal response                  other families
 ``"laplace"``      refused                                       all random effects, by Laplace's approximation
 ================== ============================================= =====================================================
 
+Monotonic effects have ``"auto"`` and ``"none"``, which are the same then, and ``"laplace"`` for other families.
 A sigma with a formula of its own keeps ``"all"``, ``"none"`` and lists: its own coefficients and random effects are sampled.
 So are random effects of any auxiliary parameter of another family, which ``"laplace"`` therefore refuses.
 """
@@ -45,6 +46,11 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
     """
     groups = tuple(dict.fromkeys(t.group for t in problem.terms))
     named = _named(marginalize, groups)
+    if problem.monotonic is not None and (named is not None or marginalize == "all"):
+        raise PlanError(
+            f"marginalize={marginalize!r} integrates fixed effects out, and those of monotonic effects are products of an "
+            "average step and a simplex, which are not normal: leave it out, or use marginalize='none'."
+        )
     if not problem.terms:
         route: Route = Nothing((), "none", "the model has no random effects")
     elif is_normal(problem):
@@ -86,6 +92,9 @@ def _normal(
         )
     if marginalize == "none":
         return Nothing((), "none", "nothing is integrated out, as asked")
+    if problem.monotonic is not None:
+        why = "steps of monotonic effects are products of average steps and simplexes, which are not normal"
+        return Nothing((), "none", why)
     if named is not None and set(named) != set(groups):
         why = "the random effects of these groups and the fixed effects are normal given the rest"
         return Partial(named, ", ".join(named), why)
