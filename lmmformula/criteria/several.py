@@ -29,13 +29,14 @@ Tierney & Kadane (1986), J. Am. Stat. Assoc. 81, 82-86. Kristensen, Nielsen, Ber
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import cast
 
 import numpy as np
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.mode import TOLERANCE, find_mode
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.base import Engine, Prepared
@@ -209,3 +210,9 @@ class SeveralPoint(LaplacePoint):
         """H of the columns of the mean."""
         p = self.model.problem.p
         return tuple(s[..., :p] @ self.half for s in self.system.fixed)
+
+    @property
+    def linearised(self) -> Linearised:
+        """The rows of the working linear model of the mean, the other predictors held."""
+        own, stack = super().linearised, self._own.copies
+        return replace(own, weights=stack.means_weights(own.weights), score=stack.means(own.score))

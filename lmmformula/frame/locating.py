@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
@@ -82,9 +82,7 @@ def with_levels(recipe: Recipe, place: int, found: Located) -> tuple[Recipe, Lab
     """The recipe with these positions among the levels of a term, and their labels."""
     own = cast("TermRecipe", recipe.terms[place])
     cells = tuple(np.concatenate([a, b]) for a, b in zip(own.cells, found.cells, strict=True))
-    terms = list(recipe.terms)
-    terms[place] = replace(own, cells=cells)
-    return replace(recipe, terms=tuple(terms)), place_labels(found.cells, own.coordinates)
+    return recipe.with_cells(place, cells), place_labels(found.cells, own.coordinates)
 
 
 def _points(

@@ -166,6 +166,11 @@ class JoinedTerm:
         return self.members[0].coordinates
 
     @property
+    def cells(self) -> tuple[NDArray[np.object_], ...]:
+        """Of the levels, which all members share."""
+        return self.members[0].cells
+
+    @property
     def design(self) -> Design:
         """That of the first."""
         return self.members[0].design
@@ -299,6 +304,16 @@ class Recipe:
             return None, ""
         table = open_table(newdata)
         return self.weights.replay(table, self.text, dict(self.context), dict(self.memory), dict(self.within))
+
+    def with_cells(self, place: int, cells: tuple[NDArray[np.object_], ...]) -> Recipe:
+        """The same with other levels of a term."""
+        terms = list(self.terms)
+        own = terms[place]
+        if isinstance(own, JoinedTerm):
+            terms[place] = JoinedTerm(tuple(replace(member, cells=cells) for member in own.members))
+        else:
+            terms[place] = replace(own, cells=cells)
+        return replace(self, terms=tuple(terms))
 
     @property
     def needed(self) -> tuple[str, ...]:

@@ -57,6 +57,13 @@ class SeveralRecipe:
         assert isinstance(term, TermRecipe)
         return term
 
+    def with_cells(self, place: int, cells: tuple[NDArray[np.object_], ...]) -> SeveralRecipe:
+        """The same with other levels of a term, which all its members share."""
+        parts = list(self.parts)
+        for j, i in self.members[place]:
+            parts[j] = parts[j].with_cells(i, cells)
+        return replace(self, parts=tuple(parts))
+
     @property
     def columns(self) -> tuple[ColumnRecord, ...]:
         """Types of the columns."""

@@ -141,6 +141,11 @@ class Part:
         own = [w[k, k] - sum(w[k, j] for j in range(self.k) if j != k) for k in range(self.k)]
         return np.concatenate([*own, *(w[k, j] for k, j in self.pairs)])
 
+    def weights_of(self, k: int, weights: Array) -> Array:
+        """W_kk, the sum of the weights of the copies that have predictor k."""
+        by_copy = weights[self.at].reshape(len(self.copies), self.n)
+        return by_copy[[k in copy for copy in self.copies]].sum(axis=0)
+
     def blocks(self, h: Array) -> Array:
         """L (K, K, n) such that ``sum_kl L_kl W_kl`` is the sum of `h`, a vector over all copies, times the weights of W."""
         by_copy = h[self.at].reshape(len(self.copies), self.n)
@@ -188,6 +193,10 @@ class Stacked:
     def means(self, values: Array) -> Array:
         """The numbers of the copies with the mean's predictor alone, in the order of the problem's rows."""
         return np.concatenate([part.of_predictors(values)[0] for part in self.parts])
+
+    def means_weights(self, weights: Array) -> Array:
+        """Weights of the mean's predictor, ``-d2l/deta0^2`` of the problem's rows, from those of the copies."""
+        return np.concatenate([part.weights_of(0, weights) for part in self.parts])
 
     @property
     def ends(self) -> tuple[int, ...]:

@@ -386,3 +386,16 @@ def test_is_reported(tmp_path: Any) -> None:
         text = (tmp_path / "page.html").read_text(encoding="utf-8")
         assert "y:(Intercept)" in text
         assert page is not None
+
+
+def test_new_positions_beside_another_response() -> None:
+    """A series of one response alone goes on as it does in a model of its own."""
+    rng = np.random.default_rng(5)
+    data = pd.DataFrame({"g": np.repeat(np.arange(8), 10), "t": np.tile(np.arange(10.0), 8)})
+    walk = np.cumsum(rng.normal(size=(8, 10)), axis=1).ravel()
+    data["y"], data["n"] = walk + 1.5 * rng.normal(size=80), rng.poisson(2.0, 80)
+    new = pd.DataFrame({"g": [0, 3], "t": [10.5, 4.5]})
+    alone = fit("y ~ 1 + ou(0 + t | g)", data, method="laplace", dispformula="~ 1")
+    both = fit("bf(y ~ 1 + ou(0 + t | g)) + bf(n ~ 1, family = poisson)", data)
+    found = both.predict(new, new_levels="population").loc["y"]
+    np.testing.assert_allclose(found, alone.predict(new, new_levels="population"), rtol=1e-4)

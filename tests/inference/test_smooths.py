@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import Fit, fit, load, to_markdown
+from lmmformula.errors import SingularFitWarning
 from lmmformula.frame.smooths import mixed
 
 FOLDER = Path(__file__).parents[1] / "reference"
@@ -180,3 +182,18 @@ def test_plots() -> None:
     assert len(both.plot().get_lines()) == 3
     assert "t2(x, z)" in fitted("gamm4_t2_reml").smooth("t2(x, z)", points=9).plot().get_title()
     plt.close("all")
+
+
+def test_tests_beside_random_effects_of_sigma() -> None:
+    """Where sigma does not vary, they are those of the model in which it cannot."""
+    rng = np.random.default_rng(6)
+    data = {"x": rng.uniform(size=120), "g": np.repeat(np.arange(12), 10)}
+    data["y"] = np.sin(5.0 * data["x"]) + rng.normal(size=120)
+    plain = fit("bf(y ~ s(x, k = 5), sigma ~ 1)", data, method="laplace")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SingularFitWarning)
+        beside = fit("bf(y ~ s(x, k = 5), sigma ~ 1 + (1 | g))", data)
+    assert beside.is_singular
+    np.testing.assert_allclose(
+        beside.smooths().to_numpy(dtype=float), plain.smooths().to_numpy(dtype=float), rtol=1e-3
+    )
