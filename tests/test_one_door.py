@@ -158,6 +158,7 @@ def test_quasi_likelihood_and_posteriors_of_a_made_term() -> None:
     assert (np.abs(drawn.params - exact.params) < exact.bse).all()
 
 
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.ConvergenceWarning")  # so few draws
 def test_a_structure_without_natural_values_has_a_posterior_of_its_free_number() -> None:
     drawn = fit(
         f"y ~ {FORMULAS['across']}",
@@ -169,6 +170,7 @@ def test_a_structure_without_natural_values_has_a_posterior_of_its_free_number()
         seed=1,
     )
     assert drawn.posterior is not None
+    assert drawn.priors is not None
     (name,) = [n for n in drawn.posterior.names if not n.startswith(("sd:", "sigma"))]
     row = next(r for r in drawn.priors.table() if r[0] == name)
     assert row[1].startswith("normal(")

@@ -79,10 +79,11 @@ def test_what_is_no_expression_is_refused(text: str, message: str) -> None:
         m.ratio(text)
 
 
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.ConvergenceWarning")  # so few draws
 def test_of_a_posterior_by_its_draws() -> None:
     """The expression of each draw's components; what a likelihood has is refused by name, and the other way round."""
-    options = {"method": "hmc", "sampler": "importance", "draws": 200, "chains": 2, "seed": 1}
-    m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"), **options)
+    formula, data = "Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")
+    m = fit(formula, data, method="hmc", sampler="importance", draws=200, chains=2, seed=1)
     assert m.posterior is not None
     variances = [m.posterior[name].ravel() ** 2 for name in ("sd:Subject:Days", "sigma")]
     share = variances[0] / (variances[0] + variances[1])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
+from functools import lru_cache
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +14,16 @@ import pandas as pd
 import pytest
 from oracle import across_covariance, general_problem, structures, z_matrix
 
-from lmmformula import Fit, build, fit
+from lmmformula import Fit, build, fit, load
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
 from lmmformula.backends.posterior.model.scalars import structure_coordinate
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import ConvergenceWarning, PlanError
 from lmmformula.families import resolve
+from lmmformula.ir.across import Kernel
 from lmmformula.ir.across.naturals import Correlation, Length, Natural, Portion, Smoothness, naturals_of
 from lmmformula.ir.prior_text import parse_prior
 from lmmformula.ir.priors import Prior, resolve_priors
@@ -177,7 +182,7 @@ def series(ids: int = 5, times: int = 6) -> pd.DataFrame:
 
 def integrated(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
     """Mean and standard deviation of rho, sd and sigma: the dense likelihood times the priors above, over a grid."""
-    times, ids = table["time"].nunique(), table["id"].nunique()
+    times, ids = len(set(table["time"])), len(set(table["id"]))
     y = table["y"].to_numpy().reshape(ids, 2 * times)
     rho, sd, sigma = (np.linspace(*ends, 41) for ends in ((-0.6, 0.995), (0.02, 3.0), (0.02, 1.6)))
     places = np.repeat(np.arange(times), 2)
@@ -204,7 +209,7 @@ def integrated(table: pd.DataFrame) -> dict[str, tuple[float, float]]:
 
 
 def sampled(formula: str, table: pd.DataFrame, sampler: str = "importance", **more: Any) -> Fit:
-    options = {"draws": 600, "chains": 2, "seed": 3} | more
+    options: dict[str, Any] = {"draws": 600, "chains": 2, "seed": 3} | more
     return fit(formula, table, method="hmc", sampler=sampler, **options)
 
 
@@ -240,6 +245,18 @@ def field(length: float = 1.0, size: float = 1.0) -> pd.DataFrame:
 FIELD = "y ~ 1 + exp(0 + pos(a, b) | site)"
 
 
+@lru_cache
+def drawn_field() -> Fit:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # so few draws do not describe it well
+        return sampled(FIELD, field(), draws=150)
+
+
+def priors_of(m: Fit) -> dict[str, str]:
+    assert m.priors is not None
+    return {name: prior for name, prior, _ in m.priors.table()}
+
+
 @pytest.mark.parametrize(("length", "size"), [(1000.0, 1.0), (1.0, 100.0)])
 def test_default_priors_do_not_depend_on_units(length: float, size: float) -> None:
     """In the sampler's coordinates the posterior of the same data in other units is the same function, up to a constant."""
@@ -251,3 +268,107 @@ def test_default_priors_do_not_depend_on_units(length: float, size: float) -> No
         found.append([density(x).value for x in at])
     apart = np.subtract(*found)
     np.testing.assert_allclose(apart, apart[0], atol=1e-5)
+
+
+def test_tables_name_the_parameters() -> None:
+    m = drawn_field()
+    assert m.posterior is not None
+    drawn = m.posterior["range:site"]
+    assert drawn.shape == (2, 150)
+    tidy = m.tidy(effects="ran_pars", conf_int=True).set_index("term")
+    assert tidy.loc["range", "estimate"] == pytest.approx(drawn.mean())
+    ends = m.conf_int(parameters="all").loc["range:site"].to_numpy(dtype=float)
+    np.testing.assert_allclose(ends, np.quantile(drawn, [0.025, 0.975]))
+    text = str(m.summary())
+    assert " range " in text
+    assert "14 positions." in text
+    assert priors_of(m)["range:site"].startswith("pc(")
+    pytest.importorskip("arviz_base")
+    tree = m.to_datatree(log_likelihood=False, predictive=False)
+    np.testing.assert_array_equal(tree["posterior"]["range:site"].to_numpy(), drawn)
+
+
+def test_prediction_at_new_positions_is_kriging_in_every_draw() -> None:
+    m = drawn_field()
+    posterior = m.posterior
+    assert posterior is not None
+    assert posterior.effects is not None
+    new = pd.DataFrame({"a": [3.0, 6.5, 1e4], "b": [4.0, 2.5, 1e4], "site": "s"})
+    across = m.problem.terms[0].covariance.across
+    assert isinstance(across, Kernel)
+    old = across.points
+    every = np.concatenate([old, new[["a", "b"]].to_numpy()])
+    apart = np.hypot(*(every[:, None, j] - every[None, :, j] for j in (0, 1)))
+    ranges = posterior["range:site"].ravel()
+    sds = posterior[posterior.names[0]].ravel()
+    effects = posterior.effects[0].reshape(-1, 14)
+    beta = posterior.beta.reshape(-1)
+    means, variances = [], []
+    for reach, sd, b, b0 in zip(ranges, sds, effects, beta, strict=True):
+        r = np.exp(-apart / reach)
+        weights = np.linalg.solve(r[:14, :14] + 1e-12 * np.eye(14), r[:14, 14:])
+        means.append(b0 + weights.T @ b)
+        variances.append(sd**2 * (1.0 - np.einsum("or,or->r", r[:14, 14:], weights)))
+    centre, spread = np.mean(means, axis=0), np.sqrt(np.mean(variances, axis=0) + np.var(means, axis=0))
+    found = m.predict(new, se=True, seed=1)
+    plain = m.predict(new)
+    np.testing.assert_allclose(
+        plain, posterior.beta_mean[0] + np.mean(np.array(means) - beta[:, None], axis=0), rtol=1e-6
+    )
+    np.testing.assert_allclose(found["fit"], plain)
+    np.testing.assert_allclose(found["se"], spread, rtol=0.25)
+    assert np.abs(centre - plain).max() < 0.3 * spread.max()
+
+
+def test_files_keep_posterior_and_priors(tmp_path: Path) -> None:
+    m = drawn_field()
+    m.save(tmp_path / "m.lmm")
+    again = load(tmp_path / "m.lmm")
+    assert again.posterior is not None
+    assert m.posterior is not None
+    np.testing.assert_array_equal(again.posterior["range:site"], m.posterior["range:site"])
+    assert priors_of(again) == priors_of(m)
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.ConvergenceWarning")
+def test_counts_on_a_map_by_laplace() -> None:
+    """The share of BYM2 has its prior by complexity; effects are those of areas; counts of a known share lie inside."""
+    side = 4
+    grid = [(i, j) for i in range(side) for j in range(side)]
+    pairs = [
+        (f"{i}{j}", f"{i + a}{j + b}")
+        for i, j in grid
+        for a, b in ((0, 1), (1, 0))
+        if i + a < side and j + b < side
+    ]
+    rng = np.random.default_rng(2)
+    smooth = np.array([0.5 * (i + j - 3.0) for i, j in grid])
+    counts = rng.poisson(np.exp(1.0 + np.tile(smooth, 2)))
+    table = pd.DataFrame({"count": counts, "area": [f"{i}{j}" for i, j in grid] * 2})
+    m = sampled(
+        "count ~ 1 + car(W, gr = area, type = 'bym2')",
+        table,
+        family="poisson",
+        marginalize="laplace",
+        draws=100,
+        data2={"W": pd.DataFrame(pairs, columns=["a", "b"])},
+    )
+    assert m.posterior is not None
+    rho = m.posterior["rho:area"]
+    assert ((rho > 0.0) & (rho < 1.0)).all()
+    assert rho.mean() > 0.45  # neighbours are alike here, and the prior has its median below
+    assert priors_of(m)["rho:area"] == "pc(0.5, 0.667)"
+
+
+@pytest.mark.parametrize(
+    ("priors", "message"),
+    [
+        ({"range": "beta(1, 1)"}, "cannot be the prior of a range"),
+        ({"range": "pc(2, 1.5)"}, "p is a probability"),
+        ({"range:field": "pc(2, 0.5)"}, "is no parameter of this model"),
+        ({"rho": "lkj(1)"}, "is no parameter of this model"),
+    ],
+)
+def test_priors_that_do_not_suit_are_refused(priors: dict[str, str], message: str) -> None:
+    with pytest.raises(PlanError, match=message):
+        resolve_priors(build(FIELD, field()), priors)
