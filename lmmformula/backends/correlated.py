@@ -73,6 +73,12 @@ class Correlated(Likelihood):
         model = ByCluster.of(problem, reml=self.reml, layout=point.model.layout)
         return self.optimise(model, np.concatenate([off_boundary(estimate.theta), estimate.residual]))
 
+    def without(self, point: ClusterPoint, stays: Array) -> Optimum[ClusterPoint]:
+        """The same model on the rows where `stays` is one, and not where it is zero; starts from the fit of all of them."""
+        model = ByCluster.of(point.model.problem.at(np.flatnonzero(stays)), reml=self.reml)
+        theta, psi = point.model.split(point.omega)
+        return self.optimise(model, np.concatenate([off_boundary(theta), psi]))
+
     def unrestricted(self, point: ClusterPoint) -> Optimum[ClusterPoint]:
         """The ML fit of the same model, starting from a REML fit's `point`."""
         theta, psi = point.model.split(point.omega)

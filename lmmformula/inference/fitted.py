@@ -304,7 +304,7 @@ class Inference(InWords):
 
     @abstractmethod
     def theta_covariance(self) -> tuple[Array | None, str]:
-        """Covariance matrix of (theta, log sigma) in the user's units, or why there is none."""
+        """Covariance matrix of (theta, psi, log sigma) in the user's units, or why there is none."""
 
     def structure_parameters(self) -> tuple[StructureParameter, ...]:
         """Parameters of the structure of residuals; none where they are independent with one variance."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lmmformula.errors import DataError
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.residual import residual_parameters
 from lmmformula.ir.structured import StructureParameter, structure_parameters
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Parameter",
     "chosen",
+    "has_deviations",
     "parameter_names",
     "parameters_of",
     "shown_structure",
@@ -31,12 +33,12 @@ class Parameter:
     Attributes
     ----------
     name : str
-    kind : {"sd", "cor", "phi", "sigma", "beta", "aux"}
+    kind : {"sd", "cor", "phi", "residual", "sigma", "beta", "aux"}
     term : int
         Term, position of the coefficient, or position of the auxiliary predictor.
     columns : tuple of int
         Columns of the term: one for a standard deviation, two for a correlation; column of the auxiliary predictor; element of
-        phi of a structure across levels.
+        phi of a structure across levels; place among the parameters of a structure of residuals.
     """
 
     name: str
@@ -46,10 +48,16 @@ class Parameter:
 
 
 def parameters_of(problem: Problem) -> list[Parameter]:
-    """Each term's lower triangle column by column, structures' phi, sigma where there is one, beta, auxiliary coefficients."""
+    """Each term's lower triangle column by column, structures' phi, sigma where there is one, beta, auxiliary coefficients.
+
+    A structure of residuals has its parameters before sigma, which it replaces where it has a variance for each position or
+    row.
+    """
     out = [p for i, term in enumerate(problem.terms) for p in _of_term(i, term)]
     out += [Parameter(own.name, "phi", own.term, (own.element,)) for own in structure_parameters(problem)]
-    if problem.is_linear and problem.family.estimates_sigma:
+    own = residual_parameters(problem.residual)
+    out += [Parameter(one.name, "residual", -1, (j,)) for j, one in enumerate(own)]
+    if problem.is_linear and problem.family.estimates_sigma and not has_deviations(problem):
         out.append(Parameter("sigma", "sigma"))
     out += [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
     for j, (record, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):
@@ -59,6 +67,11 @@ def parameters_of(problem: Problem) -> list[Parameter]:
             for c, name in enumerate(block.names)
         ]
     return out
+
+
+def has_deviations(problem: Problem) -> bool:
+    """Whether a structure of residuals has the parameters that sigma would repeat."""
+    return any(one.kind in ("sd", "coefficient") for one in residual_parameters(problem.residual))
 
 
 def _of_term(i: int, term: GroupBlock) -> list[Parameter]:

@@ -9,7 +9,8 @@ is standard normal to second order, so the interval of a level is where |zeta| s
 that was maximised, Laplace's approximation or quadrature, as in lme4's ``confint`` of a glmer fit.
 
 The search is in :mod:`lmmformula.inference.profile_trace`, the deviance over the coordinates that it moves in
-:mod:`lmmformula.inference.profile_surface` (Gaussian) and :mod:`lmmformula.inference.profile_general` (all others).
+:mod:`lmmformula.inference.profile_surface` (Gaussian), :mod:`lmmformula.inference.structure.profiled` (Gaussian with structured
+residuals) and :mod:`lmmformula.inference.profile_general` (all others).
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from lmmformula.inference.parameters import (
 from lmmformula.inference.profile_general import GeneralBest
 from lmmformula.inference.profile_surface import Surface
 from lmmformula.inference.profile_trace import Trace
+from lmmformula.inference.structure.profiled import ClusterBest
 from lmmformula.inference.student import interval_names
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.estimate import Estimate
@@ -77,7 +79,7 @@ class GaussianBest:
 
 
 @lru_cache(maxsize=4)
-def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
+def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest | ClusterBest:
     """Where a profile starts.
 
     Raises
@@ -89,6 +91,8 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
     fit.problem.refuse_unfree("a profile", "conf_int(method='wald') and 'bootstrap' have intervals.")
     if not fit.problem.is_linear:
         return GeneralBest.of(fit, values_of(fit.problem, fit.estimate))
+    if fit.problem.residual is not None:
+        return ClusterBest.of(fit, lambda estimate: values_of(fit.problem, estimate))
     point, standard, estimate = fit.optimum, fit.standard, fit.estimate
     if estimate.restricted:
         solution = cast("Exact", fit.backend).unrestricted(point)
@@ -98,8 +102,8 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest:
 
 
 def values_of(problem: Problem, estimate: Estimate) -> dict[str, float]:
-    """Every parameter by name; an auxiliary one as the coefficient of its predictor, one of a structure as phi."""
-    return {p.name: _value(problem, estimate, p) for p in parameters_of(problem)}
+    """Every parameter by name but those of residuals; an auxiliary one as its coefficient, one of a structure as phi."""
+    return {p.name: _value(problem, estimate, p) for p in parameters_of(problem) if p.kind != "residual"}
 
 
 def _value(problem: Problem, estimate: Estimate, p: Parameter) -> float:

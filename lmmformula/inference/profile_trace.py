@@ -6,6 +6,7 @@ from the last. What is minimised, and in which coordinates, is the surface's bus
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ from lmmformula.typing import Array, Numbers
 if TYPE_CHECKING:
     from lmmformula.inference.profile import GaussianBest
     from lmmformula.inference.profile_general import GeneralBest
+    from lmmformula.inference.structure.profiled import ClusterBest
 
 
 __all__ = ["Trace"]
@@ -26,17 +28,23 @@ LEVEL = 1e-3
 """Share of the bound by which zeta must rise with a longer step, lest the deviance count as level and the end as infinite."""
 
 
+NOWHERE = 1e150
+"""zeta where there is no deviance, such as at a correlation of one."""
+HALVES = 30
+"""Times that a step into nowhere is halved."""
+
+
 class Trace:
     """zeta of one parameter at any value, each found from the last.
 
     Parameters
     ----------
-    best : GaussianBest or GeneralBest
+    best : GaussianBest, GeneralBest or ClusterBest
         The optimum.
     target : Parameter
     """
 
-    def __init__(self, best: GaussianBest | GeneralBest, target: Parameter) -> None:
+    def __init__(self, best: GaussianBest | GeneralBest | ClusterBest, target: Parameter) -> None:
         self.best, self.target = best, target
         self.surface = best.surface(target)
         pinned = self.surface.pinned
@@ -72,8 +80,8 @@ class Trace:
         if value not in self.found:
             same = [v for v in self.found if (v > self.anchor) == (value > self.anchor)]
             near = min(same, key=lambda v: abs(v - value), default=None)
-            start = self.centre if near is None else self.found[near][1]
-            lowest, psi = self._minimum(value, start)
+            starts = [self.centre] if near is None else [self.found[near][1], self.centre]
+            lowest, psi = self._minimum(value, starts)
             self.found[value] = min(lowest, self.ceiling), psi
         return self.found[value][0]
 
@@ -92,27 +100,27 @@ class Trace:
         ]
         return min(Trace(self.best, p).deviance(0.0) for p in sds)
 
-    def _minimum(self, value: float, start: Array) -> tuple[float, Array]:
+    def _minimum(self, value: float, starts: Sequence[Array]) -> tuple[float, Array]:
+        """The profile deviance and where it is, from the lowest of `starts`."""
         from scipy.optimize import minimize
 
         held = value if self.target.kind == "beta" else None
         # Near the boundary (log sd or t far out) the slope vanishes and the search would not leave: start inside.
         reach = self.surface.reach
-        psi = np.clip(start, self.centre - 3.0 * reach, self.centre + 3.0 * reach)
+        begun = [np.clip(s, self.centre - 3.0 * reach, self.centre + 3.0 * reach) for s in starts]
         if (pinned := self.surface.pinned) is not None:
-            psi[pinned] = self.surface.coordinate(value, self.best.sigma)
+            for psi in begun:
+                psi[pinned] = self.surface.coordinate(value, self.best.sigma)
         if not len(self.free):
-            return self.surface.evaluate(psi, held)[0], psi
+            return self.surface.evaluate(begun[0], held)[0], begun[0]
+        psi = begun[0] if len(begun) < 2 else min(begun, key=lambda p: self._at(p, held)[0])
         at = psi.copy()
         outermost = [(self.centre + side * 25.0 * reach)[self.free] for side in (-1, 1)]
 
         def scaled(z: Array) -> tuple[float, Array]:
             self.evaluations += 1
             at[self.free] = np.clip(psi[self.free] + self.scale @ z, *outermost)
-            try:
-                deviance, slope = self.surface.evaluate(at, held)
-            except FitError:
-                return 1e300, np.zeros_like(z)
+            deviance, slope = self._at(at, held)
             return deviance, self.scale.T @ slope[self.free]
 
         found = minimize(
@@ -120,6 +128,13 @@ class Trace:
         )
         psi[self.free] += self.scale @ found.x
         return float(found.fun), psi
+
+    def _at(self, psi: Array, held: float | None) -> tuple[float, Array]:
+        """The deviance and its gradient; nowhere where there is none."""
+        try:
+            return self.surface.evaluate(psi, held)
+        except FitError:
+            return NOWHERE**2, np.zeros_like(psi)
 
     def root(self, target: float, tolerance: float = 1e-5) -> float:
         """Value at which zeta reaches `target`, or the end of the parameter's range if it never does."""
@@ -138,6 +153,11 @@ class Trace:
             reached = self.zeta(outer)
             if np.isnan(reached):  # farther out than the criterion can be computed
                 return end
+            for _ in range(HALVES):
+                if abs(reached) < NOWHERE:
+                    break
+                outer = 0.5 * (inner + outer)
+                reached = self.zeta(outer)
             if abs(reached) >= abs(target):
                 break
             if outer == end or (np.isinf(end) and abs(abs(reached) - last) <= LEVEL * abs(target)):

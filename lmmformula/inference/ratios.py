@@ -30,7 +30,6 @@ import numpy as np
 from lmmformula.errors import DataError, FitError, PlanError
 from lmmformula.inference.conditional import covariance_matrices, group_names, varcorr_places
 from lmmformula.inference.posterior import flat, quantiles, term_spreads
-from lmmformula.inference.spreads import theta_covariance
 from lmmformula.inference.student import critical
 from lmmformula.typing import Array, Numbers
 
@@ -142,7 +141,7 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None 
     estimate = value(at)
     if not np.isfinite(estimate):
         raise DataError(f"{expression!r} is {estimate} at the estimates.")
-    covariance, reason = theta_covariance(fit)
+    covariance, reason = fit.inference.theta_covariance()
     if covariance is None:
         raise FitError(f"ratio() has no standard error: {reason}")
     slope = _slope(value, at) @ _jacobian(fit)
@@ -249,12 +248,12 @@ def _components(fit: Fitted, theta: Array, log_sigma: float) -> Array:
 
 
 def _jacobian(fit: Fitted) -> Array:
-    """dv/d(theta, log sigma)."""
+    """dv/d(theta, psi, log sigma)."""
     covariances, slices = covariance_matrices(fit), fit.problem.theta_slices()
     free = fit.problem.is_linear and fit.problem.family.estimates_sigma
     out = []
     for i, a, b in varcorr_places(fit):
-        row = np.zeros(fit.problem.n_theta + 1)
+        row = np.zeros(fit.problem.n_theta + len(fit.estimate.residual) + 1)
         if i is None:
             row[-1] = 2.0 * fit.estimate.sigma**2
         else:
@@ -296,7 +295,9 @@ def _profile(fit: Fitted, value: Function, estimate: float, se: float, level: fl
             "ratio(method='profile') is for Gaussian models; method='delta' suits any likelihood."
         )
     standard, model = fit.standard, fit.optimum.model
-    start = np.append(standard.theta_in(fit.estimate.theta), 0.0)
+    twin = standard.inward(fit.estimate)
+    start = np.concatenate([twin.theta, twin.residual, [0.0]])
+    n_theta = len(twin.theta)
     first = standard.sigma_in(fit.estimate)
     bound, best = float(critical(level, np.inf)) ** 2, fit.optimum.deviance_at(first**2)
     free = np.array([True] * (len(start) - 1) + [fit.problem.family.estimates_sigma])
@@ -314,7 +315,9 @@ def _profile(fit: Fitted, value: Function, estimate: float, se: float, level: fl
 
     def held(x: Array) -> float:
         phi = whole(x)
-        return value(_components(fit, standard.theta_out(phi[:-1]), np.log(fit.estimate.sigma) + phi[-1]))
+        return value(
+            _components(fit, standard.theta_out(phi[:n_theta]), np.log(fit.estimate.sigma) + phi[-1])
+        )
 
     state = {"x": start[free]}
 

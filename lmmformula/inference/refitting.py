@@ -9,9 +9,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from lmmformula.inference.new_response import new_response, with_response
+from lmmformula.inference.parameters import has_deviations
 from lmmformula.inference.subset import refitted
 from lmmformula.ir.covariance import sd_cor
+from lmmformula.ir.residual import residual_parameters, residual_values
 from lmmformula.ir.structured import structure_parameters
 
 if TYPE_CHECKING:
@@ -76,6 +80,11 @@ def parameters(fit: Fitted) -> dict[str, float]:
             out[parameter.name] = float(parameter.value(alpha)[0])
         else:
             out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}
+    if (residual := fit.problem.residual) is not None:
+        values = residual_values(residual, fit.estimate.residual, float(np.log(fit.estimate.sigma)))
+        out |= {p.name: float(v) for p, v in zip(residual_parameters(residual), values, strict=True)}
+    if has_deviations(fit.problem):
+        return out
     if (fit.problem.family.estimates_sigma and not fit.problem.aux) or fit.estimate.quasi_dispersion:
         out["sigma"] = fit.estimate.sigma
     return out

@@ -60,6 +60,7 @@ class Spreads:
         self.covariance, self.reason = fit.inference.theta_covariance()
         twin = fit.standard.theta_in(fit.estimate.theta)
         self._slices = self.problem.theta_slices()
+        self._size = self.problem.n_theta + len(fit.estimate.residual) + 1
         self._lower = [
             t.covariance.cholesky(fit.estimate.theta[s])
             for t, s in zip(self.problem.terms, self._slices, strict=True)
@@ -77,6 +78,8 @@ class Spreads:
             return self.cor(parameter.term, *parameter.columns)
         if parameter.kind == "phi":
             return self.structure(parameter)
+        if parameter.kind == "residual":
+            return self.fit.inference.structure_parameters()[parameter.columns[0]].spread
         if parameter.kind == "sigma":
             return self.sigma()
         return self.auxiliary(parameter.term, parameter.columns[0])
@@ -155,7 +158,7 @@ class Spreads:
     # -- derivatives -----------------------------------------------------------------------------------------------
 
     def slope(self, parameter: Parameter) -> Array:
-        """d value / d(theta, log sigma) of a standard deviation, a correlation or sigma; d value / d alpha of an auxiliary."""
+        """d value / d(theta, psi, log sigma) of a parameter of these; d value / d alpha of an auxiliary."""
         known = self.of(parameter)
         if parameter.kind == "sd":
             return known.value * self._d_log_sd(parameter.term, parameter.columns[0])
@@ -164,9 +167,12 @@ class Spreads:
             return self._d_cor(parameter.term, first, second, known.value)
         if parameter.kind == "phi":
             own = structure_of(self.problem, parameter)
-            return _slope(own.natural, known.at, signed=True) * np.eye(self.problem.n_theta + 1)[own.at]
+            return _slope(own.natural, known.at, signed=True) * np.eye(self._size)[own.at]
+        if parameter.kind == "residual":
+            own_slope = self.fit.inference.structure_parameters()[parameter.columns[0]].slope
+            return np.concatenate([np.zeros(self.problem.n_theta), own_slope])
         if parameter.kind == "sigma":
-            return known.value * np.eye(self.problem.n_theta + 1)[-1]
+            return known.value * np.eye(self._size)[-1]
         alpha = self.fit.estimate.aux
         at = sum(len(a) for a in alpha[: parameter.term]) + parameter.columns[0]
         out = np.zeros(sum(map(len, alpha)))
@@ -174,7 +180,7 @@ class Spreads:
         return out
 
     def _d_cor(self, term: int, i: int, j: int, r: float) -> Array:
-        """d r / d(theta, log sigma)."""
+        """d r / d(theta, psi, log sigma)."""
         sds = np.linalg.norm(self._lower[term], axis=1)
         own = self._d_log_sd(term, i) + self._d_log_sd(term, j)
         own[-1] = 0.0  # sigma is in numerator and denominator
@@ -190,8 +196,8 @@ class Spreads:
         return half + np.swapaxes(half, 1, 2)
 
     def _d_log_sd(self, term: int, column: int) -> Array:
-        """d log sd / d(theta, log sigma)."""
-        out = np.zeros(self.problem.n_theta + 1)
+        """d log sd / d(theta, psi, log sigma)."""
+        out = np.zeros(self._size)
         own = float(self._lower[term][column] @ self._lower[term][column])
         out[self._slices[term]] = 0.5 * self._d_sigma(term)[:, column, column] / own
         out[-1] = 1.0 if self.problem.is_linear else 0.0

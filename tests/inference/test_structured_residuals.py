@@ -270,9 +270,7 @@ def test_what_is_refused_by_name(formula: str, more: dict[str, Any], says: str) 
 @pytest.mark.parametrize(
     "verb",
     [
-        lambda m: m.conf_int(method="profile"),
-        lambda m: m.influence(),
-        lambda m: m.cov_params(kind="CR2"),
+        lambda m: m.caic(),
         lambda m: m.predict(interval="confidence", uncertainty="full"),
     ],
 )

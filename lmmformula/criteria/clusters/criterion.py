@@ -95,6 +95,11 @@ class ByCluster:
         """Degrees of freedom of sigma^2."""
         return self.problem.n - (self.problem.p if self.reml else 0)
 
+    @property
+    def dense_side(self) -> int:
+        """Rows of the largest cluster."""
+        return max(part.n for part in self.layout.parts)
+
     def start(self) -> Array:
         """L = I for every term, and where the structure of residuals begins."""
         starts = [t.covariance.start() for t in self.problem.terms]
@@ -112,7 +117,7 @@ class ByCluster:
             factors.append(term.covariance.cholesky(theta[own]))
             moves.append(term.covariance.jacobian(theta[own]))
         try:
-            with np.errstate(over="ignore", invalid="ignore"):
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
                 blocks = tuple(
                     block_of(part, self.residual, psi, factors, moves) for part in self.layout.parts
                 )
@@ -136,6 +141,11 @@ class ClusterPoint:
     blocks: tuple[Block, ...]
 
     error = 0.0
+
+    @property
+    def theta(self) -> Array:
+        """The first part of omega."""
+        return self.model.split(self.omega)[0]
 
     @computed_once
     def products(self) -> Array:
@@ -245,6 +255,8 @@ class ClusterPoint:
 
     def _gradient(self, weights: list[Array]) -> Array:
         out = np.zeros(len(self.omega))
+        if not len(out):
+            return out
         for w, block in zip(weights, self.blocks, strict=True):
             out += block.slopes.reshape(len(out), -1) @ w.ravel()
         return out

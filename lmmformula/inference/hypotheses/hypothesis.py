@@ -179,15 +179,16 @@ def _parameters(fit: Fitted, names: Sequence[str], known: Uncertainty) -> tuple[
             row[p + theta :] = others.slope(q)
         else:
             slope = others.slope(q)
-            row[p : p + theta] = slope[:theta]
             if fit.problem.is_linear:
-                row[-1] = slope[-1]
+                row[p:] = slope
+            else:
+                row[p : p + theta] = slope[:theta]
         out[q.name] = Dual(spread.value, row, 1)
     return out, covariance
 
 
 def _covariance(fit: Fitted, known: Uncertainty) -> Array:
-    """Of (beta, theta, log sigma) of a Gaussian likelihood, or (beta, theta, alpha) of a generalised one."""
+    """Of (beta, theta, psi, log sigma) of a Gaussian likelihood, or (beta, theta, alpha) of a generalised one."""
     p = fit.problem.p
     own, reason = fit.inference.theta_covariance()
     if own is None:

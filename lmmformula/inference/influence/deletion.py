@@ -35,6 +35,7 @@ one factorisation for each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -53,6 +54,19 @@ OVERHEAD = 1e6
 """What a factorisation takes whatever its size, in multiplications."""
 
 
+class Rows(Protocol):
+    """What deletions of single rows ask of a solution."""
+
+    @property
+    def weights(self) -> Array: ...
+    @property
+    def precision(self) -> Array: ...
+    @property
+    def score(self) -> Array: ...
+    @property
+    def along(self) -> Array: ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Taken:
     """D of (1) for m units.
@@ -69,7 +83,7 @@ class Taken:
     rr: Array
 
 
-def of_rows(linear: Linear, some: slice) -> Taken:
+def of_rows(linear: Rows, some: slice) -> Taken:
     """D of single rows; zero for those without weight. O(p^2) for each, after the leverages."""
     own, score = linear.precision[some], linear.score[some]
     with np.errstate(divide="ignore", invalid="ignore"):

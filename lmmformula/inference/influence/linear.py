@@ -179,6 +179,13 @@ class Linear:
         return leverage(self.rows, self.factors, self.factor.inverse())
 
     @property
+    def fitted(self) -> Array:
+        """diag(I - W^-1 P), (n,)."""
+        about = np.einsum("np,np->n", self.along, self.along)
+        own = np.divide(about, self.weights, out=np.zeros(self.n), where=self.weights != 0.0)
+        return self.weights * self.spread + own
+
+    @property
     def precision(self) -> Array:
         """diag(V^-1), (n,)."""
         return self.weights * (1.0 - self.weights * self.spread)

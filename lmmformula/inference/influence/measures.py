@@ -22,6 +22,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from lmmformula.inference.influence.clusters import ClusterLinear
 from lmmformula.inference.influence.deletion import Taken
 from lmmformula.inference.influence.linear import Linear
 from lmmformula.typing import Array
@@ -58,7 +59,7 @@ class Measures:
         return cls(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(cls)))
 
 
-def measures(linear: Linear, taken: Taken, counts: Array) -> Measures:
+def measures(linear: Linear | ClusterLinear, taken: Taken, counts: Array) -> Measures:
     """Measures at the estimated theta; `counts` are the observations of each unit."""
     p, eye = linear.p, np.eye(linear.p)
     values, vectors = np.linalg.eigh(eye - taken.xx) if p else (np.ones((len(counts), 0)), taken.xx)
@@ -86,7 +87,7 @@ def measures(linear: Linear, taken: Taken, counts: Array) -> Measures:
     )
 
 
-def after_refits(linear: Linear, beta: Array, covariance: Array, sigma: Array) -> Measures:
+def after_refits(linear: Linear | ClusterLinear, beta: Array, covariance: Array, sigma: Array) -> Measures:
     """Measures of fits without each unit: fixed effects (m, p), covariances (m, p, p), sigma (m,), in the user's units."""
     inward = np.linalg.inv(linear.out)
     moved = linear.beta - beta
@@ -108,7 +109,7 @@ def after_refits(linear: Linear, beta: Array, covariance: Array, sigma: Array) -
 
 
 def _measures(
-    linear: Linear,
+    linear: Linear | ClusterLinear,
     *,
     squared: Array,
     weighted: Array,

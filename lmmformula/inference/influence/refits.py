@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import group_names, varcorr_places
+from lmmformula.inference.influence.clusters import ClusterLinear
 from lmmformula.inference.influence.linear import Linear
 from lmmformula.inference.influence.units import Units
+from lmmformula.ir.residual import residual_parameters, residual_values, visits_of
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Refits:
     changes: pd.DataFrame
 
 
-def refits(fit: Fitted, linear: Linear, units: Units, possible: NDArray[np.bool_]) -> Refits:
+def refits(fit: Fitted, linear: Linear | ClusterLinear, units: Units, possible: NDArray[np.bool_]) -> Refits:
     """Fits without each unit for which it is `possible`: the rows that are left determine the fixed effects.
 
     Each takes the Gram of the rows that stay and a few factorisations.
@@ -75,7 +77,7 @@ def _names(fit: Fitted) -> list[str]:
             else [groups[i], terms[i].columns[a], *([] if b is None else [terms[i].columns[b]])]
         )
         out.append(".".join(columns) or "Residual")
-    return out
+    return [*out, *(f"Residual.{'.'.join(names)}" for names, _ in _of_visits(fit, fit.estimate))]
 
 
 def _variances(fit: Fitted, estimate: Estimate) -> Array:
@@ -84,6 +86,21 @@ def _variances(fit: Fitted, estimate: Estimate) -> Array:
     lowers = [t.covariance.cholesky(estimate.theta[s]) for t, s in zip(terms, slices, strict=True)]
     spread = [lower @ lower.T for lower in lowers]
     places = varcorr_places(fit)
-    return estimate.sigma**2 * np.array(
-        [1.0 if i is None else spread[i][a, a if b is None else b] for i, a, b in places]
-    )
+    own = [1.0 if i is None else spread[i][a, a if b is None else b] for i, a, b in places]
+    return np.array([*(estimate.sigma**2 * v for v in own), *(v for _, v in _of_visits(fit, estimate))])
+
+
+def _of_visits(fit: Fitted, estimate: Estimate) -> list[tuple[tuple[str, ...], float]]:
+    """Variances and covariances of residuals that have one for each position, with these."""
+    residual = fit.problem.residual
+    if residual is None:
+        return []
+    visits, out = visits_of(residual), []
+    values = residual_values(residual, estimate.residual, float(np.log(estimate.sigma)))
+    for own, value in zip(residual_parameters(residual), values, strict=True):
+        if own.kind not in ("sd", "cor"):
+            continue
+        sds = [float(values[v]) for v in own.places]
+        product = float(value) * sds[0] * sds[-1] if own.kind == "cor" else sds[0] ** 2
+        out.append((tuple(visits[v] for v in own.places), product))
+    return out

@@ -67,9 +67,13 @@ class Units:
                         f"rows belong to several levels of `{group}`, so leaving out one of them leaves parts of rows. Use "
                         "group=None for rows, or the name of a factor of which rows have one level each."
                     )
-                return cls(
-                    pd.Index(np.asarray(term.levels, dtype=object), name=group), term.codes.astype(np.intp)
-                )
+                if term.owners is None:
+                    levels = pd.Index(np.asarray(term.levels, dtype=object), name=group)
+                    return cls(levels, term.codes.astype(np.intp))
+                if (term.codes >= 0).all():  # behind the levels of rows stand effects that no row has
+                    there, codes = np.unique(term.codes, return_inverse=True)
+                    levels = pd.Index(np.asarray(term.levels, dtype=object)[there], name=group)
+                    return cls(levels, codes.astype(np.intp))
         codes, labels = _column(fit, group)
         if (codes < 0).any():
             count = int((codes < 0).sum())

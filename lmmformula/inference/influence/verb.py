@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from lmmformula.inference.influence.clusters import ClusterLinear, of_parts
 from lmmformula.inference.influence.deletion import of_groups, of_rows
 from lmmformula.inference.influence.linear import Linear
 from lmmformula.inference.influence.measures import Measures, after_refits, measures
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["influence"]
 
+Solved: TypeAlias = Linear | ClusterLinear
+
 CELLS = 4_000_000
 """Numbers of an array that is held at a time."""
 
@@ -29,10 +32,10 @@ CELLS = 4_000_000
 def influence(fit: Fitted, group: str | None = None, refit: bool = False) -> Influence:
     """What leaving out each row, or all rows of each level of a factor, does to the fit.
 
-    Gaussian models: the solution of the mixed-model equations without these rows, exactly, theta held at its estimate, sigma
-    estimated again (:mod:`lmmformula.inference.influence.deletion`). Others: one step of scoring from the estimate, in the
-    working model at the mode, with theta, the dispersion and what log|M| adds to the score of beta held (Pregibon 1981; Xiang,
-    Tse & Lee 2002).
+    Gaussian models: the solution of the mixed-model equations without these rows, exactly, theta and the structure of residuals
+    held at their estimates, sigma estimated again (:mod:`lmmformula.inference.influence.deletion`). Others: one step of scoring
+    from the estimate, in the working model at the mode, with theta, the dispersion and what log|M| adds to the score of beta
+    held (Pregibon 1981; Xiang, Tse & Lee 2002).
 
     Parameters
     ----------
@@ -58,7 +61,9 @@ def influence(fit: Fitted, group: str | None = None, refit: bool = False) -> Inf
     fit.problem.refuse_elsewhere("influence of rows")
     if refit:
         fit.inference.check("influence refit")
-    linear, units = Linear.of(fit), Units.of(fit, group)
+    structured = fit.problem.residual is not None
+    linear = ClusterLinear.of(fit) if structured else Linear.of(fit)
+    units = Units.of(fit, group)
     counts = np.bincount(units.codes, linear.counts, units.m).astype(float)
     changes: pd.DataFrame | None = None
     with blas_threads(linear.dense_side):
@@ -67,7 +72,8 @@ def influence(fit: Fitted, group: str | None = None, refit: bool = False) -> Inf
             cuts = [slice(i, min(i + step, units.m)) for i in range(0, units.m, step)]
             found = Measures.joined([measures(linear, of_rows(linear, s), counts[s]) for s in cuts])
         else:
-            found = measures(linear, of_groups(linear, units), counts)
+            taken = of_parts(linear, units) if isinstance(linear, ClusterLinear) else of_groups(linear, units)
+            found = measures(linear, taken, counts)
     if refit:
         from lmmformula.inference.influence.refits import refits
 
@@ -77,7 +83,7 @@ def influence(fit: Fitted, group: str | None = None, refit: bool = False) -> Inf
 
 
 def _record(
-    fit: Fitted, linear: Linear, units: Units, found: Measures, changes: pd.DataFrame | None
+    fit: Fitted, linear: Solved, units: Units, found: Measures, changes: pd.DataFrame | None
 ) -> Influence:
     import pandas as pd
 
@@ -115,7 +121,7 @@ def _record(
     )
 
 
-def _how(linear: Linear, *, refitted: bool) -> str:
+def _how(linear: Solved, *, refitted: bool) -> str:
     if refitted:
         return "fitted again without each, variances included"
     if np.isnan(linear.df):
@@ -123,22 +129,20 @@ def _how(linear: Linear, *, refitted: bool) -> str:
     return "exact solution without each at the estimated theta; sigma estimated again"
 
 
-def _leverages(linear: Linear, units: Units) -> Mapping[str, Array]:
+def _leverages(linear: Solved, units: Units) -> Mapping[str, Array]:
     """diag(H_1) and diag(H_2) of Demidenko & Stukel (2005), and their sum: means over the rows of each unit.
 
     ``H_1 = X(X'V^-1X)^-1X'V^-1`` and ``H_1 + H_2 = I - W^-1P`` with ``P = V^-1 - V^-1 X(X'V^-1X)^-1X'V^-1``.
     """
     fixed = np.einsum("np,np->n", linear.x, linear.along)
-    about = np.einsum("np,np->n", linear.along, linear.along)
-    weights = linear.weights
-    both = weights * linear.spread + np.divide(about, weights, out=np.zeros(linear.n), where=weights != 0.0)
+    both = linear.fitted
     parts = {"leverage_fixed": fixed, "leverage_random": both - fixed, "leverage": both}
     if units.is_rows:
         return parts
     return {name: np.bincount(units.codes, own, units.m) / units.counts for name, own in parts.items()}
 
 
-def _studentised(linear: Linear, found: Measures) -> Mapping[str, Array]:
+def _studentised(linear: Solved, found: Measures) -> Mapping[str, Array]:
     """Residuals over their standard errors, ``score / sqrt(sigma^2 P_rr)``, with sigma of all rows and without the row."""
     p_rr = linear.precision - np.einsum("np,np->n", linear.along, linear.along)
     share = np.divide(p_rr, linear.weights, out=np.zeros(linear.n), where=linear.weights != 0.0)
@@ -149,7 +153,7 @@ def _studentised(linear: Linear, found: Measures) -> Mapping[str, Array]:
     return out
 
 
-def _cutoffs(linear: Linear, frame: pd.DataFrame) -> tuple[Cutoff, ...]:
+def _cutoffs(linear: Solved, frame: pd.DataFrame) -> tuple[Cutoff, ...]:
     """Rules of thumb from the literature; all depend on the number of units or on the units' own spread."""
     m, p = len(frame), linear.p
     out = []

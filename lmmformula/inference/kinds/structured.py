@@ -11,13 +11,12 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.inference.conditional import random_effects
 from lmmformula.inference.kinds.asymptotic import Asymptotic
-from lmmformula.inference.records import Cluster, Rows, Wanted
+from lmmformula.inference.records import Rows, Wanted
 from lmmformula.inference.residuals import linear_predictor
 from lmmformula.inference.spreads import varcorr_spreads
 from lmmformula.inference.structure.parameters import structure_parameters
 from lmmformula.inference.structure.record import StructureParameter
 from lmmformula.inference.structure.rows import cluster_covariances, noise
-from lmmformula.inference.uncertainty import Uncertainty
 from lmmformula.inference.wald import information
 from lmmformula.inference.wald_tidy import tidied_spreads
 from lmmformula.ir.structured import spherical_draws
@@ -39,11 +38,6 @@ class Structured(Asymptotic):
         rows = f"takes residuals that are independent, and those of this fit are structured ({label})"
         return {
             **super().refused,
-            "profile": f"a profile moves standard deviations and correlations of random effects, and {rows}: use "
-            "conf_int(method='bootstrap'), or Wald intervals by tidy(conf_int=True).",
-            "robust errors": f"a covariance matrix by clusters {rows}: leave vcov and cluster out.",
-            "influence": f"influence {rows}: fit again without the rows, m.update(data=...).",
-            "influence refit": f"influence {rows}: fit again without the rows, m.update(data=...).",
             "conditional AIC": f"the conditional AIC {rows}: use AIC.",
         }
 
@@ -58,9 +52,6 @@ class Structured(Asymptotic):
     def n_parameters(self) -> int:
         return super().n_parameters + len(self.fit.estimate.residual)
 
-    def robust(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty:
-        raise PlanError(self.refused["robust errors"])
-
     def curvature(self) -> tuple[tuple[str, ...], Array] | None:
         residual = self.fit.problem.residual
         names = [f"residual {j + 1}" for j in range(0 if residual is None else residual.n_psi)]
@@ -73,10 +64,9 @@ class Structured(Asymptotic):
     def theta_covariance(self) -> tuple[Array | None, str]:
         fit, count = self.fit, self.fit.problem.n_theta
         own = information(fit).covariance
-        kept = [*range(count), len(own) - 1]
-        move = np.eye(count + 1)
+        move = np.eye(len(own))
         move[:count, :count] = fit.standard.d_theta(fit.standard.theta_in(fit.estimate.theta))
-        return move @ own[np.ix_(kept, kept)] @ move.T, ""
+        return move @ own @ move.T, ""
 
     def structure_parameters(self) -> tuple[StructureParameter, ...]:
         return structure_parameters(self.fit)

@@ -16,6 +16,7 @@ from lmmformula.frame.table import open_table
 from lmmformula.inference.rows import row_labels
 from lmmformula.inference.uncertainty import Uncertainty
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.residual import ResidualBlock
 from lmmformula.typing import Data
 
 if TYPE_CHECKING:
@@ -100,6 +101,8 @@ def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
     found = _coded(name, labels)
     for term in fit.problem.terms:
         _refuse_coupling(term, found)
+    if (residual := fit.problem.residual) is not None:
+        _refuse_residuals(residual, found)
     return found
 
 
@@ -108,6 +111,9 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
     problem = fit.problem
     if cluster is None:
         grouped = [t for t in problem.terms if not t.of_mean]
+        residual = problem.residual
+        if not grouped and residual is not None and residual.group:
+            return residual.group, residual.codes
         if not grouped:
             raise ArgumentError(
                 f"cluster=None stands for a grouping factor, and {fit.formula} has none: name the column of the data whose "
@@ -120,6 +126,8 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
     for term in problem.terms:
         if term.group == cluster:
             return cluster, term.codes
+    if problem.residual is not None and problem.residual.group == cluster:
+        return cluster, problem.residual.codes
     if fit.recall.data is None:
         raise PlanError(
             f"cluster={cluster!r} is no grouping factor of {fit.formula}, and a loaded fit does not carry its data: give the "
@@ -176,6 +184,21 @@ def _coded(name: str, labels: Data) -> Clusters:
             "variable with more."
         )
     return Clusters(name, codes, len(found))
+
+
+def _refuse_residuals(residual: ResidualBlock, clusters: Clusters) -> None:
+    """Refuse clusters that share a group of correlated residuals."""
+    first = np.empty(int(residual.codes.max()) + 1, dtype=np.intp)
+    first[residual.codes] = clusters.codes
+    if (first[residual.codes] == clusters.codes).all():
+        return
+    where = f"groups of `{residual.group}`" if residual.group else "all rows"
+    instead = f"cluster={residual.group!r} or a coarser variable, or " if residual.group else ""
+    raise PlanError(
+        f"the residuals of {residual.label} are correlated within {where}, which are in several clusters of `{clusters.name}` "
+        f"({clusters.count:,} clusters), so that these depend on each other. A robust covariance matrix needs clusters that "
+        f"contain whole groups: use {instead}conf_int(method='bootstrap')."
+    )
 
 
 def _refuse_coupling(term: GroupBlock, clusters: Clusters) -> None:

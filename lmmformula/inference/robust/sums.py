@@ -56,6 +56,7 @@ from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
+    from lmmformula.criteria.clusters import ClusterPoint
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["KINDS", "ClusterSums", "cluster_sums"]
@@ -92,16 +93,27 @@ class ClusterSums:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Side:
-    """Rows of some clusters side by side: x (b, r, p), z L (b, r, q), e (b, r), and 1 / w (b, r) or None."""
+    """Rows of some clusters side by side: x (b, r, p), z L (b, r, q), e (b, r), and 1 / w (b, r) or None; or V whole."""
 
     x: Array
     z: Array
     e: Array
     inverse_weights: Array | None
+    whole: Array | None = None
+
+    @property
+    def variance(self) -> Array:
+        """V relative to sigma^2, (b, r, r)."""
+        if self.whole is not None:
+            return self.whole
+        r = self.x.shape[1]
+        v = self.z @ self.z.transpose(0, 2, 1)
+        v[:, np.arange(r), np.arange(r)] += 1.0 if self.inverse_weights is None else self.inverse_weights
+        return v
 
 
 def cluster_sums(fit: Fitted, clusters: Clusters, kind: str) -> ClusterSums:
-    """The sums of each cluster of a Gaussian fit with one residual variance.
+    """The sums of each cluster of a Gaussian fit.
 
     Raises
     ------
@@ -116,6 +128,8 @@ def cluster_sums(fit: Fitted, clusters: Clusters, kind: str) -> ClusterSums:
     if problem.offset is not None:
         residual = residual - problem.offset
     x, inverse, root = x @ point.half, None, None
+    if problem.residual is not None:
+        return _gathered(structured_sides(point, clusters, x, residual), clusters, p, kind, factor)
     if (w := problem.weights) is not None:
         if kind == "CR2" and not problem.family.repeated and np.ptp(w) > 0.0:
             inverse = 1.0 / w
@@ -127,8 +141,14 @@ def cluster_sums(fit: Fitted, clusters: Clusters, kind: str) -> ClusterSums:
         columns = np.broadcast_to(lower[0], (problem.n, 1)) if own.basis is None else own.basis @ lower
         z.append(columns if root is None else columns * root[:, None])
     rows = _Rows(clusters, x, residual, inverse, z, merge_terms(problem.terms))
+    return _gathered(rows.batches(), clusters, p, kind, factor)
+
+
+def _gathered(
+    sides: Iterator[tuple[NDArray[np.intp], _Side]], clusters: Clusters, p: int, kind: str, factor: float
+) -> ClusterSums:
     scores, u, t = (np.zeros((clusters.count, p, *more)) for more in ((), (p,), (p,)))
-    for members, side in rows.batches():
+    for members, side in sides:
         scores[members], u[members], t[members] = _sums(side, kind)
     return ClusterSums(factor * scores, factor**2 * u, factor * t)
 
@@ -146,6 +166,41 @@ def _small_sample(kind: str, count: int, n: float, p: int) -> float:
         "CR1S": lambda: count * (n - 1) / ((count - 1) * (n - p)),
     }.get(kind, lambda: 1.0)()
     return float(np.sqrt(ratio))
+
+
+# -- structured residuals --------------------------------------------------------------------------------------------------
+
+
+def structured_sides(
+    point: ClusterPoint, clusters: Clusters, x: Array, e: Array
+) -> Iterator[tuple[NDArray[np.intp], _Side]]:
+    """Clusters of as many rows each with V from its blocks, which lie within clusters."""
+    sizes = np.bincount(clusters.codes, minlength=clusters.count)
+    order = np.argsort(clusters.codes, kind="stable")
+    starts = np.cumsum(sizes) - sizes
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order)) - np.repeat(starts, sizes)
+    if (largest := int(sizes.max())) > LARGEST:
+        raise PlanError(
+            f"a cluster needs dense {largest:,} x {largest:,} matrices for its rows (at most {LARGEST:,}): use smaller "
+            "clusters, or conf_int(method='bootstrap')."
+        )
+    for n in np.unique(sizes):
+        alike = np.flatnonzero(sizes == n)
+        step = max(1, NUMBERS // int(n * (n + x.shape[1])))
+        for start in range(0, len(alike), step):
+            members = alike[start : start + step]
+            at = np.full(clusters.count, -1)
+            at[members] = np.arange(len(members))
+            rows = order[starts[members][:, None] + np.arange(n)]
+            v = np.zeros((len(members), n, n))
+            for block, sums in zip(point.blocks, point.model.sums, strict=True):
+                mine = at[clusters.codes[sums.patterns.rows[:, 0]]]
+                some = np.flatnonzero(mine >= 0)
+                own = place[sums.patterns.rows[some]]
+                whole = (block.lower @ block.lower.swapaxes(1, 2))[sums.patterns.pattern[some]]
+                v[mine[some][:, None, None], own[:, :, None], own[:, None, :]] = whole
+            yield members, _Side(x[rows], np.zeros((0, 0, 0)), e[rows], None, v)
 
 
 # -- rows of clusters side by side ---------------------------------------------------------------------------------------
@@ -251,10 +306,8 @@ def _compressed(x: Array, z: Array, e: Array) -> _Side:
 
 def _sums(side: _Side, kind: str) -> tuple[Array, Array, Array]:
     """s_i, U_i and T_i without the number of CR1."""
-    x, r = side.x, side.x.shape[1]
-    v = side.z @ side.z.transpose(0, 2, 1)
-    v[:, np.arange(r), np.arange(r)] += 1.0 if side.inverse_weights is None else side.inverse_weights
-    lower = np.linalg.cholesky(v)
+    x = side.x
+    lower = np.linalg.cholesky(side.variance)
     half = np.linalg.solve(lower, x)  # C^-1 X
     if kind == "CR2":
         estimating = lower @ (_inverse_root(lower, half) @ half)

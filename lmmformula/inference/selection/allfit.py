@@ -194,7 +194,7 @@ def allfit(fit: Fitted, seed: int | np.random.Generator | None = None) -> AllFit
     """The same model by every engine, start and optimiser; see :meth:`lmmformula.Fit.allfit`."""
     fit.problem.refuse_responses("allfit()", "Start it elsewhere by start=, or by another tolerance=.")
     fit.inference.check("likelihood ratio")
-    if not fit.problem.terms:
+    if not fit.problem.terms and fit.problem.residual is None:
         raise PlanError(
             f"{fit.formula!r} has no random effects, so its likelihood has one maximum; look at summary() instead."
         )
@@ -240,6 +240,8 @@ def _timed(kind: str, name: str, fit: Fitted, make: Callable[[], Fitted]) -> Run
 
 
 def _engines(fit: Fitted) -> Iterator[Run]:
+    if fit.problem.residual is not None:  # fitted by clusters of rows, whatever the engine
+        return
     levels = fit.problem.data.levels
     for name, record in ENGINES.items():
         suits = record.volunteers(levels) or (name == CHECKING and fit.problem.q <= SMALL)
@@ -250,6 +252,8 @@ def _engines(fit: Fitted) -> Iterator[Run]:
 
 def _starts(fit: Fitted, rng: np.random.Generator) -> Iterator[Run]:
     theta = fit.estimate.theta
+    if not len(theta):
+        return
     size = float(np.linalg.norm(theta)) / np.sqrt(len(theta)) or 1.0
     base = np.where(np.abs(theta) < 0.1 * size, 0.1 * size, theta)
     for scale in SCALES:
@@ -264,7 +268,6 @@ def _starts(fit: Fitted, rng: np.random.Generator) -> Iterator[Run]:
 
 
 def _optimised(fit: Fitted, rng: np.random.Generator) -> Iterator[Run]:
-    point = fit.optimum
     try:
         model, at, first = _criterion(fit, rng)
     except PlanError as error:
@@ -274,13 +277,21 @@ def _optimised(fit: Fitted, rng: np.random.Generator) -> Iterator[Run]:
     for name in OPTIMISERS:
         if name in GRADIENT_FREE and len(at) > MOST_COORDINATES:
             continue
-        with blas_threads(point.model.prepared.dense_side):
+        with blas_threads(_dense_side(fit)):
             yield _minimised(fit, name, model, first, scale)
+
+
+def _dense_side(fit: Fitted) -> int:
+    """Of the largest matrix that the criterion factorises."""
+    model = fit.optimum.model
+    return int(model.dense_side if fit.problem.residual is not None else model.prepared.dense_side)
 
 
 def _criterion(fit: Fitted, rng: np.random.Generator) -> tuple[AnyFunction, Array, Array]:
     """The criterion, where it ended, and where SciPy's optimisers begin."""
     point = fit.optimum
+    if fit.problem.residual is not None:
+        return point.model, point.omega, point.model.start()
     if fit.inference.is_gaussian:
         return point.model, point.theta, point.model.start()
     model = fit.backend.profiled(point)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.smooths.equations import equations_of
 from lmmformula.inference.smooths.places import Places
 from lmmformula.typing import Array
 
@@ -55,8 +56,8 @@ def coefficients(fit: Fitted, places: Places, level: int = 0) -> Coefficients:
 
 
 def _covariance(fit: Fitted, places: Places, level: int) -> Array:
-    point, standard = fit.optimum, fit.standard
-    groups = point.model.prepared.blocks.groups
+    point, standard = equations_of(fit), fit.standard
+    groups = point.groups
     size = len(places.columns)
     fixed = np.zeros((size, fit.problem.p))
     fixed[: len(places.fixed)] = standard.coefficients[list(places.fixed)]
@@ -80,8 +81,8 @@ def _covariance(fit: Fitted, places: Places, level: int) -> Array:
 
 def spherical_columns(fit: Fitted, terms: tuple[int, ...]) -> tuple[list[Array], list[Array]]:
     """Columns of C = Var(u - u^) / s^2 that belong to terms, per group (m, k, c), and unit columns of these effects."""
-    point = fit.optimum
-    groups = point.model.prepared.blocks.groups
+    point = equations_of(fit)
+    groups = point.groups
     places = [
         (a, level, column)
         for i in terms

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.smooths.coefficients import coefficients, spherical_columns
+from lmmformula.inference.smooths.equations import equations_of
 from lmmformula.inference.smooths.places import Places, all_places
 from lmmformula.numerics.quadratic_form import tail
 from lmmformula.typing import Array
@@ -120,17 +121,22 @@ def _residual(fit: Fitted) -> Residual | None:
     df = float(fit.problem.n_observed) - total_edf(fit)
     if not linear:
         return Residual(df)
-    squares = float((fit.residuals("pearson").to_numpy() ** 2).sum())
+    squares = _squares(fit)
     return Residual(df, fit.estimate.sigma**2 * df / squares)
+
+
+def _squares(fit: Fitted) -> float:
+    """``e'R^-1 e`` for the residuals of the mean with its effects, in squared units of the response."""
+    if fit.problem.residual is None:
+        return float((fit.residuals("pearson").to_numpy() ** 2).sum())
+    return fit.estimate.sigma**2 * float((fit.residuals("normalized").to_numpy() ** 2).sum())
 
 
 def total_edf(fit: Fitted) -> float:
     """Effective degrees of freedom of the whole mean, ``tr F``."""
-    point, total = fit.optimum, float(fit.problem.p)
-    groups = point.model.prepared.blocks.groups
-    variances = getattr(point, "variances", None)
-    weighted = point.h if variances is None else variances.times(point.h)
-    for g, t, h, qh in zip(groups, point.factor.trace_blocks(), point.h, weighted, strict=True):
+    point, total = equations_of(fit), float(fit.problem.p)
+    weighted = point.times(point.h)
+    for g, t, h, qh in zip(point.groups, point.factor.trace_blocks(), point.h, weighted, strict=True):
         total += g.q - float(np.trace(t)) - float((h * qh).sum())
     return total
 
@@ -146,8 +152,7 @@ def _tested(fit: Fitted, places: Places, residual: Residual | None) -> SmoothTes
     own = np.zeros((count, count))
     for e, c in zip(units, columns, strict=True):
         own += np.einsum("mkc,mkd->cd", e, c)
-    variances = getattr(fit.optimum, "variances", None)
-    weighted = columns if variances is None else variances.times(tuple(columns))
+    weighted = equations_of(fit).times(tuple(columns))
     squares = sum(np.einsum("mkc,mkc->c", c, qc) for c, qc in zip(columns, weighted, strict=True))
     edf = fixed + count - float(np.trace(own))
     ref = fixed + count - float(np.sum(squares))
@@ -231,8 +236,7 @@ def _variance_test(
     fit: Fitted, places: Places, edf: float, own: Array, columns: list[Array], residual: Residual | None
 ) -> SmoothTest:
     """Of a smooth that is wholly penalised."""
-    point, terms = fit.optimum, fit.problem.terms
-    groups = point.model.prepared.blocks.groups
+    groups, terms = equations_of(fit).groups, fit.problem.terms
     explained = np.zeros_like(own)
     for a, g in enumerate(groups):
         for i, s in g.members:
@@ -250,11 +254,8 @@ def _variance_test(
 
 
 def _spherical_modes(fit: Fitted, places: Places) -> Array:
-    point = fit.optimum
-    out = []
+    point, out = equations_of(fit), []
     for i in places.terms:
-        a, own = next(
-            (a, s) for a, g in enumerate(point.model.prepared.blocks.groups) for j, s in g.members if j == i
-        )
+        a, own = next((a, s) for a, g in enumerate(point.groups) for j, s in g.members if j == i)
         out.append(point.u[a][:, own].ravel())
     return np.concatenate(out)

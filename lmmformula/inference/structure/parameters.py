@@ -8,6 +8,7 @@ one of a correlation on Fisher's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,29 +17,22 @@ import numpy as np
 from lmmformula.inference.spread import Spread
 from lmmformula.inference.structure.record import StructureParameter
 from lmmformula.inference.wald import information
-from lmmformula.ir.residual import ResidualBlock
-from lmmformula.ir.residual.responses import OfResponses
+from lmmformula.ir.residual import (
+    ResidualBlock,
+    ResidualParameter,
+    residual_label,
+    residual_parameters,
+    residual_values,
+    visits_of,
+)
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["structure_parameters", "structure_values"]
+__all__ = ["structure_parameters"]
 
 STEP = 1e-5
-
-
-def structure_values(residual: ResidualBlock, psi: Array, log_sigma: float) -> Array:
-    """Values: of an unstructured covariance deviations and correlations, of others their natural parameters; then of sigma."""
-    known = residual.natural(psi, log_sigma)
-    if not _visits(residual):
-        return known
-    more, first = len(_visits(residual)) - 1, float(np.exp(log_sigma))
-    return np.concatenate([[first], first * known[:more], known[more:]])
-
-
-def _visits(residual: ResidualBlock) -> tuple[str, ...]:
-    return getattr(residual.kind, "visits", ())
 
 
 @lru_cache(maxsize=4)
@@ -50,7 +44,7 @@ def structure_parameters(fit: Fitted) -> tuple[StructureParameter, ...]:
     psi, at = fit.estimate.residual, float(np.log(fit.estimate.sigma))
 
     def shown(x: Array) -> Array:
-        return structure_values(residual, x[:-1], float(x[-1]))
+        return residual_values(residual, x[:-1], float(x[-1]))
 
     x = np.append(psi, at)
     values, slope = shown(x), np.zeros((len(shown(x)), len(x)))
@@ -60,43 +54,42 @@ def structure_parameters(fit: Fitted) -> tuple[StructureParameter, ...]:
         slope[:, j] = (shown(x + move) - shown(x - move)) / (2.0 * STEP)
     n = fit.problem.n_theta
     cov = information(fit).covariance[n:, n:]
-    errors = np.sqrt(np.maximum(np.einsum("ij,jk,ik->i", slope, cov, slope), 0.0))
-    roots = np.sqrt(np.maximum(np.diagonal(cov), 0.0))
-    return tuple(_parameters(residual, x, values, errors, roots, shown))
+    known = _Known(residual, x, values, slope, cov, shown)
+    return tuple(known.of(j, own) for j, own in enumerate(residual_parameters(residual)))
 
 
-def _parameters(
-    residual: ResidualBlock,
-    x: Array,
-    values: Array,
-    errors: Array,
-    roots: Array,
-    shown: Callable[[Array], Array],
-) -> list[StructureParameter]:
-    out, visits = [], _visits(residual)
-    label = "Residual" if isinstance(residual.kind, OfResponses) else residual.label
-    i = 0
-    for v in visits:
-        spread = Spread(float(values[i]), float(errors[i]), float(errors[i] / values[i]))
-        out.append(StructureParameter(label, v, None, float(values[i]) ** 2, spread))
-        i += 1
-    for a, b in getattr(residual.kind, "pairs", ()):
-        r, error = float(values[i]), float(errors[i])
-        spread = Spread(r, error, error * (1.0 / (r + 1.0) + 1.0 / (1.0 - r)), -1.0)
-        cov = r * float(values[a] * values[b])
-        out.append(StructureParameter(label, visits[a], visits[b], cov, spread))
-        i += 1
-    if not visits:
-        for j, name in enumerate(residual.kind.names):
-            spread = _carried(float(values[i]), float(errors[i]), x, j, float(roots[j]), shown)
-            out.append(StructureParameter(residual.label, name, None, np.nan, spread))
-            i += 1
-    if residual.variance is not None:
-        for name in residual.variance.block.names:
-            value, error = float(values[i]), float(errors[i])
-            out.append(StructureParameter("sigma", name, None, np.nan, Spread(value, error, error, at=value)))
-            i += 1
-    return out
+@dataclass(frozen=True, slots=True, eq=False)
+class _Known:
+    """Values at x = (psi, log sigma), their derivatives there and the covariance matrix of x."""
+
+    residual: ResidualBlock
+    x: Array
+    values: Array
+    slope: Array
+    covariance: Array
+    shown: Callable[[Array], Array]
+
+    def of(self, j: int, own: ResidualParameter) -> StructureParameter:
+        """Parameter j."""
+        value, row = float(self.values[j]), self.slope[j]
+        error = float(np.sqrt(max(row @ self.covariance @ row, 0.0)))
+        visits, label = visits_of(self.residual), residual_label(self.residual)
+        if own.kind == "sd":
+            spread = Spread(value, error, error / value)
+            return StructureParameter(label, visits[own.places[0]], None, value**2, spread, row)
+        if own.kind == "cor":
+            a, b = own.places
+            spread = Spread(value, error, error * (1.0 / (value + 1.0) + 1.0 / (1.0 - value)), -1.0)
+            product = value * float(self.values[a] * self.values[b])
+            return StructureParameter(label, visits[a], visits[b], product, spread, row)
+        (at,) = own.places
+        if own.kind == "phi":
+            name, inner = self.residual.kind.names[at], float(np.sqrt(max(self.covariance[at, at], 0.0)))
+            spread = _carried(value, error, self.x, at, inner, self.shown)
+            return StructureParameter(label, name, None, np.nan, spread, row)
+        assert self.residual.variance is not None
+        name = self.residual.variance.block.names[at]
+        return StructureParameter("sigma", name, None, np.nan, Spread(value, error, error, at=value), row)
 
 
 def _carried(

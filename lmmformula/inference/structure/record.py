@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmmformula.inference.spread import Spread
+from lmmformula.typing import Array
 
 __all__ = ["StructureParameter"]
 
@@ -25,6 +26,8 @@ class StructureParameter:
         A variance or covariance; nan for other numbers.
     spread : Spread
         Its value and how well that is known.
+    slope : (n_psi + 1,) array
+        Its derivative in (psi, log sigma).
     """
 
     group: str
@@ -32,6 +35,7 @@ class StructureParameter:
     var2: str | None
     vcov: float
     spread: Spread
+    slope: Array
 
     @property
     def name(self) -> str:

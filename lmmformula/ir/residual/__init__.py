@@ -5,6 +5,13 @@ from __future__ import annotations
 from lmmformula.ir.residual.base import ResidualKind
 from lmmformula.ir.residual.block import ResidualBlock, VarianceColumns, variance_columns
 from lmmformula.ir.residual.known import KnownCovariance, components
+from lmmformula.ir.residual.parameters import (
+    ResidualParameter,
+    residual_label,
+    residual_parameters,
+    residual_values,
+    visits_of,
+)
 from lmmformula.ir.residual.registry import RESIDUAL_KINDS, residual_kind
 
 __all__ = [
@@ -12,8 +19,13 @@ __all__ = [
     "KnownCovariance",
     "ResidualBlock",
     "ResidualKind",
+    "ResidualParameter",
     "VarianceColumns",
     "components",
     "residual_kind",
+    "residual_label",
+    "residual_parameters",
+    "residual_values",
     "variance_columns",
+    "visits_of",
 ]

@@ -102,6 +102,13 @@ class OfResponses:
         moves[at, rows] -= lower[rows] * (z / size[rows] ** 2)[:, None]
         return lower, moves
 
+    def from_cholesky(self, lower: Array) -> Array:
+        """phi of a covariance matrix with this Cholesky factor, relative to its first variance."""
+        sd = np.linalg.norm(lower, axis=1)
+        rows, columns = np.tril_indices(len(sd), -1)
+        z = lower[rows, columns] / lower[rows, rows] if self.correlated else np.zeros(0)
+        return np.concatenate([np.log(sd[1:] / sd[0]), z])
+
     def natural(self, phi: Array) -> Array:
         t = len(self.visits)
         lower, _ = self._lower(phi[t - 1 :])

@@ -58,6 +58,12 @@ class Unstructured:
         lower[rows, columns] = np.where(rows == columns, np.exp(np.where(rows == columns, phi, 0.0)), phi)
         return lower
 
+    def from_cholesky(self, lower: Array) -> Array:
+        """phi of a covariance matrix with this Cholesky factor, relative to its first variance."""
+        rows, columns = self._places()
+        values = lower[rows, columns] / lower[0, 0]
+        return np.where(rows == columns, np.log(np.where(rows == columns, values, 1.0)), values)
+
     def _places(self) -> tuple[Index, Index]:
         rows, columns = np.tril_indices(len(self.visits))
         return rows[1:], columns[1:]
