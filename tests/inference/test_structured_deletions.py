@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from lmmformula import Fit, fit, load_dataset
 from lmmformula.errors import PlanError
@@ -43,7 +44,7 @@ def _covariance(m: Fit) -> tuple[Array, Array]:
     return r + float(m.varcorr()["vcov"].iloc[0]) / m.sigma**2 * same, r
 
 
-def _without(m: Fit, v: Array, gone: Array) -> tuple[Array, float, Array]:
+def _without(m: Fit, v: Array, gone: NDArray[np.bool_]) -> tuple[Array, float, Array]:
     """beta, sigma and the covariance matrix of beta of generalised least squares without some rows."""
     x, y = m.problem.X.matrix[~gone], m.problem.y[~gone]
     inverse = np.linalg.inv(v[np.ix_(~gone, ~gone)])

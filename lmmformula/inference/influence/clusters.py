@@ -21,7 +21,7 @@ import numpy as np
 
 from lmmformula.criteria.clusters import ClusterPoint
 from lmmformula.criteria.clusters.blocks import residual_of
-from lmmformula.inference.influence.deletion import Taken
+from lmmformula.inference.influence.taken import Taken
 from lmmformula.inference.influence.units import Units
 from lmmformula.typing import Array
 

@@ -34,56 +34,26 @@ one factorisation for each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
-
 import numpy as np
 
 from lmmformula.engines.elimination import choose_chain
+from lmmformula.inference.influence.clusters import ClusterLinear
 from lmmformula.inference.influence.eliminated import Eliminated
 from lmmformula.inference.influence.linear import Linear
 from lmmformula.inference.influence.shared import through_shared
+from lmmformula.inference.influence.taken import Taken
 from lmmformula.inference.influence.touched import Touched
 from lmmformula.inference.influence.units import Units
 from lmmformula.ir.blocks import Blocks
 from lmmformula.typing import Array
 
-__all__ = ["Taken", "of_groups", "of_rows"]
+__all__ = ["of_groups", "of_rows"]
 
 OVERHEAD = 1e6
 """What a factorisation takes whatever its size, in multiplications."""
 
 
-class Rows(Protocol):
-    """What deletions of single rows ask of a solution."""
-
-    @property
-    def weights(self) -> Array: ...
-    @property
-    def precision(self) -> Array: ...
-    @property
-    def score(self) -> Array: ...
-    @property
-    def along(self) -> Array: ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Taken:
-    """D of (1) for m units.
-
-    Attributes
-    ----------
-    xx : (m, p, p) array
-    xr : (m, p) array
-    rr : (m,) array
-    """
-
-    xx: Array
-    xr: Array
-    rr: Array
-
-
-def of_rows(linear: Rows, some: slice) -> Taken:
+def of_rows(linear: Linear | ClusterLinear, some: slice) -> Taken:
     """D of single rows; zero for those without weight. O(p^2) for each, after the leverages."""
     own, score = linear.precision[some], linear.score[some]
     with np.errstate(divide="ignore", invalid="ignore"):

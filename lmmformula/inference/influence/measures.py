@@ -23,8 +23,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from lmmformula.inference.influence.clusters import ClusterLinear
-from lmmformula.inference.influence.deletion import Taken
 from lmmformula.inference.influence.linear import Linear
+from lmmformula.inference.influence.taken import Taken
 from lmmformula.typing import Array
 
 __all__ = ["Measures", "after_refits", "measures"]
