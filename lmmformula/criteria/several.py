@@ -215,4 +215,4 @@ class SeveralPoint(LaplacePoint):
     def linearised(self) -> Linearised:
         """The rows of the working linear model of the mean, the other predictors held."""
         own, stack = super().linearised, self._own.copies
-        return replace(own, weights=stack.means_weights(own.weights), score=stack.means(own.score))
+        return replace(own, weights=stack.means_weights(self.system.weights), score=stack.means(own.score))
