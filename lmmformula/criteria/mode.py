@@ -69,6 +69,7 @@ class Mode:
     system: JointSystem | None = None
 
 
+@np.errstate(over="ignore", invalid="ignore")  # a place without a finite value is seen by that
 def find_mode(
     model: RowModel,
     variances: Variances,
@@ -137,7 +138,6 @@ class _Evaluated:
     beta_slope: Array
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def _evaluate(
     model: RowModel,
     variances: Variances,
