@@ -12,6 +12,7 @@ from lmmformula.errors import PlanError
 from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Status
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.structured import structure_parameters
 from lmmformula.numerics.tall import Columns
 from lmmformula.numerics.trust_region import Minimum
 from lmmformula.typing import Array
@@ -58,13 +59,17 @@ def settle(
 ) -> Array:
     """theta on the boundary exactly where the optimum lies there.
 
-    Elements that are zero up to the optimiser's tolerance are set to zero and stay so if the deviance, as `evaluate` gives it,
-    does not rise by more than `slack`.
+    Elements that are zero up to the optimiser's tolerance are set to zero, shares of a structure across levels that are one up
+    to it to one, and stay so if the deviance, as `evaluate` gives it, does not rise by more than `slack`.
     """
     theta = problem.canonical(theta)
-    for j in np.flatnonzero(boundary_elements(problem, theta) & (np.abs(theta) < 1e-2)):
+    ends = [(j, 0.0) for j in np.flatnonzero(boundary_elements(problem, theta))]
+    ends += [(own.at, own.limits[1]) for own in structure_parameters(problem) if np.isfinite(own.limits[1])]
+    for j, end in ends:
+        if not 0.0 < abs(theta[j] - end) < 1e-2:
+            continue
         trial = theta.copy()
-        trial[j] = 0.0
+        trial[j] = end
         try:
             value = evaluate(trial)
         except KeyboardInterrupt:  # the estimates are there

@@ -120,8 +120,11 @@ def neighbours_of(value: Data, name: str) -> tuple[Labels | None, csr_array]:
 
 
 def _is_pairs(frame: pd.DataFrame) -> bool:
-    """Whether a frame has a row for each pair: two or three columns that are not the labels of its rows."""
-    return frame.shape[1] in (2, 3) and set(map(str, frame.columns)) != set(map(str, frame.index))
+    """Whether a frame has a row for each pair: two or three columns that are not the labels of its rows, or hold no numbers."""
+    if frame.shape[1] not in (2, 3):
+        return False
+    texts = any(not pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes)
+    return texts or set(map(str, frame.columns)) != set(map(str, frame.index))
 
 
 def _of_pairs(frame: pd.DataFrame, name: str) -> tuple[Labels, csr_array]:

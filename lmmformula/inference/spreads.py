@@ -121,6 +121,9 @@ class Spreads:
         value = own.natural(at)
         if reason := self._why_not(own.term, None):
             return Spread(value, np.nan, np.nan, reason=reason)
+        if own.is_one(at):
+            said = "it is at the end of its range, where a Wald standard error does not exist. Use conf_int(method='profile')"
+            return Spread(value, np.nan, np.nan, reason=said)
         assert self.covariance is not None
         variance = float(self.covariance[own.at, own.at])
         if not 0.0 < variance < np.inf:

@@ -101,7 +101,8 @@ class Structured:
 
     def canonical(self, theta: Array) -> Array:
         own, phi = self._split(theta)
-        return np.concatenate([self.within.canonical(own), phi])
+        held = self.across.canonical(phi) if isinstance(self.across, Share) else phi
+        return np.concatenate([self.within.canonical(own), held])
 
     def transformed(self, theta: Array, a: Array) -> Array:
         own, phi = self._split(theta)
@@ -188,8 +189,13 @@ class StructureParameter:
         return (0.0, 0.5 * np.pi) if isinstance(self.across, Share) else (-np.inf, np.inf)
 
     def natural(self, phi: float) -> float:
-        """What a reader knows it as, of the element alone."""
-        return float(self.across.natural(np.full(len(self.across.roles), phi))[self.element])
+        """What a reader knows it as, of the element alone; beyond its limits that of the nearer one."""
+        held = min(max(phi, self.limits[0]), self.limits[1])
+        return float(self.across.natural(np.full(len(self.across.roles), held))[self.element])
+
+    def is_one(self, phi: float) -> bool:
+        """Whether it is a share at its upper end."""
+        return isinstance(self.across, Share) and phi == self.limits[1]
 
 
 def structure_parameters(problem: Problem) -> tuple[StructureParameter, ...]:

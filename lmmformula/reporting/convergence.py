@@ -15,7 +15,9 @@ from lmmformula.errors import (
 )
 from lmmformula.inference.monotonic import flat_steps
 from lmmformula.inference.words import counted
+from lmmformula.ir.across import Share
 from lmmformula.ir.rows import range_of
+from lmmformula.ir.structured import structure_parameters
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
@@ -51,6 +53,7 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
         )
         for name, where in ends.items()
     ]
+    out += [(BoundaryWarning, said) for said in shares_of_one(fit)]
     if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in ends]:
         out.append(
             (
@@ -75,6 +78,17 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
                 "valid, but Wald tests of variances are not.",
             )
         )
+    return out
+
+
+def shares_of_one(fit: Fitted) -> list[str]:
+    """Warnings of structures across levels whose parameter is at its upper end, where that spoils other estimates."""
+    out = []
+    for own in structure_parameters(fit.problem):
+        said = own.across.at_one if isinstance(own.across, Share) else ""
+        if said and own.is_one(float(fit.estimate.theta[own.at])):
+            label = fit.problem.terms[own.term].label
+            out.append(f"{own.name} of ({label}) is estimated as 1, the end of its range: {said}.")
     return out
 
 

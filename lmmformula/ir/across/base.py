@@ -178,6 +178,15 @@ class Share:
         """r."""
         return np.sin(phi[:1]) ** 2
 
+    def canonical(self, phi: Array) -> Array:
+        """The same r by an angle from 0 to pi / 2."""
+        return np.arctan2(np.abs(np.sin(phi)), np.abs(np.cos(phi)))
+
+    @property
+    def at_one(self) -> str:
+        """What r = 1 means for the estimates, where a reader must know; else empty."""
+        return ""
+
     def slope(self, phi: Array) -> float:
         """dr / dphi."""
         return float(np.sin(2.0 * phi[0]))

@@ -54,6 +54,14 @@ class Car(Share):
         """alpha."""
         return (Portion(),)
 
+    @property
+    def at_one(self) -> str:
+        return (
+            "the effects are those of an intrinsic autoregression, whose level in each part of the map cannot be told "
+            "from the intercept. Standard errors of what holds a constant over the map grow without bound; other estimates "
+            'stand. Use type = "icar", whose effects sum to zero, or type = "bym2", which has an independent part too'
+        )
+
     @cached_property
     def _degree(self) -> Array:
         return np.asarray(self.neighbours.sum(axis=1), dtype=float).ravel()
