@@ -192,9 +192,9 @@ def test_what_a_user_does(kind: str, tmp_path: Path) -> None:
     m.save(tmp_path / "m.lmm")
     kept = load(tmp_path / "m.lmm")
     assert kept.llf == m.llf
-    np.testing.assert_allclose(
-        kept.predict(table.head(4), se=True), m.predict(table.head(4), se=True), rtol=1e-8
-    )
+    found, before = (own.predict(table.head(4), se=True) for own in (kept, m))
+    np.testing.assert_allclose(found["fit"], before["fit"], rtol=1e-8)
+    np.testing.assert_allclose(found["se"], before["se"], rtol=1e-5)  # from differences of gradients
     assert str(kept.summary()) == text
 
 

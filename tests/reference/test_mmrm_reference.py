@@ -19,7 +19,7 @@ import pandas as pd
 import pytest
 
 from lmmformula import Fit, fit, load_dataset
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 KNOWN: dict[str, Any] = json.loads(Path(__file__).with_name("mmrm.json").read_text(encoding="utf-8"))
 TERMS = {
@@ -59,7 +59,7 @@ def test_estimates_errors_and_degrees_of_freedom(name: str) -> None:
     np.testing.assert_allclose(m.df.to_numpy()[at], numbers["df_kr"], rtol=2e-4)
 
 
-def _covariance(theta: Array, positions: Array, subjects: Array) -> Array:
+def _covariance(theta: Array, positions: Index, subjects: Array) -> Array:
     """V in mmrm's parameters: logarithms of m standard deviations, and the triangle of L, unit diagonal: Sigma = D L L' D."""
     m = 4
     lower = np.eye(m)
@@ -83,7 +83,7 @@ def test_what_mmrm_adds_to_kenward_and_roger() -> None:
     m, (names, numbers) = fitted("us"), known("us")
     residual, x, y = m.problem.residual, m.problem.X.matrix, m.problem.y
     assert residual is not None
-    at = residual.positions[:, 0].astype(int)
+    at: Index = residual.positions[:, 0].astype(np.int64)
     same = (residual.codes[:, None] == residual.codes).astype(float)
     own = m.varcorr().iloc[1:]
     cov = np.zeros((4, 4))
