@@ -142,16 +142,23 @@ MONOTONIC = "Monotonic effects: average steps, and shares of each step"
 
 def monotonic_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     """Header and rows of monotonic effects: b has the unit of the predictor, shares have none, so each row has its decimals."""
-    numbers = frame.select_dtypes("number")
-    rows = [
-        [
-            str(name),
-            level,
-            *("" if math.isnan(v) else text for v, text in zip(own, significant(own, 3), strict=True)),
-        ]
-        for name, level, own in zip(frame.index, frame["level"], numbers.to_numpy().tolist(), strict=True)
+    shown = frame.select_dtypes("number")
+    estimates = shown.drop(columns=list(_DIAGNOSTICS), errors="ignore")
+    cells = [
+        ["" if math.isnan(v) else text for v, text in zip(own, significant(own, 3), strict=True)]
+        for own in estimates.to_numpy().tolist()
     ]
-    return ["", "level", *map(str, numbers.columns)], rows
+    beside = [[form.format(v) for v in shown[name]] for name, form in _DIAGNOSTICS.items() if name in shown]
+    labels = zip(map(str, frame.index), frame["level"], strict=True)
+    rows = [
+        [*label, *own, *(column[i] for column in beside)]
+        for i, (label, own) in enumerate(zip(labels, cells, strict=True))
+    ]
+    return ["", "level", *map(str, shown.columns)], rows
+
+
+_DIAGNOSTICS = {"Rhat": "{:.3f}", "Bulk_ESS": "{:.0f}", "Tail_ESS": "{:.0f}"}
+"""Columns of a posterior's diagnostics, which stand last, and how they are written."""
 
 
 def posterior_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], int]:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.errors import PlanError
 from lmmformula.inference.bayesian.log_prior import coefficients_log_prior, density_of
 from lmmformula.inference.bayesian.loo import trusted_k
 from lmmformula.inference.posterior import (
@@ -73,9 +74,14 @@ def moment_match(fit: Fitted, row: int, k: float, elpd: float) -> Matched:
     Raises
     ------
     PlanError
-        For effects that depend on each other across levels, or were not kept.
+        For effects that depend on each other across levels, or were not kept, and for monotonic effects.
     """
     fit.problem.refuse_coupled("loo(moment_match=True)", "Use loo(reloo=True).")
+    if fit.problem.monotonic is not None:
+        raise PlanError(
+            "loo(moment_match=True) moves coefficients linearly, and the steps of monotonic effects keep their sign under no "
+            "such move. Use loo(reloo=True)."
+        )
     target = _Target(fit, row)
     best = Matched(elpd, k)
     z, weights = target.start, target.first_weights

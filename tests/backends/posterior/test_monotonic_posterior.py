@@ -14,6 +14,8 @@ from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.model.simplex import Simplexes
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
+from lmmformula.inference.bayesian.log_prior import log_prior
+from lmmformula.inference.bayesian.moment_match import moment_match
 from lmmformula.ir.prior_simplex import Dirichlet
 from lmmformula.ir.priors import Prior, SimplexPrior, resolve_priors
 from lmmformula.typing import Array
@@ -119,6 +121,16 @@ def test_posterior_of_a_small_model() -> None:
     steps = m.posterior.beta[..., 1:]
     assert ((steps > 0.0).all(axis=-1) | (steps < 0.0).all(axis=-1)).all()
     assert "Monotonic effects" in str(m.summary())
+    with pytest.raises(PlanError, match="steps of monotonic effects keep their sign"):
+        moment_match(m, 0, 0.8, -1.0)
+    prior = log_prior(m)
+    b = steps.sum(axis=-1).ravel() / 3
+    resolved = m.posterior.priors
+    centred = m.posterior.beta.reshape(-1, 4) @ resolved.contrast[0]
+    expected = resolved.coefficients[0].distribution.logpdf(centred)
+    expected = expected + resolved.coefficients[1].distribution.logpdf(b)
+    assert prior["b"] == pytest.approx(expected)
+    assert prior["simo"] == pytest.approx(np.zeros(len(b)))
 
 
 def test_what_cannot_be_integrated_out() -> None:
