@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
 __all__ = [
+    "SMOOTH",
     "coef",
     "conditional_covariances",
     "covariance_matrices",
     "covariances_at_optimum",
     "group_names",
+    "is_one",
     "random_effects",
     "ranef",
     "varcorr",
@@ -117,7 +119,7 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
             continue
         cov, sd, cor = spread[i]
         if b is None:
-            column = SMOOTH if _is_one(terms[i]) else terms[i].columns[a]
+            column = SMOOTH if is_one(terms[i]) else terms[i].columns[a]
             rows.append((names[i], column, None, cov[a, a], sd[a]))
         else:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
@@ -134,7 +136,7 @@ SMOOTH = "smooth"
 """Stands for the columns of a smooth's penalised part, which have one variance."""
 
 
-def _is_one(term: GroupBlock) -> bool:
+def is_one(term: GroupBlock) -> bool:
     """Whether one row stands for all columns of a term."""
     return bool(term.smooth) and term.covariance.within.one_variance
 
@@ -153,7 +155,7 @@ def varcorr_places(fit: Fitted) -> list[tuple[int | None, int, int | None]]:
     """Term, column and the second column of a covariance for each row of :func:`varcorr`; no term for the residual."""
     out: list[tuple[int | None, int, int | None]] = []
     for i, term in enumerate(fit.problem.terms):
-        out += [(i, j, None) for j in range(1 if _is_one(term) else term.k)]
+        out += [(i, j, None) for j in range(1 if is_one(term) else term.k)]
         if term.covariance.within.correlated:
             out += [(i, a, b) for a in range(term.k) for b in range(a + 1, term.k)]
     one = not fit.problem.responses  # several responses have a residual variance each

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
+from lmmformula.inference.conditional import SMOOTH, is_one
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.residual import residual_parameters
@@ -78,7 +79,8 @@ def _of_term(i: int, term: GroupBlock) -> list[Parameter]:
     out, kind = [], term.covariance.within
     for j in range(term.k):
         if j < kind.n_sd:
-            out.append(Parameter(f"sd_{term.columns[j]}|{term.group}", "sd", i, (j,)))
+            name = SMOOTH if is_one(term) else term.columns[j]
+            out.append(Parameter(f"sd_{name}|{term.group}", "sd", i, (j,)))
         out += [
             Parameter(f"cor_{term.columns[r]}.{term.columns[c]}|{term.group}", "cor", i, (c, r))
             for c, r in kind.pairs

@@ -152,6 +152,8 @@ def test_smooths_beside_structured_residuals_have_the_tests_of_an_equal_model() 
     data = _rows()
     one, other = (fit(f"y ~ s(x, k = 5) + t + {more}", data) for more in ("cosy(gr = g)", "(1 | g)"))
     assert one.llf == pytest.approx(other.llf, abs=1e-6)
+    assert "sd_smooth|s(x)" in one.conf_int(parameters="all").index
+    assert list(one.bootstrap(1, seed=1).columns).count("sd_smooth|s(x)") == 1
     np.testing.assert_allclose(
         one.smooths().astype(float).to_numpy(), other.smooths().astype(float).to_numpy(), rtol=1e-3, atol=1e-4
     )
