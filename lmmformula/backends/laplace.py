@@ -274,7 +274,8 @@ class LaplaceBackend(Likelihood):
             psi[model.layout.theta] = off_boundary(near.theta)
             return _Begin(psi, near.u, near.beta)
         first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
-        psi = first.psi if self.nagq == 0 else np.concatenate([first.beta, first.psi])
+        psi = _with_moments(first)
+        psi = psi if self.nagq == 0 else np.concatenate([first.beta, psi])
         return _Begin(psi, first.u, first.beta)
 
     def _first(self, joint: Laplace) -> LaplacePoint:
@@ -398,6 +399,16 @@ class LaplaceBackend(Likelihood):
             aux=tuple(point.psi[s] for s in layout.aux),
             undetermined=(*names, *np.array(parameter_names(model))[undetermined(point)].tolist()),
         )
+
+
+def _with_moments(first: LaplacePoint) -> Array:
+    """psi with the family's parameters from moments given the random effects, which a start without effects takes for noise."""
+    model, psi = first.model, first.psi.copy()
+    scales = start_aux(model.problem.family, model.own_rows, model.means_predictor(first))
+    if model.problem.terms and np.isfinite(scales).all():
+        for where, value in zip(model.layout.aux, scales, strict=True):
+            psi[where.start] = value
+    return psi
 
 
 def _vcov(point: LaplacePoint, loose: NDArray[np.bool_]) -> Array:

@@ -27,7 +27,7 @@ from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.rowmodel import RowModel
 from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Stacked
-from lmmformula.errors import FitError
+from lmmformula.errors import FitError, PlanError
 from lmmformula.families.records import Rows
 from lmmformula.ir.rows import RowVector
 from lmmformula.ir.sums import AdjointOf, TransposedOf, least_of, total_of
@@ -96,7 +96,7 @@ def find_mode(
     while True:
         du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
-            fresh, system = True, _expected(model, variances, here.eta, aux)
+            fresh, system = True, _expected(model, variances, here, aux)
             du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
@@ -170,15 +170,22 @@ def _working(
         try:
             return model.system(variances, here.rows.weight)
         except FitError:
-            return _expected(model, variances, here.eta, aux)
+            return _expected(model, variances, here, aux)
     return model.system(variances, here.rows.weight)
 
 
 def _expected(
-    model: RowModel, variances: Variances, eta: RowVector, aux: tuple[RowVector, ...]
+    model: RowModel, variances: Variances, here: _Evaluated, aux: tuple[RowVector, ...]
 ) -> JointSystem:
-    """The Newton system with expected weights, which no density makes negative."""
-    return model.system(variances, model.rows(eta, aux, "expected", derivatives=False).weight)
+    """The Newton system with weights that are not negative: expected ones, else the positive part of observed ones.
+
+    Either makes M definite, and every step of such a system goes downhill.
+    """
+    try:
+        weight = model.rows(here.eta, aux, "expected", derivatives=False).weight
+    except PlanError:
+        (weight,) = model.data.map(lambda chunk, w: (np.maximum(w, 0.0),), here.rows.weight)
+    return model.system(variances, weight)
 
 
 def _direction(

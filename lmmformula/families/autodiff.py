@@ -15,10 +15,11 @@ import numpy as np
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.links import Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
+from lmmformula.families.taylor import SERIES, read, variables
 from lmmformula.numerics.x64 import x64
-from lmmformula.typing import Namespace
+from lmmformula.typing import AnyFunction, Namespace
 
-__all__ = ["differentiated", "log_density"]
+__all__ = ["differentiated", "expanded_rows", "log_density"]
 
 Function = Callable[[Array, tuple[Array, ...]], Array]
 """(eta, aux) -> one number a row."""
@@ -30,6 +31,8 @@ def log_density(own: Distribution, chart: Chart, y: Array, w: Maybe, xp: Namespa
     Outside of it the density is evaluated where it is finite, since derivatives of what is not taken must be so.
     """
     low, high = chart.domain
+    if not np.isfinite(low) and not np.isfinite(high):
+        return lambda eta, aux: own.log_density(y, chart.at(eta, xp), aux, w, xp)
     inside = 1.0 if low == 0.0 else -1.0 if high == 0.0 else 0.0
 
     def rows(eta: Array, aux: tuple[Array, ...]) -> Array:
@@ -62,6 +65,29 @@ def differentiated(
     k = len(aux)
     own_slopes, scores, weights = (tuple(rest[1 + i * k : 1 + (i + 1) * k]) for i in range(3))
     return Rows(constant + loglik, score, weight, rest[0], own_slopes, scores, weights)
+
+
+def expanded_rows(
+    own: Distribution,
+    link: Link,
+    y: Array,
+    eta: Array,
+    aux: Aux,
+    w: Maybe,
+    constant: Maybe,
+    *,
+    derivatives: bool,
+) -> Rows:
+    """The same by truncated Taylor series, for densities that keep to the functions of :mod:`lmmformula.families.taylor`."""
+    chart = link.chart(own.mean_range)
+    assert chart is not None
+    around, at = variables(eta, aux, derivatives=derivatives)
+    density: AnyFunction = log_density(own, chart, y, w, SERIES)
+    slopes, by = read(density(around, at), eta.shape)
+    if not derivatives:
+        return Rows(constant + slopes[0], slopes[1], -slopes[2])
+    mixed = (tuple(b[0] for b in by), tuple(b[1] for b in by), tuple(-b[2] for b in by))
+    return Rows(constant + slopes[0], slopes[1], -slopes[2], -slopes[3], *mixed)
 
 
 @lru_cache(maxsize=128)

@@ -9,11 +9,14 @@ from lmmformula.errors import DataError, LmmformulaWarning, warn
 from lmmformula.families.records import Array, Maybe
 
 __all__ = [
+    "check_closed_unit",
     "check_counts",
     "check_finite",
+    "check_nonnegative",
     "check_open_unit",
     "check_positive",
     "check_proportions",
+    "check_some",
     "check_weights",
     "whole",
 ]
@@ -104,13 +107,45 @@ def check_open_unit(y: Array, label: str, family: str) -> None:
         )
 
 
-def check_proportions(y: Array, w: Maybe, label: str) -> None:
+def check_closed_unit(y: Array, label: str, family: str) -> None:
+    """Values from 0 to 1."""
+    check_finite(y, label)
+    outside = (y < 0) | (y > 1)
+    if outside.any():
+        raise DataError(
+            f"family {family!r} models proportions from 0 to 1, but `{label}` has {_rows(int(outside.sum()), y.size)} outside "
+            f"(range {y.min():g} to {y.max():g}); divide percentages by 100"
+        )
+
+
+def check_nonnegative(y: Array, label: str, family: str) -> None:
+    """Values from 0 up, not all of them 0."""
+    check_finite(y, label)
+    bad = y < 0
+    if bad.any():
+        raise DataError(
+            f"family {family!r} models values from 0 up, but `{label}` has {_rows(int(bad.sum()), y.size)} below 0 "
+            f'(lowest {y.min():g}); family="gaussian" or "student" takes values of either sign'
+        )
+    check_some(y != 0, label, "0", family)
+
+
+def check_some(rows: NDArray[np.bool_], label: str, value: str, family: str) -> None:
+    """At least one of the rows that a family's main part models."""
+    if np.size(rows) and not rows.any():
+        raise DataError(
+            f"the response `{label}` is {value} in all {np.size(rows):,} rows, and family {family!r} needs others to model; "
+            "is this the right column?"
+        )
+
+
+def check_proportions(y: Array, w: Maybe, label: str, family: str = "binomial") -> None:
     """Proportions of whole numbers of trials, not all failures and not all successes."""
     check_finite(y, label)
     outside = (y < 0) | (y > 1)
     if outside.any():
         raise DataError(
-            f"family 'binomial' models 0/1 or proportions, but `{label}` has "
+            f"family {family!r} models 0/1 or proportions, but `{label}` has "
             f"{_rows(int(outside.sum()), y.size)} outside 0..1 (range {y.min():g} to {y.max():g}); for counts of "
             "successes write cbind(successes, failures) or successes | trials(n)"
         )

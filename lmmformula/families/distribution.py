@@ -29,14 +29,28 @@ __all__ = [
     "Normal",
     "Range",
     "Role",
+    "Support",
     "WeightsAre",
 ]
 
 WeightsAre = Literal["precision", "trials", "repeats"]
 """What a prior weight w means: variance / w; number of trials of a proportion; the row counted w times."""
 
-Range = Literal["positive", "above one", "unit"]
-"""Where an auxiliary parameter lives: e^a, 1 + e^a or 1 / (1 + e^-a) of its predictor a."""
+Range = Literal["real", "positive", "above one", "unit"]
+"""Where an auxiliary parameter lives: a, e^a, 1 + e^a or 1 / (1 + e^-a) of its predictor a; the last between its `ends`."""
+
+Support = Literal[
+    "reals",
+    "positive",
+    "nonnegative",
+    "counts",
+    "positive counts",
+    "proportions",
+    "open unit",
+    "half-open unit",
+    "closed unit",
+]
+"""Values of a response: (-inf, inf), (0, inf), [0, inf), 0, 1, 2, ..., 1, 2, ..., k of n trials, (0, 1), [0, 1), [0, 1]."""
 
 Role = Literal["dispersion", "scale", "shape", "zeros"]
 """What an auxiliary parameter is.
@@ -91,9 +105,11 @@ class Auxiliary:
     predictor : callable
         The user's value -> a.
     role : {"dispersion", "scale", "shape", "zeros"}
-    range : {"positive", "above one", "unit"}
+    range : {"real", "positive", "above one", "unit"}
         What `value` does.
-    link : {"log", "logm1", "logit"}
+    ends : tuple of float
+        Of the range "unit": the value is ``low + (high - low) / (1 + e^-a)``, and a prior is that of its place between them.
+    link : {"identity", "log", "logm1", "logit"}
         brms' name of the link from the value to `a`; "logm1" is log(value - 1).
     prior : str
         Default prior, brms' where brms has the parameter. A scale of a response on the real line has a default in units of
@@ -112,7 +128,8 @@ class Auxiliary:
     predictor: Callable[[Numbers], Numbers] = np.log
     role: Role = "scale"
     range: Range = "positive"
-    link: Literal["log", "logm1", "logit"] = "log"
+    ends: tuple[float, float] = (0.0, 1.0)
+    link: Literal["identity", "log", "logm1", "logit"] = "log"
     prior: str = "half_student_t(3, 0, 2.5)"
     aliases: tuple[str, ...] = ()
     power: float = 0.0
@@ -130,7 +147,14 @@ class Auxiliary:
 
     def linked(self, name: str) -> str:
         """The link as mathematics: ``log(sigma)``, ``log(df - 1)``."""
-        return f"log({name} - 1)" if self.link == "logm1" else f"{self.link}({name})"
+        if self.link == "identity":
+            return name
+        if self.link == "logm1":
+            return f"log({name} - 1)"
+        low, high = self.ends
+        if low != 0.0:
+            name = f"{name} - {low:g}"
+        return f"{self.link}({name})" if high - low == 1.0 else f"{self.link}(({name}) / {high - low:g})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +175,11 @@ class Distribution(ABC):
         The link for which observed and expected information agree ("" if there is none).
     weights_are : {"precision", "trials", "repeats"}
     discrete : bool
+    atoms : tuple of float
+        Values that have a probability of their own where the response is otherwise continuous.
+    expands : bool
+        Whether :meth:`log_density` keeps to the functions of :data:`lmmformula.families.taylor.SERIES`, so that its derivatives
+        come without compiling; others are differentiated by JAX.
     forgives : bool
         Whether tails are so long that single rows, however far out, cost little.
     normal : Normal, optional
@@ -169,6 +198,8 @@ class Distribution(ABC):
     canonical: ClassVar[str] = ""
     weights_are: ClassVar[WeightsAre] = "repeats"
     discrete: ClassVar[bool] = False
+    atoms: ClassVar[tuple[float, ...]] = ()
+    expands: ClassVar[bool] = False
     forgives: ClassVar[bool] = False
     normal: ClassVar[Normal | None] = None
     scales: ClassVar[bool] = False
@@ -179,6 +210,15 @@ class Distribution(ABC):
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         """Parameters besides the mean."""
         return ()
+
+    @property
+    def support(self) -> Support:
+        """Which values a response can have."""
+        if self.mean_range == "real":
+            return "reals"
+        if self.mean_range == "unit":
+            return "proportions" if self.discrete else "open unit"
+        return "counts" if self.discrete else "positive"
 
     @property
     def label(self) -> str:
@@ -227,6 +267,10 @@ class Distribution(ABC):
         """``V(mu)`` in ``var y = dispersion V(mu)``."""
         raise self._lacks("variance function (`unit_variance`)")
 
+    def row_variance(self, mu: Array, aux: Aux, w: Maybe) -> Array:
+        """V(mu) of a row of weight w, where it depends on that: ``var y = dispersion V / w``."""
+        return self.unit_variance(mu, aux)
+
     def dispersion(self, aux: Aux) -> Maybe:
         """phi in ``var y = phi V(mu) / w``; 1 where the variance function is the whole variance."""
         return 1.0
@@ -248,6 +292,19 @@ class Distribution(ABC):
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """``P(Y <= y)``."""
         raise self._lacks("distribution function (`cdf`), which quantile residuals need")
+
+    def below(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
+        """``P(Y < y)``."""
+        if self.discrete:
+            return self.cdf(y - self.step(w), mu, aux, w)
+        at = self.cdf(y, mu, aux, w)
+        for atom in self.atoms:
+            found = y == atom
+            if found.any():  # the largest number below an atom
+                at = np.where(
+                    found, self.cdf(np.full(np.shape(y), np.nextafter(atom, -np.inf)), mu, aux, w), at
+                )
+        return at
 
     def events(self, y: Array, w: Maybe) -> Array:
         """How many of each kind of what is counted were seen, to be added up over rows; infinite for measurements."""

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
-from lmmformula.families.autodiff import differentiated, log_density
+from lmmformula.families.autodiff import differentiated, expanded_rows, log_density
 from lmmformula.families.compose import expected_rows, observed_rows, reweighted, scaled
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
 from lmmformula.families.links import LINKS, Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
 from lmmformula.families.response import read_numbers, read_proportion
-from lmmformula.families.zero_inflated import ZeroInflated
+from lmmformula.families.sisters import with_zeros
 from lmmformula.typing import Namespace
 
 __all__ = ["Family", "make_family", "zero_inflated"]
@@ -93,9 +93,8 @@ class Family:
 
     @property
     def takes_zeros(self) -> bool:
-        """Whether structural zeros can be added: counts without them."""
-        own = self.distribution
-        return own.discrete and own.mean_range == "positive" and self.zeros_at is None
+        """Whether zeros are counts like others, which a mean near 0 explains."""
+        return self.distribution.support == "counts" and self.zeros_at is None
 
     @property
     def is_canonical(self) -> bool:
@@ -106,6 +105,11 @@ class Family:
     def is_discrete(self) -> bool:
         """Whether the response has probability on single values."""
         return self.distribution.discrete
+
+    @property
+    def has_atoms(self) -> bool:
+        """Whether single values have a probability, all of them (:attr:`is_discrete`) or some."""
+        return self.distribution.discrete or bool(self.distribution.atoms)
 
     @property
     def forgives(self) -> bool:
@@ -283,9 +287,11 @@ class Family:
         """Variance of the response at unit weight; `mu` is :meth:`location`, not :meth:`mean`."""
         return self.dispersion(aux) * self.unit_variance(mu, aux)
 
-    def unit_variance(self, mu: Array, aux: Aux = ()) -> Array:
-        """``V(mu)`` of ``var y = dispersion V(mu) / w``, R's variance function."""
-        return self.distribution.unit_variance(mu, self._predictors(aux))
+    def unit_variance(self, mu: Array, aux: Aux = (), weights: Array | None = None) -> Array:
+        """``V(mu)`` of ``var y = dispersion V(mu) / w``, R's variance function, of rows of these weights."""
+        if weights is None:
+            return self.distribution.unit_variance(mu, self._predictors(aux))
+        return self.distribution.row_variance(mu, self._predictors(aux), self._within(weights))
 
     def dispersion(self, aux: Aux = ()) -> Maybe:
         """phi of ``var y = phi V(mu) / w``: sigma^2 where sigma is a free scale, else 1."""
@@ -318,9 +324,9 @@ class Family:
         (Dunn & Smyth 1996).
         """
         w, own = self._within(weights), self.distribution
-        at = y - own.step(w) if below and own.discrete else y
+        find = own.below if below else own.cdf
         with np.errstate(all="ignore"):
-            return own.cdf(at, self.link_function.mean(eta), self._predictors(aux), w)
+            return find(y, self.link_function.mean(eta), self._predictors(aux), w)
 
     def start(self, y: Array, weights: Array | None = None) -> Array:
         """Linear predictor of a mean near each observation, inside the link's domain; offsets are not removed."""
@@ -391,7 +397,8 @@ class Family:
         information = own.information(c, aux, w, derivatives=derivatives) if expected else ()
         density = own.density(y, c, aux, w, constant, derivatives=derivatives)
         if density is None:
-            rows = differentiated(own, self.link_function, y, eta, aux, w, constant, derivatives=derivatives)
+            ways = expanded_rows if own.expands else differentiated
+            rows = ways(own, self.link_function, y, eta, aux, w, constant, derivatives=derivatives)
             return reweighted(rows, information, jets, derivatives=derivatives) if expected else rows
         if expected:
             return expected_rows(density, information, jets, eta.size, derivatives=derivatives)
@@ -415,17 +422,20 @@ def make_family(distribution: Distribution, link: str | None = None) -> Family:
 
 
 def zero_inflated(family: Family) -> Family:
-    """`family` with an additional auxiliary predictor: the logit of the probability of a structural zero.
+    """`family` with an additional auxiliary predictor: the logit of the probability of a zero.
+
+    Where the family gives zeros itself these are structural ones beside them (:class:`ZeroInflated`); where it gives none, as
+    truncated counts, positive numbers and proportions, all zeros are (:class:`Hurdle`), as in glmmTMB.
 
     Raises
     ------
     PlanError
-        If `family` does not model counts, or is zero-inflated already.
+        If `family` has real numbers for a response, or zeros of a predictor already.
     """
-    own = family.distribution
-    if not family.takes_zeros:
+    made = with_zeros(family.distribution)
+    if made is None:
         raise PlanError(
-            f"zero inflation needs a count family (poisson, nbinom1, nbinom2), not {family.name!r}: "
-            "other families have no zeros to inflate, or have them already."
+            f"zero inflation needs counts, positive numbers or proportions (poisson, nbinom2, gamma, beta, ...), not "
+            f"{family.name!r}: other families have no zeros to inflate, or have them already."
         )
-    return replace(family, distribution=ZeroInflated(own))
+    return replace(family, distribution=made)

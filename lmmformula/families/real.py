@@ -12,7 +12,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.families.checks import check_positive, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
+from lmmformula.families.distribution import Auxiliary, Distribution, Normal, Support, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import LOG_2PI, digamma_step, lgamma_step, namespace
 from lmmformula.typing import Namespace
@@ -120,6 +120,10 @@ class Lognormal(Gaussian):
     links: ClassVar[tuple[str, ...]] = ("identity",)
     normal: ClassVar[Normal | None] = Normal("log response", _log, _minus_log, False)
     scales: ClassVar[bool] = False
+
+    @property
+    def support(self) -> Support:
+        return "positive"
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:

@@ -10,27 +10,49 @@ from functools import lru_cache
 
 from lmmformula.errors import PlanError
 from lmmformula.extensions import enter
+from lmmformula.families.atoms import ZeroOneInflated
+from lmmformula.families.betabinomial import BetaBinomial
+from lmmformula.families.compois import ConwayMaxwellPoisson
 from lmmformula.families.counts import NegativeBinomial2, Poisson
 from lmmformula.families.distribution import Distribution
-from lmmformula.families.family import Family, make_family, zero_inflated
+from lmmformula.families.family import Family, make_family
+from lmmformula.families.fixed import Exponential, Geometric
+from lmmformula.families.genpois import GeneralisedPoisson
 from lmmformula.families.links import LINK_ALIASES, LINKS
 from lmmformula.families.nbinom1 import NegativeBinomial1
+from lmmformula.families.ordered_beta import OrderedBeta
 from lmmformula.families.positive import Gamma, InverseGaussian
 from lmmformula.families.real import Gaussian, Lognormal, Student
+from lmmformula.families.sisters import sisters
+from lmmformula.families.skewed import ExGaussian, ShiftedLognormal, SkewNormal
+from lmmformula.families.tweedie import Tweedie
 from lmmformula.families.unit import Beta, Binomial
+from lmmformula.families.weibull import Weibull
 
 __all__ = ["ALIASES", "FAMILIES", "register_family", "resolve", "unregister_family"]
 
 _DISTRIBUTIONS: tuple[Distribution, ...] = (
     Gaussian(),
     Binomial(),
+    BetaBinomial(),
     Poisson(),
     Gamma(),
     InverseGaussian(),
     NegativeBinomial1(),
     NegativeBinomial2(),
+    Geometric(),
+    GeneralisedPoisson(),
+    ConwayMaxwellPoisson(),
+    Tweedie(),
     Beta(),
+    OrderedBeta(),
+    ZeroOneInflated(Beta()),
     Lognormal(),
+    ShiftedLognormal(),
+    Weibull(),
+    Exponential(),
+    ExGaussian(),
+    SkewNormal(),
     Student(),
 )
 
@@ -48,13 +70,41 @@ ALIASES: dict[str, str] = {
     "beta_family": "beta",
     "student_t": "student",
     "t_family": "student",
+    "beta_binomial": "betabinomial",
+    "genpoisson": "genpois",
+    "generalized_poisson": "genpois",
+    "generalised_poisson": "genpois",
+    "com_poisson": "compois",
+    "compoisson": "compois",
+    "conway_maxwell_poisson": "compois",
+    "ordered_beta": "ordbeta",
+    "ordbetareg": "ordbeta",
+    "zoib": "zero_one_inflated_beta",
+    "ex_gaussian": "exgaussian",
+    "exgauss": "exgaussian",
+    "skewnormal": "skew_normal",
+    "shiftedlognormal": "shifted_lognormal",
+    "shifted_log_normal": "shifted_lognormal",
+    "zigamma": "hurdle_gamma",
+    "zero_inflated_gamma": "hurdle_gamma",
+    "zero_inflated_lognormal": "hurdle_lognormal",
+    "zi_beta": "zero_inflated_beta",
+    "hurdle_beta": "zero_inflated_beta",
+    "hurdle_negbinomial": "hurdle_nbinom2",
+    "truncated_negbinomial": "truncated_nbinom2",
     "zero_inflated_negbinomial": "zero_inflated_nbinom2",
+    "zero_inflated_beta_binomial": "zero_inflated_betabinomial",
+    "zero_inflated_genpoisson": "zero_inflated_genpois",
+    "zero_inflated_com_poisson": "zero_inflated_compois",
 }
 """Other names of a family, as R, lme4, glmmTMB, brms and statsmodels write them."""
 
 
 def register_family(distribution: Distribution, *aliases: str) -> None:
-    """Make a distribution known as ``family=``, with its zero-inflated sister if it is one of counts.
+    """Make a distribution known as ``family=``, with what truncation, hurdles and zero inflation make of it.
+
+    Of a distribution of counts these are ``truncated_``, ``hurdle_`` and ``zero_inflated_`` before its name, of one of positive
+    numbers ``hurdle_``, of one of proportions ``zero_inflated_``.
 
     Parameters
     ----------
@@ -76,7 +126,7 @@ def register_family(distribution: Distribution, *aliases: str) -> None:
 
 
 def unregister_family(name: str) -> None:
-    """Take a registered family, its zero-inflated sister and its aliases out again.
+    """Take a registered family, those made of it and its aliases out again.
 
     Raises
     ------
@@ -85,7 +135,7 @@ def unregister_family(name: str) -> None:
     """
     if name not in FAMILIES:
         raise PlanError(f"family {name!r} is not registered; registered: {', '.join(FAMILIES)}.")
-    gone = (name, f"zero_inflated_{name}")
+    gone = (name, *(other.label for other in sisters(FAMILIES[name].distribution)))
     for key in gone:
         FAMILIES.pop(key, None)
     for alias in [alias for alias, own in ALIASES.items() if own in gone]:
@@ -95,9 +145,8 @@ def unregister_family(name: str) -> None:
 def _enter(distribution: Distribution) -> None:
     family = make_family(distribution)
     FAMILIES[family.name] = family
-    if family.takes_zeros:
-        inflated = zero_inflated(family)
-        FAMILIES[inflated.name] = inflated
+    for other in sisters(distribution):
+        FAMILIES[other.label] = make_family(other)
 
 
 def _check(distribution: Distribution, aliases: tuple[str, ...]) -> None:

@@ -26,6 +26,7 @@ __all__ = [
     "excess_slope",
     "gammaln",
     "lgamma_step",
+    "log_mills",
     "log_ndtr",
     "namespace",
     "softplus",
@@ -50,6 +51,8 @@ def namespace(x: object) -> Namespace:
 
 
 def _special(xp: Namespace) -> Namespace:
+    if hasattr(xp, "gammaln"):  # series bring their own
+        return xp
     if xp is np:
         import scipy.special as own
     else:
@@ -65,6 +68,27 @@ def gammaln(x: Maybe, xp: Namespace) -> Array:
 def log_ndtr(x: Maybe, xp: Namespace) -> Array:
     """log of the standard normal distribution function."""
     return _special(xp).log_ndtr(x)
+
+
+_FAR_BELOW = -30.0
+"""Where the series of Mills' ratio has full precision."""
+
+
+def log_mills(x: Maybe, xp: Namespace) -> Array:
+    """``log Phi(x) + x^2/2`` for x < 0 (Abramowitz & Stegun 1964, 7.1.23)."""
+    if hasattr(xp, "log_mills"):
+        return xp.log_mills(x)
+    if xp is np:
+        from scipy.special import erfcx
+
+        return np.log(0.5 * erfcx(-np.asarray(x) / np.sqrt(2.0)))
+    far = x < _FAR_BELOW
+    near, z = xp.where(far, -1.0, x), xp.where(far, x, _FAR_BELOW)
+    u = 1.0 / (z * z)
+    series = u * (-1.0 + u * (3.0 - u * (15.0 - u * (105.0 - 945.0 * u))))
+    return xp.where(
+        far, xp.log1p(series) - xp.log(-z) - 0.5 * LOG_2PI, log_ndtr(near, xp) + 0.5 * near * near
+    )
 
 
 def softplus(x: Maybe, xp: Namespace) -> Array:

@@ -112,7 +112,7 @@ class Binomial(Distribution):
 
     def check(self, y: Array, w: Maybe, label: str) -> None:
         check_weights(w, label, zero=True)
-        check_proportions(y, w, label)
+        check_proportions(y, w, label, self.label)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ __all__ = [
     "cloglog_at",
     "cloglog_sides",
     "log_at",
+    "log_normal_cdf",
     "log_sides",
     "logit_at",
     "logit_sides",
@@ -64,7 +65,7 @@ def logit_sides(eta: Array) -> tuple[Jet, Jet]:
 
 def probit_sides(eta: Array) -> tuple[Jet, Jet]:
     """``f = log Phi(eta)``, ``g = log Phi(-eta)``."""
-    f, g = _log_normal_cdf(eta), _log_normal_cdf(-eta)
+    f, g = log_normal_cdf(eta), log_normal_cdf(-eta)
     return f, Jet(g.value, -g.d1, g.d2, -g.d3)
 
 
@@ -74,7 +75,7 @@ _FAR = 6.0
 _DEPTH = 60
 
 
-def _log_normal_cdf(x: Array) -> Jet:
+def log_normal_cdf(x: Array) -> Jet:
     """``log Phi``; with ``r = phi/Phi``: r, -r (x + r), and the derivative of that.
 
     For x = -z far below zero ``r = z + 1/(z + 2/(z + 3/(z + ...)))`` (Abramowitz & Stegun 1964, 26.2.14). With

@@ -18,21 +18,13 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import ZEROS, Auxiliary, Distribution
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
+from lmmformula.families.distribution import ZEROS, Auxiliary, Distribution, WeightsAre
+from lmmformula.families.probabilities import expit, logit, probability
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import softplus
 from lmmformula.typing import Namespace
 
-__all__ = ["ZeroInflated"]
-
-
-def _expit(x: Maybe) -> Array:
-    e = np.exp(-np.abs(x))
-    return np.where(np.asarray(x) >= 0, 1.0, e) / (1.0 + e)
-
-
-def _logit(p: Array) -> Array:
-    return np.log(p) - np.log1p(-np.asarray(p))
+__all__ = ["ZeroInflated", "ZeroInflatedTrials"]
 
 
 def _mixed(zero: Array, z: Maybe, base: Array, xp: Namespace) -> Array:
@@ -50,6 +42,7 @@ class ZeroInflated(Count):
     """
 
     name: ClassVar[str] = "zero_inflated"
+    expands: ClassVar[bool] = True
 
     base: Distribution
 
@@ -59,17 +52,7 @@ class ZeroInflated(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        zi = Auxiliary(
-            ZEROS,
-            "probability of a structural zero",
-            _expit,
-            _logit,
-            role="zeros",
-            range="unit",
-            link="logit",
-            prior="beta(1, 1)",
-            title="Zero inflation",
-        )
+        zi = probability(ZEROS, "probability of a structural zero", "Zero inflation", role="zeros")
         return (*self.base.auxiliaries, zi)
 
     def events(self, y: Array, w: Maybe) -> Array:
@@ -89,15 +72,15 @@ class ZeroInflated(Count):
     ) -> Density | None:
         *own, z = aux
         base = self.base.density(y, c, tuple(own), w, constant, derivatives=derivatives)
-        if base is None:
+        if base is None or len(base.parts) != 1:
             return None
-        (part,) = base.parts
+        part = base.parts[0]
         zero = y == 0
         u = base.loglik - z
         loglik = _mixed(zero, z, base.loglik, np)
         # a row with y > 0 is the base's for certain: rho = 1 and its derivatives vanish
-        rho = np.where(zero, _expit(u), 1.0)
-        r1 = np.where(zero, _expit(u) * _expit(-u), 0.0)
+        rho = np.where(zero, expit(u), 1.0)
+        r1 = np.where(zero, expit(u) * expit(-u), 0.0)
         s, h = part.d1, part.d2
         d1, d2 = rho * s, rho * h + r1 * s * s  # left to right: r1 is 0 where s * s overflows
         if not derivatives:
@@ -110,8 +93,8 @@ class ZeroInflated(Count):
             *(rho * ha + r1 * h * la + 2 * r1 * s * sa + r2 * s * s * la for la, sa, ha in pairs),
             -r1 * h - r2 * s * s,
         )
-        pi = _expit(z)
-        d_aux = (*(rho * la for la, _, _ in pairs), np.where(zero, _expit(-u), 0.0) - pi)
+        pi = expit(z)
+        d_aux = (*(rho * la for la, _, _ in pairs), np.where(zero, expit(-u), 0.0) - pi)
         return Density(loglik, (Part(d1, d2, d3, d1_aux, d2_aux),), d_aux)
 
     def information(
@@ -126,9 +109,9 @@ class ZeroInflated(Count):
         (part,) = base.parts
         s, h, p0 = part.d1, part.d2, np.exp(base.loglik)
         u = base.loglik - z
-        lost = _expit(-u)  # 1 - rho
-        r1 = _expit(u) * lost
-        pi, left = _expit(z), _expit(-np.asarray(z))
+        lost = expit(-u)  # 1 - rho
+        r1 = expit(u) * lost
+        pi, left = expit(z), expit(-np.asarray(z))
         change = p0 * (r1 - lost)  # d[P0 (1 - rho)] = change * dl(0)
         value = left * (info.value - p0 * lost * s * s)
         by_aux = tuple(
@@ -140,22 +123,41 @@ class ZeroInflated(Count):
         return (Information(value, d1, (*by_aux, by_z)),)
 
     def mean(self, mu: Array, aux: Aux) -> Array:
-        return _expit(-np.asarray(aux[-1])) * self.base.mean(mu, aux[:-1])
+        return expit(-np.asarray(aux[-1])) * self.base.mean(mu, aux[:-1])
 
     def unit_variance(self, mu: Array, aux: Aux) -> Array:
-        pi = _expit(aux[-1])
+        pi = expit(aux[-1])
         return (1.0 - pi) * (self.base.unit_variance(mu, aux[:-1]) + pi * mu**2)
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         y = self.base.draw(rng, mu, aux[:-1], w)
-        return np.where(rng.random(np.shape(mu)) < _expit(aux[-1]), 0.0, y)
+        return np.where(rng.random(np.shape(mu)) < expit(aux[-1]), 0.0, y)
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
-        pi = _expit(aux[-1])
+        pi = expit(aux[-1])
         return np.where(np.asarray(y) < 0, 0.0, pi + (1.0 - pi) * self.base.cdf(y, mu, aux[:-1], w))
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
-        return (*self.base.start_aux(y, mu, w), float(_logit(np.clip(np.mean(y == 0) / 2, 0.02, 0.9))))
+        return (*self.base.start_aux(y, mu, w), float(logit(np.clip(np.mean(y == 0) / 2, 0.02, 0.9))))
 
     def check(self, y: Array, w: Maybe, label: str) -> None:
         self.base.check(y, w, label)
+
+
+@dataclass(frozen=True, slots=True)
+class ZeroInflatedTrials(ZeroInflated):
+    """The same of successes in trials: a share of rows has none for certain."""
+
+    mean_range: ClassVar[MeanRange] = "unit"
+    links: ClassVar[tuple[str, ...]] = ("logit", "probit", "cloglog", "cauchit")
+    weights_are: ClassVar[WeightsAre] = "trials"
+
+    def row_variance(self, mu: Array, aux: Aux, w: Maybe) -> Array:
+        pi = expit(aux[-1])
+        return (1.0 - pi) * (self.base.row_variance(mu, aux[:-1], w) + pi * w * mu**2)
+
+    def step(self, w: Maybe) -> Maybe:
+        return self.base.step(w)
+
+    def start(self, y: Array, w: Maybe) -> Array:
+        return self.base.start(y, w)

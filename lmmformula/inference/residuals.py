@@ -145,14 +145,16 @@ def pearson_scale(fit: Fitted) -> Array:
     family, data = problem.family, problem.data
     location, weights = family.location(linear_predictor(fit)), data.whole(data.weights)
     with np.errstate(divide="ignore"):  # a mean that has run to the end of its range
-        return np.sqrt((1.0 if weights is None else weights) / family.unit_variance(location, auxiliary(fit)))
+        return np.sqrt(
+            (1.0 if weights is None else weights) / family.unit_variance(location, auxiliary(fit), weights)
+        )
 
 
 def _quantile(family: Family, rows: Data, seed: int | np.random.Generator | None) -> Array:
     from scipy.special import ndtri
 
     upper = family.cdf(*rows)
-    if family.is_discrete:
+    if family.has_atoms:
         lower = family.cdf(*rows, below=True)
         upper = lower + (upper - lower) * np.random.default_rng(seed).uniform(size=len(upper))
     edge = np.finfo(float).eps
@@ -193,6 +195,6 @@ def _pearson(fit: Fitted) -> float:
         eta, aux = predictor_of(estimate, chunk), auxiliary_of(estimate, family, chunk)
         w = 1.0 if chunk.weights is None else chunk.weights
         apart, location = chunk.y - family.mean(eta, aux), family.location(eta)
-        return float(np.sum(apart**2 * w / family.unit_variance(location, aux)))
+        return float(np.sum(apart**2 * w / family.unit_variance(location, aux, chunk.weights)))
 
     return fit.problem.data.reduce(share)

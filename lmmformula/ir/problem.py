@@ -120,9 +120,9 @@ class Problem:
         )
 
     def with_response(self, y: Array) -> Problem:
-        """The same rows with another response."""
+        """The same rows with another response, and what the family learns of it."""
         self.refuse_elsewhere("another response")
-        return replace(self, y=y)
+        return replace(self, y=y, family=self.family.learn(y, self.weights))
 
     def at(self, rows: slice | Entries) -> Problem:
         """The same model of some of the rows in memory: a slice, or positions."""

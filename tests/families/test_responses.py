@@ -176,7 +176,7 @@ def test_names_that_resolve(text: str, name: str, link: str) -> None:
             "binomal",
             "family 'binomal' is not available; available: gaussian, binomial, .* Did you mean 'binomial'",
         ),
-        ("tweedie", "'tweedie' is not available; available: gaussian"),
+        ("polya", "'polya' is not available; available: gaussian"),
         (
             "binomial(link='probbit')",
             "link 'probbit' does not exist.*available: logit, probit.*Did you mean 'probit'",
@@ -201,26 +201,54 @@ def test_names_that_do_not(text: Any, message: str) -> None:
         resolve(text)
 
 
-def test_zero_inflation_is_for_plain_counts() -> None:
+def test_zero_inflation_is_for_responses_without_other_zeros() -> None:
     assert zero_inflated(resolve("nbinom1(sqrt)")).link == "sqrt"
-    for text in ("gaussian", "binomial", "zero_inflated_poisson"):
-        with pytest.raises(PlanError, match="needs a count family"):
+    for text, name in (
+        ("binomial", "zero_inflated_binomial"),
+        ("truncated_nbinom2", "hurdle_nbinom2"),
+        ("gamma", "hurdle_gamma"),
+        ("beta", "zero_inflated_beta"),
+    ):
+        assert zero_inflated(resolve(text)).name == name
+    for text in ("gaussian", "zero_inflated_poisson", "hurdle_gamma", "tweedie", "ordbeta"):
+        with pytest.raises(PlanError, match="needs counts, positive numbers or proportions"):
             zero_inflated(resolve(text))
 
 
 def test_records() -> None:
     assert [name for name, family in FAMILIES.items() if family.has_residual] == ["gaussian"]
+    counts = {"nbinom1": ["phi"], "nbinom2": ["phi"], "geometric": [], "genpois": ["phi"], "compois": ["nu"]}
+    sisters = {"": [], "zero_inflated_": ["zi"], "truncated_": [], "hurdle_": ["hu"]}
     assert {name: [a.name for a in f.auxiliaries] for name, f in FAMILIES.items()} == {
         "gaussian": ["sigma"],
         "binomial": [],
+        "zero_inflated_binomial": ["zi"],
+        "betabinomial": ["phi"],
+        "zero_inflated_betabinomial": ["phi", "zi"],
         "poisson": [],
         "zero_inflated_poisson": ["zi"],
+        "truncated_poisson": [],
+        "hurdle_poisson": ["hu"],
+        **{
+            f"{kind}{name}": [*own, *zeros] for name, own in counts.items() for kind, zeros in sisters.items()
+        },
+        "hurdle_gamma": ["sigma", "hu"],
+        "hurdle_inverse_gaussian": ["sigma", "hu"],
+        "tweedie": ["phi", "p"],
+        "zero_inflated_beta": ["phi", "zi"],
+        "ordbeta": ["phi", "cutzero", "gap"],
+        "zero_one_inflated_beta": ["phi", "zoi", "coi"],
+        "hurdle_lognormal": ["sigma", "hu"],
+        "shifted_lognormal": ["sigma", "ndt"],
+        "hurdle_shifted_lognormal": ["sigma", "ndt", "hu"],
+        "weibull": ["shape"],
+        "hurdle_weibull": ["shape", "hu"],
+        "exponential": [],
+        "hurdle_exponential": ["hu"],
+        "exgaussian": ["sigma", "beta"],
+        "skew_normal": ["sigma", "alpha"],
         "gamma": ["sigma"],
         "inverse_gaussian": ["sigma"],
-        "nbinom1": ["phi"],
-        "zero_inflated_nbinom1": ["phi", "zi"],
-        "nbinom2": ["phi"],
-        "zero_inflated_nbinom2": ["phi", "zi"],
         "beta": ["phi"],
         "lognormal": ["sigma"],
         "student": ["sigma", "df"],

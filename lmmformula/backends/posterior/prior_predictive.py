@@ -148,6 +148,9 @@ def _auxiliary(
     """Names and draws of an auxiliary parameter's numbers, and its predictor, (draw, n) or (draw, 1)."""
     if priors.value is not None:
         values = _inside(priors.value, parameter, draws, rng)[:, None]
+        if parameter.range == "unit":  # the prior is of the place between the ends
+            low, high = parameter.ends
+            values = low + (high - low) * values
         with np.errstate(divide="ignore"):
             predictor = np.clip(parameter.predictor(values), -_FARTHEST, _FARTHEST)
         return [priors.name], values, predictor
@@ -159,7 +162,7 @@ def _auxiliary(
 def _inside(prior: Prior, parameter: Auxiliary, draws: int, rng: np.random.Generator) -> Array:
     """Draws of a prior cut off at the range of the parameter."""
     values = prior.distribution.sample(rng, draws)
-    least = 1.0 if parameter.range == "above one" else 0.0
+    least = {"above one": 1.0, "real": -np.inf}.get(parameter.range, 0.0)
     for _ in range(1_000):
         below = np.flatnonzero(values < least)
         if not len(below):

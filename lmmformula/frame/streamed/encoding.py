@@ -180,7 +180,8 @@ def _is_doubtful(family: Family, y: Array, weights: Array | None, label: str) ->
         return False
     if y.min() != y.max() or not family.is_discrete:
         return True
-    more = np.array([0.0, 1.0])  # values that no family of counts or proportions refuses
+    own = family.distribution  # two values that no family of counts, or of proportions, refuses
+    more = np.array([0.0, 1.0] if own.mean_range == "unit" else [1.0, 2.0])
     ones = None if weights is None else np.append(weights, np.ones(2))
     return _refused(family, np.append(y, more), ones, label)
 

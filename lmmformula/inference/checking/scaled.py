@@ -251,7 +251,7 @@ def scaled_residuals(
     chosen = None if rows is None else positions(problem.n, rows)
     draw = _Drawn(fit, n, own, conditional, chosen)
     observed = sampled(problem, chosen).y
-    simulations = Simulations(observed, _expected(fit, conditional, chosen), n, family.is_discrete, draw)
+    simulations = Simulations(observed, _expected(fit, conditional, chosen), n, family.has_atoms, draw)
     index = row_labels(problem) if chosen is None else row_labels(problem)[chosen]
     effects = (
         "" if not problem.terms else ", random effects kept" if conditional else ", random effects drawn anew"

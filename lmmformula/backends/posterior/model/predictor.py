@@ -8,7 +8,9 @@ Papaspiliopoulos, Roberts & Skold 2007): a priori they do not depend on the vari
 b and its standard deviation. Variances have the coordinates of :mod:`lmmformula.backends.posterior.model.coordinates`.
 
 A parameter of the family that is one number - a dispersion, a probability - is a predictor of one column whose prior is
-stated for its value v(a): in a the density has the factor |dv/da|, which is v, v - 1 or v (1 - v).
+stated for its value v(a): in a the density has the factor |dv/da|, which is 1, v, v - 1 or v (1 - v); between other ends than
+0 and
+1 it is stated for the place between them.
 
 A vector x holds the *outer* coordinates of all predictors (delta, then variances, predictor by predictor), then the
 *inner* ones, their u. Functions take the array module as in :mod:`lmmformula.backends.posterior.model.coordinates`.
@@ -29,7 +31,7 @@ from lmmformula.backends.posterior.model.coordinates import (
 )
 from lmmformula.backends.posterior.model.scalars import Coordinate
 from lmmformula.backends.posterior.model.simplex import Simplexes
-from lmmformula.families.distribution import Range
+from lmmformula.families.distribution import Auxiliary, Range
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
 from lmmformula.ir.problem import Problem
@@ -56,25 +58,38 @@ class Constant:
     name: str
     prior: Prior
     range: Range
+    ends: tuple[float, float] = (0.0, 1.0)
+
+    def _stated(self, a: Numbers, xp: Namespace) -> Numbers:
+        """What the prior is of: the parameter, or its place between the ends of the range "unit"."""
+        if self.range == "unit":
+            return 1.0 / (1.0 + xp.exp(-a))
+        if self.range == "real":
+            return a
+        return xp.exp(a) + (1.0 if self.range == "above one" else 0.0)
 
     def value(self, a: Numbers, xp: Namespace = np) -> Numbers:
         """The parameter."""
-        if self.range == "unit":
-            return 1.0 / (1.0 + xp.exp(-a))
-        return xp.exp(a) + (1.0 if self.range == "above one" else 0.0)
+        stated = self._stated(a, xp)
+        if self.range != "unit":
+            return stated
+        low, high = self.ends
+        return low + (high - low) * stated
 
     def log_density(self, a: Numbers, xp: Namespace = np) -> Numbers:
-        """log p(v(a)) + log|dv/da|."""
-        jacobian = a
+        """log p(v(a)) + log|dv/da| of what the prior is of."""
+        jacobian = 0.0 if self.range == "real" else a
         if self.range == "unit":
             jacobian = -xp.logaddexp(0.0, a) - xp.logaddexp(0.0, -a)
-        return self.prior.distribution.logpdf(self.value(a, xp), xp) + jacobian
+        return self.prior.distribution.logpdf(self._stated(a, xp), xp) + jacobian
 
     def density_slope(self, a: float) -> float:
         """Its derivative."""
-        v = float(self.value(a))
-        rate = {"positive": v, "above one": v - 1.0, "unit": v * (1.0 - v)}[self.range]
+        v = float(self._stated(a, np))
+        rate = {"real": 1.0, "positive": v, "above one": v - 1.0, "unit": v * (1.0 - v)}[self.range]
         own = float(self.prior.distribution.slope(v)) * rate
+        if self.range == "real":
+            return own
         return own + (1.0 - 2.0 * v if self.range == "unit" else 1.0)
 
 
@@ -372,12 +387,16 @@ def with_aux(problem: Problem) -> Problem:
     return replace(problem, aux=aux_blocks(problem))
 
 
+def _constant(parameter: Auxiliary, prior: Prior) -> Constant:
+    return Constant(parameter.name, prior, parameter.range, parameter.ends)
+
+
 def aux_predictors(problem: Problem, priors: Priors, alpha: Sequence[Array]) -> tuple[Predictor, ...]:
     """The family's auxiliary predictors; `alpha` are their coefficients in a first fit."""
     out = []
     for j, (parameter, block) in enumerate(zip(problem.family.auxiliaries, aux_blocks(problem), strict=True)):
         own = priors.aux[j]
-        constant = None if own.value is None else Constant(parameter.name, own.value, parameter.range)
+        constant = None if own.value is None else _constant(parameter, own.value)
         terms = problem.aux_terms[j] if problem.aux_terms else ()
         ones = np.full(problem.n, 2.0)  # rows of a normal response say 2 about log sigma
         out.append(predictor_of(parameter.name, block, terms, own, alpha[j], ones, constant, None))

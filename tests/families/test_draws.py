@@ -1,0 +1,41 @@
+"""Draws and distribution functions of every family against its own density."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from contract import aux_of, sample_space
+from scipy import stats
+
+from lmmformula.families import FAMILIES, Family
+
+ETA = 0.35
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_distribution_function_adds_up_the_density(family: Family) -> None:
+    aux = aux_of(family.name)
+    y, measure = sample_space(family)
+    w = np.full(y.size, 4.0 if family.weights_are == "trials" else 1.0)
+    eta = np.full(y.size, ETA)
+    p = np.exp(family.rows(y, eta, aux, w, derivatives=False).loglik) * measure
+    order = np.argsort(y, kind="stable")
+    total = np.cumsum(np.nan_to_num(p)[order])
+    at = order[np.searchsorted(total, [0.05, 0.3, 0.6, 0.9])]
+    few = family.cdf(y[at], eta[: at.size], aux, w[: at.size])
+    # the trapezoidal rule counts half of the last value of a continuous response
+    half = 0.0 if family.is_discrete else 0.5 * p[at] * ~np.isin(y[at], family.distribution.atoms)
+    np.testing.assert_allclose(few, total[np.searchsorted(y[order], y[at])] - half, atol=2e-4)
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_draws_follow_the_distribution_function(family: Family) -> None:
+    """Kolmogorov-Smirnov on randomised quantiles, and the mean within five standard errors."""
+    rng, n, aux = np.random.default_rng(20261127), 3_000, aux_of(family.name)
+    eta, w = np.full(n, ETA), np.full(n, 4.0 if family.weights_are == "trials" else 1.0)
+    y = family.simulate(rng, eta, aux, w)
+    assert y.shape == (n,)
+    low, high = family.cdf(y, eta, aux, w, below=True), family.cdf(y, eta, aux, w)
+    assert stats.kstest(low + (high - low) * rng.random(n), "uniform").pvalue > 1e-3
+    variance = family.dispersion(aux) * family.unit_variance(family.location(eta[:1]), aux, w[:1])[0] / w[0]
+    assert y.mean() == pytest.approx(family.mean(eta[:1], aux)[0], abs=5 * np.sqrt(variance / n))
