@@ -206,12 +206,17 @@ def test_families_and_links(data, family: Any, parts: tuple[str, ...]) -> None:
         ({"information": "guess"}, ("information='guess'", "'observed' or 'expected'")),
         ({"start": [1.0, 1.0]}, ("must hold 1", "herd.(Intercept)")),
         ({"engine": "warp"}, ("'warp'", "blocked")),
-        ({"ziformula": "~ x"}, ("count family", "'binomial'")),
         ({"dispformula": "~ x"}, ("dispformula='~ x'", "no dispersion parameter")),
     ],
 )
 def test_methods_and_options(data, arguments: dict[str, Any], parts: tuple[str, ...]) -> None:
     refused(f"b {RIGHT}", data, *parts, error=PlanError, family="binomial", **arguments)
+
+
+def test_zero_inflation_of_real_numbers(data) -> None:
+    refused(
+        f"p {RIGHT}", data, "count family", "'student'", error=PlanError, family="student", ziformula="~ x"
+    )
 
 
 @pytest.mark.parametrize(

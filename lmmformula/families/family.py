@@ -435,7 +435,7 @@ def zero_inflated(family: Family) -> Family:
     made = with_zeros(family.distribution)
     if made is None:
         raise PlanError(
-            f"zero inflation needs counts, positive numbers or proportions (poisson, nbinom2, gamma, beta, ...), not "
+            f"zero inflation needs a count family (poisson, nbinom2), positive numbers or proportions (gamma, beta), not "
             f"{family.name!r}: other families have no zeros to inflate, or have them already."
         )
     return replace(family, distribution=made)

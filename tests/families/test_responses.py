@@ -211,7 +211,7 @@ def test_zero_inflation_is_for_responses_without_other_zeros() -> None:
     ):
         assert zero_inflated(resolve(text)).name == name
     for text in ("gaussian", "zero_inflated_poisson", "hurdle_gamma", "tweedie", "ordbeta"):
-        with pytest.raises(PlanError, match="needs counts, positive numbers or proportions"):
+        with pytest.raises(PlanError, match="needs a count family"):
             zero_inflated(resolve(text))
 
 
