@@ -22,7 +22,7 @@ def refuse_reproduced(family: Family, rows: Rows, eta: RowVector) -> None:
 
     The density of a continuous response then grows without bound; where tails fall like a power t^-(nu + 1), nu > 1 free, it
     does so as soon as more than half of the rows are reproduced: the likelihood is of order sigma^(nu r - e) for e rows
-    reproduced and r that are not. Discrete responses have no such fault.
+    reproduced and r that are not. Discrete responses have no such fault, unless a parameter takes their spread to nothing.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ def refuse_reproduced(family: Family, rows: Rows, eta: RowVector) -> None:
     ------
     FitError
     """
-    if family.is_discrete:
+    if not family.distribution.narrows:
         return
     with np.errstate(all="ignore"):
         (start,) = rows.map(

@@ -168,9 +168,19 @@ class Hurdle(Inflated):
     def _drawn_atom(self, rng: np.random.Generator, shape: tuple[int, ...], own: Aux) -> Array:
         return np.zeros(shape)
 
+    @property
+    def narrows(self) -> bool:
+        return self.base.narrows
+
+    @property
+    def informs(self) -> bool:
+        return self.base.informs
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
+        if not self.informs:
+            raise self._uninformed()
         *own, z = aux
         kept, zero = expit(-np.asarray(z)), expit(z)
         found = self.base.information(c, tuple(own), 1.0, derivatives=derivatives)

@@ -41,7 +41,7 @@ class BetaBinomial(Binomial):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         meaning = "precision: var = mu (1 - mu) (phi + n) / (n (phi + 1)) of n trials"
-        return (Auxiliary("phi", meaning, prior="gamma(0.01, 0.01)"),)
+        return (Auxiliary("phi", meaning, prior="gamma(0.01, 0.01)", typical=0.9),)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         (a,) = aux
@@ -65,12 +65,14 @@ class BetaBinomial(Binomial):
             parts.append(Part(d1, d2, d3, (d2,), (d3,)) if derivatives else Part(d1, d2))
         return Density(loglik, tuple(parts), (d_a,) if derivatives else ())
 
+    @property
+    def informs(self) -> bool:
+        return False  # none that is a function of each coordinate alone
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
-        raise self._lacks(
-            "expected information (`information`) that is a function of each coordinate alone, which quasi-likelihoods need"
-        )
+        raise self._uninformed()
 
     def row_variance(self, mu: Array, aux: Aux, w: Maybe) -> Array:
         phi = np.exp(aux[0])

@@ -46,7 +46,11 @@ class ConwayMaxwellPoisson(Count):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         meaning = "exponent: p(y) ~ lambda^y / (y!)^nu; above 1 less dispersed than the Poisson"
-        return (Auxiliary("nu", meaning, prior="gamma(0.01, 0.01)", aliases=("shape",)),)
+        return (Auxiliary("nu", meaning, prior="gamma(0.01, 0.01)", aliases=("shape",), typical=0.4),)
+
+    @property
+    def narrows(self) -> bool:
+        return True
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         t, a = xp.broadcast_arrays(c[0], aux[0] + 0.0 * c[0])

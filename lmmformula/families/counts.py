@@ -87,7 +87,13 @@ class NegativeBinomial2(Count):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         return (
-            Auxiliary("phi", "size: var = mu + mu^2 / phi", prior="inv_gamma(0.4, 0.3)", aliases=("shape",)),
+            Auxiliary(
+                "phi",
+                "size: var = mu + mu^2 / phi",
+                prior="inv_gamma(0.4, 0.3)",
+                aliases=("shape",),
+                typical=0.7,
+            ),
         )
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:

@@ -120,6 +120,9 @@ class Auxiliary:
         What a table of its predictor is called; by default a dispersion, or the name.
     power : float
         r of ``sigma -> c^r sigma`` where the response is multiplied by c, see :attr:`Distribution.scales`.
+    typical : float
+        Predictor of an ordinary value, for responses of ordinary size: what :meth:`Distribution.start_aux` says if nothing else
+        is written.
     """
 
     name: str
@@ -134,6 +137,7 @@ class Auxiliary:
     aliases: tuple[str, ...] = ()
     power: float = 0.0
     title: str = ""
+    typical: float = 0.0
 
     @property
     def is_scale(self) -> bool:
@@ -251,13 +255,21 @@ class Distribution(ABC):
         """:meth:`log_density` plus `constant` with derivatives in closed form; None to differentiate it automatically."""
         return None
 
+    @property
+    def narrows(self) -> bool:
+        """Whether a parameter takes the spread of the response around its mean to nothing."""
+        return not self.discrete
+
+    @property
+    def informs(self) -> bool:
+        """Whether there is an :meth:`information`."""
+        return type(self).information is not Distribution.information
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
         """Expected information in each coordinate."""
-        raise self._lacks(
-            "expected information (`information`), which quasi-likelihoods and their weights need"
-        )
+        raise self._uninformed()
 
     def constant(self, y: Array, w: Maybe) -> Maybe:
         """Terms of the log density in y alone: the dear part of a count density, worth computing once."""
@@ -320,7 +332,7 @@ class Distribution(ABC):
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         """Moment estimates of the auxiliary predictors (constant ones)."""
-        return (0.0,) * len(self.auxiliaries)
+        return tuple(a.typical for a in self.auxiliaries)
 
     def check(self, y: Array, w: Maybe, label: str) -> None:
         """Refuse a response that the distribution cannot give."""
@@ -340,3 +352,8 @@ class Distribution(ABC):
 
     def _lacks(self, what: str) -> PlanError:
         return PlanError(f"family {self.label!r} gives no {what}; use method='laplace', or give it one.")
+
+    def _uninformed(self) -> PlanError:
+        return self._lacks(
+            "expected information (`information`), which quasi-likelihoods and their weights need"
+        )

@@ -102,6 +102,11 @@ class Family:
         return self.distribution.canonical == self.link
 
     @property
+    def informs(self) -> bool:
+        """Whether there is an expected information: what quasi-likelihoods and ``information="expected"`` need."""
+        return self.distribution.informs
+
+    @property
     def is_discrete(self) -> bool:
         """Whether the response has probability on single values."""
         return self.distribution.discrete
@@ -109,7 +114,7 @@ class Family:
     @property
     def has_atoms(self) -> bool:
         """Whether single values have a probability, all of them (:attr:`is_discrete`) or some."""
-        return self.distribution.discrete or bool(self.distribution.atoms)
+        return self.is_discrete or bool(self.distribution.atoms)
 
     @property
     def forgives(self) -> bool:

@@ -35,6 +35,10 @@ class Fixed(Distribution):
         parts = tuple(part._replace(d1_aux=(), d2_aux=()) for part in found.parts)
         return Density(found.loglik, parts)
 
+    @property
+    def informs(self) -> bool:
+        return self.base.informs
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:

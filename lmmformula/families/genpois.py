@@ -4,9 +4,8 @@ With theta = mu / sqrt(phi) and lambda = 1 - 1 / sqrt(phi) (Consul & Famoye 1992
 
     l = log theta + (y - 1) log(theta + lambda y) - theta - lambda y - log y!,     E y = mu,   var y = phi mu.
 
-phi = 1 is the Poisson. Below 1 the density is cut off where theta + lambda y <= 0 and sums to a little less than 1, as it
-does in
-glmmTMB, whose ``sigma()`` is phi.
+phi = 1 is the Poisson. Below 1 the density is cut off where theta + lambda y <= 0 and no longer sums to
+1, the less so the smaller phi is, as in glmmTMB, whose ``sigma()`` is phi.
 """
 
 from __future__ import annotations
@@ -35,7 +34,11 @@ class GeneralisedPoisson(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("phi", "index of dispersion: var = phi mu"),)
+        return (Auxiliary("phi", "index of dispersion: var = phi mu", typical=0.6),)
+
+    @property
+    def narrows(self) -> bool:
+        return True
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         log_theta = c[0] - 0.5 * aux[0]

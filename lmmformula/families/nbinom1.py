@@ -37,7 +37,7 @@ class NegativeBinomial1(Count):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("phi", "overdispersion: var = mu (1 + phi)"),)
+        return (Auxiliary("phi", "overdispersion: var = mu (1 + phi)", typical=0.7),)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         r = xp.exp(xp.clip(c[0] - aux[0], -700.0, 700.0))

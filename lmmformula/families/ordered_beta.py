@@ -58,9 +58,12 @@ class OrderedBeta(Distribution):
             link="identity",
             prior="normal(0, 10)",
             title="Cut point",
+            typical=-1.1,
         )
         meaning = "distance of the cut points: P(1) = logistic(eta - cutzero - gap)"
-        gap = Auxiliary("gap", meaning, role="shape", aliases=("cutone",), title="Distance of cut points")
+        gap = Auxiliary(
+            "gap", meaning, role="shape", aliases=("cutone",), title="Distance of cut points", typical=0.7
+        )
         return (*Beta().auxiliaries, cut, gap)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:

@@ -35,7 +35,11 @@ class Gamma(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "coefficient of variation: var = sigma^2 mu^2", role="dispersion"),)
+        return (
+            Auxiliary(
+                "sigma", "coefficient of variation: var = sigma^2 mu^2", role="dispersion", typical=-1.0
+            ),
+        )
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         log_nu = namespace(w).log(w) - 2.0 * aux[0]
@@ -108,7 +112,7 @@ class InverseGaussian(Distribution):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         meaning = "square root of the dispersion: var = sigma^2 mu^3"
-        return (Auxiliary("sigma", meaning, role="dispersion", power=-0.5),)
+        return (Auxiliary("sigma", meaning, role="dispersion", power=-0.5, typical=-1.0),)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         log_k = namespace(w).log(0.5 * w) - 2.0 * aux[0]

@@ -36,4 +36,5 @@ def probability(
         prior="beta(1, 1)",
         aliases=aliases,
         title=title,
+        typical=-0.7,
     )

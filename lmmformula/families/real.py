@@ -61,7 +61,7 @@ class Gaussian(Distribution):
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         meaning = "residual standard deviation: var = sigma^2"
-        return (Auxiliary("sigma", meaning, role="dispersion", power=1.0),)
+        return (Auxiliary("sigma", meaning, role="dispersion", power=1.0, typical=-1.0),)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         return _normal(w * ((y - c[0]) * xp.exp(-aux[0])) ** 2, aux[0], w)
@@ -127,7 +127,7 @@ class Lognormal(Gaussian):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("sigma", "standard deviation of log y", role="dispersion"),)
+        return (Auxiliary("sigma", "standard deviation of log y", role="dispersion", typical=-1.0),)
 
     # super() cannot be named in a slotted dataclass, which is built twice
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
@@ -204,7 +204,7 @@ class Student(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)", power=1.0)
+        sigma = Auxiliary("sigma", "scale: var = sigma^2 df / (df - 2)", power=1.0, typical=-1.0)
         if self.df is not None:
             return (sigma,)
         df = Auxiliary(
@@ -218,6 +218,7 @@ class Student(Distribution):
             prior="gamma(2, 0.1)",
             aliases=("nu",),
             title="Degrees of freedom",
+            typical=1.5,
         )
         return (sigma, df)
 

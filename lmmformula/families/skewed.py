@@ -68,8 +68,9 @@ class ShiftedLognormal(Skewed):
             link="logit",
             prior="beta(1, 1)",
             title="Shift",
+            typical=0.4,
         )
-        return (Auxiliary("sigma", "standard deviation of log(y - ndt)"), ndt)
+        return (Auxiliary("sigma", "standard deviation of log(y - ndt)", typical=-1.0), ndt)
 
     def learn(self, y: Array, w: Maybe) -> Distribution:
         return replace(self, ceiling=float(np.min(y)))
@@ -134,8 +135,10 @@ class ExGaussian(Skewed):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        sigma = Auxiliary("sigma", "standard deviation of the normal part: var = sigma^2 + beta^2", power=1.0)
-        return (sigma, Auxiliary("beta", "mean of the exponential part", power=1.0))
+        sigma = Auxiliary(
+            "sigma", "standard deviation of the normal part: var = sigma^2 + beta^2", power=1.0, typical=-1.0
+        )
+        return (sigma, Auxiliary("beta", "mean of the exponential part", power=1.0, typical=-0.7))
 
     def _parts(self, y: Array, mu: Array, aux: Aux, xp: Namespace) -> tuple[Array, Array, Array]:
         """z, u and sigma / beta."""
@@ -204,8 +207,9 @@ class SkewNormal(Skewed):
             link="identity",
             prior="normal(0, 4)",
             title="Skewness",
+            typical=1.3,
         )
-        return (Auxiliary("sigma", "standard deviation: var = sigma^2", power=1.0), alpha)
+        return (Auxiliary("sigma", "standard deviation: var = sigma^2", power=1.0, typical=-1.0), alpha)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         a, alpha = aux

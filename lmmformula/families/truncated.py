@@ -103,9 +103,19 @@ class Truncated(Count):
         d_aux = tuple(ly + v * la for ly, la in zip(base.d_aux, at.d_aux, strict=True))
         return Density(loglik, (Part(d1, d2, d3, tuple(d1_aux), tuple(d2_aux)),), d_aux)
 
+    @property
+    def narrows(self) -> bool:
+        return self.base.narrows
+
+    @property
+    def informs(self) -> bool:
+        return self.base.informs
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
+        if not self.informs:
+            raise self._uninformed()
         (info,) = self.base.information(c, aux, w, derivatives=derivatives)
         at = self._zeros(c, aux, w, derivatives=True)
         (zero,) = at.parts

@@ -73,8 +73,9 @@ class Tweedie(Distribution):
             prior="beta(1, 1)",
             aliases=("power",),
             title="Power of the variance",
+            typical=0.1,
         )
-        return (Auxiliary("phi", "dispersion: var = phi mu^p", power=0.5, aliases=("sigma",)), p)
+        return (Auxiliary("phi", "dispersion: var = phi mu^p", power=0.5, aliases=("sigma",), typical=0.2), p)
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         log_f, fraction = aux[0] - namespace(w).log(w), 1.0 / (1.0 + xp.exp(-aux[1]))

@@ -134,7 +134,11 @@ class Beta(Distribution):
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        return (Auxiliary("phi", "precision: var = mu (1 - mu) / (1 + phi)", prior="gamma(0.01, 0.01)"),)
+        return (
+            Auxiliary(
+                "phi", "precision: var = mu (1 - mu) / (1 + phi)", prior="gamma(0.01, 0.01)", typical=2.8
+            ),
+        )
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         out = -excess(xp.exp(aux[0]), aux[0], xp)

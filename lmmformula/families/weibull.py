@@ -43,6 +43,7 @@ class Weibull(Distribution):
                 role="shape",
                 prior="gamma(0.01, 0.01)",
                 title="Shape",
+                typical=0.3,
             ),
         )
 

@@ -97,15 +97,26 @@ class ZeroInflated(Count):
         d_aux = (*(rho * la for la, _, _ in pairs), np.where(zero, expit(-u), 0.0) - pi)
         return Density(loglik, (Part(d1, d2, d3, d1_aux, d2_aux),), d_aux)
 
+    @property
+    def narrows(self) -> bool:
+        return self.base.narrows
+
+    @property
+    def informs(self) -> bool:
+        # in closed form where the mean has one coordinate
+        return self.base.informs and self.base.mean_range != "unit"
+
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
         *own, z = aux
+        if not self.informs:
+            raise self._uninformed()
         (info,) = self.base.information(c, tuple(own), w, derivatives=derivatives)
         zeros = np.zeros(np.shape(c[0]))
         base = self.base.density(zeros, c, tuple(own), w, 0.0, derivatives=True)
         if base is None:
-            raise self._lacks("expected information in closed form, which quasi-likelihoods need")
+            raise self._lacks("derivatives in closed form, which its expected information needs")
         (part,) = base.parts
         s, h, p0 = part.d1, part.d2, np.exp(base.loglik)
         u = base.loglik - z

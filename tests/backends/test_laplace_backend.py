@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from oracle import z_matrix
+from registry import FITTED, auxiliaries_of
 
 import lmmformula
 from lmmformula import fit, load_dataset
@@ -407,13 +408,13 @@ def test_an_offset_is_a_coefficient_of_one(family: str) -> None:
     assert slope.deviance < inside.deviance
 
 
-@pytest.mark.parametrize("family", [f.name for f in FAMILIES.values() if f.weights_are == "repeats"])
+@pytest.mark.parametrize("family", [name for name in FITTED if FAMILIES[name].weights_are == "repeats"])
 def test_weights_repeat_rows(family: str) -> None:
     """A weight of two is the row twice, where a family's weights are neither trials nor precisions."""
     data = simulated(m=12, n=120)
     record = lmmformula.families.resolve(family)
-    aux = tuple(-0.5 if a.name == "zi" else 1.0 for a in record.auxiliaries)
-    rows = table(data, y=record.simulate(data["rng"], 0.5 + 0.3 * data["x"] + 0.6 * data["u"], aux))
+    eta = 0.5 + 0.3 * data["x"] + 0.6 * data["u"]
+    rows = table(data, y=record.simulate(data["rng"], eta, auxiliaries_of(record)))
     w = data["rng"].integers(1, 4, 120)
     weighted = fit("y ~ x + (1 | g)", rows, family=family, weights=w)
     repeated = fit("y ~ x + (1 | g)", rows.loc[rows.index.repeat(w)].reset_index(drop=True), family=family)

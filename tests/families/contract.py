@@ -9,32 +9,6 @@ import numpy as np
 
 from lmmformula.families import FAMILIES, Family, make_family, resolve
 
-OWN: dict[str, tuple[float, ...]] = {
-    "gaussian": (0.3,),
-    "binomial": (),
-    "betabinomial": (0.9,),
-    "poisson": (),
-    "gamma": (-0.4,),
-    "inverse_gaussian": (-0.6,),
-    "nbinom1": (0.5,),
-    "nbinom2": (0.4,),
-    "geometric": (),
-    "genpois": (0.6,),
-    "compois": (0.4,),
-    "tweedie": (0.2, 0.1),
-    "beta": (2.8,),
-    "ordbeta": (2.8, -1.1, 0.7),
-    "lognormal": (-0.5,),
-    "shifted_lognormal": (-0.5, 0.4),
-    "weibull": (0.3,),
-    "exponential": (),
-    "exgaussian": (0.1, 0.4),
-    "skew_normal": (0.2, 1.3),
-    "student": (0.2, 1.1),
-    "student(df=4)": (0.2,),
-}
-"""Auxiliary predictors of distributions that are not made of others."""
-
 ETA = {
     "identity": np.array([0.3, 1.1, 2.6, 7.0]),
     "sqrt": np.array([0.4, 1.2, 2.5, 5.0]),
@@ -53,9 +27,6 @@ Y = {
     "half-open unit": np.array([0.0, 0.03, 0.4, 0.98]),
     "closed unit": np.array([0.0, 0.03, 0.7, 1.0]),
 }
-WITHOUT_INFORMATION = ("betabinomial", "genpois", "ordbeta", "zero_one", "shifted", "exgaussian", "skew")
-"""In the names of families that give no expected information, and so no quasi-likelihood."""
-
 EVERY = [
     make_family(f.distribution, link)
     for f in (*FAMILIES.values(), resolve("student(df=4)"))
@@ -64,26 +35,14 @@ EVERY = [
 IDS = [str(f) for f in EVERY]
 
 
-def aux_of(name: str) -> tuple[float, ...]:
+def aux_of(family: Family) -> tuple[float, ...]:
     """Auxiliary predictors at which a family is tested."""
-    if name == "zero_one_inflated_beta":
-        return (*OWN["beta"], -0.7, 0.4)
-    for word, more in (("zero_inflated_", (-0.7,)), ("hurdle_", (-0.7,)), ("truncated_", ())):
-        if name.startswith(word):
-            return (*OWN[name.removeprefix(word)], *more)
-    return OWN[name]
-
-
-def has_information(family: Family) -> bool:
-    """Whether quasi-likelihoods take the family."""
-    return not (
-        any(word in family.name for word in WITHOUT_INFORMATION) or family.name == "zero_inflated_binomial"
-    )
+    return tuple(a.typical for a in family.auxiliaries)
 
 
 def informations(family: Family) -> tuple[Literal["observed", "expected"], ...]:
     """What `rows` can be asked for."""
-    return ("observed", "expected") if has_information(family) else ("observed",)
+    return ("observed", "expected") if family.informs else ("observed",)
 
 
 def grid(family: Family) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -115,7 +74,7 @@ def sample_space(family: Family) -> tuple[np.ndarray, np.ndarray]:
     if own.support == "reals":
         y, dy = np.sinh(s), np.cosh(s)
     elif own.support in ("positive", "nonnegative"):
-        shift = family.auxiliaries[1].value(aux_of(family.name)[1]) if "shifted" in family.name else 0.0
+        shift = family.auxiliaries[1].value(aux_of(family)[1]) if "shifted" in family.name else 0.0
         y, dy = shift + np.exp(s), np.exp(s)
         y, dy = y[y > shift], dy[y > shift]
     else:

@@ -14,7 +14,7 @@ ETA = 0.35
 
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
 def test_distribution_function_adds_up_the_density(family: Family) -> None:
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     y, measure = sample_space(family)
     w = np.full(y.size, 4.0 if family.weights_are == "trials" else 1.0)
     eta = np.full(y.size, ETA)
@@ -31,7 +31,7 @@ def test_distribution_function_adds_up_the_density(family: Family) -> None:
 @pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
 def test_draws_follow_the_distribution_function(family: Family) -> None:
     """Kolmogorov-Smirnov on randomised quantiles, and the mean within five standard errors."""
-    rng, n, aux = np.random.default_rng(20261127), 3_000, aux_of(family.name)
+    rng, n, aux = np.random.default_rng(20261127), 3_000, aux_of(family)
     eta, w = np.full(n, ETA), np.full(n, 4.0 if family.weights_are == "trials" else 1.0)
     y = family.simulate(rng, eta, aux, w)
     assert y.shape == (n,)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from contract import EVERY, IDS, aux_of, grid, has_information, informations, sample_space
+from contract import EVERY, IDS, aux_of, grid, informations, sample_space
 
 from lmmformula.errors import PlanError
 from lmmformula.families import Family, Rows, resolve
@@ -33,7 +33,7 @@ def close(ours: Any, theirs: Any) -> None:
 @pytest.mark.parametrize(("family", "information"), ASKED, ids=lambda v: str(v))
 def test_derivatives_in_eta(family: Family, information: Any) -> None:
     y, eta, w = grid(family)
-    aux = aux_of(family.name)
+    aux = aux_of(family)
 
     def at(e: np.ndarray) -> Rows:
         return family.rows(y, e, aux, w, information=information)
@@ -51,7 +51,7 @@ def test_derivatives_in_eta(family: Family, information: Any) -> None:
 )
 def test_derivatives_in_auxiliaries(family: Family, information: Any) -> None:
     y, eta, w = grid(family)
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     rows = family.rows(y, eta, aux, w, information=information)
     assert len(rows.d_aux) == len(rows.score_aux) == len(rows.weight_aux) == len(aux)
     for j in range(len(aux)):
@@ -67,7 +67,7 @@ def test_derivatives_in_auxiliaries(family: Family, information: Any) -> None:
 @pytest.mark.parametrize("family", EVERY, ids=IDS)
 def test_cheap_rows_and_arrays_of_auxiliaries_agree(family: Family) -> None:
     y, eta, w = grid(family)
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     for information in informations(family):
         whole = family.rows(y, eta, aux, w, information=information)
         cheap = family.rows(y, eta, aux, w, information=information, derivatives=False)
@@ -90,7 +90,7 @@ def test_cheap_rows_and_arrays_of_auxiliaries_agree(family: Family) -> None:
 
 @pytest.mark.parametrize("family", EVERY, ids=IDS)
 def test_expected_weight_is_the_expectation(family: Family) -> None:
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     y, measure = sample_space(family)
     w = 4.0 if family.weights_are == "trials" else 1.0
     weights = np.full(y.size, w)
@@ -101,7 +101,7 @@ def test_expected_weight_is_the_expectation(family: Family) -> None:
         assert p.sum() == pytest.approx(1, abs=1e-8)
         assert (p * score).sum() == pytest.approx(0, abs=1e-6 * (1 + (p * abs(score)).sum()))
         assert (p * score**2).sum() == pytest.approx((p * weight).sum(), rel=1e-6)
-        if not has_information(family):
+        if not family.informs:
             continue
         expected = family.rows(y[-1:], np.array([e]), aux, weights[:1], information="expected").weight[0]
         assert expected == pytest.approx((p * weight).sum(), rel=1e-6)
@@ -110,7 +110,7 @@ def test_expected_weight_is_the_expectation(family: Family) -> None:
 
 @pytest.mark.parametrize("family", EVERY, ids=IDS)
 def test_mean_and_variance_are_moments(family: Family) -> None:
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     if family.name == "student":
         aux = (0.2, 2.0)
     y, measure = sample_space(family)
@@ -129,7 +129,7 @@ def test_mean_and_variance_are_moments(family: Family) -> None:
 @pytest.mark.parametrize("family", [f for f in EVERY if f.is_canonical], ids=str)
 def test_informations_agree_for_canonical_links(family: Family) -> None:
     y, eta, w = grid(family)
-    aux = aux_of(family.name)
+    aux = aux_of(family)
     observed = family.rows(y, eta, aux, w)
     expected = family.rows(y, eta, aux, w, information="expected")
     np.testing.assert_allclose(observed.weight, expected.weight, rtol=1e-9)
@@ -163,8 +163,12 @@ def test_arguments_are_checked() -> None:
     one = np.ones(1)
     with pytest.raises(ValueError, match=r"1 auxiliary predictors .phi., but 0"):
         resolve("nbinom2").rows(one, one)
-    family = resolve("genpois")
-    with pytest.raises(PlanError, match="family 'genpois' gives no expected information"):
-        family.rows(one, one, (0.3,), information="expected")
     with pytest.raises(ValueError, match="information must be"):
         resolve("poisson").rows(one, one, information="fisher")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", [f for f in EVERY if not f.informs], ids=str)
+def test_a_family_without_expected_information_says_so(family: Family) -> None:
+    y, eta, w = grid(family)
+    with pytest.raises(PlanError, match=f"family {family.name!r} gives no expected information"):
+        family.rows(y, eta, aux_of(family), w, information="expected")

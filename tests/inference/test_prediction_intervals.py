@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 import pandas as pd
 import pytest
+from registry import FITTED, auxiliaries_of
 
 from lmmformula import DataError, fit
 from lmmformula.errors import LmmformulaWarning
-from lmmformula.families import FAMILIES, resolve
+from lmmformula.families import resolve
 
 Z = 1.959963984540054
 
@@ -78,7 +80,6 @@ def test_sigma_with_a_formula_is_the_rows_own(weighted, formula) -> None:
         np.testing.assert_allclose(got["upper"] - got["lower"], plain["upper"] - plain["lower"], rtol=0.01)
 
 
-AUX = {"sigma": 0.5, "phi": 3.0, "df": 5.0, "zi": 0.25}
 LINKS = {"inverse_gaussian": "inverse_gaussian(link='log')", "gamma": "gamma(link='log')"}
 LEVEL = 0.9
 
@@ -90,11 +91,11 @@ def draw_rows(rng, groups, per, prefix):
     return pd.DataFrame({"x": x, "g": [f"{prefix}{i}" for i in g], "n": np.resize([1.0, 6.0], len(g))}), eta
 
 
-@pytest.mark.parametrize("name", list(FAMILIES))
+@pytest.mark.parametrize("name", FITTED)
 def test_coverage_of_new_observations_in_old_and_new_groups(name) -> None:
     """Shares of 40 new responses of each row inside; of a discrete response the level at least."""
-    rng, family = np.random.default_rng(sorted(FAMILIES).index(name)), resolve(LINKS.get(name) or name)
-    aux = tuple(np.asarray(a.predictor(np.array(AUX[a.name]))) for a in family.auxiliaries)
+    rng, family = np.random.default_rng(crc32(name.encode())), resolve(LINKS.get(name) or name)
+    aux = auxiliaries_of(family)
     weighted = family.weights_are in ("trials", "precision")
     data, eta = draw_rows(rng, 60, 8, "old")
     y = family.simulate(rng, eta, aux, data["n"].to_numpy() if weighted else None)

@@ -22,8 +22,36 @@ from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.mcmc import ess_bulk
 
-CASES = [(name, link) for name, family in FAMILIES.items() for link in family.distribution.links] + [
-    ("student(df=4)", "identity")
+WHOLE = (
+    "gaussian",
+    "binomial",
+    "poisson",
+    "gamma",
+    "inverse_gaussian",
+    "nbinom1",
+    "nbinom2",
+    "beta",
+    "lognormal",
+    "student",
+)
+"""Families seen through every link: all charts that a density can be traced through."""
+
+MADE = ("zero_inflated_", "truncated_", "hurdle_")
+"""Before the names of families made of others, of which some stand for all."""
+
+CASES = [
+    *((name, link) for name in WHOLE for link in FAMILIES[name].distribution.links),
+    *((name, f.link) for name, f in FAMILIES.items() if name not in WHOLE and not name.startswith(MADE)),
+    *(
+        (f"zero_inflated_{name}", link)
+        for name in ("poisson", "nbinom1", "nbinom2")
+        for link in ("log", "identity", "sqrt")
+    ),
+    ("zero_inflated_binomial", "logit"),
+    ("truncated_nbinom2", "log"),
+    ("hurdle_genpois", "log"),
+    ("hurdle_lognormal", "identity"),
+    ("student(df=4)", "identity"),
 ]
 
 
