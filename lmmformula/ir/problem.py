@@ -163,10 +163,13 @@ class Problem:
     @property
     def n_observed(self) -> int | float:
         """Observations that the likelihood counts: rows, or the sum of weights that repeat rows (``y | weights(w)``)."""
-        if not self.family.repeated:
-            return self.n
+        return self.n_densities if self.family.repeated else self.n
+
+    @property
+    def n_densities(self) -> int | float:
+        """Densities of the response in the likelihood: rows, or the sum of weights where these repeat rows."""
         rows = self.data
-        if rows.weights is None:
+        if rows.weights is None or self.family.weights_are != "repeats":
             return self.n
         copies = total(rows, rows.weights)
         return int(copies) if copies.is_integer() else copies

@@ -244,7 +244,7 @@ class Standard(Units):
     def deviance_shift(self, *, restricted: bool = False) -> float:
         """What the deviance has on top of the twin's."""
         problem = self.problem
-        rows = float(problem.n_observed)
+        rows = float(problem.n_densities)
         out = 0.0 if self.response == 1.0 else 2.0 * (rows - problem.p * restricted) * np.log(self.response)
         if restricted and self.columns is not None:
             out -= 2.0 * float(np.log(np.abs(np.diagonal(self.columns))).sum())

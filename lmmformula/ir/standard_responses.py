@@ -151,7 +151,12 @@ class StandardResponses(Standard):
         return replace(super().outward(estimate), residual=self.residual_out(estimate.residual))
 
     def deviance_shift(self, *, restricted: bool = False) -> float:
-        out = 2.0 * float(np.log(self.rows).sum())
+        problem, sizes = self.problem, np.log(self.rows)
+        if problem.weights is not None:
+            for segment in problem.responses:
+                if segment.family.weights_are == "repeats":
+                    sizes[segment.rows] *= problem.weights[segment.rows]
+        out = 2.0 * float(sizes.sum())
         if restricted:
             out -= 2.0 * float(np.log(self.fixed).sum())
             if self.columns is not None:
