@@ -4,9 +4,9 @@ A row is at an atom with a probability that has its own predictor, else it comes
 
     l = log P(atom)  at an atom,      log(1 - P(atoms)) + l_base(y)  elsewhere,
 
-so that the parts factorise (Mullahy 1986 for counts, Ospina & Ferrari 2012 for proportions): derivatives of the mean's
-predictor are
-the base's at rows elsewhere and zero at atoms. The base is evaluated at a value of its own in the place of an atom.
+so that the parts factorise (Mullahy 1986 for counts, Ospina & Ferrari 2012 for proportions): derivatives of the
+mean's predictor are the base's at rows elsewhere and zero at atoms. The base is evaluated at a value of its own in
+the place of an atom.
 """
 
 from __future__ import annotations

@@ -1,12 +1,11 @@
 r"""Where to evaluate sums over k of terms that form a bell, as few of them as full precision needs.
 
 Terms e^q with ``q(m) - q(k) >= s [k log(k/m) - k + m]`` near enough, the form of power series of gamma functions: a
-Conway-Maxwell-Poisson distribution (s = nu) and the series of a Tweedie density (s = 1 + b). Those within e^-`DEEP` of the
-top are
-taken: by ``(1 + x) log(1 + x) - x >= x^2 / (2 + 2 x / 3)`` these are k <= m (1 + x), ``x = d/3 + sqrt(d^2/9 + 2 d)``, d =
-`DEEP` / (s m),
-and k >= m (1 - x). They are taken one by one, or, where the bell is far from its end at 0 and wide, in steps of less than half
-its standard deviation sqrt(m / s): the trapezoidal rule on the line leaves exp(-2 pi^2 (sd/h)^2) (Trefethen & Weideman 2014).
+Conway-Maxwell-Poisson distribution (s = nu) and the series of a Tweedie density (s = 1 + b). Those within e^-`DEEP`
+of the top are taken: by ``(1 + x) log(1 + x) - x >= x^2 / (2 + 2 x / 3)`` these are k <= m (1 + x), ``x = d/3 +
+sqrt(d^2/9 + 2 d)``, d = `DEEP` / (s m), and k >= m (1 - x). They are taken one by one, or, where the bell is far from
+its end at 0 and wide, in steps of less than half its standard deviation sqrt(m / s): the trapezoidal rule on the line
+leaves exp(-2 pi^2 (sd/h)^2) (Trefethen & Weideman 2014).
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ With n = w trials, k = w y successes, ``x1 = phi mu``, ``x2 = phi (1 - mu)`` and
     l = log C(n, k) + T(x1, k) + T(x2, n - k) - T(phi, n),      var k = n mu (1 - mu) (phi + n) / (phi + 1)
 
 (Skellam 1948; phi = alpha + beta is brms' phi and glmmTMB's ``sigma()``; the binomial is its limit). As for the beta
-distribution
-each x_i depends on its coordinate and a = log phi by their sum only. In u = log x, poles taken out by hand,
+distribution each x_i depends on its coordinate and a = log phi by their sum only. In u = log x, poles taken out by
+hand,
 
     T' = [k > 0] + e1,  T'' = e1 + e2,  T''' = e1 + 3 e2 + e3,      e_j = x^j (psi^(j-1)(1 + x + k - 1) - psi^(j-1)(1 + x)).
 """

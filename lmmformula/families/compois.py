@@ -2,10 +2,9 @@ r"""The Conway-Maxwell-Poisson distribution in terms of its mean (Huang 2017, St
 
     l = y eta - nu log y! - psi(eta, nu),     psi = log sum_k exp(k eta - nu log k!),     E y = dpsi/deta = mu,
 
-where eta = log lambda solves the last equation. With V, k3, k4 the cumulants of y, G = log y!, M = E G, and C1, C2, C3 the
-joint
-cumulants of G with one, two and three y (so that d/deta adds a y and d/dnu takes a G off), t = log mu and derivatives at
-fixed mu:
+where eta = log lambda solves the last equation. With V, k3, k4 the cumulants of y, G = log y!, M = E G, and C1, C2,
+C3 the joint cumulants of G with one, two and three y (so that d/deta adds a y and d/dnu takes a G off), t = log mu
+and derivatives at fixed mu:
 
     eta_t   = mu / V                                    eta_nu   = C1 / V
     eta_tt  = eta_t - eta_t^2 k3/V                      eta_nut  = eta_t D,     D = C2/V - C1 k3/V^2

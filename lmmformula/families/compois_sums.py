@@ -1,14 +1,11 @@
 r"""Sums over a Conway-Maxwell-Poisson distribution: its rate at a mean, its normaliser and its cumulants.
 
 Terms ``q_k = k eta - nu log k!`` form a bell around exp(eta / nu), see :mod:`lmmformula.families.bells`: O(1/nu) of them near
-0, some
-60 far from it.
+0, some 60 far from it.
 
-From ``mu = lambda E (1 + Y)^(1 - nu)`` and Jensen's inequality, ``log mu + (nu - 1) log(1 + mu)`` is above eta for nu > 1 and
-below it
-for nu < 1 (exact for the Poisson and for the geometric distribution at nu = 0); log mu, and nu log(1 + mu) where less, is on
-the
-other side. Newton's steps on log mean start there and stay between.
+From ``mu = lambda E (1 + Y)^(1 - nu)`` and Jensen's inequality, ``log mu + (nu - 1) log(1 + mu)`` is above eta for nu
+> 1 and below it for nu < 1 (exact for the Poisson and for the geometric distribution at nu = 0); log mu, and nu log(1
++ mu) where less, is on the other side. Newton's steps on log mean start there and stay between.
 """
 
 from __future__ import annotations
@@ -118,9 +115,8 @@ def _solved(t: Array, a: Array) -> Array:
 def log_rate(t: Numbers, a: Numbers, xp: Namespace, y: Numbers) -> tuple[Numbers, Numbers]:
     """eta and psi over an array namespace.
 
-    Traced, the equation is solved without being differentiated, and two of Newton's steps from the solution are: the first
-    makes first
-    derivatives right, the second those up to the third.
+    Traced, the equation is solved without being differentiated, and two of Newton's steps from the solution are: the
+    first makes first derivatives right, the second those up to the third.
     """
     if xp is np:
         eta = _solved(t, a)

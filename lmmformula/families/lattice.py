@@ -1,7 +1,7 @@
 """Distribution functions and draws of counts by adding up probabilities, for those that have no closed form.
 
-Probabilities of k = first, first + 1, ... are taken `WIDTH` at a time for all rows that need more. Cost: O(sum of y) of a
-density.
+Probabilities of k = first, first + 1, ... are taken `WIDTH` at a time for all rows that need more. Cost: O(sum of y)
+of a density.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ With the logit link, mu = 1 / (1 + e^-eta), and cut points c0 < c1
 
     P(0 < y < 1) = (1 - e^-(c1 - c0)) / ((1 + e^(c0 - eta)) (1 + e^(eta - c1))).
 
-The second cut point is c0 + gap, so that they are ordered whatever their predictors; glmmTMB keeps (c0, c1), ordbetareg (c0,
-log gap).
+The second cut point is c0 + gap, so that they are ordered whatever their predictors; glmmTMB keeps (c0, c1),
+ordbetareg (c0, log gap).
 """
 
 from __future__ import annotations

@@ -36,9 +36,8 @@ class ShiftedLognormal(Skewed):
     """``log(y - ndt) ~ N(mu, sigma^2)``: mu is the mean of log(y - ndt), ndt the time before anything can happen.
 
     ``l = -a - log(2 pi)/2 - z^2/2 - log(y - ndt)``, ``z = (log(y - ndt) - mu) / sigma``; a = log sigma. ndt lies between 0
-    and `ceiling`, the
-    smallest response, a link that leaves no row impossible: ndt = ceiling / (1 + e^-b). (brms has a log link and a prior that
-    ends there.)
+    and `ceiling`, the smallest response, a link that leaves no row impossible: ndt = ceiling / (1 + e^-b). (brms has a log
+    link and a prior that ends there.)
 
     Parameters
     ----------
@@ -184,9 +183,8 @@ class ExGaussian(Skewed):
 class SkewNormal(Skewed):
     """Skew normal of mean mu, standard deviation sigma and skewness parameter alpha (brms' parameters); a = log sigma.
 
-    With ``delta = alpha / sqrt(1 + alpha^2)``, ``omega = sigma / sqrt(1 - 2 delta^2 / pi)``, ``z = (y - mu) / omega + delta
-    sqrt(2 / pi)``
-    (Azzalini 1985)
+    With ``delta = alpha / sqrt(1 + alpha^2)``, ``omega = sigma / sqrt(1 - 2 delta^2 / pi)``, ``z = (y - mu) / omega +
+    delta sqrt(2 / pi)`` (Azzalini 1985)
 
         l = log 2 - log(2 pi)/2 - log omega - z^2/2 + log Phi(alpha z).
     """

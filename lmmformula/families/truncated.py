@@ -6,8 +6,8 @@ With l the base's log density, L = l(0) and v = 1 / (e^-L - 1) = P0 / (1 - P0),
 
 from which the derivatives below follow by the chain rule. mu stays the mean of the base, as in glmmTMB's truncated families:
 
-    E y = m / (1 - P0),     var y = (V + m^2) / (1 - P0) - (E y)^2,     I_tr = (I + P0 l''(0)) / (1 - P0) - v l''(0) - v (1 +
-    v) l'(0)^2.
+    E y = m / (1 - P0),     var y = (V + m^2) / (1 - P0) - (E y)^2,     I_tr = (I + P0 l''(0)) / (1 - P0) - v l''(0)
+                                                                            - v (1 + v) l'(0)^2.
 
 The last has -l_tr'' = -l'' + d2 log(1 - e^L), and I - P0 (-l''(0)) = (1 - P0) E[-l'' | y > 0].
 """

@@ -7,9 +7,8 @@ Stat. Comput. 15, 267-280)
     l = [A / (1 - p) - B / (2 - p)] / f + log W - log y   (y > 0),      l = - B / ((2 - p) f)   (y = 0),
     W = sum_j W_j,   log W_j = j r - lgamma(j + 1) - lgamma(b j),   r = b log y - b log(p - 1) - (1 + b) log f - log(2 - p).
 
-Only the first part moves with mu: l_t = (A - B) / f, and each further derivative multiplies A by 1 - p, B by 2 - p. W is a
-sum over
-a bell around j = y^(2-p) / ((2 - p) f); with expectations over its terms
+Only the first part moves with mu: l_t = (A - B) / f, and each further derivative multiplies A by 1 - p, B by 2 - p. W
+is a sum over a bell around j = y^(2-p) / ((2 - p) f); with expectations over its terms
 
     dlog W / dlog f = - (1 + b) E j,     dlog W / dp = E[j dr/dp - j b' digamma(b j)],   b' = -1 / (p - 1)^2.
 """

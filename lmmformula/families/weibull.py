@@ -4,9 +4,8 @@ With ``z = k (log y - t)``, ``t = log mu`` and the shape k = e^a (Kalbfleisch & 
 
     l = a + z - e^z - log y,     P(Y > y) = exp(-e^z),     E y = mu Gamma(1 + 1/k).
 
-exp(coefficient) is a ratio of times, be they means or quantiles. (brms' mu is the mean: its intercept with a log link is
-larger by
-log Gamma(1 + 1/k), all else is equal; survreg's scale is 1/k.)
+exp(coefficient) is a ratio of times, be they means or quantiles. (brms' mu is the mean: its intercept with a log link
+is larger by log Gamma(1 + 1/k), all else is equal; survreg's scale is 1/k.)
 """
 
 from __future__ import annotations

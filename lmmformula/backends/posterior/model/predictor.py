@@ -9,8 +9,7 @@ b and its standard deviation. Variances have the coordinates of :mod:`lmmformula
 
 A parameter of the family that is one number - a dispersion, a probability - is a predictor of one column whose prior is
 stated for its value v(a): in a the density has the factor |dv/da|, which is 1, v, v - 1 or v (1 - v); between other ends than
-0 and
-1 it is stated for the place between them.
+0 and 1 it is stated for the place between them.
 
 A vector x holds the *outer* coordinates of all predictors (delta, then variances, predictor by predictor), then the
 *inner* ones, their u. Functions take the array module as in :mod:`lmmformula.backends.posterior.model.coordinates`.
