@@ -9,13 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from lmmformula.families.distribution import Distribution
-from lmmformula.families.records import Array, Aux
+from lmmformula.families.records import Array, Aux, Maybe
 
 __all__ = ["cumulated", "drawn_by_inversion"]
 
 WIDTH = 64
 LEAST = 1e-17
-"""What a block must hold of a row's probability for the row to go on once most of it is there."""
+"""What a block above the mean must hold of a row's probability for the row to go on."""
+
+
+def _flat(*values: Maybe) -> tuple[tuple[int, ...], list[Array]]:
+    """Their common shape, and each as one vector."""
+    arrays = np.broadcast_arrays(*(np.asarray(v, float) for v in values))
+    return arrays[0].shape, [a.ravel() for a in arrays]
 
 
 def _block(own: Distribution, mu: Array, aux: Aux, first: int) -> tuple[Array, Array]:
@@ -29,7 +35,7 @@ def _block(own: Distribution, mu: Array, aux: Aux, first: int) -> tuple[Array, A
 
 def cumulated(own: Distribution, y: Array, mu: Array, aux: Aux) -> Array:
     """``P(Y <= y)``."""
-    y, mu, *more = np.broadcast_arrays(np.asarray(y, float), np.asarray(mu, float), *aux)
+    shape, (y, mu, *more) = _flat(y, mu, *aux)
     total, k_end = np.zeros(y.shape), np.floor(y)
     order = np.argsort(k_end, kind="stable")
     left = order[np.searchsorted(k_end[order], 0.0) :]
@@ -39,14 +45,14 @@ def cumulated(own: Distribution, y: Array, mu: Array, aux: Aux) -> Array:
         total[left] += np.where(k <= k_end[left, None], p, 0.0).sum(axis=1)
         first += WIDTH
         left = left[k_end[left] >= first]
-    return np.minimum(total, 1.0)
+    return np.minimum(total, 1.0).reshape(shape)
 
 
 def drawn_by_inversion(
     own: Distribution, rng: np.random.Generator, mu: Array, aux: Aux, first: int = 0
 ) -> Array:
     """One count for each row: the smallest k whose cumulated probability reaches a uniform draw."""
-    mu, *more = np.broadcast_arrays(np.asarray(mu, float), *aux)
+    shape, (mu, *more) = _flat(mu, *aux)
     u = rng.random(mu.shape)
     y, done = np.full(mu.shape, float(first)), np.zeros(mu.shape)
     left = np.arange(mu.size)
@@ -55,11 +61,11 @@ def drawn_by_inversion(
         sums = done[left, None] + np.cumsum(p, axis=1)
         inside = sums >= u[left, None]
         found = inside.any(axis=1)
-        # a tail in which nothing is left to add: u is above all that can be reached
-        spent = ~found & (p.sum(axis=1) < LEAST) & (done[left] > 0.5)
+        # above the mean nothing is left to add: u is beyond all that can be reached
+        spent = ~found & (p.sum(axis=1) < LEAST) & (k[0] > mu[left])
         y[left[found]] = k[np.argmax(inside[found], axis=1)]
         y[left[spent]] = k[0]
         done[left] = sums[:, -1]
         left = left[~found & ~spent]
         first += WIDTH
-    return y
+    return y.reshape(shape)

@@ -162,17 +162,18 @@ class Truncated(Count):
         return w * np.maximum(2.0 * (best - at), 0.0)
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
-        mu, *more = np.broadcast_arrays(np.asarray(mu, float), *aux)
-        y = self.base.draw(rng, mu, tuple(more), w)
+        shape = np.broadcast_shapes(np.shape(mu), *map(np.shape, aux))
+        mu, *more = (np.broadcast_to(v, shape).ravel() for v in (mu, *aux))
+        y = self.base.draw(rng, mu, tuple(more), 1.0)
         for _ in range(ROUNDS):
             left = np.flatnonzero(y == 0)
             if not left.size:
-                return y
+                return y.reshape(shape)
             y[left] = self.base.draw(rng, mu[left], tuple(a[left] for a in more), 1.0)
         left = np.flatnonzero(y == 0)
         if left.size:
             y[left] = drawn_by_inversion(self, rng, mu[left], tuple(a[left] for a in more), first=1)
-        return y
+        return y.reshape(shape)
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         kept = self._kept(mu, aux)

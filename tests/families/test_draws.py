@@ -39,3 +39,12 @@ def test_draws_follow_the_distribution_function(family: Family) -> None:
     assert stats.kstest(low + (high - low) * rng.random(n), "uniform").pvalue > 1e-3
     variance = family.dispersion(aux) * family.unit_variance(family.location(eta[:1]), aux, w[:1])[0] / w[0]
     assert y.mean() == pytest.approx(family.mean(eta[:1], aux)[0], abs=5 * np.sqrt(variance / n))
+
+
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=str)
+def test_draws_for_several_predictors_of_a_row(family: Family) -> None:
+    """A linear predictor for each of several draws, (draws, rows), gives as many responses."""
+    eta, w = np.full((5, 7), ETA), np.full(7, 4.0)
+    aux = tuple(np.full((5, 1), a) for a in aux_of(family))
+    y = family.simulate(np.random.default_rng(3), eta, aux, w)
+    assert y.shape == (5, 7)
