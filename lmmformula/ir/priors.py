@@ -376,11 +376,9 @@ class _Book:
         none = np.zeros((0, 0))
         in_units = own.is_scale and problem.family.distribution.mean_range == "real"
         if not terms and (block is None or block.names == ("(Intercept)",)):
-<<<<<<< HEAD
-            role = "probability" if own.range == "unit" else "deviation" if in_units else "scale"
-=======
-            role = {"unit": "probability", "real": "coefficient"}.get(own.range, "scale")
->>>>>>> ecfa0ff (Families of one observation: betabinomial, geometric, genpois, compois, tweedie, ordbeta, zero-one-inflated beta, Weibull, exponential, shifted lognormal, ex-Gaussian, skew normal; truncation, hurdles and zero inflation as combinators; derivatives by Taylor series over NumPy)
+            role = {"unit": "probability", "real": "coefficient"}.get(own.range) or (
+                "deviation" if in_units else "scale"
+            )
             default = _half_t(self.scale.wide) if in_units else parse_prior(own.prior, own.name, role)
             value = self.chosen((own.name, *own.aliases), role, default)
             return AuxPriors(own.name, value, (), none, ())
