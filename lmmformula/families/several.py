@@ -140,8 +140,10 @@ class SeveralFamilies(Family):
     def mean(self, eta: Array, aux: Aux = ()) -> Array:
         return self._each(lambda f, e, a: f.mean(e, a), eta, aux=aux)
 
-    def unit_variance(self, mu: Array, aux: Aux = ()) -> Array:
-        return self._each(lambda f, m, a: np.broadcast_to(f.unit_variance(m, a), m.shape), mu, aux=aux)
+    def unit_variance(self, mu: Array, aux: Aux = (), weights: Array | None = None) -> Array:
+        return self._each(
+            lambda f, m, w, a: np.broadcast_to(f.unit_variance(m, a, w), m.shape), mu, weights, aux=aux
+        )
 
     def dispersion(self, aux: Aux = ()) -> Maybe:
         n = len(np.asarray(aux[0])) if aux else 0
