@@ -24,6 +24,7 @@ PAGES += [
         "meta.md",
         "residuals.md",
         "distributional.md",
+        "ordinal.md",
         "multivariate.md",
         "relationships.md",
         "smooths.md",

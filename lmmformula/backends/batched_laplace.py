@@ -49,6 +49,7 @@ def unbatched_laplace(model: Laplace) -> bool:
         or problem.held is not None
         or len(problem.aux) != len(family.auxiliaries)
         or any(problem.aux_terms)
+        or family.outcomes  # of which a response may lack one
         or not (family.is_canonical or model.information == "observed")
         or model.profile_beta
         or any(not (t.is_blockwise and t.covariance.linear) for t in problem.terms)

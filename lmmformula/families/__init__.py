@@ -11,11 +11,12 @@ from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.family import Family, make_family, zero_inflated
 from lmmformula.families.links import LINKS, Link
 from lmmformula.families.records import Rows
-from lmmformula.families.registry import FAMILIES, register_family, resolve, unregister_family
+from lmmformula.families.registry import FAMILIES, OUTCOMES, register_family, resolve, unregister_family
 
 __all__ = [
     "FAMILIES",
     "LINKS",
+    "OUTCOMES",
     "Auxiliary",
     "Distribution",
     "Family",

@@ -49,8 +49,10 @@ Support = Literal[
     "open unit",
     "half-open unit",
     "closed unit",
+    "categories",
 ]
-"""Values of a response: (-inf, inf), (0, inf), [0, inf), 0, 1, 2, ..., 1, 2, ..., k of n trials, (0, 1), [0, 1), [0, 1]."""
+"""Values of a response: (-inf, inf), (0, inf), [0, inf), 0, 1, 2, ..., 1, 2, ..., k of n trials, (0, 1), [0, 1), [0, 1], or one
+of K categories."""
 
 Role = Literal["dispersion", "scale", "shape", "zeros"]
 """What an auxiliary parameter is.
@@ -118,6 +120,8 @@ class Auxiliary:
         Other names under which a prior may be given.
     title : str
         What a table of its predictor is called; by default a dispersion, or the name.
+    table : str
+        Where several parameters are of one kind, such as thresholds, that kind: they share a table.
     power : float
         r of ``sigma -> c^r sigma`` where the response is multiplied by c, see :attr:`Distribution.scales`.
     typical : float
@@ -138,6 +142,7 @@ class Auxiliary:
     power: float = 0.0
     title: str = ""
     typical: float = 0.0
+    table: str = ""
 
     @property
     def is_scale(self) -> bool:
@@ -146,7 +151,9 @@ class Auxiliary:
 
     @property
     def component(self) -> str:
-        """broom.mixed's word for its predictor."""
+        """broom.mixed's word for its predictor, or what it shares a table with."""
+        if self.table:
+            return self.table
         return {"zeros": ZEROS, "shape": self.name}.get(self.role, DISPERSION)
 
     def linked(self, name: str) -> str:
@@ -192,6 +199,15 @@ class Distribution(ABC):
         Whether c y has the same distribution as y with the mean c mu and auxiliary parameters by their powers of c.
     mean_columns : int
         Linear predictors of the mean. More than one is for criteria that say so; none does yet.
+    intercept : bool
+        Whether a constant may be added to eta; False where thresholds take its place.
+    link_prefix : str
+        Before the name of a link in :data:`lmmformula.families.links.LINKS`: "latent_" where eta itself is what a density
+        takes, and the link names the distribution of a latent variable.
+    alike : bool
+        Whether the model's formula is that of every auxiliary predictor too.
+    options : mapping of str to tuple of str
+        Fields that are words, with those that they can be.
     direct : mapping of str to callable
         Closed forms for single links, where composition would cost or lose something.
     """
@@ -208,6 +224,10 @@ class Distribution(ABC):
     normal: ClassVar[Normal | None] = None
     scales: ClassVar[bool] = False
     mean_columns: ClassVar[int] = 1
+    intercept: ClassVar[bool] = True
+    link_prefix: ClassVar[str] = ""
+    alike: ClassVar[bool] = False
+    options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     direct: ClassVar[Mapping[str, Direct]] = {}
 
     @property
@@ -228,6 +248,33 @@ class Distribution(ABC):
     def label(self) -> str:
         """How the distribution is written in ``family=``, without its link."""
         return self.name
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Categories of the response, in their order; none where it is a number."""
+        return ()
+
+    @property
+    def parameters_in_words(self) -> str:
+        """The auxiliary parameters, where their number depends on the response."""
+        return ""
+
+    @property
+    def mean_name(self) -> str:
+        """What the parameter of the model's own formula is called, where it is one of several alike."""
+        return ""
+
+    def through(self, link: str) -> Distribution:
+        """The distribution that a link makes of this one, where it is more than a function of the mean."""
+        return self
+
+    def of_response(self, part: object, name: str) -> Distribution:
+        """The distribution of the evaluated response `name`, where its values are categories of which it says the names."""
+        return self
+
+    def probabilities(self, mu: Array, aux: Aux) -> Array:
+        """Of each category, (K, n)."""
+        raise self._lacks("probabilities of categories, which its response is not")
 
     def learn(self, y: Array, w: Maybe) -> Distribution:
         """The distribution of this response, where the response says how many auxiliary parameters there are."""

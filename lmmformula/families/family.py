@@ -15,7 +15,7 @@ from lmmformula.families.compose import expected_rows, observed_rows, reweighted
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
 from lmmformula.families.links import LINKS, Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
-from lmmformula.families.response import read_numbers, read_proportion
+from lmmformula.families.response import one_column, read_category, read_numbers, read_proportion
 from lmmformula.families.sisters import with_zeros
 from lmmformula.typing import Namespace
 
@@ -53,7 +53,7 @@ class Family:
     @property
     def link(self) -> str:
         """Name of the link."""
-        return self.link_function.name
+        return self.link_function.word or self.link_function.name
 
     @property
     def normal(self) -> Normal | None:
@@ -199,6 +199,34 @@ class Family:
                 f"the mean of family {self.name!r} has {columns} linear predictors, and {what} takes one. Fit a model for "
                 "each, or use a family with one."
             )
+
+    def of_response(self, parts: Sequence[object], name: str = "y") -> Family:
+        """The family of an evaluated response, which says of categories which there are."""
+        if self.distribution.support != "categories":
+            return self
+        return replace(self, distribution=self.distribution.of_response(one_column(parts, name), name))
+
+    def unread(self) -> Family:
+        """Without what an earlier response said."""
+        if not self.outcomes:
+            return self
+        return replace(self, distribution=replace(self.distribution, categories=()))  # type: ignore[call-arg]
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """Categories of the response in their order; none where it is a number."""
+        return self.distribution.outcomes
+
+    @property
+    def is_latent(self) -> bool:
+        """Whether the response says on which side of thresholds a latent variable around eta lies."""
+        own = self.distribution
+        return own.discrete and (own.mean_range == "unit" or bool(own.link_prefix))
+
+    def probabilities(self, eta: Array, aux: Aux = ()) -> Array:
+        """Of each category, (K, n)."""
+        with np.errstate(all="ignore"):
+            return self.distribution.probabilities(self.link_function.mean(eta), self._predictors(aux))
 
     def learn(self, y: Array, weights: Array | None = None) -> Family:
         """The family of this response, whose number of auxiliary parameters may depend on it."""
@@ -381,6 +409,8 @@ class Family:
         name : str
             The left-hand side as written.
         """
+        if self.distribution.support == "categories":
+            return read_category(parts, trials, weights, name, self.distribution)
         if self.weights_are == "trials":
             return read_proportion(parts, trials, weights, name)
         return read_numbers(parts, trials, weights, name, self.name)
@@ -423,7 +453,8 @@ class Family:
 
 def make_family(distribution: Distribution, link: str | None = None) -> Family:
     """A distribution with one of its links, by default its first."""
-    return Family(distribution, LINKS[distribution.links[0] if link is None else link])
+    name = distribution.links[0] if link is None else link
+    return Family(distribution.through(name), LINKS[distribution.link_prefix + name])
 
 
 def zero_inflated(family: Family) -> Family:

@@ -72,6 +72,8 @@ class Link:
         q of ``eta(c mu) = c^q eta(mu)``: such an eta is in units of the response; others have none.
     latent : float, optional
         Variance of the variable whose sign is a binary response: logistic, normal or Gumbel.
+    word : str
+        How it is written, where that is not its name.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Link:
     log_scale: bool = False
     power: float | None = None
     latent: float | None = None
+    word: str = ""
 
     def __reduce__(self) -> tuple[Callable[[str], Link], tuple[str]]:
         """Links are kept by name: the functions in them have none."""
@@ -249,6 +252,25 @@ LINKS: dict[str, Link] = {
     )
 }
 """Link name -> record."""
+
+_HERE = Chart(lambda eta, xp: (eta,), _itself_jet)
+
+
+def _latent(word: str, variance: float | None, *, odds: bool = False) -> Link:
+    """The location of a latent variable, which the linear predictor is: `word` says the variable's distribution."""
+    return Link(f"latent_{word}", _itself, _itself, _HERE, log_scale=odds, latent=variance, word=word)
+
+
+LINKS |= {
+    link.name: link
+    for link in (
+        _latent("logit", LINKS["logit"].latent, odds=True),
+        _latent("probit", LINKS["probit"].latent),
+        _latent("cloglog", LINKS["cloglog"].latent),
+        _latent("cauchit", None),
+        _latent("loglog", LINKS["cloglog"].latent),
+    )
+}
 
 LINK_ALIASES: dict[str, str] = {
     "1/mu^2": "inverse_squared",

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from lmmformula.families.family import Family
-from lmmformula.families.registry import ALIASES, FAMILIES
+from lmmformula.families.registry import ALIASES, FAMILIES, OUTCOMES
 
 __all__ = ["overview", "row_of"]
 
 
 def row_of(name: str) -> str:
     """One row of the table, in Markdown."""
-    family = FAMILIES[name]
+    family = (FAMILIES | OUTCOMES)[name]
     aliases = ", ".join(f"`{alias}`" for alias, own in ALIASES.items() if own == name)
-    parameters = "; ".join(f"`{a.name}` ({a.link})" for a in family.auxiliaries) or "none"
+    parameters = "; ".join(f"`{a.name}` ({a.link})" for a in family.auxiliaries)
+    parameters = parameters or family.distribution.parameters_in_words or "none"
     links = ", ".join(family.distribution.links)
     cells = (f"`{name}`", aliases, family.distribution.support, links, parameters, _weights(family))
     return f"| {' | '.join(cells)} |"
@@ -25,4 +26,4 @@ def _weights(family: Family) -> str:
 def overview() -> str:
     """All rows with their head, in Markdown."""
     head = "| family | also | values | links | parameters (link) | weights |\n|---|---|---|---|---|---|"
-    return "\n".join([head, *map(row_of, FAMILIES)])
+    return "\n".join([head, *map(row_of, FAMILIES | OUTCOMES)])

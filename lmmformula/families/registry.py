@@ -12,8 +12,10 @@ from lmmformula.errors import PlanError
 from lmmformula.extensions import enter
 from lmmformula.families.atoms import ZeroOneInflated
 from lmmformula.families.betabinomial import BetaBinomial
+from lmmformula.families.categorical import Categorical
 from lmmformula.families.compois import ConwayMaxwellPoisson
 from lmmformula.families.counts import NegativeBinomial2, Poisson
+from lmmformula.families.cumulative import Cumulative
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.family import Family, make_family
 from lmmformula.families.fixed import Exponential, Geometric
@@ -25,11 +27,12 @@ from lmmformula.families.positive import Gamma, InverseGaussian
 from lmmformula.families.real import Gaussian, Lognormal, Student
 from lmmformula.families.sisters import sisters
 from lmmformula.families.skewed import ExGaussian, ShiftedLognormal, SkewNormal
+from lmmformula.families.stepwise import AdjacentCategory, ContinuationRatio, StoppingRatio
 from lmmformula.families.tweedie import Tweedie
 from lmmformula.families.unit import Beta, Binomial
 from lmmformula.families.weibull import Weibull
 
-__all__ = ["ALIASES", "FAMILIES", "register_family", "resolve", "unregister_family"]
+__all__ = ["ALIASES", "FAMILIES", "OUTCOMES", "register_family", "resolve", "unregister_family"]
 
 _DISTRIBUTIONS: tuple[Distribution, ...] = (
     Gaussian(),
@@ -56,8 +59,19 @@ _DISTRIBUTIONS: tuple[Distribution, ...] = (
     Student(),
 )
 
+_OF_CATEGORIES: tuple[Distribution, ...] = (
+    Cumulative(),
+    StoppingRatio(),
+    ContinuationRatio(),
+    AdjacentCategory(),
+    Categorical(),
+)
+
 FAMILIES: dict[str, Family] = {}
 """Name -> family with its default link."""
+
+OUTCOMES: dict[str, Family] = {}
+"""The same of families of categories, which are complete once a response says which there are (:meth:`Family.of_response`)."""
 
 ALIASES: dict[str, str] = {
     "normal": "gaussian",
@@ -95,6 +109,9 @@ ALIASES: dict[str, str] = {
     "zero_inflated_negbinomial": "zero_inflated_nbinom2",
     "zero_inflated_beta_binomial": "zero_inflated_betabinomial",
     "zero_inflated_genpoisson": "zero_inflated_genpois",
+    "multinomial_logit": "categorical",
+    "clm": "cumulative",
+    "clmm": "cumulative",
     "zero_inflated_com_poisson": "zero_inflated_compois",
 }
 """Other names of a family, as R, lme4, glmmTMB, brms and statsmodels write them."""
@@ -154,7 +171,7 @@ def _check(distribution: Distribution, aliases: tuple[str, ...]) -> None:
     for word in (name, *aliases):
         if not (word.isidentifier() and word == word.lower()):
             raise PlanError(f"a family's name is a word in lower case, not {word!r}.")
-        if word in FAMILIES or word in ALIASES:
+        if word in FAMILIES or word in OUTCOMES or word in ALIASES:
             raise PlanError(
                 f"family {word!r} exists already; take another name, or unregister_family({word!r})."
             )
@@ -166,7 +183,7 @@ def _check(distribution: Distribution, aliases: tuple[str, ...]) -> None:
             "@dataclass(frozen=True) of numbers and text."
         ) from None
     for link in distribution.links:
-        if link not in LINKS:
+        if distribution.link_prefix + link not in LINKS:
             raise PlanError(
                 f"link {link!r} of family {name!r} does not exist; there are: {', '.join(LINKS)}."
             )
@@ -191,16 +208,17 @@ def resolve(family: str | Family) -> Family:
         For a family or link that is not available; the message lists those that are.
     """
     if isinstance(family, Family):
-        return family
+        return family.unread()
     if not isinstance(family, str):
         raise PlanError(f"a family is text or a Family, not {type(family).__name__}; {_ACCEPTED}.")
     name, link, options = _read(family)
     name = ALIASES.get(name, name)
-    if name not in FAMILIES:
-        near = get_close_matches(name, [*FAMILIES, *ALIASES], n=1)
+    known = FAMILIES | OUTCOMES
+    if name not in known:
+        near = get_close_matches(name, [*known, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"family {name!r} is not available; available: {', '.join(FAMILIES)}.{hint}")
-    found = FAMILIES[name].distribution
+        raise PlanError(f"family {name!r} is not available; available: {', '.join(known)}.{hint}")
+    found = known[name].distribution
     if options:
         found = _with_options(found, options)
     return make_family(found, None if link is None else _link(link, found))
@@ -219,11 +237,18 @@ def _link(link: str, distribution: Distribution) -> str:
 
 
 def _with_options(distribution: Distribution, options: Mapping[str, object]) -> Distribution:
-    accepted = [f.name for f in fields(distribution) if f.name != "base"]
+    words = distribution.options
+    accepted = list(words) or [f.name for f in fields(distribution) if f.name != "base"]
     for key, value in options.items():
         if key not in accepted:
             takes = ", ".join(["link", *accepted])
             raise PlanError(f"family {distribution.label!r} has no argument {key!r}; it takes: {takes}.")
+        if key in words:
+            if value not in words[key]:
+                raise PlanError(
+                    f"{key} of family {distribution.label!r} must be one of {', '.join(map(repr, words[key]))}, not {value!r}."
+                )
+            continue
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
             raise PlanError(
                 f"{key} of family {distribution.label!r} must be a positive number, not {value!r}."
@@ -279,3 +304,5 @@ def _value(tree: ast.expr, unreadable: PlanError) -> object:
 
 for _distribution in _DISTRIBUTIONS:
     _enter(_distribution)
+for _distribution in _OF_CATEGORIES:
+    OUTCOMES[_distribution.name] = make_family(_distribution)

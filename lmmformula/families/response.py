@@ -12,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
+from lmmformula.families.categories import positions_among
 from lmmformula.families.checks import whole
+from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array
 
-__all__ = ["read_numbers", "read_proportion"]
+__all__ = ["one_column", "read_category", "read_numbers", "read_proportion"]
 
 
 def read_numbers(
@@ -38,6 +40,27 @@ def read_numbers(
             f"{len(used):,} levels ({_shown(used)}); {hint}"
         )
     return _numbers(parts[0], label), weights
+
+
+def one_column(parts: Sequence[object], label: str) -> object:
+    """The one part of a response of categories."""
+    if len(parts) != 1:
+        raise DataError(
+            f"the response `{label}` has {len(parts)} columns; categories stand in one column (counts of each category are "
+            "family='multinomial')"
+        )
+    return parts[0]
+
+
+def read_category(
+    parts: Sequence[object], trials: object, weights: Array | None, label: str, own: Distribution
+) -> tuple[Array, Array | None]:
+    """Positions 1, ..., K of the categories that a distribution knows."""
+    if trials is not None:
+        raise DataError(
+            f'trials() belongs to family="binomial", not to {own.label!r}; drop it from `{label}`'
+        )
+    return positions_among(one_column(parts, label), own.outcomes, label), weights
 
 
 def read_proportion(

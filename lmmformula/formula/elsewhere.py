@@ -27,7 +27,8 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     "mi": ("an imputed column of brms", "not available: rows with missing values are dropped"),
     "cs": (
         "a category-specific effect of brms' ordinal families",
-        "not available, nor are ordinal families; cs(f | g) around a bar is a compound-symmetric covariance of random effects",
+        "it needs family='cumulative', 'sratio', 'cratio' or 'acat' and stands alone, y ~ x + cs(z); cs(f | g) around a bar is "
+        "a compound-symmetric covariance of random effects",
     ),
     "sar": ("a spatial autoregression of brms", "not available"),
     "mm": (

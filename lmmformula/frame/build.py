@@ -40,6 +40,7 @@ from lmmformula.frame.residuals import refuse_other_families, residual_block
 from lmmformula.frame.response import read_response, with_repeats
 from lmmformula.frame.smooths.expand import expanded
 from lmmformula.frame.table import open_table
+from lmmformula.frame.thresholds import Learned, without_constant, without_specific
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
@@ -94,8 +95,9 @@ def build(
     -------
     Problem
     """
-    check_available(spec, context or {})
     record = with_repeats(resolve(family), spec.response)
+    spec, learned = without_specific(spec, record)
+    check_available(spec, context or {})
     levels_below_rows = levels_below_rows and not record.known
     if spec.residual is not None:
         refuse_other_families(spec.residual, record)
@@ -109,7 +111,7 @@ def build(
         row_argument(offset, "offset", table),
     )
     parts, random = further_parts(spec, record, auxiliary)
-    frame = evaluate(spec, parts, table, arguments, missing, context or {}, random)
+    frame = evaluate(spec, (*parts, learned.part), table, arguments, missing, context or {}, random)
     own = (spec, parts, random)
     return assembled(
         own,
@@ -119,6 +121,7 @@ def build(
         contrasts or {},
         levels_below_rows=levels_below_rows,
         memory_limit=memory_limit,
+        learned=learned,
     ).freeze()
 
 
@@ -144,6 +147,7 @@ def assembled(
     *,
     levels_below_rows: bool,
     memory_limit: float | None,
+    learned: Learned | None = None,
 ) -> Problem:
     """The problem of a formula, once its variables are known.
 
@@ -152,8 +156,11 @@ def assembled(
     own : ModelSpec, and fixed and random effects of its auxiliary predictors
     frame : ModelFrame
         With their variables, and perhaps others.
+    learned : Learned, optional
+        Of auxiliary predictors whose number the response tells.
     """
     spec, parts, random = own
+    learned = learned or Learned()
     every, terms, frame = expanded([spec.fixed, *parts], [spec.random, *random], frame)
     terms, frame = apart(terms, frame)
     spec, parts, random = replace(spec, fixed=every[0], random=terms[0]), tuple(every[1:]), tuple(terms[1:])
@@ -164,7 +171,7 @@ def assembled(
         problem = replace(problem, residual=residual_block(spec.residual, frame))
     if parts or not problem.family.is_linear:
         more = len(problem.family.auxiliaries) - len(parts)  # learned from the response
-        parts, random = (*parts, *[LinearPart(intercept=True, terms=())] * more), (*random, *[()] * more)
+        parts, random = (*parts, *[learned.part] * more), (*random, *[learned.random] * more)
         problem = _with_auxiliary(problem, frame, parts, random)
     return problem
 
@@ -253,9 +260,12 @@ def _assemble(
         raise no_response(spec)
     trials = None if response.trials is None else frame(response.trials)
     values = tuple(frame(part) for part in response.parts)
+    family = family.of_response(values, response.label)
     y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights))
     design = make_design(spec.fixed, frame, contrasts_of(contrasts, spec))
     X, kept = _fixed_block(design, frame)
+    if not family.distribution.intercept:
+        X, kept = without_constant(X, kept)
     groups: dict[tuple[Expr, ...], Grouping] = {}
     blocks, recipes = [], []
     for term in spec.random:

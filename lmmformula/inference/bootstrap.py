@@ -13,7 +13,7 @@ import numpy as np
 
 from lmmformula.errors import DataError
 from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
-from lmmformula.inference.refitting import parameters, refit
+from lmmformula.inference.refitting import parameters, refit_drawn
 from lmmformula.inference.replicates import Replicate, as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion
 from lmmformula.inference.student import interval_names
@@ -84,7 +84,7 @@ def bootstrap(
     together = _together(fit, n, rng) if statistic is None else None
     if together is None:
         responses = (draw(fit, rng) for _ in range(n))
-        found = list(_bar(replicated(fit, responses, refit, wanted, workers), n, progress))
+        found = list(_bar(replicated(fit, responses, refit_drawn, wanted, workers), n, progress))
         out, failed = _by_name(found, names), sum(one is None for one in found)
     else:
         out = pd.DataFrame(together, columns=names)

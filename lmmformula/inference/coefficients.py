@@ -96,10 +96,15 @@ def auxiliary_tables(fit: Fitted) -> dict[str, pd.DataFrame]:
     They are on the predictor's scale: the log of a dispersion, the logit of a probability. Standard errors are missing
     where the Hessian of the deviance is not positive definite.
     """
-    return {
-        component: z_table(estimates, fit.inference.auxiliary_errors(j), fit.problem.aux[j].names)
-        for j, (component, estimates) in enumerate(zip(components(fit), fit.estimate.aux, strict=True))
-    }
+    import pandas as pd
+
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for j, (component, estimates) in enumerate(zip(components(fit), fit.estimate.aux, strict=True)):
+        names, record = fit.problem.aux[j].names, fit.problem.family.auxiliaries[j]
+        if record.table:  # rows of one table are told apart by the parameter
+            names = tuple(record.name if n == "(Intercept)" else f"{record.name}: {n}" for n in names)
+        parts.setdefault(component, []).append(z_table(estimates, fit.inference.auxiliary_errors(j), names))
+    return {name: own[0] if len(own) == 1 else pd.concat(own) for name, own in parts.items()}
 
 
 def components(fit: Fitted) -> tuple[str, ...]:

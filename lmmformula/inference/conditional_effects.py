@@ -119,6 +119,8 @@ def conditional_effect(
     columns |= {name: [v for v in second for _ in first] for name in beside}
     import pandas as pd
 
+    if fit.problem.family.outcomes and kind == "response":
+        kind = "mean"  # one curve: of the category's number
     found: Data = fit.predict(columns, re_form=None, interval="confidence", level=level, kind=kind, se=True)
     frame = pd.DataFrame({name: columns[name] for name in wanted})
     for name, own in (("estimate", "fit"), ("se", "se"), ("lower", "lower"), ("upper", "upper")):

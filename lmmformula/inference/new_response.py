@@ -13,6 +13,7 @@ from lmmformula.formula.spec import Name
 from lmmformula.frame.arguments import by_labels
 from lmmformula.frame.columns import Column
 from lmmformula.frame.table import open_table
+from lmmformula.inference.categories import in_categories
 from lmmformula.inference.rows import row_labels
 from lmmformula.typing import Array, Data
 
@@ -40,6 +41,10 @@ def new_response(fit: Fitted, y: Data) -> Array:
     problem.refuse_elsewhere("another response")
     if isinstance(y, pd.DataFrame) and y.shape[1] == 1:
         y = y.iloc[:, 0]
+    if problem.family.outcomes:
+        index = y.index if isinstance(y, pd.Series) else None
+        y = in_categories(problem.family, y)
+        y = y if index is None else pd.Series(y, index=index)
     if isinstance(y, pd.Series):
         whole = pd.RangeIndex(problem.n_rows_data) if problem.labels is None else problem.labels
         if problem.n != problem.n_rows_data and y.index.equals(whole):
@@ -73,8 +78,8 @@ def with_response(fit: Fitted, values: Array) -> Recall:
     A response that is an expression has no column to put the values into: the data are then left out.
     """
     recall, problem = fit.recall, fit.problem
-    if recall.data is None:
-        return recall
+    if recall.data is None or problem.family.outcomes:
+        return replace(recall, data=None)
     names = [record.name for record in problem.recipe.columns]
     response = model_spec(problem.formula, columns=names).response
     if response is None or len(response.parts) != 1 or not isinstance(response.parts[0], Name):

@@ -14,6 +14,7 @@ import numpy as np
 from lmmformula.errors import ArgumentError, DataError, PlanError
 from lmmformula.frame.opening import open_data
 from lmmformula.frame.table import Table
+from lmmformula.inference.categories import BY_CATEGORY, of_categories
 from lmmformula.inference.new_positions import with_new_positions
 from lmmformula.inference.prediction_rows import own_rows, rows_of, selected
 from lmmformula.inference.predictive import new_weights
@@ -58,9 +59,10 @@ def predict(
         Default: the rows of the fit.
     re_form : "all", None, or str
         Which random effects to use: all, none (population), or a one-sided formula such as ``"~ (1 | g)"``.
-    kind : {"response", "link", "conditional"} or the name of a parameter
+    kind : {"response", "link", "conditional", "class", "mean"} or the name of a parameter
         The mean of the response, the linear predictor, the mean without zero-inflation, or a parameter of the family such as
-        "zi" (also "zprob"), the probability of a structural zero.
+        "zi" (also "zprob"), the probability of a structural zero. Of a response of categories "response" is a column with the
+        probability of each, "class" the most probable one, "mean" the mean of its number 1, ..., K.
     new_levels : {"error", "population", "sample", "na"}
         Levels the fit has not seen: refuse; effect zero; an effect drawn from the estimated distribution, one for each name;
         nan. A row whose group is missing has such a level too (lme4's rule), and all of them have one and the same.
@@ -100,7 +102,8 @@ def predict(
 
     Returns
     -------
-    Series, or DataFrame with columns ``fit[, se][, lower, upper]``; with `out`, what was written where.
+    Series, or DataFrame with columns ``fit[, se][, lower, upper]``, of categories such columns for each, or the category alone
+    above the probabilities; with `out`, what was written where.
 
     Raises
     ------
@@ -118,6 +121,12 @@ def predict(
     if out is not None:
         from lmmformula.inference.to_files import predict_to
 
+        if fit.problem.family.outcomes and kind in BY_CATEGORY:
+            raise PlanError(
+                f"out= takes one number a row, and kind={kind!r} has one for each category: use kind='link' or 'mean', or "
+                "predict a table in memory."
+            )
+
         return predict_to(
             fit, out, newdata, wanted, re_form=re_form, columns=columns, weights=weights, seed=seed
         )
@@ -126,6 +135,24 @@ def predict(
             f"columns={columns!r} says what a file holds besides predictions: it goes with out=."
         )
     newdata = _in_memory(fit, newdata)
+    if not fit.problem.family.outcomes or kind not in BY_CATEGORY:
+        return _predicted(fit, newdata, wanted, re_form, weights, seed)
+    one = int(np.random.default_rng(seed).integers(2**63))  # the same draws for every category
+    return of_categories(
+        fit.problem.family, wanted, lambda own: _predicted(fit, newdata, own, re_form, weights, one)
+    )
+
+
+def _predicted(
+    fit: Fitted,
+    newdata: Data,
+    wanted: Wanted,
+    re_form: str | None,
+    weights: Data,
+    seed: int | np.random.Generator | None,
+) -> pd.Series | pd.DataFrame:
+    """Predictions of one quantity for rows in memory."""
+    kind, interval, se = wanted.kind, wanted.interval, wanted.se
     if newdata is None and re_form == "all" and kind == "response" and interval is None and not se:
         return fit.fittedvalues.rename("fit")
     rng = np.random.default_rng(seed)
@@ -164,7 +191,8 @@ def _below(parts: Sequence[Numbers]) -> Numbers:
 
 def _check(fit: Fitted, kind: str, new_levels: str, interval: str | None, level: float) -> None:
     family = fit.problem.family
-    kinds = ["response", "link", "conditional", *(a.name for a in family.auxiliaries)]
+    kinds = ["mean", "class"] if family.outcomes else []
+    kinds += ["response", "link", "conditional", *(a.name for a in family.auxiliaries)]
     if family.zeros_at is not None:
         kinds.append("zprob")
     if kind not in kinds:
@@ -177,6 +205,11 @@ def _check(fit: Fitted, kind: str, new_levels: str, interval: str | None, level:
     if interval == "prediction" and kind != "response" and not same:
         raise DataError(
             f"interval='prediction' is that of a new response, not of kind={kind!r}: use kind='response'."
+        )
+    if family.outcomes and interval == "prediction":
+        raise DataError(
+            "interval='prediction' is that of a number, and a new response is a category: kind='response' gives the "
+            "probability of each."
         )
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.inference.categories import category_at, share_limits
 from lmmformula.inference.prediction_error import RowErrors
 from lmmformula.inference.predictive import normal_limits
 from lmmformula.numerics.columns import root_mean_square
@@ -33,12 +34,15 @@ class Scale:
         The auxiliary parameter that it is.
     unit_free : bool
         Whether eta has no unit, so that 1 is neither much nor little of it.
+    is_share : bool
+        Whether it is a probability that may rise and fall along eta: its limits are those of its logit.
     """
 
     name: str
     value: Callable[[Array, tuple[Array, ...]], Array]
     parameter: int | None = None
     unit_free: bool = True
+    is_share: bool = False
 
     def slopes(self, eta: Array, aux: tuple[Array, ...]) -> tuple[Array, tuple[Array, ...]]:
         """Derivatives in eta and in each auxiliary predictor, by central differences, which every family allows."""
@@ -65,6 +69,13 @@ class Scale:
         at = family.zeros_at if kind == "zprob" else names.index(kind) if kind in names else None
         if at is not None:
             return cls(names[at], lambda eta, aux: family.auxiliaries[at].value(aux[at]), at)
+        if (place := category_at(family, kind)) is not None:
+            return cls(
+                "fit",
+                lambda eta, aux: family.probabilities(eta, aux)[place],
+                unit_free=family.runs_off,
+                is_share=True,
+            )
         if kind == "link":
             return cls("fit", lambda eta, aux: eta)
         if kind == "conditional":
@@ -84,6 +95,8 @@ class Scale:
         a log link that is the interval of the mean's logarithm.
         """
         at = self.parameter
+        if self.is_share:
+            return share_limits(self.value(eta, aux), errors.variance(*self.slopes(eta, aux)), level)
         if at is not None:
             alone = tuple(np.full_like(eta, float(j == at)) for j in range(len(aux)))
             ends = normal_limits(aux[at], errors.variance(0.0, alone), level)

@@ -140,7 +140,7 @@ def _of_row(fit: Fitted) -> Callable[[Chunk], Array | float]:
 
     if family.normal is not None:
         return lambda chunk: np.exp(2.0 * auxiliary_of(estimate, family, chunk)[0]) * inverse(chunk)
-    if family.is_discrete and family.distribution.mean_range == "unit":
+    if family.is_latent:
         latent = _latent(fit)
         return lambda chunk: latent
     if family.link == "log":
@@ -159,10 +159,10 @@ def _of_row(fit: Fitted) -> Callable[[Chunk], Array | float]:
 def _latent(fit: Fitted) -> float:
     link = fit.problem.family.link_function
     if link.latent is None:
-        known = ", ".join(name for name, each in LINKS.items() if each.latent is not None)
+        known = ", ".join(name for name, each in LINKS.items() if each.latent is not None and not each.word)
         raise PlanError(
-            f"R2 and ICC of a binomial model need the link {known}, not {link.name!r}, whose observation-level "
-            "variance is infinite or depends on the mean; ask varcorr() for the variances."
+            f"R2 and ICC of a {fit.problem.family.name} model need the link {known}, not {fit.problem.family.link!r}, whose "
+            "observation-level variance is infinite or depends on the mean; ask varcorr() for the variances."
         )
     return link.latent
 

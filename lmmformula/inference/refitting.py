@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.errors import FitError
 from lmmformula.inference.conditional import SMOOTH, is_one
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.inference.parameters import has_deviations
@@ -24,12 +25,25 @@ if TYPE_CHECKING:
     from lmmformula.inference.recall import Recall
     from lmmformula.typing import Array, Data
 
-__all__ = ["parameters", "refit"]
+__all__ = ["parameters", "refit", "refit_drawn"]
 
 
 def refit(fit: FittedT, y: Data) -> FittedT:
     """The same model on response `y`, read as in :func:`lmmformula.inference.new_response.new_response`."""
-    values = new_response(fit, y)
+    return refit_drawn(fit, new_response(fit, y))
+
+
+def refit_drawn(fit: FittedT, values: Array) -> FittedT:
+    """The same on a response as the family has it, such as a draw: (n,) numbers, of categories their positions 1, ..., K.
+
+    Raises
+    ------
+    FitError
+        For a response without rows of some category.
+    """
+    family = fit.problem.family
+    if family.outcomes and len(np.unique(values)) < len(family.outcomes):
+        raise FitError("the response has no rows of some category, whose thresholds it does not tell.")
     recall = with_response(fit, values)
     if fit.problem.monotonic is not None and fit.problem.monotonic.is_held:
         return _on_its_face(fit, values, recall)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import DataError, LmmformulaWarning, warn
+from lmmformula.inference.categories import as_observed
 from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.structured import spherical_draws
@@ -59,5 +60,5 @@ def simulate(fit: Fitted, n: int = 1, seed: int | np.random.Generator | None = N
         raise DataError(f"n={n} draws were asked for; ask for one or more.")
     warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
-    drawn = enumerate(fit.inference.responses(n, rng), 1)
-    return pd.DataFrame({f"sim_{i}": y for i, y in drawn}, index=row_labels(fit.problem))
+    drawn, family = enumerate(fit.inference.responses(n, rng), 1), fit.problem.family
+    return pd.DataFrame({f"sim_{i}": as_observed(family, y) for i, y in drawn}, index=row_labels(fit.problem))

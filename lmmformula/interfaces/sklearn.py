@@ -147,7 +147,8 @@ class MixedModelRegressor(RegressorMixin, BaseEstimator):
             raise ValueError(
                 f"X has {len(names)} features, but {type(self).__name__} is expecting {self.n_features_in_} features as input."
             )
-        out = self.model_.predict(table, re_form=self.re_form, new_levels=self.new_levels)
+        kind = "mean" if self.model_.problem.family.outcomes else "response"
+        out = self.model_.predict(table, re_form=self.re_form, new_levels=self.new_levels, kind=kind)
         return np.asarray(out, dtype=float)
 
     def score(self, X: Data, y: Data = None, sample_weight: Data = None) -> float:

@@ -23,6 +23,10 @@ def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
     for j, component in enumerate(components(fit)):
         record, estimates = fit.problem.family.auxiliaries[j], fit.estimate.aux[j]
         title = record.title or ("Dispersion" if record.is_scale else component)
+        if record.table:
+            if all(component != own for own in components(fit)[:j]):
+                out.append(AuxiliaryPart(record.table.capitalize(), None, tables[component]))
+            continue
         of_zeros = j == fit.problem.family.zeros_at
         meaning = ", ".join(part for part in ("" if of_zeros else record.name, record.meaning) if part)
         if len(estimates) == 1:

@@ -119,8 +119,11 @@ def _shared(fit: Fitted) -> dict[str, SharedTerm]:
 def _links(fit: Fitted) -> str:
     """brms' line of links."""
     family = fit.problem.family
-    pairs = [("mu", family.link), *((a.name, a.link) for a in family.auxiliaries)]
-    return "; ".join(f"{name} = {link}" for name, link in pairs)
+    pairs = [
+        (family.distribution.mean_name or "mu", family.link),
+        *((a.table or a.name, a.link) for a in family.auxiliaries),
+    ]
+    return "; ".join(f"{name} = {link}" for name, link in dict.fromkeys(pairs))
 
 
 def _formulas(fit: Fitted) -> dict[str, str]:

@@ -26,6 +26,7 @@ Y = {
     "open unit": np.array([0.03, 0.4, 0.7, 0.98]),
     "half-open unit": np.array([0.0, 0.03, 0.4, 0.98]),
     "closed unit": np.array([0.0, 0.03, 0.7, 1.0]),
+    "categories": np.array([1.0, 2.0, 3.0, 4.0]),
 }
 EVERY = [
     make_family(f.distribution, link)
@@ -66,6 +67,8 @@ def sample_space(family: Family) -> tuple[np.ndarray, np.ndarray]:
     own = family.distribution
     if own.support == "proportions":
         return np.arange(5.0) / 4, np.ones(5)
+    if own.support == "categories":
+        return np.arange(1.0, len(own.outcomes) + 1.0), np.ones(len(own.outcomes))
     if own.discrete:
         first = float(own.support == "positive counts")
         k = np.arange(first, 400.0 if "compois" in family.name else 3000.0)

@@ -35,6 +35,7 @@ from lmmformula.frame.streamed.draft import Draft
 from lmmformula.frame.streamed.encoding import CodedTerm, Coding, whole_response
 from lmmformula.frame.streamed.survey import Found, batches, survey
 from lmmformula.frame.streamed.variables import Variables
+from lmmformula.frame.thresholds import refuse_in_batches
 from lmmformula.frame.values import Basis, Factor, Value
 from lmmformula.frame.variables import (
     column_names,
@@ -100,6 +101,7 @@ def learn(
             "into memory, or a sample of them."
         )
     record = with_repeats(resolve(family), spec.response)
+    refuse_in_batches(record, source.name)
     if times:
         record = replace(record, repeated=True)
     levels_below_rows = levels_below_rows and not record.known

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import FitError
-from lmmformula.inference.refitting import refit
+from lmmformula.inference.refitting import refit_drawn
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -35,6 +35,6 @@ def deviances(fit: Fitted, y: Array) -> Array:
 
 def _alone(fit: Fitted, y: Array) -> float:
     try:
-        return float(refit(fit, y).estimate.deviance)
+        return float(refit_drawn(fit, y).estimate.deviance)
     except FitError:
         return np.nan

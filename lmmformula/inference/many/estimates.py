@@ -25,7 +25,7 @@ from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
 from lmmformula.inference.conditional import SMOOTH, is_one
 from lmmformula.inference.many.placing import Estimates, placed
-from lmmformula.inference.refitting import parameters, refit
+from lmmformula.inference.refitting import parameters, refit_drawn
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array, Record
@@ -227,7 +227,7 @@ def _one_by_one(fit: Fitted, y: Array) -> Estimates:
     rows: list[Record] = []
     for response in y.T:
         try:
-            one = refit(fit, response)
+            one = refit_drawn(fit, response)
             own = parameters(one)
             rows.append(
                 {

@@ -327,6 +327,8 @@ def _excess(fit: Fitted, columns: dict[str, list[Data]], X: Array, data: Data) -
     recipe, monotonic = fit.problem.recipe, fit.problem.monotonic
     kept = list(recipe.kept if monotonic is None else monotonic.design)  # steps of zero are known
     every = tuple(range(len(recipe.fixed.names)))
+    if not fit.problem.family.distribution.intercept:  # thresholds are what a constant is to other families
+        kept = [j for j in every if recipe.fixed.names[j] == "(Intercept)"] + kept
     dropped = [j for j in every if j not in set(kept)]
     if not dropped:
         return np.zeros((len(X), 0))

@@ -130,6 +130,8 @@ def scale_of(fit: Fitted) -> Scale:
         jet = _mean_jet(fit)
         origin = float(np.log(jet(np.zeros(1)).value[0]))
         return Scale("log", jet, lambda value: np.log(value) - origin, "response", "ratio")
+    if family.outcomes:  # no mean is a function of eta alone: what it moves is the latent variable
+        return Scale(f"latent ({family.link})", link.mean_jet, link.eta)
     if link.name == "sqrt":
         return Scale("sqrt", SQUARE, np.sqrt, word)
     if link.name != "identity":

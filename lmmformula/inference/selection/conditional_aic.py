@@ -50,7 +50,7 @@ import numpy as np
 from lmmformula.backends.curvature import laplace_of
 from lmmformula.criteria.variance import inner
 from lmmformula.errors import FitError, PlanError
-from lmmformula.inference.bootstrap import refit
+from lmmformula.inference.refitting import refit_drawn
 from lmmformula.inference.residuals import auxiliary, linear_predictor
 from lmmformula.inference.wald import hessian_of_variances
 from lmmformula.numerics.batched import flat
@@ -228,7 +228,7 @@ def _predicted(fit: Fitted, y: Array, rows: list[int]) -> Array:
                 out[j] = data.apply(stack.beta[j], effects)[rows[j]]
     for j in np.flatnonzero(np.isnan(out)):
         try:
-            out[j] = linear_predictor(refit(fit, y[:, j]))[rows[j]]
+            out[j] = linear_predictor(refit_drawn(fit, y[:, j]))[rows[j]]
         except FitError:
             continue
     return out

@@ -52,7 +52,11 @@ def _distribution(problem: Problem) -> str:
     family = problem.family
     trials = family.weights_are == "trials" and problem.data.weights is not None
     arguments = (["<i>w<sub>i</sub></i> trials"] if trials else []) + ["<i>μ<sub>i</sub></i>"]
+    tables = dict.fromkeys(a.table for a in family.auxiliaries if a.table)
+    arguments += [f"<i>{escape(table)}</i>" for table in tables]
     for j, a in enumerate(family.auxiliaries):
+        if a.table:
+            continue
         varies = j < len(problem.aux) and len(problem.aux[j].names) > 1
         arguments.append(f"<i>{escape(a.name)}</i>{'<sub><i>i</i></sub>' if varies else ''}")
     name = escape(family.name.replace("_", " ").capitalize())
