@@ -22,6 +22,7 @@ PAGES += [
         "time_space.md",
         "areal.md",
         "meta.md",
+        "censoring.md",
         "residuals.md",
         "distributional.md",
         "ordinal.md",

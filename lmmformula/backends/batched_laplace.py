@@ -47,6 +47,7 @@ def unbatched_laplace(model: Laplace) -> bool:
         len(blocks.groups) > 1
         or not isinstance(blocks, Blocks)
         or problem.held is not None
+        or not family.distribution.is_plain
         or len(problem.aux) != len(family.auxiliaries)
         or any(problem.aux_terms)
         or family.outcomes  # of which a response may lack one

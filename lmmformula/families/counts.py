@@ -38,6 +38,7 @@ class Poisson(Count):
     """``l = y t - e^t - log y!``."""
 
     name: ClassVar[str] = "poisson"
+    adds: ClassVar[bool] = True
     canonical: ClassVar[str] = "log"
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:

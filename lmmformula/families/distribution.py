@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
 from lmmformula.families.checks import (
@@ -174,7 +175,8 @@ class Distribution(ABC):
 
     :meth:`log_density` is all that a likelihood needs. What is written besides is faster (:meth:`density`) or serves one
     purpose each, and is refused by the family's name where it is missing: :meth:`information` for quasi-likelihoods,
-    :meth:`unit_variance` for Pearson residuals and R2, :meth:`draw` to simulate, :meth:`cdf` for quantile residuals.
+    :meth:`unit_variance` for Pearson residuals and R2, :meth:`draw` to simulate, :meth:`cdf` for quantile residuals,
+    :meth:`tails` for censored and truncated responses.
 
     Attributes
     ----------
@@ -191,6 +193,8 @@ class Distribution(ABC):
     expands : bool
         Whether :meth:`log_density` keeps to the functions of :data:`lmmformula.families.taylor.SERIES`, so that its derivatives
         come without compiling; others are differentiated by JAX.
+    adds : bool
+        Whether a sum of independent responses with the same auxiliary parameters is of the family, at the sum of their means.
     forgives : bool
         Whether tails are so long that single rows, however far out, cost little.
     normal : Normal, optional
@@ -220,6 +224,7 @@ class Distribution(ABC):
     discrete: ClassVar[bool] = False
     atoms: ClassVar[tuple[float, ...]] = ()
     expands: ClassVar[bool] = False
+    adds: ClassVar[bool] = False
     forgives: ClassVar[bool] = False
     normal: ClassVar[Normal | None] = None
     scales: ClassVar[bool] = False
@@ -352,6 +357,14 @@ class Distribution(ABC):
         """``P(Y <= y)``."""
         raise self._lacks("distribution function (`cdf`), which quantile residuals need")
 
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        """``log P(Y <= y)`` and ``log P(Y > y)`` over an array namespace, each accurate where it is small.
+
+        Of the functions that series have (:data:`lmmformula.families.taylor.SERIES`), from which come its derivatives. Discrete
+        distributions need none: their probabilities are added up.
+        """
+        raise self._lacks("logarithm of its distribution function (`tails`), which cens() and trunc() need")
+
     def below(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """``P(Y < y)``."""
         if self.discrete:
@@ -364,6 +377,20 @@ class Distribution(ABC):
                     found, self.cdf(np.full(np.shape(y), np.nextafter(atom, -np.inf)), mu, aux, w), at
                 )
         return at
+
+    @property
+    def hides(self) -> bool:
+        """Whether of some responses only bounds are known."""
+        return False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether responses are numbers alone, so that many of the same rows can be fitted together."""
+        return True
+
+    def measured(self, y: Array) -> NDArray[np.bool_] | None:
+        """Rows whose likelihood is a density in units of the response, not a probability; None for all of them."""
+        return None
 
     def events(self, y: Array, w: Maybe) -> Array:
         """How many of each kind of what is counted were seen, to be added up over rows; infinite for measurements."""

@@ -113,8 +113,13 @@ class Family:
 
     @property
     def has_atoms(self) -> bool:
-        """Whether single values have a probability, all of them (:attr:`is_discrete`) or some."""
-        return self.is_discrete or bool(self.distribution.atoms)
+        """Whether what is known of a row can have a probability: any value (:attr:`is_discrete`), some, or an interval."""
+        return self.is_discrete or bool(self.distribution.atoms) or self.hides
+
+    @property
+    def hides(self) -> bool:
+        """Whether of some responses only bounds are known (``y | cens(c)``)."""
+        return self.distribution.hides
 
     @property
     def forgives(self) -> bool:

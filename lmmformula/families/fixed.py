@@ -66,6 +66,9 @@ class Fixed(Distribution):
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         return self.base.cdf(y, mu, self.at, w)
 
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        return self.base.tails(y, c, self.at, w, xp)
+
     def events(self, y: Array, w: Maybe) -> Array:
         return self.base.events(y, w)
 

@@ -30,6 +30,7 @@ class GeneralisedPoisson(Count):
     """Generalised Poisson with mean mu and variance ``phi mu``; a = log phi."""
 
     name: ClassVar[str] = "genpois"
+    adds: ClassVar[bool] = True
     expands: ClassVar[bool] = True
 
     @property

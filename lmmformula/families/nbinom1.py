@@ -34,6 +34,7 @@ class NegativeBinomial1(Count):
     """Negative binomial with variance ``mu (1 + phi)``; a = log phi. phi is glmmTMB's ``sigma()``."""
 
     name: ClassVar[str] = "nbinom1"
+    adds: ClassVar[bool] = True
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:

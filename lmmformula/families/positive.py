@@ -8,8 +8,10 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
+from lmmformula.families.incomplete_gamma import log_gamma_tails
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import excess, excess_slope, namespace
+from lmmformula.families.tails import inverse_gaussian_tails
 from lmmformula.typing import Namespace
 
 __all__ = ["Gamma", "InverseGaussian"]
@@ -90,6 +92,10 @@ class Gamma(Distribution):
         nu = w * np.exp(-2.0 * aux[0])
         return gammainc(nu, nu * np.maximum(y, 0.0) / mu)
 
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        log_nu = np.log(w) - 2.0 * aux[0]
+        return log_gamma_tails(xp.exp(log_nu), log_nu + np.log(y) - c[0], xp)
+
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_root(w * (y / mu - 1.0) ** 2),)
 
@@ -164,6 +170,9 @@ class InverseGaussian(Distribution):
             # e^(2 shape/mu) alone overflows; its partner is as small as it is large
             tail = np.exp(2 * shape / mu + log_ndtr(-root * (y / mu + 1.0)))
             return np.where(y > 0, ndtr(root * (y / mu - 1.0)) + tail, 0.0)
+
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        return inverse_gaussian_tails(y, c[0], np.log(w) - 2.0 * aux[0], xp)
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_root(w * (y - mu) ** 2 / mu**3),)

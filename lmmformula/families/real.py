@@ -10,11 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, PlanError
 from lmmformula.families.checks import check_positive, check_weights
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, Support, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import LOG_2PI, digamma_step, lgamma_step, namespace
+from lmmformula.families.tails import normal_tails, student_tails
 from lmmformula.typing import Namespace
 
 __all__ = ["Gaussian", "Lognormal", "Student"]
@@ -102,6 +103,9 @@ class Gaussian(Distribution):
 
         return ndtr((y - mu) * np.sqrt(w) * np.exp(-aux[0]))
 
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        return normal_tails((y - c[0]) * xp.exp(-aux[0]) * np.sqrt(w), xp)
+
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         return (_log_sd(w * (y - mu) ** 2),)
 
@@ -160,6 +164,9 @@ class Lognormal(Gaussian):
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         with np.errstate(divide="ignore"):
             return Gaussian.cdf(self, np.log(np.maximum(y, 0.0)), mu, aux, w)
+
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        return Gaussian.tails(self, np.log(y), c, aux, w, xp)
 
     def start(self, y: Array, w: Maybe) -> Array:
         return np.log(y)
@@ -289,6 +296,14 @@ class Student(Distribution):
 
         k, df = self._scale_df(aux, w)
         return stdtr(df, (y - mu) * k)
+
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        if self.df is None:
+            raise PlanError(
+                "cens() and trunc() take family 'student' with known degrees of freedom: write family='student(df=4)', or "
+                "compare several."
+            )
+        return student_tails((y - c[0]) * xp.exp(-aux[0]) * np.sqrt(w), self.df, xp)
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         sigma = _log_sd(w * (y - mu) ** 2)

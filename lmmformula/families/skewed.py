@@ -13,6 +13,7 @@ from lmmformula.families.distribution import Auxiliary, Distribution, Support
 from lmmformula.families.probabilities import expit, logit
 from lmmformula.families.records import Array, Aux, Maybe, MeanRange
 from lmmformula.families.special import LOG_2PI, log_mills, log_ndtr
+from lmmformula.families.tails import exgaussian_tails
 from lmmformula.typing import Namespace, Numbers
 
 __all__ = ["ExGaussian", "ShiftedLognormal", "SkewNormal"]
@@ -162,6 +163,10 @@ class ExGaussian(Skewed):
         return (
             mu - beta + np.exp(aux[0]) * rng.standard_normal(shape) + beta * rng.standard_exponential(shape)
         )
+
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        z, _, ratio = self._parts(y, c[0], aux, xp)
+        return exgaussian_tails(z, ratio, xp)
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         from scipy.special import ndtr

@@ -18,6 +18,7 @@ import numpy as np
 from lmmformula.families.distribution import Auxiliary, Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import namespace
+from lmmformula.families.tails import extreme_tails
 from lmmformula.typing import Namespace
 
 __all__ = ["Weibull"]
@@ -94,6 +95,9 @@ class Weibull(Distribution):
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         return -np.expm1(-((np.maximum(y, 0.0) / mu) ** np.exp(aux[0])))
+
+    def tails(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> tuple[Array, Array]:
+        return extreme_tails((np.log(y) - c[0]) * xp.exp(aux[0]), xp)
 
     def start(self, y: Array, w: Maybe) -> Array:
         return y * np.exp(_EULER)  # E log y = log mu - 0.577 for shape 1

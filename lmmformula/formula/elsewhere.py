@@ -36,6 +36,9 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "it stands right of a bar: (1 | mm(g, h))",
     ),
     "gr": ("a grouping factor of brms", "it stands right of a bar: (1 | gr(g))"),
+    "cens": ("censoring of brms", "it stands left of `~`: y | cens(c) ~ x"),
+    "rate": ("a rate's denominator of brms", "it stands left of `~`: y | rate(n) ~ x"),
+    "subset": ("a choice of rows of brms", "it stands left of `~`: y | subset(flag) ~ x"),
     "mvbind": ("several responses of brms", "it stands left of `~`: mvbind(y1, y2) ~ x + (1 |p| g)"),
     "set_rescor": (
         "residual correlations of brms",
@@ -44,13 +47,13 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
     "nl": ("a non-linear formula of brms", "not available: predictors are linear in their coefficients"),
     "Surv": (
         "a survival time of the package survival",
-        "not available: for times without censoring use family='gamma' or 'lognormal'",
+        "written here as time | cens(censored) with family='weibull', 'lognormal' or another of times",
     ),
     "strata": (
         "a stratum of the package survival",
         "not available: (1 | f) or f itself model the differences",
     ),
-    "frailty": ("a frailty of the package survival", "not available"),
+    "frailty": ("a frailty of the package survival", "written here as a random intercept, (1 | g)"),
     "random": ("a random term of the package gam", "written here as (1 | g)"),
     "re": ("a random term of the package gamlss", "written here as (1 | g)"),
 }
@@ -69,10 +72,6 @@ OF_A_GROUP: dict[str, str] = {
 """Arguments of brms' ``gr()``."""
 
 IN_A_RESPONSE: dict[str, str] = {
-    "cens": "censoring of brms",
-    "trunc": "truncation of brms",
-    "rate": "a rate's denominator of brms; offset(log(n)) is the same model for a log link",
-    "subset": "a choice of rows of brms; choose the rows of the data",
     "mi": "imputation of brms; rows with missing values are dropped",
     "dec": "decisions of a diffusion model of brms",
     "cat": "categories of an ordinal model of brms",

@@ -17,7 +17,18 @@ from lmmformula.formula.random import random_terms, refuse_member_columns
 from lmmformula.formula.residuals import is_residual, refuse_residuals_within, residual_term
 from lmmformula.formula.response import read_response
 from lmmformula.formula.responses import WRAPPERS, Several, family_of, several_responses
-from lmmformula.formula.spec import Binary, Call, Expr, LinearPart, ModelSpec, Name, Paren, RandomTerm, Unary
+from lmmformula.formula.spec import (
+    Arg,
+    Binary,
+    Call,
+    Expr,
+    LinearPart,
+    ModelSpec,
+    Name,
+    Paren,
+    RandomTerm,
+    Unary,
+)
 from lmmformula.formula.terms import linear_part
 from lmmformula.formula.walk import is_bar, named_columns, nodes, strip, summands
 
@@ -118,6 +129,9 @@ def _formula(expr: Expr, context: Context) -> ModelSpec:
     refuse_member_columns(part, context)
     if response is not None:
         _refuse_response(part, response.parts, context)
+        if response.rate is not None:
+            exposure = Call("log", (Arg(response.rate),), response.rate.span)
+            part = replace(part, offsets=(*part.offsets, exposure))
     random = random_terms(bars, context)
     sides = [right] if left is None else [left, right]
     return ModelSpec(context.text, response, part, random, (), _variables(sides, random, context), residual)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from graphlib import TopologicalSorter
 from itertools import pairwise
 
@@ -75,10 +76,15 @@ def _relabelled(label: str, factors: Sequence[Expr]) -> str:
 
 def _formula(spec: ModelSpec) -> str:
     left = "" if spec.response is None else _response(spec.response) + " "
+    fixed = spec.fixed
+    if (
+        spec.response is not None and spec.response.rate is not None
+    ):  # the logarithm of which is its last offset
+        fixed = replace(fixed, offsets=fixed.offsets[:-1])
     more = [_random(term) for term in spec.random]
     if spec.residual is not None:
         more.append(_residual(spec.residual))
-    return f"{left}~ {_linear(spec.fixed, more)}"
+    return f"{left}~ {_linear(fixed, more)}"
 
 
 def _response(response: Response) -> str:
@@ -88,9 +94,21 @@ def _response(response: Response) -> str:
             ("weights", response.weights if response.errors is None else None),
             ("trials", response.trials),
             ("se", response.errors),
+            ("rate", response.rate),
+            ("subset", response.chosen),
         )
         if value is not None
     ]
+    if response.censored is not None:
+        until = "" if response.until is None else f", {_exact(response.until)}"
+        additions.append(f"cens({_exact(response.censored)}{until})")
+    bounds = [
+        f"{name} = {_exact(v)}"
+        for name, v in (("lb", response.least), ("ub", response.most))
+        if v is not None
+    ]
+    if bounds:
+        additions.append(f"trunc({', '.join(bounds)})")
     label = _relabelled(response.label, response.parts)
     return f"{label} | {' + '.join(additions)}" if additions else label
 

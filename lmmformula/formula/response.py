@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from lmmformula.formula.additions import Additions, read_additions
 from lmmformula.formula.context import Context
 from lmmformula.formula.deparse import deparse
-from lmmformula.formula.elsewhere import IN_A_RESPONSE
-from lmmformula.formula.spec import Arg, Binary, Call, Expr, Logical, Name, Number, Paren, Response
-from lmmformula.formula.walk import BARS, is_bar, named_columns, nodes, strip, summands
+from lmmformula.formula.spec import Binary, Call, Expr, Name, Number, Paren, Response
+from lmmformula.formula.walk import BARS, is_bar, named_columns, nodes, strip
 
 __all__ = ["read_response"]
 
-ADDITIONS = ("weights", "trials", "se")
-
 
 def read_response(expr: Expr, context: Context) -> Response:
-    """Read ``y``, ``cbind(s, n - s)``, ``y | weights(w) + trials(n)`` or ``y | se(s)``.
+    """Read ``y``, ``cbind(s, n - s)``, ``y | weights(w) + trials(n)``, ``y | cens(c, y2) + trunc(lb)`` or ``y | se(s)``.
 
     Parameters
     ----------
@@ -26,13 +24,13 @@ def read_response(expr: Expr, context: Context) -> Response:
     -------
     Response
     """
-    value, additions = expr, {}
+    value, additions = expr, Additions()
     if isinstance(expr, Binary) and expr.operator in BARS:
-        value, additions = expr.left, _additions(expr, context)
+        value, additions = expr.left, read_additions(expr, context)
     _check_value(value, context)
     errors, weights = additions.get("se"), additions.get("weights")
     if errors is not None:
-        if len(additions) > 1:
+        if len(additions) > 1 + ("subset" in additions):
             raise context.error(
                 "se() stands alone: the standard errors say how precise each row is",
                 expr.span,
@@ -48,6 +46,12 @@ def read_response(expr: Expr, context: Context) -> Response:
         trials=additions.get("trials"),
         errors=errors,
         span=value.span,
+        censored=additions.get("cens"),
+        until=additions.get("cens", "y2"),
+        least=additions.get("trunc", "lb"),
+        most=additions.get("trunc", "ub"),
+        rate=additions.get("rate", "denom"),
+        chosen=additions.get("subset"),
     )
 
 
@@ -80,47 +84,3 @@ def _parts(value: Expr, context: Context) -> tuple[Expr, ...]:
             "write cbind(successes, failures)",
         )
     return tuple(arg.value for arg in inner.args)
-
-
-def _additions(expr: Binary, context: Context) -> dict[str, Expr]:
-    found: dict[str, Expr] = {}
-    for sign, item in summands(expr.right):
-        match item:
-            case Call("se", (*_, Arg(Logical(True), "sigma"))) if expr.operator == "|":
-                raise context.error(
-                    "se(sigma = TRUE) is written as a term here: a residual variance beside the known one is that of a random "
-                    "effect of each row",
-                    item.span,
-                    "write y | se(s) ~ ... + (1 | row), with a column `row` that numbers the rows",
-                )
-            case Call("se", (Arg(value, None), Arg(Logical(False), "sigma"))) if (
-                expr.operator == "|" and sign == "+"
-            ):
-                found["se"] = value
-            case Call(function, (Arg(value, None),)) if function in ADDITIONS and expr.operator == "|":
-                if sign != "+":
-                    raise context.error(
-                        "additions to the response are joined with +",
-                        item.span,
-                        "for example y | weights(w) + trials(n) ~ ...",
-                    )
-                if function in found:
-                    raise context.error(f"{function}() is given twice", item.span, "keep one of them")
-                found[function] = value
-            case Call(function) if function in ADDITIONS and expr.operator == "|":
-                raise context.error(
-                    f"{function}() takes one argument", item.span, f"for example y | {function}(w) ~ ..."
-                )
-            case Call(function) if function in IN_A_RESPONSE and expr.operator == "|":
-                raise context.error(
-                    f"`{deparse(item)}` is not available; it is {IN_A_RESPONSE[function]}",
-                    item.span,
-                    "known: weights, trials, se, as in y | weights(w) + trials(n) ~ ...",
-                )
-            case _:
-                raise context.error(
-                    f"`{deparse(item)}` is no addition to a response",
-                    item.span,
-                    "known: weights, trials, se, as in y | weights(w) + trials(n) ~ ...",
-                )
-    return found

@@ -252,7 +252,9 @@ class ResidualTerm:
 class Response:
     """Left-hand side: one expression, or two for ``cbind(successes, failures)``.
 
-    `errors` are the known standard errors of ``y | se(x)``, in which case `weights` are their precisions.
+    `errors` are the known standard errors of ``y | se(x)``, in which case `weights` are their precisions. `censored` and
+    `until` are those of ``y | cens(c, y2)``, `least` and `most` those of ``y | trunc(lb, ub)``; `rate` is the exposure of
+    ``y | rate(x)``, whose logarithm is one of the offsets, and `chosen` the rows of ``y | subset(x)``.
     """
 
     parts: tuple[Expr, ...]
@@ -261,6 +263,27 @@ class Response:
     trials: Expr | None = None
     errors: Expr | None = None
     span: Span = field(compare=False, default=(0, 0))
+    censored: Expr | None = None
+    until: Expr | None = None
+    least: Expr | None = None
+    most: Expr | None = None
+    rate: Expr | None = None
+    chosen: Expr | None = None
+
+    @property
+    def bounds(self) -> tuple[Expr, ...]:
+        """What says where a response lies, or could have: missing or infinite where it says nothing."""
+        return tuple(expr for expr in (self.until, self.least, self.most) if expr is not None)
+
+    @property
+    def is_partly_seen(self) -> bool:
+        """Whether responses are censored or truncated."""
+        return self.censored is not None or self.least is not None or self.most is not None
+
+    def exprs(self) -> tuple[Expr, ...]:
+        """Everything that is evaluated for it."""
+        more = (self.weights, self.trials, self.censored, *self.bounds, self.rate, self.chosen)
+        return (*self.parts, *(expr for expr in more if expr is not None))
 
 
 @dataclass(frozen=True, slots=True)

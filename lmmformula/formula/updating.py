@@ -244,7 +244,7 @@ class _Change:
 
     def text(self, head: str) -> str:
         """The simplified formula."""
-        part = model_spec(f"{head}~ {_text(_sum(self.fixed))}").fixed
+        part = model_spec(f"~ {_text(_sum(self.fixed))}").fixed
         parts = [*fixed_terms(part), *map(_text, self.bars)]
         if not parts:
             return f"{head}~ {int(part.intercept)}"

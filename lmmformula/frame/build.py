@@ -38,6 +38,7 @@ from lmmformula.frame.recipe import TermRecipe
 from lmmformula.frame.recording import no_response, recipe_of, weights_given
 from lmmformula.frame.residuals import refuse_other_families, residual_block
 from lmmformula.frame.response import read_response, with_repeats
+from lmmformula.frame.seeing import observed, with_bounds
 from lmmformula.frame.smooths.expand import expanded
 from lmmformula.frame.table import open_table
 from lmmformula.frame.thresholds import Learned, without_constant, without_specific
@@ -261,7 +262,9 @@ def _assemble(
     trials = None if response.trials is None else frame(response.trials)
     values = tuple(frame(part) for part in response.parts)
     family = family.of_response(values, response.label)
-    y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights))
+    known = observed(response, frame, family)
+    y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights), known)
+    family = with_bounds(family, y)
     design = make_design(spec.fixed, frame, contrasts_of(contrasts, spec))
     X, kept = _fixed_block(design, frame)
     if not family.distribution.intercept:

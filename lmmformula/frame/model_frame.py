@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,11 @@ from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, Name, RandomTerm
 from lmmformula.frame.aligning import levels_within
 from lmmformula.frame.arguments import RowArgument
+from lmmformula.frame.columns import Column
 from lmmformula.frame.evaluate import Evaluator, is_constant_name
 from lmmformula.frame.functions import RefusalError, as_float
 from lmmformula.frame.nearly import warn_of_numbers_in_text
+from lmmformula.frame.seeing import chosen_rows
 from lmmformula.frame.smooths.record import SmoothRecord
 from lmmformula.frame.table import Table
 from lmmformula.frame.values import Basis, Factor, Value, drop_unused, is_column, missing_rows, n_infinite
@@ -108,7 +110,14 @@ def raw_names(exprs: Iterable[Expr], known: Iterable[str], context: Context) -> 
 def single_values(spec: ModelSpec) -> set[Expr | None]:
     """Variables of which one number stands for every row, as in ``trials(10)``."""
     found = [own.response for own in (spec, *spec.responses)]
-    return {expr for own in found if own is not None for expr in (own.trials, own.weights)}
+    return {
+        e for own in found if own is not None for e in (own.trials, own.weights, own.censored, *own.bounds)
+    }
+
+
+def open_values(spec: ModelSpec) -> set[Expr]:
+    """Variables whose missing or infinite values say that there is no bound."""
+    return set() if spec.response is None else set(spec.response.bounds)
 
 
 def evaluate(
@@ -125,7 +134,10 @@ def evaluate(
     exprs = model_variables(spec, auxiliary, terms)
     columns = {name: table.column(name) for name in raw_names(exprs, table.names, context)}
     complete = Completeness(table.n_rows)
-    for name in column_names(e for e in exprs if needs_complete_rows(e)):
+    unbounded = open_values(spec)
+    for expr, keep in _subsets(spec, columns, table, context):
+        complete.choose(chosen_rows(keep, deparse(expr)))
+    for name in column_names(e for e in exprs if needs_complete_rows(e) and e not in unbounded):
         if name in columns and (mask := columns[name].missing) is not None:
             complete.exclude(name, mask)
     for argument in arguments:
@@ -141,14 +153,15 @@ def evaluate(
         present = {name: column.at(rows) for name, column in columns.items()}
         evaluator = Evaluator(present, n, spec.text, used, {}, learn=True)
         values = {expr: variable(expr, evaluator, constant=expr in single) for expr in exprs}
-        incomplete = {e: mask for e, v in values.items() if (mask := missing_rows(v)) is not None}
+        tested = {e: v for e, v in values.items() if e not in unbounded}
+        incomplete = {e: mask for e, v in tested.items() if (mask := missing_rows(v)) is not None}
         if not incomplete:
             break
         # log(-1) is missing: leave the rows out and learn means, knots and levels again.
         for expr, mask in incomplete.items():
             complete.exclude(deparse(expr), mask, rows)
     complete.report(missing)
-    refuse_infinite({expr: n_infinite(value) for expr, value in values.items()}, n)
+    refuse_infinite({expr: n_infinite(value) for expr, value in tested.items()}, n)
     if any(isinstance(value, Factor) and value.kind == "text" for value in values.values()):
         plain = model_variables(spec, auxiliary, terms, groups=False)
         warn_of_numbers_in_text((expr, values[expr]) for expr in plain)
@@ -165,6 +178,17 @@ def evaluate(
         given=context,
         within=levels_within(exprs, evaluator.found),
     )
+
+
+def _subsets(
+    spec: ModelSpec, columns: Mapping[str, Column], table: Table, context: Context
+) -> Iterator[tuple[Expr, Value]]:
+    """What ``y | subset(x)`` says of every row of the table."""
+    expr = None if spec.response is None else spec.response.chosen
+    if expr is not None:
+        present = {name: columns[name].at(None) for name in column_names([expr]) if name in columns}
+        evaluator = Evaluator(present, table.n_rows, spec.text, context, {}, learn=True)
+        yield expr, variable(expr, evaluator, constant=False)
 
 
 def _spread(value: Value, n: int) -> Value:

@@ -8,6 +8,7 @@ from lmmformula.errors import PlanError
 from lmmformula.families import resolve
 from lmmformula.formula.spec import ModelSpec
 from lmmformula.frame.response import with_repeats
+from lmmformula.frame.seeing import refuse_unseen
 from lmmformula.frame.sources.registry import open_source
 from lmmformula.frame.table import Table, open_table
 from lmmformula.ir.problem import Problem
@@ -36,6 +37,7 @@ def stream(spec: ModelSpec, source: Source, wanted: Wanted, **arguments: Argumen
     from lmmformula.frame.cells import entrance_of
     from lmmformula.frame.streamed import learn, of_rows, written
 
+    refuse_unseen(spec.response, f"those of {source.name} are read a batch at a time")
     family = with_repeats(resolve(arguments.get("family", "gaussian")), spec.response)
     entrance = entrance_of(
         spec,

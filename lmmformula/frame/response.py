@@ -5,13 +5,16 @@ A family with a residual variance takes numbers that are not constant; any other
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family
+from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Response
+from lmmformula.frame.seeing import seen_family
 from lmmformula.frame.values import Basis, Factor, Value
 from lmmformula.typing import Array
 
@@ -32,12 +35,34 @@ def with_repeats(family: Family, response: Response | None) -> Family:
                 f"y | se(s) is for Gaussian responses with identity link; {family} has no residual standard error."
             )
         return replace(family, known=True)
-    asked = response is not None and response.weights is not None
-    return replace(family, repeated=True) if asked and family.weights_are != "trials" else family
+    if response is None:
+        return family
+    if response.rate is not None:
+        _check_rate(family, response)
+    asked = response.weights is not None and family.weights_are != "trials"
+    return seen_family(replace(family, repeated=True) if asked else family, response)
+
+
+def _check_rate(family: Family, response: Response) -> None:
+    """A rate multiplies the mean, which is an offset of a logarithm; with other parameters as they are in sums of responses."""
+    expr = f"log({deparse(response.rate)})" if response.rate is not None else ""
+    if family.link != "log":
+        raise PlanError(f"y | rate(x) multiplies the mean, and takes a log link; {family} has none.")
+    if not family.distribution.adds:
+        raise PlanError(
+            f"y | rate(x) is for counts whose sums over units of exposure are of the same family at the same parameters "
+            f"(poisson, nbinom1, genpois); those of {family.name!r} are not. Write offset({expr}) for a mean that is "
+            "proportional to x while other parameters do not depend on it."
+        )
 
 
 def read_response(
-    values: tuple[Value, ...], label: str, family: Family, trials: Value | None, weights: Array | None
+    values: tuple[Value, ...],
+    label: str,
+    family: Family,
+    trials: Value | None,
+    weights: Array | None,
+    known: Callable[[Array], Array] | None = None,
 ) -> tuple[Array, Array | None]:
     """The response vector as `family` models it, and the weights that go with it.
 
@@ -51,12 +76,16 @@ def read_response(
     trials : Value, optional
         n of ``y | trials(n)``.
     weights : (n,) array, optional
+    known : callable, optional
+        From the column to what is known of it (:func:`lmmformula.frame.seeing.observed`).
     """
     if family.has_residual and trials is None:
         return read_numbers(values, label), weights
     if any(isinstance(v, Basis) for v in values):
         raise DataError(f"the response `{label}` has several columns; this family models one")
     y, weights = family.read(values, trials=trials, weights=weights, name=label)
+    if known is not None:
+        y = known(y)
     family.check(y, weights, label)
     if not family.is_discrete:
         refuse_constant(y, label)

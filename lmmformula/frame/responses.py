@@ -23,6 +23,7 @@ from lmmformula.frame.opening import in_memory_entrance
 from lmmformula.frame.own_families import Families, family_of
 from lmmformula.frame.recipe import Recipe
 from lmmformula.frame.response import with_repeats
+from lmmformula.frame.seeing import refuse_unseen
 from lmmformula.frame.several_recipe import SeveralRecipe, long_labels
 from lmmformula.frame.table import Table, open_table
 from lmmformula.ir.problem import Problem
@@ -154,6 +155,7 @@ def _name(spec: ModelSpec) -> str:
 
 def _own(spec: ModelSpec, family: Family, context: Context) -> _Own:
     check_available(spec, context)
+    refuse_unseen(spec.response, "this model has several responses")
     record = with_repeats(family, spec.response)
     if spec.residual is not None:
         raise PlanError(

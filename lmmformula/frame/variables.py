@@ -38,11 +38,7 @@ def model_variables(
     for response in (own.response for own in (spec, *spec.responses)):
         if response is None:
             continue
-        exprs.update(dict.fromkeys(response.parts))
-        if response.weights is not None:
-            exprs[response.weights] = None
-        if response.trials is not None:
-            exprs[response.trials] = None
+        exprs.update(dict.fromkeys(response.exprs()))
     for part in (spec.fixed, *(term.design for term in random), *auxiliary):
         exprs.update(dict.fromkeys(variables_of(part.terms)))
         exprs.update(dict.fromkeys(part.offsets))
@@ -80,11 +76,18 @@ class Completeness:
         self.n_rows = n_rows
         self._drop: NDArray[np.bool_] | None = None
         self._counts: dict[str, int] = {}
+        self._chosen: NDArray[np.bool_] | None = None
+
+    def choose(self, keep: NDArray[np.bool_]) -> None:
+        """Leave out rows that nobody wants, which are not counted as incomplete."""
+        self._chosen = keep if self._chosen is None else self._chosen & keep
 
     def exclude(self, label: str, missing: NDArray[np.bool_], rows: NDArray[np.int64] | None = None) -> None:
         """Leave out the rows where `label` is missing; `missing` refers to `rows` (all if None)."""
         if self._drop is None:
             self._drop = np.zeros(self.n_rows, dtype=bool)
+        if rows is None and self._chosen is not None:
+            missing = missing & self._chosen
         self._counts[label] = int(missing.sum())
         if rows is None:
             self._drop |= missing
@@ -93,12 +96,17 @@ class Completeness:
 
     def rows(self) -> NDArray[np.int64] | None:
         """Positions of the complete rows, None if all are."""
-        return None if self._drop is None else np.flatnonzero(~self._drop)
+        if self._chosen is None:
+            return None if self._drop is None else np.flatnonzero(~self._drop)
+        return np.flatnonzero(self._chosen if self._drop is None else self._chosen & ~self._drop)
 
     def report(self, missing: str) -> None:
         """Warn, or raise if asked to, about incomplete rows."""
-        if self._drop is not None:
-            report_dropped(int(self._drop.sum()), self.n_rows, self._counts, missing)
+        n_rows = self.n_rows if self._chosen is None else int(self._chosen.sum())
+        if not n_rows:
+            raise DataError(f"subset() keeps none of the {self.n_rows:,} rows")
+        if self._drop is not None and (self._chosen is None or self._drop.any()):
+            report_dropped(int(self._drop.sum()), n_rows, self._counts, missing)
 
 
 def report_dropped(n_dropped: int, n_rows: int, counts: Mapping[str, int], missing: str) -> None:

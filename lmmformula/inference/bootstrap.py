@@ -129,6 +129,12 @@ def _refuse(fit: Fitted, n: int, workers: int, kind: str | None, level: float) -
         raise DataError(f"level={level!r} must lie between 0 and 1, for example 0.95.")
     fit.inference.check("bootstrap")
     fit.problem.refuse_elsewhere("a bootstrap")
+    if fit.problem.family.hides:
+        raise DataError(
+            "a parametric bootstrap draws responses as they are before censoring, and which of them would have been censored "
+            "the rows that were seen do not say: refits would know more than the data. Use conf_int(method='profile'), or "
+            "draw with simulate(), censor the draws as the study does, and fit those."
+        )
     if fit.problem.family.repeated:
         raise DataError(
             "a parametric bootstrap draws one response for each row, and y | weights(w) says that a row stands for w "

@@ -82,7 +82,10 @@ def with_response(fit: Fitted, values: Array) -> Recall:
         return replace(recall, data=None)
     names = [record.name for record in problem.recipe.columns]
     response = model_spec(problem.formula, columns=names).response
-    if response is None or len(response.parts) != 1 or not isinstance(response.parts[0], Name):
+    plain = response is not None and len(response.parts) == 1 and isinstance(response.parts[0], Name)
+    if (
+        response is None or not plain or response.censored is not None
+    ):  # what was censored of the old is none of the new
         return replace(recall, data=None)
     column = np.full(problem.n_rows_data, np.nan)
     column[problem.rows] = values

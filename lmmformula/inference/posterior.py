@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import ConvergenceWarning, DataError, PlanError, warn
+from lmmformula.families.observed import Observed
 from lmmformula.ir.estimate import Status
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.progress import CHAINS, Report, reporting
@@ -349,7 +350,8 @@ def row_densities(family: Family, y: Array, eta: Array, aux: Sequence[Array], we
         return np.broadcast_to(values, eta.shape).reshape(-1)
 
     w = None if weights is None else each(weights)
-    rows = family.rows(each(y), eta.reshape(-1), tuple(map(each, aux)), w, derivatives=False)
+    every = y.repeated(len(eta)) if isinstance(y, Observed) else each(y)
+    rows = family.rows(every, eta.reshape(-1), tuple(map(each, aux)), w, derivatives=False)
     return rows.loglik.reshape(eta.shape)
 
 

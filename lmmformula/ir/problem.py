@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
+from lmmformula.families.observed import Observed
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
 from lmmformula.ir.monotonic import Monotonic
@@ -122,6 +123,8 @@ class Problem:
     def with_response(self, y: Array) -> Problem:
         """The same rows with another response, and what the family learns of it."""
         self.refuse_elsewhere("another response")
+        if isinstance(self.y, Observed) and not isinstance(y, Observed):
+            y = self.y.exactly(y)
         return replace(self, y=y, family=self.family.learn(y, self.weights))
 
     def at(self, rows: slice | Entries) -> Problem:
@@ -167,8 +170,14 @@ class Problem:
 
     @property
     def n_densities(self) -> int | float:
-        """Densities of the response in the likelihood: rows, or the sum of weights where these repeat rows."""
+        """Densities of the response in the likelihood: rows, or the sum of weights where these repeat rows.
+
+        Censored rows have a probability instead, which another unit of the response does not change.
+        """
         rows = self.data
+        if (measured := self.family.distribution.measured(self.y)) is not None:
+            counts = self.weights if self.family.weights_are == "repeats" else None
+            return float(np.sum(measured if counts is None else measured * counts))
         if rows.weights is None or self.family.weights_are != "repeats":
             return self.n
         copies = total(rows, rows.weights)

@@ -33,6 +33,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from lmmformula.extensions import EXTENSIONS, key_of
+from lmmformula.families.observed import Observed
 from lmmformula.keeping.refusal import CodecError
 from lmmformula.keeping.tables import decode_table, encode_table
 from lmmformula.typing import AnyFunction, Json, Record, SparseMatrix
@@ -78,6 +79,8 @@ class Encoder:
             return self._scalar(value, where)
         if isinstance(value, int | float) and not isinstance(value, Enum):
             return value
+        if isinstance(value, Observed):
+            return {"observed": [self(value.plain, where), self(value.known, where)]}
         if isinstance(value, np.ndarray):
             return self._array(value, where)
         if isinstance(value, Mapping):
@@ -209,6 +212,11 @@ class Decoder:
         out[:] = [self(item) for item in items]
         return out.reshape(shape)
 
+    def observed(self, inner: Json) -> Observed:
+        """Responses with what is known of each."""
+        values, seen = inner
+        return Observed(self(values), self(seen))
+
     def pairs(self, inner: Json) -> dict[object, object]:
         """A dictionary."""
         return {self(key): self(item) for key, item in inner}
@@ -290,6 +298,7 @@ class Decoder:
 _READERS: dict[str, AnyFunction] = {
     "array": Decoder.array,
     "objects": Decoder.objects,
+    "observed": Decoder.observed,
     "dict": Decoder.pairs,
     "class": Decoder.record,
     "enum": Decoder.member,

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
+from lmmformula.families.observed import Observed
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk
@@ -113,6 +114,8 @@ def _of_rows(problem: Problem) -> dict[str, str]:
 
 def _columns(chunk: Chunk, names: list[str]) -> Iterator[tuple[str, Entries | None]]:
     yield from (("the response", chunk.y), ("weights", chunk.weights), ("the offset", chunk.offset))
+    if isinstance(chunk.y, Observed):
+        yield "bounds of the response", chunk.y.known
     yield "values of the fixed effects", chunk.fixed
     for j, matrix in enumerate(chunk.aux):
         yield f"values of auxiliary predictor {j + 1}", matrix

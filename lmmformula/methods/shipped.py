@@ -55,6 +55,13 @@ class Likelihood(Method[Searched]):
         """Where it has no criterion."""
         if (self.linear if problem.is_linear else self.other)[0]:
             return ""
+        from lmmformula.families.seen import Seen
+
+        if isinstance(own := problem.family.distribution, Seen):
+            return (
+                f"{self.name.upper()} is of Gaussian responses that are all seen, and of y | {own.words} only part is: use "
+                "method='laplace' or 'ml'."
+            )
         return (
             f"{self.name.upper()} is defined for Gaussian responses with identity link; for {problem.family} use "
             "method='laplace'."

@@ -244,6 +244,11 @@ def scaled_residuals(
     Scaled
     """
     fit.problem.refuse_elsewhere("simulation of residuals")
+    if fit.problem.family.hides:
+        raise DataError(
+            "simulated residuals rank responses among simulated ones, and of censored responses only bounds are known. Use "
+            "residuals('quantile'), which draws within what is known of each."
+        )
     warn_of_dispersion(fit)
     drawn_from = np.random.default_rng(seed)
     own = int(seed) if isinstance(seed, (int, np.integer)) else int(drawn_from.integers(2**62))
