@@ -171,6 +171,16 @@ class Inference(InWords):
             f"{what} draws from a posterior, which a fit by {self.fit.method} does not have: fit with method='hmc'."
         )
 
+    @property
+    def ratio_methods(self) -> tuple[str, ...]:
+        """How the error of a function of variances is found, the default first."""
+        return "delta", "profile"
+
+    @property
+    def shown_theta(self) -> Array | None:
+        """Theta whose structures a summary says in words; None where tables have them."""
+        return self.fit.estimate.theta
+
     # -- estimates ------------------------------------------------------------------------------------------------
 
     @property

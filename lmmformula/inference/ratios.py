@@ -60,6 +60,10 @@ _ALLOWED = (
 _FUNCTIONS = {"sqrt": np.sqrt, "log": np.log, "exp": np.exp}
 
 
+BY_LIKELIHOOD = ("delta", "profile")
+"""Methods that take estimates and their errors; others have draws."""
+
+
 @dataclass(frozen=True)
 class Ratio:
     """A function of variance components, and how well it is known.
@@ -74,6 +78,8 @@ class Ratio:
         Of the interval.
     components : mapping
         Variances and covariances that the expression names; of a posterior their means.
+    spread : {"SE", "SD"}
+        What `se` is: a standard error, or the standard deviation of a posterior.
     """
 
     expression: str
@@ -83,13 +89,13 @@ class Ratio:
     interval: tuple[float, float]
     method: str
     components: Mapping[str, float]
+    spread: str = "SE"
 
     def __str__(self) -> str:
         low, high = self.interval
         used = ", ".join(f"{name} = {value:.4g}" for name, value in self.components.items())
-        spread = "SD" if self.method == "draws" else "SE"
         return (
-            f"{self.expression} = {self.estimate:.4f} ({spread} {self.se:.4f}), {self.level:.0%} interval by "
+            f"{self.expression} = {self.estimate:.4f} ({self.spread} {self.se:.4f}), {self.level:.0%} interval by "
             f"{self.method}: {low:.4f} to {high:.4f}\nvariances: {used}"
         )
 
@@ -126,8 +132,8 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None 
     names = component_names(fit)
     code, used = _read(expression, names)
     shown = [name for name in names if _safe(name) in used]
-    drawn, method = _method(fit, method)
-    if drawn:
+    method = _method(fit, method)
+    if method not in BY_LIKELIHOOD:
         return _of_draws(fit, expression, level, code, used, {name: names[name] for name in shown})
     if not np.isfinite(fit.llf):
         raise PlanError(
@@ -152,17 +158,14 @@ def ratio(fit: Fitted, expression: str, level: float = 0.95, method: str | None 
     )
 
 
-def _method(fit: Fitted, method: str | None) -> tuple[bool, str]:
-    """Whether draws are asked, and the method of a fit by likelihood."""
-    drawn = fit.posterior is not None
-    if drawn != (method == "draws") and method is not None:
-        has = (
-            "draws of its components: method='draws'"
-            if drawn
-            else "no draws: use method='delta' or 'profile'"
+def _method(fit: Fitted, method: str | None) -> str:
+    """One that this kind of fit has."""
+    known = fit.inference.ratio_methods
+    if method is not None and method not in known:
+        raise PlanError(
+            f"ratio(method={method!r}): of a fit by {fit.method} use method={' or '.join(map(repr, known))}."
         )
-        raise PlanError(f"ratio(method={method!r}): a fit by {fit.method} has {has}.")
-    return drawn, method or "delta"
+    return method or known[0]
 
 
 def _evaluated(code: CodeType, values: Mapping[str, Numbers]) -> Numbers:
@@ -197,7 +200,9 @@ def _of_draws(
     low, high = quantiles(found, level)
     components = {name: float(rows[row].mean()) for name, row in shown.items()}
     ends = float(low), float(high)
-    return Ratio(expression, float(found.mean()), float(found.std(ddof=1)), level, ends, "draws", components)
+    return Ratio(
+        expression, float(found.mean()), float(found.std(ddof=1)), level, ends, "draws", components, "SD"
+    )
 
 
 def _safe(name: str) -> str:

@@ -190,8 +190,8 @@ def _data_line(fit: Fitted) -> str:
 
 
 def _notes(fit: Fitted) -> tuple[str, ...]:
-    problem, theta = fit.problem, fit.estimate.theta if fit.posterior is None else None
-    notes = [*fit.inference.notes(), *structures_in_words(problem, theta)]
+    problem = fit.problem
+    notes = [*fit.inference.notes(), *structures_in_words(problem, fit.inference.shown_theta)]
     if fit.llf_stderr:
         notes.append(
             f"The log-likelihood is an estimate with a standard error of {fit.llf_stderr:.2g}; AIC and BIC have twice that."

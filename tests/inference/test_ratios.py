@@ -102,5 +102,5 @@ def test_of_a_posterior_by_its_draws() -> None:
         m.ratio("Residual", method="profile")
     with pytest.raises(DataError, match="in 400 of 400 draws"):
         m.ratio("log(Residual - Residual - 1)")
-    with pytest.raises(PlanError, match="no draws"):
+    with pytest.raises(PlanError, match="delta"):
         fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff")).ratio("Batch", method="draws")

@@ -98,6 +98,14 @@ class Draws(Inference):
     def draws(self, what: str = "this") -> Posterior:
         return self.posterior
 
+    @property
+    def ratio_methods(self) -> tuple[str, ...]:
+        return ("draws",)
+
+    @property
+    def shown_theta(self) -> None:
+        return None
+
     # -- estimates ------------------------------------------------------------------------------------------------
 
     @property
