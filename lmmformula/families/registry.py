@@ -190,6 +190,12 @@ def _check(distribution: Distribution, aliases: tuple[str, ...]) -> None:
         _ = make_family(distribution, link).chart
 
 
+def _listed(known: Mapping[str, Family]) -> str:
+    """The names that are families of their own; those made of others follow from them."""
+    plain = [name for name in known if not name.startswith(("zero_", "hurdle_", "truncated_"))]
+    return f"{', '.join(plain)}; of many also truncated_, hurdle_ and zero_inflated_ ones (see the page on families)"
+
+
 def resolve(family: str | Family) -> Family:
     """The family a caller means: a record, a name, or ``"name(link='...')"``.
 
@@ -217,7 +223,7 @@ def resolve(family: str | Family) -> Family:
     if name not in known:
         near = get_close_matches(name, [*known, *ALIASES], n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise PlanError(f"family {name!r} is not available; available: {', '.join(known)}.{hint}")
+        raise PlanError(f"family {name!r} is not available; available: {_listed(known)}.{hint}")
     found = known[name].distribution
     if options:
         found = _with_options(found, options)

@@ -85,7 +85,7 @@ def _ordered(value: Value, what: str) -> Value:
             )
         return value
     numbers = as_float(value, what)
-    odd = ~np.isnan(numbers) & (numbers != np.round(numbers))
+    odd = ~np.isnan(numbers) & ~(np.isfinite(numbers) & (numbers == np.round(numbers)))
     if odd.any():
         raise RefusalError(
             f"{what} takes whole numbers, and {int(odd.sum()):,} are none ({number_label(float(numbers[odd][0]))})",

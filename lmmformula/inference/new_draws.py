@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.backends.posterior.structures import phi_draws
 from lmmformula.inference.posterior import effect_draws, term_spreads
 from lmmformula.ir.across import Kernel, Placed, Precision
 from lmmformula.typing import Array
@@ -33,6 +32,8 @@ def drawn_at(
     fit: Fitted, i: int, across: Placed, found: Located, rng: np.random.Generator
 ) -> tuple[Array, Array]:
     """Draws of the effects of term `i` at new positions, (S, r, k), and the averages of their conditional means, (r, k)."""
+    from lmmformula.backends.posterior.structures import phi_draws
+
     b, phis, roots = effect_draws(fit, i), phi_draws(fit.inference.draws())[i], term_spreads(fit, i).roots
     larger = None if isinstance(across, Kernel) else across.beside(found.points, found.groups)
     count, k = len(found.points), b.shape[2]

@@ -101,7 +101,7 @@ class Trace:
         return min(Trace(self.best, p).deviance(0.0) for p in sds)
 
     def _minimum(self, value: float, starts: Sequence[Array]) -> tuple[float, Array]:
-        """The profile deviance and where it is, from the lowest of `starts`."""
+        """The profile deviance and where it is, from the first of `starts` that has one."""
         from scipy.optimize import minimize
 
         held = value if self.target.kind == "beta" else None
@@ -113,7 +113,9 @@ class Trace:
                 psi[pinned] = self.surface.coordinate(value, self.best.sigma)
         if not len(self.free):
             return self.surface.evaluate(begun[0], held)[0], begun[0]
-        psi = begun[0] if len(begun) < 2 else min(begun, key=lambda p: self._at(p, held)[0])
+        psi = begun[0]
+        if len(begun) > 1 and self._at(psi, held)[0] >= NOWHERE:
+            psi = begun[1]
         at = psi.copy()
         outermost = [(self.centre + side * 25.0 * reach)[self.free] for side in (-1, 1)]
 

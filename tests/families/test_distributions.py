@@ -209,7 +209,17 @@ SM_LINKS = {
 }
 
 
-@pytest.mark.parametrize("name", LINKS)
+def test_links_of_latent_scales_are_the_identity() -> None:
+    """Those of ordered categories, whose means are no probabilities."""
+    values = np.array([-2.0, 0.3, 4.0])
+    own = sorted(set(LINKS) - set(SM_LINKS))
+    assert own == [f"latent_{name}" for name in ("cauchit", "cloglog", "logit", "loglog", "probit")]
+    for name in own:
+        np.testing.assert_array_equal(LINKS[name].eta(values), values)
+        np.testing.assert_array_equal(LINKS[name].mean(values), values)
+
+
+@pytest.mark.parametrize("name", SM_LINKS)
 def test_links_against_statsmodels(name: str) -> None:
     link, theirs = LINKS[name], SM_LINKS[name]
     mu = np.array([0.08, 0.3, 0.5, 0.9])

@@ -23,7 +23,6 @@ COPIED = {
     "y ~ x + mm(g, h)": "mm(): multiple membership of brms; it stands right of a bar",
     "y ~ (1 | gr(g, cov = A))": "`A` is not given in data2=",
     "y ~ hettoep(0 + o | g)": "hettoep() is not available; it is a Toeplitz covariance with a variance for each column",
-    "y | cens(lg) ~ x + (1 | g)": "`cens(lg)` is not available; it is censoring of brms",
     "y ~ (s(x) | g)": "the smooth `s(x)` cannot vary by group",
     "y ~ s(x):z": "the smooth `s(x)` stands within another term",
     "y ~ x + offset(me(x, w))": "me(): a predictor with measurement error",

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.backends.posterior.structures import phi_draws
 from lmmformula.inference.posterior import (
     auxiliary_draws,
     auxiliary_effect_draws,
@@ -124,6 +123,8 @@ class _Part:
 
     @classmethod
     def of_mean(cls, fit: Fitted, some: Problem, i: int, chosen: Index, conditional: bool) -> _Part:
+        from lmmformula.backends.posterior.structures import phi_draws
+
         term, theta = some.terms[i], fit.estimate.theta[some.theta_slices()[i]]
         if conditional:
             return cls(term, theta, effect_draws(fit, i)[chosen], None)
