@@ -64,7 +64,7 @@ class Observed(np.ndarray):
     @property
     def is_truncated(self) -> NDArray[np.bool_]:
         """Rows that some responses would have kept out of the data."""
-        return np.isfinite(self.known[:, 2:]).any(axis=1)
+        return np.asarray(np.isfinite(self.known[:, 2:]).any(axis=1))
 
     @property
     def middle(self) -> Array:

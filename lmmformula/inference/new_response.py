@@ -82,14 +82,16 @@ def with_response(fit: Fitted, values: Array) -> Recall:
         return replace(recall, data=None)
     names = [record.name for record in problem.recipe.columns]
     response = model_spec(problem.formula, columns=names).response
-    plain = response is not None and len(response.parts) == 1 and isinstance(response.parts[0], Name)
-    if (
-        response is None or not plain or response.censored is not None
-    ):  # what was censored of the old is none of the new
+    if response is None or response.censored is not None:  # what was censored of the old is none of the new
         return replace(recall, data=None)
+    match response.parts:
+        case (Name(own),):
+            pass
+        case _:
+            return replace(recall, data=None)
     column = np.full(problem.n_rows_data, np.nan)
     column[problem.rows] = values
     column.flags.writeable = False
     missing = np.isnan(column) if problem.n < problem.n_rows_data else None
-    data = open_table(recall.data).with_column(response.parts[0].value, Column(column, missing))
+    data = open_table(recall.data).with_column(own, Column(column, missing))
     return replace(recall, data=data.kept())

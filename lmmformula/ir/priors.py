@@ -376,9 +376,11 @@ class _Book:
         none = np.zeros((0, 0))
         in_units = own.is_scale and problem.family.distribution.mean_range == "real"
         if not terms and (block is None or block.names == ("(Intercept)",)):
-            role = {"unit": "probability", "real": "coefficient"}.get(own.range) or (
-                "deviation" if in_units else "scale"
-            )
+            role: Role = "deviation" if in_units else "scale"
+            if own.range == "unit":
+                role = "probability"
+            elif own.range == "real":
+                role = "coefficient"
             default = _half_t(self.scale.wide) if in_units else parse_prior(own.prior, own.name, role)
             value = self.chosen((own.name, *own.aliases), role, default)
             return AuxPriors(own.name, value, (), none, ())

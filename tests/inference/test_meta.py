@@ -182,6 +182,7 @@ def test_several_factors_share_their_sum() -> None:
         found.frame["I2"], [31.8624758859042, 63.3248378379642, 95.1873137238684], rtol=1e-6
     )
     assert pytest.approx(578.864017958223, rel=1e-10) == found.Q
+    assert found.prediction is not None
     np.testing.assert_allclose(
         found.prediction[["lower_new", "upper_new"]].to_numpy()[0],
         (-0.450230970179251, 0.819657297530121),
