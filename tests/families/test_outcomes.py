@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import test_draws
+import test_family_draws
 import test_rows
 from contract import aux_of, grid
 
@@ -40,7 +40,7 @@ def test_derivatives(family: Family) -> None:
 def test_probabilities_and_moments(family: Family) -> None:
     test_rows.test_expected_weight_is_the_expectation(family)
     test_rows.test_mean_and_variance_are_moments(family)
-    test_draws.test_distribution_function_adds_up_the_density(family)
+    test_family_draws.test_distribution_function_adds_up_the_density(family)
     eta, aux = np.array([-30.0, -2.0, 0.4, 30.0]), aux_of(family)
     shares = family.probabilities(eta, aux)
     np.testing.assert_allclose(shares.sum(axis=0), 1.0, rtol=1e-12)
@@ -51,7 +51,7 @@ def test_probabilities_and_moments(family: Family) -> None:
 
 @pytest.mark.parametrize("family", EVERY, ids=str)
 def test_draws_follow(family: Family) -> None:
-    test_draws.test_draws_follow_the_distribution_function(family)
+    test_family_draws.test_draws_follow_the_distribution_function(family)
 
 
 @pytest.mark.parametrize("family", EVERY, ids=str)
