@@ -60,7 +60,11 @@ class DeviceStudy:
         for setting in self.settings:
             if any(same(e, setting) and e["device"] == self.device and e["kind"] == kind for e in known):
                 continue
-            entry = setting.key | {"device": self.device, "kind": kind} | self._measured(setting)
+            entry = (
+                setting.key
+                | {"device": self.device, "kind": kind, "cpus": machine()["cpus"]}
+                | self._measured(setting)
+            )
             show(entry)
             known.append(entry)
             write_record(record, {"machine": machine(), "devices": known}, DIGITS)

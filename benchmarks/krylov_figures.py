@@ -250,7 +250,7 @@ def _devices_table(entries: Sequence[Entry]) -> str:
     for group in _grouped(entries):
         for e in group:
             where = "JAX on the processor" if e["device"] == "cpu-jax" else e["kind"]
-            for name, part in (("processor", e["processor"]), (where, e["other"])):
+            for name, part in ((f"processor, {e['cpus']} cores", e["processor"]), (where, e["other"])):
                 cells = [f"{1e3 * part[k]:.1f}" for k in ("product", "solution", "subspace")]
                 cells += [_seconds(part["first"]), _seconds(part["seconds"])]
                 cells.append(f"{part['seconds'] / e['processor']['seconds']:.2f}")

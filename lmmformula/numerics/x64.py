@@ -1,16 +1,22 @@
-"""64-bit numbers in JAX, for the calls made here and never for the process."""
+"""64-bit numbers in JAX, on the processor, for the calls made here and never for the process."""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from lmmformula.numerics.forks import check_not_forked
 
 __all__ = ["x64"]
 
 
-def x64() -> AbstractContextManager[object]:
-    """64-bit numbers within the block, in this thread.
+@contextmanager
+def x64() -> Iterator[None]:
+    """64-bit numbers within the block, in this thread, on the processor.
+
+    JAX takes a GPU where it finds one; these programs are thousands of steps of small operations, which wait for a GPU five
+    times as long as they take here. Arrays that were placed on a device stay there, and so does a default device of the
+    user's own (``jax.config.update("jax_default_device", ...)``).
 
     Raises
     ------
@@ -18,6 +24,11 @@ def x64() -> AbstractContextManager[object]:
         In a fork of a process that had started JAX.
     """
     check_not_forked()
+    with _wide(), _here():
+        yield
+
+
+def _wide() -> AbstractContextManager[object]:
     import jax
 
     if hasattr(jax, "enable_x64"):
@@ -25,3 +36,15 @@ def x64() -> AbstractContextManager[object]:
     from jax.experimental import enable_x64  # pyright: ignore[reportAttributeAccessIssue] - before jax 0.8
 
     return enable_x64(True)
+
+
+def _here() -> AbstractContextManager[object]:
+    """The processor as default device, if the user has chosen none and JAX was not kept from it."""
+    import jax
+
+    if getattr(jax.config, "jax_default_device") is not None:  # noqa: B009 - the stubs do not know it
+        return nullcontext()
+    try:
+        return jax.default_device(jax.local_devices(backend="cpu")[0])
+    except RuntimeError:
+        return nullcontext()
