@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lmmformula.api import build as build
     from lmmformula.api import fit as fit
     from lmmformula.api import plan as plan
+    from lmmformula.api import prior as prior
     from lmmformula.api import prior_predictive as prior_predictive
     from lmmformula.comparing import compare_methods as compare_methods
     from lmmformula.datasets import dataset_names as dataset_names
@@ -77,6 +78,7 @@ _HOME = {
     "plan": ("api", "plan"),
     "pool": ("reporting.many.pooled", "pool"),
     "power": ("reporting.many.power", "power"),
+    "prior": ("api", "prior"),
     "prior_predictive": ("api", "prior_predictive"),
     "report": ("reporting.html_report", "report"),
     "split_episodes": ("episodes", "split_episodes"),
@@ -113,6 +115,7 @@ __all__ = [
     "plan",
     "pool",
     "power",
+    "prior",
     "prior_predictive",
     "report",
     "split_episodes",

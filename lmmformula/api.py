@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from lmmformula.arguments import checked
-from lmmformula.arguments.kinds import one_formula, whole
+from lmmformula.arguments.kinds import one_formula, optional, text, whole
 from lmmformula.building import beside, built, kept, lasting, split
+from lmmformula.errors import ArgumentError
 from lmmformula.frame import Table, Wanted, keep_argument
 from lmmformula.frame.own_families import Families
 from lmmformula.frame.sampling import open_rows
@@ -29,7 +30,7 @@ from lmmformula.typing import Argument, Context, Data
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.prior_predictive import PriorPredictive
 
-__all__ = ["FITTING", "build", "fit", "plan", "prior_predictive"]
+__all__ = ["FITTING", "build", "fit", "plan", "prior", "prior_predictive"]
 
 FITTING = (*BUILDING, OPTIONS, "seed", "priors", "progress", "sample")
 """Arguments of :func:`fit` besides formula, data and method."""
@@ -343,6 +344,59 @@ def prior_predictive(
     problem = build(formula, data, **arguments)
     number = int(np.random.default_rng(seed).integers(2**31))
     return drawn(problem, resolve_priors(problem, priors), draws, number)
+
+
+_ONE = optional(text("a name"))
+
+
+@checked(
+    text=text("a distribution, for example 'normal(0, 1)'"),
+    class_=text("the class of a parameter, such as 'b' or 'sd'"),
+    **dict.fromkeys(("coef", "group", "dpar"), _ONE),
+)
+def prior(
+    text: str, class_: str = "b", coef: str | None = None, group: str | None = None, dpar: str | None = None
+) -> dict[str, str]:
+    """A prior by class, coefficient and group, as brms' ``set_prior`` has them; ``priors=`` takes a list of these.
+
+    Parameters
+    ----------
+    text : str
+        A distribution, for example ``"normal(0, 1)"``.
+    class_ : str
+        "b", "Intercept", "sd", "cor", "sigma", or another parameter of the family.
+    coef : str, optional
+        A coefficient, of the fixed effects or of a group's.
+    group : str, optional
+        A grouping factor.
+    dpar : str, optional
+        The parameter whose formula is meant; that of the mean by default.
+
+    Returns
+    -------
+    dict
+        With one entry, key -> text, as ``priors=`` takes it too.
+
+    Raises
+    ------
+    ArgumentError
+        For a coefficient of a standard deviation without its group.
+
+    Examples
+    --------
+    >>> from lmmformula import prior
+    >>> prior("normal(0, 1)", class_="b", coef="Days")
+    {'b:Days': 'normal(0, 1)'}
+    >>> prior("exponential(1)", class_="sd", group="Subject", dpar="sigma")
+    {'sigma:sd:Subject': 'exponential(1)'}
+    """
+    if coef and class_ in ("sd", "cor") and not group:
+        raise ArgumentError(
+            f"prior(class_={class_!r}, coef={coef!r}): a coefficient has a {class_} in each grouping factor, so name one: "
+            "group='Subject'."
+        )
+    parts = (dpar, "cor" if class_ == "L" else class_, group, coef)
+    return {":".join(part for part in parts if part): text}
 
 
 def _chosen(entrance: str) -> dict[str, Argument]:

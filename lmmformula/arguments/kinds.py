@@ -34,6 +34,7 @@ __all__ = [
     "is_flag",
     "is_text",
     "mapping",
+    "mappings",
     "names",
     "one_formula",
     "one_of",
@@ -231,6 +232,23 @@ def mapping(accepted: str) -> Kind:
         if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
             raise UnsuitedError
         return value
+
+    return Kind(accepted, read)
+
+
+def mappings(accepted: str) -> Kind:
+    """A mapping from text, or several of them with different keys, read as one."""
+
+    def read(value: object) -> Argument:
+        several = [value] if isinstance(value, Mapping) else value
+        if not (isinstance(several, list | tuple) and several) or not all(
+            isinstance(one, Mapping) for one in several
+        ):
+            raise UnsuitedError
+        pairs = [pair for one in several for pair in one.items()]
+        if not all(isinstance(name, str) for name, _ in pairs) or len(dict(pairs)) < len(pairs):
+            raise UnsuitedError
+        return dict(pairs) if several is value else value
 
     return Kind(accepted, read)
 

@@ -13,6 +13,7 @@ from lmmformula.arguments.kinds import (
     formula,
     function,
     mapping,
+    mappings,
     names,
     optional,
     path,
@@ -56,7 +57,9 @@ ARGUMENTS: Mapping[str, Kind] = {
     "data2": optional(
         mapping("a mapping from names to covariance matrices, pedigrees, trees or adjacencies")
     ),
-    "priors": optional(mapping("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}")),
+    "priors": optional(
+        mappings("a mapping from parameters to text, such as {'b': 'normal(0, 5)'}, or a list of prior(...)")
+    ),
     "seed": seed(),
     "progress": reports(),
     "checkpoint": optional(path()),

@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
@@ -25,10 +26,12 @@ __all__ = [
     "Beta",
     "Distribution",
     "Exponential",
+    "Flat",
     "Gamma",
     "InverseGamma",
     "LogNormal",
     "Normal",
+    "Point",
     "Positive",
     "Stated",
     "StudentT",
@@ -333,6 +336,60 @@ class Beta:
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.beta(self.a, self.b, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Flat:
+    """Density 1 everywhere: improper. Of a coefficient it is the limit of a normal prior, by whose numbers it is computed.
+
+    With a standard deviation of 1e150 the precision is 1e-300, which added to the information of any data changes nothing.
+    """
+
+    mean: ClassVar[float] = 0.0
+    sd: ClassVar[float] = 1e150
+    at_zero: ClassVar[AtZero] = "finite"
+
+    def __str__(self) -> str:
+        return "flat()"
+
+    def scaled(self, c: float) -> Flat:
+        """Itself."""
+        return self
+
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return 0.0 * x
+
+    def slope(self, x: Numbers) -> Numbers:
+        return 0.0 * x
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        raise PlanError(
+            "flat() has no draws, since it has no total probability: give every parameter a proper prior to draw from priors."
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """All probability at one value: the parameter is known."""
+
+    value: float
+    at_zero: ClassVar[AtZero] = "outside"
+
+    def __str__(self) -> str:
+        return written("constant", self.value)
+
+    def scaled(self, c: float) -> Point:
+        """The distribution of c X."""
+        return Point(c * self.value)
+
+    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return 0.0 * x
+
+    def slope(self, x: Numbers) -> Numbers:
+        return 0.0 * x
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return np.full(size, self.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,17 +15,19 @@ from lmmformula.ir.prior_distributions import (
     LKJ,
     Beta,
     Exponential,
+    Flat,
     Gamma,
     InverseGamma,
     LogNormal,
     Normal,
+    Point,
     Positive,
     Stated,
     StudentT,
     Uniform,
 )
 
-__all__ = ["Role", "parse_prior"]
+__all__ = ["Role", "parse_prior", "unheld"]
 
 Role = Literal[
     "coefficient",
@@ -71,6 +73,7 @@ _LARGEST = 1e100
 """Numbers of priors lie between its inverse and itself: squares of them must exist."""
 _REAL: tuple[Role, ...] = ("coefficient", "scale")
 _SCALE: tuple[Role, ...] = ("scale",)
+_HELD: tuple[Role, ...] = (*_REAL, "probability")
 _FORMS: dict[str, tuple[_Form, ...]] = {
     "normal": (_Form(("mean", "sd"), ("sd",), Normal, (*_REAL, "autocorrelation")),),
     "student_t": (_Form(("df", "location", "scale"), ("df", "scale"), StudentT, _REAL),),
@@ -94,6 +97,8 @@ _FORMS: dict[str, tuple[_Form, ...]] = {
     "uniform": (_Form(("low", "high"), (), Uniform, ("scale", "probability", "autocorrelation")),),
     "beta": (_Form(("a", "b"), ("a", "b"), Beta, ("probability",)),),
     "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation", "autocorrelation")),),
+    "flat": (_Form((), (), Flat, ("coefficient",)),),
+    "constant": (_Form(("value",), (), Point, _HELD),),
     "pc": (_Form(("u", "p"), ("u", "p"), Complexity, ("deviation", "length", "autocorrelation", "share")),),
 }
 _ALIASES = {
@@ -120,10 +125,10 @@ _NOUN = {
     "share": "a share",
 }
 _CALL = re.compile(r"\s*([A-Za-z_][A-Za-z_0-9]*)\s*\(([^()]*)\)\s*\Z")
-_IMPROPER = ("flat", "improper", "")
+_FLAT = ("flat", "improper")
 
 
-def parse_prior(text: object, name: str, role: Role) -> Stated:
+def parse_prior(text: object, name: str, role: Role, *, improper: bool = False) -> Stated:
     """The distribution that `text` means as the prior of `name`.
 
     Parameters
@@ -133,6 +138,8 @@ def parse_prior(text: object, name: str, role: Role) -> Stated:
     name : str
         The parameter or class it was given for, for messages.
     role : Role
+    improper : bool
+        Whether any parameter may have a flat prior, as where a penalty is meant; else coefficients alone.
 
     Raises
     ------
@@ -145,11 +152,13 @@ def parse_prior(text: object, name: str, role: Role) -> Stated:
     found = _CALL.match(text)
     function = (found.group(1) if found else text.strip().rstrip("()")).lower()
     function = _ALIASES.get(function, function)
-    if function in _IMPROPER:
+    if function == "" or (function in _FLAT and not (improper or role == "coefficient")):
         raise PlanError(
             f"{what} is improper: it has no total probability, so a posterior need not exist. Use a wide proper prior "
             f"in the units of the response. {_accepted(role)}"
         )
+    if function in _FLAT and (found is None or not found.group(2).strip()):
+        return Flat()
     if found is None:
         raise PlanError(f"{what} cannot be read as name(number, ...). {_accepted(role)}")
     if function not in _FORMS:
@@ -168,6 +177,8 @@ def parse_prior(text: object, name: str, role: Role) -> Stated:
         return distribution.deviation if role == "deviation" else distribution
     if role == "autocorrelation":
         return distribution
+    if isinstance(distribution, Point):
+        return _held(distribution, role, what)
     _check_range(distribution, what)
     if (
         "probability" in (role, _AS.get(role))
@@ -210,6 +221,27 @@ def _number(text: str, what: str, shapes: str) -> float:
     if not isfinite(value):
         raise PlanError(f"{what}: {text.strip()!r} is not a finite number; write {shapes}.")
     return value
+
+
+def _held(point: Point, role: Role, what: str) -> Point:
+    """A value that a parameter of this role may be held at."""
+    if role == "coefficient":
+        return point
+    unit = "probability" in (role, _AS.get(role))
+    if not 0.0 < point.value < (1.0 if unit else _LARGEST):
+        least = " between 0 and 1" if unit else " above 0; leave a term out whose standard deviation is 0"
+        raise PlanError(f"{what}: {_NOUN[role]} needs a value{least}.")
+    return point
+
+
+def unheld(distribution: Stated, name: str) -> None:
+    """Refuse to hold a coefficient, which is what an offset does."""
+    if isinstance(distribution, Point):
+        column = name.rpartition("b:")[2]
+        raise PlanError(
+            f"priors[{name!r}] = '{distribution}': a coefficient is held at a value by an offset: leave the column out of "
+            f"the formula and write offset({distribution.value:g} * {column}) there."
+        )
 
 
 def _check_range(distribution: object, what: str) -> None:

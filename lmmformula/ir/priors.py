@@ -51,10 +51,11 @@ from lmmformula.errors import PlanError
 from lmmformula.ir.across.naturals import naturals_of
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.monotonic import MonotonicEffect
-from lmmformula.ir.prior_distributions import LKJ, Normal, Positive, Stated, StudentT
+from lmmformula.ir.prior_distributions import LKJ, Flat, Normal, Positive, Stated, StudentT
+from lmmformula.ir.prior_names import CENTRED, PLAIN, normal_key
 from lmmformula.ir.prior_scales import LEAST, Scale, basis_of, column_means, column_spread, column_spreads
 from lmmformula.ir.prior_simplex import Dirichlet, parse_simplex
-from lmmformula.ir.prior_text import Role, parse_prior
+from lmmformula.ir.prior_text import Role, parse_prior, unheld
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.variance_parameters import TermParameters, named_terms, term_parameters
 from lmmformula.numerics.columns import Parts
@@ -203,6 +204,11 @@ class Priors:
         coefficients = [prior for j, prior in enumerate(self.coefficients) if j not in later]
         return (*coefficients, *(own.prior for own in self.simplexes), *_of_terms(self.terms), *further)
 
+    @property
+    def proper(self) -> bool:
+        """Whether none is flat."""
+        return not any(isinstance(prior.distribution, Flat) for prior in self.rows)
+
     def table(self) -> tuple[tuple[str, str, str], ...]:
         """(parameter, prior, source) of every row."""
         return tuple((r.name, str(r), r.source) for r in self.rows)
@@ -215,7 +221,7 @@ class Priors:
         )
 
 
-def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> Priors:
+def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None, *, flat: bool = False) -> Priors:
     """The priors of `problem`: the user's where given, defaults elsewhere.
 
     Parameters
@@ -223,13 +229,15 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
     problem : Problem
     user : mapping, optional
         Class or parameter -> text; see the module's table.
+    flat : bool
+        Whether the default is no prior at all, for penalties; correlations then have lkj(1), which is uniform.
 
     Raises
     ------
     PlanError
         For a key that names no parameter (the message lists those that exist), or text that cannot be read.
     """
-    book = _Book(problem, dict(user or {}))
+    book = _Book(problem, dict(user or {}), flat=flat)
     aux = tuple(map(book.aux, range(len(problem.family.auxiliaries))))
     sigma = next((a.value for a in aux if a.name == "sigma"), None)
     bases = [basis_of(problem, i) for i in range(len(problem.terms))]
@@ -239,38 +247,44 @@ def resolve_priors(problem: Problem, user: Mapping[str, str] | None = None) -> P
     return priors
 
 
-_CENTRED = "Intercept"
-_PLAIN = "b:(Intercept)"
-
-
 class _Book:
     """The user's priors, and which of them have been used."""
 
-    def __init__(self, problem: Problem, user: dict[str, str]) -> None:
+    def __init__(self, problem: Problem, user: dict[str, str], *, flat: bool = False) -> None:
         if not all(isinstance(key, str) for key in user):
             raise PlanError(f"priors={user!r}: keys must be text such as 'b', 'sd:Subject' or 'sigma'.")
-        self.problem, self.scale = problem, Scale.of(problem)
-        self.user = {_normal_key(key): text for key, text in user.items()}
-        self.written = {_normal_key(key): key for key in user}
+        self.problem, self.scale, self.flat = problem, Scale.of(problem), flat
+        parts = {key: a.name for a in problem.family.auxiliaries for key in (a.name, *a.aliases)}
+        self.user = {normal_key(key, parts): text for key, text in user.items()}
+        self.written = {normal_key(key, parts): key for key in user}
         self.parameters = term_parameters(problem)
         self.known: dict[str, None] = {}
         self.names = problem.X.names
-        if _CENTRED in self.user and _PLAIN in self.user:
-            raise PlanError(
-                "priors were given for 'Intercept' (the intercept at the mean of every column) and for "
-                "'b:(Intercept)' (the intercept where every column is 0). They are one parameter; keep one of the two."
-            )
+        for part in ("", *(f"{name}:" for name in parts.values())):
+            if f"{part}{CENTRED}" in self.user and f"{part}{PLAIN}" in self.user:
+                raise PlanError(
+                    f"priors were given for '{part}{CENTRED}' (the intercept at the mean of every column) and for "
+                    f"'{part}{PLAIN}' (the intercept where every column is 0). They are one parameter; keep one of the two."
+                )
 
     def chosen(self, keys: tuple[str, ...], role: Role, default: Stated, name: str | None = None) -> Prior:
         """The user's prior under the first of `keys` that is given, or `default`."""
         self.known.update(dict.fromkeys(reversed(keys)))
         for key in keys:
             if key in self.user:
-                found = parse_prior(self.user[key], self.written[key], role)
+                found = parse_prior(self.user[key], self.written[key], role, improper=self.flat)
                 return Prior(name or keys[0], found, "user")
+        if self.flat:
+            default = LKJ(1.0) if role == "correlation" else Flat()
         return Prior(name or keys[0], default, "default")
 
     # -- coefficients ---------------------------------------------------------------------------------------------
+
+    def slope(self, keys: tuple[str, ...], role: Role, default: Stated) -> Prior:
+        """:meth:`chosen` of a coefficient, which an offset holds and not a prior."""
+        found = self.chosen(keys, role, default)
+        unheld(found.distribution, found.name)
+        return found
 
     @property
     def has_intercept(self) -> bool:
@@ -278,7 +292,7 @@ class _Book:
 
     @property
     def centred(self) -> bool:
-        return self.has_intercept and _PLAIN not in self.user
+        return self.has_intercept and PLAIN not in self.user
 
     def coefficients(self) -> tuple[Prior, ...]:
         steps = self.average_steps()
@@ -296,7 +310,7 @@ class _Book:
             steps = self.problem.X.matrix[:, list(effect.columns)] @ np.array(effect.widths, dtype=float)
             x = spread([steps], around_mean=self.has_intercept)
             default = Normal(0.0, _rounded(2.5 * self.scale.size / x))
-            prior = self.chosen((f"b:{effect.label}", "b"), "coefficient", default)
+            prior = self.slope((f"b:{effect.label}", "b"), "coefficient", default)
             out |= dict.fromkeys(effect.columns, prior)
         return out
 
@@ -317,11 +331,12 @@ class _Book:
     def _coefficient(self, name: str, j: int) -> Prior:
         size = self.scale.size
         if name == "(Intercept)":
-            self.known.update({_CENTRED: None, _PLAIN: None})
+            self.known.update({CENTRED: None, PLAIN: None})
             default = Normal(_rounded(self.scale.centre), _rounded(2.5 * size))
-            return self.chosen((_CENTRED if self.centred else _PLAIN,), "coefficient", default)
+            return self.slope((CENTRED if self.centred else PLAIN,), "coefficient", default)
         x = column_spread(self.problem, j, around_mean=self.has_intercept)
-        return self.chosen((f"b:{name}", "b"), "coefficient", Normal(0.0, _rounded(2.5 * size / x)))
+        default = Normal(0.0, _rounded(2.5 * size / x))
+        return self.slope((f"b:{name}", "b"), "coefficient", default)
 
     def contrast(self) -> Array:
         p = self.problem.p
@@ -392,7 +407,7 @@ class _Book:
             for name, x in zip(names, columns.T, strict=True)
         )
         contrast = np.eye(len(names))
-        if "(Intercept)" in names:
+        if "(Intercept)" in names and f"{prefix}{PLAIN}" not in self.user:
             contrast[names.index("(Intercept)")] = columns.mean(axis=0)
         own_terms = tuple(
             self.term(t, block, None if (basis := block.flat) is None else [basis], prefix)
@@ -403,9 +418,12 @@ class _Book:
     def _aux_coefficient(self, prefix: str, name: str, x: Array, *, in_units: bool) -> Prior:
         if name == "(Intercept)":
             centre = _rounded(float(np.log(self.scale.size))) if in_units else 0.0
-            return self.chosen((f"{prefix}Intercept",), "coefficient", Normal(centre, 2.5))
+            keys = f"{prefix}{CENTRED}", f"{prefix}{PLAIN}"
+            self.known.update(dict.fromkeys(keys))
+            own = keys[keys[1] in self.user]
+            return self.slope((own,), "coefficient", Normal(centre, 2.5))
         default = Normal(0.0, _rounded(2.5 / spread([x], around_mean=True)))
-        return self.chosen((f"{prefix}b:{name}", f"{prefix}b"), "coefficient", default)
+        return self.slope((f"{prefix}b:{name}", f"{prefix}b"), "coefficient", default)
 
     def refuse_unused(self) -> None:
         """A key that names nothing is most likely a misspelling."""
@@ -422,16 +440,6 @@ class _Book:
 def _half_t(scale: float) -> Positive:
     """The default for standard deviations: brms' family."""
     return Positive(StudentT(3.0, 0.0, _rounded(scale)))
-
-
-def _normal_key(key: str) -> str:
-    """brms' and R's names of the intercept as one: ``b:(Intercept)`` but ``sd:Subject:Intercept``."""
-    key = key.strip()
-    if key == "(Intercept)":
-        return _CENTRED
-    if key == "b:Intercept":
-        return _PLAIN
-    return key if key.startswith("b:") else key.replace("(Intercept)", "Intercept")
 
 
 def _rounded(value: float) -> float:

@@ -183,6 +183,8 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("plan", "method"): set(),
     ("compare_methods", "method"): NOTHING,
     ("prior_predictive", "draws"): {"one"},
+    **{("prior", name): {"word"} for name in ("text", "class_")},
+    **{("prior", name): NOTHING | {"word"} for name in ("coef", "group", "dpar")},
     ("anova", "type"): NOTHING | {"one", "true"},
     ("Fit.anova", "type"): {"one"},
     ("Fit.bootstrap", "type"): NOTHING,
@@ -338,6 +340,7 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
         "r_matrix": [1.0],
         "expression": "Batch",
         "cut": [30.0],
+        "text": "normal(0, 1)",
     }
     contract = contract_of(call_of(owner, name, things))
     assert contract is not None, f"{owner}.{name} is not checked"

@@ -155,6 +155,8 @@ class HMC(Likelihood):
                 priors=priors,
                 marginalized=route.label,
             )
+            if not priors.proper:  # the evidence is then known up to an arbitrary factor
+                posterior = replace(posterior, log_evidence=float("nan"))
             if before is not None:
                 posterior = before.followed_by(posterior)
             estimate, point = estimated(problem, posterior, self.engine, prepared)

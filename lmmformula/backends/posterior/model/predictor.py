@@ -28,10 +28,12 @@ from lmmformula.backends.posterior.model.coordinates import (
     term_coordinates,
     term_values,
 )
-from lmmformula.backends.posterior.model.scalars import Coordinate
+from lmmformula.backends.posterior.model.scalars import Coordinate, Held
 from lmmformula.backends.posterior.model.simplex import Simplexes
+from lmmformula.errors import PlanError
 from lmmformula.families.distribution import Auxiliary, Range
 from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.prior_distributions import Point
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Namespace, Numbers
@@ -74,6 +76,22 @@ class Constant:
             return stated
         low, high = self.ends
         return low + (high - low) * stated
+
+    @property
+    def held(self) -> float | None:
+        """The predictor of a value that is known; None of one that is not."""
+        own = self.prior.distribution
+        if not isinstance(own, Point):
+            return None
+        if self.range == "above one" and not own.value > 1.0:
+            raise PlanError(f"priors[{self.name!r}] = '{own}': {self.name} lies above 1.")
+        inward = {
+            "real": lambda v: v,
+            "positive": np.log,
+            "above one": lambda v: np.log(v - 1.0),
+            "unit": lambda v: np.log(v / (1.0 - v)),
+        }
+        return float(inward[self.range](own.value))
 
     def log_density(self, a: Numbers, xp: Namespace = np) -> Numbers:
         """log p(v(a)) + log|dv/da| of what the prior is of."""
@@ -209,7 +227,9 @@ class Predictor:
         """Log prior density of the outer coordinates, up to a constant; one x."""
         own = x[self.outer]
         out = 0.0 * own.sum()
-        if self.constant is not None:
+        if self._held:
+            out = out + self._held.log_density(own[0], xp)
+        elif self.constant is not None:
             out = out + self.constant.log_density(self.beta(x)[0], xp)
         elif self.p:
             moved, steps = self.contrast @ self.beta(x, xp), self._steps
@@ -228,6 +248,9 @@ class Predictor:
     def log_prior_gradient(self, x: Array) -> Array:
         """Its gradient in this predictor's outer coordinates, (n_outer,)."""
         beta, own = self.beta(x), x[self.outer]
+        if self._held:
+            ahead = np.array([self._held.density_slope(float(own[0]))])
+            return np.concatenate([ahead, np.zeros(len(self.own))])
         if self.constant is not None:
             slope = np.array([self.constant.density_slope(float(beta[0]))])
         else:
@@ -239,6 +262,12 @@ class Predictor:
             slope = self.contrast.T @ np.array(each, dtype=float)
         variances = [c.density_slope(float(own[self.p + j])) for j, c in enumerate(self.own)]
         return np.concatenate([self.pulled(x, slope) + self._simplex_slope(x), variances])
+
+    @property
+    def _held(self) -> Held | None:
+        """The coordinate of a parameter that is one number and known."""
+        held = None if self.constant is None else self.constant.held
+        return None if held is None else Held(held)
 
     @property
     def _steps(self) -> frozenset[int]:
@@ -295,7 +324,8 @@ class Predictor:
     def begin(self, beta: Array, covariances: Sequence[Array], phis: Sequence[Array] | None = None) -> Array:
         """Outer coordinates of coefficients, and of covariance matrices and phi of the terms."""
         c = beta if self.simplexes is None else self.simplexes.coordinates(beta)
-        delta = np.linalg.solve(self.back, c - self.centre) if self.p else np.zeros(0)
+        free = self.p and not self._held
+        delta = np.linalg.solve(self.back, c - self.centre) if free else np.zeros(self.p)
         return np.concatenate([delta, covariance_coordinates(self.own, self.places, covariances, 1e-3, phis)])
 
 
@@ -348,6 +378,8 @@ def predictor_of(
     r = np.asarray(np.linalg.qr(rows, mode="r")) if p else np.zeros((0, 0))
     own, places = term_coordinates(priors.terms, [detectable(t, weights) for t in terms])
     back = np.linalg.inv(r) if p else r
+    if constant is not None and (held := constant.held) is not None:
+        beta, back = np.array([held]), np.zeros((1, 1))
     return Predictor(
         name,
         block,

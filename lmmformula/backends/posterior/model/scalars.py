@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import lgamma, log
+from math import lgamma, log, pi
 from typing import Protocol
 
 import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.across.naturals import Length, Natural
-from lmmformula.ir.prior_distributions import LKJ, Stated, Uniform
+from lmmformula.ir.prior_distributions import LKJ, Point, Stated, Uniform
 from lmmformula.ir.priors import Prior
 from lmmformula.typing import Array, Namespace, Numbers
 
@@ -18,6 +18,7 @@ __all__ = [
     "Between",
     "Coordinate",
     "Folded",
+    "Held",
     "Inside",
     "Logged",
     "Mixing",
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 _LOG2 = log(2.0)
+_HALF_LOG_2PI = 0.5 * log(2.0 * pi)
 _EDGE = 1e-12
 """Least share of an interval that a value leaves to either end."""
 
@@ -247,9 +249,36 @@ class Mixing:
         return -np.log(rng.gamma(0.5 * self.df, 2.0 / self.df, size))
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A known value, whatever x is: x ~ N(0, 1) is independent of everything, and the posterior of all else as without it."""
+
+    held: float
+
+    def value(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return self.held + 0.0 * x
+
+    def slope(self, x: float) -> float:
+        return 0.0
+
+    def log_density(self, x: Numbers, xp: Namespace = np) -> Numbers:
+        return -0.5 * x**2 - _HALF_LOG_2PI
+
+    def density_slope(self, x: float) -> float:
+        return -float(x)
+
+    def inverse(self, value: Numbers) -> Numbers:
+        return 0.0 * value
+
+    def sample(self, rng: np.random.Generator, size: int) -> Array:
+        return rng.standard_normal(size)
+
+
 def scale_coordinate(prior: Prior, scale: float, *, fold: bool) -> Coordinate:
     """The coordinate of a standard deviation: folded if asked for and its prior allows it."""
     own = prior.distribution
+    if isinstance(own, Point):
+        return Held(own.value)
     if isinstance(own, Uniform):
         return Between(own.low, own.high, 1.0)
     return Folded(own, scale) if fold and own.at_zero == "finite" else Logged(own, scale)
@@ -258,6 +287,8 @@ def scale_coordinate(prior: Prior, scale: float, *, fold: bool) -> Coordinate:
 def structure_coordinate(natural: Natural, prior: Prior) -> Coordinate:
     """The coordinate of a parameter of a structure across levels, whose value is the natural one."""
     own = prior.distribution
+    if isinstance(own, Point):
+        return Held(own.value)
     if isinstance(own, Uniform):
         return Between(own.low, own.high, 1.0)
     if isinstance(own, LKJ):
