@@ -1,0 +1,1 @@
+"""What makes the documentation's site: its examples run, its pictures drawn, its tables written, its pages made ready for MkDocs."""
