@@ -43,6 +43,8 @@ class Measurement:
         Log-likelihood (restricted for REML) as the peer reports it.
     version : str
         Version of the peer.
+    cpu : float or None
+        Processor seconds of the first fit, all threads of the process together.
     """
 
     status: Status
@@ -54,6 +56,7 @@ class Measurement:
     before: float | None = None
     loglik: float | None = None
     version: str = ""
+    cpu: float | None = None
 
 
 def peak_memory_mb() -> float:
@@ -74,8 +77,9 @@ def measure(fit: Callable[[], float], repeats: int, budget: float, version: str)
     more of a quick one until `_ENOUGH` seconds are measured; none starts after `budget` seconds. Where the
     first fit alone takes longer than the budget it is the measurement: compiling is then a small part of it.
     """
-    before = peak_memory_mb()
+    before, spent = peak_memory_mb(), time.process_time()
     first, loglik = _timed(fit)
+    spent = time.process_time() - spent
     times: list[float] = [first] if first > budget else []
     gc.collect()
     while first <= budget and (len(times) < repeats or sum(times) < _ENOUGH) and sum(times) <= budget:
@@ -90,6 +94,7 @@ def measure(fit: Callable[[], float], repeats: int, budget: float, version: str)
         before=before,
         loglik=loglik,
         version=version,
+        cpu=spent,
     )
 
 

@@ -125,7 +125,9 @@ def _measure(problem: Problem, peer: str, folder: Path, settings: Settings) -> M
 def _interpreters(given: Sequence[str]) -> dict[str, str]:
     """Interpreters by peer: ``--python`` first, then LMMFORMULA_BENCH_PYTHON_<PEER>, then ..._PYTHON."""
     # lmmformula and the drivers of Rscript run here unless they are named themselves.
-    foreign = [peer for peer in PEERS if peer not in ("lmmformula", "lme4", "glmmtmb")]
+    foreign = [
+        peer for peer in PEERS if peer not in ("lmmformula", "glmmtmb") and not peer.startswith("lme4")
+    ]
     chosen = dict.fromkeys(foreign, os.environ.get("LMMFORMULA_BENCH_PYTHON", sys.executable))
     for peer in PEERS:
         variable = f"LMMFORMULA_BENCH_PYTHON_{peer.upper().replace('-', '_')}"

@@ -14,9 +14,12 @@ __all__ = ["PEERS", "Adapter", "adapter"]
 PEERS = (
     "lmmformula",
     "lme4",
+    "lme4-advised",
+    "lme4-nagq0",
     "glmmtmb",
     "statsmodels",
     "glmm",
+    "mixedlm",
     "gpboost",
     "gpboost-cholesky",
     "lme-python",

@@ -24,9 +24,14 @@ class RPeer:
     ----------
     package : str
         Name of the package in R.
+    way : {"default", "advised", "nagq0"}
+        How lme4 is asked. Its vignette on performance (lmerperf) advises large models to leave out the derivatives after
+        the search (``calc.derivs = FALSE``) and to search by ``nloptwrap``; ``nAGQ = 0`` is its fast approximation of
+        generalised models, which leaves the fixed effects out of the search.
     """
 
     package: str
+    way: str = "default"
 
     def absent(self) -> str | None:
         if shutil.which("Rscript") is None:
@@ -39,11 +44,13 @@ class RPeer:
         return f'install.packages("{self.package}")' if check.returncode else None
 
     def cannot(self, problem: Problem) -> str | None:
+        if self.way == "nagq0" and problem.family == "gaussian":
+            return "nAGQ is of generalised models"
         return None
 
     def measure(self, problem: Problem, folder: Path, repeats: int, budget: float) -> Measurement:
         model = [problem.formula, problem.method, problem.family]
-        arguments = [self.package, str(folder), *model, str(repeats), str(budget)]
+        arguments = [self.package, str(folder), *model, str(repeats), str(budget), self.way]
         done = subprocess.run(
             ["Rscript", "--vanilla", str(_SCRIPT), *arguments], capture_output=True, text=True, check=False
         )
