@@ -15,32 +15,29 @@ residuals) and :mod:`lmmformula.inference.profile_general` (all others).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from lmmformula.criteria.profiled import Profiled
 from lmmformula.errors import DataError
 from lmmformula.inference.parameters import (
     Parameter,
     chosen,
     parameter_names,
     parameters_of,
-    shown_structure,
     structure_of,
 )
+from lmmformula.inference.profile_best import Best
 from lmmformula.inference.profile_general import GeneralBest
-from lmmformula.inference.profile_surface import Surface
+from lmmformula.inference.profile_surface import GaussianBest
 from lmmformula.inference.profile_trace import Trace
 from lmmformula.inference.structure.profiled import ClusterBest
 from lmmformula.inference.student import interval_names
 from lmmformula.ir.covariance import sd_cor
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.standard import Standard
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
@@ -53,33 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["parameter_names", "profile", "profile_interval"]
 
 
-@dataclass(frozen=True, eq=False)
-class GaussianBest:
-    """The ML optimum of a Gaussian model in the user's units, and the criterion in those of `standard`."""
-
-    model: Profiled
-    standard: Standard
-    theta: Array
-    sigma: float
-    deviance: float
-    values: dict[str, float]
-
-    @property
-    def dense_side(self) -> int:
-        """Of the engine's dense part."""
-        return self.model.prepared.dense_side
-
-    def surface(self, target: Parameter | None) -> Surface:
-        """The deviance with `target` held."""
-        return Surface(self.model, target, self.standard)
-
-    def shown(self, target: Parameter) -> Callable[[float], float] | None:
-        """From an element of phi to a range or a correlation; any other parameter is profiled as the user knows it."""
-        return shown_structure(self.standard.problem, target)
-
-
 @lru_cache(maxsize=4)
-def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest | ClusterBest:
+def ml_optimum(fit: Fitted) -> Best:
     """Where a profile starts.
 
     Raises
@@ -97,8 +69,7 @@ def ml_optimum(fit: Fitted) -> GaussianBest | GeneralBest | ClusterBest:
     if estimate.restricted:
         solution = cast("Exact", fit.backend).unrestricted(point)
         point, estimate = solution.point, standard.outward(solution.estimate)
-    values = values_of(fit.problem, estimate)
-    return GaussianBest(point.model, standard, estimate.theta, estimate.sigma, estimate.deviance, values)
+    return GaussianBest(standard, estimate, values_of(fit.problem, estimate), point.model)
 
 
 def values_of(problem: Problem, estimate: Estimate) -> dict[str, float]:

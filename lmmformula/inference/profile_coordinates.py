@@ -144,6 +144,16 @@ class Terms:
             return 0.0, np.inf
         return self.maps[self.target.term].kind.limits(self.target.columns)
 
+    def theta(self, coordinates: Array, size: float = 1.0) -> Array:
+        """theta in standard units, where coordinates are of multiples of `size`; what is not of a term stays zero."""
+        theta = np.zeros(self.problem.n_theta)
+        parts = zip(self.problem.terms, self.problem.theta_slices(), self.slices, strict=True)
+        for (term, own, place), of, inverse in zip(parts, self.maps, self.inverses, strict=True):
+            cov: Array = np.real(of.covariance(coordinates[place]))
+            back = inverse / size
+            theta[own] = term.covariance.from_covariance(back @ cov @ back.T)
+        return theta
+
     def of(self, theta: Array, sigma: float, floor: float = 1e-2) -> list[Array]:
         """The coordinates of each term at an estimate, kept off the boundary by `floor` units."""
         inner, parts = self.standard.theta_in(theta), []

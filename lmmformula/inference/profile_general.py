@@ -24,10 +24,9 @@ import numpy as np
 from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.criteria.quadrature import step_scale
 from lmmformula.errors import PlanError
-from lmmformula.inference.parameters import Parameter, shown_structure, structure_of
+from lmmformula.inference.parameters import Parameter, structure_of
+from lmmformula.inference.profile_best import Best
 from lmmformula.inference.profile_coordinates import Terms
-from lmmformula.ir.estimate import Estimate
-from lmmformula.ir.standard import Standard
 from lmmformula.ir.structured import across_elements
 from lmmformula.typing import AnyFunction, Array
 
@@ -42,8 +41,8 @@ _STEP = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
-class GeneralBest:
-    """The optimum of a generalised model in the user's units, and the criterion in those of `standard`.
+class GeneralBest(Best):
+    """The optimum of a generalised model.
 
     Attributes
     ----------
@@ -51,18 +50,10 @@ class GeneralBest:
         psi in standard units -> point: Laplace's approximation or quadrature.
     point : LaplacePoint
         At the optimum.
-    standard : Standard
-    estimate : Estimate
-        In the user's units.
-    values : dict
-        Every parameter by name, an auxiliary one as its coefficient.
     """
 
     criterion: AnyFunction
     point: LaplacePoint
-    standard: Standard
-    estimate: Estimate
-    values: dict[str, float]
 
     @classmethod
     def of(cls, fit: Fitted, values: dict[str, float]) -> GeneralBest:
@@ -79,20 +70,7 @@ class GeneralBest:
                 f"a profile needs differences of the log-likelihood that are exact, and here it is an estimate with a standard "
                 f"error of {fit.llf_stderr:.2g}: use conf_int() for Wald intervals, or fit with engine='blocked'."
             )
-        point: LaplacePoint = fit.optimum
-        return cls(criterion, point, fit.standard, fit.estimate, values)
-
-    @property
-    def deviance(self) -> float:
-        return self.estimate.deviance
-
-    @property
-    def theta(self) -> Array:
-        return self.estimate.theta
-
-    @property
-    def sigma(self) -> float:
-        return self.estimate.sigma
+        return cls(fit.standard, fit.estimate, values, criterion, fit.optimum)
 
     @property
     def dense_side(self) -> int:
@@ -105,9 +83,9 @@ class GeneralBest:
 
     def shown(self, target: Parameter) -> Callable[[float], float] | None:
         """From an auxiliary coefficient to the user's value, where it is the only one of its predictor."""
-        if target.kind == "phi":
-            return shown_structure(self.standard.problem, target)
-        if target.kind != "aux" or len(self.estimate.aux[target.term]) > 1:
+        if target.kind != "aux":
+            return super().shown(target)
+        if len(self.estimate.aux[target.term]) > 1:
             return None
         value = self.standard.problem.family.auxiliaries[target.term].value
         return lambda v: float(value(v))
@@ -196,19 +174,9 @@ class GeneralSurface:
         """The criterion's psi."""
         layout = self.best.point.model.layout
         out = np.empty(layout.size)
-        out[layout.theta] = self._theta(coordinates)
+        out[layout.theta] = self.terms.theta(coordinates)
         out[self.loose] = self.centre + self.basis @ coordinates[self.terms.stop :]
         return out
-
-    def _theta(self, coordinates: Array) -> Array:
-        """theta in standard units."""
-        problem = self.best.standard.problem
-        theta = np.zeros(problem.n_theta)
-        for i, (term, s) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
-            cov: Array = np.real(self.terms.maps[i].covariance(coordinates[self.terms.slices[i]]))
-            back = self.terms.inverses[i]
-            theta[s] = term.covariance.from_covariance(back @ cov @ back.T)
-        return theta
 
     def _jacobian(self, coordinates: Array) -> Array:
         """J."""
@@ -218,22 +186,22 @@ class GeneralSurface:
         for j in range(stop):
             move = np.zeros(self.size)
             move[j] = _STEP
-            rise = self._theta(coordinates + move) - self._theta(coordinates - move)
+            rise = self.terms.theta(coordinates + move) - self.terms.theta(coordinates - move)
             out[layout.theta, j] = rise / (2.0 * _STEP)
         return out
 
-    def hessian(self, coordinates: Array, held: float | None = None) -> Array:
+    def hessian(self, psi: Array, held: float | None = None) -> Array:
         """Hessian of the deviance at the estimate, by the average information; `held` does not matter."""
-        jacobian = self._jacobian(coordinates)
+        jacobian = self._jacobian(psi)
         return jacobian.T @ self._information @ jacobian
 
-    def evaluate(self, coordinates: Array, held: float | None = None) -> tuple[float, Array]:
-        """Deviance and its gradient; what is held is in the coordinates."""
-        point = self.best.criterion(self.inside(coordinates), u=self.u)
+    def evaluate(self, psi: Array, held: float | None = None) -> tuple[float, Array]:
+        """Deviance and its gradient; what is held is in psi."""
+        point = self.best.criterion(self.inside(psi), u=self.u)
         value = float(point.deviance)
         if np.isfinite(value):
             self.u = getattr(point, "laplace", point).u
-        return value + self.best.standard.deviance_shift(), self._jacobian(coordinates).T @ point.gradient
+        return value + self.best.standard.deviance_shift(), self._jacobian(psi).T @ point.gradient
 
 
 def _basis(information: Array, row: Array | None) -> Array:

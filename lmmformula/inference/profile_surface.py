@@ -17,13 +17,36 @@ import numpy as np
 
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.inference.parameters import Parameter, structure_of
+from lmmformula.inference.profile_best import Best, differenced
 from lmmformula.inference.profile_coordinates import ZERO, Terms
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.standard import Standard
 from lmmformula.ir.structured import across_elements
 from lmmformula.typing import Array
 
-__all__ = ["Held", "Parameter", "Surface"]
+__all__ = ["GaussianBest", "GaussianSurface", "Held", "Parameter"]
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianBest(Best):
+    """The optimum of a Gaussian model.
+
+    Attributes
+    ----------
+    model : Profiled
+        The criterion, by ML, in the units of `standard`.
+    """
+
+    model: Profiled
+
+    @property
+    def dense_side(self) -> int:
+        """Of the engine's dense part."""
+        return self.model.prepared.dense_side
+
+    def surface(self, target: Parameter | None) -> GaussianSurface:
+        """The deviance with `target` held."""
+        return GaussianSurface(self.model, target, self.standard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +80,7 @@ class Held(ProfiledPoint):
         return float(self._solution[1][p, p] - 2.0 * self._cross @ b + fitted @ fitted)
 
 
-class Surface:
+class GaussianSurface:
     """The ML deviance over psi in the user's units, for one order of columns.
 
     Parameters
@@ -128,14 +151,10 @@ class Surface:
     def hessian(self, psi: Array, held: float | None) -> Array:
         """Hessian of the deviance by forward differences of its gradient."""
         held = held if self.target is not None and self.target.kind == "beta" else None
-        first, out = self.evaluate(psi, held)[1], np.empty((self.size, self.size))
-        for j in range(self.size):
-            moved = psi.copy()
-            moved[j] += 1e-4
-            out[j] = (self.evaluate(moved, held)[1] - first) / 1e-4
+        out = differenced(lambda at: self.evaluate(at, held)[1], psi)
         if self.model.problem.family.known:
             out[0, 0] = 1.0
-        return 0.5 * (out + out.T)
+        return out
 
     def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
         """Deviance and its gradient (1); a fixed-effect target is held at `held`."""

@@ -17,9 +17,7 @@ from lmmformula.inference.parameters import Parameter, parameters_of
 from lmmformula.typing import Array, Numbers
 
 if TYPE_CHECKING:
-    from lmmformula.inference.profile import GaussianBest
-    from lmmformula.inference.profile_general import GeneralBest
-    from lmmformula.inference.structure.profiled import ClusterBest
+    from lmmformula.inference.profile_best import Best
 
 
 __all__ = ["Trace"]
@@ -39,12 +37,12 @@ class Trace:
 
     Parameters
     ----------
-    best : GaussianBest, GeneralBest or ClusterBest
+    best : Best
         The optimum.
     target : Parameter
     """
 
-    def __init__(self, best: GaussianBest | GeneralBest | ClusterBest, target: Parameter) -> None:
+    def __init__(self, best: Best, target: Parameter) -> None:
         self.best, self.target = best, target
         self.surface = best.surface(target)
         pinned = self.surface.pinned

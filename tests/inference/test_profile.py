@@ -16,7 +16,7 @@ from lmmformula import DataError, Fit, fit, load_dataset
 from lmmformula.inference import profile as module
 from lmmformula.inference.parameters import Parameter
 from lmmformula.inference.profile import parameter_names, profile_interval
-from lmmformula.inference.profile_surface import Surface
+from lmmformula.inference.profile_surface import GaussianBest, GaussianSurface
 
 REFERENCES = Path(__file__).parent.parent / "reference"
 
@@ -84,7 +84,7 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
     """The deviance with one correlation held, minimised without our coordinates, is at the limit what it must be."""
     model = _model("machines_slope_reml")
     best = module.ml_optimum(model)
-    assert isinstance(best, module.GaussianBest)
+    assert isinstance(best, GaussianBest)
     j, i = pair
     term = model.problem.terms[0]
     name = f"cor_{term.columns[i]}.{term.columns[j]}|Worker"
@@ -113,9 +113,9 @@ def test_correlations_of_three_columns_by_brute_force(pair: tuple[int, int]) -> 
 def test_gradient_of_the_surface() -> None:
     for name in ("machines_slope_reml", "sleep_dbar_reml", "oats_reml"):
         best = module.ml_optimum(_model(name))
-        assert isinstance(best, module.GaussianBest)
+        assert isinstance(best, GaussianBest)
         for target, held in ((None, None), (Parameter("b", "beta", 0), 1.1)):
-            surface = Surface(best.model, target)
+            surface = GaussianSurface(best.model, target)
             value = None if held is None else held * float(best.model(best.theta).beta[0])
             psi = surface.psi_of(best.theta, best.sigma) + 0.1 * np.sin(np.arange(surface.size))
             slope = surface.evaluate(psi, value)[1]

@@ -22,11 +22,11 @@ import numpy as np
 
 from lmmformula.criteria.clusters import ByCluster, ClusterPoint
 from lmmformula.inference.parameters import Parameter
+from lmmformula.inference.profile_best import Best, differenced
 from lmmformula.inference.profile_coordinates import Terms
 from lmmformula.inference.structure.coordinates import chart_of
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.residual import ResidualParameter, residual_parameters, residual_values
-from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -63,23 +63,16 @@ class Held(ClusterPoint):
 
 
 @dataclass(frozen=True, eq=False)
-class ClusterBest:
-    """The ML optimum in the user's units, and the criterion in those of `standard`.
+class ClusterBest(Best):
+    """The optimum of a model with structured residuals; its `values` of a structure are those a reader knows, but phi's.
 
     Attributes
     ----------
     point : ClusterPoint
-    standard : Standard
-    estimate : Estimate
-        In the user's units.
-    values : dict
-        Every parameter by name: of a structure as the reader knows it, but phi where an element of phi is its own coordinate.
+        In the units of `standard`.
     """
 
     point: ClusterPoint
-    standard: Standard
-    estimate: Estimate
-    values: dict[str, float]
 
     @classmethod
     def of(cls, fit: Fitted, values_of: Callable[[Estimate], dict[str, float]]) -> ClusterBest:
@@ -96,23 +89,11 @@ class ClusterBest:
             p.name: float(psi[p.places[0]] if p.kind == "phi" else v)
             for p, v in zip(residual_parameters(residual), known, strict=True)
         }
-        return cls(point, standard, estimate, {**values_of(estimate), **own})
+        return cls(standard, estimate, {**values_of(estimate), **own}, point)
 
     @property
     def model(self) -> ByCluster:
         return self.point.model
-
-    @property
-    def deviance(self) -> float:
-        return self.estimate.deviance
-
-    @property
-    def theta(self) -> Array:
-        return self.estimate.theta
-
-    @property
-    def sigma(self) -> float:
-        return self.estimate.sigma
 
     @property
     def dense_side(self) -> int:
@@ -228,15 +209,10 @@ class ClusterSurface:
 
     def inside(self, coordinates: Array) -> tuple[float, Array]:
         """log sigma and omega in the twin's units."""
-        x, problem = self.chart.inside(coordinates[: self.first]), self.model.problem
+        x = self.chart.inside(coordinates[: self.first])
         users = float(np.exp(x[0])) / self.per_unit
         size = users / self.standard.sigma_out(1.0)  # what the coordinates of terms are multiples of
-        theta = np.zeros(problem.n_theta)
-        for i, (term, s) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
-            cov: Array = np.real(self.terms.maps[i].covariance(coordinates[self.terms.slices[i]]))
-            back = self.terms.inverses[i] / size
-            theta[s] = term.covariance.from_covariance(back @ cov @ back.T)
-        return float(x[0]), np.concatenate([theta, x[1:]])
+        return float(x[0]), np.concatenate([self.terms.theta(coordinates, size), x[1:]])
 
     def _jacobian(self, coordinates: Array) -> Array:
         """Derivative of (log sigma, omega)."""
@@ -246,26 +222,19 @@ class ClusterSurface:
             columns.append(np.append(high[0] - low[0], high[1] - low[1]) / (2.0 * STEP))
         return np.stack(columns, axis=1)
 
-    def evaluate(self, coordinates: Array, held: float | None) -> tuple[float, Array]:
+    def evaluate(self, psi: Array, held: float | None) -> tuple[float, Array]:
         """Deviance and its gradient; a fixed-effect target is held at `held`."""
-        log_sigma, omega = self.inside(coordinates)
+        log_sigma, omega = self.inside(psi)
         sigma2 = float(np.exp(2.0 * log_sigma))
         point = self.model(omega)
         if held is not None and self.target is not None and self.target.kind == "beta":
             point = self._hold(point, held)
         slopes = np.append(2.0 * (self.model.n_eff - point.r2 / sigma2), point.gradient_at(sigma2))
-        return point.deviance_at(sigma2) + self.standard.deviance_shift(), self._jacobian(
-            coordinates
-        ).T @ slopes
+        return point.deviance_at(sigma2) + self.standard.deviance_shift(), self._jacobian(psi).T @ slopes
 
-    def hessian(self, coordinates: Array, held: float | None) -> Array:
+    def hessian(self, psi: Array, held: float | None) -> Array:
         """Hessian of the deviance by forward differences of its gradient."""
-        first, out = self.evaluate(coordinates, held)[1], np.empty((self.size, self.size))
-        for j in range(self.size):
-            moved = coordinates.copy()
-            moved[j] += 1e-4
-            out[j] = (self.evaluate(moved, held)[1] - first) / 1e-4
-        return 0.5 * (out + out.T)
+        return differenced(lambda at: self.evaluate(at, held)[1], psi)
 
     @cached_property
     def _inverse(self) -> Array:
