@@ -1,1 +1,1 @@
-"""What makes the documentation's site: its examples run, its pictures drawn, its tables written, its pages made ready for MkDocs."""
+"""What makes the site: examples run, pictures drawn, tables written, pages made ready for MkDocs."""

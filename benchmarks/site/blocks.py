@@ -1,7 +1,8 @@
 """Examples of a page: where they stand, and how they run.
 
-A page holds sessions of Python, ``>>> `` and what is printed, in fenced blocks or without fences. They run from the top of the page to
-its end in one namespace, as :mod:`doctest` runs them. A line ``![...](.../NAME.svg)`` takes the picture that the code above it has drawn.
+A page holds sessions of Python, ``>>> `` and what is printed, in fenced blocks or without fences. They run from the top
+of the page to its end in one namespace, as :mod:`doctest` runs them. A line ``![...](.../NAME.svg)`` takes the picture that
+the code above it has drawn.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def page_segments(text: str) -> Iterator[tuple[str, str | None, int]]:
 
 
 def run_page(page: Path, keep: Callable[[Path], object] | None = None) -> Run:
-    """Run the examples of a page; `keep` is called with the path of each picture for which the code above has drawn a figure."""
+    """Run the examples of a page; `keep` is called with the path of each picture that the code above it has drawn."""
     import matplotlib as mpl
 
     mpl.use("Agg")
