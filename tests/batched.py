@@ -14,8 +14,8 @@ import pyarrow as pa
 from lmmformula.formula import model_spec
 from lmmformula.frame.sources.base import checked_names
 from lmmformula.frame.streamed import Draft, Kept, Seen, learn
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ import numpy as np
 
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.levels import Levels
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.patterns import CrossPattern, pattern_of
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import Chunk, MemoryRows, Units, merged
+from lmmformula.ir.rows import Chunk, Units, merged
 from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array

@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import cloudpickle
 
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed import Spread, StreamedRows, there
 
 

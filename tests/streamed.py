@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, cast
 
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed import Sorter, StreamedRows
 
 

@@ -12,10 +12,11 @@ from lmmformula.errors import PlanError
 from lmmformula.families.observed import Observed
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.frozen import freeze
+from lmmformula.ir.memory_rows import MemoryRows, WholeRows
 from lmmformula.ir.monotonic import Monotonic
 from lmmformula.ir.residual import ResidualBlock, variance_columns
 from lmmformula.ir.responses import Segment
-from lmmformula.ir.rows import MemoryRows, Rows, Units, WholeRows, total
+from lmmformula.ir.rows import Rows, Units, total
 from lmmformula.typing import Array, Entries
 
 if TYPE_CHECKING:

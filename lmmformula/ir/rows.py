@@ -2,8 +2,8 @@ r"""Rows of a model behind one protocol: the products, maps and sums that likeli
 
 Everything above this room works with coefficients, levels and sums over rows. What has an entry for each row (a response, a
 linear predictor, a working weight, a score) is a :data:`RowVector`: made by :class:`Rows`, handed back to it, and never looked
-into. So rows may lie in one place of memory, as :class:`MemoryRows` has them, in a file, or with many workers; and a vector
-may be an array, a list of parts, or a recipe that is followed when a sum asks for it.
+into. So rows may lie in one place of memory, as :class:`lmmformula.ir.memory_rows.MemoryRows` has them, in a file, or with many
+workers; and a vector may be an array, a list of parts, or a recipe that is followed when a sum asks for it.
 
 Five operations read rows:
 
@@ -22,27 +22,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce as fold
-from typing import Protocol, TypeAlias, TypeVar, cast
+from typing import Protocol, TypeAlias, TypeVar
 
-import numpy as np
-
-from lmmformula.ir.blocks import Blocks, Gram
+from lmmformula.ir.blocks import Gram
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.sums import Share, Sum, least_of, most_of, total_of
-from lmmformula.numerics.tall import Columns, Tall
-from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.numerics.tall import Columns
 from lmmformula.typing import Array, Numbers
 
 __all__ = [
     "Chunk",
     "Each",
-    "MemoryRows",
     "RowVector",
     "Rows",
     "Stacked",
     "Units",
-    "WholeRows",
     "merged",
     "range_of",
     "total",
@@ -56,8 +51,6 @@ Stacked: TypeAlias = tuple[Array, ...]
 
 T = TypeVar("T")
 V = TypeVar("V", bound="Array | None")
-SLICE = 16_384
-"""Rows at a time: about ten temporaries of them fit the cache of one core."""
 
 
 def added(one: Numbers, other: Numbers) -> Numbers:
@@ -243,214 +236,6 @@ class Each:
         """What a function makes of each, merged where the rows are."""
         of = self.of
         return self.rows.reduce(lambda chunk: function(of(chunk)), merge=merge, coarse=True)
-
-
-class _Slice:
-    """Some of the rows of :class:`MemoryRows`."""
-
-    __slots__ = ("_of", "_rows", "n")
-
-    def __init__(self, of: MemoryRows, start: int, stop: int) -> None:
-        self._of, self._rows, self.n = of, slice(start, stop), stop - start
-
-    @property
-    def fixed(self) -> Array:
-        return self._of.fixed.matrix[self._rows]
-
-    @property
-    def aux(self) -> tuple[Array, ...]:
-        return tuple(block.matrix[self._rows] for block in self._of.aux)
-
-    @property
-    def terms(self) -> tuple[GroupBlock, ...]:
-        return self._of_these(self._of.terms)
-
-    @property
-    def aux_terms(self) -> tuple[tuple[GroupBlock, ...], ...]:
-        return tuple(map(self._of_these, self._of.aux_terms))
-
-    def _of_these(self, terms: Sequence[GroupBlock]) -> tuple[GroupBlock, ...]:
-        return tuple(terms) if self.n == self._of.n else tuple(term.at(self._rows) for term in terms)
-
-    @property
-    def y(self) -> Array:
-        return self._of.y[self._rows]
-
-    @property
-    def weights(self) -> Array | None:
-        return _some(self._of.weights, self._rows)
-
-    @property
-    def offset(self) -> Array | None:
-        return _some(self._of.offset, self._rows)
-
-
-class MemoryRows:
-    """Rows in arrays: one chunk, or slices over threads if there are many.
-
-    Parameters
-    ----------
-    y, weights, offset : (n,) arrays; the latter two may be None
-    fixed : (n, p) array
-    aux : sequence of (n, p_j) arrays
-    terms : sequence of GroupBlock
-    levels : Blocks or None
-        What is known of the terms already.
-    aux_terms : sequence of sequences of GroupBlock
-        Random effects of the auxiliary predictors.
-    """
-
-    __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
-    at_hand = True
-
-    def __init__(
-        self,
-        y: Array,
-        weights: Array | None,
-        offset: Array | None,
-        fixed: Array,
-        aux: Sequence[Array],
-        terms: Sequence[GroupBlock],
-        levels: Blocks | None = None,
-        aux_terms: Sequence[Sequence[GroupBlock]] = (),
-    ) -> None:
-        self.y, self.weights, self.offset = y, weights, offset
-        self.fixed, self.aux, self.terms = Tall(fixed), tuple(map(Tall, aux)), terms
-        self._levels, self.aux_terms = levels, aux_terms
-
-    @property
-    def n(self) -> int:
-        return len(self.y)
-
-    def told(self, passes: float) -> str:
-        return ""
-
-    @property
-    def levels(self) -> Blocks:
-        if self._levels is None:
-            self._levels = Blocks(self.terms, self.n)
-        return self._levels
-
-    def over(self, levels: Levels) -> MemoryRows:
-        aux, known = [block.matrix for block in self.aux], cast("Blocks", levels)
-        x, terms = self.fixed.matrix, self.terms
-        return MemoryRows(self.y, self.weights, self.offset, x, aux, terms, known, self.aux_terms)
-
-    def scaled(self, units: Units) -> MemoryRows:
-        def by(values: Array | None, unit: float) -> Numbers:
-            return values if values is None or unit == 1.0 else values / unit
-
-        pairs = zip((self.fixed, *self.aux), (units.columns, *(c for c, _ in units.aux)), strict=True)
-        x, *aux = (block.matrix if c is None else block.matrix @ c for block, c in pairs)
-        terms = tuple(term.scaled(t) for term, t in zip(self.terms, units.bases, strict=True))
-        y, weights = by(self.y, units.response), by(self.weights, units.precision)
-        return MemoryRows(y, weights, by(self.offset, units.slope), x, aux, terms, None, self.aux_terms)
-
-    def whole(self, values: V) -> V:
-        return values
-
-    def chunks(self) -> Iterator[Chunk]:
-        yield _Slice(self, 0, self.n)
-
-    def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
-        out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)
-        if effects:
-            self.levels.add_to(out, effects)
-        if offset and self.offset is not None:
-            out += self.offset
-        return out
-
-    def adjoint(self, r: Array) -> Stacked:
-        return self.levels.adjoint(r)
-
-    def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
-        x = self.fixed.matrix if fixed else np.zeros((self.n, 0))
-        return self.levels.gram(weights, np.column_stack([x, *more]) if more else x)
-
-    def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
-        return self.levels.weighted_columns(weights, self.fixed.matrix)
-
-    def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
-        return self.levels.row_quadratic(own, pairs)
-
-    def level_sums(self, a: int, r: Array) -> Array:
-        rows = self.levels.own[a]
-        return np.asarray(np.bincount(rows.codes, r, rows.group.m), dtype=float)
-
-    def map(
-        self, function: Mapped, *vectors: Array | float | None, coarse: bool = False
-    ) -> tuple[Array, ...]:
-        n = self.n
-        if coarse or n <= 2 * SLICE:
-            return function(_Slice(self, 0, n), *vectors)  # type: ignore[return-value]
-        first = self._part(function, vectors, 0, SLICE)
-        out = tuple(np.empty(n) if np.ndim(some) else some for some in first)
-
-        def fill(start: int, stop: int) -> None:
-            values = self._part(function, vectors, start, stop) if start else first
-            for whole, some in zip(out, values, strict=True):
-                if isinstance(whole, np.ndarray):
-                    whole[start:stop] = some
-
-        in_parts(fill, edges(n, SLICE))
-        return out  # type: ignore[return-value]
-
-    def reduce(
-        self,
-        function: Callable[..., T],
-        *vectors: Array | float | None,
-        merge: Callable[[T, T], T] = added,
-        coarse: bool = False,
-    ) -> T:
-        if coarse or self.n <= 2 * SLICE:
-            return function(_Slice(self, 0, self.n), *vectors)
-        cuts = edges(self.n, SLICE)
-        return merged(in_parts(lambda i, j: self._part(function, vectors, i, j), cuts), merge)
-
-    def together(self, *sums: Sum[Share]) -> tuple[Share, ...]:
-        return tuple(one.of(self) for one in sums)
-
-    def _part(self, function: Callable[..., T], vectors: Sequence[Array | float | None], i: int, j: int) -> T:
-        rows = slice(i, j)
-        return function(_Slice(self, i, j), *(_some(v, rows) for v in vectors))
-
-
-class WholeRows(MemoryRows):
-    """Rows in arrays of which a function always sees all: those of several responses, whose families differ."""
-
-    __slots__ = ()
-
-    def over(self, levels: Levels) -> WholeRows:
-        own = super().over(levels)
-        aux = [block.matrix for block in own.aux]
-        return WholeRows(
-            own.y,
-            own.weights,
-            own.offset,
-            own.fixed.matrix,
-            aux,
-            own.terms,
-            cast("Blocks", levels),
-            own.aux_terms,
-        )
-
-    def map(
-        self, function: Mapped, *vectors: Array | float | None, coarse: bool = False
-    ) -> tuple[Array, ...]:
-        return super().map(function, *vectors, coarse=True)
-
-    def reduce(
-        self,
-        function: Callable[..., T],
-        *vectors: Array | float | None,
-        merge: Callable[[T, T], T] = added,
-        coarse: bool = False,
-    ) -> T:
-        return super().reduce(function, *vectors, merge=merge, coarse=True)
-
-
-def _some(values: Array | float | None, rows: slice) -> Array | None:
-    return values[rows] if isinstance(values, np.ndarray) and values.ndim else values  # type: ignore[return-value]
 
 
 def merged(parts: Sequence[T], merge: Callable[[T, T], T]) -> T:

@@ -26,8 +26,8 @@ import numpy as np
 from lmmformula.errors import PlanError
 from lmmformula.families.family import Family
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.shared import joined, together
 from lmmformula.typing import Array
 

@@ -19,7 +19,8 @@ from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
-    from lmmformula.ir.rows import Chunk, MemoryRows, Rows, RowVector, Stacked
+    from lmmformula.ir.memory_rows import MemoryRows
+    from lmmformula.ir.rows import Chunk, Rows, RowVector, Stacked
 
 __all__ = [
     "AdjointOf",

@@ -11,7 +11,7 @@ from oracle import make_problem
 
 from lmmformula.criteria.family_rows import family_rows
 from lmmformula.families import Rows, resolve
-from lmmformula.ir import rows as module
+from lmmformula.ir import memory_rows as module
 
 
 @pytest.mark.parametrize("weighted", [True, False])

@@ -16,8 +16,8 @@ from lmmformula.backends.pql import PQL
 from lmmformula.engines.backfitting import led_there
 from lmmformula.engines.backfitting.apart import ApartClubbed, ApartLed
 from lmmformula.engines.backfitting.engine import ApartFactor, BackfittingEngine
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed import Spread, dealing
 from lmmformula.ir.streamed.apart import GramApart, LevelArray
 from lmmformula.ir.sums import AdjointOf, GramOf, LevelSums, TransposedOf, total_of

@@ -25,7 +25,7 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.families import resolve
 from lmmformula.inference.robust.clusters import clusters_of
 from lmmformula.inference.same_rows import same_columns
-from lmmformula.ir import rows as module
+from lmmformula.ir import memory_rows as module
 from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import range_of, total

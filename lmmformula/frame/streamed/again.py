@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from lmmformula.frame.arguments import column_argument
 from lmmformula.frame.sources import table_of
-from lmmformula.ir.rows import MemoryRows
+from lmmformula.ir.memory_rows import MemoryRows
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -30,8 +30,8 @@ from lmmformula.frame.streamed.seen import Seen, column_gram
 from lmmformula.frame.streamed.survey import batches
 from lmmformula.frame.streamed.variables import BatchRows
 from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from lmmformula.frame.streamed.variables import BatchRows, Variables
 from lmmformula.frame.values import Factor, Value
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.rows import MemoryRows
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

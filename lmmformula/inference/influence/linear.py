@@ -20,7 +20,7 @@ from lmmformula.engines.base import Across, Factor, Prepared, Stacked
 from lmmformula.errors import PlanError
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.rows import MemoryRows
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group
-from lmmformula.ir.rows import MemoryRows
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.numerics.columns import Moments
 from lmmformula.typing import Entries
 

@@ -11,8 +11,9 @@ import numpy as np
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.patterns import CrossPattern, pattern_of
-from lmmformula.ir.rows import MemoryRows, Units
+from lmmformula.ir.rows import Units
 from lmmformula.ir.streamed.apart import LevelArray
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full, narrowed, packed

@@ -13,8 +13,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.patterns import counting_order
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.narrow import Packed, packed
 from lmmformula.ir.streamed.parts import Block, Columns, block_of, columns_in, columns_of

@@ -11,8 +11,8 @@ from functools import cached_property
 
 import numpy as np
 
+from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.patterns import CrossPattern
-from lmmformula.ir.rows import MemoryRows
 from lmmformula.ir.streamed.layout import Layout
 from lmmformula.ir.streamed.levels import StreamedLevels
 from lmmformula.ir.streamed.narrow import Packed, packed
