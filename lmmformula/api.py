@@ -109,6 +109,8 @@ def plan(formula: str | Sequence[str], data: Data, *, method: str = "auto", **ar
     asked = method_named(method)
     wanted = Wanted(building.pop("entrance", "auto"), asked.against_cells)
     problem = asked.arranged(built(formula, opened, wanted, **(_PLAIN | building)))
+    if priors is not None:
+        problem = asked.penalised(problem)
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -192,9 +194,9 @@ def fit(
         Nodes of adaptive Gauss-Hermite quadrature for one grouping factor; 1 is Laplace, 0 lme4's fast mode, in which the
         fixed effects are found together with the modes.
     priors : mapping, optional
-        For "hmc": parameter or class of parameters -> text, as in brms: ``{"b": "normal(0, 5)", "sd:Subject":
-        "half_normal(10)", "cor": "lkj(2)", "sigma": "exponential(1)"}``. Others are weak and scaled to the data; ``m.priors``
-        prints what was used.
+        Parameter or class of parameters -> text, as in brms: ``{"b": "normal(0, 5)", "sd:Subject": "half_normal(10)", "cor":
+        "lkj(2)", "sigma": "exponential(1)"}``, or a list of :func:`prior`. For "hmc" others are weak and scaled to the data;
+        for "ml" and "laplace" the likelihood is penalised by those that are given alone. ``m.priors`` prints what was used.
     missing : {"drop", "raise"}
         Rows with a missing value in any variable used are dropped with a warning that counts them, or refused.
     rescor : bool, optional
@@ -286,6 +288,8 @@ def fit(
         wanted = Wanted(entrance, asked.against_cells)
         limit = options.get("memory_limit")
         problem = asked.arranged(built(formula, opened, wanted, **building, memory_limit=limit))
+        if priors is not None:
+            problem = asked.penalised(problem)
         arguments = {
             "method": method,
             **kept(building),

@@ -15,6 +15,7 @@ from lmmformula.typing import AnyFunction, Array
 if TYPE_CHECKING:
     from lmmformula.backends.batched import Stack
     from lmmformula.backends.posterior.record import Posterior
+    from lmmformula.ir.priors import Priors
 
 __all__ = ["AnyBackend", "Backend", "Likelihood", "Optimum", "Solution", "Together"]
 
@@ -91,6 +92,11 @@ class Backend(Protocol[P]):
         ...
 
     @property
+    def penalised_by(self) -> Priors | None:
+        """Priors that its criterion is penalised by; None of a likelihood, and of posteriors, which carry their own."""
+        ...
+
+    @property
     def resumes(self) -> bool:
         """Whether its search tells where it stands and goes on from there, see :mod:`lmmformula.checkpoints`."""
         ...
@@ -163,6 +169,11 @@ class Likelihood:
     def approximation(self) -> str:
         """Not at all."""
         return ""
+
+    @property
+    def penalised_by(self) -> Priors | None:
+        """None."""
+        return None
 
     @property
     def resumes(self) -> bool:

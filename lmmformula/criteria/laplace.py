@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ class Laplace(RowModel):
         information: Information = "observed",
         profile_beta: bool = False,
         prepared: Prepared | None = None,
-    ) -> Laplace:
+    ) -> Self:
         if prepared is None:
             prepared = prepare(engine, problem.data.levels)
         return cls(problem, prepared, information, profile_beta)

@@ -121,6 +121,8 @@ class Estimate:
         psi, the parameters of the structure of residuals (:mod:`lmmformula.ir.residual`); empty where there is none.
     restricted : bool
         Whether `deviance` is that of the restricted likelihood, which depends on the units of X.
+    log_prior : float or None
+        Log density of priors at the estimate, where one maximises their product with the likelihood; `deviance` is without it.
     """
 
     method: str
@@ -140,6 +142,7 @@ class Estimate:
     aux_modes: tuple[tuple[Array, ...], ...] = field(repr=False, default=())
     restricted: bool = False
     residual: Array = field(default_factory=lambda: np.zeros(0))
+    log_prior: float | None = None
 
     @property
     def quasi_dispersion(self) -> bool:

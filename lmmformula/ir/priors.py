@@ -205,6 +205,11 @@ class Priors:
         return (*coefficients, *(own.prior for own in self.simplexes), *_of_terms(self.terms), *further)
 
     @property
+    def stated(self) -> tuple[Prior, ...]:
+        """Those that the user gave."""
+        return tuple(prior for prior in self.rows if prior.source == "user")
+
+    @property
     def proper(self) -> bool:
         """Whether none is flat."""
         return not any(isinstance(prior.distribution, Flat) for prior in self.rows)

@@ -34,7 +34,7 @@ def make_plan(
     seed : int or Generator, optional
         Of engines that draw probes (zero if not given) and of draws from a posterior.
     priors : mapping, optional
-        Of a posterior.
+        Of a posterior, or of a penalised likelihood.
 
     Raises
     ------
@@ -63,13 +63,14 @@ def make_plan(
     standard = asked.standard(problem)
     twin = standard.problem
     blocks = twin.data.levels
-    planned = asked.plan(Request(twin, standard, blocks, read, read.begin(standard), limit, seed, priors))
+    begin = read.begin(standard)
+    planned = asked.plan(Request(twin, standard, blocks, read, begin, limit, seed, priors, problem))
     if priors is not None and not asked.has_priors:
         comes_to = planned.plan.method
         here = "" if comes_to == asked.name else f" (it comes to {comes_to.upper()})"
         raise PlanError(
-            f"priors were given, and {asked.name.upper()} has none{here}: leave them out, or ask for the posterior with "
-            "method='hmc'."
+            f"priors were given, and {asked.name.upper()} has none{here}: leave them out, ask for the posterior with "
+            "method='hmc', or for its maximum with method='ml' or 'laplace'."
         )
     plan = planned.plan
     if told := problem.data.told(plan.passes):

@@ -63,6 +63,8 @@ class Request(Generic[OptionsT]):
         Bytes of memory that are available.
     seed : int, Generator or None
     priors : mapping or None
+    original : Problem or None
+        The problem in the user's units, which priors are in.
     """
 
     problem: Problem
@@ -73,6 +75,7 @@ class Request(Generic[OptionsT]):
     limit: float
     seed: int | np.random.Generator | None = None
     priors: Mapping[str, str] | None = None
+    original: Problem | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,10 @@ class Method(Generic[OptionsT]):
         """The problem as its fits hold it: as it was built, but for columns of sigma beside what keeps sigma profiled."""
         if self.restricted or problem.residual is not None:
             return problem.with_modelled_residual()
+        return problem
+
+    def penalised(self, problem: Problem) -> Problem:
+        """The problem as its fits with priors hold it."""
         return problem
 
     def unsuited(self, problem: Problem) -> str:

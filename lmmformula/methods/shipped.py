@@ -51,6 +51,12 @@ class Likelihood(Method[Searched]):
 
         return in_one(own)
 
+    def penalised(self, problem: Problem) -> Problem:
+        """With a sigma that is a parameter, since it has a prior and is not profiled."""
+        from lmmformula.backends.penalised import with_own_sigma
+
+        return with_own_sigma(problem) if self.has_priors else problem
+
     def unsuited(self, problem: Problem) -> str:
         """Where it has no criterion."""
         if (self.linear if problem.is_linear else self.other)[0]:
@@ -73,6 +79,10 @@ class Likelihood(Method[Searched]):
 
         criterion, reason = self.linear if request.problem.is_linear else self.other
         engine = request.options.engine
+        if request.priors is not None and self.has_priors:
+            from lmmformula.methods.penalised import penalised_plan
+
+            return penalised_plan(request, self.name)
         if request.problem.residual is not None:
             from lmmformula.methods.structured import structured_plan
 
@@ -141,6 +151,7 @@ for _method in (
             "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
         ),
         other=_NOT_GAUSSIAN,
+        has_priors=True,
         gives_way=True,
         structured=True,
         monotonic=True,
@@ -162,6 +173,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, as asked"),
         other=_NOT_GAUSSIAN,
+        has_priors=True,
         structured=True,
         monotonic=True,
     ),
@@ -172,6 +184,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
+        has_priors=True,
         structured=True,
         monotonic=True,
         by_rows=True,

@@ -221,6 +221,8 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
         word = problem.family.weights_word
         notes.append(f"{word} from {low:.4g} to {high:.4g}.")
     notes += fit.backend.describe()
+    if fit.estimate.log_prior is not None:
+        notes.append(f"Log density of the priors at the estimate: {fit.estimate.log_prior:.2f}.")
     if (search := fit.estimate.convergence).continued:
         times = "once" if search.continued == 1 else f"{search.continued} times"
         notes.append(f"Continued from a checkpoint {times}: {seconds_in_words(search.seconds)} in all.")

@@ -37,6 +37,8 @@ from lmmformula.typing import Array, Index, Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from lmmformula.ir.priors import Priors
+
 __all__ = ["ONE_STEP", "Asymptotic"]
 
 ONE_STEP = (
@@ -48,6 +50,23 @@ _ONE_PREDICTOR = (
     "influence of units, errors by clusters, the conditional AIC, R2 and ICC are of models with random effects in the mean's "
     "predictor alone, and another predictor has some here. Use conf_int(method='bootstrap'), aic or bic; varcorr() has the "
     "variances."
+)
+
+
+_OF_LIKELIHOODS = (
+    "likelihood ratio",
+    "profile",
+    "profile intervals",
+    "influence",
+    "influence refit",
+    "conditional AIC",
+    "robust errors",
+    "many fits",
+)
+"""What is made of a likelihood alone."""
+_PENALISED = (
+    "this fit maximises a likelihood times the density of priors, which is no maximum of a likelihood. Use summary(), "
+    "conf_int() and hypothesis(), whose errors count the priors in, conf_int(method='bootstrap'), or fit without priors."
 )
 
 
@@ -85,6 +104,8 @@ class Asymptotic(Inference):
         known = {
             "chains": f"a fit by {self.fit.method} has no draws to trace or rank: those of method='hmc' have.",
         }
+        if self.fit.estimate.log_prior is not None:
+            known |= dict.fromkeys(_OF_LIKELIHOODS, _PENALISED)
         if problem.responses:
             names = ", ".join(own.name for own in problem.responses)
             known["anova"] = (
@@ -123,8 +144,15 @@ class Asymptotic(Inference):
     def standardised(self) -> Standard:
         return standard_of(self.fit.problem)
 
+    @property
+    def priors(self) -> Priors | None:
+        return self.fit.backend.penalised_by
+
     def criterion(self, penalty: float) -> float:
-        return self.fit.deviance + penalty
+        penalised = (
+            self.fit.estimate.log_prior is not None
+        )  # the number of its parameters is not one of free ones
+        return np.nan if penalised else self.fit.deviance + penalty
 
     def statistics(self) -> Array:
         return (self.fit.params / self.fit.bse).to_numpy()
