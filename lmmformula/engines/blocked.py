@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, Certain, Exact, Stacked, Survey, traces
 from lmmformula.engines.elimination import Elimination
@@ -30,7 +29,7 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_products, transpose
 from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
@@ -98,12 +97,12 @@ def _factorise(plan: Elimination, gram: Gram, factors: Sequence[Array], across: 
             ragged[i] = plan.per_level(i, inv[i], ragged[i])
             dense -= plan.couplings[i].ragged.gram(ragged[i])
         for j in later:
-            parent, t = plan.parents[i, j], transpose(pair[i, j])
-            diag[j] -= segment_sum(parent, matmul(t, pair[i, j]), len(diag[j]))
+            parent, m = plan.parents[i, j], len(diag[j])
+            diag[j] -= segment_products(parent, pair[i, j], pair[i, j], m)
             for other in range(j + 1, len(plan.chain)):
-                pair[j, other] -= segment_sum(parent, matmul(t, pair[i, other]), len(diag[j]))
+                pair[j, other] -= segment_products(parent, pair[i, j], pair[i, other], m)
             if plan.dense:
-                ragged[j] -= _ragged_update(plan, i, j, t, ragged[i])
+                ragged[j] -= _ragged_update(plan, i, j, transpose(pair[i, j]), ragged[i])
     return BlockedFactor(plan, tuple(inv), pair, tuple(ragged), _upper_cholesky(dense), across)
 
 
@@ -145,15 +144,6 @@ def _ragged_update(plan: Elimination, i: int, j: int, t: Array, values: Array) -
     total, where = len(plan.couplings[j].ragged.cols), plan.column_maps[i, j]
     shares = plan.per_level(i, t, values)
     return np.stack([np.bincount(where, row, total).astype(float, copy=False) for row in shares])
-
-
-def segment_sum(parent: NDArray[np.integer], values: Array, m: int) -> Array:
-    """Sum the blocks `values` (n, i, j) over rows with the same parent, (m, i, j)."""
-    out = np.empty((m, *values.shape[1:]))
-    for i in range(values.shape[1]):
-        for j in range(values.shape[2]):
-            out[:, i, j] = np.bincount(parent, values[:, i, j], m)
-    return out
 
 
 def _upper_cholesky(lower: Array) -> Array:
@@ -219,8 +209,7 @@ class BlockedFactor(Certain):
         for i in range(len(plan.chain)):
             work[i] = matmul(self.inv[i], work[i])
             for j in range(i + 1, len(plan.chain)):
-                share = matmul(transpose(self.pair[i, j]), work[i])
-                work[j] -= segment_sum(plan.parents[i, j], share, len(work[j]))
+                work[j] -= segment_products(plan.parents[i, j], self.pair[i, j], work[i], len(work[j]))
             if plan.dense:
                 dense -= plan.couplings[i].ragged.transposed_times(self.ragged[i], work[i])
         return self.back_substituted(work, self._dense_solve(dense))

@@ -94,6 +94,8 @@ def terms_table(
     if kind is None:
         raise DataError(f"type={type!r} is unknown; use 1, 2 or 3.")
     fit.inference.check("anova")
+    if fit.problem.responses:
+        return _of_responses(fit, type, ddf, vcov, cluster)
     known = fit.inference.uncertainty(ddf, vcov, cluster)
     if not fit.inference.is_gaussian:
         return _wald_table(fit, kind, known)
@@ -102,6 +104,32 @@ def terms_table(
     table = pd.DataFrame(list(rows.values()), index=list(rows), columns=list(COLUMNS), dtype=float)
     table.attrs["heading"] = f"Type {'I' * kind} analysis of variance table {known.how}"
     return with_smooths(fit, table)
+
+
+def _of_responses(
+    fit: Fitted,
+    type: int | str,  # noqa: A002
+    ddf: str,
+    vcov: str | None,
+    cluster: Cluster,
+) -> pd.DataFrame:
+    """The tables of all responses as one, terms named after their response as coefficients are."""
+    import pandas as pd
+
+    from lmmformula.inference.one_response import responses_of
+
+    tables = []
+    for own in responses_of(fit):
+        if own.problem.recipe.smooths:
+            raise PlanError(
+                f"the formula of {own.name} has smooths, whose tests are those of a model of one response: fit it by itself, "
+                "or test coefficients by hypothesis()."
+            )
+        table = terms_table(own.fitted, type, ddf, vcov, cluster)
+        tables.append(table.set_axis([f"{own.name}:{label}" for label in table.index]))
+    out = pd.DataFrame(pd.concat(tables))
+    out.attrs |= tables[0].attrs
+    return out
 
 
 def _row(known: Uncertainty, hypothesis: Array, sigma: float) -> tuple[float, ...]:
@@ -192,23 +220,16 @@ def _columns(fit: Fitted) -> dict[str, NDArray[np.intp]]:
     return {label: np.flatnonzero(assign == j + 1) for j, label in enumerate(fit.problem.X.term_labels)}
 
 
-def _triangle(fit: Fitted) -> Array:
-    """R of X = QR, without weights."""
-    if fit.problem.data.weights is None and fit.inference.is_gaussian and fit.problem.residual is None:
-        return fit.standard.triangle_out(fit.optimum.model.ols.r)
-    return fit.problem.data.fixed.triangle()
-
-
 def _sequential(fit: Fitted) -> dict[str, Array]:
     """Type I: what a column adds to those before it, the rows of R in X = QR (with unit diagonal: Doolittle)."""
-    r = _triangle(fit)
+    r = fit.inference.triangle()
     unit = r / np.diagonal(r)[:, None]
     return {label: unit[own] for label, own in _columns(fit).items()}
 
 
 def _type_two(fit: Fitted) -> dict[str, Array]:
     """Type II: as type I with the term and its containers moved to the end."""
-    columns, containers, r = _columns(fit), _containers(fit), _triangle(fit)
+    columns, containers, r = _columns(fit), _containers(fit), fit.inference.triangle()
     if len(columns) == 1:
         return _sequential(fit)
     out: dict[str, Array] = {label: np.eye(len(r))[own] for label, own in columns.items()}

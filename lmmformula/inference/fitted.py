@@ -260,6 +260,14 @@ class Inference(InWords):
             self.check("denominator df")
         return Wald(self.fit)
 
+    def known_of_mean(self, ddf: str, vcov: str | None, cluster: Cluster) -> Uncertainty | None:
+        """What another fit, of which this is a part, knows of the coefficients of the mean; None for a fit of its own."""
+        return None
+
+    def triangle(self) -> Array:
+        """R of X = QR, without weights, (p, p)."""
+        return self.fit.problem.data.fixed.triangle()
+
     def combination_draws(self, rows: Array) -> Array | None:
         """Draws of ``rows @ beta``, (S, r), of a posterior; None elsewhere."""
         return None

@@ -8,10 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.typing import Array
 
-__all__ = ["cholesky", "flat", "inner_products", "lower_inverse", "matmul", "stacked_inverse", "transpose"]
+__all__ = [
+    "cholesky",
+    "flat",
+    "inner_products",
+    "lower_inverse",
+    "matmul",
+    "segment_products",
+    "segment_sum",
+    "stacked_inverse",
+    "transpose",
+]
 
 
 def cholesky(s: Array) -> Array:
@@ -25,13 +36,11 @@ def cholesky(s: Array) -> Array:
 
 def lower_inverse(f: Array) -> Array:
     """Inverses of lower triangular `f`, (m, k, k), by forward substitution over the stack."""
-    k = f.shape[-1]
     out = np.zeros_like(f)
-    for j in range(k):
-        out[:, j, j] = 1.0 / f[:, j, j]
-        for i in range(j + 1, k):
-            total = np.einsum("ml,ml->m", f[:, i, j:i], out[:, j:i, j])
-            out[:, i, j] = -total / f[:, i, i]
+    for i in range(f.shape[-1]):
+        out[:, i, i] = pivot = 1.0 / f[:, i, i]
+        if i:
+            out[:, i, :i] = np.einsum("ml,mlj->mj", f[:, i, :i], out[:, :i, :i]) * -pivot[:, None]
     return out
 
 
@@ -51,6 +60,24 @@ def inner_products(one: Sequence[Array], other: Sequence[Array]) -> Array:
     """Sum of ``x'y`` over stacks x (m, k, c) and y (m, k, d) as matrices (m k, c) and (m k, d): (c, d)."""
     first, *more = (flat(x).T @ flat(y) for x, y in zip(one, other, strict=True))
     return sum(more, first)
+
+
+def segment_sum(parent: NDArray[np.integer], values: Array, m: int) -> Array:
+    """Sum the blocks `values` (n, i, j) over rows with the same parent, (m, i, j)."""
+    if m == 1:
+        return values.sum(axis=0, keepdims=True)
+    out = np.empty((m, *values.shape[1:]))
+    for i in range(values.shape[1]):
+        for j in range(values.shape[2]):
+            out[:, i, j] = np.bincount(parent, values[:, i, j], m)
+    return out
+
+
+def segment_products(parent: NDArray[np.integer], one: Array, other: Array, m: int) -> Array:
+    """Sum of ``x'y`` over matrices x (n, k, i) and y (n, k, j) with the same parent, (m, i, j)."""
+    if m == 1:
+        return (flat(one).T @ flat(other))[None]
+    return segment_sum(parent, matmul(transpose(one), other), m)
 
 
 def flat(a: Array) -> Array:

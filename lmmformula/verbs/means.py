@@ -70,6 +70,7 @@ class MeansVerbs(Verbs):
 
         The grid has all levels of factors (numbers with two values are factors, as emmeans has it) and the mean of other
         numbers; an offset is that of the reference values. ``m.emmeans("recipe | temp").contrast("pairwise")`` compares means.
+        Of several responses there are means of each, compared within it; ``.contrast(by="recipe")`` compares responses.
 
         Parameters
         ----------
@@ -132,9 +133,11 @@ class MeansVerbs(Verbs):
         Searle, Speed & Milliken (1980), The American Statistician 34, 216-221. Lenth (2016), J. Stat. Software 69(1).
         """
         from lmmformula.inference.means.marginal import marginal_means
+        from lmmformula.inference.means.of_responses import means_by_response
         from lmmformula.reporting.marginal_means import MarginalMeans
 
-        means, wanted = marginal_means(
+        means, wanted = means_by_response(
+            marginal_means,
             self._fit,
             specs,
             by=by,
@@ -197,10 +200,12 @@ class MeansVerbs(Verbs):
         ------
         DataError
         """
+        from lmmformula.inference.means.of_responses import means_by_response
         from lmmformula.inference.means.trends import trends
         from lmmformula.reporting.marginal_means import MarginalMeans
 
-        means, wanted = trends(
+        means, wanted = means_by_response(
+            trends,
             self._fit,
             specs,
             var,
@@ -251,13 +256,12 @@ class MeansVerbs(Verbs):
         PlanError
             For a posterior.
         """
-        from lmmformula.inference.means.joint import joint_rows
-        from lmmformula.inference.means.specs import names_in
+        from lmmformula.inference.means.of_responses import joint_tests
         from lmmformula.reporting.frames import printed
         from lmmformula.reporting.marginal_tables import joint_table
 
-        rows = joint_rows(self._fit, by=by, at=at, ddf=ddf, vcov=vcov, cluster=cluster, data=data)
-        return printed(joint_table(rows, () if by is None else names_in(by)))
+        found = joint_tests(self._fit, by=by, at=at, ddf=ddf, vcov=vcov, cluster=cluster, data=data)
+        return printed(joint_table(*found))
 
     def predict_population(
         self,

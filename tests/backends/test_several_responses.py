@@ -353,10 +353,9 @@ def test_is_fitted_again_and_kept(tmp_path: Any) -> None:
 
 
 ASKED = {
-    "anova": lambda m: m.anova(),
     "R2": lambda m: m.r2(),
     "ICC": lambda m: m.icc(),
-    "emmeans": lambda m: m.emmeans("x"),
+    "population means": lambda m: m.emmeans("x", average="population"),
     "conditional effects": lambda m: m.conditional_effects(),
     "drop1": lambda m: m.drop1(),
     "step": lambda m: m.step(),

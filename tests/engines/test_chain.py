@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from oracle import make_problem, z_matrix
 
-from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.chain import Chain
 from lmmformula.engines.elimination import choose_chain
 from lmmformula.ir.blocks import Blocks
+from lmmformula.numerics.batched import segment_sum
 
 
 class NumpyStacks:

@@ -29,7 +29,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, Stacked
-from lmmformula.engines.blocked import segment_sum
 from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
@@ -39,7 +38,7 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
-from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, transpose
+from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_sum, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 

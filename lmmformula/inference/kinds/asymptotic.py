@@ -106,12 +106,6 @@ class Asymptotic(Inference):
         }
         if self.fit.estimate.log_prior is not None:
             known |= dict.fromkeys(_OF_LIKELIHOODS, _PENALISED)
-        if problem.responses:
-            names = ", ".join(own.name for own in problem.responses)
-            known["anova"] = (
-                f"tests of terms read the terms of one formula, and each of the responses ({names}) has one of its own: use "
-                "hypothesis('y1:x = y2:x'), wald_test() of coefficients by name, or anova(m1, m2) of two fits."
-            )
         if has_several(problem):
             known |= dict.fromkeys(("influence", "robust errors", "conditional AIC", "R2"), _ONE_PREDICTOR)
         if problem.monotonic is not None:
@@ -159,6 +153,11 @@ class Asymptotic(Inference):
 
     def df(self, contrasts: Array) -> Array:
         return satterthwaite(self.fit, contrasts) if self.is_gaussian else np.full(len(contrasts), np.inf)
+
+    def triangle(self) -> Array:
+        if self.fit.problem.data.weights is None and self.is_gaussian and self.fit.problem.residual is None:
+            return self.fit.standard.triangle_out(self.fit.optimum.model.ols.r)
+        return super().triangle()
 
     def modelled(self, ddf: str) -> Uncertainty:
         return gaussian_uncertainty(self.fit, ddf) if self.is_gaussian else super().modelled(ddf)

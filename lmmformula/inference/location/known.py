@@ -38,6 +38,8 @@ def known_of_mean(
     PlanError
         For errors by clusters, or Kenward & Roger's, of a mean with smooths.
     """
+    if (given := fit.inference.known_of_mean(ddf, vcov, cluster)) is not None:
+        return given
     if not has_penalised(fit):
         return fit.inference.uncertainty(ddf, vcov, cluster)
     whose = ", ".join(labels(fit))

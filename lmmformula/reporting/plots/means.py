@@ -11,6 +11,7 @@ import numpy as np
 from lmmformula.errors import DataError
 from lmmformula.inference.means.comparisons import label_text
 from lmmformula.inference.means.marginal import marginal_means
+from lmmformula.inference.means.of_responses import means_by_response
 from lmmformula.inference.means.record import Means, contrasted
 from lmmformula.inference.means.tables import limits
 from lmmformula.inference.multiplicity import critical_value, suited
@@ -34,7 +35,7 @@ def means(
     level: float = 0.95,
 ) -> Drawn:
     """Marginal means of a fit with their intervals; see :func:`lmmformula.inference.means.marginal.marginal_means`."""
-    found, _ = marginal_means(fit, specs, at=at, kind=kind, level=level)
+    found, _ = means_by_response(marginal_means, fit, specs, at=at, kind=kind, level=level)
     return plot_means(found, ax, comparisons=comparisons)
 
 
