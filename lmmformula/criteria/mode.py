@@ -41,6 +41,8 @@ CHORD = 0.02
 """A factor is kept for further steps as long as each shrinks the decrement to this share: solves cost far less."""
 MAX_STEPS = 100
 MAX_HALVINGS = 30
+LOST = 1e-12
+"""Share of h below which a difference is rounding's."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +93,7 @@ def find_mode(
             "the log-likelihood is not finite at the start of the mode search: a linear predictor lies outside the "
             "range of the link. Centre and scale the predictors, or use another link."
         )
-    fresh, last = True, np.inf
+    fresh, newton, last = True, False, np.inf
     system = _working(model, variances, here, aux)
     while True:
         du, dbeta, decrement = _direction(variances, system, u, here)
@@ -100,6 +102,8 @@ def find_mode(
             du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement <= tolerance or steps >= MAX_STEPS:
             break
+        if fresh and newton and 0.5 * last < decrement <= _slack(variances, here.value):
+            break  # a step of Newton's would have squared it: what is left is rounding
         moved = None
         if fresh or decrement <= CHORD * last:
             moved = _line_search(model, variances, beta, aux, u, (du, dbeta), here)
@@ -112,7 +116,7 @@ def find_mode(
             )  # steps with the old one no longer pay
             continue
         u, beta, here = moved
-        fresh, last, steps = False, decrement, steps + 1
+        fresh, newton, last, steps = False, fresh, decrement, steps + 1
     value = here.value
     if decrement > max(tolerance, 1e-4 * max(1.0, abs(value))):
         raise FitError(
@@ -200,6 +204,11 @@ def _direction(
     return step, beta_step, decrement
 
 
+def _slack(variances: Variances, h: float) -> float:
+    """What rounding makes of differences of h."""
+    return max(LOST * max(1.0, abs(h)), variances.rounding)
+
+
 def _line_search(
     model: RowModel,
     variances: Variances,
@@ -211,7 +220,7 @@ def _line_search(
 ) -> tuple[Stacked, Array, _Evaluated] | None:
     """The first of the halved steps that does not raise h; None if none does."""
     du, dbeta = direction
-    slack = 1e-12 * max(1.0, abs(here.value))
+    slack = _slack(variances, here.value)
     for halving in range(MAX_HALVINGS):
         t = 0.5**halving
         trial = tuple(a + t * b for a, b in zip(u, du, strict=True))

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from oracle import Oracle, make_problem, random_theta, z_matrix
 
+from lmmformula import build
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.dense import DenseEngine
+from lmmformula.engines.sparse import SparseEngine
 from lmmformula.errors import FitError, PlanError
 from lmmformula.families import FAMILIES, make_family, resolve
 from lmmformula.ir.design import FixedBlock
@@ -357,3 +359,16 @@ def test_a_linear_predictor_outside_the_range_of_the_link_is_said() -> None:
     outside = np.r_[-psi[0], psi[1:]]
     with pytest.raises(FitError, match="range of the link"):
         Laplace.of(problem, BlockedEngine())(outside)
+
+
+def test_a_search_ends_where_only_rounding_is_left() -> None:
+    """Neighbours that are all but equal: entries of Q are large, and no step brings the decrement below what u'Qu loses."""
+    rng = np.random.default_rng(5)
+    group, time = np.repeat(np.arange(12), 10), np.tile(np.arange(5.0), 24)
+    y = rng.gamma(7.0, np.exp(rng.normal(0.0, 0.2, 12)[group]) / 7.0)
+    problem = build("y ~ 1 + ar1(t + 0 | g)", {"y": y, "g": group, "t": time}, family="gamma")
+    model = Laplace.of(problem, SparseEngine())
+    point = model(np.array([0.0, 0.2, 10.0, 2.0]), tolerance=1e-20)
+    assert point.mode.steps < 20
+    again = model(point.psi, u=point.u, tolerance=1e-20)
+    assert again.deviance == pytest.approx(point.deviance, abs=1e-6)
