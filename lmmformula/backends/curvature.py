@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.optimum import boundary_elements, undetermined_columns
+from lmmformula.criteria.fixed_curvature import beta_curvature
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.errors import FitError
@@ -19,12 +20,25 @@ __all__ = ["Criterion", "joint_vcov", "laplace_of", "parameter_names", "undeterm
 Criterion: TypeAlias = Laplace | Quadrature
 """psi -> point."""
 
+FORWARD = 1e-6
+"""Step of a difference on one side, in standard errors."""
+SAMPLED = 5e-5
+"""Standard error that an element of a Hessian at unit diagonal may have: half as much in a standard error."""
+ILL = 1e-3
+"""Smallest eigenvalue of a Hessian at unit diagonal up to which differences on one side, exact to about a step, do not do."""
 SHARP = 1e-20
 """Decrement at which the search for modes ends: their errors, over a small step, are those of a difference."""
 FLAT = 1e-6
 """Curvature of a direction of theta, relative to that of its elements, below which it is flat up to errors of differences."""
 FARTHEST = 0.01
 """Step in an element of theta that says little of the data: relative to the residual spread, or on a scale without units."""
+
+
+@runtime_checkable
+class Beside(Protocol):
+    """A criterion whose gradient is exact, not of differences itself, also at points beside one whose modes are known."""
+
+    def beside(self, psi: Array, near: LaplacePoint, u: tuple[Array, ...]) -> LaplacePoint: ...
 
 
 def laplace_of(point: Any) -> LaplacePoint:
@@ -83,7 +97,7 @@ def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Arr
     loose = undetermined(laplace_of(smooth))
     free = ~loose
     free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))
-    hessian = _differences(criterion, psi, point, free, smooth) if exact else smooth.hessian[free][:, free]
+    hessian = _differences(criterion, free, smooth) if exact else smooth.hessian[free][:, free]
     places = np.arange(layout.size)[free]
     spreads = (places >= layout.theta.start) & (places < layout.theta.stop)
     inverse, held = _inverse(0.5 * (hessian + hessian.T), spreads)
@@ -137,28 +151,73 @@ def _definite_inverse(a: Array) -> Array:
 
 
 def _differences(
-    criterion: Criterion,
-    psi: Array,
-    point: LaplacePoint,
-    free: NDArray[np.bool_],
-    smooth: LaplacePoint | QuadraturePoint,
+    criterion: Criterion, free: NDArray[np.bool_], smooth: LaplacePoint | QuadraturePoint
 ) -> Array:
-    """Hessian in the free elements by central differences of the gradient.
+    """Hessian in the free elements by differences of the gradient: on one side where it allows them, else on both."""
+    stage("standard errors", total=int(free.sum()))
+    if isinstance(criterion, Beside):
+        one_sided = _one_sided(criterion, free, smooth)
+        if _least(one_sided) > ILL:
+            return one_sided
+    return _two_sided(criterion, free, smooth)
+
+
+def _least(hessian: Array) -> float:
+    """Smallest eigenvalue at unit diagonal."""
+    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian)), np.finfo(float).tiny))
+    scaled = hessian * np.outer(unit, unit)
+    return float(np.linalg.eigvalsh(0.5 * (scaled + scaled.T)).min(initial=1.0))
+
+
+def _one_sided(criterion: Beside, free: NDArray[np.bool_], smooth: Any) -> Array:
+    """Forward differences of the exact gradient along the path of the modes, one factorisation an element.
+
+    The elements of two fixed effects come without, where there are many rows for each effect
+    (:mod:`lmmformula.criteria.fixed_curvature`).
+
+    With t the step in standard errors and g the gradient in their units, g(t) - g(0) = t H + t^2 g''/2, where g'' is about the
+    skewness of the likelihood, at most of order one: a t of 1e-6 leaves an error of 1e-6 of an element at unit diagonal. So
+    small a step is possible because nothing is searched: modes are followed by steps with the factor at hand
+    (:func:`lmmformula.criteria.mode.follow_mode`), whose errors are O(t^3) and not those of where a search ends, and the
+    gradient is summed in one way on both sides, with the same rounding.
+    """
+    psi, out = smooth.psi, np.zeros((len(smooth.psi), len(smooth.psi)))
+    base = criterion.beside(psi, smooth, smooth.u)
+    steps = FORWARD * step_scale(smooth.hessian)
+    beta, moved = np.arange(len(psi))[smooth.model.layout.beta], free.copy()
+    if (among_beta := beta_curvature(base, SAMPLED)) is not None:
+        out[np.ix_(beta, beta)], moved[beta] = among_beta, False
+        for _ in beta:
+            step()
+    for j in np.flatnonzero(moved):
+        there = psi.copy()
+        there[j] += steps[j]
+        ahead = smooth.predicted_mode(there)
+        start = tuple(b + a - u for b, a, u in zip(base.u, ahead, smooth.u, strict=True))
+        out[j] = (criterion.beside(there, smooth, start).gradient - base.gradient) / (there[j] - psi[j])
+        step()
+    out[np.ix_(~moved, moved)] = out[np.ix_(moved, ~moved)].T
+    return out[np.ix_(free, free)]
+
+
+def _two_sided(
+    criterion: Criterion, free: NDArray[np.bool_], smooth: LaplacePoint | QuadraturePoint
+) -> Array:
+    """Central differences of the gradient.
 
     The mode is searched from where it is expected: to first order in the step h above, and below from the one found above, by
     ``u(-h) = u(h) - 2 h u' + O(h^3)``.
     """
     steps, columns, near = 2e-3 * step_scale(smooth.hessian), [], laplace_of(smooth)
-    theta = point.model.layout.theta
+    theta, psi, beta = near.model.layout.theta, near.psi, near.beta
     steps[theta] = np.minimum(steps[theta], FARTHEST * (1.0 + np.abs(psi[theta])))
-    stage("standard errors", total=int(free.sum()))
     for j in np.flatnonzero(free):
         move = np.zeros(len(psi))
         move[j] = steps[j]
         above, below = near.predicted_mode(psi + move), near.predicted_mode(psi - move)
-        high = criterion(psi + move, u=above, beta=point.beta, tolerance=SHARP)
+        high = criterion(psi + move, u=above, beta=beta, tolerance=SHARP)
         below = tuple(m + b - a for m, a, b in zip(laplace_of(high).u, above, below, strict=True))
-        low = criterion(psi - move, u=below, beta=point.beta, tolerance=SHARP)
+        low = criterion(psi - move, u=below, beta=beta, tolerance=SHARP)
         columns.append((high.gradient - low.gradient) / (2 * steps[j]))
         step()
     return np.array(columns).reshape(len(columns), len(psi))[:, free]

@@ -22,7 +22,7 @@ If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z
 
 Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
 :mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, the observed information given u for alpha. It refines
-that by secant updates. Standard errors use differences of the exact gradient instead.
+that by secant updates. Standard errors use differences of the exact gradient.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from lmmformula.criteria.by_cluster import gradients_by_cluster
 from lmmformula.criteria.joint import JointSystem
 from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.linearised import Linearised
-from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
+from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode, follow_mode
 from lmmformula.criteria.rowmodel import Information, RowModel
 from lmmformula.criteria.variance import Variances, inner
 from lmmformula.engines.base import Engine, Factor, Prepared, Stacked
@@ -153,6 +153,12 @@ class Laplace(RowModel):
         else:
             fixed = psi[self.layout.beta]
         mode = find_mode(self, variances, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
+        return LaplacePoint(self, psi, variances, aux, mode)
+
+    def beside(self, psi: Array, near: LaplacePoint, u: tuple[Array, ...]) -> LaplacePoint:
+        """The point at a `psi` that is a small step from `near`, its mode followed from `u`; it has derivatives, no value."""
+        variances, aux = self.variances(psi[self.layout.theta]), self.aux_predictors(psi)
+        mode = follow_mode(self, variances, self.coefficients(psi), aux, u, near.system)
         return LaplacePoint(self, psi, variances, aux, mode)
 
     def at(

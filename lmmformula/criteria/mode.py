@@ -33,12 +33,16 @@ from lmmformula.ir.rows import RowVector
 from lmmformula.ir.sums import AdjointOf, TransposedOf, least_of, total_of
 from lmmformula.typing import Array
 
-__all__ = ["Mode", "find_mode"]
+__all__ = ["Mode", "find_mode", "follow_mode"]
 
 TOLERANCE = 1e-15
 """Newton decrement of 2 h; Newton's steps square it, so it is soon far below."""
 CHORD = 0.02
 """A factor is kept for further steps as long as each shrinks the decrement to this share: solves cost far less."""
+NOTHING = 1e-22
+"""Decrement of a step after which the next would be one of rounding."""
+FOLLOWED = 2
+"""Steps by which a mode is followed: from an error of order t in the place, each multiplies it by another t."""
 MAX_STEPS = 100
 MAX_HALVINGS = 30
 LOST = 1e-12
@@ -126,6 +130,32 @@ def find_mode(
         )
     met = system if system.weights is here.rows.weight else None
     return Mode(u, beta, here.eta, value, steps, decrement, met)
+
+
+def follow_mode(
+    model: RowModel,
+    variances: Variances,
+    beta: Array,
+    aux: tuple[RowVector, ...],
+    start: tuple[Array, ...],
+    system: JointSystem,
+) -> Mode:
+    """The mode at parameters a distance t from those of `system`, which is kept: nothing is factorised, nothing searched.
+
+    A chord step leaves (I - M_0^-1 M_t) of the error, and M_t - M_0 = O(t); from a start off by O(t) two of them leave
+    O(t^3). The objective is not evaluated, nan.
+    """
+    u, decrement = start, np.inf
+    for _ in range(FOLLOWED):
+        rows = model.rows(model.predictor(beta, variances.factors, u), aux, "observed", derivatives=False)
+        sums = model.to_effects(variances.factors, rows.score)
+        slope = tuple(s - v for s, v in zip(sums, variances.times(u), strict=True))
+        step, _ = system.solve(slope, np.zeros(0))
+        u = tuple(a + b for a, b in zip(u, step, strict=True))
+        decrement = sum(float(np.vdot(a, b)) for a, b in zip(slope, step, strict=True))
+        if decrement <= NOTHING:
+            break
+    return Mode(u, beta, model.predictor(beta, variances.factors, u), np.nan, FOLLOWED, decrement)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
