@@ -162,9 +162,12 @@ def assembled(
     """
     spec, parts, random = own
     learned = learned or Learned()
-    every, terms, frame = expanded([spec.fixed, *parts], [spec.random, *random], frame)
+    every, terms, frame = expanded(
+        [spec.fixed, *parts, learned.part], [spec.random, *random, learned.random], frame
+    )
     terms, frame = apart(terms, frame)
-    spec, parts, random = replace(spec, fixed=every[0], random=terms[0]), tuple(every[1:]), tuple(terms[1:])
+    spec, learned = replace(spec, fixed=every[0], random=terms[0]), Learned(every[-1], terms[-1])
+    parts, random = tuple(every[1:-1]), tuple(terms[1:-1])
     designs = [t.design for own in (spec.random, *random) for t in own]
     refuse_wide([spec.fixed, *parts, *designs], frame, frame.n, memory_limit)
     problem = _assemble(spec, frame, arguments, family, contrasts, levels_below_rows=levels_below_rows)

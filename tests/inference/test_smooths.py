@@ -197,3 +197,24 @@ def test_tests_beside_random_effects_of_sigma() -> None:
     np.testing.assert_allclose(
         beside.smooths().to_numpy(dtype=float), plain.smooths().to_numpy(dtype=float), rtol=1e-3
     )
+
+
+@pytest.mark.parametrize("smooth", ["s(z, k = 4)", "s(z, g, k = 4, bs = 'fs')"])
+def test_a_smooth_of_two_predictors_is_that_of_a_copy(smooth: str) -> None:
+    rng = np.random.default_rng(2)
+    z = rng.uniform(-1.0, 1.0, 90)
+    data = {"y": z**2 + np.exp(z - 1.0) * rng.standard_normal(90), "z": z, "v": z, "g": np.arange(90) % 3}
+    data["g"] = np.array(list("abc"))[data["g"]]
+    same = fit(f"y ~ {smooth}", data, dispformula=f"~ {smooth}")
+    copy = fit(f"y ~ {smooth}", data, dispformula=f"~ {smooth.replace('z', 'v')}")
+    assert same.llf == pytest.approx(copy.llf, abs=1e-6)
+    np.testing.assert_allclose(same.predict(data), copy.predict(data), atol=1e-4)
+
+
+def test_a_smooth_of_each_category() -> None:
+    rng = np.random.default_rng(2)
+    z = rng.uniform(-1.0, 1.0, 120)
+    data = {"y": rng.choice(np.array(["a", "b", "c"]), 120), "z": z}
+    m = fit("y ~ s(z, k = 4)", data, family="categorical")
+    assert [len(block.names) for block in m.problem.aux] == [2]
+    assert m.predict(data).sum(axis=1).to_numpy() == pytest.approx(np.ones(120))

@@ -37,6 +37,7 @@ class Expansion:
         self._memory = dict(frame.memory)
         self._values = dict(frame.values)
         self.records: list[SmoothRecord] = []
+        self._known: dict[tuple[Expr, str], tuple[list[Term], list[RandomTerm]]] = {}
         self._evaluator = Evaluator(
             frame.columns, frame.n, frame.text, frame.context, self._memory, learn=False, known=frame.values
         )
@@ -60,14 +61,18 @@ class Expansion:
             label = _label(term.factors[0])
             if short[label] > 1:
                 label = deparse(term.factors[0])
-            own, beside = self._expand(term, label)
+            if (
+                key := (term.factors[0], label)
+            ) not in self._known:  # a smooth of several predictors is made once
+                self._known[key] = self._expand(term, label)
+            own, beside = self._known[key]
             fixed += own
             more += beside
         return replace(part, terms=tuple(fixed)), (*random, *more)
 
     def _is_own(self, term: Term) -> bool:
         """Whether a term is a smooth, and not the call of a function of the caller's."""
-        return _is_call(term) and isinstance(self._memory.get(term.factors[0]), Smooth)
+        return _is_call(term) and isinstance(self._given.memory.get(term.factors[0]), Smooth)
 
     def _expand(self, term: Term, label: str) -> tuple[list[Term], list[RandomTerm]]:
         call = term.factors[0]
@@ -78,7 +83,7 @@ class Expansion:
             del self._memory[call]
             call, state = _without(call, groups), replace(state, groups=())
             self._memory[call] = state
-        del self._values[term.factors[0]]
+        self._values.pop(term.factors[0], None)  # with another label it was made before
         by = next((deparse(arg.value) for arg in call.args if arg.name == "by"), "")
         fixed: list[Term] = []
         random: list[RandomTerm] = []
