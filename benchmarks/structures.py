@@ -4,6 +4,7 @@ python -m benchmarks.structures                                  # all models; g
 python -m benchmarks.structures --models gam mmrm --rounds 3
 python -m benchmarks.structures --models exp mat --locations 100
 python -m benchmarks.structures table                            # a table in Markdown, from the record
+python -m benchmarks.structures figures                          # the tables of the pages on each structure, from the record
 
 Every number is a process with a fresh interpreter and one thread, which reads the same file, fits once to warm up and then
 `--repeats` times; a first fit of more than 20 s of processor time is itself the number. From a table in memory to estimates
@@ -27,11 +28,20 @@ from typing import Any
 
 import pandas as pd
 
+from benchmarks.pages import insert
 from benchmarks.structures_data import curves, field, herd, visits
 
-__all__ = ["main", "table"]
+__all__ = ["main", "of_pages", "table"]
 
 RESULTS = Path(__file__).with_name("results") / "structures.json"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = {
+    "smooths": ("gam",),
+    "relationships": ("animal",),
+    "residuals": ("mmrm",),
+    "time_space": ("exp", "mat"),
+}
+"""Page of the documents -> the models whose times it has."""
 PEERS = {
     "gam": ("bam", "bam-discrete"),
     "animal": ("cholmod", "TMB"),
@@ -40,7 +50,7 @@ PEERS = {
     "mat": ("glmmTMB",),
 }
 NAMES = {
-    "gam": "{rows:,} rows, three smooths and `(1 | g)`, REML",
+    "gam": "{rows:,} rows, three smooths and `(1 \\| g)`, REML",
     "animal": "{rows:,} animals of a pedigree, a record each, REML",
     "mmrm": "500 subjects × 8 visits ({rows:,} rows), unstructured, REML",
     "exp": "field of {rows:,} points, `exp`, ML",
@@ -49,8 +59,8 @@ NAMES = {
 CALLED = {
     "bam": "`mgcv::bam`",
     "bam-discrete": "`bam(discrete = TRUE)`",
-    "cholmod": "by hand: Matrix (CHOLMOD) and `optimize`, A⁻¹ given",
-    "TMB": "by hand: TMB and `nlminb`, A⁻¹ given",
+    "cholmod": "A⁻¹ given, `optimize` and CHOLMOD: Matrix",
+    "TMB": "A⁻¹ given, `nlminb` and a template: TMB",
     "gls": "`nlme::gls`",
     "glmmTMB": "`glmmTMB`",
 }
@@ -167,9 +177,15 @@ def table(kept: Record) -> str:
     return "\n".join(lines)
 
 
+def of_pages(kept: Record) -> None:
+    """Put each page's part of the table between its marks."""
+    for page, models in PAGES.items():
+        insert(DOCS / f"{page}.md", {"speed": table({m: kept[m] for m in models if m in kept})})
+
+
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Random-effect structures against R.")
-    parser.add_argument("what", nargs="?", choices=["run", "table"], default="run")
+    parser.add_argument("what", nargs="?", choices=["run", "table", "figures"], default="run")
     parser.add_argument("--models", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--locations", type=int, default=500)
     parser.add_argument("--animals", type=int, default=20_000)
@@ -178,8 +194,11 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--timeout", type=float, default=7200.0)
     parser.add_argument("--record", action="store_true", help="into benchmarks/results/structures.json")
     arguments = parser.parse_args(given)
-    if arguments.what == "table":
-        print(table(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    if arguments.what != "run":
+        kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+        print(table(kept))
+        if arguments.what == "figures":
+            of_pages(kept)
     else:
         run(arguments)
 

@@ -50,20 +50,20 @@ RESIDUALS: dict[str, Callable[[], Fit]] = {
 
 SLOW = {"allfit", "power", "permutation_test", "cross_validate", "check", "step", "conf_int, bootstrap"}
 """Asked of one structure, which stands for the others."""
-EVERY = DRAWN | {"overdispersion", "caic", "caic, known", "predict, full"}
+EVERY = DRAWN | {"overdispersion", "predict, full"}
 """What no structure has: draws, and what rests on independent residuals."""
 NO_EFFECTS = {"ratio", "naivete", "plot_naivete", "ranova", "repca"}
 OF_FIXED = {verb for verb in VERBS if verb.endswith(", clusters")}
 ONE_FORMULA = {
-    "anova",
-    "anova, Kenward-Roger",
-    "anova, clusters",
+    "caic",
+    "caic, known",
     "conditional_effects",
     "drop1",
     "drop1, chisq",
+    "emmeans, population",
+    "icc",
 }
-ONE_FORMULA |= {"emmeans", "emmeans, clusters", "emmeans, population", "emtrends", "icc", "influence, refit"}
-ONE_FORMULA |= {"joint_tests", "naivete", "plot_naivete", "r2", "ranova"}
+ONE_FORMULA |= {"influence, refit", "naivete", "plot_naivete", "r2", "ranova"}
 NAMED = {"conf_int, profile", "profile", "ratio", "hypothesis", "t_test", "f_test", "wald_test"}
 """They name a coefficient, a component or columns that this model does not have."""
 REFUSED: dict[str, set[str]] = {

@@ -270,7 +270,6 @@ def test_what_is_refused_by_name(formula: str, more: dict[str, Any], says: str) 
 @pytest.mark.parametrize(
     "verb",
     [
-        lambda m: m.caic(),
         lambda m: m.predict(interval="confidence", uncertainty="full"),
     ],
 )

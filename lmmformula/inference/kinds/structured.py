@@ -34,12 +34,7 @@ class Structured(Asymptotic):
 
     @property
     def refused(self) -> dict[str, str]:
-        label = self._label
-        rows = f"takes residuals that are independent, and those of this fit are structured ({label})"
-        return {
-            **super().refused,
-            "conditional AIC": f"the conditional AIC {rows}: use AIC.",
-        }
+        return super().refused
 
     @property
     def _label(self) -> str:

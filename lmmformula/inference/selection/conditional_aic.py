@@ -28,6 +28,8 @@ Waveren & Greven 2014), eta^(y) the fitted linear predictor::
 
 each at the cost of a fit per row. A binomial row of n trials is n binary rows: (3) over its successes and failures, two fits.
 
+Where residuals are structured see :mod:`lmmformula.inference.structure.conditional`.
+
 cAIC4 1.0 halves the second part of d theta^/dy in its analytic form, which its numerical form and the derivative by
 differences do not; its binary correction fits the unchanged response. The numbers here are those of the formulas.
 
@@ -52,6 +54,7 @@ from lmmformula.criteria.variance import inner
 from lmmformula.errors import FitError, PlanError
 from lmmformula.inference.refitting import refit_drawn
 from lmmformula.inference.residuals import auxiliary, linear_predictor
+from lmmformula.inference.variance_hessian import hessian_in_log_sigma
 from lmmformula.inference.wald import hessian_of_variances
 from lmmformula.numerics.batched import flat
 from lmmformula.numerics.threads import blas_threads
@@ -123,6 +126,8 @@ def conditional_aic(fit: Fitted, variances: str = "estimated") -> ConditionalAIC
             "a conditional AIC predicts a new response for each row, and y | weights(w) says that a row stands for w "
             "observations. Write the rows out w times, or use aic and bic."
         )
+    if problem.residual is not None:
+        return _structured(fit, variances)
     eta, aux = linear_predictor(fit), auxiliary(fit)
     llf = float(family.rows(problem.y, eta, aux, problem.weights, derivatives=False).loglik.sum())
     with blas_threads(fit.optimum.model.prepared.dense_side):
@@ -133,6 +138,19 @@ def conditional_aic(fit: Fitted, variances: str = "estimated") -> ConditionalAIC
         if fit.inference.is_gaussian:
             return ConditionalAIC(llf, rho + _from_variances(fit) + own, rho, variances)
         return ConditionalAIC(llf, _by_refits(fit, eta), rho, variances)
+
+
+def _structured(fit: Fitted, variances: str) -> ConditionalAIC:
+    """That of a model with structured residuals."""
+    from lmmformula.inference.structure.conditional import ConditionalFit
+
+    own = ConditionalFit(fit)
+    rho, more = own.effective, 0.0
+    if variances != "known" and len(fit.optimum.omega):
+        point, (fitted, responding) = fit.optimum, own.moves()
+        inverse = _inverse_curvature(hessian_in_log_sigma(point, point.omega))
+        more = 2.0 / point.sigma2 * float(np.sum(inverse * (fitted.T @ responding)))
+    return ConditionalAIC(own.llf, rho + more + own.n_parameters, rho, variances)
 
 
 def effective_df(fit: Fitted) -> float:
@@ -148,20 +166,24 @@ def effective_df(fit: Fitted) -> float:
 def _from_variances(fit: Fitted) -> float:
     """The sum in (1)."""
     point = fit.optimum.model(fit.optimum.theta)
-    problem, d = fit.standard.problem, len(point.theta)
+    problem = fit.standard.problem
     moved, dots = _moved(point)
     w = np.ones(problem.n) if problem.weights is None else problem.weights
     eta = linear_predictor(fit)
     residual = (fit.problem.y - eta) / fit.standard.response
     weighted = (w * residual) @ moved
     inner_ = moved.T @ (w[:, None] * moved) - np.outer(dots, weighted) / point.r2
-    joint = hessian_of_variances(point)
+    return float(2.0 / point.sigma2 * np.sum(_inverse_curvature(hessian_of_variances(point)) * inner_.T))
+
+
+def _inverse_curvature(joint: Array) -> Array:
+    """D^-1, of the directions in which the deviance says anything, from the Hessian with log sigma as its last element."""
+    d = len(joint) - 1
     curvature = joint[:d, :d] - np.outer(joint[:d, d], joint[d, :d]) / joint[d, d]
     scale = np.sqrt(np.maximum(np.diagonal(curvature), FLAT * float(np.diagonal(curvature).max())))
     values, vectors = np.linalg.eigh(curvature / np.outer(scale, scale))
     kept = values > FLAT * values[-1]
-    inverse = (vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(scale, scale)
-    return float(2.0 / point.sigma2 * np.sum(inverse * inner_.T))
+    return (vectors[:, kept] / values[kept]) @ vectors[:, kept].T / np.outer(scale, scale)
 
 
 def _moved(point: Any) -> tuple[Array, Array]:
