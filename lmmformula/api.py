@@ -143,7 +143,7 @@ def fit(
     ziformula: str | None = None,
     dispformula: str | None = None,
     nagq: int = 1,
-    priors: Mapping[str, str] | None = None,
+    priors: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
     missing: Literal["drop", "raise"] = "drop",
     rescor: bool | None = None,
     seed: int | np.random.Generator | None = None,
@@ -311,7 +311,7 @@ def fit(
 def prior_predictive(
     formula: str,
     data: Data,
-    priors: Mapping[str, str] | None = None,
+    priors: Mapping[str, str] | Sequence[Mapping[str, str]] | None = None,
     *,
     draws: int = 1_000,
     seed: int | np.random.Generator | None = None,

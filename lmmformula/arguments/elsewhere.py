@@ -60,7 +60,6 @@ ARGUMENTS_ELSEWHERE: Mapping[str, str] = {
     "init": "It is called start= here.",
     "inits": "It is called start= here.",
     "tune": "It is called warmup= here.",
-    "sample_prior": "prior_predictive() draws from the priors alone.",
     "backend": "The engine is chosen by engine= and the method by method=.",
     "ndraws": "All draws are used.",
     "file": "m.save(path) keeps a fit, and checkpoint=path of fit() a search while it runs.",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
@@ -18,7 +17,6 @@ from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.trust_region import Minimum
-from lmmformula.typing import AnyFunction
 
 __all__ = ["PenalisedBackend", "with_own_sigma"]
 
@@ -49,7 +47,7 @@ class PenalisedBackend(LaplaceBackend):
             "are those of that product, and the log-likelihood is without them.",
         )
 
-    def profiled(self, point: Any) -> AnyFunction:
+    def profiled(self, point: LaplacePoint) -> Criterion:
         """None."""
         raise PlanError(
             "a profile is one of a likelihood, and this fit maximises a likelihood times the density of priors: use conf_int() "

@@ -250,7 +250,7 @@ class PenalisedPoint(LaplacePoint):
         """Of the penalised deviance."""
         return super().gradient - 2.0 * self._log_prior[1]
 
-    @cached_property
+    @property
     def fixed_information(self) -> Array:
         """X'V^-1X of the working linear model plus the precision of the priors, (p, p)."""
         return self.system.information + self._penalty.weights(self.beta)

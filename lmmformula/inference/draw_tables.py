@@ -124,6 +124,8 @@ def posterior_notes(fit: Fitted) -> list[str]:
         how = f"NUTS, {count} after {posterior.warmup:,} of warm-up"
         if np.isfinite(posterior.pareto_k):
             how += f" (Pareto k of importance sampling was {posterior.pareto_k:.2f}, too high)"
+    elif posterior.of_priors:
+        how = f"{posterior.chains * posterior.draws:,} draws from the priors alone, whatever the response is"
     else:
         how = (
             f"importance sampling, {posterior.chains * posterior.draws:,} draws, Pareto k {posterior.pareto_k:.2f}, "

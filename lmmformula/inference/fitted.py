@@ -194,6 +194,11 @@ class Inference(InWords):
         """Number of parameters, fixed effects among them."""
 
     @property
+    def sampler(self) -> str:
+        """What drew the draws, where there are any."""
+        return ""
+
+    @property
     def priors(self) -> Priors | None:
         """Priors, where there are any."""
         return None

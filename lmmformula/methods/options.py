@@ -166,4 +166,5 @@ class Sampled(Options):
     marginalize: str | Sequence[str] | None = option(
         names("'auto', 'all', 'none', or a list of grouping factors")
     )
+    sample_prior: str = option(word("no", "only"), "no")
     engine: str = option(_ENGINE, "auto")

@@ -131,6 +131,8 @@ def _refuse_one_level_per_row(problem: Problem) -> None:
 
 
 def _sampler(backend: HMC, route: Route, d: int) -> str:
+    if backend.sample_prior == "only":
+        return "draws from the priors alone, as asked: the response says nothing here but for the scale of default priors"
     if backend.sampler == "importance":
         risk = "" if d <= FEW else f"; in {d} dimensions that is likely"
         return f"sampler: importance, as asked: independent draws; NUTS where Pareto k of its weights is above 0.7{risk}"

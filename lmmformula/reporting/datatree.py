@@ -5,6 +5,8 @@ group                variables and dimensions after (chain, draw)
 ==================== ==============================================================================================
 posterior            ``beta`` (coefficient); ``r_Subject`` (Subject, Subject_effect) the random effects; ``sd_Subject``
                      (Subject_effect), ``cor_Subject`` (Subject_pair); ``sigma`` and other parameters
+prior                the same variables as posterior, drawn from the priors; absent where one is flat
+prior_predictive     the response, (row), of these draws
 sample_stats         ``diverging, n_steps, acceptance_rate, energy, step_size, tree_depth``; absent for importance sampling
 posterior_predictive the response, (row)
 log_likelihood       the response, (row), given the random effects
@@ -19,6 +21,7 @@ and the levels. A second term on one factor is
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -91,12 +94,27 @@ def to_datatree(
         groups["posterior_predictive"] = {name: responses(fit, None, rng).reshape(rows)}
     if log_likelihood and here:
         groups["log_likelihood"] = {name: pointwise(fit)}
+    if predictive and here and posterior.priors.proper:
+        prior = _from_priors(fit)
+        groups["prior"] = {n: v for n, (v, _) in _posterior(prior).items()}
+        with np.errstate(over="ignore"):
+            groups["prior_predictive"] = {name: responses(prior, None, rng).reshape(rows)}
     constant = _constant(fit) if here else {}
     if here:
         groups["observed_data"] = {name: fit.problem.data.y}
         groups["constant_data"] = {n: v for n, (v, _) in constant.items()}
     dims = {n: list(d) for n, (_, d) in (draws | constant).items()} | {name: ["row"]}
     return from_dict(groups, coords=_coordinates(fit), dims=dims, attrs={"/": _attributes(fit)})
+
+
+def _from_priors(fit: Fitted) -> Fitted:
+    """The fit with draws from its priors in the place of its own."""
+    from lmmformula.backends.posterior.prior_predictive import prior_posterior
+    from lmmformula.backends.posterior.units import to_user
+
+    own, problem = fit.inference.draws(), fit.standard.problem
+    drawn = prior_posterior(problem, own.priors, own.chains, own.draws, own.seed)
+    return replace(fit, posterior=to_user(drawn, problem))
 
 
 def _response(fit: Fitted) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lmmformula.progress import Report
     from lmmformula.reporting.conditional import ConditionalEffects
     from lmmformula.reporting.elpd import ShownElpd
+    from lmmformula.reporting.model_text import ModelText
     from lmmformula.typing import Arguments, Data, Drawn
 
 __all__ = ["BayesianVerbs"]
@@ -115,6 +116,26 @@ class BayesianVerbs(Verbs):
         from lmmformula.reporting.frames import printed
 
         return printed(prior_sensitivity(self._fit, priors))
+
+    def model_text(self) -> ModelText:
+        """What was fitted, written out: mathematics, and of a posterior a NumPyro program that runs on its own.
+
+        Returns
+        -------
+        ModelText
+            ``mathematics``: response, predictors, random effects, priors, what was integrated out or which criterion was
+            minimised; ``code``, which defines ``model``; ``data``, its arguments. Prints as both.
+
+        Examples
+        --------
+        >>> from lmmformula import fit, load_dataset
+        >>> text = fit("Yield ~ 1 + (1 | Batch)", load_dataset("Dyestuff")).model_text()
+        >>> print(text.mathematics.splitlines()[-2])
+        Minimised, with V = W^-1 + Z S Z' / sigma^2:
+        """
+        from lmmformula.reporting.model_text import model_text
+
+        return model_text(self._fit)
 
     def bayes_r2(self, level: float = 0.95, *, draws: bool = False) -> pd.DataFrame:
         """Variance explained for every draw: conditional on the random effects, and marginal.

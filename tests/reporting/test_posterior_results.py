@@ -290,12 +290,19 @@ def test_datatree(m: Fit, data: pd.DataFrame) -> None:
     tree = m.to_datatree(seed=1)
     assert set(tree.children) == {
         "posterior",
+        "prior",
+        "prior_predictive",
         "posterior_predictive",
         "log_likelihood",
         "observed_data",
         "constant_data",
     }
-    draws = tree["posterior"]
+    draws, before = tree["posterior"], tree["prior"]
+    assert set(before.data_vars) == set(draws.data_vars)
+    assert {n: v.dims for n, v in before.items()} == {n: v.dims for n, v in draws.items()}
+    assert float(before["beta"].sel(coefficient="Days").std()) > 5.0 * float(
+        draws["beta"].sel(coefficient="Days").std()
+    )
     assert draws["beta"].dims == ("chain", "draw", "coefficient")
     assert draws["r_Subject"].dims == ("chain", "draw", "Subject", "Subject_effect")
     assert draws["cor_Subject"].dims == ("chain", "draw", "Subject_pair")

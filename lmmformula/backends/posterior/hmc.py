@@ -64,6 +64,8 @@ class HMC(Likelihood):
     engine : Engine
     marginalize : str or sequence of str
         What is integrated out; see :mod:`lmmformula.backends.posterior.routes.choose`.
+    sample_prior : {"no", "only"}
+        "only" draws from the priors and not from the posterior.
     """
 
     priors: Mapping[str, str] | None = None
@@ -76,6 +78,7 @@ class HMC(Likelihood):
     max_depth: int = 10
     engine: Engine = field(default_factory=exact_engine)
     marginalize: Marginalize = "auto"
+    sample_prior: Literal["no", "only"] = "no"
 
     @property
     def labels(self) -> Labels:
@@ -96,6 +99,8 @@ class HMC(Likelihood):
         self, problem: Problem, prepared: Prepared | None = None, progress: Report | None = None
     ) -> BayesSolution:
         """Sample the posterior of `problem`."""
+        if self.sample_prior == "only":
+            return self._of_priors(problem, prepared)
         keeper = keeper_now()
         seed = self._drawn_seed(keeper) if self.seed is None else self.seed
         request = Request(self._options, self.sampler, seed, progress, keeper=keeper)
@@ -107,6 +112,8 @@ class HMC(Likelihood):
 
         `problem` and all options but `draws` must be those that made `posterior`.
         """
+        if posterior.sampler == "prior":
+            raise PlanError("draws from the priors are independent: fit again with more draws.")
         if posterior.sampler != "nuts":
             raise PlanError(
                 "draws by importance sampling have no chain to continue. Fit again with more draws, or with sampler='nuts'."
@@ -138,6 +145,17 @@ class HMC(Likelihood):
     @property
     def _options(self) -> ChainOptions:
         return ChainOptions(self.chains, self.draws, self.warmup, self.target_accept, self.max_depth)
+
+    def _of_priors(self, problem: Problem, prepared: Prepared | None) -> BayesSolution:
+        """Draws from the priors alone."""
+        from lmmformula.backends.posterior.prior_predictive import prior_posterior
+
+        seed = self._drawn_seed(None) if self.seed is None else self.seed
+        priors = resolve_priors(problem, self.priors)
+        posterior = prior_posterior(problem, priors, self.chains, self.draws, seed)
+        return BayesSolution(
+            *estimated(problem, posterior, self.engine, prepared), to_user(posterior, problem)
+        )
 
     def _solution(self, problem: Problem, prepared: Prepared | None, request: Request) -> BayesSolution:
         """By the route for the problem: build, draw, recover, and put everything under its name."""

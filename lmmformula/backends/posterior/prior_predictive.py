@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from lmmformula.backends.posterior.density.scale import Scale
+from lmmformula.backends.posterior.effects import Coefficients, Effects
 from lmmformula.backends.posterior.model.coordinates import TermPlaces, term_coordinates, term_values
 from lmmformula.backends.posterior.model.predictor import aux_blocks
+from lmmformula.backends.posterior.record import Posterior
+from lmmformula.criteria.marginal import has_formula, is_normal
 from lmmformula.errors import PlanError
 from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.family import Family
@@ -17,7 +21,7 @@ from lmmformula.ir.priors import AuxPriors, Prior, Priors, SimplexPrior, TermPri
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 
-__all__ = ["PriorPredictive", "prior_predictive"]
+__all__ = ["PriorPredictive", "prior_posterior", "prior_predictive"]
 
 _FARTHEST = 690.0
 """Largest size of a predictor on a log or logit scale whose exponential is still a number."""
@@ -59,27 +63,41 @@ class PriorPredictive:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Drawn:
-    """A linear predictor: its coefficients, the variances of its terms by name, and the predictor, (draw, n)."""
+    """A linear predictor: its coefficients, the variances of its terms by name, the predictor, (draw, n), and b of terms."""
 
     beta: Array
     names: tuple[str, ...]
     variances: Array
     eta: Array
+    effects: tuple[Array, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Auxiliary(_Drawn):
+    """The same of an auxiliary parameter, whose coefficients are named with it, and stand before its variances."""
+
+    coefficients: tuple[str, ...] = ()
+    value: Array | None = None
+
+    @property
+    def all_names(self) -> tuple[str, ...]:
+        """Of :attr:`numbers`."""
+        return (*self.coefficients, *self.names)
+
+    @property
+    def numbers(self) -> Array:
+        """The value where it is one number, else coefficients and variances, (draw, names)."""
+        return np.hstack([self.beta, self.variances]) if self.value is None else self.value
 
 
 def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) -> PriorPredictive:
     """Draw variances, coefficients, random effects and responses. O(draws n)."""
     rng = np.random.default_rng(seed)
-    own = (problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms)
-    mean = _drawn(*own, draws, rng, priors.simplexes)
+    mean, further = _all_drawn(problem, priors, draws, rng)
     eta = mean.eta if problem.offset is None else mean.eta + problem.offset
-    names, values, aux = list(mean.names), [mean.variances], []
-    for j, (own, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
-        terms = problem.aux_terms[j] if problem.aux_terms else ()
-        named, numbers, predictor = _auxiliary(problem.family.auxiliaries[j], own, block, terms, draws, rng)
-        names += named
-        values.append(numbers)
-        aux.append(predictor)
+    names = [*mean.names, *(name for own in further for name in own.all_names)]
+    values = [mean.variances, *(own.numbers for own in further)]
+    aux = [own.eta for own in further]
     y = np.empty((draws, problem.n))
     for i in range(draws):
         rows = [np.broadcast_to(a[i], problem.n) for a in aux]
@@ -87,6 +105,53 @@ def prior_predictive(problem: Problem, priors: Priors, draws: int, seed: int) ->
     return PriorPredictive(
         tuple(names), np.concatenate(values, axis=1), problem.X.names, mean.beta, y, priors
     )
+
+
+def prior_posterior(problem: Problem, priors: Priors, chains: int, draws: int, seed: int) -> Posterior:
+    """Draws of the parameters from the priors alone, in the place of draws from the posterior. O(chains draws n)."""
+    mean, further = _all_drawn(problem, priors, chains * draws, np.random.default_rng(seed))
+
+    def shaped(values: Array) -> Array:
+        return values.reshape(chains, draws, *values.shape[1:])
+
+    def effects(own: _Drawn) -> Effects:
+        every = tuple(map(shaped, own.effects))
+        return Effects(every, *(tuple(f(b, axis=(0, 1)) for b in every) for f in (np.mean, np.std)))
+
+    beta, own = Coefficients.of(shaped(mean.beta)), effects(mean)
+    one_sigma = is_normal(problem) and not has_formula(problem) and bool(problem.terms)
+    return Posterior(
+        names=(*mean.names, *(name for aux in further for name in aux.all_names)),
+        variances=shaped(np.hstack([mean.variances, *(aux.numbers for aux in further)])),
+        beta_names=problem.X.names,
+        beta=beta.draws,
+        beta_mean=beta.mean,
+        beta_cov=beta.cov,
+        effects=own.draws,
+        effect_means=own.means,
+        effect_sds=own.sds,
+        x=np.zeros((chains, draws, 0)),
+        statistics={},
+        sampler="prior",
+        seed=seed,
+        priors=priors,
+        scale=Scale(np.zeros(0), np.zeros((0, 0)), 0.0, 0, True),
+        marginalized="all",
+        aux=() if one_sigma else tuple(shaped(aux.beta) for aux in further),
+        aux_effects=() if one_sigma else tuple(map(effects, further)),
+    )
+
+
+def _all_drawn(
+    problem: Problem, priors: Priors, draws: int, rng: np.random.Generator
+) -> tuple[_Drawn, list[_Auxiliary]]:
+    """The mean's predictor, and that of each auxiliary parameter."""
+    own = (problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms)
+    mean, further = _drawn(*own, draws, rng, priors.simplexes), []
+    for j, (aux, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
+        terms = problem.aux_terms[j] if problem.aux_terms else ()
+        further.append(_auxiliary(problem.family.auxiliaries[j], aux, block, terms, draws, rng))
+    return mean, further
 
 
 def _drawn(
@@ -107,9 +172,10 @@ def _drawn(
         average = own[:, [effect.columns[0]]]
         own[:, list(effect.columns)] = average * effect.size * effect.prior.distribution.sample(rng, draws)
     beta = np.linalg.solve(contrast, own.T).T if own.shape[1] else own
-    eta = beta @ block.matrix.T
+    eta, every = beta @ block.matrix.T, []
     for term, t in zip(terms, places, strict=True):
         effects = _spherical(term, t, values, draws, rng) @ np.swapaxes(t.factor(values), -1, -2)
+        every.append(effects)
         for row, b in zip(eta, effects, strict=True):
             row += term.apply(b)
     names = (t.priors.parameters for t in places)
@@ -119,6 +185,7 @@ def _drawn(
         tuple(name for t in names for name in t.names),
         np.stack(parts, axis=-1) if parts else np.zeros((draws, 0)),
         eta,
+        tuple(every),
     )
 
 
@@ -144,8 +211,8 @@ def _auxiliary(
     terms: Sequence[GroupBlock],
     draws: int,
     rng: np.random.Generator,
-) -> tuple[list[str], Array, Array]:
-    """Names and draws of an auxiliary parameter's numbers, and its predictor, (draw, n) or (draw, 1)."""
+) -> _Auxiliary:
+    """Draws of an auxiliary parameter; its predictor is (draw, n) or (draw, 1)."""
     if priors.value is not None:
         values = _inside(priors.value, parameter, draws, rng)[:, None]
         if parameter.range == "unit":  # the prior is of the place between the ends
@@ -153,10 +220,11 @@ def _auxiliary(
             values = low + (high - low) * values
         with np.errstate(divide="ignore"):
             predictor = np.clip(parameter.predictor(values), -_FARTHEST, _FARTHEST)
-        return [priors.name], values, predictor
+        return _Auxiliary(predictor, (), np.zeros((draws, 0)), predictor, (), (priors.name,), values)
     own = _drawn(block, priors.coefficients, priors.contrast, terms, priors.terms, draws, rng)
-    names = [*(f"{priors.name}:{c}" for c in block.names), *own.names]
-    return names, np.hstack([own.beta, own.variances]), np.clip(own.eta, -_FARTHEST, _FARTHEST)
+    eta = np.clip(own.eta, -_FARTHEST, _FARTHEST)
+    names = tuple(f"{priors.name}:{c}" for c in block.names)
+    return _Auxiliary(own.beta, own.names, own.variances, eta, own.effects, names)
 
 
 def _inside(prior: Prior, parameter: Auxiliary, draws: int, rng: np.random.Generator) -> Array:

@@ -119,7 +119,8 @@ class Posterior:
     statistics : mapping of str -> (chain, draw) array
         ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains, and ``end_accepted`` where trajectories ran on a
         surrogate, whose depth is limited by choice; empty for importance sampling.
-    sampler : {"nuts", "importance"}
+    sampler : {"nuts", "importance", "prior"}
+        "prior" where the draws are from the priors alone.
     seed : int
     priors : Priors
     scale : Scale or JointScale
@@ -152,7 +153,7 @@ class Posterior:
     effect_sds: tuple[Array, ...] = field(repr=False)
     x: Array = field(repr=False)
     statistics: Mapping[str, Array] = field(repr=False)
-    sampler: Literal["nuts", "importance"]
+    sampler: Literal["nuts", "importance", "prior"]
     seed: int
     priors: Priors = field(repr=False)
     scale: Any = field(repr=False)
@@ -167,6 +168,11 @@ class Posterior:
     marginalized: str = "all"
     aux: tuple[Array, ...] = field(repr=False, default=())
     aux_effects: tuple[Effects, ...] = field(repr=False, default=())
+
+    @property
+    def of_priors(self) -> bool:
+        """Whether the draws are from the priors alone."""
+        return self.sampler == "prior"
 
     @property
     def chains(self) -> int:
@@ -191,6 +197,8 @@ class Posterior:
         draws = np.concatenate([self.beta, self.variances], axis=-1)
         stats = self.statistics
         nuts = self.sampler == "nuts"
+        if self.of_priors:  # independent by construction
+            draws = np.zeros_like(draws)
         return Diagnostics(
             (*self.beta_names, *self.names),
             rhat(draws),

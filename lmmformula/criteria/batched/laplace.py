@@ -32,7 +32,7 @@ from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import matmul, stacked_inverse
 from lmmformula.typing import Array, Index
 
-__all__ = ["LaplaceMany", "Laplaced"]
+__all__ = ["LaplaceMany", "Laplaced", "Moded"]
 
 MODE = 1e-13
 """Newton decrement of h of a level after which one step more, which squares it, ends the search of its mode."""
@@ -46,6 +46,16 @@ class Laplaced:
 
     value: Array
     gradient: Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Moded:
+    """Criteria of A responses, (A,), their modes u (A, m, k), M_i^-1 (A, m, k, k) and L (A, k, k)."""
+
+    value: Array
+    u: Array
+    inverse: Array
+    lower: Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -178,6 +188,18 @@ class LaplaceMany:
             gradient[:, where] = push.T @ a
         value = -2.0 * found.loglik.sum(axis=0) + np.einsum("bmk,bmk->b", u, u)
         return Laplaced(value + log_m.sum(axis=1), gradient)
+
+    def modes_at(self, psi: Array) -> Moded:
+        """Values and modes at psi (B, d), a row for each response, without gradients; searches begin at :attr:`modes`."""
+        p, end = self.x.shape[1], self.x.shape[1] + self.factors.d
+        (lower,) = self.factors.lowers(psi[:, p:end])
+        chosen = self._chosen(psi[:, end:], np.arange(len(psi)))
+        fixed = self.x @ psi[:, :p].T + self.offset
+        u = self._found(chosen, fixed, lower, self.modes[: len(psi)].copy())
+        found = self._family(chosen, fixed + self._to_rows(u, lower), derivatives=False)
+        inverse, log_m = self._equations(self._gram(found.weight), lower)
+        value = -2.0 * found.loglik.sum(axis=0) + np.einsum("bmk,bmk->b", u, u) + log_m.sum(axis=1)
+        return Moded(value, u, inverse, lower)
 
     def effects(self, theta: Array) -> Array:
         """b = L u of all responses, (B, m, k), of the modes that were met last; theta (B, d)."""

@@ -294,6 +294,8 @@ class Draws(Inference):
 
     @property
     def how(self) -> str:
+        if self.posterior.of_priors:
+            return ", draws from the priors"
         return f", posterior by {'NUTS' if self.posterior.statistics else 'importance sampling'}"
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from lmmformula import build, fit, load_dataset, prior
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
@@ -37,6 +38,7 @@ def test_known_variances_leave_the_closed_form() -> None:
     x, weighed = problem.X.matrix, np.linalg.solve(v, problem.X.matrix)
     cov = np.linalg.inv(x.T @ weighed)
     np.testing.assert_allclose(m.params, cov @ weighed.T @ problem.y, rtol=1e-8)
+    assert m.posterior is not None
     np.testing.assert_allclose(m.posterior.beta_cov, cov, rtol=1e-8)
     assert (m.posterior["sigma"] == 31.0).all()
     assert (m.posterior["sd:Subject:Intercept"] == 37.0).all()
@@ -93,9 +95,46 @@ def test_priors_by_class_coefficient_and_group() -> None:
     assert {key for one in own for key in one} == keys
     formula, data = "Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy")
     m = fit(formula, data, method="hmc", sampler="importance", draws=250, priors=own, seed=1)
+    assert m.priors is not None
     assert [source for _, _, source in m.priors.table()].count("user") == 4
     assert prior("normal(0, 1)", dpar="sigma", class_="Intercept") == {"sigma:Intercept": "normal(0, 1)"}
     with pytest.raises(ArgumentError, match="group='Subject'"):
         prior("normal(0, 1)", class_="sd", coef="Days")
     with pytest.raises(ArgumentError, match="a list of prior"):
         fit(formula, data, method="hmc", priors=[own[0], own[0]])
+
+
+def test_draws_from_the_priors_alone() -> None:
+    priors = {"sd": "exponential(0.1)", "cor": "lkj(1)", "sigma": "half_normal(5)", "b:Days": "normal(3, 2)"}
+    data = load_dataset("sleepstudy")
+    m = fit(
+        "Reaction ~ Days + (Days | Subject)", data, method="hmc", sample_prior="only", priors=priors, seed=1
+    )
+    posterior = m.posterior
+    assert posterior is not None
+    assert posterior.effects is not None
+    for name, theirs in (
+        ("sd:Subject:Days", stats.expon(scale=10)),
+        ("sigma", stats.halfnorm(0, 5)),
+        ("Days", stats.norm(3, 2)),
+        ("cor:Subject:Intercept:Days", stats.uniform(-1, 2)),
+    ):
+        assert stats.kstest(posterior[name].reshape(-1), theirs.cdf).pvalue > 1e-3, name
+    scaled = posterior.effects[0][..., 1] / posterior["sd:Subject:Days"][..., None]
+    assert stats.kstest(scaled[:, ::7].reshape(-1), stats.norm.cdf).pvalue > 1e-3
+    assert "draws from the priors" in str(m.summary()).splitlines()[0]
+    with pytest.raises(PlanError, match="are independent: fit again with more draws"):
+        m.extend(draws=10)
+    with pytest.raises(PlanError, match="has no draws, since it has no total probability"):
+        fit("Reaction ~ Days + (1 | Subject)", data, method="hmc", sample_prior="only", priors={"b": "flat"})
+
+
+@pytest.mark.parametrize("formula", ["incidence ~ period", "bf(incidence ~ period, shape ~ (1 | herd))"])
+def test_draws_from_priors_of_other_models(formula: str) -> None:
+    m = fit(
+        formula, load_dataset("cbpp"), family="nbinom2", method="hmc", sample_prior="only", draws=200, seed=1
+    )
+    assert np.isfinite(m.params).all()
+    assert m.posterior is not None
+    name = "phi:sd:herd:Intercept" if "bf" in formula else "phi"
+    assert m.posterior[name].shape == (4, 200)

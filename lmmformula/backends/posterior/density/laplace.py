@@ -9,11 +9,13 @@ where the last evaluation left it, so that the density is a function and a chain
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
+from lmmformula.backends.batched_laplace import unbatched_laplace
 from lmmformula.backends.laplace import LaplaceBackend, start_beta
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.backends.posterior.density.base import Pointwise
@@ -25,6 +27,7 @@ from lmmformula.backends.posterior.model.predictor import (
     mean_predictor,
     with_aux,
 )
+from lmmformula.criteria.batched.laplace import LaplaceMany, Moded
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
@@ -34,10 +37,13 @@ from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import phis_of
+from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
+SLAB = 30_000
+"""Rows times draws that are evaluated together."""
 ROUGH = 1e-4
 """Newton decrement of the deviance at which the fit that gives the start may end."""
 
@@ -83,6 +89,56 @@ class LaplaceDensity(Pointwise):
     @property
     def mean(self) -> Predictor:
         return self.predictors[0]
+
+    @cached_property
+    def _suits_batches(self) -> bool:
+        return not (unbatched_laplace(self.model) or self.mean.simplexes is not None or self.u is None)
+
+    def together(self, x: Array) -> Iterator[Moded] | None:
+        """The likelihood's part and the modes of the rows of x (S, d) in slabs, where all levels are independent."""
+        if not self._suits_batches:
+            return None
+        return (self._slab(x[i : i + self._width]) for i in range(0, len(x), self._width))
+
+    @property
+    def _width(self) -> int:
+        """Draws of a slab."""
+        return max(16, SLAB // max(1, self.model.problem.n))
+
+    @cached_property
+    def _many(self) -> LaplaceMany:
+        """The criterion for the draws of a slab, whose searches begin at the modes at the mode of x."""
+        problem, blocks, width = self.model.problem, self.model.prepared.blocks, self._width
+        own = blocks.own  # type: ignore[union-attr]
+        y = np.broadcast_to(np.asarray(problem.y, dtype=float)[:, None], (problem.n, width))
+        many = LaplaceMany.of_responses(problem, own[0] if own else None, y)
+        assert self.u is not None
+        many.modes[...] = self.u[0] if own else 0.0
+        return many
+
+    def _slab(self, x: Array) -> Moded:
+        """At at most a slab's draws."""
+        many = self._many
+        part = replace(
+            many, y=many.y[:, : len(x)], constant=many.constant[:, : len(x)], modes=many.modes[: len(x)]
+        )
+        thetas = []
+        for term, lower in zip(self.model.problem.terms, self.mean.factors(x), strict=True):
+            units = term.covariance.jacobian(term.covariance.start())  # L is their sum by theta
+            thetas.append(np.einsum("sij,dij->sd", lower, units) / np.einsum("dij,dij->d", units, units))
+        parts = [self.mean.beta(x), *thetas, *(p.beta(x) for p in self.predictors[1:])]
+        with np.errstate(all="ignore"):
+            return part.modes_at(np.hstack(parts))
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        slabs = self.together(x)
+        if slabs is None:
+            return super().log_densities(x)
+        with blas_threads(0), np.errstate(all="ignore"):
+            prior = np.sum([p.log_prior(x) for p in self.predictors], axis=0)
+            out = prior - 0.5 * np.concatenate([np.zeros(0), *(slab.value for slab in slabs)])
+        return np.where(np.isfinite(out), out, -np.inf)
 
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:

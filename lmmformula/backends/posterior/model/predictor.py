@@ -224,25 +224,25 @@ class Predictor:
     # -- priors --------------------------------------------------------------------------------------------------------
 
     def log_prior(self, x: Numbers, xp: Namespace = np) -> Numbers:
-        """Log prior density of the outer coordinates, up to a constant; one x."""
-        own = x[self.outer]
-        out = 0.0 * own.sum()
+        """Log prior density of the outer coordinates, up to a constant; of one x where there are monotonic effects."""
+        own = x[..., self.outer]
+        out = 0.0 * own.sum(-1)
         if self._held:
-            out = out + self._held.log_density(own[0], xp)
+            out = out + self._held.log_density(own[..., 0], xp)
         elif self.constant is not None:
-            out = out + self.constant.log_density(self.beta(x)[0], xp)
+            out = out + self.constant.log_density(self.beta(x)[..., 0], xp)
         elif self.p:
-            moved, steps = self.contrast @ self.beta(x, xp), self._steps
+            moved, steps = self.beta(x, xp) @ self.contrast.T, self._steps
             for j, prior in enumerate(self.coefficients):
                 if j not in steps:
-                    out = out + prior.distribution.logpdf(moved[j], xp)
+                    out = out + prior.distribution.logpdf(moved[..., j], xp)
             if self.simplexes is not None:
                 c = self.coordinates(x)
                 out = out + self.simplexes.log_density(c, xp)
                 for j in self._averages:
                     out = out + self.coefficients[j].distribution.logpdf(c[j], xp)
         for j, c in enumerate(self.own):
-            out = out + c.log_density(own[self.p + j], xp)
+            out = out + c.log_density(own[..., self.p + j], xp)
         return out
 
     def log_prior_gradient(self, x: Array) -> Array:

@@ -6,13 +6,14 @@ Rao-Blackwellised over it, conditional variances on at most `WITHIN` of the draw
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, kept
+from lmmformula.criteria.batched.laplace import Moded
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array, Numbers
 
@@ -25,6 +26,8 @@ WITHIN = 100
 def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) -> Effects:
     """One draw of the random effects for each of x (chain, draw, d)."""
     chains, draws, d = x.shape
+    if (slabs := target.together(x.reshape(-1, d))) is not None:
+        return _together(target, slabs, (chains, draws), np.random.default_rng(seed))
     flat, terms = x.reshape(-1, d), target.mean.terms
     keep = kept(len(flat), target.mean.n_inner)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(flat))]
@@ -46,6 +49,42 @@ def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence
         sds.append(np.sqrt(np.maximum(inside + square[i] - centre[i] ** 2, 0.0)))
     shaped = tuple(np.stack(k).reshape(chains, draws, *k[0].shape) for k in every) if keep else None
     return Effects(shaped, tuple(centre), tuple(sds))
+
+
+def _together(
+    target: LaplaceDensity, slabs: Iterable[Moded], shape: tuple[int, int], rng: np.random.Generator
+) -> Effects:
+    """The same where levels are independent: moments over all draws."""
+    keep = kept(shape[0] * shape[1], target.mean.n_inner)
+    every: list[Array] = []
+    count, first, second, within = shape[0] * shape[1], 0.0, 0.0, 0.0
+    for slab in slabs:
+        turned = np.swapaxes(slab.lower, -1, -2)[:, None]
+        half = np.linalg.cholesky(slab.inverse)
+        modes = (slab.u[:, :, None, :] @ turned)[:, :, 0]
+        noise = (half @ rng.standard_normal(slab.u.shape)[..., None])[..., 0]
+        own = ((slab.u + noise)[:, :, None, :] @ turned)[:, :, 0]
+        spread = np.einsum("sij,smjl,sil->smi", slab.lower, slab.inverse, slab.lower)
+        first, second = first + modes.sum(axis=0) / count, second + (modes**2).sum(axis=0) / count
+        within = within + spread.sum(axis=0) / count
+        if keep:
+            every.append(own)
+    sds = np.sqrt(np.maximum(within + second - np.square(first), 0.0))
+    drawn = None
+    if keep:
+        joined = np.concatenate(every)
+        drawn = tuple(
+            joined[:, :, c].reshape(*shape, *joined.shape[1:2], -1)
+            for c in (columns for _, columns in _members(target))
+        )
+    means, errors = _by_term(target, [np.asarray(first)]), _by_term(target, [sds])
+    return Effects(drawn, tuple(means), tuple(errors))
+
+
+def _members(target: LaplaceDensity) -> Sequence[tuple[int, slice]]:
+    """Terms of the one group, in order, each with its columns."""
+    groups = target.model.prepared.blocks.groups
+    return sorted(groups[0].members, key=lambda pair: pair[0]) if groups else []
 
 
 def _by_term(target: LaplaceDensity, values: Sequence[Numbers]) -> list[Array]:

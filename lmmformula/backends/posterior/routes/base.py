@@ -104,30 +104,48 @@ class Few(Route[ConcentratedT]):
 
 
 class Many(Route[JointT]):
-    """Coordinates of random effects among those that are sampled: by chains alone."""
+    """A traced density: by chains where random effects are among its coordinates, else by importance sampling too."""
 
     __slots__ = ()
     leapfrogs = 12.0
     is_few = False
 
     def check_sampler(self, sampler: str, problem: Problem) -> None:
-        if sampler != "importance":
+        sampled = self._sampled(problem)
+        if sampler != "importance" or not sampled:
             return
-        if not problem.terms:
+        count, of = sum(sampled.values()), ", ".join(sampled)
+        if all(t.group in self.groups for t in problem.terms):
             raise PlanError(
-                "sampler='importance' needs random effects to integrate out, and this model has no random effects: use "
-                "sampler='nuts'."
+                f"sampler='importance' needs a posterior of few dimensions, and {count:,} random effects of {of} are sampled "
+                "here, which do not integrate out. Use sampler='nuts'."
             )
         raise PlanError(
-            "sampler='importance' needs a posterior of few dimensions, but random effects are sampled here "
-            f"(marginalize={self.label!r}). Use sampler='nuts', or integrate the random effects out: marginalize='all' for "
-            "a normal response with one sigma, 'laplace' for other families."
+            f"sampler='importance' needs a posterior of few dimensions, but {count:,} random effects of {of} are sampled here "
+            f"(marginalize={self.label!r}). Use sampler='nuts', or integrate them out: marginalize='all' for a normal "
+            "response, 'laplace' for other families."
         )
+
+    def _sampled(self, problem: Problem) -> dict[str, int]:
+        """Random effects among the coordinates, by grouping factor and parameter."""
+        out = {t.group: t.q for t in problem.terms if t.group not in self.groups}
+        for own, terms in zip(problem.family.auxiliaries, problem.aux_terms, strict=False):
+            out |= {f"{own.name}:{t.group}": t.q for t in terms}
+        return out
 
     def draw(self, density: JointT, request: Request) -> Drawn:
         from lmmformula.backends.posterior.sampling.joint import draw_joint
 
+        if request.sampler == "importance":
+            from lmmformula.backends.posterior.density.outer import Outer
+            from lmmformula.backends.posterior.sampling.chains import draw
+
+            return draw(Outer(density, self.folded(density)), request)
         return draw_joint(density, request)
+
+    def folded(self, density: JointT) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Places of folded standard deviations of a density without random effects."""
+        return ()
 
 
 def spreads(terms: Sequence[TermPriors]) -> int:

@@ -34,6 +34,9 @@ class Partial(Many["PartialDensity"]):
 
         return PartialDensity.of(problem, self.groups, priors, engine)
 
+    def folded(self, density: PartialDensity) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        return tuple(place for term in density.places for place in term.folded(density.own))
+
     def recover(self, density: PartialDensity, drawn: Drawn, request: Request, priors: Priors) -> Recovered:
         from lmmformula.backends.posterior.recovery.partial import recover_partly
 
