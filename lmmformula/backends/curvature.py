@@ -40,6 +40,9 @@ class Beside(Protocol):
 
     def beside(self, psi: Array, near: LaplacePoint, u: tuple[Array, ...]) -> LaplacePoint: ...
 
+    @property
+    def curves_by_rows(self) -> bool: ...
+
 
 def laplace_of(point: Any) -> LaplacePoint:
     """The Laplace point inside a quadrature point, or itself."""
@@ -185,7 +188,8 @@ def _one_sided(criterion: Beside, free: NDArray[np.bool_], smooth: Any) -> Array
     base = criterion.beside(psi, smooth, smooth.u)
     steps = FORWARD * step_scale(smooth.hessian)
     beta, moved = np.arange(len(psi))[smooth.model.layout.beta], free.copy()
-    if (among_beta := beta_curvature(base, SAMPLED)) is not None:
+    among_beta = beta_curvature(base, SAMPLED) if criterion.curves_by_rows else None
+    if among_beta is not None:
         out[np.ix_(beta, beta)], moved[beta] = among_beta, False
         for _ in beta:
             step()

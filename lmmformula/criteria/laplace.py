@@ -153,13 +153,22 @@ class Laplace(RowModel):
         else:
             fixed = psi[self.layout.beta]
         mode = find_mode(self, variances, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
-        return LaplacePoint(self, psi, variances, aux, mode)
+        return self.point(psi, variances, aux, mode)
 
     def beside(self, psi: Array, near: LaplacePoint, u: tuple[Array, ...]) -> LaplacePoint:
         """The point at a `psi` that is a small step from `near`, its mode followed from `u`; it has derivatives, no value."""
         variances, aux = self.variances(psi[self.layout.theta]), self.aux_predictors(psi)
         mode = follow_mode(self, variances, self.coefficients(psi), aux, u, near.system)
+        return self.point(psi, variances, aux, mode)
+
+    def point(self, psi: Array, variances: Variances, aux: tuple[RowVector, ...], mode: Mode) -> LaplacePoint:
+        """The criterion where the modes are known."""
         return LaplacePoint(self, psi, variances, aux, mode)
+
+    @property
+    def curves_by_rows(self) -> bool:
+        """Whether its curvature in beta is that of the rows and modes alone."""
+        return True
 
     def at(
         self,

@@ -38,12 +38,14 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint, Layout
-from lmmformula.criteria.mode import TOLERANCE
+from lmmformula.criteria.mode import TOLERANCE, Mode
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint
+from lmmformula.criteria.variance import Variances
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.prior_distributions import Stated
 from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.rows import RowVector
 from lmmformula.ir.standard import Standard
 from lmmformula.typing import Array
 
@@ -205,20 +207,16 @@ class PenalisedLaplace(Laplace):
         """The same with a penalty."""
         return replace(self, penalty=penalty)
 
-    def __call__(
-        self,
-        psi: Array,
-        *,
-        u: tuple[Array, ...] | None = None,
-        beta: Array | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-    ) -> LaplacePoint:
-        """Evaluate at psi, as :class:`Laplace` does."""
-        own = super().__call__(psi, u=u, beta=beta, exact=exact, tolerance=tolerance)
+    def point(self, psi: Array, variances: Variances, aux: tuple[RowVector, ...], mode: Mode) -> LaplacePoint:
+        """The criterion where the modes are known."""
         if self.profile_beta:
-            return own
-        return PenalisedPoint(self, own.psi, own.variances, own.aux, own.mode)
+            return super().point(psi, variances, aux, mode)
+        return PenalisedPoint(self, psi, variances, aux, mode)
+
+    @property
+    def curves_by_rows(self) -> bool:
+        """Not so: of the priors, too."""
+        return False
 
 
 @dataclass(frozen=True, eq=False)

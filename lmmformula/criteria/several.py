@@ -37,8 +37,9 @@ import numpy as np
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.linearised import Linearised
-from lmmformula.criteria.mode import TOLERANCE, find_mode
+from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
 from lmmformula.criteria.rowmodel import Information
+from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.constrained import prepare
 from lmmformula.families.jointly import joint_pull, joint_rows
@@ -108,6 +109,15 @@ class SeveralLaplace(Laplace):
         """The same of psi."""
         return psi[self.coefficients_at]
 
+    def aux_predictors(self, psi: Array) -> tuple[RowVector, ...]:
+        """None: all predictors are those of copies."""
+        del psi
+        return ()
+
+    def point(self, psi: Array, variances: Variances, aux: tuple[RowVector, ...], mode: Mode) -> SeveralPoint:
+        """The criterion where the modes are known."""
+        return SeveralPoint(self, psi, variances, aux, mode)
+
     def rows(
         self, eta: RowVector, aux: tuple[Maybe, ...], information: Information, *, derivatives: bool = True
     ) -> FamilyRows:
@@ -143,7 +153,7 @@ class SeveralLaplace(Laplace):
         variances = self.variances(psi[self.layout.theta], exact=exact)
         start = self.zero_modes() if u is None else u
         mode = find_mode(self, variances, self.coefficients(psi), (), start, joint=False, tolerance=tolerance)
-        return SeveralPoint(self, psi, variances, (), mode)
+        return self.point(psi, variances, (), mode)
 
 
 def _definite(w: Array) -> Array:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
 __all__ = [
-    "SMOOTH",
     "coef",
     "conditional_covariances",
     "covariance_matrices",
@@ -28,6 +27,7 @@ __all__ = [
     "ranef",
     "varcorr",
     "varcorr_places",
+    "varying",
 ]
 
 
@@ -119,8 +119,7 @@ def varcorr(fit: Fitted, se: bool = False) -> pd.DataFrame:
             continue
         cov, sd, cor = spread[i]
         if b is None:
-            column = SMOOTH if is_one(terms[i]) else terms[i].columns[a]
-            rows.append((names[i], column, None, cov[a, a], sd[a]))
+            rows.append((names[i], varying(terms[i])[a], None, cov[a, a], sd[a]))
         else:
             rows.append((names[i], terms[i].columns[a], terms[i].columns[b], cov[b, a], cor[b, a]))
     rows += [(p.group, p.var1, p.var2, p.vcov, p.spread.value) for p in fit.inference.structure_parameters()]
@@ -139,6 +138,14 @@ SMOOTH = "smooth"
 def is_one(term: GroupBlock) -> bool:
     """Whether one row stands for all columns of a term."""
     return bool(term.smooth) and term.covariance.within.one_variance
+
+
+def varying(term: GroupBlock) -> tuple[str, ...]:
+    """What has a standard deviation of its own, by name: columns, or a smooth's penalised part as a whole."""
+    if not is_one(term):
+        return term.columns
+    head = term.smooth.rpartition(": ")[0]
+    return (f"{head}:{SMOOTH}" if head and any(term.predictors) else SMOOTH,)
 
 
 def random_effects(fit: Fitted) -> pd.DataFrame:

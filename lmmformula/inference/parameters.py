@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lmmformula.errors import DataError
-from lmmformula.inference.conditional import SMOOTH, is_one
+from lmmformula.inference.conditional import varying
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.residual import residual_parameters
@@ -79,8 +79,7 @@ def _of_term(i: int, term: GroupBlock) -> list[Parameter]:
     out, kind = [], term.covariance.within
     for j in range(term.k):
         if j < kind.n_sd:
-            name = SMOOTH if is_one(term) else term.columns[j]
-            out.append(Parameter(f"sd_{name}|{term.group}", "sd", i, (j,)))
+            out.append(Parameter(f"sd_{varying(term)[j]}|{term.group}", "sd", i, (j,)))
         out += [
             Parameter(f"cor_{term.columns[r]}.{term.columns[c]}|{term.group}", "cor", i, (c, r))
             for c, r in kind.pairs

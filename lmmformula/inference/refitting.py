@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.errors import FitError
-from lmmformula.inference.conditional import SMOOTH, is_one
+from lmmformula.inference.conditional import varying
 from lmmformula.inference.new_response import new_response, with_response
 from lmmformula.inference.parameters import has_deviations
 from lmmformula.inference.subset import refitted
@@ -79,8 +79,7 @@ def parameters(fit: Fitted) -> dict[str, float]:
     for term, s in zip(fit.problem.terms, fit.problem.theta_slices(), strict=True):
         lower = fit.estimate.sigma * term.covariance.cholesky(fit.estimate.theta[s])
         sd, cor = sd_cor(lower @ lower.T)
-        names = [SMOOTH] if is_one(term) else term.columns
-        out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(names, sd, strict=False)}
+        out |= {f"sd_{c}|{term.group}": float(v) for c, v in zip(varying(term), sd, strict=False)}
         if term.covariance.within.correlated:
             out |= {
                 f"cor_{term.columns[i]}.{term.columns[j]}|{term.group}": float(cor[i, j])

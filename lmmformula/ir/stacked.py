@@ -71,7 +71,9 @@ def in_one(problem: Problem) -> Problem:
         for term in terms:
             columns = tuple(f"{name}:{c}" for c in term.columns)
             label = f"{name}: {term.label or term.group}"
-            more.append(replace(term, columns=columns, label=label, predictors=(j + 1,) * term.k))
+            smooth = term.smooth and f"{name}: {term.smooth}"
+            own = (j + 1,) * term.k
+            more.append(replace(term, columns=columns, label=label, smooth=smooth, predictors=own))
     every = (*problem.terms, *more)
     places = together(every)
     terms = tuple(joined([every[at] for at in own]) for own in places)

@@ -218,3 +218,15 @@ def test_a_smooth_of_each_category() -> None:
     m = fit("y ~ s(z, k = 4)", data, family="categorical")
     assert [len(block.names) for block in m.problem.aux] == [2]
     assert m.predict(data).sum(axis=1).to_numpy() == pytest.approx(np.ones(120))
+
+
+def test_the_smooth_of_an_auxiliary_predictor_is_named_after_it() -> None:
+    rng = np.random.default_rng(2)
+    z = rng.uniform(-1.0, 1.0, 90)
+    m = fit(
+        "y ~ s(z, k = 4)",
+        {"y": z**2 + np.exp(z) * rng.standard_normal(90), "z": z},
+        dispformula="~ s(z, k = 4)",
+    )
+    assert list(m.varcorr()["var1"]) == ["smooth", "sigma:smooth"]
+    assert len(m.smooths()) == 1

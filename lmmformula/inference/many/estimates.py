@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.optimum import SINGULAR_BELOW
 from lmmformula.errors import FitError
-from lmmformula.inference.conditional import SMOOTH, is_one
+from lmmformula.inference.conditional import varying
 from lmmformula.inference.many.placing import Estimates, placed
 from lmmformula.inference.refitting import parameters, refit_drawn
 from lmmformula.ir.problem import Problem
@@ -109,8 +109,7 @@ class _Outward:
             lower = self.standard.effects(i) @ lower
             cov = lower @ np.swapaxes(lower, -1, -2)
             sd = np.sqrt(np.maximum(np.einsum("bii->bi", cov), 0.0))
-            names = [SMOOTH] if is_one(term) else term.columns
-            out |= {f"sd_{c}|{term.group}": sd[:, j] for j, c in enumerate(names)}
+            out |= {f"sd_{c}|{term.group}": sd[:, j] for j, c in enumerate(varying(term))}
             if term.covariance.within.correlated:
                 with np.errstate(divide="ignore", invalid="ignore"):
                     cor = cov / (sd[:, :, None] * sd[:, None, :])
