@@ -18,11 +18,12 @@ from lmmformula.inference.words import counted
 from lmmformula.ir.across import Share
 from lmmformula.ir.rows import range_of
 from lmmformula.ir.structured import structure_parameters
+from lmmformula.typing import Array
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["at_limit", "findings"]
+__all__ = ["at_limit", "findings", "residuals_replaced"]
 
 NOTHING = 1e-3
 """A parameter whose coefficients run off is zero below this, and infinite above its inverse."""
@@ -54,6 +55,17 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
         for name, where in ends.items()
     ]
     out += [(BoundaryWarning, said) for said in shares_of_one(fit)]
+    out += [
+        (
+            BoundaryWarning,
+            f"the effects {label} take the residual's place: their standard deviation is {ratio:,.0f} times the residual's, "
+            f"{fit.sigma:.3g}, which the data do not tell from zero. The likely cause is that few of their levels have "
+            "more than one row, so that a residual is no more than a part of the structure. All other estimates stand; sigma has "
+            "no interval. A structure of the residuals themselves, such as ar(time, gr = g) for ar1(0 + time | g), is the model "
+            "without it.",
+        )
+        for label, ratio in residuals_replaced(fit).items()
+    ]
     if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in ends]:
         out.append(
             (
@@ -90,6 +102,30 @@ def shares_of_one(fit: Fitted) -> list[str]:
             label = fit.problem.terms[own.term].label
             out.append(f"{own.name} of ({label}) is estimated as 1, the end of its range: {said}.")
     return out
+
+
+def residuals_replaced(fit: Fitted) -> dict[str, float]:
+    """Structured effects of a Gaussian model beside which the residual is none -> ratio of their standard deviations.
+
+    That of the effects is the root of the mean of z'Sigma z over the rows, so that columns have no unit in the ratio.
+    """
+    problem, out = fit.problem, {}
+    if not problem.is_linear or not problem.family.estimates_sigma or fit.inference.priors is not None:
+        return out
+    for i, (term, own) in enumerate(zip(problem.terms, problem.theta_slices(), strict=True)):
+        if term.covariance.across is None or term.shares is not None:
+            continue
+        lower = term.covariance.cholesky(fit.estimate.theta[own])
+        moments = problem.data.reduce(lambda chunk, i=i, k=term.k: _moments(chunk.terms[i].basis, chunk.n, k))
+        ratio = float(np.sqrt(np.sum((lower @ lower.T) * moments) / problem.n))
+        if ratio > 1.0 / NOTHING:
+            out[f"{', '.join(term.columns)} | {term.group}"] = ratio
+    return out
+
+
+def _moments(basis: Array | None, n: int, k: int) -> Array:
+    """Sum of zz' over rows, (k, k)."""
+    return np.full((k, k), float(n)) if basis is None else basis.T @ basis
 
 
 def few_events(fit: Fitted) -> str:

@@ -17,7 +17,7 @@ from lmmformula.ir.variance_parameters import term_parameters
 from lmmformula.planner.record import seconds_in_words
 from lmmformula.reporting.auxiliary import auxiliary_parts, structure_parts
 from lmmformula.reporting.contents import Contents, SharedTerm
-from lmmformula.reporting.convergence import at_limit
+from lmmformula.reporting.convergence import at_limit, residuals_replaced
 from lmmformula.reporting.html import as_html
 from lmmformula.reporting.text import as_text
 from lmmformula.typing import Array, Record
@@ -202,6 +202,10 @@ def _notes(fit: Fitted) -> tuple[str, ...]:
     ends = at_limit(fit)
     notes += [
         f"{name} is estimated as {where}: the simpler family fits as well." for name, where in ends.items()
+    ]
+    notes += [
+        f"The effects {label} take the residual's place: their standard deviation is {ratio:,.0f} times the residual's."
+        for label, ratio in residuals_replaced(fit).items()
     ]
     if loose := [name for name in fit.estimate.undetermined if name.split(": ")[0] not in ends]:
         notes.append(

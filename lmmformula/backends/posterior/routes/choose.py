@@ -1,14 +1,14 @@
 """What of a posterior is integrated out, and by which way it is then sampled.
 
-================== ============================================= =====================================================
+================== ============================================= =======================================================
 marginalize        normal or lognormal response                  other families
-================== ============================================= =====================================================
-``"auto"``         as ``"all"``                                  as ``"none"``
+================== ============================================= =======================================================
+``"auto"``         as ``"all"``                                  as ``"none"``; as ``"laplace"`` where levels are coupled
 ``"all"``          all random and fixed effects, exactly         refused
 ``"none"``         nothing                                       nothing
 ``["subj", ...]``  random effects of these groups, fixed effects refused
 ``"laplace"``      refused                                       all random effects, by Laplace's approximation
-================== ============================================= =====================================================
+================== ============================================= =======================================================
 
 Monotonic effects have ``"auto"`` and ``"none"``, which are the same then, and ``"laplace"`` for other families.
 A sigma with a formula of its own keeps ``"all"``, ``"none"`` and lists: its own coefficients and random effects are sampled.
@@ -105,6 +105,11 @@ def _normal(
 
 
 def _other_family(problem: Problem, marginalize: Marginalize, groups: tuple[str, ...]) -> Route:
+    coupled = [t for t in problem.terms if not t.is_blockwise]
+    if marginalize == "auto" and coupled and problem.monotonic is None and not any(problem.aux_terms):
+        label = coupled[0].label or coupled[0].group
+        why = f"by Laplace's approximation, as levels or rows of ({label}) depend on each other, which sampling does not take"
+        return Approximate(groups, "laplace", why)
     if marginalize in ("auto", "none"):
         why = f"the effects of a {problem.family.name} model are not normal given the variances"
         return Nothing((), "none", why)
