@@ -16,6 +16,9 @@ All but (2) are sums over rows. T is of the order of the q effects where X'WX is
 ``(M_j x)'M^-1 (M_k x)`` over draws x of N(0, M^-1), each with a relative error of about sqrt(2 / q); beside (1) the error is
 about (q / n) sqrt(2 / (q draws)), smaller the more rows there are, and is measured by the spread of the draws. A draw costs
 p products with the rows and p solutions with the factor at hand; differences of the gradient cost p factorisations.
+
+With one grouping factor M and M_j are block diagonal, and T is a sum over levels; with random intercepts (1) takes four
+passes over the rows, whatever p.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ import numpy as np
 
 from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.engines.base import Drawless
+from lmmformula.engines.scaled import scaled
 from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.batched import flat
 from lmmformula.typing import Array
@@ -52,11 +56,14 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
     error : float
         Standard error of an element at unit diagonal.
     """
-    if (
-        isinstance(point.factor, Drawless)
-        or point.model.problem.n < ROWS
-        or not point.psi[point.model.layout.beta].size
-    ):
+    groups = point.model.prepared.blocks.groups
+    if not point.model.problem.p:
+        return None
+    if not groups:
+        return _smooth_part(point)[0]
+    if len(groups) == 1 and groups[0].is_blockwise:
+        return _by_level(point, *_smooth_part(point)) if groups[0].has_basis else _intercepts(point)
+    if isinstance(point.factor, Drawless) or point.model.problem.n < ROWS:
         return None
     smooth, moves = _smooth_part(point)
     unit = 1.0 / np.sqrt(np.maximum(np.diagonal(smooth), np.finfo(float).tiny))
@@ -69,25 +76,57 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
     return smooth - drawn.mean(axis=0) if count <= MOST else None
 
 
-def _smooth_part(point: LaplacePoint) -> tuple[Array, list[RowVector]]:
-    """(1) without T, and w' E_j of each column."""
-    model, data, fixed = point.model, point.model.data, point.system.fixed
-    (bend,) = data.map(
+def _intercepts(point: LaplacePoint) -> Array:
+    """(1) for random intercepts of one grouping factor: only sums over levels of the columns of X are asked for."""
+    data, scale = point.model.data, float(point.factors[0][0, 0])
+    bend, push = _curved(point), point.weighted.weight_eta
+    along = -scale * point.system.fixed[0][:, 0]
+    (bent,), square = data.weighted_columns(bend)
+    (pushed,), _ = data.weighted_columns(push)
+    own, turn = (data.gram(w).diag[0][:, 0] for w in (bend, push))
+    cross = bent[:, 0].T @ along
+    moves = scale**2 * (pushed[:, 0] + turn * along) * point.factor.inverse().diagonal(0)[:, 0]
+    return (
+        2.0 * point.fixed_information + square + cross + cross.T + along.T @ (own * along) - moves.T @ moves
+    )
+
+
+def _by_level(point: LaplacePoint, smooth: Array, moves: list[RowVector]) -> Array:
+    """(1) for one grouping factor: M^-1 M_j of each level from sums over its rows."""
+    data, (lower,), inverse = point.model.data, point.factors, point.factor.inverse().diagonal(0)
+    pushed = np.stack([inverse @ scaled(lower, data.gram(move).diag[0], lower) for move in moves])
+    return smooth - np.einsum("smij,tmji->st", pushed, pushed, optimize=True)
+
+
+def _curved(point: LaplacePoint) -> RowVector:
+    """lev w'' - (Z Lambda v) w_o' of every row."""
+    model = point.model
+    return model.data.map(
         lambda chunk, h, curved, z, w: (h * curved - z * w,),
         point.leverage,
         _bend(point),
         model.predictor(None, point.factors, point.adjoint_modes),
         point.observed.weight_eta,
-    )
-    out, moves = 2.0 * point.fixed_information, []
+    )[0]
+
+
+def _smooth_part(point: LaplacePoint) -> tuple[Array, list[RowVector]]:
+    """(1) without T, and w' E_j of each column."""
+    data, fixed = point.model.data, point.system.fixed
+    bend, moves = _curved(point), []
+    bent, square = data.weighted_columns(bend)
+    out = 2.0 * point.fixed_information + square
+    effects = [-np.einsum("ij,mjp->mip", f, s) for s, f in zip(fixed, point.factors, strict=True)]
+    for b, e in zip(bent, effects, strict=True):
+        cross = flat(b).T @ flat(e)
+        out += cross + cross.T
     for j, unit in enumerate(np.eye(len(out))):
-        along = [-(s[..., j] @ f.T) for s, f in zip(fixed, point.factors, strict=True)]
+        along = [e[..., j] for e in effects]
+        (back,) = data.map(lambda chunk, b, z: (b * z,), bend, data.apply(None, along, offset=False))
+        for sums, e in zip(data.adjoint(back), effects, strict=True):
+            out[:, j] += flat(e).T @ sums.ravel()
         path = data.apply(unit, along, offset=False)
-        bent, move = data.map(lambda chunk, b, w, e: (b * e, w * e), bend, point.weighted.weight_eta, path)
-        out[:, j] += data.fixed.transposed(bent)
-        for s, back in zip(fixed, model.to_effects(point.factors, bent), strict=True):
-            out[:, j] -= flat(s).T @ back.ravel()
-        moves.append(move)
+        moves += data.map(lambda chunk, w, e: (w * e,), point.weighted.weight_eta, path)
     return 0.5 * (out + out.T), moves
 
 

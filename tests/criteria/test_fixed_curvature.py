@@ -17,7 +17,15 @@ def frame() -> pd.DataFrame:
     x = rng.normal(size=n)
     eta = -0.3 + 0.5 * x + 0.7 * rng.normal(size=9)[g] + 0.5 * rng.normal(size=7)[h]
     count = rng.poisson(np.exp(eta))
-    frame = {"x": x, "z": rng.normal(size=n), "g": g, "h": h, "count": count, "yes": count > 0}
+    frame = {
+        "w": rng.uniform(0.5, 1.5, n),
+        "x": x,
+        "z": rng.normal(size=n),
+        "g": g,
+        "h": h,
+        "count": count,
+        "yes": count > 0,
+    }
     return pd.DataFrame({**frame, "over": rng.poisson(np.exp(1.0 + eta) * rng.gamma(2.0, 0.5, n))})
 
 
@@ -58,6 +66,25 @@ def test_curvature_is_that_of_differences(frame, formula, options):
     assert (np.abs(drawn.mean(axis=0) - traces) < 4.5 * error).all()
 
 
+@pytest.mark.parametrize(
+    ("formula", "options"),
+    [
+        ("yes ~ x + z + (1 | g)", {"family": "binomial"}),
+        ("count ~ x + (0 + w | g)", {"family": "poisson"}),
+        ("count ~ x + (x | g)", {"family": "poisson"}),
+        ("count ~ x + z", {"family": "poisson"}),
+        ("yes ~ x + z + (1 | g)", {"family": "binomial('probit')", "information": "expected"}),
+    ],
+)
+def test_up_to_one_grouping_factor_nothing_is_drawn(frame, formula, options):
+    found = fit(formula, frame, **options).point
+    point = found.model(found.psi + 0.05, u=found.u)
+    beta = point.model.layout.beta
+    differences = curvature._two_sided(point.model, np.ones(len(point.psi), dtype=bool), point)
+    exact = fixed_curvature.beta_curvature(point, 0.0)
+    np.testing.assert_allclose(exact, differences[beta, beta], rtol=1e-5, atol=1e-6 * exact.max())
+
+
 def test_curvature_is_drawn_only_where_it_is_precise(frame, monkeypatch):
     point = fit("yes ~ x + (1 | g) + (1 | h)", frame, family="binomial").point
     assert fixed_curvature.beta_curvature(point, 1.0) is None
@@ -76,9 +103,9 @@ def test_differences_on_one_side_are_those_on_both(frame):
 
 
 def test_standard_errors_use_drawn_curvature(frame, monkeypatch):
-    exact = fit("yes ~ x + z + (1 | g)", frame, family="binomial").bse
+    exact = fit("yes ~ x + z + (1 | g) + (1 | h)", frame, family="binomial").bse
     monkeypatch.setattr(fixed_curvature, "ROWS", 0)
     monkeypatch.setattr(curvature, "SAMPLED", 0.02)
-    drawn = fit("yes ~ x + z + (1 | g)", frame, family="binomial").bse
+    drawn = fit("yes ~ x + z + (1 | g) + (1 | h)", frame, family="binomial").bse
     assert not np.array_equal(exact, drawn)
     np.testing.assert_allclose(drawn, exact, rtol=0.02)
