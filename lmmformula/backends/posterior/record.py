@@ -60,7 +60,9 @@ class Diagnostics:
         if self.divergences:
             out.append(
                 f"{self.divergences} draws diverged: the sampler could not follow the posterior there, so that region is "
-                "underrepresented. Raise target_accept (0.95, then 0.99), or give a narrower prior to the standard deviations."
+                "underrepresented. Raise target_accept (0.95, then 0.99), give a narrower prior to the standard deviations, or "
+                "integrate random effects out, where they are sampled: marginalize='all' for a normal response, 'laplace' for "
+                "others."
             )
         worst = int(np.nanargmax(self.rhat)) if np.isfinite(self.rhat).any() else 0
         if self.rhat[worst] > RHAT:

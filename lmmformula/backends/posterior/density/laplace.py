@@ -44,6 +44,8 @@ __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
 SLAB = 30_000
 """Rows times draws that are evaluated together."""
+_FARTHEST = 3.0
+"""Standard deviations from the mode up to which modes of random effects are predicted."""
 ROUGH = 1e-4
 """Newton decrement of the deviance at which the fit that gives the start may end."""
 
@@ -116,11 +118,38 @@ class LaplaceDensity(Pointwise):
         many.modes[...] = self.u[0] if own else 0.0
         return many
 
+    @cached_property
+    def _bends(self) -> tuple[Array, Array]:
+        """First and second derivatives of the modes along each z, x = mode + half z, by steps of one; (d, m, k) each."""
+        assert self.found is not None
+        assert self.u is not None
+        d, middle = self.d, self.u[0]
+        moves = np.vstack([self.found.half.T, -self.found.half.T])
+        parts = [
+            self._moded(self.found.mode + moves[i : i + self._width]).u for i in range(0, 2 * d, self._width)
+        ]
+        high, low = np.split(np.concatenate(parts), 2)
+        bends = 0.5 * (high - low), 0.5 * (high + low) - middle
+        return tuple(np.where(np.isfinite(b).all(axis=(1, 2), keepdims=True), b, 0.0) for b in bends)  # type: ignore[return-value]
+
     def _slab(self, x: Array) -> Moded:
-        """At at most a slab's draws."""
+        """At at most a slab's draws, whose searches begin where a parabola along each z has their modes."""
+        if not self._many.modes.size:
+            return self._moded(x)
+        assert self.found is not None
+        z = np.clip(np.linalg.solve(self.found.half, (x - self.found.mode).T).T, -_FARTHEST, _FARTHEST)
+        first, second = self._bends
+        start = np.tensordot(z, first, 1) + np.tensordot(z * z, second, 1)
+        return self._moded(x, self._many.modes[: len(x)] + start)
+
+    def _moded(self, x: Array, begin: Array | None = None) -> Moded:
+        """At at most a slab's draws, by searches from `begin`."""
         many = self._many
         part = replace(
-            many, y=many.y[:, : len(x)], constant=many.constant[:, : len(x)], modes=many.modes[: len(x)]
+            many,
+            y=many.y[:, : len(x)],
+            constant=many.constant[:, : len(x)],
+            modes=many.modes[: len(x)] if begin is None else begin,
         )
         thetas = []
         for term, lower in zip(self.model.problem.terms, self.mean.factors(x), strict=True):
