@@ -1,6 +1,7 @@
 """One tree of errors and warnings.
 
-Every message says what happened (with numbers), the likely cause, and what to do about it.
+Every message says what happened (with numbers), the likely cause, and what to do about it. :func:`address` is where the
+documentation says more of its class: an error has it as a note below its traceback, a warning at the end of its text.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import sys
 import warnings
 from pathlib import Path
+from typing import Self
 
 __all__ = [
     "ArgumentError",
@@ -24,12 +26,23 @@ __all__ = [
     "RankDeficientWarning",
     "SeparationWarning",
     "SingularFitWarning",
+    "address",
     "warn",
 ]
 
 
+def address(kind: type[BaseException]) -> str:
+    """Where the documentation says what an error or a warning of this class means, relative to its folder."""
+    return f"troubleshooting.md#{kind.__name__.lower()}"
+
+
 class LmmformulaError(Exception):
     """Base class of every error this package raises on purpose."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        made = super().__new__(cls)
+        made.add_note(f"docs: {address(cls)}")
+        return made
 
 
 class FormulaError(LmmformulaError):
@@ -142,4 +155,5 @@ def warn(message: str, category: type[Warning] = LmmformulaWarning) -> None:
     depth, frame = 1, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(_PACKAGE):
         depth, frame = depth + 1, frame.f_back
-    warnings.warn(message, category, stacklevel=depth + 1)
+    where = f" [docs: {address(category)}]"
+    warnings.warn(message.removesuffix(where) + where, category, stacklevel=depth + 1)

@@ -1,4 +1,4 @@
-"""The version of the package, as in pyproject.toml."""
+"""The version of the package; pyproject.toml and releases read it here."""
 
 from __future__ import annotations
 

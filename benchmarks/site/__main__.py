@@ -40,6 +40,10 @@ def save(path: Path) -> None:
 
 def tables() -> None:
     """Dictionaries and the picture of the planner's rules."""
+    from benchmarks.site import dictionary, rules
+
+    dictionary.main(["pages"])
+    rules.main()
 
 
 if __name__ == "__main__":

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import doctest
 import re
+import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 __all__ = ["PICTURE", "Run", "has_examples", "page_segments", "run_page", "sessions"]
 
@@ -74,6 +77,23 @@ def page_segments(text: str) -> Iterator[tuple[str, str | None, int]]:
     yield text[at:], None, text.count("\n", 0, at)
 
 
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Errors are compared by their messages: doctest takes notes for the message in some versions of Python."""
+    shown = traceback.format_exception_only
+
+    def message(kind: Any, value: BaseException | None = None) -> list[str]:
+        error = traceback.TracebackException(kind, value or kind, None)
+        error.__notes__ = None
+        return ["".join(error.format_exception_only())]
+
+    traceback.format_exception_only = message
+    try:
+        yield
+    finally:
+        traceback.format_exception_only = shown
+
+
 def run_page(page: Path, keep: Callable[[Path], object] | None = None) -> Run:
     """Run the examples of a page; `keep` is called with the path of each picture that the code above it has drawn."""
     import matplotlib as mpl
@@ -90,7 +110,8 @@ def run_page(page: Path, keep: Callable[[Path], object] | None = None) -> Run:
     with mpl.rc_context(STYLE):
         for part, path, line in page_segments(sessions(page.read_text(encoding="utf-8"))):
             test = doctest.DocTestParser().get_doctest(part, names, page.name, str(page), line)
-            runner.run(test, clear_globs=False)
+            with _without_notes():
+                runner.run(test, clear_globs=False)
             names = test.globs
             if path is not None and plt.get_fignums():
                 pictures.append((page.parent / path).resolve())

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["ELSEWHERE", "fenced", "on_files", "on_page_markdown", "on_post_build"]
 
 ROOT = Path(__file__).resolve().parents[2]
+_CODE = re.compile(
+    r"`[^`]+`"
+)  # Python-Markdown knows bars in code; elsewhere they must be escaped in a table
 ELSEWHERE = {"formula_language.md": "grammar/README.md", "datasets.md": "datasets/README.md"}
 """Page of the site -> where its text is."""
 
@@ -56,6 +59,8 @@ def fenced(text: str) -> str:
             out += ["```", ""]
             session = False
             continue
+        if not fence and line.startswith("|"):
+            line = _CODE.sub(lambda code: code[0].replace("\\|", "|"), line)
         out.append("" if (fence or session) and line.strip() == "<BLANKLINE>" else line)
     return "\n".join([*out, "```"] if session else out)
 

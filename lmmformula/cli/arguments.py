@@ -136,7 +136,9 @@ def parser() -> argparse.ArgumentParser:
     datasets.add_argument("name", nargs="?", metavar="NAME")
     datasets.add_argument("--csv", action="store_true", help="print the rows of NAME instead")
     datasets.set_defaults(run=commands.datasets)
-    for command in (fit, check, plan, compare, select, boot, power, permute, many, datasets):
+    guided = subparsers.add_parser("tour", help="show what the package does by doing it, in half a minute")
+    guided.set_defaults(run=commands.tour)
+    for command in (fit, check, plan, compare, select, boot, power, permute, many, datasets, guided):
         _add_output(command)
     return out
 

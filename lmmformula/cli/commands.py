@@ -35,6 +35,7 @@ __all__ = [
     "plan",
     "predict",
     "show",
+    "tour",
 ]
 
 PROGRAM = "lmmformula"
@@ -144,6 +145,13 @@ def compare(arguments: argparse.Namespace) -> int:
     finally:
         show(arguments.json, lambda: comparison_record(comparison), lambda: comparison)
     return 0 if all(one.converged for one in comparison.fits.values()) else NOT_CONVERGED
+
+
+def tour(arguments: argparse.Namespace) -> int:
+    """What the package does, shown by doing it."""
+    from lmmformula.cli.tour import tour as shown
+
+    return shown(arguments)
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _failed(f"not enough memory: {error}".rstrip(": "))
     except (LmmformulaError, OSError, ImportError) as error:
-        return _failed(str(error))
+        return _failed("\n".join([str(error), *getattr(error, "__notes__", ())]))
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED

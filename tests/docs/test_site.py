@@ -21,6 +21,10 @@ def test_marks_of_doctest_go() -> None:
     assert fenced("```python\nx = 1\n```") == "```python\nx = 1\n```"
 
 
+def test_bars_in_the_code_of_tables_are_bars() -> None:
+    assert fenced("| `(1 \\| g)` | a \\| b |") == "| `(1 | g)` | a \\| b |"
+
+
 def test_every_page_is_in_the_navigation() -> None:
     listed = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     pages = [str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")]

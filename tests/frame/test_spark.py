@@ -143,6 +143,6 @@ def test_errors_of_queries(monkeypatch: pytest.MonkeyPatch) -> None:
     data = table(rows())
     monkeypatch.setattr(DataFrame, "toLocalIterator", fails)
     with pytest.raises(
-        DataError, match=r"Spark cannot make the rows of a PySpark DataFrame: division by zero$"
+        DataError, match=r"Spark cannot make the rows of a PySpark DataFrame: division by zero"
     ):
         fit("y ~ x + (1 | g)", data)
