@@ -110,7 +110,7 @@ class AgreementStudy:
             "way": way if isinstance(way, str) else ", ".join(way),
             "seconds": seconds,
             "parameters": sum(int(np.prod(v.shape[2:])) for v in draws.values()),
-            "divergences": int(posterior.statistics["diverging"].sum()),
+            "divergences": posterior.diagnostics.divergences,
             "rhat": worst,
         }
         return found, draws

@@ -283,7 +283,7 @@ _PRIORS = {"b": "student_t(3, 0, 20)", "sd": "half_normal(40)", "cor": "lkj(2)",
 _POSTERIOR = (
     _chains("hmc-nuts", "Reaction ~ Days + (Days | Subject)", _SLEEP, sampler="nuts", priors=_PRIORS),
     _chains("hmc-importance", "Reaction ~ Days + (Days | Subject)", _SLEEP, sampler="importance"),
-    _chains("hmc-surrogate", "y ~ x + (1 | a) + (1 | b)", _crossed),
+    _chains("hmc-crossed", "y ~ x + (1 | a) + (1 | b)", _crossed, sampler="nuts"),
     _chains("hmc-cs", "y ~ x + cs(0 + f | a) + (1 | b)", _crossed, sampler="importance"),
     _chains("hmc-ar1", "y ~ x + ar1(0 + time | id)", _series, sampler="importance"),
     _chains("hmc-repeats", "y | weights(k) ~ x + (1 | a)", _crossed, sampler="importance"),

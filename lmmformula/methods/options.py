@@ -157,7 +157,7 @@ class Quasi(Options):
 class Sampled(Options):
     """Options of a posterior's sampler."""
 
-    sampler: str | None = option(word("nuts", "importance"))
+    sampler: str | None = option(word("auto", "nuts", "importance"))
     chains: int | None = option(_COUNT)
     draws: int | None = option(whole(4, MOST))
     warmup: int | None = option(optional(whole(10, MOST)))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from lmmformula.backends.posterior.hmc import HMC
 from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.routes.choose import choose_route
+from lmmformula.backends.posterior.sampling.request import MOST_COORDINATES, tried_first
 from lmmformula.engines.cost import Cost
 from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.levels import Levels
@@ -19,6 +21,7 @@ from lmmformula.memory import in_words
 from lmmformula.methods.options import Sampled
 from lmmformula.methods.plain import NOTHING
 from lmmformula.methods.record import Request
+from lmmformula.numerics.pareto import TRUSTED_K
 from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
 from lmmformula.planner.engines import exact_plan
 from lmmformula.planner.record import Alternative, Planned
@@ -27,8 +30,8 @@ __all__ = ["posterior_plan"]
 
 _REASON = "method: the posterior, as asked; priors that are not given are weak (print m.priors)"
 
-FEW = 15
-"""Dimensions up to which importance sampling is proposed: with 13, Pareto k is about 0.2 and a third of the draws count."""
+FEW = 20
+"""Dimensions above which weights of importance sampling are often not trusted: with 13, k is about 0.3 and most draws count."""
 
 
 def posterior_plan(request: Request[Sampled], name: str) -> Planned:
@@ -43,17 +46,19 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
     instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
     chosen = exact_plan(problem, blocks, name, _REASON, limit, draws=True, instead=instead)
     plan, cost = chosen.plan, chosen.cost
-    seconds, memory = _estimates(problem, blocks, cost, backend, backend.sampler)
+    route = choose_route(problem, backend.marginalize)
+    first = _first(backend, route, route.dimensions(problem, resolve_priors(problem, request.priors)))
+    seconds, memory = _estimates(problem, blocks, cost, backend, first)
     if cost.own_memory + memory > limit:
         raise PlanError(
             f"{backend.chains * backend.draws:,} draws of {problem.q:,} random effects and of the parameters, with what "
             f"sampling loads, need about {in_words(cost.own_memory + memory)}, and {in_words(limit)} are available. Ask for "
             "fewer draws or chains, or fit on a machine with more memory."
         )
-    other = _other_sampler(problem, blocks, cost, backend, name)
+    other = _other_sampler(problem, blocks, cost, backend, first, name)
     why = (_REASON, *reasons, *(plan.reasons[1:] if problem.terms else (NOTHING,)))
-    if first := first_chains(backend.sampler):
-        why += (f"of the time about {first:.0f} s load JAX and compile, once in a process",)
+    if loading := first_chains(first):
+        why += (f"of the time about {loading:.0f} s load JAX and compile, once in a process",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
     return Planned(plan, backend, chosen.prepared, request.standard)
 
@@ -70,15 +75,15 @@ def _estimates(
 
 
 def _other_sampler(
-    problem: Problem, blocks: Levels, cost: Cost, backend: HMC, method: str
+    problem: Problem, blocks: Levels, cost: Cost, backend: HMC, first: str, method: str
 ) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
     route = choose_route(problem, backend.marginalize)
     if not route.is_few:
         return ()
-    name = "importance" if backend.sampler == "nuts" else "nuts"
+    name = "importance" if first == "nuts" else "nuts"
     against = (
-        "sampler='importance' must be asked for; its weights may turn out not to be trusted"
+        "sampler='importance': its weights may turn out not to be trusted"
         if name == "importance"
         else "sampler='nuts': chains, whose draws depend on each other"
     )
@@ -133,15 +138,24 @@ def _refuse_one_level_per_row(problem: Problem) -> None:
 def _sampler(backend: HMC, route: Route, d: int) -> str:
     if backend.sample_prior == "only":
         return "draws from the priors alone, as asked: the response says nothing here but for the scale of default priors"
-    if backend.sampler == "importance":
-        risk = "" if d <= FEW else f"; in {d} dimensions that is likely"
-        return f"sampler: importance, as asked: independent draws; NUTS where Pareto k of its weights is above 0.7{risk}"
-    chains = f"sampler: NUTS, {backend.chains} chains of {backend.draws:,} draws"
-    if not route.is_few:
-        return chains
-    if d > FEW:
-        return f"{chains}, which suits {d} dimensions"
+    if _first(backend, route, d) == "nuts":
+        chains = f"sampler: NUTS, {backend.chains} chains of {backend.draws:,} draws"
+        if not route.is_few:
+            return chains
+        if d > MOST_COORDINATES:
+            return f"{chains}, which suits {d} dimensions"
+        return (
+            f"{chains}; in {d} dimensions sampler='auto' would take independent draws by importance sampling, which come "
+            "sooner, and chains where their weights cannot be trusted"
+        )
+    asked = "as asked" if backend.sampler == "importance" else f"which suits {d} dimensions"
+    risk = "" if d <= FEW else f"; in {d} dimensions that is likely"
     return (
-        f"{chains}; in {d} dimensions sampler='importance' would do, whose draws are independent and come sooner (it falls "
-        "back on NUTS where its weights cannot be trusted)"
+        f"sampler: importance, {asked}: {backend.chains * backend.draws:,} independent draws, whose weights are checked by "
+        f"Pareto k and effective number; chains of NUTS on the same density where k stays above {TRUSTED_K}{risk}"
     )
+
+
+def _first(backend: HMC, route: Route, d: int) -> Literal["nuts", "importance"]:
+    """The sampler that the posterior begins with."""
+    return tried_first(backend.sampler, d, few=route.is_few)

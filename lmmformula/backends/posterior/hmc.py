@@ -12,7 +12,7 @@ from lmmformula.backends.base import Likelihood
 from lmmformula.backends.posterior.estimate import criterion_at, estimated
 from lmmformula.backends.posterior.record import Posterior, posterior_of
 from lmmformula.backends.posterior.routes.choose import Marginalize, choose_route
-from lmmformula.backends.posterior.sampling.request import ChainOptions, Request
+from lmmformula.backends.posterior.sampling.request import ChainOptions, Request, Sampler
 from lmmformula.backends.posterior.units import from_user, to_user
 from lmmformula.checkpoints import Keeper, Ongoing, keeper_now, keeping, left_of
 from lmmformula.engines.base import Engine, Prepared
@@ -49,18 +49,18 @@ class HMC(Likelihood):
     ----------
     priors : mapping, optional
         Class or parameter -> text; see :mod:`lmmformula.ir.priors`.
-    sampler : {"nuts", "importance"}
-        Chains of NUTS, or adaptive importance sampling, which gives way to NUTS where its weights cannot be trusted.
+    sampler : {"auto", "nuts", "importance"}
+        Adaptive importance sampling, which gives way to chains of NUTS where its weights cannot be trusted, or these at once;
+        "auto" is importance sampling where effects are integrated out and few coordinates are left, NUTS elsewhere.
     chains, draws : int
         Chains, and draws kept of each.
     warmup : int, optional
-        Iterations of each chain before the draws: 100 where an importance sample has found the scales, 60 where
-        trajectories run on a surrogate or a density takes milliseconds, 500 where the chain has to find the scales.
+        Iterations of each chain before the draws: 100 where an importance sample has found the scales, 60 where besides
+        a density takes milliseconds, 500 where the chain has to find the scales.
     seed : int, optional
         A random one is drawn and recorded if none is given.
     target_accept : float
     max_depth : int
-        Of chains whose trajectories are exact; those on a surrogate have constants of their own.
     engine : Engine
     marginalize : str or sequence of str
         What is integrated out; see :mod:`lmmformula.backends.posterior.routes.choose`.
@@ -69,7 +69,7 @@ class HMC(Likelihood):
     """
 
     priors: Mapping[str, str] | None = None
-    sampler: Literal["nuts", "importance"] = "nuts"
+    sampler: Sampler = "auto"
     chains: int = 4
     draws: int = 1_000
     warmup: int | None = None
@@ -108,19 +108,15 @@ class HMC(Likelihood):
             return self._solution(problem, prepared, request)
 
     def extend(self, problem: Problem, posterior: Posterior, progress: Report | None = None) -> BayesSolution:
-        """`draws` more of each chain from where `posterior` ended; earlier draws are kept.
+        """`draws` more of each chain from where `posterior` ended, or as many further independent ones; earlier ones are kept.
 
         `problem` and all options but `draws` must be those that made `posterior`.
         """
         if posterior.sampler == "prior":
             raise PlanError("draws from the priors are independent: fit again with more draws.")
-        if posterior.sampler != "nuts":
-            raise PlanError(
-                "draws by importance sampling have no chain to continue. Fit again with more draws, or with sampler='nuts'."
-            )
         before = from_user(posterior, problem)
         options = replace(self._options, warmup=before.warmup, max_depth=before.max_depth)
-        return self._solution(problem, None, Request(options, "nuts", before.seed, progress, before))
+        return self._solution(problem, None, Request(options, before.sampler, before.seed, progress, before))
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> Any:
         """The likelihood's criterion at an estimate."""

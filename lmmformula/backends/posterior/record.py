@@ -119,8 +119,7 @@ class Posterior:
     x : (chain, draw, d) array
         The draws in the sampler's coordinates.
     statistics : mapping of str -> (chain, draw) array
-        ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains, and ``end_accepted`` where trajectories ran on a
-        surrogate, whose depth is limited by choice; empty for importance sampling.
+        ``diverging, n_steps, acceptance_rate, energy, step_size`` for chains; empty for importance sampling.
     sampler : {"nuts", "importance", "prior"}
         "prior" where the draws are from the priors alone.
     seed : int
@@ -209,9 +208,7 @@ class Posterior:
             bfmi(stats["energy"]) if nuts else np.zeros(0),
             int(stats["diverging"].sum()) if nuts else 0,
             self.warmup_divergences,
-            int((stats["n_steps"] >= 2**self.max_depth - 1).sum())
-            if nuts and "end_accepted" not in stats
-            else 0,
+            int((stats["n_steps"] >= 2**self.max_depth - 1).sum()) if nuts else 0,
             float("nan") if nuts else self.pareto_k,
             float("nan") if nuts else self.efficiency,
         )
@@ -245,6 +242,9 @@ class Posterior:
             x=both(self.x, later.x),
             statistics={name: both(v, later.statistics[name]) for name, v in self.statistics.items()},
             warmup_divergences=self.warmup_divergences,
+            pareto_k=max(self.pareto_k, later.pareto_k) if self.sampler == "importance" else self.pareto_k,
+            efficiency=share * self.efficiency + (1.0 - share) * later.efficiency,
+            log_evidence=share * self.log_evidence + (1.0 - share) * later.log_evidence,
             aux=tuple(map(both, self.aux, later.aux)),
             aux_effects=tuple(x.followed_by(y, share) for x, y in pairs),
         )

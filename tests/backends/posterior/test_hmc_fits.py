@@ -50,7 +50,7 @@ def sleepstudy() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def nuts(sleepstudy: pd.DataFrame) -> Fit:
-    return fit(SLEEP, sleepstudy, method="hmc", draws=400, seed=2)
+    return fit(SLEEP, sleepstudy, method="hmc", sampler="nuts", draws=400, seed=2)
 
 
 # -- agreement --------------------------------------------------------------------------------------------------------
@@ -138,8 +138,10 @@ def test_the_plan_says_what_is_integrated_out_and_why(sleepstudy: pd.DataFrame) 
     text = str(plan(SLEEP, sleepstudy, method="hmc"))
     assert "all 36 random effects and 2 fixed effects" in text
     assert "normal given the variances" in text
-    assert "4 chains of 1,000 draws" in text
-    assert "sampler='importance' would do" in text
+    assert "sampler: importance, which suits 4 dimensions: 4,000 independent draws" in " ".join(text.split())
+    chains = " ".join(str(plan(SLEEP, sleepstudy, method="hmc", sampler="nuts")).split())
+    assert "4 chains of 1,000 draws" in chains
+    assert "sampler='auto' would take independent draws" in chains
     heavy = plan(SLEEP, sleepstudy, method="hmc", priors={"b": "cauchy(0, 10)"}, sampler="importance", seed=3)
     assert any("5 dimensions, 1 of them" in reason for reason in heavy.reasons)
     assert any("importance, as asked" in reason for reason in heavy.reasons)
@@ -226,7 +228,7 @@ def test_an_interrupted_run_goes_on(sleepstudy: pd.DataFrame) -> None:
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.warns(ConvergenceWarning, match=r"stopped after \d.* draws of each chain.*m.extend"):
-        m = fit(SLEEP, sleepstudy, method="hmc", draws=500_000, seed=1, progress=stop)
+        m = fit(SLEEP, sleepstudy, method="hmc", sampler="nuts", draws=500_000, seed=1, progress=stop)
     assert m.estimate.convergence.status is Status.INTERRUPTED
     assert m.posterior is not None
     before = m.posterior.draws
@@ -244,10 +246,15 @@ def _lines(numbers: tuple[int, float, float]) -> str:
     return CHAINS.line(*numbers)
 
 
-def test_importance_draws_have_no_chain_to_go_on(sleepstudy: pd.DataFrame) -> None:
-    m = fit(SLEEP, sleepstudy, method="hmc", sampler="importance", draws=250, seed=1)
-    with pytest.raises(PlanError, match="no chain to continue"):
-        m.extend()
+def test_independent_draws_go_on_with_further_ones(sleepstudy: pd.DataFrame) -> None:
+    m = fit(SLEEP, sleepstudy, method="hmc", draws=250, seed=1)
+    more = m.extend(200)
+    first, both = m.posterior, more.posterior
+    assert (first.sampler, both.sampler, both.draws) == ("importance", "importance", 450)
+    np.testing.assert_array_equal(both.x[:, :250], first.x)
+    assert len(np.unique(both.x[..., 0])) > 1.5 * len(np.unique(first.x[..., 0]))
+    assert both.pareto_k >= first.pareto_k
+    assert more.converged
     with pytest.raises(PlanError, match="method='hmc'"):
         fit(SLEEP, sleepstudy).extend()
 

@@ -12,7 +12,7 @@ crossed and few enough for a dense map from z to x.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import jax
@@ -108,7 +108,7 @@ class JointDensity(Whitened):
     def of(cls, target: LaplaceDensity) -> JointDensity:
         """The model whose Laplace approximation is `target`; outer coordinates are the same."""
         placed, outer, d = laid_out(target.predictors)
-        scale = find_mode(target)
+        scale = find_mode(replace(target, u=target(target.begin).laplace.u))
         point, begin = target(scale.mode).laplace, np.concatenate([scale.mode, np.zeros(d - outer)])
         x = begin.copy()
         x[placed[0].inner] = spherical_modes(placed[0], target, point.u)

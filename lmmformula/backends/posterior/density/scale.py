@@ -19,16 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Density, Joint
 from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array, Namespace, Numbers
-
-if TYPE_CHECKING:
-    from lmmformula.backends.posterior.sampling.surrogate import Surrogate
 
 __all__ = ["DENSE_CELLS", "DENSE_SIDE", "JointScale", "Scale", "climbed_scale", "find_mode", "joint_scale"]
 
@@ -55,8 +52,6 @@ class Scale:
     converged : bool
     source : {"hessian", "pilot"}
         "pilot" once mean and covariance of an importance sample have taken their places.
-    surrogate : Surrogate or None
-        Where chains run on one.
     """
 
     mode: Array
@@ -65,7 +60,6 @@ class Scale:
     evaluations: int
     converged: bool
     source: Literal["hessian", "pilot"] = "hessian"
-    surrogate: Surrogate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -23,31 +23,12 @@ from lmmformula.backends.posterior.density.base import Concentrated, Traced
 from lmmformula.backends.posterior.density.bordered import Kernels, inverse_by_sweeps
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.model.coordinates import Coordinates
-from lmmformula.typing import Array, JaxArray, Namespace, Numbers
+from lmmformula.typing import JaxArray, Namespace, Numbers
 
-if TYPE_CHECKING:
-    from lmmformula.backends.posterior.sampling.surrogate import Surrogate
-
-__all__ = ["Exact", "exact_density", "jax_kernels", "potential", "stand_in", "traced_bordered"]
+__all__ = ["jax_kernels", "potential", "traced_bordered"]
 
 _SWEPT = 6
 """Side up to which F is factorised by unrolled sweeps, which compile into arithmetic; LAPACK calls cost microseconds each."""
-
-
-@dataclass(frozen=True, slots=True)
-class Exact:
-    """The density that decides where the potential is a surrogate.
-
-    Attributes
-    ----------
-    traced : callable
-        z (d,) -> log density, traceable by JAX.
-    value : callable
-        The same in numpy.
-    """
-
-    traced: Traced
-    value: Callable[[Array], float]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,39 +59,6 @@ def potential(density: Concentrated, scale: Scale) -> Traced:
     """z (d,) -> minus the log density."""
     traced, mode, half = density.traced(), scale.mode, scale.half
     return _called_back(density, scale) if traced is None else lambda z: -traced(mode + half @ z)
-
-
-def exact_density(density: Concentrated, scale: Scale) -> Exact:
-    """The log density of z alone, in numpy and traceable."""
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
-
-    mode, half, program = scale.mode, scale.half, density.traced()
-
-    def value(z: Array) -> float:
-        return float(density.log_densities((mode + half @ z)[None])[0])
-
-    if program is not None:
-        return Exact(lambda z: program(mode + half @ z), value)
-    words = jax.ShapeDtypeStruct((2,), np.uint32)
-
-    def on_host(z: Numbers) -> Numbers:
-        return np.array([value(np.asarray(z).view(np.float64)[:, 0])]).view(np.uint32)
-
-    def traced(z: Numbers) -> Numbers:
-        back = jax.pure_callback(on_host, words, lax.bitcast_convert_type(z, jnp.uint32))
-        return lax.bitcast_convert_type(back, jnp.float64)
-
-    return Exact(traced, value)
-
-
-def stand_in(surrogate: Surrogate, scale: Scale) -> Traced:
-    """z (d,) -> minus the log density of the surrogate."""
-    import jax.numpy as jnp
-
-    mode, half = scale.mode, scale.half
-    return lambda z: -surrogate.log_density(mode + half @ z, jnp)
 
 
 def _called_back(density: Concentrated, scale: Scale) -> Traced:

@@ -1,1 +1,1 @@
-"""Samplers: chains of NUTS, importance sampling, surrogates, scales."""
+"""Samplers: chains of NUTS, importance sampling."""

@@ -5,6 +5,11 @@ Cappe, Douc, Guillin, Marin & Robert 2008), and so on until the weights no longe
 the fitted mixture, with one wide component as a guard, is Pareto-smoothed (Vehtari et al. 2024) and resampled to draws
 of equal weight, which are independent up to ties.
 
+Far from the posterior a few draws have all the weight, and a mixture fitted to them has no width. There the weights are
+tempered first, w^t with the largest t <= 1 at which a given number of draws is left effective (Koblents & Miguez 2015):
+proposals widen and move towards the posterior, until t is 1. A last sample that cannot be trusted, since Pareto k is above
+0.7 or too few draws are effective, is the sample to which a mixture of twice as many components is fitted.
+
 Folding. The density of x is even in each folded standard deviation (see
 :mod:`lmmformula.backends.posterior.model.coordinates`): 2^K equal copies. Coordinates whose proposal has mass on both sides of
 zero (F, at most 6 of them) are folded: with s running over the sign changes of F the density of the folded draw is
@@ -24,16 +29,18 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Evaluated
 from lmmformula.backends.posterior.density.scale import Scale
-from lmmformula.numerics.pareto import TRUSTED_K, pareto_smooth, weights_ess
+from lmmformula.numerics.pareto import TRUSTED_K, log_sum, pareto_smooth, weights_ess
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
 from lmmformula.typing import Array, Index
 
-__all__ = ["Folding", "Importance", "ImportanceDraws", "scales_of"]
+__all__ = ["Folding", "Importance", "ImportanceDraws", "scales_of", "tempered"]
 
 _NEAR = 4.0
 """Standard deviations from zero below which a coordinate is folded."""
 _MOST_FOLDED = 6
 _STRADDLES = 1.8
+LEAST_ESS = 400.0
+"""Effective draws below which quantiles are unsteady (Vehtari et al. 2021)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +64,8 @@ class ImportanceDraws:
         Weighted draws of the last round.
     points, log_densities : (n, d), (n,) arrays
         Where the density was computed and was above zero, and its logarithm.
+    enough : bool
+        Whether as many draws are effective as were asked for at least.
     """
 
     x: Array
@@ -68,6 +77,7 @@ class ImportanceDraws:
     size: int
     points: Array
     log_densities: Array
+    enough: bool = True
 
     @property
     def efficiency(self) -> float:
@@ -76,8 +86,8 @@ class ImportanceDraws:
 
     @property
     def trusted(self) -> bool:
-        """Whether k is at most 0.7, so that the draws may stand for the posterior."""
-        return self.pareto_k <= TRUSTED_K
+        """Whether k is at most 0.7, and enough draws are effective, so that they may stand for the posterior."""
+        return self.pareto_k <= TRUSTED_K and self.enough
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,15 +99,15 @@ class Importance:
     draws : int
         Draws of equal weight to return.
     components : int
-        Components of the mixture at most.
+        Components of the mixture at most, before a last sample.
     rounds : int
-        Mixtures fitted at most.
+        Mixtures fitted at most before a last sample; twice as many where the posterior is far.
     pilot : int
         Draws of each round before the last.
     enough : float
         Efficiency (ESS over draws) at which adaptation ends.
     attempts : int
-        Last samples drawn at most: one whose weights cannot be trusted is large enough to fit a better mixture to.
+        Last samples drawn at most.
     """
 
     draws: int = 4_000
@@ -105,48 +115,81 @@ class Importance:
     rounds: int = 5
     pilot: int = 1_000
     enough: float = 0.85
-    attempts: int = 3
-
-    def _size(self, efficiency: float) -> int:
-        """Weighted draws worth more than `draws` independent ones, within bounds."""
-        return int(np.ceil(self.draws * min(10.0, max(1.5, 1.3 / max(efficiency, 1e-3)))))
+    attempts: int = 4
 
     def sample(self, density: Evaluated, scale: Scale, rng: np.random.Generator) -> ImportanceDraws:
         """Draw from the posterior of the variances."""
         first = StudentMixture(np.ones(1), scale.mode[None], 1.1 * scale.half[None], 5.0)
-        proposal = _Folded(density, first.with_guard(0.1, 2.0, 4.0))
         seen: list[tuple[Array, Array]] = []
-        best, efficiency, spent, used = proposal, 0.0, 0, 0
-        for used in range(1, self.rounds + 1):
-            x, weights = proposal.weighted(self.pilot, rng, seen)
-            spent += self.pilot
-            smooth, _ = pareto_smooth(weights)
-            now = weights_ess(smooth) / self.pilot
-            if now > efficiency:
-                best, gain, efficiency = proposal, now - efficiency, now
-            else:
-                gain = 0.0
-            if efficiency >= self.enough or (used > 2 and gain < 0.03):
-                break
-            fitted = fit_mixture(x, np.exp(smooth), self.components if used > 1 else 1, rng)
-            proposal = _Folded(density, fitted.with_guard(0.1, 1.5, 5.0))
-        size = self._size(efficiency)
+        best, efficiency, rounds = self._adapted(_Folded(density, first.with_guard(0.1, 2.0, 4.0)), rng, seen)
+        spent, components, size = rounds * self.pilot, self.components, self._size(efficiency)
         attempt = 0
         while True:
             attempt += 1
             x, weights = best.weighted(size, rng, seen)
             spent += size
             smooth, k = pareto_smooth(weights)
-            if k <= TRUSTED_K or attempt >= self.attempts:
+            ess = weights_ess(smooth)
+            if (k <= TRUSTED_K and ess >= self._least) or attempt == self.attempts:
                 break
-            size = self._size(max(0.5, weights_ess(smooth) / size))
-            fitted = fit_mixture(x, np.exp(smooth), self.components, rng)
-            best = _Folded(density, fitted.with_guard(0.1, 1.5, 5.0))
+            components, rounds = 2 * components, rounds + 1
+            best = best.fitted(x, smooth, components, self.floor(density.d), rng)
+            size = self._size(max(0.25, ess / size))
         top = weights.max()
         evidence = top + float(np.log(np.mean(np.exp(weights - top))))
         kept = x[_systematic(np.exp(smooth), self.draws, rng)]
         points, values = (np.concatenate(part) for part in zip(*seen, strict=True))
-        return ImportanceDraws(kept, k, weights_ess(smooth), evidence, spent, used, size, points, values)
+        enough = ess >= self._least
+        return ImportanceDraws(kept, k, ess, evidence, spent, rounds, size, points, values, enough=enough)
+
+    def _adapted(
+        self, proposal: _Folded, rng: np.random.Generator, seen: list[tuple[Array, Array]]
+    ) -> tuple[_Folded, float, int]:
+        """The best of the proposals fitted by turns, its efficiency, and their number."""
+        best, efficiency, rounds, floor = proposal, 0.0, 0, self.floor(proposal.density.d)
+        for rounds in range(1, 2 * self.rounds + 1):
+            x, weights = proposal.weighted(self.pilot, rng, seen)
+            smooth, _ = pareto_smooth(weights)
+            now, gain = weights_ess(smooth) / self.pilot, 0.0
+            if now > efficiency:
+                best, gain, efficiency = proposal, now - efficiency, now
+            far = efficiency * self.pilot < floor
+            if efficiency >= self.enough or (
+                not far and (rounds >= self.rounds or (rounds > 2 and gain < 0.03))
+            ):
+                break
+            proposal = proposal.fitted(x, smooth, self.components if rounds > 1 else 1, floor, rng)
+        return best, efficiency, rounds
+
+    def floor(self, d: int) -> float:
+        """Effective draws that a mixture in d dimensions is fitted to at least."""
+        return min(0.2 * self.pilot, 10.0 * d)
+
+    @property
+    def _least(self) -> float:
+        """Effective draws below which a last sample will not do."""
+        return min(LEAST_ESS, 0.5 * self.draws)
+
+    def _size(self, efficiency: float) -> int:
+        """Weighted draws worth more than `draws` independent ones, within bounds."""
+        return int(np.ceil(self.draws * min(10.0, max(1.5, 1.3 / max(efficiency, 1e-3)))))
+
+
+def tempered(log_weights: Array, least: float) -> Array:
+    """Weights w^t, with sum 1, at the largest t <= 1 with an effective number of at least `least`."""
+
+    def at(t: float) -> Array:
+        own = np.where(np.isfinite(log_weights), t * log_weights, -np.inf)
+        return own - log_sum(own)
+
+    least = min(least, 0.5 * float(np.isfinite(log_weights).sum()))
+    low, high = 0.0, 1.0
+    if weights_ess(at(1.0)) >= least:
+        return np.exp(at(1.0))
+    for _ in range(30):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if weights_ess(at(middle)) >= least else (low, middle)
+    return np.exp(at(low))
 
 
 def scales_of(density: Evaluated, scale: Scale, draws: ImportanceDraws, rng: np.random.Generator) -> Scale:
@@ -219,6 +262,13 @@ class _Folded:
         seen.append((x[inside][values > -np.inf], values[values > -np.inf]))
         weights[inside] = values - density[inside] + self.copies * np.log(2.0)
         return x, weights
+
+    def fitted(
+        self, x: Array, log_weights: Array, components: int, floor: float, rng: np.random.Generator
+    ) -> _Folded:
+        """The mixture of so many components fitted to weighted draws, at least `floor` of them effective, with its guard."""
+        q = fit_mixture(x, tempered(log_weights, floor), components, rng)
+        return _Folded(self.density, q.with_guard(0.1, 1.5, 5.0))
 
     def fold(self, x: Array) -> Array:
         """The same variances with x >= 0 in the coordinates of F; partial correlations turn with their signs."""

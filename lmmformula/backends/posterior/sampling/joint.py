@@ -24,7 +24,7 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     import jax.numpy as jnp
 
     from lmmformula.backends.posterior.sampling.nuts import Nuts
-    from lmmformula.numerics.programs import in_slices, quick
+    from lmmformula.numerics.programs import in_slices, quick, traced
 
     here = request.ongoing("chains")
     left = left_of(here)
@@ -32,13 +32,14 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     if left is not None:
         known = left["scale"]
     scale = mode_of(density, request.ongoing("mode")) if known is None else known
-    traced, options = density.traced(), request.options
+    log_density, options = density.traced(), request.options
 
     def potential(z: Numbers) -> Numbers:
-        return -traced(scale.place(z, jnp))
+        return -log_density(scale.place(z, jnp))
 
     stage("compiling the density")
-    slope = quick(jax.value_and_grad(potential), density.d)
+    both = traced(jax.value_and_grad(potential), density.d)
+    slope = quick(both, density.d)
     nuts = Nuts(
         draws=options.draws,
         warmup=options.warmup or WARMUP,
@@ -54,6 +55,6 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
         starts = spread_starts(slope, options.chains, density.d, rng)
     kept = None if here is None else KeptChains(here, scale)
     own: Record = {"states": request.states, "progress": request.progress, "kept": kept}
-    out = nuts.run(potential, starts, slope, request.seed, **own)
+    out = nuts.run(both, starts, slope, request.seed, **own)
     x = in_slices(lambda z: density.spherical(scale.place(z, jnp))[0], out.z)
     return out.drawn(x, scale, nuts.warmup)

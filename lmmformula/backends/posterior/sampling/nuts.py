@@ -4,47 +4,47 @@ One step of the sampler is compiled once, in a loop whose number of iterations i
 going on from a last state all run the same program, and a chain can be stopped between loops. Chains run in threads of
 their own, each at its own pace, so that all have draws when a user stops them; the compiled loop holds no Python lock.
 A chain depends on its seed and start only, not on how many run beside it.
-
-With a surrogate (:mod:`lmmformula.backends.posterior.sampling.surrogate`) the potential is that of the surrogate, and each
-transition ends with a Metropolis step on the exact density. Every fourth is followed by a random-walk step on the exact
-density, with the scale of Roberts, Gelman & Gilks (1997): where the surrogate is far too low an end is hardly ever accepted,
-but such a place can be walked out of. The order of kernels is fixed, so each draw has the exact distribution.
 """
 
 from __future__ import annotations
 
+import inspect
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from functools import partial
+from functools import cache
+from hashlib import sha256
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Traced
 from lmmformula.backends.posterior.density.scale import JointScale, Scale
-from lmmformula.backends.posterior.density.traced import Exact
 from lmmformula.backends.posterior.sampling.remembered import ChainStanding, KeptChains
 from lmmformula.backends.posterior.sampling.request import Drawn, Progress, State, check_moved
 from lmmformula.interrupts import LOOK, undisturbed
-from lmmformula.numerics.programs import compiled_loops
+from lmmformula.numerics.programs import compiled_once, on_device
 from lmmformula.numerics.x64 import x64
 from lmmformula.progress import stage
-from lmmformula.typing import Array, Numbers
+from lmmformula.typing import Array, JaxArray, Numbers
+
+if TYPE_CHECKING:
+    import jax
+
+    from lmmformula.numerics.hoisting import Hoisted
 
 __all__ = ["Chains", "Nuts"]
 
-STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size", "end_accepted")
-"""The last only of chains on a surrogate."""
+STATISTICS = ("diverging", "n_steps", "acceptance_rate", "energy", "step_size")
 STEP = 0.7
 """The step size to begin with, where the target is about standard normal."""
 LONGEST = 10.0
 """Seconds between two looks at whether to stop, once the pace of the iterations is known."""
 FIRST = 5
 """Iterations before the first look of chains that are kept."""
-WALK = 4
-"""Transitions on a surrogate from one random-walk step to the next."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +55,7 @@ class Chains:
     ----------
     z : (chain, draw, d) array
     statistics : dict of str -> (chain, draw) array
-        ``diverging, n_steps, acceptance_rate, energy, step_size`` of each draw; of chains on a surrogate these are the
-        surrogate's, and ``end_accepted`` says whether the exact density accepted the end of the trajectory.
+        ``diverging, n_steps, acceptance_rate, energy, step_size`` of each draw.
     states : tuple of tuples of arrays
         The sampler's last state of each chain, to go on from.
     warmup_divergences : int
@@ -96,8 +95,6 @@ class Nuts:
         Iterations between two looks at whether to stop; fewer where they take longer than `LONGEST`. Draws do not depend on it.
     quick_compile : bool
         Compile in half the time to a program that is slower where arrays are not tiny.
-    repeats : int
-        Transitions on a surrogate between two looks at the exact density.
     """
 
     draws: int = 1_000
@@ -108,26 +105,30 @@ class Nuts:
     dense_mass: bool = True
     chunk: int = 100
     quick_compile: bool = False
-    repeats: int = 1
+
+    @property
+    def traced(self) -> tuple[object, ...]:
+        """The options that the program depends on."""
+        own = (self.warmup, self.target_accept, self.max_depth, self.adapt_mass)
+        return (*own, self.dense_mass and self.adapt_mass)
 
     def run(
         self,
-        potential: Traced,
+        potential: Traced | Hoisted,
         starts: Array,
         slope: Callable[[Array], tuple[float, Array]],
         seed: int,
         *,
         states: tuple[State, ...] | None = None,
         progress: Progress | None = None,
-        exact: Exact | None = None,
         kept: KeptChains | None = None,
     ) -> Chains:
-        """Draw from ``exp(-potential)``, or from `exact` with trajectories on `potential`.
+        """Draw from ``exp(-potential)``.
 
         Parameters
         ----------
-        potential : callable
-            z (d,) -> float, traceable; evaluated in 64 bits.
+        potential : callable or Hoisted
+            z (d,) -> float, traceable, evaluated in 64 bits; or with its gradient, traced before.
         starts : (chains, d) array
             Of chains that go on, their shape alone counts.
         slope : callable
@@ -145,7 +146,7 @@ class Nuts:
 
         def prepared() -> tuple[_Program, tuple[ChainStanding, ...]]:
             with x64():
-                program = _Program(self, potential, starts.shape[1], exact)
+                program = _Program(self, potential, starts.shape[1])
                 begun = states or (program.begin(z, seed, c, *slope(z)) for c, z in enumerate(starts))
                 return program, left or tuple(map(ChainStanding, begun))
 
@@ -176,23 +177,64 @@ class Nuts:
 
 
 class _Program:
-    """The compiled loop.
+    """The compiled loop, and where a chain begins.
+
+    Both are compiled once for all potentials that differ in numbers alone (:mod:`lmmformula.numerics.hoisting`). The state of a
+    chain is a flat tuple of arrays, of which the first are NumPyro's.
+    """
+
+    def __init__(self, nuts: Nuts, potential: Traced | Hoisted, d: int) -> None:
+        import jax
+
+        from lmmformula.numerics.hoisting import Hoisted, hoisted
+
+        own = potential
+        if not isinstance(own, Hoisted):
+            own = hoisted(jax.value_and_grad(own), jax.ShapeDtypeStruct((d,), np.float64))
+        self._numbers, options = on_device(own.numbers), (nuts.traced, _source())
+        self._begin = compiled_once(f"begin {d} {options}", lambda: _Traced(nuts, d).begin(), optimise=False)
+        text = None if own.text is None else f"loop {own.text} {options} {nuts.chunk}"
+        self._iterate = compiled_once(
+            text, lambda: _Traced(nuts, d).loop(own, self._numbers), optimise=not nuts.quick_compile
+        )
+
+    def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> State:
+        """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
+        state = self._begin(z, np.int64(seed % 2**63), np.int64(chain), np.float64(value), gradient)
+        return tuple(np.asarray(leaf) for leaf in state)
+
+    def __call__(self, n: int, state: State) -> tuple[State, list[Array]]:
+        """`n` iterations, at most a chunk: the state after them and their records."""
+        with x64():
+            after, out = self._iterate(np.int64(n), tuple(state), self._numbers)
+            return tuple(np.asarray(leaf) for leaf in after), [np.asarray(o)[:n] for o in out]
+
+
+@cache
+def _source() -> str:
+    """A digest of this module, whose text the programs depend on too."""
+    return sha256(inspect.getsource(sys.modules[__name__]).encode()).hexdigest()
+
+
+class _Traced:
+    """The programs before they are compiled.
 
     NumPyro's kernel keeps its adaptation schedule in closures that its initialiser fills, so that is traced first, on a
     parabola in place of the potential, which takes little time and gives the first states: value and gradient of the potential
     are put in. The kernel is then traced with the potential itself.
     """
 
-    def __init__(self, nuts: Nuts, potential: Traced, d: int, exact: Exact | None = None) -> None:
+    def __init__(self, nuts: Nuts, d: int) -> None:
         import jax
         import jax.numpy as jnp
         from numpyro.infer.hmc import hmc
         from numpyro.infer.hmc_util import dual_averaging
 
-        stage: list[Traced] = [lambda z: 0.5 * (z @ z)]
-        begin, step = hmc(lambda z: stage[-1](z), algo="NUTS")
+        self._nuts = nuts
+        self._potential: list[Traced] = [lambda z: 0.5 * (z @ z)]
+        begin, step = hmc(lambda z: self._potential[-1](z), algo="NUTS")
         options = {
-            "num_warmup": nuts.warmup * nuts.repeats,
+            "num_warmup": nuts.warmup,
             "step_size": 1.0 if nuts.adapt_mass else STEP,
             "adapt_step_size": nuts.adapt_mass,
             "dense_mass": nuts.adapt_mass and nuts.dense_mass,
@@ -200,51 +242,62 @@ class _Program:
             "target_accept_prob": nuts.target_accept,
             "max_tree_depth": nuts.max_depth,
         }
-        key = jax.random.PRNGKey(0)
-        start = jax.jit(lambda z, k: begin(z, rng_key=k, **options))
-        shape = jax.eval_shape(start, jnp.zeros(d), key)
-        self.chunk, self._jax, self._exact = nuts.chunk, jax, exact
-        self._begin = compiled_loops(start.lower(jnp.zeros(d), key), optimise=False)
-        stage.append(potential)
-        kernel = _tuned(step, nuts)
-        self.tuner = () if nuts.adapt_mass else dual_averaging()[0](jnp.log(STEP))  # pyright: ignore[reportArgumentType]
-        carry = (shape, self.tuner, (), ())
-        if exact is not None:
-            kernel = _corrected(kernel, potential, exact, d, nuts.repeats)
-            carry = (shape, self.tuner, jnp.zeros(()), jnp.zeros((), bool))
-        self.tree = jax.tree.structure(carry)
-        loop = jax.jit(partial(_loop, kernel, nuts.chunk))
-        self._iterate = compiled_loops(loop.lower(np.int64(0), carry), optimise=not nuts.quick_compile)
+        tuner = () if nuts.adapt_mass else dual_averaging()[0](jnp.log(STEP))  # pyright: ignore[reportArgumentType]
 
-    def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> State:
-        """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
-        key = self._jax.random.fold_in(self._jax.random.PRNGKey(seed), chain)
-        state = self._begin(z, key)._replace(potential_energy=value, z_grad=gradient)
-        ended = () if self._exact is None else (self._exact.value(z) + value, True)
-        carry = (state, self.tuner, *ended)
-        return tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(carry))
+        def first(z: Numbers, seed: Numbers, chain: Numbers, value: Numbers, gradient: Numbers) -> Numbers:
+            key = jax.random.fold_in(jax.random.PRNGKey(seed), chain)
+            state = begin(z, rng_key=key, **options)
+            return state._replace(potential_energy=value, z_grad=gradient), tuner
 
-    def __call__(self, n: int, state: State) -> tuple[State, list[Array]]:
-        """`n` iterations, at most a chunk: the state after them and their records."""
-        with x64():
-            after, out = self._iterate(np.int64(n), self._jax.tree.unflatten(self.tree, state))
-            leaves = tuple(np.asarray(leaf) for leaf in self._jax.tree.leaves(after))
-            return leaves, [np.asarray(o)[:n] for o in out]
+        number, vector = jax.ShapeDtypeStruct((), np.float64), jax.ShapeDtypeStruct((d,), np.float64)
+        whole = jax.ShapeDtypeStruct((), np.int64)
+        self._first, self._given = first, (vector, whole, whole, number, vector)
+        shape = jax.eval_shape(first, *self._given)
+        self._tree, self._shapes = jax.tree.structure(shape), tuple(jax.tree.leaves(shape))
+        self._step = _tuned(step, nuts)
+
+    def begin(self) -> jax.stages.Lowered:
+        """(z, seed, chain, value, gradient) -> state."""
+        import jax
+
+        return jax.jit(lambda *given: tuple(jax.tree.leaves(self._first(*given)))).lower(*self._given)
+
+    def loop(self, potential: Hoisted, numbers: tuple[JaxArray, ...]) -> jax.stages.Lowered:
+        """(n, state, numbers of the potential) -> state and records."""
+        import jax
+
+        def iterated(n: Numbers, state: Numbers, numbers: Numbers) -> Numbers:
+            self._potential.append(_with_slope(potential, numbers))
+            carry = jax.tree.unflatten(self._tree, state)
+            after, out = _loop(self._step, self._nuts.chunk, n, carry)
+            return tuple(jax.tree.leaves(after)), out
+
+        return jax.jit(iterated).lower(np.int64(0), self._shapes, numbers)
+
+
+def _with_slope(potential: Hoisted, numbers: Numbers) -> Traced:
+    """z -> the potential, whose derivative is what was traced with it."""
+    import jax
+
+    @jax.custom_vjp
+    def value(z: Numbers) -> Numbers:
+        return potential(numbers, z)[0]
+
+    value.defvjp(lambda z: potential(numbers, z), lambda slope, bar: (bar * slope,))
+    return value
 
 
 def _loop(step: Callable[[Numbers], Numbers], chunk: int, n: Numbers, state: Numbers) -> Numbers:
     """`n` steps of the kernel and their records in the first `n` places of `chunk`.
 
-    A chain carries NumPyro's state, that of the tuning of the step size, log w, and whether the last end was accepted;
-    what there is none of is ().
+    A chain carries NumPyro's state and that of the tuning of the step size; () where NumPyro tunes it.
     """
-    import jax
     import jax.numpy as jnp
     from jax import lax
 
     def record(carry: Numbers) -> tuple[Numbers, ...]:
-        s, ended = carry[0], jax.tree.leaves(carry[3])
-        return s.z, s.diverging, s.num_steps, s.accept_prob, s.energy, s.adapt_state.step_size, *ended
+        s = carry[0]
+        return s.z, s.diverging, s.num_steps, s.accept_prob, s.energy, s.adapt_state.step_size
 
     def body(i: Numbers, carry: Numbers) -> Numbers:
         now = step(carry[0])
@@ -264,65 +317,18 @@ def _tuned(step: Callable[[Numbers], Numbers], nuts: Nuts) -> Callable[[Numbers]
     import jax.numpy as jnp
     from numpyro.infer.hmc_util import dual_averaging
 
-    update, warmup = dual_averaging()[1], nuts.warmup * nuts.repeats
+    update, warmup = dual_averaging()[1], nuts.warmup
 
     def tuned(carry: Numbers) -> Numbers:
         now = step(carry[0])
         if nuts.adapt_mass:
-            return now, *carry[1:]
+            return now, carry[1]
         fresh = update(nuts.target_accept - now.accept_prob, carry[1])
         tuner = jax.tree.map(lambda a, b: jnp.where(now.i <= warmup, a, b), fresh, carry[1])
         size = jnp.exp(jnp.where(now.i < warmup, tuner[0], tuner[1]))
-        return now._replace(adapt_state=now.adapt_state._replace(step_size=size)), tuner, *carry[2:]
+        return now._replace(adapt_state=now.adapt_state._replace(step_size=size)), tuner
 
     return tuned
-
-
-def _corrected(
-    kernel: Callable[[Numbers], Numbers],
-    potential: Callable[[Numbers], Numbers],
-    exact: Exact,
-    d: int,
-    repeats: int,
-) -> Callable[[Numbers], Numbers]:
-    """The kernel, `repeats` times, with its Metropolis step."""
-    import jax
-    import jax.numpy as jnp
-    from jax import lax
-
-    both, scale = jax.value_and_grad(potential), 2.38 / np.sqrt(d)
-
-    def again(_: Numbers, carry: Numbers) -> Numbers:
-        before, (after, *rest) = carry[0], kernel(carry)
-        steps, diverging = before.num_steps + after.num_steps, before.diverging | after.diverging
-        return after._replace(num_steps=steps, diverging=diverging), *rest
-
-    def corrected(carry: Numbers) -> Numbers:
-        before, tuner, weight, last = carry
-        blank = before._replace(num_steps=jnp.zeros_like(before.num_steps), diverging=jnp.zeros((), bool))
-        now, tuner, _, _ = lax.fori_loop(0, repeats, again, (blank, tuner, weight, last))
-
-        def settle(pass_: Numbers, held: Numbers) -> Numbers:
-            place, offered, key, ended = held
-            key, own, other = jax.random.split(key, 3)
-            fresh = exact.traced(offered[0]) + offered[1]
-            walked = jnp.where(
-                pass_ == 0, 0.0, offered[1] - place[1]
-            )  # of a random walk, p(y) / p(x) decides
-            accepted = jnp.log(jax.random.uniform(own)) < fresh - place[3] - walked
-            new = (*offered, fresh)
-            place = jax.tree.map(lambda a, b: jnp.where(accepted, a, b), new, place)
-            moved = place[0] + scale * jax.random.normal(other, (d,))
-            return place, (moved, *both(moved)), key, jnp.where(pass_ == 0, accepted, ended)
-
-        here = (before.z, before.potential_energy, before.z_grad, weight)
-        end = (now.z, now.potential_energy, now.z_grad)
-        passes = jnp.where(now.i % (WALK * repeats) == 0, 2, 1)
-        place, _, key, ended = lax.fori_loop(0, passes, settle, (here, end, now.rng_key, jnp.zeros((), bool)))
-        state = now._replace(z=place[0], potential_energy=place[1], z_grad=place[2], rng_key=key)
-        return state, tuner, place[3], ended
-
-    return corrected
 
 
 @dataclass(frozen=True, slots=True)

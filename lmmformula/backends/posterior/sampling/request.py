@@ -17,9 +17,23 @@ if TYPE_CHECKING:
     from lmmformula.backends.posterior.record import Posterior
     from lmmformula.backends.posterior.sampling.importance import ImportanceDraws
 
-__all__ = ["ChainOptions", "Drawn", "Progress", "Request", "State", "check_moved"]
+__all__ = [
+    "MOST_COORDINATES",
+    "ChainOptions",
+    "Drawn",
+    "Progress",
+    "Request",
+    "Sampler",
+    "State",
+    "check_moved",
+    "tried_first",
+]
+
+MOST_COORDINATES = 30
+"""Up to which weights of importance sampling can be about equal: the density of a proposal must be right in all of them."""
 
 Progress = Callable[[int, float, float], None]
+Sampler = Literal["auto", "nuts", "importance"]
 State = tuple[Array, ...]
 """Where one chain stands: the leaves of what the sampler carries from one draw to the next."""
 
@@ -50,7 +64,7 @@ class Request:
     Attributes
     ----------
     options : ChainOptions
-    sampler : {"nuts", "importance"}
+    sampler : {"auto", "nuts", "importance"}
     seed : int
     progress : callable or None
     before : Posterior or None
@@ -60,7 +74,7 @@ class Request:
     """
 
     options: ChainOptions
-    sampler: Literal["nuts", "importance"]
+    sampler: Sampler
     seed: int
     progress: Progress | None = None
     before: Posterior | None = None
@@ -105,6 +119,22 @@ class Drawn:
     warmup_divergences: int = 0
     complete: bool = True
     importance: ImportanceDraws | None = None
+
+
+def tried_first(sampler: str, d: int, *, few: bool) -> Literal["nuts", "importance"]:
+    """The sampler that begins: under "auto" importance sampling, where few coordinates are left and they are not too many.
+
+    Parameters
+    ----------
+    sampler : {"auto", "nuts", "importance"}
+    d : int
+        Coordinates.
+    few : bool
+        Whether the random effects of the mean are integrated out.
+    """
+    if sampler == "auto":
+        return "importance" if few and d <= MOST_COORDINATES else "nuts"
+    return "importance" if sampler == "importance" else "nuts"
 
 
 def check_moved(z: Array) -> None:
