@@ -93,7 +93,7 @@ def test_chains_that_were_killed_draw_what_they_would_have(
     tmp_path: Path, killed: Callable[..., bool]
 ) -> None:
     path, call = tmp_path / "fit.ckpt", ("Yield ~ 1 + (1 | Batch)", "Dyestuff")
-    options: Record = {"method": "hmc", "seed": 4, "chains": 2, "draws": 600}
+    options: Record = {"method": "hmc", "sampler": "nuts", "seed": 4, "chains": 2, "draws": 600}
     assert killed(*call, path, options, "chains", 0.1)
     head, arrays = read_archive(path, CHECKPOINT)
     left = Decoder(arrays)(head["kept"]).searches["chains"]["chains"]

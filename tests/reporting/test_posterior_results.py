@@ -346,6 +346,7 @@ def test_datatree_of_crossed_terms_and_chains() -> None:
             "y ~ x + (1 | s) + (0 + x | s) + (1 | row)",
             columns,
             method="hmc",
+            sampler="nuts",
             draws=50,
             chains=2,
             warmup=50,

@@ -419,7 +419,9 @@ def bayesian() -> Fit:
     formula = "Reaction ~ Days + (Days | Subject)"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # so few draws are advised against
-        return fit(formula, load_dataset("sleepstudy"), method="hmc", chains=2, draws=150, seed=7)
+        return fit(
+            formula, load_dataset("sleepstudy"), method="hmc", sampler="nuts", chains=2, draws=150, seed=7
+        )
 
 
 def test_intervals_of_a_posterior(bayesian: Fit) -> None:
