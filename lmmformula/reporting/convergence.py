@@ -60,9 +60,9 @@ def findings(fit: Fitted) -> list[tuple[type[LmmformulaWarning], str]]:
             BoundaryWarning,
             f"the effects {label} take the residual's place: their standard deviation is {ratio:,.0f} times the residual's, "
             f"{fit.sigma:.3g}, which the data do not tell from zero. The likely cause is that few of their levels have "
-            "more than one row, so that a residual is no more than a part of the structure. All other estimates stand; sigma has "
-            "no interval. A structure of the residuals themselves, such as ar(time, gr = g) for ar1(0 + time | g), is the model "
-            "without it.",
+            "more than one row, so that a residual is no more than a part of the structure. All other estimates stand; "
+            "sigma has no interval. A structure of the residuals themselves, such as ar(time, gr = g) for "
+            "ar1(0 + time | g), is the model without it.",
         )
         for label, ratio in residuals_replaced(fit).items()
     ]

@@ -297,7 +297,7 @@ def test_a_profile_holds_what_it_says() -> None:
     assert 2.0 * (model.llf - held.llf) == pytest.approx(3.841459, abs=1e-3)
 
 
-@pytest.mark.parametrize("method", ["pql", "hmc", "krylov"])
+@pytest.mark.parametrize("method", ["pql", "krylov"])
 @pytest.mark.parametrize("term", [FIELD, "mat(0 + pos(cx, cy) | one)"])
 def test_methods_that_do_not_take_them_say_so(method: str, term: str) -> None:
     with pytest.raises(PlanError, match="dependent levels"):
