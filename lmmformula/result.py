@@ -188,8 +188,8 @@ class Fit(
     def _parameters(self) -> list[tuple[Auxiliary, float]]:
         if not self.estimate.aux:  # none, or a Gaussian sigma, which is profiled
             return []
-        named = zip(self.problem.family.auxiliaries, self.estimate.aux, strict=True)
-        return [(a, float(a.value(v[0]))) for a, v in named if len(v) == 1]
+        named = zip(self.problem.family.auxiliaries, self.estimate.aux, self.problem.aux, strict=True)
+        return [(a, float(a.value(v[0]))) for a, v, block in named if block.is_constant]
 
     @property
     def llf(self) -> float:

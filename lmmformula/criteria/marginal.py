@@ -65,7 +65,7 @@ def is_normal(problem: Problem) -> bool:
 
 def has_formula(problem: Problem) -> bool:
     """Whether an auxiliary parameter has more than one number to it."""
-    return any(problem.aux_terms) or any(b.names != ("(Intercept)",) for b in problem.aux)
+    return any(problem.aux_terms) or any(not b.is_constant for b in problem.aux)
 
 
 def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
@@ -76,7 +76,7 @@ def gaussian_twin(problem: Problem) -> tuple[Problem, float]:
     PlanError
         If the response is neither normal around the linear predictor nor lognormal, or has a model for sigma.
     """
-    if any(len(block.names) > 1 for block in problem.aux):
+    if any(not block.is_constant for block in problem.aux):
         raise PlanError(
             "sigma has a formula of its own; fixed effects integrate out exactly only for a constant sigma. Leave the "
             "formula for sigma out, or use method='laplace'."

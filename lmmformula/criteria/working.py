@@ -86,7 +86,7 @@ class WorkingModel:
 
     def __post_init__(self) -> None:
         self.problem.family.one_mean("penalised quasi-likelihood")
-        if self.scale and any(len(block.names) > 1 for block in self.problem.aux):
+        if self.scale and any(not block.is_constant for block in self.problem.aux):
             raise PlanError(
                 "penalised quasi-likelihood has one dispersion for all rows, so dispformula= does not suit it; "
                 'use method="laplace", or give the rows weights.'

@@ -11,10 +11,12 @@ leaves exp(-2 pi^2 (sd/h)^2) (Trefethen & Weideman 2014).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lmmformula.families.records import Array
 from lmmformula.typing import Namespace, Numbers
 
-__all__ = ["places", "reach"]
+__all__ = ["places", "reach", "spans"]
 
 DEEP = 40.0
 FINE = 2.5
@@ -38,3 +40,10 @@ def places(m: Numbers, s: Numbers, first: float) -> tuple[Numbers, Numbers]:
     low, step, end = reach(m, s, first)
     count = min(int(np.max((end - low) / step)) + 1, MOST_TERMS)
     return low[..., None] + step[..., None] * np.arange(count, dtype=float), step
+
+
+def spans(m: Array, s: Array, first: float) -> tuple[Array, Array, NDArray[np.int64]]:
+    """First place, step and number of terms of each row, (n,): what compiled sums go through."""
+    low, step, end = reach(m, s, first)
+    count = np.clip(np.nan_to_num((end - low) / step), 0.0, MOST_TERMS - 1.0) + 1.0
+    return low, step, count.astype(np.int64)

@@ -80,6 +80,10 @@ class Categorical(Outcomes):
             for category in self.categories[2:]
         )
 
+    def _counts(self, y: Array) -> Array:
+        """How often each category occurs in each row, (K, n)."""
+        return np.asarray(y == self._scores.reshape(-1, *(1,) * np.ndim(y)), float)
+
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         eta = (c[0], *aux)
         chosen, total = 0.0 * c[0], xp.logaddexp(0.0, c[0])
@@ -92,20 +96,23 @@ class Categorical(Outcomes):
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
     ) -> Density:
         value, p = self._shares(c[0], aux)
-        loglik = np.take_along_axis(value, np.asarray(y, int)[None] - 1, axis=0)[0]
+        counts = self._counts(y)
+        trials = counts.sum(axis=0)
+        loglik = constant + np.sum(np.where(counts > 0.0, counts * value, 0.0), axis=0)
         own = p[1]
-        rest = own * (1.0 - own)
+        score, rest = counts[1] - trials * own, trials * own * (1.0 - own)
         if not derivatives:
-            return Density(loglik, (Part((y == 2.0) - own, -rest),))
-        others = [own * q for q in p[2:]]
+            return Density(loglik, (Part(score, -rest),))
+        others = [trials * own * q for q in p[2:]]
         part = Part(
-            (y == 2.0) - own,
+            score,
             -rest,
             -rest * (1.0 - 2.0 * own),
             tuple(others),
             tuple(q * (1.0 - 2.0 * own) for q in others),
         )
-        return Density(loglik, (part,), tuple((y == k) - q for k, q in enumerate(p[2:], 3)))
+        slopes = tuple(n - trials * q for n, q in zip(counts[2:], p[2:], strict=True))
+        return Density(loglik, (part,), slopes)
 
     @staticmethod
     def _shares(eta: Array, aux: Aux) -> tuple[Array, Array]:
@@ -123,7 +130,8 @@ class Categorical(Outcomes):
 
     def start(self, y: Array, w: Maybe) -> Array:
         counts = np.maximum(self.events(y, w), 0.5)
-        return np.log(counts[1] / counts[0]) + (y == 2.0) - (y == 1.0)
+        own = self._counts(y)
+        return np.log(counts[1] / counts[0]) + (own[1] - own[0]) / np.maximum(own.sum(axis=0), 1.0)
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         counts = np.maximum(self.events(y, w), 0.5)

@@ -63,7 +63,7 @@ class ConwayMaxwellPoisson(Count):
     ) -> Density:
         t, a = np.broadcast_arrays(np.asarray(c[0], float), np.asarray(aux[0], float))
         mu, nu, g = np.exp(t), np.exp(a), gammaln(y + 1.0, np)
-        m = moments(t, a, 4 if derivatives else 3)
+        m = moments(t, a)
         loglik = constant + y * m.eta - (nu - 1.0) * g - m.psi
         away, eta_t = y - mu, mu / m.v
         eta_tt = eta_t - eta_t**2 * m.k3 / m.v
@@ -85,7 +85,7 @@ class ConwayMaxwellPoisson(Count):
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
         t, a = np.broadcast_arrays(np.asarray(c[0], float), np.asarray(aux[0], float))
-        mu, nu, m = np.exp(t), np.exp(a), moments(t, a, 3)
+        mu, nu, m = np.exp(t), np.exp(a), moments(t, a)
         eta_t = mu / m.v
         eta_tt = eta_t - eta_t**2 * m.k3 / m.v
         by_nu = eta_t * (m.c2 - m.c1 * m.k3 / m.v) / m.v
@@ -93,7 +93,7 @@ class ConwayMaxwellPoisson(Count):
 
     def unit_variance(self, mu: Array, aux: Aux) -> Array:
         t, a = np.broadcast_arrays(np.log(mu), np.asarray(aux[0], float))
-        return moments(t, a, 3).v
+        return moments(t, a).v
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         return drawn_by_inversion(self, rng, mu, aux)

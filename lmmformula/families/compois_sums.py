@@ -10,11 +10,12 @@ From ``mu = lambda E (1 + Y)^(1 - nu)`` and Jensen's inequality, ``log mu + (nu 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
-from lmmformula.families.bells import places
+from lmmformula.families.bells import spans
 from lmmformula.families.records import Array
 from lmmformula.families.special import gammaln
 from lmmformula.typing import Namespace, Numbers
@@ -22,11 +23,13 @@ from lmmformula.typing import Namespace, Numbers
 __all__ = ["Moments", "log_rate", "moments"]
 
 STEPS = 60
+NEWTON = 1e-8
+"""Relative step after which the next one is below rounding: steps square."""
 TRACED_STEPS = 12
-CHUNK = 1 << 14
-"""Rows whose terms are held at a time."""
 LEAST_TERMS = 600
 """Terms of a traced sum, whose number must be known before its parameters are."""
+TABLE = 1 << 12
+"""Logarithms of factorials that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,46 +47,29 @@ class Moments:
     c3: Array
 
 
-def moments(t: Array, a: Array, order: int) -> Moments:
-    """Of rows with log means t and log exponents a; k4 and c3 are zero below `order` 4. Cost: O(terms) exponentials a row."""
-    if t.size > CHUNK:
-        parts = [moments(t[i : i + CHUNK], a[i : i + CHUNK], order) for i in range(0, t.size, CHUNK)]
-        return Moments(*(np.concatenate([getattr(m, f.name) for m in parts]) for f in fields(Moments)))
-    eta = _solved(t, a)
-    sums = _Sums(eta, a)
-    mean, v = sums.mean, sums.variance
-    d = sums.k - mean[..., None]
-    d2 = d * d
-    k3 = sums.over(d2 * d)
-    g = sums.over(sums.g)
-    apart = sums.g - g[..., None]
-    c1, c2 = sums.over(apart * d), sums.over(apart * d2)
-    k4 = c3 = np.zeros(eta.shape)
-    if order > 3:
-        k4 = sums.over(d2 * d2) - 3.0 * v**2
-        c3 = sums.over(apart * d2 * d) - 3.0 * c1 * v
-    return Moments(eta, sums.psi, v, k3, k4, g, c1, c2, c3)
+def moments(t: Array, a: Array) -> Moments:
+    """Of rows with log means t and log exponents a. Cost: O(terms) exponentials a row."""
+    shape = t.shape
+    eta, nu = _solved(t.ravel(), a.ravel()), np.exp(a.ravel())
+    found = [v.reshape(shape) for v in _sums(eta, nu, more=True)]
+    return Moments(eta.reshape(shape), found[0], *found[2:])
 
 
-class _Sums:
-    """Weights p_k of the terms of each row at eta."""
+@lru_cache(maxsize=1)
+def _log_factorials() -> Array:
+    return gammaln(np.arange(1.0, TABLE + 1.0), np)
 
-    def __init__(self, eta: Array, a: Array) -> None:
-        nu = np.exp(a)
-        self.k, h = places(np.exp(np.clip(eta / nu, -700.0, 300.0)), nu, 0.0)
-        self.g = gammaln(self.k + 1.0, np)
-        q = self.k * eta[..., None] - nu[..., None] * self.g
-        top = q.max(axis=-1, keepdims=True)
-        p = np.exp(q - top)
-        total = p.sum(axis=-1)
-        self.p = p / total[..., None]
-        self.psi = top[..., 0] + np.log(total * h)
-        self.mean = self.over(self.k)
-        self.variance = self.over((self.k - self.mean[..., None]) ** 2)
 
-    def over(self, values: Array) -> Array:
-        """Expectation."""
-        return np.einsum("...k,...k->...", self.p, values)
+def _sums(eta: Array, nu: Array, *, more: bool) -> Array:
+    """Rows psi, mean, variance, then k3, k4, E G and its joint cumulants, where there are `more`; (9, n)."""
+    from lmmformula.numerics.bell_kernels import compois_sums
+
+    out = np.zeros((9, len(eta)))
+    if len(eta):
+        peak = np.exp(np.clip(eta / nu, -700.0, 300.0))
+        low, step, count = spans(peak, nu, 0.0)
+        compois_sums(eta, nu, peak, low, step, count, _log_factorials(), more, out)
+    return out
 
 
 def _bounds(t: Numbers, nu: Numbers, xp: Namespace) -> tuple[Numbers, Numbers, Numbers]:
@@ -95,19 +81,24 @@ def _bounds(t: Numbers, nu: Numbers, xp: Namespace) -> tuple[Numbers, Numbers, N
 
 
 def _solved(t: Array, a: Array) -> Array:
-    """eta of the means e^t."""
-    eta, low, high = _bounds(t, np.exp(a), np)
+    """eta of the means e^t, (n,)."""
+    nu = np.exp(a)
+    first, low, high = _bounds(t, nu, np)
+    # far from 0 the mean is near lambda^(1/nu) - (nu - 1) / (2 nu) (Shmueli et al. 2005, eq. 7)
+    near = nu * np.log(np.maximum(np.exp(t) + (nu - 1.0) / (2.0 * nu), 1e-300))
+    eta = np.where((near >= low) & (near <= high), near, np.clip(first, low, high))
+    left = np.arange(len(eta))
     for _ in range(STEPS):
-        sums = _Sums(eta, a)
-        gap = t - np.log(sums.mean)
-        low, high = (
-            np.where(gap > 0, np.maximum(low, eta), low),
-            np.where(gap < 0, np.minimum(high, eta), high),
-        )
-        tried = eta + gap * sums.mean / sums.variance
-        moved = np.where((tried >= low) & (tried <= high), tried, 0.5 * (low + high))
-        step, eta = moved - eta, moved
-        if not (np.abs(step) > 4e-15 * (1.0 + np.abs(eta))).any():
+        at = eta[left]
+        _, mean, variance = _sums(at, nu[left], more=False)[:3]
+        gap = t[left] - np.log(mean)
+        low[left] = np.where(gap > 0, np.maximum(low[left], at), low[left])
+        high[left] = np.where(gap < 0, np.minimum(high[left], at), high[left])
+        tried = at + gap * mean / variance
+        inside = (tried >= low[left]) & (tried <= high[left])
+        eta[left] = moved = np.where(inside, tried, 0.5 * (low[left] + high[left]))
+        left = left[np.abs(moved - at) > NEWTON * (1.0 + np.abs(at))]
+        if not left.size:
             break
     return eta
 
@@ -119,8 +110,9 @@ def log_rate(t: Numbers, a: Numbers, xp: Namespace, y: Numbers) -> tuple[Numbers
     first makes first derivatives right, the second those up to the third.
     """
     if xp is np:
-        eta = _solved(t, a)
-        return eta, _Sums(eta, a).psi
+        eta = _solved(t.ravel(), np.broadcast_to(a, t.shape).ravel())
+        psi = _sums(eta, np.exp(np.broadcast_to(a, t.shape).ravel()), more=False)[0]
+        return eta.reshape(t.shape), psi.reshape(t.shape)
     import jax
     import jax.numpy as jnp
 

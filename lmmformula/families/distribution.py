@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple
 
@@ -123,6 +123,8 @@ class Auxiliary:
         What a table of its predictor is called; by default a dispersion, or the name.
     table : str
         Where several parameters are of one kind, such as thresholds, that kind: they share a table.
+    intercept : bool
+        Whether its predictor may have a constant; other parameters take the place of one that may not.
     power : float
         r of ``sigma -> c^r sigma`` where the response is multiplied by c, see :attr:`Distribution.scales`.
     typical : float
@@ -144,6 +146,7 @@ class Auxiliary:
     title: str = ""
     typical: float = 0.0
     table: str = ""
+    intercept: bool = True
 
     @property
     def is_scale(self) -> bool:
@@ -210,6 +213,8 @@ class Distribution(ABC):
         takes, and the link names the distribution of a latent variable.
     alike : bool
         Whether the model's formula is that of every auxiliary predictor too.
+    tallies : bool
+        Whether a row counts how often each category occurs, in a column each (:meth:`encoded`).
     options : mapping of str to tuple of str
         Fields that are words, with those that they can be.
     direct : mapping of str to callable
@@ -232,6 +237,7 @@ class Distribution(ABC):
     intercept: ClassVar[bool] = True
     link_prefix: ClassVar[str] = ""
     alike: ClassVar[bool] = False
+    tallies: ClassVar[bool] = False
     options: ClassVar[Mapping[str, tuple[str, ...]]] = {}
     direct: ClassVar[Mapping[str, Direct]] = {}
 
@@ -276,6 +282,26 @@ class Distribution(ABC):
     def of_response(self, part: object, name: str) -> Distribution:
         """The distribution of the evaluated response `name`, where its values are categories of which it says the names."""
         return self
+
+    def of_columns(self, parts: Sequence[object], names: Sequence[str], label: str) -> Distribution:
+        """The distribution of an evaluated response, `parts` being its columns; most know all without it."""
+        return self
+
+    def with_parameters(self, names: Sequence[str]) -> Distribution:
+        """The distribution of a model with formulas of parameters of these names, some of which exist with a formula alone."""
+        return self
+
+    def latent_scale(self, aux: Aux) -> Maybe:
+        """Of a latent variable, its standard deviation where that of the link is 1."""
+        return 1.0
+
+    def encoded(self, counts: Array) -> Array:
+        """The number that stands for each row of counts (n, K)."""
+        raise self._lacks("counts of categories")
+
+    def counts(self, y: Array) -> Array:
+        """The way back, (n, K)."""
+        raise self._lacks("counts of categories")
 
     def probabilities(self, mu: Array, aux: Aux) -> Array:
         """Of each category, (K, n)."""

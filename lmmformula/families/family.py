@@ -15,7 +15,7 @@ from lmmformula.families.compose import expected_rows, observed_rows, reweighted
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
 from lmmformula.families.links import LINKS, Chart, Link
 from lmmformula.families.records import Array, Aux, Maybe, Rows
-from lmmformula.families.response import one_column, read_category, read_numbers, read_proportion
+from lmmformula.families.response import read_category, read_numbers, read_proportion, read_tallies
 from lmmformula.families.sisters import with_zeros
 from lmmformula.typing import Namespace
 
@@ -205,11 +205,18 @@ class Family:
                 "each, or use a family with one."
             )
 
-    def of_response(self, parts: Sequence[object], name: str = "y") -> Family:
-        """The family of an evaluated response, which says of categories which there are."""
-        if self.distribution.support != "categories":
-            return self
-        return replace(self, distribution=self.distribution.of_response(one_column(parts, name), name))
+    def of_response(
+        self, parts: Sequence[object], name: str = "y", columns: Sequence[str] | None = None
+    ) -> Family:
+        """The family of an evaluated response, which says of categories which there are; `columns` name its parts."""
+        names = columns or [str(k) for k in range(1, len(parts) + 1)]
+        own = self.distribution.of_columns(parts, names, name)
+        return self if own is self.distribution else replace(self, distribution=own)
+
+    def with_parameters(self, names: Sequence[str]) -> Family:
+        """The family of a model with formulas of these parameters."""
+        own = self.distribution.with_parameters(names)
+        return self if own is self.distribution else replace(self, distribution=own)
 
     def unread(self) -> Family:
         """Without what an earlier response said."""
@@ -414,6 +421,8 @@ class Family:
         name : str
             The left-hand side as written.
         """
+        if self.distribution.tallies:
+            return read_tallies(parts, trials, weights, name, self.distribution)
         if self.distribution.support == "categories":
             return read_category(parts, trials, weights, name, self.distribution)
         if self.weights_are == "trials":

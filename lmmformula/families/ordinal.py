@@ -14,11 +14,18 @@ intercept. They are auxiliary parameters, as many as the response asks for, and 
 The thresholds of `cumulative` are ordered by its likelihood, which is zero otherwise; every category has rows, so that an
 optimum is never at that edge.
 
+With a formula for `disc`, the discrimination s = e^a of brms (1 / the scale of ``ordinal::clm``), x_j = s (tau_j - eta). It has
+no constant, whose place the thresholds have.
+
 Derivatives. t moves all x_j together, eta is -t, and every density here gives U_j = (dl/dx_j, d2l/dx_j dt, d3l/dx_j dt2)
 (:class:`lmmformula.families.latent.Pull`). Summed over j these are the derivatives in t, and
 
     dl/deta = -sum U_j1,  d2l/deta2 = sum U_j2,  d3l/deta3 = -sum U_j3,
-    dl/dtau_j = U_j1,     d2l/(deta dtau_j) = -U_j2,     d3l/(deta2 dtau_j) = U_j3.
+    dl/dtau_j = U_j1,     d2l/(deta dtau_j) = -U_j2,     d3l/(deta2 dtau_j) = U_j3,
+
+each times s to the power of its order, and as dx_j/da = x_j
+
+    dl/da = sum x_j U_j1,   d2l/(deta da) = -s sum (U_j1 + x_j U_j2),   d3l/(deta2 da) = s^2 sum (2 U_j2 + x_j U_j3).
 """
 
 from __future__ import annotations
@@ -46,6 +53,16 @@ def itself(x: Numbers) -> Numbers:
     return x
 
 
+_DISC = Auxiliary(
+    "disc",
+    "P(y <= k) = F(disc (threshold - eta))",
+    role="shape",
+    prior="lognormal(0, 1)",
+    title="Discrimination",
+    intercept=False,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Ordinal(Outcomes):
     """What the ordinal distributions share. The response is 1, ..., K.
@@ -57,6 +74,8 @@ class Ordinal(Outcomes):
         F, by its link.
     categories : tuple of str
         In their order; known once a response is.
+    scaled : bool
+        Whether there is a predictor of the discrimination, before those of the thresholds.
     """
 
     links: ClassVar[tuple[str, ...]] = LATENT
@@ -65,6 +84,7 @@ class Ordinal(Outcomes):
     threshold: str = "flexible"
     latent: str = "logit"
     categories: tuple[str, ...] = ()
+    scaled: bool = False
 
     @property
     def label(self) -> str:
@@ -84,8 +104,16 @@ class Ordinal(Outcomes):
     def of_response(self, part: Categories, name: str) -> Self:
         return replace(self, categories=learnt_categories(part, name, self.name))
 
+    def with_parameters(self, names: Sequence[str]) -> Self:
+        wanted = _DISC.name in names
+        return self if wanted == self.scaled else replace(self, scaled=wanted)
+
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
+        return ((_DISC,) if self.scaled else ()) + self._thresholds
+
+    @property
+    def _thresholds(self) -> tuple[Auxiliary, ...]:
         if not self.categories:
             return ()
         names, matrix = thresholds(self.threshold, self.categories)
@@ -129,29 +157,41 @@ class Ordinal(Outcomes):
     def _matrix(self) -> Array:
         return thresholds(self.threshold, self.categories)[1]
 
-    def _cuts(self, eta: Numbers, aux: Aux) -> list[Numbers]:
+    def _cuts(self, eta: Numbers, aux: Aux, xp: Namespace = np) -> list[Numbers]:
         """x_j of each row."""
-        return [tau - eta for tau in combined(self._matrix, aux)]
+        if not self.scaled:
+            return [tau - eta for tau in combined(self._matrix, aux)]
+        s = xp.exp(aux[0])
+        return [s * (tau - eta) for tau in combined(self._matrix, aux[1:])]
+
+    def latent_scale(self, aux: Aux) -> Maybe:
+        return np.exp(-np.asarray(aux[0])) if self.scaled else 1.0
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
-        return self.of_cuts(y, self._cuts(c[0], aux), xp)
+        return self.of_cuts(y, self._cuts(c[0], aux, xp), xp)
 
     def density(
         self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool
     ) -> Density | None:
-        loglik, each = self.pulls(y, self._cuts(c[0], aux), third=derivatives)
+        cuts = self._cuts(c[0], aux)
+        loglik, each = self.pulls(y, cuts, third=derivatives)
+        of_disc = _along(cuts, each, third=derivatives) if self.scaled else None
+        if self.scaled:
+            s = np.exp(aux[0])
+            each = [Pull(s * own.first, s**2 * own.second, s**3 * own.third) for own in each]
         first, second, third = (sum(parts) for parts in zip(*map(_parts, each), strict=True))
         if not derivatives:
             return Density(loglik, (Part(-first, second),))
         of_alpha = [_weighted(column, each) for column in self._matrix.T]
+        every = of_alpha
+        if of_disc is not None:
+            mixed = first + s * of_disc.second
+            bent = 2.0 * second + s**2 * of_disc.third
+            every = [Pull(of_disc.first, mixed, bent), *of_alpha]
         part = Part(
-            -first,
-            second,
-            -third,
-            tuple(-own.second for own in of_alpha),
-            tuple(own.third for own in of_alpha),
+            -first, second, -third, tuple(-own.second for own in every), tuple(own.third for own in every)
         )
-        return Density(loglik, (part,), tuple(own.first for own in of_alpha))
+        return Density(loglik, (part,), tuple(own.first for own in every))
 
     # -- what comes after -------------------------------------------------------------------------------------------
 
@@ -173,7 +213,8 @@ class Ordinal(Outcomes):
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         eta = np.broadcast_to(np.asarray(mu, float), np.shape(y))
         tau = self.start_cuts(y, eta, np.broadcast_to(np.asarray(w, float), np.shape(y)))
-        return tuple(np.linalg.lstsq(self._matrix, tau, rcond=None)[0].tolist())
+        found = np.linalg.lstsq(self._matrix, tau, rcond=None)[0].tolist()
+        return (0.0, *found) if self.scaled else tuple(found)
 
     def _start_of(self, wanted: float, eta: Array, w: Array) -> float:
         return threshold_from(self.latent, wanted, eta, w)
@@ -181,6 +222,15 @@ class Ordinal(Outcomes):
 
 def _parts(pull: Pull) -> tuple[Maybe, Maybe, Maybe]:
     return pull.first, pull.second, pull.third
+
+
+def _along(x: Sequence[Array], each: Iterable[Pull], *, third: bool) -> Pull:
+    """sum_j x_j U_j, without what is infinite times a zero."""
+    parts = [
+        tuple(np.where(u == 0.0, 0.0, u * at) for u in _parts(own)[: 3 if third else 2])
+        for at, own in zip(x, each, strict=True)
+    ]
+    return Pull(*(np.sum(p, axis=0) for p in zip(*parts, strict=True)))
 
 
 def _weighted(weights: Array, each: Iterable[Pull]) -> Pull:

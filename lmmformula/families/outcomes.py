@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from lmmformula.errors import DataError
 from lmmformula.families.checks import check_weights
 from lmmformula.families.distribution import Distribution, Support
 from lmmformula.families.records import Array, Aux, Maybe, MeanRange
+from lmmformula.families.response import one_column
 
 __all__ = ["Outcomes"]
 
@@ -32,6 +34,9 @@ class Outcomes(Distribution):
     @abstractmethod
     def outcomes(self) -> tuple[str, ...]:
         """Categories in their order."""
+
+    def of_columns(self, parts: Sequence[object], names: Sequence[str], label: str) -> Distribution:
+        return self.of_response(one_column(parts, label), label)
 
     @property
     def _scores(self) -> Array:

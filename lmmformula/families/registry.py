@@ -21,6 +21,7 @@ from lmmformula.families.family import Family, make_family
 from lmmformula.families.fixed import Exponential, Geometric
 from lmmformula.families.genpois import GeneralisedPoisson
 from lmmformula.families.links import LINK_ALIASES, LINKS
+from lmmformula.families.multinomial import Multinomial
 from lmmformula.families.nbinom1 import NegativeBinomial1
 from lmmformula.families.ordered_beta import OrderedBeta
 from lmmformula.families.positive import Gamma, InverseGaussian
@@ -65,6 +66,7 @@ _OF_CATEGORIES: tuple[Distribution, ...] = (
     ContinuationRatio(),
     AdjacentCategory(),
     Categorical(),
+    Multinomial(),
 )
 
 FAMILIES: dict[str, Family] = {}

@@ -17,7 +17,7 @@ from lmmformula.families.checks import whole
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array
 
-__all__ = ["one_column", "read_category", "read_numbers", "read_proportion"]
+__all__ = ["one_column", "read_category", "read_numbers", "read_proportion", "read_tallies"]
 
 
 def read_numbers(
@@ -61,6 +61,30 @@ def read_category(
             f'trials() belongs to family="binomial", not to {own.label!r}; drop it from `{label}`'
         )
     return positions_among(one_column(parts, label), own.outcomes, label), weights
+
+
+def read_tallies(
+    parts: Sequence[object], trials: object, weights: Array | None, label: str, own: Distribution
+) -> tuple[Array, Array]:
+    """Counts of the categories, a column each, as one number a row; trials, their sums, are the weights."""
+    if weights is not None:
+        raise DataError(
+            f"weights of `{label}` would count each of its rows several times: multiply the counts, or stack them, a row for "
+            "each category, and give weights to family='categorical'"
+        )
+    counts = np.column_stack([_numbers(part, label) for part in parts])
+    total = counts.sum(axis=1)
+    y = own.encoded(counts)
+    if trials is not None:
+        given = _numbers(trials, label)
+        wrong = ~((given == total) | np.isnan(total))
+        if wrong.any():
+            row = int(np.flatnonzero(wrong)[0])
+            raise DataError(
+                f"trials() of `{label}` is not the sum of the counts in {int(wrong.sum()):,} of {len(total):,} rows (first: "
+                f"row {row + 1} with {given[row]:g} of {total[row]:g}); leave trials() out"
+            )
+    return y, total
 
 
 def read_proportion(

@@ -32,6 +32,7 @@ __all__ = [
     "softplus",
     "tetragamma_step",
     "trigamma_step",
+    "zetas",
 ]
 
 LARGE = 20.0
@@ -89,6 +90,36 @@ def log_mills(x: Maybe, xp: Namespace) -> Array:
     return xp.where(
         far, xp.log1p(series) - xp.log(-z) - 0.5 * LOG_2PI, log_ndtr(near, xp) + 0.5 * near * near
     )
+
+
+_SHIFT = 10
+"""Beyond it eight terms of the series below have full precision."""
+_BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)
+
+
+def zetas(x: Array, *, cubic: bool = True) -> tuple[Array, Array]:
+    """Hurwitz' zeta(2, x) = psi'(x), and zeta(3, x) = -psi''(x) / 2 if `cubic` (else zeros), for x > 0.
+
+    ``zeta(s, x) = 1/x^s + zeta(s, x + 1)`` up to x + 10, and there (Abramowitz & Stegun 1964, 6.4.11 to 6.4.13)
+    ``zeta(2, z) = 1/z + 1/(2 z^2) + sum B_2k / z^(2k+1)``, of which zeta(3) is -1/2 of the derivative. Several times
+    as fast as scipy's, which takes any s.
+    """
+    second, third = np.zeros(np.shape(x)), np.zeros(np.shape(x))
+    for i in range(_SHIFT):
+        r = 1.0 / (x + i)
+        square = r * r
+        second += square
+        if cubic:
+            third += square * r
+    r = 1.0 / (x + _SHIFT)
+    u = r * r
+    tail, bent = np.zeros(np.shape(x)), np.zeros(np.shape(x))
+    for k in range(len(_BERNOULLI), 0, -1):
+        tail = u * (_BERNOULLI[k - 1] + tail)
+        if cubic:
+            bent = u * ((2 * k + 1) * _BERNOULLI[k - 1] + bent)
+    second += r * (1.0 + 0.5 * r + tail)
+    return second, third + u * (0.5 + 0.5 * r + 0.5 * bent) if cubic else third
 
 
 def softplus(x: Maybe, xp: Namespace) -> Array:
@@ -186,9 +217,7 @@ def trigamma_step(x: Maybe, k: Maybe) -> Array:
     """First derivative of :func:`digamma_step` in x."""
 
     def small(x: Array, k: Array) -> Array:
-        from scipy.special import zeta
-
-        return zeta(2.0, x + k) - zeta(2.0, x)
+        return zetas(x + k, cubic=False)[0] - zetas(x, cubic=False)[0]
 
     def large(x: Array, k: Array) -> Array:
         z = x + k
@@ -202,9 +231,7 @@ def tetragamma_step(x: Maybe, k: Maybe) -> Array:
     """Second derivative of :func:`digamma_step` in x."""
 
     def small(x: Array, k: Array) -> Array:
-        from scipy.special import zeta
-
-        return -2.0 * (zeta(3.0, x + k) - zeta(3.0, x))
+        return -2.0 * (zetas(x + k)[1] - zetas(x)[1])
 
     def large(x: Array, k: Array) -> Array:
         z = x + k

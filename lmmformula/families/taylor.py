@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.families.records import Array, Aux, Density, Maybe, Part
-from lmmformula.families.special import log_mills
+from lmmformula.families.special import log_mills, zetas
 from lmmformula.families.unit_links import log_normal_cdf
 from lmmformula.typing import Numbers
 
@@ -215,10 +215,10 @@ def _arctan(x: Array, n: int) -> Sequence[Maybe]:
 
 
 def _gammaln(x: Array, n: int) -> Sequence[Maybe]:
-    from scipy.special import digamma, gammaln, zeta
+    from scipy.special import digamma, gammaln
 
-    out = [gammaln(x), digamma(x), zeta(2.0, x)]
-    return out if n < 4 else [*out, -2.0 * zeta(3.0, x)]
+    second, third = zetas(np.asarray(x), cubic=n > 3)
+    return gammaln(x), digamma(x), second, -2.0 * third
 
 
 def _log_ndtr(x: Array, n: int) -> Sequence[Maybe]:

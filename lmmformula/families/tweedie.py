@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.bells import places, reach
+from lmmformula.families.bells import places, reach, spans
 from lmmformula.families.checks import check_nonnegative, check_weights
 from lmmformula.families.distribution import Auxiliary, Distribution, Support, WeightsAre
 from lmmformula.families.probabilities import expit, logit
@@ -172,39 +172,46 @@ class Tweedie(Distribution):
 
 
 def _series(log_y: Array, log_f: Array, p: Array, *, derivatives: bool) -> tuple[Array, Array, Array]:
-    """log W, and its derivatives in log f and p."""
+    """log W, and its derivatives in log f and p (of no use without `derivatives`)."""
     b = (2.0 - p) / (p - 1.0)
     r = b * (log_y - np.log(p - 1.0)) - (1.0 + b) * log_f - np.log(2.0 - p)
     top = np.exp((r - b * np.log(b)) / (1.0 + b))
+    value, mean, bent = _added(r, b, top, derivatives=derivatives)
+    slope = -1.0 / (p - 1.0) ** 2
+    of_r = slope * (log_y - np.log(p - 1.0) - log_f) - b / (p - 1.0) + 1.0 / (2.0 - p)
+    return value, -(1.0 + b) * mean, of_r * mean - slope * bent
+
+
+def _added(r: Array, b: Array, top: Array, *, derivatives: bool) -> tuple[Array, Array, Array]:
+    """log W, and (zero without derivatives) E j and E j digamma(b j); compiled where all rows have one b, and a table does."""
+    from scipy.special import digamma
+
+    low, step, count = spans(top.ravel(), 1.0 + b.ravel(), 1.0)
+    last = float(np.max(low + step * count, initial=1.0))
+    if b.size and (b == b.flat[0]).all() and last < LARGEST_TABLE:
+        from lmmformula.numerics.bell_kernels import tweedie_sums
+
+        table, own = np.arange(1.0, last + 1.0), b.flat[0]
+        lowered = gammaln(table + 1.0, np) + gammaln(own * table, np)
+        digammas = digamma(own * table) if derivatives else np.empty(0)
+        out = np.zeros((3, b.size))
+        peak = np.minimum(top.ravel(), last).astype(np.int64)
+        tweedie_sums(
+            r.ravel(), peak, low.astype(np.int64), step.astype(np.int64), count, lowered, digammas, out
+        )
+        value, mean, bent = out.reshape(3, *r.shape)
+        return value, mean, bent
     j, step = places(top, 1.0 + b, 1.0)
-    lowered, digammas = _gammas(j, b, derivatives=derivatives)
-    q = j * r[..., None] - lowered
+    bj = b[..., None] * j
+    q = j * r[..., None] - gammaln(j + 1.0, np) - gammaln(bj, np)
     most = q.max(axis=-1, keepdims=True)
     e = np.exp(q - most)
     total = e.sum(axis=-1)
     value = most[..., 0] + np.log(total * step)
     if not derivatives:
-        return value, value, value
+        return value, np.zeros(value.shape), np.zeros(value.shape)
     mean = np.einsum("...j,...j->...", e, j) / total
-    slope = -1.0 / (p - 1.0) ** 2
-    of_r = slope * (log_y - np.log(p - 1.0) - log_f) - b / (p - 1.0) + 1.0 / (2.0 - p)
-    bent = np.einsum("...j,...j->...", e, j * digammas) / total
-    return value, -(1.0 + b) * mean, of_r * mean - slope * bent
-
-
-def _gammas(j: Array, b: Array, *, derivatives: bool) -> tuple[Array, Array]:
-    """``lgamma(j + 1) + lgamma(b j)`` and digamma(b j): from a table where all rows have one b."""
-    from scipy.special import digamma
-
-    last = float(j.max())
-    if b.size and (b == b.flat[0]).all() and last < min(LARGEST_TABLE, j.size):
-        table = np.arange(1.0, last + 1.0)
-        at, own = j.astype(np.int64) - 1, b.flat[0]
-        lowered = (gammaln(table + 1.0, np) + gammaln(own * table, np))[at]
-        return lowered, digamma(own * table)[at] if derivatives else lowered
-    bj = b[..., None] * j
-    lowered = gammaln(j + 1.0, np) + gammaln(bj, np)
-    return lowered, digamma(bj) if derivatives else lowered
+    return value, mean, np.einsum("...j,...j->...", e, j * digamma(bj)) / total
 
 
 def _traced(log_y: Numbers, log_f: Numbers, fraction: Numbers, rest: Numbers, xp: Namespace) -> Numbers:

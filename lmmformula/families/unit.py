@@ -12,7 +12,7 @@ from lmmformula.families.checks import check_proportions, check_weights
 from lmmformula.families.compose import full
 from lmmformula.families.distribution import Auxiliary, Direct, Distribution, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part, Rows
-from lmmformula.families.special import counted, excess, excess_slope, namespace
+from lmmformula.families.special import counted, excess, excess_slope, namespace, zetas
 from lmmformula.typing import Namespace
 
 __all__ = ["Beta", "Binomial"]
@@ -169,13 +169,12 @@ class Beta(Distribution):
     def information(
         self, c: tuple[Array, ...], aux: Aux, w: Maybe, *, derivatives: bool
     ) -> tuple[Information, ...]:
-        from scipy.special import zeta
-
         out = []
         for log_mu in c:
             x = np.exp(log_mu + aux[0])
             # x^2 trigamma(x) and its derivative in log x, with the poles at 0 taken out
-            second, third = x**2 * zeta(2.0, 1.0 + x), -2 * x**3 * zeta(3.0, 1.0 + x)
+            trigamma, cubic = zetas(1.0 + x)
+            second, third = x**2 * trigamma, -2 * x**3 * cubic
             slope = 2 * second + third
             out.append(Information(1.0 + second, slope, (slope,)))
         return tuple(out)
@@ -203,12 +202,13 @@ class Beta(Distribution):
 
 def _beta_part(x: Array, log_y: Array, *, derivatives: bool) -> Part:
     """Derivatives of ``x log y - lgamma(x)`` in log x; polygamma(x) is written as polygamma(1 + x) minus its pole."""
-    from scipy.special import digamma, zeta
+    from scipy.special import digamma
 
     first = x * (log_y - digamma(1.0 + x))
-    second = x**2 * zeta(2.0, 1.0 + x)
+    trigamma, cubic = zetas(1.0 + x, cubic=derivatives)
+    second = x**2 * trigamma
     d2 = first - second
     if not derivatives:
         return Part(first + 1.0, d2)
-    d3 = first - 3 * second + 2 * x**3 * zeta(3.0, 1.0 + x)
+    d3 = first - 3 * second + 2 * x**3 * cubic
     return Part(first + 1.0, d2, d3, (d2,), (d3,))

@@ -75,12 +75,12 @@ def _parts(value: Expr, context: Context) -> tuple[Expr, ...]:
     inner = strip(value)
     if not (isinstance(inner, Call) and inner.function == "cbind"):
         return (value,)
-    if len(inner.args) != 2 or any(arg.name for arg in inner.args):
+    if len(inner.args) < 2 or any(arg.name for arg in inner.args):
         raise context.error(
-            f"cbind() as a response takes two columns, not {len(inner.args)}"
-            if len(inner.args) != 2
+            f"cbind() as a response takes two columns or more, not {len(inner.args)}"
+            if len(inner.args) < 2
             else "cbind() as a response takes no names",
             inner.span,
-            "write cbind(successes, failures)",
+            "write cbind(successes, failures), or a count for each category",
         )
     return tuple(arg.value for arg in inner.args)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, ModelSpec, RandomTerm
@@ -97,6 +97,7 @@ def build(
     Problem
     """
     record = with_repeats(resolve(family), spec.response)
+    record = record.with_parameters([name for name, _ in spec.distributional])
     spec, learned = without_specific(spec, record)
     check_available(spec, context or {})
     levels_below_rows = levels_below_rows and not record.known
@@ -189,6 +190,10 @@ def _with_auxiliary(
     """The problem with the columns and random effects of its auxiliary predictors."""
     designs = [make_design(part, frame) for part in parts]
     blocks = [_fixed_block(design, frame) for design in designs]
+    for j, parameter in enumerate(problem.family.auxiliaries):
+        if not parameter.intercept:
+            blocks[j] = without_constant(*blocks[j])
+            _refuse_empty(blocks[j][0], parameter.name)
     kept = tuple((design, keep) for design, (_, keep) in zip(designs, blocks, strict=True))
     recipe, aux = replace(problem.recipe, aux=kept), tuple(b for b, _ in blocks)
     if not any(random):
@@ -198,6 +203,15 @@ def _with_auxiliary(
     terms = tuple(tuple(block for block, _ in own) for own in both)
     recipe = replace(recipe, aux_terms=tuple(tuple(r for _, r in own) for own in both))
     return replace(problem, aux=aux, aux_terms=terms, recipe=recipe)
+
+
+def _refuse_empty(block: FixedBlock, name: str) -> None:
+    """Refuse a formula that is only the constant which its parameter cannot have."""
+    if not block.names:
+        raise PlanError(
+            f"the formula of {name} has no columns besides a constant, whose place the thresholds have: name what it depends "
+            f"on, {name} ~ x."
+        )
 
 
 def _fixed_block(design: Design, frame: ModelFrame) -> tuple[FixedBlock, tuple[int, ...]]:
@@ -264,7 +278,7 @@ def _assemble(
         raise no_response(spec)
     trials = None if response.trials is None else frame(response.trials)
     values = tuple(frame(part) for part in response.parts)
-    family = family.of_response(values, response.label)
+    family = family.of_response(values, response.label, [deparse(part) for part in response.parts])
     known = observed(response, frame, family)
     y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights), known)
     family = with_bounds(family, y)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.families.categories import positions_among
 from lmmformula.typing import Array, Data
 
@@ -71,10 +72,13 @@ def category_at(family: Family, kind: str) -> int | None:
 
 
 def as_observed(family: Family, y: Array) -> Data:
-    """Positions 1, ..., K as the data have them: whole numbers, or an ordered factor. Other responses as they are."""
+    """Positions 1, ..., K as the data have them: whole numbers, an ordered factor, counts. Other responses as they are."""
     if not family.outcomes:
         return y
     import pandas as pd
+
+    if family.distribution.tallies:
+        return pd.DataFrame(family.distribution.counts(y).astype(int), columns=list(family.outcomes))
 
     codes = np.asarray(y).astype(int) - 1
     try:
@@ -90,9 +94,16 @@ def in_categories(family: Family, y: Data) -> Array:
     ------
     DataError
         For values that are none of the categories.
+    PlanError
+        For counts of categories.
     """
     import pandas as pd
 
+    if family.distribution.tallies:
+        raise PlanError(
+            f"a response of family {family.name!r} has a column for each category, and refit() takes one number a row: put the "
+            "counts into the data, m.update(data=data)."
+        )
     values = np.asarray(y)
     if values.dtype.kind in "biuf":
         return positions_among(values, family.outcomes, "y")

@@ -173,7 +173,7 @@ def _refuse(problem: Problem, estimate: Estimate) -> None:
             f"the data do not determine {', '.join(estimate.undetermined)} (separation), in a plain GLM no more than here: "
             "drop or merge that predictor first."
         )
-    predicted = any(len(block.names) > 1 for block in problem.aux)
+    predicted = any(not block.is_constant for block in problem.aux)
     if predicted or problem.family.zeros_at is not None:
         raise PlanError(
             "naivete() compares with a GLM of one linear predictor; this model has predictors of the dispersion or zero "

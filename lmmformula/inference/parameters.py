@@ -62,7 +62,7 @@ def parameters_of(problem: Problem) -> list[Parameter]:
         out.append(Parameter("sigma", "sigma"))
     out += [Parameter(name, "beta", j) for j, name in enumerate(problem.X.names)]
     for j, (record, block) in enumerate(zip(problem.family.auxiliaries, problem.aux, strict=False)):
-        alone = len(block.names) == 1
+        alone = block.is_constant
         out += [
             Parameter(record.name if alone else f"{record.name}: {name}", "aux", j, (c,))
             for c, name in enumerate(block.names)

@@ -142,7 +142,8 @@ def _of_row(fit: Fitted) -> Callable[[Chunk], Array | float]:
         return lambda chunk: np.exp(2.0 * auxiliary_of(estimate, family, chunk)[0]) * inverse(chunk)
     if family.is_latent:
         latent = _latent(fit)
-        return lambda chunk: latent
+        scale = family.distribution.latent_scale
+        return lambda chunk: latent * scale(auxiliary_of(estimate, family, chunk)) ** 2
     if family.link == "log":
         mu = _typical_mean(fit)
         return lambda chunk: np.log1p(

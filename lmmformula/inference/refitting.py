@@ -42,7 +42,7 @@ def refit_drawn(fit: FittedT, values: Array) -> FittedT:
         For a response without rows of some category.
     """
     family = fit.problem.family
-    if family.outcomes and len(np.unique(values)) < len(family.outcomes):
+    if family.outcomes and not family.events(values).all():
         raise FitError("the response has no rows of some category, whose thresholds it does not tell.")
     recall = with_response(fit, values)
     if fit.problem.monotonic is not None and fit.problem.monotonic.is_held:
@@ -91,7 +91,7 @@ def parameters(fit: Fitted) -> dict[str, float]:
     for parameter, block, alpha in zip(
         fit.problem.family.auxiliaries, fit.problem.aux, fit.estimate.aux, strict=False
     ):
-        if len(alpha) == 1:
+        if block.is_constant:
             out[parameter.name] = float(parameter.value(alpha)[0])
         else:
             out |= {f"{parameter.name}: {n}": float(v) for n, v in zip(block.names, alpha, strict=True)}

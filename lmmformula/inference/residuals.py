@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError
+from lmmformula.errors import DataError, PlanError
 from lmmformula.inference.rows import refuse_in_memory, row_labels
 from lmmformula.inference.structure.rows import normalised
 from lmmformula.ir.rows import Chunk
@@ -109,6 +109,11 @@ def residuals(
         raise DataError(f"kind={kind!r} is unknown; use one of {', '.join(KINDS)}.")
     problem, family, data = fit.problem, fit.problem.family, fit.problem.data
     refuse_in_memory(fit, "residuals")
+    if family.distribution.tallies:
+        raise PlanError(
+            f"a row of family {family.name!r} has a count for each category, and residuals are one number a row: compare the "
+            "counts with predict(), the probabilities, times the trials."
+        )
     eta, aux, y, weights = linear_predictor(fit), auxiliary(fit), data.whole(data.y), data.whole(data.weights)
     mean, location = fit.fittedvalues.to_numpy(), family.location(eta)
     if kind == "response":

@@ -50,7 +50,7 @@ def warn_of_dispersion(fit: Fitted) -> None:
 
 
 def simulate(fit: Fitted, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
-    """`n` draws as columns ``sim_1 ...``, under the labels of the rows.
+    """`n` draws as columns ``sim_1 ...``, under the labels of the rows; of counts of categories each has a column a category.
 
     Of a posterior they are posterior predictive: parameters and random effects of a draw of it, and a new response.
     """
@@ -61,4 +61,7 @@ def simulate(fit: Fitted, n: int = 1, seed: int | np.random.Generator | None = N
     warn_of_dispersion(fit)
     rng = np.random.default_rng(seed)
     drawn, family = enumerate(fit.inference.responses(n, rng), 1), fit.problem.family
-    return pd.DataFrame({f"sim_{i}": as_observed(family, y) for i, y in drawn}, index=row_labels(fit.problem))
+    found = {f"sim_{i}": as_observed(family, y) for i, y in drawn}
+    if family.distribution.tallies:
+        return pd.concat({name: y.set_axis(row_labels(fit.problem)) for name, y in found.items()}, axis=1)
+    return pd.DataFrame(found, index=row_labels(fit.problem))

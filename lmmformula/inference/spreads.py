@@ -142,7 +142,7 @@ class Spreads:
     def auxiliary(self, predictor: int, column: int) -> Spread:
         """A coefficient of an auxiliary predictor; on the user's scale where it is the only one."""
         alpha, record = self.fit.estimate.aux[predictor], self.problem.family.auxiliaries[predictor]
-        show = record.value if len(alpha) == 1 else None
+        show = record.value if self.problem.aux[predictor].is_constant else None
         value = float(alpha[column] if show is None else show(alpha[column]))
         joint, reason = _joint(self.fit)
         if joint is None:

@@ -36,6 +36,11 @@ class FixedBlock:
     term_labels: tuple[str, ...]
     dropped: tuple[str, ...] = ()
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether its predictor is one number for all rows."""
+        return self.names == ("(Intercept)",)
+
     def at(self, rows: slice | Entries) -> FixedBlock:
         """Some of the rows: a slice, or positions."""
         return replace(self, matrix=self.matrix[rows])

@@ -395,7 +395,7 @@ class _Book:
         terms = problem.aux_terms[j] if problem.aux_terms else ()
         none = np.zeros((0, 0))
         in_units = own.is_scale and problem.family.distribution.mean_range == "real"
-        if not terms and (block is None or block.names == ("(Intercept)",)):
+        if not terms and (block is None or block.is_constant):
             role: Role = "deviation" if in_units else "scale"
             if own.range == "unit":
                 role = "probability"

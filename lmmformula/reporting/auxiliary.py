@@ -29,7 +29,7 @@ def auxiliary_parts(fit: Fitted) -> tuple[AuxiliaryPart, ...]:
             continue
         of_zeros = j == fit.problem.family.zeros_at
         meaning = ", ".join(part for part in ("" if of_zeros else record.name, record.meaning) if part)
-        if len(estimates) == 1:
+        if fit.problem.aux[j].is_constant:
             note = f"{record.linked(record.name)} = {_with_error(tables[component])}"
             out.append(AuxiliaryPart(f"{title} ({meaning})", float(record.value(estimates[0])), None, note))
         else:

@@ -161,7 +161,7 @@ def _title(fit: Fitted) -> str:
 
 def _quartiles(fit: Fitted) -> dict[str, float]:
     """Quartiles of standardised residuals; none where a number for each row is not at hand."""
-    if not fit.problem.data.at_hand:
+    if not fit.problem.data.at_hand or fit.problem.family.distribution.tallies:
         return {}
     quantiles = np.quantile(_standardised(fit), [0.0, 0.25, 0.5, 0.75, 1.0])
     return dict(zip(("Min", "1Q", "Median", "3Q", "Max"), map(float, quantiles), strict=True))

@@ -20,6 +20,7 @@ EVERY = [
     make_family(f.distribution, link).of_response([CATEGORIES])
     for f in OUTCOMES.values()
     for link in f.distribution.links
+    if not f.distribution.tallies  # their responses are several numbers: test_multinomial.py
 ]
 SHAPED = [
     replace(f, distribution=replace(f.distribution, threshold=kind))  # type: ignore[call-arg]
@@ -27,6 +28,25 @@ SHAPED = [
     for kind in ("equidistant", "symmetric", "symmetric2")
     if f.name != "categorical" and f.link in ("logit", "cloglog")
 ]
+
+
+SCALED = [
+    f.with_parameters(["disc"])
+    for f in (*EVERY, *SHAPED[:2])
+    if f.name != "categorical" and f.link != "cauchit"
+]
+
+
+@pytest.mark.parametrize("family", SCALED, ids=str)
+def test_derivatives_in_discrimination(family: Family) -> None:
+    assert family.auxiliaries[0].name == "disc"
+    test_rows.test_derivatives_in_eta(family, "observed")
+    test_rows.test_derivatives_in_auxiliaries(family, "observed")
+    test_rows.test_cheap_rows_and_arrays_of_auxiliaries_agree(family)
+    y, eta, w = grid(family)
+    aux = (0.4, *aux_of(family)[1:])
+    ours = family.log_density(y, w, np)(eta, tuple(np.asarray(a) for a in aux))
+    np.testing.assert_allclose(ours, family.rows(y, eta, aux, w).loglik, rtol=1e-11, atol=1e-11)
 
 
 @pytest.mark.parametrize("family", [*EVERY, *SHAPED], ids=str)

@@ -6,6 +6,7 @@ from decimal import Decimal, getcontext
 
 import numpy as np
 import pytest
+from scipy.special import zeta
 
 from lmmformula.families import Family, make_family, resolve
 from lmmformula.families.special import (
@@ -15,6 +16,7 @@ from lmmformula.families.special import (
     lgamma_step,
     tetragamma_step,
     trigamma_step,
+    zetas,
 )
 
 FAR = np.array([-700.0, -300.0, -40.0, -8.0, 8.0, 40.0, 300.0, 700.0])
@@ -142,3 +144,10 @@ def test_series_meet_the_functions_at_their_border(x: float) -> None:
     assert tetragamma_step(x, k) == pytest.approx(polygamma(2, x + k) - polygamma(2, x), rel=1e-11)
     assert excess(x, np.log(x)) == pytest.approx(x * np.log(x) - x - gammaln(x), abs=1e-13)
     assert excess_slope(x, np.log(x)) == pytest.approx(x * (np.log(x) - digamma(x)), rel=1e-12)
+
+
+def test_zeta_of_any_size() -> None:
+    """Against scipy's, from 1e-8 to 1e8."""
+    x = np.geomspace(1e-8, 1e8, 401)
+    for s, own in zip((2.0, 3.0), zetas(x), strict=True):
+        np.testing.assert_allclose(own, zeta(s, x), rtol=3e-15)

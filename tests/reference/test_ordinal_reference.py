@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import fit
+from lmmformula import PlanError, fit
 
 REFERENCE = json.loads((Path(__file__).parent / "ordinal.json").read_text())
 
@@ -89,3 +89,17 @@ def test_adjacent_categories_without_groups_are_a_poisson_model() -> None:
     poisson: Any = fit("n ~ temp + rating + score", counts, family="poisson")
     assert found.params["tempwarm"] == pytest.approx(poisson.params["score"], rel=1e-5)
     assert found.bse["tempwarm"] == pytest.approx(poisson.bse["score"], rel=1e-4)
+
+
+def test_discrimination_is_the_scale_of_clm() -> None:
+    """clm(rating ~ temp + contact, scale = ~ temp, data = wine) of ordinal 2022.11-16; disc is 1 / scale."""
+    data: Any = pd.DataFrame(REFERENCE["data"]["wine"])
+    found: Any = fit("bf(rating ~ temp + contact, disc ~ temp)", data, family="cumulative")
+    assert found.llf == pytest.approx(-86.4394628794, abs=1e-7)
+    np.testing.assert_allclose(found.params, [2.62941843044, 1.58784375509], rtol=1e-4)
+    table = found.tidy().query("component == 'disc'")
+    assert table["estimate"].item() == pytest.approx(-0.09535916685, abs=1e-4)
+    assert table["std_error"].item() == pytest.approx(0.2941424654, rel=1e-3)
+    assert "disc" not in found.dispersion
+    with pytest.raises(PlanError, match="thresholds have"):
+        fit("bf(rating ~ temp, disc ~ 1)", data, family="cumulative")

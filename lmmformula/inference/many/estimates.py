@@ -71,7 +71,7 @@ class _Outward:
     @cached_property
     def sigma(self) -> Array:
         scale = next((j for j, a in enumerate(self.problem.family.auxiliaries) if a.is_scale), None)
-        if self.problem.aux and scale is not None and self.aux[scale].shape[1] == 1:
+        if self.problem.aux and scale is not None and self.problem.aux[scale].is_constant:
             return np.asarray(self.problem.family.auxiliaries[scale].value(self.aux[scale][:, 0]))
         return self.standard.sigma_out(1.0) * self.stack.sigma
 
@@ -90,7 +90,7 @@ class _Outward:
         out: dict[str, Array] = {}
         parts = zip(self.problem.family.auxiliaries, self.problem.aux, self.aux, strict=False)
         for parameter, block, alpha in parts:
-            if alpha.shape[1] == 1:
+            if block.is_constant:
                 out[parameter.name] = np.asarray(parameter.value(alpha[:, 0]))
             else:
                 out |= {f"{parameter.name}: {n}": alpha[:, i] for i, n in enumerate(block.names)}

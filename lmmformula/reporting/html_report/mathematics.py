@@ -57,7 +57,7 @@ def _distribution(problem: Problem) -> str:
     for j, a in enumerate(family.auxiliaries):
         if a.table:
             continue
-        varies = j < len(problem.aux) and len(problem.aux[j].names) > 1
+        varies = j < len(problem.aux) and not problem.aux[j].is_constant
         arguments.append(f"<i>{escape(a.name)}</i>{'<sub><i>i</i></sub>' if varies else ''}")
     name = escape(family.name.replace("_", " ").capitalize())
     meanings = [a.meaning for a in family.auxiliaries if a.meaning]
@@ -69,7 +69,7 @@ def _auxiliary_lines(problem: Problem) -> list[str]:
     """Auxiliary predictors with columns of their own."""
     lines = []
     for a, block in zip(problem.family.auxiliaries, problem.aux, strict=False):
-        if len(block.names) > 1:
+        if not block.is_constant:
             left = a.linked(f"<i>{escape(a.name)}<sub>i</sub></i>")
             terms = _sum([_product(f"γ<sub>{j}</sub>", name) for j, name in enumerate(block.names)])
             lines.append(f"{left} = {terms}")

@@ -71,7 +71,7 @@ def start_of(problem: Problem, engine: Engine) -> Start:
     prior = np.ones(twin.n) if twin.weights is None else twin.weights
     estimate = Exact(reml=True, engine=engine).fit(twin).estimate
     residual = _residual(twin, estimate)
-    if block.matrix.shape[1] == 1 and not terms:
+    if block.is_constant and not terms:
         alpha, covariances, modes = np.array([np.log(estimate.sigma)]), [], []
         log_sigma = np.full(twin.n, np.log(estimate.sigma))
     else:

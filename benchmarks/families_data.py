@@ -1,0 +1,83 @@
+"""Rows for `benchmarks/families.py`: responses of ten families, with one grouping factor or two crossed ones."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from lmmformula.families import resolve
+
+__all__ = ["CASES", "Case", "rows_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A model: the family in both languages and the size of the data.
+
+    Attributes
+    ----------
+    rows, groups, items : int
+        Rows, levels of `g` and of `h`; no level of h where one factor is enough.
+    theirs, zeros : str
+        The family and `ziformula` of glmmTMB.
+    intercept : float
+        Of the link.
+    auxiliary : tuple of float
+        Predictors of the other parameters of the responses.
+    trials : int
+        Of a proportion, 0 elsewhere.
+    """
+
+    rows: int
+    groups: int
+    items: int
+    theirs: str
+    zeros: str = "~0"
+    intercept: float = 0.7
+    auxiliary: tuple[float, ...] = ()
+    trials: int = 0
+
+    @property
+    def formula(self) -> str:
+        """The formula that both take."""
+        left = "cbind(y, n - y)" if self.trials else "y"
+        return f"{left} ~ x + f + (1 | g)" + (" + (1 | h)" if self.items else "")
+
+
+CASES = {
+    "betabinomial": Case(10_000, 200, 50, "betabinomial()", intercept=-0.5, auxiliary=(1.6,), trials=10),
+    "genpois": Case(10_000, 200, 0, "genpois()", auxiliary=(0.7,)),
+    "compois": Case(2_000, 100, 0, "compois()", auxiliary=(-0.35,)),
+    "tweedie": Case(10_000, 200, 50, "tweedie()", auxiliary=(0.4, 0.0)),
+    "ordbeta": Case(10_000, 200, 50, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
+    "truncated_poisson": Case(50_000, 1_000, 100, "truncated_poisson()"),
+    "truncated_nbinom2": Case(20_000, 500, 0, "truncated_nbinom2()", auxiliary=(0.4,)),
+    "hurdle_gamma": Case(20_000, 400, 50, "ziGamma(link = 'log')", "~1", auxiliary=(-0.35, -0.85)),
+    "hurdle_nbinom2": Case(10_000, 200, 50, "truncated_nbinom2()", "~1", auxiliary=(0.4, -0.4)),
+    "zero_inflated_genpois": Case(5_000, 200, 0, "genpois()", "~1", auxiliary=(0.7, -1.4)),
+}
+"""By our name of the family."""
+
+
+def rows_of(name: str, seed: int = 20261127) -> pd.DataFrame:
+    """The table of a case: x is normal, f has three levels, effects have standard deviations 0.5 and 0.3."""
+    case = CASES[name]
+    rng = np.random.default_rng(seed)
+    n = case.rows
+    g, x, f = rng.integers(case.groups, size=n), rng.normal(size=n), rng.choice(["u", "v", "w"], n)
+    eta = case.intercept + 0.3 * x + 0.2 * (f == "v") - 0.3 * (f == "w")
+    eta += 0.5 * rng.normal(size=case.groups)[g]
+    table = pd.DataFrame({"x": x, "f": f, "g": g})
+    if case.items:
+        h = rng.integers(case.items, size=n)
+        eta += 0.3 * rng.normal(size=case.items)[h]
+        table["h"] = h
+    family = resolve(f"{name}(link='log')" if "gamma" in name else name)
+    trials = np.full(n, float(case.trials)) if case.trials else None
+    y = family.simulate(rng, eta, case.auxiliary, trials)
+    table["y"] = np.rint(y * case.trials) if case.trials else y
+    if case.trials:
+        table["n"] = case.trials
+    return table
