@@ -10,6 +10,15 @@ so that ``r_0' f(A) r_0 ~ |r_0|^2 e_1' f(T) e_1`` (Golub & Meurant 2010) costs n
 rule is exact for polynomials of degree 2 J - 1; a relative residual e of the solution means an error of order e^2.
 
 Columns are independent: each has its own status, and those that have converged leave the block.
+
+A block of single precision stays in it, with inner products summed in double precision: products with a sparse A wait for
+the entries of the block, of which twice as many then come with each cache line. :func:`refined` makes solutions of double
+precision of those: residuals are computed, not carried on, and solved for until they are small enough (Wilkinson's
+refinement; Higham 2002, ch. 12).
+
+References
+----------
+Higham (2002), Accuracy and Stability of Numerical Algorithms, 2nd ed.
 """
 
 from __future__ import annotations
@@ -23,12 +32,14 @@ from numpy.typing import NDArray
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["Solution", "conjugate_gradients", "quadrature"]
+__all__ = ["Solution", "conjugate_gradients", "quadrature", "refined"]
 
 COMPILED_CELLS = 200_000
 """Size of a block from which on its updates are fused in compiled loops."""
 PART = 65_536
 """Rows of a block that one thread takes at a time."""
+FINEST = 2e-7
+"""Relative residual that single precision may be asked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +82,7 @@ def conjugate_gradients(
     """
     c = b.shape[1]
     x_all = np.zeros_like(b)
-    squared = np.einsum("qc,qc->c", b, b)
+    squared = np.einsum("qc,qc->c", b, b, dtype=float)
     norms = np.sqrt(squared)
     residuals, steps = np.zeros(c), np.zeros(c, dtype=np.int64)
     converged = norms == 0.0
@@ -84,7 +95,7 @@ def conjugate_gradients(
         curvature = _products(p, ap)
         sound = curvature > 0.0
         alpha = np.where(sound, rr / np.where(sound, curvature, 1.0), 0.0)
-        new = _advance(x, r, p, ap, alpha)
+        new = _advance(x, r, p, ap, alpha.astype(b.dtype, copy=False))
         beta = np.where(rr > 0.0, new / rr, 0.0)
         alphas.append(_spread(alpha, active, c))
         betas.append(_spread(beta, active, c))
@@ -98,7 +109,7 @@ def conjugate_gradients(
             active, stay = active[~leave], ~leave
             x, r, p = (np.ascontiguousarray(v[:, stay]) for v in (x, r, p))
             new, beta = new[stay], beta[stay]
-        _turn(p, r, beta)
+        _turn(p, r, beta.astype(b.dtype, copy=False))
         rr = new
     x_all[:, active] = x
     shape = (len(alphas), c)
@@ -110,6 +121,45 @@ def conjugate_gradients(
         np.array(alphas).reshape(shape),
         np.array(betas).reshape(shape),
     )
+
+
+def refined(apply: Callable[[Array], Array], b: Array, tolerance: float, max_steps: int) -> Solution:
+    """The same to a residual that was computed in double precision, from solutions of single precision.
+
+    Columns that these do not bring nearer are solved for in double precision. `alpha` and `beta` are empty: several iterations
+    have no quadrature.
+
+    Parameters
+    ----------
+    apply : callable
+        As above, for blocks of either precision.
+    """
+    norms = np.linalg.norm(b, axis=0)
+    x, steps = np.zeros_like(b), np.zeros(len(norms), dtype=np.int64)
+    residuals = np.where(norms > 0.0, 1.0, 0.0)
+    left = np.flatnonzero(residuals > tolerance)
+    r, size = b[:, left], norms[left]
+    while left.size:
+        goal = max(0.5 * tolerance * float((norms[left] / size).min()), FINEST)
+        part = conjugate_gradients(apply, (r / size).astype(np.float32), goal, max_steps)
+        x[:, left] += size * part.x
+        steps[left] += part.steps
+        r, last = b[:, left] - apply(np.ascontiguousarray(x[:, left])), residuals[left]
+        size = np.linalg.norm(r, axis=0)
+        residuals[left] = size / norms[left]
+        stay = residuals[left] > tolerance
+        stalled = (residuals[left] > 0.5 * last)[stay].any()
+        left, r, size = left[stay], r[:, stay], size[stay]
+        if stalled:
+            break
+    if left.size:
+        goal = tolerance * float((norms[left] / size).min())
+        last = conjugate_gradients(apply, np.ascontiguousarray(r), goal, max_steps)
+        x[:, left] += last.x
+        steps[left] += last.steps
+        residuals[left] = last.residuals * size / norms[left]
+    none = np.zeros((0, len(norms)))
+    return Solution(x, residuals, residuals <= tolerance, steps, none, none)
 
 
 def _spread(values: Array, active: NDArray[np.integer], c: int) -> Array:
@@ -124,7 +174,7 @@ def _products(a: Array, b: Array) -> Array:
         from lmmformula.numerics.krylov_kernels import column_products
 
         return _summed(a, lambda i, j: column_products(i, j, a, b))
-    return np.einsum("qc,qc->c", a, b)
+    return np.einsum("qc,qc->c", a, b, dtype=float)
 
 
 def _advance(x: Array, r: Array, p: Array, ap: Array, alpha: Array) -> Array:
@@ -135,7 +185,7 @@ def _advance(x: Array, r: Array, p: Array, ap: Array, alpha: Array) -> Array:
         return _summed(x, lambda i, j: advance(i, j, x, r, p, ap, alpha))
     x += alpha * p
     r -= alpha * ap
-    return np.einsum("qc,qc->c", r, r)
+    return np.einsum("qc,qc->c", r, r, dtype=float)
 
 
 def _turn(p: Array, r: Array, beta: Array) -> None:

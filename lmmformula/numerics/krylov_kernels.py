@@ -10,6 +10,7 @@ import numpy as np
 from lmmformula.numerics.compiled import compiled
 
 __all__ = [
+    "WIDTH",
     "advance",
     "column_products",
     "csr_times",
@@ -20,35 +21,51 @@ __all__ = [
     "turn",
 ]
 
+WIDTH = 8
+"""Columns of a block that a product takes at a time."""
+
 
 @compiled()
 def csr_times(start, stop, ptr, cols, data, x, out):
-    """Write A x to `out`, for compressed rows A and a block x of (columns, c)."""
-    c = x.shape[1]
+    """Write A x to `out`, for compressed rows A and a block x of (columns, c) with c a multiple of `WIDTH`.
+
+    Sums of `WIDTH` columns stay in registers while a row's entries pass. `out` may have fewer columns, the first ones.
+    """
+    c, total = np.uint64(out.shape[1]), np.empty(WIDTH, x.dtype)
     for i in range(start, stop):
-        for v in range(c):
-            out[i, v] = 0.0
-        for k in range(ptr[i], ptr[i + 1]):
-            a, j = data[k], cols[k]
-            for v in range(c):
-                out[i, v] += a * x[j, v]
+        first = np.uint64(0)
+        while first < c:
+            for v in range(WIDTH):
+                total[v] = 0
+            for k in range(np.uint64(ptr[i]), np.uint64(ptr[i + 1])):
+                a, j = data[k], np.uint64(cols[k])
+                for v in range(WIDTH):
+                    total[v] += a * x[j, first + np.uint64(v)]
+            for v in range(min(np.uint64(WIDTH), c - first)):
+                out[np.uint64(i), first + np.uint64(v)] = total[v]
+            first += np.uint64(WIDTH)
 
 
 @compiled()
 def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t, out):
-    """Write H x - N't to `out`; H by rows, N by columns."""
-    c = x.shape[1]
+    """Write H x - N't to `out`; H by rows, N by columns; blocks as in :func:`csr_times`."""
+    c, total = np.uint64(out.shape[1]), np.empty(WIDTH, x.dtype)
     for i in range(start, stop):
-        for v in range(c):
-            out[i, v] = 0.0
-        for k in range(h_ptr[i], h_ptr[i + 1]):
-            a, j = h_data[k], h_cols[k]
-            for v in range(c):
-                out[i, v] += a * x[j, v]
-        for k in range(t_ptr[i], t_ptr[i + 1]):
-            a, j = t_data[k], t_rows[k]
-            for v in range(c):
-                out[i, v] -= a * t[j, v]
+        first = np.uint64(0)
+        while first < c:
+            for v in range(WIDTH):
+                total[v] = 0
+            for k in range(np.uint64(h_ptr[i]), np.uint64(h_ptr[i + 1])):
+                a, j = h_data[k], np.uint64(h_cols[k])
+                for v in range(WIDTH):
+                    total[v] += a * x[j, first + np.uint64(v)]
+            for k in range(np.uint64(t_ptr[i]), np.uint64(t_ptr[i + 1])):
+                a, j = t_data[k], np.uint64(t_rows[k])
+                for v in range(WIDTH):
+                    total[v] -= a * t[j, first + np.uint64(v)]
+            for v in range(min(np.uint64(WIDTH), c - first)):
+                out[np.uint64(i), first + np.uint64(v)] = total[v]
+            first += np.uint64(WIDTH)
 
 
 @compiled()
@@ -106,6 +123,7 @@ def second_moments(
 ):
     """K = I - H + N'N row by row: blocks of K^2, N K on the pattern of N, and K on the pattern of H.
 
+    As K has zero blocks within levels, ``(K^2)_ji = (N'N K - H K)_ji`` there, of which both are at hand once N K and K are.
     `start` and `stop` must lie between levels.
 
     Parameters
@@ -122,48 +140,36 @@ def second_moments(
         ``own[j, i]`` is the product of row j of K with row i of the same level, i up to ``place[j]``.
     nk, kh : arrays like n_data and h_data, out
     """
-    q, k_max = own.shape
-    work = np.zeros((k_max, q))
-    seen = np.zeros(q, dtype=np.bool_)
-    touched = np.empty(q, dtype=np.int64)
-    count = 0
+    row = np.zeros(len(own))
     for j in range(start, stop):
-        row, first = work[place[j]], place[j] == 0
-        for a in range(t_ptr[j], t_ptr[j + 1]):
-            value = t_data[a]
-            for b in range(n_ptr[t_rows[a]], n_ptr[t_rows[a] + 1]):
-                col = n_cols[b]
-                row[col] += value * n_data[b]
-                if first and not seen[col]:
-                    seen[col] = True
-                    touched[count] = col
-                    count += 1
-        for b in range(h_ptr[j], h_ptr[j + 1]):
-            col = h_cols[b]
-            row[col] -= h_data[b]
-            if first and not seen[col]:
-                seen[col] = True
-                touched[count] = col
-                count += 1
+        first, last = np.uint64(t_ptr[j]), np.uint64(t_ptr[j + 1])
+        for a in range(first, last):
+            value, s = t_data[a], np.uint64(t_rows[a])
+            for b in range(np.uint64(n_ptr[s]), np.uint64(n_ptr[s + np.uint64(1)])):
+                row[np.uint64(n_cols[b])] += value * n_data[b]
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            row[np.uint64(h_cols[b])] -= h_data[b]
         row[j] += 1.0
-        for b in range(h_ptr[j], h_ptr[j + 1]):
-            kh[b] = row[h_cols[b]]
-        for a in range(t_ptr[j], t_ptr[j + 1]):
-            total = 0.0
-            for b in range(n_ptr[t_rows[a]], n_ptr[t_rows[a] + 1]):
-                total += n_data[b] * row[n_cols[b]]
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            kh[b] = row[np.uint64(h_cols[b])]
+        for a in range(first, last):
+            total, s = 0.0, np.uint64(t_rows[a])
+            for b in range(np.uint64(n_ptr[s]), np.uint64(n_ptr[s + np.uint64(1)])):
+                total += n_data[b] * row[np.uint64(n_cols[b])]
             nk[t_from[a]] = total
+        for a in range(first, last):
+            s = np.uint64(t_rows[a])
+            for b in range(np.uint64(n_ptr[s]), np.uint64(n_ptr[s + np.uint64(1)])):
+                row[np.uint64(n_cols[b])] = 0.0
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            row[np.uint64(h_cols[b])] = 0.0
         for i in range(place[j] + 1):
-            other, total = work[i], 0.0
-            for b in range(count):
-                total += row[touched[b]] * other[touched[b]]
+            other, total = j - place[j] + i, 0.0
+            for a in range(t_ptr[j + 1] - t_ptr[j]):
+                total += t_data[t_ptr[j] + a] * nk[t_from[t_ptr[other] + a]]
+            for b in range(h_ptr[j + 1] - h_ptr[j]):
+                total -= h_data[h_ptr[j] + b] * kh[h_ptr[other] + b]
             own[j, i] = total
-        if j + 1 == stop or place[j + 1] == 0:
-            for b in range(count):
-                seen[touched[b]] = False
-                for i in range(place[j] + 1):
-                    work[i, touched[b]] = 0.0
-            count = 0
 
 
 @compiled()

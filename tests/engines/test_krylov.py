@@ -24,14 +24,15 @@ from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics import threads
-from lmmformula.numerics.conjugate_gradients import conjugate_gradients, quadrature
+from lmmformula.numerics.conjugate_gradients import conjugate_gradients, quadrature, refined
 
 SEEDS = 30
 
 
-@pytest.fixture(params=["scipy", "compiled"])
+@pytest.fixture(params=["scipy", "compiled", "single"])
 def way(request, monkeypatch):
-    monkeypatch.setattr(schur, "COMPILED_ENTRIES", 0 if request.param == "compiled" else 10**9)
+    monkeypatch.setattr(schur, "COMPILED_ENTRIES", 10**9 if request.param == "scipy" else 0)
+    monkeypatch.setattr(schur, "SINGLE_ENTRIES", 0 if request.param == "single" else 10**9)
     return request.param
 
 
@@ -125,6 +126,37 @@ def _agree(draws, expected) -> None:
     z = (draws.mean(axis=0) - expected) / np.maximum(error, 1e-6)
     assert np.abs(z).max() < 6.5
     assert np.abs(draws.mean(axis=0) - expected).max() < 0.02
+
+
+def test_solutions_from_single_precision_have_the_residual_that_they_state() -> None:
+    rng = np.random.default_rng(3)
+    q = np.linalg.qr(rng.normal(size=(60, 60)))[0]
+    for smallest in (0.1, 1e-4, 1e-7):
+        a = (q * np.geomspace(smallest, 1.0, 60)) @ q.T
+        narrow = a.astype(np.float32)
+        b = np.column_stack([rng.normal(size=(60, 4)), np.zeros(60)])
+        asked = 1e-4 if smallest < 1e-6 else 1e-9
+        found = refined(lambda x: (narrow if x.dtype == np.float32 else a) @ x, b, asked, 1_000)  # noqa: B023
+        assert found.converged.all()
+        assert (found.residuals <= asked).all()
+        np.testing.assert_allclose(
+            np.linalg.norm(b - a @ found.x, axis=0), found.residuals * np.linalg.norm(b, axis=0), atol=1e-9
+        )
+        assert found.x[:, 4].tolist() == [0.0] * 60
+
+
+def test_single_precision_gives_what_double_gives(monkeypatch) -> None:
+    """With the same probes: log-determinant and traces, far within their standard errors."""
+    monkeypatch.setattr(schur, "COMPILED_ENTRIES", 0)
+    blocks, gram, factors, _ = setting("chain and crossed")
+    answers = []
+    for entries in (0, 10**9):
+        monkeypatch.setattr(schur, "SINGLE_ENTRIES", entries)
+        found = KrylovEngine(probes=8).prepare(blocks).factor(gram, factors)
+        answers.append((found.logdet, *found.trace_blocks()))
+        errors = (found.logdet_stderr, *found.trace_stderr())
+    for single, double, error in zip(*answers, errors, strict=True):
+        assert (np.abs(np.asarray(single) - double) <= 1e-2 * np.asarray(error) + 1e-6 * np.abs(double)).all()
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -81,6 +81,11 @@ class Complement(Protocol):
         """The part of log|M| that is exact beside the moments."""
         ...
 
+    @property
+    def has_single(self) -> bool:
+        """Whether `apply` takes blocks of single precision, and answers in it."""
+        ...
+
     def apply(self, x: Array) -> Array:
         """(I - K) x for a block (q, c)."""
         ...

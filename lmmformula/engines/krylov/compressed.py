@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.numerics.cuts import cuts_at
-from lmmformula.typing import Entries, Index, SparseMatrix
+from lmmformula.typing import Array, Entries, Index, SparseMatrix
 
-__all__ = ["Compressed"]
+__all__ = ["Compressed", "filled"]
 
 PART = 250_000
 """Entries of a pattern that one thread takes at a time."""
@@ -34,3 +34,15 @@ class Compressed:
         from scipy.sparse import csr_array
 
         return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
+
+
+def filled(x: Array) -> Array:
+    """A block with columns of zeros up to the next multiple of what compiled products take at a time."""
+    from lmmformula.numerics.krylov_kernels import WIDTH
+
+    c = x.shape[1]
+    if c % WIDTH == 0:
+        return np.ascontiguousarray(x)
+    out = np.zeros((len(x), -(-c // WIDTH) * WIDTH), dtype=x.dtype)
+    out[:, :c] = x
+    return out

@@ -86,8 +86,16 @@ def _beyond(
 
 
 def subspace(complement: Complement, start: Array, bulk: float) -> tuple[Array, Array]:
-    """Ritz values and vectors of K after rounds of subspace iteration from `start`."""
+    """Ritz values and vectors of K after rounds of subspace iteration from `start`, in single precision where there is any."""
     basis = orthonormal(start)
+    if complement.has_single:
+        values, basis = _rounds(complement, basis.astype(np.float32), bulk)
+        return values.astype(float), orthonormal(basis.astype(float))
+    return _rounds(complement, basis, bulk)
+
+
+def _rounds(complement: Complement, basis: Array, bulk: float) -> tuple[Array, Array]:
+    """The rounds, from an orthonormal basis and in its precision."""
     for count in range(ROUNDS):
         image = basis - complement.apply(np.ascontiguousarray(basis))
         values, rotation = np.linalg.eigh(basis.T @ image)

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lmmformula.engines.krylov import deflation
 from lmmformula.engines.krylov.deflation import subspace
-from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
+from lmmformula.engines.krylov.schur import NARROW, SchurComplement, SchurPattern
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
-from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients
+from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients, refined
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -45,7 +45,13 @@ class OnProcessor:
     def conjugate_gradients(
         self, complement: Complement, b: Array, tolerance: float, max_steps: int
     ) -> Solution:
-        """(I - K)^-1 b."""
+        """(I - K)^-1 b, with the coefficients of the iteration, in the precision of b."""
+        return conjugate_gradients(complement.apply, b, tolerance, max_steps)
+
+    def solution(self, complement: Complement, b: Array, tolerance: float, max_steps: int) -> Solution:
+        """(I - K)^-1 b, by iterations of single precision where products have it."""
+        if complement.has_single and b.shape[1] > NARROW:
+            return refined(complement.apply, b, tolerance, max_steps)
         return conjugate_gradients(complement.apply, b, tolerance, max_steps)
 
     def subspace(self, complement: Complement, start: Array, bulk: float) -> tuple[Array, Array]:
@@ -79,6 +85,10 @@ class OnDevice:
         """(I - K)^-1 b, at most 16 columns."""
         return complement.operator.conjugate_gradients(b, tolerance, max_steps)
 
+    def solution(self, complement: Any, b: Array, tolerance: float, max_steps: int) -> Solution:
+        """The same."""
+        return complement.operator.conjugate_gradients(b, tolerance, max_steps)
+
     def subspace(self, complement: Any, start: Array, bulk: float) -> tuple[Array, Array]:
         """Ritz values and vectors of K."""
         from lmmformula.numerics.krylov_jax import Rounds
@@ -97,6 +107,11 @@ class DeviceComplement(SchurComplement):
     """
 
     operator: Operator
+
+    @property
+    def has_single(self) -> bool:
+        """Blocks stay in the device's precision."""
+        return False
 
     def apply(self, x: Array) -> Array:
         """(I - K) x for a block (q_D, c)."""

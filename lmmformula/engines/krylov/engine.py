@@ -84,6 +84,8 @@ Its slope in the logarithm of a variance is off by about as much, where the info
 """
 LOOSEST, UNSEEN = 1e-3, 0.05
 """Relative residual at which forms end whose solutions nobody reads, and the share of the accuracy that their error may be."""
+SAFE = 5.0
+"""Rounding errors of single precision, each of a condition number times its unit, that a tolerance must leave room for."""
 COLUMNS = 16
 """Right-hand sides that are iterated on at a time."""
 MANY = 4
@@ -253,9 +255,10 @@ class KrylovFactor(Drawless):
             x[:, some] += self._iterate(part, self.prepared.engine.tolerance, "a solution").x
         return self.complement.stacked(a, x)
 
-    def _iterate(self, b: Array, tolerance: float, what: str) -> Solution:
+    def _iterate(self, b: Array, tolerance: float, what: str, *, forms: bool = False) -> Solution:
         engine, place = self.prepared.engine, self.prepared.place
-        found = place.conjugate_gradients(self.complement, b, tolerance, engine.max_steps)
+        by = place.conjugate_gradients if forms else place.solution
+        found = by(self.complement, b, tolerance, engine.max_steps)
         if not found.converged.all():
             warn(
                 f"conjugate gradients for {what} stopped after {int(found.steps.max())} steps at a relative residual of "
@@ -307,18 +310,28 @@ class KrylovFactor(Drawless):
             basis = outliers(self.complement, self.factors, engine.seed, square, iterate)
             probes = signs - basis @ (basis.T @ signs) if basis.shape[1] else signs
         of_basis, exact = self._forms(basis, engine.tolerance)
-        of_probes, sampled = self._forms(probes, engine.probe_tolerance)
+        single = self._by_single(basis.T @ of_basis, engine.probe_tolerance)
+        of_probes, sampled = self._forms(probes, engine.probe_tolerance, single=single)
         return Probed(basis, probes, of_basis, of_probes, np.concatenate([exact, sampled]))
 
-    def _forms(self, vectors: Array, tolerance: float) -> tuple[Array, Array]:
-        """(I - K)^-1 v and v' g(K) v for each column v."""
+    def _by_single(self, inverse: Array, tolerance: float) -> bool:
+        """Whether single precision gives forms to a tolerance, with ``Q'(I - K)^-1 Q`` of the outlying eigenvectors.
+
+        A solution is off by about the unit of rounding times the condition number of I - K, which they determine.
+        """
+        condition = float(np.linalg.norm(inverse, 2)) if inverse.size else 1.0
+        return self.complement.has_single and SAFE * condition * float(np.finfo(np.float32).eps) <= tolerance
+
+    def _forms(self, vectors: Array, tolerance: float, *, single: bool = False) -> tuple[Array, Array]:
+        """(I - K)^-1 v and v' g(K) v for each column v, in single precision or in double."""
+        kind = np.float32 if single else np.float64
         solutions: list[Array] = [np.zeros((len(vectors), 0))]
         forms: list[Array] = [np.zeros(0)]
         for start in range(0, vectors.shape[1], COLUMNS):
-            part = np.ascontiguousarray(vectors[:, start : start + COLUMNS])
-            found = self._iterate(part, tolerance, "a trace")
-            values = quadrature(found, np.einsum("qc,qc->c", part, part), self._rest)
-            solutions.append(found.x)
+            part = np.ascontiguousarray(vectors[:, start : start + COLUMNS], dtype=kind)
+            found = self._iterate(part, tolerance, "a trace", forms=True)
+            values = quadrature(found, np.einsum("qc,qc->c", part, part, dtype=float), self._rest)
+            solutions.append(found.x.astype(float, copy=False))
             forms.append(values + self.complement.correction(part))
         return np.hstack(solutions), np.concatenate(forms)
 
@@ -361,9 +374,10 @@ class KrylovFactor(Drawless):
         rng = np.random.default_rng([self.prepared.engine.seed, 2])
         basis, q, out = self._probed.basis, self.complement.q, self
         tolerance = min(LOOSEST, float(np.sqrt(UNSEEN * goal / q)))  # its square times q is a form's error
+        single = self._by_single(basis.T @ self._probed.of_basis, tolerance)
         while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
             signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
-            forms = self._forms(signs - basis @ (basis.T @ signs), tolerance)[1]
+            forms = self._forms(signs - basis @ (basis.T @ signs), tolerance, single=single)[1]
             out = replace(out, more=np.concatenate([out.more, forms]), first=self)
         return out
 

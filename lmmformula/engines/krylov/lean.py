@@ -196,6 +196,7 @@ class LeanComplement:
     logdet: float
 
     deflates: ClassVar[bool] = True
+    has_single: ClassVar[bool] = False
 
     @property
     def q(self) -> int:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, Stacked
 from lmmformula.engines.elimination import Elimination, choose_chain
-from lmmformula.engines.krylov.compressed import Compressed
+from lmmformula.engines.krylov.compressed import Compressed, filled
 from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
 from lmmformula.engines.krylov.within import Within, largest_blockwise
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
@@ -48,6 +48,8 @@ COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
 NARROW = 2
 """Columns of a block up to which scipy's products are faster than compiled ones at any size."""
+SINGLE_ENTRIES = 200_000
+"""Nonzeros from which on blocks of single precision, half the bytes to fetch, are worth a copy of the values."""
 
 
 class SchurPattern:
@@ -314,29 +316,54 @@ class SchurComplement:
     def _matrices(self) -> tuple[SparseMatrix, SparseMatrix]:
         return self.pattern.by_row.matrix(self.n, self.q), self.pattern.h.matrix(self.h, self.q)
 
+    @property
+    def has_single(self) -> bool:
+        """Whether products with blocks of single precision are at hand."""
+        return len(self.n) >= SINGLE_ENTRIES
+
+    @cached_property
+    def _single(self) -> tuple[Array, Array, Array]:
+        """N, N by columns and H in single precision."""
+        return tuple(v.astype(np.float32) for v in (self.n, self.n_turned, self.h))  # pyright: ignore[reportReturnType]
+
+    def _values(self, x: Array) -> tuple[Array, Array, Array]:
+        """N, N by columns and H in the precision of a block."""
+        return self._single if x.dtype == np.float32 else (self.n, self.n_turned, self.h)
+
     def times_n(self, x: Array) -> Array:
         """N x, (q_A, c)."""
         if not self.compiled or x.shape[1] <= NARROW:
             return self._matrices[0] @ x
+        return self._times_rows(filled(x), x.shape[1])
+
+    def _times_rows(self, wide: Array, c: int) -> Array:
+        """The first c columns of N times a block of full width."""
         from lmmformula.numerics.krylov_kernels import csr_times
 
-        out = np.empty((self.pattern.rows, x.shape[1]))
-        n = self.pattern.by_row
-        in_parts(lambda i, j: csr_times(i, j, n.ptr, n.cols, self.n, x, out), n.cuts)
+        n, (values, _, _) = self.pattern.by_row, self._values(wide)
+        out = np.empty((self.pattern.rows, c), dtype=wide.dtype)
+        in_parts(lambda i, j: csr_times(i, j, n.ptr, n.cols, values, wide, out), n.cuts)
         return out
 
     def apply(self, x: Array) -> Array:
-        """(I - K) x for a block (q_D, c)."""
-        t = self.times_n(x)
-        if not self.compiled or x.shape[1] <= NARROW:
+        """(I - K) x for a block (q_D, c); of single precision, in that, where there `has_single`."""
+        single = x.dtype == np.float32
+        if not single and (not self.compiled or x.shape[1] <= NARROW):
             n, h = self._matrices
-            return h @ x - n.T @ t
+            return h @ x - n.T @ (n @ x)
         from lmmformula.numerics.krylov_kernels import schur_times
 
-        h, turned, out = self.pattern.h, self.pattern.by_column, np.empty_like(x)
-        values = (h.ptr, h.cols, self.h, turned.ptr, turned.cols, self.n_turned, x, t, out)
+        wide, h, turned, out = filled(x), self.pattern.h, self.pattern.by_column, np.empty_like(x)
+        t, (_, by_column, own) = self._times_rows(wide, wide.shape[1]), self._values(x)
+        values = (h.ptr, h.cols, own, turned.ptr, turned.cols, by_column, wide, t, out)
         in_parts(lambda i, j: schur_times(i, j, *values), turned.cuts)
         return out
+
+    def nearly(self, x: Array) -> Array:
+        """(I - K) x where single precision does."""
+        if not self.has_single or x.shape[1] <= NARROW:
+            return self.apply(x)
+        return self.apply(x.astype(np.float32)).astype(np.float64)
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
         """Forward substitution: F^-1 of A's part, (q_A, c), and the right-hand side of I - K, (q_D, c)."""
@@ -354,8 +381,8 @@ class SchurComplement:
             return self._matrices[0].T @ a
         from lmmformula.numerics.krylov_kernels import csr_times
 
-        turned, out = self.pattern.by_column, np.empty((self.q, a.shape[1]))
-        in_parts(lambda i, j: csr_times(i, j, turned.ptr, turned.cols, self.n_turned, a, out), turned.cuts)
+        turned, out, wide = self.pattern.by_column, np.empty((self.q, a.shape[1])), filled(a)
+        in_parts(lambda i, j: csr_times(i, j, turned.ptr, turned.cols, self.n_turned, wide, out), turned.cuts)
         return out
 
     def stacked(self, a: Array, x: Array) -> Stacked:

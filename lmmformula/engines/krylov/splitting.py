@@ -56,7 +56,7 @@ from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, Paired, Stacked, Uncoupled
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.krylov.compressed import Compressed
+from lmmformula.engines.krylov.compressed import Compressed, filled
 from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW
 from lmmformula.engines.krylov.stochastic import (
     Moments,
@@ -210,6 +210,7 @@ class Splitting:
     log_scale: float
 
     deflates: ClassVar[bool] = False
+    has_single: ClassVar[bool] = False
 
     @property
     def q(self) -> int:
@@ -264,7 +265,8 @@ class Splitting:
 
             out = np.empty((stop - start, x.shape[1]))
             cuts = [0, *(i - start for i in pattern.cuts if start < i < stop), stop - start]
-            in_parts(lambda i, j: csr_times(i, j, ptr, pattern.cols, data, x, out), cuts)
+            wide = filled(x)
+            in_parts(lambda i, j: csr_times(i, j, ptr, pattern.cols, data, wide, out), cuts)
             return out
         some = slice(int(ptr[0]), int(ptr[-1]))
         return Compressed(ptr - ptr[0], pattern.cols[some], slice(None)).matrix(data[some], self.q) @ x

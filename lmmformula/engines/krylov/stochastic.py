@@ -181,14 +181,14 @@ class StochasticInverse(Paired):
             return cls(s, moments, none, none)
         q, r = found.basis, found.basis.shape[1]
         left = np.hstack([q, found.probes])
-        once = left - s.apply(left) if moments.exact else None
+        once = left - s.nearly(left) if moments.exact else None
         tail = np.hstack([found.of_basis, found.of_probes]) - left
         if once is not None:
             tail -= once
         rest = split_products(left, tail, r)
         if once is None:
             return cls(s, moments, rest, rest)
-        own_tail = tail - (once - s.apply(once))
+        own_tail = tail - (once - s.nearly(once))
         return cls(s, moments, rest, split_products(left, own_tail, r))
 
     # -- sums over levels ----------------------------------------------------------------------------------------
