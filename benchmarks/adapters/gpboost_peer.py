@@ -34,9 +34,10 @@ def preparer(inversion: str) -> Callable[[Problem, pd.DataFrame], Callable[[], f
     def prepare(problem: Problem, frame: pd.DataFrame) -> Callable[[], float]:
         import gpboost  # pyright: ignore[reportMissingImports]
         import numpy as np
+        import pandas as pd
 
         design = _design(problem, frame)
-        groups = np.column_stack([frame[term.group].cat.codes for term in problem.terms])
+        groups = np.column_stack([pd.factorize(frame[term.group])[0] for term in problem.terms])
         response = frame[problem.response].to_numpy(dtype=float)
 
         def fit() -> float:
