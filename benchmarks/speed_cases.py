@@ -154,12 +154,23 @@ WORK = {
             _krylov("gaussian1e6", "gaussian", 1_000_000, (50_000, 50_000)),
             {"method": "krylov"},
             peers=("gpboost",),
+            least=Least(
+                "42 products, each a line of a block of effects for each pair of levels on the way there and back and "
+                "16 bytes of the pair; 4 lines a pair for tr K^2, 4 for its place; 3 passes over rows of 56 bytes",
+                stream=3 * 56e6 + 42 * 16e6,
+                gather=(42 * 2 + 8) * 1e6,
+            ),
         ),
         Work(
             "Bernoulli, 1,000,000 rows, 50,000 x 50,000 levels, Laplace",
             _krylov("bernoulli1e6", "binomial", 1_000_000, (50_000, 50_000)),
             {"method": "krylov"},
             peers=("gpboost",),
+            least=Least(
+                "the same with 210 products and 5 times tr K^2; 40 passes over rows of 40 bytes",
+                stream=40 * 40e6 + 210 * 16e6,
+                gather=(210 * 2 + 5 * 4 + 4) * 1e6,
+            ),
         ),
         Work(
             "Gaussian, 10,000,000 rows, 500,000 x 500,000 levels, ML",
