@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _failed(f"not enough memory: {error}".rstrip(": "))
     except (LmmformulaError, OSError, ImportError) as error:
-        return _failed("\n".join([str(error), *getattr(error, "__notes__", ())]))
+        return _failed(_said(error))
     except KeyboardInterrupt:
         print(f"{PROGRAM}: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -79,6 +79,13 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 def _flush() -> None:
     if sys.stdout is not None:  # it is None where the caller has closed it
         sys.stdout.flush()
+
+
+def _said(error: Exception) -> str:
+    """The message, with the notes at the end of its first line: lines after it show a formula."""
+    first, *rest = str(error).split("\n")
+    notes = [f"[{note}]" for note in getattr(error, "__notes__", ())]
+    return "\n".join([" ".join([first, *notes]), *rest])
 
 
 def _failed(why: str) -> int:
