@@ -114,6 +114,11 @@ class SeveralLaplace(Laplace):
         del psi
         return ()
 
+    @property
+    def curves_by_rows(self) -> bool:
+        """Not so: the weights of a row are of its copies together, and their derivatives in one predictor are not kept."""
+        return False
+
     def point(self, psi: Array, variances: Variances, aux: tuple[RowVector, ...], mode: Mode) -> SeveralPoint:
         """The criterion where the modes are known."""
         return SeveralPoint(self, psi, variances, aux, mode)
