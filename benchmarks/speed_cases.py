@@ -131,6 +131,79 @@ def _clustered(name: str, rows: int, levels: tuple[int, int], tail: float, famil
     return Problem(name, formula, "y", (), _CROSSED, "ml", rows, make, family=family)
 
 
+def _slopes(name: str, rows: int, levels: int) -> Problem:
+    """An intercept and three slopes on each of two crossed factors."""
+
+    def make() -> pd.DataFrame:
+        from benchmarks.speed_designs import crossed_slopes
+
+        return crossed_slopes(rows, levels)
+
+    xs = ("x1", "x2", "x3")
+    terms = (Term("g", xs), Term("h", xs))
+    both = " + ".join(f"({' + '.join(xs)} | {factor})" for factor in ("g", "h"))
+    return Problem(name, f"y ~ {' + '.join(xs)} + {both}", "y", xs, terms, "reml", rows, make)
+
+
+def _columns(name: str, rows: int, levels: int, columns: int) -> Problem:
+    """Counts, one grouping factor, many predictors."""
+
+    def make() -> pd.DataFrame:
+        from benchmarks.speed_designs import many_columns
+
+        return many_columns(rows, levels, columns)
+
+    xs = tuple(f"x{j + 1}" for j in range(columns))
+    formula = f"y ~ {' + '.join(xs)} + (1 | g)"
+    return Problem(name, formula, "y", xs, (Term("g"),), "laplace", rows, make, family="poisson")
+
+
+MRP = {
+    "state": 0.4,
+    "income": 0.2,
+    "ethnicity": 0.6,
+    "age": 0.2,
+    "region": 0.2,
+    "state:income": 0.15,
+    "state:ethnicity": 0.25,
+    "state:age": 0.1,
+    "income:ethnicity": 0.1,
+    "income:age": 0.15,
+    "ethnicity:age": 0.1,
+    "state:income:ethnicity": 0.15,
+    "state:income:age": 0.1,
+    "state:ethnicity:age": 0.1,
+    "income:ethnicity:age": 0.1,
+}
+"""Factors of deep interactions, with the standard deviation of their effects on the log odds: 3,724 effects."""
+
+
+def _interactions(name: str) -> Problem:
+    """Multilevel regression of a poll on its cells, with all their interactions."""
+
+    def make() -> pd.DataFrame:
+        from benchmarks.speed_designs import deep_interactions
+
+        return deep_interactions(MRP)
+
+    terms = tuple(map(Term, MRP))
+    formula = f"cbind(y, n) ~ z + inc + {' + '.join(f'(1 | {factor})' for factor in MRP)}"
+    return Problem(name, formula, "y", ("z", "inc"), terms, "laplace", 4_080, make, family="binomial")
+
+
+def _cells(name: str, size: int) -> Problem:
+    """Two crossed factors of equally many levels, of :mod:`benchmarks.crossed_logit`."""
+
+    def make() -> pd.DataFrame:
+        from benchmarks.crossed_logit import sparse_cells
+
+        return sparse_cells(size, 1).frame
+
+    xs = tuple(f"x{k}" for k in range(1, 8))
+    formula = f"y ~ {' + '.join(xs)} + (1 | g) + (1 | h)"
+    return Problem(name, formula, "y", xs, _CROSSED, "laplace", size, make, family="binomial")
+
+
 WORK = {
     work.name: work
     for work in (
@@ -209,6 +282,42 @@ WORK = {
             {"method": "laplace", "engine": "blocked"},
             published="found infeasible by Ghosh, Hastie & Owen (2022)",
             gigabytes=4.0,
+        ),
+        Work(
+            "Crossed random slopes, four columns on both factors, Gaussian, 100,000 rows, 999 x 999 levels, REML",
+            _slopes("slopes1e5", 100_000, 999),
+            {"engine": "blocked"},
+            least=Least("four factorisations and inverses of side 3,996", flops=4.0 * 2.0 * 3_996.0**3),
+            published="Ghandwani et al. (2023): 4.3 s and 7.9 s for moments, lmer 1,504 s",
+            gigabytes=1.5,
+        ),
+        Work(
+            "The same, by iterations",
+            _slopes("slopes1e5-krylov", 100_000, 999),
+            {"engine": "krylov"},
+        ),
+        Work(
+            "Crossed random slopes, 1,000,000 rows, 3,981 x 3,981 levels, by iterations",
+            _slopes("slopes1e6", 1_000_000, 3_981),
+            {"engine": "krylov"},
+            published="Ghandwani et al. (2023): 15.2 s and 8.4 s for moments",
+            gigabytes=4.0,
+        ),
+        Work(
+            "Counts, 500,000 rows, 20,000 levels, 20 predictors, Laplace, with standard errors",
+            _columns("counts5e5", 500_000, 20_000, 20),
+            errors=True,
+        ),
+        Work(
+            "Two crossed factors, binary, 226,730 rows, 931 x 931 levels, Laplace, with standard errors",
+            _cells("cells2e5", 200_000),
+            errors=True,
+        ),
+        Work(
+            "Multilevel regression with 3,724 effects in 15 factors, binomial, 4,080 cells, Laplace",
+            _interactions("mrp"),
+            {"engine": "blocked"},
+            published="Goplerud et al. (2024), their own approximation: 96 s, mean field 1,027 s",
         ),
     )
 }
