@@ -275,8 +275,8 @@ class Whitened:
 
     @property
     def f(self) -> float:
-        """The mean of the independent squares."""
-        return float(np.sum(self.effects**2 / self.variances)) / self.q
+        """The mean of the independent squares; nan if there is none, where the data determine no effect."""
+        return float(np.sum(self.effects**2 / self.variances)) / self.q if self.q else np.nan
 
 
 def row_variances(rows: Array, covariance: Array) -> Array:

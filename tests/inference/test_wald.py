@@ -75,3 +75,12 @@ def test_intervals() -> None:
     ]:
         with pytest.raises(DataError, match=message):
             m.conf_int(**arguments)
+
+
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.LmmformulaWarning")
+def test_what_the_data_do_not_determine_has_no_test() -> None:
+    """x separates the responses: its coefficient has no error, and its row of the table no degree of freedom."""
+    x = np.linspace(-1.0, 1.0, 40)
+    table = fit("y ~ x", {"y": (x > 0.0) * 1.0, "x": x}, family="binomial").anova()
+    assert table.loc["x", "Df"] == 0
+    assert table.loc["x"].drop("Df").isna().all()
