@@ -47,7 +47,7 @@ BEND = 1e-4
 
 
 def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
-    """(1), (p, p); None where no draws are to be had or so many as :data:`MOST` do not reach the relative `error` of (2).
+    """(1), (p, p); None for several predictors, and where no draws are to be had or so many as :data:`MOST` do not reach the relative `error` of (2).
 
     Parameters
     ----------
@@ -57,7 +57,9 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
         Standard error of an element at unit diagonal.
     """
     groups = point.model.prepared.blocks.groups
-    if not point.model.problem.p:
+    if (
+        not point.model.problem.p or point.weighted.weight_eta is None
+    ):  # rows of several predictors have several slopes
         return None
     if not groups:
         return _smooth_part(point)[0]

@@ -106,6 +106,16 @@ def clusters_of(fit: Fitted, cluster: Cluster = None) -> Clusters:
     return found
 
 
+def _codes(term: GroupBlock) -> Data:
+    """The level of each row."""
+    if term.shares is not None:
+        raise ArgumentError(
+            f"rows have several levels of {term.group}, so that it makes no clusters: name the column of the data whose values "
+            "are clusters without common levels, such as cluster='site'."
+        )
+    return term.codes
+
+
 def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
     """Name and one label for each row of the fit."""
     problem = fit.problem
@@ -119,13 +129,13 @@ def _labels(fit: Fitted, cluster: Cluster) -> tuple[str, Data]:
                 f"cluster=None stands for a grouping factor, and {fit.formula} has none: name the column of the data whose "
                 "values are the clusters, such as cluster='subject'."
             )
-        term = min((t for t in grouped if t.shares is None), key=lambda t: t.m, default=grouped[0])
-        return term.group, term.codes
+        term = min(grouped, key=lambda t: (t.shares is not None, t.m))
+        return term.group, _codes(term)
     if not isinstance(cluster, str):
         return "cluster", _given(fit, cluster)
     for term in problem.terms:
         if term.group == cluster:
-            return cluster, term.codes
+            return cluster, _codes(term)
     if problem.residual is not None and problem.residual.group == cluster:
         return cluster, problem.residual.codes
     if fit.recall.data is None:
