@@ -70,6 +70,17 @@ def test_too_few_effective_draws_are_not_trusted() -> None:
     assert not poor.trusted
 
 
+def test_a_density_that_exists_nowhere_is_not_trusted() -> None:
+    class Nowhere(Twisted):
+        def log_densities(self, x: np.ndarray) -> np.ndarray:
+            return np.full(len(x), -np.inf)
+
+    found = Importance(draws=200, pilot=100).sample(Nowhere(3, 0.0, 0.0), unit(3), np.random.default_rng(1))
+    assert not found.trusted
+    assert found.ess == 0.0
+    assert found.log_evidence == -np.inf
+
+
 def test_what_begins() -> None:
     assert tried_first("auto", 5, few=True) == "importance"
     assert tried_first("auto", MOST_COORDINATES + 1, few=True) == "nuts"

@@ -17,7 +17,7 @@ from lmmformula.backends.posterior.sampling.remembered import (
     mode_of,
     remembered,
 )
-from lmmformula.backends.posterior.sampling.request import Drawn, Request, tried_first
+from lmmformula.backends.posterior.sampling.request import MOST_COORDINATES, Drawn, Request, tried_first
 from lmmformula.checkpoints import Ongoing, left_of
 from lmmformula.errors import FitError
 from lmmformula.progress import stage
@@ -73,7 +73,7 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     starts = None
     if (left := left_of(here)) is not None:
         scale, starts = left["scale"], np.zeros((options.chains, density.d))
-    elif request.states is None:
+    elif request.states is None and (small or density.d <= MOST_COORDINATES):
         scale, starts = _pilot(density, scale, options.chains, rng, request.ongoing("first sample"))
     adapt = small and scale.source == "hessian"
     usual = _WARMUP_ADAPTED if adapt else WARMUP if small else WARMUP_LARGE

@@ -128,15 +128,13 @@ class Importance:
             attempt += 1
             x, weights = best.weighted(size, rng, seen)
             spent += size
-            smooth, k = pareto_smooth(weights)
-            ess = weights_ess(smooth)
+            smooth, k, ess = _smoothed(weights)
             if (k <= TRUSTED_K and ess >= self._least) or attempt == self.attempts:
                 break
             components, rounds = 2 * components, rounds + 1
             best = best.fitted(x, smooth, components, self.floor(density.d), rng)
             size = self._size(max(0.25, ess / size))
-        top = weights.max()
-        evidence = top + float(np.log(np.mean(np.exp(weights - top))))
+        evidence = log_sum(weights) - float(np.log(size)) if ess > 0.0 else -np.inf
         kept = x[_systematic(np.exp(smooth), self.draws, rng)]
         points, values = (np.concatenate(part) for part in zip(*seen, strict=True))
         enough = ess >= self._least
@@ -149,8 +147,8 @@ class Importance:
         best, efficiency, rounds, floor = proposal, 0.0, 0, self.floor(proposal.density.d)
         for rounds in range(1, 2 * self.rounds + 1):
             x, weights = proposal.weighted(self.pilot, rng, seen)
-            smooth, _ = pareto_smooth(weights)
-            now, gain = weights_ess(smooth) / self.pilot, 0.0
+            smooth, _, ess = _smoothed(weights)
+            now, gain = ess / self.pilot, 0.0
             if now > efficiency:
                 best, gain, efficiency = proposal, now - efficiency, now
             far = efficiency * self.pilot < floor
@@ -173,6 +171,14 @@ class Importance:
     def _size(self, efficiency: float) -> int:
         """Weighted draws worth more than `draws` independent ones, within bounds."""
         return int(np.ceil(self.draws * min(10.0, max(1.5, 1.3 / max(efficiency, 1e-3)))))
+
+
+def _smoothed(log_weights: Array) -> tuple[Array, float, float]:
+    """Smoothed log weights with sum 1, Pareto k and the effective number; where every density is zero all alike, inf and 0."""
+    if not np.isfinite(log_weights).any():
+        return np.full(len(log_weights), -np.log(len(log_weights))), np.inf, 0.0
+    smooth, k = pareto_smooth(log_weights)
+    return smooth, k, weights_ess(smooth)
 
 
 def tempered(log_weights: Array, least: float) -> Array:
