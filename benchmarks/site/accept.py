@@ -39,6 +39,10 @@ def _shown(example: doctest.Example, names: dict[str, object]) -> str:
         try:
             exec(compile(example.source, "<page>", "single"), names)
         except Exception as error:
+            if example.exc_msg is None:
+                print(
+                    f"an error that the page did not have: {example.source.strip()}: {error}", file=sys.stderr
+                )
             error.__notes__ = []
             what = "".join(traceback.format_exception_only(error))
             printed.write("Traceback (most recent call last):\n    ...\n" + what)

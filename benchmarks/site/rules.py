@@ -55,6 +55,7 @@ def draw(decisions: list[Decision], path: Path) -> Path:
 
     mpl.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.patches import Patch, Rectangle
 
     from benchmarks.site.style import STYLE
 
@@ -64,9 +65,7 @@ def draw(decisions: list[Decision], path: Path) -> Path:
             for one in decisions:
                 if one.family == family:
                     at = (LEVELS.index(one.levels), ROWS.index(one.rows))
-                    ax.add_patch(
-                        mpl.patches.Rectangle((at[0] - 0.48, at[1] - 0.46), 0.96, 0.92, color=_WAYS[one.way])
-                    )
+                    ax.add_patch(Rectangle((at[0] - 0.48, at[1] - 0.46), 0.96, 0.92, color=_WAYS[one.way]))
                     ax.text(*at, _seconds(one.seconds), color="white", ha="center", va="center", fontsize=8)
             ax.set_xticks(range(len(LEVELS)), [f"{n:,}" for n in LEVELS], rotation=30)
             ax.set_yticks(range(len(ROWS)), [f"{n:,}" for n in ROWS])
@@ -75,7 +74,7 @@ def draw(decisions: list[Decision], path: Path) -> Path:
             ax.grid(visible=False)
         axes[0].set_ylabel("rows")
         ways = {one.way for one in decisions}
-        handles = [mpl.patches.Patch(color=c, label=way) for way, c in _WAYS.items() if way in ways]
+        handles = [Patch(color=c, label=way) for way, c in _WAYS.items() if way in ways]
         figure.legend(handles=handles, loc="outside upper center", ncols=3)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
         plt.close(figure)
