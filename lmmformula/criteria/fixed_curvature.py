@@ -47,7 +47,7 @@ BEND = 1e-4
 
 
 def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
-    """(1), (p, p); None for several predictors, and where no draws are to be had or so many as :data:`MOST` do not reach the relative `error` of (2).
+    """(1), (p, p); None for several predictors, or where :data:`MOST` draws do not reach the relative `error` of (2).
 
     Parameters
     ----------
