@@ -60,7 +60,7 @@ def compare_methods(
         How often each method is run; the least time counts. The first fit of a process also pays for imports and for
         compiling, which this leaves out.
     priors : mapping, optional
-        For the methods that have priors; the others do not see them.
+        For posteriors; of other methods a likelihood is penalised by priors that stand among its own arguments.
     **arguments
         Further arguments of :func:`fit` for every method.
 
@@ -97,6 +97,8 @@ def compare_methods(
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
         recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
         own_problem = asked.arranged(problem)
+        if beliefs is not None:
+            own_problem = asked.penalised(own_problem)
         planning = partial(make_plan, own_problem, method, options, seed, beliefs)
         attempt = partial(_attempt, own_problem, planning, progress, recall, repeats)
         runs.append(_run(name, attempt, runs))

@@ -64,7 +64,8 @@ def _inherited(
     optional = {name: value for name, value in earlier.items() if name in OPTIONS or name == "priors"}
     if not optional or not isinstance(method, str) or method.lower() not in METHODS:
         return earlier, ()
-    kept, left = inherited(optional, method, _is_linear(fit, formula, arguments), arguments.get("engine"))
+    linear, same = _is_linear(fit, formula, arguments), method == earlier.get("method", "auto")
+    kept, left = inherited(optional, method, linear, arguments.get("engine"), same=same)
     return {name: value for name, value in earlier.items() if name not in optional or name in kept}, left
 
 

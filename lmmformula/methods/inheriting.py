@@ -10,7 +10,7 @@ __all__ = ["inherited"]
 
 
 def inherited(
-    given: Mapping[str, object], method: str, linear: bool, engine: str | None = None
+    given: Mapping[str, object], method: str, linear: bool, engine: str | None = None, *, same: bool = False
 ) -> tuple[dict[str, object], tuple[str, ...]]:
     """Arguments of an earlier call that a call with `method` can have, and a sentence for each that it cannot.
 
@@ -24,6 +24,8 @@ def inherited(
         Whether its model is.
     engine : str, optional
         That the later call asks for.
+    same : bool
+        Whether the earlier call was with that method.
     """
     record = method_named(method)
     asked = engine or given.get("engine", "auto")
@@ -31,7 +33,9 @@ def inherited(
     kept: dict[str, object] = {}
     left: list[str] = []
     for name, value in given.items():
-        if why := _why_not(record, name, value, linear, engines):
+        if name == "priors" and same and record.penalises:
+            kept[name] = value
+        elif why := _why_not(record, name, value, linear, engines):
             left.append(f"left out of the earlier call: {name}={value!r}, as {why}")
         else:
             kept[name] = value
@@ -41,6 +45,8 @@ def inherited(
 def _why_not(record: AnyMethod, name: str, value: object, linear: bool, engines: set[str]) -> str:
     """Why an argument does not go on to `record`, which will use one of the `engines` at most; empty if it does."""
     if name == "priors":
+        if record.penalises:
+            return f"they would penalise method={record.name!r}: give them again if that is meant"
         return "" if record.has_priors else f"method={record.name!r} has no priors"
     if why := record.lacks(name, value, linear):
         return why.rstrip(".").removesuffix("; leave it out")

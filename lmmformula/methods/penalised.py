@@ -53,6 +53,7 @@ def _refuse(problem: Problem) -> None:
     several = has_several(problem) or any(problem.aux_terms)
     for is_so, what in (
         (bool(problem.responses), "of several responses"),
+        (problem.is_linear, "whose residual variance is profiled"),
         (several, "with random effects in another parameter than the mean"),
         (problem.residual is not None, "with structured residuals"),
         (problem.monotonic is not None, "with monotonic effects"),

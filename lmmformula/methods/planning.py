@@ -65,7 +65,7 @@ def make_plan(
     blocks = twin.data.levels
     begin = read.begin(standard)
     planned = asked.plan(Request(twin, standard, blocks, read, begin, limit, seed, priors, problem))
-    if priors is not None and not asked.has_priors:
+    if priors is not None and not (asked.has_priors or asked.penalises):
         comes_to = planned.plan.method
         here = "" if comes_to == asked.name else f" (it comes to {comes_to.upper()})"
         raise PlanError(

@@ -95,6 +95,9 @@ class Method(Generic[OptionsT]):
     engines : tuple of str
         Engines that may be asked for, if not all are that have a likelihood.
     has_priors : bool
+        Whether its fits always have some.
+    penalises : bool
+        Whether priors that are given penalise its likelihood.
     kept : tuple of type
         Classes from outside of the package that its fits hold, so that files can hold them.
     structured : bool
@@ -113,6 +116,7 @@ class Method(Generic[OptionsT]):
     options: type[OptionsT]
     engines: tuple[str, ...] = ()
     has_priors: bool = False
+    penalises: bool = False
     kept: tuple[type, ...] = ()
     structured: bool = False
     restricted: bool = False

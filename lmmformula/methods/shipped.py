@@ -55,7 +55,7 @@ class Likelihood(Method[Searched]):
         """With a sigma that is a parameter, since it has a prior and is not profiled."""
         from lmmformula.backends.penalised import with_own_sigma
 
-        return with_own_sigma(problem) if self.has_priors else problem
+        return with_own_sigma(problem) if self.penalises else problem
 
     def unsuited(self, problem: Problem) -> str:
         """Where it has no criterion."""
@@ -79,7 +79,7 @@ class Likelihood(Method[Searched]):
 
         criterion, reason = self.linear if request.problem.is_linear else self.other
         engine = request.options.engine
-        if request.priors is not None and self.has_priors:
+        if request.priors is not None and self.penalises:
             from lmmformula.methods.penalised import penalised_plan
 
             return penalised_plan(request, self.name)
@@ -151,7 +151,7 @@ for _method in (
             "method: REML, the usual choice for a Gaussian response (use 'ml' to compare fixed effects)",
         ),
         other=_NOT_GAUSSIAN,
-        has_priors=True,
+        penalises=True,
         gives_way=True,
         structured=True,
         monotonic=True,
@@ -173,7 +173,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, as asked"),
         other=_NOT_GAUSSIAN,
-        has_priors=True,
+        penalises=True,
         structured=True,
         monotonic=True,
     ),
@@ -184,7 +184,7 @@ for _method in (
         Approximated,
         linear=("ml", "method: ML, which Laplace's approximation equals for a Gaussian response"),
         other=("laplace", "method: Laplace approximation, as asked"),
-        has_priors=True,
+        penalises=True,
         structured=True,
         monotonic=True,
         by_rows=True,

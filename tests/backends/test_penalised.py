@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from lmmformula import anova, build, fit, load, load_dataset, plan
+from lmmformula import anova, build, compare_methods, fit, load, load_dataset, plan
 from lmmformula.backends.penalised import with_own_sigma
 from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.penalty import PenalisedLaplace, Penalty
@@ -188,6 +188,8 @@ def test_what_it_says_keeps_and_refuses(tmp_path: Path) -> None:
     assert "penalised by priors of b:Days, sd:Subject:Intercept" in str(
         plan(formula, data, method="ml", priors=priors)
     )
+    assert m.update("Reaction ~ Days + I(Days^2) + (1 | Subject)").priors is not None
+    assert m.update(method="reml").priors is None
     for call in (lambda: m.profile(), lambda: anova(m, m), lambda: m.influence()):
         with pytest.raises(PlanError, match="no maximum of a likelihood"):
             call()
@@ -214,3 +216,15 @@ def test_refusals(formula: str, arguments: dict[str, Any], says: str) -> None:
             load_dataset("sleepstudy"),
             **{"method": "ml", "priors": {"Intercept": "normal(0, 1)"}, **arguments},
         )
+
+
+def test_priors_of_a_posterior_penalise_no_likelihood_beside_it() -> None:
+    data, priors = load_dataset("Dyestuff"), {"sd": "half_normal(10)"}
+    plain = fit("Yield ~ 1 + (1 | Batch)", data, method="ml")
+    methods: dict[str, Any] = {"ml": {}, "map": {"method": "ml", "priors": priors}}
+    both = compare_methods("Yield ~ 1 + (1 | Batch)", data, methods, priors={"sd": "half_normal(1)"})
+    fits = {run.name: run.fit for run in both.runs}
+    assert fits["ml"].llf == plain.llf
+    assert fits["map"].estimate.theta[0] < plain.estimate.theta[0] * plain.sigma
+    drawn = fit("Yield ~ 1 + (1 | Batch)", data, method="hmc", sample_prior="only", priors=priors, seed=1)
+    assert drawn.update(method="ml").priors is None
