@@ -196,7 +196,11 @@ class LeanComplement:
     logdet: float
 
     deflates: ClassVar[bool] = True
-    has_single: ClassVar[bool] = False
+
+    @property
+    def has_single(self) -> bool:
+        """False: products are in double precision."""
+        return False
 
     @property
     def q(self) -> int:

@@ -210,11 +210,15 @@ class Splitting:
     log_scale: float
 
     deflates: ClassVar[bool] = False
-    has_single: ClassVar[bool] = False
 
     @property
     def q(self) -> int:
         return self.pattern.q
+
+    @property
+    def has_single(self) -> bool:
+        """False: products are in double precision."""
+        return False
 
     @property
     def triangular(self) -> bool:
