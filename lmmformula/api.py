@@ -267,6 +267,7 @@ def fit(
     -871.8141
     """
     begun, formula = time.time(), one_formula(formula)
+    assert priors is None or isinstance(priors, Mapping)  # a list has been read as one
     asked = method_named(method)
     if nagq != 1:
         options = {"nagq": nagq, **options}
@@ -346,6 +347,7 @@ def prior_predictive(
     from lmmformula.backends.posterior.prior_predictive import prior_predictive as drawn
     from lmmformula.ir.priors import resolve_priors
 
+    assert priors is None or isinstance(priors, Mapping)  # a list has been read as one
     problem = build(formula, data, **arguments)
     number = int(np.random.default_rng(seed).integers(2**31))
     return drawn(problem, resolve_priors(problem, priors), draws, number)

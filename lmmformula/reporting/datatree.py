@@ -89,8 +89,8 @@ def to_datatree(
     groups: dict[str, Record] = {"posterior": {n: v for n, (v, _) in draws.items()}}
     if posterior.statistics:
         groups["sample_stats"] = _statistics(posterior)
+    rng = np.random.default_rng(posterior.seed if seed is None else seed)
     if predictive and here:
-        rng = np.random.default_rng(posterior.seed if seed is None else seed)
         groups["posterior_predictive"] = {name: responses(fit, None, rng).reshape(rows)}
     if log_likelihood and here:
         groups["log_likelihood"] = {name: pointwise(fit)}

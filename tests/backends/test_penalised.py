@@ -80,7 +80,7 @@ def test_gradient_is_that_of_the_value(name: str) -> None:
 
 def dense(problem: Any, beta: Any, sd: float, sigma: float) -> float:
     z = np.eye(problem.terms[0].m)[problem.terms[0].codes]
-    v = sigma**2 * np.eye(problem.n) + sd**2 * z @ z.T
+    v: Any = sigma**2 * np.eye(problem.n) + sd**2 * z @ z.T
     return float(stats.multivariate_normal.logpdf(problem.y, problem.X.matrix @ beta, v))
 
 

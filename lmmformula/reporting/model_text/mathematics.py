@@ -49,7 +49,7 @@ def mathematics_of(fit: Fitted) -> str:
         if block.names != ("(Intercept)",) or terms:
             lines.append(f"{own.linked(own.name + '_i')} = {_predictor(block, terms, False)}")
     lines += ["", *_effects(fit)]
-    priors = fit.priors
+    priors = fit.inference.priors
     if priors is not None:
         lines += ["", "Priors"]
         lines += [f"    {name} ~ {text}" for name, text, _ in priors.table() if text != "flat()"]

@@ -16,7 +16,7 @@ import numpy as np
 from lmmformula.inference.conditional import group_names
 from lmmformula.ir import prior_distributions as known
 from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
     from lmmformula.families.distribution import Auxiliary
@@ -117,7 +117,7 @@ def _data(fit: Fitted) -> dict[str, Array]:
     return out
 
 
-def _columns(tag: str, term: GroupBlock) -> dict[str, Array]:
+def _columns(tag: str, term: GroupBlock) -> Record:
     basis = np.ones((len(term.codes), 1)) if term.basis is None else term.basis
     return {f"Z_{tag}": np.asarray(basis), f"level_{tag}": term.codes}
 
