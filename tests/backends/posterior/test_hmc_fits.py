@@ -311,7 +311,7 @@ def test_nothing_heavy_is_imported_on_other_paths() -> None:
     ("arguments", "parts"),
     [
         ({"priors": {"b:Dayz": "normal(0, 1)"}}, ("'b:Dayz' is no parameter", "'b:Days'", "sd:Subject:Days")),
-        ({"priors": {"b": "flat()"}}, ("'flat()' is improper", "normal(mean, sd)")),
+        ({"priors": {"sd": "flat()"}}, ("'flat()' is improper", "normal(mean, sd)")),
         ({"priors": {"sd": "normal(0)"}}, ("sd", "normal(0)")),
         ({"priors": "normal(0, 1)"}, ("priors=", "a mapping from parameters to text")),
         ({"sampler": "gibbs"}, ("sampler='gibbs'", "'nuts' or 'importance'")),
