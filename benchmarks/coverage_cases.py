@@ -160,7 +160,7 @@ def _visits(rng: Rng) -> Drawn:
             "s": _labels(np.repeat(np.arange(subjects), times), "s"),
         }
     )
-    table = table[rng.uniform(size=len(table)) > 0.1]
+    table = table.loc[rng.uniform(size=len(table)) > 0.1]
     own = "unstr(visit, gr = s)"
     truth = {
         "armb": 0.5,

@@ -157,7 +157,7 @@ def ways(case: Case | Shipped) -> dict[str, dict[str, Any]]:
         few = {"draws": 50} if case.rows >= FEW_DRAWS else {}
         own = {} if case.family == "gaussian" else {"marginalize": "laplace"}
         return {
-            "nuts": {"method": "hmc", "seed": 1, **few},
+            "nuts": {"method": "hmc", "sampler": "nuts", "seed": 1, **few},
             "importance": {"method": "hmc", "sampler": "importance", "seed": 1, **few, **own},
         }
     method = "ml" if case.family == "gaussian" else "laplace"

@@ -140,7 +140,7 @@ def tables(results: Path) -> dict[str, str]:
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in read_record(results / _RECORD)["rows"]:
         fits = row["fits"]
-        by = "/".join(dict.fromkeys({"nuts": "NUTS"}.get(f["by"], f["by"]) for f in fits))
+        by = "/".join(dict.fromkeys("NUTS" if f["by"] == "nuts" else str(f["by"]) for f in fits))
         k = [f["k"] for f in fits if f["k"] is not None]
         cells = [
             row["model"],

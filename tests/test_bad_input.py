@@ -124,7 +124,8 @@ def test_data_that_are_no_table(table) -> None:
 def test_methods_and_options(data) -> None:
     refused(FORMULA, data, "'laplac'", "laplace", error=PlanError, method="laplac")
     refused(FORMULA, data, "'draws'", "method='hmc' only", error=PlanError, draws=5)
-    refused(FORMULA, data, "priors", "REML", "method='hmc'", error=PlanError, priors={"b": "normal(0, 1)"})
+    by_reml = {"method": "reml", "priors": {"b": "normal(0, 1)"}}
+    refused(FORMULA, data, "priors", "REML", "method='hmc'", error=PlanError, **by_reml)
     refused(FORMULA, data, "max_steps=0", error=PlanError, method="krylov", max_steps=0)
     refused(FORMULA, data, "toleranse", "tolerance", error=PlanError, toleranse=1)
     refused(FORMULA, data, "poison", error=PlanError, family="poison")

@@ -27,10 +27,12 @@ IN_MEMORY = (
     "inference/checking/",
     "inference/influence/",
     "inference/many/",
+    "inference/one_response.py",
     "inference/posterior.py",
     "inference/robust/",
     "inference/selection/",
     "reporting/datatree.py",
+    "reporting/model_text/",
 )
 """What takes all rows at once: a door above it has ``problem.refuse_elsewhere(what)``. Others ask ``problem.data``."""
 

@@ -129,7 +129,10 @@ def test_a_fit_in_other_units(kind: str, index: int) -> None:
         _same(b.df.iloc[1], a.df.iloc[1])
         _same(b.params.iloc[1] * unit / f, a.params.iloc[1], 1e-6)
         _same(b.bse.iloc[1] * unit / f, a.bse.iloc[1])
-        _same(b.conf_int().iloc[1] * unit / f, a.conf_int().iloc[1], 1e-6)
+        moved, own = (
+            np.asarray(m.conf_int().iloc[1], float) for m in (b, a)
+        )  # an end near zero counts by the width
+        np.testing.assert_allclose(moved * unit / f, own, rtol=1e-6, atol=1e-6 * (own[1] - own[0]))
         sd = b.varcorr().query("var1 == 'z' and var2.isna()")["sdcor"].iloc[0]
         _same(sd * unit / f, a.varcorr().query("var1 == 'z' and var2.isna()")["sdcor"].iloc[0], 1e-6)
         assert b.is_singular == a.is_singular

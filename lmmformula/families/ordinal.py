@@ -176,8 +176,8 @@ class Ordinal(Outcomes):
         cuts = self._cuts(c[0], aux)
         loglik, each = self.pulls(y, cuts, third=derivatives)
         of_disc = _along(cuts, each, third=derivatives) if self.scaled else None
+        s = np.exp(aux[0]) if self.scaled else 1.0
         if self.scaled:
-            s = np.exp(aux[0])
             each = [Pull(s * own.first, s**2 * own.second, s**3 * own.third) for own in each]
         first, second, third = (sum(parts) for parts in zip(*map(_parts, each), strict=True))
         if not derivatives:

@@ -17,6 +17,7 @@ from lmmformula.inference.location.known import known_of_mean
 from lmmformula.inference.uncertainty import JointTest, Uncertainty
 from lmmformula.ir.design import FixedBlock
 from lmmformula.ir.of_response import of_response
+from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def _sigma(fit: Fitted, j: int) -> float:
     residual = fit.problem.residual
     if residual is None:
         return fit.sigma
-    if residual.variance is not None:
+    if residual.variance is not None or not isinstance(residual.kind, OfResponses):
         return float("nan")
     own = residual.kind.deviations(np.array([float(j)]), residual.split(fit.estimate.residual)[0])
     return fit.estimate.sigma * float(own[0])

@@ -33,6 +33,7 @@ def noise(seed: int, family: str) -> dict[str, Any]:
     return {"a": a, "b": b, "x": x, "y": y, "one": ["all"] * n, **columns}
 
 
+@pytest.mark.filterwarnings("ignore::lmmformula.errors.BoundaryWarning")
 @pytest.mark.parametrize("family", ["gaussian", "poisson"])
 @pytest.mark.parametrize("term", TERMS)
 def test_structures_of_noise(term: str, family: str) -> None:

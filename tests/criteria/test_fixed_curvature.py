@@ -1,5 +1,7 @@
 """Second derivatives in the fixed effects against dense traces and against differences of the exact gradient."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +31,12 @@ def frame() -> pd.DataFrame:
     return pd.DataFrame({**frame, "over": rng.poisson(np.exp(1.0 + eta) * rng.gamma(2.0, 0.5, n))})
 
 
+def point_of(formula: str, frame: pd.DataFrame, **options: Any) -> LaplacePoint:
+    point = fit(formula, frame, **options).point
+    assert isinstance(point, LaplacePoint)
+    return point
+
+
 def _exact_traces(point: LaplacePoint, moves: list[np.ndarray]) -> np.ndarray:
     """tr(M^-1 M_j M^-1 M_k) from dense matrices."""
     shapes = [v.shape for v in point.u]
@@ -54,7 +62,7 @@ def _exact_traces(point: LaplacePoint, moves: list[np.ndarray]) -> np.ndarray:
     ],
 )
 def test_curvature_is_that_of_differences(frame, formula, options):
-    found = fit(formula, frame, **options).point
+    found = point_of(formula, frame, **options)
     point = found.model(found.psi + 0.05, u=found.u)
     beta = point.model.layout.beta
     smooth, moves = fixed_curvature._smooth_part(point)
@@ -77,24 +85,27 @@ def test_curvature_is_that_of_differences(frame, formula, options):
     ],
 )
 def test_up_to_one_grouping_factor_nothing_is_drawn(frame, formula, options):
-    found = fit(formula, frame, **options).point
+    found = point_of(formula, frame, **options)
     point = found.model(found.psi + 0.05, u=found.u)
     beta = point.model.layout.beta
     differences = curvature._two_sided(point.model, np.ones(len(point.psi), dtype=bool), point)
     exact = fixed_curvature.beta_curvature(point, 0.0)
+    assert exact is not None
     np.testing.assert_allclose(exact, differences[beta, beta], rtol=1e-5, atol=1e-6 * exact.max())
 
 
 def test_curvature_is_drawn_only_where_it_is_precise(frame, monkeypatch):
-    point = fit("yes ~ x + (1 | g) + (1 | h)", frame, family="binomial").point
+    point = point_of("yes ~ x + (1 | g) + (1 | h)", frame, family="binomial")
     assert fixed_curvature.beta_curvature(point, 1.0) is None
     monkeypatch.setattr(fixed_curvature, "ROWS", 0)
-    assert fixed_curvature.beta_curvature(point, 1.0).shape == (2, 2)
+    drawn = fixed_curvature.beta_curvature(point, 1.0)
+    assert drawn is not None
+    assert drawn.shape == (2, 2)
     assert fixed_curvature.beta_curvature(point, 1e-9) is None
 
 
 def test_differences_on_one_side_are_those_on_both(frame):
-    found = fit("over ~ x + z + (1 | g) + (1 | h)", frame, family="nbinom2").point
+    found = point_of("over ~ x + z + (1 | g) + (1 | h)", frame, family="nbinom2")
     point = found.model(found.psi, u=found.u)
     free = np.ones(len(point.psi), dtype=bool)
     one, both = (f(point.model, free, point) for f in (curvature._one_sided, curvature._two_sided))

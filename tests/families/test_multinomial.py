@@ -30,7 +30,8 @@ def test_density_is_scipys() -> None:
     np.testing.assert_array_equal(own.distribution.counts(y), COUNTS)
     p = own.probabilities(ETA, AUX)
     found = own.rows(y, ETA, AUX, COUNTS.sum(axis=1), constant=own.constant(y)).loglik
-    expected = [multinomial.logpmf(c, int(c.sum()), q / q.sum()) for c, q in zip(COUNTS, p.T, strict=True)]
+    both = zip(COUNTS, p.T, strict=True)
+    expected = np.array([float(multinomial.logpmf(c, int(c.sum()), q / q.sum())) for c, q in both])
     np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
@@ -53,7 +54,8 @@ def test_posteriors_trace_the_same_density() -> None:
     own = family()
     y, n = own.distribution.encoded(COUNTS), COUNTS.sum(axis=1)
     with x64():
-        traced = np.asarray(own.log_density(y, n, jnp)(jnp.asarray(ETA), tuple(map(jnp.asarray, AUX))))
+        density: Any = own.log_density(y, n, jnp)
+        traced = np.asarray(density(jnp.asarray(ETA), tuple(map(jnp.asarray, AUX))))
     np.testing.assert_allclose(traced, own.rows(y, ETA, AUX, n).loglik, rtol=1e-9, atol=1e-9)
 
 

@@ -32,6 +32,7 @@ VERBS: dict[str, Callable[[Fit], Any]] = {
     "allfit": lambda m: m.allfit(seed=1),
     "ratio": lambda m: m.ratio("g:(Intercept)"),
     "anova": lambda m: m.anova(),
+    "model_text": lambda m: m.model_text(),
     "anova, Kenward-Roger": lambda m: m.anova(ddf="kenward-roger"),
     "augment": lambda m: m.augment(),
     "bayes_r2": lambda m: m.bayes_r2(),
@@ -149,7 +150,7 @@ REFUSED = {
     | CLUSTERED
     | {"t_test", "f_test", "wald_test"}
     | {"anova", "bootstrap", "conf_int, wald", "conf_int, profile", "conf_int, bootstrap", "profile"}
-    | {"extend", "overdispersion", "influence", "influence, rows", "influence, refit", "joint_tests"}
+    | {"overdispersion", "influence", "influence, rows", "influence, refit", "joint_tests"}
     | MANY,
 }
 MAXIMISED = {"allfit", "caic", "caic, known", "drop1, chisq", "ranova", "step"}
@@ -157,7 +158,7 @@ REFUSED["dispersion"] |= {"caic"}
 REFUSED["pql"] |= MAXIMISED | {"ratio"}
 REFUSED["hmc"] |= MAXIMISED | {"drop1", "cross_validate"}
 REFUSED |= {name: REFUSED[name] | {"permutation_test"} for name in ("laplace", "dispersion", "pql")}
-"""What each kind does not have; importance sampling has no chain to extend, a Gaussian model no overdispersion,
+"""What each kind does not have; a Gaussian model has no overdispersion,
 and a formula for sigma no plain GLM to compare with."""
 
 INSTEAD = r"\b(use|fit with|fit again|fit the model|leave|look at|those of|in conf_int|has the intervals|has no meaning)\b"

@@ -12,11 +12,12 @@ from lmmformula.numerics.x64 import x64
 def test_within_the_block_alone() -> None:
     import jax.numpy as jnp
 
+    before = jnp.ones(2).dtype
     with x64():
         inside = jnp.ones(2)
     assert inside.dtype == "float64"
     assert {d.platform for d in inside.devices()} == {"cpu"}
-    assert jnp.ones(2).dtype == "float32"
+    assert jnp.ones(2).dtype == before
 
 
 def test_the_users_own_default_device_stays() -> None:

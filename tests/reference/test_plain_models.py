@@ -263,7 +263,6 @@ def test_plans_say_what_is_done() -> None:
         ({"probes": 8}, "option of engine='krylov' only"),
         ({"nagq": 3}, "no meaning for a Gaussian response"),
         ({"start": [1.0]}, "no covariance parameter"),
-        ({"method": "hmc", "sampler": "importance"}, "no random effects"),
     ],
 )
 def test_refusals(arguments: dict[str, Any], match: str) -> None:

@@ -114,9 +114,9 @@ class HMC(Likelihood):
         """
         if posterior.sampler == "prior":
             raise PlanError("draws from the priors are independent: fit again with more draws.")
-        before = from_user(posterior, problem)
+        before, sampler = from_user(posterior, problem), posterior.sampler
         options = replace(self._options, warmup=before.warmup, max_depth=before.max_depth)
-        return self._solution(problem, None, Request(options, before.sampler, before.seed, progress, before))
+        return self._solution(problem, None, Request(options, sampler, before.seed, progress, before))
 
     def evaluate(self, problem: Problem, estimate: Estimate) -> Any:
         """The likelihood's criterion at an estimate."""

@@ -250,6 +250,8 @@ def test_independent_draws_go_on_with_further_ones(sleepstudy: pd.DataFrame) -> 
     m = fit(SLEEP, sleepstudy, method="hmc", draws=250, seed=1)
     more = m.extend(200)
     first, both = m.posterior, more.posterior
+    assert first is not None
+    assert both is not None
     assert (first.sampler, both.sampler, both.draws) == ("importance", "importance", 450)
     np.testing.assert_array_equal(both.x[:, :250], first.x)
     assert len(np.unique(both.x[..., 0])) > 1.5 * len(np.unique(first.x[..., 0]))

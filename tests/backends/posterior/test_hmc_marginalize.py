@@ -353,7 +353,7 @@ def test_what_does_not_suit_the_family_is_refused() -> None:
     for choice in ("all", ["g"]):
         with pytest.raises(PlanError, match="Use 'none' \\(sample them\\) or 'laplace'"):
             HMC(marginalize=choice).fit(counts)
-    with pytest.raises(PlanError, match="random effects are sampled here"):
+    with pytest.raises(PlanError, match="random effects of g are sampled here"):
         HMC(sampler="importance").fit(counts)
     columns = {"y": np.arange(1.0, 21.0), "g": np.repeat(list("abcde"), 4)}
     problem = build("bf(y ~ 1 + (1 | g), phi ~ (1 | g))", columns, family="nbinom2")
