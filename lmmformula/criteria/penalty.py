@@ -38,7 +38,7 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint, Layout
-from lmmformula.criteria.mode import TOLERANCE, Mode
+from lmmformula.criteria.mode import Mode
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint
 from lmmformula.criteria.variance import Variances
 from lmmformula.ir.design import GroupBlock
@@ -265,19 +265,9 @@ class PenalisedPoint(LaplacePoint):
 class PenalisedQuadrature(Quadrature):
     """Quadrature with the penalty of its Laplace criterion."""
 
-    def __call__(
-        self,
-        psi: Array,
-        *,
-        u: tuple[Array, ...] | None = None,
-        beta: Array | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-    ) -> QuadraturePoint:
-        """Evaluate at psi, as :class:`Quadrature` does."""
-        return _PenalisedQuadraturePoint(
-            self, self.laplace(psi, u=u, beta=beta, exact=exact, tolerance=tolerance)
-        )
+    def point(self, laplace: LaplacePoint) -> QuadraturePoint:
+        """The criterion where the modes are known."""
+        return _PenalisedQuadraturePoint(self, laplace)
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,7 +56,11 @@ class Quadrature:
         exact: bool = False,
         tolerance: float = TOLERANCE,
     ) -> QuadraturePoint:
-        return QuadraturePoint(self, self.laplace(psi, u=u, beta=beta, exact=exact, tolerance=tolerance))
+        return self.point(self.laplace(psi, u=u, beta=beta, exact=exact, tolerance=tolerance))
+
+    def point(self, laplace: LaplacePoint) -> QuadraturePoint:
+        """The criterion where the modes are known."""
+        return QuadraturePoint(self, laplace)
 
 
 @dataclass(frozen=True, eq=False)
