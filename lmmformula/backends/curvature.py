@@ -12,6 +12,7 @@ from lmmformula.criteria.fixed_curvature import beta_curvature
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
 from lmmformula.errors import FitError
+from lmmformula.numerics.batched import unit_diagonal
 from lmmformula.progress import stage, step
 from lmmformula.typing import Array
 
@@ -134,7 +135,7 @@ def _inverse(hessian: Array, spreads: NDArray[np.bool_]) -> tuple[Array, NDArray
     known = _definite_inverse(rest)
     across = known @ hessian[np.ix_(~spreads, spreads)]
     complement = hessian[np.ix_(spreads, spreads)] - hessian[np.ix_(spreads, ~spreads)] @ across
-    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(complement)), np.finfo(float).tiny))
+    unit = unit_diagonal(complement)
     values, vectors = np.linalg.eigh(complement * np.outer(unit, unit))
     flat = values <= FLAT
     held[spreads] = (np.abs(vectors[:, flat]) > FLAT).any(axis=1)
@@ -167,7 +168,7 @@ def _differences(
 
 def _least(hessian: Array) -> float:
     """Smallest eigenvalue at unit diagonal."""
-    unit = 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(hessian)), np.finfo(float).tiny))
+    unit = unit_diagonal(hessian)
     scaled = hessian * np.outer(unit, unit)
     return float(np.linalg.eigvalsh(0.5 * (scaled + scaled.T)).min(initial=1.0))
 

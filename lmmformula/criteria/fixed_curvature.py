@@ -31,7 +31,7 @@ from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.engines.base import Drawless
 from lmmformula.engines.scaled import scaled
 from lmmformula.ir.rows import RowVector
-from lmmformula.numerics.batched import flat
+from lmmformula.numerics.batched import flat, unit_diagonal
 from lmmformula.typing import Array
 
 __all__ = ["beta_curvature"]
@@ -47,19 +47,17 @@ BEND = 1e-4
 
 
 def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
-    """(1), (p, p); None for several predictors, or where :data:`MOST` draws do not reach the relative `error` of (2).
+    """(1), (p, p); None without fixed effects, or where :data:`MOST` draws do not reach the relative `error` of (2).
 
     Parameters
     ----------
     point : LaplacePoint
-        With beta as an element of psi.
+        With beta as an element of psi, of rows with one predictor.
     error : float
         Standard error of an element at unit diagonal.
     """
     groups = point.model.prepared.blocks.groups
-    if (
-        not point.model.problem.p or point.weighted.weight_eta is None
-    ):  # rows of several predictors have several slopes
+    if not point.model.problem.p:
         return None
     if not groups:
         return _smooth_part(point)[0]
@@ -68,7 +66,7 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
     if isinstance(point.factor, Drawless) or point.model.problem.n < ROWS:
         return None
     smooth, moves = _smooth_part(point)
-    unit = 1.0 / np.sqrt(np.maximum(np.diagonal(smooth), np.finfo(float).tiny))
+    unit = unit_diagonal(smooth)
     rng, drawn = np.random.default_rng(0), np.zeros((0, *smooth.shape))
     count = FIRST
     while len(drawn) < count <= MOST:

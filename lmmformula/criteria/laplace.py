@@ -151,7 +151,7 @@ class Laplace(RowModel):
         if self.profile_beta:
             fixed = np.zeros(self.problem.p) if beta is None else beta
         else:
-            fixed = psi[self.layout.beta]
+            fixed = self.coefficients(psi)
         mode = find_mode(self, variances, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
         return self.point(psi, variances, aux, mode)
 

@@ -37,7 +37,7 @@ import numpy as np
 
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.linearised import Linearised
-from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode
+from lmmformula.criteria.mode import Mode
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Engine, Prepared
@@ -142,23 +142,6 @@ class SeveralLaplace(Laplace):
             scores.append(part.over_copies(score))
             weights.append(copied)
         return FamilyRows(np.concatenate(values), np.concatenate(scores), np.concatenate(weights))
-
-    def __call__(
-        self,
-        psi: Array,
-        *,
-        u: tuple[Array, ...] | None = None,
-        beta: Array | None = None,
-        exact: bool = False,
-        tolerance: float = TOLERANCE,
-    ) -> SeveralPoint:
-        """Evaluate at psi, the mode search started from `u`."""
-        del beta
-        psi = np.asarray(psi, dtype=float)
-        variances = self.variances(psi[self.layout.theta], exact=exact)
-        start = self.zero_modes() if u is None else u
-        mode = find_mode(self, variances, self.coefficients(psi), (), start, joint=False, tolerance=tolerance)
-        return self.point(psi, variances, (), mode)
 
 
 def _definite(w: Array) -> Array:

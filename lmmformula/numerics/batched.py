@@ -22,6 +22,7 @@ __all__ = [
     "segment_sum",
     "stacked_inverse",
     "transpose",
+    "unit_diagonal",
 ]
 
 
@@ -78,6 +79,11 @@ def segment_products(parent: NDArray[np.integer], one: Array, other: Array, m: i
     if m == 1:
         return (flat(one).T @ flat(other))[None]
     return segment_sum(parent, matmul(transpose(one), other), m)
+
+
+def unit_diagonal(a: Array) -> Array:
+    """Factors of the rows and columns of a symmetric matrix (d, d) by which its diagonal becomes 1 or -1, (d,)."""
+    return 1.0 / np.sqrt(np.maximum(np.abs(np.diagonal(a)), np.finfo(float).tiny))
 
 
 def flat(a: Array) -> Array:

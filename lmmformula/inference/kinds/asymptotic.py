@@ -143,10 +143,9 @@ class Asymptotic(Inference):
         return self.fit.backend.penalised_by
 
     def criterion(self, penalty: float) -> float:
-        penalised = (
-            self.fit.estimate.log_prior is not None
-        )  # the number of its parameters is not one of free ones
-        return np.nan if penalised else self.fit.deviance + penalty
+        if self.fit.estimate.log_prior is not None:  # priors leave parameters less than free
+            return np.nan
+        return self.fit.deviance + penalty
 
     def statistics(self) -> Array:
         return (self.fit.params / self.fit.bse).to_numpy()

@@ -33,10 +33,6 @@ class Structured(Asymptotic):
     """Inference by the curvature of a likelihood with structured residuals."""
 
     @property
-    def refused(self) -> dict[str, str]:
-        return super().refused
-
-    @property
     def _label(self) -> str:
         residual = self.fit.problem.residual
         return "" if residual is None else residual.label or "sigma ~"
