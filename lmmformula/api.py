@@ -108,9 +108,7 @@ def plan(formula: str | Sequence[str], data: Data, *, method: str = "auto", **ar
     opened = open_rows(formula, data, building, options.pop("sample", None), seed)
     asked = method_named(method)
     wanted = Wanted(building.pop("entrance", "auto"), asked.against_cells)
-    problem = asked.arranged(built(formula, opened, wanted, **(_PLAIN | building)))
-    if priors is not None:
-        problem = asked.penalised(problem)
+    problem = asked.with_priors(asked.arranged(built(formula, opened, wanted, **(_PLAIN | building))), priors)
     return _said(make_plan(problem, method, options, seed, priors), opened).plan
 
 
@@ -289,9 +287,9 @@ def fit(
         opened = open_rows(formula, data, building, sample, seed)
         wanted = Wanted(entrance, asked.against_cells)
         limit = options.get("memory_limit")
-        problem = asked.arranged(built(formula, opened, wanted, **building, memory_limit=limit))
-        if priors is not None:
-            problem = asked.penalised(problem)
+        problem = asked.with_priors(
+            asked.arranged(built(formula, opened, wanted, **building, memory_limit=limit)), priors
+        )
         arguments = {
             "method": method,
             **kept(building),

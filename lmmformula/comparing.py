@@ -96,9 +96,7 @@ def compare_methods(
         beliefs = options.pop("priors", priors if asked.has_priors else None)
         told = {"method": method, **({} if beliefs is None else {"priors": beliefs})}
         recall = Recall(fit, formula, again, {**told, **kept(building), **lasting(options)})
-        own_problem = asked.arranged(problem)
-        if beliefs is not None:
-            own_problem = asked.penalised(own_problem)
+        own_problem = asked.with_priors(asked.arranged(problem), beliefs)
         planning = partial(make_plan, own_problem, method, options, seed, beliefs)
         attempt = partial(_attempt, own_problem, planning, progress, recall, repeats)
         runs.append(_run(name, attempt, runs))

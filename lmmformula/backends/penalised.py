@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from lmmformula.backends.curvature import Criterion
 from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
@@ -82,5 +80,5 @@ def with_own_sigma(problem: Problem) -> Problem:
     if not problem.is_linear or problem.responses or problem.residual is not None or problem.family.known:
         return problem
     problem.refuse_elsewhere("a penalised likelihood of a normal response")
-    ones = FixedBlock(np.ones((problem.n, 1)), ("(Intercept)",), (0,), ())
+    ones = FixedBlock.constant(problem.n)
     return replace(problem, aux=(ones,))

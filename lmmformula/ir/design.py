@@ -36,6 +36,11 @@ class FixedBlock:
     term_labels: tuple[str, ...]
     dropped: tuple[str, ...] = ()
 
+    @classmethod
+    def constant(cls, n: int) -> FixedBlock:
+        """An intercept alone, on n rows."""
+        return cls(np.ones((n, 1)), ("(Intercept)",), (0,), ())
+
     @property
     def is_constant(self) -> bool:
         """Whether its predictor is one number for all rows."""

@@ -129,8 +129,8 @@ class Method(Generic[OptionsT]):
             return problem.with_modelled_residual()
         return problem
 
-    def penalised(self, problem: Problem) -> Problem:
-        """The problem as its fits with priors hold it."""
+    def with_priors(self, problem: Problem, priors: object) -> Problem:
+        """The problem as its fits with these priors, None for none, hold it."""
         return problem
 
     def unsuited(self, problem: Problem) -> str:

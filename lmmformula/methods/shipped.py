@@ -51,11 +51,13 @@ class Likelihood(Method[Searched]):
 
         return in_one(own)
 
-    def penalised(self, problem: Problem) -> Problem:
-        """With a sigma that is a parameter, since it has a prior and is not profiled."""
+    def with_priors(self, problem: Problem, priors: object) -> Problem:
+        """With a sigma that is a parameter, where priors penalise: it has one itself, and is not profiled."""
+        if priors is None or not self.penalises:
+            return problem
         from lmmformula.backends.penalised import with_own_sigma
 
-        return with_own_sigma(problem) if self.penalises else problem
+        return with_own_sigma(problem)
 
     def unsuited(self, problem: Problem) -> str:
         """Where it has no criterion."""

@@ -409,7 +409,7 @@ def aux_blocks(problem: Problem) -> tuple[FixedBlock, ...]:
     """Columns of every auxiliary predictor: a constant where it has no formula."""
     if problem.aux:
         return problem.aux
-    ones = FixedBlock(np.ones((problem.n, 1)), ("(Intercept)",), (0,), ())
+    ones = FixedBlock.constant(problem.n)
     return tuple(ones for _ in problem.family.auxiliaries)
 
 

@@ -118,7 +118,7 @@ def _of_residuals(
 ) -> tuple[Array, list[Array], list[Array]]:
     """alpha, covariances and modes of log sigma: half those of a gamma model of squared residuals."""
     y = np.maximum(residual**2, 1e-6 * float(np.mean(residual**2)))
-    constant = FixedBlock(np.ones((twin.n, 1)), ("(Intercept)",), (0,), ())
+    constant = FixedBlock.constant(twin.n)
     model = Problem(
         y,
         block,
