@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.interrupts import undisturbed
-from lmmformula.numerics.x64 import x64
+from lmmformula.numerics.x64 import chosen_device, x64
 from lmmformula.typing import Array, JaxArray, Numbers, Record
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from lmmformula.numerics.hoisting import Hoisted
 
 
-__all__ = ["compiled_loops", "compiled_once", "in_slices", "on_device", "quick", "traced"]
+__all__ = ["compiled_hoisted", "compiled_loops", "compiled_once", "in_slices", "on_device", "quick", "traced"]
 
 SLICE = 250
 """Draws that a function is mapped over at a time."""
@@ -53,7 +53,7 @@ def compiled_once(
 
     if key is None:
         return compiled_loops(lowered(), optimise=optimise)
-    key = sha256(f"{key} {optimise} {_device()}".encode()).hexdigest()
+    key = sha256(f"{key} {optimise} {chosen_device()}".encode()).hexdigest()
     with _lock:
         if key in _made:
             _made.move_to_end(key)
@@ -67,13 +67,6 @@ def compiled_once(
         while len(_made) > _MOST:
             _made.popitem(last=False)
     return found
-
-
-def _device() -> str:
-    """Where programs run."""
-    import jax
-
-    return str(getattr(jax.config, "jax_default_device"))  # noqa: B009 - the stubs do not know it
 
 
 def compiled_loops(lowered: jax.stages.Lowered, *, optimise: bool) -> jax.stages.Compiled:

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from lmmformula.numerics.forks import check_not_forked
 
-__all__ = ["x64"]
+__all__ = ["chosen_device", "x64"]
 
 
 @contextmanager
@@ -28,6 +28,13 @@ def x64() -> Iterator[None]:
         yield
 
 
+def chosen_device() -> object:
+    """JAX's default device, where one was chosen: by the user, or within :func:`x64`."""
+    import jax
+
+    return getattr(jax.config, "jax_default_device")  # noqa: B009 - the stubs do not know it
+
+
 def _wide() -> AbstractContextManager[object]:
     import jax
 
@@ -42,7 +49,7 @@ def _here() -> AbstractContextManager[object]:
     """The processor as default device, if the user has chosen none and JAX was not kept from it."""
     import jax
 
-    if getattr(jax.config, "jax_default_device") is not None:  # noqa: B009 - the stubs do not know it
+    if chosen_device() is not None:
         return nullcontext()
     try:
         return jax.default_device(jax.local_devices(backend="cpu")[0])

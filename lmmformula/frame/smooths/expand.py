@@ -61,9 +61,8 @@ class Expansion:
             label = _label(term.factors[0])
             if short[label] > 1:
                 label = deparse(term.factors[0])
-            if (
-                key := (term.factors[0], label)
-            ) not in self._known:  # a smooth of several predictors is made once
+            key = term.factors[0], label
+            if key not in self._known:  # a smooth of several predictors is made once
                 self._known[key] = self._expand(term, label)
             own, beside = self._known[key]
             fixed += own

@@ -11,6 +11,8 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Joint, Traced
 from lmmformula.backends.posterior.density.scale import Scale, find_mode
+from lmmformula.numerics.hoisting import hoisted
+from lmmformula.numerics.programs import compiled_hoisted
 from lmmformula.numerics.x64 import x64
 from lmmformula.typing import Array
 
@@ -61,7 +63,11 @@ class Outer:
 
     @cached_property
     def _program(self) -> Callable[[Array], Array]:
-        return jax.jit(jax.vmap(self.joint.traced()))
+        """Compiled once for all densities that differ in numbers alone."""
+        with x64():
+            x = jax.ShapeDtypeStruct((_BLOCK, self.d), np.float64)
+            program, numbers = compiled_hoisted(hoisted(jax.vmap(self.joint.traced()), x), x)
+        return lambda part: program(numbers, part)
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
