@@ -20,7 +20,7 @@ from lmmformula.planner.record import Planned
 __all__ = ["penalised_plan"]
 
 
-def penalised_plan(request: Request[Searched], name: str) -> Planned:
+def penalised_plan(request: Request[Searched]) -> Planned:
     """The plan of a fit that maximises a likelihood times the density of priors.
 
     Raises

@@ -84,7 +84,7 @@ class Likelihood(Method[Searched]):
         if request.priors is not None and self.penalises:
             from lmmformula.methods.penalised import penalised_plan
 
-            return penalised_plan(request, self.name)
+            return penalised_plan(request)
         if request.problem.residual is not None:
             from lmmformula.methods.structured import structured_plan
 

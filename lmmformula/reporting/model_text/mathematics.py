@@ -46,7 +46,7 @@ def mathematics_of(fit: Fitted) -> str:
     )
     for j, (own, block) in enumerate(zip(family.auxiliaries, problem.aux, strict=False)):
         terms = problem.aux_terms[j] if problem.aux_terms else ()
-        if block.names != ("(Intercept)",) or terms:
+        if terms or not block.is_constant:
             lines.append(f"{own.linked(own.name + '_i')} = {_predictor(block, terms, False)}")
     lines += ["", *_effects(fit)]
     priors = fit.inference.priors
