@@ -34,13 +34,13 @@ from lmmformula.frame.predictors import (
 )
 from lmmformula.frame.random_columns import columns_meet, identified_columns
 from lmmformula.frame.rank import independent_columns
-from lmmformula.frame.recipe import TermRecipe
 from lmmformula.frame.recording import no_response, recipe_of, weights_given
 from lmmformula.frame.residuals import refuse_other_families, residual_block
 from lmmformula.frame.response import read_response, with_repeats
 from lmmformula.frame.seeing import observed, with_bounds
 from lmmformula.frame.smooths.expand import expanded
 from lmmformula.frame.table import open_table
+from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.frame.thresholds import Learned, without_constant, without_specific
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.design import FixedBlock, GroupBlock

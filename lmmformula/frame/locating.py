@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from lmmformula.frame.aligning import Aligning
 from lmmformula.frame.grouping import group_factor, match_cells
 from lmmformula.frame.placing import first_rows, place_labels
-from lmmformula.frame.recipe import Recipe, TermRecipe
+from lmmformula.frame.recipe import Recipe
 from lmmformula.frame.table import Table
+from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.frame.values import Factor, Value, as_number
 from lmmformula.frame.variables import column_names
 from lmmformula.ir.across import Placed, positions_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from lmmformula.typing import Numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-    from lmmformula.frame.recipe import JoinedTerm, TermRecipe
+    from lmmformula.frame.term_recipe import JoinedTerm, TermRecipe
 
 __all__ = ["MISSING", "NewTerm", "checked", "new_term", "spread"]
 
@@ -88,14 +88,14 @@ def new_term(
     places: dict[int, pd.Index] | None,
 ) -> tuple[NewTerm, ...]:
     """The parts of a term: one, or one for each of the levels that a row has."""
-    if members := getattr(term, "members", ()):
-        own = [new_term(each, evaluator, n, complete_in, n_all, places) for each in members]
-        return tuple(map(_joined, zip(*own, strict=True)))
-    return _new_term(cast("TermRecipe", term), evaluator, n, complete_in, n_all, places)
+    own = [_new_term(member, evaluator, n, complete_in, n_all, places) for member in term.members]
+    return tuple(map(_joined, zip(*own, strict=True)))
 
 
 def _joined(parts: tuple[NewTerm, ...]) -> NewTerm:
     """Terms on the same levels as one with the columns of each."""
+    if len(parts) == 1:
+        return parts[0]
     bases = [np.ones((len(p.codes), 1)) if p.basis is None else p.basis for p in parts]
     return replace(parts[0], basis=np.column_stack(bases))
 

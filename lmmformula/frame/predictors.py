@@ -15,7 +15,7 @@ from lmmformula.frame.design import Design, variables_of
 from lmmformula.frame.grouping import group_members
 from lmmformula.frame.levels import Levels
 from lmmformula.frame.random_columns import check_counts, identified_kind
-from lmmformula.frame.recipe import TermRecipe
+from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.ir.covariance import CovarianceKind, Unstructured
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.structured import Structured, shown_levels

@@ -9,8 +9,9 @@ from lmmformula.formula.spec import Expr, ModelSpec, Name
 from lmmformula.frame.arguments import RowArgument
 from lmmformula.frame.design import Design
 from lmmformula.frame.model_frame import ModelFrame
-from lmmformula.frame.recipe import ColumnRecord, Recipe, TermRecipe
+from lmmformula.frame.recipe import ColumnRecord, Recipe
 from lmmformula.frame.row_weights import RowWeights
+from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.frame.values import Factor
 from lmmformula.frame.variables import column_names
 

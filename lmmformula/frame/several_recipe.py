@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from lmmformula.errors import PlanError
 from lmmformula.formula.spec import Expr
 from lmmformula.frame.design import Design
-from lmmformula.frame.recipe import ColumnRecord, JoinedTerm, NewDesign, NewTerm, Recipe, TermRecipe
+from lmmformula.frame.recipe import ColumnRecord, NewDesign, NewTerm, Recipe
 from lmmformula.frame.smooths.record import SmoothRecord
 from lmmformula.frame.table import open_table
+from lmmformula.frame.term_recipe import JoinedTerm, TermRecipe
 from lmmformula.frame.values import Value
 from lmmformula.typing import Data, Entries
 

@@ -21,7 +21,6 @@ from lmmformula.frame.model_frame import ModelFrame
 from lmmformula.frame.predictors import fixed_block, group_block, refuse_weights
 from lmmformula.frame.random_columns import warn_dropped
 from lmmformula.frame.rank import chosen_columns, clearly_independent, norms_are_safe, refuse_extreme
-from lmmformula.frame.recipe import TermRecipe
 from lmmformula.frame.recording import recipe_of
 from lmmformula.frame.response import read_response, refuse_constant
 from lmmformula.frame.sources import Source
@@ -29,6 +28,7 @@ from lmmformula.frame.streamed.encoding import CodedTerm, Coding, whole_response
 from lmmformula.frame.streamed.seen import Seen, column_gram
 from lmmformula.frame.streamed.survey import batches
 from lmmformula.frame.streamed.variables import BatchRows
+from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
