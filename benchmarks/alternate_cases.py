@@ -76,8 +76,7 @@ def _crossed_krylov(family: str, rows: int) -> Data:
     """Two factors of rows / 20 levels each."""
 
     def make(small: bool) -> pd.DataFrame:
-        from benchmarks.krylov_data import Setting
-        from benchmarks.krylov_process import frame
+        from benchmarks.krylov_data import Setting, frame
 
         n = 20_000 if small else rows
         return frame(Setting(family, n, (n // 20, n // 20)).arrays())

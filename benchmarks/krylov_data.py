@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["FORMULA", "FRAME_COLUMNS", "Setting", "read_arrays", "write_arrays"]
+__all__ = ["FORMULA", "FRAME_COLUMNS", "Data", "Setting", "design", "frame", "read_arrays", "write_arrays"]
+
+Data = dict[str, np.ndarray]
 
 FORMULA = "y ~ x1 + x2 + x3 + x4 + x5 + (1 | g) + (1 | h)"
 FRAME_COLUMNS = ("x1", "x2", "x3", "x4", "x5")
@@ -86,3 +88,16 @@ def read_arrays(folder: Path) -> tuple[Setting, dict[str, np.ndarray]]:
     setting = Setting(**key | {name: tuple(key[name]) for name in ("levels", "effect_variances")})
     with np.load(folder / "data.npz") as held:
         return setting, {name: held[name] for name in held.files}
+
+
+def frame(data: Data) -> Any:
+    """A data frame with integer factors."""
+    import pandas as pd
+
+    columns = {name: data["x"][:, j] for j, name in enumerate(FRAME_COLUMNS)}
+    return pd.DataFrame({"y": data["y"], "g": data["g"], "h": data["h"]} | columns)
+
+
+def design(data: Data) -> np.ndarray:
+    """Intercept and predictors."""
+    return np.column_stack([np.ones(len(data["y"])), data["x"]])

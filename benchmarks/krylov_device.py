@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import lmmformula
-from benchmarks.krylov_data import FORMULA, VARIANCE, Setting
-from benchmarks.krylov_process import frame
+from benchmarks.krylov_data import FORMULA, VARIANCE, Setting, frame
 from benchmarks.krylov_runs import DIGITS, same, show
 from benchmarks.pql_records import machine, read_record, write_record
 from lmmformula.engines.krylov import device

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import lmmformula
-from benchmarks.krylov_data import FORMULA
+from benchmarks.krylov_data import FORMULA, frame
 from lmmformula.criteria.laplace import Laplace
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.engines.blocked import BlockedEngine
@@ -111,8 +111,6 @@ def gaussian_deviance(point: ProfiledPoint, beta: np.ndarray, sigma2: float) -> 
 
 def log_likelihood(family: str, data: dict[str, np.ndarray], options: dict[str, Any]) -> dict[str, Any]:
     """The log-likelihood at estimates of any program, to a small error."""
-    from benchmarks.krylov_process import frame
-
     problem = lmmformula.build(FORMULA, frame(data), family=family)
     value, error, _ = evaluator(problem, options)(KrylovEngine(seed=99, accuracy=1e-5), True)
     return {"evaluated": value, "evaluated_stderr": error}

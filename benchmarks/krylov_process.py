@@ -18,14 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.krylov_data import FORMULA, FRAME_COLUMNS, read_arrays
+from benchmarks.krylov_data import FORMULA, Data, design, frame, read_arrays
 from benchmarks.measure import peak_memory_mb
 
 __all__ = ["MARK", "main"]
 
 MARK = "measurement: "
 Fit = Callable[[], dict[str, Any]]
-Data = dict[str, np.ndarray]
 
 
 def main(arguments: list[str]) -> None:
@@ -57,19 +56,6 @@ def measured(fit: Fit, repeats: int, budget: float) -> dict[str, Any]:
     seconds = statistics.median(times[1:] or times)
     sizes = {"before": before, "memory": peak_memory_mb()}
     return {"seconds": seconds, "first": times[0], "fits": len(times)} | sizes | found
-
-
-def frame(data: Data) -> Any:
-    """A data frame with integer factors."""
-    import pandas as pd
-
-    columns = {name: data["x"][:, j] for j, name in enumerate(FRAME_COLUMNS)}
-    return pd.DataFrame({"y": data["y"], "g": data["g"], "h": data["h"]} | columns)
-
-
-def design(data: Data) -> np.ndarray:
-    """Intercept and predictors."""
-    return np.column_stack([np.ones(len(data["y"])), data["x"]])
 
 
 # -- fits: each makes a call without arguments that returns the log-likelihood and, where it can, the estimates ---------

@@ -73,7 +73,7 @@ class Processes:
 
     def _rscript(self, program: str, folder: Path, options: Mapping[str, Any]) -> list[str]:
         from benchmarks.exchange import write_frame
-        from benchmarks.krylov_process import frame
+        from benchmarks.krylov_data import frame
 
         setting, data = read_arrays(folder)
         if not (folder / "data.csv").exists():

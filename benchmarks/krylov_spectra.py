@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 import lmmformula
-from benchmarks.krylov_data import FORMULA, Setting, read_arrays, write_arrays
-from benchmarks.krylov_process import frame
+from benchmarks.krylov_data import FORMULA, Setting, frame, read_arrays, write_arrays
 from benchmarks.krylov_runs import same
 from benchmarks.pql_records import machine, read_record, write_record
 from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine, KrylovPrepared

@@ -90,8 +90,7 @@ def _krylov(
     """Two crossed factors, of :mod:`benchmarks.krylov_data`."""
 
     def make() -> pd.DataFrame:
-        from benchmarks.krylov_data import Setting
-        from benchmarks.krylov_process import frame
+        from benchmarks.krylov_data import Setting, frame
 
         return frame(Setting(family, rows, levels, tail=tails).arrays())
 
