@@ -8,21 +8,31 @@ With the logit link, mu = 1 / (1 + e^-eta), and cut points c0 < c1
 
 The second cut point is c0 + gap, so that they are ordered whatever their predictors; glmmTMB keeps (c0, c1),
 ordbetareg (c0, log gap).
+
+With ``L = c0 - eta`` and ``H = eta - c1`` a row is the sum of three terms, of which one at an end has a single one:
+
+    l = u(L) [y < 1] + v(H) [y > 0] + {log(1 - e^-gap) + log beta(y)} [0 < y < 1],
+
+u = log s(L) at y = 0 and -log(1 + e^L) above it, v = log s(H) at y = 1 and -log(1 + e^H) below it, s being logistic. Both
+have the derivatives 1[at its end] - s, -s', -s'' with s' = s (1 - s), s'' = s' (1 - 2 s).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from lmmformula.families.checks import check_closed_unit, check_some
-from lmmformula.families.distribution import Auxiliary, Distribution, Support
+from lmmformula.families.compose import full, observed_rows
+from lmmformula.families.distribution import Auxiliary, Direct, Distribution, Support
 from lmmformula.families.probabilities import expit, logit
-from lmmformula.families.records import Array, Aux, Maybe, MeanRange
+from lmmformula.families.records import Array, Aux, Maybe, MeanRange, Rows
 from lmmformula.families.special import softplus
 from lmmformula.families.unit import Beta
+from lmmformula.families.unit_links import logit_sides
 from lmmformula.typing import Namespace, Numbers
 
 __all__ = ["OrderedBeta"]
@@ -30,6 +40,47 @@ __all__ = ["OrderedBeta"]
 
 def _itself(x: Numbers) -> Numbers:
     return x
+
+
+def _side(x: Array, at_end: Array, seen: Array) -> tuple[Array, Array, Array, Array]:
+    """u(x) with three derivatives: ``log s(x)`` at the end, ``-log(1 + e^x)`` elsewhere, nothing where it is not seen."""
+    s = expit(x)
+    d2 = -s * expit(-x)
+    value = np.where(at_end, x, 0.0) - softplus(x, np)
+    return tuple(np.where(seen, v, 0.0) for v in (value, at_end - s, d2, d2 * (1.0 - 2.0 * s)))  # type: ignore[return-value]
+
+
+def _ordered_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
+    """The rows in closed form."""
+    zero, one = y == 0, y == 1
+    inside = ~(zero | one)
+    gap = np.exp(aux[2])
+    low = _side(aux[1] - eta, zero, ~one)
+    high = _side(eta - aux[1] - gap, one, ~zero)
+    jets, n = logit_sides(eta), eta.size
+    at = tuple(jet.value for jet in jets)
+    beta = Beta().density(np.where(inside, y, 0.5), at, aux[:1], 1.0, 0.0, derivatives=derivatives)
+    own = observed_rows(beta, jets, n, derivatives=derivatives)
+
+    def of_beta(values: Array) -> Array:
+        return np.where(inside, values, 0.0)
+
+    between = np.log(-np.expm1(-gap))
+    loglik = constant + low[0] + high[0] + of_beta(own.loglik + between)
+    score = of_beta(own.score) - low[1] + high[1]
+    weight = of_beta(own.weight) - low[2] - high[2]
+    if not derivatives:
+        return Rows(full(loglik, n), score, weight)
+    assert own.weight_eta is not None
+    return Rows(
+        full(loglik, n),
+        score,
+        weight,
+        of_beta(own.weight_eta) + low[3] - high[3],
+        (of_beta(own.d_aux[0]), low[1] - high[1], of_beta(gap / np.expm1(gap)) - gap * high[1]),
+        (of_beta(own.score_aux[0]), -low[2] - high[2], -gap * high[2]),
+        (of_beta(own.weight_aux[0]), high[3] - low[3], gap * high[3]),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +92,7 @@ class OrderedBeta(Distribution):
     links: ClassVar[tuple[str, ...]] = ("logit",)
     atoms: ClassVar[tuple[float, ...]] = (0.0, 1.0)
     expands: ClassVar[bool] = True
+    direct: ClassVar[Mapping[str, Direct]] = {"logit": _ordered_logit}
 
     @property
     def support(self) -> Support:

@@ -19,6 +19,7 @@ SECOND = (
     "compois",
     "tweedie",
     "beta",
+    "ordbeta",
     "lognormal",
     "student",
     "weibull",
