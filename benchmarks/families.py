@@ -1,10 +1,10 @@
-"""Ten families beside glmmTMB on the same rows, in one run and in processor time.
+"""Ten families beside glmmTMB and ordered categories beside ordinal's clmm, on the same rows, in one run and in processor time.
 
 python -m benchmarks.families [--cases NAME ...] [--repeats 2] [--record]
-python -m benchmarks.families table                    # a table in Markdown, from the record
+python -m benchmarks.families table                    # into docs/families.md, from the record
 
 Each number is a process with one thread that reads the same file, fits once to warm up and then `--repeats` times, from the
-table in memory to estimates and standard errors; a first fit of glmmTMB of more than 20 s is itself the number.
+table in memory to estimates and standard errors; a first fit of the other program of more than 20 s is itself the number.
 """
 
 from __future__ import annotations
@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.families_data import CASES, rows_of
+from benchmarks.pages import insert
+from benchmarks.pql_figures import head, line
 
 __all__ = ["main", "table"]
 
+PAGE = Path(__file__).parents[1] / "docs" / "families.md"
 RESULTS = Path(__file__).with_name("results") / "families.json"
 ONE = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 Record = dict[str, Any]
@@ -50,7 +53,10 @@ def compared(name: str, repeats: int) -> Record:
         ours = told([sys.executable, "-m", "benchmarks.families_process", name, path, str(repeats)])
         script = str(Path(__file__).with_suffix(".R"))
         theirs = told(
-            ["Rscript", "--vanilla", script, path, case.formula, case.theirs, case.zeros, str(repeats)]
+            [
+                *("Rscript", "--vanilla", script, path),
+                *(case.formula, case.theirs, case.zeros, str(repeats), case.peer),
+            ]
         )
     apart = max(abs(a - b) / s for a, b, s in zip(ours["beta"], theirs["beta"], theirs["se"], strict=True))
     errors = max(abs(a / b - 1) for a, b in zip(ours["se"], theirs["se"], strict=True))
@@ -69,26 +75,34 @@ def compared(name: str, repeats: int) -> Record:
 
 def table(kept: Record) -> str:
     """Markdown, a row for each case."""
-    lines = [
-        "| family | rows | random effects | seconds | glmmTMB | share | log-likelihood less theirs |",
-        "|---|---:|---|---:|---:|---:|---:|",
-    ]
+    names = ("family", "rows", "random effects", "seconds", "theirs", "share", "estimates apart (SE)")
+    lines = head([*names, "log-likelihood less theirs"])
     for name, record in kept.items():
-        effects = "`(1 \\| g)`" if CASES[name].items == 0 else "`(1 \\| g) + (1 \\| h)`"
-        lines.append(
-            f"| `{name}` | {record['rows']:,} | {effects} | {record['ours']['cpu']:.2f} | "
-            f"{record['theirs']['cpu']:.2f} | {record['ratio']:.2f} | {record['logLik_difference']:.1e} |"
-        )
+        case = CASES[name]
+        share = f"{record['ratio']:.2f}" + ("" if record["ratio"] <= case.bar else " *")
+        cells = [
+            f"`{name}`",
+            f"{record['rows']:,}",
+            "`(1 \\| g) + (1 \\| h)`" if case.items else "`(1 \\| g)`",
+            f"{record['ours']['cpu']:.2f}",
+            f"{record['theirs']['cpu']:.2f}" + ("" if case.peer == "glmmTMB" else f" ({case.theirs})"),
+            share,
+            f"{record['estimates_apart']:.0e}",
+            f"{record['logLik_difference']:.1e}",
+        ]
+        lines.append(line(cells))
     return "\n".join(lines)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(description="Ten families beside glmmTMB.")
+    parser = argparse.ArgumentParser(description="Families beside glmmTMB and ordinal.")
     parser.add_argument("what", nargs="?", choices=["run", "table"], default="run")
     parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES))
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--record", action="store_true", help="into benchmarks/results/families.json")
+    parser.add_argument(
+        "--record", action="store_true", help="into benchmarks/results/families.json and the page"
+    )
     arguments = parser.parse_args(given)
     kept: Record = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     if arguments.what == "run":
@@ -100,6 +114,8 @@ def main(given: Sequence[str] | None = None) -> None:
             if arguments.record:
                 RESULTS.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")
     print(table(kept))
+    if arguments.record or arguments.what == "table":
+        insert(PAGE, {"speed": table(kept)})
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Rows for `benchmarks/families.py`: responses of ten families, with one grouping factor or two crossed ones."""
+"""Rows for `benchmarks/families.py`: responses of ten families and of ordered categories, one grouping factor or two crossed ones."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class Case:
     rows, groups, items : int
         Rows, levels of `g` and of `h`; no level of h where one factor is enough.
     theirs, zeros : str
-        The family and `ziformula` of glmmTMB.
+        The family and `ziformula` of glmmTMB; of another program the call.
+    peer : str
+        The program.
+    bar : float
+        The share of its time that ours should not exceed.
     intercept : float
         Of the link.
     auxiliary : tuple of float
-        Predictors of the other parameters of the responses.
+        Predictors of the other parameters of the responses; of categories their thresholds.
     trials : int
         Of a proportion, 0 elsewhere.
     """
@@ -38,6 +42,8 @@ class Case:
     intercept: float = 0.7
     auxiliary: tuple[float, ...] = ()
     trials: int = 0
+    peer: str = "glmmTMB"
+    bar: float = 1 / 3
 
     @property
     def formula(self) -> str:
@@ -49,7 +55,7 @@ class Case:
 CASES = {
     "betabinomial": Case(10_000, 200, 50, "betabinomial()", intercept=-0.5, auxiliary=(1.6,), trials=10),
     "genpois": Case(10_000, 200, 0, "genpois()", auxiliary=(0.7,)),
-    "compois": Case(2_000, 100, 0, "compois()", auxiliary=(-0.35,)),
+    "compois": Case(1_000, 50, 0, "compois()", auxiliary=(-0.35,)),
     "tweedie": Case(10_000, 200, 50, "tweedie()", auxiliary=(0.4, 0.0)),
     "ordbeta": Case(10_000, 200, 50, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
     "truncated_poisson": Case(50_000, 1_000, 100, "truncated_poisson()"),
@@ -57,6 +63,9 @@ CASES = {
     "hurdle_gamma": Case(20_000, 400, 50, "ziGamma(link = 'log')", "~1", auxiliary=(-0.35, -0.85)),
     "hurdle_nbinom2": Case(10_000, 200, 50, "truncated_nbinom2()", "~1", auxiliary=(0.4, -0.4)),
     "zero_inflated_genpois": Case(5_000, 200, 0, "genpois()", "~1", auxiliary=(0.7, -1.4)),
+    "cumulative": Case(
+        5_000, 200, 50, "clmm", intercept=0.0, auxiliary=(-2.0, -0.6, 0.7, 2.2), peer="ordinal", bar=1 / 5
+    ),
 }
 """By our name of the family."""
 
@@ -75,6 +84,8 @@ def rows_of(name: str, seed: int = 20261127) -> pd.DataFrame:
         eta += 0.3 * rng.normal(size=case.items)[h]
         table["h"] = h
     family = resolve(f"{name}(link='log')" if "gamma" in name else name)
+    if family.distribution.support == "categories":
+        family = family.of_response([np.arange(len(case.auxiliary) + 1)])
     trials = np.full(n, float(case.trials)) if case.trials else None
     y = family.simulate(rng, eta, case.auxiliary, trials)
     table["y"] = np.rint(y * case.trials) if case.trials else y
