@@ -1,8 +1,8 @@
 # glmmTMB, or clmm of ordinal, on the rows that benchmarks/families.py wrote:
-# Rscript benchmarks/families.R ROWS.csv FORMULA FAMILY ZEROS REPEATS PACKAGE
+# Rscript benchmarks/families.R ROWS.csv FORMULA FAMILY ZEROS PACKAGE
 # Prints one line of JSON, as families_process.py does.
 given <- commandArgs(trailingOnly = TRUE)
-package <- given[6]
+package <- given[5]
 suppressPackageStartupMessages(library(package, character.only = TRUE))
 options(warn = -1)
 d <- read.csv(given[1], stringsAsFactors = TRUE)
@@ -22,19 +22,13 @@ if (package == "ordinal") {
   estimates <- function(fit) fixef(fit)$cond
   errors <- function(fit) sqrt(diag(vcov(fit)$cond))
 }
-times <- NULL
-for (i in seq_len(as.integer(given[5]) + 1)) {
-  before <- proc.time()
-  fit <- fitted()
-  se <- errors(fit)
-  spent <- proc.time() - before
-  times <- rbind(times, c(spent[["user.self"]] + spent[["sys.self"]], spent[["elapsed"]]))
-  if (times[1, 1] > 20) break # a first fit this long is itself the number
-}
-kept <- if (nrow(times) > 1) times[-1, , drop = FALSE] else times
+before <- proc.time()
+fit <- fitted() # nothing is compiled: the first fit is like any other
+se <- errors(fit)
+spent <- proc.time() - before
 numbers <- function(x) paste(sprintf("%.12g", x), collapse = ", ")
 cat(sprintf(
-  '{"cpu": %s, "wall": %s, "first_cpu": %s, "loglik": %s, "beta": [%s], "se": [%s], "version": "%s"}\n',
-  numbers(median(kept[, 1])), numbers(median(kept[, 2])), numbers(times[1, 1]), numbers(logLik(fit)),
+  '{"cpu": %s, "wall": %s, "loglik": %s, "beta": [%s], "se": [%s], "version": "%s"}\n',
+  numbers(spent[["user.self"]] + spent[["sys.self"]]), numbers(spent[["elapsed"]]), numbers(logLik(fit)),
   numbers(estimates(fit)), numbers(se), as.character(packageVersion(package))
 ))

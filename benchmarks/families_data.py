@@ -1,4 +1,4 @@
-"""Rows for `benchmarks/families.py`: responses of ten families and of ordered categories, one grouping factor or two crossed ones."""
+"""Rows for `benchmarks/families.py`: responses of ten families and of ordered categories, one factor or two crossed ones."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ CASES = {
     "compois": Case(1_000, 50, 0, "compois()", auxiliary=(-0.35,)),
     "tweedie": Case(10_000, 200, 50, "tweedie()", auxiliary=(0.4, 0.0)),
     "ordbeta": Case(10_000, 200, 50, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
-    "truncated_poisson": Case(50_000, 1_000, 100, "truncated_poisson()"),
+    "truncated_poisson": Case(20_000, 500, 100, "truncated_poisson()"),
     "truncated_nbinom2": Case(20_000, 500, 0, "truncated_nbinom2()", auxiliary=(0.4,)),
     "hurdle_gamma": Case(20_000, 400, 50, "ziGamma(link = 'log')", "~1", auxiliary=(-0.35, -0.85)),
     "hurdle_nbinom2": Case(10_000, 200, 50, "truncated_nbinom2()", "~1", auxiliary=(0.4, -0.4)),

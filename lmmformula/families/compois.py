@@ -25,10 +25,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.compois_sums import log_rate, moments
+from lmmformula.families.compois_sums import draws, log_rate, moments, shares
 from lmmformula.families.counts import Count
 from lmmformula.families.distribution import Auxiliary
-from lmmformula.families.lattice import cumulated, drawn_by_inversion
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import gammaln
 from lmmformula.typing import Namespace
@@ -96,10 +95,10 @@ class ConwayMaxwellPoisson(Count):
         return moments(t, a).v
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
-        return drawn_by_inversion(self, rng, mu, aux)
+        return draws(rng, np.log(mu), np.asarray(aux[0], float))
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
-        return cumulated(self, y, mu, aux)
+        return shares(np.floor(y), np.log(mu), np.asarray(aux[0], float))
 
     def start_aux(self, y: Array, mu: Array, w: Maybe) -> tuple[float, ...]:
         # var is near mu / nu

@@ -20,7 +20,7 @@ from lmmformula.families.records import Array
 from lmmformula.families.special import gammaln
 from lmmformula.typing import Namespace, Numbers
 
-__all__ = ["Moments", "log_rate", "moments"]
+__all__ = ["Moments", "draws", "log_rate", "moments", "shares"]
 
 STEPS = 60
 NEWTON = 1e-8
@@ -28,6 +28,8 @@ NEWTON = 1e-8
 TRACED_STEPS = 12
 LEAST_TERMS = 600
 """Terms of a traced sum, whose number must be known before its parameters are."""
+WIDE = 10_000.0
+"""Standard deviation in counts beyond which a draw is a normal one."""
 TABLE = 1 << 12
 """Logarithms of factorials that are kept."""
 
@@ -53,6 +55,37 @@ def moments(t: Array, a: Array) -> Moments:
     eta, nu = _solved(t.ravel(), a.ravel()), np.exp(a.ravel())
     found = [v.reshape(shape) for v in _sums(eta, nu, more=True)]
     return Moments(eta.reshape(shape), found[0], *found[2:])
+
+
+def draws(rng: np.random.Generator, t: Array, a: Array) -> Array:
+    """Counts of log means t and log exponents a.
+
+    Where a standard deviation is more than `WIDE` counts and the mode is far from 0, a normal number is rounded: it has the
+    leading mean and variance mu / nu (Shmueli et al. 2005, eq. 7), and skewness below 1 / `WIDE`.
+    """
+    from lmmformula.numerics.count_draws import LOGS, compois_draws
+
+    t, a = np.broadcast_arrays(t, a)
+    nu = np.exp(a)
+    y = np.empty(t.shape)
+    with np.errstate(over="ignore"):
+        wide = (t - a > 2.0 * np.log(WIDE)) & (t + a > 2.0 * np.log(WIDE))
+        y[wide] = np.rint(rng.normal(np.exp(t[wide]), np.exp(0.5 * (t[wide] - a[wide]))))
+    few = ~wide
+    found = np.empty(int(few.sum()))
+    compois_draws(t[few], nu[few], rng.random(found.size), LOGS, found)
+    y[few] = found
+    return y
+
+
+def shares(y: Array, t: Array, a: Array) -> Array:
+    """``P(Y <= y)`` of log means t and log exponents a. Cost: O(standard deviation of y) exponentials a row."""
+    from lmmformula.numerics.count_draws import LOGS, compois_shares
+
+    y, t, a = np.broadcast_arrays(np.asarray(y, float), t, a)
+    out = np.empty(y.size)
+    compois_shares(t.ravel(), np.exp(a).ravel(), y.ravel(), LOGS, out)
+    return out.reshape(y.shape)
 
 
 @lru_cache(maxsize=1)
