@@ -42,6 +42,10 @@ MOST_LAST = 3
 """Last steps of a search."""
 CHEAP = 1_000
 """Random effects up to which they are taken: responses of such designs may be fitted together, by a search that ends there."""
+MOST_ROUGH = 4
+"""Newton steps of a rough engine that is exact but for rounding."""
+ROUGHLY = 3e-4
+"""Share of theta's length up to which one of its steps is the last: what is left of errors is a hundredth, like its rounding."""
 NEAR = 0.3
 """Share of theta's length up to which a step from moments is taken without looking at the criterion there."""
 SLACK = 1e-12
@@ -187,20 +191,30 @@ class Exact(Likelihood):
     def _first(self, model: Profiled) -> tuple[Array, int]:
         """theta near the optimum, and the evaluations it took.
 
-        Of an iterative engine, whose evaluations are dear, by moments where they give it, and a Newton step of a rough engine;
-        else by one of Schall's steps from L = I, for which a rough engine does, too.
+        Where evaluations are dear enough for an engine to have a rough one beside it, by moments where they give it, and Newton
+        steps of the rough one: a single one if that draws, whose gradients have errors of their own; else by one of Schall's
+        steps from L = I, for which a rough engine does, too.
         """
         if self.start is not None:
             return np.asarray(self.start, dtype=float), 0
         rough = model.prepared.rough
-        first = moment_start(model) if rough is not model.prepared else None
-        if first is not None:
-            point = replace(model, prepared=rough)(first)
+        roughly = replace(model, prepared=rough)
+        first, spent = (moment_start(model) if rough is not model.prepared else None), 0
+        if first is None:
+            begin = roughly(model.start())
+            first, spent = schall_step(begin, begin.kappa), 1
+            if rough is model.prepared or not rough.is_exact:
+                return first, spent
+        for _ in range(MOST_ROUGH if rough.is_exact else 1):
+            point, spent = roughly(first), spent + 1
             step = newton_step(point.hessian, point.gradient)
-            near = float(np.linalg.norm(step)) <= NEAR * float(np.linalg.norm(first))
-            return (first + step if near else first), 1
-        begin = replace(model, prepared=rough)(model.start())
-        return schall_step(begin, begin.kappa), 1
+            share = float(np.linalg.norm(step)) / float(np.linalg.norm(first))
+            if share > NEAR:
+                break
+            first = first + step
+            if share <= ROUGHLY:
+                break
+        return first, spent
 
     def _search(
         self,

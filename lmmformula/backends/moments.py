@@ -1,17 +1,16 @@
-r"""Variances of random intercepts from second moments of a least-squares residual: a start that costs no solution.
+r"""Covariances of random effects from second moments of a least-squares residual: a start that costs no solution.
 
-With r = y - X beta_0, s_a = Z_a'Wr, G_ab = Z_a'WZ_b, one column in every group and a weight w_j for each level,
-``var r = sigma^2 (W^-1 + sum_b theta_b^2 Z_b Z_b')`` (but for the p dimensions that X takes from r) gives expectations that are
-linear in the variances::
+With r = y - X beta_0, s_aj = (Z_a'Wr)_j of level j, G_ab = Z_a'WZ_b in blocks of levels, relative covariances Sigma_a of the
+columns of group a and any k_a x k_a weights H_aj of its levels, ``var r = sigma^2 (W^-1 + sum_b Z_b (I (x) Sigma_b) Z_b')`` (but
+for the p dimensions that X takes from r) gives expectations that are linear in the covariances::
 
-    E r'Wr               = sigma^2 [ n - p                 + sum_b theta_b^2 tr G_bb                     ]
-    E sum_j w_j s_aj^2   = sigma^2 [ sum_j w_j (G_aa)_jj   + sum_b theta_b^2 sum_j w_j |row j of G_ab|^2 ]         (1)
+    E r'Wr                      = sigma^2 [ n - p + sum_b <sum_j G_bb,jj, Sigma_b> ]
+    E sum_j H_j s_j s_j' H_j'   = sigma^2 sum_j H_j [ G_aa,jj + sum_b sum_t G_ab,jt Sigma_b G_ab,jt' ] H_j'            (1)
 
-one equation for each unknown: with w = 1 Rao's (1971) MINQUE with prior variances of zero. The estimates are consistent, but
-few levels of many rows may rule them. So they are made again: with ``v_j = var s_aj / sigma^2`` of those before, s_aj^2 has a
-variance of about 2 v_j^2 and a slope of (G_aa)_jj^2 in theta_a^2, and ``w_j = ((G_aa)_jj / v_j)^2`` is the weight of least
-squares (Searle, Casella & McCulloch 1992, sec. 11.3; iterated MINQUE with what levels share left out). O(nnz), where an
-evaluation of the criterion takes solutions with M.
+one equation for each unknown: with H = I Rao's (1971) MINQUE with prior variances of zero. The estimates are consistent, but
+few levels of many rows may rule them. So they are made again: with ``V_j = var s_j / sigma^2``, the bracket of (1) at those of
+before, ``H_j = G_jj V_j^-1`` is the weight of least squares (Searle, Casella & McCulloch 1992, sec. 11.3; iterated MINQUE with
+what levels share left out). O(nnz k^4), where an evaluation of the criterion takes solutions with M.
 
 References
 ----------
@@ -22,12 +21,14 @@ Rao (1971), Estimation of variance and covariance components: MINQUE theory, J. 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations_with_replacement, pairwise
 
 import numpy as np
 
+from lmmformula.backends.schall import with_covariance
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.ir.patterns import CrossPattern
+from lmmformula.numerics.batched import transpose
 from lmmformula.numerics.cuts import cuts_at
 from lmmformula.typing import Array
 
@@ -39,24 +40,28 @@ ROUNDS = 4
 """How often weights are made."""
 SLAB = 8_000_000
 """Pairs of levels whose squares are in memory at a time."""
+MOST = 2e7
+"""Numbers of a sum for each level up to which several columns are taken."""
+NEGLIGIBLE = 1e-10
+"""Added to V, relative to its largest element: a level with fewer rows than columns says nothing of some of them."""
 
 
 def moment_start(model: Profiled) -> Array | None:
-    """theta by moments, (n_theta,); None for terms of several columns, or if a variance comes out negative or extreme."""
-    problem, groups = model.problem, model.prepared.blocks.groups
-    if any(g.k > 1 for g in groups):
+    """theta by moments, (n_theta,); None if a covariance comes out far from positive or extreme, or sums are too many."""
+    groups = model.prepared.blocks.groups
+    columns = max((g.k for g in groups), default=1)
+    if columns > 1 and sum(g.m * g.k**2 for g in groups) * sum(g.k**2 for g in groups) > MOST:
         return None
     sums = _Sums.of(model)
-    relative = sums.relative([np.ones(g.m) for g in groups])
+    relative = sums.relative([np.broadcast_to(np.eye(g.k), (g.m, g.k, g.k)) for g in groups])
     if relative is None:
         return None
     for _ in range(ROUNDS):
         better = sums.relative(sums.weights(relative))
         relative = relative if better is None else better
-    theta, slices = np.zeros(problem.n_theta), problem.theta_slices()
-    for group, value in zip(groups, relative, strict=True):
-        ((i, _),) = group.members
-        theta[slices[i]] = problem.terms[i].covariance.from_covariance(np.array([[value]]))
+    theta = model.start()
+    for group, sigma in zip(groups, relative, strict=True):
+        theta = with_covariance(model.problem, theta, group, sigma)
     return theta
 
 
@@ -68,66 +73,146 @@ class _Sums:
     ----------
     free, residual : float
         n - p, and r'Wr.
-    moments : list of (m_a,) arrays
-        s_a^2.
-    own : list of (m_a,) arrays
-        Diagonal of G_aa.
-    met : list of lists of (m_a,) arrays
-        ``met[a][b][j]`` is the squared length of row j of G_ab.
+    scores : list of (m_a, k_a) arrays
+        s_a.
+    own : list of (m_a, k_a, k_a) arrays
+        Diagonal blocks of G_aa.
+    met : list of lists of (m_a, k_a^2, k_b^2) arrays
+        ``met[a][b][j]`` is the sum over t of ``G_ab,jt (x) G_ab,jt``.
     """
 
     free: float
     residual: float
-    moments: list[Array]
+    scores: list[Array]
     own: list[Array]
     met: list[list[Array]]
 
     @classmethod
     def of(cls, model: Profiled) -> _Sums:
-        """From the Gram. O(nnz)."""
+        """From the Gram. O(nnz k^4)."""
         gram, levels, p = model.gram, model.prepared.blocks, model.problem.p
-        own: list[Array] = [d[:, 0, 0] for d in gram.diag]
-        met: list[list[Array]] = [[d * d for _ in own] for d in own]
+        own = list(gram.diag)
+        none = np.empty(0)
+        met: list[list[Array]] = [
+            [_kron(d, d) if a == b else none for b in range(len(own))] for a, d in enumerate(own)
+        ]
         for (a, b), values in gram.cross.items():
             if a != b:
-                met[a][b], met[b][a] = _squares(levels.pattern(a, b), values[:, 0, 0], len(own[b]))
-        moments = [r[:, 0, p] ** 2 for r in gram.rhs]
-        return cls(model.problem.n - p, float(gram.vv[p, p]), moments, own, met)
+                met[a][b], met[b][a] = _squares(levels.pattern(a, b), values, len(own[b]))
+        scores = [r[:, :, p] for r in gram.rhs]
+        return cls(model.problem.n - p, float(gram.vv[p, p]), scores, own, met)
 
-    def relative(self, weights: list[Array]) -> Array | None:
-        """theta_a^2 of each group by (1); None if that is none to trust."""
-        count = len(self.own)
-        system, seen = np.empty((count + 1, count + 1)), np.empty(count + 1)
-        system[0], seen[0] = [self.free, *(d.sum() for d in self.own)], self.residual
-        for a, w in enumerate(weights):
-            system[a + 1] = [w @ self.own[a], *(w @ met for met in self.met[a])]
-            seen[a + 1] = w @ self.moments[a]
+    def relative(self, weights: list[Array]) -> list[Array] | None:
+        """Sigma_a of each group by (1); None if those are none to trust."""
+        spans = [_Symmetric(len(own[0])) for own in self.own]
+        rows = [
+            np.concatenate(
+                [[self.free], *(s.joined(d.sum(axis=0)) for s, d in zip(spans, self.own, strict=True))]
+            )[None]
+        ]
+        seen = [np.array([self.residual])]
+        for span, weight, score, own, met in zip(spans, weights, self.scores, self.own, self.met, strict=True):
+            twice = _kron(weight, weight)
+            moved = (weight @ score[:, :, None])[:, :, 0]
+            seen.append(span.lower(moved.T @ moved))
+            among = twice.transpose(1, 0, 2).reshape(twice.shape[1], -1)
+            parts = [span.lower((among @ own.reshape(-1)).reshape(own.shape[1:]))[:, None]]
+            for other, sums in zip(spans, met, strict=True):
+                parts.append((among @ sums.reshape(-1, sums.shape[2]))[span.places] @ other.spread)
+            rows.append(np.concatenate(parts, axis=1))
         try:
-            variances = np.linalg.solve(system, seen)
+            variances = np.linalg.solve(np.concatenate(rows), np.concatenate(seen))
         except np.linalg.LinAlgError:
             return None
-        relative = variances[1:] / variances[0]
-        sound = variances[0] > 0.0 and (relative > SMALLEST).all() and (relative < LARGEST).all()
-        return relative if sound else None
+        if not variances[0] > 0.0:
+            return None
+        cuts = np.cumsum([len(s.places) for s in spans])[:-1]
+        found = [s.matrix(v) for s, v in zip(spans, np.split(variances[1:] / variances[0], cuts), strict=True)]
+        lifted = [_lifted(sigma) for sigma in found]
+        sound = [sigma for sigma in lifted if sigma is not None]
+        return sound if len(sound) == len(found) else None
 
-    def weights(self, relative: Array) -> list[Array]:
-        """w_j at variances theta_a^2."""
+    def weights(self, relative: list[Array]) -> list[Array]:
+        """H_j at the covariances Sigma_a."""
         out = []
         for own, met in zip(self.own, self.met, strict=True):
-            spread = own + sum((v * m for v, m in zip(relative, met, strict=True)), np.zeros_like(own))
-            out.append((own / spread) ** 2)
+            spread = own + sum(
+                ((sums @ sigma.ravel()).reshape(own.shape) for sigma, sums in zip(relative, met, strict=True)),
+                np.zeros_like(own),
+            )
+            if own.shape[1] == 1:
+                out.append(own / spread)
+                continue
+            largest = np.abs(spread).max(axis=(1, 2), keepdims=True)
+            spread = spread + NEGLIGIBLE * largest * np.eye(own.shape[1])
+            out.append(transpose(np.linalg.solve(spread, own)))
         return out
 
 
+class _Symmetric:
+    """A symmetric k x k matrix as the k (k + 1) / 2 numbers of its lower triangle.
+
+    Attributes
+    ----------
+    places : index array
+        Where these stand among the k^2.
+    spread : (k^2, k (k + 1) / 2) array
+        The matrix from them (the duplication matrix).
+    """
+
+    def __init__(self, k: int) -> None:
+        self._k, self._at = k, np.tril_indices(k)
+        rows, cols = self._at
+        self.places = rows * k + cols
+        self.spread = np.zeros((k * k, len(rows)))
+        number = np.arange(len(rows))
+        self.spread[rows * k + cols, number] = self.spread[cols * k + rows, number] = 1.0
+
+    def lower(self, matrix: Array) -> Array:
+        """Its lower triangle."""
+        return matrix[self._at]
+
+    def joined(self, matrix: Array) -> Array:
+        """Coefficients of the numbers in ``<matrix, Sigma>``."""
+        return matrix.ravel() @ self.spread
+
+    def matrix(self, numbers: Array) -> Array:
+        """The matrix."""
+        return (self.spread @ numbers).reshape(self._k, self._k)
+
+
+def _lifted(sigma: Array) -> Array | None:
+    """Sigma with no eigenvalue below `SMALLEST` of the largest; None if the largest is none to trust.
+
+    A single variance is taken as it is or not at all; some combination of several columns may well have next to none.
+    """
+    values, vectors = np.linalg.eigh(sigma)
+    if not SMALLEST < values[-1] < LARGEST:
+        return None
+    return (vectors * np.maximum(values, SMALLEST * values[-1])) @ vectors.T
+
+
+def _kron(one: Array, other: Array) -> Array:
+    """Kronecker products of the blocks of two stacks, (m, i k, j l)."""
+    (m, i, j), (_, k, l) = one.shape, other.shape  # noqa: E741
+    return (one[:, :, None, :, None] * other[:, None, :, None, :]).reshape(m, i * k, j * l)
+
+
 def _squares(pattern: CrossPattern, values: Array, columns: int) -> tuple[Array, Array]:
-    """Squared lengths of the rows and of the columns of a matrix."""
-    ptr, by_column = pattern.indptr, np.zeros(columns)
-    by_row = np.zeros(len(ptr) - 1)
+    """Sums over the rows, and over the columns, of a matrix of blocks of their Kronecker products with themselves."""
+    ptr, (_, ka, kb) = pattern.indptr, values.shape
+    by_row, by_column = np.zeros((len(ptr) - 1, ka, ka, kb, kb)), np.zeros((columns, kb, kb, ka, ka))
     for i, j in pairwise(cuts_at(ptr, np.arange(SLAB, ptr[-1], SLAB))):
         some = slice(int(ptr[i]), int(ptr[j]))
-        squares = values[some] ** 2
-        by_column += np.bincount(pattern.indices[some], squares, columns)
-        filled = i + np.flatnonzero(np.diff(ptr[i : j + 1]))
-        if len(filled):
-            by_row[filled] = np.add.reduceat(squares, ptr[filled] - some.start)
-    return by_row, by_column
+        filled, indices = i + np.flatnonzero(np.diff(ptr[i : j + 1])), pattern.indices[some]
+        starts = ptr[filled] - some.start
+        cells = values[some].reshape(-1, ka * kb).T.copy()
+        for one, other in combinations_with_replacement(range(ka * kb), 2):
+            (x, p), (y, q) = divmod(one, kb), divmod(other, kb)
+            products = cells[one] * cells[other]
+            below = np.bincount(indices, products, columns)
+            beside = np.add.reduceat(products, starts) if len(filled) else np.zeros(0)
+            for r, s, t, u in {(x, y, p, q), (y, x, q, p)}:
+                by_row[filled, r, s, t, u] = beside
+                by_column[:, t, u, r, s] += below
+    return by_row.reshape(-1, ka * ka, kb * kb), by_column.reshape(columns, kb * kb, ka * ka)

@@ -83,7 +83,7 @@ class SelectedInverse(Paired):
         g = self.plan.blocks.groups[a]
         start = self.plan.offsets[self.plan.dense.index(a)]
         own = start + (np.arange(g.m) * g.k)[:, None] + np.arange(g.k)
-        return self.dense[own[:, :, None], own[:, None, :]]
+        return self.dense[own[:, :, None], own[:, None, :]].astype(float, copy=False)
 
     def against(self, a: int, q: csr_array) -> Array:
         """``sum_st q_st (M^-1)_ts`` of a group in the dense part, (k_a, k_a)."""
@@ -117,7 +117,7 @@ class SelectedInverse(Paired):
         start = [self.plan.offsets[self.plan.dense.index(x)] for x in (a, b)]
         rows = start[0] + (pattern.rows() * groups[a].k)[:, None] + np.arange(groups[a].k)
         cols = start[1] + (pattern.indices.astype(np.int64) * groups[b].k)[:, None] + np.arange(groups[b].k)
-        return self.dense[rows[:, :, None], cols[:, None, :]]
+        return self.dense[rows[:, :, None], cols[:, None, :]].astype(float, copy=False)
 
     def _mixed(self, a: int, b: int) -> Array:
         """Chain group a with dense group b, read by levels of a."""
@@ -127,12 +127,16 @@ class SelectedInverse(Paired):
 
 
 def _dense_inverse(upper: Array) -> Array:
-    """(R'R)^-1, full and symmetric, C order."""
+    """(R'R)^-1, full and symmetric, C order, in the precision of R."""
     if not upper.size:
         return np.zeros((0, 0))
-    from scipy.linalg.lapack import dpotri  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
+    from scipy.linalg.lapack import (  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
+        dpotri,
+        spotri,
+    )
 
-    z = dpotri(upper, lower=0)[0].T
+    inverse = spotri if upper.dtype == np.float32 else dpotri
+    z = inverse(upper, lower=0)[0].T
     step = 512
     for start in range(0, len(z), step):
         stop = min(start + step, len(z))

@@ -28,10 +28,11 @@ def gram_lower(t: Array) -> Array:
 
 
 def times_symmetric(t: Array, z: Array) -> Array:
-    """T Z for C-ordered T (rows, q) and full symmetric Z (q, q)."""
+    """T Z for C-ordered T (rows, q) and full symmetric Z (q, q), in the precision of Z."""
     rows, q = t.shape
     if float(rows) * q * q < _SMALL:
         return t @ z
-    from scipy.linalg.blas import dgemm  # pyright: ignore[reportAttributeAccessIssue]
+    from scipy.linalg.blas import dgemm, sgemm  # pyright: ignore[reportAttributeAccessIssue]
 
-    return dgemm(1.0, np.asfortranarray(z.T), t.T).T
+    multiply = sgemm if z.dtype == np.float32 else dgemm
+    return multiply(1.0, np.asfortranarray(z.T), t.T).T

@@ -33,6 +33,8 @@ _BLAS_ADVANTAGE = 15.0
 """Multiplications per second of BLAS over those of the pair loop (measured 10-20)."""
 SLAB = 4_000_000
 """Cells of a product that stand at a time."""
+BANDS = 8
+"""Bands of T'T in the compiled product, each of which looks at the columns of all levels."""
 PARTS = 32
 """Parts of the levels in the compiled product; at most so many threads are of use."""
 
@@ -132,6 +134,13 @@ class Ragged:
         inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
         return np.unique([0, *inner.tolist(), self.m]).tolist()
 
+    def _bands(self) -> list[int]:
+        """Columns at which bands of about equally many multiplications begin, of rows of the lower triangle of T'T."""
+        met = np.arange(len(self.cols)) - np.repeat(self.ptr[:-1], np.diff(self.ptr)) + 1.0
+        work = np.cumsum(np.bincount(self.cols, met, self.q))
+        inner = np.searchsorted(work, np.linspace(0.0, work[-1], BANDS + 1)[1:-1])
+        return np.unique([0, *inner.tolist(), self.q]).tolist()
+
     def _is_small(self) -> bool:
         """Whether a few columns are sooner multiplied by a dense T than by a sparse one."""
         return self.m * self.k * self.q <= 50_000
@@ -161,7 +170,8 @@ class Ragged:
         from lmmformula.numerics.kernels import ragged_gram
 
         out = np.zeros((self.q, self.q))
-        ragged_gram(self.ptr, self.cols, np.ascontiguousarray(values), out)
+        arrays = (self.ptr, self.cols, np.ascontiguousarray(values), out)
+        in_parts(lambda i, j: ragged_gram(i, j, *arrays), self._bands())
         return out
 
     def on_pattern(self, values: Array, z: Array) -> Array:

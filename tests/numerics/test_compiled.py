@@ -73,7 +73,7 @@ def test_without_a_folder_to_write_to(tmp_path: Path) -> None:
         "    warnings.simplefilter('always')\n"
         "    from lmmformula.numerics import kernels, row_kernels\n"
         "out = np.zeros((1, 1))\n"
-        "kernels.ragged_gram(np.array([0, 1]), np.array([0], dtype=np.int32), np.array([[3.0]]), out)\n"
+        "kernels.ragged_gram(0, 1, np.array([0, 1]), np.array([0], dtype=np.int32), np.array([[3.0]]), out)\n"
         "print(len(seen), seen[0].category.__name__, out[0, 0], seen[0].message)\n"
     )
     home = {"HOME": str(tmp_path / "file"), "XDG_CACHE_HOME": str(tmp_path / "file")}
