@@ -315,7 +315,6 @@ WORK = {
         Work(
             "Multilevel regression with 3,724 effects in 15 factors, binomial, 4,080 cells, Laplace",
             _interactions("mrp"),
-            {"engine": "blocked"},
             published="Goplerud et al. (2024), their own approximation: 96 s, mean field 1,027 s",
         ),
     )

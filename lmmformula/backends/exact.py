@@ -45,7 +45,7 @@ CHEAP = 1_000
 MOST_ROUGH = 4
 """Newton steps of a rough engine that is exact but for rounding."""
 ROUGHLY = 3e-4
-"""Share of theta's length up to which one of its steps is the last: what is left of errors is a hundredth, like its rounding."""
+"""Share of theta's length up to which one of its steps is the last: a hundredth of errors is left, as of its rounding."""
 NEAR = 0.3
 """Share of theta's length up to which a step from moments is taken without looking at the criterion there."""
 SLACK = 1e-12

@@ -1,8 +1,8 @@
 r"""Covariances of random effects from second moments of a least-squares residual: a start that costs no solution.
 
 With r = y - X beta_0, s_aj = (Z_a'Wr)_j of level j, G_ab = Z_a'WZ_b in blocks of levels, relative covariances Sigma_a of the
-columns of group a and any k_a x k_a weights H_aj of its levels, ``var r = sigma^2 (W^-1 + sum_b Z_b (I (x) Sigma_b) Z_b')`` (but
-for the p dimensions that X takes from r) gives expectations that are linear in the covariances::
+columns of group a and any k_a x k_a weights H_aj of its levels, ``var r = sigma^2 (W^-1 + sum_b Z_b (I (x) Sigma_b) Z_b')``
+(but for the p dimensions that X takes from r) gives expectations that are linear in the covariances::
 
     E r'Wr                      = sigma^2 [ n - p + sum_b <sum_j G_bb,jj, Sigma_b> ]
     E sum_j H_j s_j s_j' H_j'   = sigma^2 sum_j H_j [ G_aa,jj + sum_b sum_t G_ab,jt Sigma_b G_ab,jt' ] H_j'            (1)
@@ -111,7 +111,9 @@ class _Sums:
             )[None]
         ]
         seen = [np.array([self.residual])]
-        for span, weight, score, own, met in zip(spans, weights, self.scores, self.own, self.met, strict=True):
+        for span, weight, score, own, met in zip(
+            spans, weights, self.scores, self.own, self.met, strict=True
+        ):
             twice = _kron(weight, weight)
             moved = (weight @ score[:, :, None])[:, :, 0]
             seen.append(span.lower(moved.T @ moved))
@@ -127,7 +129,9 @@ class _Sums:
         if not variances[0] > 0.0:
             return None
         cuts = np.cumsum([len(s.places) for s in spans])[:-1]
-        found = [s.matrix(v) for s, v in zip(spans, np.split(variances[1:] / variances[0], cuts), strict=True)]
+        found = [
+            s.matrix(v) for s, v in zip(spans, np.split(variances[1:] / variances[0], cuts), strict=True)
+        ]
         lifted = [_lifted(sigma) for sigma in found]
         sound = [sigma for sigma in lifted if sigma is not None]
         return sound if len(sound) == len(found) else None
@@ -137,7 +141,10 @@ class _Sums:
         out = []
         for own, met in zip(self.own, self.met, strict=True):
             spread = own + sum(
-                ((sums @ sigma.ravel()).reshape(own.shape) for sigma, sums in zip(relative, met, strict=True)),
+                (
+                    (sums @ sigma.ravel()).reshape(own.shape)
+                    for sigma, sums in zip(relative, met, strict=True)
+                ),
                 np.zeros_like(own),
             )
             if own.shape[1] == 1:

@@ -24,7 +24,7 @@ import numpy as np
 
 from lmmformula.engines.base import Across, Certain, Exact, Stacked, Survey, traces
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.factorised_cost import survey
+from lmmformula.engines.factorised_cost import SINGLE, survey
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
 from lmmformula.errors import FitError
@@ -36,9 +36,6 @@ from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, s
 from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
-
-SINGLE = 1_000
-"""Side of the dense part from which on a rough factor is one of single precision."""
 
 
 @dataclass(frozen=True)

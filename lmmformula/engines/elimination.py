@@ -145,9 +145,7 @@ class Elimination:
         group = self.blocks.groups[a]
         counts = np.zeros(group.m, dtype=np.int64)
         for j in self.dense:
-            pattern, k = self.blocks.pattern(min(a, j), max(a, j)), self.blocks.groups[j].k
-            met = np.diff(pattern.indptr) if a < j else np.bincount(pattern.indices, minlength=group.m)
-            counts += met * k
+            counts += self.blocks.counts(a, j) * self.blocks.groups[j].k
         ptr = np.zeros(group.m + 1, dtype=np.int64)
         np.cumsum(counts, out=ptr[1:])
         return RaggedSize.of(ptr, self.q_dense, group.k)

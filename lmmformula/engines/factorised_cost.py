@@ -22,7 +22,12 @@ from lmmformula.engines.elimination import Elimination
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.ragged import SLAB, RaggedSize
 
-__all__ = ["exact_cost", "survey"]
+__all__ = ["SINGLE", "exact_cost", "survey"]
+
+SINGLE = 1_000
+"""Side of the dense part from which on a search of a linear model is led by factors of single precision, at half the price."""
+LED = 5.0
+"""Evaluations of such a search, of which the last is in double precision."""
 
 ELIMINATED, DENSE = "eliminated level by level", "dense"
 
@@ -51,15 +56,19 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
     ragged = plan.sizes
     entries = float(sum(r.entries * r.k for r in ragged))
     count, systems = evaluations(problem)
+    exactly = count
     if not problem.is_linear:
         count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
+        exactly = count
+    elif side >= SINGLE:
+        count, exactly = LED, LED - 0.5 * (LED - 1.0)
     ways = [r.way() for r in ragged]
     sparse = sum(float(r.entries * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
     copied = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
     looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
         calls=count * systems,
-        dense=count * (systems + 2.0) * (float(side) ** 3 / 3.0 + copied * side),
+        dense=exactly * (systems + 2.0) * (float(side) ** 3 / 3.0 + copied * side),
         pairs=count * (systems + 1.0) * looped,
         entries=count * (systems + problem.p) * (problem.q + 2.0 * entries),
         slabs=count * sparse * side,

@@ -29,6 +29,14 @@ __all__ = [
 ]
 
 
+LARGE = 2_000
+"""Columns of a dense part from which on it is worth looking whether most of it is empty."""
+MANY = 400_000
+"""Pairs of levels up to which finding an order takes less than about a second."""
+EMPTY = 0.25
+"""Share of the dense part that may be filled at first."""
+
+
 def _always(blocks: Levels) -> bool:
     """Everywhere."""
     return True
@@ -39,9 +47,28 @@ def _never(blocks: Levels) -> bool:
     return False
 
 
-def _coupled(blocks: Levels) -> bool:
-    """Where levels are coupled: elsewhere blocks are eliminated with less ado."""
-    return not all(group.is_blockwise for group in blocks.groups)
+def _tangled(blocks: Levels) -> bool:
+    """Where levels are coupled, or elimination by blocks leaves a large matrix of several factors that may be mostly empty.
+
+    Levels of several factors may all lie within those of another, as interactions with it do. The pairs that eliminating the
+    finest factor brings together, of which those to come are mostly repetitions, tell whether that may be so. Elsewhere blocks
+    are eliminated with less ado, and finding an order would take longer than what it saves.
+    """
+    if not all(group.is_blockwise for group in blocks.groups):
+        return True
+    if len(blocks.groups) < 3:
+        return False
+    from lmmformula.engines.elimination import choose_chain
+
+    chain = choose_chain(blocks)
+    rest = [a for a in range(len(blocks.groups)) if a not in chain]
+    side = sum(blocks.groups[a].q for a in rest)
+    if len(rest) < 2 or side < LARGE:
+        return False
+    if sum(blocks.pattern(*pair).nnz for pair in blocks.pairs()) > MANY:
+        return False
+    brought = sum(blocks.counts(chain[0], a) * blocks.groups[a].k for a in rest)
+    return float(brought @ brought) <= EMPTY * side**2
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +190,7 @@ for _record in (
         ("accuracy", "probes", "max_steps", "preconditioner", "device"),
         is_exact=False,
     ),
-    EngineRecord("sparse", "exact sparse factorisation", _sparse, volunteers=_coupled),
+    EngineRecord("sparse", "exact sparse factorisation", _sparse, volunteers=_tangled),
     EngineRecord("backfitting", "backfitting", _backfitting, is_exact=False, has_likelihood=False),
 ):
     register_engine(_record)

@@ -8,8 +8,11 @@ from copy import copy
 from itertools import combinations
 from typing import Any, TypeVar
 
+import numpy as np
+
 from lmmformula.ir.groups import Group
 from lmmformula.ir.patterns import CrossPattern
+from lmmformula.typing import Index
 
 __all__ = ["Levels"]
 
@@ -30,6 +33,11 @@ class Levels(ABC):
         if (a, b) not in self._patterns:
             self._patterns[a, b] = self._met(a, b)
         return self._patterns[a, b]
+
+    def counts(self, a: int, b: int) -> Index:
+        """How many levels of group b each level of group a meets, (m_a,); in whichever order their pairs are held."""
+        pattern = self.pattern(min(a, b), max(a, b))
+        return np.diff(pattern.indptr) if a < b else np.bincount(pattern.indices, minlength=self.groups[a].m)
 
     def pairs(self) -> list[tuple[int, int]]:
         """Pairs of groups, and each group of which rows have several levels with itself."""

@@ -1,6 +1,7 @@
 """What iterations cost, and what a plan says of them.
 
-A Schur complement costs its pairs twice, a conjugate-gradient step twice the nonzeros for every right-hand side.
+A Schur complement costs its pairs twice, a conjugate-gradient step twice the nonzeros of what is eliminated and once those
+between the groups that are iterated on, for every right-hand side.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ ROUGH = 4
 SPARSE = 4.0
 """A multiplication of two sparse matrices, in those of a sparse and a dense one."""
 STEPS = 7
-"""Conjugate-gradient steps of a solution."""
+"""Conjugate-gradient steps of a solution beside one other group; with several, which only their own blocks precondition, the
+spectrum is as many times wider."""
 LEAN = 0.5
 """A product that reads every pair once, in products with vectors that stay in the cache."""
 VECTORS = 48
@@ -59,13 +61,14 @@ def krylov_cost(
         count += ROUGH
         if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
             count += 2.0 * parameters(problem)
-    vectors = STEPS * (systems + problem.p + problem.n_theta + probes) + VECTORS * (
-        coupled.few + coupled.crowding
-    )
+    steps = STEPS * max(coupled.others, 1)
+    vectors = steps * (systems + problem.p + problem.n_theta + probes)
+    vectors += VECTORS * (coupled.few + coupled.crowding)
+    nonzeros = coupled.entries + 0.5 * coupled.between + problem.q
     work = Work(
         calls=(20.0 if coupled.side else 1.0) * count * systems,
         pairs=0.0 if lean else 2.0 * count * coupled.pairs,
-        iterated=2.0 * count * vectors * (coupled.entries + problem.q) * (LEAN if lean else coupled.reach),
+        iterated=2.0 * count * vectors * nonzeros * (LEAN if lean else coupled.reach),
         slabs=0.0 if is_compiled(coupled) else SPARSE * count * coupled.entries * coupled.width,
         cells=cells(problem, count, systems),
         table=table(problem),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -35,6 +36,10 @@ class Coupled:
         Effects of groups of few levels beside larger ones: each moves against the others, and lies far out in the spectrum.
     total : int
         Effects of all groups.
+    between : float
+        Nonzeros between the others, both triangles: beside them only blocks within levels are on the diagonal.
+    others : int
+        How many they are.
     """
 
     group: int
@@ -43,6 +48,8 @@ class Coupled:
     pairs: float
     few: int = 0
     total: int = 0
+    between: float = 0.0
+    others: int = 1
 
     @classmethod
     def of(cls, blocks: Levels) -> Coupled:
@@ -51,15 +58,13 @@ class Coupled:
         counts = np.zeros(groups[a].m)
         for b, other in enumerate(groups):
             if b != a:
-                pattern = blocks.pattern(min(a, b), max(a, b))
-                met = (
-                    np.diff(pattern.indptr) if a < b else np.bincount(pattern.indices, minlength=groups[a].m)
-                )
-                counts += met * other.k
+                counts += blocks.counts(a, b) * other.k
         k = groups[a].k
         side = sum(g.q for g in groups) - groups[a].q
         rest = [g for b, g in enumerate(groups) if b != a]
         few = sum(g.q for g in rest if g.m <= FEW_LEVELS) if len(rest) > 1 else 0
+        pairs = combinations([b for b in range(len(groups)) if b != a], 2)
+        between = sum(2.0 * blocks.pattern(b, c).nnz * groups[b].k * groups[c].k for b, c in pairs)
         return cls(
             a,
             side,
@@ -67,6 +72,8 @@ class Coupled:
             float(k * (counts @ counts)),
             min(few, FEW_LEVELS),
             side + groups[a].q,
+            between,
+            len(rest),
         )
 
     @property
