@@ -59,6 +59,18 @@ def test_a_small_fit_imports_nothing_heavy() -> None:
     assert not loaded & set(HEAVY)
 
 
+def test_a_small_posterior_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, json\n"
+        "from lmmformula import fit, load_dataset\n"
+        "m = fit('Yield ~ 1 + (1 | Batch)', load_dataset('Dyestuff'), method='hmc', seed=1)\n"
+        "str(m.summary()); m.extend(100)\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    modules = set(json.loads(run(code)))
+    assert not modules & {*HEAVY, "scipy.stats"}
+
+
 @pytest.mark.parametrize("first", ["fit", "load", "plan", "build", "anova", "Fit"])
 def test_names_do_not_depend_on_the_order_of_imports(first: str) -> None:
     code = (

@@ -26,6 +26,7 @@ from lmmformula.ir.prior_distributions import (
     StudentT,
     Uniform,
 )
+from lmmformula.ir.prior_shrinkage import R2D2, Horseshoe
 
 __all__ = ["Role", "parse_prior", "unheld"]
 
@@ -74,6 +75,8 @@ _LARGEST = 1e100
 _REAL: tuple[Role, ...] = ("coefficient", "scale")
 _SCALE: tuple[Role, ...] = ("scale",)
 _HELD: tuple[Role, ...] = (*_REAL, "probability")
+_HORSESHOE = ("df", "scale_global", "df_global", "scale_slab", "df_slab")
+_R2D2 = ("mean_R2", "prec_R2", "cons_D2")
 _FORMS: dict[str, tuple[_Form, ...]] = {
     "normal": (_Form(("mean", "sd"), ("sd",), Normal, (*_REAL, "autocorrelation")),),
     "student_t": (_Form(("df", "location", "scale"), ("df", "scale"), StudentT, _REAL),),
@@ -99,6 +102,13 @@ _FORMS: dict[str, tuple[_Form, ...]] = {
     "lkj": (_Form(("eta",), ("eta",), LKJ, ("correlation", "autocorrelation")),),
     "flat": (_Form((), (), Flat, ("coefficient",)),),
     "constant": (_Form(("value",), (), Point, _HELD),),
+    "horseshoe": tuple(
+        _Form(_HORSESHOE[:many], _HORSESHOE[:many], Horseshoe, ("coefficient",))
+        for many in range(len(_HORSESHOE) + 1)
+    ),
+    "r2d2": tuple(
+        _Form(_R2D2[:many], _R2D2[:many], R2D2, ("coefficient",)) for many in range(len(_R2D2) + 1)
+    ),
     "pc": (_Form(("u", "p"), ("u", "p"), Complexity, ("deviation", "length", "autocorrelation", "share")),),
 }
 _ALIASES = {
@@ -179,6 +189,8 @@ def parse_prior(text: object, name: str, role: Role, *, improper: bool = False) 
         return distribution
     if isinstance(distribution, Point):
         return _held(distribution, role, what)
+    if isinstance(distribution, R2D2) and not distribution.mean_r2 < 1.0:
+        raise PlanError(f"{what}: mean_R2 lies between 0 and 1, and is {distribution.mean_r2:g}.")
     _check_range(distribution, what)
     if (
         "probability" in (role, _AS.get(role))
@@ -257,6 +269,9 @@ def _check_range(distribution: object, what: str) -> None:
 def _accepted(role: Role) -> str:
     """The forms for `role`, as a sentence."""
     forms = [
-        f"{n}({', '.join(f.arguments)})" for n, several in _FORMS.items() for f in several if f.suits(role)
+        f"{n}({', '.join(f.arguments)})"
+        for n, several in _FORMS.items()
+        for f in (several[-1:] if n in ("horseshoe", "r2d2") else several)
+        if f.suits(role)
     ]
     return f"Accepted for {_NOUN[role]}: {', '.join(forms)}."

@@ -54,6 +54,7 @@ from lmmformula.ir.monotonic import MonotonicEffect
 from lmmformula.ir.prior_distributions import LKJ, Flat, Normal, Positive, Stated, StudentT
 from lmmformula.ir.prior_names import CENTRED, PLAIN, normal_key
 from lmmformula.ir.prior_scales import LEAST, Scale, basis_of, column_means, column_spread, column_spreads
+from lmmformula.ir.prior_shrinkage import Shrinkage
 from lmmformula.ir.prior_simplex import Dirichlet, parse_simplex
 from lmmformula.ir.prior_text import Role, parse_prior, unheld
 from lmmformula.ir.problem import Problem
@@ -210,6 +211,11 @@ class Priors:
         return tuple(prior for prior in self.rows if prior.source == "user")
 
     @property
+    def shrunk(self) -> tuple[int, ...]:
+        """Coefficients whose variances have a prior together."""
+        return tuple(j for j, own in enumerate(self.coefficients) if isinstance(own.distribution, Shrinkage))
+
+    @property
     def proper(self) -> bool:
         """Whether none is flat."""
         return not any(isinstance(prior.distribution, Flat) for prior in self.rows)
@@ -285,10 +291,16 @@ class _Book:
 
     # -- coefficients ---------------------------------------------------------------------------------------------
 
-    def slope(self, keys: tuple[str, ...], role: Role, default: Stated) -> Prior:
-        """:meth:`chosen` of a coefficient, which an offset holds and not a prior."""
+    def slope(self, keys: tuple[str, ...], role: Role, default: Stated, *, together: bool = False) -> Prior:
+        """:meth:`chosen` of a coefficient, which an offset holds and not a prior; `together` with others of class b."""
         found = self.chosen(keys, role, default)
         unheld(found.distribution, found.name)
+        if isinstance(found.distribution, Shrinkage) and (not together or self.flat or keys[0] in self.user):
+            where = "maximum likelihood" if self.flat else f"{found.name!r}"
+            raise PlanError(
+                f"priors: {found.distribution} shrinks all slopes of the mean together in a posterior, and cannot be the prior "
+                f"of {where}. Give it to class 'b' with method='hmc', and normal or student_t priors elsewhere."
+            )
         return found
 
     @property
@@ -341,7 +353,10 @@ class _Book:
             return self.slope((CENTRED if self.centred else PLAIN,), "coefficient", default)
         x = column_spread(self.problem, j, around_mean=self.has_intercept)
         default = Normal(0.0, _rounded(2.5 * size / x))
-        return self.slope((f"b:{name}", "b"), "coefficient", default)
+        found = self.slope((f"b:{name}", "b"), "coefficient", default, together=True)
+        if not isinstance(found.distribution, Shrinkage):
+            return found
+        return replace(found, distribution=replace(found.distribution, sd=1.0 / x, wide=size))
 
     def contrast(self) -> Array:
         p = self.problem.p

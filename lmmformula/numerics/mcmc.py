@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lmmformula.numerics.order_statistics import mean_ranks
 from lmmformula.typing import Array
 
 __all__ = ["bfmi", "ess", "ess_bulk", "ess_tail", "rhat"]
@@ -38,12 +39,10 @@ def split_chains(draws: Array) -> Array:
 def normal_scores(draws: Array) -> Array:
     """Ranks over all chains as quantiles of the normal, ``(rank - 3/8) / (S + 1/4)``; ties share their mean rank."""
     from scipy.special import ndtri
-    from scipy.stats import rankdata
 
     shape = draws.shape
     flat = draws.reshape(shape[0] * shape[1], -1)
-    ranks = rankdata(flat, axis=0)
-    return ndtri((ranks - 0.375) / (len(flat) + 0.25)).reshape(shape)
+    return ndtri((mean_ranks(flat) - 0.375) / (len(flat) + 0.25)).reshape(shape)
 
 
 def _by_columns(function: Callable[[Array], Array], draws: Array) -> Array:

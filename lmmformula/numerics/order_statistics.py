@@ -12,7 +12,7 @@ import numpy as np
 from lmmformula.numerics.columns import Parts, over
 from lmmformula.typing import Array
 
-__all__ = ["median", "spread"]
+__all__ = ["mean_ranks", "median", "spread"]
 
 FEW = 500_000
 """Numbers that are sorted."""
@@ -33,6 +33,23 @@ def spread(parts: Parts, *, around_mean: bool) -> float:
     n = int(over(parts, len))
     mean = float(over(parts, lambda x: x.sum())) / n if around_mean else 0.0
     return float(np.sqrt(over(parts, lambda x: float(((x - mean) ** 2).sum())) / n)) or 1.0
+
+
+def mean_ranks(x: Array) -> Array:
+    """Ranks from 1 within each column of x (n, columns), those that are equal sharing their mean; nan in columns with nan.
+
+    SciPy's `rankdata`, whose module takes as long to import as a small posterior to be drawn.
+    """
+    order = np.argsort(x, axis=0, kind="stable")
+    ordered = np.take_along_axis(x, order, axis=0)
+    place = np.broadcast_to(np.arange(len(x))[:, None], x.shape)
+    new, edge = ordered[1:] != ordered[:-1], np.ones((1, x.shape[1]), dtype=bool)
+    first = np.maximum.accumulate(np.where(np.vstack([edge, new]), place, 0))
+    last = np.minimum.accumulate(np.where(np.vstack([new, edge]), place, len(x))[::-1])[::-1]
+    out = np.empty(x.shape)
+    np.put_along_axis(out, order, 0.5 * (first + last) + 1.0, axis=0)
+    out[:, np.isnan(x).any(axis=0)] = np.nan
+    return out
 
 
 def _at(parts: Parts, k: int) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lmmformula.numerics import order_statistics
-from lmmformula.numerics.order_statistics import median, spread
+from lmmformula.numerics.order_statistics import mean_ranks, median, spread
 
 DRAWS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "normal": lambda rng, n: rng.normal(size=n),
@@ -42,3 +42,14 @@ def test_median_and_spread(name: str, n: int, monkeypatch: pytest.MonkeyPatch) -
         centred = values - values.mean() if around else values
         found = spread(Parts(values, 37), around_mean=around)
         assert found == pytest.approx(np.sqrt(np.mean(centred**2)) or 1.0, rel=1e-7)
+
+
+def test_mean_ranks() -> None:
+    from scipy.stats import rankdata
+
+    rng = np.random.default_rng(1)
+    x = np.column_stack([draw(rng, 41) for draw in DRAWS.values()])
+    x[3, 0] = np.nan
+    np.testing.assert_array_equal(mean_ranks(x), rankdata(x, axis=0))
+    np.testing.assert_array_equal(mean_ranks(x[:1]), np.where(np.isnan(x[:1]), np.nan, 1.0))
+    assert mean_ranks(np.zeros((0, 2))).shape == (0, 2)

@@ -158,6 +158,7 @@ class HMC(Likelihood):
         route, before = choose_route(problem, self.marginalize), request.before
         route.check_sampler(request.sampler, problem)
         priors = resolve_priors(problem, self.priors) if before is None else before.priors
+        route.check_priors(priors)
         with blas_threads(1):
             density = route.density(problem, self.engine, priors, prepared, before)
             drawn = route.draw(density, request)

@@ -17,6 +17,7 @@ from lmmformula.errors import PlanError
 from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.family import Family
 from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.prior_shrinkage import Shrinkage, drawn_together
 from lmmformula.ir.priors import AuxPriors, Prior, Priors, SimplexPrior, TermPriors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
@@ -147,11 +148,29 @@ def _all_drawn(
 ) -> tuple[_Drawn, list[_Auxiliary]]:
     """The mean's predictor, and that of each auxiliary parameter."""
     own = (problem.X, priors.coefficients, priors.contrast, problem.terms, priors.terms)
-    mean, further = _drawn(*own, draws, rng, priors.simplexes), []
+    if priors.shrunk:  # slopes depend on sigma
+        further = _auxiliaries(problem, priors, draws, rng)
+        return _drawn(*own, draws, rng, priors.simplexes, _sigma(priors, further)), further
+    return _drawn(*own, draws, rng, priors.simplexes), _auxiliaries(problem, priors, draws, rng)
+
+
+def _auxiliaries(problem: Problem, priors: Priors, draws: int, rng: np.random.Generator) -> list[_Auxiliary]:
+    out = []
     for j, (aux, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
         terms = problem.aux_terms[j] if problem.aux_terms else ()
-        further.append(_auxiliary(problem.family.auxiliaries[j], aux, block, terms, draws, rng))
-    return mean, further
+        out.append(_auxiliary(problem.family.auxiliaries[j], aux, block, terms, draws, rng))
+    return out
+
+
+def _sigma(priors: Priors, further: Sequence[_Auxiliary]) -> Array:
+    """The residual standard deviation of each draw, to which slopes that are shrunk together are relative."""
+    for aux, own in zip(priors.aux, further, strict=True):
+        if aux.name == "sigma" and own.value is not None:
+            return own.value[:, 0]
+    prior = priors.coefficients[priors.shrunk[0]].distribution
+    raise PlanError(
+        f"priors: {prior} is relative to one sigma, which this model has not. Use normal or student_t priors."
+    )
 
 
 def _drawn(
@@ -163,11 +182,12 @@ def _drawn(
     draws: int,
     rng: np.random.Generator,
     simplexes: Sequence[SimplexPrior] = (),
+    sigma: Array | None = None,
 ) -> _Drawn:
-    """A linear predictor with random effects."""
+    """A linear predictor with random effects; `sigma` (draw,) where slopes are shrunk together."""
     coordinates, places = term_coordinates(priors, [np.ones(t.k) for t in terms])
     values = [c.value(c.sample(rng, draws)) for c in coordinates]
-    own = np.column_stack([np.zeros((draws, 0)), *(c.distribution.sample(rng, draws) for c in coefficients)])
+    own = _coefficients(coefficients, draws, rng, sigma)
     for effect in simplexes:
         average = own[:, [effect.columns[0]]]
         own[:, list(effect.columns)] = average * effect.size * effect.prior.distribution.sample(rng, draws)
@@ -187,6 +207,22 @@ def _drawn(
         eta,
         tuple(every),
     )
+
+
+def _coefficients(
+    priors: Sequence[Prior], draws: int, rng: np.random.Generator, sigma: Array | None
+) -> Array:
+    """Draws of T beta, (draw, p)."""
+    if sigma is None:
+        return np.column_stack([np.zeros((draws, 0)), *(c.distribution.sample(rng, draws) for c in priors)])
+    together = [j for j, c in enumerate(priors) if isinstance(c.distribution, Shrinkage)]
+    out = np.empty((draws, len(priors)))
+    for j, c in enumerate(priors):
+        if j not in together:
+            out[:, j] = c.distribution.sample(rng, draws)
+    units = np.array([priors[j].distribution.sd for j in together])
+    out[:, together] = units * drawn_together(priors[together[0]].distribution, len(together), sigma, rng)
+    return out
 
 
 def _spherical(

@@ -77,6 +77,8 @@ def _lacks(fit: Fitted) -> str:
     family = problem.family
     if family.distribution.name not in _FAMILIES or family.link not in _INVERSE:
         return f"NumPyro has no distribution that {family} is known to be"
+    if priors.shrunk:
+        return "slopes that are shrunk together have variances with priors, whose program is not written"
     if problem.monotonic is not None:
         return "monotonic effects have simplexes, whose program is not written"
     takes_weights = "weights" in _FAMILIES[family.distribution.name]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem
 
 from lmmformula.backends.posterior.density import bordered as marginal_bordered
+from lmmformula.backends.posterior.density import variances
 from lmmformula.backends.posterior.density.bordered import Bordered, inverse_by_sweeps
 from lmmformula.backends.posterior.density.fused import Fused
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
+from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.priors import resolve_priors
@@ -162,6 +166,24 @@ def test_compiled_kernels_agree_with_the_engine(
         value, gradient = fused.value_and_gradient(posterior.coordinates, row)
         assert value == pytest.approx(point.value, rel=1e-10)
         np.testing.assert_allclose(gradient, point.gradient, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("layout", list(LAYOUTS))
+def test_recovery_in_numpy_agrees_with_compiled_loops(layout: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same draws and moments of coefficients and effects."""
+    posterior = posterior_of(layout, USER)
+    x = 0.7 * np.random.default_rng(5).normal(size=(2, 3, posterior.d))
+    found = []
+    for multiplications in (0, 10**9):
+        monkeypatch.setattr(variances, "TINY", multiplications)
+        own = replace(posterior)
+        assert own.is_small
+        assert own.is_tiny == (multiplications > 0)
+        beta, effects = recover(own, x, np.random.SeedSequence(2))
+        assert effects.draws is not None
+        found.append([beta.draws, beta.mean, beta.cov, *effects.draws, *effects.means, *effects.sds])
+    for plain, compiled in zip(*found, strict=True):
+        np.testing.assert_allclose(plain, compiled, rtol=1e-8, atol=1e-9)
 
 
 def test_kernels_give_no_density_where_it_overflows() -> None:

@@ -168,6 +168,13 @@ class Bordered:
         return max(range(len(blocks.groups)), key=lambda a: blocks.groups[a].q)
 
     @property
+    def multiplications(self) -> int:
+        """Of a draw, about: its density, and what was integrated out drawn back."""
+        (m, k, c), classes = self.b.shape, len(self.merged_a)
+        own = m * k * c * c if self.counts is None else classes * k * k * c * c
+        return own + c**3 + 2 * m * k * (k + c)
+
+    @property
     def q_dense(self) -> int:
         return self.g.shape[0] - 1 - len(self.model.log_var0)
 
@@ -232,14 +239,20 @@ class Bordered:
         self, coordinates: Coordinates, x: Numbers, xp: Namespace = np, kernels: Kernels = NumpyKernels
     ) -> Numbers:
         """log p(y | x) + log p(x) for x (..., d)."""
-        values = coordinates.values(x, xp)
-        sigma, log_var = values[coordinates.sigma], self.model.log_var0
-        log_var = log_var + coordinates.log_mixing(values, xp)
-        reduced = self.reduce(coordinates.factors(values, xp), sigma, log_var, xp, kernels)
+        reduced, sigma, log_var = self.reduced(coordinates, x, xp, kernels)
         log_det, pivot = kernels.pivots(reduced.bordered)
         n, p = self.model.problem.n_observed, self.model.log_var0.shape[0]
         twice = 2.0 * (n - p) * xp.log(sigma) + reduced.log_det + log_det + log_var.sum(-1) + pivot / sigma**2
         return self.model.constant - 0.5 * twice + coordinates.log_prior(x, xp)
+
+    def reduced(
+        self, coordinates: Coordinates, x: Numbers, xp: Namespace = np, kernels: Kernels = NumpyKernels
+    ) -> tuple[Reduced, Numbers, Numbers]:
+        """F at x (..., d), sigma (...) and log v (..., p)."""
+        values = coordinates.values(x, xp)
+        sigma = values[coordinates.sigma]
+        log_var = self.model.log_var0 + coordinates.log_mixing(values, xp)
+        return self.reduce(coordinates.factors(values, xp), sigma, log_var, xp, kernels), sigma, log_var
 
     # -- numpy ---------------------------------------------------------------------------------------------------------
 

@@ -120,8 +120,8 @@ class Fused:
         n, p = model.problem.n_observed, len(weights)
         change = -(n - p) + 0.5 * moved - float(d_weights @ weights) + pivot * float(precision)
         gradient[coordinates.sigma] += change * sigma.slope(at) / scale
-        for j, place in coordinates.mixing:
-            gradient[place] += 0.5 * (d_weights[j] * weights[j] - 1.0)
+        for j, place, slope in coordinates.mixing_slopes(x):
+            gradient[place] += 0.5 * slope * (d_weights[j] * weights[j] - 1.0)
         return float(rest - 0.5 * f), gradient
 
     def _by_term(

@@ -2,9 +2,9 @@ r"""The posterior density of the variances, all effects integrated out: log p(y 
 
 It comes in two forms of one quantity. Where the dense part is small, cross-products are arranged so that many draws are
 evaluated in one batch (:mod:`lmmformula.backends.posterior.density.bordered`), values and gradient by compiled kernels
-(:mod:`lmmformula.backends.posterior.density.fused`). Elsewhere each draw is one factorisation by the engine, with the marginal
-density's slopes in L, log sigma and log v (:mod:`lmmformula.criteria.marginal`) and the coordinates' own
-(:mod:`lmmformula.backends.posterior.model.coordinates`)::
+(:mod:`lmmformula.backends.posterior.density.fused`), unless a problem is so small that NumPy is done before these are
+loaded. Elsewhere each draw is one factorisation by the engine, with the marginal density's slopes in L, log sigma and log v
+(:mod:`lmmformula.criteria.marginal`) and the coordinates' own (:mod:`lmmformula.backends.posterior.model.coordinates`)::
 
     d/dx_j = <dlogp/dL, dL/dx_j> + dlogp/dphi dphi/dx_j + dlogp/dlog sigma dlog sigma/dx_j
              + dlogp/dlog v dlog v/dx_j + d log p(x_j)/dx_j
@@ -40,6 +40,8 @@ SMALL_SIDE = 250
 """Side of the dense part up to which draws are evaluated in batches."""
 SMALL_CELLS = 4_000_000
 """Numbers in the eliminated group's cross-products up to which they are kept as one dense array."""
+TINY = 3_000
+"""Multiplications of a draw up to which NumPy is done before compiled kernels are loaded."""
 
 
 def suits_batches(groups: Sequence[Group], p: int) -> bool:
@@ -94,6 +96,11 @@ class VarianceDensity(Pointwise):
         """Whether draws can be evaluated in batches."""
         return suits_batches(self.model.groups, len(self.model.log_var0))
 
+    @cached_property
+    def is_tiny(self) -> bool:
+        """Whether draws are evaluated and recovered without compiled kernels."""
+        return self.is_small and self.bordered.multiplications <= TINY
+
     @property
     def is_dense(self) -> bool:
         """Whether a value takes a dense factorisation."""
@@ -115,10 +122,14 @@ class VarianceDensity(Pointwise):
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
-        return self.fused.log_posteriors(self.coordinates, x) if self.is_small else super().log_densities(x)
+        if not self.is_small:
+            return super().log_densities(x)
+        return (self.bordered if self.is_tiny else self.fused).log_posteriors(self.coordinates, x)
 
     def _evaluated(self, x: Array) -> tuple[float, Array]:
-        return self.fused.value_and_gradient(self.coordinates, x) if self.is_small else super()._evaluated(x)
+        if self.is_tiny or not self.is_small:
+            return super()._evaluated(x)
+        return self.fused.value_and_gradient(self.coordinates, x)
 
     def traced(self) -> Traced | None:
         """The form for batches in JAX, along the chain where all groups are nested; None where there are no batches."""
@@ -146,7 +157,7 @@ class VariancePoint:
         """The likelihood's part."""
         own = self.density.coordinates
         values = own.values(self.x)
-        mixing = own.log_mixing(values) if own.mixing else None
+        mixing = own.log_mixing(values) if own.mixing or own.shrunk else None
         phis = own.phis(values) if own.structured else None
         return self.density.model(own.factors(values), float(values[own.sigma]), mixing, phis)
 
@@ -169,8 +180,8 @@ class VariancePoint:
         sigma = own.own[own.sigma]
         at = float(x[own.sigma])
         out[own.sigma] += point.d_log_sigma * sigma.slope(at) / float(sigma.value(at))
-        for j, place in own.mixing:
-            out[place] += point.d_log_var[j]
+        for j, place, slope in own.mixing_slopes(x):
+            out[place] += slope * point.d_log_var[j]
         return out
 
 

@@ -14,7 +14,9 @@ Every coordinate x_j is a real number with a prior density of its own, independe
 * a range of a structure across levels is ``c exp x``, a correlation or share between two ends a logistic function of x
   (:mod:`lmmformula.ir.across.naturals`);
 * sigma is ``c exp x``;
-* the mixing variance of a coefficient with a t prior, ``lambda ~ InvGamma(df/2, df/2)``, is ``exp x``.
+* the mixing variance of a coefficient with a t prior, ``lambda ~ InvGamma(df/2, df/2)``, is ``exp x``;
+* the numbers that slopes with a horseshoe or R2D2 have, each and in common, are ``exp x``, a share between 0 and 1 a logistic
+  function of x (:mod:`lmmformula.ir.prior_shrinkage`).
 
 The factor of an unstructured term is L = diag(s) C with the signs of s kept, C the Cholesky factor of the correlations
 of the partial correlations p = tanh x: ``C_ij = p_ij prod_{l<j} sqrt(1 - p_il^2)``. It is smooth through s = 0, and
@@ -37,6 +39,8 @@ from lmmformula.backends.posterior.model.scalars import (
     Between,
     Coordinate,
     Folded,
+    Inside,
+    Logged,
     Mixing,
     scale_coordinate,
     structure_coordinate,
@@ -46,7 +50,8 @@ from lmmformula.ir.across.naturals import Free, Natural, naturals_of
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.covariance import Kind
 from lmmformula.ir.groups import Group
-from lmmformula.ir.prior_distributions import StudentT
+from lmmformula.ir.prior_distributions import Beta, StudentT
+from lmmformula.ir.prior_shrinkage import Together
 from lmmformula.ir.priors import Priors, TermPriors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array, Namespace, Numbers
@@ -126,6 +131,57 @@ class TermPlaces:
         ]
 
 
+@dataclass(frozen=True, slots=True)
+class Shrunk:
+    """Where the numbers of slopes stand that are shrunk together.
+
+    Attributes
+    ----------
+    prior : Together
+    columns, each : tuple of int
+        Coefficients, and the places of the number that each has for itself.
+    shared : tuple of int
+    sigma : int
+    """
+
+    prior: Together
+    columns: tuple[int, ...]
+    each: tuple[int, ...]
+    shared: tuple[int, ...]
+    sigma: int
+
+    @classmethod
+    def of(cls, priors: Priors, sigma: int, own: list[Coordinate]) -> Shrunk:
+        """Their places, with their coordinates added to `own`."""
+        columns = priors.shrunk
+        prior = priors.coefficients[columns[0]].distribution
+        first = len(own)
+        own += [Logged(prior.own, 1.0) for _ in columns]
+        own += [Inside.of(d, 0.0, 1.0) if isinstance(d, Beta) else Logged(d, 1.0) for d in prior.shared]
+        places = tuple(range(first, len(own)))
+        return cls(prior, columns, places[: len(columns)], places[len(columns) :], sigma)
+
+    def log_variances(self, values: Sequence[Numbers], xp: Namespace = np) -> dict[int, Numbers]:
+        """Coefficient -> log v_j, (...), from the values of all coordinates."""
+        each = xp.stack([values[j] for j in self.each], -1)
+        out = self.prior.log_variances(each, tuple(values[j] for j in self.shared), values[self.sigma], xp)
+        return {j: out[..., i] for i, j in enumerate(self.columns)}
+
+    def slopes(
+        self, own: Sequence[Coordinate], x: Array, values: Sequence[Numbers]
+    ) -> list[tuple[int, int, float]]:
+        """(coefficient, place, d log v_j / dx at the place), by complex steps."""
+        out = []
+        for place in (*self.each, *self.shared, self.sigma):
+            size = float(values[place])
+            moved = [np.asarray(v, dtype=complex) for v in values]
+            moved[place] = moved[place] * (1.0 + 1j * _STEP)
+            rate = float(own[place].slope(float(x[place]))) / size
+            for j, log_variance in self.log_variances(moved).items():
+                out.append((j, place, float(log_variance.imag) / _STEP * rate))
+        return out
+
+
 @dataclass(frozen=True, eq=False)
 class Coordinates:
     """The map between x (d,) and the variances.
@@ -140,6 +196,8 @@ class Coordinates:
     mixing : tuple of (int, int)
         Coefficient and place of its mixing variance, for coefficients with t priors.
     p : int
+    shrunk : Shrunk or None
+        Coefficients whose variances have a prior together.
     """
 
     own: tuple[Coordinate, ...]
@@ -147,6 +205,7 @@ class Coordinates:
     sigma: int
     mixing: tuple[tuple[int, int], ...]
     p: int
+    shrunk: Shrunk | None = None
 
     @classmethod
     def of(cls, priors: Priors, scales: Sequence[Array], sigma: float) -> Coordinates:
@@ -163,7 +222,8 @@ class Coordinates:
             if isinstance(prior.distribution, StudentT):
                 mixing.append((j, len(own)))
                 own.append(Mixing(prior.distribution.df))
-        return cls(tuple(own), terms, place, tuple(mixing), len(priors.coefficients))
+        shrunk = Shrunk.of(priors, place, own) if priors.shrunk else None
+        return cls(tuple(own), terms, place, tuple(mixing), len(priors.coefficients), shrunk)
 
     @property
     def d(self) -> int:
@@ -191,11 +251,18 @@ class Coordinates:
     def log_mixing(self, values: Sequence[Numbers], xp: Namespace = np) -> Numbers:
         """What to add to the log prior variances of the coefficients, (..., p)."""
         none = 0.0 * values[self.sigma]
-        places = dict(self.mixing)
-        parts = [values[places[j]] if j in places else none for j in range(self.p)]
+        logs = {j: values[place] for j, place in self.mixing}
+        if self.shrunk is not None:
+            logs |= self.shrunk.log_variances(values, xp)
+        parts = [logs.get(j, none) for j in range(self.p)]
         return xp.stack(parts, -1) if parts else xp.zeros((*none.shape, 0))
 
     # -- derivatives: one x (d,) ------------------------------------------------------------------------------------
+
+    def mixing_slopes(self, x: Array) -> list[tuple[int, int, float]]:
+        """(coefficient, place, derivative of its log prior variance with respect to x there), where that is not zero."""
+        out = [(j, place, 1.0) for j, place in self.mixing]
+        return out if self.shrunk is None else out + self.shrunk.slopes(self.own, x, self.values(x))
 
     def factor_slopes(self, x: Array) -> list[Array]:
         """dL/dx of each term, (its coordinates, k, k)."""

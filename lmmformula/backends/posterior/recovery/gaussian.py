@@ -5,7 +5,8 @@ Given the variances of a draw, (beta, b) is Gaussian. With F and its Cholesky fa
 delta are ``C_1^-T (c + sigma z)``, z standard normal. Given those, level l of the eliminated group has mean ``G_l^-1
 r_l`` and variance ``sigma^2 G_l^-1``, G_l = I + L'A_l L, and the noise of that variance is had by perturbing the
 right-hand side: ``G_l^-1 (z_1 + L'A_l^(1/2) z_2)`` has covariance G_l^-1 G_l G_l^-1 (Papandreou & Yuille 2010). The
-root of A_l is taken once. The loops over draws are compiled (:mod:`lmmformula.numerics.recovery_kernels`).
+root of A_l is taken once. The loops over draws are compiled (:mod:`lmmformula.numerics.recovery_kernels`), or, where that takes
+longer than they do, run over all draws in NumPy (:mod:`lmmformula.backends.posterior.recovery.batches`).
 
 Large problems do the same through the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs
 + sigma F^-T z``.
@@ -17,7 +18,7 @@ over `WITHIN_LARGE` of large problems, each of which needs an inverse, and whose
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
+from lmmformula.backends.posterior.recovery.batches import draws_of_batch, variances_of_batch
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array, Numbers
@@ -139,17 +141,16 @@ def _inputs(density: VarianceDensity, x: Array) -> tuple[Array, Numbers]:
 
 def _batch(density: VarianceDensity, x: Array, rng: np.random.Generator) -> _Piece:
     """Draws for rows of x at once."""
-    from lmmformula.numerics.recovery_kernels import conditional_draws
-
     bordered, size = density.bordered, len(x)
     (m, k, c), q = bordered.b.shape, bordered.q_dense
-    sigma, inputs = _inputs(density, x)
     noise, z = rng.standard_normal((size, c - 1)), rng.standard_normal((2, size, m, k, 1))
-    turned = np.swapaxes(inputs[0], -1, -2)[:, None]
-    kick = sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
-    v, own = np.empty((size, 2, c - 1)), np.empty((size, 2, m, k))
-    arguments: list[Numbers] = [*inputs, noise, kick, v, own]
-    conditional_draws(*arguments)
+
+    def kick(own: Array, sigma: Array) -> Array:
+        turned = np.swapaxes(own, -1, -2)[:, None]
+        return sigma[:, None, None] * (z[0] + turned @ (_roots(bordered.a) @ z[1]))[..., 0]
+
+    with np.errstate(all="ignore"):
+        v, own = (_drawn if density.is_tiny else _drawn_compiled)(density, x, noise, kick)
     if not np.isfinite(v).all():
         raise FitError(
             "the random effects of a draw could not be recovered: the covariance matrix of its variances is singular in "
@@ -174,15 +175,46 @@ def _roots(a: Array) -> Array:
     return (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]) @ np.swapaxes(vectors, -1, -2)
 
 
-def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
-    """Conditional covariance of beta and variances of the effects of each group, averaged over rows of x."""
+_Kick = Callable[[Array, Array], Array]
+"""(Lambda_e, sigma) of draws -> what is added to the right-hand sides of the eliminated levels, (S, m, k)."""
+
+
+def _drawn(density: VarianceDensity, x: Array, noise: Array, kick: _Kick) -> tuple[Array, Array]:
+    try:
+        return draws_of_batch(density.bordered, density.coordinates, x, noise, kick)
+    except np.linalg.LinAlgError:
+        return np.full(1, np.nan), np.empty(0)
+
+
+def _drawn_compiled(density: VarianceDensity, x: Array, noise: Array, kick: _Kick) -> tuple[Array, Array]:
+    from lmmformula.numerics.recovery_kernels import conditional_draws
+
+    m, k, c = density.bordered.b.shape
+    sigma, inputs = _inputs(density, x)
+    v, own = np.empty((len(x), 2, c - 1)), np.empty((len(x), 2, m, k))
+    arguments: list[Numbers] = [*inputs, noise, kick(inputs[0], sigma), v, own]
+    conditional_draws(*arguments)
+    return v, own
+
+
+def _variances(density: VarianceDensity, x: Array) -> tuple[Array, Array, Array]:
+    """Of dense effects, delta and eliminated effects, averaged over rows of x."""
+    bordered = density.bordered
+    if density.is_tiny:
+        return variances_of_batch(bordered, density.coordinates, x)
     from lmmformula.numerics.recovery_kernels import conditional_variances
 
-    bordered = density.bordered
     (m, k, c), q = bordered.b.shape, bordered.q_dense
     others, fixed, own = np.empty(q), np.empty((c - 1 - q, c - 1 - q)), np.empty((m, k))
     arguments: list[Numbers] = [*_inputs(density, x)[1], q, others, fixed, own]
     conditional_variances(*arguments)
+    return others, fixed, own
+
+
+def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
+    """Conditional covariance of beta and variances of the effects of each group, averaged over rows of x."""
+    bordered = density.bordered
+    others, fixed, own = _variances(density, x)
     variances: list[Array] = [np.empty(0)] * (len(bordered.dense) + 1)
     variances[bordered.eliminated] = own
     for a, start in zip(bordered.dense, bordered.offsets, strict=True):

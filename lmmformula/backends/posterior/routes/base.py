@@ -56,6 +56,16 @@ class Route(ABC, Generic[D]):
     def check_sampler(self, sampler: str, problem: Problem) -> None:
         """Refuse a sampler that does not suit."""
 
+    def check_priors(self, priors: Priors) -> None:
+        """Refuse priors that this way has no density for."""
+        if priors.shrunk:
+            own = priors.coefficients[priors.shrunk[0]].distribution
+            raise PlanError(
+                f"priors: {own} is for slopes that are integrated out, normal given their variances: a normal or lognormal "
+                f"response with random effects, one sigma and marginalize='all'. Here {self.reason}. Use normal or student_t "
+                "priors of class 'b'."
+            )
+
     @abstractmethod
     def density(
         self,

@@ -44,8 +44,10 @@ class Exact(Few["VarianceDensity"]):
         effects = f"all {problem.q:,} random effects" + (
             f" and {problem.p} fixed effects" if problem.p else ""
         )
-        mixing = _mixing(priors)
+        mixing, together = _mixing(priors), _together(priors)
         extra = f", {mixing} of them variances of coefficients with Student t priors" if mixing else ""
+        if together:
+            extra += f", {together} of them of the variances of {len(priors.shrunk)} slopes that are shrunk together"
         normal = problem.family.normal
         response = "response" if normal is None else normal.words
         return (
@@ -54,10 +56,19 @@ class Exact(Few["VarianceDensity"]):
         )
 
     def dimensions(self, problem: Problem, priors: Priors) -> int:
-        return spreads(priors.terms) + 1 + _mixing(priors)
+        return spreads(priors.terms) + 1 + _mixing(priors) + _together(priors)
+
+    def check_priors(self, priors: Priors) -> None: ...
 
     def suits_batches(self, groups: Sequence[Group], p: int) -> bool:
         return suits_batches(groups, p)
+
+
+def _together(priors: Priors) -> int:
+    """Numbers that the variances of slopes which are shrunk together are made of."""
+    if not priors.shrunk:
+        return 0
+    return len(priors.shrunk) + len(priors.coefficients[priors.shrunk[0]].distribution.shared)
 
 
 def _mixing(priors: Priors) -> int:
