@@ -204,6 +204,10 @@ class Distribution(ABC):
         Set where a transformation of the response is normal around mu: random effects then integrate out exactly.
     scales : bool
         Whether c y has the same distribution as y with the mean c mu and auxiliary parameters by their powers of c.
+    weight_power : float
+        r of ``w -> c^r w`` where the response is multiplied by c: weights that are in its units.
+    quadratic : bool
+        Whether the log density is quadratic in the mean, so that Laplace's approximation of one is the likelihood.
     mean_columns : int
         Linear predictors of the mean. More than one is for criteria that say so; none does yet.
     intercept : bool
@@ -233,6 +237,8 @@ class Distribution(ABC):
     forgives: ClassVar[bool] = False
     normal: ClassVar[Normal | None] = None
     scales: ClassVar[bool] = False
+    weight_power: ClassVar[float] = 0.0
+    quadratic: ClassVar[bool] = False
     mean_columns: ClassVar[int] = 1
     intercept: ClassVar[bool] = True
     link_prefix: ClassVar[str] = ""

@@ -14,6 +14,7 @@ from lmmformula.families.autodiff import differentiated, expanded_rows, log_dens
 from lmmformula.families.compose import expected_rows, observed_rows, reweighted, scaled
 from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
 from lmmformula.families.links import LINKS, Chart, Link
+from lmmformula.families.observed import Observed
 from lmmformula.families.records import Array, Aux, Maybe, Rows
 from lmmformula.families.response import read_category, read_numbers, read_proportion, read_tallies
 from lmmformula.families.sisters import with_zeros
@@ -244,6 +245,10 @@ class Family:
         """The family of this response, whose number of auxiliary parameters may depend on it."""
         own = self.distribution.learn(y, self._within(weights))
         return self if own is self.distribution else replace(self, distribution=own)
+
+    def own(self, y: Array) -> Array:
+        """Responses as this family takes them: numbers alone, unless of some only bounds are known."""
+        return y.plain if isinstance(y, Observed) and self.distribution.is_plain else y
 
     def constant(self, y: Array, weights: Array | None = None) -> Maybe:
         """The part of the log density in y alone. Compute it once and hand it to :meth:`rows`."""

@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.families.records import Array, Maybe
 from lmmformula.families.special import gammaln
 from lmmformula.families.taylor import Series
@@ -59,6 +60,12 @@ def log_gamma_tails(nu: Numbers, v: Numbers, xp: Namespace) -> tuple[Numbers, Nu
 
 
 def _expanded(nu: Numbers, v: Series, xp: Namespace) -> tuple[Series, Series]:
+    if isinstance(nu, Series) and nu.own[1] is not None:
+        raise PlanError(
+            "probabilities of gamma responses have no second derivatives by the shape here, which random effects of the shape, "
+            "and models of several responses, need of censored or truncated ones. Use family='weibull' or 'lognormal', or the "
+            "response alone with random effects of its mean."
+        )
     log_gamma = gammaln(nu, xp)
     values = nu.value if isinstance(nu, Series) else np.asarray(nu, float)
     found = _values(*np.broadcast_arrays(values, v.value))

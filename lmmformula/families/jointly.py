@@ -7,22 +7,29 @@ Laplace approximation with random effects in several of them needs is, row by ro
 
 for given symmetric L (K x K a row). Each derivative is one forward-mode product with a vector of ones, since a row's density
 depends on that row's predictors alone; g takes one reverse pass over W. Cost: O(K^2) evaluations of the density a row.
+Responses of which only bounds are known are done by series (:mod:`lmmformula.families.expanded_jointly`), as the form of their
+density differs from row to row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
 from lmmformula.families.autodiff import log_density
 from lmmformula.families.distribution import Distribution
+from lmmformula.families.expanded_jointly import Pieces, expanded_pull, expanded_slopes
 from lmmformula.families.family import Family
 from lmmformula.families.links import Link
+from lmmformula.families.observed import Observed
 from lmmformula.families.records import Array, Maybe
+from lmmformula.families.seen import Seen
+from lmmformula.families.taylor import SERIES, Series
 from lmmformula.numerics.x64 import x64
 from lmmformula.typing import Numbers
 
@@ -58,6 +65,9 @@ def joint_rows(
         (n,), (K, n), (K, K, n); -inf and nan in rows whose predictor has no mean.
     """
     inner, outer = _weights(family, weights, len(y))
+    if (pieces := _pieces(family, y, inner)) is not None:
+        value, slopes, bends = expanded_slopes(pieces, predictors)
+        return outer * (value + constant), outer * slopes, outer * bends
     with x64():
         found = _compiled(family.distribution, family.link_function, False)(y, inner, outer, predictors)
         value, slopes, bends = (np.array(part) for part in found)
@@ -67,6 +77,8 @@ def joint_rows(
 def joint_pull(family: Family, y: Array, predictors: Array, weights: Array | None, weigh: Array) -> Array:
     """g of every row, (K, n), for `weigh` (K, K, n)."""
     inner, outer = _weights(family, weights, len(y))
+    if (pieces := _pieces(family, y, inner)) is not None:
+        return outer * expanded_pull(pieces, predictors, weigh)
     with x64():
         pull = _compiled(family.distribution, family.link_function, True)
         return np.array(pull(y, inner, outer, predictors, weigh))
@@ -78,6 +90,18 @@ def _weights(family: Family, weights: Array | None, n: int) -> tuple[Array, Arra
     if weights is None:
         return one, one
     return (one, weights) if family.weights_are == "repeats" else (weights, one)
+
+
+def _pieces(family: Family, y: Array, inner: Array) -> Pieces | None:
+    """The log density as series of its predictors, where responses have bounds."""
+    own, chart = family.distribution, family.chart
+    if not (isinstance(own, Seen) and isinstance(y, Observed)):
+        return None
+
+    def pieces(predictors: tuple[Series, ...]) -> Iterator[tuple[float, NDArray[np.intp], Series]]:
+        return own.series(y, chart.at(predictors[0], SERIES), predictors[1:], inner)
+
+    return pieces
 
 
 @lru_cache(maxsize=64)

@@ -11,13 +11,15 @@ and is given plain numbers says so.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.families.records import Array
 from lmmformula.typing import Numbers
 
-__all__ = ["Observed"]
+__all__ = ["Observed", "one_below_other"]
 
 
 class Observed(np.ndarray):
@@ -66,6 +68,17 @@ class Observed(np.ndarray):
         """Rows that some responses would have kept out of the data."""
         return np.asarray(np.isfinite(self.known[:, 2:]).any(axis=1))
 
+    def counts(self) -> dict[str, int]:
+        """Rows that are censored from the left, from the right and within intervals, and rows that are truncated."""
+        lo, hi = self.known[:, 0], self.known[:, 1]
+        below, above, hidden = np.isinf(lo), np.isinf(hi), ~self.is_exact
+        return {
+            "left-censored": int((below & ~above).sum()),
+            "right-censored": int((above & ~below).sum()),
+            "interval-censored": int((hidden & ~below & ~above).sum()),
+            "truncated": int(self.is_truncated.sum()),
+        }
+
     @property
     def middle(self) -> Array:
         """A number within each interval: its middle, or its end where it has one."""
@@ -98,12 +111,16 @@ class Observed(np.ndarray):
         """In another unit; divided by anything else, numbers."""
         if np.ndim(unit) or self.seen is None:
             return self.plain / unit
-        return Observed(self.plain / unit, self.seen / unit)
+        return self.in_units(unit)
 
     def __mul__(self, unit: Numbers) -> Numbers:
         if np.ndim(unit) or self.seen is None:
             return self.plain * unit
         return Observed(self.plain * unit, self.seen * unit)
+
+    def in_units(self, units: Numbers) -> Observed:
+        """In another unit, or in a unit of each row."""
+        return Observed(self.plain / units, self.known / np.reshape(units, (-1, 1)))
 
     def __array_ufunc__(self, ufunc: Numbers, method: str, *inputs: Numbers, **more: Numbers) -> Numbers:
         given = [x.plain if isinstance(x, Observed) else x for x in inputs]
@@ -113,3 +130,15 @@ class Observed(np.ndarray):
 
     def __reduce__(self) -> Numbers:
         return (Observed, (self.plain, self.known))
+
+
+def one_below_other(parts: Sequence[Array]) -> Array:
+    """Responses of several columns as one; those of which all is known have bounds too where others have."""
+    if not any(isinstance(y, Observed) for y in parts):
+        return np.concatenate(parts)
+    known = [y.known if isinstance(y, Observed) else _all_known(y) for y in parts]
+    return Observed(np.concatenate([np.asarray(y).view(np.ndarray) for y in parts]), np.concatenate(known))
+
+
+def _all_known(y: Array) -> Array:
+    return np.column_stack([y, y, np.full(len(y), -np.inf), np.full(len(y), np.inf)])

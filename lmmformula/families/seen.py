@@ -102,6 +102,10 @@ class Seen(Distribution):
         def scales(self) -> bool:
             return self.base.scales
 
+        @property
+        def weight_power(self) -> float:
+            return self.base.weight_power
+
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
         return self.base.auxiliaries
@@ -175,6 +179,18 @@ class Seen(Distribution):
             rows = [*slopes, *(b[i] for i in range(3) for b in by)]
             out[:, piece.rows] += piece.sign * np.array(rows[: len(out)])
         return _density(out, constant, k, derivatives=derivatives)
+
+    def series(
+        self, y: Array, c: tuple[Numbers, ...], aux: Aux, w: Maybe
+    ) -> Iterator[tuple[float, NDArray[np.intp], Numbers]]:
+        """Parts of the log density less its constant, of predictors that are series: a sign, rows, and the part of these."""
+        y = self._observed(y)
+        exact = np.flatnonzero(y.is_exact)
+        if len(exact):
+            yield 1.0, exact, self.base.log_density(*self._base_rows(y, exact, c, aux, w), SERIES)
+        for piece in self._pieces(y):
+            some = self._base_rows(y, piece.rows, c, aux, w)
+            yield piece.sign, piece.rows, log_between(self.base, piece.lo, piece.hi, *some[1:], SERIES)
 
     @property
     def informs(self) -> bool:

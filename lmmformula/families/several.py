@@ -190,7 +190,9 @@ class SeveralFamilies(Family):
             raise PlanError(
                 f"{len(values):,} rows are not as many of each of {len(self.parts)} responses, whose rows are taken together."
             )
-        return list(np.split(values, len(self.parts)))
+        n = len(values) // len(self.parts)
+        cut = [values[j * n : (j + 1) * n] for j in range(len(self.parts))]
+        return [family.own(own) for family, own in zip(self.parts, cut, strict=True)]
 
     def _each(self, function: Callable[..., Array], *values: Array | None, aux: Aux | None = None) -> Array:
         cut = [self._cut(own) for own in values]

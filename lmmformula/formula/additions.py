@@ -21,15 +21,18 @@ _ARGUMENTS: dict[str, tuple[str, ...]] = {
     "trunc": ("lb", "ub"),
     "rate": ("denom",),
     "subset": ("x",),
+    "mi": (),
 }
 """Addition -> brms' names of its arguments."""
 
 _EXAMPLES = {
     "cens": "y | cens(c) ~ ..., or y | cens(c, y2) ~ ... for intervals",
     "trunc": "y | trunc(lb = 0) ~ ..., y | trunc(lb, ub) ~ ...",
+    "mi": "y | mi() ~ ..., whose missing values are imputed; of measurement errors there is y | se(s)",
+    "se": "y | se(s) ~ ..., or y | se(s, sigma = TRUE) ~ ... for a residual variance besides",
 }
 
-_KNOWN = "known: weights, trials, se, cens, trunc, rate, subset, as in y | weights(w) + trials(n) ~ ..."
+_KNOWN = "known: weights, trials, se, cens, trunc, rate, subset, mi, as in y | weights(w) + trials(n) ~ ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,17 +94,11 @@ def _arguments(call: Call, context: Context) -> dict[str, Expr]:
             raise _wrong(call, context)
         found[name] = arg.value
     if call.function == "se" and "sigma" in found:
-        sigma = found.pop("sigma")
-        if sigma == Logical(True):
-            raise context.error(
-                "se(sigma = TRUE) is written as a term here: a residual variance beside the known one is that of a random "
-                "effect of each row",
-                call.span,
-                "write y | se(s) ~ ... + (1 | row), with a column `row` that numbers the rows",
-            )
-        if sigma != Logical(False):
+        if found["sigma"] not in (Logical(True), Logical(False)):
             raise _wrong(call, context)
-    if not found or (known[0] not in found and call.function != "trunc"):
+        if found["sigma"] == Logical(False):
+            del found["sigma"]
+    if call.function != "mi" and (not found or (known[0] not in found and call.function != "trunc")):
         raise _wrong(call, context)
     return found
 
@@ -120,8 +117,10 @@ def _is_missing(value: Expr) -> bool:
 
 def _wrong(call: Call, context: Context) -> Exception:
     name = call.function
-    if name in ("cens", "trunc"):
+    if name in _EXAMPLES:
         return context.error(
-            f"{name}() takes {' and '.join(_ARGUMENTS[name])}", call.span, f"write {_EXAMPLES[name]}"
+            f"{name}() takes {' and '.join(_ARGUMENTS[name]) or 'no argument'}",
+            call.span,
+            f"write {_EXAMPLES[name]}",
         )
     return context.error(f"{name}() takes one argument", call.span, f"for example y | {name}(w) ~ ...")

@@ -24,7 +24,11 @@ _FUNCTIONS: dict[str, tuple[str, str]] = {
         "a predictor with measurement error of brms",
         "not available: the column itself ignores the error",
     ),
-    "mi": ("an imputed column of brms", "not available: rows with missing values are dropped"),
+    "mi": (
+        "an imputed predictor of brms",
+        "not available: its own model and that of the response would be sampled together, and method='hmc' takes one response; "
+        "rows without the predictor are dropped. Missing responses are imputed, y | mi() ~ x",
+    ),
     "cs": (
         "a category-specific effect of brms' ordinal families",
         "it needs family='cumulative', 'sratio', 'cratio' or 'acat' and stands alone, y ~ x + cs(z); cs(f | g) around a bar is "
@@ -72,7 +76,6 @@ OF_A_GROUP: dict[str, str] = {
 """Arguments of brms' ``gr()``."""
 
 IN_A_RESPONSE: dict[str, str] = {
-    "mi": "imputation of brms; rows with missing values are dropped",
     "dec": "decisions of a diffusion model of brms",
     "cat": "categories of an ordinal model of brms",
     "thres": "thresholds of an ordinal model of brms",

@@ -88,17 +88,20 @@ def _formula(spec: ModelSpec) -> str:
 
 
 def _response(response: Response) -> str:
+    besides = ", sigma = TRUE" if response.besides else ""
     additions = [
-        f"{name}({_exact(value)})"
-        for name, value in (
-            ("weights", response.weights if response.errors is None else None),
-            ("trials", response.trials),
-            ("se", response.errors),
-            ("rate", response.rate),
-            ("subset", response.chosen),
+        f"{name}({_exact(value)}{more})"
+        for name, value, more in (
+            ("weights", response.weights if response.errors is None else None, ""),
+            ("trials", response.trials, ""),
+            ("se", response.errors, besides),
+            ("rate", response.rate, ""),
+            ("subset", response.chosen, ""),
         )
         if value is not None
     ]
+    if response.imputed:
+        additions.append("mi()")
     if response.censored is not None:
         until = "" if response.until is None else f", {_exact(response.until)}"
         additions.append(f"cens({_exact(response.censored)}{until})")

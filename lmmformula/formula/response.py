@@ -30,11 +30,11 @@ def read_response(expr: Expr, context: Context) -> Response:
     _check_value(value, context)
     errors, weights = additions.get("se"), additions.get("weights")
     if errors is not None:
-        if len(additions) > 1 + ("subset" in additions):
+        if others := [name for name in ("weights", "trials", "rate") if name in additions]:
             raise context.error(
-                "se() stands alone: the standard errors say how precise each row is",
+                f"se() beside {others[0]}(): the standard errors say how precise each row is",
                 expr.span,
-                "write y | se(s) ~ ...",
+                "write y | se(s) ~ ...; cens(), trunc() and subset() may stand beside it",
             )
         weights = Binary(
             "/", Number("1"), Binary("^", Paren(errors, errors.span), Number("2"), errors.span), errors.span
@@ -45,6 +45,8 @@ def read_response(expr: Expr, context: Context) -> Response:
         weights=weights,
         trials=additions.get("trials"),
         errors=errors,
+        imputed="mi" in additions,
+        besides=additions.get("se", "sigma") is not None,
         span=value.span,
         censored=additions.get("cens"),
         until=additions.get("cens", "y2"),

@@ -252,7 +252,9 @@ class ResidualTerm:
 class Response:
     """Left-hand side: one expression, or two for ``cbind(successes, failures)``.
 
-    `errors` are the known standard errors of ``y | se(x)``, in which case `weights` are their precisions. `censored` and
+    `errors` are the known standard errors of ``y | se(x)``, in which case `weights` are their precisions; `besides` says that
+    there is a residual variance too (``sigma = TRUE``). `imputed` says
+    that missing responses are parameters (``y | mi()``). `censored` and
     `until` are those of ``y | cens(c, y2)``, `least` and `most` those of ``y | trunc(lb, ub)``; `rate` is the exposure of
     ``y | rate(x)``, whose logarithm is one of the offsets, and `chosen` the rows of ``y | subset(x)``.
     """
@@ -269,6 +271,8 @@ class Response:
     most: Expr | None = None
     rate: Expr | None = None
     chosen: Expr | None = None
+    besides: bool = False
+    imputed: bool = False
 
     @property
     def bounds(self) -> tuple[Expr, ...]:

@@ -100,7 +100,7 @@ def build(
     record = record.with_parameters([name for name, _ in spec.distributional])
     spec, learned = without_specific(spec, record)
     check_available(spec, context or {})
-    levels_below_rows = levels_below_rows and not record.known
+    levels_below_rows = levels_below_rows and not record.known and bool(record.auxiliaries)
     if spec.residual is not None:
         refuse_other_families(spec.residual, record)
     if missing not in ("drop", "raise"):

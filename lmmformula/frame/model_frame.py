@@ -117,7 +117,7 @@ def single_values(spec: ModelSpec) -> set[Expr | None]:
 
 def open_values(spec: ModelSpec) -> set[Expr]:
     """Variables whose missing or infinite values say that there is no bound."""
-    return set() if spec.response is None else set(spec.response.bounds)
+    return {e for own in (spec, *spec.responses) if own.response is not None for e in own.response.bounds}
 
 
 def evaluate(
@@ -137,6 +137,8 @@ def evaluate(
     unbounded = open_values(spec)
     for expr, keep in _subsets(spec, columns, table, context):
         complete.choose(chosen_rows(keep, deparse(expr)))
+    if (absent := _imputed(spec, columns)) is not None:
+        complete.choose(~absent)
     for name in column_names(e for e in exprs if needs_complete_rows(e) and e not in unbounded):
         if name in columns and (mask := columns[name].missing) is not None:
             complete.exclude(name, mask)
@@ -184,11 +186,20 @@ def _subsets(
     spec: ModelSpec, columns: Mapping[str, Column], table: Table, context: Context
 ) -> Iterator[tuple[Expr, Value]]:
     """What ``y | subset(x)`` says of every row of the table."""
-    expr = None if spec.response is None else spec.response.chosen
-    if expr is not None:
+    found = (own.response for own in (spec, *spec.responses))
+    for expr in {own.chosen for own in found if own is not None and own.chosen is not None}:
         present = {name: columns[name].at(None) for name in column_names([expr]) if name in columns}
         evaluator = Evaluator(present, table.n_rows, spec.text, context, {}, learn=True)
         yield expr, variable(expr, evaluator, constant=False)
+
+
+def _imputed(spec: ModelSpec, columns: Mapping[str, Column]) -> NDArray[np.bool_] | None:
+    """Rows without the response of ``y | mi()``: they say nothing of the parameters, whose posterior gives what is missing."""
+    if spec.response is None or not spec.response.imputed:
+        return None
+    masks = [columns[name].missing for name in column_names(spec.response.parts) if name in columns]
+    there = [mask for mask in masks if mask is not None]
+    return np.any(there, axis=0) if there else None
 
 
 def _spread(value: Value, n: int) -> Value:

@@ -12,6 +12,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family
+from lmmformula.families.known_errors import known_errors
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Response
 from lmmformula.frame.seeing import seen_family
@@ -34,7 +35,9 @@ def with_repeats(family: Family, response: Response | None) -> Family:
             raise PlanError(
                 f"y | se(s) is for Gaussian responses with identity link; {family} has no residual standard error."
             )
-        return replace(family, known=True)
+        if not (response.besides or response.is_partly_seen):
+            return replace(family, known=True)
+        return seen_family(known_errors(family, besides=response.besides), response)
     if response is None:
         return family
     if response.rate is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import Family, resolve
+from lmmformula.families.known_errors import known_errors
 from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import LinearPart, ModelSpec, RandomTerm
 from lmmformula.frame.arguments import row_argument
@@ -23,7 +24,6 @@ from lmmformula.frame.opening import in_memory_entrance
 from lmmformula.frame.own_families import Families, family_of
 from lmmformula.frame.recipe import Recipe
 from lmmformula.frame.response import with_repeats
-from lmmformula.frame.seeing import refuse_unseen
 from lmmformula.frame.several_recipe import SeveralRecipe, long_labels
 from lmmformula.frame.table import Table, open_table
 from lmmformula.ir.problem import Problem
@@ -83,6 +83,7 @@ def build_responses(
     known = context or {}
     arguments = (row_argument(weights, "weights", table), row_argument(offset, "offset", table))
     each = [_own(own, families[_name(own)], known) for own in spec.responses]
+    _refuse_other_rows(spec)
     frame = evaluate(spec, _fixed(each), table, arguments, missing, known, _random(each))
     problems = []
     for own in each:
@@ -96,7 +97,7 @@ def build_responses(
             arguments,
             own.family,
             _contrasts(contrasts or {}, own.spec, each),
-            levels_below_rows=own.family.has_residual and not own.family.known,
+            levels_below_rows=own.family.has_residual,
             memory_limit=memory_limit,
         )
         if problem.monotonic is not None:
@@ -155,19 +156,30 @@ def _name(spec: ModelSpec) -> str:
 
 def _own(spec: ModelSpec, family: Family, context: Context) -> _Own:
     check_available(spec, context)
-    refuse_unseen(spec.response, "this model has several responses")
     record = with_repeats(family, spec.response)
     if spec.residual is not None:
         raise PlanError(
             f"{spec.residual.text} in the formula of {_name(spec)}: residuals of several responses are correlated within an "
             "observation, set_rescor(TRUE), and nothing else. Leave the term out, or fit one model for each response."
         )
-    if record.known:
-        raise PlanError(
-            f"{_name(spec)} | se(...): known standard errors are those of a model of one response; fit one model for each."
-        )
+    if record.known:  # one density for each response, as those of other families
+        record = known_errors(record, besides=False)
     parts, random = further_parts(spec, record)
     return _Own(spec, record, parts, random)
+
+
+def _refuse_other_rows(spec: ModelSpec) -> None:
+    """Refuse responses of different rows: those of an observation are all there."""
+    chosen = {own.response.chosen for own in spec.responses if own.response is not None}
+    if len(chosen) > 1:
+        given = ", ".join(
+            f"{_name(own)}: {'all' if own.response is None or own.response.chosen is None else deparse(own.response.chosen)}"
+            for own in spec.responses
+        )
+        raise PlanError(
+            f"y | subset() chooses different rows for different responses ({given}), and a model of several responses takes "
+            "observations with all of them. Give all responses the same subset(), or fit one model for each."
+        )
 
 
 def _fixed(each: Sequence[_Own]) -> list[LinearPart]:

@@ -51,7 +51,7 @@ def seen_family(family: Family, response: Response) -> Family:
     if not response.is_partly_seen:
         return family
     own = family.distribution
-    if own.mean_range == "unit" or own.mean_columns != 1:
+    if own.mean_range == "unit" or own.mean_columns != 1 or own.outcomes or not own.intercept:
         raise PlanError(
             f"cens() and trunc() take responses on a line, and family {family.name!r} has proportions or categories."
         )
@@ -75,19 +75,19 @@ def _probe(own: Distribution) -> None:
 
 
 def refuse_unseen(response: Response | None, where: str) -> None:
-    """Refuse a response of which part is seen, or some rows alone, `where` plain ones are taken."""
+    """Refuse a response of which part is seen, or some rows alone, `where` rows are not in memory."""
     if response is None:
         return
     given = {
         "cens()": response.censored,
         "trunc()": response.least or response.most,
         "subset()": response.chosen,
+        "mi()": response.parts[0] if response.imputed else None,
     }
     for name, expr in given.items():
         if expr is not None:
             raise PlanError(
-                f"y | {name} takes one response with its rows in memory, and {where}. Read the data into memory, or choose the "
-                "rows before; of several responses fit one model for each."
+                f"y | {name} takes rows in memory, and {where}. Read the data into memory, or choose the rows before."
             )
 
 

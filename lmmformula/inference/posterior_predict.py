@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["predict_from_draws"]
+__all__ = ["predict_from_draws", "response_draws"]
 
 
 def predict_from_draws(
@@ -76,6 +76,24 @@ def predict_from_draws(
     if list(table) == ["fit"]:
         return pd.Series(table["fit"], index=rows.index, name="fit")
     return pd.DataFrame(table, index=rows.index)
+
+
+def response_draws(fit: Fitted, rows: Rows, weights: Array | None, rng: np.random.Generator) -> Array:
+    """A response of each row for each draw, (S, n); effects of levels that the fit has not seen are drawn."""
+    wanted = Wanted("response", "sample", "prediction", 0.95, se=False)
+    seen = [Effects(effect_draws(fit, p.term), p.codes, p.basis) for p in rows.parts]
+    spreads = [(p, partial(term_spreads, fit, p.term)) for p in rows.parts]
+    unseen = [e for p, spread in spreads if (e := _unseen(spread, p, wanted, rng)) is not None]
+    beside = _Beside.of(fit, rows, wanted, rng)
+    beta = flat(fit.inference.draws().beta)
+    out = np.empty((len(beta), rows.n))
+    for part in row_slices(rows.n, len(beta), 3):
+        eta = linear_predictors(beta, rows.X, rows.offset, seen, part)
+        for own in unseen:
+            own.add_to(eta, part)
+        aux = beside.at(fit, part, unseen=True)
+        out[:, part] = fit.problem.family.simulate(rng, eta, aux, None if weights is None else weights[part])
+    return out
 
 
 @dataclass(frozen=True, slots=True, eq=False)

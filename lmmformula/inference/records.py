@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -42,6 +42,10 @@ class Part:
     new_levels: tuple[str, ...]
     basis: Array
 
+    def at(self, rows: Entries) -> Part:
+        """Some of the rows."""
+        return replace(self, codes=self.codes[rows], new_codes=self.new_codes[rows], basis=self.basis[rows])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
@@ -58,6 +62,18 @@ class Rows:
     @property
     def n(self) -> int:
         return len(self.X)
+
+    def at(self, rows: Entries) -> Rows:
+        """Some of them, by their positions."""
+        return Rows(
+            self.X[rows],
+            self.offset[rows],
+            tuple(part.at(rows) for part in self.parts),
+            self.index[rows],
+            tuple(a[rows] if np.ndim(a) else a for a in self.aux),
+            tuple(c[rows] for c in self.aux_columns),
+            tuple(tuple(part.at(rows) for part in own) for own in self.aux_parts),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -39,7 +39,7 @@ def of_response(problem: Problem, j: int) -> tuple[Problem, tuple[tuple[int, Ind
     names = problem.X.names[segment.columns]
     own = replace(
         problem,
-        y=problem.y[rows],
+        y=segment.family.own(problem.y[rows]),
         X=FixedBlock(x, names, tuple(range(1, len(names) + 1)), names),
         terms=tuple(terms),
         weights=None if problem.weights is None else problem.weights[rows],

@@ -186,7 +186,7 @@ class Stacked:
 
     def y(self, part: Part) -> Array:
         """Responses of the rows of a part, (n,)."""
-        return self.problem.y[part.rows]
+        return part.family.own(self.problem.y[part.rows])
 
     def prior(self, part: Part) -> Array | None:
         """Prior weights of the rows of a part, (n,)."""

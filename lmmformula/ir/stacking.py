@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
+from lmmformula.families.observed import one_below_other
 from lmmformula.families.several import several_family
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
@@ -60,7 +61,7 @@ def stacked(
         rescor = gaussian and not modelled
     segments = _segments(problems, names, own_sigma=not gaussian)
     whole = Problem(
-        y=np.concatenate([own.y for own in problems]),
+        y=one_below_other([own.y for own in problems]),
         X=_beside([own.X for own in problems], names),
         terms=tuple(_terms(problems, names)),
         weights=_column([own.weights for own in problems], n, 1.0),

@@ -6,7 +6,7 @@ the span allows; the twins of two problems that differ in units and origins only
 tilde for the twin::
 
     y      = c y~                          eta = f eta~,  f = c^q for a link with eta(c mu) = c^q eta(mu)
-    W      = v W~                          (one residual variance only)
+    W      = v W~                          (one residual variance, or weights in units of the response)
     X~     = X C                           beta    = f C beta~
     Z_t~   = Z_t T_t                       b_t     = f T_t b_t~,        Sigma_t = r^2 T_t Sigma_t~ T_t'
 
@@ -79,6 +79,8 @@ class Standard(Units):
         if problem.is_linear and data.weights is not None and not problem.family.repeated:
             _, top = range_of(data, data.weights)
             v = data.reduce(lambda chunk, w: (w / top).sum(), data.weights, coarse=True) / data.n * top
+        if power := problem.family.distribution.weight_power:
+            v = c**power
         if problem.family.known:  # s = c sqrt(v) = 1, so that sigma stays what it is
             c = f = 1.0 / float(np.sqrt(v))
         fixed = standard_columns(problem, data.fixed, lambda chunk: chunk.fixed)

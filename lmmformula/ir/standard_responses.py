@@ -12,11 +12,13 @@ c_j``, of REML ``- 2 sum_j p_j log f_j`` beside the ``- 2 log|C|`` there.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.families.observed import Observed
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.of_response import columns_of_response, of_response
 from lmmformula.ir.problem import Problem
@@ -69,6 +71,8 @@ class StandardResponses(Standard):
         if weights is not None and problem.is_linear:
             v = float(weights.mean())
             weights = weights / v
+        elif weights is not None:
+            weights = weights / _weight_units(segments, own)
         aux = tuple(
             (None, shift)
             for segment, c in zip(segments, own, strict=True)
@@ -76,7 +80,7 @@ class StandardResponses(Standard):
         )
         twin = replace(
             problem,
-            y=problem.y / rows,
+            y=_in_units(problem.y, rows),
             X=replace(problem.X, matrix=x),
             terms=tuple(t.scaled(b) for t, b in zip(problem.terms, bases, strict=True)),
             weights=weights,
@@ -87,7 +91,7 @@ class StandardResponses(Standard):
     # -- rows ------------------------------------------------------------------------------------------------------
 
     def response_in(self, y: Array) -> Array:
-        return y / self.rows
+        return _in_units(y, self.rows)
 
     def response_out(self, y: Array) -> Array:
         return y * self.rows
@@ -152,10 +156,13 @@ class StandardResponses(Standard):
 
     def deviance_shift(self, *, restricted: bool = False) -> float:
         problem, sizes = self.problem, np.log(self.rows)
-        if problem.weights is not None:
-            for segment in problem.responses:
-                if segment.family.weights_are == "repeats":
-                    sizes[segment.rows] *= problem.weights[segment.rows]
+        for segment in problem.responses:
+            own = segment.rows
+            if problem.weights is not None and segment.family.weights_are == "repeats":
+                sizes[own] *= problem.weights[own]
+            measured = segment.family.distribution.measured(segment.family.own(problem.y[own]))
+            if measured is not None:
+                sizes[own] *= measured
         out = 2.0 * float(sizes.sum())
         if restricted:
             out -= 2.0 * float(np.log(self.fixed).sum())
@@ -214,6 +221,16 @@ def _unit(problem: Problem, segment: Segment) -> float:
             f"floating-point numbers. Give it in another unit, for example divided by {c:.0e}."
         )
     return c
+
+
+def _weight_units(segments: Sequence[Segment], own: Array) -> Array:
+    """What the weight of each row is the multiple of, (n,)."""
+    powers = [s.family.distribution.weight_power for s in segments]
+    return np.repeat(own ** np.array(powers), [s.n for s in segments])
+
+
+def _in_units(y: Array, units: Array) -> Array:
+    return y.in_units(units) if isinstance(y, Observed) else y / units
 
 
 def _slope(c: float, segment: Segment) -> float:

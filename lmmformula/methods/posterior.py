@@ -37,11 +37,6 @@ FEW = 20
 def posterior_plan(request: Request[Sampled], name: str) -> Planned:
     """The plan of a posterior by the method of that name."""
     problem, blocks, limit = request.problem, request.blocks, request.limit
-    if problem.family.known:
-        raise PlanError(
-            "y | se(s) has known residual variances, and a posterior integrates over one that is not: use method='reml' or "
-            "'ml', with conf_int(method='profile') or 'bootstrap'."
-        )
     backend, reasons = _recipe(request)
     instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
     chosen = exact_plan(problem, blocks, name, _REASON, limit, draws=True, instead=instead)

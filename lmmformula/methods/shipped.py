@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from lmmformula.methods.options import Approximated, Quasi, Sampled, Searched
@@ -65,7 +65,14 @@ class Likelihood(Method[Searched]):
             return ""
         from lmmformula.families.seen import Seen
 
-        if isinstance(own := problem.family.distribution, Seen):
+        own = problem.family.distribution
+        if own.quadratic:
+            return (
+                f"{self.name.upper()} takes known standard errors alone, y | se(s), and this model has more: use method='ml', "
+                "whose likelihood is exact for responses that are all seen. A residual variance besides is for REML that of a "
+                "random effect of each row: y | se(s) ~ ... + (1 | row), with a column `row` that numbers the rows."
+            )
+        if isinstance(own, Seen):
             return (
                 f"{self.name.upper()} is of Gaussian responses that are all seen, and of y | {own.words} only part is: use "
                 "method='laplace' or 'ml'."
@@ -111,6 +118,15 @@ class QuasiLikelihood(Method[Quasi]):
 @dataclass(frozen=True, slots=True)
 class Posterior(Method[Sampled]):
     """A posterior."""
+
+    def arranged(self, problem: Problem) -> Problem:
+        """With known standard errors in the density of each row: no sigma is sampled."""
+        own = Method.arranged(self, problem)
+        if not own.family.known or own.residual is not None:
+            return own
+        from lmmformula.families.known_errors import known_errors
+
+        return replace(own, family=known_errors(own.family, besides=False))
 
     def unsuited(self, problem: Problem) -> str:
         """Where effects of several linear predictors are correlated, which its densities do not have."""

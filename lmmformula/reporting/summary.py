@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.families.observed import Observed
 from lmmformula.inference.conditional import group_names, random_effects
 from lmmformula.inference.monotonic import flat_steps
 from lmmformula.inference.residuals import auxiliary
@@ -184,9 +185,18 @@ def _data_line(fit: Fitted) -> str:
     rows = f"{problem.n_used:,} rows" + (
         f" ({dropped:,} of {problem.n_rows_data:,} dropped)" if dropped > 0 else ""
     )
+    rows += _seen_line(fit)
     origin = getattr(fit.recall.data, "origin", "")
     rows += f", {origin}" if origin else ""
     return f"{rows}; groups: {groups}" if groups else rows
+
+
+def _seen_line(fit: Fitted) -> str:
+    """How many rows are censored, and how, and how many are truncated; of several responses of all together."""
+    if not isinstance(fit.problem.y, Observed):
+        return ""
+    found = [f"{count:,} {how}" for how, count in fit.problem.y.counts().items() if count]
+    return f", {', '.join(found)}" if found else ""
 
 
 def _notes(fit: Fitted) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Self, cast
 
 from lmmformula.arguments import checked_methods
 from lmmformula.arguments.kinds import anything, flag, names, optional, whole, word
+from lmmformula.arguments.kinds_of_data import table
 from lmmformula.verbs.base import Verbs
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ __all__ = ["BayesianVerbs"]
         },
         "prior_sensitivity": {"priors": optional(names("classes of priors"))},
         "bayes_r2": {"draws": flag()},
+        "impute": {"newdata": table()},
         "extend": {"draws": whole(1, 10_000_000)},
         "conditional_effects": {"effects": optional(names("effects such as 'x' or 'x:f'"))},
     }
@@ -228,6 +230,33 @@ class BayesianVerbs(Verbs):
         from lmmformula.inference.posterior import extend
 
         return cast("Self", extend(self._fit, draws, progress))
+
+    def impute(
+        self, newdata: Data, n: int = 100, seed: int | np.random.Generator | None = None
+    ) -> pd.DataFrame:
+        """Missing responses of ``y | mi()``, from their posterior.
+
+        Parameters
+        ----------
+        newdata : table
+            Rows with and without the response: those of the fit, or others.
+        n : int
+            Draws, taken from those of the posterior without replacement.
+        seed : int or Generator, optional
+
+        Returns
+        -------
+        DataFrame
+            ``draw_1, ..., draw_n`` of the rows without a response, under their labels. Cost O(rows * draws).
+
+        Raises
+        ------
+        PlanError
+            For a model without ``mi()``, and for a fit that is no posterior.
+        """
+        from lmmformula.inference.imputation import impute
+
+        return impute(self._fit, newdata, n, seed)
 
     def log_likelihood(self, rows: Data = None) -> np.ndarray:
         """Log density of each row's response given the effects, for each draw of a posterior, (chain, draw, row)."""

@@ -195,6 +195,8 @@ OWN: dict[tuple[str, str], set[str]] = {
     ("Fit.conditional_effects", "conditions"): NOTHING | {"empty dict"},
     ("Fit.pp_check", "kind"): NOTHING,
     ("Fit.heterogeneity", "newdata"): NOTHING | {"word", "dict", "frame"},
+    ("Fit.impute", "newdata"): {"word", "dict", "frame"},
+    ("Fit.impute", "n"): {"one"},
     ("Fit.smooth", "name"): {"word"},
     ("Fit.smooth", "newdata"): NOTHING | {"word", "dict", "frame"},
     ("Fit.smooth", "points"): NOTHING,

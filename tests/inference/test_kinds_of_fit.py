@@ -164,7 +164,7 @@ and a formula for sigma no plain GLM to compare with."""
 INSTEAD = r"\b(use|fit with|fit again|fit the model|leave|look at|those of|in conf_int|has the intervals|has no meaning)\b"
 """What names an alternative."""
 
-ELSEWHERE = {"heterogeneity", "monotonic", "save", "smooth", "smooths", "to_marginaleffects"}
+ELSEWHERE = {"heterogeneity", "impute", "monotonic", "save", "smooth", "smooths", "to_marginaleffects"}
 """Verbs with a test file of their own that goes through the kinds."""
 
 

@@ -116,8 +116,10 @@ def test_a_rate_is_an_offset_where_sums_stay_in_the_family() -> None:
         (lambda d: fit("y | trunc(lb = 3, ub = 1) ~ x", d), "leaves nothing"),
         (lambda d: fit("y | cens(c, y2) ~ x", d, family="student"), "known degrees of freedom"),
         (lambda d: fit("y | cens(c) ~ x", d.assign(y=0.5, c=0), family="beta"), "proportions"),
-        (lambda d: fit("mvbind(y, whole) | subset(k) ~ x", d.assign(k=1)), "subset"),
-        (lambda d: fit("y | mi() ~ x", d), "not available"),
+        (lambda d: fit("bf(y | subset(k) ~ x) + bf(whole ~ x)", d.assign(k=1)), "different rows"),
+        (lambda d: fit("y | mi(x) ~ x", d), "takes no argument"),
+        (lambda d: fit("y ~ mi(x)", d), "method='hmc' takes one response"),
+        (lambda d: fit("as.ordered(k) | cens(c) ~ x", d.assign(k=1, c=0), family="cumulative"), "categories"),
     ],
 )
 def test_what_does_not_suit_is_refused_by_name(call, said: str) -> None:

@@ -3,7 +3,8 @@
 ================== ============================================= =======================================================
 marginalize        normal or lognormal response                  other families
 ================== ============================================= =======================================================
-``"auto"``         as ``"all"``                                  as ``"none"``; as ``"laplace"`` where levels are coupled
+``"auto"``         as ``"all"``                                  as ``"none"``; as ``"laplace"`` where levels are coupled, and
+                                                                 where errors are known, which makes it exact
 ``"all"``          all random and fixed effects, exactly         refused
 ``"none"``         nothing                                       nothing
 ``["subj", ...]``  random effects of these groups, fixed effects refused
@@ -109,6 +110,10 @@ def _other_family(problem: Problem, marginalize: Marginalize, groups: tuple[str,
     if marginalize == "auto" and coupled and problem.monotonic is None and not any(problem.aux_terms):
         label = coupled[0].label or coupled[0].group
         why = f"by Laplace's approximation, as levels or rows of ({label}) depend on each other, which sampling does not take"
+        return Approximate(groups, "laplace", why)
+    plain = problem.monotonic is None and not any(problem.aux_terms)
+    if marginalize == "auto" and plain and problem.family.distribution.quadratic:
+        why = "by Laplace's approximation, which is exact: given the variances, all random effects are normal"
         return Approximate(groups, "laplace", why)
     if marginalize in ("auto", "none"):
         why = f"the effects of a {problem.family.name} model are not normal given the variances"
