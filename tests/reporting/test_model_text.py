@@ -176,3 +176,28 @@ def test_what_has_no_program_says_so() -> None:
         seed=1,
     )
     assert "No program: the correlations of" in str(m.model_text())
+
+
+def test_random_effects_of_another_parameter_have_symbols_of_their_own() -> None:
+    from lmmformula.reporting.html_report.mathematics import equations
+
+    data = load_dataset("sleepstudy")
+    formula = "bf(Reaction ~ Days + (1 | Subject), sigma ~ Days + (1 | Subject))"
+    m = fit(formula, data, method="hmc", sample_prior="only", seed=1, draws=100)
+    text = m.model_text().mathematics
+    assert (
+        "log(sigma_i) = beta_sigma[(Intercept)] + beta_sigma[Days] Days_i + b_sigma[Subject_i, (Intercept)]"
+        in text
+    )
+    assert "b[Subject] ~ normal(0, sd:Subject:Intercept^2), independent for each of 18 levels" in text
+    assert "b_sigma[Subject] ~ normal(0, sigma:sd:Subject:Intercept^2)" in text
+    assert equations(m).count("<sub>sigma,0,") == 3
+
+
+def test_levels_are_coupled_by_what_users_wrote() -> None:
+    data = load_dataset("sleepstudy")
+    m = fit('Reaction ~ 1 + (1 | gr(Days, cov = "ou"))', data, method="ml")
+    assert (
+        "b[Days] ~ normal(0, sd:Days:Intercept^2), coupled by ou across of 10 levels"
+        in m.model_text().mathematics
+    )

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.ir.variance_parameters import term_parameters
+from lmmformula.reporting.equations import Effects, Predictor, Summand, equations_of
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
-    from lmmformula.ir.design import FixedBlock, GroupBlock
 
 __all__ = ["mathematics_of"]
 
@@ -35,20 +34,16 @@ _INTEGRATED = {
 def mathematics_of(fit: Fitted) -> str:
     """The model, its priors, and what was integrated out or maximised."""
     problem, family = fit.problem, fit.problem.family
-    lines = [fit.formula, ""]
+    own, lines = equations_of(problem), [fit.formula, ""]
     parameters = "".join(f", {a.name}" for a in family.auxiliaries)
     if problem.is_linear:
-        lines.append("y_i ~ normal(mu_i, sigma^2 / w_i)" if _weighted(fit) else "y_i ~ normal(mu_i, sigma^2)")
+        lines.append(f"y_i ~ normal(mu_i, sigma^2{' / w_i' if own.are_weighted else ''})")
     else:
         lines.append(f"y_i ~ {family.distribution.name}(mu_i{parameters})")
-    lines.append(
-        f"{_linked(family.link, 'mu_i')} = {_predictor(problem.X, problem.terms, problem.offset is not None)}"
-    )
-    for j, (own, block) in enumerate(zip(family.auxiliaries, problem.aux, strict=False)):
-        terms = problem.aux_terms[j] if problem.aux_terms else ()
-        if terms or not block.is_constant:
-            lines.append(f"{own.linked(own.name + '_i')} = {_predictor(block, terms, False)}")
-    lines += ["", *_effects(fit)]
+    linked = "mu_i" if family.link == "identity" else f"{family.link}(mu_i)"
+    lines.append(f"{linked} = {_predictor(own.mean)}")
+    lines += [f"{a.linked(f'{a.name}_i')} = {_predictor(predictor)}" for a, predictor in own.auxiliaries]
+    lines += ["", *map(_effects, own.effects)]
     priors = fit.inference.priors
     if priors is not None:
         lines += ["", "Priors"]
@@ -60,40 +55,33 @@ def mathematics_of(fit: Fitted) -> str:
     return "\n".join([*lines, "", *_criterion(fit)])
 
 
-def _weighted(fit: Fitted) -> bool:
-    return fit.problem.data.weights is not None
-
-
-def _linked(link: str, what: str) -> str:
-    return what if link == "identity" else f"{link}({what})"
-
-
-def _predictor(block: FixedBlock, terms: tuple[GroupBlock, ...], offset: bool) -> str:
-    parts = [f"beta[{name}]" + ("" if name == "(Intercept)" else f" {name}_i") for name in block.names]
-    for term in terms:
-        parts += [
-            f"b[{term.group}_i, {column}]" + ("" if column == "(Intercept)" else f" {column}_i")
-            for column in term.columns
-        ]
-    if offset:
+def _predictor(own: Predictor) -> str:
+    symbol = f"beta_{own.of}" if own.of else "beta"
+    parts = [_product(f"{symbol}[{one.column}]", one) for one in own.fixed]
+    for effects in own.random:
+        group = f"{effects.term.group}_i"
+        parts += [_product(f"{_symbol(effects)}[{group}, {one.column}]", one) for one in effects.summands]
+    if own.has_offset:
         parts.append("offset_i")
     return " + ".join(parts) or "0"
 
 
-def _effects(fit: Fitted) -> list[str]:
-    out = []
-    for own, term in zip(term_parameters(fit.problem), fit.problem.terms, strict=True):
-        levels = (
-            "independent for each" if own.across is None else f"coupled by {type(own.across).__name__} across"
-        )
-        if term.k == 1:
-            out.append(f"b[{term.group}] ~ normal(0, {own.sds[0]}^2), {levels} of {term.m:,} levels")
-            continue
-        correlated = "R of its correlations" if own.cors else "R = I"
-        out.append(
-            f"b[{term.group}] ~ normal(0, D R D), D = diag({', '.join(own.sds)}), {correlated}; {levels} of {term.m:,} levels"
-        )
-    return out
+def _product(coefficient: str, own: Summand) -> str:
+    return coefficient if own.is_constant else f"{coefficient} {own.column}_i"
+
+
+def _symbol(own: Effects) -> str:
+    return f"b_{own.of}" if own.of else "b"
+
+
+def _effects(own: Effects) -> str:
+    term, names = own.term, own.parameters
+    levels = "independent for each" if names.across is None else f"coupled by {names.across.name} across"
+    of = f"{_symbol(own)}[{term.group}]"
+    if term.k == 1:
+        return f"{of} ~ normal(0, {names.sds[0]}^2), {levels} of {term.m:,} levels"
+    correlated = "R of its correlations" if names.cors else "R = I"
+    return f"{of} ~ normal(0, D R D), D = diag({', '.join(names.sds)}), {correlated}; {levels} of {term.m:,} levels"
 
 
 def _criterion(fit: Fitted) -> tuple[str, ...]:
