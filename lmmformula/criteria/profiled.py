@@ -100,6 +100,11 @@ class Profiled:
             log_w = float(rows.reduce(lambda chunk, w: np.log(w).sum(), w))
         return cls(problem, reml, prepared, gram, ols, log_w)
 
+    @property
+    def dense_side(self) -> int:
+        """Of the largest matrix that is factorised."""
+        return self.prepared.dense_side
+
     def with_response(self, y: Array) -> Profiled:
         """The criterion for another response on the same rows; only the products with y are formed anew."""
         problem = self.problem.with_response(y)

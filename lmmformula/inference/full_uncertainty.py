@@ -3,14 +3,13 @@ r"""Predictions that hold the uncertainty of the variances too: ``predict(uncert
 Taking the variances as estimated makes intervals for new groups too short where groups are few: the estimate of a variance
 from m groups has about m - 1 degrees of freedom, and may be zero.
 
-Gaussian models with one residual variance. Given theta the error of a prediction is a multiple of sigma, and with flat priors
-for beta and log sigma, ``sigma^2 | theta, y ~ r2 / chi^2`` with n - p degrees of freedom, so the prediction has a t
-distribution around ``x'beta(theta) + z'b(theta)``. Its squared scale is ``r2 / (n - p)`` times the variance (1) of
-:mod:`lmmformula.inference.prediction_error` at sigma = 1, plus 1 / w for an observation. These are mixed over theta with weight
-``exp(-d(theta) / 2)``, d the REML deviance: the posterior under a flat prior for the elements of theta (standard deviations;
-correlations of kinds that have one are flat too), by importance sampling from a t distribution around the estimate, weights
-smoothed (Vehtari et al. 2024). An integral over the restricted likelihood needs no second maximum, reaches beyond a boundary
-estimate and repeats itself in other units.
+Gaussian models, residuals independent or structured. Given theta, the parameters of the residuals' structure among it, the
+error of a prediction is a multiple of sigma, and with flat priors for beta and log sigma, ``sigma^2 | theta, y ~ r2 / chi^2``
+with n - p degrees of freedom, so the prediction has a t distribution around ``x'beta(theta) + z'b(theta)``. Its squared scale
+is ``r2 / (n - p)`` times the variance (1) of :mod:`lmmformula.inference.prediction_error` at sigma = 1, plus ``s^2 / w`` for an
+observation whose standard deviation is s sigma. These are mixed over theta by :mod:`lmmformula.inference.averaging`. An
+integral over the restricted likelihood needs no second maximum, reaches beyond a boundary estimate and repeats itself in other
+units.
 
 Models by Laplace's approximation or quadrature: draws of all parameters, theta included, from their joint normal approximation,
 of the effects of known levels given these, and of unseen effects with each draw's Sigma.
@@ -18,48 +17,28 @@ of the effects of known levels given these, and of unseen effects with each draw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import FitError, LmmformulaWarning, PlanError, warn
+from lmmformula.errors import PlanError
+from lmmformula.inference.averaging import averaged_predictions
 from lmmformula.inference.posterior import quantiles
 from lmmformula.inference.prediction_error import parameter_spread, row_errors
+from lmmformula.inference.prediction_rows import Unseen, unseen_parts
 from lmmformula.inference.prediction_scale import Scale
 from lmmformula.inference.predictive import DRAWS, drawn_limits, predictor_draws
 from lmmformula.inference.working_rows import WorkingRows
-from lmmformula.ir.covariance import Role
-from lmmformula.ir.problem import Problem
-from lmmformula.numerics.pareto import TRUSTED_K, pareto_smooth, weights_ess
-from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
-    from lmmformula.criteria.profiled import Profiled, ProfiledPoint
-    from lmmformula.criteria.variance import Modes
     from lmmformula.inference.fitted import Fitted
-    from lmmformula.inference.records import Part, Rows, Wanted
+    from lmmformula.inference.records import Rows, Wanted
 
 __all__ = ["full_errors"]
 
-THETAS = 500
-"""Values of theta that are mixed."""
-TAILS = 3.0
-"""Degrees of freedom of the distribution they are drawn from."""
-ROUNDS = 3
-"""Proposals tried."""
-WELL = 0.4
-"""Share of the draws that the weighted ones are worth at which a proposal is good enough."""
-LEAST = 0.1
-"""The same below which the user is warned. Pareto's k says little where the weights are nearly equal."""
-NEGLIGIBLE = -20.0
-"""Log weight of a draw that is left out."""
-KEPT = 5_000
-"""Random effects up to which the criterion at every draw is held rather than evaluated twice."""
 STEPS = 60
 PRECISION = 1e-6
 """Of a quantile, relative to the distribution's scale."""
@@ -98,7 +77,7 @@ def full_errors(
             f"uncertainty='full' needs to know how well the variances are known, and a fit by {fit.method} does not say: fit "
             "with method='laplace' (Gaussian: 'reml'), or leave uncertainty out."
         )
-    with blas_threads(fit.optimum.model.prepared.dense_side):
+    with blas_threads(fit.optimum.model.dense_side):
         mixture = _mixture(fit, rows, effects, wanted, weights, rng)
     out = {} if not wanted.se else {"se": mixture.sd()}
     if wanted.interval is not None:
@@ -123,7 +102,7 @@ class _Mixture:
         Of the components, with sum 1.
     centres, variances : (S, n) arrays
         Squared scales are of eta.
-    noise : (S, n) or (S, 1) array
+    noise : (S, n) array
         What an observation adds to them.
     df : float
     """
@@ -163,117 +142,21 @@ class _Mixture:
 def _mixture(
     fit: Fitted, rows: Rows, effects: Array, wanted: Wanted, weights: Array | None, rng: np.random.Generator
 ) -> _Mixture:
-    standard, working = fit.standard, WorkingRows.of(fit, rows)
-    df = float(replace(fit.optimum.model, reml=True).n_eff)
+    standard, working, df = fit.standard, WorkingRows.of(fit, rows), np.nan
     own_weights, centres, variances, noise = [], [], [], []
-    for weight, point in _thetas(fit, rng):
-        sigma2 = point.r2 / df
-        own, along = working.errors(point, point.half, tuple(-h for h in point.h))
+    for own in averaged_predictions(fit, rows, working, rng):
+        given = own.given
         if wanted.new_levels != "sample":
-            own = own + working.unseen_variance(_factors(point))
-        own_weights.append(weight)
-        centres.append(standard.slope * working.centre(point) + rows.offset + effects)
-        variances.append(standard.slope**2 * sigma2 * (own + np.einsum("np,np->n", along, along)))
-        noise.append(standard.sigma_out(np.sqrt(sigma2)) ** 2)
-    shared = np.array(noise)[:, None] / (1.0 if weights is None else weights)
+            given = given + working.unseen_variance(own.factors)
+        own_weights.append(own.weight)
+        centres.append(standard.slope * own.centre + rows.offset + effects)
+        spread = given + np.einsum("np,np->n", own.along, own.along)
+        variances.append(standard.slope**2 * own.sigma2 * spread)
+        sigma = standard.sigma_out(np.sqrt(own.sigma2)) * own.spread
+        noise.append(np.broadcast_to(sigma**2, rows.n))
+        df = own.df
+    shared = np.array(noise) / (1.0 if weights is None else weights)
     return _Mixture(np.array(own_weights), np.array(centres), np.array(variances), shared, df)
-
-
-def _factors(point: Modes) -> dict[int, Array]:
-    """L of each term."""
-    groups = point.model.prepared.blocks.groups
-    return {
-        i: factor[columns, columns]
-        for group, factor in zip(groups, point.factors, strict=True)
-        for i, columns in group.members
-    }
-
-
-def _thetas(fit: Fitted, rng: np.random.Generator) -> Iterator[tuple[float, ProfiledPoint]]:
-    """Criterion at values of theta, with the weights of a posterior that has a flat prior; they sum to one."""
-    model, theta = replace(fit.optimum.model, reml=True), fit.optimum.theta
-    if not theta.size:
-        yield 1.0, fit.optimum
-        return
-    found = _importance_sample(model, _proposal(model, theta), rng)
-    _warn_of_few(model, theta, found)
-    for j in np.flatnonzero(found.log_weights > NEGLIGIBLE):
-        yield float(np.exp(found.log_weights[j])), found.at(int(j))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Sample:
-    """Draws of theta with log weights that sum to one, Pareto's k, and the criterion at each draw."""
-
-    drawn: Array
-    log_weights: Array
-    k: float
-    at: Callable[[int], ProfiledPoint]
-
-    @property
-    def worth(self) -> float:
-        """Share of the draws that the weighted ones are worth."""
-        return weights_ess(self.log_weights) / len(self.drawn)
-
-
-def _importance_sample(model: Profiled, proposal: StudentMixture, rng: np.random.Generator) -> _Sample:
-    """The proposal is fitted to what it drew while it does badly."""
-    found: list[_Sample] = []
-    for _ in range(ROUNDS):
-        drawn = proposal.sample(rng, THETAS)
-        at = lru_cache(maxsize=THETAS if model.problem.q <= KEPT else 1)(partial(_evaluated, model, drawn))
-        target = np.array([_log_posterior(at, j, t, model.problem) for j, t in enumerate(drawn)])
-        found.append(_Sample(drawn, *pareto_smooth(target - proposal.logpdf(drawn)), at))
-        best = max(found, key=lambda sample: sample.worth)
-        if best.worth > WELL:
-            break
-        proposal = fit_mixture(best.drawn, np.exp(best.log_weights), 3, rng).with_guard(0.2, 2.0, TAILS)
-    return max(found, key=lambda sample: sample.worth)
-
-
-def _evaluated(model: Profiled, drawn: Array, j: int) -> ProfiledPoint:
-    return model(drawn[j], exact=True)
-
-
-def _warn_of_few(model: Profiled, theta: Array, found: _Sample) -> None:
-    """A flat prior for L (k, k) has a posterior with a mean only if a factor has more than 1 + (k + 1) / 2 levels."""
-    few = [f"{t.group} has {t.m} levels" for t in model.problem.terms if t.m - 1 <= (t.k + 1) / 2]
-    if not few and found.worth > LEAST and (found.k < TRUSTED_K or found.worth > WELL):
-        return
-    worth = f"draws of the variances, averaged over, are worth {found.worth * THETAS:.0f} of {THETAS}"
-    warn(
-        f"the limits are rough: {'; '.join(few) or worth}, too few for {len(theta)} variance parameter"
-        f"{'' if len(theta) == 1 else 's'}. Simplify the random part, or use method='hmc', whose priors decide where the data "
-        "do not.",
-        LmmformulaWarning,
-    )
-
-
-def _proposal(model: Profiled, theta: Array) -> StudentMixture:
-    """t distributions around the estimate: with the curvature there, and a wider one."""
-    values, vectors = np.linalg.eigh(model(theta).hessian)
-    # theta is relative to sigma in standard columns, hence a number without unit: no direction is wider than its own size
-    variances = 2.0 / np.maximum(values, 2.0 / (1.0 + float(np.linalg.norm(theta))) ** 2)
-    half = np.linalg.cholesky((vectors * variances) @ vectors.T)
-    return StudentMixture(np.ones(1), theta[None], half[None], TAILS).with_guard(0.3, 2.0, TAILS)
-
-
-def _log_posterior(at: Callable[[int], ProfiledPoint], j: int, theta: Array, problem: Problem) -> float:
-    """``-d(theta) / 2`` plus the log prior; of theta and its mirror images, which have the same Sigma, one counts."""
-    roles = [role for term in problem.terms for role in term.covariance.roles]
-    if any(role.bounded and t < 0.0 for role, t in zip(roles, theta, strict=True)):
-        return -np.inf
-    # a flat correlation lo + (1 - lo) / (1 + e^-t) has a logistic t
-    logits = [abs(t) for role, t in zip(roles, theta, strict=True) if role is Role.CORRELATION]
-    prior = -sum(t + 2.0 * np.log1p(np.exp(-t)) for t in logits)
-    for t in (t for role, t in zip(roles, theta, strict=True) if role is Role.SHARE):  # a flat share
-        if not 0.0 < t < 0.5 * np.pi:
-            return -np.inf
-        prior += float(np.log(np.sin(2.0 * t)))
-    try:
-        return float(prior - 0.5 * at(j).deviance)
-    except FitError:
-        return -np.inf
 
 
 # -- other models: draws ----------------------------------------------------------------------------------------------------
@@ -294,9 +177,13 @@ def _drawn(
     unseen = [] if wanted.new_levels == "sample" else _unseen_factors(fit, rows, spread.theta, e)
     for at, draws, aux in predictor_draws(rows, eta, errors, ~errors.undetermined, rng, e):
         for part, factors in unseen:
-            new = np.flatnonzero(part.new_codes[at] >= 0)
-            moved = np.einsum("nk,skl->snl", part.basis[at][new], factors)
-            draws[:, new] += np.linalg.norm(moved, axis=2) * rng.standard_normal((len(e), len(new)))
+            here = np.flatnonzero(np.isin(part.rows, at))
+            new = np.searchsorted(at, part.rows[here])
+            z = rng.standard_normal((len(e), len(here), factors.shape[2]))
+            moved = np.einsum("nja,sab,snb->snj", part.basis[here], factors, z, optimize=True)
+            draws[:, new] += moved[..., 0]
+            for j in range(moved.shape[2] - 1):
+                aux[j][:, new] += moved[..., 1 + j]
         values = np.broadcast_to(scale.value(draws, aux), draws.shape)
         if wanted.se:
             out["se"][at] = values.std(axis=0, ddof=1)
@@ -312,14 +199,13 @@ def _drawn(
     return out
 
 
-def _unseen_factors(fit: Fitted, rows: Rows, root: Array, e: Array) -> list[tuple[Part, Array]]:
-    """The parts with levels that the fit has not seen, and f T L of their term for each draw of theta, (S, k, k)."""
+def _unseen_factors(fit: Fitted, rows: Rows, root: Array, e: Array) -> list[tuple[Unseen, Array]]:
+    """The terms with levels that the fit has not seen, and f T L of each for each draw of theta, (S, k, k)."""
     standard, slices = fit.standard, fit.problem.theta_slices()
     thetas = fit.optimum.theta + e @ root.T
     out = []
-    for part in rows.parts:
-        if (part.new_codes >= 0).any():
-            kind = standard.problem.terms[part.term].covariance
-            lower = np.stack([kind.cholesky(t) for t in thetas[:, slices[part.term]]])
-            out.append((part, standard.effects(part.term) @ lower))
+    for unseen in unseen_parts(fit, rows):
+        kind = standard.problem.terms[unseen.term].covariance
+        lower = np.stack([kind.cholesky(t) for t in thetas[:, slices[unseen.term]]])
+        out.append((unseen, standard.effects(unseen.term) @ lower))
     return out

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.errors import DataError, PlanError
+from lmmformula.errors import DataError
 from lmmformula.inference.prediction_error import row_errors
 from lmmformula.inference.prediction_scale import Scale
 from lmmformula.inference.predictive import response_limits
@@ -21,21 +20,6 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
 __all__ = ["predict_from_errors"]
-
-
-def _refuse_effects(fit: Fitted, rows: Rows, slopes: Sequence[Array]) -> None:
-    """Refuse errors of what moves with random effects of a parameter besides the mean.
-
-    Raises
-    ------
-    PlanError
-    """
-    for parameter, parts, slope in zip(fit.problem.family.auxiliaries, rows.aux_parts, slopes, strict=False):
-        if parts and np.any(slope != 0.0):
-            raise PlanError(
-                f"this prediction depends on random effects of {parameter.name}, whose errors are not known here. Use "
-                "re_form=None for those of a level with no effect, kind='link' for the mean's predictor, or method='hmc'."
-            )
 
 
 def predict_from_errors(
@@ -62,7 +46,6 @@ def predict_from_errors(
             f"kind={wanted.kind!r} is profiled out of this fit and has no standard error in predict(): leave out se and "
             "interval, and see conf_int(method='profile')."
         )
-    _refuse_effects(fit, rows, scale.slopes(eta, rows.aux)[1])
     out = {"fit": values}
     plain = not fit.problem.terms and fit.problem.residual is None
     exact = fit.inference.is_gaussian and plain  # t limits, as lm

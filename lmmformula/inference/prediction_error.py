@@ -15,6 +15,15 @@ whose block for beta `bse` shows, and b moves by :mod:`lmmformula.criteria.sensi
 A level that the fit has not seen has mode 0 and adds ``z'Sigma z``. Where the mean of the response depends on auxiliary
 predictors ``a = A alpha`` too (zero inflation), its gradient has a part for each. V is used through a root, ``V = T T'``, so
 that a row's error is an affine function of r independent standard normal numbers.
+
+Auxiliary predictors with random effects, ``a_j = A_j alpha_j + Z_j b``: all effects have one M, of the rows' copies
+(:mod:`lmmformula.criteria.several`), and one movement with psi, S. With z_k the columns of row and predictor k (0 the mean's)
+the errors of the K predictors of a row have the covariance matrix::
+
+    z_k'Lambda M^-1 Lambda'z_l + g_k'V g_l,      g_j = dalpha_j of a_j + z_j'Lambda S                                     (2)
+
+and an unseen level adds ``z_k'Sigma z_l``, Sigma of the columns of all predictors, so that effects which are correlated across
+predictors keep that.
 """
 
 from __future__ import annotations
@@ -29,6 +38,7 @@ from numpy.typing import NDArray
 from lmmformula.criteria.sensitivity import mode_sensitivity
 from lmmformula.engines.base import Stacked
 from lmmformula.inference.conditional import covariance_matrices
+from lmmformula.inference.prediction_rows import unseen_parts
 from lmmformula.inference.structure.rows import cluster_errors
 from lmmformula.inference.working_rows import WorkingRows
 from lmmformula.typing import Array
@@ -42,12 +52,12 @@ __all__ = ["ParameterSpread", "RowErrors", "parameter_spread", "row_errors"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowErrors:
-    """Errors of the predictors of n rows: ``eta + sqrt(own) e_0 + along e`` and ``a_j + aux_along[j] e``, e of r numbers.
+    """Errors of the predictors of n rows: ``eta + w_0 + along e`` and ``a_j + w_j + aux_along[j] e``, e of r numbers.
 
     Attributes
     ----------
-    own : (n,) array
-        Variance of the row's random part given all parameters.
+    own : (n, K, K) array
+        Covariances of w, the row's random parts given all parameters. K is 1 where auxiliary predictors have no random effects.
     along : (n, r) array
         How eta moves with the errors of the parameters.
     aux_along : tuple of (n, r) arrays
@@ -66,22 +76,35 @@ class RowErrors:
 
     def of(self, rows: slice, aux: Sequence[int]) -> RowErrors:
         """Some of the rows, with some of the auxiliary predictors."""
+        own = self.own[rows]
+        if own.shape[1] > 1:
+            places = [0, *(1 + j for j in aux)]
+            own = own[:, places][:, :, places]
         return RowErrors(
-            self.own[rows],
+            own,
             self.along[rows],
             tuple(self.aux_along[j][rows] for j in aux if j < len(self.aux_along)),
             self.undetermined[rows],
             tuple(self.aux_undetermined[j][rows] for j in aux if j < len(self.aux_undetermined)),
         )
 
+    def drawn(self, at: NDArray[np.intp], size: int, rng: np.random.Generator) -> Array:
+        """`size` draws of w of the rows `at`, (S, rows, K)."""
+        values, vectors = np.linalg.eigh(self.own[at])
+        root = vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
+        z = rng.standard_normal((size, *root.shape[:2]))
+        return np.einsum("nkl,snl->snk", root, z)
+
     def variance(self, d_eta: Array | float, d_aux: tuple[Array, ...] = ()) -> Array:
         """Variance of a function of eta and the a_j with these derivatives, (n,); infinite where it is not determined."""
-        slope = np.broadcast_to(d_eta, self.own.shape)
+        slope = np.broadcast_to(d_eta, len(self.own))
         moved, lost = slope[:, None] * self.along, self.undetermined & (slope != 0.0)
         for d, along, loose in zip(d_aux, self.aux_along, self.aux_undetermined, strict=False):
             moved = moved + d[:, None] * along
             lost = lost | (loose & (d != 0.0))
-        out = slope**2 * self.own + np.einsum("nr,nr->n", moved, moved)
+        slopes = np.stack([slope, *d_aux][: self.own.shape[1]], axis=1)
+        own = self.own[:, : slopes.shape[1], : slopes.shape[1]]
+        out = np.einsum("nk,nkl,nl->n", slopes, own, slopes) + np.einsum("nr,nr->n", moved, moved)
         return np.where(lost & ~np.isnan(out), np.inf, out)
 
 
@@ -96,34 +119,39 @@ def row_errors(fit: Fitted, rows: Rows, *, drawn: bool) -> RowErrors:
     drawn : bool
         Whether unseen levels have drawn effects, which then add no variance.
     """
-    working = WorkingRows.of(fit, rows)
+    working, standard = WorkingRows.of(fit, rows), fit.standard
+    sigma = standard.sigma_in(fit.estimate)
+    units = np.array([standard.slope, *(1.0 for _ in working.beside)])  # auxiliary predictors have none
     if fit.problem.residual is not None:
         loose = np.zeros(fit.problem.p, dtype=bool)
         spread = ParameterSpread(np.zeros((0, 0)), (), np.zeros((0, 0)), (), loose, ())
-        own, along = cluster_errors(fit.optimum, working)
-        along = along * fit.standard.sigma_in(fit.estimate)
+        variances, moves = cluster_errors(fit.optimum, working)
+        own, along = variances[:, None, None], moves[:, None] * sigma
     else:
         spread = parameter_spread(fit)
-        own, along = working.errors(fit.optimum, spread.fixed, spread.effects)
-    own *= (fit.standard.slope * fit.standard.sigma_in(fit.estimate)) ** 2
-    along *= fit.standard.slope
+        own, along = working.joint_errors(fit.optimum, spread.fixed, spread.effects)
+    own = sigma**2 * np.outer(units, units) * own
+    along = units[:, None] * along
     if not drawn:
-        own += _unseen_variance(fit, rows)
+        own += _unseen_covariances(fit, rows)
     columns = rows.aux_columns
-    aux_along = tuple(c @ root for c, root in zip(columns, spread.aux, strict=False))
+    aux_along = [c @ root for c, root in zip(columns, spread.aux, strict=False)]
+    for j in range(len(working.beside)):
+        aux_along[j] = aux_along[j] + along[:, 1 + j]
     lost = tuple(
         (c[:, loose] != 0.0).any(axis=1) for c, loose in zip(columns, spread.aux_loose, strict=False)
     )
-    return RowErrors(own, along, aux_along, (rows.X[:, spread.loose] != 0.0).any(axis=1), lost)
+    return RowErrors(own, along[:, 0], tuple(aux_along), (rows.X[:, spread.loose] != 0.0).any(axis=1), lost)
 
 
-def _unseen_variance(fit: Fitted, rows: Rows) -> Array:
-    """z'Sigma z of the levels that the fit has not seen, (n,)."""
-    out, covariances = np.zeros(rows.n), covariance_matrices(fit)
-    for part in rows.parts:
-        unseen = part.new_codes >= 0
-        z = part.basis[unseen]
-        out[unseen] += np.einsum("nk,kl,nl->n", z, covariances[part.term], z)
+def _unseen_covariances(fit: Fitted, rows: Rows) -> Array:
+    """z_k'Sigma z_l of the levels that the fit has not seen, (n, K, K)."""
+    k, covariances = 1 + len(rows.aux_parts), covariance_matrices(fit)
+    out = np.zeros((rows.n, k, k))
+    for unseen in unseen_parts(fit, rows):
+        out[unseen.rows] += np.einsum(
+            "nka,ab,nlb->nkl", unseen.basis, covariances[unseen.term], unseen.basis, optimize=True
+        )
     return out
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import DataError, FormulaError, PlanError
+from lmmformula.errors import DataError, FormulaError
 from lmmformula.formula import model_spec
 from lmmformula.formula.spec import RandomTerm
 from lmmformula.frame.recipe import MISSING, NewTerm
@@ -18,6 +20,7 @@ from lmmformula.inference.residuals import auxiliary
 from lmmformula.inference.rows import row_labels
 from lmmformula.ir.design import GroupBlock, gathered
 from lmmformula.ir.problem import Problem
+from lmmformula.ir.residual import ResidualBlock
 from lmmformula.ir.residual.responses import OfResponses
 from lmmformula.ir.stacked import has_several
 from lmmformula.typing import Array, Data
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Selection",
+    "Unseen",
     "at_means",
     "of_mean",
     "own_parts",
@@ -37,6 +41,7 @@ __all__ = [
     "rows_of",
     "selected",
     "unseen_effects",
+    "unseen_parts",
 ]
 
 Selection = list[tuple[int, NDArray[np.bool_]]]
@@ -102,7 +107,7 @@ def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> I
     """The rows of the fit, likewise, as many at a time as lie in one place, and where they stand."""
     several, none = has_several(fit.problem), [np.zeros((t.m, t.k)) for t in fit.problem.terms]
     aux = auxiliary(fit, None if aux_terms or not several else none)
-    index, start = row_labels(fit.problem), 0
+    index, start, residual = row_labels(fit.problem), 0, fit.problem.residual
     for chunk in fit.problem.data.chunks():
         at = slice(start, start := start + chunk.n)
         parts = tuple(p for i, mask in selection for p in own_parts(i, chunk.terms[i], mask))
@@ -112,7 +117,8 @@ def own_rows(fit: Fitted, selection: Selection, *, aux_terms: bool = False) -> I
             own = tuple(_beside(chunk.terms, j) for j in range(1, len(aux) + 1))
         offset = np.zeros(chunk.n) if chunk.offset is None else chunk.offset
         here = tuple(a[at] for a in aux)
-        yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own)
+        spread = None if residual is None else partial(_own_deviations, residual, at)
+        yield at, Rows(chunk.fixed, offset, parts, index[at], here, chunk.aux, own, spread)
 
 
 def rows_of(
@@ -129,7 +135,7 @@ def rows_of(
     `places` keeps where levels stand, for rows that come in batches.
     """
     problem = fit.problem
-    with_aux = bool(problem.aux) and aux
+    with_aux, spread = bool(problem.aux) and aux, None
     further = _further(problem) if with_aux and aux_terms else []
     wanted = [*(i for i, _ in selection), *further]
     design = problem.recipe.replay(newdata, terms=wanted, aux=with_aux, aux_terms=aux_terms, places=places)
@@ -153,9 +159,10 @@ def rows_of(
     elif problem.aux:
         beside = ()
     else:
-        sigma = fit.sigma * _deviations(fit, newdata, design.n)
+        spread = _deviations(fit, newdata, design.n)
+        sigma = fit.sigma * (np.ones(design.n) if spread is None else spread(fit.estimate.residual))
         beside = tuple(a.predictor(sigma) for a in problem.family.auxiliaries)
-    return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own)
+    return Rows(design.X, offset, parts, design.index, beside, tuple(design.aux), own, spread)
 
 
 def _beside(terms: Sequence[GroupBlock], j: int) -> tuple[Part, ...]:
@@ -195,23 +202,32 @@ def _at_modes(fit: Fitted, parts: Sequence[Part]) -> Array | float:
     return out
 
 
-def _deviations(fit: Fitted, newdata: Data, n: int) -> Array:
-    """Standard deviations of the residuals of new rows relative to sigma, (n,); nan where the fit has one for each visit."""
+def _own_deviations(residual: ResidualBlock, at: slice, psi: Array) -> Array:
+    """Standard deviations of the residuals of rows of the fit relative to sigma, (n,)."""
+    return residual.deviations(psi)[at]
+
+
+def _deviations(fit: Fitted, newdata: Data, n: int) -> Callable[[Array], Array] | None:
+    """Standard deviations of the residuals of new rows relative to sigma, (n,), as a function of psi; None for ones.
+
+    nan where the fit has one for each visit.
+    """
     residual = fit.problem.residual
     if residual is None:
-        return np.ones(n)
-    if isinstance(residual.kind, OfResponses):  # as many rows of each response
-        places = np.repeat(np.arange(float(len(residual.kind.visits))), n // len(residual.kind.visits))
-        return residual.kind.deviations(places, residual.split(fit.estimate.residual)[0])
-    if fit.problem.responses and residual.variance is not None:
+        return None
+    kind, variance, split = residual.kind, residual.variance, residual.split
+    if isinstance(kind, OfResponses):  # as many rows of each response
+        places = np.repeat(np.arange(float(len(kind.visits))), n // len(kind.visits))
+        return lambda psi: kind.deviations(places, split(psi)[0])
+    if fit.problem.responses and variance is not None:
         columns = fit.problem.recipe.sigma_columns(newdata)
-        return residual.variance.spread(columns, residual.split(fit.estimate.residual)[1])
-    if not residual.kind.homogeneous:
-        return np.full(n, np.nan)
-    if residual.variance is None:
-        return np.ones(n)
+        return lambda psi: variance.spread(columns, split(psi)[1])
+    if not kind.homogeneous:
+        return lambda psi: np.full(n, np.nan)
+    if variance is None:
+        return None
     (columns,) = fit.problem.recipe.replay(newdata, terms=[], fixed=False, aux=True).aux
-    return residual.variance.spread(columns, residual.split(fit.estimate.residual)[1])
+    return lambda psi: variance.spread(columns, split(psi)[1])
 
 
 def own_parts(term: int, block: GroupBlock, mask: NDArray[np.bool_] | float) -> list[Part]:
@@ -231,45 +247,83 @@ def population_rows(fit: Fitted, newdata: Data) -> Rows:
     return rows_of(fit, newdata, of_mean(fit))
 
 
-def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generator) -> Array:
-    """What unseen levels add to the mean under `policy`."""
-    out, covariances = np.zeros(rows.n), covariance_matrices(fit)
-    several = has_several(fit.problem)
-    terms_of = [fit.problem.terms] * len(rows.aux_parts) if several else fit.problem.aux_terms
-    beside = zip(terms_of, rows.aux_parts, strict=False)
-    groups = [(fit.problem.terms[part.term].group, part, True) for part in rows.parts]
-    groups += [(terms[part.term].group, part, False) for terms, parts in beside for part in parts]
-    for group, part, of_mean in groups:
-        unseen = part.new_codes >= 0
-        if not unseen.any():
+@dataclass(frozen=True, slots=True, eq=False)
+class Unseen:
+    """A term on the rows whose level the fit has not seen.
+
+    Attributes
+    ----------
+    term : int
+    group : str
+    rows : (r,) array
+    codes : (r,) array
+        Of the new levels.
+    levels : tuple of str
+    basis : (r, K, k) array
+        The term's columns in each linear predictor, the mean's first.
+    """
+
+    term: int
+    group: str
+    rows: NDArray[np.intp]
+    codes: NDArray[np.int32]
+    levels: tuple[str, ...]
+    basis: Array
+
+
+def unseen_parts(fit: Fitted, rows: Rows) -> list[Unseen]:
+    """The terms on rows of unseen levels, one for each of the levels that a row has."""
+    predictors, problem = (rows.parts, *rows.aux_parts), fit.problem
+    apart = not has_several(problem)  # terms of auxiliary predictors have then numbers of their own
+    found: dict[tuple[int, int, int], dict[int, Part]] = {}
+    for k, parts in enumerate(predictors):
+        for at, part in enumerate(parts):
+            turn = sum(before.term == part.term for before in parts[:at])
+            found.setdefault((k if apart else 0, part.term, turn), {})[k] = part
+    out = []
+    for (k, term, _), own in found.items():
+        group = (problem.aux_terms[k - 1] if k else problem.terms)[term].group
+        first = next(iter(own.values()))
+        at = np.flatnonzero(first.new_codes >= 0)
+        if not len(at):
             continue
-        if policy == "error":
-            raise DataError(
-                f"{int(unseen.sum())} of {rows.n} rows have levels of {group} that the fit has not seen: "
-                f"{_listed(part)}. Choose new_levels='population' (effect zero), 'sample' (drawn) or 'na', or re_form=None."
-            )
-        if policy == "na":
-            out[unseen] = np.nan
-        elif policy == "sample" and several and not of_mean:
-            raise PlanError(
-                f"effects of unseen levels of {group} on a parameter besides the mean are drawn by method='hmc' alone. Use "
-                "new_levels='population', which leaves them out."
-            )
-        elif policy == "sample" and of_mean:
-            size = (len(part.new_levels), part.basis.shape[1])
-            effects = rng.multivariate_normal(
-                np.zeros(size[1]), covariances[part.term], size=size[0], method="eigh"
-            )
-            out[unseen] += np.einsum("nk,nk->n", part.basis[unseen], effects[part.new_codes[unseen]])
+        nothing = np.zeros((len(at), first.basis.shape[1]))
+        basis = np.stack([own[k].basis[at] if k in own else nothing for k in range(len(predictors))], axis=1)
+        out.append(Unseen(term, group, at, first.new_codes[at], first.new_levels, basis))
     return out
 
 
-def _listed(part: Part) -> str:
+def unseen_effects(fit: Fitted, rows: Rows, policy: str, rng: np.random.Generator) -> Array:
+    """What unseen levels add to the linear predictors under `policy`, (K, n), that of the mean first.
+
+    Raises
+    ------
+    DataError
+        Under "error", if there are any.
+    """
+    out, covariances = np.zeros((1 + len(rows.aux_parts), rows.n)), covariance_matrices(fit)
+    for unseen in unseen_parts(fit, rows):
+        if policy == "error":
+            raise DataError(
+                f"{len(unseen.rows)} of {rows.n} rows have levels of {unseen.group} that the fit has not seen: "
+                f"{_listed(unseen)}. Choose new_levels='population' (effect zero), 'sample' (drawn) or 'na', or re_form=None."
+            )
+        if policy == "na":
+            out[:, unseen.rows] = np.nan
+        elif policy == "sample":
+            size = (len(unseen.levels), unseen.basis.shape[2])
+            effects = rng.multivariate_normal(
+                np.zeros(size[1]), covariances[unseen.term], size=size[0], method="eigh"
+            )
+            out[:, unseen.rows] += np.einsum("nkc,nc->kn", unseen.basis, effects[unseen.codes])
+    return out
+
+
+def _listed(unseen: Unseen) -> str:
     """The unseen levels of a term, and how many rows name none."""
-    nameless = (
-        int((part.new_codes == len(part.new_levels) - 1).sum()) if part.new_levels[-1] == MISSING else 0
-    )
-    names = [repr(v) for v in part.new_levels[: -1 if nameless else None]]
+    levels = unseen.levels
+    nameless = int((unseen.codes == len(levels) - 1).sum()) if levels[-1] == MISSING else 0
+    names = [repr(v) for v in levels[: -1 if nameless else None]]
     shown = [*names[:5], *(["..."] if len(names) > 5 else [])]
     return ", ".join([*shown, *([f"missing in {nameless}"] if nameless else [])])
 

@@ -132,20 +132,27 @@ def predictor_draws(
         Errors of the parameters, the same for all rows; drawn if not given.
     """
     e = rng.standard_normal((DRAWS, errors.along.shape[1])) if e is None else e
-    where = np.flatnonzero(possible & np.isfinite(eta) & np.isfinite(errors.own))
-    for part in row_slices(len(where), len(e), 3):
+    finite = np.isfinite(errors.own).all(axis=(1, 2))
+    for a in rows.aux[: errors.own.shape[1] - 1]:
+        finite = finite & np.isfinite(a)
+    where = np.flatnonzero(possible & np.isfinite(eta) & finite)
+    for part in row_slices(len(where), len(e), 1 + 2 * errors.own.shape[1]):
         at = where[part]
-        draws = eta[at] + np.sqrt(errors.own[at]) * rng.standard_normal((len(e), len(at)))
-        draws += e @ errors.along[at].T
-        yield at, draws, _auxiliary_draws(rows, errors, at, e)
+        own = errors.drawn(at, len(e), rng)
+        draws = eta[at] + own[..., 0] + e @ errors.along[at].T
+        yield at, draws, _auxiliary_draws(rows, errors, at, e, own[..., 1:])
 
 
-def _auxiliary_draws(rows: Rows, errors: RowErrors, at: Index | slice, e: Array) -> tuple[Array, ...]:
-    """The auxiliary predictors with their errors, (S, rows), or (rows,) where they are taken as known."""
+def _auxiliary_draws(
+    rows: Rows, errors: RowErrors, at: Index | slice, e: Array, own: Array
+) -> tuple[Array, ...]:
+    """The auxiliary predictors with their errors and random parts `own`, (S, rows), or (rows,) where taken as known."""
     out = [a[at] for a in rows.aux]
     for j, along in enumerate(errors.aux_along):
         vague = np.sqrt(np.einsum("nr,nr->n", along[at], along[at])) > VAGUE
         out[j] = out[j] + np.where(vague[:, None], 0.0, along[at] @ e.T).T
+    for j, random in enumerate(np.moveaxis(own, -1, 0)):
+        out[j] = out[j] + random
     return tuple(out)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -49,7 +49,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Everything about the rows to predict."""
+    """Everything about the rows to predict.
+
+    `spread` gives the standard deviations of the rows relative to sigma, (n,), at parameters psi of the structure of residuals;
+    None where all have sigma.
+    """
 
     X: Array
     offset: Array
@@ -58,6 +62,7 @@ class Rows:
     aux: tuple[Array, ...]
     aux_columns: tuple[Array, ...] = ()
     aux_parts: tuple[tuple[Part, ...], ...] = ()
+    spread: Callable[[Array], Array] | None = None
 
     @property
     def n(self) -> int:

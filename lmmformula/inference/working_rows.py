@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,8 +24,8 @@ __all__ = ["WorkingRows"]
 CELLS = 20_000_000
 """Numbers of a table of levels by rows that are held at a time."""
 
-_Touched = tuple[int, slice, NDArray[np.intp], NDArray[np.int32], Array]
-"""Of one term on a batch of rows: group, columns in the group, rows with a known level, these levels, Lambda'z of the rows."""
+_Touched = tuple[int, int, slice, NDArray[np.intp], NDArray[np.int32], Array]
+"""Of one term on a batch of rows: predictor, group, columns in the group, rows with a known level, these levels, Lambda'z."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,36 +56,60 @@ class WorkingRows:
     ----------
     X : (n, p) array
     parts : list of Part
+        Those of the mean's predictor.
+    beside : tuple of lists of Part
+        Those of each auxiliary predictor; empty where none has random effects.
     """
 
     X: Array
     parts: list[Part]
+    beside: tuple[list[Part], ...] = ()
 
     @classmethod
     def of(cls, fit: Fitted, rows: Rows) -> WorkingRows:
         """From rows with ``X`` and ``parts`` in the user's units."""
         standard = fit.standard
-        parts = [
-            Part(p.term, standard.basis_in(p.term, p.basis), p.codes, p.new_codes >= 0) for p in rows.parts
-        ]
-        return cls(standard.fixed_in(rows.X), parts)
+        parts, *beside = (
+            [Part(p.term, standard.basis_in(p.term, p.basis), p.codes, p.new_codes >= 0) for p in own]
+            for own in (rows.parts, *rows.aux_parts)
+        )
+        return cls(standard.fixed_in(rows.X), parts, tuple(beside))
+
+    @property
+    def n_predictors(self) -> int:
+        """Predictors that may have random effects, K."""
+        return 1 + len(self.beside)
 
     def errors(
         self, point: LaplacePoint | ProfiledPoint, fixed: Array, effects: Stacked
     ) -> tuple[Array, Array]:
-        """Relative to sigma^2 the variance of z'b given the parameters, (n,); and x'`fixed` + z'Lambda `effects`, (n, r)."""
-        own, along = np.zeros(len(self.X)), self.X @ fixed
-        if not self.parts:
+        """Of the mean's predictor relative to sigma^2: the variance of z'b given the parameters, (n,); and x'`fixed` +
+        z'Lambda `effects`, (n, r).
+        """
+        own, along = replace(self, beside=()).joint_errors(point, fixed, effects)
+        return own[:, 0, 0], along[:, 0]
+
+    def joint_errors(
+        self, point: LaplacePoint | ProfiledPoint, fixed: Array, effects: Stacked
+    ) -> tuple[Array, Array]:
+        """The same of all predictors: covariances, (n, K, K), and movements, (n, K, r), X in the mean alone."""
+        n, k = len(self.X), self.n_predictors
+        own, along = np.zeros((n, k, k)), np.zeros((n, k, fixed.shape[1]))
+        along[:, 0] = self.X @ fixed
+        if not (self.parts or any(self.beside)):
             return own, along
         groups: Sequence[Group] = point.model.prepared.blocks.groups
         for batch, levels in self._touched(groups, point.factors):
-            right = tuple(np.zeros((g.m, g.k, batch.stop - batch.start)) for g in groups)
-            for a, columns, seen, codes, z in levels:
-                right[a][codes, columns, seen] += z
+            size = batch.stop - batch.start
+            right = tuple(np.zeros((g.m, g.k, k * size)) for g in groups)
+            for j, a, columns, seen, codes, z in levels:
+                right[a][codes, columns, j * size + seen] += z
             solved = point.factor.solve(right)
-            for a, columns, seen, codes, z in levels:
-                own[batch][seen] += np.einsum("nk,nk->n", z, solved[a][codes, columns, seen])
-                along[batch][seen] += np.einsum("nk,nkr->nr", z, effects[a][codes][:, columns])
+            for j, a, columns, seen, codes, z in levels:
+                for i in range(k):
+                    met = solved[a][codes, columns, i * size + seen]
+                    own[batch][seen, j, i] += np.einsum("nk,nk->n", z, met)
+                along[batch][seen, j] += np.einsum("nk,nkr->nr", z, effects[a][codes][:, columns])
         return own, along
 
     def centre(self, point: LaplacePoint | ProfiledPoint) -> Array:
@@ -93,7 +117,7 @@ class WorkingRows:
         out = self.X @ point.beta
         for a, group in enumerate(point.model.prepared.blocks.groups):
             effects = point.u[a] @ point.factors[a].T
-            for part, columns in self._of(group):
+            for part, columns in _of(group, self.parts):
                 seen = np.flatnonzero(part.codes >= 0)
                 out[seen] += np.einsum("nk,nk->n", part.basis[seen], effects[part.codes[seen]][:, columns])
         return out
@@ -105,22 +129,24 @@ class WorkingRows:
             out[part.unseen] += np.sum((part.basis[part.unseen] @ factors[part.term]) ** 2, axis=1)
         return out
 
-    def _of(self, group: Group) -> list[tuple[Part, slice]]:
-        """Parts of the terms of a group, with their columns."""
-        return [(part, columns) for i, columns in group.members for part in self.parts if part.term == i]
-
     def _touched(
         self, groups: Sequence[Group], factors: Sequence[Array]
     ) -> Iterator[tuple[slice, list[_Touched]]]:
         """Batches of rows, with what each term has on them."""
         q = sum(g.m * g.k for g in groups)
-        step = max(1, min(256, CELLS // max(1, q)))
+        step = max(1, min(256, CELLS // max(1, q * self.n_predictors)))
         for start in range(0, len(self.X), step):
             batch, levels = slice(start, min(start + step, len(self.X))), []
             for a, (group, factor) in enumerate(zip(groups, factors, strict=True)):
-                for part, columns in self._of(group):
-                    codes = part.codes[batch]
-                    seen = np.flatnonzero(codes >= 0)
-                    z = part.basis[batch][seen] @ factor[columns, columns]
-                    levels.append((a, columns, seen, codes[seen], z))
+                for j, parts in enumerate((self.parts, *self.beside)):
+                    for part, columns in _of(group, parts):
+                        codes = part.codes[batch]
+                        seen = np.flatnonzero(codes >= 0)
+                        z = part.basis[batch][seen] @ factor[columns, columns]
+                        levels.append((j, a, columns, seen, codes[seen], z))
             yield batch, levels
+
+
+def _of(group: Group, parts: Sequence[Part]) -> list[tuple[Part, slice]]:
+    """Parts of the terms of a group, with their columns."""
+    return [(part, columns) for i, columns in group.members for part in parts if part.term == i]

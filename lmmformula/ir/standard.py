@@ -153,6 +153,10 @@ class Standard(Units):
         """(f T)^-1 of each term."""
         return tuple(np.linalg.inv(self.effects(i)) for i in range(len(self.bases)))
 
+    def residual_out(self, psi: Array) -> Array:
+        """Parameters of the residuals' structure, which has none in the units of the response but sigma."""
+        return psi
+
     def inward(self, estimate: Estimate) -> Estimate:
         """The twin's estimate."""
         s = self._sigma_ratio(estimate)

@@ -25,7 +25,7 @@ class CheckingVerbs(Verbs):
 
     def check(
         self,
-        seed: int | np.random.Generator | None = None,
+        seed: int | np.random.Generator | None = 0,
         n: int = 250,
         *,
         time: Data = None,
@@ -40,8 +40,8 @@ class CheckingVerbs(Verbs):
 
         Parameters
         ----------
-        seed : int or Generator, optional
-            Of simulations and randomised residuals.
+        seed : int or Generator
+            Of simulations and randomised residuals; None for others each time.
         n : int
             Simulations.
         time : str or array, optional
@@ -67,7 +67,7 @@ class CheckingVerbs(Verbs):
         --------
         >>> from lmmformula import fit, load_dataset
         >>> m = fit("Reaction ~ Days + (Days | Subject)", load_dataset("sleepstudy"))
-        >>> m.check(seed=1).ok
+        >>> m.check().ok
         True
         """
         from lmmformula.inference.checking.report import examine

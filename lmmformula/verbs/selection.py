@@ -42,7 +42,7 @@ class SelectionVerbs(Verbs):
         reduce: bool = True,
         method: str | None = None,
         n: int | None = None,
-        seed: int | np.random.Generator | None = None,
+        seed: int | np.random.Generator | None = 0,
     ) -> pd.DataFrame:
         """Whether each piece of the random part is needed: likelihood-ratio tests, one piece less at a time.
 
@@ -58,7 +58,8 @@ class SelectionVerbs(Verbs):
             model and fits both again: for anything, at the cost of `n` fits of both.
         n : int, optional
             Draws; by default 10,000 of "rlrt" and 500 of "bootstrap".
-        seed : int or Generator, optional
+        seed : int or Generator
+            Of draws; the same seed gives the same p-values, None others each time.
 
         Returns
         -------

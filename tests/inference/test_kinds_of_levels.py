@@ -50,10 +50,7 @@ ELSEWHERE = {"predict", "predict, sample"}
 """New rows of these verbs lack a column of the model."""
 INFLUENCE = {"influence", "influence, rows", "influence, refit"}
 REFUSED = {
-    "zi": COUPLED - {"overdispersion"}
-    | INFLUENCE
-    | ELSEWHERE
-    | {"caic", "caic, known", "icc", "r2", "ratio", "predict, full", "predict, prediction"},
+    "zi": COUPLED - {"overdispersion"} | INFLUENCE | {"caic", "caic, known", "icc", "r2", "ratio"},
     "car": COUPLED,
     "mm": COUPLED | ELSEWHERE | {"ratio"},
     "ar1": COUPLED | ELSEWHERE | {"ratio"},

@@ -50,7 +50,7 @@ RESIDUALS: dict[str, Callable[[], Fit]] = {
 
 SLOW = {"allfit", "power", "permutation_test", "cross_validate", "check", "step", "conf_int, bootstrap"}
 """Asked of one structure, which stands for the others."""
-EVERY = DRAWN | {"overdispersion", "predict, full"}
+EVERY = DRAWN | {"overdispersion"}
 """What no structure has: draws, and what rests on independent residuals."""
 NO_EFFECTS = {"ratio", "naivete", "plot_naivete", "ranova", "repca"}
 OF_FIXED = {verb for verb in VERBS if verb.endswith(", clusters")}

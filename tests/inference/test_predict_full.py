@@ -13,7 +13,7 @@ from scipy.special import ndtr, stdtr, stdtrit
 
 from lmmformula import DataError, fit, load_dataset
 from lmmformula.errors import LmmformulaWarning, PlanError, SingularFitWarning
-from lmmformula.inference import full_uncertainty
+from lmmformula.inference import averaging
 
 M, N = 12, 6
 """Groups, and rows of each: few enough for the variance between groups to be known badly."""
@@ -66,7 +66,7 @@ def test_new_groups_against_integration_over_a_grid(seed, tau) -> None:
 
 def test_coverage_with_twelve_groups_of_six(monkeypatch) -> None:
     """Probability with which the mean of a new group lies inside: too low with variances as estimated, right with "full"."""
-    monkeypatch.setattr(full_uncertainty, "THETAS", 100)
+    monkeypatch.setattr(averaging, "DRAWN", 100)
     tau, new, inside = 0.7, pd.DataFrame({"g": ["new"]}), {None: [], "full": []}
     for seed in range(30):
         m = quiet_fit(one_way(seed, tau))
@@ -88,7 +88,7 @@ def test_without_random_effects_it_is_the_t_interval() -> None:
 
 def test_known_levels_slopes_weights_and_scales_of_columns(monkeypatch) -> None:
     """The same numbers in other units of a slope; wider than with variances as estimated; sigma^2 / w for observations."""
-    monkeypatch.setattr(full_uncertainty, "THETAS", 150)
+    monkeypatch.setattr(averaging, "DRAWN", 150)
     sleep = load_dataset("sleepstudy").assign(w=lambda d: np.resize([1.0, 4.0], len(d)))
     new = sleep.iloc[[0, 1, 60]]
     asked = {"se": True, "uncertainty": "full", "seed": 3}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -248,9 +248,11 @@ class Asymptotic(Inference):
     def predict(
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
     ) -> pd.Series | pd.DataFrame:
-        if wanted.full:
+        if wanted.full and not self.is_gaussian:
             self.fit.problem.refuse_responses("uncertainty='full'", "Leave it out, or use bootstrap().")
-        effects = unseen_effects(self.fit, rows, wanted.new_levels, rng)
+        effects, *beside = unseen_effects(self.fit, rows, wanted.new_levels, rng)
+        if beside:
+            rows = replace(rows, aux=tuple(a + own for a, own in zip(rows.aux, beside, strict=True)))
         return predict_from_errors(
             self.fit, rows, at_means(self.fit, rows) + effects, effects, wanted, weights, rng
         )

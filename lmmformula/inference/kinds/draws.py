@@ -251,7 +251,7 @@ class Draws(Inference):
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
     ) -> pd.Series | pd.DataFrame:
         sampled = wanted.new_levels == "sample"
-        effects = unseen_effects(self.fit, rows, "population" if sampled else wanted.new_levels, rng)
+        effects = unseen_effects(self.fit, rows, "population" if sampled else wanted.new_levels, rng)[0]
         centre = at_means(self.fit, rows) + effects
         linear = self.fit.problem.family.is_linear and wanted.kind in ("response", "link", "conditional")
         if linear and not sampled and wanted.interval is None and not wanted.se:  # posterior means suffice

@@ -119,11 +119,6 @@ class Structured(Asymptotic):
     def predict(
         self, rows: Rows, wanted: Wanted, weights: Array | None, rng: np.random.Generator
     ) -> pd.Series | pd.DataFrame:
-        if wanted.full:
-            raise PlanError(
-                "uncertainty='full' averages over theta of a model with independent residuals, and those of this fit are "
-                f"structured ({self._label}): leave it out, or use bootstrap()."
-            )
         if wanted.interval == "prediction" and any(np.isnan(a).all() for a in rows.aux):
             raise PlanError(
                 f"interval='prediction' of new rows needs the standard deviation of each, which {self._label} has for "

@@ -124,7 +124,7 @@ def ranova(
     reduce: bool = True,
     method: str | None = None,
     n: int | None = None,
-    seed: int | np.random.Generator | None = None,
+    seed: int | np.random.Generator | None = 0,
 ) -> tuple[pd.DataFrame, dict[str, tuple[float, Null]]]:
     """Tests of the pieces of the random part, and of each its statistic and distribution; see :meth:`lmmformula.Fit.ranova`."""
     fit.problem.refuse_responses(

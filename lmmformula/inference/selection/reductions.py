@@ -52,10 +52,12 @@ def random_reductions(fit: Fitted, *, reduce: bool = True) -> list[Reduction]:
     """
     spec = own_spec(fit)
     matched = len(fit.problem.terms) == len(spec.random)
-    out = []
-    for place, term in enumerate(spec.random):
+    out, texts = [], [_shown(fit, term, place, matched) for place, term in enumerate(spec.random)]
+    for place, (term, shown) in enumerate(zip(spec.random, texts, strict=True)):
         block = fit.problem.terms[place] if matched else None
-        shown = block.label if block is not None and block.label else term.text
+        if texts.count(shown) > 1:  # of one bar over nested factors
+            bar = "||" if "||" in shown else "|"
+            shown = f"{shown.partition('|')[0].strip()} {bar} {term.group_label}"
         at = place if matched else None
         smaller = _smaller(fit, term, block, place) if reduce and block is not None else []
         for piece, design in smaller:
@@ -63,6 +65,11 @@ def random_reductions(fit: Fitted, *, reduce: bool = True) -> list[Reduction]:
         if not smaller:
             out.append(Reduction(f"({shown})", without_random(spec, place), at))
     return out
+
+
+def _shown(fit: Fitted, term: RandomTerm, place: int, matched: bool) -> str:
+    """A term as the formula has it."""
+    return (fit.problem.terms[place].label if matched else "") or term.text
 
 
 def _smaller(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lmmformula.backends.correlated import cluster_modes
 from lmmformula.criteria.clusters.blocks import residual_of
 from lmmformula.errors import PlanError
 from lmmformula.typing import Array, Index
@@ -22,7 +23,14 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.working_rows import WorkingRows
 
-__all__ = ["cluster_covariances", "cluster_cross_products", "cluster_errors", "noise", "normalised"]
+__all__ = [
+    "cluster_covariances",
+    "cluster_cross_products",
+    "cluster_errors",
+    "cluster_means",
+    "noise",
+    "normalised",
+]
 
 CELLS = 50_000_000
 """Numbers of a table of rows by effects that is formed at once."""
@@ -72,6 +80,15 @@ def cluster_errors(point: ClusterPoint, rows: WorkingRows) -> tuple[Array, Array
         own[batch] -= np.einsum("nq,nq->n", zeta @ s, zeta)
         along[batch] -= zeta @ a
     return np.maximum(own, 0.0), along @ point.half
+
+
+def cluster_means(point: ClusterPoint, rows: WorkingRows) -> Array:
+    """``x'beta + z'b`` of rows to predict at a point, (n,)."""
+    out, modes = rows.X @ point.beta, cluster_modes(point)
+    for part in rows.parts:
+        seen = np.flatnonzero(part.codes >= 0)
+        out[seen] += np.einsum("nk,nk->n", part.basis[seen], modes[part.term][part.codes[seen]])
+    return out
 
 
 def cluster_cross_products(point: ClusterPoint) -> tuple[Array, Array, Index]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["ResidualKind", "between"]
+__all__ = ["ResidualKind", "between", "falling_log_density", "logistic_log_density"]
 
 
 class ResidualKind(Protocol):
@@ -51,6 +51,10 @@ class ResidualKind(Protocol):
         """C and dC/dphi of positions (b, n, d): (b, n, n) and (n_phi, b, n, n)."""
         ...
 
+    def log_reference(self, phi: Array) -> float:
+        """Log density of phi, up to a constant, where no prior is stated: proper, or as the likelihood makes it."""
+        ...
+
     def natural(self, phi: Array) -> Array:
         """phi as a reader knows it: correlations, ranges, ratios of standard deviations."""
         ...
@@ -60,3 +64,15 @@ def between(low: float, phi: Array | float) -> tuple[float, float]:
     """A number in (low, 1) as a logistic function of phi, and its derivative."""
     share = 0.5 * (1.0 + float(np.tanh(0.5 * float(np.asarray(phi)))))
     return low + (1.0 - low) * share, (1.0 - low) * share * (1.0 - share)
+
+
+def logistic_log_density(phi: float) -> float:
+    """Log density of phi where :func:`between` is uniform, up to a constant."""
+    size = abs(float(phi))
+    return -size - 2.0 * float(np.log1p(np.exp(-size)))
+
+
+def falling_log_density(phi: float) -> float:
+    """Log density of phi where ``exp(-exp(-phi))``, a correlation one unit of distance away, is uniform."""
+    rate = float(np.exp(-phi))
+    return -rate - float(phi)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.ir.residual.base import between
+from lmmformula.ir.residual.base import between, logistic_log_density
 from lmmformula.typing import Array
 
 __all__ = ["Exchangeable", "Independent"]
@@ -32,6 +32,9 @@ class Independent:
     def relative(self, positions: Array, phi: Array) -> tuple[Array, Array]:
         b, n = positions.shape[:2]
         return np.broadcast_to(np.eye(n), (b, n, n)), np.zeros((0, b, n, n))
+
+    def log_reference(self, phi: Array) -> float:
+        return 0.0
 
     def natural(self, phi: Array) -> Array:
         return np.zeros(0)
@@ -68,6 +71,10 @@ class Exchangeable:
         apart = 1.0 - np.eye(n)
         c = np.broadcast_to(np.eye(n) + rho * apart, (b, n, n))
         return c, np.broadcast_to(slope * apart, (1, b, n, n))
+
+    def log_reference(self, phi: Array) -> float:
+        """A flat correlation."""
+        return logistic_log_density(phi[0])
 
     def natural(self, phi: Array) -> Array:
         return np.array([between(self.low, phi[0])[0]])

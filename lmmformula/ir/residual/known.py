@@ -74,6 +74,9 @@ class KnownCovariance:
         b, n = at.shape
         return np.stack([_block(self.matrix, rows) for rows in at]), np.zeros((0, b, n, n))
 
+    def log_reference(self, phi: Array) -> float:
+        return 0.0
+
     def natural(self, phi: Array) -> Array:
         return phi
 

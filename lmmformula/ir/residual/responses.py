@@ -109,6 +109,14 @@ class OfResponses:
         z = lower[rows, columns] / lower[rows, rows] if self.correlated else np.zeros(0)
         return np.concatenate([np.log(sd[1:] / sd[0]), z])
 
+    def log_reference(self, phi: Array) -> float:
+        r"""Flat in phi and log sigma, which is ``|Sigma|^(-(t + 1) / 2)`` of the covariance matrix (Box & Tiao 1973, sec. 8.2).
+
+        With ``w_j = z_j (1 + |z_j|^2)^(-1/2)`` for row j of L, dR is ``prod l_jj^(t - j) dw``, dw_j is ``l_jj^(j + 1) dz_j``,
+        and ``|R|^(-(t + 1) / 2)`` is ``prod l_jj^(-(t + 1))``: the powers cancel.
+        """
+        return 0.0
+
     def natural(self, phi: Array) -> Array:
         t = len(self.visits)
         lower, _ = self._lower(phi[t - 1 :])

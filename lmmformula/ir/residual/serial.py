@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lmmformula.ir.residual.base import falling_log_density, logistic_log_density
 from lmmformula.typing import Array
 
 __all__ = ["AR1", "ARMA11", "CAR1", "MA1"]
@@ -31,6 +32,11 @@ def _power(a: float, k: Array) -> tuple[Array, Array]:
     """a^k and its derivative in a, for whole k >= 0."""
     below = np.power(a, np.maximum(k - 1.0, 0.0))
     return np.where(k > 0.0, below * a, 1.0), k * below
+
+
+def _flat(phi: Array) -> float:
+    """Log density of phi where tanh phi is uniform, up to a constant."""
+    return sum(map(logistic_log_density, 2.0 * phi))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,10 @@ class AR1:
         a = float(np.tanh(phi[0]))
         c, slope = _power(a, lags(positions))
         return c, (slope * (1.0 - a * a))[None]
+
+    def log_reference(self, phi: Array) -> float:
+        """Flat on (-1, 1)."""
+        return _flat(phi)
 
     def natural(self, phi: Array) -> Array:
         return np.tanh(phi)
@@ -73,6 +83,10 @@ class MA1:
         rho, slope = m / (1.0 + m * m), (1.0 - m * m) ** 2 / (1.0 + m * m) ** 2
         near = (k == 1.0).astype(float)
         return (k == 0.0) + rho * near, (slope * near)[None]
+
+    def log_reference(self, phi: Array) -> float:
+        """Flat on (-1, 1)."""
+        return _flat(phi)
 
     def natural(self, phi: Array) -> Array:
         return np.tanh(phi)
@@ -104,6 +118,10 @@ class ARMA11:
         moves = np.stack([d_a * later + first * slope, d_m * later])
         return c, np.where(own, 0.0, moves) * (1.0 - np.array([a, m]) ** 2)[:, None, None, None]
 
+    def log_reference(self, phi: Array) -> float:
+        """Flat on (-1, 1)."""
+        return _flat(phi)
+
     def natural(self, phi: Array) -> Array:
         return np.tanh(phi)
 
@@ -132,6 +150,10 @@ class CAR1:
         far = lags(positions) / (self.scale * np.exp(phi[0]))
         c = np.exp(-far)
         return c, (far * c)[None]
+
+    def log_reference(self, phi: Array) -> float:
+        """Flat in the correlation of residuals one typical gap apart."""
+        return falling_log_density(phi[0])
 
     def natural(self, phi: Array) -> Array:
         """nlme's Phi: the correlation of residuals one unit of time apart."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmmformula.ir.residual.base import between
+from lmmformula.ir.residual.base import between, falling_log_density, logistic_log_density
 from lmmformula.typing import Array
 
 __all__ = ["SpatialExponential"]
@@ -55,6 +55,11 @@ class SpatialExponential:
         share, slope = between(0.0, phi[1])
         moves = np.stack([(1.0 - share) * far * c, np.where(own, 0.0, -slope * c)])
         return np.where(own, 1.0, (1.0 - share) * c), moves
+
+    def log_reference(self, phi: Array) -> float:
+        """Flat in the correlation at the typical distance, ``exp(-exp(-phi_1))``, and in the nugget."""
+        own = falling_log_density(phi[0])
+        return own + logistic_log_density(phi[1]) if self.nugget else own
 
     def natural(self, phi: Array) -> Array:
         found = [self.scale * float(np.exp(phi[0]))]

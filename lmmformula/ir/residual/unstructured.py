@@ -79,6 +79,16 @@ class Unstructured:
         one, other = visit[:, :, None], visit[:, None, :]
         return c[one, other], slope[:, one, other]
 
+    def log_reference(self, phi: Array) -> float:
+        r"""``|Sigma|^(-(t + 1) / 2)`` of the covariance matrix of all visits (Box & Tiao 1973, sec. 8.2), log sigma flat.
+
+        With ``Sigma = sigma^2 L L'`` its density in (log sigma, phi) is ``prod l_ii^(1 - i)``, i = 1..t: dSigma is ``prod
+        (sigma l_ii)^(t - i + 1)`` in the elements of sigma L, and those of row i bring ``sigma^(i - 1)``.
+        """
+        rows, columns = self._places()
+        own = rows == columns
+        return -float(rows[own] @ phi[own])
+
     def natural(self, phi: Array) -> Array:
         lower = self.cholesky(phi)
         sd = np.linalg.norm(lower, axis=1)
