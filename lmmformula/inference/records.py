@@ -78,6 +78,7 @@ class Rows:
             tuple(a[rows] if np.ndim(a) else a for a in self.aux),
             tuple(c[rows] for c in self.aux_columns),
             tuple(tuple(part.at(rows) for part in own) for own in self.aux_parts),
+            None if (spread := self.spread) is None else lambda psi: spread(psi)[rows],
         )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.inference.smooths.curves import Curve, curve_of
+from lmmformula.inference.smooths.places import of_other_predictors
 from lmmformula.inference.smooths.tests import smooth_table
 from lmmformula.reporting.exhibits import Drawing, Exhibit
 from lmmformula.reporting.frames import Table, printed
@@ -71,4 +72,6 @@ def smooths_table(fit: Fitted) -> Table:
     """See :meth:`lmmformula.verbs.SmoothVerbs.smooths`."""
     out = printed(smooth_table(fit))
     out.attrs["heading"] = "Smooth terms"
+    if note := of_other_predictors(fit):
+        out.attrs["note"] = note
     return out

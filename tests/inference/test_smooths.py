@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, fit, load, to_markdown
+from lmmformula import DataError, Fit, fit, load, to_markdown
 from lmmformula.errors import SingularFitWarning
 from lmmformula.frame.smooths import mixed
 
@@ -230,3 +230,7 @@ def test_the_smooth_of_an_auxiliary_predictor_is_named_after_it() -> None:
     )
     assert list(m.varcorr()["var1"]) == ["smooth", "sigma:smooth"]
     assert len(m.smooths()) == 1
+    assert "sigma: s(z)" in m.smooths().attrs["note"]
+    with pytest.raises(DataError, match=r"sigma: s\(z\)\) have no curve and no test"):
+        m.smooth("sigma: s(z)")
+    assert (m.predict(kind="sigma", se=True)["se"] > 0.0).all()

@@ -15,7 +15,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
 
-__all__ = ["Places", "all_places", "has_smooths", "places_of"]
+__all__ = ["Places", "all_places", "has_smooths", "of_other_predictors", "places_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +62,20 @@ def has_smooths(fit: Fitted) -> bool:
     return bool(getattr(fit.problem.recipe, "smooths", ()))
 
 
+def of_other_predictors(fit: Fitted) -> str:
+    """Which smooths other predictors than the mean's have, and what says more of them; empty without any."""
+    problem = fit.problem
+    own = [t for t in problem.terms if any(t.predictors)]
+    names = dict.fromkeys(t.smooth for t in (*own, *(t for ts in problem.aux_terms for t in ts)) if t.smooth)
+    if not names:
+        return ""
+    return (
+        f"Smooths of other predictors than the mean's ({', '.join(names)}) have no curve and no test here: varcorr() has their "
+        "standard deviations, predict(kind=...) their curves with errors, and anova(m1, m2) compares fits with and "
+        "without them."
+    )
+
+
 def all_places(fit: Fitted) -> tuple[Places, ...]:
     """All smooths of the mean, in the order of the formula."""
     if any(term.smooth for term in fit.problem.terms):
@@ -97,9 +111,11 @@ def places_of(fit: Fitted, name: str) -> tuple[Places, ...]:
     DataError
         For a name that none has.
     """
-    every = all_places(fit)
+    every, elsewhere = all_places(fit), of_other_predictors(fit)
     if not every:
-        raise PlanError("the model has no smooth: write s(x) in its formula, as in y ~ s(x) + (1 | g).")
+        raise PlanError(
+            f"the mean of the model has no smooth. {elsewhere or 'Write s(x) in its formula, as in y ~ s(x) + (1 | g).'}"
+        )
     wanted = _plain(name)
     found = tuple(
         p
@@ -107,7 +123,8 @@ def places_of(fit: Fitted, name: str) -> tuple[Places, ...]:
         if wanted in (_plain(p.record.label), _plain(p.record.label).partition("):")[0] + ")")
     )
     if not found:
-        raise DataError(f"there is no smooth {name!r}; there are {', '.join(p.record.label for p in every)}.")
+        there = ", ".join(p.record.label for p in every)
+        raise DataError(f"there is no smooth {name!r}; there are {there}. {elsewhere}".rstrip())
     return found
 
 

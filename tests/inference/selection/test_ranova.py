@@ -157,3 +157,10 @@ def test_it_prints_with_its_heading() -> None:
     assert text.startswith("ANOVA-like table for random effects: single term deletions. Model: Yield ~ 1 +")
     assert "RLRT, 10,000 draws" in text
     assert "restricted likelihoods (REML)" in text
+
+
+def test_terms_of_nested_factors_have_a_label_each_and_the_table_repeats_itself() -> None:
+    m: Any = fit("yield ~ nitro + (1 | Block / Variety)", load_dataset("Oats"))
+    table = m.ranova()
+    assert list(table.index) == ["<none>", "(1 | Variety:Block)", "(1 | Block)"]
+    pd.testing.assert_frame_equal(m.ranova(), table)
