@@ -176,10 +176,7 @@ def _upper_cholesky(lower: Array) -> Array:
     """R with R'R = S, Fortran order, from the lower triangle of the C-ordered S (overwritten)."""
     if not lower.size:
         return lower.T
-    from scipy.linalg.lapack import (  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
-        dpotrf,
-        spotrf,
-    )
+    from scipy.linalg.lapack import dpotrf, spotrf  # pyright: ignore[reportAttributeAccessIssue]
 
     factorise = spotrf if lower.dtype == np.float32 else dpotrf
     r, info = factorise(lower.T, lower=0, clean=0, overwrite_a=1)
@@ -274,10 +271,7 @@ class BlockedFactor(Certain):
     def _dense_solve(self, b: Array) -> Array:
         if not b.size:
             return b
-        from scipy.linalg.lapack import (  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
-            dpotrs,
-            spotrs,
-        )
+        from scipy.linalg.lapack import dpotrs, spotrs  # pyright: ignore[reportAttributeAccessIssue]
 
         solve = spotrs if self.upper.dtype == np.float32 else dpotrs
         return solve(self.upper, b, lower=0)[0].astype(float, copy=False)

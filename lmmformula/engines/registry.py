@@ -67,7 +67,8 @@ def _tangled(blocks: Levels) -> bool:
         return False
     if sum(blocks.pattern(*pair).nnz for pair in blocks.pairs()) > MANY:
         return False
-    brought = sum(blocks.counts(chain[0], a) * blocks.groups[a].k for a in rest)
+    counts = [blocks.counts(chain[0], a) * blocks.groups[a].k for a in rest]
+    brought = sum(counts[1:], counts[0])
     return float(brought @ brought) <= EMPTY * side**2
 
 

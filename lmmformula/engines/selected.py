@@ -130,10 +130,7 @@ def _dense_inverse(upper: Array) -> Array:
     """(R'R)^-1, full and symmetric, C order, in the precision of R."""
     if not upper.size:
         return np.zeros((0, 0))
-    from scipy.linalg.lapack import (  # pyright: ignore[reportAttributeAccessIssue] - scipy's stubs leave LAPACK out
-        dpotri,
-        spotri,
-    )
+    from scipy.linalg.lapack import dpotri, spotri  # pyright: ignore[reportAttributeAccessIssue]
 
     inverse = spotri if upper.dtype == np.float32 else dpotri
     z = inverse(upper, lower=0)[0].T
