@@ -16,12 +16,12 @@ from typing import Any
 
 from benchmarks.pages import insert
 from benchmarks.site.entries import Entry, Package
-from benchmarks.site.entries_python import MIXEDMODELS, PYMER4, STATSMODELS
+from benchmarks.site.entries_python import BAMBI, MIXEDMODELS, PYMER4, STATSMODELS
 from benchmarks.site.entries_r import BRMS, GLMMTMB, LME4
 
 __all__ = ["PACKAGES", "RECORD", "our_numbers", "page", "record", "table", "their_numbers"]
 
-PACKAGES = {p.name: p for p in (LME4, GLMMTMB, BRMS, STATSMODELS, PYMER4, MIXEDMODELS)}
+PACKAGES = {p.name: p for p in (LME4, GLMMTMB, BRMS, STATSMODELS, BAMBI, PYMER4, MIXEDMODELS)}
 RECORD = Path(__file__).parents[1] / "results" / "dictionary.json"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.site.entries import Entry, Package
 
-__all__ = ["MIXEDMODELS", "PYMER4", "STATSMODELS"]
+__all__ = ["BAMBI", "MIXEDMODELS", "PYMER4", "STATSMODELS"]
 
 _SLEEP = """from lmmformula import anova, fit, load_dataset
 sleepstudy = load_dataset("sleepstudy")"""
@@ -62,6 +62,90 @@ sleepstudy = load_dataset("sleepstudy")""",
         Entry("a binary response", "BinomialBayesMixedGLM(...).fit_vb()", 'fit(..., family="binomial")', ""),
         Entry("the summary", "m.summary()", "m.summary()", ""),
         Entry("attributes", "m.aic, m.resid, m.fittedvalues, m.cov_params()", "the same", ""),
+    ),
+)
+
+BAMBI = Package(
+    "bambi",
+    "bambi 0.17.2 with PyMC 5.28.5, 2 chains of 3,000 draws after 1,000 of warm-up; ours have the same priors of slopes "
+    "and scales",
+    "",
+    """from lmmformula import fit, load_dataset
+sleepstudy = load_dataset("sleepstudy")
+scales = {"sd:Subject:Intercept": "half_normal(261)", "sd:Subject:Days": "half_normal(48.89)"}
+scales |= {"b:Days": "normal(0, 48.89)", "sigma": "half_student_t(4, 56.17)"}""",
+    (
+        Entry(
+            "a model",
+            'm = bmb.Model("Reaction ~ Days + (Days | Subject)", sleepstudy); idata = m.fit()',
+            'm = fit("Reaction ~ Days + (Days || Subject)", sleepstudy, method="hmc", seed=1, priors=scales)',
+            "",
+        ),
+        Entry(
+            "coefficients",
+            'idata.posterior["Days"].mean()',
+            'm.params["Days"]',
+            quoted=10.4212,
+            rtol=0.02,
+        ),
+        Entry(
+            "", 'idata.posterior["Intercept"].mean()', 'm.params["(Intercept)"]', quoted=251.271, rtol=0.005
+        ),
+        Entry("their errors", 'idata.posterior["Days"].std()', 'm.bse["Days"]', quoted=1.6858, rtol=0.06),
+        Entry(
+            "standard deviations of groups",
+            'idata.posterior["1|Subject_sigma"].mean()',
+            'm.posterior["sd:Subject:Intercept"].mean()',
+            quoted=27.166,
+            rtol=0.03,
+        ),
+        Entry(
+            "",
+            'idata.posterior["Days|Subject_sigma"].mean()',
+            'm.posterior["sd:Subject:Days"].mean()',
+            quoted=6.4995,
+            rtol=0.03,
+        ),
+        Entry(
+            "of the residual",
+            'idata.posterior["sigma"].mean()',
+            'm.posterior["sigma"].mean()',
+            quoted=25.796,
+            rtol=0.01,
+        ),
+        Entry("correlated intercepts and slopes", "the effects are independent", '"(x | g)"', ""),
+        Entry("a family", 'family="bernoulli"', 'family="binomial"', ""),
+        Entry(
+            "a prior",
+            'priors={"x": bmb.Prior("Normal", mu=0, sigma=1)}',
+            'priors={"b:x": "normal(0, 1)"}',
+            "",
+        ),
+        Entry(
+            "a prior of a standard deviation",
+            '{"1|g": bmb.Prior("Normal", mu=0, sigma=bmb.Prior("HalfNormal", sigma=2))}',
+            'priors={"sd:g": "half_normal(2)"}',
+            "",
+        ),
+        Entry("see the priors", "print(m)", "m.priors", ""),
+        Entry("prior predictive", "m.prior_predictive()", "prior_predictive(formula, df, priors)", ""),
+        Entry("draws for ArviZ", "idata", "m.to_datatree()", ""),
+        Entry("the summary", "az.summary(idata)", "m.summary()", ""),
+        Entry("leave-one-out cross-validation", "az.loo(idata)", "m.loo()", ""),
+        Entry("predictions", "m.predict(idata, data=new)", 'm.predict(new, interval="confidence")', ""),
+        Entry("for new groups", "sample_new_groups=True", 'new_levels="sample"', ""),
+        Entry(
+            "effects on a grid",
+            'bmb.interpret.plot_predictions(m, idata, "x")',
+            'm.conditional_effects("x")',
+            "",
+        ),
+        Entry(
+            "a distributional model",
+            'bmb.Formula("y ~ x", "sigma ~ z")',
+            'fit("bf(y ~ x, sigma ~ z)", df)',
+            "",
+        ),
     ),
 )
 

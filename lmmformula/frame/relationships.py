@@ -79,6 +79,11 @@ def labelled(value: Data, name: str) -> tuple[Data, Labels | None]:
         value = convert()
     if not isinstance(value, pd.DataFrame):
         return value if hasattr(value, "toarray") else np.asarray(value), None
+    return _labelled_frame(value, name)
+
+
+def _labelled_frame(value: Data, name: str) -> tuple[Data, Labels | None]:
+    """The same of a frame."""
     if value.shape[1] == 3 and len(value) > 3:  # no square: a pedigree, of whose rows the names say nothing
         return value, None
     columns = object_array(_label(c) for c in value.columns)

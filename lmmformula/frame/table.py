@@ -51,10 +51,10 @@ class Table:
     def labels(self) -> pd.Index | None:
         """Labels of the rows; None where they have none, or labels that only count them from 0."""
         index = self.index
-        only_counts = isinstance(index, pd.RangeIndex) and (index.start, index.step, index.name) == (
-            0,
-            1,
-            None,
+        if index is None:
+            return None
+        only_counts = (
+            isinstance(index, pd.RangeIndex) and (index.start, index.step) == (0, 1) and index.name is None
         )
         return None if only_counts else index
 

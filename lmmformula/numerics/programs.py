@@ -74,7 +74,7 @@ def compiled_loops(lowered: jax.stages.Lowered, *, optimise: bool) -> jax.stages
 
     Fusions of a few scalars, of which these programs consist, gain nothing from the newer one.
     """
-    level: Record = {} if optimise else {"xla_backend_optimization_level": 0}
+    level: Record = {"xla_backend_optimization_level": 3 if optimise else 0}
     try:
         return lowered.compile(compiler_options={"xla_cpu_use_fusion_emitters": False} | level)
     except RuntimeError:  # other versions of XLA do not know the option

@@ -177,33 +177,55 @@ def minimise(
         if done or used >= max_evaluations:
             return Minimum(x, point, done, model.decrement, used, steps, corrected(model.hessian, pairs))
         while True:
-            step = _step(model.values, model.slope, radius)
-            promised = -float(model.slope @ step + 0.5 * (model.values * step) @ step)
-            trial, used = evaluate(x + model.vectors @ step), used + 1
-            slack = noise * max(1.0, abs(point.value)) + point.error
-            ratio = (point.value - trial.value + slack) / (promised + slack)
-            length = math.sqrt(step @ step)
-            if ratio < 0.25:
-                radius = 0.25 * length
-            elif ratio > 0.75 and length > 0.9 * radius:
-                radius = 2.5 * radius
-            accepted = ratio > 1e-3
+            tried = _try(evaluate, x, point, model, radius, noise)
+            radius, used, accepted = tried.radius, used + 1, tried.ratio > 1e-3
             if radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
                 left, seen = _drop(model.values, model.slope), corrected(model.hessian, pairs)
                 return Minimum(x, point, left <= 1e3 * _goal(point, tolerance), left, used, steps, seen)
             if accepted or used >= max_evaluations:
                 break
         if accepted:
-            moved = model.vectors @ step
-            pairs = [*pairs, (moved, trial.gradient - point.gradient)][-max(secants, REMEMBERED) :]
-            x, point, steps = x + moved, trial, steps + 1
+            pairs = [*pairs, (tried.moved, tried.point.gradient - point.gradient)][
+                -max(secants, REMEMBERED) :
+            ]
+            x, point, steps = tried.x, tried.point, steps + 1
             model = _next(
                 model,
                 point,
                 _last(pairs, secants),
-                kept=abs(ratio - 1.0) <= CLOSE,
+                kept=abs(tried.ratio - 1.0) <= CLOSE,
                 goal=_goal(point, tolerance),
             )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Tried:
+    """A step that was tried: where it led, what was gained as a share of what was promised, and the next radius."""
+
+    x: Array
+    moved: Array
+    point: Point
+    ratio: float
+    radius: float
+
+
+def _try(
+    evaluate: Callable[[Array], Point], x: Array, point: Point, model: _Quadratic, radius: float, noise: float
+) -> _Tried:
+    """The model's step within the radius."""
+    step = _step(model.values, model.slope, radius)
+    promised = -float(model.slope @ step + 0.5 * (model.values * step) @ step)
+    moved = model.vectors @ step
+    there = x + moved
+    trial = evaluate(there)
+    slack = noise * max(1.0, abs(point.value)) + point.error
+    ratio = (point.value - trial.value + slack) / (promised + slack)
+    length = math.sqrt(step @ step)
+    if ratio < 0.25:
+        radius = 0.25 * length
+    elif ratio > 0.75 and length > 0.9 * radius:
+        radius = 2.5 * radius
+    return _Tried(there, moved, trial, ratio, radius)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from benchmarks.site.dictionary import PACKAGES, our_numbers, page, table, their
 from benchmarks.site.entries import Package
 
 DOCS = Path(__file__).parents[2] / "docs"
-DRAWN = {"brms"}
+DRAWN = {"bambi", "brms"}
 """Their numbers and ours are means of draws, whose last digit depends on the machine."""
 
 

@@ -19,6 +19,7 @@ from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
+    from lmmformula.ir.problem import Problem
 
 __all__ = ["ROW", "Folds", "folds_of", "grouping_factors"]
 
@@ -151,19 +152,24 @@ def _drawn(
     return dealt[codes]
 
 
-def _given(fit: Fitted, folds: Data) -> Entries:
-    """The caller's fold of each row of the fit."""
+def _without_labels(folds: Data, problem: Problem) -> Data:
+    """A series by position, if it is that of the data or has the labels of the rows used."""
     import pandas as pd
 
+    if isinstance(folds, pd.Series) and len(folds) == problem.n_rows_data != problem.n:
+        return folds.iloc[problem.rows]
+    if isinstance(folds, pd.Series) and folds.index.equals(row_labels(problem)):
+        return folds.to_numpy()
+    return folds
+
+
+def _given(fit: Fitted, folds: Data) -> Entries:
+    """The caller's fold of each row of the fit."""
     problem = fit.problem
     if isinstance(folds, str | bytes) or not (isinstance(folds, Sequence) or hasattr(folds, "__array__")):
         raise DataError(f"folds={str(folds)[:60]} must be {_MEANT}.")
-    if isinstance(folds, pd.Series) and len(folds) == problem.n_rows_data != problem.n:
-        folds = folds.iloc[problem.rows]
-    elif isinstance(folds, pd.Series) and folds.index.equals(row_labels(problem)):
-        folds = folds.to_numpy()
     try:
-        values = np.asarray(folds)
+        values = np.asarray(_without_labels(folds, problem))
     except ValueError:
         raise DataError(f"folds={str(folds)[:60]} must be {_MEANT}.") from None
     if values.shape == (problem.n_rows_data,) and problem.n != problem.n_rows_data:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
 from lmmformula.ir.covariance.matrices import cholesky_rows, sd_cor, semidefinite_cholesky
@@ -282,22 +283,27 @@ class Kind:
         known = np.tril(np.isfinite(cor), -1)
         if not len(r) or not known.any():
             return r.tolist()
+        for _ in range(50):
+            new = self._nearer(cor, known, r)
+            if np.abs(new - r).max() <= 1e-14:
+                break
+            r = new
+        return r.tolist()
+
+    def _nearer(self, cor: Array, known: NDArray[np.bool_], r: Array) -> Array:
+        """A step of Gauss and Newton from r, halved until it leads nearer."""
         low, high = np.array(self.ranges).T
         margin = 1e-6 * (high - low)
 
         def gap(at: Array) -> Array:
             return (cor - self.correlation([np.asarray(v) for v in at]))[known]
 
-        for _ in range(50):
-            left = gap(r)
-            move, *_ = np.linalg.lstsq(self._slopes(r.tolist())[:, known].T, left, rcond=None)
-            new = np.clip(r + move, low + margin, high - margin)
-            while np.abs(new - r).max() > 1e-15 and float(gap(new) @ gap(new)) > float(left @ left):
-                new = 0.5 * (r + new)
-            if np.abs(new - r).max() <= 1e-14:
-                break
-            r = new
-        return r.tolist()
+        left = gap(r)
+        move, *_ = np.linalg.lstsq(self._slopes(r.tolist())[:, known].T, left, rcond=None)
+        new = np.clip(r + move, low + margin, high - margin)
+        while np.abs(new - r).max() > 1e-15 and float(gap(new) @ gap(new)) > float(left @ left):
+            new = 0.5 * (r + new)
+        return new
 
     def canonical(self, theta: Array) -> Array:
         return np.concatenate([np.abs(theta[: self.n_sd]), theta[self.n_sd :]])

@@ -293,7 +293,7 @@ def test_grouse_ticks_without_divergences() -> None:
     """Poisson counts with a random effect for each: sampled, and with the effects integrated out by Laplace."""
     formula = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)"
     problem = build(formula, load_dataset("grouseticks"), family="poisson")
-    sampled = HMC(seed=1, chains=2, draws=400, warmup=300).fit(problem).posterior
+    sampled = HMC(seed=1, chains=2, draws=250, warmup=250).fit(problem).posterior
     assert sampled.diagnostics.divergences == 0
     laplace = (
         HMC(seed=1, chains=2, draws=150, marginalize="laplace", sampler="importance").fit(problem).posterior
@@ -312,7 +312,7 @@ def test_laplace_by_chains() -> None:
     g = np.repeat(np.arange(8), 10)
     y = rng.binomial(1, stats.norm.cdf(0.3 + rng.normal(0, 0.8, 8)[g])).astype(float)
     problem = build("y ~ 1 + (1 | g)", {"y": y, "g": g.astype(str)}, family="binomial(link='probit')")
-    options: dict[str, Any] = {"seed": 1, "chains": 2, "draws": 300, "marginalize": "laplace"}
+    options: dict[str, Any] = {"seed": 1, "chains": 2, "draws": 200, "marginalize": "laplace"}
     chains = HMC(**options, sampler="nuts").fit(problem).posterior
     weighted = HMC(**options).fit(problem).posterior
     assert (chains.sampler, weighted.sampler) == ("nuts", "importance")
