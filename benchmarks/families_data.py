@@ -53,16 +53,16 @@ class Case:
 
 
 CASES = {
-    "betabinomial": Case(10_000, 200, 50, "betabinomial()", intercept=-0.5, auxiliary=(1.6,), trials=10),
-    "genpois": Case(10_000, 200, 0, "genpois()", auxiliary=(0.7,)),
+    "betabinomial": Case(4_000, 100, 40, "betabinomial()", intercept=-0.5, auxiliary=(1.6,), trials=10),
+    "genpois": Case(5_000, 100, 0, "genpois()", auxiliary=(0.7,)),
     "compois": Case(1_000, 50, 0, "compois()", auxiliary=(-0.35,)),
-    "tweedie": Case(10_000, 200, 50, "tweedie()", auxiliary=(0.4, 0.0)),
-    "ordbeta": Case(10_000, 200, 50, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
-    "truncated_poisson": Case(20_000, 500, 100, "truncated_poisson()"),
-    "truncated_nbinom2": Case(20_000, 500, 0, "truncated_nbinom2()", auxiliary=(0.4,)),
-    "hurdle_gamma": Case(20_000, 400, 50, "ziGamma(link = 'log')", "~1", auxiliary=(-0.35, -0.85)),
-    "hurdle_nbinom2": Case(10_000, 200, 50, "truncated_nbinom2()", "~1", auxiliary=(0.4, -0.4)),
-    "zero_inflated_genpois": Case(5_000, 200, 0, "genpois()", "~1", auxiliary=(0.7, -1.4)),
+    "tweedie": Case(4_000, 100, 40, "tweedie()", auxiliary=(0.4, 0.0)),
+    "ordbeta": Case(4_000, 100, 40, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
+    "truncated_poisson": Case(10_000, 250, 50, "truncated_poisson()"),
+    "truncated_nbinom2": Case(10_000, 250, 0, "truncated_nbinom2()", auxiliary=(0.4,)),
+    "hurdle_gamma": Case(8_000, 200, 50, "ziGamma(link = 'log')", "~1", auxiliary=(-0.35, -0.85)),
+    "hurdle_nbinom2": Case(4_000, 100, 40, "truncated_nbinom2()", "~1", auxiliary=(0.4, -0.4)),
+    "zero_inflated_genpois": Case(4_000, 100, 0, "genpois()", "~1", auxiliary=(0.7, -1.4)),
     "cumulative": Case(
         5_000, 200, 50, "clmm", intercept=0.0, auxiliary=(-2.0, -0.6, 0.7, 2.2), peer="ordinal", bar=1 / 5
     ),

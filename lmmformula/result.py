@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from lmmformula.backends.posterior.record import Posterior
-    from lmmformula.families.distribution import Auxiliary
+    from lmmformula.families.auxiliary import Auxiliary
     from lmmformula.inference.records import Cluster
     from lmmformula.ir.priors import Priors
     from lmmformula.reporting.plots import Plots

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING
 
-from lmmformula.families.distribution import DISPERSION, ZEROS
+from lmmformula.families.auxiliary import DISPERSION, ZEROS
 
 if TYPE_CHECKING:
     import pandas as pd

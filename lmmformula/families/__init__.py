@@ -7,7 +7,8 @@ closed form, `registry.py` names them. A new family is one class with its log de
 
 from __future__ import annotations
 
-from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution
 from lmmformula.families.family import Family, make_family, zero_inflated
 from lmmformula.families.links import LINKS, Link
 from lmmformula.families.records import Rows

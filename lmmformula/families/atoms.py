@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, PlanError
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.checks import check_closed_unit, check_some
-from lmmformula.families.distribution import Auxiliary, Distribution, Support
+from lmmformula.families.distribution import Distribution, Support
 from lmmformula.families.probabilities import expit, logit, probability
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import namespace, softplus

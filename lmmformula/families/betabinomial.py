@@ -20,7 +20,8 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.families.distribution import Auxiliary, Direct
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Direct
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import digamma_step, lgamma_step, tetragamma_step, trigamma_step
 from lmmformula.families.unit import Binomial

@@ -19,8 +19,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.categories import Categories, learnt_categories
-from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.outcomes import Outcomes
 from lmmformula.families.records import Array, Aux, Density, Maybe, Part
 from lmmformula.typing import Namespace, Numbers
@@ -53,7 +53,7 @@ class Categorical(Outcomes):
 
     @property
     def parameters_in_words(self) -> str:
-        return "`mu`, then `mu3`, ... by category (identity)"
+        return "`mu`, then `mu3`, ... by category (logit)"
 
     @property
     def mean_name(self) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, LmmformulaWarning, warn
+from lmmformula.families.checks import numbers
 from lmmformula.families.records import Array
 
 __all__ = ["Categories", "categories_of", "learnt_categories", "positions_among"]
@@ -17,6 +18,7 @@ Categories: TypeAlias = object
 """A factor (an object with codes, levels and kind, or the pair of the first two) or whole numbers."""
 
 _SHOWN = 8
+ONE = "be one column: an ordered factor, or whole numbers for its categories"
 
 
 def learnt_categories(part: Categories, name: str, family: str, *, ordered: bool = True) -> tuple[str, ...]:
@@ -84,7 +86,7 @@ def categories_of(part: Categories, name: str) -> tuple[NDArray[np.integer], lis
     factor = _factor(part)
     if factor is not None:
         return factor[0], [str(level) for level in factor[1]]
-    values = _numbers(part, name)
+    values = numbers(part, name, ONE)
     there = ~np.isnan(values)
     distinct, inverse = np.unique(values[there], return_inverse=True)
     codes = np.full(values.shape, -1)
@@ -93,7 +95,7 @@ def categories_of(part: Categories, name: str) -> tuple[NDArray[np.integer], lis
 
 
 def _whole_numbers(part: Categories, name: str, family: str) -> tuple[list[str], list[str]]:
-    values = _numbers(part, name)
+    values = numbers(part, name, ONE)
     what = "categories" if family == "categorical" else "ordered categories"
     broken = np.flatnonzero(values != np.rint(values))
     if broken.size:
@@ -110,15 +112,6 @@ def _whole_numbers(part: Categories, name: str, family: str) -> tuple[list[str],
         )
     gaps = np.arange(distinct[0], distinct[-1] + 1.0) if distinct[-1] - distinct[0] < 1e4 else distinct
     return [_text(v) for v in distinct.tolist()], [_text(v) for v in gaps.tolist() if v not in distinct]
-
-
-def _numbers(part: Categories, name: str) -> Array:
-    values = np.asarray(part)
-    if values.ndim != 1 or values.dtype.kind not in "biuf":
-        raise DataError(
-            f"the response `{name}` must be one column: an ordered factor, or whole numbers for its categories"
-        )
-    return values.astype(float)
 
 
 def _factor(part: Categories) -> tuple[NDArray[np.integer], Sequence[object], str] | None:

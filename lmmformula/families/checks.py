@@ -18,6 +18,7 @@ __all__ = [
     "check_proportions",
     "check_some",
     "check_weights",
+    "numbers",
     "whole",
 ]
 
@@ -174,3 +175,17 @@ def whole(values: Maybe) -> NDArray[np.bool_]:
 
 def _rows(count: int, n: int) -> str:
     return f"{count:,} of {n:,} rows"
+
+
+def numbers(part: object, label: str, must: str = "be one column of numbers") -> Array:
+    """A column of a response as numbers; what it `must` be is said where it is not.
+
+    Raises
+    ------
+    DataError
+    """
+    values = np.asarray(part)
+    if values.ndim != 1 or values.dtype.kind not in "biuf":
+        kind = f"an array of {values.ndim} dimensions" if values.ndim != 1 else f"of type {values.dtype}"
+        raise DataError(f"the response `{label}` must {must}, but is {kind}")
+    return values.astype(float)

@@ -25,9 +25,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.compois_sums import draws, log_rate, moments, shares
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import gammaln
 from lmmformula.typing import Namespace

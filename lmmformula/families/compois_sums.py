@@ -28,6 +28,8 @@ NEWTON = 1e-8
 TRACED_STEPS = 12
 LEAST_TERMS = 600
 """Terms of a traced sum, whose number must be known before its parameters are."""
+FARTHEST = 30.0
+"""log nu of a geometric distribution, or of its negative one of two neighbouring counts, to rounding."""
 WIDE = 10_000.0
 """Standard deviation in counts beyond which a draw is a normal one."""
 TABLE = 1 << 12
@@ -65,7 +67,9 @@ def draws(rng: np.random.Generator, t: Array, a: Array) -> Array:
     """
     from lmmformula.numerics.count_draws import LOGS, compois_draws
 
-    t, a = np.broadcast_arrays(t, a)
+    t, a = np.broadcast_arrays(t, np.clip(a, -FARTHEST, FARTHEST))
+    if np.isnan(t).any() or np.isnan(a).any():
+        raise ValueError("a mean or an exponent is not a number")
     nu = np.exp(a)
     y = np.empty(t.shape)
     with np.errstate(over="ignore"):
@@ -82,7 +86,12 @@ def shares(y: Array, t: Array, a: Array) -> Array:
     """``P(Y <= y)`` of log means t and log exponents a. Cost: O(standard deviation of y) exponentials a row."""
     from lmmformula.numerics.count_draws import LOGS, compois_shares
 
-    y, t, a = np.broadcast_arrays(np.asarray(y, float), t, a)
+    y, t, a = np.broadcast_arrays(np.asarray(y, float), t, np.clip(a, -FARTHEST, FARTHEST))
+    known = ~np.isnan(y + t + a).ravel()
+    if not known.all():
+        out = np.full(y.size, np.nan)
+        out[known] = shares(*(v.ravel()[known] for v in (y, t, a)))
+        return out.reshape(y.shape)
     out = np.empty(y.size)
     compois_shares(t.ravel(), np.exp(a).ravel(), y.ravel(), LOGS, out)
     return out.reshape(y.shape)

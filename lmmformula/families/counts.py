@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import digamma_step, lgamma_step, softplus
 from lmmformula.typing import Namespace

@@ -9,158 +9,28 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.errors import PlanError
+from lmmformula.errors import FitError, PlanError
 from lmmformula.families.autodiff import differentiated, expanded_rows, log_density
 from lmmformula.families.compose import expected_rows, observed_rows, reweighted, scaled
-from lmmformula.families.distribution import Auxiliary, Distribution, Normal, WeightsAre
-from lmmformula.families.links import LINKS, Chart, Link
+from lmmformula.families.distribution import Distribution
+from lmmformula.families.links import LINKS, Chart
 from lmmformula.families.observed import Observed
 from lmmformula.families.records import Array, Aux, Maybe, Rows
 from lmmformula.families.response import read_category, read_numbers, read_proportion, read_tallies
 from lmmformula.families.sisters import with_zeros
+from lmmformula.families.traits import Traits
 from lmmformula.typing import Namespace
 
 __all__ = ["Family", "make_family", "zero_inflated"]
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Family:
+class Family(Traits):
     """Distribution of the response given the linear predictor.
 
     ``weights`` below are prior weights, None for 1; what they mean is :attr:`weights_are`. ``aux`` are the
     auxiliary linear predictors in the order of :attr:`auxiliaries`, each an array (n,) or one number.
-
-    Attributes
-    ----------
-    distribution : Distribution
-    link_function : Link
-    repeated : bool
-        Prior weights repeat rows whatever the distribution makes of them: a row of weight w adds w log p(y), as w equal
-        rows would (brms' ``y | weights(w)``).
-    known : bool
-        The residual variance of a row is 1 / its weight, with nothing to estimate (brms' ``y | se(s)``).
     """
-
-    distribution: Distribution
-    link_function: Link
-    repeated: bool = False
-    known: bool = False
-
-    @property
-    def name(self) -> str:
-        """Name without link, as in ``family=``."""
-        return self.distribution.label
-
-    @property
-    def link(self) -> str:
-        """Name of the link."""
-        return self.link_function.word or self.link_function.name
-
-    @property
-    def normal(self) -> Normal | None:
-        """How the response is normal around eta, so that random effects integrate out exactly; None where it is not."""
-        return self.distribution.normal if self.is_canonical else None
-
-    @property
-    def is_linear(self) -> bool:
-        """Whether the response is normal around eta itself."""
-        return self.normal is not None and self.normal.itself
-
-    @property
-    def has_residual(self) -> bool:
-        """Whether y is normal around its mean, so that random effects need fewer levels than there are rows."""
-        own = self.distribution.normal
-        return own is not None and own.itself
-
-    @property
-    def estimates_sigma(self) -> bool:
-        """Whether there is a residual variance that the data tell."""
-        return self.has_residual and not self.known
-
-    @property
-    def has_dispersion(self) -> bool:
-        """Whether the one auxiliary parameter is a dispersion that cancels from working responses and scales their weights."""
-        return [a.role for a in self.auxiliaries] == ["dispersion"]
-
-    @property
-    def scale_at(self) -> int | None:
-        """Place among the auxiliaries of what R calls sigma; None if there is no such parameter."""
-        return next((j for j, a in enumerate(self.auxiliaries) if a.is_scale), None)
-
-    @property
-    def zeros_at(self) -> int | None:
-        """Place among the auxiliaries of the probability of a structural zero."""
-        return next((j for j, a in enumerate(self.auxiliaries) if a.role == "zeros"), None)
-
-    @property
-    def takes_zeros(self) -> bool:
-        """Whether zeros are counts like others, which a mean near 0 explains."""
-        return self.distribution.support == "counts" and self.zeros_at is None
-
-    @property
-    def is_canonical(self) -> bool:
-        """Whether observed and expected information agree for every y."""
-        return self.distribution.canonical == self.link
-
-    @property
-    def informs(self) -> bool:
-        """Whether there is an expected information: what quasi-likelihoods and ``information="expected"`` need."""
-        return self.distribution.informs
-
-    @property
-    def is_discrete(self) -> bool:
-        """Whether the response has probability on single values."""
-        return self.distribution.discrete
-
-    @property
-    def has_atoms(self) -> bool:
-        """Whether what is known of a row can have a probability: any value (:attr:`is_discrete`), some, or an interval."""
-        return self.is_discrete or bool(self.distribution.atoms) or self.hides
-
-    @property
-    def hides(self) -> bool:
-        """Whether of some responses only bounds are known (``y | cens(c)``)."""
-        return self.distribution.hides
-
-    @property
-    def forgives(self) -> bool:
-        """Whether tails are so long that single rows, however far out, cost little."""
-        return self.distribution.forgives
-
-    @property
-    def log_scale(self) -> bool:
-        """Whether exp(coefficient) is a ratio of means or odds."""
-        return self.link_function.log_scale
-
-    @property
-    def eta_power(self) -> float | None:
-        """q of ``eta -> c^q eta`` where the response is multiplied by c; None where eta is not in units of the response."""
-        return self.link_function.power if self.distribution.scales else None
-
-    @property
-    def runs_off(self) -> bool:
-        """Whether separated responses send eta to infinity: where it is a logarithm, a logit or the like, without a unit.
-
-        An eta in units of the response stays near the responses, however wide its standard error is in those units.
-        """
-        return self.link_function.power is None
-
-    @property
-    def auxiliaries(self) -> tuple[Auxiliary, ...]:
-        """Parameters besides the mean, with their names and the user's values."""
-        return self.distribution.auxiliaries
-
-    @property
-    def weights_are(self) -> WeightsAre:
-        """What a prior weight w means: ``"precision"`` (variance / w), ``"trials"`` or ``"repeats"``."""
-        return "repeats" if self.repeated else self.distribution.weights_are
-
-    @property
-    def weights_word(self) -> str:
-        """What a table of the fit calls its weights."""
-        return {"precision": "Prior weights", "trials": "Trials", "repeats": "Repeats of rows"}[
-            self.weights_are
-        ]
 
     def _within(self, weights: Array | None) -> Maybe:
         """The weight inside one density: 1 where a row stands for equal rows that the caller counts."""
@@ -224,17 +94,6 @@ class Family:
         if not self.outcomes:
             return self
         return replace(self, distribution=replace(self.distribution, categories=()))  # type: ignore[call-arg]
-
-    @property
-    def outcomes(self) -> tuple[str, ...]:
-        """Categories of the response in their order; none where it is a number."""
-        return self.distribution.outcomes
-
-    @property
-    def is_latent(self) -> bool:
-        """Whether the response says on which side of thresholds a latent variable around eta lies."""
-        own = self.distribution
-        return own.discrete and (own.mean_range == "unit" or bool(own.link_prefix))
 
     def probabilities(self, eta: Array, aux: Aux = ()) -> Array:
         """Of each category, (K, n)."""
@@ -361,8 +220,22 @@ class Family:
     def simulate(
         self, rng: np.random.Generator, eta: Array, aux: Aux = (), weights: Array | None = None
     ) -> Array:
-        """One response for each row."""
+        """One response for each row.
+
+        Raises
+        ------
+        FitError
+            For an eta outside of the link's domain, as drawn effects may give.
+        """
         w = self._within(weights)
+        if any(np.isfinite(self.chart.domain)) and not (valid := self.valid(eta)).all():
+            low, high = self.chart.domain
+            raise FitError(
+                f"{int((~valid).sum()):,} of {valid.size:,} drawn linear predictors lie outside of {low:g} to {high:g}, where "
+                f"link {self.link!r} has means of family {self.name!r} (first: {np.ravel(eta)[~np.ravel(valid)][0]:g}): "
+                "random effects as wide as those of this fit cross the limit. Use a link without one, such as "
+                f"{'logit' if self.distribution.mean_range == 'unit' else 'log'!r}."
+            )
         return self.distribution.draw(rng, self.link_function.mean(eta), self._predictors(aux), w)
 
     def cdf(

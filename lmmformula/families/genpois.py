@@ -15,8 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.lattice import cumulated, drawn_by_inversion
 from lmmformula.families.records import Array, Aux, Density, Maybe
 from lmmformula.families.taylor import expanded

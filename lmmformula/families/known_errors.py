@@ -19,7 +19,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution, WeightsAre
 from lmmformula.families.family import Family
 from lmmformula.families.records import Array, Aux, Density, Maybe, MeanRange, Part
 from lmmformula.families.special import LOG_2PI, namespace

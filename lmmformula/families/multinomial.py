@@ -18,7 +18,7 @@ import numpy as np
 
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families.categorical import Categorical
-from lmmformula.families.checks import whole
+from lmmformula.families.checks import numbers, whole
 from lmmformula.families.distribution import WeightsAre
 from lmmformula.families.records import Array, Aux, Maybe
 from lmmformula.families.special import counted, gammaln, namespace
@@ -27,6 +27,7 @@ from lmmformula.typing import Namespace
 __all__ = ["Multinomial"]
 
 _LARGEST = 2.0**53
+COUNTS = "be columns of counts, one for each category"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Multinomial(Categorical):
                 f"family {self.name!r} takes a column of counts for each category, cbind(a, b, c) ~ ..., but the response "
                 f"`{label}` is one column; a column that names each row's category is family='categorical'"
             )
-        trials = np.sum([_numbers(part, label) for part in parts], axis=0)
+        trials = np.sum([numbers(part, label, COUNTS) for part in parts], axis=0)
         most = float(np.nanmax(trials, initial=1.0))
         found = replace(self, categories=tuple(names), radix=most + 1.0)
         if found.radix ** len(parts) > _LARGEST:
@@ -151,10 +152,3 @@ class Multinomial(Categorical):
             raise DataError(
                 f"`{label}` counts nothing in {gone}: its parameters cannot be estimated. Leave the category out."
             )
-
-
-def _numbers(part: object, label: str) -> Array:
-    values = np.asarray(part)
-    if values.ndim != 1 or values.dtype.kind not in "biuf":
-        raise DataError(f"the response `{label}` must be columns of counts, one for each category")
-    return values.astype(float)

@@ -14,8 +14,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import (
     digamma_step,

@@ -25,9 +25,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.checks import check_closed_unit, check_some
 from lmmformula.families.compose import full, observed_rows
-from lmmformula.families.distribution import Auxiliary, Direct, Distribution, Support
+from lmmformula.families.distribution import Direct, Distribution, Support
 from lmmformula.families.probabilities import expit, logit
 from lmmformula.families.records import Array, Aux, Maybe, MeanRange, Rows
 from lmmformula.families.special import softplus

@@ -37,8 +37,8 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.categories import Categories, learnt_categories
-from lmmformula.families.distribution import Auxiliary
 from lmmformula.families.latent import LATENT, Pull, quantile, threshold_from
 from lmmformula.families.outcomes import Outcomes
 from lmmformula.families.records import Array, Aux, Density, Maybe, Part

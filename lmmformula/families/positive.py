@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.distribution import Auxiliary, Distribution, WeightsAre
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution, WeightsAre
 from lmmformula.families.incomplete_gamma import log_gamma_tails
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import excess, excess_slope, namespace

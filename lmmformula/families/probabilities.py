@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmmformula.families.distribution import Auxiliary, Role
+from lmmformula.families.auxiliary import Auxiliary, Role
 from lmmformula.families.records import Array, Maybe
 
 __all__ = ["expit", "logit", "probability"]

@@ -11,8 +11,9 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.errors import DataError, PlanError
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.checks import check_positive, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Normal, Support, WeightsAre
+from lmmformula.families.distribution import Distribution, Normal, Support, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import LOG_2PI, digamma_step, lgamma_step, namespace
 from lmmformula.families.tails import normal_tails, student_tails

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.families.categories import positions_among
-from lmmformula.families.checks import whole
+from lmmformula.families.checks import numbers, whole
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array
 
@@ -39,7 +39,7 @@ def read_numbers(
             f"response must be numeric for family {family!r}: `{label}` is a factor with "
             f"{len(used):,} levels ({_shown(used)}); {hint}"
         )
-    return _numbers(parts[0], label), weights
+    return numbers(parts[0], label), weights
 
 
 def one_column(parts: Sequence[object], label: str) -> object:
@@ -72,11 +72,11 @@ def read_tallies(
             f"weights of `{label}` would count each of its rows several times: multiply the counts, or stack them, a row for "
             "each category, and give weights to family='categorical'"
         )
-    counts = np.column_stack([_numbers(part, label) for part in parts])
+    counts = np.column_stack([numbers(part, label) for part in parts])
     total = counts.sum(axis=1)
     y = own.encoded(counts)
     if trials is not None:
-        given = _numbers(trials, label)
+        given = numbers(trials, label)
         wrong = ~((given == total) | np.isnan(total))
         if wrong.any():
             row = int(np.flatnonzero(wrong)[0])
@@ -104,10 +104,10 @@ def read_proportion(
     if len(parts) == 2:
         if _factor(parts[1]) is not None:
             raise DataError(f"`{label}`: failures must be counted in numbers, not in levels of a factor")
-        successes, failures = (_numbers(part, label) for part in parts)
+        successes, failures = (numbers(part, label) for part in parts)
         return _of_trials(successes, successes + failures, weights, label)
-    y = _numbers(parts[0], label)
-    return (y, weights) if trials is None else _of_trials(y, _numbers(trials, label), weights, label)
+    y = numbers(parts[0], label)
+    return (y, weights) if trials is None else _of_trials(y, numbers(trials, label), weights, label)
 
 
 def _of_trials(k: Array, n: Array, weights: Array | None, label: str) -> tuple[Array, Array]:
@@ -153,14 +153,6 @@ def _factor(part: object) -> tuple[NDArray[np.integer], Sequence[object]] | None
         return np.asarray(part[0]), part[1]
     codes, levels = getattr(part, "codes", None), getattr(part, "levels", None)
     return None if codes is None or levels is None else (np.asarray(codes), levels)
-
-
-def _numbers(part: object, label: str) -> Array:
-    values = np.asarray(part)
-    if values.ndim != 1 or values.dtype.kind not in "biuf":
-        kind = f"an array of {values.ndim} dimensions" if values.ndim != 1 else f"of type {values.dtype}"
-        raise DataError(f"the response `{label}` must be one column of numbers, but is {kind}")
-    return values.astype(float)
 
 
 def _used(codes: NDArray[np.integer], levels: Sequence[object]) -> list[object]:

@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import DataError, PlanError
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.between import log_between, rows_of
-from lmmformula.families.distribution import Auxiliary, Distribution, Support
+from lmmformula.families.distribution import Distribution, Support
 from lmmformula.families.observed import Observed
 from lmmformula.families.records import Array, Aux, Density, Maybe, Part
 from lmmformula.families.taylor import SERIES, expanded, read, variables

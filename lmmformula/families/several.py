@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.errors import PlanError
-from lmmformula.families.distribution import Auxiliary, Distribution, Normal
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution, Normal
 from lmmformula.families.family import Family
 from lmmformula.families.links import LINKS
 from lmmformula.families.records import Array, Aux, Maybe, MeanRange

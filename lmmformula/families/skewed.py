@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.checks import check_positive, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Support
+from lmmformula.families.distribution import Distribution, Support
 from lmmformula.families.probabilities import expit, logit
 from lmmformula.families.records import Array, Aux, Maybe, MeanRange
 from lmmformula.families.special import LOG_2PI, log_mills, log_ndtr

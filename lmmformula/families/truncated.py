@@ -20,8 +20,9 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.errors import DataError
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import Auxiliary, Distribution, Support
+from lmmformula.families.distribution import Distribution, Support
 from lmmformula.families.lattice import drawn_by_inversion
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.typing import Namespace

@@ -20,9 +20,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.bells import places, reach, spans
 from lmmformula.families.checks import check_nonnegative, check_weights
-from lmmformula.families.distribution import Auxiliary, Distribution, Support, WeightsAre
+from lmmformula.families.distribution import Distribution, Support, WeightsAre
 from lmmformula.families.probabilities import expit, logit
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import gammaln, namespace

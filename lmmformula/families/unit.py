@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.checks import check_proportions, check_weights
 from lmmformula.families.compose import full
-from lmmformula.families.distribution import Auxiliary, Direct, Distribution, WeightsAre
+from lmmformula.families.distribution import Direct, Distribution, WeightsAre
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part, Rows
 from lmmformula.families.special import counted, excess, excess_slope, namespace, zetas
 from lmmformula.typing import Namespace

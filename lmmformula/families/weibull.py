@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.families.distribution import Auxiliary, Distribution
+from lmmformula.families.auxiliary import Auxiliary
+from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import namespace
 from lmmformula.families.tails import extreme_tails

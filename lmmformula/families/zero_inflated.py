@@ -17,8 +17,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.families.auxiliary import ZEROS, Auxiliary
 from lmmformula.families.counts import Count
-from lmmformula.families.distribution import ZEROS, Auxiliary, Distribution, WeightsAre
+from lmmformula.families.distribution import Distribution, WeightsAre
 from lmmformula.families.probabilities import expit, logit, probability
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
 from lmmformula.families.special import softplus

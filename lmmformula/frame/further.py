@@ -7,7 +7,7 @@ from difflib import get_close_matches
 
 from lmmformula.errors import PlanError
 from lmmformula.families import Family
-from lmmformula.families.distribution import ZEROS
+from lmmformula.families.auxiliary import ZEROS
 from lmmformula.formula.spec import ModelSpec
 
 __all__ = ["further_formulas"]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from lmmformula.ir.variance_parameters import TermParameters, named_terms
 
 if TYPE_CHECKING:
-    from lmmformula.families.distribution import Auxiliary
+    from lmmformula.families.auxiliary import Auxiliary
     from lmmformula.ir.design import FixedBlock, GroupBlock
     from lmmformula.ir.problem import Problem
 

@@ -122,7 +122,7 @@ def _links(fit: Fitted) -> str:
     family = fit.problem.family
     pairs = [
         (family.distribution.mean_name or "mu", family.link),
-        *((a.table or a.name, a.link) for a in family.auxiliaries),
+        *((a.table or a.name, family.link_of(a)) for a in family.auxiliaries),
     ]
     return "; ".join(f"{name} = {link}" for name, link in dict.fromkeys(pairs))
 

@@ -7,7 +7,8 @@ import pytest
 from contract import aux_of, sample_space
 from scipy import stats
 
-from lmmformula.families import FAMILIES, Family
+from lmmformula.errors import FitError
+from lmmformula.families import FAMILIES, Family, resolve
 
 ETA = 0.35
 
@@ -48,3 +49,31 @@ def test_draws_for_several_predictors_of_a_row(family: Family) -> None:
     aux = tuple(np.full((5, 1), a) for a in aux_of(family))
     y = family.simulate(np.random.default_rng(3), eta, aux, w)
     assert y.shape == (5, 7)
+
+
+@pytest.mark.parametrize(
+    ("log_mean", "log_nu"), [(-3.0, 2.0), (4.0, -1.0), (0.5, 8.0), (2.0, -6.0), (9.0, 0.0)]
+)
+def test_compois_draws_of_any_mean_and_exponent(log_mean: float, log_nu: float) -> None:
+    """Randomised quantiles are uniform, and the distribution function adds up the density where that has few terms."""
+    family, n = FAMILIES["compois"], 2_000
+    rng, eta = np.random.default_rng(5), np.full(n, log_mean)
+    y = family.simulate(rng, eta, (log_nu,))
+    low, high = (family.cdf(y, eta, (log_nu,), below=below) for below in (True, False))
+    assert stats.kstest(low + (high - low) * rng.random(n), "uniform").pvalue > 1e-3
+    if log_mean < 5.0:
+        k = np.arange(1_000.0)
+        p = np.exp(family.rows(k, np.full(1_000, log_mean), (log_nu,), derivatives=False).loglik)
+        found = family.cdf(k[:40], np.full(40, log_mean), (log_nu,))
+        np.testing.assert_allclose(found, np.cumsum(p)[:40], atol=1e-10)
+
+
+def test_draws_outside_of_the_links_domain_are_refused() -> None:
+    family = resolve("gamma(link='identity')")
+    with pytest.raises(FitError, match=r"1 of 2 drawn linear predictors .* link 'identity' .* 'log'"):
+        family.simulate(np.random.default_rng(1), np.array([1.0, -0.5]), (0.0,))
+
+
+def test_compois_refuses_means_that_are_no_numbers() -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        FAMILIES["compois"].simulate(np.random.default_rng(1), np.array([np.nan]), (0.0,))

@@ -13,8 +13,8 @@ from lmmformula.backends.posterior.model.coordinates import TermPlaces, term_coo
 from lmmformula.backends.posterior.model.predictor import aux_blocks
 from lmmformula.backends.posterior.record import Posterior
 from lmmformula.criteria.marginal import has_formula, is_normal
-from lmmformula.errors import PlanError
-from lmmformula.families.distribution import Auxiliary
+from lmmformula.errors import FitError, PlanError
+from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.family import Family
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.prior_shrinkage import Shrinkage, drawn_together
@@ -285,7 +285,7 @@ def _responses(
     try:
         with np.errstate(all="ignore"):
             return family.simulate(rng, eta, tuple(aux), weights)
-    except ValueError:
+    except (ValueError, FitError):
         if len(eta) == 1:
             large = family.distribution.mean_range == "positive" and family.location(eta)[0] > 1e15
             return np.array([np.inf if large else np.nan])

@@ -19,7 +19,7 @@ from lmmformula.ir.priors import AuxPriors, Prior, Priors, TermPriors
 from lmmformula.typing import Array, Record
 
 if TYPE_CHECKING:
-    from lmmformula.families.distribution import Auxiliary
+    from lmmformula.families.auxiliary import Auxiliary
     from lmmformula.inference.fitted import Fitted
     from lmmformula.ir.design import GroupBlock
 

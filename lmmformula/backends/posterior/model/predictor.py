@@ -31,7 +31,7 @@ from lmmformula.backends.posterior.model.coordinates import (
 from lmmformula.backends.posterior.model.scalars import Coordinate, Held
 from lmmformula.backends.posterior.model.simplex import Simplexes
 from lmmformula.errors import PlanError
-from lmmformula.families.distribution import Auxiliary, Range
+from lmmformula.families.auxiliary import Auxiliary, Range
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.prior_distributions import Point
 from lmmformula.ir.priors import AuxPriors, Prior, Priors
