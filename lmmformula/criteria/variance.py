@@ -37,6 +37,7 @@ import numpy as np
 
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.across import Bends, Precision
+from lmmformula.ir.covariance.base import CovarianceKind
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
@@ -50,10 +51,22 @@ if TYPE_CHECKING:
     from lmmformula.engines.base import Factor, Prepared
     from lmmformula.ir.problem import Problem
 
-__all__ = ["Derivative", "Modes", "Point", "Variances", "floored", "inner", "relative_factors"]
+__all__ = [
+    "Derivative",
+    "Modes",
+    "Point",
+    "Variances",
+    "floored",
+    "inner",
+    "relative_factors",
+    "second_derivative",
+]
 
 ROUNDING = 1e-15
 """Of a deviance, for each number that is summed."""
+
+STEP = 1e-4
+"""Of differences of a Jacobian, whose coordinates have no unit."""
 
 _FLOOR = 1e-5
 """Smallest diagonal of L that is inverted in (2) and (4); see `floored`."""
@@ -350,7 +363,7 @@ class Variances:
             info += steep / square**2 * np.outer(t, t)
 
     def bend(self, info: Array, ks: Sequence[Array]) -> None:
-        """Add ``2 <Gamma, dL_i dL_j'>``, Gamma = L^-T K L^-1: the curvature of Sigma = L L' itself.
+        """Add ``2 <Gamma, dL_i dL_j' + d2L_ij L'>``, Gamma = L^-T K L^-1: the curvature of Sigma = L L' itself.
 
         It is exact, and makes a boundary optimum (a zero column of L) look like the interior minimum that it is in the
         coordinates L, where the deviance is even in each column.
@@ -367,6 +380,30 @@ class Variances:
                 gamma = (vectors * np.maximum(values, 0.0)) @ vectors.T
             moved = (gamma @ part.d_factor).reshape(len(part.d_factor), -1)
             info[part.index, part.index] += 2.0 * moved @ part.d_factor.reshape(len(moved), -1).T
+        slopes = self.slopes(ks)
+        for a, columns, index, second in self._second_derivatives:
+            info[index, index] += np.einsum("ijkl,kl->ij", second, slopes[a][columns, columns])
+
+    @computed_once
+    def _second_derivatives(self) -> list[tuple[int, slice, slice, Array]]:
+        """Group, columns, elements of theta and d2L of each term whose L is not linear in theta."""
+        return [
+            (a, columns, index, second_derivative(self.terms[i].covariance, self.theta[index]))
+            for a, group in enumerate(self.groups)
+            for i, columns, index in self._members(group)
+            if not self.terms[i].covariance.linear
+        ]
+
+
+def second_derivative(kind: CovarianceKind, theta: Array) -> Array:
+    """d2L/dtheta2, (t, t, k, k): differences of the Jacobian along the correlations, as L is linear in what scales it."""
+    out = np.zeros((len(theta), len(theta), kind.k, kind.k))
+    for j, role in enumerate(kind.within.roles):
+        if not role.scales:
+            step = STEP * np.eye(len(theta))[j]
+            change = (kind.jacobian(theta + step) - kind.jacobian(theta - step)) / (2.0 * STEP)
+            out[j], out[:, j] = change, change
+    return out
 
 
 def relative_factors(terms: Sequence[GroupBlock], groups: Sequence[Group], theta: Array) -> tuple[Array, ...]:

@@ -4,6 +4,10 @@ The model Hessian need not be definite: the step solves the trust-region problem
 (More & Sorensen 1983; Nocedal & Wright 2006, sec. 4.3), so the iteration leaves saddles. Convergence is declared on the
 Newton decrement ``g'H^-1g / 2``, the drop in the function that the model still promises, which does not depend on the
 units of the variables.
+
+The Hessian of a point may be an approximation. Where the steps fall short of what it promises, they correct it; a saddle that
+it claims where nothing else is promised, or late in a long search, is held against differences of the gradient, an evaluation
+for each variable.
 """
 
 from __future__ import annotations
@@ -30,7 +34,22 @@ CLOSE = 0.1
 """Share of the promised drop that a step may miss if the Hessian before it is to judge where it ends."""
 
 REMEMBERED = 6
-"""Steps that correct the curvature where a search ends."""
+"""Steps that correct the curvature where a search ends, or is misled."""
+
+SHORT_OF = 0.5
+"""Share of the promised drop below which a step tells against the Hessian."""
+
+PATIENCE = 2
+"""How many more such steps than others a search takes until the steps correct its Hessians."""
+
+LONG = 60
+"""Evaluations after which a search does not believe in a curvature downwards: a good one has found a minimum by then."""
+
+IDLE = 16
+"""Steps in a row that move the value by no more than its rounding, after which what is still promised is not to be had."""
+
+APART = 1e-4
+"""Between the gradients whose difference measures a Hessian, in coordinates of a search."""
 
 REACH = 1.0
 """Step along an axis that a quadratic model can promise anything of, in coordinates of a search, which are about of size 1."""
@@ -118,6 +137,10 @@ class Standing:
         Of the last steps.
     evaluations, iterations : int
         So far.
+    short : int
+        How many more steps than others fell short of what was promised.
+    idle : int
+        How many of the last steps moved the value by no more than its rounding.
     """
 
     x: Array
@@ -125,6 +148,8 @@ class Standing:
     pairs: tuple[tuple[Array, Array], ...]
     evaluations: int
     iterations: int
+    short: int = 0
+    idle: int = 0
 
 
 def minimise(
@@ -156,7 +181,7 @@ def minimise(
     noise : float
         Relative rounding error of the function; steps inside it are accepted on trust of the gradient.
     secants : int
-        How many of the last steps correct the points' Hessians by BFGS updates; 0 if those are good enough alone.
+        How many of the last steps correct the points' Hessians from the start; 0 if those are good enough alone.
     callback : callable, optional
         Called with (evaluations, value, decrement) after each accepted step.
     standing : Standing, optional
@@ -166,36 +191,61 @@ def minimise(
     """
     begin = Standing(x, radius, (), 1, 0) if standing is None else standing
     x, radius, used, steps = begin.x, begin.radius, begin.evaluations, begin.iterations
-    point, pairs = evaluate(x), list(begin.pairs)
-    model = _Quadratic.of(point.hessian, _last(pairs, secants), point.gradient)
+    point, pairs, short, idle = evaluate(x), list(begin.pairs), begin.short, begin.idle
+    model = _Quadratic.of(point.hessian, _last(pairs, _memory(secants, short)), point.gradient)
     while True:
+        goal = _goal(point, tolerance)
+        known = INSIDE * point.error <= tolerance
+        if known and model.curves_down and (used >= LONG or model.claims_saddle_alone(goal)):
+            model, spent = _measured(evaluate, x, point, model)
+            used += spent
         if callback is not None:
             callback(used, point.value, model.decrement)
-        done = model.decrement <= _goal(point, tolerance)
+        done = model.decrement <= goal
         if keep is not None:
-            keep(Standing(x, radius, tuple(pairs), used, steps), done or used >= max_evaluations)
+            keep(Standing(x, radius, tuple(pairs), used, steps, short, idle), done or used >= max_evaluations)
         if done or used >= max_evaluations:
             return Minimum(x, point, done, model.decrement, used, steps, corrected(model.hessian, pairs))
         while True:
             tried = _try(evaluate, x, point, model, radius, noise)
             radius, used, accepted = tried.radius, used + 1, tried.ratio > 1e-3
-            if radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
+            short = short + 1 if tried.ratio < SHORT_OF else max(short - 1, 0)
+            if idle >= IDLE or radius < 1e-12 * (1.0 + math.sqrt(x @ x)):
                 left, seen = _drop(model.values, model.slope), corrected(model.hessian, pairs)
-                return Minimum(x, point, left <= 1e3 * _goal(point, tolerance), left, used, steps, seen)
+                return Minimum(x, point, left <= 1e3 * goal, left, used, steps, seen)
             if accepted or used >= max_evaluations:
                 break
         if accepted:
             pairs = [*pairs, (tried.moved, tried.point.gradient - point.gradient)][
                 -max(secants, REMEMBERED) :
             ]
+            idle = (
+                idle + 1 if abs(point.value - tried.point.value) <= noise * max(1.0, abs(point.value)) else 0
+            )
             x, point, steps = tried.x, tried.point, steps + 1
             model = _next(
                 model,
                 point,
-                _last(pairs, secants),
+                _last(pairs, _memory(secants, short)),
                 kept=abs(tried.ratio - 1.0) <= CLOSE,
                 goal=_goal(point, tolerance),
             )
+
+
+def _memory(secants: int, short: int) -> int:
+    """How many of the last steps correct the Hessian after so many that fell short."""
+    return max(secants, REMEMBERED) if short >= PATIENCE else secants
+
+
+def _measured(
+    evaluate: Callable[[Array], Point], x: Array, point: Point, model: _Quadratic
+) -> tuple[_Quadratic, int]:
+    """The model around a point by differences of the gradient, and the evaluations it took; as it was where there is none."""
+    beside = [evaluate(x + APART * axis).gradient for axis in np.eye(len(x))]
+    if any(len(gradient) != len(x) for gradient in beside):
+        return model, len(x)
+    hessian = (np.array(beside) - point.gradient) / APART
+    return _Quadratic.of(0.5 * (hessian + hessian.T), [], point.gradient), len(x)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,6 +309,15 @@ class _Quadratic:
         slope = vectors.T @ gradient
         return cls(hessian, values, vectors, slope, _decrement(values, slope))
 
+    @property
+    def curves_down(self) -> bool:
+        """Whether there is an axis of clearly negative curvature."""
+        return bool(len(self.values)) and self.values[0] < -BENT * float(np.abs(self.values).max())
+
+    def claims_saddle_alone(self, goal: float) -> bool:
+        """Whether nothing but a curvature downwards promises a drop."""
+        return self.decrement > goal >= _drop(self.values, self.slope)
+
     def moved(self, pairs: list[tuple[Array, Array]], gradient: Array) -> _Quadratic:
         """The same Hessian around another point."""
         if pairs:
@@ -299,12 +358,19 @@ def _next(
 
 
 def corrected(hessian: Array, pairs: list[tuple[Array, Array]]) -> Array:
-    """`hessian` after a BFGS update for each (step, change of gradient), damped as Powell (1978) does to stay definite."""
+    """`hessian` after an update for each (step s, change of gradient y).
+
+    BFGS, damped as Powell (1978) does to stay definite; where the model curves downwards along s and the gradient says
+    upwards, the symmetric update of rank one, ``(y - Hs)(y - Hs)' / (y - Hs)'s``, which then adds a semidefinite matrix
+    (Nocedal & Wright 2006, equation 6.24).
+    """
     out = hessian
     for s, y in pairs:
         hs = out @ s
         model, seen = float(s @ hs), float(s @ y)
         if model <= 0.0:
+            if seen > 0.0:
+                out = out + np.outer(y - hs, y - hs) / (seen - model)
             continue
         if seen < 0.2 * model:
             share = 0.8 * model / (model - seen)

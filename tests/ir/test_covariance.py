@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lmmformula.criteria.variance import second_derivative
 from lmmformula.ir.covariance import KINDS, Role, sd_cor, semidefinite_cholesky
 
 CASES = [(name, k) for name in KINDS for k in (1, 2, 3, 5)]
@@ -23,6 +24,17 @@ def test_jacobian_against_central_differences(name: str, k: int) -> None:
         for d in step * np.eye(kind.n_theta)
     ]
     np.testing.assert_allclose(kind.jacobian(theta), moved, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "k"), CASES)
+def test_second_derivative_against_differences_along_every_element(name: str, k: int) -> None:
+    kind = KINDS[name](k)
+    theta, step = interior(kind), 1e-5
+    moved = [
+        (kind.jacobian(theta + d) - kind.jacobian(theta - d)) / (2 * step)
+        for d in step * np.eye(kind.n_theta)
+    ]
+    np.testing.assert_allclose(second_derivative(kind, theta), moved, atol=1e-7)
 
 
 @pytest.mark.parametrize(("name", "k"), CASES)

@@ -65,3 +65,26 @@ def test_flat_direction_ends() -> None:
     )
     assert found.converged
     assert found.x[0] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("claimed", [-0.5, 0.4, 3.0])
+def test_a_rough_hessian_does_not_keep_a_search_from_its_minimum(claimed: float) -> None:
+    """Curvature 1 along the second variable, claimed to be downwards, too small (steps overshoot) or too large."""
+
+    def rough(x):
+        a, b = x
+        return At(float(a * a + 0.5 * b * b + b**4), np.array([2 * a, b + 4 * b**3]), np.diag([2.0, claimed]))
+
+    found = minimise(rough, np.array([1.0, 0.7]))
+    assert found.converged
+    assert found.evaluations < 60
+    np.testing.assert_allclose(found.x, 0.0, atol=1e-4)
+
+
+def test_a_search_ends_where_the_value_only_rounds() -> None:
+    """A gradient that rounding has left, beside a value that does not move."""
+    found = minimise(
+        lambda x: At(400.0 + 1e-14 * float(x[0]), np.array([-2e-9]), np.array([[1e-12]])), np.zeros(1)
+    )
+    assert found.converged
+    assert found.evaluations < 20
