@@ -98,7 +98,7 @@ def _pieces(family: Family, y: Array, inner: Array) -> Pieces | None:
     if not (isinstance(own, Seen) and isinstance(y, Observed)):
         return None
 
-    def pieces(predictors: tuple[Series, ...]) -> Iterator[tuple[float, NDArray[np.intp], Series]]:
+    def pieces(predictors: tuple[Numbers, ...]) -> Iterator[tuple[float, NDArray[np.intp], Series]]:
         return own.series(y, chart.at(predictors[0], SERIES), predictors[1:], inner)
 
     return pieces

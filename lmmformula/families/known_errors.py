@@ -19,6 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from lmmformula.errors import PlanError
 from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.distribution import Distribution, WeightsAre
 from lmmformula.families.family import Family
@@ -42,7 +43,7 @@ class KnownErrors(Distribution):
 
     besides: bool = False
 
-    name: ClassVar[str] = "gaussian"
+    name: ClassVar[str] = "gaussian_with_errors"
     mean_range: ClassVar[MeanRange] = "real"
     links: ClassVar[tuple[str, ...]] = ("identity",)
     canonical: ClassVar[str] = "identity"
@@ -51,6 +52,10 @@ class KnownErrors(Distribution):
     scales: ClassVar[bool] = True
     quadratic: ClassVar[bool] = True
     expands: ClassVar[bool] = True
+
+    @property
+    def label(self) -> str:
+        return "gaussian with known errors"
 
     @property
     def auxiliaries(self) -> tuple[Auxiliary, ...]:
@@ -84,6 +89,12 @@ class KnownErrors(Distribution):
             return Density(loglik, (Part(d1, -p, 0.0) if derivatives else Part(d1, -p),))
         up = 2.0 * np.exp(2.0 * aux[0]) * p
         return Density(loglik, (Part(d1, -p, 0.0, (-up * d1,), (up * p,)),), (0.5 * up * (z2 - 1.0),))
+
+    def unit_variance(self, mu: Array, aux: Aux) -> Array:
+        raise PlanError(
+            "what is asked for takes one residual variance, and with y | se(s) each row has its own. varcorr() has the "
+            "variances of random effects, and predict(interval='prediction') new responses with the errors of their rows."
+        )
 
     def row_variance(self, mu: Array, aux: Aux, w: Maybe) -> Array:
         return w * self._variance(aux, w, np) * np.ones(np.shape(mu))

@@ -182,7 +182,7 @@ class Seen(Distribution):
         return _density(out, constant, k, derivatives=derivatives)
 
     def series(
-        self, y: Array, c: tuple[Numbers, ...], aux: Aux, w: Maybe
+        self, y: Array, c: tuple[Numbers, ...], aux: tuple[Numbers, ...], w: Maybe
     ) -> Iterator[tuple[float, NDArray[np.intp], Numbers]]:
         """Parts of the log density less its constant, of predictors that are series: a sign, rows, and the part of these."""
         y = self._observed(y)

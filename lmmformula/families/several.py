@@ -53,6 +53,14 @@ class Several(Distribution):
             for a in own.auxiliaries
         )
 
+    @property
+    def hides(self) -> bool:
+        return any(own.hides for own in self.parts)
+
+    @property
+    def is_plain(self) -> bool:
+        return all(own.is_plain for own in self.parts)
+
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         raise self._lacks("density")
 

@@ -127,6 +127,31 @@ def test_what_does_not_suit_is_refused_by_name(call, said: str) -> None:
         call(data())
 
 
+def test_random_effects_of_sigma_take_rows_that_are_seen_as_others() -> None:
+    own = data().assign(c="none")
+    right = ") ~ x + (1 | g), sigma ~ 1 + (1 | g))"
+    m = fit(f"bf(whole | cens(c{right}", own)
+    other = fit(f"bf(whole | weights(one{right}", own.assign(one=1.0), method="laplace")
+    assert m.llf == pytest.approx(other.llf, abs=1e-6)
+    assert m.estimate.theta[1] == pytest.approx(other.estimate.theta[1], abs=1e-3)
+
+
+def test_several_responses_with_effects_of_their_own_are_models_of_their_own(fitted: Fit) -> None:
+    both = fit(f"bf({FORMULA}) + bf(x ~ 1, family = gaussian) + set_rescor(FALSE)", data())
+    alone = fit("x ~ 1", data(), method="ml")
+    assert both.llf == pytest.approx(fitted.llf + alone.llf, abs=1e-6)
+    assert "censored" in both.summary().data
+    with pytest.raises(DataError, match="before censoring"):
+        both.bootstrap(2, seed=1)
+
+
+def test_a_summary_counts_censored_rows(fitted: Fit) -> None:
+    counts = data()["c"].value_counts()
+    said = fitted.summary().data
+    for kind in ("left", "right", "interval"):
+        assert f"{counts[kind]} {kind}-censored" in said
+
+
 def test_what_compares_with_simulated_responses_says_what_to_use(fitted: Fit) -> None:
     with pytest.raises(DataError, match="before censoring"):
         fitted.bootstrap(2, seed=1)
