@@ -156,6 +156,12 @@ def _name(spec: ModelSpec) -> str:
 
 def _own(spec: ModelSpec, family: Family, context: Context) -> _Own:
     check_available(spec, context)
+    if spec.response is not None and spec.response.imputed:
+        raise PlanError(
+            f"{_name(spec)} | mi(): observations without one of several responses are left out of all of them here, so that "
+            "nothing would be imputed. Fit one model for each response, or, of Gaussian ones, rows one below the other with "
+            "unstr(response, gr = observation), where some may be missing."
+        )
     record = with_repeats(family, spec.response)
     if spec.residual is not None:
         raise PlanError(

@@ -53,5 +53,7 @@ def test_what_does_not_suit_is_refused() -> None:
         fit("y ~ x", own.dropna()).impute(own)
     with pytest.raises(PlanError, match="method='hmc'"):
         fit("y | mi() ~ x", own).impute(own)
+    with pytest.raises(PlanError, match="left out of all of them"):
+        fit("bf(y | mi() ~ x) + bf(x ~ 1)", own)
     with pytest.raises(FormulaError, match="takes no argument"):
         fit("y | mi(x) ~ x", own)

@@ -10,7 +10,7 @@ from scipy.stats import norm
 
 from lmmformula import Fit, fit
 
-DRAWS = {"method": "hmc", "draws": 2_000, "chains": 2, "warmup": 200, "seed": 5}
+DRAWS = {"method": "hmc", "draws": 2_000, "chains": 2, "sampler": "importance", "seed": 5}
 
 
 def compare(drawn: np.ndarray, grid: np.ndarray, density: np.ndarray) -> None:
