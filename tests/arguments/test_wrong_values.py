@@ -324,6 +324,7 @@ def required(owner: str, name: str, things: dict[str, Any]) -> dict[str, Any]:
     known = {
         "formula": FORMULA,
         "data": data,
+        "newdata": data,
         "path": "page.html",
         "name": "sleepstudy",
         "results": things["Fit"],
