@@ -3,10 +3,12 @@
 python -m benchmarks.site             # pictures of the pages' examples, dictionaries, the picture of the planner's rules
 python -m benchmarks.site docs/gallery/schools.md ...   # pictures of these pages alone
 python -m benchmarks.site tables      # dictionaries and the picture of the planner's rules alone
+python -m benchmarks.site figures     # what benchmarks/*_figures.py draw from fits of their own
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,6 +23,8 @@ def main(wanted: list[str]) -> int:
         tables()
     if wanted == ["tables"]:
         return 0
+    if wanted == ["figures"]:
+        return figures()
     failed = 0
     for page in [Path(name) for name in wanted] or sorted(DOCS.rglob("*.md")):
         if has_examples(page.read_text(encoding="utf-8")):
@@ -36,6 +40,16 @@ def save(path: Path) -> None:
 
     path.parent.mkdir(parents=True, exist_ok=True)
     plt.gcf().savefig(path, metadata={"Date": None, "Creator": None})
+
+
+def figures() -> int:
+    """Every module that draws for a page when it is run, each in a process of its own; how many of them failed."""
+    failed = 0
+    for module in sorted(Path("benchmarks").glob("*_figures.py")):
+        if "__main__" in module.read_text(encoding="utf-8"):
+            command = [sys.executable, "-m", f"benchmarks.{module.stem}", str(DOCS / "figures")]
+            failed += subprocess.run(command, check=False).returncode != 0
+    return failed
 
 
 def tables() -> None:
