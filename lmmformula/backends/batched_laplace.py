@@ -29,7 +29,7 @@ from lmmformula.typing import Array, Index
 if TYPE_CHECKING:
     from lmmformula.criteria.laplace import Laplace, LaplacePoint
 
-__all__ = ["LaplaceBatch", "unbatched_laplace"]
+__all__ = ["LaplaceBatch", "rows_apart", "unbatched_laplace"]
 
 STEP = 1e-5
 """Of differences of a gradient, in standard errors."""
@@ -41,11 +41,15 @@ SLAB = 30_000
 
 def unbatched_laplace(model: Laplace) -> bool:
     """Whether responses on this design are fitted one by one."""
+    return len(model.prepared.blocks.groups) > 1 or rows_apart(model)
+
+
+def rows_apart(model: Laplace) -> bool:
+    """Whether rows of this design cannot be evaluated for many predictors at once: elsewhere, of several or coupled levels."""
     problem, blocks = model.problem, model.prepared.blocks
     family = problem.family
     return bool(
-        len(blocks.groups) > 1
-        or not isinstance(blocks, Blocks)
+        not isinstance(blocks, Blocks)
         or problem.held is not None
         or not family.distribution.is_plain
         or len(problem.aux) != len(family.auxiliaries)

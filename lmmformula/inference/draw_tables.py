@@ -131,6 +131,8 @@ def posterior_notes(fit: Fitted) -> list[str]:
             f"importance sampling, {posterior.chains * posterior.draws:,} draws, Pareto k {posterior.pareto_k:.2f}, "
             f"efficiency {posterior.efficiency:.0%}"
         )
+        if np.isfinite(posterior.interpolation_error):
+            how += f", log densities interpolated with errors of {posterior.interpolation_error:.1g}"
     notes = [
         f"Sampler: {how}; seed {posterior.seed}; {fit.estimate.convergence.status.value}.",
         "Estimate and Est.Error are posterior mean and standard deviation, CI the interval of equal tails. Bulk_ESS and "
@@ -163,5 +165,6 @@ def posterior_diagnostics(posterior: Posterior) -> Record:
         "pareto_k": posterior.pareto_k,
         "efficiency": posterior.efficiency,
         "log_evidence": posterior.log_evidence,
+        "interpolation_error": posterior.interpolation_error,
         "advice": own.advice,
     }

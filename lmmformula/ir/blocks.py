@@ -128,7 +128,7 @@ class Blocks(Levels):
             out = sum(more, first)
         else:
             if a not in self._indicators:
-                self._indicators[a] = _indicator(self.own[a])
+                self._indicators[a] = self.own[a].design().T
             out = (self._indicators[a] @ columns).reshape(group.m, group.k, c)
         return out[:, :, 0] if r.ndim == 1 else out
 
@@ -363,18 +363,3 @@ def _counted_sums(own: GroupRows, columns: Array) -> Array:
             value = _product(columns[:, j], _column(own, i))
             out[:, i, j] = np.bincount(own.codes, value, group.m)
     return out
-
-
-def _indicator(own: GroupRows) -> SparseMatrix:
-    """Z_a' as scipy's compressed columns; its index arrays are those of the group."""
-    from scipy.sparse import csr_array
-
-    n, k, q = len(own.codes), own.group.k, own.group.q
-    narrow = np.int32 if max(n * k, q) < 2**31 else np.int64
-    if own.basis is None:
-        indices, data = own.codes, np.ones(n)
-    else:
-        indices = (own.codes[:, None].astype(narrow) * narrow(k) + np.arange(k, dtype=narrow)).ravel()
-        data = own.basis.ravel()
-    ptr = np.arange(0, n * k + 1, k, dtype=narrow)  # in the type of the indices, so that scipy copies neither
-    return csr_array((data, indices, ptr), shape=(n, q)).T

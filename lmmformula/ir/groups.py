@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lmmformula.ir.across import Across
 from lmmformula.ir.design import GroupBlock, parts_of
-from lmmformula.typing import Array, Namespace, Numbers
+from lmmformula.typing import Array, Namespace, Numbers, SparseMatrix
 
 __all__ = ["Group", "GroupRows", "joined", "merge_terms"]
 
@@ -85,6 +85,22 @@ class GroupRows:
             return (self,)
         basis = np.ones((len(self.codes), 1)) if self.basis is None else self.basis
         return tuple(GroupRows(self.group, *own) for own in parts_of(self.codes, basis, self.shares))
+
+    def design(self) -> SparseMatrix:
+        """Z_a of rows of one level each, (n, q_a), as scipy's compressed rows; its index arrays are the group's."""
+        from scipy.sparse import csr_array
+
+        n, k, q = len(self.codes), self.group.k, self.group.q
+        narrow = np.int32 if max(n * k, q) < 2**31 else np.int64
+        if self.basis is None:
+            indices, data = self.codes, np.ones(n)
+        else:
+            indices = (self.codes[:, None].astype(narrow) * narrow(k) + np.arange(k, dtype=narrow)).ravel()
+            data = self.basis.ravel()
+        ptr = np.arange(
+            0, n * k + 1, k, dtype=narrow
+        )  # in the type of the indices, so that scipy copies neither
+        return csr_array((data, indices, ptr), shape=(n, q))
 
 
 def merge_terms(terms: Sequence[GroupBlock]) -> tuple[GroupRows, ...]:

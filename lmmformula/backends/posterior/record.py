@@ -137,6 +137,8 @@ class Posterior:
         Of importance sampling; nan if it was not used. Where it was tried and gave way to chains, `pareto_k` says why.
     marginalized : str
         What was integrated out: "all", "none", "laplace", or groups.
+    interpolation_error : float
+        Root mean square error of log densities that importance sampling interpolated; nan where all were computed.
     aux : tuple of (chain, draw, p_j) arrays
         Coefficients of the auxiliary linear predictors, on their scale; empty where variances alone were sampled.
     aux_effects : tuple of Effects
@@ -167,6 +169,7 @@ class Posterior:
     efficiency: float = float("nan")
     log_evidence: float = float("nan")
     marginalized: str = "all"
+    interpolation_error: float = float("nan")
     aux: tuple[Array, ...] = field(repr=False, default=())
     aux_effects: tuple[Effects, ...] = field(repr=False, default=())
 
@@ -244,6 +247,7 @@ class Posterior:
             warmup_divergences=self.warmup_divergences,
             pareto_k=max(self.pareto_k, later.pareto_k) if self.sampler == "importance" else self.pareto_k,
             efficiency=share * self.efficiency + (1.0 - share) * later.efficiency,
+            interpolation_error=float(np.fmax(self.interpolation_error, later.interpolation_error)),
             log_evidence=share * self.log_evidence + (1.0 - share) * later.log_evidence,
             aux=tuple(map(both, self.aux, later.aux)),
             aux_effects=tuple(x.followed_by(y, share) for x, y in pairs),
@@ -318,6 +322,7 @@ def posterior_of(
         max_depth=request.options.max_depth,
         pareto_k=float("nan") if weights is None else weights.pareto_k,
         efficiency=float("nan") if weights is None else weights.efficiency,
+        interpolation_error=float("nan") if weights is None or chains else weights.interpolation_error,
         log_evidence=float("nan") if weights is None or chains else weights.log_evidence,
         marginalized=marginalized,
         aux=own.aux,

@@ -361,7 +361,7 @@ def test_data_that_do_not_suit(sleepstudy: pd.DataFrame) -> None:
 class Nowhere:
     """A density that exists at its mode alone, of more dimensions than a pilot sample is tried in."""
 
-    d, is_small, is_dense = 60, False, True
+    d, is_small, is_dense, is_dear = 60, False, True, False
 
     def traced(self) -> None:
         """It has to be called back."""

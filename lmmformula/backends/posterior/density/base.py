@@ -20,7 +20,7 @@ from lmmformula.typing import Array, Numbers
 if TYPE_CHECKING:
     from lmmformula.backends.posterior.density.scale import JointScale, Scale
 
-__all__ = ["Concentrated", "Density", "DensityPoint", "Evaluated", "Joint", "Pointwise", "Traced"]
+__all__ = ["Concentrated", "Density", "DensityPoint", "Evaluated", "Joint", "Pointwise", "Sloped", "Traced"]
 
 Traced = Callable[[Numbers], Numbers]
 """x (d,) -> log density, traceable by JAX within 64-bit numbers."""
@@ -68,7 +68,15 @@ class Evaluated(Protocol):
         ...
 
 
-class Concentrated(Density, Evaluated, Protocol):
+class Sloped(Evaluated, Protocol):
+    """The same with gradients."""
+
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """Log density (S,) and gradient (S, d) of each row of x; -inf and 0 where they cannot be computed."""
+        ...
+
+
+class Concentrated(Density, Sloped, Protocol):
     """A density of few coordinates."""
 
     @property
@@ -79,6 +87,11 @@ class Concentrated(Density, Evaluated, Protocol):
     @property
     def is_dense(self) -> bool:
         """Whether a value takes a dense factorisation."""
+        ...
+
+    @property
+    def is_dear(self) -> bool:
+        """Whether a value takes longer than a polynomial's of some hundred coefficients."""
         ...
 
     def scale(self) -> Scale: ...
@@ -134,6 +147,12 @@ class Pointwise:
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
         return self._guarded(x, slope=True)
+
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """The same for each row of x (S, d), in threads."""
+        with ThreadPoolExecutor(worker_threads()) as pool:
+            found = list(pool.map(self.value_and_gradient, x))
+        return np.array([v for v, _ in found]), np.array([g for _, g in found]).reshape(x.shape)
 
     def _guarded(self, x: Array, *, slope: bool) -> tuple[float, Array]:
         nowhere = -np.inf, np.zeros(self.d)

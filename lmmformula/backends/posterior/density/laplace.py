@@ -3,19 +3,21 @@ r"""The posterior of everything but the mean's random effects, which Laplace's a
     log p(x | y) ~ -d(beta, L, a) / 2 + log p(x),      x = (delta, variances, auxiliary coefficients)
 
 with d of :mod:`lmmformula.criteria.laplace` (1) and its analytic gradient (2): exact for a normal response, and the better
-the more rows a level has. The search for the modes of the random effects starts where it ended at the mode of x, not
-where the last evaluation left it, so that the density is a function and a chain does not depend on its neighbours.
+the more rows a level has. The search for the modes of the random effects starts where it ended at the mode of x, or where
+parabolas through a few such ends predict it, not where the last evaluation left it, so that the density is a function and a
+chain does not depend on its neighbours.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from lmmformula.backends.batched_laplace import unbatched_laplace
+from lmmformula.backends.batched_laplace import rows_apart, unbatched_laplace
 from lmmformula.backends.laplace import LaplaceBackend, start_beta
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.backends.posterior.density.base import Pointwise
@@ -37,13 +39,15 @@ from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import phis_of
-from lmmformula.numerics.threads import blas_threads
+from lmmformula.numerics.threads import blas_threads, worker_threads
 from lmmformula.typing import Array
 
 __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
 SLAB = 30_000
 """Rows times draws that are evaluated together."""
+DEAR = 1_000
+"""Rows from which on a value of a draw that is evaluated with others takes a millisecond or so."""
 _FARTHEST = 3.0
 """Standard deviations from the mode up to which modes of random effects are predicted."""
 ROUGH = 1e-4
@@ -96,6 +100,19 @@ class LaplaceDensity(Pointwise):
     def _suits_batches(self) -> bool:
         return not (unbatched_laplace(self.model) or self.mean.simplexes is not None or self.u is None)
 
+    @property
+    def follows_modes(self) -> bool:
+        """Whether the modes of many draws can be followed from those of a few."""
+        blocks = self.model.prepared.blocks
+        return bool(blocks.groups) and not (
+            rows_apart(self.model) or self.mean.simplexes is not None or self.found is None
+        )
+
+    def standardised(self, x: Array) -> Array:
+        """z of x = mode + half z, (S, d)."""
+        assert self.found is not None
+        return np.linalg.solve(self.found.half, (x - self.found.mode).T).T
+
     def together(self, x: Array) -> Iterator[Moded] | None:
         """The likelihood's part and the modes of the rows of x (S, d) in slabs, where all levels are independent."""
         if not self._suits_batches:
@@ -136,8 +153,7 @@ class LaplaceDensity(Pointwise):
         """At at most a slab's draws, whose searches begin where a parabola along each z has their modes."""
         if not self._many.modes.size:
             return self._moded(x)
-        assert self.found is not None
-        z = np.clip(np.linalg.solve(self.found.half, (x - self.found.mode).T).T, -_FARTHEST, _FARTHEST)
+        z = np.clip(self.standardised(x), -_FARTHEST, _FARTHEST)
         first, second = self._bends
         start = np.tensordot(z, first, 1) + np.tensordot(z * z, second, 1)
         return self._moded(x, self._many.modes[: len(x)] + start)
@@ -163,6 +179,8 @@ class LaplaceDensity(Pointwise):
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
         slabs = self.together(x)
         if slabs is None:
+            if self.follows_modes:
+                _ = self._parabolas  # before threads ask for them
             return super().log_densities(x)
         with blas_threads(0), np.errstate(all="ignore"):
             prior = np.sum([p.log_prior(x) for p in self.predictors], axis=0)
@@ -185,11 +203,46 @@ class LaplaceDensity(Pointwise):
         """True."""
         return True
 
+    @property
+    def is_dear(self) -> bool:
+        """Of many rows, and where draws are evaluated one by one."""
+        return self.model.problem.n > DEAR or not self._suits_batches
+
     def traced(self) -> None:
         """None: the search for the modes stays in numpy."""
 
     def __call__(self, x: Array) -> LaplaceDensityPoint:
-        return LaplaceDensityPoint(self, np.asarray(x, dtype=float))
+        x = np.asarray(x, dtype=float)
+        return LaplaceDensityPoint(self, x, self._predicted(x) if self.follows_modes else self.u)
+
+    def _predicted(self, x: Array) -> tuple[Array, ...]:
+        """Modes at one x by a parabola along each z, where the search for them begins."""
+        assert self.u is not None
+        z = np.clip(self.standardised(x[None])[0], -_FARTHEST, _FARTHEST)
+        first, second = self._parabolas
+        moved, at, out = z @ first + z**2 @ second, 0, []
+        for own in self.u:
+            out.append(own + moved[at : at + own.size].reshape(own.shape))
+            at += own.size
+        return tuple(out)
+
+    @cached_property
+    def _parabolas(self) -> tuple[Array, Array]:
+        """As :attr:`_bends`, of all groups, (d, q) each, by searches from the modes at the mode of x."""
+        assert self.found is not None
+
+        def modes(x: Array) -> Array:
+            try:
+                found = LaplaceDensityPoint(self, x, self.u).laplace.u
+            except (FitError, np.linalg.LinAlgError):
+                found = self.u
+            return np.concatenate([own.ravel() for own in found or ()])
+
+        at, half = self.found.mode, self.found.half.T
+        with ThreadPoolExecutor(worker_threads()) as pool:
+            middle, *moved = pool.map(modes, [at, *(at + half), *(at - half)])
+        high, low = np.split(np.array(moved), 2)
+        return 0.5 * (high - low), 0.5 * (high + low) - middle
 
     def settled(self, scale: Scale | None = None) -> LaplaceDensity:
         """The same density with searches that start from the modes at the mode of x, which `scale` knows or is climbed to."""
@@ -203,10 +256,11 @@ class LaplaceDensity(Pointwise):
 
 @dataclass(frozen=True, eq=False)
 class LaplaceDensityPoint:
-    """The density at one x."""
+    """The density at one x; the search for the modes begins at `start`."""
 
     target: LaplaceDensity
     x: Array
+    start: tuple[Array, ...] | None = None
 
     @cached_property
     def laplace(self) -> LaplacePoint:
@@ -216,7 +270,7 @@ class LaplaceDensityPoint:
         groups = own.model.prepared.blocks.groups
         factors = joined(groups, own.mean.factors(self.x))
         phis = own.mean.phis(self.x) if self.structured else None
-        return own.model.at(own.mean.beta(self.x), factors, aux, own.u, phis)
+        return own.model.at(own.mean.beta(self.x), factors, aux, self.start, phis)
 
     @property
     def structured(self) -> bool:

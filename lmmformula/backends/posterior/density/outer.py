@@ -57,6 +57,11 @@ class Outer:
         """False."""
         return False
 
+    @property
+    def is_dear(self) -> bool:
+        """False."""
+        return False
+
     def traced(self) -> Traced:
         """The density as a program."""
         return self.joint.traced()
@@ -79,6 +84,11 @@ class Outer:
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
         return self.joint.value_and_gradient(x)
+
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """The same for each row of x (S, d)."""
+        found = [self.value_and_gradient(one) for one in x]
+        return np.array([v for v, _ in found]), np.array([g for _, g in found]).reshape(x.shape)
 
     def scale(self) -> Scale:
         """The mode and the curvature there."""

@@ -106,6 +106,11 @@ class VarianceDensity(Pointwise):
         """Whether a value takes a dense factorisation."""
         return not self.is_small or self.bordered.q_dense > 0
 
+    @property
+    def is_dear(self) -> bool:
+        """Where each draw is a factorisation by the engine."""
+        return not self.is_small
+
     @cached_property
     def bordered(self) -> Bordered:
         """The form for batches."""

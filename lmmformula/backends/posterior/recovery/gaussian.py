@@ -8,17 +8,18 @@ right-hand side: ``G_l^-1 (z_1 + L'A_l^(1/2) z_2)`` has covariance G_l^-1 G_l G_
 root of A_l is taken once. The loops over draws are compiled (:mod:`lmmformula.numerics.recovery_kernels`), or, where that takes
 longer than they do, run over all draws in NumPy (:mod:`lmmformula.backends.posterior.recovery.batches`).
 
-Large problems do the same through the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs
-+ sigma F^-T z``.
+Large problems solve for many draws together (:mod:`lmmformula.backends.posterior.recovery.perturbed`), or do the same through
+the engine's factor, one draw at a time: delta from its marginal, then ``u = M^-1 rhs + sigma F^-T z``.
 
 Rao-Blackwell. E(b) is the average of the conditional means, Var(b) that of the conditional variances plus the variance of the
 conditional means. The variances vary little from draw to draw and are averaged over at most `WITHIN` evenly spaced draws;
-over `WITHIN_LARGE` of large problems, each of which needs an inverse, and whose many rows leave theta less room to move.
+over `WITHIN_LARGE` where each needs an inverse of the engine's. Where draws are solved for together they are mean squares of
+the noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -27,6 +28,7 @@ import numpy as np
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
 from lmmformula.backends.posterior.recovery.batches import draws_of_batch, variances_of_batch
+from lmmformula.backends.posterior.recovery.perturbed import Perturbed, suits_perturbation
 from lmmformula.errors import FitError
 from lmmformula.numerics.threads import worker_threads
 from lmmformula.typing import Array, Numbers
@@ -37,18 +39,24 @@ WITHIN = 200
 """Draws over which conditional variances are averaged."""
 _CHUNK = 200_000
 """Levels times draws that are recovered at once."""
+TOGETHER = 100
+"""Draws from which solving for many together pays beside one factorisation for each."""
 WITHIN_LARGE = 40
 """The same where each takes an inverse of the engine's."""
 
 
 @dataclass(slots=True)
 class _Piece:
-    """Conditional moments and draws of a run of posterior draws; groups in the engine's order."""
+    """Conditional moments and draws of a run of posterior draws; groups in the engine's order.
+
+    `within`, where it is known, is the conditional covariance of beta and the variances of each group, averaged over the run.
+    """
 
     beta: Array
     beta_mean: Array
     draws: list[Array]
     means: list[Array]
+    within: list[Array] | None = None
 
 
 def recover(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) -> tuple[Coefficients, Effects]:
@@ -57,6 +65,8 @@ def recover(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) ->
     Draws of the random effects are kept if there is memory for them; their means and standard deviations come in any case.
     """
     shape, x = x.shape[:2], x.reshape(-1, x.shape[-1])
+    if not density.is_small and len(x) >= TOGETHER and suits_perturbation(density):
+        return _assembled(density, _perturbed(density, x, seed), None, shape)
     most = WITHIN if density.is_small else WITHIN_LARGE
     thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
     if density.is_small:
@@ -90,21 +100,26 @@ class _Moments:
 
 
 def _assembled(
-    density: VarianceDensity, pieces: Iterable[_Piece], within: list[Array], shape: tuple[int, ...]
+    density: VarianceDensity, pieces: Iterable[_Piece], within: list[Array] | None, shape: tuple[int, ...]
 ) -> tuple[Coefficients, Effects]:
-    """Put pieces together as they come: coefficients, then random effects by term."""
+    """Put pieces together as they come: coefficients, then random effects by term; pieces have `within` where it is None."""
     model = density.model
     keep = kept(int(np.prod(shape)), model.problem.q)
     groups, terms = model.groups, model.problem.terms
     moments = [_Moments() for _ in groups]
     betas, centres, every = [], [], [[] for _ in groups]
+    inside: list[Numbers] = [0.0] * (1 + len(groups))
     for piece in pieces:
         betas.append(piece.beta)
+        if piece.within is not None:
+            share = len(piece.beta) / int(np.prod(shape))
+            inside = [known + share * own for known, own in zip(inside, piece.within, strict=True)]
         centres.append(piece.beta_mean)
         for a in range(len(groups)):
             moments[a].add(piece.means[a])
             if keep:
                 every[a].append(piece.draws[a])
+    within = inside if within is None else within
     centre = np.concatenate(centres)
     spread = centre - centre.mean(axis=0)
     blank: list[Array] = [np.empty(0)] * len(terms)
@@ -223,6 +238,29 @@ def _within_of(density: VarianceDensity, x: Array) -> list[Array]:
     ols = density.model.base.ols
     half = ols.from_orthonormal(fixed)
     return [ols.from_orthonormal(half.T), *variances]
+
+
+# -- many draws by perturbed equations -----------------------------------------------------------------------------
+
+
+def _perturbed(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) -> Iterator[_Piece]:
+    """Slabs of draws; those that were not solved for by the engine. Variances are those of the noise."""
+    own, rest = seed.spawn(2)
+    ols = density.model.base.ols
+    for piece in Perturbed(density, x.mean(axis=0)).pieces(x, own):
+        lost = np.flatnonzero(~piece.solved)
+        rngs = map(np.random.default_rng, rest.spawn(len(lost)))
+        singly = [_single(density, x[piece.places[i]], rng) for i, rng in zip(lost, rngs, strict=True)]
+        beta_mean = ols.coefficients + piece.delta @ ols.r_inverse.T
+        beta_noise = piece.delta_noise @ ols.r_inverse.T
+        means, noise = piece.means, piece.noise
+        for i, one in zip(lost, singly, strict=True):
+            beta_mean[i], beta_noise[i] = one.beta_mean[0], one.beta[0] - one.beta_mean[0]
+            for a in range(len(means)):
+                means[a][i], noise[a][i] = one.means[a][0], one.draws[a][0] - one.means[a][0]
+        within = [beta_noise.T @ beta_noise / len(beta_noise), *((v**2).mean(axis=0) for v in noise)]
+        drawn = [m + v for m, v in zip(means, noise, strict=True)]
+        yield _Piece(beta_mean + beta_noise, beta_mean, drawn, means, within)
 
 
 # -- one draw at a time -------------------------------------------------------------------------------------------

@@ -1,24 +1,28 @@
 """Random effects drawn back from the normal approximation around their modes, given coefficients and variances.
 
 ``u | x, y ~ N(u^(x), M^-1)``, the distribution whose integral Laplace's approximation is; b = L u. Moments are
-Rao-Blackwellised over it, conditional variances on at most `WITHIN` of the draws.
+Rao-Blackwellised over it, conditional variances on at most `WITHIN` of the draws. Modes of many draws are followed
+(:mod:`lmmformula.backends.posterior.recovery.followed`); conditional variances are then mean squares of the noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, kept
+from lmmformula.backends.posterior.recovery.followed import FollowedModes
 from lmmformula.criteria.batched.laplace import Moded
-from lmmformula.numerics.threads import worker_threads
-from lmmformula.typing import Array, Numbers
+from lmmformula.numerics.threads import in_order, worker_threads
+from lmmformula.typing import Array, Index, Numbers
 
 __all__ = ["recover_modes"]
 
+FEW = 4
+"""Draws to each mode that is searched for from which the others are followed from these."""
 WITHIN = 100
 """Draws over which conditional variances are averaged."""
 
@@ -26,22 +30,23 @@ WITHIN = 100
 def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) -> Effects:
     """One draw of the random effects for each of x (chain, draw, d)."""
     chains, draws, d = x.shape
+    if target.is_dear and target.follows_modes and chains * draws >= FEW * FollowedModes.needed(d):
+        return _followed(target, x, seed)
     if (slabs := target.together(x.reshape(-1, d))) is not None:
         return _together(target, slabs, (chains, draws), np.random.default_rng(seed))
     flat, terms = x.reshape(-1, d), target.mean.terms
     keep = kept(len(flat), target.mean.n_inner)
-    rngs = [np.random.default_rng(s) for s in seed.spawn(len(flat))]
     every: list[list[Array]] = [[] for _ in terms]
     centre: list[Numbers] = [0.0] * len(terms)
     square: list[Numbers] = [0.0] * len(terms)
+    for modes, own in _one_by_one(target, flat, seed):
+        for i in range(len(terms)):
+            centre[i] = centre[i] + modes[i] / len(flat)
+            square[i] = square[i] + modes[i] ** 2 / len(flat)
+            if keep:
+                every[i].append(own[i])
+    thin = flat[np.unique(np.linspace(0, len(flat) - 1, min(WITHIN, len(flat))).astype(int))]
     with ThreadPoolExecutor(worker_threads()) as pool:
-        for modes, own in pool.map(lambda pair: _one(target, *pair), zip(flat, rngs, strict=True)):
-            for i in range(len(terms)):
-                centre[i] = centre[i] + modes[i] / len(flat)
-                square[i] = square[i] + modes[i] ** 2 / len(flat)
-                if keep:
-                    every[i].append(own[i])
-        thin = flat[np.unique(np.linspace(0, len(flat) - 1, min(WITHIN, len(flat))).astype(int))]
         within = list(pool.map(lambda one: _variances(target, one), thin))
     sds = []
     for i in range(len(terms)):
@@ -49,6 +54,44 @@ def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence
         sds.append(np.sqrt(np.maximum(inside + square[i] - centre[i] ** 2, 0.0)))
     shaped = tuple(np.stack(k).reshape(chains, draws, *k[0].shape) for k in every) if keep else None
     return Effects(shaped, tuple(centre), tuple(sds))
+
+
+def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) -> Effects:
+    """By modes that are followed; variances around the modes are those of the noise."""
+    shape, flat = x.shape[:2], x.reshape(-1, x.shape[-1])
+    groups = target.model.prepared.blocks.groups
+    first = np.linspace(0, len(flat) - 1, FollowedModes.needed(target.d)).astype(int)
+    with ThreadPoolExecutor(worker_threads()) as pool:
+        u = list(pool.map(lambda one: target(one).laplace.u, flat[first]))
+    keep = kept(len(flat), target.mean.n_inner)
+    own, rest = seed.spawn(2)
+    sums = [np.zeros((3, g.m, g.k)) for g in groups]
+    every = [np.empty((len(flat), g.m, g.k)) if keep else None for g in groups]
+    missed: list[Array] = []
+    for piece in FollowedModes.of(target, flat[first], u).pieces(flat, own):
+        missed.append(piece.places[~piece.settled])
+        for a in range(len(groups)):
+            known = (piece.modes[a], piece.draws[a], piece.variances[a])
+            _add(sums[a], every[a], piece.places[piece.settled], [v[piece.settled] for v in known])
+    lost = np.concatenate(missed)
+    for place, (modes, drawn, spread) in zip(lost, _singly(target, flat[lost], rest), strict=True):
+        for a in range(len(groups)):
+            _add(sums[a], every[a], np.array([place]), [modes[a][None], drawn[a][None], spread[a][None]])
+    means = [s[0] / len(flat) for s in sums]
+    sds = [np.sqrt(s[2] / len(flat) + s[1] / len(flat) - m**2) for s, m in zip(sums, means, strict=True)]
+    shaped = None
+    if keep:
+        by_term = _by_term(target, [v for v in every if v is not None])
+        shaped = tuple(v.reshape(*shape, *v.shape[1:]) for v in by_term)
+    return Effects(shaped, tuple(_by_term(target, means)), tuple(_by_term(target, sds)))
+
+
+def _add(sums: Array, every: Array | None, places: Index, known: Sequence[Array]) -> None:
+    """Take in modes, draws and variances of b, (S, m, k) each: sums of modes, their squares and variances, and the draws."""
+    modes, drawn, spread = known
+    sums += [modes.sum(axis=0), (modes**2).sum(axis=0), spread.sum(axis=0)]
+    if every is not None:
+        every[places] = drawn
 
 
 def _together(
@@ -92,17 +135,33 @@ def _by_term(target: LaplaceDensity, values: Sequence[Numbers]) -> list[Array]:
     out: list[Array] = [np.empty(0)] * len(target.mean.terms)
     for group, own in zip(target.model.prepared.blocks.groups, values, strict=True):
         for i, columns in group.members:
-            out[i] = own[:, columns]
+            out[i] = own[..., columns]
     return out
 
 
-def _one(target: LaplaceDensity, x: Array, rng: np.random.Generator) -> tuple[list[Array], list[Array]]:
-    """Modes and one draw, by term."""
-    point = target(x).laplace
-    noise = point.factor.noise(rng)
-    parts = list(zip(point.u, noise, point.factors, strict=True))
-    modes = [u @ f.T for u, _, f in parts]
-    return _by_term(target, modes), _by_term(target, [(u + z) @ f.T for u, z, f in parts])
+def _one_by_one(
+    target: LaplaceDensity, flat: Array, seed: np.random.SeedSequence
+) -> Iterator[tuple[list[Array], list[Array]]]:
+    """Modes and one draw, by term, for each of x (S, d)."""
+    for modes, drawn, _ in _singly(target, flat, seed):
+        yield _by_term(target, modes), _by_term(target, drawn)
+
+
+def _singly(
+    target: LaplaceDensity, flat: Array, seed: np.random.SeedSequence
+) -> Iterator[tuple[list[Array], list[Array], list[Array]]]:
+    """Modes, one draw, and its squared distance from the mode, by group, for each of x (S, d)."""
+
+    def one(pair: tuple[Array, np.random.SeedSequence]) -> tuple[list[Array], list[Array], list[Array]]:
+        x, own = pair
+        point = target(x).laplace
+        noise = point.factor.noise(np.random.default_rng(own))
+        parts = list(zip(point.u, noise, point.factors, strict=True))
+        modes = [u @ f.T for u, _, f in parts]
+        drawn = [(u + z) @ f.T for u, z, f in parts]
+        return modes, drawn, [(d - m) ** 2 for d, m in zip(drawn, modes, strict=True)]
+
+    return in_order(one, zip(flat, seed.spawn(len(flat)), strict=True))
 
 
 def _variances(target: LaplaceDensity, x: Array) -> list[Array]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.base import Concentrated, Evaluated
+from lmmformula.backends.posterior.density.base import Concentrated, Sloped
+from lmmformula.backends.posterior.density.interpolated import Interpolated
 from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.sampling.importance import Importance, scales_of
 from lmmformula.backends.posterior.sampling.remembered import (
@@ -45,8 +46,17 @@ def draw(density: Concentrated, request: Request) -> Drawn:
     stage("importance sampling")
     options, own = request.options, [request.seed, 1, *([before.draws] if before else [])]
     rng = np.random.default_rng(np.random.SeedSequence(own))
-    sampler = Importance(draws=options.chains * options.draws, pilot=1_000 if density.is_small else 300)
-    found = sampler.sample(_recorded(density, request.ongoing("importance sample")), scale, rng)
+    wanted, recorded = (
+        options.chains * options.draws,
+        _recorded(density, request.ongoing("importance sample")),
+    )
+    sampler = Importance(draws=wanted, pilot=1_000 if density.is_small else 300)
+    if density.is_dear:
+        between = Interpolated(recorded, scale, wanted)
+        found = sampler.sample(between, scale, rng)
+        found = replace(found, evaluations=between.computed, interpolation_error=between.error)
+    else:
+        found = sampler.sample(recorded, scale, rng)
     if found.trusted:
         return Drawn(found.x.reshape(options.chains, options.draws, density.d), scale, importance=found)
     if before is not None:
@@ -95,7 +105,7 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     return out.drawn(scale.mode + out.z @ scale.half.T, scale, nuts.warmup)
 
 
-def _recorded(density: Concentrated, here: Ongoing | None) -> Evaluated:
+def _recorded(density: Concentrated, here: Ongoing | None) -> Sloped:
     """The density, its values kept where a checkpoint is."""
     return remembered(density, here, BLOCK if density.is_small else BLOCK_DEAR)
 

@@ -66,6 +66,8 @@ class ImportanceDraws:
         Where the density was computed and was above zero, and its logarithm.
     enough : bool
         Whether as many draws are effective as were asked for at least.
+    interpolation_error : float
+        Root mean square error of log densities that were interpolated; nan where all were computed.
     """
 
     x: Array
@@ -78,6 +80,7 @@ class ImportanceDraws:
     points: Array
     log_densities: Array
     enough: bool = True
+    interpolation_error: float = float("nan")
 
     @property
     def efficiency(self) -> float:

@@ -6,12 +6,13 @@ kept: who goes on draws the same points again, which takes no time, and computes
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from lmmformula.backends.posterior.density.base import Evaluated
+from lmmformula.backends.posterior.density.base import Sloped
 from lmmformula.backends.posterior.density.scale import JointScale, Scale
 from lmmformula.backends.posterior.sampling.request import State
 from lmmformula.checkpoints import Ongoing, left_of
@@ -39,7 +40,7 @@ def mode_of(density: _Scaled[ScaleT_co], here: Ongoing | None) -> ScaleT_co:
     return scale
 
 
-def remembered(density: Evaluated, here: Ongoing | None, block: int = BLOCK) -> Evaluated:
+def remembered(density: Sloped, here: Ongoing | None, block: int = BLOCK) -> Sloped:
     """The density; with a record of its values where a checkpoint is kept, told after each `block`."""
     return density if here is None else _Remembered(density, here, block)
 
@@ -47,7 +48,7 @@ def remembered(density: Evaluated, here: Ongoing | None, block: int = BLOCK) -> 
 class _Remembered:
     """A density that computes each value once over all runs, in the same blocks of points, so that rounding is the same."""
 
-    def __init__(self, density: Evaluated, here: Ongoing, block: int) -> None:
+    def __init__(self, density: Sloped, here: Ongoing, block: int) -> None:
         self._density, self._here, self._size = density, here, block
         left = here.left
         self._left: Array = np.zeros(0) if left is None else left["values"]
@@ -67,9 +68,18 @@ class _Remembered:
         blocks = [self._block(x[at : at + self._size]) for at in range(0, len(x), self._size)]
         return np.concatenate([np.zeros(0), *blocks])
 
-    def _block(self, x: Array) -> Array:
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """The same with gradients (S, d)."""
+        blocks = [self._block(x[at : at + self._size], self._both) for at in range(0, len(x), self._size)]
+        both = np.concatenate([np.zeros((0, 1 + self.d)), *blocks])
+        return both[:, 0], both[:, 1:]
+
+    def _both(self, x: Array) -> Array:
+        return np.column_stack(self._density.values_and_gradients(x))
+
+    def _block(self, x: Array, compute: Callable[[Array], Array] | None = None) -> Array:
         known = self._left[self._at : self._at + len(x)]
-        values = known if len(known) == len(x) else self._density.log_densities(x)
+        values = known if len(known) == len(x) else (compute or self._density.log_densities)(x)
         self._at += len(x)
         self._values.append(values)
         if len(known) < len(x):

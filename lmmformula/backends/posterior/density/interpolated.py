@@ -1,0 +1,153 @@
+r"""A dear density of few coordinates, computed at few places and interpolated between them.
+
+In z = half^-1 (x - mode) the logarithm of a posterior density is about -|z|^2 / 2 and smooth, so that a polynomial of low
+degree gives it to any accuracy that sampling can see. It is fitted to the values that importance sampling asks for in any
+case, as they come, with weights that fall where the density is negligible,
+
+    w = 1 where log p > max log p - t,   exp((log p - max log p + t) / 2) below,      t = d/2 + 3 sqrt(d/2)
+
+t being what a Gaussian's logarithm is rarely below its maximum by. Once the root mean square e of the residuals of leaving
+each place out is below a tolerance, further values are the polynomial's, at places where the values that were computed
+determine it: ``w^2 l <= 4`` with w of an upper bound of the value and l of :mod:`lmmformula.numerics.polynomial`. Elsewhere
+the density is computed, and adds to the fit.
+
+With errors of root mean square e over the posterior no posterior mean moves by more than about e of its standard deviations
+(Cauchy & Schwarz), so e = 1 / sqrt(draws) is one Monte Carlo standard error at most; since residuals are orthogonal to
+polynomials of low degree, means and variances move by much less. The same idea, with a fixed design in place of the values
+that a sampler asks for, carries INLA (Rue, Martino & Chopin 2009, sec. 3).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lmmformula.backends.posterior.density.base import Sloped
+from lmmformula.backends.posterior.density.scale import Scale
+from lmmformula.numerics.polynomial import Degrees, Polynomial, degrees, fit_polynomial
+from lmmformula.typing import Array
+
+__all__ = ["Interpolated"]
+
+LADDER = ((2, 2), (2, 4), (3, 3), (3, 4), (3, 6), (4, 4), (4, 6), (5, 5), (6, 6), (7, 7), (8, 8))
+"""Total degrees of all products, and of products of two variables, of the bases that are tried."""
+SPARE = 1.5
+"""Values and slopes to each coefficient at least."""
+WITH_SLOPES = 4
+"""Coordinates from which on a density is computed with its gradient: so many numbers more in two to three times the time."""
+BLOCK = 48
+"""Places whose densities are computed between two fits at least."""
+PROBES = 16
+"""Places of each further request that are computed, whatever the fit says of them."""
+MOST = 800
+"""Coefficients at most: a fit takes values times their square."""
+FARTHEST = 4.0
+"""Largest w^2 l at which a value is interpolated: a standard error twice that of the values."""
+NEGLIGIBLE = 1e-6
+"""Weight below which a value is left out."""
+
+
+class Interpolated:
+    """The density, whose values are computed or interpolated.
+
+    Parameters
+    ----------
+    density : Sloped
+    scale : Scale
+        Where it is about normal.
+    draws : int
+        Draws that its values are for: the error of a mean by interpolation is at most their Monte Carlo error.
+    """
+
+    def __init__(self, density: Sloped, scale: Scale, draws: int) -> None:
+        self._density, self._scale = density, scale
+        self._tolerance = draws**-0.5
+        self._z, self._values = np.zeros((0, density.d)), np.zeros(0)
+        self._slopes = np.zeros((0, density.d)) if density.d >= WITH_SLOPES else None
+        self._fit: Polynomial | None = None
+        half = 0.5 * density.d
+        self._usual = half + 3.0 * np.sqrt(half)
+
+    @property
+    def d(self) -> int:
+        """Number of coordinates."""
+        return self._density.d
+
+    @property
+    def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Places of folded standard deviations, each with the partial correlations that change sign with it."""
+        return self._density.folded
+
+    @property
+    def computed(self) -> int:
+        """Densities computed so far."""
+        return len(self._values)
+
+    @property
+    def error(self) -> float:
+        """Root mean square of the errors of interpolated log densities; nan where none was interpolated."""
+        return float("nan") if self._fit is None else self._fit.error
+
+    def log_densities(self, x: Array) -> Array:
+        """Log density of each row of x (S, d); -inf where it cannot be computed."""
+        out, left = np.empty(len(x)), np.arange(len(x))
+        z = np.linalg.solve(self._scale.half, (x - self._scale.mode).T).T
+        first = min(len(x), BLOCK if self._fit is None else PROBES)
+        while len(left):
+            now, left = left[:first], left[first:]
+            out[now] = self._compute(x[now], z[now])
+            first = max(BLOCK, self.computed // 4)  # so that there are few fits
+            if self._fit is not None and len(left):
+                values, sure = self._interpolate(z[left])
+                out[left[sure]], left = values[sure], left[~sure]
+        return out
+
+    def _compute(self, x: Array, z: Array) -> Array:
+        if self._slopes is None:
+            values = self._density.log_densities(x)
+        else:
+            values, slopes = self._density.values_and_gradients(x)
+            self._slopes = np.concatenate([self._slopes, slopes @ self._scale.half])
+        self._z, self._values = np.concatenate([self._z, z]), np.concatenate([self._values, values])
+        self._fit = self._fitted()
+        return values
+
+    def _interpolate(self, z: Array) -> tuple[Array, Array]:
+        """Values at z, and where they may stand for the density's."""
+        assert self._fit is not None
+        values, spread = self._fit(z)
+        top = self._values.max()
+        upper = values + 3.0 * self._fit.error * np.sqrt(spread)
+        return values + top, np.isfinite(upper) & (self._weight(upper) ** 2 * spread <= FARTHEST)
+
+    def _weight(self, below: Array) -> Array:
+        """w of log density less its maximum."""
+        return np.exp(0.5 * np.minimum(below + self._usual, 0.0))
+
+    def _fitted(self) -> Polynomial | None:
+        """On the smallest basis with an error below the tolerance, of those that the values determine."""
+        top = self._values.max()
+        if not np.isfinite(top):
+            return None
+        weights = self._weight(self._values - top)
+        use = weights > NEGLIGIBLE
+        z, values, weights = self._z[use], self._values[use] - top, weights[use]
+        slopes = None if self._slopes is None else self._slopes[use]
+        numbers = float(weights.sum()) * (1 if slopes is None else 1 + self.d)
+        for basis in self._bases(numbers):
+            found = fit_polynomial(z, values, weights, basis, slopes)
+            if found is not None and found.error <= self._tolerance:
+                return found
+        return None
+
+    def _bases(self, numbers: float) -> list[Degrees]:
+        """Bases that so many values and slopes determine, the smallest first."""
+        sizes = [degrees(self.d, *step) for step in LADDER if _size(self.d, step[0]) <= MOST]
+        return sorted((b for b in sizes if len(b) <= MOST and SPARE * len(b) <= numbers), key=len)
+
+
+def _size(d: int, total: int) -> int:
+    """Products of so many variables up to a total degree."""
+    out = 1
+    for k in range(1, total + 1):
+        out = out * (d + k) // k
+    return out

@@ -1,0 +1,121 @@
+"""Modes that are followed are those that are searched for; densities that are interpolated are those that are computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmmformula import build
+from lmmformula.backends.posterior.density.interpolated import Interpolated
+from lmmformula.backends.posterior.density.laplace import LaplaceDensity
+from lmmformula.backends.posterior.recovery.followed import SETTLED, FollowedModes
+from lmmformula.backends.posterior.recovery.laplace import recover_modes
+from lmmformula.engines.registry import exact_engine
+from lmmformula.ir.priors import resolve_priors
+
+
+def _table() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    n = 400
+    table = pd.DataFrame(
+        {"g": rng.integers(0, 20, n), "h": rng.integers(0, 12, n), "x": rng.standard_normal(n)}
+    )
+    eta = (
+        0.3
+        + 0.2 * table["x"]
+        + 0.6 * rng.standard_normal(20)[table["g"]]
+        + 0.4 * rng.standard_normal(12)[table["h"]]
+    )
+    return table.assign(y=rng.poisson(np.exp(eta)))
+
+
+def _density(formula: str, family: str) -> LaplaceDensity:
+    problem = build(formula, _table(), family=family)
+    return LaplaceDensity.of(problem, exact_engine(), resolve_priors(problem)).settled()
+
+
+CASES = [
+    ("y ~ x + (1 | g) + (1 | h)", "poisson"),
+    ("y ~ x + (x | g)", "nbinom2"),
+    ("y ~ x + (1 | g) + (0 + x | g) + (1 | h)", "poisson"),
+]
+
+
+@pytest.mark.parametrize(("formula", "family"), CASES)
+def test_modes_are_followed_and_noise_has_their_covariance(formula: str, family: str) -> None:
+    density, rng = _density(formula, family), np.random.default_rng(1)
+    scale = density.scale()
+    x = scale.mode + rng.standard_normal((400, density.d)) @ scale.half.T
+    points = [density(own).laplace for own in x[:60]]
+    need = FollowedModes.needed(density.d)
+    first = [p.u for p in points[:need]] if need <= 60 else [density(own).laplace.u for own in x[:need]]
+    followed = FollowedModes.of(density, x[:need], first)
+    pieces = list(followed.pieces(x, np.random.SeedSequence(1)))
+    settled = np.concatenate([p.settled for p in pieces])
+    assert settled.mean() > 0.95
+    for a in range(len(points[0].factors)):
+        modes = np.concatenate([p.modes[a] for p in pieces])
+        draws = np.concatenate([p.draws[a] for p in pieces])
+        z = []
+        for i in np.flatnonzero(settled[:60]):
+            point = points[i]
+            own, lower = point.u[a] @ point.factors[a].T, point.factors[a]
+            sd = np.sqrt(np.einsum("ij,mjl,il->mi", lower, point.factor.inverse().diagonal(a), lower))
+            # what a step of squared length SETTLED leaves, in sds over all effects
+            assert np.linalg.norm((modes[i] - own) / sd) < 2.0 * SETTLED
+            z.append((draws[i] - own) / sd)
+        spread = np.square(z)
+        assert abs(float(np.mean(z))) < 5.0 / np.sqrt(spread.size)
+        assert float(spread.mean()) == pytest.approx(1.0, abs=8.0 / np.sqrt(spread.size))
+
+
+def test_moments_are_those_of_modes_and_inverses_one_by_one() -> None:
+    density, rng = _density(*CASES[0]), np.random.default_rng(2)
+    scale = density.scale()
+    x = scale.mode + rng.standard_normal((400, density.d)) @ scale.half.T
+    effects = recover_modes(density, x.reshape(4, 100, -1), np.random.SeedSequence(1))
+    assert effects.draws is not None
+    assert [d.shape for d in effects.draws] == [(4, 100, 20, 1), (4, 100, 12, 1)]
+    points = [density(own).laplace for own in x]
+    for a in range(2):
+        modes = np.array([p.u[a] * p.factors[a][0, 0] for p in points])
+        inside = np.mean(
+            [p.factor.inverse().diagonal(a)[:, 0] * p.factors[a][0, 0] ** 2 for p in points], axis=0
+        )
+        sd = np.sqrt(inside + modes.var(axis=0))
+        np.testing.assert_allclose(effects.means[a], modes.mean(axis=0), atol=2e-3 * float(sd.mean()))
+        np.testing.assert_allclose(effects.sds[a], sd, rtol=4.0 / np.sqrt(2 * 400))
+
+
+def test_interpolated_densities_are_the_computed_ones() -> None:
+    density, rng = _density(*CASES[0]), np.random.default_rng(4)
+    scale = density.scale()
+    between = Interpolated(density, scale, 4_000)
+    x = scale.mode + rng.standard_t(5, (900, density.d)) @ scale.half.T
+    values = between.log_densities(x)
+    assert between.computed < 300
+    assert between.error <= 4_000**-0.5
+    exact = density.log_densities(x)
+    p = np.exp(exact - exact.max())
+    assert float(np.sqrt(np.average((values - exact) ** 2, weights=p))) < 2.0 * between.error
+    far = scale.mode + 30.0 * scale.half[:, 0]
+    assert between.log_densities(far[None])[0] == pytest.approx(density.log_densities(far[None])[0])
+
+
+def test_a_density_that_no_polynomial_follows_is_computed() -> None:
+    density, rng = _density(*CASES[0]), np.random.default_rng(5)
+
+    class Rough:
+        d, folded = density.d, ()
+
+        def log_densities(self, x: np.ndarray) -> np.ndarray:
+            return -0.5 * (x**2).sum(axis=1) + np.sin(40.0 * x[:, 0])
+
+        def values_and_gradients(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            return self.log_densities(x), -x + 40.0 * np.cos(40.0 * x[:, 0])[:, None] * np.eye(self.d)[0]
+
+    between = Interpolated(Rough(), density.scale(), 4_000)
+    between.log_densities(rng.standard_normal((300, density.d)))
+    assert between.computed == 300
+    assert np.isnan(between.error)
