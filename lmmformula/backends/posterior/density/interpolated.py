@@ -4,12 +4,13 @@ In z = half^-1 (x - mode) the logarithm of a posterior density is about -|z|^2 /
 degree gives it to any accuracy that sampling can see. It is fitted to the values that importance sampling asks for in any
 case, as they come, with weights that fall where the density is negligible,
 
-    w = 1 where log p > max log p - t,   exp((log p - max log p + t) / 2) below,      t = d/2 + 3 sqrt(d/2)
+    w = 1 where log p > max log p - t,   exp((log p - max log p + t) / 2) below,      t = d/2 + sqrt(d/2)
 
-t being what a Gaussian's logarithm is rarely below its maximum by. Once the root mean square e of the residuals of leaving
-each place out is below a tolerance, further values are the polynomial's, at places where the values that were computed
-determine it: ``w^2 l <= 4`` with w of an upper bound of the value and l of :mod:`lmmformula.numerics.polynomial`. Elsewhere
-the density is computed, and adds to the fit.
+t being the mean and one standard deviation of what a Gaussian's logarithm is below its maximum by. Once the root mean square e
+of the residuals of leaving each place out is below a tolerance, further values are the polynomial's, at places where the
+values that were computed determine it: ``w^2 l <= 4`` with w of an upper bound of the value and l of
+:mod:`lmmformula.numerics.polynomial`. Elsewhere the density is computed, and adds to the fit; so are a few places of each
+request, which tell when the fit no longer holds.
 
 With errors of root mean square e over the posterior no posterior mean moves by more than about e of its standard deviations
 (Cauchy & Schwarz), so e = 1 / sqrt(draws) is one Monte Carlo standard error at most; since residuals are orthogonal to
@@ -38,8 +39,12 @@ BLOCK = 48
 """Places whose densities are computed between two fits at least."""
 PROBES = 16
 """Places of each further request that are computed, whatever the fit says of them."""
-MOST = 800
+MOST = 500
 """Coefficients at most: a fit takes values times their square."""
+TRIED = 3
+"""Bases of one fit at most."""
+GROWN, SURPRISE = 1.25, 3.0
+"""Growth of the places, and error at new ones over the tolerance, from which they are fitted to again."""
 FARTHEST = 4.0
 """Largest w^2 l at which a value is interpolated: a standard error twice that of the values."""
 NEGLIGIBLE = 1e-6
@@ -64,8 +69,9 @@ class Interpolated:
         self._z, self._values = np.zeros((0, density.d)), np.zeros(0)
         self._slopes = np.zeros((0, density.d)) if density.d >= WITH_SLOPES else None
         self._fit: Polynomial | None = None
+        self._fitted_to, self._top = 0, 0.0
         half = 0.5 * density.d
-        self._usual = half + 3.0 * np.sqrt(half)
+        self._usual = half + np.sqrt(half)
 
     @property
     def d(self) -> int:
@@ -107,17 +113,34 @@ class Interpolated:
         else:
             values, slopes = self._density.values_and_gradients(x)
             self._slopes = np.concatenate([self._slopes, slopes @ self._scale.half])
+        missed = self._missed(z, values)
         self._z, self._values = np.concatenate([self._z, z]), np.concatenate([self._values, values])
-        self._fit = self._fitted()
+        if (
+            self._fit is None
+            or missed > SURPRISE * self._tolerance
+            or self.computed > GROWN * self._fitted_to
+        ):
+            self._fit, self._fitted_to = self._fitted(), self.computed
         return values
+
+    def _missed(self, z: Array, values: Array) -> float:
+        """Root mean weighted square of the errors of the fit at places that it has not seen."""
+        if self._fit is None:
+            return 0.0
+        below = values - self._top
+        weights = self._weight(below)
+        found, spread = self._fit(z)
+        use = (weights > NEGLIGIBLE) & (weights**2 * spread <= FARTHEST)
+        if not use.any():
+            return 0.0
+        return float(np.sqrt(np.average((found[use] - below[use]) ** 2, weights=weights[use])))
 
     def _interpolate(self, z: Array) -> tuple[Array, Array]:
         """Values at z, and where they may stand for the density's."""
         assert self._fit is not None
         values, spread = self._fit(z)
-        top = self._values.max()
         upper = values + 3.0 * self._fit.error * np.sqrt(spread)
-        return values + top, np.isfinite(upper) & (self._weight(upper) ** 2 * spread <= FARTHEST)
+        return values + self._top, np.isfinite(upper) & (self._weight(upper) ** 2 * spread <= FARTHEST)
 
     def _weight(self, below: Array) -> Array:
         """w of log density less its maximum."""
@@ -125,7 +148,7 @@ class Interpolated:
 
     def _fitted(self) -> Polynomial | None:
         """On the smallest basis with an error below the tolerance, of those that the values determine."""
-        top = self._values.max()
+        self._top = top = float(self._values.max())
         if not np.isfinite(top):
             return None
         weights = self._weight(self._values - top)
@@ -140,9 +163,11 @@ class Interpolated:
         return None
 
     def _bases(self, numbers: float) -> list[Degrees]:
-        """Bases that so many values and slopes determine, the smallest first."""
+        """Bases that so many values and slopes determine: the largest, or from that of the last fit on."""
+        least = 0 if self._fit is None else len(self._fit.basis)
         sizes = [degrees(self.d, *step) for step in LADDER if _size(self.d, step[0]) <= MOST]
-        return sorted((b for b in sizes if len(b) <= MOST and SPARE * len(b) <= numbers), key=len)
+        usable = sorted((b for b in sizes if least <= len(b) <= MOST and SPARE * len(b) <= numbers), key=len)
+        return usable[:TRIED] if least else usable[-TRIED:]
 
 
 def _size(d: int, total: int) -> int:
