@@ -69,7 +69,7 @@ class Interpolated:
         self._z, self._values = np.zeros((0, density.d)), np.zeros(0)
         self._slopes = np.zeros((0, density.d)) if density.d >= WITH_SLOPES else None
         self._fit: Polynomial | None = None
-        self._fitted_to, self._top = 0, 0.0
+        self._fitted_to, self._top, self._error = 0, 0.0, float("nan")
         half = 0.5 * density.d
         self._usual = half + np.sqrt(half)
 
@@ -90,8 +90,8 @@ class Interpolated:
 
     @property
     def error(self) -> float:
-        """Root mean square of the errors of interpolated log densities; nan where none was interpolated."""
-        return float("nan") if self._fit is None else self._fit.error
+        """Root mean square of the errors of interpolated log densities, of the worst fit; nan where none was interpolated."""
+        return self._error
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
@@ -139,6 +139,7 @@ class Interpolated:
         """Values at z, and where they may stand for the density's."""
         assert self._fit is not None
         values, spread = self._fit(z)
+        self._error = float(np.fmax(self._error, self._fit.error))
         upper = values + 3.0 * self._fit.error * np.sqrt(spread)
         return values + self._top, np.isfinite(upper) & (self._weight(upper) ** 2 * spread <= FARTHEST)
 
