@@ -147,7 +147,7 @@ def factor_from_numbers(values: Entries, kind: FactorKind = "factor") -> Factor:
         low, high = int(values.min()), int(values.max())
         if high - low <= 4 * len(values) + 1024:
             codes, used = distinct((values - low).astype(np.int64), high - low + 1)
-            return Factor(codes, object_array(str(v + low) for v in used.tolist()), kind)
+            return Factor(codes, object_array(map(str, map(low.__add__, used.tolist()))), kind)
     codes, unique = pd.factorize(values)
     order = np.argsort(unique, kind="stable")
     labels = [number_label(u) for u in unique[order].tolist()]

@@ -1,6 +1,8 @@
 """Compiled functions, kept on disk where that is possible.
 
-Numba keeps what it has compiled beside the source or in the user's cache folder. Where neither can be written (a container
+A function is compiled by Numba when it is first called, and kept: machine code in the folder of
+:mod:`lmmformula.numerics.machine_code`, from where a later process loads it without Numba, or, where that does not suit, by
+Numba's own cache beside the source or in the user's cache folder. Where neither can be written (a container
 without a home), or what lies there cannot be read (a disk that was full, a crash), functions are compiled in this process
 and a warning says so once; the numbers are the same. `NUMBA_CACHE_DIR` names another folder.
 
@@ -10,34 +12,69 @@ work, release the interpreter's lock, and are shared out by :func:`lmmformula.nu
 
 from __future__ import annotations
 
+import threading
+import types
 import warnings
 from collections.abc import Callable
+from functools import cached_property, lru_cache
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
-import numba
-
 from lmmformula.errors import LmmformulaWarning
+from lmmformula.numerics import machine_code
+from lmmformula.numerics.machine_code import Kinds
 from lmmformula.typing import AnyFunction, Record
 
-__all__ = ["compiled"]
+__all__ = ["Kernel", "compiled"]
 
 _FAST = {"contract", "reassoc"}
 """Sums may be reordered and fused; nan, infinity and the sign of zero mean what they mean."""
 _told: set[str] = set()
+_compiling = threading.RLock()
 
 
-def compiled(*, fast: bool = True) -> Callable[[AnyFunction], AnyFunction]:
+def compiled(*, fast: bool = True, bare: bool = False) -> Callable[[AnyFunction], Kernel]:
     """Decorator: compile a function of arrays and numbers when it is first called.
 
     Parameters
     ----------
     fast : bool
         Whether sums may be reordered, so that they fill the processor's vectors.
+    bare : bool
+        Whether it is kept as machine code that runs without Numba: a call costs some microseconds more, a fresh process starts
+        sooner. For loops over much that return nothing or one number.
     """
-    options: Record = {"nogil": True, "fastmath": _FAST if fast else False}
+    return lambda function: Kernel(function, fast, bare)
 
-    def decorate(function: AnyFunction) -> AnyFunction:
-        out: Any = numba.njit(**options)(function)
+
+class Kernel:
+    """A function that is compiled when it is first called; others that are compiled may call it."""
+
+    def __init__(self, function: AnyFunction, fast: bool, bare: bool) -> None:
+        self._function, self._fast, self._bare = function, fast, bare
+        self._loops = dict[Kinds, AnyFunction]()
+        self._text = _text(function.__code__.co_filename) if bare else ""
+        self.__doc__, self.__name__ = function.__doc__, function.__name__
+
+    def __call__(self, *arguments: Any) -> Any:
+        if not self._bare:
+            return self.dispatcher(*arguments)
+        kinds = machine_code.kinds_of(arguments)
+        if kinds is None:
+            return self.dispatcher(*arguments)
+        loop = self._loops.get(kinds)
+        if loop is None:
+            with _compiling:
+                loop = self._loops[kinds] = self._found(kinds, arguments)
+        return loop(*arguments)
+
+    @cached_property
+    def dispatcher(self) -> Any:
+        """Numba's own function, with its cache."""
+        import numba
+
+        out: Any = numba.njit(**self._options)(self._linked)
         try:
             out.enable_caching()
         except (RuntimeError, OSError) as error:  # no folder to keep it in
@@ -47,7 +84,61 @@ def compiled(*, fast: bool = True) -> Callable[[AnyFunction], AnyFunction]:
                 out._cache = _Guarded(out._cache)
         return out
 
-    return decorate
+    @property
+    def _options(self) -> Record:
+        return {"nogil": True, "fastmath": _FAST if self._fast else False}
+
+    def _found(self, kinds: Kinds, arguments: tuple[Any, ...]) -> AnyFunction:
+        """Machine code for these arguments, from the disk or compiled now; Numba's own function where that does not suit."""
+        if machine_code.refused(self.key, kinds):
+            return self.dispatcher
+        loop = machine_code.load(self.key, kinds, self._failed)
+        if loop is not None:
+            return loop
+        import numba
+
+        options = self._options | machine_code.bare_options
+        bare: Any = numba.njit(**options)(self._linked)
+        signature = tuple(map(numba.typeof, arguments))
+        bare.compile(signature)
+        if not machine_code.keep(self.key, kinds, bare.overloads[signature]):
+            machine_code.refuse(self.key, kinds)
+            return self.dispatcher
+        return machine_code.load(self.key, kinds, self._failed) or self.dispatcher
+
+    def _failed(self, *arguments: Any) -> object:
+        """What Numba's own function raises for arguments at which machine code has ended with an error."""
+        return self.dispatcher(*arguments)
+
+    @cached_property
+    def _linked(self) -> AnyFunction:
+        """The function with Numba's own in place of the kernels that it calls."""
+        function, others = self._function, self._others
+        if not others:
+            return function
+        names = function.__globals__ | {name: other.dispatcher for name, other in others.items()}
+        out = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__)
+        out.__qualname__, out.__module__ = function.__qualname__, function.__module__
+        return out
+
+    @property
+    def _others(self) -> dict[str, Kernel]:
+        known = self._function.__globals__
+        return {n: known[n] for n in self._function.__code__.co_names if isinstance(known.get(n), Kernel)}
+
+    @cached_property
+    def key(self) -> str:
+        """What decides about the code: the text of its module, numbers from elsewhere, and the kernels that it calls."""
+        code, known = self._function.__code__, self._function.__globals__
+        numbers = {n: known[n] for n in code.co_names if isinstance(known.get(n), int | float | tuple)}
+        own = f"{self._text} {self._function.__qualname__} {self._fast} {numbers}"
+        return " ".join((own, *(other.key for other in self._others.values())))
+
+
+@lru_cache(maxsize=64)
+def _text(path: str) -> str:
+    """Digest of a source file."""
+    return sha256(Path(path).read_bytes()).hexdigest()
 
 
 class _Guarded:

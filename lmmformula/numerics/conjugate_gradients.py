@@ -173,7 +173,7 @@ def _products(a: Array, b: Array) -> Array:
     if a.size >= COMPILED_CELLS:
         from lmmformula.numerics.krylov_kernels import column_products
 
-        return _summed(a, lambda i, j: column_products(i, j, a, b))
+        return _summed(a, lambda i, j, out: column_products(i, j, a, b, out))
     return np.einsum("qc,qc->c", a, b, dtype=float)
 
 
@@ -182,7 +182,7 @@ def _advance(x: Array, r: Array, p: Array, ap: Array, alpha: Array) -> Array:
     if x.size >= COMPILED_CELLS:
         from lmmformula.numerics.krylov_kernels import advance
 
-        return _summed(x, lambda i, j: advance(i, j, x, r, p, ap, alpha))
+        return _summed(x, lambda i, j, out: advance(i, j, x, r, p, ap, alpha, out))
     x += alpha * p
     r -= alpha * ap
     return np.einsum("qc,qc->c", r, r, dtype=float)
@@ -199,9 +199,15 @@ def _turn(p: Array, r: Array, beta: Array) -> None:
     p += r
 
 
-def _summed(block: Array, function: Callable[[int, int], Array]) -> Array:
-    """Sum of a function of ranges of rows, over parts cut by the size of the problem alone."""
-    return np.sum(in_parts(function, edges(len(block), PART)), axis=0)
+def _summed(block: Array, adds: Callable[[int, int, Array], None]) -> Array:
+    """Sums that a function adds to for ranges of rows, over parts cut by the size of the problem alone, (c,)."""
+
+    def part(i: int, j: int) -> Array:
+        out = np.zeros(block.shape[1])
+        adds(i, j, out)
+        return out
+
+    return np.sum(in_parts(part, edges(len(block), PART)), axis=0)
 
 
 def quadrature(found: Solution, norms2: Array, function: Callable[[Array], Array]) -> Array:

@@ -9,7 +9,7 @@ from lmmformula.numerics.compiled import compiled
 __all__ = ["ragged_gram", "ragged_on_pattern"]
 
 
-@compiled()
+@compiled(bare=True)
 def ragged_gram(start, stop, ptr, cols, values, out):
     """Add T'T to rows `start` to `stop` of the lower triangle of `out` (columns increase within a level).
 
@@ -42,7 +42,7 @@ def ragged_gram(start, stop, ptr, cols, values, out):
                 target[cols[j]] += products[j - first]
 
 
-@compiled()
+@compiled(bare=True)
 def ragged_on_pattern(start, stop, ptr, cols, values, z, out):
     """Write T Z on the pattern of T to `out` for levels `start` to `stop`; Z full and symmetric.
 

@@ -25,7 +25,7 @@ WIDTH = 8
 """Columns of a block that a product takes at a time."""
 
 
-@compiled()
+@compiled(bare=True)
 def csr_times(start, stop, ptr, cols, data, x, out):
     """Write A x to `out`, for compressed rows A and a block x of (columns, c) with c a multiple of `WIDTH`.
 
@@ -46,7 +46,7 @@ def csr_times(start, stop, ptr, cols, data, x, out):
             first += np.uint64(WIDTH)
 
 
-@compiled()
+@compiled(bare=True)
 def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t, out):
     """Write H x - N't to `out`; H by rows, N by columns; blocks as in :func:`csr_times`."""
     c, total = np.uint64(out.shape[1]), np.empty(WIDTH, x.dtype)
@@ -68,9 +68,9 @@ def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t,
             first += np.uint64(WIDTH)
 
 
-@compiled()
-def advance(start, stop, x, r, p, ap, alpha):
-    """Add alpha p to x and take alpha ap from r, in place; squared norms of the new r over these rows, (c,)."""
+@compiled(bare=True)
+def advance(start, stop, x, r, p, ap, alpha, out):
+    """Add alpha p to x and take alpha ap from r, in place; add squared norms of the new r over these rows to `out`, (c,)."""
     c = x.shape[1]
     total = np.zeros(c)
     for i in range(start, stop):
@@ -79,10 +79,10 @@ def advance(start, stop, x, r, p, ap, alpha):
             value = r[i, v] - alpha[v] * ap[i, v]
             r[i, v] = value
             total[v] += value * value
-    return total
+    out += total
 
 
-@compiled()
+@compiled(bare=True)
 def turn(start, stop, p, r, beta):
     """Set p to r + beta p, in place."""
     c = p.shape[1]
@@ -91,18 +91,18 @@ def turn(start, stop, p, r, beta):
             p[i, v] = r[i, v] + beta[v] * p[i, v]
 
 
-@compiled()
-def column_products(start, stop, a, b):
-    """Inner products of the columns of two blocks over these rows, (c,)."""
+@compiled(bare=True)
+def column_products(start, stop, a, b, out):
+    """Add inner products of the columns of two blocks over these rows to `out`, (c,)."""
     c = a.shape[1]
     total = np.zeros(c)
     for i in range(start, stop):
         for v in range(c):
             total[v] += a[i, v] * b[i, v]
-    return total
+    out += total
 
 
-@compiled()
+@compiled(bare=True)
 def second_moments(
     start,
     stop,
@@ -172,7 +172,7 @@ def second_moments(
             own[j, i] = total
 
 
-@compiled()
+@compiled(bare=True)
 def sampled_product(start, stop, ptr, cols, left, right, out):
     """Add left[i] . right[j] to `out` at every entry (i, j) of a compressed pattern."""
     c = left.shape[1]
@@ -184,7 +184,7 @@ def sampled_product(start, stop, ptr, cols, left, right, out):
             out[k] += total
 
 
-@compiled()
+@compiled(bare=True)
 def scaled_couplings(start, stop, ptr, rows, source, raw, left, right, block, c, n, turned):
     """N = T C^-1 with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
 

@@ -13,7 +13,7 @@ from lmmformula.numerics.compiled import compiled
 __all__ = ["add_normal", "add_squares", "add_transposed", "diagonal_sum", "pair_forms", "times", "united"]
 
 
-@compiled()
+@compiled(bare=True)
 def times(first, last, ptr, cols, raw, left, x, out):
     """Write diag(left) R x to rows `first` to `last` of `out`."""
     c = out.shape[1]
@@ -28,7 +28,7 @@ def times(first, last, ptr, cols, raw, left, x, out):
             out[i, v] = left[i] * total[v]
 
 
-@compiled()
+@compiled(bare=True)
 def add_transposed(first, last, ptr, cols, raw, left, a, out):
     """Add R'diag(left) a, (q, c)."""
     c = a.shape[1]
@@ -40,7 +40,7 @@ def add_transposed(first, last, ptr, cols, raw, left, a, out):
                 target[v] += value * own[v]
 
 
-@compiled()
+@compiled(bare=True)
 def add_normal(first, last, ptr, cols, raw, left, x, out):
     """Add R'diag(left)^2 R x, (q, c)."""
     c = x.shape[1]
@@ -60,7 +60,7 @@ def add_normal(first, last, ptr, cols, raw, left, x, out):
                 target[v] += value * total[v]
 
 
-@compiled()
+@compiled(bare=True)
 def add_squares(first, last, ptr, cols, raw, left, out):
     """Add the squared lengths of the columns of diag(left) R, (q,)."""
     for i in range(first, last):
@@ -69,7 +69,7 @@ def add_squares(first, last, ptr, cols, raw, left, out):
             out[cols[e]] += value * value
 
 
-@compiled()
+@compiled(bare=True)
 def diagonal_sum(first, last, ptr, cols, raw, weight, right):
     """Sum of ``weight_i sum_j (R_ij right_j)^2``."""
     total = 0.0
@@ -82,11 +82,11 @@ def diagonal_sum(first, last, ptr, cols, raw, weight, right):
     return total
 
 
-@compiled()
-def pair_forms(first, last, ptr, cols, raw, weight, a, b):
-    """``a_v' R' diag(weight) R b_v`` of each two columns, (c,)."""
+@compiled(bare=True)
+def pair_forms(first, last, ptr, cols, raw, weight, a, b, out):
+    """Add ``a_v' R' diag(weight) R b_v`` of each two columns to `out`, (c,)."""
     c = a.shape[1]
-    out, one, other = np.zeros(c), np.empty(c), np.empty(c)
+    one, other = np.empty(c), np.empty(c)
     for i in range(first, last):
         one[:] = 0.0
         other[:] = 0.0
@@ -98,12 +98,12 @@ def pair_forms(first, last, ptr, cols, raw, weight, a, b):
                 other[v] += value * b[j, v]
         for v in range(c):
             out[v] += weight[i] * one[v] * other[v]
-    return out
 
 
-@compiled()
-def united(ptr, cols, count):
-    """Connected part that each of `count` columns lies in, numbered as they are met (Tarjan 1975, halving paths)."""
+@compiled(bare=True)
+def united(ptr, cols, out):
+    """Write the connected part that each column lies in, numbered as they are met (Tarjan 1975, halving paths)."""
+    count = len(out)
     root = np.arange(count)
     for i in range(len(ptr) - 1):
         if ptr[i] == ptr[i + 1]:
@@ -122,7 +122,8 @@ def united(ptr, cols, count):
                 low = j
             else:
                 root[j] = low
-    out, number = np.full(count, -1, dtype=np.int32), 0
+    out[:] = -1
+    number = 0
     for j in range(count):
         k = j
         while root[k] != k:
@@ -131,4 +132,3 @@ def united(ptr, cols, count):
             out[k] = number
             number += 1
         out[j] = out[k]
-    return out

@@ -28,7 +28,7 @@ _TILE = 64
 """Rows that are summed for V'WV and for the levels in turn: few enough to stay in the fastest cache."""
 
 
-@compiled(fast=False)
+@compiled(fast=False, bare=True)
 def rows_by_level(codes, m, order, ptr):
     """Write the rows in order of level, rows of a level in their own order, to `order`, and its cuts to `ptr`."""
     ptr[:] = 0
@@ -43,7 +43,7 @@ def rows_by_level(codes, m, order, ptr):
         place[s] += 1
 
 
-@compiled()
+@compiled(bare=True)
 def add_products(first, last, weights, v, out):
     """Add V'WV of rows first..last to the lower triangle of `out`; beyond it some of the upper one is written too."""
     c, own = v.shape[1], min(len(weights) - 1, 1)
@@ -68,7 +68,7 @@ def add_products(first, last, weights, v, out):
                 out[i, j] += a * v[r, j]
 
 
-@compiled()
+@compiled(bare=True)
 def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
     """Add rows first..last to their levels of `diag` and `rhs`, as they come, and to V'WV if `out` is not empty."""
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
@@ -87,7 +87,7 @@ def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
                     rhs[s, i, j] += a * v[r, j]
 
 
-@compiled()
+@compiled(bare=True)
 def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
     """Add the rows of levels first..last to `diag` and `rhs`, level by level; `ordered` receives their weights in order."""
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
@@ -105,7 +105,7 @@ def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
                     rhs[s, i, j] += a * v[r, j]
 
 
-@compiled()
+@compiled(bare=True)
 def add_pairs(first, last, order, ptr, slots, basis_a, basis_b, weights, out):
     """Add the rows of levels first..last to their pairs in `out`; `slots` and `weights` are in the order of `order`."""
     own, ka, kb = min(len(weights) - 1, 1), out.shape[1], out.shape[2]
@@ -119,7 +119,7 @@ def add_pairs(first, last, order, ptr, slots, basis_a, basis_b, weights, out):
                 out[s, i, j] += a * basis_b[r * own_b, j]
 
 
-@compiled()
+@compiled(bare=True)
 def add_pairs_as_they_come(slots, basis_a, basis_b, weights, out):
     """Add all rows to their pairs in `out`."""
     own, ka, kb = min(len(weights) - 1, 1), out.shape[1], out.shape[2]
@@ -132,7 +132,7 @@ def add_pairs_as_they_come(slots, basis_a, basis_b, weights, out):
                 out[s, i, j] += a * basis_b[r * own_b, j]
 
 
-@compiled()
+@compiled(bare=True)
 def add_eliminated(first, last, ptr, cols, data, inner, b, out):
     """Add sum N_s' D_s N_s b over levels first..last to `out`; N by compressed rows, k of them for each level."""
     k, c = inner.shape[1], b.shape[1]
@@ -156,7 +156,7 @@ def add_eliminated(first, last, ptr, cols, data, inner, b, out):
                     out[at, v] += value * t[i, v]
 
 
-@compiled()
+@compiled(bare=True)
 def sparse_rows(first, last, ptr, cols, data, x, out):
     """Rows first..last of A x to `out`; A by compressed rows."""
     for s in range(first, last):
@@ -166,7 +166,7 @@ def sparse_rows(first, last, ptr, cols, data, x, out):
         out[s] = total
 
 
-@compiled()
+@compiled(bare=True)
 def add_sparse_column(first, last, ptr, rows, data, x, out):
     """Add columns first..last of A, each times its entry of x, to `out`; A by compressed columns."""
     for s in range(first, last):
@@ -175,7 +175,7 @@ def add_sparse_column(first, last, ptr, rows, data, x, out):
             out[rows[e]] += data[e] * value
 
 
-@compiled(fast=False)
+@compiled(fast=False, bare=True)
 def spread(content, starts, columns, out):
     """Columns that lie one after the other in `content` to columns of a matrix of rows, some rows at a time."""
     n, k = out.shape[0], len(columns)
@@ -187,7 +187,7 @@ def spread(content, starts, columns, out):
                 out[r, j] = content[start + r]
 
 
-@compiled(fast=False)
+@compiled(fast=False, bare=True)
 def spread_constants(values, columns, out):
     """Columns of one value each to columns of a matrix of rows."""
     for r in range(out.shape[0]):

@@ -11,7 +11,7 @@ from lmmformula.numerics.compiled import compiled
 __all__ = ["add_products_by_pair", "close_levels", "quadratic_of_levels", "sweep_levels"]
 
 
-@compiled()
+@compiled(bare=True)
 def sweep_levels(first, last, ptr, other, w, x, s, t, before, guess, scale, effects, y, g, sums, by_column):
     """Levels first..last: y = s (t - scale X guess - scale W v), v = `effects`, its W'y to `g`, other sums to the rest.
 
@@ -40,7 +40,7 @@ def sweep_levels(first, last, ptr, other, w, x, s, t, before, guess, scale, effe
     sums[1] += moved
 
 
-@compiled()
+@compiled(bare=True)
 def add_products_by_pair(first, last, ptr, other, w, x, s, out):
     """Add W'SX, (m_b, p), of levels first..last."""
     p = x.shape[1]
@@ -52,7 +52,7 @@ def add_products_by_pair(first, last, ptr, other, w, x, s, out):
                 target[j] += value * own[j]
 
 
-@compiled()
+@compiled(bare=True)
 def close_levels(first, last, x, s, y, scale, move, u):
     """u = y - scale s X move of levels first..last."""
     for i in range(first, last):
@@ -62,7 +62,7 @@ def close_levels(first, last, x, s, y, scale, move, u):
         u[i] = y[i] - scale * s[i] * told
 
 
-@compiled()
+@compiled(bare=True)
 def quadratic_of_levels(first, last, ptr, other, w, x, s, t, scale, beta, effects, u, out):
     """Add sum of ``u (u / s - u - 2 (t - scale X beta)) + 2 scale u W v`` over levels first..last."""
     total = 0.0

@@ -156,4 +156,6 @@ def test_a_block_that_is_not_positive_is_said(small: None) -> None:
 
 def test_connected_parts() -> None:
     ptr, cols = np.array([0, 2, 2, 4, 5, 7]), np.array([0, 3, 1, 2, 4, 2, 5], dtype=np.int32)
-    np.testing.assert_array_equal(united(ptr, cols, 7), [0, 1, 1, 0, 2, 1, 3])
+    out = np.empty(7, dtype=np.int32)
+    united(ptr, cols, out)
+    np.testing.assert_array_equal(out, [0, 1, 1, 0, 2, 1, 3])

@@ -72,8 +72,9 @@ def test_without_a_folder_to_write_to(tmp_path: Path) -> None:
         "with warnings.catch_warnings(record=True) as seen:\n"
         "    warnings.simplefilter('always')\n"
         "    from lmmformula.numerics import kernels, row_kernels\n"
-        "out = np.zeros((1, 1))\n"
-        "kernels.ragged_gram(0, 1, np.array([0, 1]), np.array([0], dtype=np.int32), np.array([[3.0]]), out)\n"
+        "    out = np.zeros((1, 1))\n"
+        "    kernels.ragged_gram(0, 1, np.array([0, 1]), np.array([0], dtype=np.int32), np.array([[3.0]]), out)\n"
+        "    row_kernels.rows_by_level(*[np.zeros(1, dtype=np.int64)], 1, *np.zeros((2, 2), dtype=np.int64))\n"
         "print(len(seen), seen[0].category.__name__, out[0, 0], seen[0].message)\n"
     )
     home = {"HOME": str(tmp_path / "file"), "XDG_CACHE_HOME": str(tmp_path / "file")}

@@ -113,7 +113,9 @@ class LeanPattern:
     def _parts(self) -> NDArray[np.int32]:
         from lmmformula.numerics.lean_kernels import united
 
-        return united(self.ptr, self.cols, self.q)
+        out = np.empty(self.q, dtype=np.int32)
+        united(self.ptr, self.cols, out)
+        return out
 
     @cached_property
     def ordinary(self) -> SchurPattern:
@@ -299,7 +301,13 @@ class LeanInverse(Paired):
         weight = (s.inv * s.left) ** 2
         head = p.over(lambda i, j: diagonal_sum(i, j, p.ptr, p.cols, s.raw, weight, s.right), 0)
         a, b = s.wide(rest.a), s.wide(rest.b)
-        each = np.sum(p.over(lambda i, j: pair_forms(i, j, p.ptr, p.cols, s.raw, weight, a, b), 0), axis=0)
+
+        def part(i: int, j: int) -> Array:
+            out = np.zeros(a.shape[1])
+            pair_forms(i, j, p.ptr, p.cols, s.raw, weight, a, b, out)
+            return out
+
+        each = np.sum(p.over(part, 0), axis=0)
         known = np.array([[float(s.inv @ s.inv) + float(np.sum(head))]])
         return with_errors(known, each[: rest.a.shape[1], None, None], rest.exact)
 

@@ -121,6 +121,12 @@ class SchurPattern:
     @cached_property
     def _parts(self) -> NDArray[np.int32]:
         """Connected part of the design that each effect of D lies in, (q_D,)."""
+        if len(self.by_row.cols) >= COMPILED_ENTRIES and len(self.h.cols) == self.q:
+            from lmmformula.numerics.lean_kernels import united
+
+            out = np.empty(self.q, dtype=np.int32)
+            united(self.by_row.ptr, self.by_row.cols, out)
+            return out
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import connected_components
 
