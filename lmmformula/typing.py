@@ -26,6 +26,7 @@ __all__ = [
     "Data",
     "Drawn",
     "Entries",
+    "Foreign",
     "Index",
     "JaxArray",
     "Json",
@@ -73,6 +74,9 @@ numbers."""
 
 Record: TypeAlias = dict[str, Any]
 """Named values of different types, for a file, a table or a reader."""
+
+Foreign: TypeAlias = Any
+"""What Numba, LLVM and ctypes hand out and take back, which is without types."""
 
 AnyFunction: TypeAlias = Callable[..., Any]
 """A function that is handed on, looked up or described, and never called with arguments that are known here."""

@@ -121,6 +121,11 @@ class Problem:
             aux=tuple(replace(b, matrix=own.matrix) for b, own in zip(self.aux, rows.aux, strict=True)),
         )
 
+    @property
+    def not_seen(self) -> dict[str, int]:
+        """How many rows are censored, and how, and how many are truncated; empty where every response is seen."""
+        return self.y.counts() if isinstance(self.y, Observed) else {}
+
     def with_response(self, y: Array) -> Problem:
         """The same rows with another response, and what the family learns of it."""
         self.refuse_elsewhere("another response")

@@ -19,12 +19,11 @@ from collections.abc import Callable
 from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
 
 from lmmformula.errors import LmmformulaWarning
 from lmmformula.numerics import machine_code
 from lmmformula.numerics.machine_code import Kinds
-from lmmformula.typing import AnyFunction, Record
+from lmmformula.typing import AnyFunction, Foreign, Numbers, Record
 
 __all__ = ["Kernel", "compiled"]
 
@@ -57,7 +56,7 @@ class Kernel:
         self._text = _text(function.__code__.co_filename) if bare else ""
         self.__doc__, self.__name__ = function.__doc__, function.__name__
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Numbers) -> Numbers:
         if not self._bare:
             return self.dispatcher(*arguments)
         kinds = machine_code.kinds_of(arguments)
@@ -70,11 +69,11 @@ class Kernel:
         return loop(*arguments)
 
     @cached_property
-    def dispatcher(self) -> Any:
+    def dispatcher(self) -> Foreign:
         """Numba's own function, with its cache."""
         import numba
 
-        out: Any = numba.njit(**self._options)(self._linked)
+        out: Foreign = numba.njit(**self._options)(self._linked)
         try:
             out.enable_caching()
         except (RuntimeError, OSError) as error:  # no folder to keep it in
@@ -88,7 +87,7 @@ class Kernel:
     def _options(self) -> Record:
         return {"nogil": True, "fastmath": _FAST if self._fast else False}
 
-    def _found(self, kinds: Kinds, arguments: tuple[Any, ...]) -> AnyFunction:
+    def _found(self, kinds: Kinds, arguments: tuple[Numbers, ...]) -> AnyFunction:
         """Machine code for these arguments, from the disk or compiled now; Numba's own function where that does not suit."""
         if machine_code.refused(self.key, kinds):
             return self.dispatcher
@@ -98,7 +97,7 @@ class Kernel:
         import numba
 
         options = self._options | machine_code.bare_options
-        bare: Any = numba.njit(**options)(self._linked)
+        bare: Foreign = numba.njit(**options)(self._linked)
         signature = tuple(map(numba.typeof, arguments))
         bare.compile(signature)
         if not machine_code.keep(self.key, kinds, bare.overloads[signature]):
@@ -106,7 +105,7 @@ class Kernel:
             return self.dispatcher
         return machine_code.load(self.key, kinds, self._failed) or self.dispatcher
 
-    def _failed(self, *arguments: Any) -> object:
+    def _failed(self, *arguments: Numbers) -> object:
         """What Numba's own function raises for arguments at which machine code has ended with an error."""
         return self.dispatcher(*arguments)
 
@@ -144,13 +143,13 @@ def _text(path: str) -> str:
 class _Guarded:
     """Numba's cache of one function, whose failures cost time only."""
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Foreign) -> None:
         self._cache = cache
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Foreign:
         return getattr(self._cache, name)
 
-    def load_overload(self, sig: Any, target: Any) -> Any:
+    def load_overload(self, sig: Foreign, target: Foreign) -> Foreign:
         """What was compiled earlier for these types, or None."""
         try:
             return self._cache.load_overload(sig, target)
@@ -159,7 +158,7 @@ class _Guarded:
             self._empty()
             return None
 
-    def save_overload(self, sig: Any, result: Any) -> None:
+    def save_overload(self, sig: Foreign, result: Foreign) -> None:
         """Keep what was compiled now."""
         try:
             self._cache.save_overload(sig, result)

@@ -28,19 +28,17 @@ from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
 from lmmformula.numerics.kept_programs import folder
-from lmmformula.typing import Record
+from lmmformula.typing import Foreign, Numbers, Record
 
 __all__ = ["Kinds", "Loop", "bare_options", "keep", "kinds_of", "load", "refuse", "refused"]
 
 Kinds: TypeAlias = tuple[object, ...]
 """What of the arguments decides about the code."""
-_Library: TypeAlias = Any
-"""What llvmlite and Numba, which are without types, hand out."""
 
 bare_options: Record = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
 """Options of Numba by which an object file calls nothing of Python's."""
@@ -111,12 +109,12 @@ class Loop:
     """
 
     call: Callable[..., int]
-    number: Any
+    number: Foreign
     failed: Callable[..., object]
 
-    def __call__(self, *arguments: Any) -> Any:
+    def __call__(self, *arguments: Numbers) -> Numbers:
         result, error = (self.number or ctypes.c_void_p)(), ctypes.c_void_p()
-        flat: list[Any] = [ctypes.byref(result), ctypes.byref(error)]
+        flat: list[Foreign] = [ctypes.byref(result), ctypes.byref(error)]
         for argument in arguments:
             if isinstance(argument, np.ndarray):
                 data = argument.__array_interface__["data"][0]
@@ -130,7 +128,7 @@ class Loop:
         return result.value if self.number else None
 
 
-def kinds_of(arguments: Sequence[Any]) -> Kinds | None:
+def kinds_of(arguments: Sequence[Numbers]) -> Kinds | None:
     """Types of arguments as far as they decide about the code; None if a loop cannot be kept for them."""
     out: list[object] = []
     for argument in arguments:
@@ -172,7 +170,7 @@ def refused(key: str, kinds: Kinds) -> bool:
     return False
 
 
-def keep(key: str, kinds: Kinds, compiled: _Library) -> bool:
+def keep(key: str, kinds: Kinds, compiled: Foreign) -> bool:
     """Keep what Numba has compiled with `bare_options`; whether that was possible."""
     library, number = compiled.library, str(compiled.signature.return_type)
     outside = {f.name for f in library._final_module.functions if f.is_declaration}
@@ -228,7 +226,7 @@ def _surroundings() -> str:
 
 
 @cache
-def _linker() -> _Library | None:
+def _linker() -> Foreign | None:
     """LLVM's loader, which all loops of a process share; None where it lacks something."""
     from llvmlite import binding
 
@@ -256,7 +254,7 @@ def _linked(name: str, code: bytes, kinds: Kinds) -> Callable[..., int]:
         linker.add_object_file(binding.ObjectFileRef.from_data(code))
         linker.finalize_object()
         address = linker.get_function_address(name)
-    types: list[Any] = [ctypes.c_void_p, ctypes.c_void_p]
+    types: list[Foreign] = [ctypes.c_void_p, ctypes.c_void_p]
     for kind in kinds:
         if isinstance(kind, tuple):
             types += [ctypes.c_void_p] * 2 + [ctypes.c_int64] * 2 + [ctypes.c_void_p]

@@ -39,7 +39,7 @@ REMEMBERED = 6
 SHORT_OF = 0.5
 """Share of the promised drop below which a step tells against the Hessian."""
 
-PATIENCE = 2
+PATIENCE = 1
 """How many more such steps than others a search takes until the steps correct its Hessians."""
 
 LONG = 60

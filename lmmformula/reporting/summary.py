@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lmmformula.families.observed import Observed
 from lmmformula.inference.conditional import group_names, random_effects
 from lmmformula.inference.monotonic import flat_steps
 from lmmformula.inference.residuals import auxiliary
@@ -193,9 +192,7 @@ def _data_line(fit: Fitted) -> str:
 
 def _seen_line(fit: Fitted) -> str:
     """How many rows are censored, and how, and how many are truncated; of several responses of all together."""
-    if not isinstance(fit.problem.y, Observed):
-        return ""
-    found = [f"{count:,} {how}" for how, count in fit.problem.y.counts().items() if count]
+    found = [f"{count:,} {how}" for how, count in fit.problem.not_seen.items() if count]
     return f", {', '.join(found)}" if found else ""
 
 

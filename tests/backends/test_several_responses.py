@@ -225,7 +225,6 @@ REFUSED = {
     "bf(y ~ x + (1 |p| g)) + bf(z ~ x + (x ||p|| g))": (FormulaError, "too many bars"),
     "bf(y ~ x + (1 |p| g)) + bf(z ~ x + cs(0 + f |p| g))": (PlanError, "covariance of its own, cs"),
     "bf(y ~ x + ar(gr = g)) + bf(z ~ x)": (PlanError, "and nothing else"),
-    "bf(y | se(x) ~ 1) + bf(z ~ x)": (PlanError, "known standard errors"),
 }
 
 

@@ -58,7 +58,9 @@ def test_gradient_with_sigma_held(reml: bool) -> None:
     np.testing.assert_allclose(model(theta).gradient_at(sigma2), moved, atol=2e-6)
 
 
-@pytest.mark.parametrize("layout", list(LAYOUTS))
+@pytest.mark.parametrize(
+    "layout", [name for name in LAYOUTS if name != "same factor twice"]
+)  # a ridge, no optimum
 def test_average_information_is_near_the_hessian_at_an_optimum(layout: str) -> None:
     """At the optimum of data from the model AI and Hessian have the same expectation; here they agree within a factor 3."""
     from lmmformula.backends.exact import Exact

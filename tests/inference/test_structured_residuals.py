@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import Fit, FormulaError, LmmformulaError, anova, fit, load, load_dataset, plan
+from lmmformula import Fit, FormulaError, anova, fit, load, load_dataset, plan
 from lmmformula.errors import DataError, PlanError
 from lmmformula.typing import Array
 
@@ -265,14 +264,3 @@ def test_what_is_refused_by_name(formula: str, more: dict[str, Any], says: str) 
     with pytest.raises((PlanError, DataError, FormulaError)) as caught:
         fit(formula, _visits(), **more)
     assert says in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    "verb",
-    [
-        lambda m: m.predict(interval="confidence", uncertainty="full"),
-    ],
-)
-def test_verbs_that_take_independent_residuals_say_so(verb: Callable[[Fit], object]) -> None:
-    with pytest.raises(LmmformulaError, match="structured"):
-        verb(_fit(SERIAL))

@@ -37,7 +37,7 @@ SLEEP = "Reaction ~ Days + (Days | Subject)"
 CROSSED = "r2 ~ Anger + situ + (1 | id) + (1 | item)"
 SEARCHES: list[tuple[str, str, Record, float]] = [
     (SLEEP, "sleepstudy", {}, 1e-8),
-    (SLEEP, "sleepstudy", {"method": "krylov"}, 1e-5),
+    ("diameter ~ 1 + (1 | plate) + (1 | sample)", "Penicillin", {"method": "krylov"}, 1e-5),
     (CROSSED, "VerbAgg", {"family": "binomial"}, 1e-6),
     (CROSSED, "VerbAgg", {"family": "binomial", "method": "krylov", "seed": 3}, 1e-4),
     (CROSSED, "VerbAgg", {"family": "binomial", "method": "pql"}, 0.0),

@@ -75,6 +75,7 @@ def test_recovery_in_batches_and_by_the_engine(layout: str, monkeypatch: pytest.
     batch_beta, batch = recover(target, x[None, ::5], np.random.SeedSequence(1))
     monkeypatch.setattr(variances_module, "SMALL_SIDE", -1)
     monkeypatch.setattr(recovery_module, "WITHIN_LARGE", recovery_module.WITHIN)
+    monkeypatch.setattr(recovery_module, "TOGETHER", np.inf)
     monkeypatch.setattr(effects_module, "KEPT_BYTES", 1.0)
     single_beta, single = recover(target, x[None, ::5], np.random.SeedSequence(1))
     assert single.draws is None
