@@ -55,7 +55,7 @@ class Case:
 CASES = {
     "betabinomial": Case(4_000, 100, 40, "betabinomial()", intercept=-0.5, auxiliary=(1.6,), trials=10),
     "genpois": Case(5_000, 100, 0, "genpois()", auxiliary=(0.7,)),
-    "compois": Case(1_000, 50, 0, "compois()", auxiliary=(-0.35,)),
+    "compois": Case(300, 15, 0, "compois()", auxiliary=(-0.35,)),
     "tweedie": Case(4_000, 100, 40, "tweedie()", auxiliary=(0.4, 0.0)),
     "ordbeta": Case(4_000, 100, 40, "ordbeta()", intercept=0.0, auxiliary=(1.6, -1.5, 1.1)),
     "truncated_poisson": Case(10_000, 250, 50, "truncated_poisson()"),

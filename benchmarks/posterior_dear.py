@@ -82,10 +82,14 @@ MODELS = {
 }
 
 
-def run(names: Sequence[str], seeds: int, record: Path) -> None:
-    """Fit each model under each seed and replace its row in the file `record`."""
+def _fitted(model: DearModel, data: pd.DataFrame, seed: int, draws: int, more: dict[str, Any]) -> Any:
     from lmmformula import fit
 
+    return fit(model.formula, data, method="hmc", seed=seed, draws=draws, **{**model.more, **more})
+
+
+def run(names: Sequence[str], seeds: int, record: Path) -> None:
+    """Fit each model under each seed and replace its row in the file `record`."""
     for name in names:
         model, fits = MODELS[name], []
         data = model.data()
@@ -93,7 +97,7 @@ def run(names: Sequence[str], seeds: int, record: Path) -> None:
             begun, wall = time.process_time(), time.monotonic()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                m = fit(model.formula, data, method="hmc", seed=seed, draws=model.draws, **model.more)
+                m = _fitted(model, data, seed, model.draws, {})
             spent = {"cpu": time.process_time() - begun, "wall": time.monotonic() - wall}
             own, told = m.posterior, m.posterior.diagnostics
             fits.append(
@@ -120,24 +124,12 @@ def run(names: Sequence[str], seeds: int, record: Path) -> None:
 
 def check(names: Sequence[str], record: Path) -> None:
     """Hold each model against chains over all effects, and add what came out to its row."""
-    from lmmformula import fit
-
     for name in names:
         model = MODELS[name]
         data = model.data()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one, other = (
-                fit(
-                    model.formula,
-                    data,
-                    method="hmc",
-                    seed=1,
-                    draws=2_000,
-                    **(model.more | {"marginalize": how}),
-                )
-                for how in ("laplace", "none")
-            )
+            one, other = (_fitted(model, data, 1, 2_000, {"marginalize": how}) for how in ("laplace", "none"))
         a, b = (np.concatenate([m.posterior.beta, m.posterior.variances], axis=-1) for m in (one, other))
         flat = [v.reshape(-1, v.shape[-1]) for v in (a, b)]
         ess = [m.posterior.diagnostics.ess_bulk for m in (one, other)]

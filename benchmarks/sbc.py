@@ -133,7 +133,7 @@ def replicate(name: str, number: int) -> dict[str, Any]:
     truth |= dict(zip(drawn.beta_names, drawn.beta[0], strict=True))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        m = fit(
+        m: Any = fit(
             model.formula,
             data.assign(y=drawn.y[0].astype(data["y"].dtype) if name == "ordinal" else drawn.y[0]),
             family=model.family,
@@ -252,6 +252,7 @@ def draw(results: Path, folder: Path) -> list[Path]:
             1, len(found), figsize=(2.4 * len(found), 2.9), sharey=True, squeeze=False
         )
         for ax, (name, ranks) in zip(axes[0], found.items(), strict=True):
+            low, high, values = np.zeros(KEPT + 1), np.zeros(KEPT + 1), np.zeros(0)
             for key, values in ranks.items():
                 curve, low, high = _excess(values)
                 ax.plot(at, curve, lw=1.0, label=key)

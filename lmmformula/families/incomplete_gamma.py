@@ -66,7 +66,7 @@ def _expanded(nu: Numbers, v: Series, xp: Namespace) -> tuple[Series, Series]:
             "and models of several responses, need of censored or truncated ones. Use family='weibull' or 'lognormal', or the "
             "response alone with random effects of its mean."
         )
-    log_gamma = gammaln(nu, xp)
+    log_gamma: Numbers = xp.gammaln(nu) if isinstance(nu, Series) else gammaln(nu, np)
     values = nu.value if isinstance(nu, Series) else np.asarray(nu, float)
     found = _values(*np.broadcast_arrays(values, v.value))
     g = nu * v - xp.exp(v) - log_gamma

@@ -64,12 +64,12 @@ def slopes(n: int = 4_000, levels: tuple[int, int] = (60, 40)) -> pd.DataFrame:
 
 
 def test_the_equations_of_several_columns_hold() -> None:
-    data = slopes()
+    data = slopes(1_200, (40, 25))
     m = model("y ~ x + (x | g) + (1 | h)", data, weights="w")
     found = moment_start(m)
     assert found is not None
     w, x = data["w"].to_numpy(), np.column_stack([np.ones(len(data)), data["x"]])
-    root = np.sqrt(w)
+    root, variances = np.sqrt(w), np.zeros(5)
     r = data["y"] - x @ np.linalg.lstsq(x * root[:, None], data["y"] * root, rcond=None)[0]
     g, h = (pd.get_dummies(data[name]).to_numpy(float) for name in "gh")
     z = np.stack([g, g * x[:, 1:]], axis=2)  # rows, levels, columns
@@ -92,7 +92,7 @@ def test_the_equations_of_several_columns_hold() -> None:
         variances = np.linalg.solve(expected, seen)
         spread = sum(v * s for v, s in zip(variances / variances[0], shapes, strict=True))
         wz, wh = w[:, None, None] * z, w[:, None] * h
-        v = np.einsum("njk,nm,mjl->jkl", wz, spread, wz, optimize=True)
+        v = np.stack([of_one.T @ spread @ of_one for of_one in np.swapaxes(wz, 0, 1)])
         of_g = np.swapaxes(np.linalg.solve(v, np.einsum("njk,njl->jkl", z, wz)), 1, 2)
         of_h = np.diag(wh.T @ h) / np.diag(wh.T @ spread @ wh)
     one, both, two, alone = variances[1:] / variances[0]

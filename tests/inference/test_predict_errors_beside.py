@@ -75,7 +75,7 @@ CASES: dict[str, tuple[str, str | None, Any]] = {
 def test_covariances_of_the_predictors_of_a_row_against_a_dense_matrix(data, case: str) -> None:
     """(2) of the module: the inverse Hessian in b by differences, and modes found again at moved parameters."""
     formula, family, density = CASES[case]
-    m: Any = fit(formula, data, **({} if family is None else {"family": family}))
+    m: Any = fit(formula, data, family=family or "gaussian")
     assert not m.is_singular
     (_, rows), *_ = own_rows(m, selected(m, "all"), aux_terms=True)
     errors = row_errors(m, rows, drawn=True)

@@ -101,6 +101,9 @@ class Bump:
         self.computed += len(x)
         return -0.5 * ((x - 0.3) ** 2).sum(axis=1) - 0.1 * x[:, 0] ** 4
 
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        raise NotImplementedError  # importance sampling takes values alone
+
 
 def test_importance_sampling_computes_no_density_twice() -> None:
     scale, sampler = Scale(np.zeros(2), np.eye(2), 0.0, 1, True), Importance(draws=500, pilot=300)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -49,7 +50,8 @@ def test_means_and_covariances_are_those_of_the_dense_normal(priors: dict[str, s
     problem, ols = model.problem, model.base.ols
     w = np.asarray(problem.weights)
     q = problem.X.matrix @ ols.r_inverse
-    z = np.hstack([rows.design().toarray() for rows in model.base.prepared.blocks.own])
+    blocks: Any = model.base.prepared.blocks
+    z = np.hstack([rows.design().toarray() for rows in blocks.own])
     for i, at in enumerate(x):
         values = own.values(at)
         sigma = float(values[own.sigma])
@@ -83,7 +85,9 @@ def test_large_problems_are_recovered_by_it_with_the_moments_of_small_ones() -> 
 
     @dataclass(frozen=True, eq=False)
     class Large(VarianceDensity):
-        is_small = False
+        @property
+        def is_small(self) -> bool:
+            return False
 
     large = recover(Large(density.model, density.coordinates, density.begin), x, np.random.SeedSequence(1))
     sd = np.sqrt(np.diagonal(small[0].cov))

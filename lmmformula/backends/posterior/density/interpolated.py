@@ -21,6 +21,7 @@ that a sampler asks for, carries INLA (Rue, Martino & Chopin 2009, sec. 3).
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.base import Sloped
 from lmmformula.backends.posterior.density.scale import Scale
@@ -135,7 +136,7 @@ class Interpolated:
             return 0.0
         return float(np.sqrt(np.average((found[use] - below[use]) ** 2, weights=weights[use])))
 
-    def _interpolate(self, z: Array) -> tuple[Array, Array]:
+    def _interpolate(self, z: Array) -> tuple[Array, NDArray[np.bool_]]:
         """Values at z, and where they may stand for the density's."""
         assert self._fit is not None
         values, spread = self._fit(z)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.engines.base import Factor, Stacked
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, GroupRows, joined
 from lmmformula.numerics.batched import stacked_inverse
 from lmmformula.numerics.polynomial import degrees, polynomials
@@ -112,7 +113,7 @@ class FollowedModes:
             noise[:, left[sound]] = kick[:, sound]
             settled[left] = sound & (far <= SETTLED)
         modes, kicks = self._turned(u, lowers), self._turned(noise, lowers)
-        drawn = [a + b for a, b in zip(modes, kicks, strict=True)]
+        drawn: list[Array] = [a + b for a, b in zip(modes, kicks, strict=True)]
         return Piece(places, modes, drawn, [k**2 for k in kicks], settled)
 
     def _step(
@@ -159,7 +160,9 @@ class FollowedModes:
                 turned @ self._gram(slab.weight) @ lower[:, None] + np.eye(group.k)
             )
             sides = b.reshape(group.m, group.k, 2, size).transpose(3, 0, 1, 2)
-            return (inverse @ sides).transpose(1, 2, 3, 0).reshape(b.shape), np.isfinite(log_det).all(axis=1)
+            return (inverse @ sides).transpose(1, 2, 3, 0).reshape(b.shape), np.asarray(
+                np.isfinite(log_det).all(axis=1)
+            )
         both = _Slab(tuple(np.concatenate([low, low]) for low in slab.lowers), np.tile(slab.weight, 2))
         found = preconditioned(
             lambda v: v + self._to_effects(both.weight * self._effects(v, both.lowers), both),
@@ -168,7 +171,7 @@ class FollowedModes:
             NOISE,
             SOLVES,
         )
-        return found.x, found.converged.reshape(2, size).all(axis=0)
+        return found.x, np.asarray(found.converged.reshape(2, size).all(axis=0))
 
     # -- products --------------------------------------------------------------------------------------------------
 
@@ -176,10 +179,16 @@ class FollowedModes:
     def _groups(self) -> Sequence[Group]:
         return self.target.model.prepared.blocks.groups
 
+    @property
+    def _own(self) -> Sequence[GroupRows]:
+        blocks = self.target.model.prepared.blocks
+        assert isinstance(blocks, Blocks)  # rows lie in memory
+        return blocks.own
+
     @cached_property
     def _z(self) -> tuple[SparseMatrix, ...]:
         """Z of each group, (n, q_a)."""
-        return tuple(own.design() for own in self.target.model.prepared.blocks.own)
+        return tuple(own.design() for own in self._own)
 
     @cached_property
     def _ends(self) -> Index:
@@ -215,7 +224,7 @@ class FollowedModes:
 
     def _gram(self, weight: Array) -> Array:
         """Z'WZ of the one group, (S, m, k, k)."""
-        (group,), (rows,) = self._groups, self.target.model.prepared.blocks.own
+        (group,), (rows,) = self._groups, self._own
         out = np.empty((weight.shape[1], group.m, group.k, group.k))
         basis = np.ones((len(weight), 1)) if rows.basis is None else rows.basis
         for i in range(group.k):
@@ -227,7 +236,7 @@ class FollowedModes:
     @cached_property
     def _levels(self) -> SparseMatrix:
         """Sums over the rows of each level of the one group, (m, n)."""
-        (rows,) = self.target.model.prepared.blocks.own
+        (rows,) = self._own
         one = replace(rows.group, k=1, members=((0, slice(0, 1)),))
         return GroupRows(one, rows.codes, None).design().T
 

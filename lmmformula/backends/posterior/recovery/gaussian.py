@@ -259,7 +259,7 @@ def _perturbed(density: VarianceDensity, x: Array, seed: np.random.SeedSequence)
             for a in range(len(means)):
                 means[a][i], noise[a][i] = one.means[a][0], one.draws[a][0] - one.means[a][0]
         within = [beta_noise.T @ beta_noise / len(beta_noise), *((v**2).mean(axis=0) for v in noise)]
-        drawn = [m + v for m, v in zip(means, noise, strict=True)]
+        drawn: list[Array] = [m + v for m, v in zip(means, noise, strict=True)]
         yield _Piece(beta_mean + beta_noise, beta_mean, drawn, means, within)
 
 

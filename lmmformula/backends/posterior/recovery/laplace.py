@@ -67,7 +67,7 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
     own, rest = seed.spawn(2)
     sums = [np.zeros((3, g.m, g.k)) for g in groups]
     every = [np.empty((len(flat), g.m, g.k)) if keep else None for g in groups]
-    missed: list[Array] = []
+    missed: list[Index] = []
     for piece in FollowedModes.of(target, flat[first], u).pieces(flat, own):
         missed.append(piece.places[~piece.settled])
         for a in range(len(groups)):
@@ -157,8 +157,8 @@ def _singly(
         point = target(x).laplace
         noise = point.factor.noise(np.random.default_rng(own))
         parts = list(zip(point.u, noise, point.factors, strict=True))
-        modes = [u @ f.T for u, _, f in parts]
-        drawn = [(u + z) @ f.T for u, z, f in parts]
+        modes: list[Array] = [u @ f.T for u, _, f in parts]
+        drawn: list[Array] = [(u + z) @ f.T for u, z, f in parts]
         return modes, drawn, [(d - m) ** 2 for d, m in zip(drawn, modes, strict=True)]
 
     return in_order(one, zip(flat, seed.spawn(len(flat)), strict=True))

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.criteria.marginal import MarginalPoint
@@ -58,7 +59,7 @@ class PerturbedPiece:
     delta_noise: Array
     means: list[Array]
     noise: list[Array]
-    solved: Array
+    solved: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +124,7 @@ class Perturbed:
             noise[q:].T,
             self._turned(mean[:q], once),
             self._turned(noise[:q], once),
-            found.converged.reshape(2, size).all(axis=0),
+            np.asarray(found.converged.reshape(2, size).all(axis=0)),
         )
 
     # -- equations, in units of sigma ------------------------------------------------------------------------------
@@ -196,7 +197,9 @@ class Perturbed:
     def _z(self) -> SparseMatrix:
         from scipy.sparse import csr_array, hstack
 
-        return csr_array(hstack([own.design() for own in self.density.model.base.prepared.blocks.own]))
+        blocks = self.density.model.base.prepared.blocks
+        assert isinstance(blocks, Blocks)  # `suits_perturbation` has asked
+        return csr_array(hstack([own.design() for own in blocks.own]))
 
     @cached_property
     def _zz(self) -> SparseMatrix:
