@@ -22,13 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
+from lmmformula.backends.posterior.recovery.stacked import NOISE, SOLVES, StackedEffects, in_slabs
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, GroupRows, joined
 from lmmformula.numerics.batched import stacked_inverse
 from lmmformula.numerics.polynomial import degrees, polynomials
 from lmmformula.numerics.preconditioned import preconditioned
-from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Index, SparseMatrix
 
 __all__ = ["FollowedModes", "Piece"]
@@ -37,9 +37,7 @@ CELLS = 500_000
 """Rows times draws that are worked on together."""
 SETTLED = 0.03
 """Squared distance to the mode, in standard deviations summed over all effects, from which one step is enough."""
-STEPS, SOLVES = 5, 60
-NOISE = 1e-3
-"""Error of a solution in standard deviations, root mean square over the effects."""
+STEPS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,14 +49,6 @@ class Piece:
     draws: list[Array]
     variances: list[Array]
     settled: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
-class _Slab:
-    """What M is made of for some draws: L (S, k, k) of each group and W (n, S)."""
-
-    lowers: tuple[Array, ...]
-    weight: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,9 +81,7 @@ class FollowedModes:
     def pieces(self, x: Array, seed: np.random.SeedSequence) -> Iterator[Piece]:
         """Draws for rows of x, a slab after the other."""
         width = max(1, CELLS // self.target.model.problem.n)
-        cuts = range(0, len(x), width)
-        jobs = zip(cuts, map(np.random.default_rng, seed.spawn(len(cuts))), strict=True)
-        return in_order(lambda job: self._piece(x, np.arange(len(x))[job[0] : job[0] + width], job[1]), jobs)
+        return in_slabs(lambda places, rng: self._piece(x, places, rng), len(x), width, seed)
 
     # -- one slab --------------------------------------------------------------------------------------------------
 
@@ -112,7 +100,7 @@ class FollowedModes:
             u[:, left[sound]] += step[:, sound]
             noise[:, left[sound]] = kick[:, sound]
             settled[left] = sound & (far <= SETTLED)
-        modes, kicks = self._turned(u, lowers), self._turned(noise, lowers)
+        modes, kicks = self._stacked.turned(u, lowers), self._stacked.turned(noise, lowers)
         drawn: list[Array] = [a + b for a, b in zip(modes, kicks, strict=True)]
         return Piece(places, modes, drawn, [k**2 for k in kicks], settled)
 
@@ -121,12 +109,11 @@ class FollowedModes:
     ) -> tuple[Array, Array, Array]:
         """Newton's step and noise, (q, S) each, and the squared length of the step; nan where there is none."""
         score, weight = self._rows(x, u, lowers)
-        slab = _Slab(tuple(lowers), weight)
         with np.errstate(invalid="ignore"):
             kick = np.sqrt(weight) * rng.standard_normal(weight.shape)
-        slope = self._to_effects(score, slab) - u
-        rough = self._to_effects(kick, slab) + rng.standard_normal(u.shape)
-        found, fine = self._solved(slab, np.concatenate([slope, rough], axis=1))
+        slope = self._to_effects(score, lowers) - u
+        rough = self._to_effects(kick, lowers) + rng.standard_normal(u.shape)
+        found, fine = self._solved(lowers, weight, np.concatenate([slope, rough], axis=1))
         step, noise = np.split(found, 2, axis=1)
         far = np.einsum("qs,qs->s", slope, step)
         return step, noise, np.where(fine & np.isfinite(noise).all(axis=0), np.abs(far), np.nan)
@@ -150,28 +137,25 @@ class FollowedModes:
         score, weight = (np.broadcast_to(v, eta.size).reshape(eta.shape) for v in (found.score, found.weight))
         return score, weight
 
-    def _solved(self, slab: _Slab, b: Array) -> tuple[Array, NDArray[np.bool_]]:
+    def _solved(self, lowers: Sequence[Array], weight: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
         """M^-1 of two right-hand sides for each draw, (q, 2 S), and of which draws."""
         size = b.shape[1] // 2
         if len(self._groups) == 1:
-            (group,), (lower,) = self._groups, slab.lowers
+            (group,), (lower,) = self._groups, lowers
             turned = np.swapaxes(lower, -1, -2)[:, None]
-            inverse, log_det = stacked_inverse(
-                turned @ self._gram(slab.weight) @ lower[:, None] + np.eye(group.k)
-            )
+            inverse, log_det = stacked_inverse(turned @ self._gram(weight) @ lower[:, None] + np.eye(group.k))
             sides = b.reshape(group.m, group.k, 2, size).transpose(3, 0, 1, 2)
-            return (inverse @ sides).transpose(1, 2, 3, 0).reshape(b.shape), np.asarray(
-                np.isfinite(log_det).all(axis=1)
-            )
-        both = _Slab(tuple(np.concatenate([low, low]) for low in slab.lowers), np.tile(slab.weight, 2))
-        found = preconditioned(
-            lambda v: v + self._to_effects(both.weight * self._effects(v, both.lowers), both),
+            found = (inverse @ sides).transpose(1, 2, 3, 0).reshape(b.shape)
+            return found, np.asarray(np.isfinite(log_det).all(axis=1))
+        twice, both = [np.concatenate([low, low]) for low in lowers], np.tile(weight, 2)
+        solution = preconditioned(
+            lambda v: v + self._to_effects(both * self._effects(v, twice), twice),
             self._first,
             b,
             NOISE,
             SOLVES,
         )
-        return found.x, np.asarray(found.converged.reshape(2, size).all(axis=0))
+        return solution.x, np.asarray(solution.converged.reshape(2, size).all(axis=0))
 
     # -- products --------------------------------------------------------------------------------------------------
 
@@ -191,36 +175,17 @@ class FollowedModes:
         return tuple(own.design() for own in self._own)
 
     @cached_property
-    def _ends(self) -> Index:
-        return np.cumsum([0, *(g.q for g in self._groups)])
-
-    def _split(self, u: Array) -> list[Array]:
-        """(m, k, S) of each group, of (q, S)."""
-        return [
-            u[i:j].reshape(g.m, g.k, -1)
-            for g, i, j in zip(self._groups, self._ends[:-1], self._ends[1:], strict=True)
-        ]
-
-    def _turned(self, u: Array, lowers: Sequence[Array]) -> list[Array]:
-        """L u of each group, (S, m, k)."""
-        return [np.einsum("sij,mjs->smi", low, own) for low, own in zip(lowers, self._split(u), strict=True)]
+    def _stacked(self) -> StackedEffects:
+        return StackedEffects(self._groups)
 
     def _effects(self, u: Array, lowers: Sequence[Array]) -> Array:
         """Z Lambda u, (n, S)."""
-        out = 0.0
-        for z, low, own in zip(self._z, lowers, self._split(u), strict=True):
-            b = own * low[:, 0, 0] if low.shape[-1] == 1 else np.einsum("sij,mjs->mis", low, own)
-            out = out + z @ b.reshape(z.shape[1], -1)
-        return np.asarray(out)
+        parts = zip(self._z, self._stacked.split(self._stacked.scaled(u, lowers)), strict=True)
+        return np.asarray(sum(z @ b.reshape(z.shape[1], -1) for z, b in parts))
 
-    def _to_effects(self, r: Array, slab: _Slab) -> Array:
+    def _to_effects(self, r: Array, lowers: Sequence[Array]) -> Array:
         """Lambda'Z'r, (q, S)."""
-        parts = []
-        for z, low, group in zip(self._z, slab.lowers, self._groups, strict=True):
-            own = (z.T @ r).reshape(group.m, group.k, -1)
-            own = own * low[:, 0, 0] if group.k == 1 else np.einsum("sji,mjs->mis", low, own)
-            parts.append(own.reshape(group.q, -1))
-        return np.concatenate(parts)
+        return self._stacked.pulled(np.concatenate([z.T @ r for z in self._z]), lowers)
 
     def _gram(self, weight: Array) -> Array:
         """Z'WZ of the one group, (S, m, k, k)."""
@@ -242,8 +207,7 @@ class FollowedModes:
 
     def _first(self, r: Array) -> Array:
         """M^-1 r at the mode of x."""
-        parts = self._factor.solve(tuple(self._split(r)))
-        return np.concatenate([own.reshape(-1, r.shape[1]) for own in parts])
+        return self._stacked.solved(self._factor, r)
 
     @cached_property
     def _factor(self) -> Factor:

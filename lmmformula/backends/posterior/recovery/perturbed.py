@@ -14,7 +14,7 @@ large problem is narrow, so that few iterations do. A draw takes these in place 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,19 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
+from lmmformula.backends.posterior.recovery.stacked import NOISE, SOLVES, StackedEffects, in_slabs
 from lmmformula.criteria.marginal import MarginalPoint
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import joined
 from lmmformula.numerics.preconditioned import preconditioned
-from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Index, SparseMatrix
 
 __all__ = ["Perturbed", "PerturbedPiece", "suits_perturbation"]
 
 CELLS = 1_000_000
 """Rows, or effects, times draws that are worked on together."""
-NOISE, SOLVES = 1e-3, 60
-"""Error of a solution in standard deviations, root mean square over the effects; iterations at most."""
 
 
 def suits_perturbation(density: VarianceDensity) -> bool:
@@ -89,9 +87,7 @@ class Perturbed:
         """Draws for rows of x (S, d), a slab after the other."""
         problem = self.density.model.problem
         width = max(1, CELLS // max(problem.n, problem.q))
-        cuts = range(0, len(x), width)
-        jobs = zip(cuts, map(np.random.default_rng, seed.spawn(len(cuts))), strict=True)
-        return in_order(lambda job: self._piece(x, np.arange(len(x))[job[0] : job[0] + width], job[1]), jobs)
+        return in_slabs(lambda places, rng: self._piece(x, places, rng), len(x), width, seed)
 
     def _piece(self, x: Array, places: Index, rng: np.random.Generator) -> PerturbedPiece:
         own, model = self.density.coordinates, self.density.model
@@ -122,8 +118,8 @@ class Perturbed:
             places,
             mean[q:].T,
             noise[q:].T,
-            self._turned(mean[:q], once),
-            self._turned(noise[:q], once),
+            self._stacked.turned(mean[:q], once),
+            self._stacked.turned(noise[:q], once),
             np.asarray(found.converged.reshape(2, size).all(axis=0)),
         )
 
@@ -137,7 +133,9 @@ class Perturbed:
         side = np.concatenate([rhs[:, :, p].ravel() for rhs in gram.rhs])[:, None] / sigma
         pull = model.shape.T @ (slab.precision[:, :size] * model.shift[:, None])
         lowers = [low[:size] for low in slab.lowers]
-        return np.concatenate([self._pulled(side, lowers), gram.vv[:p, p, None] / sigma - sigma * pull])
+        return np.concatenate(
+            [self._stacked.pulled(side, lowers), gram.vv[:p, p, None] / sigma - sigma * pull]
+        )
 
     def _rough(self, slab: _Slab, size: int, rng: np.random.Generator) -> Array:
         """xi, (q + p, S)."""
@@ -147,7 +145,7 @@ class Perturbed:
         if problem.weights is not None:
             e *= np.sqrt(problem.weights)[:, None]
         lowers = [low[:size] for low in slab.lowers]
-        upper = self._pulled(self._z.T @ e, lowers) + rng.standard_normal((problem.q, size))
+        upper = self._stacked.pulled(self._z.T @ e, lowers) + rng.standard_normal((problem.q, size))
         half = np.sqrt(slab.precision[:, :size]) * rng.standard_normal((p, size))
         return np.concatenate([upper, self._q.T @ e + slab.sigma[:size] * (model.shape.T @ half)])
 
@@ -155,8 +153,8 @@ class Perturbed:
         """K v."""
         model, q = self.density.model, self.density.model.problem.q
         p = len(model.log_var0)
-        b, delta = self._effects(v[:q], slab.lowers), v[q:]
-        upper = self._pulled(self._zz @ b + self._zq @ delta, slab.lowers) + v[:q]
+        b, delta = self._stacked.scaled(v[:q], slab.lowers), v[q:]
+        upper = self._stacked.pulled(self._zz @ b + self._zq @ delta, slab.lowers) + v[:q]
         ridge = model.shape.T @ (slab.precision * (model.shape @ delta))
         return np.concatenate(
             [upper, self._zq.T @ b + model.base.gram.vv[:p, :p] @ delta + slab.sigma**2 * ridge]
@@ -180,7 +178,7 @@ class Perturbed:
     def _side(self) -> Array:
         """Lambda'Z'WQ of the mean draw, (q, p)."""
         lowers = [np.repeat(low[None], self._zq.shape[1], 0) for low in self._point.factors]
-        return self._pulled(self._zq, lowers)
+        return self._stacked.pulled(self._zq, lowers)
 
     @cached_property
     def _solved_side(self) -> Array:
@@ -188,10 +186,13 @@ class Perturbed:
 
     def _solved(self, r: Array) -> Array:
         """M^-1 r of the mean draw."""
-        parts = self._point.factor.solve(tuple(self._split(r)))
-        return np.concatenate([own.reshape(-1, r.shape[1]) for own in parts])
+        return self._stacked.solved(self._point.factor, r)
 
     # -- products --------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _stacked(self) -> StackedEffects:
+        return StackedEffects(self.density.model.groups)
 
     @cached_property
     def _z(self) -> SparseMatrix:
@@ -220,28 +221,3 @@ class Perturbed:
         """Q, (n, p)."""
         model = self.density.model
         return model.problem.X.matrix @ model.base.ols.r_inverse
-
-    def _split(self, u: Array) -> list[Array]:
-        """(m, k, S) of each group, of (q, S)."""
-        groups = self.density.model.groups
-        ends = np.cumsum([0, *(g.q for g in groups)])
-        return [u[i:j].reshape(g.m, g.k, -1) for g, i, j in zip(groups, ends[:-1], ends[1:], strict=True)]
-
-    def _effects(self, u: Array, lowers: Sequence[Array]) -> Array:
-        """Lambda u, (q, S)."""
-        return self._by_level("sij,mjs->mis", u, lowers)
-
-    def _pulled(self, b: Array, lowers: Sequence[Array]) -> Array:
-        """Lambda'b, (q, S)."""
-        return self._by_level("sji,mjs->mis", b, lowers)
-
-    def _by_level(self, product: str, u: Array, lowers: Sequence[Array]) -> Array:
-        parts = []
-        for low, own in zip(lowers, self._split(u), strict=True):
-            one = own * low[:, 0, 0] if low.shape[-1] == 1 else np.einsum(product, low, own)
-            parts.append(one.reshape(-1, own.shape[2]))
-        return np.concatenate(parts)
-
-    def _turned(self, u: Array, lowers: Sequence[Array]) -> list[Array]:
-        """Lambda u of each group, (S, m, k)."""
-        return [own.transpose(2, 0, 1) for own in self._split(self._effects(u, lowers))]
