@@ -12,13 +12,13 @@ import os
 import pickle
 import platform
 import sys
-import tempfile
 from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmmformula.files import whole_file
 from lmmformula.numerics.x64 import x64
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ _SUFFIX = ".program"
 _LARGEST = 32 * 2**20
 
 
-def folder() -> Path | None:
-    """Where programs are kept; None if nowhere."""
+def folder(kind: str) -> Path | None:
+    """Where programs, or what else of a kind, are kept; None if nowhere."""
     own = os.environ.get("LMMFORMULA_CACHE_DIR")
     if own is not None:
-        return Path(own).expanduser() / "programs" if own else None
+        return Path(own).expanduser() / kind if own else None
     if sys.platform == "win32":
         base = os.environ.get("LOCALAPPDATA")
     elif sys.platform == "darwin":
@@ -49,7 +49,7 @@ def folder() -> Path | None:
     if not base:
         return None
     with suppress(RuntimeError):  # no home
-        return Path(base).expanduser() / "lmmformula" / "programs"
+        return Path(base).expanduser() / "lmmformula" / kind
     return None
 
 
@@ -89,14 +89,13 @@ def save(key: str, program: jax.stages.Compiled) -> None:
         return
     with suppress(OSError):
         place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(stored)
-        os.replace(file.name, place)  # readers see the whole of it or nothing
+        with whole_file(place) as path:
+            path.write_bytes(stored)
         _trim(place.parent)
 
 
 def _place(key: str) -> Path | None:
-    root = folder()
+    root = folder("programs")
     if root is None:
         return None
     return root / (sha256(f"{key} {_surroundings()}".encode()).hexdigest()[:40] + _SUFFIX)

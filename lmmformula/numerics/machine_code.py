@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -32,6 +31,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from lmmformula.files import whole_file
 from lmmformula.numerics.kept_programs import folder
 from lmmformula.typing import Foreign, Numbers, Record
 
@@ -198,19 +198,18 @@ def _write(place: Path | None, content: bytes) -> bool:
     if place is None:
         return False
     with suppress(OSError):
-        with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, place)  # readers see the whole of it or nothing
+        with whole_file(place) as path:
+            path.write_bytes(content)
         return True
     return False
 
 
 def _place(key: str, kinds: Kinds) -> Path | None:
-    root = folder()
+    root = folder("loops")
     if root is None:
         return None
     text = f"{key} {kinds} {_surroundings()}"
-    return root.parent / "loops" / (sha256(text.encode()).hexdigest()[:40] + _SUFFIX)
+    return root / (sha256(text.encode()).hexdigest()[:40] + _SUFFIX)
 
 
 @cache

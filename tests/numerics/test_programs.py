@@ -121,7 +121,7 @@ def test_where_nothing_can_be_kept_programs_are_compiled(
         monkeypatch.setenv("LMMFORMULA_CACHE_DIR", place)
         programs._made.clear()
         assert quick(lambda x: (x * 1.7).sum(), 3)(np.ones(3)) == pytest.approx(5.1)
-    assert kept_programs.folder() is None
+    assert kept_programs.folder("programs") is None
 
 
 def test_the_least_recently_used_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
