@@ -77,17 +77,16 @@ def _ours(request: dict[str, Any], work: Any) -> dict[str, Any]:
         "errors": late if len(errors) else None,
         "memory": peak,
         "before": memory,
-        "loglik": float(model.llf),
+        "loglik": _finite(model.llf),
         "version": lmmformula.__version__,
-        "planned": _planned(model),
+        "planned": _finite(model.plan.seconds),
         "load": [before, after],
     }
 
 
-def _planned(model: Any) -> float | None:
-    """Seconds that the plan of the fit promised."""
-    seconds = float(model.plan.seconds)
-    return seconds if math.isfinite(seconds) else None
+def _finite(value: float) -> float | None:
+    """The number, None where there is none: a quasi-likelihood has no likelihood, some plans no time."""
+    return float(value) if math.isfinite(value) else None
 
 
 if __name__ == "__main__":
