@@ -84,14 +84,12 @@ def _measured(work: Work, options: argparse.Namespace) -> list[dict[str, Any]]:
             place.mkdir()
         write_frame(PROBLEMS[SMALL].data(), places["small"])
         frame = work.problem.data()
-        rows = len(frame)
         write_frame(frame, places["data"], text=text, parquet=True)
         write_frame(frame.head(FEW), places["few"], text=False, parquet=True)
         del frame
-        if rows > FEW:
-            for peer, checkout in programs.values():
-                if peer == "lmmformula":
-                    _answer(work, peer, checkout, places | {"data": places["few"]}, options)
+        for peer, checkout in programs.values():
+            if peer == "lmmformula":
+                _answer(work, peer, checkout, places | {"data": places["few"]}, options)
         out: list[dict[str, Any]] = []
         failed: set[str] = set()
         for number in range(options.rounds):

@@ -52,11 +52,8 @@ def blas_threads(side: int) -> Iterator[None]:
         return
     if side:
         import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
-    _single.begin()
-    try:
+    with _single:
         yield
-    finally:
-        _single.end()
 
 
 class _Single:
@@ -69,23 +66,24 @@ class _Single:
     def __init__(self) -> None:
         self._turn, self._own = threading.Lock(), _Own()
         self._blocks, self._before = 0, dict[str, tuple[_Library, int]]()
+        self._seen: tuple[_Library, ...] = ()
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
         with self._turn:
-            held = []
-            for pool in _pools("scipy.linalg" in sys.modules):
+            held, pools = [], _pools("scipy.linalg" in sys.modules)
+            for pool in _of_threads(pools) if self._blocks and pools is self._seen else pools:
                 size = pool.num_threads
                 if size == 1 or size is None:
                     continue
-                if getattr(pool, "threading_layer", "") == "openmp":
+                if _is_of_threads(pool):
                     held.append((pool, size))
                 else:
                     self._before.setdefault(pool.filepath, (pool, size))
                 _resize(pool, 1)
             self._own.held.append(held)
-            self._blocks += 1
+            self._blocks, self._seen = self._blocks + 1, pools
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._turn:
             for pool, size in self._own.held.pop():
                 _resize(pool, size)
@@ -121,6 +119,17 @@ def _pools(with_scipy: bool) -> tuple[_Library, ...]:
     from threadpoolctl import ThreadpoolController
 
     return tuple(pool for pool in ThreadpoolController().lib_controllers if pool.user_api == "blas")
+
+
+def _is_of_threads(pool: _Library) -> bool:
+    """Whether each thread has a size of its own."""
+    return getattr(pool, "threading_layer", "") == "openmp"
+
+
+@lru_cache(maxsize=2)
+def _of_threads(pools: tuple[_Library, ...]) -> tuple[_Library, ...]:
+    """Those whose size is the calling thread's own: another block does not hold them here."""
+    return tuple(filter(_is_of_threads, pools))
 
 
 def _resize(pool: _Library, size: int) -> None:
@@ -164,7 +173,9 @@ def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
 
     The function must spend its time in code that releases the interpreter's lock. Parts see the caller's context
     variables, numpy's error state among them. This thread works along with the others; each takes the next part that waits.
-    Within a part there are no further threads: they would wait for a place in the pool that it holds.
+    Within a part there are no further threads: ours would wait for a place in the pool that it holds, and those of a BLAS,
+    whose one pool serves one product at a time, would leave every other part waiting for it (a Gram of 34 columns took thirty
+    times as long on two cores).
     """
     parts = list(pairwise(cuts))
     threads = 1 if _inside.get() else min(worker_threads(), len(parts))
@@ -174,12 +185,13 @@ def in_parts(function: Callable[[int, int], T], cuts: Sequence[int]) -> list[T]:
 
     def work() -> None:
         _inside.set(True)
-        while waiting:
-            try:
-                k, (start, stop) = waiting.popleft()
-            except IndexError:  # another thread was faster
-                return
-            out[k] = function(start, stop)
+        with _single:
+            while waiting:
+                try:
+                    k, (start, stop) = waiting.popleft()
+                except IndexError:  # another thread was faster
+                    return
+                out[k] = function(start, stop)
 
     others = [_pool(threads - 1).submit(copy_context().run, work) for _ in range(threads - 1)]
     try:
@@ -204,7 +216,8 @@ def in_order(function: Callable[[T], V], items: Iterable[T]) -> Iterator[V]:
 
     def work(item: T) -> V:
         _inside.set(True)
-        return function(item)
+        with _single:
+            return function(item)
 
     ahead: deque[Future[V]] = deque()
     pool, coming = _pool(threads), iter(items)

@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lmmformula import fit, load_dataset
 from lmmformula.numerics import threads as module
-from lmmformula.numerics.threads import LARGE, blas_threads, edges, in_parts
+from lmmformula.numerics.threads import LARGE, blas_threads, edges, in_order, in_parts
 
 
 def threads() -> list[int]:
@@ -54,6 +54,18 @@ def test_blocks_that_overlap_keep_one_thread_till_the_last_ends() -> None:
         second_may_go.set()
         second.join()
         assert (during, seen) == ({1}, [{1}, {1}])
+        assert threads() == before
+
+
+def test_parts_have_one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A BLAS of several threads inside of parts would serve them one after the other."""
+    monkeypatch.setattr(module, "worker_threads", lambda: 2)
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        for side in (0, LARGE):
+            with blas_threads(side):
+                assert in_parts(lambda i, j: set(threads()), [0, 1, 2, 3]) == [{1}] * 3
+        assert list(in_order(lambda i: set(threads()), range(3))) == [{1}] * 3
         assert threads() == before
 
 
