@@ -11,6 +11,12 @@ rule is exact for polynomials of degree 2 J - 1; a relative residual e of the so
 
 Columns are independent: each has its own status, and those that have converged leave the block.
 
+With it come A r_0 and A^2 r_0: the second direction is ``p_1 = r_0 - alpha_0 A r_0 + beta_0 r_0``, so that
+
+    A^2 r_0 = ((1 + beta_0) A r_0 - A p_1) / alpha_0
+
+and ``A r_0 / alpha_0`` where r_1 = 0.
+
 A block of single precision stays in it, with inner products summed in double precision: products with a sparse A wait for
 the entries of the block, of which twice as many then come with each cache line. :func:`refined` makes solutions of double
 precision of those: residuals are computed, not carried on, and solved for until they are small enough (Wilkinson's
@@ -56,6 +62,8 @@ class Solution:
         Iterations of each column.
     alpha, beta : (J, c) arrays
         Coefficients; rows from ``steps`` on are not meaningful.
+    powers : tuple of (q, c) arrays, or None
+        A b and A^2 b, if they were asked for.
     """
 
     x: Array
@@ -64,10 +72,11 @@ class Solution:
     steps: NDArray[np.int64]
     alpha: Array
     beta: Array
+    powers: tuple[Array, Array] | None = None
 
 
 def conjugate_gradients(
-    apply: Callable[[Array], Array], b: Array, tolerance: float, max_steps: int
+    apply: Callable[[Array], Array], b: Array, tolerance: float, max_steps: int, *, powers: bool = False
 ) -> Solution:
     """Solve A x = b for every column of b.
 
@@ -79,8 +88,11 @@ def conjugate_gradients(
     tolerance : float
         Relative residual at which a column ends.
     max_steps : int
+    powers : bool
+        Whether A b and A^2 b are kept.
     """
     c = b.shape[1]
+    seen = _Powers(b) if powers else None
     x_all = np.zeros_like(b)
     squared = np.einsum("qc,qc->c", b, b, dtype=float)
     norms = np.sqrt(squared)
@@ -97,6 +109,8 @@ def conjugate_gradients(
         alpha = np.where(sound, rr / np.where(sound, curvature, 1.0), 0.0)
         new = _advance(x, r, p, ap, alpha.astype(b.dtype, copy=False))
         beta = np.where(rr > 0.0, new / rr, 0.0)
+        if seen is not None and len(alphas) < 2:
+            seen.add(active, ap, alpha, beta)
         alphas.append(_spread(alpha, active, c))
         betas.append(_spread(beta, active, c))
         steps[active[sound]] += 1
@@ -120,7 +134,33 @@ def conjugate_gradients(
         steps,
         np.array(alphas).reshape(shape),
         np.array(betas).reshape(shape),
+        None if seen is None else (seen.first, seen.second),
     )
+
+
+class _Powers:
+    """A b and A^2 b from the first two steps.
+
+    Attributes
+    ----------
+    first, second : (q, c) arrays
+    """
+
+    def __init__(self, b: Array) -> None:
+        self.first, self.second = np.zeros_like(b), np.zeros_like(b)
+        self._steps: tuple[Array, Array] | None = None
+
+    def add(self, active: NDArray[np.intp], image: Array, alpha: Array, beta: Array) -> None:
+        """What A makes of the directions of a step."""
+        kind, c = self.first.dtype, self.first.shape[1]
+        if self._steps is None:
+            self.first[:, active] = image
+            inverse = np.divide(1.0, alpha, out=np.zeros_like(alpha), where=alpha != 0.0)
+            self.second[:, active] = image * inverse.astype(kind)
+            self._steps = _spread(inverse, active, c), _spread(beta, active, c)
+            return
+        inverse, ratio = (v[active].astype(kind) for v in self._steps)
+        self.second[:, active] = ((1 + ratio) * self.first[:, active] - image) * inverse
 
 
 def refined(apply: Callable[[Array], Array], b: Array, tolerance: float, max_steps: int) -> Solution:

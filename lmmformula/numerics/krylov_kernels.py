@@ -18,6 +18,7 @@ __all__ = [
     "scaled_couplings",
     "schur_times",
     "second_moments",
+    "summed_moments",
     "turn",
 ]
 
@@ -173,13 +174,89 @@ def second_moments(
 
 
 @compiled(bare=True)
+def summed_moments(
+    start,
+    stop,
+    n_ptr,
+    n_cols,
+    n_data,
+    t_ptr,
+    t_rows,
+    t_data,
+    t_from,
+    h_ptr,
+    h_cols,
+    h_data,
+    scale,
+    weight,
+    owner,
+    out,
+):
+    """Add sums over pairs i < j of rows of K = I - H + N'N, j from `start` to `stop`, of levels of one column each.
+
+    Parameters
+    ----------
+    n_ptr, n_cols, n_data
+        N by rows, columns increasing within each.
+    t_ptr, t_rows, t_data, t_from
+        N by columns; `t_from` says where each entry stands in `n_data`.
+    h_ptr, h_cols, h_data
+        H by rows.
+    scale : (rows of N,) array
+        f^2.
+    weight, owner : (q,) arrays
+        c^2, and the group of each column.
+    out : array
+        Sum of K_ij^2; ``sum_s f_s^2 (N N' + N K N')_ss``; by group that of ``c_i^2 K_ij^2``, either way round.
+    """
+    row = np.zeros((len(weight), 2))  # K_ij, and (N'diag(f^2)N)_ij beside it in the same line of the cache
+    square, chain = 0.0, 0.0
+    for j in range(start, stop):
+        first, last = np.uint64(t_ptr[j]), np.uint64(t_ptr[j + 1])
+        for a in range(first, last):
+            value, s = t_data[a], np.uint64(t_rows[a])
+            scaled = value * scale[s]
+            chain += value * scaled
+            for b in range(np.uint64(n_ptr[s]), np.uint64(t_from[a])):
+                i = np.uint64(n_cols[b])
+                row[i, 0] += value * n_data[b]
+                row[i, 1] += scaled * n_data[b]
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            if h_cols[b] < j:
+                row[np.uint64(h_cols[b]), 0] -= h_data[b]
+        own, mine = weight[j], 0.0
+        for a in range(first, last):
+            s = np.uint64(t_rows[a])
+            for b in range(np.uint64(n_ptr[s]), np.uint64(t_from[a])):
+                i = np.uint64(n_cols[b])
+                value = row[i, 0]
+                chain += 2.0 * value * row[i, 1]
+                value *= value
+                mine += value
+                out[2 + owner[i]] += value * weight[i]
+                row[i, 0], row[i, 1] = 0.0, 0.0  # a column that is met again adds nothing
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            if h_cols[b] < j:
+                i = np.uint64(h_cols[b])
+                value = row[i, 0] * row[i, 0]
+                mine += value
+                out[2 + owner[i]] += value * weight[i]
+                row[i, 0] = 0.0
+        square += mine
+        out[2 + owner[j]] += own * mine
+    out[0] += square
+    out[1] += chain
+
+
+@compiled(bare=True)
 def sampled_product(start, stop, ptr, cols, left, right, out):
-    """Add left[i] . right[j] to `out` at every entry (i, j) of a compressed pattern."""
+    """Add left[i] . right[j] to `out` at every entry (i, j) of a compressed pattern, summed in the precision of these."""
     c = left.shape[1]
     for i in range(start, stop):
         for k in range(ptr[i], ptr[i + 1]):
-            j, total = cols[k], 0.0
-            for v in range(c):
+            j = cols[k]
+            total = left[i, 0] * right[j, 0]
+            for v in range(1, c):
                 total += left[i, v] * right[j, v]
             out[k] += total
 

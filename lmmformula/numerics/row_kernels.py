@@ -161,8 +161,8 @@ def sparse_rows(first, last, ptr, cols, data, x, out):
     """Rows first..last of A x to `out`; A by compressed rows."""
     for s in range(first, last):
         total = 0.0
-        for e in range(ptr[s], ptr[s + 1]):
-            total += data[e] * x[cols[e]]
+        for e in range(np.uint64(ptr[s]), np.uint64(ptr[s + 1])):
+            total += data[e] * x[np.uint64(cols[e])]
         out[s] = total
 
 

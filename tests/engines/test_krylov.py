@@ -17,7 +17,7 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.krylov import compressed, schur
 from lmmformula.engines.krylov import engine as krylov
 from lmmformula.engines.krylov.engine import SMALL, KrylovEngine
-from lmmformula.engines.krylov.stochastic import Moments
+from lmmformula.engines.krylov.moments import Moments
 from lmmformula.errors import ConvergenceWarning
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.covariance import KINDS
@@ -171,10 +171,17 @@ def test_exact_moments(layout: str, way: str) -> None:
     moments = Moments.of(complement)
     assert moments.trace_square == pytest.approx(np.sum(k * k), rel=1e-10, abs=1e-12)
     n = pattern.by_row.matrix(complement.n, q)
+    if moments.heads is not None:
+        chain = (n @ n.T + n @ k @ n.T).diagonal() @ complement.inv.ravel() ** 2
+        assert moments.heads.chain == pytest.approx(chain, rel=1e-10)
+        dense = np.concatenate([c.ravel() for c in complement.c_inverses]) ** 2 * (k * k).sum(axis=0)
+        np.testing.assert_allclose(
+            moments.heads.dense, np.add.reduceat(dense, pattern.plan.offsets), rtol=1e-10
+        )
     rows = np.repeat(np.arange(pattern.rows), np.diff(pattern.by_row.ptr))
-    np.testing.assert_allclose(moments.nk, (n @ k)[rows, pattern.by_row.cols], atol=1e-12)
+    np.testing.assert_allclose(moments.on_patterns.nk, (n @ k)[rows, pattern.by_row.cols], atol=1e-12)
     places = np.repeat(np.arange(q), np.diff(pattern.h.ptr))
-    np.testing.assert_allclose(moments.kh, k[places, pattern.h.cols], atol=1e-12)
+    np.testing.assert_allclose(moments.on_patterns.kh, k[places, pattern.h.cols], atol=1e-12)
     for start, g in zip(pattern.plan.offsets, pattern.dense_groups, strict=True):
         own = k[start : start + g.q, start : start + g.q].reshape(g.m, g.k, g.m, g.k)
         for level in range(g.m):
@@ -248,6 +255,20 @@ def test_quadrature_is_exact_once_the_iteration_has_ended() -> None:
     np.testing.assert_allclose(a @ found.x, b, atol=1e-10)
     assert found.converged.all()
     assert found.steps[1] == 0
+
+
+def test_the_first_steps_leave_two_powers_of_the_operator() -> None:
+    """A b and A^2 b of every column, of one that ends after a step too."""
+    rng = np.random.default_rng(5)
+    half = rng.standard_normal((12, 12))
+    a = half @ half.T / 12 + np.eye(12)
+    b = np.column_stack([rng.standard_normal((12, 2)), np.linalg.eigh(a)[1][:, 3], np.zeros(12)])
+    found = conjugate_gradients(lambda x: a @ x, b, 1e-10, 50, powers=True)
+    assert found.steps[2] == 1
+    assert found.powers is not None
+    for power, expected in zip(found.powers, (a @ b, a @ a @ b), strict=True):
+        np.testing.assert_allclose(power, expected, atol=1e-12)
+    assert conjugate_gradients(lambda x: a @ x, b, 1e-10, 50).powers is None
 
 
 def test_each_column_has_a_status() -> None:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, InverseBlocks, Stacked
 from lmmformula.engines.elimination import Elimination
-from lmmformula.engines.krylov.stochastic import Moments, Probed
+from lmmformula.engines.krylov.moments import Moments
+from lmmformula.engines.krylov.stochastic import Probed
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.typing import Array

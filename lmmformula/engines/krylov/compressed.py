@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.aligned import aligned, is_aligned
 from lmmformula.numerics.cuts import cuts_at
+from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Entries, Index, SparseMatrix
 
 __all__ = ["Compressed", "filled"]
@@ -35,14 +37,26 @@ class Compressed:
 
         return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
 
+    def times(self, values: Array, x: Array) -> Array:
+        """A x, (rows, c), in compiled loops, one column after the other."""
+        from lmmformula.numerics.row_kernels import sparse_rows
+
+        out = np.empty((x.shape[1], len(self.ptr) - 1), dtype=x.dtype)
+        for column, own in zip(np.ascontiguousarray(x.T), out, strict=True):
+            given = (self.ptr, self.cols, values, column, own)
+            in_parts(lambda i, j, given=given: sparse_rows(i, j, *given), self.cuts)
+        return np.ascontiguousarray(out.T)
+
 
 def filled(x: Array) -> Array:
-    """A block with columns of zeros up to the next multiple of what compiled products take at a time."""
+    """A block in lines of the cache, with columns of zeros up to the next multiple of what compiled products take at a time."""
     from lmmformula.numerics.krylov_kernels import WIDTH
 
-    c = x.shape[1]
-    if c % WIDTH == 0:
-        return np.ascontiguousarray(x)
-    out = np.zeros((len(x), -(-c // WIDTH) * WIDTH), dtype=x.dtype)
+    rows, c = x.shape
+    wide = -(-c // WIDTH) * WIDTH
+    if wide == c and x.flags.c_contiguous and is_aligned(x):
+        return x
+    out = aligned((rows, wide), x.dtype)
     out[:, :c] = x
+    out[:, c:] = 0.0
     return out

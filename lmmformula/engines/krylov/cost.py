@@ -21,8 +21,8 @@ from lmmformula.engines.cost import (
 )
 from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.engines.krylov.lean import is_lean
+from lmmformula.engines.krylov.moments import COMPILED_PAIRS
 from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
-from lmmformula.engines.krylov.stochastic import COMPILED_PAIRS
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 

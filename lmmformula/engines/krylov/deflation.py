@@ -16,7 +16,7 @@ from lmmformula.engines.krylov.complement import Complement
 from lmmformula.numerics.tall import orthonormal
 from lmmformula.typing import Array
 
-__all__ = ["outliers", "subspace"]
+__all__ = ["outliers", "shifts", "subspace"]
 
 LARGE, SMALL = 0.25, 0.02
 """Eigenvalues of K beyond the first are outliers unless there may be too many of them, those below the second never are."""
@@ -64,6 +64,12 @@ def outliers(
     if ((np.abs(values) > bulk) & (np.abs(values) <= far)).any():
         values, vectors = _beyond(complement, vectors, rng, bulk, iterate)
     return np.ascontiguousarray(vectors[:, np.abs(values) > bulk])
+
+
+def shifts(complement: Complement, factors: Sequence[Array]) -> Array:
+    """An orthonormal basis of the constants of groups, which are nearly eigenvectors: the outliers that every design has."""
+    start = orthonormal(_constants(complement, factors))
+    return orthonormal(start - complement.apply(start))
 
 
 def _widened(complement: Complement, start: Array, rng: np.random.Generator) -> Array:

@@ -46,7 +46,7 @@ class OnProcessor:
         self, complement: Complement, b: Array, tolerance: float, max_steps: int
     ) -> Solution:
         """(I - K)^-1 b, with the coefficients of the iteration, in the precision of b."""
-        return conjugate_gradients(complement.apply, b, tolerance, max_steps)
+        return conjugate_gradients(complement.apply, b, tolerance, max_steps, powers=True)
 
     def solution(self, complement: Complement, b: Array, tolerance: float, max_steps: int) -> Solution:
         """(I - K)^-1 b, by iterations of single precision where products have it."""

@@ -54,12 +54,13 @@ from lmmformula.engines.base import (
 )
 from lmmformula.engines.krylov.complement import Complement, Pattern, ProbedInverse
 from lmmformula.engines.krylov.cost import survey
-from lmmformula.engines.krylov.deflation import outliers
+from lmmformula.engines.krylov.deflation import outliers, shifts
 from lmmformula.engines.krylov.device import DEVICES, OnDevice, OnProcessor, placed
 from lmmformula.engines.krylov.lean import LeanPattern, is_lean
+from lmmformula.engines.krylov.moments import Moments
 from lmmformula.engines.krylov.schur import SchurPattern
 from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
-from lmmformula.engines.krylov.stochastic import Moments, Probed
+from lmmformula.engines.krylov.stochastic import Probed
 from lmmformula.errors import ConvergenceWarning, warn
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.levels import Levels
@@ -112,6 +113,8 @@ class KrylovEngine(Estimating):
     max_steps : int
     moments : bool
         Whether sums over the nonzeros of K are formed, see (1).
+    searches : bool
+        Whether outlying eigenvectors are looked for beyond those that every design has.
     preconditioner : str
         Of `PRECONDITIONERS`.
     device : str
@@ -125,6 +128,7 @@ class KrylovEngine(Estimating):
     probe_tolerance: float = 1e-5
     max_steps: int = 1000
     moments: bool = True
+    searches: bool = True
     preconditioner: str = "schur"
     device: str = "cpu"
     name: str = "krylov"
@@ -199,12 +203,14 @@ class KrylovPrepared:
 
     @property
     def rough(self) -> KrylovPrepared:
-        """Two probes, no exact moments, and loose solutions, on the same patterns."""
+        """Two probes, what no pass over pairs and no search gives, and loose solutions, on the same patterns."""
         return self._rough
 
     @cached_property
     def _rough(self) -> KrylovPrepared:
-        engine = replace(self.engine, probes=2, moments=False, tolerance=1e-3, probe_tolerance=1e-2)
+        engine = replace(
+            self.engine, probes=2, moments=False, searches=False, tolerance=1e-3, probe_tolerance=1e-2
+        )
         return replace(self, engine=engine)
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> KrylovFactor:
@@ -304,15 +310,24 @@ class KrylovFactor(Drawless):
         if engine.probes >= q:
             basis, probes = np.eye(q), np.zeros((q, 0))
         else:
-            signs = self.prepared.signs
-            square = self.moments.trace_square if self.moments.exact else None
-            iterate = self.prepared.place.subspace
-            basis = outliers(self.complement, self.factors, engine.seed, square, iterate)
+            signs, basis = self.prepared.signs, self._outliers()
             probes = signs - basis @ (basis.T @ signs) if basis.shape[1] else signs
-        of_basis, exact = self._forms(basis, engine.tolerance)
-        single = self._by_single(basis.T @ of_basis, engine.probe_tolerance)
-        of_probes, sampled = self._forms(probes, engine.probe_tolerance, single=single)
-        return Probed(basis, probes, of_basis, of_probes, np.concatenate([exact, sampled]))
+        exact = self._forms(basis, engine.tolerance)
+        single = self._by_single(basis.T @ exact.x, engine.probe_tolerance)
+        sampled = self._forms(probes, engine.probe_tolerance, single=single)
+        forms = np.concatenate([exact.forms, sampled.forms])
+        if exact.powers is None or sampled.powers is None:
+            return Probed(basis, probes, exact.x, sampled.x, forms)
+        first, second = (np.hstack(pair) for pair in zip(exact.powers, sampled.powers, strict=True))
+        return Probed(basis, probes, exact.x, sampled.x, forms, (first, second))
+
+    def _outliers(self) -> Array:
+        """An orthonormal basis of about the outlying eigenvectors."""
+        if not self.prepared.engine.searches:
+            return shifts(self.complement, self.factors)
+        square = self.moments.trace_square if self.moments.exact else None
+        seed, iterate = self.prepared.engine.seed, self.prepared.place.subspace
+        return outliers(self.complement, self.factors, seed, square, iterate)
 
     def _by_single(self, inverse: Array, tolerance: float) -> bool:
         """Whether single precision gives forms to a tolerance, with ``Q'(I - K)^-1 Q`` of the outlying eigenvectors.
@@ -322,18 +337,20 @@ class KrylovFactor(Drawless):
         condition = float(np.linalg.norm(inverse, 2)) if inverse.size else 1.0
         return self.complement.has_single and SAFE * condition * float(np.finfo(np.float32).eps) <= tolerance
 
-    def _forms(self, vectors: Array, tolerance: float, *, single: bool = False) -> tuple[Array, Array]:
+    def _forms(self, vectors: Array, tolerance: float, *, single: bool = False) -> _Forms:
         """(I - K)^-1 v and v' g(K) v for each column v, in single precision or in double."""
         kind = np.float32 if single else np.float64
-        solutions: list[Array] = [np.zeros((len(vectors), 0))]
-        forms: list[Array] = [np.zeros(0)]
+        found, forms = list[Solution](), [np.zeros(0)]
         for start in range(0, vectors.shape[1], COLUMNS):
             part = np.ascontiguousarray(vectors[:, start : start + COLUMNS], dtype=kind)
-            found = self._iterate(part, tolerance, "a trace", forms=True)
-            values = quadrature(found, np.einsum("qc,qc->c", part, part, dtype=float), self._rest)
-            solutions.append(found.x.astype(float, copy=False))
+            found.append(self._iterate(part, tolerance, "a trace", forms=True))
+            values = quadrature(found[-1], np.einsum("qc,qc->c", part, part, dtype=float), self._rest)
             forms.append(values + self.complement.correction(part))
-        return np.hstack(solutions), np.concatenate(forms)
+        none, powers = np.zeros((len(vectors), 0)), [f.powers for f in found if f.powers is not None]
+        both = None
+        if len(powers) == len(found):
+            both = np.hstack([none, *(p for p, _ in powers)]), np.hstack([none, *(p for _, p in powers)])
+        return _Forms(np.hstack([none, *(f.x for f in found)]), np.concatenate(forms), both)
 
     def _rest(self, eigenvalues: Array) -> Array:
         """g of (1), without the term that has no exact moment, for eigenvalues 1 - x of I - K."""
@@ -377,7 +394,7 @@ class KrylovFactor(Drawless):
         single = self._by_single(basis.T @ self._probed.of_basis, tolerance)
         while out.logdet_stderr > goal and len(out.more) < MAX_PROBES:
             signs = rng.integers(0, 2, (q, COLUMNS)) * 2.0 - 1.0
-            forms = self._forms(signs - basis @ (basis.T @ signs), tolerance, single=single)[1]
+            forms = self._forms(signs - basis @ (basis.T @ signs), tolerance, single=single).forms
             out = replace(out, more=np.concatenate([out.more, forms]), first=self)
         return out
 
@@ -402,6 +419,15 @@ class KrylovFactor(Drawless):
     def trace_stderr(self) -> tuple[Array, ...]:
         """Standard errors of `trace_blocks` over probes."""
         return self._inverse.trace_errors
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Forms:
+    """(I - K)^-1 v and v' g(K) v of columns v, and (I - K) v and (I - K)^2 v where the iterations have left them."""
+
+    x: Array
+    forms: Array
+    powers: tuple[Array, Array] | None
 
 
 def _error_of_mean(values: Array) -> float:

@@ -26,9 +26,9 @@ from numpy.typing import NDArray
 
 from lmmformula.engines.base import Across, Paired, Stacked
 from lmmformula.engines.elimination import Elimination
+from lmmformula.engines.krylov.moments import Moments
 from lmmformula.engines.krylov.schur import SchurPattern, indefinite
 from lmmformula.engines.krylov.stochastic import (
-    Moments,
     Probed,
     Products,
     StochasticInverse,
@@ -252,8 +252,7 @@ class LeanComplement:
     def moments(self, wanted: bool) -> Moments:
         """None are formed."""
         del wanted
-        none = np.zeros(0)
-        return Moments(False, 0.0, none, none, none)
+        return Moments(False, 0.0)
 
     def correction(self, v: Array) -> Array:
         """Nothing, (c,)."""

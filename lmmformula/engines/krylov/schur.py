@@ -31,13 +31,15 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Across, Stacked
 from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed, filled
-from lmmformula.engines.krylov.stochastic import Moments, Probed, StochasticInverse
+from lmmformula.engines.krylov.moments import Moments
+from lmmformula.engines.krylov.stochastic import Probed, StochasticInverse
 from lmmformula.engines.krylov.within import Within, largest_blockwise
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
+from lmmformula.numerics.aligned import aligned
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_sum, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
@@ -47,7 +49,7 @@ __all__ = ["SchurComplement", "SchurPattern", "indefinite"]
 COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
 NARROW = 2
-"""Columns of a block up to which scipy's products are faster than compiled ones at any size."""
+"""Columns of a block up to which one after the other is faster than all at a time."""
 SINGLE_ENTRIES = 200_000
 """Nonzeros from which on blocks of single precision, half the bytes to fetch, are worth a copy of the values."""
 
@@ -338,28 +340,37 @@ class SchurComplement:
 
     def times_n(self, x: Array) -> Array:
         """N x, (q_A, c)."""
-        if not self.compiled or x.shape[1] <= NARROW:
+        if not self.compiled:
             return self._matrices[0] @ x
+        if x.shape[1] <= NARROW:
+            return self.pattern.by_row.times(self._values(x)[0], x)
         return self._times_rows(filled(x), x.shape[1])
+
+    def nearly_times_n(self, x: Array) -> Array:
+        """N x, in single precision where that is at hand."""
+        return self.times_n(x.astype(np.float32) if self.has_single else x)
 
     def _times_rows(self, wide: Array, c: int) -> Array:
         """The first c columns of N times a block of full width."""
         from lmmformula.numerics.krylov_kernels import csr_times
 
         n, (values, _, _) = self.pattern.by_row, self._values(wide)
-        out = np.empty((self.pattern.rows, c), dtype=wide.dtype)
+        out = aligned((self.pattern.rows, c), wide.dtype)
         in_parts(lambda i, j: csr_times(i, j, n.ptr, n.cols, values, wide, out), n.cuts)
         return out
 
     def apply(self, x: Array) -> Array:
         """(I - K) x for a block (q_D, c); of single precision, in that, where there `has_single`."""
-        single = x.dtype == np.float32
-        if not single and (not self.compiled or x.shape[1] <= NARROW):
+        if not self.compiled:
             n, h = self._matrices
             return h @ x - n.T @ (n @ x)
+        if x.shape[1] <= NARROW:
+            _, by_column, own = self._values(x)
+            t = self.times_n(x)
+            return self.pattern.h.times(own, x) - self.pattern.by_column.times(by_column, t)
         from lmmformula.numerics.krylov_kernels import schur_times
 
-        wide, h, turned, out = filled(x), self.pattern.h, self.pattern.by_column, np.empty_like(x)
+        wide, h, turned, out = filled(x), self.pattern.h, self.pattern.by_column, aligned(x.shape, x.dtype)
         t, (_, by_column, own) = self._times_rows(wide, wide.shape[1]), self._values(x)
         values = (h.ptr, h.cols, own, turned.ptr, turned.cols, by_column, wide, t, out)
         in_parts(lambda i, j: schur_times(i, j, *values), turned.cuts)
@@ -383,8 +394,10 @@ class SchurComplement:
 
     def times_n_transposed(self, a: Array) -> Array:
         """N'a, (q_D, c)."""
-        if not self.compiled or a.shape[1] <= NARROW:
+        if not self.compiled:
             return self._matrices[0].T @ a
+        if a.shape[1] <= NARROW:
+            return self.pattern.by_column.times(self.n_turned, a)
         from lmmformula.numerics.krylov_kernels import csr_times
 
         turned, out, wide = self.pattern.by_column, np.empty((self.q, a.shape[1])), filled(a)

@@ -57,9 +57,9 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Across, Paired, Stacked, Uncoupled
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.compressed import Compressed, filled
+from lmmformula.engines.krylov.moments import Moments
 from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW
 from lmmformula.engines.krylov.stochastic import (
-    Moments,
     Probed,
     Products,
     add_sampled,
@@ -252,11 +252,8 @@ class Splitting:
 
     def moments(self, wanted: bool) -> Moments:
         """tr K^2 where it is exact, `wanted` or not; nothing but that sum is kept."""
-        none = np.zeros(0)
         within = sum(float(np.vdot(o, o)) for o in self.own if o is not None)
-        return Moments(
-            not self.triangular, 0.0 if self.triangular else 2.0 * self.square + within, none, none, none
-        )
+        return Moments(not self.triangular, 0.0 if self.triangular else 2.0 * self.square + within)
 
     # -- products ----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,8 @@
 r"""Blocks of M^-1 from a few solutions: what a sum over nonzeros gives exactly, and probes for the rest.
 
 By (4) of :mod:`lmmformula.engines.krylov.schur` the blocks of M^-1 are those of ``G (I - K)^-1 G'``. The head of the series
-``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros (:class:`Moments`): with row s of N belonging to
+``(I - K)^-1 = I + K + K^2 + ...`` is known on the pattern of the nonzeros
+(:mod:`lmmformula.engines.krylov.moments`): with row s of N belonging to
 the eliminated group and levels i, j to the others::
 
     M^-1_ss = F^-T [ I + N N' + N K N' + N A N' ]_ss F^-1,         A = (I - K)^-1 - I - K
@@ -24,10 +25,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.engines.base import Paired
 from lmmformula.engines.krylov.compressed import Compressed
+from lmmformula.engines.krylov.moments import Moments
 from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from lmmformula.engines.krylov.schur import SchurComplement
 
 __all__ = [
-    "Moments",
     "Probed",
     "Products",
     "StochasticInverse",
@@ -49,79 +49,8 @@ __all__ = [
     "with_errors",
 ]
 
-MAX_PAIRS = 3e9
-"""Multiplications up to which K is formed row by row."""
-COMPILED_PAIRS = 1e6
-"""Multiplications from which on K is formed in a compiled loop."""
 SLAB = 2_000_000
 """Entries of a pattern that are gathered at a time."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Moments:
-    """Sums over the nonzeros of K; empty arrays if K was not formed.
-
-    Attributes
-    ----------
-    exact : bool
-        Whether K was formed.
-    trace_square : float
-        tr K^2.
-    own : (q_D, k) array
-        Column i: product of a row of K with row i of its level, for i up to its own place.
-    nk : (nnz of N,) array
-        N K on the pattern of N.
-    kh : (nnz of H,) array
-        K on the pattern of H.
-    """
-
-    exact: bool
-    trace_square: float
-    own: Array
-    nk: Array
-    kh: Array
-
-    @classmethod
-    def of(cls, s: SchurComplement, wanted: bool = True) -> Moments:
-        """Form K row by row and keep the sums, if they are wanted and not too dear. O(pairs)."""
-        p = s.pattern
-        if not s.q or not wanted or p.pairs * p.k > MAX_PAIRS:
-            none = np.zeros(0)
-            return cls(not s.q, 0.0, none, none, none)
-        own = np.zeros((s.q, max(g.k for g in p.dense_groups)))
-        nk, kh = np.zeros_like(s.n), np.zeros_like(s.h)
-        if s.compiled or p.pairs > COMPILED_PAIRS:
-            from lmmformula.numerics.krylov_kernels import second_moments
-
-            n, turned, h = p.by_row, p.by_column, p.h
-            columns = (turned.ptr, turned.cols, s.n_turned, turned.source)
-            values = (n.ptr, n.cols, s.n, *columns, h.ptr, h.cols, s.h, p.place, own, nk, kh)
-            in_parts(lambda i, j: second_moments(i, j, *values), _between_levels(turned.cuts, p.place))
-        else:
-            _by_matrices(s, own, nk, kh)
-        square = float(own[np.arange(s.q), p.place].sum())
-        return cls(True, square, own, nk, kh)
-
-
-def _between_levels(cuts: list[int], place: NDArray[np.int64]) -> list[int]:
-    """The cuts moved back to where a level begins."""
-    inner = {int(i - place[i]) for i in cuts[:-1]}
-    return [*sorted(inner), cuts[-1]]
-
-
-def _by_matrices(s: SchurComplement, own: Array, nk: Array, kh: Array) -> None:
-    """The sums by scipy's sparse products, for problems that do not repay compiled loops."""
-    from scipy.sparse import csr_array, eye_array
-
-    p = s.pattern
-    n, h = p.by_row.matrix(s.n, s.q), p.h.matrix(s.h, s.q)
-    k = csr_array(eye_array(s.q) - h + n.T @ n)
-    rows = np.arange(s.q)
-    for i in range(own.shape[1]):
-        reach = np.flatnonzero(p.place >= i)
-        own[reach, i] = k[reach].multiply(k[reach - p.place[reach] + i]).sum(axis=1)
-    nk[:] = csr_array(n @ k)[np.repeat(np.arange(p.rows), np.diff(p.by_row.ptr)), p.by_row.cols]
-    kh[:] = k[np.repeat(rows, np.diff(p.h.ptr)), p.h.cols]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +74,8 @@ class Probed:
         (I - K)^-1 Q and (I - K)^-1 P z.
     forms : (r + b,) array
         v' g(K) v for each of those columns.
+    powers : tuple of (q_D, r + b) arrays, or None
+        (I - K) and its square times each of those columns, where the iterations have left them.
     """
 
     basis: Array
@@ -152,6 +83,21 @@ class Probed:
     of_basis: Array
     of_probes: Array
     forms: Array
+    powers: tuple[Array, Array] | None = None
+
+    @property
+    def vectors(self) -> Array:
+        """[Q, P z]."""
+        return np.hstack([self.basis, self.probes])
+
+    def moved(self, s: SchurComplement) -> tuple[Array, Array]:
+        """K and K^2 times the vectors."""
+        left = self.vectors
+        if self.powers is not None:
+            first, second = self.powers
+            return left - first, left - 2.0 * first + second
+        once = left - s.nearly(left)
+        return once, once - s.nearly(once)
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,17 +125,14 @@ class StochasticInverse(Paired):
         if found is None:
             none = Products(np.zeros((0, 1)), np.zeros((0, 1)), 1)
             return cls(s, moments, none, none)
-        q, r = found.basis, found.basis.shape[1]
-        left = np.hstack([q, found.probes])
-        once = left - s.nearly(left) if moments.exact else None
+        left, r = found.vectors, found.basis.shape[1]
         tail = np.hstack([found.of_basis, found.of_probes]) - left
-        if once is not None:
-            tail -= once
-        rest = split_products(left, tail, r)
-        if once is None:
+        if not moments.exact:
+            rest = split_products(left, tail, r)
             return cls(s, moments, rest, rest)
-        own_tail = tail - (once - s.nearly(once))
-        return cls(s, moments, rest, split_products(left, own_tail, r))
+        once, twice = found.moved(s)
+        tail -= once
+        return cls(s, moments, split_products(left, tail, r), split_products(left, tail - twice, r))
 
     # -- sums over levels ----------------------------------------------------------------------------------------
 
@@ -201,16 +144,26 @@ class StochasticInverse(Paired):
         traces: list[Array] = [np.empty(0)] * count
         errors: list[Array] = [np.empty(0)] * count
         a = plan.chain[0]
-        known = self._scaled(self._chain_head, transpose(s.inv)).sum(axis=0)
-        back = transpose(s.inv)
-        vectors = [self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b)] if s.q else None
-        traces[a], errors[a] = summed_products(known, vectors, self.rest.exact)
-        heads = self._dense_heads if s.q else []
+        chain, heads = self._known
+        traces[a], errors[a] = summed_products(chain, self._chained if s.q else None, self.rest.exact)
         dense = [s.dense_effects(v) for v in (self.own_rest.a, self.own_rest.b)] if s.q else [[], []]
-        for j, c, head, left, right in zip(plan.dense, s.c_inverses, heads, *dense, strict=True):
-            known = self._scaled(head, transpose(c)).sum(axis=0)
+        for j, known, left, right in zip(plan.dense, heads, *dense, strict=True):
             traces[j], errors[j] = summed_products(known, [left, right], self.own_rest.exact)
         return tuple(traces), tuple(errors)
+
+    @property
+    def _known(self) -> tuple[Array, list[Array]]:
+        """The heads of the series in the traces of the eliminated group and of the others."""
+        s, heads = self.complement, self.moments.heads
+        if heads is not None:
+            chain = np.array([[float(np.vdot(s.inv, s.inv)) + heads.chain]])
+            parts = zip(s.c_inverses, heads.dense, strict=True)
+            return chain, [np.array([[float(np.vdot(c, c)) + head]]) for c, head in parts]
+        chain = self._scaled(self._chain_head, transpose(s.inv)).sum(axis=0)
+        if not s.q:
+            return chain, []
+        both = zip(self._dense_heads, s.c_inverses, strict=True)
+        return chain, [self._scaled(head, transpose(c)).sum(axis=0) for head, c in both]
 
     @property
     def traces(self) -> tuple[Array, ...]:
@@ -228,13 +181,8 @@ class StochasticInverse(Paired):
         """Diagonal blocks of group a, (m_a, k_a, k_a)."""
         s, plan = self.complement, self.complement.pattern.plan
         if a == plan.chain[0]:
-            back = transpose(s.inv)
-            out = self._scaled(self._chain_head, back)
-            if s.q:
-                out = out + level_products(
-                    *(self._chain_vectors(back, v) for v in (self.rest.a, self.rest.b))
-                )
-            return out
+            out = self._scaled(self._chain_head, transpose(s.inv))
+            return out + level_products(*self._chained) if s.q else out
         x = plan.dense.index(a)
         out = self._scaled(self._dense_heads[x], transpose(s.c_inverses[x]))
         return out + level_products(*(s.dense_effects(v)[x] for v in (self.own_rest.a, self.own_rest.b)))
@@ -267,9 +215,9 @@ class StochasticInverse(Paired):
     def _nearby(self) -> Array:
         """N (I - K)^-1 on the pattern of N as ragged values, (k_A, total)."""
         s, n = self.complement, self.complement.pattern.by_row
-        values = s.n + self.moments.nk if self.moments.exact else s.n.copy()
-        na, nb = s.times_n(self.rest.a), s.times_n(self.rest.b)
-        left, right = 0.5 * np.hstack([na, nb]), np.hstack([self.rest.b, self.rest.a])
+        values = s.n + self.moments.on_patterns.nk if self.moments.exact else s.n.copy()
+        left = 0.5 * np.hstack(self._times_n)
+        right = np.hstack([self.rest.b, self.rest.a]).astype(left.dtype, copy=False)
         add_sampled(n, left, right, values, compiled=s.compiled)
         out = np.empty(len(values))
         out[n.source] = values
@@ -305,7 +253,7 @@ class StochasticInverse(Paired):
         """Entries of K at positions of the pattern of H."""
         h, q = self.complement.pattern.h, np.int64(self.complement.q)
         keys = np.repeat(np.arange(len(h.ptr) - 1), np.diff(h.ptr)) * q + h.cols
-        return self.moments.kh[np.searchsorted(keys, i.astype(np.int64) * q + j)]
+        return self.moments.on_patterns.kh[np.searchsorted(keys, i.astype(np.int64) * q + j)]
 
     # -- heads of the series -------------------------------------------------------------------------------------
 
@@ -320,7 +268,7 @@ class StochasticInverse(Paired):
         ragged = p.plan.couplings[0].ragged
         n, near = np.empty(len(s.n)), np.empty(len(s.n))
         n[p.by_row.source] = s.n
-        near[p.by_row.source] = s.n + self.moments.nk if self.moments.exact else s.n
+        near[p.by_row.source] = s.n + self.moments.on_patterns.nk if self.moments.exact else s.n
         n, near = n.reshape(k, -1), near.reshape(k, -1)
         for i in range(k):
             for j in range(k):
@@ -334,16 +282,23 @@ class StochasticInverse(Paired):
         for g, start in zip(p.dense_groups, p.plan.offsets, strict=True):
             block = np.broadcast_to(np.eye(g.k), (g.m, g.k, g.k)).copy()
             if self.moments.exact:
-                half = self.moments.own[start : start + g.q].reshape(g.m, g.k, -1)[:, :, : g.k]
+                half = self.moments.on_patterns.own[start : start + g.q].reshape(g.m, g.k, -1)[:, :, : g.k]
                 low = np.tril(half)
                 block += low + transpose(np.tril(half, -1))
             out.append(block)
         return out
 
-    def _chain_vectors(self, back: Array, v: Array) -> Array:
-        """F^-T N v, (m_A, k, count)."""
+    @cached_property
+    def _times_n(self) -> list[Array]:
+        """N a and N b of A."""
+        return [self.complement.nearly_times_n(v) for v in (self.rest.a, self.rest.b)]
+
+    @property
+    def _chained(self) -> list[Array]:
+        """F^-T N a and F^-T N b, (m_A, k, count)."""
         s = self.complement
-        return matmul(back, s.times_n(v).reshape(len(back), s.pattern.k, -1))
+        back = transpose(s.inv)
+        return [matmul(back, v.reshape(len(back), s.pattern.k, -1)) for v in self._times_n]
 
     @staticmethod
     def _scaled(middle: Array, left: Array) -> Array:
