@@ -128,5 +128,7 @@ def undetermined_columns(columns: Columns, n: int, information: Array) -> NDArra
     root = np.linalg.inv(np.linalg.cholesky(columns.gram() / n))
     values, vectors = np.linalg.eigh(root @ information @ root.T)
     wide = values < 2.0 / WIDE**2
+    if not wide.any():
+        return np.zeros(columns.p, dtype=bool)
     moves = np.abs(root.T @ vectors[:, wide]) * columns.largest()[:, None]
     return (moves > 0.1 * moves.max(axis=0, initial=1e-300)).any(axis=1)

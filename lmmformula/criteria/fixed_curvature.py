@@ -15,7 +15,7 @@ has a derivative of three parts: the leverages move, the weights bend, and the p
 All but (2) are sums over rows. T is of the order of the q effects where X'WX is of the order of the n rows. It is the mean of
 ``(M_j x)'M^-1 (M_k x)`` over draws x of N(0, M^-1), each with a relative error of about sqrt(2 / q); beside (1) the error is
 about (q / n) sqrt(2 / (q draws)), smaller the more rows there are, and is measured by the spread of the draws. A draw costs
-p products with the rows and p solutions with the factor at hand; differences of the gradient cost p factorisations.
+a Gram of the rows and p solutions with the factor at hand; differences of the gradient cost p factorisations.
 
 With one grouping factor M and M_j are block diagonal, and T is a sum over levels; with random intercepts (1) takes four
 passes over the rows, whatever p.
@@ -23,15 +23,18 @@ passes over the rows, whatever p.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from math import ceil
 
 import numpy as np
 
 from lmmformula.criteria.laplace import LaplacePoint
-from lmmformula.engines.base import Drawless
-from lmmformula.engines.scaled import scaled
+from lmmformula.engines.base import Drawless, Stacked
+from lmmformula.engines.cost import FEW_ROWS
+from lmmformula.engines.scaled import gram_times, scaled
 from lmmformula.ir.rows import RowVector
-from lmmformula.numerics.batched import flat, unit_diagonal
+from lmmformula.numerics.batched import flat, matmul, unit_diagonal
+from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
 
 __all__ = ["beta_curvature"]
@@ -40,8 +43,6 @@ MOST = 16
 """Draws up to which they are cheaper than factorisations."""
 FIRST = 4
 """Draws whose spread tells how many it takes."""
-ROWS = 50_000
-"""Rows up to which factorisations take milliseconds."""
 BEND = 1e-4
 """Step, on the linear predictor, of the differences that give w''."""
 
@@ -59,18 +60,18 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
     groups = point.model.prepared.blocks.groups
     if not point.model.problem.p:
         return None
+    if len(groups) == 1 and groups[0].is_blockwise:
+        return _by_level(point) if groups[0].has_basis else _intercepts(point)
     if not groups:
         return _smooth_part(point)[0]
-    if len(groups) == 1 and groups[0].is_blockwise:
-        return _by_level(point, *_smooth_part(point)) if groups[0].has_basis else _intercepts(point)
-    if isinstance(point.factor, Drawless) or point.model.problem.n < ROWS:
+    if isinstance(point.factor, Drawless) or point.model.problem.n < FEW_ROWS:
         return None
-    smooth, moves = _smooth_part(point)
+    smooth, effects = _smooth_part(point)
     unit = unit_diagonal(smooth)
     rng, drawn = np.random.default_rng(0), np.zeros((0, *smooth.shape))
     count = FIRST
     while len(drawn) < count <= MOST:
-        drawn = np.concatenate([drawn, _drawn(point, moves, rng, count - len(drawn))])
+        drawn = np.concatenate([drawn, _drawn(point, effects, rng, count - len(drawn))])
         spread = float((drawn.std(axis=0, ddof=1) * np.outer(unit, unit)).max())
         count = ceil((spread / error) ** 2)
     return smooth - drawn.mean(axis=0) if count <= MOST else None
@@ -91,10 +92,13 @@ def _intercepts(point: LaplacePoint) -> Array:
     )
 
 
-def _by_level(point: LaplacePoint, smooth: Array, moves: list[RowVector]) -> Array:
+def _by_level(point: LaplacePoint) -> Array:
     """(1) for one grouping factor: M^-1 M_j of each level from sums over its rows."""
     data, (lower,), inverse = point.model.data, point.factors, point.factor.inverse().diagonal(0)
-    pushed = np.stack([inverse @ scaled(lower, data.gram(move).diag[0], lower) for move in moves])
+    smooth, effects = _smooth_part(point)
+    pushed = np.stack(
+        [inverse @ scaled(lower, data.gram(move).diag[0], lower) for move in _moves(point, effects)]
+    )
     return smooth - np.einsum("smij,tmji->st", pushed, pushed, optimize=True)
 
 
@@ -110,24 +114,29 @@ def _curved(point: LaplacePoint) -> RowVector:
     )[0]
 
 
-def _smooth_part(point: LaplacePoint) -> tuple[Array, list[RowVector]]:
-    """(1) without T, and w' E_j of each column."""
-    data, fixed = point.model.data, point.system.fixed
-    bend, moves = _curved(point), []
-    bent, square = data.weighted_columns(bend)
+def _smooth_part(point: LaplacePoint) -> tuple[Array, Stacked]:
+    """(1) without T, and e = -Lambda M_o^-1 Lambda'Z'W_o X per group, (m, k, p), with which E = X + Z e.
+
+    Of ``E'BE`` all sums over rows are blocks of the Gram of [Z X]: two passes, whatever p.
+    """
+    model = point.model
+    effects = tuple(-np.matmul(f, s) for s, f in zip(point.system.fixed, point.factors, strict=True))
+    bend = _curved(point)
+    bent, square = model.data.weighted_columns(bend)
+    times = gram_times(model.data.gram(bend), model.prepared.blocks, effects)
     out = 2.0 * point.fixed_information + square
-    effects = [-np.einsum("ij,mjp->mip", f, s) for s, f in zip(fixed, point.factors, strict=True)]
-    for b, e in zip(bent, effects, strict=True):
-        cross = flat(b).T @ flat(e)
-        out += cross + cross.T
-    for j, unit in enumerate(np.eye(len(out))):
-        along = [e[..., j] for e in effects]
-        (back,) = data.map(lambda chunk, b, z: (b * z,), bend, data.apply(None, along, offset=False))
-        for sums, e in zip(data.adjoint(back), effects, strict=True):
-            out[:, j] += flat(e).T @ sums.ravel()
-        path = data.apply(unit, along, offset=False)
-        moves += data.map(lambda chunk, w, e: (w * e,), point.weighted.weight_eta, path)
-    return 0.5 * (out + out.T), moves
+    for sums, met, e in zip(bent, times, effects, strict=True):
+        cross = tall_transposed(flat(e), flat(sums))
+        out += cross + cross.T + tall_transposed(flat(e), flat(met))
+    return 0.5 * (out + out.T), effects
+
+
+def _moves(point: LaplacePoint, effects: Stacked) -> Iterator[RowVector]:
+    """w' E_j of each column."""
+    data = point.model.data
+    for j, unit in enumerate(np.eye(point.model.problem.p)):
+        path = data.apply(unit, [e[..., j] for e in effects], offset=False)
+        yield data.map(lambda chunk, w, e: (w * e,), point.weighted.weight_eta, path)[0]
 
 
 def _bend(point: LaplacePoint) -> RowVector:
@@ -139,17 +148,20 @@ def _bend(point: LaplacePoint) -> RowVector:
     return model.data.map(lambda chunk, high, low: ((high - low) / (2.0 * BEND),), *sides)[0]
 
 
-def _drawn(point: LaplacePoint, moves: list[RowVector], rng: np.random.Generator, count: int) -> Array:
-    """(M_j x)'M^-1 (M_k x) of `count` draws, (count, p, p)."""
-    model, factor = point.model, point.factor
-    out = np.zeros((count, len(moves), len(moves)))
+def _drawn(point: LaplacePoint, effects: Stacked, rng: np.random.Generator, count: int) -> Array:
+    """(M_j x)'M^-1 (M_k x) of `count` draws, (count, p, p).
+
+    ``M_j x = Lambda'Z'diag(w' Z Lambda x) E_j`` for all j together from the blocks of a Gram.
+    """
+    model, factor, p = point.model, point.factor, point.model.problem.p
+    out = np.zeros((count, p, p))
     for drawn in out:
         on_rows = model.predictor(None, point.factors, factor.noise(rng))
-        sums = [
-            model.to_effects(point.factors, model.data.map(lambda chunk, a, b: (a * b,), on_rows, move)[0])
-            for move in moves
-        ]
-        right = tuple(np.stack(group, axis=-1) for group in zip(*sums, strict=True))
+        (push,) = model.data.map(lambda chunk, a, w: (a * w,), on_rows, point.weighted.weight_eta)
+        pushed, _ = model.data.weighted_columns(push)
+        times = gram_times(model.data.gram(push), model.prepared.blocks, effects)
+        sums = zip(point.factors, pushed, times, strict=True)
+        right = tuple(matmul(f.T, own + met) for f, own, met in sums)
         for r, s in zip(right, factor.solve(right), strict=True):
-            drawn += flat(r).T @ flat(s)
+            drawn += tall_transposed(flat(r), flat(s))
     return out

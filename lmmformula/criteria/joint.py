@@ -16,6 +16,7 @@ import numpy as np
 from lmmformula.engines.base import Factor, Stacked
 from lmmformula.ir.rows import Rows, RowVector
 from lmmformula.numerics.batched import flat, matmul
+from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
 
 __all__ = ["JointSystem"]
@@ -58,7 +59,7 @@ class JointSystem:
         """X'V^-1X, (p, p)."""
         cross, solved, out = self._columns
         for c, s in zip(cross, solved, strict=True):
-            out = out - flat(c).T @ flat(s)
+            out = out - tall_transposed(flat(c), flat(s))
         return 0.5 * (out + out.T)
 
     def solve(self, u_rhs: Stacked, beta_rhs: Array) -> tuple[Stacked, Array]:
@@ -68,6 +69,6 @@ class JointSystem:
             return u, beta_rhs
         target = np.array(beta_rhs)
         for c, v in zip(self._columns[0], u, strict=True):
-            target -= flat(c).T @ v.ravel()
+            target -= tall_transposed(flat(c), v.ravel())
         beta = np.linalg.solve(self.information, target)
         return tuple(v - s @ beta for v, s in zip(u, self.fixed, strict=True)), beta

@@ -20,16 +20,18 @@ from lmmformula.ir.problem import Problem
 __all__ = [
     "EVALUATIONS",
     "FAMILY_COLUMNS",
+    "FEW_ROWS",
     "WORD",
+    "Asked",
     "Cost",
     "Space",
     "Work",
     "cells",
     "columns",
-    "evaluations",
-    "parameters",
     "passes",
+    "searched",
     "space_of_rows",
+    "standard_errors",
     "table",
 ]
 
@@ -37,6 +39,8 @@ EVALUATIONS = {"linear": 6, "generalised": 8}
 """Values of the criterion that a search takes."""
 NEWTON_STEPS = 3
 """Systems solved for the modes of a generalised model in one evaluation."""
+FEW_ROWS = 50_000
+"""Rows up to which a factorisation for each fixed effect costs less than sums over the rows do for all of them."""
 FAMILY_COLUMNS = 12
 """Passes over the rows for a family's log density and derivatives."""
 LIBRARIES = ("process", "laplace", "krylov", "compiled")
@@ -180,17 +184,47 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
     )
 
 
-def parameters(problem: Problem) -> int:
-    """Elements of psi, in which a generalised model is searched."""
-    return problem.p + problem.n_theta + sum(len(b.names) for b in problem.aux)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a criterion asks of an engine in a whole fit.
+
+    Attributes
+    ----------
+    solved : float
+        Factorisations with a system solved in each: of values, and of the steps to the modes of a generalised model.
+    inverted : float
+        Inverses of M within a pattern, each with a gradient: one for each value.
+    """
+
+    solved: float
+    inverted: float
+
+    def __add__(self, other: Asked) -> Asked:
+        return Asked(self.solved + other.solved, self.inverted + other.inverted)
 
 
-def evaluations(problem: Problem) -> tuple[float, float]:
-    """Evaluations of the criterion, and systems in each."""
+def searched(problem: Problem, more: float = 0.0) -> Asked:
+    """Of the search for an optimum, which evaluates the criterion `more` often than usual."""
     if problem.is_linear:
-        return float(EVALUATIONS["linear"] + (problem.n_theta > 3) * 3), 1.0
-    more = sum(len(b.names) for b in problem.aux)
-    return float(EVALUATIONS["generalised"] + 2 * more), float(NEWTON_STEPS)
+        count = EVALUATIONS["linear"] + (problem.n_theta > 3) * 3 + more
+        return Asked(count, count)
+    further = sum(len(b.names) for b in problem.aux)
+    count = EVALUATIONS["generalised"] + 2 * further + more
+    return Asked(count * NEWTON_STEPS, count)
+
+
+def standard_errors(problem: Problem, blocks: Levels) -> Asked:
+    """Of the Hessian of a generalised model by differences of gradients, one factorisation for each element of psi.
+
+    Nothing is searched there: modes are followed. The elements of fixed effects alone come from sums over rows where those are
+    cheaper; :mod:`lmmformula.criteria.fixed_curvature`.
+    """
+    if problem.is_linear:
+        return Asked(0.0, 0.0)
+    groups = blocks.groups
+    by_rows = problem.n >= FEW_ROWS or not groups or (len(groups) == 1 and groups[0].is_blockwise)
+    count = 1.0 + problem.n_theta + sum(len(b.names) for b in problem.aux) + (0 if by_rows else problem.p)
+    return Asked(count, count)
 
 
 def table(problem: Problem) -> float:
@@ -204,17 +238,18 @@ def columns(problem: Problem) -> float:
     return problem.p * (k + problem.p / 8.0) + k * (k + 1.0)
 
 
-def cells(problem: Problem, count: float, systems: float) -> float:
+def cells(problem: Problem, asked: Asked) -> float:
     """Cells of the rows that are read: once for a linear model, whose Gram is formed once."""
     if problem.is_linear:
         return 2.0 * problem.n * columns(problem)
     k = sum(t.k for t in problem.terms)
-    return problem.n * count * (systems * (FAMILY_COLUMNS + k * (k + 1.0) + problem.p) + columns(problem))
+    width = FAMILY_COLUMNS + k * (k + 1.0) + problem.p
+    return problem.n * (asked.solved * width + asked.inverted * columns(problem))
 
 
-def passes(problem: Problem, count: float, systems: float) -> float:
+def passes(problem: Problem, asked: Asked) -> float:
     """Passes over the rows: the Gram's for a linear model, else one for each system of the mode, and one for the value."""
-    return 1.0 if problem.is_linear else count * (systems + 1.0)
+    return 1.0 if problem.is_linear else asked.solved + asked.inverted
 
 
 def _products(blocks: Levels, columns: int) -> float:

@@ -8,14 +8,15 @@ from __future__ import annotations
 from lmmformula.engines.base import Survey
 from lmmformula.engines.cost import (
     WORD,
+    Asked,
     Cost,
     Space,
     Work,
     cells,
-    evaluations,
-    parameters,
     passes,
+    searched,
     space_of_rows,
+    standard_errors,
     table,
 )
 from lmmformula.engines.elimination import Elimination
@@ -55,27 +56,24 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
     """On a factorisation whose dense part has `side` columns."""
     ragged = plan.sizes
     entries = float(sum(r.entries * r.k for r in ragged))
-    count, systems = evaluations(problem)
-    exactly = count
-    if not problem.is_linear:
-        count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
-        exactly = count
-    elif side >= SINGLE:
-        count, exactly = LED, LED - 0.5 * (LED - 1.0)
+    asked = searched(problem) + standard_errors(problem, plan.blocks)
+    price = 1.0
+    if problem.is_linear and side >= SINGLE:
+        asked, price = Asked(LED, LED), 1.0 - 0.5 * (LED - 1.0) / LED
     ways = [r.way() for r in ragged]
     sparse = sum(float(r.entries * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
     copied = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
     looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
-        calls=count * systems,
-        dense=exactly * (systems + 2.0) * (float(side) ** 3 / 3.0 + copied * side),
-        pairs=count * (systems + 1.0) * looped,
-        entries=count * (systems + problem.p) * (problem.q + 2.0 * entries),
-        slabs=count * sparse * side,
-        cells=cells(problem, count, systems),
+        calls=asked.solved,
+        dense=price * (asked.solved + 2.0 * asked.inverted) * (float(side) ** 3 / 3.0 + copied * side),
+        pairs=(asked.solved + asked.inverted) * looped,
+        entries=(asked.solved + problem.p * asked.inverted) * (problem.q + 2.0 * entries),
+        slabs=asked.inverted * sparse * side,
+        cells=cells(problem, asked),
         table=table(problem),
     )
-    return Cost(work, _space(problem, plan, side), passes(problem, count, systems))
+    return Cost(work, _space(problem, plan, side), passes(problem, asked))
 
 
 def _space(problem: Problem, plan: Elimination, side: int) -> Space:

@@ -9,14 +9,14 @@ from __future__ import annotations
 __all__ = ["BYTES", "JAX", "SAMPLING", "SECONDS"]
 
 SECONDS = {
-    "calls": 0.000123,
-    "dense": 2.24e-11,
-    "pairs": 1e-09,
-    "entries": 3.28e-09,
-    "iterated": 4e-10,
-    "slabs": 4.52e-10,
-    "cells": 1.61e-09,
-    "table": 2.95e-08,
+    "calls": 8.93e-05,
+    "dense": 4.2e-11,
+    "pairs": 1.46e-09,
+    "entries": 2.28e-09,
+    "iterated": 3.06e-10,
+    "slabs": 5.55e-10,
+    "cells": 2.86e-09,
+    "table": 2.44e-08,
 }
 """Seconds for one unit of each count of :class:`lmmformula.engines.cost.Work`; "iterated" is the Krylov engine's own."""
 
@@ -38,13 +38,13 @@ BYTES = {
 """Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
-    "start": 0.875,
-    "compiled": 0.704,
-    "joint": 4.8,
-    "steps": 1.81e-05,
-    "work": 1.41e-08,
-    "batch": 3e-20,
-    "evaluated": 0.892,
+    "start": 0.879,
+    "compiled": 0.701,
+    "joint": 4.67,
+    "steps": 1.97e-05,
+    "work": 1.57e-08,
+    "batch": 1.27e-23,
+    "evaluated": 1.51,
     "recovered": 0.00119,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""

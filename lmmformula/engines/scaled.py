@@ -1,4 +1,4 @@
-"""Blocks of a Gram in the scale of u: L_a' G_ab L_b, and + Q on those of one group."""
+"""Blocks of a Gram in the scale of u: L_a' G_ab L_b, and + Q on those of one group; and its products with effects."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lmmformula.engines.base import Stacked
 from lmmformula.engines.elimination import Elimination
 from lmmformula.ir.blocks import Gram
-from lmmformula.numerics.batched import transpose
+from lmmformula.ir.levels import Levels
+from lmmformula.numerics.batched import matmul, transpose
 from lmmformula.typing import Array
 
-__all__ = ["cross", "scaled", "scaled_coupling", "scaled_diagonal"]
+__all__ = ["cross", "gram_times", "scaled", "scaled_coupling", "scaled_diagonal"]
 
 
 def scaled_diagonal(diag: Array, factor: Array, prior: Array | float = 1.0) -> Array:
@@ -24,6 +26,20 @@ def scaled_diagonal(diag: Array, factor: Array, prior: Array | float = 1.0) -> A
 def cross(gram: Gram, a: int, b: int) -> Array:
     """Stored values of the pair as (nnz, k_a, k_b), whichever way they are stored."""
     return gram.cross[a, b] if a < b else transpose(gram.cross[b, a])
+
+
+def gram_times(gram: Gram, levels: Levels, effects: Stacked) -> Stacked:
+    """Z'WZ e for e per group (m, k, c)."""
+    from scipy.sparse import csr_array
+
+    out = [matmul(own, e) for own, e in zip(gram.diag, effects, strict=True)]
+    for (a, b), values in gram.cross.items():
+        pattern, shape = levels.pattern(a, b), (levels.groups[a].m, levels.groups[b].m)
+        for i, j in np.ndindex(values.shape[1:]):
+            met = csr_array((values[:, i, j], pattern.indices, pattern.indptr), shape=shape)
+            out[a][:, i] += met @ effects[b][:, j]
+            out[b][:, j] += met.T @ effects[a][:, i]
+    return tuple(out)
 
 
 def scaled(left: Array, values: Array, right: Array) -> Array:

@@ -21,10 +21,10 @@ from lmmformula.engines.cost import (
     Cost,
     Work,
     cells,
-    evaluations,
-    parameters,
     passes,
+    searched,
     space_of_rows,
+    standard_errors,
     table,
 )
 from lmmformula.engines.scaled import scaled, scaled_diagonal
@@ -62,16 +62,14 @@ class SparseEngine(Exact):
         known = self.prepare(blocks).pattern.elimination
         counts, side = known.counts.astype(float), float(len(known.counts) - known.tail)
         before = counts[: known.tail]
-        count, systems = evaluations(problem)
-        if not problem.is_linear:
-            count += 2.0 * parameters(problem)  # the Hessian, by differences of gradients
+        asked = searched(problem) + standard_errors(problem, blocks)
         filled = float(counts.sum())
         work = Work(
-            calls=count * systems,
-            dense=count * (systems + 2.0) * side**3 / 3.0,
-            slabs=count * (systems + 1.0) * float(before @ before),
-            entries=count * (systems + problem.p) * 2.0 * filled,
-            cells=cells(problem, count, systems),
+            calls=asked.solved,
+            dense=(asked.solved + 2.0 * asked.inverted) * side**3 / 3.0,
+            slabs=(asked.solved + asked.inverted) * float(before @ before),
+            entries=(asked.solved + problem.p * asked.inverted) * 2.0 * filled,
+            cells=cells(problem, asked),
             table=table(problem),
         )
         space = space_of_rows(
@@ -85,7 +83,7 @@ class SparseEngine(Exact):
         words = (
             f"factorised in an order that fills in little: {filled:,.0f} nonzeros of {problem.q:,} columns"
         )
-        cost = Cost(work, space, passes(problem, count, systems))
+        cost = Cost(work, space, passes(problem, asked))
         return Survey(cost, ("sparse",) * len(blocks.groups), words)
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from lmmformula.errors import DataError
 from lmmformula.numerics.columns import LARGEST, SAFE
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array
 
 __all__ = [
@@ -40,13 +41,13 @@ def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.
     """
     p = matrix.shape[1]
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        gram = matrix.T @ matrix
+        gram = Tall(matrix).gram()
     norms = np.sqrt(np.diag(gram))
     if not norms_are_safe(norms):
         tops = np.abs(matrix).max(axis=0, initial=0.0)
         refuse_extreme(tops, names)
         matrix = matrix / np.where(tops > 0.0, tops, 1.0)
-        gram = matrix.T @ matrix
+        gram = Tall(matrix).gram()
         norms = np.sqrt(np.diag(gram))
     if clearly_independent(gram, norms, len(matrix)):
         return np.arange(p)

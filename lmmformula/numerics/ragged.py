@@ -204,6 +204,8 @@ class Ragged:
         """T x, (m, k, c), for x of shape (q, c)."""
         if self._is_small():
             return np.swapaxes((self.dense(values) @ x).reshape(self.k, self.m, -1), 0, 1)
+        if self.k == 1:
+            return (self._csr(values[0]) @ x)[:, None]
         return np.stack([self._csr(row) @ x for row in values], axis=1)
 
     def transposed_times(self, values: Array, x: Array) -> Array:

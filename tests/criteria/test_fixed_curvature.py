@@ -65,11 +65,11 @@ def test_curvature_is_that_of_differences(frame, formula, options):
     found = point_of(formula, frame, **options)
     point = found.model(found.psi + 0.05, u=found.u)
     beta = point.model.layout.beta
-    smooth, moves = fixed_curvature._smooth_part(point)
-    traces = _exact_traces(point, moves)
+    smooth, effects = fixed_curvature._smooth_part(point)
+    traces = _exact_traces(point, list(fixed_curvature._moves(point, effects)))
     differences = curvature._two_sided(point.model, np.ones(len(point.psi), dtype=bool), point)
     np.testing.assert_allclose(smooth - traces, differences[beta, beta], rtol=1e-5, atol=1e-6 * smooth.max())
-    drawn = fixed_curvature._drawn(point, moves, np.random.default_rng(1), 200)
+    drawn = fixed_curvature._drawn(point, effects, np.random.default_rng(1), 200)
     error = drawn.std(axis=0) / np.sqrt(200)
     assert (np.abs(drawn.mean(axis=0) - traces) < 4.5 * error).all()
 
@@ -97,7 +97,7 @@ def test_up_to_one_grouping_factor_nothing_is_drawn(frame, formula, options):
 def test_curvature_is_drawn_only_where_it_is_precise(frame, monkeypatch):
     point = point_of("yes ~ x + (1 | g) + (1 | h)", frame, family="binomial")
     assert fixed_curvature.beta_curvature(point, 1.0) is None
-    monkeypatch.setattr(fixed_curvature, "ROWS", 0)
+    monkeypatch.setattr(fixed_curvature, "FEW_ROWS", 0)
     drawn = fixed_curvature.beta_curvature(point, 1.0)
     assert drawn is not None
     assert drawn.shape == (2, 2)
@@ -115,7 +115,7 @@ def test_differences_on_one_side_are_those_on_both(frame):
 
 def test_standard_errors_use_drawn_curvature(frame, monkeypatch):
     exact = fit("yes ~ x + z + (1 | g) + (1 | h)", frame, family="binomial").bse
-    monkeypatch.setattr(fixed_curvature, "ROWS", 0)
+    monkeypatch.setattr(fixed_curvature, "FEW_ROWS", 0)
     monkeypatch.setattr(curvature, "SAMPLED", 0.02)
     drawn = fit("yes ~ x + z + (1 | g) + (1 | h)", frame, family="binomial").bse
     assert not np.array_equal(exact, drawn)

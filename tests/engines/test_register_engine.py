@@ -16,7 +16,7 @@ from scipy.sparse.linalg import SuperLU, splu
 
 from lmmformula import ArgumentError, PlanError, anova, compare_methods, fit, load, load_dataset, plan
 from lmmformula.engines.base import Across, Certain, Drawless, Exact, Paired, Stacked, Survey, traces
-from lmmformula.engines.cost import Cost, Work, cells, evaluations, space_of_rows, table
+from lmmformula.engines.cost import Cost, Work, cells, searched, space_of_rows, standard_errors, table
 from lmmformula.engines.registry import ENGINES, EngineRecord, names, register_engine, unregister_engine
 from lmmformula.extensions import EXTENSIONS, key_of
 from lmmformula.ir.across import Precision
@@ -44,12 +44,12 @@ class SuperLUEngine(Exact):
 
     def survey(self, problem: Problem, blocks: Levels) -> Survey:
         """A solution for each column of the inverse: fine for few of them."""
-        count, systems = evaluations(problem)
+        asked = searched(problem) + standard_errors(problem, blocks)
         q = float(problem.q)
         work = Work(
-            calls=count * systems,
-            pairs=count * q**2 * 10.0,
-            cells=cells(problem, count, systems),
+            calls=asked.solved,
+            pairs=asked.inverted * q**2 * 10.0,
+            cells=cells(problem, asked),
             table=table(problem),
         )
         space = space_of_rows(problem, blocks, entries=8.0 * q**2)

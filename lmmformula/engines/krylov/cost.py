@@ -13,10 +13,10 @@ from lmmformula.engines.cost import (
     Space,
     Work,
     cells,
-    evaluations,
-    parameters,
     passes,
+    searched,
     space_of_rows,
+    standard_errors,
     table,
 )
 from lmmformula.engines.krylov.coupled import Coupled
@@ -56,24 +56,24 @@ def krylov_cost(
     problem: Problem, blocks: Levels, coupled: Coupled, probes: int, *, lean: bool = False
 ) -> Cost:
     """On iterations with the Schur complement of the largest group; `lean` if pairs are held once, and without moments."""
-    count, systems = evaluations(problem)
-    if not problem.is_linear:
-        count += ROUGH
-        if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
-            count += 2.0 * parameters(problem)
+    asked = searched(problem, 0.0 if problem.is_linear else ROUGH)
+    if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
+        asked += standard_errors(problem, blocks)
     steps = STEPS * max(coupled.others, 1)
-    vectors = steps * (systems + problem.p + problem.n_theta + probes)
-    vectors += VECTORS * (coupled.few + coupled.crowding)
+    vectors = asked.solved * steps
+    vectors += asked.inverted * (
+        steps * (problem.p + problem.n_theta + probes) + VECTORS * (coupled.few + coupled.crowding)
+    )
     nonzeros = coupled.entries + 0.5 * coupled.between + problem.q
     work = Work(
-        calls=(20.0 if coupled.side else 1.0) * count * systems,
-        pairs=0.0 if lean else 2.0 * count * coupled.pairs,
-        iterated=2.0 * count * vectors * nonzeros * (LEAN if lean else coupled.reach),
-        slabs=0.0 if is_compiled(coupled) else SPARSE * count * coupled.entries * coupled.width,
-        cells=cells(problem, count, systems),
+        calls=(20.0 if coupled.side else 1.0) * asked.solved,
+        pairs=0.0 if lean else 2.0 * asked.inverted * coupled.pairs,
+        iterated=2.0 * vectors * nonzeros * (LEAN if lean else coupled.reach),
+        slabs=0.0 if is_compiled(coupled) else SPARSE * asked.inverted * coupled.entries * coupled.width,
+        cells=cells(problem, asked),
         table=table(problem),
     )
-    return Cost(work, _space(problem, blocks, coupled, probes, lean=lean), passes(problem, count, systems))
+    return Cost(work, _space(problem, blocks, coupled, probes, lean=lean), passes(problem, asked))
 
 
 def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int, *, lean: bool) -> Space:
