@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.numerics.blas import gram_lower, times_symmetric
+from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
@@ -37,6 +38,11 @@ BANDS = 8
 """Bands of T'T in the compiled product, each of which looks at the columns of all levels."""
 PARTS = 32
 """Parts of the levels in the compiled product; at most so many threads are of use."""
+
+
+SPARSE_PARTS = 16
+MUCH = 2_000_000
+"""Parts of the levels in sparse products with vectors of so many multiplications at least."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -151,10 +157,15 @@ class Ragged:
         out[:, self.levels(), self.cols] = values
         return out.reshape(-1, self.q)
 
-    def _csr(self, values: Array):
+    def _csr(self, values: Array, start: int = 0, stop: int | None = None):
+        """One row of each level from `start` on."""
         from scipy.sparse import csr_array
 
-        return csr_array((values, self.cols, self.ptr), shape=(self.m, self.q))
+        stop = self.m if stop is None else stop
+        i, j = self.ptr[start], self.ptr[stop]
+        return csr_array(
+            (values[i:j], self.cols[i:j], self.ptr[start : stop + 1] - i), shape=(stop - start, self.q)
+        )
 
     def gram(self, values: Array) -> Array:
         """T'T, (q, q); only the lower triangle is meaningful."""
@@ -204,15 +215,26 @@ class Ragged:
         """T x, (m, k, c), for x of shape (q, c)."""
         if self._is_small():
             return np.swapaxes((self.dense(values) @ x).reshape(self.k, self.m, -1), 0, 1)
-        if self.k == 1:
-            return (self._csr(values[0]) @ x)[:, None]
-        return np.stack([self._csr(row) @ x for row in values], axis=1)
+        out = np.empty((self.m, self.k, x.shape[1]))
+
+        def part(i: int, j: int) -> None:
+            for r, row in enumerate(values):
+                out[i:j, r] = self._csr(row, i, j) @ x
+
+        in_parts(part, self._cuts(x.shape[1]))
+        return out
 
     def transposed_times(self, values: Array, x: Array) -> Array:
         """T' x, (q, c), for x of shape (m, k, c)."""
         if self._is_small():
             return self.dense(values).T @ np.swapaxes(x, 0, 1).reshape(self.k * self.m, -1)
-        out = np.zeros((self.q, x.shape[2]))
-        for j, row in enumerate(values):
-            out += self._csr(row).T @ x[:, j]
-        return out
+
+        def part(i: int, j: int) -> Array:
+            own = (self._csr(row, i, j).T @ x[i:j, r] for r, row in enumerate(values))
+            return sum(own, np.zeros((self.q, x.shape[2])))
+
+        return sum(in_parts(part, self._cuts(x.shape[1] * x.shape[2])), np.zeros(()))
+
+    def _cuts(self, columns: int) -> list[int]:
+        """Where parts of levels begin and end in products with so many columns; one where there is little to do."""
+        return even_cuts(self.ptr, SPARSE_PARTS) if self.size.entries * columns >= MUCH else [0, self.m]

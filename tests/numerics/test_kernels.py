@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lmmformula.numerics import batched, blas, least_squares, tall
+from lmmformula.numerics import ragged as ragged_products
 from lmmformula.numerics.ragged import Ragged
 
 
@@ -51,13 +52,16 @@ def test_ragged(way: str, k: int, monkeypatch) -> None:
     np.testing.assert_allclose(np.tril(ragged.gram(values)), np.tril(t.T @ t), atol=1e-12)
     full = (t @ z).reshape(k, ragged.m, q)
     np.testing.assert_allclose(ragged.on_pattern(values, z), full[:, ragged.levels(), cols], atol=1e-12)
+    y = rng.normal(size=(ragged.m, k, 2))
     x = rng.normal(size=(q, 2))
     product = np.moveaxis((t @ x).reshape(k, ragged.m, 2), 0, 1)
-    np.testing.assert_allclose(ragged.times(values, x), product, atol=1e-12)
-    y = rng.normal(size=(ragged.m, k, 2))
-    np.testing.assert_allclose(
-        ragged.transposed_times(values, y), t.T @ np.moveaxis(y, 1, 0).reshape(-1, 2), atol=1e-12
-    )
+    transposed = t.T @ np.moveaxis(y, 1, 0).reshape(-1, 2)
+    for much in (None, np.inf, 0):  # by a dense copy, at once, in parts
+        if much is not None:
+            monkeypatch.setattr(Ragged, "_is_small", lambda _: False)
+            monkeypatch.setattr(ragged_products, "MUCH", much)
+        np.testing.assert_allclose(ragged.times(values, x), product, atol=1e-12)
+        np.testing.assert_allclose(ragged.transposed_times(values, y), transposed, atol=1e-12)
 
 
 def test_the_way_is_chosen_by_size() -> None:
