@@ -97,7 +97,8 @@ def joint_vcov(criterion: Criterion, point: LaplacePoint, *, exact: bool) -> Arr
         Covariance matrix of psi; zero in the rows and columns of what is held, infinite variances of what is undetermined.
     """
     layout, problem, psi = point.model.layout, point.model.problem, point.psi
-    smooth = criterion(psi, u=point.u, beta=point.beta)
+    known = criterion is point.model and point.variances.is_off_zero
+    smooth = point if known else criterion(psi, u=point.u, beta=point.beta)
     loose = undetermined(laplace_of(smooth))
     free = ~loose
     free[layout.theta] = ~(boundary_elements(problem, point.theta) & (point.theta == 0.0))

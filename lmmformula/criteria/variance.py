@@ -205,6 +205,11 @@ class Variances:
         """Whether L was taken as it is, with no element kept off zero."""
         return all(f is o for f, o in zip(self.factors, self.own, strict=True))
 
+    @property
+    def is_off_zero(self) -> bool:
+        """Whether no element of L has to be kept off zero, so that asking for it exactly makes no difference."""
+        return all(floored(f) is f for f in self.factors)
+
     @computed_once
     def inverse_factors(self) -> tuple[Array, ...]:
         """L^-1 of each group."""
