@@ -17,7 +17,7 @@ from lmmformula.checkpoints import Ongoing, left_of, ongoing
 from lmmformula.criteria.one_factor import OneFactor
 from lmmformula.criteria.profiled import Profiled, ProfiledPoint
 from lmmformula.criteria.remaining import Remaining
-from lmmformula.engines.base import Engine, Prepared
+from lmmformula.engines.base import Engine, Guided, Prepared
 from lmmformula.engines.constrained import prepare
 from lmmformula.engines.registry import exact_engine
 from lmmformula.interrupts import keeps
@@ -42,12 +42,10 @@ MOST_LAST = 3
 """Last steps of a search."""
 CHEAP = 1_000
 """Random effects up to which they are taken: responses of such designs may be fitted together, by a search that ends there."""
-MOST_ROUGH = 4
-"""Newton steps of a rough engine that is exact but for rounding."""
-ROUGHLY = 3e-4
-"""Share of theta's length up to which one of its steps is the last: a hundredth of errors is left, as of its rounding."""
 NEAR = 0.3
 """Share of theta's length up to which a step from moments is taken without looking at the criterion there."""
+LED = 1e-2
+"""Decrement at which a guide leaves a search: a tenth of a standard error, of which a step leaves less than a guide errs by."""
 SLACK = 1e-12
 """Share of a deviance that is rounding."""
 
@@ -147,10 +145,16 @@ class Exact(Likelihood):
         left = left_of(here)
         if self.engine.by_level and OneFactor.suits(model):
             return self._by_level(model, OneFactor.of(model), progress, here)
-        first, spent = self._first(model) if left is None else (left["standing"].x, left["spent"])
-        found = self._search(model, model, first, progress, spent, here)
+        led = model
+        if left is None:
+            led, first, spent = self._led(model, *self._first(model))
+        else:
+            first, spent = left["standing"].x, left["spent"]
+        found = self._search(led, model, first, progress, spent, here)
         last = cast("ProfiledPoint", found.point).sharpened()
-        if last.model is not model:
+        if led is not model:
+            last = replace(last, model=model)
+        elif last.model is not model:
             spent, model = spent + found.evaluations, last.model
             found = self._search(model, model, found.x, progress, spent, ongoing("sharper search"))
             last = cast("ProfiledPoint", found.point)
@@ -189,32 +193,43 @@ class Exact(Likelihood):
         return self._solution(model, last, ended)
 
     def _first(self, model: Profiled) -> tuple[Array, int]:
-        """theta near the optimum, and the evaluations it took.
+        """theta to start from, and the evaluations it took.
 
-        Where evaluations are dear enough for an engine to have a rough one beside it, by moments where they give it, and Newton
-        steps of the rough one: a single one if that draws, whose gradients have errors of their own; else by one of Schall's
-        steps from L = I, for which a rough engine does, too.
+        Where evaluations are dear enough for an engine to have a rough one beside it, by moments where they give it, and a
+        Newton step of the rough one if it guides no search; else by one of Schall's steps from L = I, for which a rough engine
+        does, too.
         """
         if self.start is not None:
             return np.asarray(self.start, dtype=float), 0
         rough = model.prepared.rough
         roughly = replace(model, prepared=rough)
-        first, spent = (moment_start(model) if rough is not model.prepared else None), 0
+        first = moment_start(model) if rough is not model.prepared else None
         if first is None:
             begin = roughly(model.start())
-            first, spent = schall_step(begin, begin.kappa), 1
-            if rough is model.prepared or not rough.is_exact:
-                return first, spent
-        for _ in range(MOST_ROUGH if rough.is_exact else 1):
-            point, spent = roughly(first), spent + 1
-            step = newton_step(point.hessian, point.gradient)
-            share = float(np.linalg.norm(step)) / float(np.linalg.norm(first))
-            if share > NEAR:
-                break
-            first = first + step
-            if share <= ROUGHLY:
-                break
-        return first, spent
+            return schall_step(begin, begin.kappa), 1
+        if _guide(model) is not None:
+            return first, 0
+        point = roughly(first)
+        step = newton_step(point.hessian, point.gradient)
+        near = float(np.linalg.norm(step)) <= NEAR * float(np.linalg.norm(first))
+        return first + step if near else first, 1
+
+    def _led(self, model: Profiled, first: Array, spent: int) -> tuple[Profiled, Array, int]:
+        """The criterion to search with, and where to begin: a Newton step, with exact traces, from where its guide has led."""
+        guide = _guide(model)
+        if guide is None:
+            return model, first, spent
+        radius = max(float(np.linalg.norm(first)), 0.1)
+        found = minimise(
+            replace(model, prepared=guide),
+            first,
+            tolerance=LED,
+            max_evaluations=self.max_evaluations,
+            radius=radius,
+        )
+        last = cast("ProfiledPoint", found.point).sharpened()
+        first = found.x + newton_step(found.curvature, last.gradient)
+        return last.model, first, spent + found.evaluations
 
     def _search(
         self,
@@ -267,6 +282,11 @@ class Exact(Likelihood):
             restricted=model.reml,
         )
         return Optimum(estimate, point)
+
+
+def _guide(model: Profiled) -> Prepared | None:
+    """The engine that leads a search, if any does."""
+    return model.prepared.guide if isinstance(model.prepared, Guided) else None
 
 
 def _rounding(point: Point) -> float:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -35,6 +35,7 @@ __all__ = [
     "Estimating",
     "Exact",
     "Factor",
+    "Guided",
     "InverseBlocks",
     "Paired",
     "Prepared",
@@ -215,6 +216,16 @@ class Prepared(Protocol):
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> Factor:
         """Factorise M for Gram blocks `gram`, relative Cholesky factors L_a, each (k_a, k_a), and precisions Q_a."""
+        ...
+
+
+@runtime_checkable
+class Guided(Protocol):
+    """An engine for which a search may be led by another one."""
+
+    @property
+    def guide(self) -> Prepared | None:
+        """The other: its factors, sharpened, bring the engine with which the search goes on; None where it would not pay."""
         ...
 
 

@@ -10,26 +10,30 @@ then ``S_DD = R_D' R_D``, and ``log|M| = 2 sum_i log|F_i| + 2 log|R_D|``. Becaus
 nonzero outside the pattern of the Gram. Cost: O(nnz) for the chain, the pairs of :mod:`lmmformula.numerics.ragged` for
 S_DD, q_D^3 / 3 for its factor. Memory: the Gram, and two q_D x q_D matrices.
 
-A search that is still far from its optimum has no use for sixteen digits: the rough engine rounds S_DD, once formed, to single
-precision, whose factor and inverse take half the time. Its errors are of the order of 1e-7 times the condition number.
+A search that is still far from its optimum has no use for sixteen digits, nor for the inverse of S_DD, twice the price of its
+factor, of which it asks for traces alone. Its guide rounds S_DD, once formed, to single precision, whose factor takes half the
+time and errs by 1e-7 times the condition number, and estimates traces from a few solutions. Where it ends the inverse is formed
+once, and the search goes on in double precision with traces that differ little from those there
+(:mod:`lmmformula.engines.traces`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.engines.base import Across, Certain, Exact, Stacked, Survey, traces
+from lmmformula.engines.base import Across, Certain, Exact, Sharpened, Stacked, Survey, traces
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.factorised_cost import SINGLE, survey
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.engines.selected import SelectedInverse
+from lmmformula.engines.traces import Anchored, Sampled
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
-from lmmformula.ir.frozen import computed_once
+from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_products, transpose
@@ -64,13 +68,19 @@ class BlockedPrepared:
     plan : Elimination
     single : bool
         Whether the dense part is factorised in single precision.
+    way : Sampled, Anchored or None
+        How traces are found; None: by the inverse.
     """
 
     blocks: Levels
     plan: Elimination
     single: bool = False
+    way: Sampled | Anchored | None = None
 
-    is_exact = True
+    @property
+    def is_exact(self) -> bool:
+        """Whether nothing is sampled: what is left of that in anchored traces is below what a search asks for."""
+        return not isinstance(self.way, Sampled)
 
     @property
     def dense_side(self) -> int:
@@ -78,13 +88,20 @@ class BlockedPrepared:
 
     @property
     def rough(self) -> BlockedPrepared:
+        """The guide, if there is one."""
+        return self.guide or self
+
+    @property
+    def guide(self) -> BlockedPrepared | None:
         """One of single precision where the dense part is large, and no precision across levels may be near singular."""
         known = all(group.across is None for group in self.blocks.groups)
-        return replace(self, single=True) if known and self.plan.q_dense >= SINGLE else self
+        if self.way is not None or not known or self.plan.q_dense < SINGLE:
+            return None
+        return replace(self, single=True, way=Sampled.of_levels(self.blocks, self.plan.q_dense))
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BlockedFactor:
         try:
-            return _factorise(self.plan, gram, factors, across, single=self.single)
+            return _factorise(self, gram, factors, across)
         except np.linalg.LinAlgError as error:
             largest = max(float(np.abs(f).max()) for f in factors)
             raise FitError(
@@ -95,14 +112,14 @@ class BlockedPrepared:
 
 
 def _factorise(
-    plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across, *, single: bool
+    prepared: BlockedPrepared, gram: Gram, factors: Sequence[Array], across: Across
 ) -> BlockedFactor:
     """The elimination of the module's head."""
+    plan = prepared.plan
     chain = range(len(plan.chain))
     diag = [scaled_diagonal(gram.diag[a], factors[a]) for a in plan.chain]
     pair = {key: _scaled_chain_pair(plan, gram, factors, *key) for key in plan.parents}
     ragged = [scaled_coupling(plan, gram, factors, i) for i in chain] if plan.dense else []
-    dense = _dense_gram(plan, gram, factors, across)
     inv = []
     for i in chain:
         inv.append(lower_inverse(cholesky(diag[i])))
@@ -111,7 +128,6 @@ def _factorise(
             pair[i, j] = matmul(inv[i], pair[i, j])
         if plan.dense:
             ragged[i] = plan.per_level(i, inv[i], ragged[i])
-            dense -= plan.couplings[i].ragged.gram(ragged[i])
         for j in later:
             parent, m = plan.parents[i, j], len(diag[j])
             diag[j] -= segment_products(parent, pair[i, j], pair[i, j], m)
@@ -119,7 +135,15 @@ def _factorise(
                 pair[j, other] -= segment_products(parent, pair[i, j], pair[i, other], m)
             if plan.dense:
                 ragged[j] -= _ragged_update(plan, i, j, transpose(pair[i, j]), ragged[i])
-    return BlockedFactor(plan, tuple(inv), pair, tuple(ragged), _upper_factor(dense, single=single), across)
+
+    def complement(kind: type[np.floating]) -> Array:
+        out = _dense_gram(plan, gram, factors, across, kind)
+        for coupling, values in zip(plan.couplings, ragged, strict=True):
+            coupling.ragged.less_gram(out, values)
+        return out
+
+    upper = _upper_factor(complement, single=prepared.single)
+    return BlockedFactor(prepared, tuple(inv), pair, tuple(ragged), upper, across)
 
 
 def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int, j: int) -> Array:
@@ -130,9 +154,11 @@ def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], 
     return scaled(factors[a], values, factors[b])
 
 
-def _dense_gram(plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across) -> Array:
-    """Lambda_D' G_DD Lambda_D + Q_D; only the lower triangle is meaningful."""
-    out = np.zeros((plan.q_dense, plan.q_dense))
+def _dense_gram(
+    plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across, kind: type[np.floating]
+) -> Array:
+    """Lambda_D' G_DD Lambda_D + Q_D in the precision `kind`; only the lower triangle is meaningful."""
+    out = np.zeros((plan.q_dense, plan.q_dense), dtype=kind)
     for x, (a, start) in enumerate(zip(plan.dense, plan.offsets, strict=True)):
         m, k = plan.blocks.groups[a].m, plan.blocks.groups[a].k
         own = start + (np.arange(m) * k)[:, None] + np.arange(k)
@@ -162,14 +188,14 @@ def _ragged_update(plan: Elimination, i: int, j: int, t: Array, values: Array) -
     return np.stack([np.bincount(where, row, total).astype(float, copy=False) for row in shares])
 
 
-def _upper_factor(lower: Array, *, single: bool) -> Array:
-    """R with R'R = S, of single precision if asked for and S definite in that."""
+def _upper_factor(form: Callable[[type[np.floating]], Array], *, single: bool) -> Array:
+    """R with R'R = S, of single precision if asked for and S, as `form` gives it, definite in that."""
     if single:
         try:
-            return _upper_cholesky(lower.astype(np.float32))
+            return _upper_cholesky(form(np.float32))
         except np.linalg.LinAlgError:
             pass
-    return _upper_cholesky(lower)
+    return _upper_cholesky(form(np.float64))
 
 
 def _upper_cholesky(lower: Array) -> Array:
@@ -200,6 +226,7 @@ class BlockedFactor(Certain):
 
     Attributes
     ----------
+    prepared : BlockedPrepared
     inv : tuple of (m_i, k_i, k_i) arrays
         F_i^-1.
     pair : dict (i, j) -> (m_i, k_i, k_j) array
@@ -211,12 +238,17 @@ class BlockedFactor(Certain):
     across : sequence of Precision or None
     """
 
-    plan: Elimination
+    prepared: BlockedPrepared
     inv: tuple[Array, ...]
     pair: dict[tuple[int, int], Array]
     ragged: tuple[Array, ...]
     upper: Array
     across: Across = ()
+
+    @property
+    def plan(self) -> Elimination:
+        """Of the engine."""
+        return self.prepared.plan
 
     @property
     def logdet(self) -> float:
@@ -295,4 +327,37 @@ class BlockedFactor(Certain):
 
     def trace_blocks(self) -> tuple[Array, ...]:
         """Per group ``sum_st Q_st (M^-1)_ts``."""
+        return self._traces
+
+    @computed_once
+    def _traces(self) -> tuple[Array, ...]:
+        way = self.prepared.way
+        return self.inverse_traces() if way is None else way.of(self)
+
+    def inverse_traces(self) -> tuple[Array, ...]:
+        """The same by the inverse."""
         return traces(self.inverse(), self.across, len(self.plan.blocks.groups))
+
+    def spread_of(self, z: Array) -> tuple[list[Array], Stacked, Stacked]:
+        """The parts of (1) of :mod:`lmmformula.engines.traces`."""
+        plan, groups = self.plan, self.plan.blocks.groups
+        alone = SelectedInverse.of(plan, self.inv, self.pair, (), np.zeros((0, 0)))
+        known = [np.zeros((g.k, g.k)) for g in groups]
+        for a, own in zip(plan.chain, alone.own, strict=True):
+            known[a] = own.sum(axis=0)
+        return known, self._on_all(self._dense_solve(z)), self._on_all(z)
+
+    def _on_all(self, x: Array) -> Stacked:
+        """G x of effects of the dense part, (q_D, c)."""
+        groups, c = self.plan.blocks.groups, x.shape[1]
+        return self.back_substituted([np.zeros((groups[a].m, groups[a].k, c)) for a in self.plan.chain], x)
+
+    def sharpened(self) -> Sharpened:
+        """Itself with traces that are exact, to rounding; and where those were sampled an engine for places nearby."""
+        way, plain = self.prepared.way, replace(self.prepared, single=False, way=None)
+        if way is None:
+            return Sharpened(self)
+        better = evolved(self, ("_traces",), prepared=plain)
+        if isinstance(way, Sampled):
+            return Sharpened(better, replace(plain, way=way.anchored(better)))
+        return Sharpened(better)

@@ -16,6 +16,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
+from math import gcd
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,7 +168,8 @@ class Elimination:
             cols[place] = (offset + indices.astype(np.int64) * k)[:, None] + np.arange(k)
             places.append(place)
             filled += met * k
-        return Coupling(Ragged(size, cols), tuple(places), tuple(v[2] for v in views))
+        width = gcd(*(groups[j].k for j in self.dense))
+        return Coupling(Ragged(size, cols, width), tuple(places), tuple(v[2] for v in views))
 
     def _column_map(self, i: int, j: int) -> Index:
         inner, outer = self.couplings[i].ragged, self.couplings[j].ragged
@@ -182,6 +184,7 @@ class Elimination:
         `left` is (m_i, k', k).
         """
         counts = np.diff(self.couplings[i].ragged.ptr)
-        if left.shape[1] == left.shape[2] == 1:
-            return values * np.repeat(left[:, 0, 0], counts)
-        return np.einsum("tij,jt->it", np.repeat(left, counts, axis=0), values)
+        out = np.zeros((left.shape[1], values.shape[1]))
+        for row, col in np.argwhere(left.any(axis=0)):
+            out[row] += np.repeat(left[:, row, col], counts) * values[col]
+        return out

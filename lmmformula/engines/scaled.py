@@ -15,6 +15,9 @@ from lmmformula.typing import Array
 
 __all__ = ["cross", "gram_times", "scaled", "scaled_coupling", "scaled_diagonal"]
 
+MOST = 1_024
+"""Cells of L_a (x) L_b up to which one product of matrices, with zeros, is faster than two for each block."""
+
 
 def scaled_diagonal(diag: Array, factor: Array, prior: Array | float = 1.0) -> Array:
     """L' G L + I for each level; `prior` holds the diagonal of Q, (m, 1), where it is not one."""
@@ -46,7 +49,11 @@ def scaled(left: Array, values: Array, right: Array) -> Array:
     """Left' values right for a stack of blocks."""
     if left.shape[0] == right.shape[0] == 1:
         return values * (left[0, 0] * right[0, 0])
-    return left.T @ values @ right
+    count, cells = len(values), left.size * right.size
+    if cells > MOST:
+        return left.T @ values @ right
+    both = np.kron(left, right)
+    return (values.reshape(count, len(both)) @ both).reshape(count, left.shape[1], right.shape[1])
 
 
 def scaled_coupling(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int) -> Array:

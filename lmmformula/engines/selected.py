@@ -56,7 +56,7 @@ class SelectedInverse(Paired):
         ragged: tuple[Array, ...],
         upper: Array,
     ) -> SelectedInverse:
-        """Run the recursion of the module's head on a factor."""
+        """Run the recursion of the module's head on a factor; without `ragged` and `upper`, on the chain alone."""
         r = len(plan.chain)
         dense = _dense_inverse(upper)
         own: list[Array] = [np.empty(0)] * r
@@ -69,12 +69,12 @@ class SelectedInverse(Paired):
                 y = _chain_product(plan, i, j, pair, ragged, own, z_pair, z_ragged)
                 inner = inner + matmul(back, matmul(y, transpose(pair[i, j])))
                 z_pair[i, j] = -matmul(back, y)
-            if plan.dense:
+            if ragged:
                 y = _ragged_product(plan, i, pair, ragged, z_ragged, dense)
                 inner = inner + matmul(back, _level_outer(plan, i, y, ragged[i]))
                 z_ragged[i] = -plan.per_level(i, back, y)
             own[i] = matmul(inner, inv[i])
-        return cls(plan, tuple(own), z_pair, tuple(z_ragged) if plan.dense else (), dense)
+        return cls(plan, tuple(own), z_pair, tuple(z_ragged) if ragged else (), dense)
 
     def diagonal(self, a: int) -> Array:
         """Diagonal blocks of group a, (m_a, k_a, k_a)."""
@@ -185,6 +185,6 @@ def _chain_product(
             y += matmul(pair[i, other], z_pair[other, j][plan.parents[i, other]])
         elif other > j:
             y += matmul(pair[i, other], transpose(z_pair[j, other][plan.parents[i, j]]))
-    if plan.dense:
+    if ragged:
         y += _level_outer(plan, i, ragged[i], z_ragged[j][:, plan.column_maps[i, j]])
     return y

@@ -1,4 +1,8 @@
-"""Compiled loops over nonzeros. Imported only by problems large enough to repay it; compiled once and cached."""
+"""Compiled loops over nonzeros. Imported only by problems large enough to repay it; compiled once and cached.
+
+Both products go through the dense part block of columns by block of columns, and there through the levels that have it: of a
+dense matrix only as many rows as a block has columns are touched at a time, which stay in the cache of a core.
+"""
 
 from __future__ import annotations
 
@@ -8,64 +12,83 @@ from lmmformula.numerics.compiled import compiled
 
 __all__ = ["ragged_gram", "ragged_on_pattern"]
 
+_LANES = 4
+"""Columns that stand side by side in blocks of a width that this divides, and are moved together."""
+
 
 @compiled(bare=True)
-def ragged_gram(start, stop, ptr, cols, values, out):
-    """Add T'T to rows `start` to `stop` of the lower triangle of `out` (columns increase within a level).
+def ragged_gram(start, stop, width, meets, places, owners, ptr, cols, values, out):
+    """Take T'T from rows of the lower triangle of `out`: those of blocks `start` to `stop`, of `width` columns each.
 
-    A target is fetched once for all rows of a level: their products are made first, side by side.
+    Block b stands at ``places[meets[b]:meets[b + 1]]`` among the columns of the levels, which are `owners`. A target is fetched
+    once for all rows of a level: their products are made first, side by side. Of a block's own rows all of its columns are
+    written, some beyond the diagonal.
     """
-    k = values.shape[0]
-    products = np.empty(0)
-    for s in range(len(ptr) - 1):
-        first, last = ptr[s], ptr[s + 1]
-        if last - first > len(products):
-            products = np.empty(2 * (last - first))
-        for i in range(first, last):
-            if cols[i] < start:
-                continue
-            if cols[i] >= stop:
-                break
-            target = out[cols[i]]
-            if k == 1:
+    k, products = values.shape[0], np.empty(0, values.dtype)
+    for b in range(start, stop):
+        for a in range(meets[b], meets[b + 1]):
+            place, first = np.uint64(places[a]), np.uint64(ptr[owners[a]])
+            count = place + np.uint64(width) - first
+            if count > np.uint64(len(products)):
+                products = np.empty(2 * count, values.dtype)
+            for i in range(place, place + np.uint64(width)):
                 v = values[0, i]
-                for j in range(first, i + 1):
-                    target[cols[j]] += v * values[0, j]
-                continue
-            for j in range(first, i + 1):
-                products[j - first] = values[0, i] * values[0, j]
-            for row in range(1, k):
-                v = values[row, i]
-                for j in range(first, i + 1):
-                    products[j - first] += v * values[row, j]
-            for j in range(first, i + 1):
-                target[cols[j]] += products[j - first]
+                for j in range(count):
+                    products[j] = v * values[0, first + j]
+                for row in range(1, k):
+                    v = values[row, i]
+                    for j in range(count):
+                        products[j] += v * values[row, first + j]
+                _take(products, count, width, first, cols, out[cols[i]])
 
 
 @compiled(bare=True)
-def ragged_on_pattern(start, stop, ptr, cols, values, z, out):
-    """Write T Z on the pattern of T to `out` for levels `start` to `stop`; Z full and symmetric.
+def _take(products, count, width, first, cols, target):
+    """Take products from a row of a dense matrix, at columns that stand from `first` on."""
+    if width % _LANES == 0:
+        for j in range(np.uint64(0), count, np.uint64(_LANES)):
+            at = np.uint64(cols[first + j])
+            target[at] -= products[j]
+            target[at + np.uint64(1)] -= products[j + np.uint64(1)]
+            target[at + np.uint64(2)] -= products[j + np.uint64(2)]
+            target[at + np.uint64(3)] -= products[j + np.uint64(3)]
+    else:
+        for j in range(count):
+            target[np.uint64(cols[first + j])] -= products[j]
 
-    Elements of Z are gathered once for all rows of a level.
+
+@compiled(bare=True)
+def _gather(source, first, count, width, cols, near):
+    """Write the elements of a row of a dense matrix at columns that stand from `first` on."""
+    if width % _LANES == 0:
+        for j in range(np.uint64(0), count, np.uint64(_LANES)):
+            at = np.uint64(cols[first + j])
+            near[j] = source[at]
+            near[j + np.uint64(1)] = source[at + np.uint64(1)]
+            near[j + np.uint64(2)] = source[at + np.uint64(2)]
+            near[j + np.uint64(3)] = source[at + np.uint64(3)]
+    else:
+        for j in range(count):
+            near[j] = source[np.uint64(cols[first + j])]
+
+
+@compiled(bare=True)
+def ragged_on_pattern(start, stop, width, meets, places, owners, ptr, cols, values, z, out):
+    """Write T Z on the pattern of T to `out` in the blocks `start` to `stop` of columns, as in :func:`ragged_gram`.
+
+    Z is full and symmetric, in the precision of T. Its elements are gathered once for all rows of a level.
     """
-    k = values.shape[0]
-    near = np.empty(0)
-    for s in range(start, stop):
-        first, last = ptr[s], ptr[s + 1]
-        if last - first > len(near):
-            near = np.empty(2 * (last - first))
-        for i in range(first, last):
-            source = z[cols[i]]
-            if k == 1:
-                total = 0.0
-                for j in range(first, last):
-                    total += source[cols[j]] * values[0, j]
-                out[0, i] = total
-                continue
-            for j in range(first, last):
-                near[j - first] = source[cols[j]]
-            for row in range(k):
-                total = 0.0
-                for j in range(first, last):
-                    total += near[j - first] * values[row, j]
-                out[row, i] = total
+    k, near = values.shape[0], np.empty(0, z.dtype)
+    for b in range(start, stop):
+        for a in range(meets[b], meets[b + 1]):
+            place, first = np.uint64(places[a]), np.uint64(ptr[owners[a]])
+            count = np.uint64(ptr[owners[a] + 1]) - first
+            if count > np.uint64(len(near)):
+                near = np.empty(2 * count, z.dtype)
+            for i in range(place, place + np.uint64(width)):
+                _gather(z[cols[i]], first, count, width, cols, near)
+                for row in range(k):
+                    total = z.dtype.type(0)
+                    for j in range(count):
+                        total += near[j] * values[row, first + j]
+                    out[row, i] = total

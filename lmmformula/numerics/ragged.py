@@ -14,6 +14,7 @@ to do; a compiled loop over pairs otherwise, which is imported only then.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from lmmformula.numerics.blas import gram_lower, times_symmetric
 from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import in_parts
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 __all__ = ["Ragged", "RaggedSize"]
 
@@ -34,12 +35,8 @@ _BLAS_ADVANTAGE = 15.0
 """Multiplications per second of BLAS over those of the pair loop (measured 10-20)."""
 SLAB = 4_000_000
 """Cells of a product that stand at a time."""
-BANDS = 8
-"""Bands of T'T in the compiled product, each of which looks at the columns of all levels."""
 PARTS = 32
-"""Parts of the levels in the compiled product; at most so many threads are of use."""
-
-
+"""Parts of the columns in a compiled product; at most so many threads are of use."""
 SPARSE_PARTS = 16
 MUCH = 2_000_000
 """Parts of the levels in sparse products with vectors of so many multiplications at least."""
@@ -90,7 +87,7 @@ class RaggedSize:
         return "dense" if dense_fits and cells * self.q < _BLAS_ADVANTAGE * self.pairs else "compiled"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Ragged:
     """The pattern of T.
 
@@ -98,14 +95,17 @@ class Ragged:
     ----------
     size : RaggedSize
     cols : (total,) int32 array, increasing within a level
+    width : int
+        Columns come in blocks of so many, side by side from multiples of it.
     """
 
     size: RaggedSize
     cols: NDArray[np.int32]
+    width: int = 1
 
     @classmethod
-    def of(cls, ptr: NDArray[np.int64], cols: NDArray[np.int32], q: int, k: int) -> Ragged:
-        return cls(RaggedSize.of(ptr, q, k), cols)
+    def of(cls, ptr: NDArray[np.int64], cols: NDArray[np.int32], q: int, k: int, width: int = 1) -> Ragged:
+        return cls(RaggedSize.of(ptr, q, k), cols, width)
 
     @property
     def ptr(self) -> NDArray[np.int64]:
@@ -134,18 +134,10 @@ class Ragged:
         """Level of every entry, (total,)."""
         return np.repeat(np.arange(self.m), np.diff(self.ptr))
 
-    def _parts(self) -> list[int]:
-        """Levels at which parts of about equally many multiplications begin."""
-        work = np.cumsum(np.diff(self.ptr).astype(float) ** 2)
-        inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
-        return np.unique([0, *inner.tolist(), self.m]).tolist()
-
-    def _bands(self) -> list[int]:
-        """Columns at which bands of about equally many multiplications begin, of rows of the lower triangle of T'T."""
-        met = np.arange(len(self.cols)) - np.repeat(self.ptr[:-1], np.diff(self.ptr)) + 1.0
-        work = np.cumsum(np.bincount(self.cols, met, self.q))
-        inner = np.searchsorted(work, np.linspace(0.0, work[-1], BANDS + 1)[1:-1])
-        return np.unique([0, *inner.tolist(), self.q]).tolist()
+    @cached_property
+    def _meetings(self) -> _Meetings:
+        """Where each block of columns stands; found once."""
+        return _Meetings.of(self)
 
     def _is_small(self) -> bool:
         """Whether a few columns are sooner multiplied by a dense T than by a sparse one."""
@@ -178,12 +170,20 @@ class Ragged:
                 t = self._csr(row)
                 out += (t.T @ t).toarray()
             return out
+        out = np.zeros((self.q, self.q))
+        self.less_gram(out, values)
+        return -out
+
+    def less_gram(self, out: Array, values: Array) -> None:
+        """Take T'T from the lower triangle of `out`, in place and in its precision."""
+        if self.way() != "compiled":
+            out -= self.gram(values)
+            return
         from lmmformula.numerics.kernels import ragged_gram
 
-        out = np.zeros((self.q, self.q))
-        arrays = (self.ptr, self.cols, np.ascontiguousarray(values), out)
-        in_parts(lambda i, j: ragged_gram(i, j, *arrays), self._bands())
-        return out
+        met, alike = self._meetings, np.ascontiguousarray(values, dtype=out.dtype)
+        arrays = (self.width, *met.arrays, self.ptr, self.cols, alike, out)
+        in_parts(lambda i, j: ragged_gram(i, j, *arrays), met.cuts)
 
     def on_pattern(self, values: Array, z: Array) -> Array:
         """(T Z) on the pattern of T, (k, total), for symmetric full Z of shape (q, q)."""
@@ -191,9 +191,10 @@ class Ragged:
         if way == "compiled":
             from lmmformula.numerics.kernels import ragged_on_pattern
 
-            out = np.empty_like(values)
-            arrays = (self.ptr, self.cols, np.ascontiguousarray(values), z, out)
-            in_parts(lambda i, j: ragged_on_pattern(i, j, *arrays), self._parts())
+            out, met = np.empty_like(values), self._meetings
+            alike = np.ascontiguousarray(values, dtype=z.dtype)
+            arrays = (self.width, *met.arrays, self.ptr, self.cols, alike, z, out)
+            in_parts(lambda i, j: ragged_on_pattern(i, j, *arrays), met.cuts)
             return out
         levels = self.levels()
         if way == "dense":
@@ -238,3 +239,44 @@ class Ragged:
     def _cuts(self, columns: int) -> list[int]:
         """Where parts of levels begin and end in products with so many columns; one where there is little to do."""
         return even_cuts(self.ptr, SPARSE_PARTS) if self.size.entries * columns >= MUCH else [0, self.m]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Meetings:
+    """The levels by blocks of columns, for compiled products.
+
+    Attributes
+    ----------
+    meets : (q / width + 1,) int64 array
+        Block b is met ``meets[b]`` to ``meets[b + 1]``.
+    places, owners : arrays
+        Where it then stands among the columns of all levels, and the level.
+    cuts : list of int
+        Blocks at which parts of about equally many multiplications begin.
+    """
+
+    meets: NDArray[np.int64]
+    places: Index
+    owners: Index
+    cuts: list[int]
+
+    @classmethod
+    def of(cls, ragged: Ragged) -> _Meetings:
+        """O(total)."""
+        from lmmformula.numerics.row_kernels import rows_by_level
+
+        width, heads = ragged.width, ragged.cols[:: ragged.width]
+        order = np.empty(len(heads), dtype=np.int32 if len(ragged.cols) < 2**31 else np.int64)
+        meets = np.empty(ragged.q // width + 1, dtype=np.int64)
+        rows_by_level(heads // np.int32(width), ragged.q // width, order, meets)
+        owners = np.repeat(np.arange(ragged.m, dtype=np.int32), np.diff(ragged.ptr) // width)[order]
+        work = np.concatenate([[0], np.cumsum(np.diff(ragged.ptr)[owners])])[meets]
+        inner = np.searchsorted(work, np.linspace(0.0, work[-1], PARTS + 1)[1:-1])
+        cuts = np.unique([0, *inner.tolist(), len(meets) - 1]).tolist()
+        order *= order.dtype.type(width)
+        return cls(meets, order, owners, cuts)
+
+    @property
+    def arrays(self) -> tuple[Index, Index, Index]:
+        """What compiled loops take."""
+        return self.meets, self.places, self.owners

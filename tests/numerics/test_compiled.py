@@ -73,7 +73,8 @@ def test_without_a_folder_to_write_to(tmp_path: Path) -> None:
         "    warnings.simplefilter('always')\n"
         "    from lmmformula.numerics import kernels, row_kernels\n"
         "    out = np.zeros((1, 1))\n"
-        "    kernels.ragged_gram(0, 1, np.array([0, 1]), np.array([0], dtype=np.int32), np.array([[3.0]]), out)\n"
+        "    one = np.array([0, 1]), *np.zeros((2, 1), dtype=np.int32), np.array([0, 1]), np.zeros(1, dtype=np.int32)\n"
+        "    kernels.ragged_gram(0, 1, 1, *one, np.array([[3.0]]), out)\n"
         "    row_kernels.rows_by_level(*[np.zeros(1, dtype=np.int64)], 1, *np.zeros((2, 2), dtype=np.int64))\n"
         "print(len(seen), seen[0].category.__name__, out[0, 0], seen[0].message)\n"
     )
@@ -87,6 +88,6 @@ def test_without_a_folder_to_write_to(tmp_path: Path) -> None:
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.startswith(
-        "1 LmmformulaWarning 9.0 compiled functions are not kept on disk: no folder"
+        "1 LmmformulaWarning -9.0 compiled functions are not kept on disk: no folder"
     )
     assert "Set NUMBA_CACHE_DIR" in done.stdout
