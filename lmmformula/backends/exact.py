@@ -215,21 +215,23 @@ class Exact(Likelihood):
         return first + step if near else first, 1
 
     def _led(self, model: Profiled, first: Array, spent: int) -> tuple[Profiled, Array, int]:
-        """The criterion to search with, and where to begin: a Newton step, with exact traces, from where its guide has led."""
-        guide = _guide(model)
-        if guide is None:
-            return model, first, spent
-        radius = max(float(np.linalg.norm(first)), 0.1)
-        found = minimise(
-            replace(model, prepared=guide),
-            first,
-            tolerance=LED,
-            max_evaluations=self.max_evaluations,
-            radius=radius,
-        )
-        last = cast("ProfiledPoint", found.point).sharpened()
-        first = found.x + newton_step(found.curvature, last.gradient)
-        return last.model, first, spent + found.evaluations
+        """The criterion to search with, and where to begin: a Newton step, with exact traces, from where guides have led."""
+        led = model
+        while (guide := _guide(led)) is not None:
+            found = minimise(
+                replace(led, prepared=guide),
+                first,
+                tolerance=LED,
+                max_evaluations=self.max_evaluations,
+                radius=max(float(np.linalg.norm(first)), 0.1),
+            )
+            spent += found.evaluations
+            last = cast("ProfiledPoint", found.point).sharpened()
+            first = found.x + newton_step(found.curvature, last.gradient)
+            if last.model.prepared is guide:
+                break
+            led = last.model
+        return led, first, spent
 
     def _search(
         self,

@@ -93,11 +93,14 @@ class BlockedPrepared:
 
     @property
     def guide(self) -> BlockedPrepared | None:
-        """One of single precision where the dense part is large, and no precision across levels may be near singular."""
+        """One of single precision where the dense part is large, and no precision across levels may be near singular.
+
+        Its traces are sampled, or anchored where those of this engine are.
+        """
         known = all(group.across is None for group in self.blocks.groups)
-        if self.way is not None or not known or self.plan.q_dense < SINGLE:
+        if self.single or not known or self.plan.q_dense < SINGLE:
             return None
-        return replace(self, single=True, way=Sampled.of_levels(self.blocks, self.plan.q_dense))
+        return replace(self, single=True, way=self.way or Sampled.of_levels(self.blocks, self.plan.q_dense))
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> BlockedFactor:
         try:
@@ -338,11 +341,17 @@ class BlockedFactor(Certain):
         """The same by the inverse."""
         return traces(self.inverse(), self.across, len(self.plan.blocks.groups))
 
+    @computed_once
+    def sampled(self) -> list[Array]:
+        """Traces by each of the engine's signs."""
+        way = self.prepared.way
+        return [] if way is None else way.signs.each(self)
+
     def spread_of(self, z: Array) -> tuple[list[Array], Stacked, Stacked]:
         """The parts of (1) of :mod:`lmmformula.engines.traces`."""
         plan, groups = self.plan, self.plan.blocks.groups
         alone = SelectedInverse.of(plan, self.inv, self.pair, (), np.zeros((0, 0)))
-        known = [np.zeros((g.k, g.k)) for g in groups]
+        known: list[Array] = [np.zeros((g.k, g.k)) for g in groups]
         for a, own in zip(plan.chain, alone.own, strict=True):
             known[a] = own.sum(axis=0)
         return known, self._on_all(self._dense_solve(z)), self._on_all(z)
@@ -357,7 +366,5 @@ class BlockedFactor(Certain):
         way, plain = self.prepared.way, replace(self.prepared, single=False, way=None)
         if way is None:
             return Sharpened(self)
-        better = evolved(self, ("_traces",), prepared=plain)
-        if isinstance(way, Sampled):
-            return Sharpened(better, replace(plain, way=way.anchored(better)))
-        return Sharpened(better)
+        nearby = replace(plain, way=way.anchored(self)) if isinstance(way, Sampled) else None
+        return Sharpened(evolved(self, ("_traces", "sampled"), prepared=plain), nearby)

@@ -26,9 +26,13 @@ from lmmformula.numerics.ragged import SLAB, RaggedSize
 __all__ = ["SINGLE", "exact_cost", "survey"]
 
 SINGLE = 1_000
-"""Side of the dense part from which on a search of a linear model is led by factors of single precision, at half the price."""
+"""Side of the dense part from which on a search of a linear model is guided by those of single precision, of half the price."""
 LED = 5.0
-"""Evaluations of such a search, of which the last is in double precision."""
+"""Evaluations of such a search, of which the last is in double precision; all have traces from one inverse, in single."""
+SOLVED = 60.0
+"""Columns that each of them solves for."""
+LOOPED = 0.5
+"""A multiplication of ragged blocks, which stay in the cache, in those of other loops over pairs."""
 
 ELIMINATED, DENSE = "eliminated level by level", "dense"
 
@@ -57,17 +61,18 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
     ragged = plan.sizes
     entries = float(sum(r.entries * r.k for r in ragged))
     asked = searched(problem) + standard_errors(problem, plan.blocks)
-    price = 1.0
+    thirds = asked.solved + 2.0 * asked.inverted
     if problem.is_linear and side >= SINGLE:
-        asked, price = Asked(LED, LED), 1.0 - 0.5 * (LED - 1.0) / LED
+        asked = Asked(LED, 1.0)
+        thirds = 1.0 + 0.5 * (LED - 1.0) + 0.5 * 2.0 + 3.0 * SOLVED * LED / side
     ways = [r.way() for r in ragged]
     sparse = sum(float(r.entries * r.k) for r, w in zip(ragged, ways, strict=True) if w == "sparse")
     copied = sum(float(r.m * r.k * r.q) for r, w in zip(ragged, ways, strict=True) if w == "dense")
     looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
         calls=asked.solved,
-        dense=price * (asked.solved + 2.0 * asked.inverted) * (float(side) ** 3 / 3.0 + copied * side),
-        pairs=(asked.solved + asked.inverted) * looped,
+        dense=thirds * (float(side) ** 3 / 3.0 + copied * side),
+        pairs=LOOPED * (asked.solved + asked.inverted) * looped,
         entries=(asked.solved + problem.p * asked.inverted) * (problem.q + 2.0 * entries),
         slabs=asked.inverted * sparse * side,
         cells=cells(problem, asked),

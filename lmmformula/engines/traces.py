@@ -51,6 +51,11 @@ many of its standard errors, and a deviance by less than the square of that.
 class Solving(Protocol):
     """A factor with its probes."""
 
+    @property
+    def sampled(self) -> list[Array]:
+        """What the engine's :class:`Sampled` finds by each of its signs; computed once."""
+        ...
+
     def spread_of(self, z: Array) -> tuple[Sequence[Array], Stacked, Stacked]:
         """For z (q_D, c): sums of the first part of (1), (k, k) for each group; G S^-1 z and G z, per group (m, k, c)."""
         ...
@@ -80,6 +85,11 @@ class Sampled:
         z = np.random.default_rng(0).integers(0, 2, (side, PROBES)) * 2.0 - 1.0
         return cls(z, tuple(group.m for group in blocks.groups))
 
+    @property
+    def signs(self) -> Sampled:
+        """Itself."""
+        return self
+
     def each(self, factor: Solving) -> list[Array]:
         """By each column of z, (c, k, k) for each group."""
         known, solved, plain = factor.spread_of(self.z)
@@ -91,11 +101,11 @@ class Sampled:
 
     def of(self, factor: Solving) -> tuple[Array, ...]:
         """Their means."""
-        return tuple(each.mean(axis=0) for each in self.each(factor))
+        return tuple(each.mean(axis=0) for each in factor.sampled)
 
     def anchored(self, factor: Solving) -> Anchored:
         """Traces near those of a factor."""
-        return Anchored(self, factor.inverse_traces(), self.each(factor))
+        return Anchored(self, factor.inverse_traces(), factor.sampled)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,21 +114,21 @@ class Anchored:
 
     Attributes
     ----------
-    sampled : Sampled
+    signs : Sampled
     known : tuple of (k, k) arrays
         T(theta_0).
     each : list of (c, k, k) arrays
         t(theta_0) by each of the signs.
     """
 
-    sampled: Sampled
+    signs: Sampled
     known: tuple[Array, ...]
     each: list[Array]
 
     def of(self, factor: Solving) -> tuple[Array, ...]:
         """(2)."""
         out = []
-        parts = zip(self.sampled.levels, self.known, self.sampled.each(factor), self.each, strict=True)
+        parts = zip(self.signs.levels, self.known, factor.sampled, self.each, strict=True)
         for m, known, here, there in parts:
             moved = here - there
             error = moved.std(axis=0, ddof=1).max() / np.sqrt(len(moved))
