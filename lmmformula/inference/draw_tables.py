@@ -133,6 +133,11 @@ def posterior_notes(fit: Fitted) -> list[str]:
         )
         if np.isfinite(posterior.interpolation_error):
             how += f", log densities interpolated with errors of {posterior.interpolation_error:.1g}"
+    if not np.isnan(posterior.correction_k):
+        how += (
+            f"; weighted from Laplace's approximation to the exact posterior, Pareto k {posterior.correction_k:.2f}, "
+            f"efficiency {posterior.correction_efficiency:.0%}"
+        )
     notes = [
         f"Sampler: {how}; seed {posterior.seed}; {fit.estimate.convergence.status.value}.",
         "Estimate and Est.Error are posterior mean and standard deviation, CI the interval of equal tails. Bulk_ESS and "
@@ -166,5 +171,7 @@ def posterior_diagnostics(posterior: Posterior) -> Record:
         "efficiency": posterior.efficiency,
         "log_evidence": posterior.log_evidence,
         "interpolation_error": posterior.interpolation_error,
+        "correction_k": posterior.correction_k,
+        "correction_efficiency": posterior.correction_efficiency,
         "advice": own.advice,
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
 from lmmformula.arguments import check
-from lmmformula.arguments.kinds import Kind, bytes_of_memory, names, one_of, optional, real, whole, word
+from lmmformula.arguments.kinds import Kind, bytes_of_memory, flag, names, one_of, optional, real, whole, word
 from lmmformula.arguments.kinds_of_data import theta
 from lmmformula.engines.registry import names as engine_names
 
@@ -164,7 +164,8 @@ class Sampled(Options):
     target_accept: float | None = option(real("a number from 0.5 to below 1", lambda x: 0.5 <= x < 1.0))
     max_depth: int | None = option(_COUNT)
     marginalize: str | Sequence[str] | None = option(
-        names("'auto', 'all', 'none', or a list of grouping factors")
+        names("'auto', 'all', 'none', 'laplace', or a list of grouping factors")
     )
+    correct: bool = option(flag(), False)
     sample_prior: str = option(word("no", "only"), "no")
     engine: str = option(_ENGINE, "auto")

@@ -41,7 +41,7 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
     instead = "method='krylov', a likelihood that keeps nothing dense (chains need the exact engine)"
     chosen = exact_plan(problem, blocks, name, _REASON, limit, draws=True, instead=instead)
     plan, cost = chosen.plan, chosen.cost
-    route = choose_route(problem, backend.marginalize)
+    route = backend.route(problem)
     first = _first(backend, route, route.dimensions(problem, resolve_priors(problem, request.priors)))
     seconds, memory = _estimates(problem, blocks, cost, backend, first)
     if cost.own_memory + memory > limit:
@@ -62,7 +62,7 @@ def _estimates(
     problem: Problem, blocks: Levels, cost: Cost, backend: HMC, sampler: str
 ) -> tuple[float, float]:
     """Seconds of a posterior, and bytes beside those of the exact engine."""
-    route = choose_route(problem, backend.marginalize)
+    route = backend.route(problem)
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, blocks, cost, route, sampler, *draws, backend.warmup).seconds
     seconds += first_chains(sampler)
@@ -73,7 +73,7 @@ def _other_sampler(
     problem: Problem, blocks: Levels, cost: Cost, backend: HMC, first: str, method: str
 ) -> tuple[Alternative, ...]:
     """The sampler that was not taken, where the model is one for both."""
-    route = choose_route(problem, backend.marginalize)
+    route = backend.route(problem)
     if not route.is_few:
         return ()
     name = "importance" if first == "nuts" else "nuts"
@@ -105,7 +105,7 @@ def _recipe(request: Request[Sampled]) -> tuple[HMC, tuple[str, ...]]:
         raise PlanError(
             f"priors={priors!r} must map parameters to text, for example {{'b': 'normal(0, 5)'}}."
         )
-    route = choose_route(problem, given.get("marginalize", "auto"))
+    route = choose_route(problem, given.get("marginalize", "auto"), correct=given.get("correct", False))
     normal = problem.family.normal
     if normal is not None and not normal.itself:
         _refuse_one_level_per_row(problem)

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
-__all__ = ["TRUSTED_K", "fit_generalised_pareto", "log_sum", "pareto_smooth", "weights_ess"]
+__all__ = ["TRUSTED_K", "fit_generalised_pareto", "log_sum", "pareto_smooth", "stratified", "weights_ess"]
 
 TRUSTED_K = 0.7
 """Above this, importance sampling needs impractically many draws (Vehtari et al. 2024, sec. 3.2)."""
@@ -78,3 +78,10 @@ def log_sum(x: Array) -> float:
     """``log sum exp x``."""
     top = float(x.max())
     return top + float(np.log(np.exp(x - top).sum()))
+
+
+def stratified(weights: Array, size: int, rng: np.random.Generator) -> Index:
+    """Places of `size` draws in proportion to `weights`, by one stratified pass (Kitagawa 1996), in their order."""
+    edges = np.cumsum(weights)
+    points = (np.arange(size) + rng.uniform()) / size * edges[-1]
+    return np.minimum(np.searchsorted(edges, points), len(weights) - 1)

@@ -67,11 +67,17 @@ class Polynomial:
 
 
 def fit_polynomial(
-    z: Array, values: Array, weights: Array, basis: Sequence[tuple[int, ...]], slopes: Array | None = None
+    z: Array,
+    values: Array,
+    weights: Array,
+    basis: Sequence[tuple[int, ...]],
+    slopes: Array | None = None,
+    counts: Array | None = None,
 ) -> Polynomial | None:
     """Fit to `values` (n,) at z (n, d), and to `slopes` (n, d) where these are known; None where they do not determine it.
 
-    Cost O(n b^2), b the size of the basis, d + 1 times as much with slopes.
+    The error is averaged with `counts` (n,) in place of the weights where these are given. Cost O(n b^2), b the size of the
+    basis, d + 1 times as much with slopes.
     """
     basis, heavy = tuple(basis), np.sqrt(weights)
     columns, target = heavy[:, None, None] * polynomials(z, basis)[:, None], (heavy * values)[:, None]
@@ -89,7 +95,7 @@ def fit_polynomial(
     left = np.eye(target.shape[1]) - own @ np.swapaxes(own, 1, 2)
     left += ROUNDING * np.eye(target.shape[1])
     residuals = np.linalg.solve(left, (target - own @ coordinates)[..., None])[:, 0, 0]
-    error = float(np.sqrt((residuals**2).sum() / weights.sum()))
+    error = float(np.sqrt(np.average(residuals**2 / weights, weights=weights if counts is None else counts)))
     return Polynomial(basis, np.linalg.solve(root, coordinates), root, error)
 
 

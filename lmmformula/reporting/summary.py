@@ -255,7 +255,8 @@ def diagnostics(fit: Fitted) -> Record:
 
     Of a posterior ``evaluations`` are densities computed and ``iterations`` draws; further keys are ``sampler, chains, draws,
     warmup, seed, complete, rhat, ess_bulk, ess_tail`` (by parameter), ``bfmi`` (by chain), ``divergences, warmup_divergences,
-    depth_limited, pareto_k, efficiency, log_evidence, interpolation_error`` and ``advice``.
+    depth_limited, pareto_k, efficiency, log_evidence, interpolation_error, correction_k, correction_efficiency`` and
+    ``advice``.
     """
     convergence, problem = fit.estimate.convergence, fit.problem
     return {

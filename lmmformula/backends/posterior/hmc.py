@@ -25,6 +25,7 @@ from lmmformula.numerics.threads import blas_threads
 from lmmformula.progress import CHAINS, Labels, Report
 
 if TYPE_CHECKING:
+    from lmmformula.backends.posterior.routes.base import Route
     from lmmformula.criteria.laplace import LaplacePoint
     from lmmformula.criteria.profiled import ProfiledPoint
 
@@ -64,6 +65,9 @@ class HMC(Likelihood):
     engine : Engine
     marginalize : str or sequence of str
         What is integrated out; see :mod:`lmmformula.backends.posterior.routes.choose`.
+    correct : bool
+        Whether draws by Laplace's approximation are weighted to the exact posterior
+        (:mod:`lmmformula.backends.posterior.recovery.corrected`).
     sample_prior : {"no", "only"}
         "only" draws from the priors and not from the posterior.
     """
@@ -78,6 +82,7 @@ class HMC(Likelihood):
     max_depth: int = 10
     engine: Engine = field(default_factory=exact_engine)
     marginalize: Marginalize = "auto"
+    correct: bool = False
     sample_prior: Literal["no", "only"] = "no"
 
     @property
@@ -128,6 +133,10 @@ class HMC(Likelihood):
         """Draws given the new response, with the same seed."""
         return self.fit(problem)
 
+    def route(self, problem: Problem) -> Route:
+        """The way to the posterior of `problem`."""
+        return choose_route(problem, self.marginalize, correct=self.correct)
+
     @staticmethod
     def _drawn_seed(keeper: Keeper | None) -> int:
         """A random seed; that of an earlier run where there is one to go on with."""
@@ -155,7 +164,7 @@ class HMC(Likelihood):
 
     def _solution(self, problem: Problem, prepared: Prepared | None, request: Request) -> BayesSolution:
         """By the route for the problem: build, draw, recover, and put everything under its name."""
-        route, before = choose_route(problem, self.marginalize), request.before
+        route, before = self.route(problem), request.before
         route.check_sampler(request.sampler, problem)
         priors = resolve_priors(problem, self.priors) if before is None else before.priors
         route.check_priors(priors)

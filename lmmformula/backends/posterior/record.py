@@ -40,6 +40,8 @@ class Diagnostics:
         Shape of the importance weights, nan for chains.
     efficiency : float
         For importance sampling, effective over equal-weight draws before resampling; nan for chains.
+    correction_k : float
+        Shape of the weights by which Laplace's approximation was corrected, nan where it was not.
     """
 
     names: tuple[str, ...]
@@ -52,6 +54,7 @@ class Diagnostics:
     depth_limited: int = 0
     pareto_k: float = float("nan")
     efficiency: float = float("nan")
+    correction_k: float = float("nan")
 
     @property
     def advice(self) -> tuple[str, ...]:
@@ -89,6 +92,12 @@ class Diagnostics:
         if self.pareto_k > TRUSTED_K:
             out.append(
                 f"Pareto k of the importance weights is {self.pareto_k:.2f} (should be below {TRUSTED_K}): use sampler='nuts'."
+            )
+        if self.correction_k > TRUSTED_K:
+            out.append(
+                f"Pareto k of the weights that correct Laplace's approximation is {self.correction_k:.2f} (should be below "
+                f"{TRUSTED_K}): a few draws stand for all, since the random effects of one draw together are far from normal. "
+                "Use marginalize='none', which samples them."
             )
         return tuple(out)
 
@@ -137,6 +146,8 @@ class Posterior:
         Of importance sampling; nan if it was not used. Where it was tried and gave way to chains, `pareto_k` says why.
     marginalized : str
         What was integrated out: "all", "none", "laplace", or groups.
+    correction_k, correction_efficiency : float
+        Of the weights by which draws of Laplace's approximation became those of the exact posterior; nan where they did not.
     interpolation_error : float
         Root mean square error of log densities that importance sampling interpolated; nan where all were computed.
     aux : tuple of (chain, draw, p_j) arrays
@@ -170,6 +181,8 @@ class Posterior:
     log_evidence: float = float("nan")
     marginalized: str = "all"
     interpolation_error: float = float("nan")
+    correction_k: float = float("nan")
+    correction_efficiency: float = float("nan")
     aux: tuple[Array, ...] = field(repr=False, default=())
     aux_effects: tuple[Effects, ...] = field(repr=False, default=())
 
@@ -214,6 +227,7 @@ class Posterior:
             int((stats["n_steps"] >= 2**self.max_depth - 1).sum()) if nuts else 0,
             float("nan") if nuts else self.pareto_k,
             float("nan") if nuts else self.efficiency,
+            self.correction_k,
         )
 
     @property
@@ -248,6 +262,9 @@ class Posterior:
             pareto_k=max(self.pareto_k, later.pareto_k) if self.sampler == "importance" else self.pareto_k,
             efficiency=share * self.efficiency + (1.0 - share) * later.efficiency,
             interpolation_error=float(np.fmax(self.interpolation_error, later.interpolation_error)),
+            correction_k=max(self.correction_k, later.correction_k),
+            correction_efficiency=share * self.correction_efficiency
+            + (1.0 - share) * later.correction_efficiency,
             log_evidence=share * self.log_evidence + (1.0 - share) * later.log_evidence,
             aux=tuple(map(both, self.aux, later.aux)),
             aux_effects=tuple(x.followed_by(y, share) for x, y in pairs),
@@ -277,6 +294,8 @@ class Recovered:
     effects : Effects
     aux : tuple of (chain, draw, p_j) arrays
     aux_effects : tuple of Effects
+    correction : Correction or None
+        What is known of weights by which draws were taken again.
     """
 
     x: Array
@@ -286,6 +305,25 @@ class Recovered:
     effects: Effects
     aux: tuple[Array, ...] = ()
     aux_effects: tuple[Effects, ...] = ()
+    correction: Correction | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Correction:
+    """What weights say by which draws of an approximation became those of the exact posterior.
+
+    Attributes
+    ----------
+    pareto_k : float
+    efficiency : float
+        How many draws of equal weight they are worth, of each.
+    log_mean : float
+        Logarithm of their mean: the evidence over the approximation's.
+    """
+
+    pareto_k: float
+    efficiency: float
+    log_mean: float
 
 
 def posterior_of(
@@ -298,7 +336,8 @@ def posterior_of(
     marginalized: str,
 ) -> Posterior:
     """The record of draws with what was recovered from them."""
-    chains, weights = bool(drawn.statistics), drawn.importance
+    chains, weights, correction = bool(drawn.statistics), drawn.importance, own.correction
+    evidence = float("nan") if weights is None or chains else weights.log_evidence
     return Posterior(
         names=own.names,
         variances=own.variances,
@@ -323,7 +362,9 @@ def posterior_of(
         pareto_k=float("nan") if weights is None else weights.pareto_k,
         efficiency=float("nan") if weights is None else weights.efficiency,
         interpolation_error=float("nan") if weights is None or chains else weights.interpolation_error,
-        log_evidence=float("nan") if weights is None or chains else weights.log_evidence,
+        correction_k=float("nan") if correction is None else correction.pareto_k,
+        correction_efficiency=float("nan") if correction is None else correction.efficiency,
+        log_evidence=evidence + (0.0 if correction is None else correction.log_mean),
         marginalized=marginalized,
         aux=own.aux,
         aux_effects=own.aux_effects,

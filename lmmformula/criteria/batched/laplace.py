@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.criteria.factors import Factors
 from lmmformula.criteria.rowmodel import Information
@@ -36,6 +37,8 @@ __all__ = ["LaplaceMany", "Laplaced", "Moded"]
 
 MODE = 1e-13
 """Newton decrement of h of a level after which one step more, which squares it, ends the search of its mode."""
+FEWER = 0.25
+"""Share of responses whose searches have ended from which on the others go on alone."""
 MAX_STEPS = 60
 MAX_HALVINGS = 25
 
@@ -65,6 +68,10 @@ class _Newton:
     inverse: Array
     side: Array
 
+    def taken(self, some: NDArray[np.bool_]) -> _Newton:
+        """Of some of them."""
+        return _Newton(self.inverse[some], self.side[some])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _FamilyRows:
@@ -86,6 +93,10 @@ class _Chosen:
     y: Array
     constant: Array
     aux: tuple[Array, ...]
+
+    def taken(self, some: NDArray[np.bool_]) -> _Chosen:
+        """Some of them."""
+        return _Chosen(self.y[:, some], self.constant[:, some], tuple(a[:, some] for a in self.aux))
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +123,8 @@ class LaplaceMany:
         The part of the log density in y alone.
     modes : (B, m, k) array
         u where each response was evaluated last, from which the next search begins.
+    tolerance : float
+        Newton decrement of h of a level after which one step more, which squares it, ends the search of its mode.
     """
 
     factors: Factors
@@ -126,6 +139,7 @@ class LaplaceMany:
     y: Array
     constant: Array = field(repr=False)
     modes: Array = field(repr=False)
+    tolerance: float = MODE
 
     @classmethod
     def of_responses(cls, problem: Problem, own: GroupRows | None, y: Array) -> LaplaceMany:
@@ -201,6 +215,23 @@ class LaplaceMany:
         value = -2.0 * found.loglik.sum(axis=0) + np.einsum("bmk,bmk->b", u, u) + log_m.sum(axis=1)
         return Moded(value, u, inverse, lower)
 
+    def remainders(self, psi: Array, found: Moded, steps: Array) -> Array:
+        """What the series of second order of each level's log likelihood at its mode leaves at steps (K, A, m, k): (K, A, m).
+
+        `found` are the modes at psi. With e = Z Lambda step: sums over rows of ``l(eta + e) - l(eta) - s e + W e^2 / 2``.
+        """
+        end = self.x.shape[1] + self.factors.d
+        chosen = self._chosen(psi[:, end:], np.arange(len(psi)))
+        eta = self.x @ psi[:, : self.x.shape[1]].T + self.offset + self._to_rows(found.u, found.lower)
+        here = self._family(chosen, eta, derivatives=False)
+        out = np.empty((len(steps), *found.u.shape[:2]))
+        for one, step in zip(out, steps, strict=True):
+            e = self._to_rows(step, found.lower)
+            there = self._family(chosen, eta + e, derivatives=False).loglik
+            rest = there - here.loglik - here.score * e + 0.5 * here.weight * e**2
+            one[...] = np.add.reduceat(rest, self.starts, axis=0).T
+        return out
+
     def effects(self, theta: Array) -> Array:
         """b = L u of all responses, (B, m, k), of the modes that were met last; theta (B, d)."""
         (lower,) = self.factors.lowers(theta)
@@ -219,7 +250,8 @@ class LaplaceMany:
     # -- modes -----------------------------------------------------------------------------------------------------
 
     def _found(self, chosen: _Chosen, fixed: Array, lower: Array, u: Array) -> Array:
-        """The modes (A, m, k) of all levels."""
+        """The modes (A, m, k) of all levels; responses whose search has ended are left behind by those that go on."""
+        out, left = u.copy(), np.arange(len(u))
         h, rows = self._objective(chosen, fixed, lower, u)
         lost = ~np.isfinite(h)
         if lost.any():
@@ -229,9 +261,14 @@ class LaplaceMany:
             slope = matmul(rows.side[:, :, None], lower[:, None])[:, :, 0] - u
             step = matmul(rows.inverse, slope[..., None])[..., 0]
             promised = np.einsum("bmk,bmk->bm", slope, step)
-            open_ = promised > MODE * np.maximum(1.0, np.abs(h))
-            if not open_.any():  # one step more: log|M| is of first order in what is left
-                return u + np.where(np.isfinite(step), step, 0.0)
+            open_ = promised > self.tolerance * np.maximum(1.0, np.abs(h))
+            on = open_.any(axis=1)
+            if on.mean() <= 1.0 - FEWER:  # one step more: log|M| is of first order in what is left
+                out[left[~on]] = (u + np.where(np.isfinite(step), step, 0.0))[~on]
+                if not on.any():
+                    return out
+                left, chosen, fixed, lower = left[on], chosen.taken(on), fixed[:, on], lower[on]
+                u, h, rows, step, open_ = u[on], h[on], rows.taken(on), step[on], open_[on]
             share, trial, then, after = np.where(open_, 1.0, 0.0), u, h, rows
             for _ in range(MAX_HALVINGS):
                 trial = u + share[..., None] * np.where(open_[..., None], step, 0.0)
@@ -241,7 +278,8 @@ class LaplaceMany:
                     break
                 share = np.where(worse, 0.5 * share, share)
             u, h, rows = trial, then, after
-        return u
+        out[left] = u
+        return out
 
     def _objective(self, chosen: _Chosen, fixed: Array, lower: Array, u: Array) -> tuple[Array, _Newton]:
         """h of each level (A, m), and its Newton equations."""

@@ -30,6 +30,10 @@ _INTEGRATED = {
     ),
 }
 
+_WEIGHTED = (
+    "Draws are then weighted by the exact joint density of parameters and b over that from which they were drawn.",
+)
+
 
 def mathematics_of(fit: Fitted) -> str:
     """The model, its priors, and what was integrated out or maximised."""
@@ -93,7 +97,8 @@ def _criterion(fit: Fitted) -> tuple[str, ...]:
         partly = (
             f"Integrated out exactly: beta and b of {label}, normal given the rest, which the sampler moves in.",
         )
-        return _INTEGRATED.get(label, partly)
+        weighted = () if np.isnan(posterior.correction_k) else _WEIGHTED
+        return (*_INTEGRATED.get(label, partly), *weighted)
     if np.isnan(fit.deviance):
         return (
             "Estimated by penalised quasi-likelihood: no likelihood is maximised, but its working model's at each step.",

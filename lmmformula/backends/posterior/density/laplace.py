@@ -46,6 +46,8 @@ __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
 SLAB = 30_000
 """Rows times draws that are evaluated together."""
+SETTLED = 1e-9
+"""Newton decrement of a level's h after which the last step of its search is made: log densities are right to 1e-8 or so."""
 DEAR = 1_000
 """Rows from which on a value of a draw that is evaluated with others takes a millisecond or so."""
 _FARTHEST = 3.0
@@ -133,7 +135,7 @@ class LaplaceDensity(Pointwise):
         many = LaplaceMany.of_responses(problem, own[0] if own else None, y)
         assert self.u is not None
         many.modes[...] = self.u[0] if own else 0.0
-        return many
+        return replace(many, tolerance=SETTLED)
 
     @cached_property
     def _bends(self) -> tuple[Array, Array]:
@@ -160,20 +162,34 @@ class LaplaceDensity(Pointwise):
 
     def _moded(self, x: Array, begin: Array | None = None) -> Moded:
         """At at most a slab's draws, by searches from `begin`."""
+        with np.errstate(all="ignore"):
+            return self._part(len(x), begin).modes_at(self._psi(x))
+
+    def _part(self, size: int, begin: Array | None = None) -> LaplaceMany:
+        """The criterion for so many draws."""
         many = self._many
-        part = replace(
+        return replace(
             many,
-            y=many.y[:, : len(x)],
-            constant=many.constant[:, : len(x)],
-            modes=many.modes[: len(x)] if begin is None else begin,
+            y=many.y[:, :size],
+            constant=many.constant[:, :size],
+            modes=many.modes[:size] if begin is None else begin,
         )
+
+    def _psi(self, x: Array) -> Array:
+        """Coefficients, L in terms of theta, and auxiliary coefficients of rows of x."""
         thetas = []
         for term, lower in zip(self.model.problem.terms, self.mean.factors(x), strict=True):
             units = term.covariance.jacobian(term.covariance.start())  # L is their sum by theta
             thetas.append(np.einsum("sij,dij->sd", lower, units) / np.einsum("dij,dij->d", units, units))
-        parts = [self.mean.beta(x), *thetas, *(p.beta(x) for p in self.predictors[1:])]
+        return np.hstack([self.mean.beta(x), *thetas, *(p.beta(x) for p in self.predictors[1:])])
+
+    def remainders(self, x: Array, slab: Moded, steps: Array) -> Array:
+        """Of each level of a slab of :meth:`together`, what its log likelihood is beyond second order, (K, S, m).
+
+        `steps` (K, S, m, k) are of u from the modes.
+        """
         with np.errstate(all="ignore"):
-            return part.modes_at(np.hstack(parts))
+            return self._part(len(x)).remainders(self._psi(x), slab, steps)
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""

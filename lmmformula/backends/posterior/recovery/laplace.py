@@ -16,10 +16,11 @@ from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, kept
 from lmmformula.backends.posterior.recovery.followed import FollowedModes
 from lmmformula.criteria.batched.laplace import Moded
+from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.numerics.threads import in_order, worker_threads
 from lmmformula.typing import Array, Index, Numbers
 
-__all__ = ["recover_modes"]
+__all__ = ["by_term", "recover_modes"]
 
 FEW = 4
 """Draws to each mode that is searched for from which the others are followed from these."""
@@ -62,13 +63,13 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
     groups = target.model.prepared.blocks.groups
     first = np.linspace(0, len(flat) - 1, FollowedModes.needed(target.d)).astype(int)
     with ThreadPoolExecutor(worker_threads()) as pool:
-        u = list(pool.map(lambda one: target(one).laplace.u, flat[first]))
+        points = list(pool.map(lambda one: _searched(target, one), flat[first]))
     keep = kept(len(flat), target.mean.n_inner)
     own, rest = seed.spawn(2)
     sums = [np.zeros((3, g.m, g.k)) for g in groups]
     every = [np.empty((len(flat), g.m, g.k)) if keep else None for g in groups]
     missed: list[Index] = []
-    for piece in FollowedModes.of(target, flat[first], u).pieces(flat, own):
+    for piece in FollowedModes.of(target, flat[first], points, len(flat)).pieces(flat, own):
         missed.append(piece.places[~piece.settled])
         for a in range(len(groups)):
             known = (piece.modes[a], piece.draws[a], piece.variances[a])
@@ -81,9 +82,16 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
     sds = [np.sqrt(s[2] / len(flat) + s[1] / len(flat) - m**2) for s, m in zip(sums, means, strict=True)]
     shaped = None
     if keep:
-        by_term = _by_term(target, [v for v in every if v is not None])
-        shaped = tuple(v.reshape(*shape, *v.shape[1:]) for v in by_term)
-    return Effects(shaped, tuple(_by_term(target, means)), tuple(_by_term(target, sds)))
+        kept_draws = by_term(target, [v for v in every if v is not None])
+        shaped = tuple(v.reshape(*shape, *v.shape[1:]) for v in kept_draws)
+    return Effects(shaped, tuple(by_term(target, means)), tuple(by_term(target, sds)))
+
+
+def _searched(target: LaplaceDensity, x: Array) -> LaplacePoint:
+    """The likelihood at one x, its modes found."""
+    point = target(x).laplace
+    _ = point.mode
+    return point
 
 
 def _add(sums: Array, every: Array | None, places: Index, known: Sequence[Array]) -> None:
@@ -120,7 +128,7 @@ def _together(
             joined[:, :, c].reshape(*shape, *joined.shape[1:2], -1)
             for c in (columns for _, columns in _members(target))
         )
-    means, errors = _by_term(target, [np.asarray(first)]), _by_term(target, [sds])
+    means, errors = by_term(target, [np.asarray(first)]), by_term(target, [sds])
     return Effects(drawn, tuple(means), tuple(errors))
 
 
@@ -130,7 +138,7 @@ def _members(target: LaplaceDensity) -> Sequence[tuple[int, slice]]:
     return sorted(groups[0].members, key=lambda pair: pair[0]) if groups else []
 
 
-def _by_term(target: LaplaceDensity, values: Sequence[Numbers]) -> list[Array]:
+def by_term(target: LaplaceDensity, values: Sequence[Numbers]) -> list[Array]:
     """Values of groups, (m, k), by term."""
     out: list[Array] = [np.empty(0)] * len(target.mean.terms)
     for group, own in zip(target.model.prepared.blocks.groups, values, strict=True):
@@ -144,7 +152,7 @@ def _one_by_one(
 ) -> Iterator[tuple[list[Array], list[Array]]]:
     """Modes and one draw, by term, for each of x (S, d)."""
     for modes, drawn, _ in _singly(target, flat, seed):
-        yield _by_term(target, modes), _by_term(target, drawn)
+        yield by_term(target, modes), by_term(target, drawn)
 
 
 def _singly(
@@ -172,4 +180,4 @@ def _variances(target: LaplaceDensity, x: Array) -> list[Array]:
         np.einsum("ij,mjl,il->mi", factor, inverse.diagonal(a), factor)
         for a, factor in enumerate(point.factors)
     ]
-    return _by_term(target, own)
+    return by_term(target, own)

@@ -19,6 +19,7 @@ So are random effects of any auxiliary parameter of another family, which ``"lap
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeAlias
 
 from lmmformula.backends.optimum import refuse_random_aux
@@ -37,8 +38,8 @@ Marginalize: TypeAlias = "str | Sequence[str]"
 CHOICES = ("auto", "all", "none", "laplace")
 
 
-def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
-    """The way for `problem`.
+def choose_route(problem: Problem, marginalize: Marginalize = "auto", *, correct: bool = False) -> Route:
+    """The way for `problem`; with `correct` one by Laplace's approximation, whose draws are weighted to the exact posterior.
 
     Raises
     ------
@@ -58,6 +59,8 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
         route = _normal(problem, marginalize, groups, named)
     else:
         route = _other_family(problem, marginalize, groups)
+    if correct:
+        route = _corrected(route)
     _check_levels(problem, route)
     if (
         problem.terms
@@ -69,6 +72,16 @@ def choose_route(problem: Problem, marginalize: Marginalize = "auto") -> Route:
             "not count: use marginalize='all' with one sigma, or write the rows out w times."
         )
     return route
+
+
+def _corrected(route: Route) -> Route:
+    """The same way with weights."""
+    if isinstance(route, Approximate):
+        return replace(route, correct=True)
+    raise PlanError(
+        f"correct=True weights draws by Laplace's approximation to the exact posterior, and here nothing is approximated: "
+        f"{route.reason}. Leave it out, or write marginalize='laplace' for a response that is not normal."
+    )
 
 
 def _check_levels(problem: Problem, route: Route) -> None:

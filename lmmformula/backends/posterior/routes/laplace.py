@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import NO_EFFECTS
 from lmmformula.backends.posterior.record import Posterior, Recovered
@@ -17,10 +19,17 @@ from lmmformula.progress import stage
 __all__ = ["Approximate"]
 
 
+@dataclass(frozen=True, slots=True)
 class Approximate(Few["LaplaceDensity"]):
-    """Effects about normal given coefficients and variances."""
+    """Effects about normal given coefficients and variances.
 
-    __slots__ = ()
+    Attributes
+    ----------
+    correct : bool
+        Whether draws are weighted to the exact posterior.
+    """
+
+    correct: bool = False
 
     def density(
         self,
@@ -35,11 +44,18 @@ class Approximate(Few["LaplaceDensity"]):
 
     def recover(self, density: LaplaceDensity, drawn: Drawn, request: Request, priors: Priors) -> Recovered:
         stage("drawing back what was integrated out")
-        own, further = recover_modes(density, drawn.x, request.recovery), density.predictors[1:]
-        return read(density.predictors, drawn.x, [own, *(NO_EFFECTS for _ in further)])
+        further = [NO_EFFECTS for _ in density.predictors[1:]]
+        if not self.correct:
+            own = recover_modes(density, drawn.x, request.recovery)
+            return read(density.predictors, drawn.x, [own, *further])
+        from lmmformula.backends.posterior.recovery.corrected import recover_exactly
+
+        x, own, correction = recover_exactly(density, drawn.x, request.recovery)
+        return replace(read(density.predictors, x, [own, *further]), correction=correction)
 
     def integrated_out(self, problem: Problem, priors: Priors) -> str:
-        return f"all {problem.q:,} random effects integrated out approximately: {self.reason}"
+        after = "; draws are then weighted to the exact posterior (correct=True)" if self.correct else ""
+        return f"all {problem.q:,} random effects integrated out approximately: {self.reason}{after}"
 
     def dimensions(self, problem: Problem, priors: Priors) -> int:
-        return super().dimensions(problem, priors) - problem.q
+        return Few.dimensions(self, problem, priors) - problem.q

@@ -26,6 +26,8 @@ from lmmformula.typing import Array
 
 __all__ = ["WARMUP", "WARMUP_LARGE", "draw", "draw_chains", "spread_starts"]
 
+PILOT_BETWEEN = 2_000
+"""Draws of each round of importance sampling whose densities are interpolated."""
 PILOT_ESS = 60.0
 """Effective pilot draws from which their covariance serves as scales of the chains."""
 WARMUP, WARMUP_LARGE, _WARMUP_ADAPTED = 100, 60, 500
@@ -53,6 +55,8 @@ def draw(density: Concentrated, request: Request) -> Drawn:
     sampler = Importance(draws=wanted, pilot=1_000 if density.is_small else 300)
     if density.is_dear:
         between = Interpolated(recorded, scale, wanted)
+        if between.holds():
+            sampler = replace(sampler, pilot=PILOT_BETWEEN)
         found = sampler.sample(between, scale, rng)
         found = replace(found, evaluations=between.computed, interpolation_error=between.error)
     else:

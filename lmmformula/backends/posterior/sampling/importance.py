@@ -29,9 +29,9 @@ import numpy as np
 
 from lmmformula.backends.posterior.density.base import Evaluated
 from lmmformula.backends.posterior.density.scale import Scale
-from lmmformula.numerics.pareto import TRUSTED_K, log_sum, pareto_smooth, weights_ess
+from lmmformula.numerics.pareto import TRUSTED_K, log_sum, pareto_smooth, stratified, weights_ess
 from lmmformula.numerics.student_mixture import StudentMixture, fit_mixture
-from lmmformula.typing import Array, Index
+from lmmformula.typing import Array
 
 __all__ = ["Folding", "Importance", "ImportanceDraws", "scales_of", "tempered"]
 
@@ -138,7 +138,7 @@ class Importance:
             best = best.fitted(x, smooth, components, self.floor(density.d), rng)
             size = self._size(max(0.25, ess / size))
         evidence = log_sum(weights) - float(np.log(size)) if ess > 0.0 else -np.inf
-        kept = x[_systematic(np.exp(smooth), self.draws, rng)]
+        kept = x[rng.permutation(stratified(np.exp(smooth), self.draws, rng))]
         points, values = (np.concatenate(part) for part in zip(*seen, strict=True))
         enough = ess >= self._least
         return ImportanceDraws(kept, k, ess, evidence, spent, rounds, size, points, values, enough=enough)
@@ -215,13 +215,6 @@ def scales_of(density: Evaluated, scale: Scale, draws: ImportanceDraws, rng: np.
             x[:, [place, *cors]] *= sign[:, None]
     covariance = np.atleast_2d(np.cov(x.T)) + 1e-10 * np.eye(density.d)
     return replace(scale, mode=x.mean(axis=0), half=np.linalg.cholesky(covariance), source="pilot")
-
-
-def _systematic(weights: Array, size: int, rng: np.random.Generator) -> Index:
-    """Places of `size` draws in proportion to `weights`, by one stratified pass (Kitagawa 1996), in random order."""
-    edges = np.cumsum(weights)
-    points = (np.arange(size) + rng.uniform()) / size * edges[-1]
-    return rng.permutation(np.minimum(np.searchsorted(edges, points), len(weights) - 1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
