@@ -16,6 +16,7 @@ from lmmformula.formula.render import deparse
 from lmmformula.formula.spec import Expr, LinearPart, Term
 from lmmformula.frame.contrasts import Contrast, coding
 from lmmformula.frame.values import Basis, Factor, Value, label_index
+from lmmformula.numerics.threads import edges, in_parts
 
 __all__ = ["Design", "FactorPart", "NumericPart", "make_design"]
 
@@ -115,17 +116,20 @@ class Design:
                 f"{p:,} columns for {n:,} rows would take {n * p * 8 / 1e9:.0f} GB: leave out interactions"
             )
         out = np.empty((n, p))
-        if self.intercept:
-            out[:, 0] = 1.0
         plan, start = [], int(self.intercept)
         for parts in self.terms:
             stop = start + math.prod(len(part.suffixes) for part in parts)
             plan.append((slice(start, stop), [part.source(value_of(part.expr)) for part in parts]))
             start = stop
-        for first in range(0, n, _CHUNK):
-            rows = slice(first, first + _CHUNK)
+
+        def part(first: int, stop: int) -> None:
+            rows = slice(first, stop)
+            if self.intercept:
+                out[rows, 0] = 1.0
             for columns, sources in plan:
                 out[rows, columns] = _product([source(rows) for source in sources])
+
+        in_parts(part, edges(n, _CHUNK))
         return out
 
 

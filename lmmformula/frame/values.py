@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from lmmformula.frame.contrasts import Contrast
+from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Data, Entries
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Basis:
 Value: TypeAlias = Any
 """One entry per row: a 1-D array, Factor or Basis. Or a constant: number, str, bool, tuple, ..."""
 
+_ROWS = 65_536
+"""Rows that one thread takes at a time."""
 _LOGICAL_LEVELS = np.array(["FALSE", "TRUE"], dtype=object)
 
 
@@ -162,10 +165,14 @@ def factor_from_numbers(values: Entries, kind: FactorKind = "factor") -> Factor:
 def distinct(cells: NDArray[np.int64], size: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Ranks of `cells` (in 0 .. size - 1) among the distinct ones, and these in increasing order."""
     if size <= 5 * len(cells) + 1025:
-        used = np.flatnonzero(np.bincount(cells, minlength=size))
+        there = np.zeros(size, dtype=bool)
+        there[cells] = True
+        used = np.flatnonzero(there)
         rank = np.empty(size, dtype=np.int32)
         rank[used] = np.arange(len(used), dtype=np.int32)
-        return rank[cells], used
+        ranks = np.empty(len(cells), dtype=np.int32)
+        in_parts(lambda i, j: np.take(rank, cells[i:j], out=ranks[i:j]), edges(len(cells), _ROWS))
+        return ranks, used
     codes, unique = pd.factorize(cells)
     order = np.argsort(unique)
     return _sorted_codes(codes, order), np.asarray(unique)[order]

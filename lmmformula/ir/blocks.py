@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
-from lmmformula.ir.patterns import CrossPattern, cross_pattern
+from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index, Numbers, SparseMatrix
 
@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
+FEW_PARTS = 8
+"""Parts of the levels up to which rows in order of pairs are left aside for those by level of the larger group."""
 ROWS = 65_536
 """Rows that are handled at a time where temporaries of n elements would be slow."""
 
@@ -81,12 +83,20 @@ class Blocks(Levels):
         self._indicators: dict[int, SparseMatrix] = {}
         self._orders: dict[int, LevelOrder] = {}
         self._slots: dict[tuple[int, int], Index] = {}
-        self._ordered_slots: dict[tuple[int, int], Index] = {}
+        self._ordered_slots: dict[tuple[int, int], tuple[int, Index]] = {}
         self._within: dict[int, list[_Meeting]] = {}
 
     def _met(self, a: int, b: int) -> CrossPattern:
-        pattern, self._slots[a, b] = cross_pattern(self.own[a], self.own[b])
-        return pattern
+        first, second = self.own[a], self.own[b]
+        if not is_sorted(first, second):
+            pattern, self._slots[a, b] = cross_pattern(first, second)
+            return pattern
+        found = sorted_pairs(first, second)
+        self._slots[a, b] = found.slots
+        if a not in self._orders and len(found.rows.cuts) > FEW_PARTS:
+            self._orders[a], self._ordered_slots[a, b] = found.rows, (a, found.ordered)
+        self._orders.setdefault(b, found.other)
+        return found.pattern
 
     def slots(self, a: int, b: int) -> Index:
         """Which pair of :meth:`pattern` each row is of, (n,) or (n, r_a, r_b), see :func:`cross_pattern`."""
@@ -260,13 +270,13 @@ class Blocks(Levels):
         return tuple(diag), tuple(rhs), sums.products() if vv is None else vv
 
     def _compiled_cross(self, sums: RowSums, a: int, b: int) -> Array:
-        """Z_a'WZ_b on its pattern, led by the group of more levels."""
-        slots, first, second = self.slots(a, b), self.own[a], self.own[b]
-        order = self._order(a if first.group.m >= second.group.m else b)
+        """Z_a'WZ_b on its pattern, led by the group that has the rows in order of pairs, or by that of more levels."""
+        nnz, first, second = self.pattern(a, b).nnz, self.own[a], self.own[b]
         if (a, b) not in self._ordered_slots:
-            self._ordered_slots[a, b] = slots[order.order]
-        nnz = self.pattern(a, b).nnz
-        return sums.pairs(order, self._ordered_slots[a, b], nnz, first.basis, second.basis)
+            lead = a if first.group.m >= second.group.m else b
+            self._ordered_slots[a, b] = lead, self.slots(a, b)[self._order(lead).order]
+        lead, slots = self._ordered_slots[a, b]
+        return sums.pairs(self._order(lead), slots, nnz, first.basis, second.basis)
 
     def _order(self, a: int) -> LevelOrder:
         """Rows by level of group a; found once."""

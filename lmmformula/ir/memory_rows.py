@@ -12,7 +12,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Chunk, Mapped, Stacked, Units, added, merged
 from lmmformula.ir.sums import Share, Sum
-from lmmformula.numerics.tall import Tall
+from lmmformula.numerics.tall import Tall, beside
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
 
@@ -144,7 +144,7 @@ class MemoryRows:
 
     def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
         x = self.fixed.matrix if fixed else np.zeros((self.n, 0))
-        return self.levels.gram(weights, np.column_stack([x, *more]) if more else x)
+        return self.levels.gram(weights, beside(x, more))
 
     def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
         return self.levels.weighted_columns(weights, self.fixed.matrix)

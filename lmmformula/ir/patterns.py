@@ -4,14 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.groups import GroupRows
+from lmmformula.numerics.cuts import even_cuts
+from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Index
 
-__all__ = ["CrossPattern", "counting_order", "cross_pattern", "pattern_of"]
+if TYPE_CHECKING:
+    from lmmformula.numerics.row_sums import LevelOrder
+
+__all__ = [
+    "CrossPattern",
+    "SortedPairs",
+    "counting_order",
+    "cross_pattern",
+    "is_sorted",
+    "pattern_of",
+    "sorted_pairs",
+]
+
+MANY = 500_000
+"""Rows from which on pairs are found in compiled loops, over threads."""
+NARROW = 2**31
+"""Rows and levels that half of 64 bits can hold."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,10 +83,9 @@ def cross_pattern(a: GroupRows, b: GroupRows) -> tuple[CrossPattern, Index]:
     if a.shares is not None or b.shares is not None:
         return _several_pattern(a, b)
     n, (m_a, m_b) = len(a.codes), (a.group.m, b.group.m)
-    cells = m_a * m_b
-    if cells <= 4 * n + 4096:
+    if not _is_sparse(a, b):
         key = a.codes.astype(np.int64) * m_b + b.codes
-        present = np.zeros(cells, dtype=bool)
+        present = np.zeros(m_a * m_b, dtype=bool)
         present[key] = True
         number = np.cumsum(present) - 1
         pairs = np.flatnonzero(present)
@@ -82,6 +100,62 @@ def cross_pattern(a: GroupRows, b: GroupRows) -> tuple[CrossPattern, Index]:
         slots[order] = np.cumsum(first) - 1
         row, indices = ca[first], cb[first]
     return pattern_of(row, indices, m_a), slots
+
+
+def _is_sparse(a: GroupRows, b: GroupRows) -> bool:
+    """Whether pairs are too few of all that there might be to be counted in a table of these."""
+    return a.group.m * b.group.m > 4 * len(a.codes) + 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SortedPairs:
+    """A pattern, with the rows in order of its pairs.
+
+    Attributes
+    ----------
+    pattern : CrossPattern
+    slots : (n,) int32 array
+        Pair of each row.
+    rows : LevelOrder
+        Rows by level of a, by level of b within.
+    other : LevelOrder
+        Rows by level of b.
+    ordered : (n,) int32 array
+        The slots in that order, which increase.
+    """
+
+    pattern: CrossPattern
+    slots: Index
+    rows: LevelOrder
+    other: LevelOrder
+    ordered: Index
+
+
+def is_sorted(a: GroupRows, b: GroupRows) -> bool:
+    """Whether the pairs of two groups are best found by :func:`sorted_pairs`."""
+    single = a.shares is None and b.shares is None
+    return single and MANY <= len(a.codes) < NARROW and _is_sparse(a, b)
+
+
+def sorted_pairs(a: GroupRows, b: GroupRows) -> SortedPairs:
+    """:func:`cross_pattern` for many rows of one level each: by level of b, then of a; counted and numbered over threads."""
+    from lmmformula.numerics.pattern_kernels import count_pairs, sort_rows, write_pairs
+    from lmmformula.numerics.row_sums import PARTS, LevelOrder
+
+    n, m = len(a.codes), a.group.m
+    other = LevelOrder.of(b.codes, b.group.m)
+    begin, ptr = np.zeros(m + 1, dtype=np.int64), np.zeros(m + 1, dtype=np.int64)
+    np.cumsum(np.bincount(a.codes, minlength=m), out=begin[1:])
+    order, keys = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    sort_rows(other.order, other.ptr, a.codes, begin, order, keys)
+    rows, counts = LevelOrder(order, begin, even_cuts(begin, PARTS)), np.empty(m, dtype=np.int64)
+    in_parts(lambda i, j: count_pairs(i, j, begin, keys, counts), rows.cuts)
+    np.cumsum(counts, out=ptr[1:])
+    pattern = CrossPattern(ptr, np.empty(int(ptr[-1]), dtype=np.int32))
+    slots, ordered = np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32)
+    given = (begin, order, keys, ptr, pattern.indices, slots, ordered)
+    in_parts(lambda i, j: write_pairs(i, j, *given), rows.cuts)
+    return SortedPairs(pattern, slots, rows, other, ordered)
 
 
 def pattern_of(row: Index, indices: Index, m: int) -> CrossPattern:

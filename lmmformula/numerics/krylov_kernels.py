@@ -194,6 +194,8 @@ def summed_moments(
 ):
     """Add sums over pairs i < j of rows of K = I - H + N'N, j from `start` to `stop`, of levels of one column each.
 
+    ``sum_i K_ij^2 = sum_i K_ij (N'N - H)_ij``, and so by rows of N once K_ij are known. K is held in the precision of N.
+
     Parameters
     ----------
     n_ptr, n_cols, n_data
@@ -209,43 +211,51 @@ def summed_moments(
     out : array
         Sum of K_ij^2; ``sum_s f_s^2 (N N' + N K N')_ss``; by group that of ``c_i^2 K_ij^2``, either way round.
     """
-    row = np.zeros((len(weight), 2))  # K_ij, and (N'diag(f^2)N)_ij beside it in the same line of the cache
-    square, chain = 0.0, 0.0
+    row = np.zeros((len(weight), 2), n_data.dtype)  # K_ij beside c_i^2
+    for i in range(len(weight)):
+        row[i, 1] = weight[i]
+    square, chain, single, alone = 0.0, 0.0, 0.0, len(out) == 3
     for j in range(start, stop):
         first, last = np.uint64(t_ptr[j]), np.uint64(t_ptr[j + 1])
         for a in range(first, last):
             value, s = t_data[a], np.uint64(t_rows[a])
-            scaled = value * scale[s]
-            chain += value * scaled
             for b in range(np.uint64(n_ptr[s]), np.uint64(t_from[a])):
-                i = np.uint64(n_cols[b])
-                row[i, 0] += value * n_data[b]
-                row[i, 1] += scaled * n_data[b]
+                row[np.uint64(n_cols[b]), 0] += value * n_data[b]
         for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
             if h_cols[b] < j:
                 row[np.uint64(h_cols[b]), 0] -= h_data[b]
-        own, mine = weight[j], 0.0
+        both = 0.0
         for a in range(first, last):
-            s = np.uint64(t_rows[a])
+            value, s = t_data[a], np.uint64(t_rows[a])
+            met, weighted = value - value, value - value
             for b in range(np.uint64(n_ptr[s]), np.uint64(t_from[a])):
                 i = np.uint64(n_cols[b])
-                value = row[i, 0]
-                chain += 2.0 * value * row[i, 1]
-                value *= value
-                mine += value
-                out[2 + owner[i]] += value * weight[i]
-                row[i, 0], row[i, 1] = 0.0, 0.0  # a column that is met again adds nothing
+                product = n_data[b] * row[i, 0]
+                met += product
+                if alone:
+                    weighted += product * row[i, 1]
+                else:
+                    out[2 + owner[i]] += value * product * row[i, 1]
+            both += value * met
+            single += value * weighted
+            chain += value * (value + 2.0 * met) * scale[s]
         for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
             if h_cols[b] < j:
                 i = np.uint64(h_cols[b])
-                value = row[i, 0] * row[i, 0]
-                mine += value
-                out[2 + owner[i]] += value * weight[i]
-                row[i, 0] = 0.0
-        square += mine
-        out[2 + owner[j]] += own * mine
+                product = h_data[b] * row[i, 0]
+                both -= product
+                out[2 + owner[i]] -= product * row[i, 1]
+        for a in range(first, last):
+            s = np.uint64(t_rows[a])
+            for b in range(np.uint64(n_ptr[s]), np.uint64(t_from[a])):
+                row[np.uint64(n_cols[b]), 0] = 0.0
+        for b in range(np.uint64(h_ptr[j]), np.uint64(h_ptr[j + 1])):
+            row[np.uint64(h_cols[b]), 0] = 0.0
+        square += both
+        out[2 + owner[j]] += weight[j] * both
     out[0] += square
     out[1] += chain
+    out[2] += single
 
 
 @compiled(bare=True)

@@ -5,7 +5,7 @@ Parts are fixed by the number of rows and added in their order. A matrix of one 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, cast
 
@@ -16,7 +16,16 @@ from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
 
-__all__ = ["Columns", "Tall", "orthonormal", "tall_gram", "tall_times", "tall_transposed", "triangle"]
+__all__ = [
+    "Columns",
+    "Tall",
+    "beside",
+    "orthonormal",
+    "tall_gram",
+    "tall_times",
+    "tall_transposed",
+    "triangle",
+]
 
 ROWS = 65_536
 _GRAM_CELLS = 65_536
@@ -100,7 +109,11 @@ class Tall:
         return tall_times(self.matrix, x)
 
     def residual(self, y: Array, x: Array) -> Array:
-        return y - tall_times(self.matrix, x)
+        if len(y) <= ROWS:
+            return y - tall_times(self.matrix, x)
+        out = np.empty(len(y))
+        in_parts(lambda i, j: np.subtract(y[i:j], self.matrix[i:j] @ x, out=out[i:j]), edges(len(y), ROWS))
+        return out
 
     def transposed(self, r: Array, weights: Array | None = None) -> Array:
         return tall_transposed(self.matrix, r if weights is None else weights * r)
@@ -131,7 +144,24 @@ class Tall:
         return np.abs(self.matrix).max(axis=0, initial=0.0)
 
     def moments(self) -> Moments:
-        return Moments.of(self.matrix)
+        first, *others = in_parts(lambda i, j: Moments.of(self.matrix[i:j]), edges(len(self.matrix), ROWS))
+        return sum(others, first)
+
+
+def beside(a: Array, columns: Sequence[Array]) -> Array:
+    """[A columns], in C order."""
+    if not columns:
+        return a
+    p = a.shape[1]
+    out = np.empty((len(a), p + len(columns)))
+
+    def part(i: int, j: int) -> None:
+        out[i:j, :p] = a[i:j]
+        for k, column in enumerate(columns, p):
+            out[i:j, k] = column[i:j]
+
+    in_parts(part, edges(len(a), ROWS))
+    return out
 
 
 def tall_times(a: Array, x: Array) -> Array:

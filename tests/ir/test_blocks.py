@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem, z_matrix
 
+from lmmformula.ir import blocks, patterns
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, GroupRows
-from lmmformula.ir.patterns import cross_pattern
+from lmmformula.ir.patterns import cross_pattern, sorted_pairs
 
 
 def dense(problem, group):
@@ -37,6 +38,33 @@ def test_gram_and_products(layout: str, weighted: bool) -> None:
     effects = [np.random.default_rng(1).normal(size=(g.m, g.k)) for g in blocks.groups]
     expected = sum(x @ e.ravel() for x, e in zip(z, effects, strict=True))
     np.testing.assert_allclose(blocks.apply(effects), expected, atol=1e-12)
+
+
+def test_pairs_in_order_of_rows_are_those_that_are_counted(monkeypatch) -> None:
+    """Long levels, which are merged, and short ones; sums over rows and products with them are the same."""
+    rng = np.random.default_rng(1)
+    n = 4_000
+    heavy = (60 * rng.random(n) ** 4).astype(np.int32)
+    codes = [np.unique(c, return_inverse=True)[1].astype(np.int32) for c in (heavy, rng.integers(0, 900, n))]
+    groups = [GroupRows(Group(str(i), int(c.max()) + 1, 1, ()), c, None) for i, c in enumerate(codes)]
+    for a, b in (groups, groups[::-1]):
+        counted, slots = cross_pattern(a, b)
+        found = sorted_pairs(a, b)
+        np.testing.assert_array_equal(found.pattern.indptr, counted.indptr)
+        np.testing.assert_array_equal(found.pattern.indices, counted.indices)
+        np.testing.assert_array_equal(found.slots, slots)
+        np.testing.assert_array_equal(found.ordered, slots[found.rows.order])
+        assert (np.diff(found.ordered) >= 0).all()
+    w, v = rng.random(n), rng.normal(size=(n, 2))
+    usual = Blocks((), n, groups).gram(w, v)
+    monkeypatch.setattr(patterns, "MANY", 0)
+    monkeypatch.setattr(blocks, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(blocks, "FEW_PARTS", 1)
+    gram = Blocks((), n, groups).gram(w, v)
+    np.testing.assert_allclose(gram.cross[0, 1], usual.cross[0, 1], rtol=1e-12)
+    for a in (0, 1):
+        np.testing.assert_allclose(gram.diag[a], usual.diag[a], rtol=1e-12)
+        np.testing.assert_allclose(gram.rhs[a], usual.rhs[a], atol=1e-12)
 
 
 def test_both_ways_of_finding_pairs_agree() -> None:

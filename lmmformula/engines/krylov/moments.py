@@ -8,7 +8,7 @@ f_s = 1 / F_s, c_j = 1 / C_j and ``G = N' diag(f^2) N``::
     sum_s f_s^2 (N K N')_ss = 2 sum_{i<j} K_ij G_ij                                                              (1)
 
 need no array as large as N. Blocks of M^-1 on the pattern of the rows take K^2 within levels, N K on the pattern of N and K on
-that of H, which is three times the work, and is done when they are asked for.
+that of H, which is more work, and is done when they are asked for.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
@@ -31,6 +32,8 @@ __all__ = ["COMPILED_PAIRS", "Heads", "Moments", "OnPatterns"]
 
 MAX_PAIRS = 3e9
 """Multiplications up to which K is formed row by row."""
+PARTS = 16
+"""Parts of the columns, each of which has a row of K of its own."""
 COMPILED_PAIRS = 1e6
 """Multiplications from which on K is formed in a compiled loop."""
 
@@ -126,7 +129,7 @@ def _sums(s: SchurComplement) -> tuple[float, Heads]:
         summed_moments(i, j, *values, out)
         return out
 
-    square, chain, *dense = np.sum(in_parts(part, turned.cuts), axis=0).tolist()
+    square, chain, *dense = np.sum(in_parts(part, even_cuts(turned.ptr, PARTS)), axis=0).tolist()
     return 2.0 * square, Heads(chain, np.array(dense))
 
 
