@@ -27,7 +27,7 @@ __all__ = [
     "sorted_pairs",
 ]
 
-MANY = 500_000
+MANY = 200_000
 """Rows from which on pairs are found in compiled loops, over threads."""
 NARROW = 2**31
 """Rows and levels that half of 64 bits can hold."""

@@ -99,8 +99,8 @@ class Complement(Protocol):
         """Back from what `reduced` gave and the solution x of I - K."""
         ...
 
-    def moments(self, wanted: bool) -> Moments:
-        """Exact sums over the nonzeros of K, as far as they are wanted."""
+    def moments(self, wanted: bool, on_patterns: bool = False) -> Moments:
+        """Exact sums over the nonzeros of K, as far as they are wanted; `on_patterns` if more than sums will be asked for."""
         ...
 
     def correction(self, v: Array) -> Array:

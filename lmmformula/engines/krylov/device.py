@@ -12,6 +12,8 @@ import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from lmmformula.engines.krylov import deflation
 from lmmformula.engines.krylov.deflation import subspace
 from lmmformula.engines.krylov.schur import NARROW, SchurComplement, SchurPattern
@@ -30,6 +32,8 @@ DEVICES = ("cpu", "gpu")
 """What a fit may ask for."""
 PLATFORMS = {"gpu": "gpu", "cpu-jax": "cpu"}
 """JAX's names; "cpu-jax" is the GPU's path on the processor, for tests and measurements: it is slower than "cpu"."""
+COARSE = 1e-3
+"""Relative residual of starting values, which single precision gives without a residual of double precision."""
 VECTORS = 8
 """Blocks as long as there are effects that an iteration holds at most."""
 
@@ -51,6 +55,8 @@ class OnProcessor:
     def solution(self, complement: Complement, b: Array, tolerance: float, max_steps: int) -> Solution:
         """(I - K)^-1 b, by iterations of single precision where products have it."""
         if complement.has_single and b.shape[1] > NARROW:
+            if tolerance >= COARSE:
+                return conjugate_gradients(complement.apply, b.astype(np.float32), tolerance, max_steps)
             return refined(complement.apply, b, tolerance, max_steps)
         return conjugate_gradients(complement.apply, b, tolerance, max_steps)
 

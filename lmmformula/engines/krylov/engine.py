@@ -215,7 +215,10 @@ class KrylovPrepared:
 
     def factor(self, gram: Gram, factors: Sequence[Array], across: Across = ()) -> KrylovFactor:
         complement = self.place.complement(self.pattern.complement(gram, factors, across))
-        return KrylovFactor(self, tuple(factors), complement, across=across)
+        working = (
+            not gram.vv.size
+        )  # a Gram of Z alone is that of working weights, where rows are asked for their leverages
+        return KrylovFactor(self, tuple(factors), complement, across=across, by_rows=working)
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,6 +237,8 @@ class KrylovFactor(Drawless):
         The same without these, whose solutions and moments are used.
     across : sequence of Precision or None
         Q_a.
+    by_rows : bool
+        Whether blocks of M^-1 on the pattern of the rows are likely to be asked for.
     """
 
     prepared: KrylovPrepared
@@ -242,6 +247,7 @@ class KrylovFactor(Drawless):
     more: Array = field(default_factory=lambda: np.zeros(0))
     first: KrylovFactor | None = None
     across: Across = ()
+    by_rows: bool = False
 
     # -- solutions ---------------------------------------------------------------------------------------------
 
@@ -300,7 +306,9 @@ class KrylovFactor(Drawless):
     @cached_property
     def moments(self) -> Moments:
         """Exact sums over the nonzeros of K."""
-        return self.first.moments if self.first else self.complement.moments(self.prepared.engine.moments)
+        if self.first:
+            return self.first.moments
+        return self.complement.moments(self.prepared.engine.moments, self.by_rows)
 
     @cached_property
     def _probed(self) -> Probed:

@@ -249,9 +249,9 @@ class LeanComplement:
         own *= self.inv[:, None]
         return own[:, None, :], (self.c[:, None] * x)[:, None, :]
 
-    def moments(self, wanted: bool) -> Moments:
+    def moments(self, wanted: bool, on_patterns: bool = False) -> Moments:
         """None are formed."""
-        del wanted
+        del wanted, on_patterns
         return Moments(False, 0.0)
 
     def correction(self, v: Array) -> Array:

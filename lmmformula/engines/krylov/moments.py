@@ -101,12 +101,15 @@ class Moments:
         return OnPatterns(none, none, none) if self.make is None else self.make()
 
     @classmethod
-    def of(cls, s: SchurComplement, wanted: bool = True) -> Moments:
-        """Form K row by row and keep the sums, if they are wanted and not too dear. O(pairs)."""
+    def of(cls, s: SchurComplement, wanted: bool = True, on_patterns: bool = False) -> Moments:
+        """Form K row by row and keep the sums, if they are wanted and not too dear. O(pairs).
+
+        `on_patterns` says that K where nonzeros stand will be asked for, which gives the sums, too.
+        """
         p = s.pattern
         if not s.q or not wanted or p.pairs * p.k > MAX_PAIRS:
             return cls(not s.q, 0.0)
-        if s.compiled and p.k == 1 and all(g.k == 1 for g in p.dense_groups):
+        if not on_patterns and s.compiled and p.k == 1 and all(g.k == 1 for g in p.dense_groups):
             square, heads = _sums(s)
             return cls(True, square, heads, lambda: _on_patterns(s))
         found = _on_patterns(s)

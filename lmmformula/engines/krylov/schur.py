@@ -418,9 +418,9 @@ class SchurComplement:
 
     # -- traces ------------------------------------------------------------------------------------------------
 
-    def moments(self, wanted: bool) -> Moments:
+    def moments(self, wanted: bool, on_patterns: bool = False) -> Moments:
         """Exact sums over the nonzeros of K."""
-        return Moments.of(self, wanted)
+        return Moments.of(self, wanted, on_patterns)
 
     def correction(self, v: Array) -> Array:
         """Nothing that the moments hold differs from v'K^2 v / 2 + v'K v of a column, (c,)."""

@@ -250,7 +250,7 @@ class Splitting:
         """The part of log|M| that is exact beside the moments."""
         return self.log_scale - (self.square if self.triangular else 0.0)
 
-    def moments(self, wanted: bool) -> Moments:
+    def moments(self, wanted: bool, on_patterns: bool = False) -> Moments:
         """tr K^2 where it is exact, `wanted` or not; nothing but that sum is kept."""
         within = sum(float(np.vdot(o, o)) for o in self.own if o is not None)
         return Moments(not self.triangular, 0.0 if self.triangular else 2.0 * self.square + within)
