@@ -98,6 +98,13 @@ class SchurPattern:
     def dense_groups(self) -> list[Group]:
         return [self.blocks.groups[j] for j in self.plan.dense]
 
+    @cached_property
+    def alike(self) -> bool:
+        """Whether rows of N, N' and H come in groups of one pattern, of as many as a compiled product takes at a time."""
+        from lmmformula.numerics.alike_kernels import HEIGHT
+
+        return self.k % HEIGHT == 0 and all(g.k % HEIGHT == 0 for g in self.dense_groups)
+
     @property
     def rows(self) -> int:
         """Rows of N, the effects of A."""
@@ -123,11 +130,12 @@ class SchurPattern:
     @cached_property
     def _parts(self) -> NDArray[np.int32]:
         """Connected part of the design that each effect of D lies in, (q_D,)."""
-        if len(self.by_row.cols) >= COMPILED_ENTRIES and len(self.h.cols) == self.q:
+        alone = sum(g.m * g.k**2 for g in self.dense_groups)
+        if len(self.by_row.cols) >= COMPILED_ENTRIES and len(self.h.cols) == alone:
             from lmmformula.numerics.lean_kernels import united
 
-            out = np.empty(self.q, dtype=np.int32)
-            united(self.by_row.ptr, self.by_row.cols, out)
+            out, ragged = np.empty(self.q, dtype=np.int32), self.plan.couplings[0].ragged
+            united(ragged.ptr, ragged.cols, out)
             return out
         from scipy.sparse import csr_array
         from scipy.sparse.csgraph import connected_components
@@ -148,6 +156,14 @@ class SchurPattern:
         at = np.arange(ptr[-1]) + np.repeat(np.repeat(ragged.ptr[:-1], self.k) - ptr[:-1], counts)
         row = np.repeat(np.tile(np.arange(self.k), ragged.m), counts)
         return Compressed(ptr, ragged.cols[at], row * total + at)
+
+    @cached_property
+    def _by_column_from(self) -> Index:
+        """Where each entry of N by columns stands among ragged values."""
+        places = self.by_row.source
+        if isinstance(places, slice):
+            return np.asarray(self.by_column.source)
+        return places[self.by_column.source].astype(np.int32 if len(places) < 2**31 else np.int64)
 
     def _columns(self) -> Compressed:
         n = self.by_row
@@ -213,6 +229,8 @@ class SchurPattern:
         ):
             return self._of_intercepts(gram, factors, across, inv, logdet)
         t = plan.per_level(0, inv, scaled_coupling(plan, gram, factors, 0))
+        if len(self.by_row.cols) >= COMPILED_ENTRIES:
+            return self._by_columns(gram, factors, across, inv, t, logdet)
         c_inverses, own = [], []
         for j, place, level in zip(plan.dense, plan.couplings[0].places, self.levels, strict=True):
             block, part = self._diagonal(gram, factors, across, j), t[:, place]
@@ -225,6 +243,24 @@ class SchurPattern:
         n = t.ravel()[self.by_row.source]
         h = np.concatenate(own + self._pairs(gram, factors, across, c_inverses))[self.h.source]
         return SchurComplement(self, inv, tuple(c_inverses), n, n[self.by_column.source], h, logdet)
+
+    def _by_columns(
+        self, gram: Gram, factors: Sequence[Array], across: Across, inv: Array, t: Array, logdet: float
+    ) -> SchurComplement:
+        """The same in compiled passes over the columns of T, level by level."""
+        turned, c_inverses, own = self.by_column, [], []
+        values, n = t.ravel()[self._by_column_from], np.empty(t.size)
+        for j, head in zip(self.plan.dense, self.plan.offsets, strict=True):
+            block = self._diagonal(gram, factors, across, j)
+            m, k, _ = block.shape
+            c = lower_inverse(cholesky(block - turned.level_products(head, m, k, values, values)))
+            turned.scale_levels(head, c, values)
+            logdet -= 2.0 * float(np.log(np.einsum("mii->mi", c)).sum())
+            c_inverses.append(c)
+            own.append(matmul(matmul(c, block), transpose(c)).ravel())
+        n[turned.source] = values
+        h = np.concatenate(own + self._pairs(gram, factors, across, c_inverses))[self.h.source]
+        return SchurComplement(self, inv, tuple(c_inverses), n, values, h, logdet)
 
     @staticmethod
     def _diagonal(gram: Gram, factors: Sequence[Array], across: Across, j: int) -> Array:
@@ -344,17 +380,23 @@ class SchurComplement:
             return self._matrices[0] @ x
         if x.shape[1] <= NARROW:
             return self.pattern.by_row.times(self._values(x)[0], x)
-        return self._times_rows(filled(x), x.shape[1])
+        return self._times_rows(self._filled(x), x.shape[1])
 
     def nearly_times_n(self, x: Array) -> Array:
         """N x, in single precision where that is at hand."""
         return self.times_n(x.astype(np.float32) if self.has_single else x)
 
+    def _filled(self, x: Array) -> Array:
+        """With columns of zeros up to the next multiple of what products take at a time."""
+        return filled(x, alike=self.pattern.alike)
+
     def _times_rows(self, wide: Array, c: int) -> Array:
         """The first c columns of N times a block of full width."""
+        n, (values, _, _) = self.pattern.by_row, self._values(wide)
+        if self.pattern.alike:
+            return np.ascontiguousarray(n.times_alike(values, wide)[:, :c])
         from lmmformula.numerics.krylov_kernels import csr_times
 
-        n, (values, _, _) = self.pattern.by_row, self._values(wide)
         out = aligned((self.pattern.rows, c), wide.dtype)
         in_parts(lambda i, j: csr_times(i, j, n.ptr, n.cols, values, wide, out), n.cuts)
         return out
@@ -368,10 +410,15 @@ class SchurComplement:
             _, by_column, own = self._values(x)
             t = self.times_n(x)
             return self.pattern.h.times(own, x) - self.pattern.by_column.times(by_column, t)
+        wide, h, turned = self._filled(x), self.pattern.h, self.pattern.by_column
+        t, (_, by_column, own) = self._times_rows(wide, wide.shape[1]), self._values(x)
+        if self.pattern.alike:
+            whole = h.times_alike(own, wide)
+            turned.add_alike(by_column, -1.0, t, whole)
+            return np.ascontiguousarray(whole[:, : x.shape[1]])
         from lmmformula.numerics.krylov_kernels import schur_times
 
-        wide, h, turned, out = filled(x), self.pattern.h, self.pattern.by_column, aligned(x.shape, x.dtype)
-        t, (_, by_column, own) = self._times_rows(wide, wide.shape[1]), self._values(x)
+        out = aligned(x.shape, x.dtype)
         values = (h.ptr, h.cols, own, turned.ptr, turned.cols, by_column, wide, t, out)
         in_parts(lambda i, j: schur_times(i, j, *values), turned.cuts)
         return out
@@ -398,9 +445,12 @@ class SchurComplement:
             return self._matrices[0].T @ a
         if a.shape[1] <= NARROW:
             return self.pattern.by_column.times(self.n_turned, a)
+        turned, wide = self.pattern.by_column, self._filled(a)
+        if self.pattern.alike:
+            return np.ascontiguousarray(turned.times_alike(self.n_turned, wide)[:, : a.shape[1]])
         from lmmformula.numerics.krylov_kernels import csr_times
 
-        turned, out, wide = self.pattern.by_column, np.empty((self.q, a.shape[1])), filled(a)
+        out = np.empty((self.q, a.shape[1]))
         in_parts(lambda i, j: csr_times(i, j, turned.ptr, turned.cols, self.n_turned, wide, out), turned.cuts)
         return out
 

@@ -265,6 +265,9 @@ class StochasticInverse(Paired):
         out = np.broadcast_to(np.eye(k), s.inv.shape).copy()
         if not s.q:
             return out
+        if s.compiled:
+            near = s.n + self.moments.on_patterns.nk if self.moments.exact else s.n
+            return out + p.by_row.level_products(0, len(out), k, near, s.n)
         ragged = p.plan.couplings[0].ragged
         n, near = np.empty(len(s.n)), np.empty(len(s.n))
         n[p.by_row.source] = s.n
