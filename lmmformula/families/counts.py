@@ -10,7 +10,7 @@ import numpy as np
 from lmmformula.families.auxiliary import Auxiliary
 from lmmformula.families.distribution import Distribution
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
-from lmmformula.families.special import digamma_step, lgamma_step, softplus
+from lmmformula.families.special import digamma_step, lgamma_step, log_factorials, softplus
 from lmmformula.typing import Namespace
 
 __all__ = ["Count", "NegativeBinomial2", "Poisson"]
@@ -26,9 +26,7 @@ class Count(Distribution):
 
     def constant(self, y: Array, w: Maybe) -> Maybe:
         """``-log y!``."""
-        from scipy.special import gammaln
-
-        return -gammaln(y + 1.0)
+        return -log_factorials(y)
 
     def events(self, y: Array, w: Maybe) -> Array:
         return np.array([np.sum(w * y)])

@@ -26,6 +26,7 @@ __all__ = [
     "excess_slope",
     "gammaln",
     "lgamma_step",
+    "log_factorials",
     "log_mills",
     "log_ndtr",
     "namespace",
@@ -64,6 +65,16 @@ def _special(xp: Namespace) -> Namespace:
 def gammaln(x: Maybe, xp: Namespace) -> Array:
     """log Gamma(x) for x > 0."""
     return _special(xp).gammaln(x)
+
+
+def log_factorials(y: Array) -> Array:
+    """log y! of whole numbers, of which few are different among many."""
+    top = y.max(initial=0.0)
+    if top < np.size(y):
+        whole = y.astype(np.intp)
+        if (whole == y).all() and (whole >= 0).all():
+            return gammaln(np.arange(1.0, top + 2.0), np)[whole]
+    return gammaln(y + 1.0, np)
 
 
 def log_ndtr(x: Maybe, xp: Namespace) -> Array:

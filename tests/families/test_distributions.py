@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import statsmodels.genmod.families as smf
 from scipy import stats
+from scipy.special import gammaln
 
 from lmmformula.families import LINKS, Family, make_family, resolve, zero_inflated
+from lmmformula.families.special import log_factorials
 
 MU = {"unit": np.array([0.1, 0.35, 0.6, 0.92])}
 MU["positive"] = MU["real"] = np.array([0.4, 1.0, 2.5, 6.0])
@@ -263,3 +265,18 @@ def test_starting_auxiliaries_are_near_the_truth(name: str) -> None:
     assert np.isfinite(start).all()
     if family.name not in ("student", "student(df=4)", "zero_inflated_nbinom2"):
         np.testing.assert_allclose(start, truth, atol=0.25)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([3.0, 0.0, 7.0] * 5),
+        np.array([0.5, 2.0, 1.0]),
+        np.array([1e6]),
+        np.zeros((2, 3)),
+        np.zeros(0),
+    ],
+)
+def test_log_factorials(y: np.ndarray) -> None:
+    """Few different numbers among many, numbers that are not whole, one that is large, and none."""
+    np.testing.assert_array_equal(log_factorials(y), gammaln(y + 1.0))
