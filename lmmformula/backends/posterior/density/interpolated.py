@@ -9,8 +9,9 @@ density is negligible,
 
 t being the mean and one standard deviation of what a Gaussian's logarithm is below its maximum by. Its error e is the root
 mean square, over its draws from the posterior, of the residuals of leaving each out. Once e is below a tolerance, values are
-the polynomial's, at places where those that were computed determine it: ``w^2 l <= 4`` with w of an upper bound of the
-value and l of :mod:`lmmformula.numerics.polynomial`. Elsewhere the density is computed, and adds to the fit; so are a few
+the polynomial's, at places where those that were computed determine it: ``w^4 l <= 4`` with w of an upper bound of the
+value and l of :mod:`lmmformula.numerics.polynomial`, so that what the density is off by there is to its usual size as a
+standard error twice that of the values. Elsewhere the density is computed, and adds to the fit; so are a few
 places of each request, which tell when the fit no longer holds.
 
 With errors of root mean square e over the posterior no posterior mean moves by more than about e of its standard deviations
@@ -55,7 +56,7 @@ LIKELY, DRAWN = 32, 2_000
 SLOWER = 400
 """Places without a polynomial below the tolerance after which its own draws end."""
 FARTHEST = 4.0
-"""Largest w^2 l at which a value is interpolated: a standard error twice that of the values."""
+"""Largest w^4 l at which a value is interpolated."""
 DF = 5.0
 """Degrees of freedom of draws among which those from the posterior are picked."""
 NEGLIGIBLE = 1e-6
@@ -174,7 +175,7 @@ class Interpolated:
         below = values - self._fitted_top
         weights = self._weight(below)
         found, spread = self._fit(z)
-        use = (weights > NEGLIGIBLE) & (weights**2 * spread <= FARTHEST)
+        use = (weights > NEGLIGIBLE) & (weights**4 * spread <= FARTHEST)
         if not use.any():
             return 0.0
         return float(np.sqrt(np.average((found[use] - below[use]) ** 2, weights=weights[use])))
@@ -190,7 +191,7 @@ class Interpolated:
         """Values of a fit at z, and where the values that were computed determine it."""
         values, spread = fit(z)
         upper = values + 3.0 * fit.error * np.sqrt(spread)
-        return values, np.isfinite(upper) & (self._weight(upper) ** 2 * spread <= FARTHEST)
+        return values, np.isfinite(upper) & (self._weight(upper) ** 4 * spread <= FARTHEST)
 
     def _weight(self, below: Array) -> Array:
         """w of log density less its maximum."""

@@ -262,7 +262,7 @@ class LaplaceDensity(Pointwise):
 
     def settled(self, scale: Scale | None = None) -> LaplaceDensity:
         """The same density with searches that start from the modes at the mode of x, which `scale` knows or is climbed to."""
-        found = find_mode(self) if scale is None else scale
+        found = find_mode(replace(self, u=self(self.begin).laplace.u)) if scale is None else scale
         return replace(self, found=found, u=self(found.mode).laplace.u)
 
     def scale(self) -> Scale:

@@ -82,7 +82,7 @@ def find_mode(density: Density, tolerance: float = 1e-5) -> Scale:
     `tolerance` is the gain in log density that a further Newton step would promise: the mode is where samplers start, not
     a result.
     """
-    first = _definite(-_hessian(density, density.begin))
+    first = _definite(-_forward_hessian(density, density.begin))
 
     def downhill(x: Array) -> _Downhill:
         value, gradient = density.value_and_gradient(x)
@@ -97,7 +97,7 @@ def find_mode(density: Density, tolerance: float = 1e-5) -> Scale:
     )
     curvature = _definite(-_hessian(density, found.x))
     half = np.linalg.cholesky(np.linalg.inv(curvature))
-    return Scale(found.x, half, -found.point.value, found.evaluations + 4 * density.d, found.converged)
+    return Scale(found.x, half, -found.point.value, found.evaluations + 3 * density.d + 1, found.converged)
 
 
 def _hessian(density: Density, x: Array, step: float = 1e-4) -> Array:
@@ -107,6 +107,13 @@ def _hessian(density: Density, x: Array, step: float = 1e-4) -> Array:
         return density.value_and_gradient(place)[1]
 
     out = np.array([slope(x + e) - slope(x - e) for e in step * np.eye(density.d)]) / (2.0 * step)
+    return 0.5 * (out + out.T)
+
+
+def _forward_hessian(density: Density, x: Array, step: float = 1e-4) -> Array:
+    """The same to first order in the step, for half as many gradients: where a search begins."""
+    here = density.value_and_gradient(x)[1]
+    out = np.array([density.value_and_gradient(x + e)[1] - here for e in step * np.eye(density.d)]) / step
     return 0.5 * (out + out.T)
 
 
