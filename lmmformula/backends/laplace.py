@@ -19,6 +19,7 @@ from lmmformula.backends.curvature import (
     undetermined_beta,
 )
 from lmmformula.backends.degenerate import named_failures, refuse_reproduced
+from lmmformula.backends.laplace_start import Begin, nearer, start_beta, with_moments
 from lmmformula.backends.optimum import (
     convergence,
     modes,
@@ -39,8 +40,6 @@ from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
-from lmmformula.ir.rows import Chunk
-from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.numerics.trust_region import Minimum, Nowhere, Standing, minimise
 from lmmformula.progress import Report
@@ -84,19 +83,6 @@ class _Scaled:
     @property
     def hessian(self) -> Array:
         return self.scale.T @ self.point.hessian @ self.scale
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Begin:
-    """Where a search begins or stands: psi, the modes and beta from which the mode is searched for there, and of a search that
-    is under way its coordinates S and where it stands in them.
-    """
-
-    psi: Array
-    u: tuple[Array, ...]
-    beta: Array
-    scale: Array | None = None
-    standing: Standing | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +188,7 @@ class LaplaceBackend(Likelihood):
             criterion = model = at_end.model
             here = ongoing("sharper search")
             left = left_of(here)
-            begin = _Begin(at_end.psi, at_end.u, at_end.beta) if left is None else left["begin"]
+            begin = Begin(at_end.psi, at_end.u, at_end.beta) if left is None else left["begin"]
             found = self._search(model, begin, progress, here)
             at_end = found.point.point
         psi = self._settled(criterion, at_end.psi, found.point)
@@ -265,18 +251,18 @@ class LaplaceBackend(Likelihood):
             pass  # a response far from the earlier one: from the start
         return replace(self, start=off_boundary(estimate.theta)).fit(problem, prepared)
 
-    def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> _Begin:
+    def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> Begin:
         """Where an earlier run stood, or at a point, off the boundary, or near the optimum."""
         if left is not None:
             return left["begin"]
         if near is not None:
             psi = near.psi.copy()
             psi[model.layout.theta] = off_boundary(near.theta)
-            return _Begin(psi, near.u, near.beta)
+            return Begin(psi, near.u, near.beta)
         first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
-        psi = _with_moments(first)
+        psi = with_moments(first)
         psi = psi if self.nagq == 0 else np.concatenate([first.beta, psi])
-        return _Begin(psi, first.u, first.beta)
+        return nearer(model, Begin(psi, first.u, first.beta))
 
     def _first(self, joint: Laplace) -> LaplacePoint:
         """beta, theta and alpha near the optimum: a plain GLM, then Schall's iteration on the working model."""
@@ -311,7 +297,7 @@ class LaplaceBackend(Likelihood):
     def _search(
         self,
         criterion: Criterion,
-        first: _Begin,
+        first: Begin,
         progress: Report | None,
         here: Ongoing | None,
     ) -> Any:
@@ -342,7 +328,7 @@ class LaplaceBackend(Likelihood):
             return _Scaled(point, scale)
 
         def keep(standing: Standing, ended: bool) -> None:
-            there = _Begin(scale @ standing.x, last.u, last.beta, scale, standing)
+            there = Begin(scale @ standing.x, last.u, last.beta, scale, standing)
             if here is not None:
                 here.offer(lambda: {"begin": there}, at_once=ended)
 
@@ -401,16 +387,6 @@ class LaplaceBackend(Likelihood):
         )
 
 
-def _with_moments(first: LaplacePoint) -> Array:
-    """psi with the family's parameters from moments given the random effects, which a start without effects takes for noise."""
-    model, psi = first.model, first.psi.copy()
-    scales = start_aux(model.problem.family, model.own_rows, model.means_predictor(first))
-    if model.problem.terms and np.isfinite(scales).all():
-        for where, value in zip(model.layout.aux, scales, strict=True):
-            psi[where.start] = value
-    return psi
-
-
 def _vcov(point: LaplacePoint, loose: NDArray[np.bool_]) -> Array:
     """(X'V^-1X)^-1 of the working model, with infinite variances of coefficients that the data do not determine."""
     if not loose.any():
@@ -436,14 +412,3 @@ def round_scale(hessian: Array, blocks: Sequence[slice]) -> Array:
                 continue
             out[where, where] = np.linalg.inv(lower).T
     return out
-
-
-def start_beta(problem: Problem) -> Array:
-    """Least squares of the family's starting linear predictor on X."""
-    rows, family = problem.data, problem.family
-
-    def start(chunk: Chunk) -> tuple[Array]:
-        eta = family.start(chunk.y, chunk.weights)
-        return (eta if chunk.offset is None else eta - chunk.offset,)
-
-    return least_squares(rows.fixed, rows.map(start, coarse=True)[0]).coefficients

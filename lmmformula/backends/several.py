@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from lmmformula.backends.degenerate import refuse_reproduced
-from lmmformula.backends.laplace import LaplaceBackend, _Begin
+from lmmformula.backends.laplace import LaplaceBackend
+from lmmformula.backends.laplace_start import Begin
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.several import SeveralLaplace
@@ -76,7 +77,7 @@ class SeveralBackend(LaplaceBackend):
         for j, segment in enumerate(problem.responses):
             refuse_reproduced(segment.family, of_response(problem, j)[0].data, eta[segment.rows])
 
-    def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> _Begin:
+    def _begin(self, model: Laplace, left: Record | None, near: LaplacePoint | None) -> Begin:
         if left is not None or near is not None:
             return super(SeveralBackend, self)._begin(model, left, near)
         problem, layout = model.problem, model.layout
@@ -92,9 +93,9 @@ class SeveralBackend(LaplaceBackend):
         for where, alpha in zip(layout.aux, found.aux, strict=True):
             psi[where] = alpha
         psi[layout.theta] = self._theta(problem, simple, found.theta) if self.start is None else self.start
-        return _Begin(psi, model.zero_modes(), found.beta)
+        return Begin(psi, model.zero_modes(), found.beta)
 
-    def _begin_responses(self, model: Laplace) -> _Begin:
+    def _begin_responses(self, model: Laplace) -> Begin:
         """At the estimates of each response by itself, effects of different responses uncorrelated."""
         problem, layout = model.problem, model.layout
         psi, sigmas = np.zeros(layout.size), [_small(term) for term in problem.terms]
@@ -114,7 +115,7 @@ class SeveralBackend(LaplaceBackend):
             psi[layout.theta] = np.concatenate([np.zeros(0), *thetas])
         else:
             psi[layout.theta] = self.start
-        return _Begin(psi, model.zero_modes(), psi[layout.beta])
+        return Begin(psi, model.zero_modes(), psi[layout.beta])
 
     def _theta(self, problem: Problem, simple: Problem, theta: Array) -> Array:
         """theta of the mean's columns as found, and small ones of the others."""

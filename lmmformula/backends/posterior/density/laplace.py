@@ -18,7 +18,8 @@ from functools import cached_property
 import numpy as np
 
 from lmmformula.backends.batched_laplace import rows_apart, unbatched_laplace
-from lmmformula.backends.laplace import LaplaceBackend, start_beta
+from lmmformula.backends.laplace import LaplaceBackend
+from lmmformula.backends.laplace_start import start_beta
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.backends.posterior.density.base import Pointwise
 from lmmformula.backends.posterior.density.scale import Scale, find_mode
