@@ -44,6 +44,8 @@ COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
 FEW_PARTS = 8
 """Parts of the levels up to which rows in order of pairs are left aside for those by level of the larger group."""
+COUNTED = 100_000
+"""Cells whose sums by level are counted column by column, in less time than scipy's sparse matrices take to be imported."""
 ROWS = 65_536
 """Rows that are handled at a time where temporaries of n elements would be slow."""
 
@@ -133,7 +135,7 @@ class Blocks(Levels):
         c = columns.shape[1]
         if self._is_dense(a):
             out = (self._dense(a).T @ columns)[None]
-        elif c * group.k < 4 or len(columns) * c < 20_000 or group.several:
+        elif c * group.k < 4 or len(columns) * c < COUNTED or group.several:
             first, *more = (_counted_sums(part, columns) for part in self._parts[a])
             out = sum(more, first)
         else:

@@ -15,7 +15,8 @@ from lmmformula import build
 from lmmformula.backends.pql import PQL
 from lmmformula.engines.backfitting import led_there
 from lmmformula.engines.backfitting.apart import ApartClubbed, ApartLed
-from lmmformula.engines.backfitting.engine import ApartFactor, BackfittingEngine
+from lmmformula.engines.backfitting.apart_engine import ApartFactor
+from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.streamed import Spread, dealing
@@ -62,7 +63,7 @@ def test_estimates_are_those_of_rows_in_memory(
 ) -> None:
     """Of 7 stores sums are added up two by two; two groups of one column have compiled sweeps of one way there and back."""
     if compiled:
-        monkeypatch.setattr("lmmformula.engines.backfitting.engine.COMPILED", 0)
+        monkeypatch.setattr("lmmformula.engines.backfitting.apart_engine.COMPILED", 0)
     own = problem(layout)
     there = spread(own, stores=stores)
     assert store(there).apart
@@ -77,7 +78,7 @@ def test_estimates_are_those_of_rows_in_memory(
 @pytest.mark.parametrize("kind", [ApartClubbed, ApartLed])
 def test_which_sweeps(kind: type[ApartClubbed], monkeypatch: pytest.MonkeyPatch) -> None:
     if kind is ApartLed:
-        monkeypatch.setattr("lmmformula.engines.backfitting.engine.COMPILED", 0)
+        monkeypatch.setattr("lmmformula.engines.backfitting.apart_engine.COMPILED", 0)
     for layout in FORMULAS:
         rows = spread(problem(layout), stores=2).data
         (gram,) = rows.together(GramOf(None, fixed=True, apart=True))
