@@ -13,6 +13,9 @@ Slopes, from the end to the beginning (Smith 1995; Giles 2008), with Fb for df/d
     df/dLambda_e = 2 sum_l (Nb_l Lambda_e G_l^-1 - A_l Lambda_e G_l^-1 Lambda_e'Nb_l Lambda_e G_l^-1 + A_l Lambda_e G_l^-1)
     df/dLambda_a = 2 sum_l ((Fb D C)_ll)',         df/dw_j = (J Fb J')_jj,       df/dpi = t - s'S^-1 s
 
+Arrays are filled by loops: an assignment between arrays compares their shapes, and its error is text that only Numba's runtime
+can write, which keeps a loop from being kept for itself.
+
 The cost is c^3/2 + m k c^2/2 multiplications for F and its sweep and m k c^2 for Nb. Levels that were merged into classes
 (counts, outer) replace the second and third by m'k^2c^2. A matrix that is not positive definite gives nan.
 """
@@ -26,7 +29,7 @@ from lmmformula.numerics.compiled import compiled
 __all__ = ["bordered_form", "bordered_slopes", "bordered_values", "level_roots", "pivots", "reduced_form"]
 
 
-@compiled()
+@compiled(bare=True)
 def level_roots(lower, a, counts, roots, inverses):
     """W_l with N_l = W_l W_l', G_l^-1, and the sum of counts times log|G_l|."""
     k = lower.shape[0]
@@ -70,12 +73,14 @@ def level_roots(lower, a, counts, roots, inverses):
     return total
 
 
-@compiled()
+@compiled(bare=True)
 def reduced_form(roots, merged, b, outer, g, c_matrix):
     """C, both triangles."""
     c = g.shape[0]
     k = roots.shape[1]
-    c_matrix[:, :] = g
+    for x in range(c):
+        for y in range(c):
+            c_matrix[x, y] = g[x, y]
     if merged:
         for u in range(roots.shape[0]):
             for i in range(k):
@@ -109,13 +114,15 @@ def reduced_form(roots, merged, b, outer, g, c_matrix):
             c_matrix[y, x] = c_matrix[x, y]
 
 
-@compiled()
+@compiled(bare=True)
 def bordered_form(c_matrix, dense, places, weights, border, half, f):
     """D C in `half` and the lower triangle of F in `f`."""
     c = c_matrix.shape[0]
     p = weights.shape[0]
     q = c - 1 - p
-    half[q:, :] = c_matrix[q:, :]
+    for x in range(q, c):
+        for y in range(c):
+            half[x, y] = c_matrix[x, y]
     at = 0
     for a in range(places.shape[0]):
         start, m, k = places[a, 0], places[a, 1], places[a, 2]
@@ -153,7 +160,7 @@ def bordered_form(c_matrix, dense, places, weights, border, half, f):
             f[q + x, q + y] = t
 
 
-@compiled()
+@compiled(bare=True)
 def pivots(f):
     """log|S|, and the last pivot, by a Cholesky factorisation in place."""
     c = f.shape[0]
@@ -175,7 +182,7 @@ def pivots(f):
     return total, np.nan
 
 
-@compiled()
+@compiled(bare=True)
 def _swept(f):
     """The same by sweeps, which leave -S^-1 in the lower triangle, and S^-1 s in the last row."""
     c = f.shape[0]
@@ -202,7 +209,7 @@ def _swept(f):
     return total, f[c - 1, c - 1]
 
 
-@compiled()
+@compiled(bare=True)
 def bordered_values(own, dense, weights, precision, places, a, counts, merged, b, outer, g, border, out):
     """f of many draws: own (S, k, k), dense (S, sum of k_a^2), weights (S, p), precision (S,); into `out` (S,)."""
     c = g.shape[0]
@@ -217,7 +224,7 @@ def bordered_values(own, dense, weights, precision, places, a, counts, merged, b
         out[x] = log_det + dense_det + precision[x] * pivot
 
 
-@compiled()
+@compiled(bare=True)
 def _outer_slopes(f, precision, full, v):
     """Fb, both triangles."""
     c = f.shape[0]
@@ -234,7 +241,7 @@ def _outer_slopes(f, precision, full, v):
         full[y, c - 1] = precision * v[y]
 
 
-@compiled()
+@compiled(bare=True)
 def _dense_slopes(full, half, dense, places, d_dense):
     """df/dLambda_a of the dense groups; `full` becomes Cb."""
     c = full.shape[0]
@@ -275,7 +282,7 @@ def _dense_slopes(full, half, dense, places, d_dense):
         at += k * k
 
 
-@compiled()
+@compiled(bare=True)
 def _own_slopes(lower, a, counts, inverses, merged, b, outer, full, d_own):
     """df/dLambda_e."""
     c = full.shape[0]
@@ -347,11 +354,26 @@ def _own_slopes(lower, a, counts, inverses, merged, b, outer, full, d_own):
                 d_own[i, j] += 2.0 * s
 
 
-@compiled()
+@compiled(bare=True)
 def bordered_slopes(
-    own, dense, weights, precision, places, a, counts, merged, b, outer, g, border, d_own, d_dense, d_weights
+    own,
+    dense,
+    weights,
+    precision,
+    places,
+    a,
+    counts,
+    merged,
+    b,
+    outer,
+    g,
+    border,
+    d_own,
+    d_dense,
+    d_weights,
+    both,
 ):
-    """f and the last pivot at one draw, with its slopes in the last three arguments."""
+    """f and the last pivot at one draw in `both`, slopes in the three arguments before it."""
     c = g.shape[0]
     k = own.shape[0]
     p = weights.shape[0]
@@ -372,4 +394,5 @@ def bordered_slopes(
         d_weights[j] = t
     _dense_slopes(full, half, dense, places, d_dense)
     _own_slopes(own, a, counts, inverses, merged, b, outer, full, d_own)
-    return log_det + dense_det + precision * pivot, pivot
+    both[0] = log_det + dense_det + precision * pivot
+    both[1] = pivot

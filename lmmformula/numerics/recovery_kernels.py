@@ -17,7 +17,7 @@ from lmmformula.numerics.compiled import compiled
 __all__ = ["conditional_draws", "conditional_variances"]
 
 
-@compiled()
+@compiled(bare=True)
 def conditional_draws(
     own,
     dense,
@@ -95,7 +95,7 @@ def conditional_draws(
                     effects[x, e, u, i] = t
 
 
-@compiled()
+@compiled(bare=True)
 def _scaled_inverse(f, dense, places, z):
     """(T C_1^-T)' of the Cholesky factor in `f`: rows of C_1^-1 with their dense columns scaled."""
     c = f.shape[0]
@@ -122,7 +122,7 @@ def _scaled_inverse(f, dense, places, z):
         at += width * width
 
 
-@compiled()
+@compiled(bare=True)
 def conditional_variances(
     own,
     dense,

@@ -18,6 +18,10 @@ from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.priors import resolve_priors
+from lmmformula.numerics.bordered_kernels import bordered_slopes, bordered_values
+from lmmformula.numerics.kept_programs import folder
+from lmmformula.numerics.machine_code import Loop
+from lmmformula.numerics.recovery_kernels import conditional_draws, conditional_variances
 
 USER = {"b": "student_t(4, 0.1, 0.3)", "sigma": "gamma(2, 0.1)"}
 ALL_KINDS = {
@@ -184,6 +188,17 @@ def test_recovery_in_numpy_agrees_with_compiled_loops(layout: str, monkeypatch: 
         found.append([beta.draws, beta.mean, beta.cov, *effects.draws, *effects.means, *effects.sds])
     for plain, compiled in zip(*found, strict=True):
         np.testing.assert_allclose(plain, compiled, rtol=1e-8, atol=1e-9)
+
+
+@pytest.mark.skipif(folder("loops") is None, reason="nothing is kept here")
+def test_another_process_runs_kernels_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(variances, "TINY", 0)
+    posterior = posterior_of("crossed slopes")
+    posterior.log_densities(np.zeros((1, posterior.d)))
+    posterior.value_and_gradient(np.zeros(posterior.d))
+    recover(posterior, np.zeros((1, 1, posterior.d)), np.random.SeedSequence(1))
+    for kernel in (bordered_values, bordered_slopes, conditional_draws, conditional_variances):
+        assert all(isinstance(loop, Loop) for loop in kernel._loops.values())
 
 
 def test_kernels_give_no_density_where_it_overflows() -> None:

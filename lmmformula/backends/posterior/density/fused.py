@@ -51,8 +51,9 @@ class Fused:
         return cls(bordered, tuple(np.ascontiguousarray(part) for part in parts))
 
     @property
-    def merged(self) -> bool:
-        return self.bordered.counts is not None
+    def merged(self) -> int:
+        """1 if levels were merged into classes, else 0, as the kernels take it."""
+        return int(self.bordered.counts is not None)
 
     def inputs(self, coordinates: Coordinates, x: Numbers, xp: Namespace = np) -> tuple[Numbers, ...]:
         """What f depends on, and log p(y, x) + f / 2, for x (..., d).
@@ -93,10 +94,11 @@ class Fused:
 
         places, a, counts, b, outer, g, border = self.arrays
         out = np.empty_like(own), np.empty_like(dense), np.empty_like(weights)
-        f, pivot = bordered_slopes(
-            own, dense, weights, precision, places, a, counts, self.merged, b, outer, g, border, *out
+        both = np.empty(2)
+        bordered_slopes(
+            own, dense, weights, precision, places, a, counts, self.merged, b, outer, g, border, *out, both
         )
-        return f, *out, pivot
+        return both[0], *out, both[1]
 
     def value_and_gradient(self, coordinates: Coordinates, x: Array) -> tuple[float, Array]:
         """log p(y | x) + log p(x) and its gradient at one x (d,)."""
