@@ -23,11 +23,17 @@ _WAYS = {
 }
 
 
+def _net(fit: dict[str, Any]) -> float:
+    """Seconds without compilation: of the processor where they are known, by the clock elsewhere.
+
+    Compilation is timed by the clock, and takes its share of the processor's seconds.
+    """
+    return fit.get("cpu", fit["seconds"]) * (1.0 - fit["compilation"] / fit["seconds"])
+
+
 def _rate(fit: dict[str, Any]) -> float | None:
     """Smallest effective sample size per second, without compilation."""
-    if "ess" not in fit:
-        return None
-    return fit["ess"] / (fit["seconds"] - fit["compilation"])
+    return fit["ess"] / _net(fit) if "ess" in fit else None
 
 
 def _by_model(results: Path) -> dict[str, dict[str, dict[str, Any]]]:
@@ -101,17 +107,19 @@ def _efficiency_table(models: dict[str, dict[str, dict[str, Any]]]) -> str:
         "NumPyro, nothing",
         "bambi",
     ]
-    lines = head(["model", "rows", "parameters", *columns, "NUTS / NumPyro, one class"])
+    ahead = ("importance", "nuts")
+    ratios = [f"{way} / NumPyro, one class" for way in ("importance", "NUTS")]
+    lines = head(["model", "rows", "parameters", *columns, *ratios])
     for name, own in models.items():
         rates = {way: rate for way, fit in own.items() if (rate := _rate(fit)) is not None}
         cells = [
             _best(rates, way) for way in ("importance", "nuts", "one", "none", "plain-one", "plain", "bambi")
         ]
         single = [r for w, r in rates.items() if w.startswith("plain-one:")]
-        ratio = _ratio(rates.get("nuts"), max(single, default=None))
+        leads = [_ratio(rates.get(way), max(single, default=None)) for way in ahead]
         first = next(iter(own.values()))
         count = max(int(f.get("parameters", 0)) for f in own.values())
-        lines.append(line([name, f"{first['rows']:,}", f"{count:,}" if count else "", *cells, ratio]))
+        lines.append(line([name, f"{first['rows']:,}", f"{count:,}" if count else "", *cells, *leads]))
     return "\n".join(lines)
 
 
@@ -143,7 +151,7 @@ def _fit_table(models: dict[str, dict[str, dict[str, Any]]]) -> str:
                 lines.append(line([name, way, fit.get("failure", "")[:40], *[""] * 7, f"{fit['load']:.1f}"]))
                 continue
             cells = [
-                f"{fit['seconds'] - fit['compilation']:.2f}",
+                f"{_net(fit):.2f}" + ("" if "cpu" in fit else " by the clock"),
                 f"{fit['compilation']:.1f}",
                 f"{fit['ess']:.0f}",
             ]
@@ -159,11 +167,15 @@ def _fit_table(models: dict[str, dict[str, dict[str, Any]]]) -> str:
 
 
 def _first_table(fits: list[dict[str, Any]]) -> str:
-    lines = head(["model", "sampler", "draws", "seconds, median", "all", "load before"])
+    columns = ["seconds, median", "all", "CPU seconds, median", "load before"]
+    lines = head(["model", "sampler", "draws", *columns])
     for f in fits:
         every = ", ".join(f"{s:.1f}" for s in f["seconds"])
         middle = f"{statistics.median(f['seconds']):.1f}"
-        lines.append(line([f["model"], f["sampler"], f"{f['draws']:,}", middle, every, f"{f['load']:.1f}"]))
+        cpu = f"{statistics.median(f['cpu']):.1f}" if "cpu" in f else ""
+        lines.append(
+            line([f["model"], f["sampler"], f"{f['draws']:,}", middle, every, cpu, f"{f['load']:.1f}"])
+        )
     return "\n".join(lines)
 
 

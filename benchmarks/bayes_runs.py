@@ -116,14 +116,23 @@ class FirstStudy:
                     request = {"way": "first", "sampler": sampler, "seed": 1, "folder": temporary}
                     request |= {"formula": model.formula}
                     times: list[float] = []
+                    cpu: list[float] = []
                     load, own = os.getloadavg()[0], {}
                     for _ in range(self.repeats):
-                        start = time.perf_counter()
+                        start, before = time.perf_counter(), _children()
                         own = _process(sys.executable, request, self.timeout)
                         times.append(time.perf_counter() - start)
-                    found.append({"model": name, "sampler": sampler, "seconds": times, "load": load} | own)
+                        cpu.append(_children() - before)
+                    what = {"model": name, "sampler": sampler, "seconds": times, "cpu": cpu, "load": load}
+                    found.append(what | own)
                     print(json.dumps(found[-1]), file=sys.stderr, flush=True)
         write_record(record, {"machine": machine(), "fits": found}, 4)
+
+
+def _children() -> float:
+    """Processor seconds of all processes that were started here and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def ways_of(model: BayesModel, ways: Sequence[str]) -> list[str]:
