@@ -21,8 +21,8 @@ from lmmformula.engines.cost import (
 )
 from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.engines.krylov.lean import is_lean
-from lmmformula.engines.krylov.moments import COMPILED_PAIRS
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
+from lmmformula.engines.krylov.moments import COMPILED_PAIRS, MAX_PAIRS
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, are_alike
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
@@ -37,6 +37,8 @@ STEPS = 7
 spectrum is as many times wider."""
 LEAN = 0.5
 """A product that reads every pair once, in products with vectors that stay in the cache."""
+ALIKE = 0.35
+"""A product of groups of columns that are multiplied four at a time, in others."""
 VECTORS = 48
 """Products with single vectors for the outliers of an evaluation."""
 
@@ -65,10 +67,12 @@ def krylov_cost(
         steps * (problem.p + problem.n_theta + probes) + VECTORS * (coupled.few + coupled.crowding)
     )
     nonzeros = coupled.entries + 0.5 * coupled.between + problem.q
+    reach = coupled.reach * (ALIKE if are_alike(blocks.groups) else 1.0)
+    formed = not lean and coupled.pairs * blocks.groups[coupled.group].k <= MAX_PAIRS
     work = Work(
         calls=(20.0 if coupled.side else 1.0) * asked.solved,
-        pairs=0.0 if lean else 2.0 * asked.inverted * coupled.pairs,
-        iterated=2.0 * vectors * nonzeros * (LEAN if lean else coupled.reach),
+        pairs=2.0 * asked.inverted * coupled.pairs if formed else 0.0,
+        iterated=2.0 * vectors * nonzeros * (LEAN if lean else reach),
         slabs=0.0 if is_compiled(coupled) else SPARSE * asked.inverted * coupled.entries * coupled.width,
         cells=cells(problem, asked),
         table=table(problem),

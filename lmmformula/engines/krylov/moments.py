@@ -28,7 +28,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.engines.krylov.schur import SchurComplement
 
-__all__ = ["COMPILED_PAIRS", "Heads", "Moments", "OnPatterns"]
+__all__ = ["COMPILED_PAIRS", "MAX_PAIRS", "Heads", "Moments", "OnPatterns"]
 
 MAX_PAIRS = 3e9
 """Multiplications up to which K is formed row by row."""

@@ -44,7 +44,7 @@ from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, s
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, SparseMatrix
 
-__all__ = ["SchurComplement", "SchurPattern", "indefinite"]
+__all__ = ["SchurComplement", "SchurPattern", "are_alike", "indefinite"]
 
 COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
@@ -101,9 +101,7 @@ class SchurPattern:
     @cached_property
     def alike(self) -> bool:
         """Whether rows of N, N' and H come in groups of one pattern, of as many as a compiled product takes at a time."""
-        from lmmformula.numerics.alike_kernels import HEIGHT
-
-        return self.k % HEIGHT == 0 and all(g.k % HEIGHT == 0 for g in self.dense_groups)
+        return are_alike(self.blocks.groups)
 
     @property
     def rows(self) -> int:
@@ -308,6 +306,13 @@ class SchurPattern:
             values = matmul(matmul(own[pair.low], values), transpose(own[pair.high]))
             out += [values.ravel(), values.ravel()]
         return out
+
+
+def are_alike(groups: Sequence[Group]) -> bool:
+    """Whether groups have as many columns as a compiled product takes rows of one pattern at a time, or a multiple."""
+    from lmmformula.numerics.alike_kernels import HEIGHT
+
+    return all(g.k % HEIGHT == 0 for g in groups)
 
 
 def indefinite(factors: Sequence[Array]) -> str:
