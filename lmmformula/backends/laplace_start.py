@@ -62,9 +62,9 @@ def with_moments(first: LaplacePoint) -> Array:
 
 
 def nearer(model: Laplace, begin: Begin) -> Begin:
-    """Newton steps of a rough engine that draws, where a model has one: each costs a quarter of one of the search."""
+    """Newton steps of the rough form of an engine that draws: each costs a quarter of one of the search."""
     rough = model.prepared.rough
-    if rough.is_exact or rough is model.prepared or not model.problem.n_theta:
+    if model.prepared.is_exact or rough is model.prepared or not model.problem.n_theta:
         return begin
     criterion = replace(model, prepared=rough)
     for _ in range(NEARER):
