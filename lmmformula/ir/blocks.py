@@ -22,26 +22,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, TypeVar
+from weakref import ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.groups import GroupRows, merge_terms
+from lmmformula.ir.groups import Group, GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array, Index, Numbers, SparseMatrix
+from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
 
 if TYPE_CHECKING:
-    from lmmformula.numerics.row_sums import LevelOrder, RowSums
+    from lmmformula.numerics.row_sums import Arranged, LevelOrder, RowSums
 
-__all__ = ["Blocks", "Gram"]
+__all__ = ["Blocks", "Gram", "arranged_group"]
 
 T = TypeVar("T")
 
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
+WIDE = 8
+"""Columns, a line of the cache, from which on rows are worth being put in order."""
 FEW_PARTS = 8
 """Parts of the levels up to which rows in order of pairs are left aside for those by level of the larger group."""
 COUNTED = 100_000
@@ -87,6 +90,12 @@ class Blocks(Levels):
         self._slots: dict[tuple[int, int], Index] = {}
         self._ordered_slots: dict[tuple[int, int], tuple[int, Index]] = {}
         self._within: dict[int, list[_Meeting]] = {}
+        self._last: ref[Array] | None = None
+        self._arranged: Arranged | None = None
+
+    def __getstate__(self) -> Record:
+        """Without columns, which are the caller's."""
+        return {**vars(self), "_last": None, "_arranged": None}
 
     def _met(self, a: int, b: int) -> CrossPattern:
         first, second = self.own[a], self.own[b]
@@ -190,7 +199,7 @@ class Blocks(Levels):
         if self._is_compiled(v.shape[1]):
             from lmmformula.numerics.row_sums import RowSums
 
-            sums = RowSums(weights, v)
+            sums = RowSums(weights, v, self._arrangement(v))
             diag, rhs, vv = self._compiled_levels(sums)
             return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self.pairs()}, rhs, vv)
         pairs = {pair: self._cross(*pair, weights) for pair in self.pairs()}
@@ -202,7 +211,7 @@ class Blocks(Levels):
         if self._is_compiled(v.shape[1]):
             from lmmformula.numerics.row_sums import RowSums
 
-            return self._compiled_levels(RowSums(weights, v))[1:]
+            return self._compiled_levels(RowSums(weights, v, self._arrangement(v)))[1:]
         if weights is None:
             return self.adjoint(v), v.T @ v
         wv, vv = _weighted(weights, v)
@@ -280,6 +289,16 @@ class Blocks(Levels):
         lead, slots = self._ordered_slots[a, b]
         return sums.pairs(self._order(lead), slots, nnz, first.basis, second.basis)
 
+    def _arrangement(self, v: Array) -> Arranged | None:
+        """V by level of the largest group, from the second time on that its sums are asked for in a row."""
+        if self._last is None or self._last() is not v:
+            self._last, self._arranged = ref(v), None
+        elif self._arranged is None and (lead := arranged_group(self.groups, v.shape[1])) is not None:
+            from lmmformula.numerics.row_sums import Arranged
+
+            self._arranged = Arranged.of(self._order(lead), v)
+        return self._arranged
+
     def _order(self, a: int) -> LevelOrder:
         """Rows by level of group a; found once."""
         if a not in self._orders:
@@ -316,6 +335,16 @@ class Blocks(Levels):
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
+
+
+def arranged_group(groups: Sequence[Group], c: int) -> int | None:
+    """The group of most levels, if sums over rows of c columns are worth a copy of these in its order; None if not."""
+    from lmmformula.numerics.row_sums import is_shared
+
+    lead = max(range(len(groups)), key=lambda a: groups[a].m, default=None)
+    if lead is None or c < WIDE or is_shared(groups[lead].m, groups[lead].k, c):
+        return None
+    return lead
 
 
 def _lower_first(one: GroupRows, other: GroupRows) -> tuple[GroupRows, GroupRows]:

