@@ -1,8 +1,8 @@
 """Posteriors whose densities are dear, interpolated between few places: ``python -m benchmarks.posterior_dear --help``.
 
 Each model is fitted a few times with further seeds in one process. Seconds are of the processor, the first fit apart.
-`check` compares a fit with ``marginalize="none"`` by NUTS: differences of means over their Monte Carlo errors, and ratios of
-standard deviations.
+`check` compares a fit, and one with ``correct=True``, with ``marginalize="none"`` by NUTS: differences of means over their
+Monte Carlo errors, and ratios of standard deviations.
 """
 
 from __future__ import annotations
@@ -123,24 +123,43 @@ def run(names: Sequence[str], seeds: int, record: Path) -> None:
 
 
 def check(names: Sequence[str], record: Path) -> None:
-    """Hold each model against chains over all effects, and add what came out to its row."""
+    """Hold each model, plain and corrected, against chains over all effects, and add what came out to its row."""
     for name in names:
         model = MODELS[name]
         data = model.data()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            one, other = (_fitted(model, data, 1, 2_000, {"marginalize": how}) for how in ("laplace", "none"))
-        a, b = (np.concatenate([m.posterior.beta, m.posterior.variances], axis=-1) for m in (one, other))
-        flat = [v.reshape(-1, v.shape[-1]) for v in (a, b)]
-        ess = [m.posterior.diagnostics.ess_bulk for m in (one, other)]
-        error = np.sqrt(sum(v.var(axis=0) / e for v, e in zip(flat, ess, strict=True)))
-        z = (flat[0].mean(axis=0) - flat[1].mean(axis=0)) / error
-        shift = (flat[0].mean(axis=0) - flat[1].mean(axis=0)) / flat[1].std(axis=0)
-        ratio = flat[0].std(axis=0) / flat[1].std(axis=0)
+            chains = _fitted(model, data, 1, 2_000, {"marginalize": "none"})
+            plain, corrected = (_fitted(model, data, 1, 2_000, {"correct": own}) for own in (False, True))
         rows = [r for r in read_record(record)["rows"] if r["model"] == name]
-        known = {"z": z.tolist(), "shift": shift.tolist(), "ratio": ratio.tolist()}
+        known = {"check": _beside(plain, chains), "corrected": _beside(corrected, chains)}
+        known["corrected"]["k"] = corrected.posterior.correction_k
         print(name, json.dumps(known), flush=True)
-        _replace(record, rows[0] | {"check": known})
+        _replace(record, rows[0] | known)
+
+
+def _beside(one: Any, other: Any) -> dict[str, Any]:
+    """Differences of means of parameters over their errors and over sds, ratios of sds; of random effects the extremes."""
+    a, b = (np.concatenate([m.posterior.beta, m.posterior.variances], axis=-1) for m in (one, other))
+    flat = [v.reshape(-1, v.shape[-1]) for v in (a, b)]
+    ess = [m.posterior.diagnostics.ess_bulk for m in (one, other)]
+    error = np.sqrt(sum(v.var(axis=0) / e for v, e in zip(flat, ess, strict=True)))
+    gap = flat[0].mean(axis=0) - flat[1].mean(axis=0)
+    ratio = flat[0].std(axis=0) / flat[1].std(axis=0)
+    means, sds = (
+        [np.concatenate([v.ravel() for v in getattr(m.posterior, of)]) for m in (one, other)]
+        for of in ("effect_means", "effect_sds")
+    )
+    return {
+        "z": (gap / error).tolist(),
+        "shift": (gap / flat[1].std(axis=0)).tolist(),
+        "ratio": ratio.tolist(),
+        "effects": [float(np.abs((means[0] - means[1]) / sds[1]).max()), *_range(sds[0] / sds[1])],
+    }
+
+
+def _range(values: np.ndarray) -> list[float]:
+    return [float(values.min()), float(values.max())]
 
 
 def _replace(record: Path, row: dict[str, Any]) -> None:
@@ -161,24 +180,26 @@ def tables(results: Path) -> dict[str, str]:
         "largest k",
         "error of log densities",
     ]
-    head += ["CPU seconds, later fits", "first", "means beside chains, sds", "sds beside chains"]
+    head += ["CPU seconds, later fits", "first", "beside chains", "corrected, beside chains"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in read_record(results / _RECORD)["rows"]:
-        fits, known = row["fits"], row.get("check")
+        fits = row["fits"]
         errors = [f["error"] for f in fits if f["error"] is not None]
         cells = [row["model"], f"{row['rows']:,}", str(fits[0]["d"]), f"{row['draws']:,}"]
         cells += [f"{min(f['ess'] for f in fits):,.0f}", f"{max(f['rhat'] for f in fits):.4f}"]
         cells += [f"{max(f['k'] for f in fits):.2f}", f"{max(errors):.3f}" if errors else "computed"]
         cells += [f"{np.median([f['cpu'] for f in fits[1:] or fits]):.2f}", f"{fits[0]['cpu']:.1f}"]
-        if known:
-            cells += [
-                f"{max(map(abs, known['shift'])):.2f}",
-                f"{min(known['ratio']):.2f} to {max(known['ratio']):.2f}",
-            ]
-        else:
-            cells += ["", ""]
+        cells += [_words(row.get(own)) for own in ("check", "corrected")]
         lines.append("| " + " | ".join(cells) + " |")
     return {"posterior_dear": "\n".join(lines)}
+
+
+def _words(known: dict[str, Any] | None) -> str:
+    """What a comparison with chains came to."""
+    if not known:
+        return ""
+    z, shift = (max(map(abs, known[of])) for of in ("z", "shift"))
+    return f"{shift:.3f} sd (z {z:.1f}), sds {min(known['ratio']):.2f} to {max(known['ratio']):.2f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -225,11 +225,11 @@ class LaplaceMany:
         eta = self.x @ psi[:, : self.x.shape[1]].T + self.offset + self._to_rows(found.u, found.lower)
         here = self._family(chosen, eta, derivatives=False)
         out = np.empty((len(steps), *found.u.shape[:2]))
-        for one, step in zip(out, steps, strict=True):
+        for k, step in enumerate(steps):
             e = self._to_rows(step, found.lower)
             there = self._family(chosen, eta + e, derivatives=False).loglik
             rest = there - here.loglik - here.score * e + 0.5 * here.weight * e**2
-            one[...] = np.add.reduceat(rest, self.starts, axis=0).T
+            out[k] = np.add.reduceat(rest, self.starts, axis=0).T
         return out
 
     def effects(self, theta: Array) -> Array:
