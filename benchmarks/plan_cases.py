@@ -15,7 +15,7 @@ FEW_DRAWS = 50_000
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Case:
-    """Two crossed factors (one if `second` is zero) with random intercepts, or slopes on the first."""
+    """Two crossed factors (one if `second` is zero) with random intercepts, or slopes on the first, or on `both`."""
 
     name: str
     rows: int
@@ -24,11 +24,14 @@ class Case:
     predictors: int = 5
     family: str = "gaussian"
     slopes: bool = False
+    both: bool = False
 
     @property
     def formula(self) -> str:
         xs = " + ".join(f"x{j}" for j in range(1, self.predictors + 1))
-        bars = f"({'1 + x1' if self.slopes else '1'} | g)" + (" + (1 | h)" if self.second else "")
+        bars = f"({'1 + x1' if self.slopes else '1'} | g)"
+        if self.second:
+            bars += f" + ({'1 + x1' if self.both else '1'} | h)"
         return f"y ~ {xs} + {bars}"
 
     @property
@@ -47,6 +50,8 @@ class Case:
         if self.second:
             columns["h"] = rng.integers(0, self.second, self.rows)
             eta += 0.7 * rng.standard_normal(self.second)[columns["h"]]
+        if self.both:
+            eta += 0.4 * rng.standard_normal(self.second)[columns["h"]] * x[:, 0]
         if self.family == "gaussian":
             columns["y"] = eta + rng.standard_normal(self.rows)
         elif self.family == "poisson":
@@ -89,6 +94,7 @@ CALIBRATION: tuple[Case | Shipped, ...] = (
     Case("crossed, small", 10_000, 500, 400),
     Case("crossed, uneven", 200_000, 20_000, 500),
     Case("crossed, slopes", 50_000, 2_000, 100, slopes=True),
+    Case("crossed, slopes on both", 50_000, 900, 900, slopes=True, both=True),
     Case("crossed, even", 31_620, 1_581, 1_581),
     Case("crossed, large", 100_000, 5_000, 5_000),
     Case("crossed, huge", 1_000_000, 50_000, 50_000),

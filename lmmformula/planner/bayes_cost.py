@@ -6,9 +6,10 @@ route                   one density (and its gradient, for chains)
 exact, small            a compiled one of the cross-products: the largest group's blocks against the q_D effects of the rest,
                         q_a (q_D + 1)^2 multiplications, and q_D^3 / 3 to factorise; whole batches at once when sampling by
                         importance
-exact, large            an evaluation of the exact engine, and its inverse
+exact, large            an evaluation of the exact engine, and its inverse; by importance some hundred, which others are
+                        interpolated between
 partial, none           a compiled one of the rows, n (p + sum k), and q^2 where all effects have one dense scale
-laplace                 an evaluation of the exact engine with its search for the modes
+laplace                 an evaluation of the exact engine with its search for the modes; by importance some hundred
 ======================  ==================================================================================================
 
 How many densities a posterior takes varies from model to model: the counts are typical ones of chains that mix well, and
@@ -18,7 +19,9 @@ of importance weights that are about equal.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from math import comb
 
+from lmmformula.backends.posterior.density.interpolated import MOST, SPARE, WITH_SLOPES
 from lmmformula.backends.posterior.effects import kept
 from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.sampling import chains as few
@@ -111,9 +114,24 @@ def sampling_cost(
         return Sampling(
             compiled=1.0, steps=steps, work=GRADIENT * steps * density / 1e3, batch=batch, recovered=recovered
         )
-    once = _evaluation(problem, cost)
-    count = PILOT_LARGE + OVERSAMPLED * total if sampler == "importance" else GRADIENT * steps
-    return Sampling(compiled=float(sampler == "nuts"), evaluated=once * (count + total), recovered=recovered)
+    count, followed = _computed(problem)
+    evaluated = min(count, PILOT_LARGE + OVERSAMPLED * total) if sampler == "importance" else GRADIENT * steps
+    return Sampling(
+        compiled=float(sampler == "nuts"),
+        evaluated=_evaluation(problem, cost) * (evaluated + min(followed, total)),
+        recovered=recovered,
+    )
+
+
+def _computed(problem: Problem) -> tuple[float, float]:
+    """Densities that are computed, the others being interpolated by a quartic, and draws whose effects are solved for.
+
+    Effects of the others follow by a quadratic.
+    """
+    d = problem.n_theta + sum(len(b.names) for b in problem.aux)
+    d += 1 if is_normal(problem) else problem.p
+    values = SPARE * min(comb(d + 4, 4), MOST)
+    return (GRADIENT * values / (1 + d) if d >= WITH_SLOPES else values), SPARE * comb(d + 2, 2)
 
 
 def first_chains(sampler: str) -> float:
