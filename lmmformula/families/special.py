@@ -12,6 +12,7 @@ both are evaluated and differentiated, so the arguments of the one not taken are
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import lgamma
 
 import numpy as np
 
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 LARGE = 20.0
+TABLE = 5_000
+"""Largest number up to which a table of log factorials takes less than importing a function of them."""
 LOG_2PI = float(np.log(2 * np.pi))
 
 
@@ -68,12 +71,12 @@ def gammaln(x: Maybe, xp: Namespace) -> Array:
 
 
 def log_factorials(y: Array) -> Array:
-    """log y! of whole numbers, of which few are different among many."""
+    """log y! of whole numbers, of which few are different among many: from a table, which needs no package."""
     top = y.max(initial=0.0)
-    if top < np.size(y):
+    if top < max(np.size(y), TABLE):
         whole = y.astype(np.intp)
         if (whole == y).all() and (whole >= 0).all():
-            return gammaln(np.arange(1.0, top + 2.0), np)[whole]
+            return np.array([lgamma(k) for k in range(1, int(top) + 2)])[whole]
     return gammaln(y + 1.0, np)
 
 
