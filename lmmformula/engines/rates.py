@@ -9,43 +9,43 @@ from __future__ import annotations
 __all__ = ["BYTES", "JAX", "SAMPLING", "SECONDS"]
 
 SECONDS = {
-    "calls": 8.93e-05,
-    "dense": 4.2e-11,
-    "pairs": 1.46e-09,
-    "entries": 2.28e-09,
-    "iterated": 3.06e-10,
-    "slabs": 5.55e-10,
-    "cells": 2.86e-09,
-    "table": 2.44e-08,
+    "calls": 0.000409,
+    "dense": 5.44e-11,
+    "pairs": 1e-09,
+    "entries": 3.51e-09,
+    "iterated": 2.72e-10,
+    "slabs": 5.45e-10,
+    "cells": 1.68e-09,
+    "table": 5.4e-08,
 }
 """Seconds for one unit of each count of :class:`lmmformula.engines.cost.Work`; "iterated" is the Krylov engine's own."""
 
 BYTES = {
     "process": 1.29e08,
-    "laplace": 1.33e07,
-    "krylov": 2.92e07,
-    "compiled": 9.98e07,
+    "laplace": 1.63e07,
+    "krylov": 3.26e07,
+    "compiled": 8.37e07,
     "table": 2.85,
-    "family": 15.2,
-    "patterns": 2.25,
+    "family": 13.4,
+    "patterns": 4.96,
     "entries": 1,
-    "iterated": 12.8,
+    "iterated": 12.4,
     "levels": 1,
-    "probes": 15.2,
-    "copies": 1.71,
-    "dense": 5.83,
+    "probes": 15.6,
+    "copies": 1.69,
+    "dense": 5.53,
 }
 """Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
-    "start": 0.879,
+    "start": 1.1,
     "compiled": 0.701,
-    "joint": 4.67,
-    "steps": 1.97e-05,
-    "work": 1.57e-08,
-    "batch": 1.27e-23,
-    "evaluated": 1.51,
-    "recovered": 0.00119,
+    "joint": 12,
+    "steps": 1.64e-05,
+    "work": 6.83e-08,
+    "batch": 3.38e-23,
+    "evaluated": 2.85,
+    "recovered": 0.00316,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""
 

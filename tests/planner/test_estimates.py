@@ -24,8 +24,8 @@ MEMORY, TIME = 1.5, 3.0
 """Factors that an estimate may be off by."""
 QUICK = 0.5
 """Seconds below which a measurement is one of overheads."""
-EXCEPT = {("grouseticks", "krylov")}
-"""Nested levels with a row each, where conjugate gradients take many steps; no plan takes it."""
+EXCEPT = {("grouseticks", "krylov"), ("grouseticks", "pql"), ("grouseticks", "corrected")}
+"""Nested levels with a row each, where iterations take many steps; no plan takes them."""
 ROWS = 100_000
 """Up to which plans are made here; of larger problems the recorded counts are taken."""
 

@@ -64,7 +64,7 @@ def test_memory_limits_hold_for_every_method(arguments: dict[str, Any], said: st
 def test_draws_are_counted() -> None:
     """What is refused is the draws: fewer of them fit into the same memory."""
     data = wide(2_000, 3)
-    formula, limit = "y ~ x + (1 | g)", "420 MB"
+    formula, limit = "y ~ x + (1 | g)", "300 MB"
     few = plan(formula, data, method="hmc", draws=1_000, memory_limit=limit)
     assert few.method == "hmc"
     with pytest.raises(PlanError, match="Ask for fewer draws"):

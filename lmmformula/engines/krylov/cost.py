@@ -33,8 +33,8 @@ ROUGH = 4
 SPARSE = 4.0
 """A multiplication of two sparse matrices, in those of a sparse and a dense one."""
 STEPS = 7
-"""Conjugate-gradient steps of a solution beside one other group; with several, which only their own blocks precondition, the
-spectrum is as many times wider."""
+"""Conjugate-gradient steps of a solution beside one other group; with several, which only their own blocks precondition, as
+many times more by the square of their number: the spectrum is wider, and its outliers are more."""
 LEAN = 0.5
 """A product that reads every pair once, in products with vectors that stay in the cache."""
 ALIKE = 0.35
@@ -61,7 +61,7 @@ def krylov_cost(
     asked = searched(problem, 0.0 if problem.is_linear else ROUGH)
     if not coupled.side:  # no iterations, so no error: standard errors are as those of a factorisation
         asked += standard_errors(problem, blocks)
-    steps = STEPS * max(coupled.others, 1)
+    steps = STEPS * max(coupled.others, 1) ** 2
     vectors = asked.solved * steps
     vectors += asked.inverted * (
         steps * (problem.p + problem.n_theta + probes) + VECTORS * (coupled.few + coupled.crowding)
