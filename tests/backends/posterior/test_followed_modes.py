@@ -20,6 +20,7 @@ from lmmformula.backends.posterior.recovery.followed import SETTLED, FollowedMod
 from lmmformula.backends.posterior.recovery.laplace import recover_modes
 from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.engines.registry import exact_engine
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import resolve_priors
 from lmmformula.typing import Array
@@ -58,8 +59,10 @@ def test_equations_are_those_of_the_engine_directly_and_by_iteration(formula: st
     scale = density.scale()
     x = scale.mode + rng.standard_normal((3, density.d)) @ scale.half.T
     points = [density(own).laplace for own in x]
-    design = Design(density.model.prepared.blocks.own)
-    lowers = joined(design.groups, density.mean.factors(x))
+    blocks = density.model.prepared.blocks
+    assert isinstance(blocks, Blocks)
+    design = Design(blocks.own)
+    lowers = [np.asarray(low) for low in joined(design.groups, density.mean.factors(x))]
     weight = np.array([p.observed.weight for p in points]).T
     b = rng.standard_normal((sum(g.q for g in design.groups), 3))
     expected = [design.stacked.solved(p.factor, b[:, [s]])[:, 0] for s, p in enumerate(points)]
