@@ -144,7 +144,8 @@ def _product(blocks: list[Array]) -> Array:
     """Row-wise products of columns, those of the first block fastest."""
     result = blocks[0]
     for block in blocks[1:]:
-        result = (block[:, :, None] * result[:, None, :]).reshape(len(result), -1)
+        both = block[:, :, None] * result[:, None, :]
+        result = both.reshape(len(both), block.shape[1] * result.shape[1])  # there may be no rows
     return result
 
 

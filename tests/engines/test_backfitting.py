@@ -9,8 +9,8 @@ from oracle import LAYOUTS, make_problem
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting.clubbed import Clubbed
 from lmmformula.engines.backfitting.engine import BackfittingEngine
+from lmmformula.engines.backfitting.factor import BackfittingFactor
 from lmmformula.engines.backfitting.led import Led, leads
-from lmmformula.engines.backfitting.prepared import BackfittingFactor
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram

@@ -9,7 +9,7 @@ from oracle import LAYOUTS, make_problem
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.backfitting import information
 from lmmformula.engines.backfitting.engine import BackfittingEngine
-from lmmformula.engines.backfitting.prepared import BackfittingFactor
+from lmmformula.engines.backfitting.factor import BackfittingFactor
 from lmmformula.engines.dense import DenseEngine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.numerics.batched import flat, matmul

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lmmformula.engines.backfitting.apart import ApartClubbed, ApartLed, Lead, Rest, apart_information
+from lmmformula.engines.backfitting.factor import BackfittingFactor, BackfittingWeighted, DiagonalInverse
 from lmmformula.engines.backfitting.led import leads
-from lmmformula.engines.backfitting.prepared import BackfittingFactor, BackfittingWeighted, DiagonalInverse
 from lmmformula.engines.base import Certain, Drawless, Stacked
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.streamed.apart import GramApart

@@ -1,6 +1,6 @@
 r"""X'V^-1X without a column of M^-1: the largest group eliminated exactly, the rest by conjugate gradients.
 
-With a the largest group, r all others, and M, C and B as in :mod:`lmmformula.engines.backfitting.prepared`::
+With a the largest group, r all others, and M, C and B as in :mod:`lmmformula.engines.backfitting.factor`::
 
     S = M_rr - B_ra M_a^-1 B_ar,      F = C_r - B_ra M_a^-1 C_a,      K = X'WX - C_a'M_a^-1 C_a
     X'V^-1X = X'WX - C'M^-1 C = K - F'S^-1 F                                                                    (1)
