@@ -262,7 +262,8 @@ class LaplaceBackend(Likelihood):
         first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
         psi = with_moments(first)
         psi = psi if self.nagq == 0 else np.concatenate([first.beta, psi])
-        return nearer(model, Begin(psi, first.u, first.beta))
+        begin = Begin(psi, first.u, first.beta)
+        return nearer(model, begin) if self.start is None else begin
 
     def _first(self, joint: Laplace) -> LaplacePoint:
         """beta, theta and alpha near the optimum: a plain GLM, then Schall's iteration on the working model."""
