@@ -34,7 +34,7 @@ from lmmformula.engines.cost import FEW_ROWS
 from lmmformula.engines.scaled import gram_times, scaled
 from lmmformula.ir.rows import RowVector
 from lmmformula.numerics.batched import flat, matmul, unit_diagonal
-from lmmformula.numerics.tall import tall_transposed
+from lmmformula.numerics.tall import inner_products, tall_transposed
 from lmmformula.typing import Array
 
 __all__ = ["beta_curvature"]
@@ -154,7 +154,7 @@ def _drawn(point: LaplacePoint, effects: Stacked, rng: np.random.Generator, coun
     ``M_j x = Lambda'Z'diag(w' Z Lambda x) E_j`` for all j together from the blocks of a Gram.
     """
     model, factor, p = point.model, point.factor, point.model.problem.p
-    out = np.zeros((count, p, p))
+    out = np.empty((count, p, p))
     for drawn in out:
         on_rows = model.predictor(None, point.factors, factor.noise(rng))
         (push,) = model.data.map(lambda chunk, a, w: (a * w,), on_rows, point.weighted.weight_eta)
@@ -162,6 +162,5 @@ def _drawn(point: LaplacePoint, effects: Stacked, rng: np.random.Generator, coun
         times = gram_times(model.data.gram(push), model.prepared.blocks, effects)
         sums = zip(point.factors, pushed, times, strict=True)
         right = tuple(matmul(f.T, own + met) for f, own, met in sums)
-        for r, s in zip(right, factor.solve(right), strict=True):
-            drawn += tall_transposed(flat(r), flat(s))
+        drawn[:] = inner_products(right, factor.solve(right))
     return out

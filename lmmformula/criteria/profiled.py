@@ -46,8 +46,9 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Rows, RowVector
-from lmmformula.numerics.batched import flat, inner_products
+from lmmformula.numerics.batched import flat
 from lmmformula.numerics.least_squares import LeastSquares, least_squares
+from lmmformula.numerics.tall import inner_products
 from lmmformula.typing import Array
 
 __all__ = ["NOTHING", "Profiled", "ProfiledPoint"]

@@ -42,7 +42,8 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import Group
 from lmmformula.ir.structured import phi_of, precision_of
-from lmmformula.numerics.batched import flat, inner_products
+from lmmformula.numerics.batched import flat
+from lmmformula.numerics.tall import inner_products
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:

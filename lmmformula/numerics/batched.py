@@ -5,8 +5,6 @@ numpy's stacked routines call LAPACK once per matrix, which for k = 1 costs a hu
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,7 +13,6 @@ from lmmformula.typing import Array
 __all__ = [
     "cholesky",
     "flat",
-    "inner_products",
     "lower_inverse",
     "matmul",
     "segment_products",
@@ -55,12 +52,6 @@ def matmul(a: Array, b: Array) -> Array:
     if a.shape[-1] == 1:
         return a * b
     return np.matmul(a, b)
-
-
-def inner_products(one: Sequence[Array], other: Sequence[Array]) -> Array:
-    """Sum of ``x'y`` over stacks x (m, k, c) and y (m, k, d) as matrices (m k, c) and (m k, d): (c, d)."""
-    first, *more = (flat(x).T @ flat(y) for x, y in zip(one, other, strict=True))
-    return sum(more, first)
 
 
 def segment_sum(parent: NDArray[np.integer], values: Array, m: int) -> Array:

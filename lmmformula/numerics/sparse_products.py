@@ -19,7 +19,7 @@ SUMS = 32_000_000
 def column_product(
     indptr: Index, indices: Index, data: Array, x: Array, shape: tuple[int, int], *, by_rows: bool
 ) -> Array:
-    """A x, (m,), of A in compressed rows, or in compressed columns.
+    """A x, (m,), of A in compressed rows, in the precision of x, or in compressed columns.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def column_product(
     """
     x = np.ascontiguousarray(x)
     if by_rows:
-        out = np.empty(shape[0])
+        out = np.empty(shape[0], dtype=x.dtype)
         in_parts(lambda i, j: sparse_rows(i, j, indptr, indices, data, x, out), even_cuts(indptr, PARTS))
         return out
     cuts = even_cuts(indptr, summing_parts(shape[0], SUMS, PARTS))

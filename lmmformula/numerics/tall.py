@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, cast
 
 import numpy as np
 
-from lmmformula.numerics.batched import matmul
+from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array
@@ -20,6 +20,7 @@ __all__ = [
     "Columns",
     "Tall",
     "beside",
+    "inner_products",
     "orthonormal",
     "tall_gram",
     "tall_times",
@@ -178,6 +179,12 @@ def tall_transposed(a: Array, b: Array) -> Array:
     if len(a) <= ROWS:
         return a.T @ b
     return sum(in_parts(lambda i, j: a[i:j].T @ b[i:j], edges(len(a), ROWS)), np.zeros(()))
+
+
+def inner_products(one: Sequence[Array], other: Sequence[Array]) -> Array:
+    """Sum of ``x'y`` over stacks x (m, k, c) and y (m, k, d) as matrices (m k, c) and (m k, d): (c, d)."""
+    first, *more = (tall_transposed(flat(x), flat(y)) for x, y in zip(one, other, strict=True))
+    return sum(more, first)
 
 
 def tall_gram(a: Array, blocks: Array) -> Array:

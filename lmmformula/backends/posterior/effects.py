@@ -11,7 +11,7 @@ import numpy as np
 
 from lmmformula.typing import Array
 
-__all__ = ["KEPT_BYTES", "NO_EFFECTS", "Coefficients", "Effects", "kept"]
+__all__ = ["KEPT_BYTES", "NO_EFFECTS", "Coefficients", "Effects", "evenly", "kept"]
 
 KEPT_BYTES = 5e8
 """Memory up to which the draws of all random effects are kept."""
@@ -20,6 +20,11 @@ KEPT_BYTES = 5e8
 def kept(draws: int, effects: int) -> bool:
     """Whether so many draws of so many random effects are kept."""
     return 8.0 * draws * effects <= KEPT_BYTES
+
+
+def evenly(x: Array, most: int) -> Array:
+    """At most so many rows of x, from the first to the last."""
+    return x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -76,13 +76,13 @@ class Compressed:
 
     def times(self, values: Array, x: Array) -> Array:
         """A x, (rows, c), in compiled loops, one column after the other."""
-        from lmmformula.numerics.row_kernels import sparse_rows
+        from lmmformula.numerics.sparse_products import column_product
 
-        out = np.empty((x.shape[1], len(self.ptr) - 1), dtype=x.dtype)
-        for column, own in zip(np.ascontiguousarray(x.T), out, strict=True):
-            given = (self.ptr, self.cols, values, column, own)
-            in_parts(lambda i, j, given=given: sparse_rows(i, j, *given), self.cuts)
-        return np.ascontiguousarray(out.T)
+        shape = (len(self.ptr) - 1, len(x))
+        out = np.empty((shape[0], x.shape[1]), dtype=x.dtype)
+        for j, column in enumerate(x.T):
+            out[:, j] = column_product(self.ptr, self.cols, values, column, shape, by_rows=True)
+        return out
 
 
 def filled(x: Array, *, alike: bool = False) -> Array:

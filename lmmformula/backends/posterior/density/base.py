@@ -8,13 +8,12 @@ are sampled there are many, and each value is a pass over rows: a :class:`Joint`
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from lmmformula.errors import FitError
-from lmmformula.numerics.threads import worker_threads
+from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Numbers
 
 if TYPE_CHECKING:
@@ -141,8 +140,7 @@ class Pointwise:
 
     def log_densities(self, x: Array) -> Array:
         """Log density of each row of x (S, d); -inf where it cannot be computed."""
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            return np.array(list(pool.map(lambda one: self._guarded(one, slope=False)[0], x)))
+        return np.array(list(in_order(lambda one: self._guarded(one, slope=False)[0], x)))
 
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
@@ -150,8 +148,7 @@ class Pointwise:
 
     def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
         """The same for each row of x (S, d), in threads."""
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            found = list(pool.map(self.value_and_gradient, x))
+        found = list(in_order(self.value_and_gradient, x))
         return np.array([v for v, _ in found]), np.array([g for _, g in found]).reshape(x.shape)
 
     def _guarded(self, x: Array, *, slope: bool) -> tuple[float, Array]:

@@ -11,7 +11,6 @@ chain does not depend on its neighbours.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -40,7 +39,7 @@ from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.structured import phis_of
-from lmmformula.numerics.threads import blas_threads, worker_threads
+from lmmformula.numerics.threads import blas_threads, in_order
 from lmmformula.typing import Array
 
 __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
@@ -256,8 +255,7 @@ class LaplaceDensity(Pointwise):
             return np.concatenate([own.ravel() for own in found or ()])
 
         at, half = self.found.mode, self.found.half.T
-        with ThreadPoolExecutor(worker_threads()) as pool:
-            middle, *moved = pool.map(modes, [at, *(at + half), *(at - half)])
+        middle, *moved = in_order(modes, [at, *(at + half), *(at - half)])
         high, low = np.split(np.array(moved), 2)
         return 0.5 * (high - low), 0.5 * (high + low) - middle
 

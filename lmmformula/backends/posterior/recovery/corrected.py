@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
-from lmmformula.backends.posterior.effects import Effects, kept
+from lmmformula.backends.posterior.effects import Effects, evenly, kept
 from lmmformula.backends.posterior.record import Correction
 from lmmformula.backends.posterior.recovery.laplace import by_term
 from lmmformula.criteria.laplace import LaplacePoint
@@ -131,7 +131,7 @@ def _jointly(
 ) -> Iterator[tuple[Array, list[Array]]]:
     """One draw of x after the other, all levels together."""
     looks, rest = seed.spawn(2)
-    some = flat[np.unique(np.linspace(0, len(flat) - 1, min(LOOKS, len(flat))).astype(int))]
+    some = evenly(flat, LOOKS)
 
     def spread(job: tuple[Array, np.random.SeedSequence]) -> Array:
         point, rng = target(job[0]).laplace, np.random.default_rng(job[1])

@@ -20,17 +20,16 @@ the noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
-from lmmformula.backends.posterior.effects import Coefficients, Effects, kept
+from lmmformula.backends.posterior.effects import Coefficients, Effects, evenly, kept
 from lmmformula.backends.posterior.recovery.batches import draws_of_batch, variances_of_batch
 from lmmformula.backends.posterior.recovery.perturbed import Perturbed, suits_perturbation
 from lmmformula.errors import FitError
-from lmmformula.numerics.threads import worker_threads
+from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Numbers
 
 __all__ = ["recover"]
@@ -68,7 +67,7 @@ def recover(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) ->
     if not density.is_small and len(x) >= TOGETHER and suits_perturbation(density):
         return _assembled(density, _perturbed(density, x, seed), None, shape)
     most = WITHIN if density.is_small else WITHIN_LARGE
-    thin = x[np.unique(np.linspace(0, len(x) - 1, min(most, len(x))).astype(int))]
+    thin = evenly(x, most)
     if density.is_small:
         step = max(1, _CHUNK // density.bordered.a.shape[0])
         slices = [slice(start, start + step) for start in range(0, len(x), step)]
@@ -76,10 +75,9 @@ def recover(density: VarianceDensity, x: Array, seed: np.random.SeedSequence) ->
         pieces = (_batch(density, x[s], rng) for s, rng in zip(slices, rngs, strict=True))
         return _assembled(density, pieces, _within_of(density, thin), shape)
     rngs = [np.random.default_rng(s) for s in seed.spawn(len(x))]
-    with ThreadPoolExecutor(worker_threads()) as pool:
-        within = _mean_of(list(pool.map(lambda one: _single_within(density, one), thin)))
-        drawn = pool.map(lambda pair: _single(density, *pair), zip(x, rngs, strict=True))
-        return _assembled(density, drawn, within, shape)
+    within = _mean_of(list(in_order(lambda one: _single_within(density, one), thin)))
+    drawn = in_order(lambda pair: _single(density, *pair), zip(x, rngs, strict=True))
+    return _assembled(density, drawn, within, shape)
 
 
 @dataclass(slots=True)

@@ -8,16 +8,15 @@ Rao-Blackwellised over it, conditional variances on at most `WITHIN` of the draw
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
-from lmmformula.backends.posterior.effects import Effects, kept
+from lmmformula.backends.posterior.effects import Effects, evenly, kept
 from lmmformula.backends.posterior.recovery.followed import FollowedModes
 from lmmformula.criteria.batched.laplace import Moded
 from lmmformula.criteria.laplace import LaplacePoint
-from lmmformula.numerics.threads import in_order, worker_threads
+from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Index, Numbers
 
 __all__ = ["by_term", "recover_modes"]
@@ -46,9 +45,7 @@ def recover_modes(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence
             square[i] = square[i] + modes[i] ** 2 / len(flat)
             if keep:
                 every[i].append(own[i])
-    thin = flat[np.unique(np.linspace(0, len(flat) - 1, min(WITHIN, len(flat))).astype(int))]
-    with ThreadPoolExecutor(worker_threads()) as pool:
-        within = list(pool.map(lambda one: _variances(target, one), thin))
+    within = list(in_order(lambda one: _variances(target, one), evenly(flat, WITHIN)))
     sds = []
     for i in range(len(terms)):
         inside = np.mean([w[i] for w in within], axis=0)
@@ -62,8 +59,7 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
     shape, flat = x.shape[:2], x.reshape(-1, x.shape[-1])
     groups = target.model.prepared.blocks.groups
     first = np.linspace(0, len(flat) - 1, FollowedModes.needed(target.d)).astype(int)
-    with ThreadPoolExecutor(worker_threads()) as pool:
-        points = list(pool.map(lambda one: _searched(target, one), flat[first]))
+    points = list(in_order(lambda one: _searched(target, one), flat[first]))
     keep = kept(len(flat), target.mean.n_inner)
     own, rest = seed.spawn(2)
     sums = [np.zeros((3, g.m, g.k)) for g in groups]
