@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
 from lmmformula.families.auxiliary import Auxiliary
-from lmmformula.families.distribution import Distribution
-from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part
+from lmmformula.families.distribution import Direct, Distribution
+from lmmformula.families.records import Array, Aux, Density, Information, Maybe, MeanRange, Part, Rows
 from lmmformula.families.special import digamma_step, lgamma_step, log_factorials, softplus
 from lmmformula.typing import Namespace
 
 __all__ = ["Count", "NegativeBinomial2", "Poisson"]
+
+
+def _poisson_log(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
+    """The mean is the weight, and its derivative."""
+    mu = np.exp(eta)
+    weight = w * mu
+    return Rows(w * (constant + (y * eta - mu)), w * (y - mu), weight, weight if derivatives else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +47,7 @@ class Poisson(Count):
     name: ClassVar[str] = "poisson"
     adds: ClassVar[bool] = True
     canonical: ClassVar[str] = "log"
+    direct: ClassVar[Mapping[str, Direct]] = {"log": _poisson_log}
 
     def log_density(self, y: Array, c: tuple[Array, ...], aux: Aux, w: Maybe, xp: Namespace) -> Array:
         return y * c[0] - xp.exp(c[0])

@@ -18,13 +18,20 @@ from lmmformula.typing import Namespace
 
 __all__ = ["Beta", "Binomial"]
 
+COMPILED_ROWS = 4_000
+"""From which on a compiled pass saves more in the few dozen passes of a fit than it takes to load."""
+
 
 def _binomial_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
     """One exponential and one logarithm per row; exact in both tails.
 
+    Many rows are one compiled pass.
+
     Of the probabilities 1 / (1 + e) and e / (1 + e), `up` says which is that of success; a choice by arithmetic is five times
     as fast as one by `where`.
     """
+    if eta.size >= COMPILED_ROWS and eta.ndim == 1:
+        return _binomial_logit_compiled(y, eta, w, constant, derivatives=derivatives)
     size = np.abs(eta)
     e = np.exp(-size)
     larger = 1.0 / (1.0 + e)
@@ -36,6 +43,15 @@ def _binomial_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *
     loglik = constant - w * (np.log1p(e) + size * (y + up * (1.0 - 2.0 * y)))
     score = w * (y * q - (1.0 - y) * p)
     return Rows(loglik, score, weight, weight * (q - p) if derivatives else None)
+
+
+def _binomial_logit_compiled(y: Array, eta: Array, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
+    from lmmformula.numerics.family_kernels import binomial_logit_rows
+
+    out = np.empty((3 + derivatives, eta.size))
+    y, eta, w, constant = (np.ascontiguousarray(np.atleast_1d(v), float) for v in (y, eta, w, constant))
+    binomial_logit_rows(y, eta, w, constant, out)
+    return Rows(*out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,7 +85,8 @@ class Kernel:
 
     @property
     def _options(self) -> Record:
-        return {"nogil": True, "fastmath": _FAST if self._fast else False}
+        """As in NumPy a division by zero is infinite or nan: loops that look for it do not fill the processor's vectors."""
+        return {"nogil": True, "error_model": "numpy", "fastmath": _FAST if self._fast else False}
 
     def _found(self, kinds: Kinds, arguments: tuple[Numbers, ...]) -> AnyFunction:
         """Machine code for these arguments, from the disk or compiled now; Numba's own function where that does not suit."""

@@ -41,7 +41,13 @@ def total(x):
 
 @compiled(bare=True)
 def inverse(x):
+    if x[0] == 0.0:
+        raise ZeroDivisionError("of nothing")
     return 1.0 / x[0]
+
+@compiled(bare=True)
+def quotient(by, x):
+    return by / x[0]
 
 @compiled(bare=True)
 def doubled(x):
@@ -117,8 +123,12 @@ def test_damaged_files_are_replaced(cache: Path, damage) -> None:
 def test_errors_are_those_of_the_loop(cache: Path) -> None:
     loops = imported(cache)
     assert loops.inverse(np.array([4.0])) == 0.25
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError, match="of nothing"):
         loops.inverse(np.zeros(1))
+
+
+def test_a_division_by_zero_is_infinite(cache: Path) -> None:
+    assert imported(cache).quotient(1.0, np.zeros(1)) == np.inf
 
 
 def test_what_returns_an_array_is_left_to_numba(cache: Path) -> None:
