@@ -35,6 +35,7 @@ from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
 
 if TYPE_CHECKING:
+    from lmmformula.ir.level_columns import LevelColumns
     from lmmformula.numerics.row_sums import Arranged, LevelOrder, RowSums
 
 __all__ = ["Blocks", "Gram", "arranged_group"]
@@ -44,7 +45,9 @@ T = TypeVar("T")
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
 WIDE = 8
-"""Columns, a line of the cache, from which on rows are worth being put in order."""
+"""Columns from which on it is looked for those that are constant within levels."""
+SEVERAL = 4
+"""Columns, half a line of the cache, from which on rows are worth being put in order."""
 FEW_PARTS = 8
 """Parts of the levels up to which rows in order of pairs are left aside for those by level of the larger group."""
 COUNTED = 100_000
@@ -92,10 +95,11 @@ class Blocks(Levels):
         self._within: dict[int, list[_Meeting]] = {}
         self._last: ref[Array] | None = None
         self._arranged: Arranged | None = None
+        self._by_level: tuple[ref[Array], LevelColumns | None] | None = None
 
     def __getstate__(self) -> Record:
         """Without columns, which are the caller's."""
-        return {**vars(self), "_last": None, "_arranged": None}
+        return {**vars(self), "_last": None, "_arranged": None, "_by_level": None}
 
     def _met(self, a: int, b: int) -> CrossPattern:
         first, second = self.own[a], self.own[b]
@@ -197,14 +201,18 @@ class Blocks(Levels):
         v : (n, c) array
         """
         if self._is_compiled(v.shape[1]):
-            from lmmformula.numerics.row_sums import RowSums
-
-            sums = RowSums(weights, v, self._arrangement(v))
-            diag, rhs, vv = self._compiled_levels(sums)
-            return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self.pairs()}, rhs, vv)
+            return self.compiled_gram(weights, v)
         pairs = {pair: self._cross(*pair, weights) for pair in self.pairs()}
         rhs, vv = self.weighted_columns(weights, v)
         return Gram(tuple(self._level_grams(a, weights) for a in range(len(self.groups))), pairs, rhs, vv)
+
+    def compiled_gram(self, weights: Array | None, v: Array, *, often: bool = False) -> Gram:
+        """The same in compiled passes, for rows of one level each; `often` if sums of V will be asked for again."""
+        from lmmformula.numerics.row_sums import RowSums
+
+        sums = RowSums(weights, v, self._arrangement(v, often=often))
+        diag, rhs, vv = self._compiled_levels(sums)
+        return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self.pairs()}, rhs, vv)
 
     def weighted_columns(self, weights: Array | None, v: Array) -> tuple[tuple[Array, ...], Array]:
         """Z'WV, per group (m_a, k_a, c), and V'WV, (c, c): the blocks of :meth:`gram` that V has a part in."""
@@ -216,6 +224,16 @@ class Blocks(Levels):
             return self.adjoint(v), v.T @ v
         wv, vv = _weighted(weights, v)
         return self.adjoint(wv), vv
+
+    def level_columns(self, v: Array) -> LevelColumns | None:
+        """V by the levels in which its columns are constant, found once for a V; None where that does not pay."""
+        if v.shape[1] < WIDE or not self._is_compiled(v.shape[1]):
+            return None
+        if self._by_level is None or self._by_level[0]() is not v:
+            from lmmformula.ir.level_columns import level_columns
+
+            self._by_level = ref(v), level_columns(self.own, v)
+        return self._by_level[1]
 
     def _is_compiled(self, columns: int) -> bool:
         return self._products(columns) >= COMPILED_SUMS and not any(g.several for g in self.groups)
@@ -289,11 +307,15 @@ class Blocks(Levels):
         lead, slots = self._ordered_slots[a, b]
         return sums.pairs(self._order(lead), slots, nnz, first.basis, second.basis)
 
-    def _arrangement(self, v: Array) -> Arranged | None:
+    def _arrangement(self, v: Array, *, often: bool = False) -> Arranged | None:
         """V by level of the largest group, from the second time on that its sums are asked for in a row."""
-        if self._last is None or self._last() is not v:
+        lead = arranged_group(self.groups, v.shape[1])
+        if lead is None:
+            return None
+        again = self._last is not None and self._last() is v
+        if not again:
             self._last, self._arranged = ref(v), None
-        elif self._arranged is None and (lead := arranged_group(self.groups, v.shape[1])) is not None:
+        if self._arranged is None and (again or often):
             from lmmformula.numerics.row_sums import Arranged
 
             self._arranged = Arranged.of(self._order(lead), v)
@@ -342,7 +364,7 @@ def arranged_group(groups: Sequence[Group], c: int) -> int | None:
     from lmmformula.numerics.row_sums import is_shared
 
     lead = max(range(len(groups)), key=lambda a: groups[a].m, default=None)
-    if lead is None or c < WIDE or is_shared(groups[lead].m, groups[lead].k, c):
+    if lead is None or c < SEVERAL or is_shared(groups[lead].m, groups[lead].k, c):
         return None
     return lead
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TypeVar, cast
 
 import numpy as np
 
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.level_columns import ByLevel, LevelColumns
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Chunk, Mapped, Stacked, Units, added, merged
 from lmmformula.ir.sums import Share, Sum
-from lmmformula.numerics.tall import Tall, beside
+from lmmformula.numerics.tall import Tall, beside, tall_times
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
 
@@ -79,7 +81,7 @@ class MemoryRows:
         Random effects of the auxiliary predictors.
     """
 
-    __slots__ = ("_levels", "aux", "aux_terms", "fixed", "offset", "terms", "weights", "y")
+    __slots__ = ("_levels", "_x", "aux", "aux_terms", "offset", "terms", "weights", "y")
     at_hand = True
 
     def __init__(
@@ -94,12 +96,20 @@ class MemoryRows:
         aux_terms: Sequence[Sequence[GroupBlock]] = (),
     ) -> None:
         self.y, self.weights, self.offset = y, weights, offset
-        self.fixed, self.aux, self.terms = Tall(fixed), tuple(map(Tall, aux)), terms
+        self._x, self.aux, self.terms = fixed, tuple(map(Tall, aux)), terms
         self._levels, self.aux_terms = levels, aux_terms
 
     @property
     def n(self) -> int:
         return len(self.y)
+
+    @property
+    def fixed(self) -> Tall:
+        """X; by levels where it is known how."""
+        held = None if self._levels is None else self._by_level
+        if held is None:
+            return Tall(self._x)
+        return ByLevel(self._x, held, tuple(own.codes for own in self.levels.own))
 
     def told(self, passes: float) -> str:
         return ""
@@ -112,7 +122,7 @@ class MemoryRows:
 
     def over(self, levels: Levels) -> MemoryRows:
         aux, known = [block.matrix for block in self.aux], cast("Blocks", levels)
-        x, terms = self.fixed.matrix, self.terms
+        x, terms = self._x, self.terms
         return MemoryRows(self.y, self.weights, self.offset, x, aux, terms, known, self.aux_terms)
 
     def scaled(self, units: Units) -> MemoryRows:
@@ -132,7 +142,13 @@ class MemoryRows:
         yield _Slice(self, 0, self.n)
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
-        out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)
+        held = self._by_level if effects else None
+        if held is not None and beta is not None and len(beta):
+            out = tall_times(held.rest, beta[held.rest_at])
+            shifts = zip(effects, held.shifts(beta), strict=True)
+            effects = [own if shift is None else own + shift[:, None] for own, shift in shifts]
+        else:
+            out = np.zeros(self.n) if beta is None or not len(beta) else self.fixed.times(beta)
         if effects:
             self.levels.add_to(out, effects)
         if offset and self.offset is not None:
@@ -143,11 +159,30 @@ class MemoryRows:
         return self.levels.adjoint(r)
 
     def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
-        x = self.fixed.matrix if fixed else np.zeros((self.n, 0))
-        return self.levels.gram(weights, beside(x, more))
+        if not fixed:
+            return self.levels.gram(weights, beside(np.zeros((self.n, 0)), more))
+        if more or (held := self._by_level) is None:
+            return self.levels.gram(weights, beside(self._x, more))
+        return self._widened(held, weights)
 
     def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
-        return self.levels.weighted_columns(weights, self.fixed.matrix)
+        if (held := self._by_level) is None:
+            return self.levels.weighted_columns(weights, self._x)
+        gram = self._widened(held, weights)
+        return gram.rhs, gram.vv
+
+    @property
+    def _by_level(self) -> LevelColumns | None:
+        """X by the levels in which its columns are constant, where there are many rows and such columns."""
+        return self.levels.level_columns(self._x)
+
+    def _widened(self, held: LevelColumns, weights: Array | None) -> Gram:
+        """The Gram with X from that with the columns that vary within levels."""
+        levels = self.levels
+        own = levels.compiled_gram(weights, held.rest, often=True)
+        cross = {(a, b): (levels.pattern(a, b), values) for (a, b), values in own.cross.items()}
+        rhs, square = held.wide(levels.groups, own.diag, cross, own.rhs, own.vv)
+        return replace(own, rhs=rhs, vv=square)
 
     def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
         return self.levels.row_quadratic(own, pairs)

@@ -88,10 +88,10 @@ def add_rows(first, last, codes, basis, weights, v, diag, rhs, out):
 
 
 @compiled(bare=True)
-def add_levels(first, last, order, ptr, basis, weights, v, arranged, diag, rhs, ordered):
-    """Add the rows of levels first..last to `diag` and `rhs`, level by level; `ordered` receives their weights in order.
+def add_levels(first, last, order, ptr, basis, weights, v, arranged, diag, rhs):
+    """Add the rows of levels first..last to `diag` and `rhs`, level by level; `weights` are in the order of `order`.
 
-    `v` has the rows as they come, or where `arranged` is 1, in the order of `order`.
+    `v` has the rows as they come, or where `arranged` is 1, in that order too.
     """
     own, own_z = min(len(weights) - 1, 1), min(len(basis) - 1, 1)
     k, c = rhs.shape[1], rhs.shape[2]
@@ -99,8 +99,7 @@ def add_levels(first, last, order, ptr, basis, weights, v, arranged, diag, rhs, 
         for e in range(ptr[s], ptr[s + 1]):
             r = order[e]
             at = e if arranged else np.int64(r)
-            w = weights[r * own]
-            ordered[e * own] = w
+            w = weights[e * own]
             for i in range(k):
                 a = w * basis[r * own_z, i]
                 for j in range(i + 1):

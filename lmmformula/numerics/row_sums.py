@@ -83,7 +83,10 @@ class Arranged:
     def of(cls, rows: LevelOrder, v: Array) -> Arranged:
         """A copy of V."""
         out = np.empty(v.shape)
-        in_parts(lambda i, j: np.take(v, rows.order[i:j], axis=0, out=out[i:j]), edges(len(v), ARRANGED))
+        in_parts(
+            lambda i, j: np.take(v, rows.order[i:j], axis=0, out=out[i:j], mode="clip"),
+            edges(len(v), ARRANGED),
+        )
         return cls(rows, out)
 
 
@@ -148,14 +151,10 @@ class RowSums:
 
         z = _basis(basis)
         diag, rhs = self._sums(len(rows.ptr) - 1, z.shape[1])
-        ordered = self._ordered[id(rows)] = np.empty_like(self._weights)
         known = self._arranged is not None and self._arranged.rows is rows
         v = self._arranged.v if self._arranged is not None and known else self._v
-
-        def part(i: int, j: int) -> None:
-            add_levels(i, j, rows.order, rows.ptr, z, self._weights, v, int(known), diag, rhs, ordered)
-
-        in_parts(part, rows.cuts)
+        given = rows.order, rows.ptr, z, self._in_order(rows), v, int(known), diag, rhs
+        in_parts(lambda i, j: add_levels(i, j, *given), rows.cuts)
         return _mirrored(diag), rhs
 
     def pairs(
@@ -173,9 +172,13 @@ class RowSums:
         return out
 
     def _in_order(self, rows: LevelOrder) -> Array:
-        """The weights in the order of `rows`, left by `by_level` if it has been there."""
+        """The weights in the order of `rows`; gathered once."""
         if id(rows) not in self._ordered:
-            self._ordered[id(rows)] = self._weights[rows.order] if len(self._weights) > 1 else self._weights
+            given = self._weights
+            out = self._ordered[id(rows)] = given if len(given) == 1 else np.empty_like(given)
+            if out is not given:
+                cuts = edges(len(given), ARRANGED)
+                in_parts(lambda i, j: np.take(given, rows.order[i:j], out=out[i:j], mode="clip"), cuts)
         return self._ordered[id(rows)]
 
     def _sums(self, m: int, k: int) -> tuple[Array, Array]:

@@ -61,7 +61,7 @@ def test_pairs_in_order_of_rows_are_those_that_are_counted(monkeypatch) -> None:
     monkeypatch.setattr(patterns, "MANY", 0)
     monkeypatch.setattr(blocks, "COMPILED_SUMS", 0.0)
     monkeypatch.setattr(blocks, "FEW_PARTS", 1)
-    monkeypatch.setattr(blocks, "WIDE", 2)
+    monkeypatch.setattr(blocks, "SEVERAL", 2)
     monkeypatch.setattr(row_sums, "SHARED_CELLS", 0)
     compiled = Blocks((), n, groups)
     for _ in range(3):  # from the second time on with the columns in order of levels

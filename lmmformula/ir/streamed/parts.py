@@ -126,6 +126,9 @@ class _Local(Blocks):
         self._slots[a, b] = np.cumsum(new) - 1
         return pattern_of(first[new], second[new], self.groups[0].m)
 
+    def level_columns(self, v: Array) -> None:
+        """None: a part is seen once in a pass."""
+
     def gram(self, weights: Array | None, v: Array) -> Gram:
         """In compiled passes over the rows as they lie, if there are many parts of them."""
         if not self._compiled or any(g.several for g in self.groups):
