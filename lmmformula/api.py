@@ -343,7 +343,7 @@ def prior_predictive(
     sigma               exponential(0.02)           user
     """
     from lmmformula.backends.posterior.prior_predictive import prior_predictive as drawn
-    from lmmformula.ir.priors import resolve_priors
+    from lmmformula.ir.prior_defaults import resolve_priors
 
     assert priors is None or isinstance(priors, Mapping)  # a list has been read as one
     problem = build(formula, data, **arguments)

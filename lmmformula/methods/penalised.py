@@ -8,8 +8,9 @@ from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.penalised import PenalisedBackend
 from lmmformula.criteria.penalty import Penalty
 from lmmformula.errors import PlanError
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_distributions import Flat, Point
-from lmmformula.ir.priors import Priors, resolve_priors
+from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.stacked import has_several
 from lmmformula.methods.likelihood import likelihood_plan

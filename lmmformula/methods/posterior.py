@@ -15,7 +15,7 @@ from lmmformula.backends.posterior.sampling.request import MOST_COORDINATES, tri
 from lmmformula.engines.cost import Cost
 from lmmformula.errors import DataError, PlanError
 from lmmformula.ir.levels import Levels
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.memory import in_words
 from lmmformula.methods.options import Sampled

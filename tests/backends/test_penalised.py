@@ -15,7 +15,7 @@ from lmmformula.criteria.laplace import Layout
 from lmmformula.criteria.penalty import PenalisedLaplace, Penalty
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.standard_responses import standard_of
 
 KEPT = "gamma(2.5, 1e-9)"

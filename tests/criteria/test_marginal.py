@@ -14,7 +14,8 @@ from lmmformula.engines.dense import DenseEngine
 from lmmformula.errors import DataError, PlanError
 from lmmformula.families import resolve
 from lmmformula.ir.design import FixedBlock
-from lmmformula.ir.priors import Priors, resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
+from lmmformula.ir.priors import Priors
 from lmmformula.ir.problem import Problem
 from lmmformula.typing import Array
 

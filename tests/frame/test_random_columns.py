@@ -12,7 +12,7 @@ from lmmformula import build, fit, load_dataset
 from lmmformula.errors import LmmformulaWarning, RankDeficientWarning
 from lmmformula.formula.bars import CONSTRUCTORS, PLACED
 from lmmformula.ir.covariance import KINDS
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 
 
 @pytest.fixture(scope="module")

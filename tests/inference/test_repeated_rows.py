@@ -92,7 +92,7 @@ def test_every_family_counts_the_repeats(response: str, arguments: dict[str, Any
 def test_the_posterior_density_counts_them_too() -> None:
     from lmmformula.criteria.marginal import Marginal
     from lmmformula.engines.blocked import BlockedEngine
-    from lmmformula.ir.priors import resolve_priors
+    from lmmformula.ir.prior_defaults import resolve_priors
 
     data: Any = _data()
     rows = data.loc[data.index.repeat(data["w"])]

@@ -10,9 +10,9 @@ from scipy import stats
 
 from lmmformula import build, load_dataset
 from lmmformula.errors import PlanError
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_distributions import LKJ
 from lmmformula.ir.prior_text import Role, parse_prior
-from lmmformula.ir.priors import resolve_priors
 from lmmformula.ir.problem import Problem
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"

@@ -19,7 +19,7 @@ from lmmformula.engines.base import Engine, Prepared
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Estimate
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.threads import blas_threads
 from lmmformula.progress import CHAINS, Labels, Report
@@ -49,7 +49,7 @@ class HMC(Likelihood):
     Parameters
     ----------
     priors : mapping, optional
-        Class or parameter -> text; see :mod:`lmmformula.ir.priors`.
+        Class or parameter -> text; see :mod:`lmmformula.ir.prior_defaults`.
     sampler : {"auto", "nuts", "importance"}
         Adaptive importance sampling, which gives way to chains of NUTS where its weights cannot be trusted, or these at once;
         "auto" is importance sampling where effects are integrated out and few coordinates are left, NUTS elsewhere.

@@ -15,7 +15,7 @@ from lmmformula.backends.posterior.record import Diagnostics
 from lmmformula.backends.posterior.recovery.corrected import weighted_draws
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.typing import Array
 
 

@@ -22,7 +22,7 @@ from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.engines.registry import exact_engine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import joined
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.typing import Array
 
 

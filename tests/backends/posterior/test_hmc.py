@@ -24,7 +24,7 @@ from lmmformula.backends.posterior.sampling.importance import Importance, Import
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
 from lmmformula.ir.estimate import Status
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.methods.options import Sampled
 from lmmformula.typing import Array

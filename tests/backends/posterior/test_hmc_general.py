@@ -18,7 +18,7 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
 from lmmformula.families import FAMILIES, make_family, resolve
 from lmmformula.families.family import Family
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.mcmc import ess_bulk
 

@@ -21,7 +21,7 @@ from lmmformula.backends.posterior.routes.partial import Partial
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
 from lmmformula.families import resolve
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.mcmc import ess_bulk
 from lmmformula.typing import Array

@@ -15,7 +15,7 @@ from lmmformula.backends.posterior.routes.choose import choose_route
 from lmmformula.backends.posterior.routes.partial import Partial
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 
 MODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "binomial": (

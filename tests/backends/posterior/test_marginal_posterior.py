@@ -17,7 +17,7 @@ from lmmformula.backends.posterior.model.coordinates import Coordinates, detecta
 from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.numerics.bordered_kernels import bordered_slopes, bordered_values
 from lmmformula.numerics.kept_programs import folder
 from lmmformula.numerics.machine_code import Loop

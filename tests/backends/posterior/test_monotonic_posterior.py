@@ -16,8 +16,9 @@ from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError
 from lmmformula.inference.bayesian.log_prior import log_prior
 from lmmformula.inference.bayesian.moment_match import moment_match
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_simplex import Dirichlet
-from lmmformula.ir.priors import Prior, SimplexPrior, resolve_priors
+from lmmformula.ir.priors import Prior, SimplexPrior
 from lmmformula.typing import Array
 
 

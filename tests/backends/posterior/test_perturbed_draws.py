@@ -14,7 +14,7 @@ from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.backends.posterior.recovery.perturbed import Perturbed
 from lmmformula.engines.registry import exact_engine
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 
 
 def _density(priors: dict[str, str] | None = None) -> VarianceDensity:

@@ -13,7 +13,7 @@ from lmmformula.criteria.marginal import Marginal
 from lmmformula.criteria.profiled import Profiled
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import ArgumentError, PlanError
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 
 SLEEP = "Reaction ~ Days + (1 | Subject)"
 

@@ -12,7 +12,7 @@ from lmmformula.backends.posterior.density.scale import JointScale, Scale
 from lmmformula.backends.posterior.routes.choose import choose_route
 from lmmformula.backends.posterior.sampling.request import ChainOptions, Drawn, Request
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.ir.priors import resolve_priors
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.problem import Problem
 
 

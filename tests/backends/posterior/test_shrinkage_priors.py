@@ -16,9 +16,9 @@ from lmmformula.backends.posterior.density.variances import VarianceDensity
 from lmmformula.backends.posterior.model.scalars import Logged
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.errors import PlanError
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_shrinkage import R2D2, Horseshoe, drawn_together
 from lmmformula.ir.prior_text import parse_prior
-from lmmformula.ir.priors import resolve_priors
 
 PRIORS = ("horseshoe(2, 0.7, 3, 1.5, 5)", "R2D2(0.4, 5, 0.8)")
 FORMULA = "y ~ x1 + x2 + x3 + (1 | g)"

@@ -25,8 +25,9 @@ from lmmformula.errors import ConvergenceWarning, PlanError
 from lmmformula.families import resolve
 from lmmformula.ir.across import Kernel
 from lmmformula.ir.across.naturals import Correlation, Length, Natural, Portion, Smoothness, naturals_of
+from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_text import parse_prior
-from lmmformula.ir.priors import Prior, resolve_priors
+from lmmformula.ir.priors import Prior
 from lmmformula.ir.structured import at_phi, phis_of
 from lmmformula.typing import Array
 
