@@ -25,7 +25,7 @@ from lmmformula.numerics import machine_code
 from lmmformula.numerics.machine_code import Kinds
 from lmmformula.typing import AnyFunction, Foreign, Numbers, Record
 
-__all__ = ["Kernel", "compiled"]
+__all__ = ["Kernel", "Written", "compiled"]
 
 _FAST = {"contract", "reassoc"}
 """Sums may be reordered and fused; nan, infinity and the sign of zero mean what they mean."""
@@ -122,9 +122,9 @@ class Kernel:
         return out
 
     @property
-    def _others(self) -> dict[str, Kernel]:
-        known = self._function.__globals__
-        return {n: known[n] for n in self._function.__code__.co_names if isinstance(known.get(n), Kernel)}
+    def _others(self) -> dict[str, Kernel | Written]:
+        known, names = self._function.__globals__, self._function.__code__.co_names
+        return {n: known[n] for n in names if isinstance(known.get(n), Kernel | Written)}
 
     @cached_property
     def key(self) -> str:
@@ -133,6 +133,23 @@ class Kernel:
         numbers = {n: known[n] for n in code.co_names if isinstance(known.get(n), int | float | tuple)}
         own = f"{self._text} {self._function.__qualname__} {self._fast} {numbers}"
         return " ".join((own, *(other.key for other in self._others.values())))
+
+
+class Written:
+    """A part of compiled functions that is written in LLVM's language; `make` returns Numba's intrinsic."""
+
+    def __init__(self, make: Callable[[], Foreign]) -> None:
+        self._make = make
+
+    @cached_property
+    def dispatcher(self) -> Foreign:
+        """The intrinsic."""
+        return self._make()
+
+    @cached_property
+    def key(self) -> str:
+        """What decides about the code: the text of its module."""
+        return f"{_text(self._make.__code__.co_filename)} {self._make.__qualname__}"
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmmformula.numerics.compiled import compiled
+from lmmformula.numerics.lines import WIDTH, add_lines
 
 __all__ = [
     "WIDTH",
@@ -22,9 +23,6 @@ __all__ = [
     "turn",
 ]
 
-WIDTH = 8
-"""Columns of a block that a product takes at a time."""
-
 
 @compiled(bare=True)
 def csr_times(start, stop, ptr, cols, data, x, out):
@@ -36,12 +34,8 @@ def csr_times(start, stop, ptr, cols, data, x, out):
     for i in range(start, stop):
         first = np.uint64(0)
         while first < c:
-            for v in range(WIDTH):
-                total[v] = 0
-            for k in range(np.uint64(ptr[i]), np.uint64(ptr[i + 1])):
-                a, j = data[k], np.uint64(cols[k])
-                for v in range(WIDTH):
-                    total[v] += a * x[j, first + np.uint64(v)]
+            total[:] = 0
+            add_lines(cols, data, x, first, np.uint64(ptr[i]), np.uint64(ptr[i + 1]), total)
             for v in range(min(np.uint64(WIDTH), c - first)):
                 out[np.uint64(i), first + np.uint64(v)] = total[v]
             first += np.uint64(WIDTH)
@@ -50,22 +44,16 @@ def csr_times(start, stop, ptr, cols, data, x, out):
 @compiled(bare=True)
 def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t, out):
     """Write H x - N't to `out`; H by rows, N by columns; blocks as in :func:`csr_times`."""
-    c, total = np.uint64(out.shape[1]), np.empty(WIDTH, x.dtype)
+    c, own, less = np.uint64(out.shape[1]), np.empty(WIDTH, x.dtype), np.empty(WIDTH, x.dtype)
     for i in range(start, stop):
         first = np.uint64(0)
         while first < c:
-            for v in range(WIDTH):
-                total[v] = 0
-            for k in range(np.uint64(h_ptr[i]), np.uint64(h_ptr[i + 1])):
-                a, j = h_data[k], np.uint64(h_cols[k])
-                for v in range(WIDTH):
-                    total[v] += a * x[j, first + np.uint64(v)]
-            for k in range(np.uint64(t_ptr[i]), np.uint64(t_ptr[i + 1])):
-                a, j = t_data[k], np.uint64(t_rows[k])
-                for v in range(WIDTH):
-                    total[v] -= a * t[j, first + np.uint64(v)]
+            own[:] = 0
+            less[:] = 0
+            add_lines(h_cols, h_data, x, first, np.uint64(h_ptr[i]), np.uint64(h_ptr[i + 1]), own)
+            add_lines(t_rows, t_data, t, first, np.uint64(t_ptr[i]), np.uint64(t_ptr[i + 1]), less)
             for v in range(min(np.uint64(WIDTH), c - first)):
-                out[np.uint64(i), first + np.uint64(v)] = total[v]
+                out[np.uint64(i), first + np.uint64(v)] = own[v] - less[v]
             first += np.uint64(WIDTH)
 
 

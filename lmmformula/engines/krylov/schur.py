@@ -167,7 +167,8 @@ class SchurPattern:
         n = self.by_row
         index = np.arange(len(n.cols), dtype=np.int32 if len(n.cols) < 2**31 else np.int64)
         turned = n.matrix(index, self.q).tocsc()
-        return Compressed(turned.indptr, turned.indices, turned.data)
+        rows = turned.indices.astype(np.int32, copy=False)
+        return Compressed(turned.indptr, rows, turned.data)
 
     def _own_and_pairs(self) -> Compressed:
         plan, groups = self.plan, self.blocks.groups
