@@ -8,7 +8,8 @@ f_s = 1 / F_s, c_j = 1 / C_j and ``G = N' diag(f^2) N``::
     sum_s f_s^2 (N K N')_ss = 2 sum_{i<j} K_ij G_ij                                                              (1)
 
 need no array as large as N. Blocks of M^-1 on the pattern of the rows take K^2 within levels, N K on the pattern of N and K on
-that of H, which is more work, and is done when they are asked for.
+that of H, which is more work, and is done when they are asked for. Two sparse factors do with less for both:
+:mod:`lmmformula.engines.krylov.cycles`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.engines.krylov.cycles import sums_by_cycles
 from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import in_parts
-from lmmformula.typing import Array
+from lmmformula.typing import Array, Index
 
 if TYPE_CHECKING:
     from lmmformula.engines.krylov.schur import SchurComplement
@@ -109,12 +111,27 @@ class Moments:
         p = s.pattern
         if not s.q or not wanted or p.pairs * p.k > MAX_PAIRS:
             return cls(not s.q, 0.0)
+        if s.compiled and p.cycles is not None:
+            return cls._by_cycles(s, p.cycles, on_patterns)
         if not on_patterns and s.compiled and p.k == 1 and all(g.k == 1 for g in p.dense_groups):
             square, heads = _sums(s)
             return cls(True, square, heads, lambda: _on_patterns(s))
         found = _on_patterns(s)
         square = float(found.own[np.arange(s.q), p.place].sum())
         return cls(True, square, None, lambda: found)
+
+    @classmethod
+    def _by_cycles(cls, s: SchurComplement, cycles: Index, on_patterns: bool) -> Moments:
+        """The same of two sparse factors, from the cycles of their levels."""
+
+        def patterns() -> OnPatterns:
+            return OnPatterns(own[:, None], sums_by_cycles(s, cycles)[0], np.zeros_like(s.h))
+
+        nk, own, chain = sums_by_cycles(s, cycles)
+        weight = s.c_inverses[0].ravel() ** 2
+        known = OnPatterns(own[:, None], nk, np.zeros_like(s.h)) if on_patterns else None
+        heads = Heads(chain, np.array([float(weight @ own)]))
+        return cls(True, float(own.sum()), heads, patterns if known is None else lambda: known)
 
 
 def _sums(s: SchurComplement) -> tuple[float, Heads]:

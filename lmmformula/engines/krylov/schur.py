@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Across, Stacked
 from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed, filled
+from lmmformula.engines.krylov.cycles import cycles_of
 from lmmformula.engines.krylov.moments import Moments
 from lmmformula.engines.krylov.stochastic import Probed, StochasticInverse
 from lmmformula.engines.krylov.within import Within, largest_blockwise
@@ -119,6 +120,14 @@ class SchurPattern:
     def pairs(self) -> float:
         """Multiplications to form K."""
         return self.plan.couplings[0].ragged.pairs if self.plan.dense else 0.0
+
+    @cached_property
+    def cycles(self) -> Index | None:
+        """Cycles of levels that meet, of two factors of one column with few of them, see :func:`cycles_of`."""
+        groups = [self.k, *(g.k for g in self.dense_groups)]
+        if groups != [1, 1] or self.within:
+            return None
+        return cycles_of(self.by_row, self.by_column, self.q)
 
     @property
     def parts(self) -> NDArray[np.int32]:
