@@ -91,6 +91,11 @@ class Coupling:
     places: tuple[Index, ...]
     stored: tuple[Index | slice, ...]
 
+    @property
+    def are_pairs(self) -> bool:
+        """Whether the columns are those of one dense group of one column: its pairs, in their order."""
+        return len(self.places) == 1 and self.places[0].shape[1] == 1
+
 
 def dense_side(blocks: Levels) -> int:
     """Columns of the dense part that :class:`Elimination` leaves, for which pairs are not put in order."""
@@ -183,8 +188,10 @@ class Elimination:
 
         `left` is (m_i, k', k).
         """
-        counts = np.diff(self.couplings[i].ragged.ptr)
+        ragged = self.couplings[i].ragged
+        if left.shape[1:] == (1, 1):
+            return ragged.by_level(left[:, 0, 0], values[0])[None]
         out = np.zeros((left.shape[1], values.shape[1]))
         for row, col in np.argwhere(left.any(axis=0)):
-            out[row] += np.repeat(left[:, row, col], counts) * values[col]
+            out[row] += ragged.by_level(left[:, row, col], values[col])
         return out

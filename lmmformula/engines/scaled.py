@@ -59,6 +59,9 @@ def scaled(left: Array, values: Array, right: Array) -> Array:
 def scaled_coupling(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int) -> Array:
     """Block of chain position i and the dense part, (k_i, total)."""
     coupling, a = plan.couplings[i], plan.chain[i]
+    if coupling.are_pairs:
+        values = cross(gram, a, plan.dense[0])[coupling.stored[0]]
+        return np.ascontiguousarray(scaled(factors[a], values, factors[plan.dense[0]])[:, :, 0].T)
     out = np.empty((coupling.ragged.k, len(coupling.ragged.cols)))
     for j, place, stored in zip(plan.dense, coupling.places, coupling.stored, strict=True):
         values = scaled(factors[a], cross(gram, a, j)[stored], factors[j])

@@ -122,6 +122,8 @@ class SelectedInverse(Paired):
     def _mixed(self, a: int, b: int) -> Array:
         """Chain group a with dense group b, read by levels of a."""
         i = self.plan.chain.index(a)
+        if self.plan.couplings[i].are_pairs:
+            return self.ragged[i].T[:, :, None]
         place = self.plan.couplings[i].places[self.plan.dense.index(b)]
         return np.moveaxis(self.ragged[i][:, place], 0, 1)
 

@@ -130,9 +130,28 @@ class Ragged:
     def way(self) -> str:
         return self.size.way()
 
+    @cached_property
+    def is_full(self) -> bool:
+        """Whether every level meets every column, so that values are T itself and nothing is looked up."""
+        return self.size.entries == self.m * self.q
+
     def levels(self) -> NDArray[np.int64]:
         """Level of every entry, (total,)."""
+        return self._few_levels if self._is_small() else self._levels()
+
+    @cached_property
+    def _few_levels(self) -> NDArray[np.int64]:
+        """The same, kept."""
+        return self._levels()
+
+    def _levels(self) -> NDArray[np.int64]:
         return np.repeat(np.arange(self.m), np.diff(self.ptr))
+
+    def by_level(self, x: Array, row: Array) -> Array:
+        """A row of each level's columns times that level's entry of x, (total,), for x of shape (m,)."""
+        if self.is_full:
+            return (x[:, None] * row.reshape(self.m, self.q)).ravel()
+        return np.repeat(x, np.diff(self.ptr)) * row
 
     @cached_property
     def _meetings(self) -> _Meetings:
@@ -144,7 +163,9 @@ class Ragged:
         return self.m * self.k * self.q <= 50_000
 
     def dense(self, values: Array) -> Array:
-        """T as an (m k, q) array, rows ordered (row within level, level)."""
+        """T as an (m k, q) array, rows ordered (row within level, level); the values themselves where they are all of it."""
+        if self.is_full:
+            return values.reshape(-1, self.q)
         out = np.zeros((self.k, self.m, self.q))
         out[:, self.levels(), self.cols] = values
         return out.reshape(-1, self.q)
@@ -196,10 +217,12 @@ class Ragged:
             arrays = (self.width, *met.arrays, self.ptr, self.cols, alike, z, out)
             in_parts(lambda i, j: ragged_on_pattern(i, j, *arrays), met.cuts)
             return out
-        levels = self.levels()
         if way == "dense":
-            full = times_symmetric(self.dense(values), z).reshape(self.k, self.m, self.q)
-            return full[:, levels, self.cols]
+            full = times_symmetric(self.dense(values), z)
+            if self.is_full:
+                return full.reshape(self.k, -1)
+            return full.reshape(self.k, self.m, self.q)[:, self.levels(), self.cols]
+        levels = self.levels()
         return np.stack([self._sparse_on_pattern(row, z, levels) for row in values])
 
     def _sparse_on_pattern(self, row: Array, z: Array, levels: NDArray[np.int64]) -> Array:
