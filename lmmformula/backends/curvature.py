@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.optimum import boundary_elements, undetermined_columns
+from lmmformula.criteria.exact_curvature import exact_curvature
 from lmmformula.criteria.fixed_curvature import beta_curvature
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint, step_scale
@@ -158,9 +159,14 @@ def _definite_inverse(a: Array) -> Array:
 def _differences(
     criterion: Criterion, free: NDArray[np.bool_], smooth: LaplacePoint | QuadraturePoint
 ) -> Array:
-    """Hessian in the free elements by differences of the gradient: on one side where it allows them, else on both."""
+    """Hessian in the free elements: exact where the engine knows it cheaply, else by differences of the gradient, on one side
+    where it allows them or on both.
+    """
     stage("standard errors", total=int(free.sum()))
     if isinstance(criterion, Beside):
+        exact = exact_curvature(laplace_of(smooth)) if criterion.curves_by_rows else None
+        if exact is not None and _least(exact[np.ix_(free, free)]) > FLAT:
+            return exact[np.ix_(free, free)]
         one_sided = _one_sided(criterion, free, smooth)
         if _least(one_sided) > ILL:
             return one_sided

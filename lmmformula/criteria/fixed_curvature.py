@@ -37,7 +37,7 @@ from lmmformula.numerics.batched import flat, matmul, unit_diagonal
 from lmmformula.numerics.tall import inner_products, tall_transposed
 from lmmformula.typing import Array
 
-__all__ = ["beta_curvature"]
+__all__ = ["beta_curvature", "curved_rows"]
 
 MOST = 16
 """Draws up to which they are cheaper than factorisations."""
@@ -80,7 +80,7 @@ def beta_curvature(point: LaplacePoint, error: float) -> Array | None:
 def _intercepts(point: LaplacePoint) -> Array:
     """(1) for random intercepts of one grouping factor: only sums over levels of the columns of X are asked for."""
     data, scale = point.model.data, float(point.factors[0][0, 0])
-    bend, push = _curved(point), point.weighted.weight_eta
+    bend, push = curved_rows(point), point.weighted.weight_eta
     along = -scale * point.system.fixed[0][:, 0]
     (bent,), square = data.weighted_columns(bend)
     (pushed,), _ = data.weighted_columns(push)
@@ -102,7 +102,7 @@ def _by_level(point: LaplacePoint) -> Array:
     return smooth - np.einsum("smij,tmji->st", pushed, pushed, optimize=True)
 
 
-def _curved(point: LaplacePoint) -> RowVector:
+def curved_rows(point: LaplacePoint) -> RowVector:
     """lev w'' - (Z Lambda v) w_o' of every row."""
     model = point.model
     return model.data.map(
@@ -121,7 +121,7 @@ def _smooth_part(point: LaplacePoint) -> tuple[Array, Stacked]:
     """
     model = point.model
     effects = tuple(-np.matmul(f, s) for s, f in zip(point.system.fixed, point.factors, strict=True))
-    bend = _curved(point)
+    bend = curved_rows(point)
     bent, square = model.data.weighted_columns(bend)
     times = gram_times(model.data.gram(bend), model.prepared.blocks, effects)
     out = 2.0 * point.fixed_information + square

@@ -22,7 +22,8 @@ If beta is profiled with u (nAGQ = 0), (v, v_beta) solves the joint system and Z
 
 Curvature. The optimiser gets the average information of the working linear model at the mode: 2 X'V^-1X for beta, (3) of
 :mod:`lmmformula.criteria.profiled` with kappa = 1 for theta, the observed information given u for alpha. It refines
-that by secant updates. Standard errors use differences of the exact gradient.
+that by secant updates. Standard errors use the exact second derivatives (:mod:`lmmformula.criteria.exact_curvature`) where the
+engine has their traces, else differences of the exact gradient.
 """
 
 from __future__ import annotations
@@ -427,6 +428,11 @@ class LaplacePoint:
         """x_j, z_j = Q x_j and M_o^-1 z_j for every element j of theta, per group (m, k, n_theta)."""
         x, z = self.variances.moves(self.u)
         return x, z, self.curvature.solve(z)
+
+    @property
+    def theta_moves(self) -> Stacked:
+        """M_o^-1 z_j for every element j of theta, per group (m, k, n_theta): how b = Lambda u moves, times L^-1."""
+        return self._moves[2]
 
     def _theta_information(self) -> Array:
         info = self.variances.information(*self._moves)

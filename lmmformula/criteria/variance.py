@@ -390,6 +390,25 @@ class Variances:
         for a, columns, index, second in self._second_derivatives:
             info[index, index] += np.einsum("ijkl,kl->ij", second, slopes[a][columns, columns])
 
+    def bend_of_precision(self, k_matrices: Sequence[Array]) -> Array:
+        """``m tr(rho_j rho_k) - <B_jk, K>`` of independent levels, (n_theta, n_theta): what theta bends beside the modes.
+
+        With Pi = (L L')^-1, the precision of a level's effects, and A_j = L^-1 dL_j: ``L' dPi_j L = -(A_j + A_j') = -rho_j``,
+        ``B_jk = L' d2Pi_jk L = A_k'rho_j + rho_j A_k + A_k A_j + (A_k A_j)' - L^-1 d2L_jk - (L^-1 d2L_jk)'``.
+        """
+        out = np.zeros((len(self.theta), len(self.theta)))
+        second = {(a, index.start): bent for a, _, index, bent in self._second_derivatives}
+        for part in self.derivatives:
+            inverse = self.inverse_factors[part.group][part.columns, part.columns]
+            k = k_matrices[part.group][part.columns, part.columns]
+            k = 0.5 * (k + k.T)
+            a, rho, m = inverse @ part.d_factor, part.rate, self.groups[part.group].m
+            bent = 2.0 * np.einsum("jab,kbc,ac->jk", rho, a, k) + 2.0 * np.einsum("kab,jbc,ac->jk", a, a, k)
+            if (d2 := second.get((part.group, part.index.start))) is not None:
+                bent -= 2.0 * np.einsum("ab,jkbc,ac->jk", inverse, d2, k)
+            out[part.index, part.index] = m * np.einsum("jab,kba->jk", rho, rho) - bent
+        return out
+
     @computed_once
     def _second_derivatives(self) -> list[tuple[int, slice, slice, Array]]:
         """Group, columns, elements of theta and d2L of each term whose L is not linear in theta."""

@@ -42,6 +42,7 @@ __all__ = [
     "Sharpened",
     "Stacked",
     "Survey",
+    "TraceProducts",
     "is_constrained",
     "refuse",
     "traces",
@@ -154,6 +155,15 @@ class Factor(Protocol):
 
     def noise(self, rng: np.random.Generator) -> Stacked:
         """One draw of N(0, M^-1), per group (m, k); of engines that :attr:`Engine.draws` says so of."""
+        ...
+
+
+@runtime_checkable
+class TraceProducts(Protocol):
+    """A factor that knows how log|M| bends when M moves."""
+
+    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array | None:
+        """tr(M^-1 M_j M^-1 M_k) for M_j = Lambda'G_j Lambda, (d, d); None where that would be dear."""
         ...
 
 

@@ -158,15 +158,23 @@ def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], 
 
 
 def _dense_gram(
-    plan: Elimination, gram: Gram, factors: Sequence[Array], across: Across, kind: type[np.floating]
+    plan: Elimination,
+    gram: Gram,
+    factors: Sequence[Array],
+    across: Across,
+    kind: type[np.floating],
+    own_prior: float = 1.0,
 ) -> Array:
-    """Lambda_D' G_DD Lambda_D + Q_D in the precision `kind`; only the lower triangle is meaningful."""
+    """Lambda_D' G_DD Lambda_D + Q_D in the precision `kind`; only the lower triangle is meaningful.
+
+    Independent levels have the precision `own_prior`.
+    """
     out = np.zeros((plan.q_dense, plan.q_dense), dtype=kind)
     for x, (a, start) in enumerate(zip(plan.dense, plan.offsets, strict=True)):
         m, k = plan.blocks.groups[a].m, plan.blocks.groups[a].k
         own = start + (np.arange(m) * k)[:, None] + np.arange(k)
         q = across[a] if across else None
-        prior = 1.0 if q is None else q.diagonal[:, None]
+        prior = own_prior if q is None else q.diagonal[:, None]
         out[own[:, :, None], own[:, None, :]] = scaled_diagonal(gram.diag[a], factors[a], prior)
         if (a, a) in gram.cross:
             pattern = plan.blocks.pattern(a, a)
@@ -336,6 +344,16 @@ class BlockedFactor(Certain):
     def _traces(self) -> tuple[Array, ...]:
         way = self.prepared.way
         return self.inverse_traces() if way is None else way.of(self)
+
+    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array | None:
+        """tr(M^-1 M_j M^-1 M_k), see :func:`lmmformula.engines.trace_products.trace_products`."""
+        from lmmformula.engines.trace_products import trace_products
+
+        return trace_products(self, moves, factors)
+
+    def dense_part(self, gram: Gram, factors: Sequence[Array]) -> Array:
+        """Lambda_D' G_DD Lambda_D, (q_D, q_D); only the lower triangle is meaningful."""
+        return _dense_gram(self.plan, gram, factors, (), np.float64, own_prior=0.0)
 
     def inverse_traces(self) -> tuple[Array, ...]:
         """The same by the inverse."""
