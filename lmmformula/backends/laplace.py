@@ -19,7 +19,7 @@ from lmmformula.backends.curvature import (
     undetermined_beta,
 )
 from lmmformula.backends.degenerate import named_failures, refuse_reproduced
-from lmmformula.backends.laplace_start import Begin, nearer, start_beta, with_moments
+from lmmformula.backends.laplace_start import Begin, nearer, start_beta, swept, with_moments
 from lmmformula.backends.optimum import (
     convergence,
     modes,
@@ -259,6 +259,8 @@ class LaplaceBackend(Likelihood):
             psi = near.psi.copy()
             psi[model.layout.theta] = off_boundary(near.theta)
             return Begin(psi, near.u, near.beta)
+        if self.start is None and self.nagq and (begin := swept(model)) is not None:
+            return begin
         first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
         psi = with_moments(first)
         psi = psi if self.nagq == 0 else np.concatenate([first.beta, psi])

@@ -6,16 +6,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lmmformula.backends.optimum import boundary_elements
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
-from lmmformula.errors import FitError
+from lmmformula.engines.elimination import nested_pair
+from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import Chunk
 from lmmformula.numerics.least_squares import least_squares
 from lmmformula.numerics.trust_region import Standing, newton_step
 from lmmformula.typing import Array
 
-__all__ = ["Begin", "nearer", "start_beta", "with_moments"]
+__all__ = ["Begin", "nearer", "start_beta", "swept", "with_moments"]
 
 NEARER = 2
 """Newton steps of a rough engine that draws: its gradients have errors of their own, which further steps do not mend."""
@@ -25,6 +27,15 @@ FAR = 0.3
 
 DECREMENT = 1e-2
 """That of a mode search at which such a step is made."""
+
+SWEPT_ROWS, SWEPT_SIDE = 200_000, 1_000
+"""Rows, and side of the dense part of an exact engine, from which on sweeps to the start cost less than its factorisations."""
+
+SWEPT = 1e-3
+"""Relative change of the linear predictors at which these end: what they leave out of Laplace's approximation is more."""
+
+LOST = 1e-2
+"""A standard deviation below this is not a place to begin from."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,6 +70,33 @@ def with_moments(first: LaplacePoint) -> Array:
         for where, value in zip(model.layout.aux, scales, strict=True):
             psi[where.start] = value
     return psi
+
+
+def swept(model: Laplace) -> Begin | None:
+    """The fixed point of corrected quasi-likelihood with diagonal traces, which factorises nothing, for psi without alpha.
+
+    It is Laplace's but for what the traces leave out (:mod:`lmmformula.criteria.pql_correction`), a share of a standard
+    error. None where the model is small, where it has none, or where a variance gets lost on the way.
+    """
+    problem, prepared = model.problem, model.prepared
+    small = problem.n < SWEPT_ROWS or prepared.dense_side < SWEPT_SIDE
+    family = problem.family
+    if small or not prepared.is_exact or problem.aux or family.has_dispersion or not family.is_canonical:
+        return None
+    from lmmformula.backends.pql import PQL  # small fits have no use for it
+    from lmmformula.criteria.working import spherical
+
+    if problem.responses or len(prepared.blocks.groups) < 2 or nested_pair(prepared.blocks) is not None:
+        return None
+    try:
+        state = PQL(correction="laplace", tolerance=SWEPT).near(problem, prepared)
+    except (FitError, PlanError, np.linalg.LinAlgError):
+        return None
+    if (np.abs(state.theta)[boundary_elements(problem, state.theta)] < LOST).any():
+        return None
+    factors = model.variances(state.theta).factors
+    u = tuple(spherical(f, b) for f, b in zip(factors, state.b, strict=True))
+    return Begin(np.concatenate([state.beta, state.theta]), u, state.beta)
 
 
 def nearer(model: Laplace, begin: Begin) -> Begin:

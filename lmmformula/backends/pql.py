@@ -193,6 +193,14 @@ class PQL(Likelihood):
         rule = Rule(self.tolerance, self.max_outer, self.max_inner)
         return Search(model, rule, begin, here, before).run(progress)
 
+    def near(self, problem: Problem, prepared: Prepared) -> State:
+        """Where a search ends that is told to nobody: a place for another to begin."""
+        model = self.model(problem, prepared)
+        found = self._searched(model, self._first(model, None), None, None)
+        if found.stopped:
+            raise KeyboardInterrupt
+        return found.state
+
     def evaluate(self, problem: Problem, estimate: Estimate) -> PQLPoint:
         """The working model at an estimate, for a fit that was loaded."""
         model = self.model(problem)
