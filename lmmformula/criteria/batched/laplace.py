@@ -24,10 +24,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lmmformula.criteria.batched.family import rows_side_by_side
 from lmmformula.criteria.factors import Factors
 from lmmformula.criteria.rowmodel import Information
 from lmmformula.families.family import Family
-from lmmformula.families.records import Maybe
+from lmmformula.families.records import Maybe, Rows
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import matmul, stacked_inverse
@@ -71,19 +72,6 @@ class _Newton:
     def taken(self, some: NDArray[np.bool_]) -> _Newton:
         """Of some of them."""
         return _Newton(self.inverse[some], self.side[some])
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _FamilyRows:
-    """The family's numbers, each (n, A)."""
-
-    loglik: Array
-    score: Array
-    weight: Array
-    weight_eta: Array | None = None
-    d_aux: tuple[Array, ...] = ()
-    score_aux: tuple[Array, ...] = ()
-    weight_aux: tuple[Array, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -304,27 +292,18 @@ class LaplaceMany:
 
     def _family(
         self, chosen: _Chosen, eta: Array, *, derivatives: bool, information: Information = "observed"
-    ) -> _FamilyRows:
-        """The family at rows (n, A), which it knows one after the other."""
-        shape = eta.shape
-        found = self.family.rows(
-            chosen.y.ravel(),
-            eta.ravel(),
-            tuple(a.ravel() for a in chosen.aux),
-            None if self.weights is None else np.repeat(self.weights, shape[1]),
-            information=information,
+    ) -> Rows:
+        """The family at rows (n, A)."""
+        return rows_side_by_side(
+            self.family,
+            chosen.y,
+            eta,
+            chosen.aux,
+            self.weights,
+            chosen.constant,
             derivatives=derivatives,
-            constant=chosen.constant.ravel(),
+            information=information,
         )
-
-        def wide(values: Maybe) -> Array:
-            return np.broadcast_to(values, eta.size).reshape(shape)
-
-        core = (wide(found.loglik), wide(found.score), wide(found.weight))
-        if found.weight_eta is None:
-            return _FamilyRows(*core)
-        lists = (tuple(map(wide, own)) for own in (found.d_aux, found.score_aux, found.weight_aux))
-        return _FamilyRows(*core, wide(found.weight_eta), *lists)
 
     def _to_rows(self, u: Array, lower: Array) -> Array:
         """Z Lambda u, (n, A)."""

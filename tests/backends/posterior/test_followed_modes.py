@@ -9,16 +9,10 @@ import pytest
 from lmmformula import build
 from lmmformula.backends.posterior.density.interpolated import Interpolated
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
-from lmmformula.backends.posterior.recovery.equations import (
-    Design,
-    Direct,
-    Equations,
-    Iterated,
-    direct_design,
-)
+from lmmformula.backends.posterior.recovery.equations import Iterated
 from lmmformula.backends.posterior.recovery.followed import SETTLED, FollowedModes
 from lmmformula.backends.posterior.recovery.laplace import recover_modes
-from lmmformula.criteria.laplace import LaplacePoint
+from lmmformula.criteria.batched.direct import Design, Direct, Equations, direct_design
 from lmmformula.engines.registry import exact_engine
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import joined
@@ -70,7 +64,7 @@ def test_equations_are_those_of_the_engine_directly_and_by_iteration(formula: st
     assert direct is not None
 
     def directly(lowers: list[Array], weight: Array) -> Equations:
-        return Direct(direct, lowers, weight)
+        return Direct(direct, lowers, direct.entries(weight))
 
     def by_iteration(lowers: list[Array], weight: Array) -> Equations:
         return Iterated(design, points[0].factor, lowers, weight)
@@ -98,10 +92,7 @@ def test_modes_are_followed_and_noise_has_their_covariance(formula: str, family:
     x = scale.mode + rng.standard_normal((400, density.d)) @ scale.half.T
     points = [density(own).laplace for own in x[:60]]
     need = FollowedModes.needed(density.d)
-    first = [density(own).laplace for own in x[:need]]
-    followed = FollowedModes.of(
-        density, x[:need], first, int(1e12)
-    )  # so many that quadratics alone would not do
+    followed = FollowedModes.of(density, x[:need], int(1e12))  # so many that quadratics alone would not do
     assert followed.of_weights is None
     pieces = list(followed.pieces(x, np.random.SeedSequence(1)))
     settled = np.concatenate([p.settled for p in pieces])
@@ -122,22 +113,28 @@ def test_modes_are_followed_and_noise_has_their_covariance(formula: str, family:
         assert float(spread.mean()) == pytest.approx(1.0, abs=8.0 / np.sqrt(spread.size))
 
 
-@pytest.mark.parametrize("draws", [400, int(1e12)], ids=["quadratics", "steps"])
+@pytest.mark.parametrize("way", ["entries", "weights", "steps"])
 def test_moments_are_those_of_modes_and_inverses_one_by_one(
-    draws: int, monkeypatch: pytest.MonkeyPatch
+    way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    draws = int(1e12) if way == "steps" else 400  # so many that quadratics alone would not do
+    if way == "weights":
+        monkeypatch.setattr(
+            "lmmformula.backends.posterior.density.laplace.direct_design", lambda design: None
+        )
     density, rng = _density(*CASES[0]), np.random.default_rng(2)
     scale = density.scale()
     x = scale.mode + rng.standard_normal((400, density.d)) @ scale.half.T
     followed, taken = FollowedModes.of, []
 
-    def of(target: LaplaceDensity, places: Array, points: list[LaplacePoint], _: int) -> FollowedModes:
-        taken.append(followed(target, places, points, draws))
+    def of(target: LaplaceDensity, places: Array, _: int) -> FollowedModes:
+        taken.append(followed(target, places, draws))
         return taken[-1]
 
     monkeypatch.setattr(FollowedModes, "of", of)
     effects = recover_modes(density, x.reshape(4, 100, -1), np.random.SeedSequence(1))
-    assert (taken[0].of_weights is None) == (draws > 400)
+    assert (taken[0].of_weights is not None) == (way == "weights")
+    assert (taken[0].of_entries is not None) == (way == "entries")
     assert effects.draws is not None
     assert [d.shape for d in effects.draws] == [(4, 100, 20, 1), (4, 100, 12, 1)]
     points = [density(own).laplace for own in x]
@@ -153,6 +150,45 @@ def test_moments_are_those_of_modes_and_inverses_one_by_one(
             missed = (effects.means[a] - modes.mean(axis=0)) / sd
             assert np.sqrt((missed**2).mean()) < 0.2 / np.sqrt(draws)
         np.testing.assert_allclose(effects.sds[a], sd, rtol=4.0 / np.sqrt(2 * 400))
+
+
+@pytest.mark.parametrize(
+    ("formula", "family"),
+    [CASES[0], CASES[2], ("y ~ x + offset(0.1 * x) + (1 | g) + (x | h)", "nbinom2")],
+)
+def test_densities_and_slopes_of_many_draws_are_those_of_each(formula: str, family: str) -> None:
+    density, rng = _density(formula, family), np.random.default_rng(7)
+    scale = density.scale()
+    x = scale.mode + 1.5 * rng.standard_normal((30, density.d)) @ scale.half.T
+    for place, _ in density.folded:  # where samplers ask
+        x[:, place] = np.abs(x[:, place])
+    values, slopes = density.values_and_gradients(x)
+    one_by_one = [density.value_and_gradient(own) for own in x]
+    np.testing.assert_allclose(values, [v for v, _ in one_by_one], rtol=0.0, atol=1e-4)
+    standard = np.array([g for _, g in one_by_one]) @ scale.half  # slopes along standard deviations
+    np.testing.assert_allclose(slopes @ scale.half, standard, rtol=0.0, atol=1e-3)
+    together = np.concatenate([own.value for own in density._crossed_points(x)])
+    assert np.isfinite(together).all()
+    u, weights = density.searched(x, weighted=True)
+    points = [density(own).laplace for own in x]
+    np.testing.assert_allclose(u, [np.concatenate([v.ravel() for v in p.u]) for p in points], atol=1e-4)
+    assert weights is not None
+    np.testing.assert_allclose(weights, [p.observed.weight for p in points], rtol=1e-3)
+
+
+def test_draws_whose_modes_are_not_found_together_are_searched_for_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    density, rng = _density(*CASES[0]), np.random.default_rng(8)
+    scale = density.scale()
+    x = scale.mode + rng.standard_normal((5, density.d)) @ scale.half.T
+    expected = [density.value_and_gradient(own) for own in x]
+    monkeypatch.setattr("lmmformula.criteria.batched.crossed.MAX_STEPS", 1)
+    found = next(iter(density._crossed_points(x)))
+    assert np.isnan(found.value).any()
+    values, slopes = density.values_and_gradients(x)
+    np.testing.assert_allclose(values, [v for v, _ in expected], atol=1e-4)
+    np.testing.assert_allclose(slopes, [g for _, g in expected], rtol=1e-3, atol=1e-2)
 
 
 def test_interpolated_densities_are_the_computed_ones() -> None:

@@ -10,7 +10,7 @@ chain does not depend on its neighbours.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -29,11 +29,14 @@ from lmmformula.backends.posterior.model.predictor import (
     mean_predictor,
     with_aux,
 )
+from lmmformula.criteria.batched.crossed import CrossedLaplace, CrossedPoints
+from lmmformula.criteria.batched.direct import Design, DirectDesign, direct_design
 from lmmformula.criteria.batched.laplace import LaplaceMany, Moded
 from lmmformula.criteria.family_rows import start_aux
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.base import Engine, Prepared
 from lmmformula.errors import FitError
+from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.frozen import computed_once
 from lmmformula.ir.groups import joined
 from lmmformula.ir.priors import Priors
@@ -46,6 +49,8 @@ __all__ = ["LaplaceDensity", "LaplaceDensityPoint"]
 
 SLAB = 30_000
 """Rows times draws that are evaluated together."""
+TOGETHER = 120_000
+"""The same where levels of several groups meet: a dozen numbers of each row and draw are to stay in the cache."""
 SETTLED = 1e-9
 """Newton decrement of a level's h after which the last step of its search is made: log densities are right to 1e-8 or so."""
 DEAR = 1_000
@@ -108,6 +113,26 @@ class LaplaceDensity(Pointwise):
         blocks = self.model.prepared.blocks
         return bool(blocks.groups) and not (
             rows_apart(self.model) or self.mean.simplexes is not None or self.found is None
+        )
+
+    @cached_property
+    def design(self) -> Design:
+        """Z of all groups, where modes can be followed."""
+        blocks = self.model.prepared.blocks
+        assert isinstance(blocks, Blocks)  # rows lie in memory
+        return Design(blocks.own)
+
+    @cached_property
+    def direct(self) -> DirectDesign | None:
+        """How M of many draws is eliminated, where that leaves little."""
+        return direct_design(self.design)
+
+    @cached_property
+    def _crossed(self) -> CrossedLaplace | None:
+        """The criterion for many draws at once, where levels of several groups meet."""
+        several = self.follows_modes and len(self.model.prepared.blocks.groups) > 1
+        return (
+            CrossedLaplace(self.model.problem, self.direct) if several and self.direct is not None else None
         )
 
     def standardised(self, x: Array) -> Array:
@@ -203,6 +228,76 @@ class LaplaceDensity(Pointwise):
             out = prior - 0.5 * np.concatenate([np.zeros(0), *(slab.value for slab in slabs)])
         return np.where(np.isfinite(out), out, -np.inf)
 
+    def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
+        """Log density and gradient of each row of x (S, d); -inf and 0 where they cannot be computed."""
+        if self._crossed is None:
+            return super().values_and_gradients(x)
+        values, gradients, at = np.full(len(x), np.nan), np.zeros(x.shape), 0
+        for own in self._crossed_points(x, slopes=True):
+            end = at + len(own.value)
+            values[at:end], gradients[at:end] = self._differentiated(x[at:end], own)
+            at = end
+        for i in np.flatnonzero(~(np.isfinite(values) & np.isfinite(gradients).all(axis=1))):
+            values[i], gradients[i] = self.value_and_gradient(x[i])
+        return values, gradients
+
+    def searched(self, x: Array, *, weighted: bool) -> tuple[Array, Array | None]:
+        """Modes of the random effects of all groups, (S, q), and observed weights of the rows there, (S, n), of rows of x."""
+        if self._crossed is None:
+            points = list(in_order(lambda one: self(one).laplace, x))
+            weights = np.array([_weights(p) for p in points]) if weighted else None
+            return np.array([_flat(p.u) for p in points]), weights
+        found = [(f.u, f.weight if weighted else f.weight[:0]) for f in self._crossed_points(x)]
+        u, weights = (np.concatenate(own, axis=1).T for own in zip(*found, strict=True))
+        for i in np.flatnonzero(~np.isfinite(u).all(axis=1)):
+            point = self(x[i]).laplace
+            u[i], weights[i] = _flat(point.u), _weights(point)[: weights.shape[1]]
+        return u, weights if weighted else None
+
+    def _crossed_points(self, x: Array, *, slopes: bool = False) -> Iterator[CrossedPoints]:
+        """The likelihood's part at rows of x, a slab after the other."""
+        crossed, width = self._crossed, max(1, TOGETHER // max(1, self.model.problem.n))
+        assert crossed is not None
+        _ = self._parabolas, crossed.direct.patterns  # before threads ask for them
+        groups = self.model.prepared.blocks.groups
+
+        def one(i: int) -> CrossedPoints:
+            own = x[i : i + width]
+            lowers = joined(groups, self.mean.factors(own))
+            aux = [p.block.matrix @ p.beta(own).T for p in self.predictors[1:]]
+            with np.errstate(all="ignore"):
+                return crossed.at(self.mean.beta(own), lowers, aux, self._begun(own).T, slopes=slopes)
+
+        return in_order(one, range(0, len(x), width))
+
+    def _differentiated(self, x: Array, found: CrossedPoints) -> tuple[Array, Array]:
+        """Log densities and gradients of a slab."""
+        with np.errstate(all="ignore"):
+            values = np.sum([p.log_prior(x) for p in self.predictors], axis=0) - 0.5 * found.value
+        slopes, gradients = found.slopes, []
+        assert slopes is not None
+        aux = [p.block.matrix.T @ own for p, own in zip(self.predictors[1:], slopes.aux, strict=True)]
+        for s, one in enumerate(x):
+            lowers = [own[s] for own in slopes.lowers]
+            parts = self.pulled(one, slopes.beta[s], lowers, [own[:, s] for own in aux])
+            gradients.append(np.concatenate(parts))
+        return values, np.array(gradients)
+
+    def pulled(
+        self, x: Array, d_beta: Array, d_factors: Sequence[Array], d_aux: Sequence[Array]
+    ) -> list[Array]:
+        """Gradient of the log density, by predictor, of the deviance's in beta, L of each group, and auxiliary coefficients."""
+        parts, mean = [p.log_prior_gradient(x) for p in self.predictors], self.mean
+        parts[0][: mean.p] -= 0.5 * mean.pulled(x, d_beta)
+        slopes = mean.factor_slopes(x)
+        for group, d_factor in zip(self.model.prepared.blocks.groups, d_factors, strict=True):
+            for i, columns in group.members:
+                places, moves = slopes[i]
+                parts[0][list(places)] -= 0.5 * np.tensordot(moves, d_factor[columns, columns], 2)
+        for part, p, own in zip(parts[1:], self.predictors[1:], d_aux, strict=True):
+            part[: p.p] -= 0.5 * (p.back.T @ own)
+        return parts
+
     @property
     def folded(self) -> tuple[tuple[int, tuple[int, ...]], ...]:
         """Places of folded standard deviations, each with the partial correlations that change sign with it."""
@@ -234,13 +329,18 @@ class LaplaceDensity(Pointwise):
     def _predicted(self, x: Array) -> tuple[Array, ...]:
         """Modes at one x by a parabola along each z, where the search for them begins."""
         assert self.u is not None
-        z = np.clip(self.standardised(x[None])[0], -_FARTHEST, _FARTHEST)
-        first, second = self._parabolas
-        moved, at, out = z @ first + z**2 @ second, 0, []
+        begun, at, out = self._begun(x[None])[0], 0, []
         for own in self.u:
-            out.append(own + moved[at : at + own.size].reshape(own.shape))
+            out.append(begun[at : at + own.size].reshape(own.shape))
             at += own.size
         return tuple(out)
+
+    def _begun(self, x: Array) -> Array:
+        """The same of all groups together at rows of x, (S, q)."""
+        assert self.u is not None
+        z = np.clip(self.standardised(x), -_FARTHEST, _FARTHEST)
+        first, second = self._parabolas
+        return _flat(self.u) + z @ first + z**2 @ second
 
     @cached_property
     def _parabolas(self) -> tuple[Array, Array]:
@@ -252,7 +352,7 @@ class LaplaceDensity(Pointwise):
                 found = LaplaceDensityPoint(self, x, self.u).laplace.u
             except (FitError, np.linalg.LinAlgError):
                 found = self.u
-            return np.concatenate([own.ravel() for own in found or ()])
+            return _flat(found or ())
 
         at, half = self.found.mode, self.found.half.T
         middle, *moved = in_order(modes, [at, *(at + half), *(at - half)])
@@ -300,22 +400,26 @@ class LaplaceDensityPoint:
     @computed_once
     def gradient(self) -> Array:
         own, point = self.target, self.laplace
-        parts = [p.log_prior_gradient(self.x) for p in own.predictors]
-        mean = own.mean
-        parts[0][: mean.p] -= 0.5 * mean.pulled(self.x, point.d_beta)
-        slopes = mean.factor_slopes(self.x)
-        for group, d_factor in zip(own.model.prepared.blocks.groups, point.d_factors, strict=True):
-            for i, columns in group.members:
-                places, moves = slopes[i]
-                parts[0][list(places)] -= 0.5 * np.tensordot(moves, d_factor[columns, columns], 2)
+        d_aux = [p.block.matrix.T @ point.d_aux_rows(j) for j, p in enumerate(own.predictors[1:])]
+        parts = own.pulled(self.x, point.d_beta, point.d_factors, d_aux)
         if self.structured:
             moved, slices = point.d_phi, own.model.problem.theta_slices()
-            for (places, rates), where in zip(mean.phi_rates(self.x), slices, strict=True):
+            for (places, rates), where in zip(own.mean.phi_rates(self.x), slices, strict=True):
                 d_phi = moved[where.stop - len(rates) : where.stop]
                 parts[0][list(places)] -= 0.5 * d_phi * rates
-        for j, p in enumerate(own.predictors[1:]):
-            parts[1 + j][: p.p] -= 0.5 * (p.back.T @ (p.block.matrix.T @ point.d_aux_rows(j)))
         return np.concatenate(parts)
+
+
+def _flat(u: Sequence[Array]) -> Array:
+    """Effects of all groups, (q,)."""
+    return np.concatenate([np.zeros(0), *(own.ravel() for own in u)])
+
+
+def _weights(point: LaplacePoint) -> Array:
+    """Observed weights at the modes, (n,), in the order of the data."""
+    model = point.model
+    found = model.rows(point.mode.eta, point.aux, "observed", derivatives=False)
+    return np.broadcast_to(model.data.whole(found.weight), model.problem.n)
 
 
 def _first_fit(model: Laplace, engine: Engine) -> tuple[Array, list[Array], list[Array], Array, list[Array]]:

@@ -4,7 +4,9 @@ The modes u^(x) are smooth in x, and so are the weights W there, with which M = 
 (:mod:`lmmformula.backends.posterior.recovery.equations`). Quadratics in z = half^-1 (x - mode) are fitted to the modes and log
 W of a few draws. Their errors are those at each of these draws of the quadratics without it (Allen 1974). Where their root
 mean square, in standard deviations of the effects and in log W, is at most 1/sqrt(draws), the Monte Carlo error of a mean,
-modes and weights of all draws are the quadratics', and the family is not asked for rows.
+modes and weights of all draws are the quadratics', and the family is not asked for rows. Where M is eliminated directly, W
+itself may be as nearly quadratic, by errors that are shares of its mean; then so is Z'WZ, which is a sum of them, and the
+quadratics are those of its entries: no draw sees the rows.
 
 Else quadratics are where the search for a mode begins, and one step of Newton's ends it, ``M delta = g``, g the gradient of
 the joint log density there, which takes a pass over the rows for each draw. Where the decrement ``g'delta``, the squared
@@ -24,18 +26,11 @@ from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import KEPT_BYTES
-from lmmformula.backends.posterior.recovery.equations import (
-    Design,
-    Direct,
-    DirectDesign,
-    Equations,
-    Iterated,
-    direct_design,
-)
+from lmmformula.backends.posterior.recovery.equations import Iterated
 from lmmformula.backends.posterior.recovery.stacked import in_slabs
-from lmmformula.criteria.laplace import LaplacePoint
+from lmmformula.criteria.batched.direct import Direct, Entries, Equations
+from lmmformula.criteria.batched.family import rows_side_by_side
 from lmmformula.engines.base import Factor
-from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, joined
 from lmmformula.numerics.polynomial import degrees, polynomials
 from lmmformula.typing import Array, Index
@@ -71,12 +66,15 @@ class FollowedModes:
     coefficients : (b, q) array
         Of the quadratic of the modes.
     of_weights : (b, n) array or None
-        Of the quadratic of log W; None where draws are to make steps of their own.
+        Of the quadratic of log W.
+    of_entries : tuple of (b, .) arrays or None
+        Of those of Z'WZ. Where there is neither, draws are to make steps of their own.
     """
 
     target: LaplaceDensity
     coefficients: Array
     of_weights: Array | None = None
+    of_entries: Entries | None = None
 
     @staticmethod
     def needed(d: int) -> int:
@@ -84,28 +82,25 @@ class FollowedModes:
         return int(1.5 * len(degrees(d, 2, 2))) + 5
 
     @classmethod
-    def of(
-        cls, target: LaplaceDensity, x: Array, points: Sequence[LaplacePoint], draws: int
-    ) -> FollowedModes:
-        """From the points of the likelihood at x (S, d), which are of the posterior; for so many draws."""
+    def of(cls, target: LaplaceDensity, x: Array, draws: int) -> FollowedModes:
+        """From the modes at x (S, d), which are of the posterior; for so many draws."""
         columns = polynomials(target.standardised(x), degrees(target.d, 2, 2))
-        fit = _Quadratic.of(columns)
-        u = np.array([np.concatenate([own.ravel() for own in p.u]) for p in points])
-        modes = cls(target, fit.coefficients(u))
-        middle = points[0].factor.inverse()
+        fit, n = _Quadratic.of(columns), target.model.problem.n
+        u, weights = target.searched(x, weighted=8.0 * columns.shape[1] * n <= KEPT_BYTES)
+        modes, near = cls(target, fit.coefficients(u)), draws**-0.5
+        middle = target(x[0]).laplace
+        inverse = middle.factor.inverse()
         sd = np.sqrt(
-            np.concatenate([middle.diagonal(a).diagonal(0, 1, 2).ravel() for a in range(len(points[0].u))])
+            np.concatenate([inverse.diagonal(a).diagonal(0, 1, 2).ravel() for a in range(len(middle.u))])
         )
-        if (
-            not fit.error(u / sd) <= draws**-0.5
-            or 8.0 * columns.shape[1] * target.model.problem.n > KEPT_BYTES
-        ):
+        if weights is None or not (weights > 0.0).all() or not fit.error(u / sd) <= near:
             return modes
-        weights = np.array([_weights(p) for p in points])
-        if not (weights > 0.0).all():
-            return modes
+        direct = target.direct
+        if direct is not None and fit.error(weights / weights.mean(axis=0)) <= near:
+            a, c, d = (fit.coefficients(own) for own in direct.entries(np.ascontiguousarray(weights.T)))
+            return replace(modes, of_entries=(a, c, d))
         logs = np.log(weights)
-        return replace(modes, of_weights=fit.coefficients(logs)) if fit.error(logs) <= draws**-0.5 else modes
+        return replace(modes, of_weights=fit.coefficients(logs)) if fit.error(logs) <= near else modes
 
     def pieces(self, x: Array, seed: np.random.SeedSequence) -> Iterator[Piece]:
         """Draws for rows of x, a slab after the other."""
@@ -119,12 +114,16 @@ class FollowedModes:
         columns = polynomials(self.target.standardised(own), degrees(self.target.d, 2, 2))
         u = (columns @ self.coefficients).T  # (q, S)
         lowers = joined(self._groups, self.target.mean.factors(own))
-        if self.of_weights is None:
+        direct, entries = self.target.direct, self.of_entries
+        if direct is not None and entries is not None:
+            a, c, d = (columns @ of for of in entries)
+            noise, settled = Direct(direct, lowers, (a, c, d)).noise(rng)
+        elif self.of_weights is None:
             noise, settled = self._stepped(own, u, lowers, rng)
         else:
             weight = np.exp(columns @ self.of_weights).T
             noise, settled = self._equations(lowers, weight).noise(rng)
-        modes, kicks = (self._design.stacked.turned(v, lowers) for v in (u, noise))
+        modes, kicks = (self.target.design.stacked.turned(v, lowers) for v in (u, noise))
         drawn: list[Array] = [a + b for a, b in zip(modes, kicks, strict=True)]
         return Piece(places, modes, drawn, [k**2 for k in kicks], settled)
 
@@ -149,7 +148,7 @@ class FollowedModes:
     ) -> tuple[Array, Array, Array]:
         """Newton's step and noise, (q, S) each, and the squared length of the step; nan where there is none."""
         score, weight = self._rows(x, u, lowers)
-        slope, equations = self._design.to_effects(score, lowers) - u, self._equations(lowers, weight)
+        slope, equations = self.target.design.to_effects(score, lowers) - u, self._equations(lowers, weight)
         step, there = equations.solve(slope)
         noise, drawn = equations.noise(rng)
         far = np.einsum("qs,qs->s", slope, step)
@@ -161,39 +160,24 @@ class FollowedModes:
         eta = problem.X.matrix @ target.mean.beta(x).T
         if problem.offset is not None:
             eta += problem.offset[:, None]
-        eta += self._design.effects(u, lowers)
-        wide = eta.shape[1]
-        found = problem.family.rows(
-            np.repeat(problem.y, wide),
-            eta.ravel(),
-            tuple((p.block.matrix @ p.beta(x).T).ravel() for p in target.predictors[1:]),
-            None if problem.weights is None else np.repeat(problem.weights, wide),
-            derivatives=False,
-            constant=0.0,
-        )
-        score, weight = (np.broadcast_to(v, eta.size).reshape(eta.shape) for v in (found.score, found.weight))
-        return score, weight
+        eta += self.target.design.effects(u, lowers)
+        y = np.broadcast_to(problem.y[:, None], eta.shape)
+        aux = [p.block.matrix @ p.beta(x).T for p in target.predictors[1:]]
+        nothing = np.broadcast_to(0.0, eta.shape)
+        found = rows_side_by_side(problem.family, y, eta, aux, problem.weights, nothing, derivatives=False)
+        return found.score, found.weight
 
     # -- equations -------------------------------------------------------------------------------------------------
 
     def _equations(self, lowers: Sequence[Array], weight: Array) -> Equations:
-        if self._direct is not None:
-            return Direct(self._direct, lowers, weight)
-        return Iterated(self._design, self._factor, lowers, weight)
+        direct = self.target.direct
+        if direct is not None:
+            return Direct(direct, lowers, direct.entries(weight))
+        return Iterated(self.target.design, self._factor, lowers, weight)
 
     @property
     def _groups(self) -> Sequence[Group]:
         return self.target.model.prepared.blocks.groups
-
-    @cached_property
-    def _design(self) -> Design:
-        blocks = self.target.model.prepared.blocks
-        assert isinstance(blocks, Blocks)  # rows lie in memory
-        return Design(blocks.own)
-
-    @cached_property
-    def _direct(self) -> DirectDesign | None:
-        return direct_design(self._design)
 
     @cached_property
     def _factor(self) -> Factor:
@@ -223,10 +207,3 @@ class _Quadratic:
         left = 1.0 - (self.q**2).sum(axis=1)
         missed = (values - self.q @ (self.q.T @ values)) / left[:, None]
         return float(np.sqrt((missed**2).mean()))
-
-
-def _weights(point: LaplacePoint) -> Array:
-    """Observed weights at the modes, (n,), in the order of the data."""
-    model = point.model
-    found = model.rows(point.mode.eta, point.aux, "observed", derivatives=False)
-    return np.broadcast_to(model.data.whole(found.weight), model.problem.n)

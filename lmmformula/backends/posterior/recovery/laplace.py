@@ -15,7 +15,6 @@ from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.effects import Effects, evenly, kept
 from lmmformula.backends.posterior.recovery.followed import FollowedModes
 from lmmformula.criteria.batched.laplace import Moded
-from lmmformula.criteria.laplace import LaplacePoint
 from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Index, Numbers
 
@@ -59,13 +58,12 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
     shape, flat = x.shape[:2], x.reshape(-1, x.shape[-1])
     groups = target.model.prepared.blocks.groups
     first = np.linspace(0, len(flat) - 1, FollowedModes.needed(target.d)).astype(int)
-    points = list(in_order(lambda one: _searched(target, one), flat[first]))
     keep = kept(len(flat), target.mean.n_inner)
     own, rest = seed.spawn(2)
     sums = [np.zeros((3, g.m, g.k)) for g in groups]
     every = [np.empty((len(flat), g.m, g.k)) if keep else None for g in groups]
     missed: list[Index] = []
-    for piece in FollowedModes.of(target, flat[first], points, len(flat)).pieces(flat, own):
+    for piece in FollowedModes.of(target, flat[first], len(flat)).pieces(flat, own):
         missed.append(piece.places[~piece.settled])
         for a in range(len(groups)):
             known = (piece.modes[a], piece.draws[a], piece.variances[a])
@@ -81,13 +79,6 @@ def _followed(target: LaplaceDensity, x: Array, seed: np.random.SeedSequence) ->
         kept_draws = by_term(target, [v for v in every if v is not None])
         shaped = tuple(v.reshape(*shape, *v.shape[1:]) for v in kept_draws)
     return Effects(shaped, tuple(by_term(target, means)), tuple(by_term(target, sds)))
-
-
-def _searched(target: LaplaceDensity, x: Array) -> LaplacePoint:
-    """The likelihood at one x, its modes found."""
-    point = target(x).laplace
-    _ = point.mode
-    return point
 
 
 def _add(sums: Array, every: Array | None, places: Index, known: Sequence[Array]) -> None:

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.backends.posterior.density.variances import VarianceDensity
-from lmmformula.backends.posterior.recovery.stacked import NOISE, SOLVES, StackedEffects, in_slabs
+from lmmformula.backends.posterior.recovery.stacked import NOISE, SOLVES, in_slabs
+from lmmformula.criteria.batched.stacked import StackedEffects
 from lmmformula.criteria.marginal import MarginalPoint
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import joined
