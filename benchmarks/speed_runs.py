@@ -129,6 +129,9 @@ def _answer(
     ours = peer == "lmmformula" or peer.startswith(_TEXT)
     interpreter = chosen.get(peer, sys.executable if ours else chosen.get("peers", sys.executable))
     environment = os.environ | {"PYTHONPATH": checkout}
+    environment.pop(
+        "PYTHONDONTWRITEBYTECODE", None
+    )  # installed programs have their bytecode, checkouts keep theirs
     if options.threads:
         environment |= dict.fromkeys(_THREADS, str(options.threads))
     try:

@@ -18,8 +18,10 @@ from lmmformula.typing import Namespace
 
 __all__ = ["Beta", "Binomial"]
 
-COMPILED_ROWS = 4_000
-"""From which on a compiled pass saves more in the few dozen passes of a fit than it takes to load."""
+COMPILED_ROWS = 16_384
+"""From which on a compiled pass is taken: so many has a slice of many rows. With fewer the few dozen passes of a fit save less
+than the 50 ms that it takes to load machine code.
+"""
 
 
 def _binomial_logit(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
