@@ -16,7 +16,8 @@ __all__ = [
     "column_products",
     "csr_times",
     "sampled_product",
-    "scaled_couplings",
+    "scaled_columns",
+    "scaled_rows",
     "schur_times",
     "second_moments",
     "summed_moments",
@@ -260,26 +261,35 @@ def sampled_product(start, stop, ptr, cols, left, right, out):
 
 
 @compiled(bare=True)
-def scaled_couplings(start, stop, ptr, rows, source, raw, left, right, block, c, n, turned):
-    """N = T C^-1 with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
+def scaled_columns(start, stop, ptr, rows, source, raw, left, right, block, c, turned):
+    """N = T C^-1 by columns, with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
 
     Parameters
     ----------
     ptr, rows, source
-        The pattern by columns; `source` says where each entry stands in `raw` and `n`.
+        The pattern by columns; `source` says where each entry stands in `raw`.
     c : (q,) array, out
         1 / C, not a number where C^2 is not positive.
-    n, turned : arrays, out
-        Values of N in the order of `raw`, and by columns.
+    turned : array, out
+        Values of N by columns.
     """
     for j in range(start, stop):
-        share = 0.0
-        for a in range(ptr[j], ptr[j + 1]):
-            value = left[rows[a]] * raw[source[a]] * right[j]
+        share, first, last = 0.0, np.uint64(ptr[j]), np.uint64(ptr[j + 1])
+        for a in range(first, last):
+            value = left[np.uint64(rows[a])] * raw[np.uint64(source[a])]
             turned[a] = value
             share += value * value
-        left_over = block[j] - share
+        left_over = block[j] - share * right[j] * right[j]
         c[j] = 1.0 / np.sqrt(left_over) if left_over > 0.0 else np.nan
-        for a in range(ptr[j], ptr[j + 1]):
-            turned[a] *= c[j]
-            n[source[a]] = turned[a]
+        scale = right[j] * c[j]
+        for a in range(first, last):
+            turned[a] *= scale
+
+
+@compiled(bare=True)
+def scaled_rows(start, stop, ptr, cols, raw, left, scale, n):
+    """Write ``left_s raw_sj scale_j`` to `n`, by rows: read in order they cost less than to be written from columns."""
+    for s in range(start, stop):
+        own = left[s]
+        for e in range(np.uint64(ptr[s]), np.uint64(ptr[s + 1])):
+            n[e] = own * raw[e] * scale[np.uint64(cols[e])]

@@ -12,6 +12,8 @@ from lmmformula.typing import Array, Index
 __all__ = ["column_product"]
 
 PARTS = 16
+PART = 100_000
+"""Entries that are worth a part of their own."""
 SUMS = 32_000_000
 """Cells of all the partial sums of a transposed product together."""
 
@@ -33,7 +35,8 @@ def column_product(
     x = np.ascontiguousarray(x)
     if by_rows:
         out = np.empty(shape[0], dtype=x.dtype)
-        in_parts(lambda i, j: sparse_rows(i, j, indptr, indices, data, x, out), even_cuts(indptr, PARTS))
+        parts = min(PARTS, len(indices) // PART + 1)
+        in_parts(lambda i, j: sparse_rows(i, j, indptr, indices, data, x, out), even_cuts(indptr, parts))
         return out
     cuts = even_cuts(indptr, summing_parts(shape[0], SUMS, PARTS))
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from lmmformula.engines.krylov import deflation
 from lmmformula.engines.krylov.deflation import subspace
-from lmmformula.engines.krylov.schur import NARROW, SchurComplement, SchurPattern
+from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients, refined
 from lmmformula.typing import Array
@@ -54,7 +54,7 @@ class OnProcessor:
 
     def solution(self, complement: Complement, b: Array, tolerance: float, max_steps: int) -> Solution:
         """(I - K)^-1 b, by iterations of single precision where products have it."""
-        if complement.has_single and b.shape[1] > NARROW:
+        if complement.has_single:
             if tolerance >= COARSE:
                 return conjugate_gradients(complement.apply, b.astype(np.float32), tolerance, max_steps)
             return refined(complement.apply, b, tolerance, max_steps)

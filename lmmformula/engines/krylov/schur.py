@@ -279,22 +279,30 @@ class SchurPattern:
     def _of_intercepts(
         self, gram: Gram, factors: Sequence[Array], across: Across, inv: Array, logdet: float
     ) -> SchurComplement:
-        """The same for groups of one column each, in one compiled pass over the nonzeros."""
-        from lmmformula.numerics.krylov_kernels import scaled_couplings
+        """The same for groups of one column each, in a compiled pass over the nonzeros by columns and one by rows."""
+        from lmmformula.numerics.krylov_kernels import scaled_columns, scaled_rows
 
-        plan, turned = self.plan, self.by_column
-        raw = np.empty(len(self.by_row.cols))
+        plan, turned, by_row = self.plan, self.by_column, self.by_row
         coupling = plan.couplings[0]
-        for j, place, stored in zip(plan.dense, coupling.places, coupling.stored, strict=True):
-            raw[place[:, 0]] = cross(gram, plan.chain[0], j)[stored, 0, 0]
+        values = [
+            cross(gram, plan.chain[0], j)[stored, 0, 0]
+            for j, stored in zip(plan.dense, coupling.stored, strict=True)
+        ]
+        raw = np.ascontiguousarray(values[0])
+        if len(values) > 1:
+            raw = np.empty(len(by_row.cols))
+            for place, own in zip(coupling.places, values, strict=True):
+                raw[place[:, 0]] = own
         left = inv[:, 0, 0] * factors[plan.chain[0]][0, 0]
         right = np.repeat([factors[j][0, 0] for j in plan.dense], [g.q for g in self.dense_groups])
         block = np.concatenate([self._diagonal(gram, factors, across, j).ravel() for j in plan.dense])
-        c, n, n_turned = np.empty(self.q), np.empty_like(raw), np.empty_like(raw)
-        values = (turned.ptr, turned.cols, turned.source, raw, left, right, block, c, n, n_turned)
-        in_parts(lambda i, j: scaled_couplings(i, j, *values), turned.cuts)
+        c, n, n_turned = np.empty(self.q), np.empty(len(raw)), np.empty(len(raw))
+        columns = (turned.ptr, turned.cols, turned.source, raw, left, right, block, c, n_turned)
+        in_parts(lambda i, j: scaled_columns(i, j, *columns), turned.cuts)
         if not np.isfinite(c).all():
             raise np.linalg.LinAlgError("a diagonal block is not positive")
+        scale = right * c
+        in_parts(lambda i, j: scaled_rows(i, j, by_row.ptr, by_row.cols, raw, left, scale, n), by_row.cuts)
         stacks = tuple(v[:, None, None] for v in np.split(c, plan.offsets[1:]))
         own = [c * block * c, *self._pairs(gram, factors, across, stacks)]
         logdet -= 2.0 * float(np.log(c).sum())

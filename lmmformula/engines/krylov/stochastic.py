@@ -207,6 +207,9 @@ class StochasticInverse(Paired):
         """The eliminated group with dense group j, read by levels of the former, (nnz, k_A, k_j)."""
         s, plan = self.complement, self.complement.pattern.plan
         x = plan.dense.index(j)
+        if s.pattern.k == 1 and [g.k for g in s.pattern.dense_groups] == [1]:
+            left, right = s.inv[s.pattern.owners[0], 0, 0], s.c_inverses[0][s.pattern.levels[0], 0, 0]
+            return (self._nearby[0] * -left * right)[:, None, None]
         middle = np.moveaxis(self._nearby[:, plan.couplings[0].places[x]], 0, 1)
         inner = matmul(middle, s.c_inverses[x][s.pattern.levels[x]])
         return -matmul(transpose(s.inv)[s.pattern.owners[x]], inner)
