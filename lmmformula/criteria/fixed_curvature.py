@@ -41,7 +41,7 @@ __all__ = ["beta_curvature", "curved_rows"]
 
 MOST = 16
 """Draws up to which they are cheaper than factorisations."""
-FIRST = 4
+FIRST = 2
 """Draws whose spread tells how many it takes."""
 BEND = 1e-4
 """Step, on the linear predictor, of the differences that give w''."""
@@ -122,10 +122,10 @@ def _smooth_part(point: LaplacePoint) -> tuple[Array, Stacked]:
     model = point.model
     effects = tuple(-np.matmul(f, s) for s, f in zip(point.system.fixed, point.factors, strict=True))
     bend = curved_rows(point)
-    bent, square = model.data.weighted_columns(bend)
-    times = gram_times(model.data.gram(bend), model.prepared.blocks, effects)
-    out = 2.0 * point.fixed_information + square
-    for sums, met, e in zip(bent, times, effects, strict=True):
+    gram = model.data.gram(bend, fixed=True)
+    times = gram_times(gram, model.prepared.blocks, effects)
+    out = 2.0 * point.fixed_information + gram.vv
+    for sums, met, e in zip(gram.rhs, times, effects, strict=True):
         cross = tall_transposed(flat(e), flat(sums))
         out += cross + cross.T + tall_transposed(flat(e), flat(met))
     return 0.5 * (out + out.T), effects
@@ -158,9 +158,9 @@ def _drawn(point: LaplacePoint, effects: Stacked, rng: np.random.Generator, coun
     for drawn in out:
         on_rows = model.predictor(None, point.factors, factor.noise(rng))
         (push,) = model.data.map(lambda chunk, a, w: (a * w,), on_rows, point.weighted.weight_eta)
-        pushed, _ = model.data.weighted_columns(push)
-        times = gram_times(model.data.gram(push), model.prepared.blocks, effects)
-        sums = zip(point.factors, pushed, times, strict=True)
+        gram = model.data.gram(push, fixed=True)
+        times = gram_times(gram, model.prepared.blocks, effects)
+        sums = zip(point.factors, gram.rhs, times, strict=True)
         right = tuple(matmul(f.T, own + met) for f, own, met in sums)
         drawn[:] = inner_products(right, factor.solve(right))
     return out

@@ -96,8 +96,9 @@ def _numeric(values: Entries, missing: NDArray[np.bool_] | None = None, dtype: D
 def _factor(factor: Factor, name: str, dtype: Dtype = None) -> Column:
     """A column of categories; labels must be text that can be written."""
     factor.codes.flags.writeable = False
-    for level in factor.levels:
-        if not level.isascii() and any("\ud800" <= c <= "\udfff" for c in level):
+    plain = "".join(factor.levels).isascii()  # at once: there may be many
+    for level in () if plain else factor.levels:
+        if any("\ud800" <= c <= "\udfff" for c in level):
             raise DataError(
                 f"column `{name}` holds text that is not Unicode, {level!a}: half of a character (a lone surrogate). The "
                 "likely cause is text that was read in another encoding than it was written in; read it again with "
