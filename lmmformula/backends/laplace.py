@@ -53,6 +53,9 @@ __all__ = ["LaplaceBackend"]
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
 
+SHARE = 1e-5
+"""The same for each effect, where traces are estimated anyway: sums of squares of modes are off by a hundredth at most."""
+
 CLOSE = 1e-10
 """The same without random effects, where Newton's steps lead to the estimate itself; not so far that weights of an estimate
 that runs off to infinity vanish."""
@@ -287,14 +290,15 @@ class LaplaceBackend(Likelihood):
         if not theta.size:
             point = joint(psi, beta=beta, tolerance=CLOSE)
             return point if undetermined_beta(point).any() else joint(psi, beta=point.beta)
-        point = joint(psi, beta=beta, tolerance=ROUGH)
+        tolerance = ROUGH if joint.prepared.is_exact else max(ROUGH, SHARE * problem.q)
+        point = joint(psi, beta=beta, tolerance=tolerance)
         if self.start is not None:
             return point
         thetas = [theta]
         for _ in range(2):
             thetas.append(schall_step(point))
             psi[layout.theta] = thetas[-1] if len(thetas) < 3 else extrapolated(*thetas)
-            point = joint(psi, u=point.u, beta=point.beta, tolerance=ROUGH)
+            point = joint(psi, u=point.u, beta=point.beta, tolerance=tolerance)
         return point
 
     def _search(

@@ -262,7 +262,7 @@ def sampled_product(start, stop, ptr, cols, left, right, out):
 
 @compiled(bare=True)
 def scaled_columns(start, stop, ptr, rows, source, raw, left, right, block, c, turned):
-    """N = T C^-1 by columns, with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``, for columns one wide.
+    """N = T C^-1 by columns one wide, with ``T_sj = left_s raw_sj right_j`` and ``C_j^2 = block_j - sum_s T_sj^2``.
 
     Parameters
     ----------

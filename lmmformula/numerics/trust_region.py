@@ -33,6 +33,9 @@ INSIDE = 0.05
 CLOSE = 0.1
 """Share of the promised drop that a step may miss if the Hessian before it is to judge where it ends."""
 
+ROUGHLY = 0.25
+"""The same where values have errors: a Hessian that steps correct leads a search to within those as well as a new one."""
+
 REMEMBERED = 6
 """Steps that correct the curvature where a search ends, or is misled."""
 
@@ -227,7 +230,7 @@ def minimise(
                 model,
                 point,
                 _last(pairs, _memory(secants, short)),
-                kept=abs(tried.ratio - 1.0) <= CLOSE,
+                kept=abs(tried.ratio - 1.0) <= (ROUGHLY if tried.point.error else CLOSE),
                 goal=_goal(point, tolerance),
             )
 
@@ -345,14 +348,14 @@ def _goal(point: Point, tolerance: float) -> float:
 def _next(
     last: _Quadratic, point: Point, pairs: list[tuple[Array, Array]], *, kept: bool, goal: float
 ) -> _Quadratic:
-    """The model at a new point; if `kept`, with the last Hessian, should the search have ended by that.
+    """The model at a new point; if `kept`, with the last Hessian, should the search have ended by that or values have errors.
 
-    A Hessian costs about as much as the value, of an iterative engine more. Where a step has brought what was promised, the
-    last one still holds.
+    A Hessian costs about as much as the value, of an iterative engine, whose values have errors, more. Where a step has brought
+    what was promised, the last one still holds.
     """
     if kept:
         same = last.moved(pairs, point.gradient)
-        if same.values[0] > 0.0 and same.decrement <= goal:
+        if same.values[0] > 0.0 and (same.decrement <= goal or point.error > 0.0):
             return same
     return _Quadratic.of(point.hessian, pairs, point.gradient)
 
