@@ -10,7 +10,7 @@ import numpy as np
 
 from lmmformula.numerics.compiled import compiled
 
-__all__ = ["ragged_gram", "ragged_on_pattern"]
+__all__ = ["ragged_gram", "ragged_on_pattern", "ragged_times", "ragged_transposed_times"]
 
 _LANES = 4
 """Columns that stand side by side in blocks of a width that this divides, and are moved together."""
@@ -92,3 +92,29 @@ def ragged_on_pattern(start, stop, width, meets, places, owners, ptr, cols, valu
                     for j in range(count):
                         total += near[j] * values[row, first + j]
                     out[row, i] = total
+
+
+@compiled(bare=True)
+def ragged_times(start, stop, ptr, cols, values, x, out):
+    """Add T x to `out`, (m, k, c), of the levels `start` to `stop`, for x of shape (q, c)."""
+    k, c = values.shape[0], x.shape[1]
+    for s in range(start, stop):
+        for i in range(ptr[s], ptr[s + 1]):
+            row = x[cols[i]]
+            for r in range(k):
+                v, target = values[r, i], out[s, r]
+                for j in range(c):
+                    target[j] += v * row[j]
+
+
+@compiled(bare=True)
+def ragged_transposed_times(start, stop, ptr, cols, values, x, out):
+    """Add T'x of the levels `start` to `stop` to `out`, (q, c), for x of shape (m, k, c)."""
+    k, c = values.shape[0], x.shape[2]
+    for s in range(start, stop):
+        for i in range(ptr[s], ptr[s + 1]):
+            target = out[cols[i]]
+            for r in range(k):
+                v, row = values[r, i], x[s, r]
+                for j in range(c):
+                    target[j] += v * row[j]

@@ -239,6 +239,8 @@ class Ragged:
         """T x, (m, k, c), for x of shape (q, c)."""
         if self._is_small():
             return np.swapaxes((self.dense(values) @ x).reshape(self.k, self.m, -1), 0, 1)
+        if self.way() == "compiled":
+            return self._compiled_times(values, x)
         out = np.empty((self.m, self.k, x.shape[1]))
 
         def part(i: int, j: int) -> None:
@@ -252,10 +254,32 @@ class Ragged:
         """T' x, (q, c), for x of shape (m, k, c)."""
         if self._is_small():
             return self.dense(values).T @ np.swapaxes(x, 0, 1).reshape(self.k * self.m, -1)
+        if self.way() == "compiled":
+            return self._compiled_transposed_times(values, x)
 
         def part(i: int, j: int) -> Array:
             own = (self._csr(row, i, j).T @ x[i:j, r] for r, row in enumerate(values))
             return sum(own, np.zeros((self.q, x.shape[2])))
+
+        return sum(in_parts(part, self._cuts(x.shape[1] * x.shape[2])), np.zeros(()))
+
+    def _compiled_times(self, values: Array, x: Array) -> Array:
+        from lmmformula.numerics.kernels import ragged_times
+
+        out, x = np.zeros((self.m, self.k, x.shape[1])), np.ascontiguousarray(x)
+        arrays = (self.ptr, self.cols, values, x, out)
+        in_parts(lambda i, j: ragged_times(i, j, *arrays), self._cuts(x.shape[1]))
+        return out
+
+    def _compiled_transposed_times(self, values: Array, x: Array) -> Array:
+        from lmmformula.numerics.kernels import ragged_transposed_times
+
+        x = np.ascontiguousarray(x)
+
+        def part(i: int, j: int) -> Array:
+            out = np.zeros((self.q, x.shape[2]))
+            ragged_transposed_times(i, j, self.ptr, self.cols, values, x, out)
+            return out
 
         return sum(in_parts(part, self._cuts(x.shape[1] * x.shape[2])), np.zeros(()))
 
