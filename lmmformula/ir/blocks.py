@@ -31,6 +31,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
+from lmmformula.numerics.tall import beside, tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
 
@@ -191,7 +192,7 @@ class Blocks(Levels):
         in_parts(part, edges(self.n, ROWS))
         return out
 
-    def gram(self, weights: Array | None, v: Array) -> Gram:
+    def gram(self, weights: Array | None, v: Array, more: Sequence[Array] = ()) -> Gram:
         """The weighted Gram blocks of [Z V].
 
         Parameters
@@ -199,11 +200,16 @@ class Blocks(Levels):
         weights : (n,) array or None
             Diagonal of W; None stands for ones.
         v : (n, c) array
+        more : sequence of (n,) arrays
+            Further columns of V, which are copied beside the others only for compiled passes.
         """
-        if self._is_compiled(v.shape[1]):
-            return self.compiled_gram(weights, v)
+        if self._is_compiled(v.shape[1] + len(more)):
+            return self.compiled_gram(weights, beside(v, more))
         pairs = {pair: self._cross(*pair, weights) for pair in self.pairs()}
-        rhs, vv = self.weighted_columns(weights, v)
+        if more and len(v) > ROWS:
+            rhs, vv = self._columns_apart(weights, v, more)
+        else:
+            rhs, vv = self.weighted_columns(weights, beside(v, more))
         return Gram(tuple(self._level_grams(a, weights) for a in range(len(self.groups))), pairs, rhs, vv)
 
     def compiled_gram(self, weights: Array | None, v: Array, *, often: bool = False) -> Gram:
@@ -224,6 +230,21 @@ class Blocks(Levels):
             return self.adjoint(v), v.T @ v
         wv, vv = _weighted(weights, v)
         return self.adjoint(wv), vv
+
+    def _columns_apart(
+        self, weights: Array | None, v: Array, more: Sequence[Array]
+    ) -> tuple[tuple[Array, ...], Array]:
+        """The same of columns that do not lie beside each other."""
+        c, (rhs, vv) = v.shape[1], self.weighted_columns(weights, v)
+        square, sums = np.empty((c + len(more),) * 2), [[r] for r in rhs]
+        square[:c, :c] = vv
+        for j, column in enumerate(more):
+            weighted = column if weights is None else weights * column
+            for own, s in zip(sums, self.adjoint(weighted), strict=True):
+                own.append(s[..., None])
+            square[c + j, :c] = square[:c, c + j] = tall_transposed(v, weighted)
+            square[c + j, c:] = [other @ weighted for other in more]
+        return tuple(np.concatenate(own, axis=-1) for own in sums), square
 
     def level_columns(self, v: Array) -> LevelColumns | None:
         """V by the levels in which its columns are constant, found once for a V; None where that does not pay."""

@@ -14,7 +14,7 @@ from lmmformula.ir.level_columns import ByLevel, LevelColumns
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Chunk, Mapped, Stacked, Units, added, merged
 from lmmformula.ir.sums import Share, Sum
-from lmmformula.numerics.tall import Tall, beside, tall_times
+from lmmformula.numerics.tall import Tall, tall_times
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
 
@@ -160,9 +160,9 @@ class MemoryRows:
 
     def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
         if not fixed:
-            return self.levels.gram(weights, beside(np.zeros((self.n, 0)), more))
+            return self.levels.gram(weights, np.zeros((self.n, 0)), more)
         if more or (held := self._by_level) is None:
-            return self.levels.gram(weights, beside(self._x, more))
+            return self.levels.gram(weights, self._x, more)
         return self._widened(held, weights)
 
     def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:

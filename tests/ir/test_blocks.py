@@ -41,6 +41,20 @@ def test_gram_and_products(layout: str, weighted: bool) -> None:
     np.testing.assert_allclose(blocks.apply(effects), expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("few", [64, 10_000])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_columns_may_lie_apart(monkeypatch, weighted: bool, few: int) -> None:
+    monkeypatch.setattr(blocks, "ROWS", few)
+    problem = make_problem("crossed", weighted=weighted)
+    own, v = Blocks(problem.terms, problem.n), np.random.default_rng(0).normal(size=(problem.n, 5))
+    together = own.gram(problem.weights, v)
+    for c in (0, 3):
+        apart = own.gram(problem.weights, v[:, :c].copy(), [v[:, j].copy() for j in range(c, 5)])
+        np.testing.assert_allclose(apart.vv, together.vv, atol=1e-12)
+        for one, other in zip(apart.rhs, together.rhs, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-12)
+
+
 def test_pairs_in_order_of_rows_are_those_that_are_counted(monkeypatch) -> None:
     """Long levels, which are merged, and short ones; sums over rows and products with them are the same."""
     rng = np.random.default_rng(1)

@@ -20,6 +20,7 @@ from lmmformula.ir.streamed.narrow import Packed, Slot, codes_for, filled, full,
 from lmmformula.ir.streamed.records import Span
 from lmmformula.ir.streamed.within import Within
 from lmmformula.ir.sums import Place, Share
+from lmmformula.numerics.tall import beside
 from lmmformula.typing import Array, Entries, Index
 
 __all__ = ["Block", "Columns", "Part", "block_of", "columns_in", "columns_of"]
@@ -129,13 +130,13 @@ class _Local(Blocks):
     def level_columns(self, v: Array) -> None:
         """None: a part is seen once in a pass."""
 
-    def gram(self, weights: Array | None, v: Array) -> Gram:
+    def gram(self, weights: Array | None, v: Array, more: Sequence[Array] = ()) -> Gram:
         """In compiled passes over the rows as they lie, if there are many parts of them."""
         if not self._compiled or any(g.several for g in self.groups):
-            return super().gram(weights, v)
+            return super().gram(weights, v, more)
         from lmmformula.numerics.row_sums import PartSums
 
-        sums = PartSums(weights, v)
+        sums = PartSums(weights, beside(v, more))
         levels = [sums.levels(rows.codes, rows.group.m, rows.basis) for rows in self.own]
         pairs = {}
         for a, b in self.pairs():
