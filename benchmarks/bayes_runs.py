@@ -96,9 +96,16 @@ class BayesStudy:
                 yield what | found | {"load": load}
 
 
+_BYTECODE = Path(tempfile.gettempdir()) / "lmmformula-benchmarks-bytecode"
+"""Where compiled modules are kept, whatever the environment says of them: an installed package has them beside its sources."""
+
+
 @dataclass(frozen=True, slots=True)
 class FirstStudy:
-    """Time from the start of a process to the posterior of a small model, imports and compilation included."""
+    """Time from the start of a process to the posterior of a small model, imports included.
+
+    Modules, loops and programs have been compiled by an earlier process, as those of an installed package are.
+    """
 
     models: Sequence[str]
     samplers: Sequence[str] = ("nuts", "importance")
@@ -117,6 +124,7 @@ class FirstStudy:
                     request |= {"formula": model.formula}
                     times: list[float] = []
                     cpu: list[float] = []
+                    _process(sys.executable, request, self.timeout)  # modules and programs are compiled once
                     load, own = os.getloadavg()[0], {}
                     for _ in range(self.repeats):
                         start, before = time.perf_counter(), _children()
@@ -168,7 +176,8 @@ def _request(way: str) -> dict[str, Any]:
 def _process(python: str, request: dict[str, Any], timeout: float) -> dict[str, Any]:
     """A fit in a fresh process: its record, or why there is none."""
     command = [python, "-m", "benchmarks.bayes_process", json.dumps(request)]
-    environment = os.environ | dict.fromkeys(_THREADS, "1")
+    environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPYCACHEPREFIX": str(_BYTECODE)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         done = subprocess.run(
             command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False

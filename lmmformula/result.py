@@ -9,18 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lmmformula.arguments import checked_methods
-from lmmformula.inference import anova as _anova
-from lmmformula.inference import bootstrap as _bootstrap
 from lmmformula.inference import calls as _calls
-from lmmformula.inference import conditional as _conditional
-from lmmformula.inference import intervals_by_method as _intervals
-from lmmformula.inference import profile as _profile
-from lmmformula.inference import r2 as _r2
-from lmmformula.inference import refitting as _refitting
-from lmmformula.inference import residuals as _residuals
-from lmmformula.inference import simulate as _simulate
-from lmmformula.inference import updating as _updating
-from lmmformula.inference import wald as _wald
 from lmmformula.inference.fitted import Inference
 from lmmformula.inference.kinds import inference_of
 from lmmformula.inference.recall import Recall
@@ -33,11 +22,6 @@ from lmmformula.ir.structured import group_count
 from lmmformula.keeping import write_fit
 from lmmformula.planner import Plan
 from lmmformula.progress import working
-from lmmformula.reporting import brief as _brief
-from lmmformula.reporting import frames as _frames
-from lmmformula.reporting import replicates as _replicates
-from lmmformula.reporting import summary as _summary
-from lmmformula.reporting import tidy as _tidy
 from lmmformula.typing import Argument, Data, Record
 from lmmformula.verbs import (
     BayesianVerbs,
@@ -60,6 +44,7 @@ if TYPE_CHECKING:
     from lmmformula.inference.records import Cluster
     from lmmformula.ir.priors import Priors
     from lmmformula.reporting.plots import Plots
+    from lmmformula.reporting.summary import Summary
 
 __all__ = ["Fit", "Recall"]
 
@@ -120,12 +105,16 @@ class Fit(
     @handed_out
     def params(self) -> pd.Series:
         """Fixed effects."""
-        return _wald.named(self, self.estimate.beta)
+        from lmmformula.inference import wald
+
+        return wald.named(self, self.estimate.beta)
 
     @handed_out
     def bse(self) -> pd.Series:
         """Standard errors of the fixed effects."""
-        return _wald.named(self, np.sqrt(np.diagonal(self.vcov)))
+        from lmmformula.inference import wald
+
+        return wald.named(self, np.sqrt(np.diagonal(self.vcov)))
 
     @handed_out
     def vcov(self) -> np.ndarray:
@@ -149,26 +138,37 @@ class Fit(
     @handed_out
     def tvalues(self) -> pd.Series:
         """Estimates over standard errors; nan for a posterior, as `df` and `pvalues` are."""
-        return _wald.named(self, self.inference.statistics())
+        from lmmformula.inference import wald
+
+        return wald.named(self, self.inference.statistics())
 
     @handed_out
     def df(self) -> pd.Series:
         """Satterthwaite denominator degrees of freedom of each coefficient."""
-        return _wald.named(self, self.inference.df(np.eye(self.problem.p)))
+        from lmmformula.inference import wald
+
+        return wald.named(self, self.inference.df(np.eye(self.problem.p)))
 
     @handed_out
     def pvalues(self) -> pd.Series:
         """Two-sided p-values of the t statistics on :attr:`df` degrees of freedom."""
-        return _wald.pvalues(self)
+        from lmmformula.inference import wald
+
+        return wald.pvalues(self)
 
     def conf_int(self, level: float = 0.95, method: str | None = None, **options: Argument) -> pd.DataFrame:
         """Intervals: "wald" (fixed effects; the default), "profile" or "bootstrap" (all); "quantile" of a posterior's draws."""
-        return _frames.printed(_intervals.conf_int(self, level, method, **options))
+        from lmmformula.inference import intervals_by_method
+        from lmmformula.reporting import frames
+
+        return frames.printed(intervals_by_method.conf_int(self, level, method, **options))
 
     @property
     def theta(self) -> pd.Series:
         """Relative covariance parameters, by name."""
-        return _wald.theta(self)
+        from lmmformula.inference import wald
+
+        return wald.theta(self)
 
     @property
     def sigma(self) -> float:
@@ -249,7 +249,9 @@ class Fit(
     @property
     def diagnostics(self) -> Record:
         """Numbers about the search and the boundary."""
-        return _summary.diagnostics(self)
+        from lmmformula.reporting import summary
+
+        return summary.diagnostics(self)
 
     @property
     def formula(self) -> str:
@@ -277,57 +279,82 @@ class Fit(
 
     def ranef(self, condsd: bool = False) -> pd.DataFrame:
         """Conditional modes: columns ``grpvar, term, grp, condval`` and, if asked for, ``condsd``."""
-        return _frames.printed(_conditional.ranef(self, condsd=condsd))
+        from lmmformula.inference import conditional
+        from lmmformula.reporting import frames
+
+        return frames.printed(conditional.ranef(self, condsd=condsd))
 
     def varcorr(self, se: bool = False) -> pd.DataFrame:
         """Variances, covariances, standard deviations and correlations: ``grp, var1, var2, vcov, sdcor[, se]``."""
-        return _frames.printed(_conditional.varcorr(self, se))
+        from lmmformula.inference import conditional
+        from lmmformula.reporting import frames
+
+        return frames.printed(conditional.varcorr(self, se))
 
     def coef(self) -> dict[str, pd.DataFrame]:
         """Per grouping factor, fixed plus random effects of each level."""
-        return _conditional.coef(self)
+        from lmmformula.inference import conditional
+
+        return conditional.coef(self)
 
     # -- rows -----------------------------------------------------------------------------------------------------
 
     @handed_out
     def fittedvalues(self) -> pd.Series:
         """Expected response of each row used, under the label that the row has in the data."""
-        return _residuals.fitted(self)
+        from lmmformula.inference import residuals
+
+        return residuals.fitted(self)
 
     def residuals(self, kind: str = "response", seed: int | np.random.Generator | None = None) -> pd.Series:
         """Residuals: "response", "pearson", "deviance", "working" or (for discrete responses randomised) "quantile"."""
-        return _residuals.residuals(self, kind, seed)
+        from lmmformula.inference import residuals
+
+        return residuals.residuals(self, kind, seed)
 
     def overdispersion(self) -> pd.Series:
         """Pearson's chi-square over its degrees of freedom, given the random effects."""
-        return _residuals.overdispersion(self)
+        from lmmformula.inference import residuals
+
+        return residuals.overdispersion(self)
 
     def simulate(self, n: int = 1, seed: int | np.random.Generator | None = None) -> pd.DataFrame:
         """`n` responses drawn from the fitted model, one a column, random effects drawn anew (a posterior's: kept)."""
-        return _simulate.simulate(self, n, seed)
+        from lmmformula.inference import simulate
+
+        return simulate.simulate(self, n, seed)
 
     # -- other fits -----------------------------------------------------------------------------------------------
 
     def refit(self, y: Data) -> Fit:
         """The same model on another response of the same rows; reuses the factorisation's structure."""
-        return _refitting.refit(self, y)
+        from lmmformula.inference import refitting
+
+        return refitting.refit(self, y)
 
     def update(self, formula: str | None = None, data: Data = None, **arguments: Argument) -> Fit:
         """Fit again with another formula (``"~ . - x"``, as R's ``update``: ``.`` is the old side), data or argument.
 
         Options of the earlier call that a new method does not have are left out, and the plan says so.
         """
-        return _updating.update(self, formula, data, arguments)
+        from lmmformula.inference import updating
+
+        return updating.update(self, formula, data, arguments)
 
     def bootstrap(
         self, n: int = 500, seed: int | np.random.Generator | None = None, **options: Argument
     ) -> pd.DataFrame:
         """Parametric bootstrap: one row a replicate, one column a parameter."""
-        return _replicates.shown_bootstrap(_bootstrap.bootstrap(self, n, seed, **options))
+        from lmmformula.inference import bootstrap
+        from lmmformula.reporting import replicates
+
+        return replicates.shown_bootstrap(bootstrap.bootstrap(self, n, seed, **options))
 
     def profile(self, **options: Argument) -> pd.DataFrame:
         """Likelihood profile of every parameter (by ML)."""
-        return _profile.profile(self, **options)
+        from lmmformula.inference import profile
+
+        return profile.profile(self, **options)
 
     def anova(
         self,
@@ -337,15 +364,22 @@ class Fit(
         cluster: Cluster = None,
     ) -> pd.DataFrame:
         """F tests (Wald chi-square tests for generalised models) of the fixed-effects terms, type 1, 2 or 3."""
-        return _frames.printed(_anova.terms_table(self, type, ddf, vcov, cluster))
+        from lmmformula.inference import anova
+        from lmmformula.reporting import frames
+
+        return frames.printed(anova.terms_table(self, type, ddf, vcov, cluster))
 
     def r2(self) -> pd.Series:
         """Marginal and conditional R2 (Nakagawa, Johnson & Schielzeth 2017)."""
-        return _r2.r2(self)
+        from lmmformula.inference import r2
+
+        return r2.r2(self)
 
     def icc(self) -> pd.Series:
         """Share of the variance of each grouping factor."""
-        return _r2.icc(self)
+        from lmmformula.inference import r2
+
+        return r2.icc(self)
 
     # -- reports --------------------------------------------------------------------------------------------------
 
@@ -363,12 +397,14 @@ class Fit(
         correlation: bool | None = None,
         vcov: str | None = None,
         cluster: Cluster = None,
-    ) -> _summary.Summary:
+    ) -> Summary:
         """A summary that prints in a terminal and renders in a notebook; errors by clusters with `vcov` or `cluster`.
 
         `ddf` may be "kenward-roger"; `correlation` of the fixed effects is shown up to 20 of them unless said otherwise.
         """
-        return _summary.summarise(self, ddf, correlation, vcov, cluster)
+        from lmmformula.reporting import summary
+
+        return summary.summarise(self, ddf, correlation, vcov, cluster)
 
     def tidy(
         self,
@@ -379,13 +415,17 @@ class Fit(
         cluster: Cluster = None,
     ) -> pd.DataFrame:
         """Broom's coefficient table."""
-        return _frames.printed(
-            _tidy.tidy(self, effects, conf_int=conf_int, level=level, vcov=vcov, cluster=cluster)
+        from lmmformula.reporting import frames, tidy
+
+        return frames.printed(
+            tidy.tidy(self, effects, conf_int=conf_int, level=level, vcov=vcov, cluster=cluster)
         )
 
     def glance(self) -> pd.DataFrame:
         """Broom's one-row table of the model."""
-        return _frames.printed(_tidy.glance(self))
+        from lmmformula.reporting import frames, tidy
+
+        return frames.printed(tidy.glance(self))
 
     # -- text -------------------------------------------------------------------------------------------------------
 
@@ -393,7 +433,9 @@ class Fit(
         raise AttributeError(_calls.no_attribute(name))
 
     def __repr__(self) -> str:
-        return _brief.shown(self)
+        from lmmformula.reporting import brief
+
+        return brief.shown(self)
 
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()

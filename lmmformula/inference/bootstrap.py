@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from lmmformula.errors import DataError
-from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
+from lmmformula.inference.bootstrap_intervals import acceleration, ends
+from lmmformula.inference.interval_types import TYPES
 from lmmformula.inference.refitting import parameters, refit_drawn
 from lmmformula.inference.replicates import Replicate, as_numbers, replicated
 from lmmformula.inference.simulate import draw, warn_of_dispersion

@@ -31,9 +31,8 @@ if TYPE_CHECKING:
     from lmmformula.inference.fitted import Fitted
     from lmmformula.inference.replicates import Statistic
 
-__all__ = ["TYPES", "acceleration", "ends"]
+__all__ = ["acceleration", "ends"]
 
-TYPES = ("percentile", "basic", "normal", "bca")
 BLOCKS = 200
 """Most fits of the jackknife."""
 

@@ -2,23 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from lmmformula.arguments import attribute_here
 from lmmformula.arguments.checking import Rest
 from lmmformula.arguments.kinds import Kind, optional, text, word
 from lmmformula.arguments.kinds_of_data import table
-from lmmformula.inference import bootstrap, profile
-from lmmformula.inference.bootstrap_intervals import TYPES
-from lmmformula.inference.intervals_by_method import INTERVALS
+from lmmformula.inference.interval_types import TYPES
 from lmmformula.methods import BUILDING, OPTIONS
+from lmmformula.typing import AnyFunction
 
 __all__ = ["FURTHER", "KINDS", "no_attribute"]
 
+
+@dataclass(frozen=True, slots=True)
+class _WhenCalled:
+    """Functions of rooms that a fit does not load before the method is called that needs them."""
+
+    functions: Callable[[], Iterable[AnyFunction]]
+
+    def __iter__(self) -> Iterator[AnyFunction]:
+        return iter(self.functions())
+
+
+def _intervals() -> Iterable[AnyFunction]:
+    from lmmformula.inference.intervals_by_method import INTERVALS
+
+    return INTERVALS.values()
+
+
+def _replicates() -> Iterable[AnyFunction]:
+    from lmmformula.inference.bootstrap import bootstrap
+
+    return (bootstrap,)
+
+
+def _profiles() -> Iterable[AnyFunction]:
+    from lmmformula.inference.profile import profile
+
+    return (profile,)
+
+
 FURTHER: Mapping[str, Rest] = {
-    "conf_int": INTERVALS.values(),
-    "bootstrap": (bootstrap.bootstrap,),
-    "profile": (profile.profile,),
+    "conf_int": _WhenCalled(_intervals),
+    "bootstrap": _WhenCalled(_replicates),
+    "profile": _WhenCalled(_profiles),
     "update": ("method", *BUILDING, OPTIONS, "seed", "priors", "progress"),
 }
 """Method -> what its ``**options`` are: names, or the functions that take them on."""

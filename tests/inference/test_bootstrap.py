@@ -11,7 +11,8 @@ import pytest
 from scipy.special import ndtr, ndtri
 
 from lmmformula import DataError, Fit, fit, load_dataset
-from lmmformula.inference.bootstrap_intervals import TYPES, acceleration, ends
+from lmmformula.inference.bootstrap_intervals import acceleration, ends
+from lmmformula.inference.interval_types import TYPES
 
 
 @cache

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,9 @@ from kinds_of_fit import KINDS, rows
 
 import lmmformula
 from lmmformula import Fit, FitError, PlanError, fit
-from lmmformula.inference.kinds import Asymptotic, Draws, Quasi
+from lmmformula.inference.kinds.asymptotic import Asymptotic
+from lmmformula.inference.kinds.draws import Draws
+from lmmformula.inference.kinds.quasi import Quasi
 
 PACKAGE = Path(lmmformula.__file__).parent
 CLASSES = {"reml": Asymptotic, "laplace": Asymptotic, "dispersion": Asymptotic, "pql": Quasi, "hmc": Draws}
@@ -282,3 +286,17 @@ def test_the_search_finds_what_it_looks_for(tmp_path: Path) -> None:
         "fit.method == 'REML'",
         "fit.posterior is None",
     }
+
+
+def test_a_fit_loads_what_its_methods_need_when_they_are_called() -> None:
+    code = (
+        "import sys\n"
+        "from lmmformula import fit, load_dataset\n"
+        "m = fit('Yield ~ 1 + (1 | Batch)', load_dataset('Dyestuff'))\n"
+        "later = ['lmmformula.inference.' + n for n in ('bootstrap', 'profile', 'anova', 'kinds.draws', 'kinds.quasi')]\n"
+        "early = [n for n in later if n in sys.modules]\n"
+        "m.profile\n"
+        "m.conf_int(method='profile')\n"
+        "sys.exit(bool(early) or 'lmmformula.inference.profile' not in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

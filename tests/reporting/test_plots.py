@@ -246,7 +246,7 @@ def test_draws_of_a_posterior(sleep: Fit) -> None:
         beta_names, names = ("Days",), ("sigma",)
 
     drawn = Drawn(Days=np.zeros((2, 10)), sigma=np.ones((2, 10)))
-    from lmmformula.inference.kinds import Draws
+    from lmmformula.inference.kinds.draws import Draws
     from lmmformula.reporting.plots.namespace import Plots
 
     plots = Plots(SimpleNamespace(inference=Draws(SimpleNamespace(), drawn)))  # type: ignore[arg-type]

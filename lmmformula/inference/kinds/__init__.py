@@ -1,14 +1,13 @@
-"""The kinds of fit, told apart here and nowhere else: by what the solution carries."""
+"""The kinds of fit, told apart here and nowhere else: by what the solution carries.
+
+Only the kind that a fit is of is loaded, when something is asked of the fit.
+"""
 
 from __future__ import annotations
 
 from lmmformula.inference.fitted import Fitted, Inference
-from lmmformula.inference.kinds.asymptotic import Asymptotic
-from lmmformula.inference.kinds.draws import Draws
-from lmmformula.inference.kinds.quasi import Quasi
-from lmmformula.inference.kinds.structured import Structured
 
-__all__ = ["Asymptotic", "Draws", "Quasi", "Structured", "inference_of"]
+__all__ = ["inference_of"]
 
 
 def inference_of(fit: Fitted) -> Inference:
@@ -17,7 +16,17 @@ def inference_of(fit: Fitted) -> Inference:
     By likelihood residuals are structured, or independent with one variance.
     """
     if fit.posterior is not None:
+        from lmmformula.inference.kinds.draws import Draws
+
         return Draws(fit, fit.posterior)
     if fit.problem.residual is not None:
+        from lmmformula.inference.kinds.structured import Structured
+
         return Structured(fit)
-    return Asymptotic(fit) if fit.estimate.quasi is None else Quasi(fit, fit.estimate.quasi)
+    if fit.estimate.quasi is None:
+        from lmmformula.inference.kinds.asymptotic import Asymptotic
+
+        return Asymptotic(fit)
+    from lmmformula.inference.kinds.quasi import Quasi
+
+    return Quasi(fit, fit.estimate.quasi)

@@ -52,6 +52,11 @@ class Route(ABC, Generic[D]):
     is_few: ClassVar[bool]
     recovers_compiled: ClassVar[bool] = False
 
+    @property
+    def weighs(self) -> bool:
+        """Whether draws are weighted with their random effects."""
+        return False
+
     @abstractmethod
     def check_sampler(self, sampler: str, problem: Problem) -> None:
         """Refuse a sampler that does not suit."""
