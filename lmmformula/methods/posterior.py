@@ -22,7 +22,7 @@ from lmmformula.methods.options import Sampled
 from lmmformula.methods.plain import NOTHING
 from lmmformula.methods.record import Request
 from lmmformula.numerics.pareto import TRUSTED_K
-from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory
+from lmmformula.planner.bayes_cost import first_chains, sampling_cost, sampling_memory, weighing
 from lmmformula.planner.engines import exact_plan
 from lmmformula.planner.record import Alternative, Planned
 
@@ -54,6 +54,8 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
     why = (_REASON, *reasons, *(plan.reasons[1:] if problem.terms else (NOTHING,)))
     if loading := first_chains(first):
         why += (f"of the time about {loading:.0f} s load JAX and compile, once in a process",)
+    if (weights := weighing(problem, route, backend.chains, backend.draws)) >= 1.0:
+        why += (f"of the time about {weights:.0f} s weight draws to the exact posterior",)
     plan = replace(plan, memory=plan.memory + memory, reasons=why, seconds=seconds, alternatives=other)
     return Planned(plan, backend, chosen.prepared, request.standard)
 
@@ -65,7 +67,7 @@ def _estimates(
     route = backend.route(problem)
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, blocks, cost, route, sampler, *draws, backend.warmup).seconds
-    seconds += first_chains(sampler)
+    seconds += first_chains(sampler) + weighing(problem, route, *draws)
     return seconds, sampling_memory(problem, route, sampler, *draws)
 
 

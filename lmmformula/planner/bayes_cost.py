@@ -9,7 +9,8 @@ exact, small            a compiled one of the cross-products: the largest group'
 exact, large            an evaluation of the exact engine, and its inverse; by importance some hundred, which others are
                         interpolated between
 partial, none           a compiled one of the rows, n (p + sum k), and q^2 where all effects have one dense scale
-laplace                 an evaluation of the exact engine with its search for the modes; by importance some hundred
+laplace                 an evaluation of the exact engine with its search for the modes; by importance some hundred; passes over
+                        the rows for each draw that is weighted to the exact posterior
 ======================  ==================================================================================================
 
 How many densities a posterior takes varies from model to model: the counts are typical ones of chains that mix well, and
@@ -33,7 +34,7 @@ from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.forks import jax_runs
 
-__all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory"]
+__all__ = ["Sampling", "first_chains", "sampling_cost", "sampling_memory", "weighing"]
 
 PILOT, PILOT_LARGE = 1_500, 900
 """Densities of the first rounds of importance sampling."""
@@ -43,6 +44,8 @@ DENSE_EFFECTS = 1_000
 """Random effects up to which chains that sample them have one dense scale."""
 GRADIENT = 2.0
 """A density with its gradient, in densities."""
+PASSES, ROW = 16, 6e-8
+"""Passes over the rows in which a draw is weighted with its random effects, and seconds of a row in one."""
 FIRST_CHAINS = 2.8
 """Seconds to load JAX and NumPyro and to trace programs, which the first chains of a process take more than later ones."""
 
@@ -137,6 +140,11 @@ def _computed(problem: Problem) -> tuple[float, float]:
 def first_chains(sampler: str) -> float:
     """Seconds that are added because no chains have run in this process yet."""
     return FIRST_CHAINS if sampler == "nuts" and not jax_runs() else 0.0
+
+
+def weighing(problem: Problem, route: Route, chains: int, draws: int) -> float:
+    """Seconds that are added where draws are weighted to the exact posterior."""
+    return PASSES * ROW * problem.n * chains * draws if route.weighs else 0.0
 
 
 def sampling_memory(problem: Problem, route: Route, sampler: str, chains: int, draws: int) -> float:

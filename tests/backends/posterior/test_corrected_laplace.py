@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from lmmformula import build, fit
+from lmmformula import build, fit, plan
 from lmmformula.backends.posterior.density.laplace import LaplaceDensity
 from lmmformula.backends.posterior.record import Diagnostics
 from lmmformula.backends.posterior.recovery.corrected import weighted_draws
@@ -130,3 +130,19 @@ def test_weights_that_cannot_be_trusted_are_told() -> None:
 def test_what_is_not_approximated_is_not_corrected(formula: str, given: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match="correct=True weights draws by Laplace's approximation"):
         fit(formula, _table(), method="hmc", correct=True, **given)
+
+
+def test_plans_count_what_weights_of_draws_take() -> None:
+    asked: dict[str, Any] = {"family": "binomial", "method": "hmc", "marginalize": "laplace"}
+    seconds = {}
+    for rows, draws in ((100, 1_000), (1_000, 1_000), (100, 4_000)):
+        plain, corrected = (
+            plan("y ~ x + (1 | g)", _table(5, rows), draws=draws, correct=correct, **asked)
+            for correct in (False, True)
+        )
+        assert any("correct=True" in reason for reason in corrected.reasons)
+        seconds[rows, draws] = corrected.seconds - plain.seconds
+    first = seconds[100, 1_000]
+    assert first > 0.0
+    assert seconds[1_000, 1_000] == pytest.approx(10.0 * first)
+    assert seconds[100, 4_000] == pytest.approx(4.0 * first)
