@@ -24,7 +24,7 @@ from lmmformula.interrupts import keeps
 from lmmformula.ir.estimate import Convergence, Estimate, Status
 from lmmformula.ir.problem import Problem
 from lmmformula.ir.rows import RowVector
-from lmmformula.numerics.threads import blas_threads
+from lmmformula.numerics.threads import blas_held
 from lmmformula.numerics.trust_region import Minimum, Point, corrected, minimise, newton_step
 from lmmformula.progress import Report
 from lmmformula.typing import Array
@@ -104,7 +104,7 @@ class Exact(Likelihood):
         """Estimate `problem`; `prepared` hands in the engine's work of an earlier fit on the same rows."""
         if prepared is None:
             prepared = prepare(self.engine, problem.data.levels)
-        with blas_threads(prepared.dense_side):
+        with blas_held(prepared.dense_side):
             return self.optimise(
                 Profiled.of(problem, self.engine, reml=self.reml, prepared=prepared), progress
             )
@@ -115,7 +115,7 @@ class Exact(Likelihood):
 
     def refit(self, problem: Problem, estimate: Estimate, point: ProfiledPoint) -> Optimum[ProfiledPoint]:
         """The same model on another response of the same rows; starts off the boundary, which is stationary."""
-        with blas_threads(point.model.prepared.dense_side):
+        with blas_held(point.model.prepared.dense_side):
             started = replace(self, start=off_boundary(estimate.theta))
             return started.optimise(point.model.with_response(problem.data.y))
 
@@ -127,7 +127,7 @@ class Exact(Likelihood):
 
     def without(self, point: ProfiledPoint, stays: RowVector) -> Optimum[ProfiledPoint]:
         """The same model on the rows where `stays` is one, and not where it is zero; starts from the fit of all of them."""
-        with blas_threads(point.model.prepared.dense_side):
+        with blas_held(point.model.prepared.dense_side):
             started = replace(self, start=off_boundary(point.theta))
             return started.optimise(Remaining.of_rows(point.model, stays))
 

@@ -40,7 +40,7 @@ from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import FitError, PlanError
 from lmmformula.ir.estimate import Estimate
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.threads import blas_threads
+from lmmformula.numerics.threads import blas_held
 from lmmformula.numerics.trust_region import Minimum, Nowhere, Standing, minimise
 from lmmformula.progress import Report
 from lmmformula.typing import Array, Record
@@ -164,7 +164,7 @@ class LaplaceBackend(Likelihood):
         refuse_random_aux(problem)
         if prepared is None:
             prepared = prepare(self.engine, problem.data.levels)
-        with blas_threads(prepared.dense_side), named_failures():
+        with blas_held(prepared.dense_side), named_failures():
             return self._fit(problem, prepared, progress)
 
     def _fit(
@@ -223,7 +223,7 @@ class LaplaceBackend(Likelihood):
         if self.nagq == 0:
             return None
         criterion = self.criterion(point.model)
-        with blas_threads(point.model.prepared.dense_side):
+        with blas_held(point.model.prepared.dense_side):
             return joint_vcov(criterion, point, exact=point.error == 0.0)
 
     def batch(self, point: LaplacePoint) -> LaplaceBatch | None:
@@ -246,7 +246,7 @@ class LaplaceBackend(Likelihood):
             problem.family.check(chunk.y, chunk.weights, "y")
         prepared = point.model.prepared
         try:
-            with blas_threads(prepared.dense_side), named_failures():
+            with blas_held(prepared.dense_side), named_failures():
                 found = self._fit(problem, prepared, None, near=point)
             if found.estimate.convergence.status.good:
                 return found

@@ -37,6 +37,7 @@ from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_products, transpose
+from lmmformula.numerics.threads import blas_wide
 from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
@@ -216,7 +217,8 @@ def _upper_cholesky(lower: Array) -> Array:
     from scipy.linalg.lapack import dpotrf, spotrf  # pyright: ignore[reportAttributeAccessIssue]
 
     factorise = spotrf if lower.dtype == np.float32 else dpotrf
-    r, info = factorise(lower.T, lower=0, clean=0, overwrite_a=1)
+    with blas_wide(len(lower)):
+        r, info = factorise(lower.T, lower=0, clean=0, overwrite_a=1)
     if info:
         raise np.linalg.LinAlgError(f"pivot {info} of the dense part is not positive")
     return r
@@ -228,7 +230,8 @@ def _upper_solve(upper: Array, z: Array) -> Array:
         return z
     from scipy.linalg import solve_triangular
 
-    return solve_triangular(upper, z, check_finite=False)
+    with blas_wide(len(upper)):
+        return solve_triangular(upper, z, check_finite=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -317,7 +320,8 @@ class BlockedFactor(Certain):
         from scipy.linalg.lapack import dpotrs, spotrs  # pyright: ignore[reportAttributeAccessIssue]
 
         solve = spotrs if self.upper.dtype == np.float32 else dpotrs
-        return solve(self.upper, b, lower=0)[0].astype(float, copy=False)
+        with blas_wide(len(self.upper)):
+            return solve(self.upper, b, lower=0)[0].astype(float, copy=False)
 
     def _gathered(self, work: list[Array], dense: Array) -> Stacked:
         out: list[Array] = [np.empty(0)] * len(self.plan.blocks.groups)

@@ -19,6 +19,7 @@ import numpy as np
 from lmmformula.engines.base import Paired
 from lmmformula.engines.elimination import Elimination
 from lmmformula.numerics.batched import matmul, transpose
+from lmmformula.numerics.threads import blas_wide
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ def _dense_inverse(upper: Array) -> Array:
     from scipy.linalg.lapack import dpotri, spotri  # pyright: ignore[reportAttributeAccessIssue]
 
     inverse = spotri if upper.dtype == np.float32 else dpotri
-    z = inverse(upper, lower=0)[0].T
+    with blas_wide(len(upper)):
+        z = inverse(upper, lower=0)[0].T
     step = 512
     for start in range(0, len(z), step):
         stop = min(start + step, len(z))

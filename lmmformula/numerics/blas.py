@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from lmmformula.numerics.threads import blas_wide
 from lmmformula.typing import Array
 
 __all__ = ["gram_lower", "times_symmetric"]
@@ -24,7 +25,8 @@ def gram_lower(t: Array) -> Array:
         return t.T @ t
     from scipy.linalg.blas import dsyrk  # pyright: ignore[reportAttributeAccessIssue]
 
-    return dsyrk(1.0, t.T, trans=0, lower=0).T
+    with blas_wide(q):
+        return dsyrk(1.0, t.T, trans=0, lower=0).T
 
 
 def times_symmetric(t: Array, z: Array) -> Array:
@@ -35,4 +37,5 @@ def times_symmetric(t: Array, z: Array) -> Array:
     from scipy.linalg.blas import dgemm, sgemm  # pyright: ignore[reportAttributeAccessIssue]
 
     multiply = sgemm if z.dtype == np.float32 else dgemm
-    return multiply(1.0, np.asfortranarray(z.T), t.T).T
+    with blas_wide(q):
+        return multiply(1.0, np.asfortranarray(z.T), t.T).T

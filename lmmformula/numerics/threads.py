@@ -3,7 +3,8 @@
 A BLAS that splits a small product over all cores waits at every product for its slowest thread. On a machine that is busy
 with anything else that costs far more than it brings: the factor and inverse of a matrix of side 1,100 take 55 ms with one
 thread, 28 ms with two on idle cores, and up to seconds with two when another program holds one of them. So one thread is
-used unless the dense part is large.
+used unless the dense part is large; searches hold it at one even then, and give it all of them for each factorisation,
+inverse or solution (:func:`blas_wide`): between these its threads would wait for work at the cost of those of ours.
 
 Passes over rows, on the other hand, fall into parts that need not wait for each other. :func:`in_parts` runs them on Python's
 own threads, which are at hand again after a fork and need no compiler's pool. Parts are cut by the size of the problem
@@ -28,7 +29,16 @@ import lmmformula.numerics.forks  # noqa: F401 - to see every fork, it must be t
 if TYPE_CHECKING:
     from concurrent.futures import Future, ThreadPoolExecutor
 
-__all__ = ["alone", "blas_threads", "edges", "in_order", "in_parts", "worker_threads"]
+__all__ = [
+    "alone",
+    "blas_held",
+    "blas_threads",
+    "blas_wide",
+    "edges",
+    "in_order",
+    "in_parts",
+    "worker_threads",
+]
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -50,9 +60,29 @@ def blas_threads(side: int) -> Iterator[None]:
     if side >= LARGE:
         yield
         return
+    with blas_held(side):
+        yield
+
+
+@contextmanager
+def blas_held(side: int) -> Iterator[None]:
+    """Within the block, one BLAS thread but in calls under :func:`blas_wide`; `side` is 0 where nothing dense is factorised."""
     if side:
         import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
     with _single:
+        yield
+
+
+@contextmanager
+def blas_wide(side: int) -> Iterator[None]:
+    """Within the block, one call on a dense matrix of `side`, what blocks around it hold at one thread has all from `LARGE` on.
+
+    Parts of our own, which run beside others of their kind, stay with one.
+    """
+    if side < LARGE or _inside.get():
+        yield
+        return
+    with _single.let_go():
         yield
 
 
@@ -89,6 +119,20 @@ class _Single:
                 _resize(pool, size)
             self._blocks -= 1
             self._restore()
+
+    @contextmanager
+    def let_go(self) -> Iterator[None]:
+        """The sizes that were found, for a while."""
+        with self._turn:
+            own = [found for held in self._own.held for found in held]
+            for pool, size in (*self._before.values(), *own):
+                _resize(pool, size)
+        try:
+            yield
+        finally:
+            with self._turn:
+                for pool, _ in (*self._before.values(), *own):
+                    _resize(pool, 1)
 
     def after_fork(self) -> None:
         """In a child only the thread that forked lives on, and only its blocks will end."""

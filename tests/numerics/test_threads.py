@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from lmmformula import fit, load_dataset
 from lmmformula.numerics import threads as module
-from lmmformula.numerics.threads import LARGE, blas_threads, edges, in_order, in_parts
+from lmmformula.numerics.threads import LARGE, blas_held, blas_threads, blas_wide, edges, in_order, in_parts
 
 
 def threads() -> list[int]:
@@ -28,6 +28,23 @@ def test_small_work_gets_one_thread_and_gives_it_back() -> None:
             assert threads() == before
         with blas_threads(LARGE):
             assert threads() == before
+
+
+def test_large_calls_have_all_threads_within_blocks_that_hold_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "worker_threads", lambda: 2)
+
+    def seen(side: int) -> list[int]:
+        with blas_wide(side):
+            return threads()
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        with blas_held(LARGE):
+            assert set(seen(LARGE - 1)) == {1}
+            assert seen(LARGE) == before
+            assert set(threads()) == {1}
+            assert [set(found) for found in in_parts(lambda i, j: seen(LARGE), [0, 1, 2])] == [{1}] * 2
+        assert seen(LARGE) == threads() == before
 
 
 def test_blocks_that_overlap_keep_one_thread_till_the_last_ends() -> None:
