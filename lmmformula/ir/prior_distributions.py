@@ -142,6 +142,8 @@ class StudentT:
 
     def below(self, x: float) -> float:
         """P(X <= x)."""
+        if x == self.location:  # by symmetry; most priors of standard deviations ask for this alone
+            return 0.5
         from scipy.special import stdtr
 
         return float(stdtr(self.df, (x - self.location) / self.scale))

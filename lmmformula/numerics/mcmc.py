@@ -18,6 +18,8 @@ A constant has no R-hat and no ESS: nan.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
+from statistics import NormalDist
 
 import numpy as np
 
@@ -26,6 +28,8 @@ from lmmformula.typing import Array
 
 __all__ = ["bfmi", "ess", "ess_bulk", "ess_tail", "rhat"]
 
+TABLED = 20_000
+"""Draws up to which scores are read from a table of all ranks."""
 _COLUMNS = 256
 """Elements handled at once: the transform of 4 x 1,000 draws of so many fits in a core's cache."""
 
@@ -38,11 +42,22 @@ def split_chains(draws: Array) -> Array:
 
 def normal_scores(draws: Array) -> Array:
     """Ranks over all chains as quantiles of the normal, ``(rank - 3/8) / (S + 1/4)``; ties share their mean rank."""
-    from scipy.special import ndtri
-
     shape = draws.shape
     flat = draws.reshape(shape[0] * shape[1], -1)
-    return ndtri((mean_ranks(flat) - 0.375) / (len(flat) + 0.25)).reshape(shape)
+    ranks = mean_ranks(flat)
+    if len(flat) <= TABLED:
+        return _scores_of_ranks(len(flat))[np.rint(2.0 * ranks).astype(np.intp) - 2].reshape(shape)
+    from scipy.special import ndtri
+
+    return ndtri((ranks - 0.375) / (len(flat) + 0.25)).reshape(shape)
+
+
+@lru_cache(maxsize=4)
+def _scores_of_ranks(count: int) -> Array:
+    """Scores of the ranks 1, 3/2, 2, ... of so many draws, without a package to load."""
+    quantile = NormalDist().inv_cdf
+    ranks = np.arange(2, 2 * count + 1) / 2.0
+    return np.array([quantile(p) for p in (ranks - 0.375) / (count + 0.25)])
 
 
 def _by_columns(function: Callable[[Array], Array], draws: Array) -> Array:

@@ -168,7 +168,8 @@ class HMC(Likelihood):
         route.check_sampler(request.sampler, problem)
         priors = resolve_priors(problem, self.priors) if before is None else before.priors
         route.check_priors(priors)
-        with blas_threads(1):
+        several = len({t.group for t in problem.terms}) > 1  # of which some are a dense part
+        with blas_threads(int(several)):
             density = route.density(problem, self.engine, priors, prepared, before)
             drawn = route.draw(density, request)
             posterior = posterior_of(
