@@ -31,6 +31,8 @@ __all__ = [
 ROWS = 65_536
 _GRAM_CELLS = 65_536
 """Cells of a part of a Gram: its copy stays in the cache of one core."""
+COMPILED, PARTS = 2e7, 16
+"""Multiplications in a Gram of levels from which on a compiled loop repays its import, and its parts."""
 FEW = 8_192
 """Rows below which reflections cost no more than Cholesky's factorisation twice."""
 NEARLY_DEPENDENT = 1e-10
@@ -192,12 +194,29 @@ def tall_gram(a: Array, blocks: Array) -> Array:
     m, k, p = a.shape
     if not p:
         return np.zeros((0, 0))
+    if k == 1 and m * p * p >= COMPILED:
+        return _weighted_gram(flat(a), blocks.ravel())
 
     def part(i: int, j: int) -> Array:
         return a[i:j].reshape(-1, p).T @ matmul(blocks[i:j], a[i:j]).reshape(-1, p)
 
     size = m if m * k <= ROWS // 8 else max(1, _GRAM_CELLS // (k * p))
     return sum(in_parts(part, edges(m, size)), np.zeros((p, p)))
+
+
+def _weighted_gram(a: Array, weights: Array) -> Array:
+    """A'WA, (p, p), half of its products in compiled passes without a copy of A."""
+    from lmmformula.numerics.row_kernels import add_products
+
+    a, weights = np.ascontiguousarray(a), np.ascontiguousarray(weights)
+
+    def part(i: int, j: int) -> Array:
+        out = np.zeros((a.shape[1],) * 2)
+        add_products(i, j, weights, a, out)
+        return out
+
+    lower = np.tril(sum(in_parts(part, edges(len(a), -(-len(a) // PARTS))), np.zeros(())))
+    return lower + np.tril(lower, -1).T
 
 
 def triangle(a: Array, weights: Array | None = None) -> Array:

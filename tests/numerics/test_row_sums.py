@@ -127,4 +127,10 @@ def test_tall_products(k: int, p: int, monkeypatch) -> None:
     np.testing.assert_allclose(tall.tall_transposed(a, b[:, 0]), a.T @ b[:, 0], atol=1e-12)
     s, d = rng.normal(size=(111, k, p)), rng.normal(size=(111, k, k))
     d = d + np.swapaxes(d, 1, 2)
-    np.testing.assert_allclose(tall.tall_gram(s, d), np.einsum("sip,sij,sjq->pq", s, d, s), atol=1e-11)
+    expected = np.einsum("sip,sij,sjq->pq", s, d, s)
+    np.testing.assert_allclose(tall.tall_gram(s, d), expected, atol=1e-11)
+    monkeypatch.setattr(tall, "COMPILED", 0)
+    found = tall.tall_gram(s, d)
+    np.testing.assert_allclose(found, expected, atol=1e-11)
+    if k == 1:
+        np.testing.assert_array_equal(found, found.T)
