@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
@@ -31,7 +32,8 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
-from lmmformula.numerics.tall import beside, tall_transposed
+from lmmformula.numerics.counted import sums_by, together
+from lmmformula.numerics.tall import beside, tall_transposed, weighted
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
 
@@ -45,6 +47,9 @@ T = TypeVar("T")
 
 COMPILED_SUMS = 2e7
 """Products in a Gram from which on compiled passes repay their import (0.5 s)."""
+FEWER = 100
+"""How many times as many it takes for single columns beside few of V: sums by count read rows as they lie, those by level from
+anywhere (1,000,000 rows, 2 x 50,000 levels, 6 columns: 110 and 330 ms)."""
 WIDE = 8
 """Columns from which on it is looked for those that are constant within levels."""
 SEVERAL = 4
@@ -141,7 +146,7 @@ class Blocks(Levels):
 
     def adjoint(self, r: Array) -> tuple[Array, ...]:
         """Z' r, per group (m_a, k_a), or (m_a, k_a, c) for r of shape (n, c)."""
-        return tuple(self._level_sums(a, r) for a in range(len(self.groups)))
+        return tuple(together([partial(self._level_sums, a, r) for a in range(len(self.groups))], self.n))
 
     def _level_sums(self, a: int, r: Array) -> Array:
         """Z_a' r: (m, k) or (m, k, c); through scipy's product, which reads the rows once, if there are many columns."""
@@ -205,12 +210,17 @@ class Blocks(Levels):
         """
         if self._is_compiled(v.shape[1] + len(more)):
             return self.compiled_gram(weights, beside(v, more))
-        pairs = {pair: self._cross(*pair, weights) for pair in self.pairs()}
+        met = list(self.pairs())
+        for pair in met:
+            self.pattern(*pair)  # found once, not by several threads
+        crossed = [partial(self._cross, a, b, weights) for a, b in met]
+        own = [partial(self._level_grams, a, weights) for a in range(len(self.groups))]
+        blocks = together([*crossed, *own], self.n)
         if more and len(v) > ROWS:
             rhs, vv = self._columns_apart(weights, v, more)
         else:
             rhs, vv = self.weighted_columns(weights, beside(v, more))
-        return Gram(tuple(self._level_grams(a, weights) for a in range(len(self.groups))), pairs, rhs, vv)
+        return Gram(tuple(blocks[len(met) :]), dict(zip(met, blocks, strict=False)), rhs, vv)
 
     def compiled_gram(self, weights: Array | None, v: Array, *, often: bool = False) -> Gram:
         """The same in compiled passes, for rows of one level each; `often` if sums of V will be asked for again."""
@@ -228,7 +238,7 @@ class Blocks(Levels):
             return self._compiled_levels(RowSums(weights, v, self._arrangement(v)))[1:]
         if weights is None:
             return self.adjoint(v), v.T @ v
-        wv, vv = _weighted(weights, v)
+        wv, vv = weighted(weights, v)
         return self.adjoint(wv), vv
 
     def _columns_apart(
@@ -257,7 +267,9 @@ class Blocks(Levels):
         return self._by_level[1]
 
     def _is_compiled(self, columns: int) -> bool:
-        return self._products(columns) >= COMPILED_SUMS and not any(g.several for g in self.groups)
+        few = columns < WIDE and all(g.k == 1 for g in self.groups)
+        least = COMPILED_SUMS * (FEWER if few else 1)
+        return self._products(columns) >= least and not any(g.several for g in self.groups)
 
     def _is_dense(self, a: int) -> bool:
         """Whether a group has one level of several columns, as smooths have: products of matrices then."""
@@ -361,7 +373,7 @@ class Blocks(Levels):
             for i in range(one.group.k):
                 for j in range(other.group.k):
                     value = _product(weights, _column(one, i), _column(other, j))
-                    out[:, i, j] += np.bincount(slots, value, len(out))
+                    out[:, i, j] += sums_by(slots, value, len(out))
         return out
 
     def _level_grams(self, a: int, weights: Array | None) -> Array:
@@ -374,7 +386,7 @@ class Blocks(Levels):
             for i in range(group.k):
                 for j in range(i + 1):
                     value = _product(weights, _column(one, i), _column(other, j))
-                    out[:, i, j] += np.bincount(codes, value, group.m)
+                    out[:, i, j] += sums_by(codes, value, group.m)
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
@@ -421,23 +433,6 @@ def _times(weights: Array | None, columns: Array) -> Array:
     return columns if weights is None else weights[:, None] * columns
 
 
-def _weighted(weights: Array, v: Array) -> tuple[Array, Array]:
-    """WV and V'WV, in slices of the rows that stay in the cache if there are many."""
-    if len(v) <= ROWS:
-        wv = weights[:, None] * v
-        return wv, v.T @ wv
-    out = np.empty(v.shape)
-
-    def part(start: int, stop: int) -> Array:
-        some = np.multiply(weights[start:stop, None], v[start:stop], out=out[start:stop])
-        return v[start:stop].T @ some
-
-    square = np.zeros((v.shape[1],) * 2)
-    for some in in_parts(part, edges(len(v), ROWS // 16)):
-        square += some
-    return out, square
-
-
 def _counted_sums(own: GroupRows, columns: Array) -> Array:
     """Z_a' r by one count for each column, (m, k, c)."""
     group = own.group
@@ -445,5 +440,5 @@ def _counted_sums(own: GroupRows, columns: Array) -> Array:
     for i in range(group.k):
         for j in range(columns.shape[1]):
             value = _product(columns[:, j], _column(own, i))
-            out[:, i, j] = np.bincount(own.codes, value, group.m)
+            out[:, i, j] = sums_by(own.codes, value, group.m)
     return out

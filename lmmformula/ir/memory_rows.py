@@ -14,6 +14,7 @@ from lmmformula.ir.level_columns import ByLevel, LevelColumns
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.rows import Chunk, Mapped, Stacked, Units, added, merged
 from lmmformula.ir.sums import Share, Sum
+from lmmformula.numerics.counted import sums_by
 from lmmformula.numerics.tall import Tall, tall_times
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Numbers
@@ -189,7 +190,7 @@ class MemoryRows:
 
     def level_sums(self, a: int, r: Array) -> Array:
         rows = self.levels.own[a]
-        return np.asarray(np.bincount(rows.codes, r, rows.group.m), dtype=float)
+        return np.asarray(sums_by(rows.codes, r, rows.group.m), dtype=float)
 
     def map(
         self, function: Mapped, *vectors: Array | float | None, coarse: bool = False

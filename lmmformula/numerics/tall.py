@@ -26,6 +26,7 @@ __all__ = [
     "tall_times",
     "tall_transposed",
     "triangle",
+    "weighted",
 ]
 
 ROWS = 65_536
@@ -165,6 +166,23 @@ def beside(a: Array, columns: Sequence[Array]) -> Array:
 
     in_parts(part, edges(len(a), ROWS))
     return out
+
+
+def weighted(weights: Array, v: Array) -> tuple[Array, Array]:
+    """WV and V'WV, in slices of the rows that stay in the cache if there are many."""
+    if len(v) <= ROWS:
+        wv = weights[:, None] * v
+        return wv, v.T @ wv
+    out = np.empty(v.shape)
+
+    def part(start: int, stop: int) -> Array:
+        some = np.multiply(weights[start:stop, None], v[start:stop], out=out[start:stop])
+        return v[start:stop].T @ some
+
+    square = np.zeros((v.shape[1],) * 2)
+    for some in in_parts(part, edges(len(v), ROWS // 16)):
+        square += some
+    return out, square
 
 
 def tall_times(a: Array, x: Array) -> Array:
