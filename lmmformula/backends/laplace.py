@@ -53,6 +53,9 @@ __all__ = ["LaplaceBackend"]
 ROUGH = 1e-2
 """Decrement at which a mode search on the way to the start may end."""
 
+PASSING = 3e-4
+"""The same for each effect on the way to the next theta: sums of squares of modes, which lead there, err by a few percent."""
+
 SHARE = 1e-5
 """The same for each effect, where traces are estimated anyway: sums of squares of modes are off by a hundredth at most."""
 
@@ -291,14 +294,15 @@ class LaplaceBackend(Likelihood):
             point = joint(psi, beta=beta, tolerance=CLOSE)
             return point if undetermined_beta(point).any() else joint(psi, beta=point.beta)
         tolerance = ROUGH if joint.prepared.is_exact else max(ROUGH, SHARE * problem.q)
-        point = joint(psi, beta=beta, tolerance=tolerance)
         if self.start is not None:
-            return point
+            return joint(psi, beta=beta, tolerance=tolerance)
+        passing = max(tolerance, PASSING * problem.q)
+        point = joint(psi, beta=beta, tolerance=passing)
         thetas = [theta]
         for _ in range(2):
             thetas.append(schall_step(point))
             psi[layout.theta] = thetas[-1] if len(thetas) < 3 else extrapolated(*thetas)
-            point = joint(psi, u=point.u, beta=point.beta, tolerance=tolerance)
+            point = joint(psi, u=point.u, beta=point.beta, tolerance=passing)
         return point
 
     def _search(

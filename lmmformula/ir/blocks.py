@@ -45,9 +45,9 @@ __all__ = ["Blocks", "Gram", "arranged_group"]
 
 T = TypeVar("T")
 
-COMPILED_SUMS = 2e7
-"""Products in a Gram from which on compiled passes repay their import (0.5 s)."""
-FEWER = 100
+COMPILED_SUMS = 8e6
+"""Products in a Gram from which on compiled passes repay that their machine code is loaded (some 50 ms)."""
+FEWER = 250
 """How many times as many it takes for single columns beside few of V: sums by count read rows as they lie, those by level from
 anywhere (1,000,000 rows, 2 x 50,000 levels, 6 columns: 110 and 330 ms)."""
 WIDE = 8
