@@ -13,8 +13,8 @@ from lmmformula.typing import Array
 
 __all__ = ["rows_side_by_side"]
 
-BLOCK = 4_000
-"""Rows times draws at a time."""
+BLOCK = 24_000
+"""Rows times draws at a time: enough for families that have a compiled pass over many rows to take it."""
 
 
 def rows_side_by_side(
