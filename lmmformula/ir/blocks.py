@@ -32,7 +32,7 @@ from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.groups import Group, GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
-from lmmformula.numerics.counted import sums_by, together
+from lmmformula.numerics.counted import columns_by, sums_by, together
 from lmmformula.numerics.tall import beside, tall_transposed, weighted
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
@@ -83,6 +83,8 @@ class Gram:
     vv: Array
 
 
+_Sums = tuple[tuple[Array, ...], Array]
+"""Z'WV of each group, and V'WV."""
 _Meeting = tuple[GroupRows, GroupRows, Index]
 """Parts of two groups, and where the products of their rows are added up."""
 
@@ -157,11 +159,21 @@ class Blocks(Levels):
         elif c * group.k < 4 or len(columns) * c < COUNTED or group.several:
             first, *more = (_counted_sums(part, columns) for part in self._parts[a])
             out = sum(more, first)
+        elif (found := self._counted_columns(a, columns)) is not None:
+            out = found
         else:
             if a not in self._indicators:
                 self._indicators[a] = self.own[a].design().T
             out = (self._indicators[a] @ columns).reshape(group.m, group.k, c)
         return out[:, :, 0] if r.ndim == 1 else out
+
+    def _counted_columns(self, a: int, columns: Array) -> Array | None:
+        """The same of many rows with an intercept alone, in a pass over them as they lie; None for others."""
+        own = self.own[a]
+        sums = (
+            None if own.basis is not None or own.group.k > 1 else columns_by(own.codes, columns, own.group.m)
+        )
+        return None if sums is None else sums[:, None]
 
     def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
         """z_r' C z_r for each row, (n,), from blocks of a symmetric C over effects.
@@ -216,10 +228,8 @@ class Blocks(Levels):
         crossed = [partial(self._cross, a, b, weights) for a, b in met]
         own = [partial(self._level_grams, a, weights) for a in range(len(self.groups))]
         blocks = together([*crossed, *own], self.n)
-        if more and len(v) > ROWS:
-            rhs, vv = self._columns_apart(weights, v, more)
-        else:
-            rhs, vv = self.weighted_columns(weights, beside(v, more))
+        apart = more and len(v) > ROWS
+        rhs, vv = self._apart(weights, v, more) if apart else self.weighted_columns(weights, beside(v, more))
         return Gram(tuple(blocks[len(met) :]), dict(zip(met, blocks, strict=False)), rhs, vv)
 
     def compiled_gram(self, weights: Array | None, v: Array, *, often: bool = False) -> Gram:
@@ -230,7 +240,7 @@ class Blocks(Levels):
         diag, rhs, vv = self._compiled_levels(sums)
         return Gram(diag, {pair: self._compiled_cross(sums, *pair) for pair in self.pairs()}, rhs, vv)
 
-    def weighted_columns(self, weights: Array | None, v: Array) -> tuple[tuple[Array, ...], Array]:
+    def weighted_columns(self, weights: Array | None, v: Array) -> _Sums:
         """Z'WV, per group (m_a, k_a, c), and V'WV, (c, c): the blocks of :meth:`gram` that V has a part in."""
         if self._is_compiled(v.shape[1]):
             from lmmformula.numerics.row_sums import RowSums
@@ -241,9 +251,7 @@ class Blocks(Levels):
         wv, vv = weighted(weights, v)
         return self.adjoint(wv), vv
 
-    def _columns_apart(
-        self, weights: Array | None, v: Array, more: Sequence[Array]
-    ) -> tuple[tuple[Array, ...], Array]:
+    def _apart(self, weights: Array | None, v: Array, more: Sequence[Array]) -> _Sums:
         """The same of columns that do not lie beside each other."""
         c, (rhs, vv) = v.shape[1], self.weighted_columns(weights, v)
         square, sums = np.empty((c + len(more),) * 2), [[r] for r in rhs]

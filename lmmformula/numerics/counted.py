@@ -7,10 +7,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from lmmformula.numerics.aligned import aligned
 from lmmformula.numerics.threads import in_parts
-from lmmformula.typing import Index, Numbers
+from lmmformula.typing import Array, Index, Numbers
 
-__all__ = ["sums_by", "together"]
+__all__ = ["columns_by", "sums_by", "together"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,21 @@ def sums_by(codes: Index, values: Numbers, m: int) -> Numbers:
     out = np.zeros(m)
     add_by_code(np.ascontiguousarray(codes), np.ascontiguousarray(values, dtype=float), out)
     return out
+
+
+def columns_by(codes: Index, values: Array, m: int) -> Array | None:
+    """Sums of the rows of each code, (m, c); None where they are few, or their columns many."""
+    if len(codes) < MANY:
+        return None
+    from lmmformula.numerics.count_kernels import WIDTH, add_columns
+
+    c = values.shape[1]
+    if not 0 < c <= WIDTH:
+        return None
+    out = aligned((m, WIDTH))
+    out[:] = 0.0
+    add_columns(np.ascontiguousarray(codes), np.ascontiguousarray(values, dtype=float), out)
+    return out[:, :c].copy()
 
 
 def together(makes: list[Callable[[], T]], n: int) -> list[T]:
