@@ -264,8 +264,11 @@ class Blocks(Levels):
             square[c + j, c:] = [other @ weighted for other in more]
         return tuple(np.concatenate(own, axis=-1) for own in sums), square
 
-    def level_columns(self, v: Array) -> LevelColumns | None:
-        """V by the levels in which its columns are constant, found once for a V; None where that does not pay."""
+    def level_columns(self, v: Array, *, look: bool = True) -> LevelColumns | None:
+        """V by levels in which columns are constant, found once for a V; None where that does not pay, or nobody did `look`."""
+        if not look:
+            known = self._by_level
+            return None if known is None or known[0]() is not v else known[1]
         if v.shape[1] < WIDE or not self._is_compiled(v.shape[1]):
             return None
         if self._by_level is None or self._by_level[0]() is not v:

@@ -107,7 +107,7 @@ class MemoryRows:
     @property
     def fixed(self) -> Tall:
         """X; by levels where it is known how."""
-        held = None if self._levels is None else self._by_level
+        held = None if self._levels is None else self.levels.level_columns(self._x, look=False)
         if held is None:
             return Tall(self._x)
         return ByLevel(self._x, held, tuple(own.codes for own in self.levels.own))
@@ -143,7 +143,7 @@ class MemoryRows:
         yield _Slice(self, 0, self.n)
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
-        held = self._by_level if effects else None
+        held = self.levels.level_columns(self._x, look=False) if effects else None
         if held is not None and beta is not None and len(beta):
             out = tall_times(held.rest, beta[held.rest_at])
             shifts = zip(effects, held.shifts(beta), strict=True)

@@ -127,7 +127,7 @@ class _Local(Blocks):
         self._slots[a, b] = np.cumsum(new) - 1
         return pattern_of(first[new], second[new], self.groups[0].m)
 
-    def level_columns(self, v: Array) -> None:
+    def level_columns(self, v: Array, *, look: bool = True) -> None:
         """None: a part is seen once in a pass."""
 
     def gram(self, weights: Array | None, v: Array, more: Sequence[Array] = ()) -> Gram:
