@@ -13,7 +13,7 @@ from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.engines.krylov import lean
 from lmmformula.engines.krylov.engine import KrylovEngine, KrylovFactor
 from lmmformula.engines.krylov.lean import LeanComplement, LeanPattern, is_lean
-from lmmformula.engines.krylov.schur import SchurPattern
+from lmmformula.engines.krylov.schur_pattern import SchurPattern
 from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.numerics.lean_kernels import united

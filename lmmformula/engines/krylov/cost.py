@@ -22,7 +22,8 @@ from lmmformula.engines.cost import (
 from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.engines.krylov.lean import is_lean
 from lmmformula.engines.krylov.moments import COMPILED_PAIRS, MAX_PAIRS
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, are_alike
+from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
+from lmmformula.engines.krylov.schur_pattern import are_alike
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 

@@ -16,7 +16,8 @@ import numpy as np
 
 from lmmformula.engines.krylov import deflation
 from lmmformula.engines.krylov.deflation import subspace
-from lmmformula.engines.krylov.schur import SchurComplement, SchurPattern
+from lmmformula.engines.krylov.schur import SchurComplement
+from lmmformula.engines.krylov.schur_pattern import SchurPattern
 from lmmformula.errors import LmmformulaWarning, PlanError, warn
 from lmmformula.numerics.conjugate_gradients import Solution, conjugate_gradients, refined
 from lmmformula.typing import Array

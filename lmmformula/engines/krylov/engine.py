@@ -58,7 +58,7 @@ from lmmformula.engines.krylov.deflation import outliers, shifts
 from lmmformula.engines.krylov.device import DEVICES, OnDevice, OnProcessor, placed
 from lmmformula.engines.krylov.lean import LeanPattern, is_lean
 from lmmformula.engines.krylov.moments import Moments
-from lmmformula.engines.krylov.schur import SchurPattern
+from lmmformula.engines.krylov.schur_pattern import SchurPattern
 from lmmformula.engines.krylov.splitting import SPLITTINGS, SplitPattern
 from lmmformula.engines.krylov.stochastic import Probed
 from lmmformula.errors import ConvergenceWarning, warn

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from lmmformula.engines.base import Across, Paired, Stacked
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.moments import Moments
-from lmmformula.engines.krylov.schur import SchurPattern, indefinite
+from lmmformula.engines.krylov.schur_pattern import SchurPattern, indefinite
 from lmmformula.engines.krylov.stochastic import (
     Probed,
     Products,
