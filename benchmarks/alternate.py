@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,11 +21,11 @@ from typing import Any
 
 from benchmarks.alternate_cases import CASES, Case
 from benchmarks.alternate_process import MARK
+from benchmarks.processes import environment
 
 __all__ = ["main"]
 
 _PROCESS = Path(__file__).with_name("alternate_process.py")
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _MOST = 1.05
 """Ratio above which a row is marked."""
 
@@ -92,12 +91,11 @@ def _alternate(case: Case, checkouts: tuple[Path, Path], options: argparse.Names
 
 def _answer(checkout: Path, request: dict[str, Any], timeout: float) -> dict[str, Any]:
     """What a process of its own finds."""
-    environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPATH": str(checkout)}
     command = [sys.executable, "-P", str(_PROCESS), str(checkout), json.dumps(request)]
     done = subprocess.run(
         command,
         cwd=tempfile.gettempdir(),
-        env=environment,
+        env=environment(1, PYTHONPATH=str(checkout)),
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -23,6 +23,7 @@ from benchmarks.bayes_data import MODELS, BayesModel
 from benchmarks.bayes_process import DRAWS, MARK
 from benchmarks.exchange import write_frame
 from benchmarks.pql_records import machine, read_record, write_record
+from benchmarks.processes import environment
 
 __all__ = ["WAYS", "BayesStudy", "FirstStudy", "ways_of"]
 
@@ -31,7 +32,6 @@ WAYS = ("nuts", "importance", "one", "none", "plain-one", "plain", "bambi")
 model; bambi with nutpie."""
 
 _ROOT = Path(__file__).resolve().parent.parent
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +94,6 @@ class BayesStudy:
                     (folder / DRAWS).unlink()
                 what = {"model": model.name, "rows": len(frame), "way": way, "draws": self.draws}
                 yield what | found | {"load": load}
-
-
-_BYTECODE = Path(tempfile.gettempdir()) / "lmmformula-benchmarks-bytecode"
-"""Where compiled modules are kept, whatever the environment says of them: an installed package has them beside its sources."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,11 +172,15 @@ def _request(way: str) -> dict[str, Any]:
 def _process(python: str, request: dict[str, Any], timeout: float) -> dict[str, Any]:
     """A fit in a fresh process: its record, or why there is none."""
     command = [python, "-m", "benchmarks.bayes_process", json.dumps(request)]
-    environment = os.environ | dict.fromkeys(_THREADS, "1") | {"PYTHONPYCACHEPREFIX": str(_BYTECODE)}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         done = subprocess.run(
-            command, cwd=_ROOT, env=environment, capture_output=True, text=True, timeout=timeout, check=False
+            command,
+            cwd=_ROOT,
+            env=environment(1),
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"failure": f"more than {timeout:g} s"}

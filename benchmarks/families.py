@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -23,12 +22,12 @@ from typing import Any
 from benchmarks.families_data import CASES, rows_of
 from benchmarks.pages import insert
 from benchmarks.pql_figures import head, line
+from benchmarks.processes import environment
 
 __all__ = ["main", "table"]
 
 PAGE = Path(__file__).parents[1] / "docs" / "families.md"
 RESULTS = Path(__file__).with_name("results") / "families.json"
-ONE = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 Record = dict[str, Any]
 """What a process tells, and of a case the two of them."""
 
@@ -36,9 +35,7 @@ Record = dict[str, Any]
 def told(command: list[str]) -> Record:
     """The line of JSON that a process prints last."""
     here = Path(__file__).parents[1]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, cwd=here, env={**os.environ, **ONE}
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=here, env=environment(1))
     if done.returncode:
         raise RuntimeError(f"{command[:3]}: {done.stderr[-500:]}")
     return json.loads(done.stdout.splitlines()[-1])

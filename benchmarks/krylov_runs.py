@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from typing import Any
 from benchmarks.krylov_data import FORMULA, Setting, read_arrays, write_arrays
 from benchmarks.krylov_process import MARK
 from benchmarks.pql_records import machine, read_record, write_record
+from benchmarks.processes import environment
 
 __all__ = ["NOISE_PROGRAMS", "PROGRAMS", "FitStudy", "NoiseStudy"]
 
@@ -58,7 +58,7 @@ class Processes:
             done = subprocess.run(
                 command,
                 cwd=_ROOT,
-                env=self._environment(),
+                env=environment(self.threads),
                 capture_output=True,
                 text=True,
                 timeout=self.timeout,
@@ -93,12 +93,6 @@ class Processes:
             setting.family,
             *ends,
         ]
-
-    def _environment(self) -> dict[str, str]:
-        if self.threads is None:
-            return dict(os.environ)
-        names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-        return os.environ | dict.fromkeys(names, str(self.threads))
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from typing import Any
 
 from benchmarks.pages import insert
 from benchmarks.plan_cases import CALIBRATION, CASES, HELD_OUT, POSTERIORS, Case, Shipped, ways
+from benchmarks.processes import environment
 
 __all__ = ["counts", "main"]
 
@@ -105,7 +106,7 @@ def promised(case: Case | Shipped, arguments: dict[str, Any]) -> float:
 
 def _in_process(what: str, name: str, way: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.plan_process", what, name, way]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
     if done.returncode:
         print(done.stderr, file=sys.stderr)
         return {}

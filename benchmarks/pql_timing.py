@@ -7,7 +7,6 @@ FOLDER and prints one line of JSON.
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from benchmarks.crossed_logit import retail, sparse_cells
 from benchmarks.exchange import write_frame
 from benchmarks.measure import peak_memory_mb
 from benchmarks.pql_records import machine, read_record, write_record
+from benchmarks.processes import environment
 
 __all__ = ["PROGRAMS", "TimeStudy"]
 
@@ -32,7 +32,6 @@ _FRAME = "frame.pkl"
 _MARK = "measurement: "
 _SCRIPT = Path(__file__).with_name("crossed_logit.R")
 _ROOT = Path(__file__).resolve().parent.parent
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +106,11 @@ class TimeStudy:
         else:
             script = ["Rscript", "--vanilla", str(_SCRIPT), program, str(folder)]
             command = [*script, formula, self.paper_code, *ends]
-        environment = os.environ | dict.fromkeys(_THREADS, "1")
         try:
             done = subprocess.run(
                 command,
                 cwd=_ROOT,
-                env=environment,
+                env=environment(1),
                 capture_output=True,
                 text=True,
                 timeout=self.timeout,

@@ -17,17 +17,11 @@ from benchmarks.adapters import PEERS
 from benchmarks.exchange import write_frame
 from benchmarks.measure import Measurement
 from benchmarks.problems import PROBLEMS, Problem
+from benchmarks.processes import environment
 from benchmarks.table import Rounds, details, expected_loglik, ratios
 from benchmarks.worker import MARK
 
 _ROOT = Path(__file__).resolve().parent.parent
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-)
 _HUGE = ("binary5m",)
 _SLOW = ("insteval", "crossed1m", "binary36k", "binary113k", *_HUGE)
 
@@ -100,14 +94,11 @@ def _measure(problem: Problem, peer: str, folder: Path, settings: Settings) -> M
     """One measurement in a process of its own."""
     command = [settings.interpreters.get(peer, sys.executable), "-m", "benchmarks.worker"]
     command += [peer, problem.name, str(folder), str(settings.repeats), str(settings.budget)]
-    environment = dict(os.environ)
-    if settings.threads is not None:
-        environment |= dict.fromkeys(_THREADS, str(settings.threads))
     try:
         done = subprocess.run(
             command,
             cwd=_ROOT,
-            env=environment,
+            env=environment(settings.threads),
             capture_output=True,
             text=True,
             timeout=settings.timeout,

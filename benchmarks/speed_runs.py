@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -27,6 +26,7 @@ from benchmarks.adapters import PEERS
 from benchmarks.exchange import write_frame
 from benchmarks.pql_records import RESULTS, machine, read_record, write_record
 from benchmarks.problems import PROBLEMS
+from benchmarks.processes import environment
 from benchmarks.speed_cases import WORK, Work
 from benchmarks.speed_machine import rates
 from benchmarks.speed_process import MARK
@@ -40,13 +40,6 @@ SMALL = "penicillin"
 FEW = 250_000
 """Rows of the round that is not counted: as many as it takes to meet every compiled loop of large fits."""
 _PROCESS = Path(__file__).with_name("speed_process.py")
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "RAYON_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
 _TEXT = ("lme4", "glmmtmb")
 """Peers that read text."""
 
@@ -128,17 +121,11 @@ def _answer(
     chosen = dict(pair.split("=", 1) for pair in options.python)
     ours = peer == "lmmformula" or peer.startswith(_TEXT)
     interpreter = chosen.get(peer, sys.executable if ours else chosen.get("peers", sys.executable))
-    environment = os.environ | {"PYTHONPATH": checkout}
-    environment.pop(
-        "PYTHONDONTWRITEBYTECODE", None
-    )  # installed programs have their bytecode, checkouts keep theirs
-    if options.threads:
-        environment |= dict.fromkeys(_THREADS, str(options.threads))
     try:
         done = subprocess.run(
             [interpreter, "-P", str(_PROCESS), json.dumps(request)],
             cwd=tempfile.gettempdir(),
-            env=environment,
+            env=environment(options.threads, PYTHONPATH=checkout),
             capture_output=True,
             text=True,
             timeout=options.timeout,

@@ -29,6 +29,7 @@ from typing import Any
 import pandas as pd
 
 from benchmarks.pages import insert
+from benchmarks.processes import environment
 from benchmarks.structures_data import curves, field, herd, visits
 
 __all__ = ["main", "of_pages", "table"]
@@ -64,7 +65,6 @@ CALLED = {
     "gls": "`nlme::gls`",
     "glmmTMB": "`glmmTMB`",
 }
-ONE = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
 Record = dict[str, Any]
 """A line of JSON that a process prints."""
 
@@ -98,7 +98,6 @@ def measured(peer: str, model: str, folder: Path, repeats: int, timeout: float) 
     else:
         script = str(here.with_name("structures.R"))
         command = ["Rscript", "--vanilla", script, peer, model, str(folder), str(repeats)]
-    environment = {**os.environ, **ONE}
     try:
         done = subprocess.run(
             command,
@@ -106,7 +105,7 @@ def measured(peer: str, model: str, folder: Path, repeats: int, timeout: float) 
             text=True,
             check=False,
             timeout=timeout,
-            env=environment,
+            env=environment(1),
             cwd=here.parents[1],
         )
     except subprocess.TimeoutExpired:
