@@ -53,13 +53,11 @@ def exact_curvature(point: LaplacePoint) -> Array | None:
     factor, small = point.factor, model.problem.n * size <= CELLS
     if not suits or point.variances.across or len(point.u) < 2 or not small:
         return None
-    if not isinstance(factor, TraceProducts):
+    if not (isinstance(factor, TraceProducts) and factor.has_trace_products(size)):
         return None
     effects = _path(point)
     on_rows = [_along(point, j, effects) for j in range(size)]
     traces = factor.trace_products(_moves(point, on_rows), point.factors)
-    if traces is None:
-        return None
     curved = model.data.reduce(_products, curved_rows(point), *on_rows)
     own = np.zeros((size, size))
     own[layout.beta, layout.beta] = 2.0 * point.fixed_information

@@ -162,8 +162,12 @@ class Factor(Protocol):
 class TraceProducts(Protocol):
     """A factor that knows how log|M| bends when M moves."""
 
-    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array | None:
-        """tr(M^-1 M_j M^-1 M_k) for M_j = Lambda'G_j Lambda, (d, d); None where that would be dear."""
+    def has_trace_products(self, count: int) -> bool:
+        """Whether those of so many M_j are not dear."""
+        ...
+
+    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array:
+        """tr(M^-1 M_j M^-1 M_k) for M_j = Lambda'G_j Lambda, (d, d)."""
         ...
 
 

@@ -349,7 +349,12 @@ class BlockedFactor(Certain):
         way = self.prepared.way
         return self.inverse_traces() if way is None else way.of(self)
 
-    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array | None:
+    def has_trace_products(self, count: int) -> bool:
+        from lmmformula.engines.trace_products import has_trace_products
+
+        return has_trace_products(self, count)
+
+    def trace_products(self, moves: Sequence[Gram], factors: Sequence[Array]) -> Array:
         """tr(M^-1 M_j M^-1 M_k), see :func:`lmmformula.engines.trace_products.trace_products`."""
         from lmmformula.engines.trace_products import trace_products
 

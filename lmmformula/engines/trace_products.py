@@ -30,7 +30,7 @@ from lmmformula.typing import Array
 if TYPE_CHECKING:
     from lmmformula.engines.blocked import BlockedFactor
 
-__all__ = ["trace_products"]
+__all__ = ["has_trace_products", "trace_products"]
 
 CELLS = 400_000
 """Of the coupling, above which it is not held as a dense matrix."""
@@ -38,8 +38,18 @@ MOST = 4_000_000
 """Of all F^-1 M_j F^-T together."""
 
 
-def trace_products(factor: BlockedFactor, moves: Sequence[Gram], factors: Sequence[Array]) -> Array | None:
-    """The traces for M_j = Lambda'G_j Lambda, (d, d); None with other patterns, or where they would be dear.
+def has_trace_products(factor: BlockedFactor, count: int) -> bool:
+    """Whether the pattern is such, and the traces of so many M_j are not dear."""
+    plan = factor.plan
+    if len(plan.chain) != 1 or factor.prepared.single or any(q is not None for q in factor.across):
+        return False
+    group = plan.blocks.groups[plan.chain[0]]
+    cells = group.q * plan.q_dense
+    return cells <= CELLS and count * (cells + group.q * group.k + plan.q_dense**2) <= MOST
+
+
+def trace_products(factor: BlockedFactor, moves: Sequence[Gram], factors: Sequence[Array]) -> Array:
+    """The traces for M_j = Lambda'G_j Lambda, (d, d), where :func:`has_trace_products` says so.
 
     Parameters
     ----------
@@ -49,13 +59,6 @@ def trace_products(factor: BlockedFactor, moves: Sequence[Gram], factors: Sequen
     factors : sequence of (k_a, k_a) arrays
         L_a.
     """
-    plan = factor.plan
-    if len(plan.chain) != 1 or factor.prepared.single or any(q is not None for q in factor.across):
-        return None
-    group = plan.blocks.groups[plan.chain[0]]
-    cells = group.q * plan.q_dense
-    if cells > CELLS or len(moves) * (cells + group.q * group.k + plan.q_dense**2) > MOST:
-        return None
     rows = np.stack([_whitened(factor, move, factors) for move in moves])
     return rows @ rows.T
 
