@@ -3,6 +3,7 @@
     python -m benchmarks.speed_runs gaussian1e6 --before ../before --python peers=peers/bin/python
     python -m benchmarks.speed_runs verbagg insteval --rounds 3
     python -m benchmarks.speed_runs pql5e6 --again lmmformula            # keep what was found of the others
+    python -m benchmarks.speed_runs pql5e6 --plans                       # what plans say now, beside what was measured
 
 Every measurement is a process of its own, by the protocol of :mod:`benchmarks.speed_process`. Programs take turns, forwards
 and backwards, so that a machine that slows down slows all of them; a round before the first fills the caches of compiled
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -50,6 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         work = WORK[name]
         path = options.results / f"{name}.json"
         record = read_record(path)
+        if options.plans:
+            _plan_again(work, record)
+            write_record(path, record, digits=12)
+            continue
         kept = [r for r in record.get("runs", []) if options.again and r["who"] not in options.again]
         runs = _measured(work, options)
         write_record(
@@ -65,6 +71,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for run in runs:
             print(f"{name} {run['who']}: {run.get('seconds')} s, cpu {run.get('cpu')}", file=sys.stderr)
     return 0
+
+
+def _plan_again(work: Work, record: dict[str, Any]) -> None:
+    """Put what the plan of this checkout says into the record, after a change of the planner or its rates."""
+    import lmmformula
+
+    problem = work.problem
+    options = {"family": problem.family, "method": problem.method, **work.options}
+    seconds = lmmformula.plan(problem.formula, problem.data(), **options).seconds
+    print(f"{work.name}: planned {seconds:.3g} s", file=sys.stderr)
+    for run in record.get("runs", []):
+        if run["who"] == "lmmformula" and math.isfinite(seconds):
+            run["planned"] = seconds
 
 
 def _measured(work: Work, options: argparse.Namespace) -> list[dict[str, Any]]:
@@ -149,6 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("names", nargs="+", choices=WORK, metavar="NAME", help=f"of {', '.join(WORK)}")
     parser.add_argument("--rounds", type=int, default=1, help="processes of each program")
     parser.add_argument("--before", type=Path, help="a checkout of lmmformula to measure beside this one")
+    parser.add_argument("--plans", action="store_true", help="measure nothing: only plan anew")
     parser.add_argument("--peers", nargs="*", choices=PEERS, help="of the line's own; default: all of them")
     parser.add_argument(
         "--again", nargs="*", default=[], help="programs to measure anew; others keep what the file says"

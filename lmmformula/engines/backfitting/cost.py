@@ -11,18 +11,19 @@ __all__ = ["backfitting_cost", "outer_passes"]
 OUTER, SWEEPS = 9, 12
 """Outer iterations of backfitting, and sweeps in each."""
 CORRECTED = 2.0
-"""Passes over rows and pairs with Laplace's terms, relative to those without."""
+"""Passes over rows and pairs with Laplace's terms, relative to those without; columns of X are summed in the latter alone."""
 
 
 def backfitting_cost(problem: Problem, blocks: Levels, *, corrected: bool = False) -> Cost:
     """On sweeps over one group after the other."""
     groups = blocks.groups
     met = sum(blocks.pattern(a, b).nnz for a in range(len(groups)) for b in range(a + 1, len(groups)))
-    width, times = columns(problem) + FAMILY_COLUMNS, CORRECTED if corrected else 1.0
+    times = CORRECTED if corrected else 1.0
+    width = columns(problem) + times * FAMILY_COLUMNS
     work = Work(
         calls=OUTER * SWEEPS,
         entries=times * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
-        cells=times * OUTER * problem.n * width,
+        cells=OUTER * problem.n * width,
         table=table(problem),
     )
     return Cost(work, _space(problem, blocks, float(met)), outer_passes(corrected=corrected))
