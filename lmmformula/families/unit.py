@@ -53,7 +53,7 @@ def _binomial_logit_compiled(y: Array, eta: Array, w: Maybe, constant: Maybe, *,
     out = np.empty((3 + derivatives, eta.size))
     y, eta, w, constant = (np.ascontiguousarray(np.atleast_1d(v), float) for v in (y, eta, w, constant))
     binomial_logit_rows(y, eta, w, constant, out)
-    return Rows(*out)
+    return Rows(out[0], out[1], out[2], out[3] if derivatives else None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,10 +136,16 @@ class Kernel:
 
 
 class Written:
-    """A part of compiled functions that is written in LLVM's language; `make` returns Numba's intrinsic."""
+    """A part of compiled functions that is written in LLVM's language; `make` returns Numba's intrinsic.
+
+    It is called in the text of compiled functions alone, by Numba.
+    """
 
     def __init__(self, make: Callable[[], Foreign]) -> None:
         self._make = make
+
+    def __call__(self, *arguments: Numbers) -> Numbers:
+        raise TypeError(f"{self._make.__name__} runs within compiled functions only")
 
     @cached_property
     def dispatcher(self) -> Foreign:

@@ -30,7 +30,9 @@ def test_sums_of_columns_are_those_of_each(monkeypatch, c: int) -> None:
     assert counted.columns_by(codes, values, 50) is None
     monkeypatch.setattr(counted, "MANY", 0)
     expected = np.column_stack([np.bincount(codes, column, 50) for column in values.T])
-    np.testing.assert_allclose(counted.columns_by(codes, values, 50), expected, atol=1e-13)
+    found = counted.columns_by(codes, values, 50)
+    assert found is not None
+    np.testing.assert_allclose(found, expected, atol=1e-13)
     assert counted.columns_by(codes, np.zeros((500, 9)), 50) is None
 
 
