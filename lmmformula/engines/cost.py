@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmmformula.engines.rates import BYTES, SECONDS
-from lmmformula.ir.blocks import COMPILED_SUMS, arranged_group
+from lmmformula.ir.blocks import arranged_group, sums_are_compiled
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
@@ -175,7 +175,7 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
     held = n if problem.data.at_hand else 0.0
     bases = sum(g.k for g in blocks.groups if g.has_basis)
     columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
-    many = _products(blocks, problem.p + 1) >= COMPILED_SUMS
+    many = sums_are_compiled(blocks.groups, _products(blocks, problem.p + 1), problem.p + 1)
     if many and not problem.is_linear and arranged_group(blocks.groups, problem.p) is not None:
         columns += problem.p
     return Space(

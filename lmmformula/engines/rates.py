@@ -9,14 +9,14 @@ from __future__ import annotations
 __all__ = ["BYTES", "JAX", "SAMPLING", "SECONDS"]
 
 SECONDS = {
-    "calls": 0.000409,
-    "dense": 5.44e-11,
-    "pairs": 1e-09,
-    "entries": 3.51e-09,
-    "iterated": 2.72e-10,
-    "slabs": 5.45e-10,
-    "cells": 1.68e-09,
-    "table": 5.4e-08,
+    "calls": 0.00046,
+    "dense": 6.35e-11,
+    "pairs": 5e-10,
+    "entries": 4.25e-09,
+    "iterated": 3.3e-10,
+    "slabs": 7.11e-10,
+    "cells": 2.2e-09,
+    "table": 5.44e-08,
 }
 """Seconds for one unit of each count of :class:`lmmformula.engines.cost.Work`; "iterated" is the Krylov engine's own."""
 
@@ -38,14 +38,14 @@ BYTES = {
 """Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
-    "start": 1.1,
-    "compiled": 0.701,
-    "joint": 12,
-    "steps": 1.64e-05,
-    "work": 6.83e-08,
-    "batch": 3.38e-23,
-    "evaluated": 2.85,
-    "recovered": 0.00316,
+    "start": 0.713,
+    "compiled": 0.7,
+    "joint": 7.24,
+    "steps": 1.42e-05,
+    "work": 4.62e-08,
+    "batch": 3.1e-08,
+    "evaluated": 2.26,
+    "recovered": 0.00249,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from lmmformula.ir.level_columns import LevelColumns
     from lmmformula.numerics.row_sums import Arranged, LevelOrder, RowSums
 
-__all__ = ["Blocks", "Gram", "arranged_group"]
+__all__ = ["Blocks", "Gram", "arranged_group", "sums_are_compiled"]
 
 T = TypeVar("T")
 
@@ -278,9 +278,7 @@ class Blocks(Levels):
         return self._by_level[1]
 
     def _is_compiled(self, columns: int) -> bool:
-        few = columns < WIDE and all(g.k == 1 for g in self.groups)
-        least = COMPILED_SUMS * (FEWER if few else 1)
-        return self._products(columns) >= least and not any(g.several for g in self.groups)
+        return sums_are_compiled(self.groups, self._products(columns), columns)
 
     def _is_dense(self, a: int) -> bool:
         """Whether a group has one level of several columns, as smooths have: products of matrices then."""
@@ -401,6 +399,13 @@ class Blocks(Levels):
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
+
+
+def sums_are_compiled(groups: Sequence[Group], products: float, columns: int) -> bool:
+    """Whether a Gram of so many products with V of so many columns is taken in compiled passes."""
+    few = columns < WIDE and all(g.k == 1 for g in groups)
+    least = COMPILED_SUMS * (FEWER if few else 1)
+    return products >= least and not any(g.several for g in groups)
 
 
 def arranged_group(groups: Sequence[Group], c: int) -> int | None:

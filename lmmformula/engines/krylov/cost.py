@@ -1,6 +1,6 @@
 """What iterations cost, and what a plan says of them.
 
-A Schur complement costs its pairs twice, a conjugate-gradient step twice the nonzeros of what is eliminated and once those
+Half of a Schur complement costs its pairs, a conjugate-gradient step twice the nonzeros of what is eliminated and once those
 between the groups that are iterated on, for every right-hand side.
 """
 
@@ -36,10 +36,12 @@ SPARSE = 4.0
 STEPS = 7
 """Conjugate-gradient steps of a solution beside one other group; with several, which only their own blocks precondition, as
 many times more by the square of their number: the spectrum is wider, and its outliers are more."""
-LEAN = 0.5
-"""A product that reads every pair once, in products with vectors that stay in the cache."""
+LEAN, INNER = 0.5, 7_000.0
+"""A product that reads every pair once, in products with vectors that stay in the cache, and effects of the other group from
+which on what it adds to does not: 25,000,000 pairs with 59,000 levels take nine times as long each.
+"""
 ALIKE = 0.35
-"""A product of groups of columns that are multiplied four at a time, in others."""
+"""A product of groups of columns that are multiplied four at a time, and a multiplication to form half of K, in others."""
 VECTORS = 48
 """Products with single vectors for the outliers of an evaluation."""
 
@@ -68,12 +70,15 @@ def krylov_cost(
         steps * (problem.p + problem.n_theta + probes) + VECTORS * (coupled.few + coupled.crowding)
     )
     nonzeros = coupled.entries + 0.5 * coupled.between + problem.q
-    reach = coupled.reach * (ALIKE if are_alike(blocks.groups) else 1.0)
+    alike = ALIKE if are_alike(blocks.groups) else 1.0
     formed = not lean and coupled.pairs * blocks.groups[coupled.group].k <= MAX_PAIRS
     work = Work(
         calls=(20.0 if coupled.side else 1.0) * asked.solved,
-        pairs=2.0 * asked.inverted * coupled.pairs if formed else 0.0,
-        iterated=2.0 * vectors * nonzeros * (LEAN if lean else reach),
+        pairs=alike * asked.inverted * coupled.pairs if formed else 0.0,
+        iterated=2.0
+        * vectors
+        * nonzeros
+        * (LEAN * (1.0 + coupled.side / INNER) if lean else alike * coupled.reach),
         slabs=0.0 if is_compiled(coupled) else SPARSE * asked.inverted * coupled.entries * coupled.width,
         cells=cells(problem, asked),
         table=table(problem),
