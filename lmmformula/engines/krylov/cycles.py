@@ -16,17 +16,12 @@ many K is formed by its columns.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index
-
-if TYPE_CHECKING:
-    from lmmformula.engines.krylov.schur import SchurComplement
 
 __all__ = ["cycles_of", "sums_by_cycles"]
 
@@ -60,17 +55,32 @@ def cycles_of(n: Compressed, turned: Compressed, columns: int) -> Index | None:
     return np.concatenate(known) if len(known) == len(found) else None
 
 
-def sums_by_cycles(s: SchurComplement, cycles: Index) -> tuple[Array, Array, float]:
-    """N K on the pattern of N, the diagonal of K^2, and ``sum_s F_s^-2 (N N' + N K N')_ss``."""
+def sums_by_cycles(
+    n: Compressed, values: Array, inv: Array, columns: int, cycles: Index
+) -> tuple[Array, Array, float]:
+    """N K on the pattern of N, the diagonal of K^2, and ``sum_s F_s^-2 (N N' + N K N')_ss``.
+
+    Parameters
+    ----------
+    n : Compressed
+        The pattern of N by rows.
+    values : (nnz,) array
+        N.
+    inv : (m, 1, 1) array
+        F^-1.
+    columns : int
+    cycles : (count, 4) array
+        Of :func:`cycles_of`.
+    """
     from lmmformula.numerics.cycle_kernels import add_cycles, row_products, row_sums
 
-    n, nk, scale = s.pattern.by_row, np.empty_like(s.n), s.inv.ravel() ** 2
-    in_parts(lambda i, j: row_products(i, j, n.ptr, s.n, nk), n.cuts)
-    add_cycles(cycles, s.n, nk)
+    nk, scale = np.empty_like(values), inv.ravel() ** 2
+    in_parts(lambda i, j: row_products(i, j, n.ptr, values, nk), n.cuts)
+    add_cycles(cycles, values, nk)
 
     def part(i: int, j: int) -> tuple[Array, float]:
-        own = np.zeros(s.q)
-        return own, row_sums(i, j, n.ptr, n.cols, s.n, nk, scale, own)
+        own = np.zeros(columns)
+        return own, row_sums(i, j, n.ptr, n.cols, values, nk, scale, own)
 
     parts = in_parts(part, even_cuts(n.ptr, SUMS))
-    return nk, sum((own for own, _ in parts), np.zeros(s.q)), sum(chain for _, chain in parts)
+    return nk, sum((own for own, _ in parts), np.zeros(columns)), sum(chain for _, chain in parts)

@@ -123,11 +123,12 @@ class Moments:
     @classmethod
     def _by_cycles(cls, s: SchurComplement, cycles: Index, on_patterns: bool) -> Moments:
         """The same of two sparse factors, from the cycles of their levels."""
+        given = s.pattern.by_row, s.n, s.inv, s.q, cycles
 
         def patterns() -> OnPatterns:
-            return OnPatterns(own[:, None], sums_by_cycles(s, cycles)[0], np.zeros_like(s.h))
+            return OnPatterns(own[:, None], sums_by_cycles(*given)[0], np.zeros_like(s.h))
 
-        nk, own, chain = sums_by_cycles(s, cycles)
+        nk, own, chain = sums_by_cycles(*given)
         weight = s.c_inverses[0].ravel() ** 2
         known = OnPatterns(own[:, None], nk, np.zeros_like(s.h)) if on_patterns else None
         heads = Heads(chain, np.array([float(weight @ own)]))
