@@ -38,7 +38,7 @@ from lmmformula.typing import Array, SparseMatrix
 if TYPE_CHECKING:
     from lmmformula.engines.krylov.schur_pattern import SchurPattern
 
-__all__ = ["SchurComplement"]
+__all__ = ["SchurComplement", "are_compiled"]
 
 COMPILED_ENTRIES = 50_000
 """Nonzeros from which on products with a block run in compiled loops."""
@@ -46,6 +46,11 @@ NARROW = 2
 """Columns of a block up to which one after the other is faster than all at a time."""
 SINGLE_ENTRIES = 200_000
 """Nonzeros from which on blocks of single precision, half the bytes to fetch, are worth a copy of the values."""
+
+
+def are_compiled(entries: int) -> bool:
+    """Whether products with so many nonzeros run in compiled loops."""
+    return entries >= COMPILED_ENTRIES
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +87,7 @@ class SchurComplement:
     @property
     def compiled(self) -> bool:
         """Whether products run in compiled loops."""
-        return len(self.n) >= COMPILED_ENTRIES
+        return are_compiled(len(self.n))
 
     @cached_property
     def _matrices(self) -> tuple[SparseMatrix, SparseMatrix]:

@@ -14,7 +14,7 @@ from lmmformula.engines.base import Across
 from lmmformula.engines.elimination import Elimination, choose_chain
 from lmmformula.engines.krylov.compressed import Compressed
 from lmmformula.engines.krylov.cycles import cycles_of
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, SchurComplement
+from lmmformula.engines.krylov.schur import SchurComplement, are_compiled
 from lmmformula.engines.krylov.within import Within, largest_blockwise
 from lmmformula.engines.scaled import cross, scaled, scaled_coupling, scaled_diagonal
 from lmmformula.errors import FitError
@@ -111,7 +111,7 @@ class SchurPattern:
     def _parts(self) -> NDArray[np.int32]:
         """Connected part of the design that each effect of D lies in, (q_D,)."""
         alone = sum(g.m * g.k**2 for g in self.dense_groups)
-        if len(self.by_row.cols) >= COMPILED_ENTRIES and len(self.h.cols) == alone:
+        if are_compiled(len(self.by_row.cols)) and len(self.h.cols) == alone:
             from lmmformula.numerics.lean_kernels import united
 
             out, ragged = np.empty(self.q, dtype=np.int32), self.plan.couplings[0].ragged
@@ -203,14 +203,10 @@ class SchurPattern:
         if not plan.dense:
             empty = np.zeros(0)
             return SchurComplement(self, inv, (), empty, empty, empty, logdet)
-        if (
-            len(self.by_row.cols) >= COMPILED_ENTRIES
-            and self.k == 1
-            and all(g.k == 1 for g in self.dense_groups)
-        ):
+        if are_compiled(len(self.by_row.cols)) and self.k == 1 and all(g.k == 1 for g in self.dense_groups):
             return self._of_intercepts(gram, factors, across, inv, logdet)
         t = plan.per_level(0, inv, scaled_coupling(plan, gram, factors, 0))
-        if len(self.by_row.cols) >= COMPILED_ENTRIES:
+        if are_compiled(len(self.by_row.cols)):
             return self._by_columns(gram, factors, across, inv, t, logdet)
         c_inverses, own = [], []
         for j, place, level in zip(plan.dense, plan.couplings[0].places, self.levels, strict=True):
