@@ -12,7 +12,7 @@ from scipy import linalg, stats
 
 from lmmformula.criteria.variance import relative_factors
 from lmmformula.engines.blocked import BlockedEngine
-from lmmformula.engines.krylov import splitting
+from lmmformula.engines.krylov import schur
 from lmmformula.engines.krylov.engine import PRECONDITIONERS, KrylovEngine
 from lmmformula.engines.krylov.splitting import SPLITTINGS
 from lmmformula.ir.blocks import Blocks
@@ -23,7 +23,7 @@ SEEDS = 30
 
 @pytest.fixture(params=["scipy", "compiled"])
 def way(request, monkeypatch):
-    monkeypatch.setattr(splitting, "COMPILED_ENTRIES", 0 if request.param == "compiled" else 10**9)
+    monkeypatch.setattr(schur, "COMPILED_ENTRIES", 0 if request.param == "compiled" else 10**9)
     return request.param
 
 

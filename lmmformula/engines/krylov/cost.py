@@ -22,7 +22,7 @@ from lmmformula.engines.cost import (
 from lmmformula.engines.krylov.coupled import Coupled
 from lmmformula.engines.krylov.lean import is_lean
 from lmmformula.engines.krylov.moments import COMPILED_PAIRS, MAX_PAIRS
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES
+from lmmformula.engines.krylov.schur import are_compiled
 from lmmformula.engines.krylov.schur_pattern import are_alike
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
@@ -104,4 +104,4 @@ def _space(problem: Problem, blocks: Levels, coupled: Coupled, probes: int, *, l
 
 def is_compiled(coupled: Coupled) -> bool:
     """Whether the Krylov engine forms the moments of its operator in compiled loops."""
-    return coupled.entries >= COMPILED_ENTRIES or coupled.pairs > COMPILED_PAIRS
+    return are_compiled(coupled.entries) or coupled.pairs > COMPILED_PAIRS

@@ -48,7 +48,7 @@ SINGLE_ENTRIES = 200_000
 """Nonzeros from which on blocks of single precision, half the bytes to fetch, are worth a copy of the values."""
 
 
-def are_compiled(entries: int) -> bool:
+def are_compiled(entries: float) -> bool:
     """Whether products with so many nonzeros run in compiled loops."""
     return entries >= COMPILED_ENTRIES
 

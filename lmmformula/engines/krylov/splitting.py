@@ -58,7 +58,7 @@ from lmmformula.engines.base import Across, Paired, Stacked, Uncoupled
 from lmmformula.engines.elimination import Elimination
 from lmmformula.engines.krylov.compressed import Compressed, filled
 from lmmformula.engines.krylov.moments import Moments
-from lmmformula.engines.krylov.schur import COMPILED_ENTRIES, NARROW
+from lmmformula.engines.krylov.schur import NARROW, are_compiled
 from lmmformula.engines.krylov.stochastic import (
     Probed,
     Products,
@@ -228,7 +228,7 @@ class Splitting:
     @property
     def compiled(self) -> bool:
         """Whether products run in compiled loops."""
-        return len(self.values) >= COMPILED_ENTRIES
+        return are_compiled(len(self.values))
 
     @cached_property
     def values(self) -> Array:
