@@ -257,11 +257,11 @@ class Blocks(Levels):
         square, sums = np.empty((c + len(more),) * 2), [[r] for r in rhs]
         square[:c, :c] = vv
         for j, column in enumerate(more):
-            weighted = column if weights is None else weights * column
-            for own, s in zip(sums, self.adjoint(weighted), strict=True):
+            wx = column if weights is None else weights * column
+            for own, s in zip(sums, self.adjoint(wx), strict=True):
                 own.append(s[..., None])
-            square[c + j, :c] = square[:c, c + j] = tall_transposed(v, weighted)
-            square[c + j, c:] = [other @ weighted for other in more]
+            square[c + j, :c] = square[:c, c + j] = tall_transposed(v, wx)
+            square[c + j, c:] = [other @ wx for other in more]
         return tuple(np.concatenate(own, axis=-1) for own in sums), square
 
     def level_columns(self, v: Array, *, look: bool = True) -> LevelColumns | None:

@@ -71,14 +71,12 @@ def krylov_cost(
     )
     nonzeros = coupled.entries + 0.5 * coupled.between + problem.q
     alike = ALIKE if are_alike(blocks.groups) else 1.0
+    reach = LEAN * (1.0 + coupled.side / INNER) if lean else alike * coupled.reach
     formed = not lean and coupled.pairs * blocks.groups[coupled.group].k <= MAX_PAIRS
     work = Work(
         calls=(20.0 if coupled.side else 1.0) * asked.solved,
         pairs=alike * asked.inverted * coupled.pairs if formed else 0.0,
-        iterated=2.0
-        * vectors
-        * nonzeros
-        * (LEAN * (1.0 + coupled.side / INNER) if lean else alike * coupled.reach),
+        iterated=2.0 * vectors * nonzeros * reach,
         slabs=0.0 if is_compiled(coupled) else SPARSE * asked.inverted * coupled.entries * coupled.width,
         cells=cells(problem, asked),
         table=table(problem),
