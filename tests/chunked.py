@@ -111,6 +111,10 @@ class ChunkedColumns:
 class ChunkedRows:
     at_hand = True
 
+    @property
+    def varying(self) -> int:
+        return self.fixed.p
+
     def told(self, passes: float) -> str:
         return ""
 

@@ -236,9 +236,10 @@ def table(problem: Problem) -> float:
 
 
 def columns(problem: Problem) -> float:
-    """Columns that a Gram reads of each row."""
-    k = sum(t.k for t in problem.terms)
-    return problem.p * (k + problem.p / 8.0) + k * (k + 1.0)
+    """Columns that a Gram reads of each row; one that is held by level takes pairs with the effects of the other groups."""
+    k, varying = sum(t.k for t in problem.terms), problem.data.varying
+    held = problem.p - varying
+    return held * (k - 1.0) + varying * (k + varying / 8.0) + k * (k + 1.0)
 
 
 def cells(problem: Problem, asked: Asked) -> float:
@@ -246,7 +247,7 @@ def cells(problem: Problem, asked: Asked) -> float:
     if problem.is_linear:
         return 2.0 * problem.n * columns(problem)
     k = sum(t.k for t in problem.terms)
-    width = FAMILY_COLUMNS + k * (k + 1.0) + problem.p
+    width = FAMILY_COLUMNS + k * (k + 1.0) + problem.data.varying
     return problem.n * (asked.solved * width + asked.inverted * columns(problem))
 
 

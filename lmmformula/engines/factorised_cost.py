@@ -1,6 +1,7 @@
 """What a block factorisation costs, and what a plan says of it.
 
-A dense part of side s costs ``s^3`` multiplications to factorise and invert, a Schur complement its pairs twice.
+A dense part of side s costs ``s^3`` multiplications to factorise and invert, at a pace that grows with s, a Schur complement
+its pairs twice.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ __all__ = ["SINGLE", "exact_cost", "survey"]
 
 SINGLE = 1_000
 """Side of the dense part from which on a search of a linear model is guided by those of single precision, of half the price."""
-LED = 5.0
+HALVED = 1_000.0
+"""Side of a dense part that is factorised at half the pace of a large one."""
+LED = 4.0
 """Evaluations of such a search, of which the last is in double precision; all have traces from one inverse, in single."""
 SOLVED = 60.0
 """Columns that each of them solves for."""
+TOGETHER = 0.25
+"""A multiplication with one of several columns at once, in those with a single one."""
 LOOPED = 0.5
 """A multiplication of ragged blocks, which stay in the cache, in those of other loops over pairs."""
 
@@ -71,9 +76,9 @@ def exact_cost(problem: Problem, plan: Elimination, side: int) -> Cost:
     looped = sum(r.pairs for r, w in zip(ragged, ways, strict=True) if w != "dense")
     work = Work(
         calls=asked.solved,
-        dense=thirds * (float(side) ** 3 / 3.0 + copied * side),
+        dense=thirds * (float(side) ** 2 * (side + HALVED) / 3.0 + copied * side),
         pairs=LOOPED * (asked.solved + asked.inverted) * looped,
-        entries=(asked.solved + problem.p * asked.inverted) * (problem.q + 2.0 * entries),
+        entries=(asked.solved + TOGETHER * problem.p * asked.inverted) * (problem.q + 2.0 * entries),
         slabs=asked.inverted * sparse * side,
         cells=cells(problem, asked),
         table=table(problem),

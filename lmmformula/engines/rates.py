@@ -9,14 +9,14 @@ from __future__ import annotations
 __all__ = ["BYTES", "JAX", "SAMPLING", "SECONDS"]
 
 SECONDS = {
-    "calls": 0.00046,
-    "dense": 6.35e-11,
+    "calls": 0.000516,
+    "dense": 4.66e-11,
     "pairs": 5e-10,
-    "entries": 4.25e-09,
-    "iterated": 3.3e-10,
-    "slabs": 7.11e-10,
-    "cells": 2.2e-09,
-    "table": 5.44e-08,
+    "entries": 1.88e-08,
+    "iterated": 3.12e-10,
+    "slabs": 5.76e-10,
+    "cells": 2.29e-09,
+    "table": 5.6e-08,
 }
 """Seconds for one unit of each count of :class:`lmmformula.engines.cost.Work`; "iterated" is the Krylov engine's own."""
 
@@ -38,14 +38,14 @@ BYTES = {
 """Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
-    "start": 0.713,
+    "start": 0.69,
     "compiled": 0.7,
-    "joint": 7.24,
-    "steps": 1.42e-05,
-    "work": 4.62e-08,
-    "batch": 3.1e-08,
-    "evaluated": 2.26,
-    "recovered": 0.00249,
+    "joint": 7.19,
+    "steps": 1.34e-05,
+    "work": 4.41e-08,
+    "batch": 6.59e-09,
+    "evaluated": 1.52,
+    "recovered": 0.0027,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""
 

@@ -277,6 +277,14 @@ class Blocks(Levels):
             self._by_level = ref(v), level_columns(self.own, v)
         return self._by_level[1]
 
+    def varying_columns(self, v: Array) -> int:
+        """Columns of V whose numbers a Gram reads of each row, the others being held by level; by a look at the first rows."""
+        if v.shape[1] < WIDE or not self._is_compiled(v.shape[1]):
+            return v.shape[1]
+        from lmmformula.ir.level_columns import varying_columns
+
+        return varying_columns(self.own, v)
+
     def _is_compiled(self, columns: int) -> bool:
         return sums_are_compiled(self.groups, self._products(columns), columns)
 

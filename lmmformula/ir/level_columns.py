@@ -28,7 +28,7 @@ from lmmformula.numerics.tall import Tall, tall_gram, tall_times, tall_transpose
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
-__all__ = ["ByLevel", "LevelColumns", "level_columns"]
+__all__ = ["ByLevel", "LevelColumns", "level_columns", "varying_columns"]
 
 PARTS = 16
 ROWS = 65_536
@@ -169,6 +169,30 @@ def level_columns(own: Sequence[GroupRows], x: Array) -> LevelColumns | None:
 
     A column goes to the group of fewest levels that it is constant in: a constant one to the smallest.
     """
+    n, p = x.shape
+    firsts, at = _constant_within(own, x)
+    free = np.ones(p, dtype=bool)
+    free[np.concatenate(at)] = False
+    if p - int(free.sum()) < FEW:
+        return None
+    left = np.flatnonzero(free)
+    rest = np.empty((n, len(left)))
+    in_parts(lambda i, j: np.take(x[i:j], left, axis=1, out=rest[i:j]), edges(n, ROWS))
+    values = tuple(
+        np.zeros((rows.group.m, 0)) if first is None or not len(here) else x[np.ix_(first, here)]
+        for rows, first, here in zip(own, firsts, at, strict=True)
+    )
+    return LevelColumns(rest, left, values, tuple(at))
+
+
+def varying_columns(own: Sequence[GroupRows], x: Array) -> int:
+    """How many columns of X :func:`level_columns` would leave with numbers of the rows, as the first rows have it."""
+    left = x.shape[1] - sum(map(len, _constant_within(own, x[:ROWS])[1]))
+    return left if x.shape[1] - left >= FEW else x.shape[1]
+
+
+def _constant_within(own: Sequence[GroupRows], x: Array) -> tuple[list[Index | None], list[Index]]:
+    """For each group its levels' first rows among those of X, None if nobody looked, and the columns that are its own."""
     from lmmformula.numerics.level_kernels import first_rows
 
     n, p = x.shape
@@ -180,19 +204,10 @@ def level_columns(own: Sequence[GroupRows], x: Array) -> LevelColumns | None:
         if not free.any() or rows.group.has_basis or rows.group.several:
             continue
         first = firsts[a] = np.empty(rows.group.m, dtype=np.int32 if n < 2**31 else np.int64)
-        first_rows(rows.codes, first)
-        at[a] = _constant(x, rows.codes, first, np.flatnonzero(free))
+        first_rows(rows.codes[:n], first)
+        at[a] = _constant(x, rows.codes[:n], first, np.flatnonzero(free))
         free[at[a]] = False
-    if p - int(free.sum()) < FEW:
-        return None
-    left = np.flatnonzero(free)
-    rest = np.empty((n, len(left)))
-    in_parts(lambda i, j: np.take(x[i:j], left, axis=1, out=rest[i:j]), edges(n, ROWS))
-    values = tuple(
-        np.zeros((rows.group.m, 0)) if first is None or not len(here) else x[np.ix_(first, here)]
-        for rows, first, here in zip(own, firsts, at, strict=True)
-    )
-    return LevelColumns(rest, left, values, tuple(at))
+    return firsts, at
 
 
 def _constant(x: Array, codes: NDArray[np.int32], first: Index, among: Index) -> Index:

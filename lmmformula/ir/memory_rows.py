@@ -112,6 +112,10 @@ class MemoryRows:
             return Tall(self._x)
         return ByLevel(self._x, held, tuple(own.codes for own in self.levels.own))
 
+    @property
+    def varying(self) -> int:
+        return self.levels.varying_columns(self._x)
+
     def told(self, passes: float) -> str:
         return ""
 

@@ -148,6 +148,11 @@ class Rows(Protocol):
         ...
 
     @property
+    def varying(self) -> int:
+        """Columns of X with numbers of their own in each row, how many; others are held by the levels they are constant in."""
+        ...
+
+    @property
     def aux(self) -> tuple[Columns, ...]:
         """Columns of the auxiliary linear predictors."""
         ...

@@ -89,3 +89,18 @@ def test_columns_of_rows_alone_are_left_as_they_are(many) -> None:
     held = rows.levels.level_columns(last)
     assert held is not None
     assert held.values_at[1].tolist() == [0, 4, 6, 7]
+
+
+def test_plans_count_the_columns_that_vary(many) -> None:
+    """By the first rows, which a plan looks at, as by all of them."""
+    rows, x, _ = layout((0, 1, 2))
+    held = rows.levels.level_columns(x, look=False)
+    assert held is None  # nobody has looked at all rows for it
+    assert rows.varying == 4
+    plain = MemoryRows(rows.y, None, None, np.random.default_rng(1).normal(size=(N, 11)), (), rows.terms)
+    assert plain.varying == 11
+
+
+def test_few_rows_are_not_looked_at() -> None:
+    rows, x, _ = layout((0, 1, 2))
+    assert rows.varying == x.shape[1]

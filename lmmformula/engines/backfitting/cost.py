@@ -8,10 +8,12 @@ from lmmformula.ir.problem import Problem
 
 __all__ = ["backfitting_cost", "outer_passes"]
 
-OUTER, SWEEPS = 9, 12
+OUTER, SWEEPS = 8, 7
 """Outer iterations of backfitting, and sweeps in each."""
+IN_ORDER = 0.1
+"""A multiplication of numbers that are read in order, level after level, in those of pairs."""
 CORRECTED = 2.0
-"""Passes over rows and pairs with Laplace's terms, relative to those without; columns of X are summed in the latter alone."""
+"""Passes over rows with Laplace's terms, relative to those without; columns of X are summed in the latter alone."""
 
 
 def backfitting_cost(problem: Problem, blocks: Levels, *, corrected: bool = False) -> Cost:
@@ -22,7 +24,7 @@ def backfitting_cost(problem: Problem, blocks: Levels, *, corrected: bool = Fals
     width = columns(problem) + times * FAMILY_COLUMNS
     work = Work(
         calls=OUTER * SWEEPS,
-        entries=times * OUTER * SWEEPS * (2.0 * met + problem.q * (problem.p + 2)),
+        entries=OUTER * SWEEPS * (2.0 * met + IN_ORDER * problem.q * (problem.p + 2)),
         cells=OUTER * problem.n * width,
         table=table(problem),
     )

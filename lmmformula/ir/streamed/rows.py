@@ -59,6 +59,11 @@ class StreamedRows:
         """Whether they are in other units than those they were written in."""
         return bool(self._units)
 
+    @property
+    def varying(self) -> int:
+        """All of them: a pass reads rows as they were written."""
+        return self.store.layout.fixed
+
     def told(self, passes: float) -> str:
         """See :class:`lmmformula.ir.rows.Rows`."""
         return self.store.told(passes)
