@@ -67,4 +67,6 @@ def no_attribute(name: str) -> str:
     """The message for an attribute that a fit does not have: its name here, if other packages call it so."""
     said = f"a fit has no attribute {name!r}"
     here = "" if name.startswith("__") else attribute_here(name)
-    return f"{said}; here it is {here}." if here else f"{said}."
+    return (
+        f"{said}; here it is {here}" if here else said
+    )  # Python ends the sentence, with a suggestion of its own

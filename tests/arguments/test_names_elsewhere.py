@@ -48,7 +48,7 @@ def test_the_names_that_users_try_first_are_known(name: str) -> None:
 
 
 def test_other_attributes_are_as_absent_as_ever(model: Fit) -> None:
-    with pytest.raises(AttributeError, match=r"^a fit has no attribute 'nonsense'\.$"):
+    with pytest.raises(AttributeError, match=r"^a fit has no attribute 'nonsense'$"):
         _ = model.nonsense
     assert not hasattr(model, "_repr_png_")
     assert copy.copy(model).llf == copy.deepcopy(model).llf == model.llf
