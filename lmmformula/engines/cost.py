@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lmmformula.engines.rates import BYTES, SECONDS
-from lmmformula.ir.blocks import arranged_group, sums_are_compiled
+from lmmformula.ir.gram_ways import are_compiled, arranged_group
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 
@@ -175,7 +175,7 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
     held = n if problem.data.at_hand else 0.0
     bases = sum(g.k for g in blocks.groups if g.has_basis)
     columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
-    many = sums_are_compiled(blocks.groups, _products(blocks, problem.p + 1), problem.p + 1)
+    many = are_compiled(blocks.groups, blocks.n, problem.p + 1)
     if many and not problem.is_linear and arranged_group(blocks.groups, problem.p) is not None:
         columns += problem.p
     return Space(
@@ -254,10 +254,3 @@ def cells(problem: Problem, asked: Asked) -> float:
 def passes(problem: Problem, asked: Asked) -> float:
     """Passes over the rows: the Gram's for a linear model, else one for each system of the mode, and one for the value."""
     return 1.0 if problem.is_linear else asked.solved + asked.inverted
-
-
-def _products(blocks: Levels, columns: int) -> float:
-    """Products that a Gram sums, as :meth:`Levels.gram` counts them."""
-    k = [g.k for g in blocks.groups]
-    pairs = (sum(k) ** 2 - sum(x * x for x in k)) / 2
-    return float(blocks.n) * (sum(x * (x + columns) for x in k) + 3 * pairs)

@@ -29,7 +29,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.design import GroupBlock
-from lmmformula.ir.groups import Group, GroupRows, merge_terms
+from lmmformula.ir.gram_ways import are_compiled, arranged_group, by_level
+from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
 from lmmformula.numerics.counted import columns_by, sums_by, together
@@ -41,19 +42,10 @@ if TYPE_CHECKING:
     from lmmformula.ir.level_columns import LevelColumns
     from lmmformula.numerics.row_sums import Arranged, LevelOrder, RowSums
 
-__all__ = ["Blocks", "Gram", "arranged_group", "sums_are_compiled"]
+__all__ = ["Blocks", "Gram"]
 
 T = TypeVar("T")
 
-COMPILED_SUMS = 8e6
-"""Products in a Gram from which on compiled passes repay that their machine code is loaded (some 50 ms)."""
-FEWER = 250
-"""How many times as many it takes for single columns beside few of V: sums by count read rows as they lie, those by level from
-anywhere (1,000,000 rows, 2 x 50,000 levels, 6 columns: 110 and 330 ms)."""
-WIDE = 8
-"""Columns from which on it is looked for those that are constant within levels."""
-SEVERAL = 4
-"""Columns, half a line of the cache, from which on rows are worth being put in order."""
 FEW_PARTS = 8
 """Parts of the levels up to which rows in order of pairs are left aside for those by level of the larger group."""
 COUNTED = 100_000
@@ -269,7 +261,7 @@ class Blocks(Levels):
         if not look:
             known = self._by_level
             return None if known is None or known[0]() is not v else known[1]
-        if v.shape[1] < WIDE or not self._is_compiled(v.shape[1]):
+        if not by_level(self.groups, self.n, v.shape[1]):
             return None
         if self._by_level is None or self._by_level[0]() is not v:
             from lmmformula.ir.level_columns import level_columns
@@ -279,14 +271,14 @@ class Blocks(Levels):
 
     def varying_columns(self, v: Array) -> int:
         """Columns of V whose numbers a Gram reads of each row, the others being held by level; by a look at the first rows."""
-        if v.shape[1] < WIDE or not self._is_compiled(v.shape[1]):
+        if not by_level(self.groups, self.n, v.shape[1]):
             return v.shape[1]
         from lmmformula.ir.level_columns import varying_columns
 
         return varying_columns(self.own, v)
 
     def _is_compiled(self, columns: int) -> bool:
-        return sums_are_compiled(self.groups, self._products(columns), columns)
+        return are_compiled(self.groups, self.n, columns)
 
     def _is_dense(self, a: int) -> bool:
         """Whether a group has one level of several columns, as smooths have: products of matrices then."""
@@ -322,12 +314,6 @@ class Blocks(Levels):
                     one, other = _lower_first(one, other)
                 out.append((_where(one, slots >= 0), other, np.maximum(slots, 0)))
         return out
-
-    def _products(self, c: int) -> float:
-        """Products of three that a Gram with c columns of V sums; a pair of levels, found through its row, counts as three."""
-        k = [g.k for g in self.groups]
-        pairs = (sum(k) ** 2 - sum(x * x for x in k)) / 2
-        return float(self.n) * (sum(x * (x + c) for x in k) + 3 * pairs)
 
     def _compiled_levels(self, sums: RowSums) -> tuple[tuple[Array, ...], tuple[Array, ...], Array]:
         """Z_a'WZ_a, Z_a'WV and V'WV."""
@@ -407,23 +393,6 @@ class Blocks(Levels):
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
-
-
-def sums_are_compiled(groups: Sequence[Group], products: float, columns: int) -> bool:
-    """Whether a Gram of so many products with V of so many columns is taken in compiled passes."""
-    few = columns < WIDE and all(g.k == 1 for g in groups)
-    least = COMPILED_SUMS * (FEWER if few else 1)
-    return products >= least and not any(g.several for g in groups)
-
-
-def arranged_group(groups: Sequence[Group], c: int) -> int | None:
-    """The group of most levels, if sums over rows of c columns are worth a copy of these in its order; None if not."""
-    from lmmformula.numerics.row_sums import is_shared
-
-    lead = max(range(len(groups)), key=lambda a: groups[a].m, default=None)
-    if lead is None or c < SEVERAL or is_shared(groups[lead].m, groups[lead].k, c):
-        return None
-    return lead
 
 
 def _lower_first(one: GroupRows, other: GroupRows) -> tuple[GroupRows, GroupRows]:

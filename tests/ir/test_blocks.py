@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from oracle import LAYOUTS, make_problem, z_matrix
 
-from lmmformula.ir import blocks, patterns
+from lmmformula.ir import blocks, gram_ways, patterns
 from lmmformula.ir.blocks import Blocks
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import cross_pattern, sorted_pairs
@@ -73,9 +73,9 @@ def test_pairs_in_order_of_rows_are_those_that_are_counted(monkeypatch) -> None:
     w, v = rng.random(n), rng.normal(size=(n, 2))
     usual = Blocks((), n, groups).gram(w, v)
     monkeypatch.setattr(patterns, "MANY", 0)
-    monkeypatch.setattr(blocks, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", 0.0)
     monkeypatch.setattr(blocks, "FEW_PARTS", 1)
-    monkeypatch.setattr(blocks, "SEVERAL", 2)
+    monkeypatch.setattr(gram_ways, "SEVERAL", 2)
     monkeypatch.setattr(row_sums, "SHARED_CELLS", 0)
     compiled = Blocks((), n, groups)
     for _ in range(3):  # from the second time on with the columns in order of levels

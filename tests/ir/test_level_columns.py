@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lmmformula.ir import blocks, level_columns
+from lmmformula.ir import gram_ways, level_columns
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.memory_rows import MemoryRows
@@ -36,7 +36,7 @@ def layout(order: tuple[int, ...]) -> tuple[MemoryRows, np.ndarray, np.ndarray]:
 def many(monkeypatch):
     """Limits at which a few rows count as many."""
     for module, name, value in (
-        (blocks, "COMPILED_SUMS", 0.0),
+        (gram_ways, "COMPILED_SUMS", 0.0),
         (level_columns, "ROWS", 300),
         (level_columns, "LEVELS", 100),
         (tall, "ROWS", 300),

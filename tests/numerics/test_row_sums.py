@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from lmmformula.ir import blocks as blocks_module
+from lmmformula.ir import gram_ways
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.covariance import KINDS
 from lmmformula.ir.design import GroupBlock
@@ -29,9 +29,9 @@ def term(name: str, m: int, k: int | None, rng: np.random.Generator) -> GroupBlo
 
 
 def compiled_and_plain(blocks: Blocks, weights, v, monkeypatch) -> tuple[Gram, Gram]:
-    monkeypatch.setattr(blocks_module, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", 0.0)
     fast = blocks.gram(weights, v)
-    monkeypatch.setattr(blocks_module, "COMPILED_SUMS", np.inf)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", np.inf)
     return fast, blocks.gram(weights, v)
 
 
@@ -60,7 +60,7 @@ def test_columns_alone_are_those_of_the_gram(monkeypatch) -> None:
     blocks = Blocks([term("a", 60, 2, rng), term("b", 500, None, rng)], N)
     weights, v = rng.random(N), rng.normal(size=(N, 3))
     for limit in (0.0, np.inf):
-        monkeypatch.setattr(blocks_module, "COMPILED_SUMS", limit)
+        monkeypatch.setattr(gram_ways, "COMPILED_SUMS", limit)
         gram = blocks.gram(weights, v)
         rhs, vv = blocks.weighted_columns(weights, v)
         for ours, theirs in zip((*rhs, vv), (*gram.rhs, gram.vv), strict=True):
@@ -71,7 +71,7 @@ def test_threads_do_not_change_a_digit(monkeypatch) -> None:
     rng = np.random.default_rng(1)
     terms = [term("a", 800, None, rng), term("b", 40, 2, rng)]
     weights, v = rng.random(N), rng.normal(size=(N, 5))
-    monkeypatch.setattr(blocks_module, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", 0.0)
     monkeypatch.setattr(tall, "ROWS", 100)
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)), raising=False)
     found = []
@@ -97,7 +97,7 @@ def test_rows_by_level() -> None:
 
 
 def test_no_rows(monkeypatch) -> None:
-    monkeypatch.setattr(blocks_module, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", 0.0)
     empty = GroupBlock("g", ("1",), np.zeros(0, object), np.zeros(0, np.int32), None, KINDS["us"](1))
     gram = Blocks([empty], 0).gram(None, np.zeros((0, 2)))
     np.testing.assert_array_equal(gram.vv, np.zeros((2, 2)))
