@@ -29,8 +29,6 @@ from lmmformula.criteria.working_rows import Shift, State
 from lmmformula.engines.base import Prepared
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.sums import AdjointOf, TransposedOf
-from lmmformula.numerics.batched import flat
-from lmmformula.numerics.tall import tall_transposed
 
 __all__ = ["shift"]
 
@@ -48,8 +46,4 @@ def shift(model: WorkingModel, state: State, gram: Gram) -> Shift | None:
     by_level, by_column = data.together(AdjointOf(push), TransposedOf(push))
     c = tuple((r @ f)[..., None] for r, f in zip(by_level, factors, strict=True))
     effects = tuple(v[..., 0] @ f.T for v, f in zip(factor.solve(c), factors, strict=True))
-    back = sum(
-        (tall_transposed(flat(r), v.reshape(-1, 1))[:, 0] for r, v in zip(gram.rhs, effects, strict=True)),
-        -by_column,
-    )
-    return Shift(0.5 * back, effects)
+    return Shift(0.5 * (gram.columns_times(effects) - by_column), effects)

@@ -19,7 +19,7 @@ passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, TypeVar
@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.design import GroupBlock
+from lmmformula.ir.gram import Gram
 from lmmformula.ir.gram_ways import are_compiled, arranged_group, by_level
 from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
@@ -52,27 +53,6 @@ COUNTED = 100_000
 """Cells whose sums by level are counted column by column, in less time than scipy's sparse matrices take to be imported."""
 ROWS = 65_536
 """Rows that are handled at a time where temporaries of n elements would be slow."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Gram:
-    """[Z V]' W [Z V] in blocks.
-
-    Attributes
-    ----------
-    diag : tuple of (m_a, k_a, k_a) arrays
-    cross : dict (a, b) -> (nnz, k_a, k_b) array, a <= b
-        Values on the pattern of the pair; (a, a) where a row has several levels of a.
-    rhs : tuple of (m_a, k_a, c) arrays
-        Z_a' W V.
-    vv : (c, c) array
-        V' W V.
-    """
-
-    diag: tuple[Array, ...]
-    cross: dict[tuple[int, int], Array]
-    rhs: tuple[Array, ...]
-    vv: Array
 
 
 _Sums = tuple[tuple[Array, ...], Array]

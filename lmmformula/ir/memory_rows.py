@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from typing import TypeVar, cast
 
 import numpy as np
@@ -168,12 +167,12 @@ class MemoryRows:
             return self.levels.gram(weights, np.zeros((self.n, 0)), more)
         if more or (held := self._by_level) is None:
             return self.levels.gram(weights, self._x, more)
-        return self._widened(held, weights)
+        return self._gram_by_level(held, weights)
 
     def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
         if (held := self._by_level) is None:
             return self.levels.weighted_columns(weights, self._x)
-        gram = self._widened(held, weights)
+        gram = self._gram_by_level(held, weights)
         return gram.rhs, gram.vv
 
     @property
@@ -181,13 +180,11 @@ class MemoryRows:
         """X by the levels in which its columns are constant, where there are many rows and such columns."""
         return self.levels.level_columns(self._x)
 
-    def _widened(self, held: LevelColumns, weights: Array | None) -> Gram:
+    def _gram_by_level(self, held: LevelColumns, weights: Array | None) -> Gram:
         """The Gram with X from that with the columns that vary within levels."""
-        levels = self.levels
-        own = levels.compiled_gram(weights, held.rest, often=True)
-        cross = {(a, b): (levels.pattern(a, b), values) for (a, b), values in own.cross.items()}
-        rhs, square = held.wide(levels.groups, own.diag, cross, own.rhs, own.vv)
-        return replace(own, rhs=rhs, vv=square)
+        from lmmformula.ir.gram_by_level import GramByLevel
+
+        return GramByLevel(self.levels, held, self.levels.compiled_gram(weights, held.rest, often=True))
 
     def row_quadratic(self, own: Sequence[Array], pairs: dict[tuple[int, int], Array]) -> Array:
         return self.levels.row_quadratic(own, pairs)

@@ -48,7 +48,7 @@ from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_gram, tall_times, tall_transposed
 from lmmformula.typing import Array, SparseMatrix
 
-__all__ = ["Clubbed", "Couplings", "Operators"]
+__all__ = ["Clubbed", "Couplings", "Operators", "swept", "symmetric_inverse"]
 
 PLAIN_SWEEPS = 3
 """Sweeps before they are combined: most problems need no more."""
@@ -216,13 +216,13 @@ class Clubbed:
     @cached_property
     def clubbed(self) -> tuple[Array, ...]:
         """K_a^-1 of (2), through an eigen-decomposition that survives a column the group explains entirely."""
-        return tuple(_symmetric_inverse(self.xwx - e) for e in self.explained)
+        return tuple(symmetric_inverse(self.xwx - e) for e in self.explained)
 
     def sweep(self, rhs: Stacked, xwz: Array, state: State) -> State:
         """One pass of (2) over all groups; beta and the effects of the first group in `state` do not matter."""
         beta, u = state[0], list(state[1])
         if not u:
-            return _symmetric_inverse(self.xwx) @ xwz, ()
+            return symmetric_inverse(self.xwx) @ xwz, ()
         with_fixed = bool(len(self.xwx))
         shares = {b: self.transposed_times(b, u[b]) for b in self.order[1:]} if with_fixed else {}
         for a in self.order:
@@ -364,7 +364,7 @@ class _Sweeps:
         return self._at
 
 
-def _symmetric_inverse(s: Array) -> Array:
+def symmetric_inverse(s: Array) -> Array:
     """Inverse of a positive semidefinite matrix after scaling to unit diagonal; a null direction is left alone."""
     if not s.size:
         return s

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from lmmformula.engines.backfitting.centred import Centred, Centring, centres
 from lmmformula.engines.backfitting.clubbed import Clubbed, Couplings, Operators
 from lmmformula.engines.backfitting.information import fixed_information
 from lmmformula.engines.backfitting.led import PAIRS, Led, leads
 from lmmformula.engines.backfitting.operators import inverse_of, own_block
 from lmmformula.engines.base import Certain, Drawless, Stacked, Uncoupled
+from lmmformula.engines.equations import Equations
 from lmmformula.errors import FitError
 from lmmformula.ir.levels import Levels
 from lmmformula.typing import Array
@@ -35,6 +38,12 @@ COLUMNS = 4
 
 class BackfittingWeighted(Couplings):
     """The blocks at one W."""
+
+    @cached_property
+    def centring(self) -> Centring | None:
+        """Effects centred at the columns of X that are constant within levels, where these are known and so they can be."""
+        gram = self.gram.by_level
+        return None if gram is None or not centres(self.blocks.groups) else Centring(gram)
 
     def factor(self, factors: Sequence[Array]) -> BackfittingFactor:
         """Single-factor operators M_a^-1 for relative Cholesky factors `factors`."""
@@ -99,8 +108,10 @@ class BackfittingFactor(Operators, Certain, Drawless):
         start = tuple(np.zeros_like(r) for r in rhs)
         return system.solve(rhs, np.zeros((0, c)), (np.zeros((0, c)), start), relative=SOLVE_TOLERANCE).u
 
-    def equations(self) -> Clubbed:
+    def equations(self) -> Equations:
         """(1) with the columns that the Gram was formed with."""
+        if (centring := self.at.centring) is not None:
+            return Centred(self, centring)
         led = leads(self.blocks.groups, len(self.gram.vv)) and self.couplings[0, 1].nnz >= PAIRS
         kind = Led if led else Clubbed
         return kind(self, self.gram.rhs, self.gram.vv)
