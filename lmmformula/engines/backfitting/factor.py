@@ -76,6 +76,8 @@ class DiagonalInverse(Uncoupled):
 class BackfittingFactor(Operators, Certain, Drawless):
     """M at one W and one theta through its single-factor operators."""
 
+    at: BackfittingWeighted
+
     @property
     def logdet(self) -> float:
         """Not available: backfitting never factorises M."""
