@@ -9,7 +9,7 @@ from lmmformula.engines.backfitting.centred import Centred
 from lmmformula.engines.backfitting.clubbed import Clubbed
 from lmmformula.engines.backfitting.engine import BackfittingEngine
 from lmmformula.engines.backfitting.factor import BackfittingFactor
-from lmmformula.ir import blocks as blocks_module
+from lmmformula.ir import gram_ways
 from lmmformula.ir.covariance import IID
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.memory_rows import MemoryRows
@@ -35,8 +35,8 @@ def rows_of(order: tuple[int, int], *, constant: bool) -> tuple[MemoryRows, np.n
 @pytest.fixture(autouse=True)
 def many(monkeypatch):
     """Limits at which a few rows and columns count as many."""
-    monkeypatch.setattr(blocks_module, "COMPILED_SUMS", 0.0)
-    monkeypatch.setattr(blocks_module, "WIDE", 8)
+    monkeypatch.setattr(gram_ways, "COMPILED_SUMS", 0.0)
+    monkeypatch.setattr(gram_ways, "WIDE", 8)
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
