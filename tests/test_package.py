@@ -68,7 +68,21 @@ def test_a_small_posterior_imports_nothing_heavy() -> None:
         "print(json.dumps(sorted(sys.modules)))"
     )
     modules = set(json.loads(run(code)))
-    assert not modules & {*HEAVY, "scipy.stats"}
+    assert not modules & {*HEAVY, "scipy"}
+
+
+def test_a_small_crossed_fit_imports_no_scipy() -> None:
+    code = (
+        "import sys, json\n"
+        "from lmmformula import fit, load_dataset\n"
+        "m = fit('diameter ~ 1 + (1 | plate) + (1 | sample)', load_dataset('Penicillin'))\n"
+        "m.ranef(); m.theta, m.llf\n"
+        "m = m.update(method='hmc', seed=1)\n"
+        "str(m.summary())\n"
+        "print(json.dumps(sorted(sys.modules)))"
+    )
+    modules = set(json.loads(run(code)))
+    assert not modules & {*HEAVY, "scipy"}
 
 
 @pytest.mark.parametrize("first", ["fit", "load", "plan", "build", "anova", "Fit"])

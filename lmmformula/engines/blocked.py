@@ -37,7 +37,7 @@ from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_products, transpose
-from lmmformula.numerics.threads import blas_wide
+from lmmformula.numerics.definite import Factored, factored
 from lmmformula.typing import Array
 
 __all__ = ["BlockedEngine", "BlockedFactor", "BlockedPrepared"]
@@ -146,8 +146,8 @@ def _factorise(
             coupling.ragged.less_gram(out, values)
         return out
 
-    upper = _upper_factor(complement, single=prepared.single)
-    return BlockedFactor(prepared, tuple(inv), pair, tuple(ragged), upper, across)
+    dense = _factored_dense(complement, single=prepared.single)
+    return BlockedFactor(prepared, tuple(inv), pair, tuple(ragged), dense, across)
 
 
 def _scaled_chain_pair(plan: Elimination, gram: Gram, factors: Sequence[Array], i: int, j: int) -> Array:
@@ -200,38 +200,14 @@ def _ragged_update(plan: Elimination, i: int, j: int, t: Array, values: Array) -
     return np.stack([np.bincount(where, row, total).astype(float, copy=False) for row in shares])
 
 
-def _upper_factor(form: Callable[[type[np.floating]], Array], *, single: bool) -> Array:
-    """R with R'R = S, of single precision if asked for and S, as `form` gives it, definite in that."""
+def _factored_dense(form: Callable[[type[np.floating]], Array], *, single: bool) -> Factored:
+    """The factor of the dense part, as `form` gives it, of single precision if asked for and it is definite in that."""
     if single:
         try:
-            return _upper_cholesky(form(np.float32))
+            return factored(form(np.float32))
         except np.linalg.LinAlgError:
             pass
-    return _upper_cholesky(form(np.float64))
-
-
-def _upper_cholesky(lower: Array) -> Array:
-    """R with R'R = S, Fortran order, from the lower triangle of the C-ordered S (overwritten)."""
-    if not lower.size:
-        return lower.T
-    from scipy.linalg.lapack import dpotrf, spotrf  # pyright: ignore[reportAttributeAccessIssue]
-
-    factorise = spotrf if lower.dtype == np.float32 else dpotrf
-    with blas_wide(len(lower)):
-        r, info = factorise(lower.T, lower=0, clean=0, overwrite_a=1)
-    if info:
-        raise np.linalg.LinAlgError(f"pivot {info} of the dense part is not positive")
-    return r
-
-
-def _upper_solve(upper: Array, z: Array) -> Array:
-    """R^-1 z."""
-    if not z.size:
-        return z
-    from scipy.linalg import solve_triangular
-
-    with blas_wide(len(upper)):
-        return solve_triangular(upper, z, check_finite=False)
+    return factored(form(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,8 +223,8 @@ class BlockedFactor(Certain):
         T_ij between chain positions.
     ragged : tuple of (k_i, total_i) arrays
         T_iD.
-    upper : (q_D, q_D) Fortran array
-        R_D in its upper triangle.
+    dense : Factored
+        R_D.
     across : sequence of Precision or None
     """
 
@@ -256,7 +232,7 @@ class BlockedFactor(Certain):
     inv: tuple[Array, ...]
     pair: dict[tuple[int, int], Array]
     ragged: tuple[Array, ...]
-    upper: Array
+    dense: Factored
     across: Across = ()
 
     @property
@@ -272,7 +248,7 @@ class BlockedFactor(Certain):
     @computed_once
     def _logdet(self) -> float:
         chain = sum(float(np.log(np.einsum("mii->mi", f)).sum()) for f in self.inv)
-        return 2.0 * (float(np.log(np.diagonal(self.upper).astype(float)).sum()) - chain)
+        return 2.0 * (self.dense.log_diagonal - chain)
 
     def solve(self, rhs: Stacked) -> Stacked:
         """M^-1 rhs by forward and back substitution through the blocks."""
@@ -285,7 +261,7 @@ class BlockedFactor(Certain):
                 work[j] -= segment_products(plan.parents[i, j], self.pair[i, j], work[i], len(work[j]))
             if plan.dense:
                 dense -= plan.couplings[i].ragged.transposed_times(self.ragged[i], work[i])
-        return self.back_substituted(work, self._dense_solve(dense))
+        return self.back_substituted(work, self.dense.solve(dense))
 
     def back_substituted(self, work: list[Array], dense: Array) -> Stacked:
         """F^-T of the chain's parts `work` (overwritten), given the solution of the dense part; per group (m, k, c)."""
@@ -305,7 +281,7 @@ class BlockedFactor(Certain):
         a solve with one column.
         """
         plan, groups = self.plan, self.plan.blocks.groups
-        dense = _upper_solve(self.upper, rng.standard_normal((plan.q_dense, 1)))
+        dense = self.dense.half_solve(rng.standard_normal((plan.q_dense, 1)))
         work: list[Array] = [rng.standard_normal((groups[a].m, groups[a].k, 1)) for a in plan.chain]
         return tuple(x[..., 0] for x in self.back_substituted(work, dense))
 
@@ -313,15 +289,6 @@ class BlockedFactor(Certain):
         c = rhs[0].shape[-1] if rhs else 0
         parts = [flat(rhs[a]) for a in self.plan.dense]
         return np.concatenate(parts) if parts else np.zeros((0, c))
-
-    def _dense_solve(self, b: Array) -> Array:
-        if not b.size:
-            return b
-        from scipy.linalg.lapack import dpotrs, spotrs  # pyright: ignore[reportAttributeAccessIssue]
-
-        solve = spotrs if self.upper.dtype == np.float32 else dpotrs
-        with blas_wide(len(self.upper)):
-            return solve(self.upper, b, lower=0)[0].astype(float, copy=False)
 
     def _gathered(self, work: list[Array], dense: Array) -> Stacked:
         out: list[Array] = [np.empty(0)] * len(self.plan.blocks.groups)
@@ -334,7 +301,7 @@ class BlockedFactor(Certain):
 
     @computed_once
     def _inverse(self) -> SelectedInverse:
-        return SelectedInverse.of(self.plan, self.inv, self.pair, self.ragged, self.upper)
+        return SelectedInverse.of(self.plan, self.inv, self.pair, self.ragged, self.dense.inverse())
 
     def inverse(self) -> SelectedInverse:
         """Selected blocks of M^-1; computed once."""
@@ -381,7 +348,7 @@ class BlockedFactor(Certain):
         known: list[Array] = [np.zeros((g.k, g.k)) for g in groups]
         for a, own in zip(plan.chain, alone.own, strict=True):
             known[a] = own.sum(axis=0)
-        return known, self._on_all(self._dense_solve(z)), self._on_all(z)
+        return known, self._on_all(self.dense.solve(z)), self._on_all(z)
 
     def _on_all(self, x: Array) -> Stacked:
         """G x of effects of the dense part, (q_D, c)."""

@@ -19,7 +19,6 @@ import numpy as np
 from lmmformula.engines.base import Paired
 from lmmformula.engines.elimination import Elimination
 from lmmformula.numerics.batched import matmul, transpose
-from lmmformula.numerics.threads import blas_wide
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -55,11 +54,10 @@ class SelectedInverse(Paired):
         inv: tuple[Array, ...],
         pair: dict[tuple[int, int], Array],
         ragged: tuple[Array, ...],
-        upper: Array,
+        dense: Array,
     ) -> SelectedInverse:
-        """Run the recursion of the module's head on a factor; without `ragged` and `upper`, on the chain alone."""
+        """Run the recursion of the module's head, given Z_DD; without `ragged` and `dense`, on the chain alone."""
         r = len(plan.chain)
-        dense = _dense_inverse(upper)
         own: list[Array] = [np.empty(0)] * r
         z_pair: dict[tuple[int, int], Array] = {}
         z_ragged: list[Array] = [np.empty(0)] * r
@@ -127,24 +125,6 @@ class SelectedInverse(Paired):
             return self.ragged[i].T[:, :, None]
         place = self.plan.couplings[i].places[self.plan.dense.index(b)]
         return np.moveaxis(self.ragged[i][:, place], 0, 1)
-
-
-def _dense_inverse(upper: Array) -> Array:
-    """(R'R)^-1, full and symmetric, C order, in the precision of R."""
-    if not upper.size:
-        return np.zeros((0, 0))
-    from scipy.linalg.lapack import dpotri, spotri  # pyright: ignore[reportAttributeAccessIssue]
-
-    inverse = spotri if upper.dtype == np.float32 else dpotri
-    with blas_wide(len(upper)):
-        z = inverse(upper, lower=0)[0].T
-    step = 512
-    for start in range(0, len(z), step):
-        stop = min(start + step, len(z))
-        block = np.tril(z[start:stop, start:stop])
-        z[start:stop, start:stop] = block + np.tril(block, -1).T
-        z[start:stop, stop:] = z[stop:, start:stop].T
-    return z
 
 
 def _level_outer(plan: Elimination, i: int, y: Array, t: Array) -> Array:

@@ -69,17 +69,10 @@ def _whitened(factor: BlockedFactor, move: Gram, factors: Sequence[Array]) -> Ar
     own = matmul(matmul(inv, scaled(factors[a], move.diag[a], factors[a])), transpose(inv))
     if not plan.dense:
         return own.ravel()
-    ragged, back = plan.couplings[0].ragged, _upper_inverse(factor.upper)
+    ragged, back = plan.couplings[0].ragged, factor.dense.half()
     values = plan.per_level(0, inv, scaled_coupling(plan, move, factors, 0))
     met, coupling = ragged.dense(values), ragged.dense(factor.ragged[0])
     left = ragged.dense(values - plan.per_level(0, own, factor.ragged[0]))
     lower = np.tril(factor.dense_part(move, factors))
     rest = lower + np.tril(lower, -1).T - coupling.T @ met - left.T @ coupling
     return np.concatenate([own.ravel(), sqrt(2.0) * (left @ back).ravel(), (back.T @ rest @ back).ravel()])
-
-
-def _upper_inverse(upper: Array) -> Array:
-    """R^-1."""
-    from scipy.linalg.lapack import dtrtri  # pyright: ignore[reportAttributeAccessIssue]
-
-    return np.triu(dtrtri(upper, lower=0)[0])

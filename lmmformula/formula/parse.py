@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import cache, lru_cache
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ from lmmformula.formula.spec import (
     Unary,
 )
 from lmmformula.formula.syntax_errors import explain_character, explain_token
+from lmmformula.numerics.kept_programs import folder
 from lmmformula.resources import grammar_text
 
 __all__ = ["parse"]
@@ -94,6 +96,7 @@ def _read(text: str) -> Expr | FormulaError:
 
 @cache
 def _parser() -> Lark:
+    """The parser of the grammar, whose tables an earlier process has left in the user's cache folder, if there is one."""
     return Lark(
         grammar_text(),
         parser="lalr",
@@ -101,7 +104,18 @@ def _parser() -> Lark:
         keep_all_tokens=True,
         maybe_placeholders=False,
         transformer=_Builder(),
+        cache=_tables() or False,
     )
+
+
+def _tables() -> str | None:
+    """Where Lark keeps its tables, with a digest of all they depend on: it makes them anew where that differs."""
+    place = folder("grammar")
+    if place is None:
+        return None
+    with suppress(OSError):
+        place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return str(place / "formula.tables")
 
 
 class _BadEscapeError(Exception):

@@ -156,6 +156,9 @@ def pearson_scale(fit: Fitted) -> Array:
 
 
 def _quantile(family: Family, rows: Data, seed: int | np.random.Generator | None) -> Array:
+    if (normal := family.normal) is not None:  # the distribution function would only be undone
+        y, eta, (log_sigma, *_), weights = rows
+        return (normal.of(y) - eta) * (1.0 if weights is None else np.sqrt(weights)) * np.exp(-log_sigma)
     from scipy.special import ndtri
 
     upper = family.cdf(*rows)

@@ -48,6 +48,8 @@ _inside: ContextVar[bool] = ContextVar("inside a part", default=False)
 
 LARGE = 2_000
 """Side of a dense part from which on all threads are used."""
+SMALL = 40
+"""Side up to which numpy factorises a dense part; beyond it is scipy."""
 
 
 @contextmanager
@@ -67,7 +69,7 @@ def blas_threads(side: int) -> Iterator[None]:
 @contextmanager
 def blas_held(side: int) -> Iterator[None]:
     """Within the block, one BLAS thread but in calls under :func:`blas_wide`; `side` is 0 where nothing dense is factorised."""
-    if side:
+    if side > SMALL:
         import scipy.linalg  # noqa: F401 - its BLAS must be loaded to be limited
     with _single:
         yield

@@ -32,7 +32,7 @@ def test_the_estimate_is_that_of_double_precision(reml: str, monkeypatch: pytest
 
     def seen(*arguments) -> BlockedFactor:
         out = factorise(*arguments)
-        sides.append(out.upper.dtype)
+        sides.append(out.dense.upper.dtype)
         return out
 
     monkeypatch.setattr(blocked, "_factorise", seen)
@@ -50,7 +50,7 @@ def test_answers_of_a_rough_factor_are_near(monkeypatch: pytest.MonkeyPatch) -> 
     point = fit(FORMULA, slopes(), method="ml").optimum
     model, exact = point.model, point.factor
     rough = model.prepared.rough.factor(model.gram, point.factors).sharpened().factor
-    assert rough.upper.dtype == np.float32
+    assert rough.dense.upper.dtype == np.float32
     np.testing.assert_allclose(rough.logdet, exact.logdet, rtol=1e-5)
     for found, known in zip(rough.trace_blocks(), exact.trace_blocks(), strict=True):
         assert found.dtype == np.float64
@@ -62,6 +62,6 @@ def test_answers_of_a_rough_factor_are_near(monkeypatch: pytest.MonkeyPatch) -> 
 def test_what_is_not_definite_in_single_precision_is_factorised_in_double() -> None:
     near = 1.0 - 1e-10
     matrix = np.array([[1.0, near], [near, 1.0]])
-    out = blocked._upper_factor(lambda kind: matrix.astype(kind), single=True)
+    out = blocked._factored_dense(lambda kind: matrix.astype(kind), single=True).upper
     assert out.dtype == np.float64
     np.testing.assert_allclose(np.triu(out).T @ np.triu(out), [[1.0, near], [near, 1.0]], atol=1e-15)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pickle
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -175,3 +177,20 @@ def test_errors_survive_pickling() -> None:
 def test_specifications_survive_pickling() -> None:
     spec = model_spec("y ~ x + log(z, 2) + (x | g/h)")
     assert pickle.loads(pickle.dumps(spec)) == spec
+
+
+def test_tables_of_the_parser_are_kept_and_made_anew_where_they_are_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LMMFORMULA_CACHE_DIR", str(tmp_path))
+    reading = sys.modules["lmmformula.formula.parse"]  # the name in the package is the function's
+    read, make = reading._read, reading._parser.__wrapped__
+    known = read("y ~ x + (1 | g)")
+    for damage in (None, None, b"not tables"):
+        if damage is not None:
+            (tmp_path / "grammar" / "formula.tables").write_bytes(damage)
+        own = make()
+        monkeypatch.setattr(reading, "_parser", lambda own=own: own)
+        assert read("y ~ x + (1 | g)") == known
+        assert isinstance(read("y ~ x + ("), FormulaError)
+        assert (tmp_path / "grammar" / "formula.tables").stat().st_size > 1_000

@@ -29,7 +29,8 @@ def test_batched_cholesky_refuses_what_is_not_positive() -> None:
 @pytest.mark.parametrize("small", [True, False])
 def test_blas_products(small: bool, monkeypatch) -> None:
     if not small:
-        monkeypatch.setattr(blas, "_SMALL", 0.0)
+        monkeypatch.setattr(blas, "_FEW", 0.0)
+        monkeypatch.setattr(blas, "SMALL", 0)
     rng = np.random.default_rng(0)
     t, z = rng.normal(size=(7, 5)), rng.normal(size=(5, 5))
     z = z + z.T
