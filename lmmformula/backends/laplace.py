@@ -200,7 +200,7 @@ class LaplaceBackend(Likelihood):
         psi = self._settled(criterion, at_end.psi, found.point)
         if (psi != at_end.psi).any():
             at_end = criterion(psi, u=laplace_of(at_end).u, beta=laplace_of(at_end).beta, exact=True)
-        final = laplace_of(at_end)
+        final = laplace_of(at_end).with_own_columns()
         return Optimum(self._estimate(model, final, float(at_end.deviance), found), final)
 
     def _refuse_reproduced(self, model: Laplace, point: LaplacePoint) -> None:
@@ -270,7 +270,7 @@ class LaplaceBackend(Likelihood):
         first = self._first(replace(model, prepared=model.prepared.rough, profile_beta=True))
         psi = with_moments(first)
         psi = psi if self.nagq == 0 else np.concatenate([first.beta, psi])
-        begin = Begin(psi, first.u, first.beta)
+        begin = Begin(psi, first.u, first.beta, near=first.mode.columns)
         return nearer(model, begin) if self.start is None else begin
 
     def _first(self, joint: Laplace) -> LaplacePoint:
@@ -296,13 +296,14 @@ class LaplaceBackend(Likelihood):
         tolerance = ROUGH if joint.prepared.is_exact else max(ROUGH, SHARE * problem.q)
         if self.start is not None:
             return joint(psi, beta=beta, tolerance=tolerance)
-        passing = max(tolerance, PASSING * problem.q)
-        point = joint(psi, beta=beta, tolerance=passing)
+        passes: Record = {"tolerance": max(tolerance, PASSING * problem.q)}
+        passes["passing"] = not joint.prepared.is_exact
+        point = joint(psi, beta=beta, **passes)
         thetas = [theta]
         for _ in range(2):
             thetas.append(schall_step(point))
             psi[layout.theta] = thetas[-1] if len(thetas) < 3 else extrapolated(*thetas)
-            point = joint(psi, u=point.u, beta=point.beta, tolerance=passing)
+            point = joint(psi, u=point.u, beta=point.beta, **passes)
         return point
 
     def _search(
@@ -317,7 +318,8 @@ class LaplaceBackend(Likelihood):
         Starting values are off by a share of a parameter, which is the more standard errors the more rows there are.
         """
         loose: Record = {} if self.engine.is_exact else {"tolerance": LOOSE}
-        begin = criterion(first.psi, u=first.u, beta=first.beta, **loose)
+        near: Record = {} if first.near is None else {"near": first.near}
+        begin = criterion(first.psi, u=first.u, beta=first.beta, **loose, **near)
         last, standing = laplace_of(begin), first.standing
         scale = first.scale
         if scale is None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from lmmformula.backends.optimum import boundary_elements
 from lmmformula.criteria.family_rows import start_aux
+from lmmformula.criteria.joint import FixedPart
 from lmmformula.criteria.laplace import Laplace, LaplacePoint
 from lmmformula.engines.elimination import nested_pair
 from lmmformula.errors import FitError, PlanError
@@ -41,7 +42,7 @@ LOST = 1e-2
 @dataclass(frozen=True, slots=True, eq=False)
 class Begin:
     """Where a search begins or stands: psi, the modes and beta from which the mode is searched for there, and of a search that
-    is under way its coordinates S and where it stands in them.
+    is under way its coordinates S and where it stands in them. `near` is what a system nearby has of the columns of X.
     """
 
     psi: Array
@@ -49,6 +50,7 @@ class Begin:
     beta: Array
     scale: Array | None = None
     standing: Standing | None = None
+    near: FixedPart | None = None
 
 
 def start_beta(problem: Problem) -> Array:
@@ -104,15 +106,15 @@ def nearer(model: Laplace, begin: Begin) -> Begin:
     rough = model.prepared.rough
     if model.prepared.is_exact or rough is model.prepared or not model.problem.n_theta:
         return begin
-    criterion = replace(model, prepared=rough)
+    criterion, near = replace(model, prepared=rough), begin.near
     for _ in range(NEARER):
         try:
-            point = criterion(begin.psi, u=begin.u, beta=begin.beta, tolerance=DECREMENT)
+            point = criterion(begin.psi, u=begin.u, beta=begin.beta, tolerance=DECREMENT, near=near)
             step = newton_step(point.hessian, point.gradient)
         except (FitError, np.linalg.LinAlgError):
             break
         if not float(np.linalg.norm(step[model.layout.theta])) <= FAR * float(np.linalg.norm(point.theta)):
             break
         psi = begin.psi + step
-        begin = Begin(psi, point.predicted_mode(psi), point.beta)
+        begin, near = Begin(psi, point.predicted_mode(psi), point.beta, near=point.system.fixed_part), None
     return begin

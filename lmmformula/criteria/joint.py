@@ -4,6 +4,9 @@ r"""The Newton system of (u, beta) for given weights, with the work on the colum
     [ X'W Z Lambda    X'WX        ] [ beta ] = [ t_beta ]
 
 Eliminating u leaves ``X'V^-1X = X'WX - X'WZ Lambda M^-1 Lambda'Z'WX``, the information on beta of the working linear model.
+
+A step on the way to somewhere else need not have the columns of X at its own weights: with those of a system nearby, C_0, H_0
+and S_0, it solves for u with its own M and leaves (H_0 - H) beta of it, and (S_0 - S) beta, of the order of the distance.
 """
 
 from __future__ import annotations
@@ -19,7 +22,24 @@ from lmmformula.numerics.batched import flat, matmul
 from lmmformula.numerics.tall import tall_transposed
 from lmmformula.typing import Array
 
-__all__ = ["JointSystem"]
+__all__ = ["FixedPart", "JointSystem"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FixedPart:
+    """What a system needs of the columns of X.
+
+    Attributes
+    ----------
+    cross, solved : Stacked
+        C = Lambda'Z'WX and H = M^-1 C, per group (m, k, p).
+    information : (p, p) array
+        S = X'V^-1X.
+    """
+
+    cross: Stacked
+    solved: Stacked
+    information: Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,32 +55,37 @@ class JointSystem:
     rows : Rows
     factors : tuple of (k_a, k_a) arrays
         L_a.
+    near : FixedPart, optional
+        That of a system nearby, which is taken in place of its own.
     """
 
     factor: Factor
     weights: RowVector
     rows: Rows
     factors: tuple[Array, ...]
+    near: FixedPart | None = None
 
     @cached_property
-    def _columns(self) -> tuple[Stacked, Stacked, Array]:
-        """C = Lambda'Z'WX, M^-1 C and X'WX; only where beta is asked for."""
-        sums, square = self.rows.weighted_columns(self.weights)
+    def fixed_part(self) -> FixedPart:
+        """The columns of X; only where beta is asked for."""
+        if self.near is not None:
+            return self.near
+        sums, out = self.rows.weighted_columns(self.weights)
         cross = tuple(matmul(f.T, s) for f, s in zip(self.factors, sums, strict=True))
-        return cross, self.factor.solve(cross), square
+        solved = self.factor.solve(cross)
+        for c, s in zip(cross, solved, strict=True):
+            out = out - tall_transposed(flat(c), flat(s))
+        return FixedPart(cross, solved, 0.5 * (out + out.T))
 
     @property
     def fixed(self) -> Stacked:
         """M^-1 Lambda'Z'WX = Lambda'Z'V^-1X, per group (m, k, p)."""
-        return self._columns[1]
+        return self.fixed_part.solved
 
-    @cached_property
+    @property
     def information(self) -> Array:
         """X'V^-1X, (p, p)."""
-        cross, solved, out = self._columns
-        for c, s in zip(cross, solved, strict=True):
-            out = out - tall_transposed(flat(c), flat(s))
-        return 0.5 * (out + out.T)
+        return self.fixed_part.information
 
     def solve(self, u_rhs: Stacked, beta_rhs: Array) -> tuple[Stacked, Array]:
         """(u, beta); u alone for the upper left block if `beta_rhs` is empty. Right-hand sides (m, k) and (p,)."""
@@ -68,7 +93,7 @@ class JointSystem:
         if not beta_rhs.size:
             return u, beta_rhs
         target = np.array(beta_rhs)
-        for c, v in zip(self._columns[0], u, strict=True):
+        for c, v in zip(self.fixed_part.cross, u, strict=True):
             target -= tall_transposed(flat(c), v.ravel())
         beta = np.linalg.solve(self.information, target)
         return tuple(v - s @ beta for v, s in zip(u, self.fixed, strict=True)), beta

@@ -31,14 +31,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.criteria.by_cluster import gradients_by_cluster
-from lmmformula.criteria.joint import JointSystem
+from lmmformula.criteria.joint import FixedPart, JointSystem
+from lmmformula.criteria.layout import Layout
 from lmmformula.criteria.leverage import leverage
 from lmmformula.criteria.linearised import Linearised
 from lmmformula.criteria.mode import TOLERANCE, Mode, find_mode, follow_mode
@@ -54,23 +54,10 @@ from lmmformula.ir.rows import Rows, RowVector
 from lmmformula.ir.structured import at_phi
 from lmmformula.typing import Array, Index
 
-__all__ = ["Laplace", "LaplacePoint", "Layout"]
+__all__ = ["Laplace", "LaplacePoint"]
 
 FAR = 0.5
 """Relative change of L beyond which a mode is not predicted from another."""
-
-
-@dataclass(frozen=True, slots=True)
-class Layout:
-    """Where beta, theta and alpha stand in the vector psi that is optimised."""
-
-    beta: slice
-    theta: slice
-    aux: tuple[slice, ...]
-
-    @property
-    def size(self) -> int:
-        return self.aux[-1].stop if self.aux else self.theta.stop
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,11 +116,8 @@ class Laplace(RowModel):
     @cached_property
     def layout(self) -> Layout:
         """Positions in psi."""
-        p = 0 if self.profile_beta else self.problem.p
-        at = p + self.problem.n_theta
-        ends = np.cumsum([at, *(len(b.names) for b in self.problem.aux)])
-        aux = tuple(slice(int(a), int(b)) for a, b in pairwise(ends))
-        return Layout(slice(0, p), slice(p, at), aux)
+        problem = self.problem
+        return Layout.of(0 if self.profile_beta else problem.p, problem.n_theta, problem.aux)
 
     def __call__(
         self,
@@ -143,8 +127,13 @@ class Laplace(RowModel):
         beta: Array | None = None,
         exact: bool = False,
         tolerance: float = TOLERANCE,
+        near: FixedPart | None = None,
+        passing: bool = False,
     ) -> LaplacePoint:
-        """Evaluate at psi, the mode search started from `u` (and `beta` if profiled) and ended at `tolerance`."""
+        """Evaluate at psi, the mode search started from `u` (and `beta` if profiled) and ended at `tolerance`.
+
+        Where the point only leads to another, its information on beta may be that of a system nearby (`near`, `passing`).
+        """
         psi = np.asarray(psi, dtype=float)
         variances = self.variances(psi[self.layout.theta], exact=exact)
         aux = self.aux_predictors(psi)
@@ -153,8 +142,12 @@ class Laplace(RowModel):
             fixed = np.zeros(self.problem.p) if beta is None else beta
         else:
             fixed = self.coefficients(psi)
-        mode = find_mode(self, variances, fixed, aux, start, joint=self.profile_beta, tolerance=tolerance)
-        return self.point(psi, variances, aux, mode)
+        joint = self.profile_beta
+        mode = find_mode(
+            self, variances, fixed, aux, start, joint=joint, tolerance=tolerance, passing=passing
+        )
+        point = self.point(psi, variances, aux, mode)
+        return point if joint or near is None else replace(point, near=near)
 
     def beside(self, psi: Array, near: LaplacePoint, u: tuple[Array, ...]) -> LaplacePoint:
         """The point at a `psi` that is a small step from `near`, its mode followed from `u`; it has derivatives, no value."""
@@ -201,6 +194,7 @@ class LaplacePoint:
     variances: Variances
     aux: tuple[RowVector, ...]
     mode: Mode
+    near: FixedPart | None = None
 
     @property
     def factors(self) -> tuple[Array, ...]:
@@ -235,7 +229,8 @@ class LaplacePoint:
     def system(self) -> JointSystem:
         """The Newton system at the mode, with the observed weights."""
         met = self.mode.system
-        return self.model.system(self.variances, self.observed.weight) if met is None else met
+        own = self.model.system(self.variances, self.observed.weight) if met is None else met
+        return own if self.near is None else replace(own, near=self.near)
 
     @property
     def curvature(self) -> Factor:
@@ -269,6 +264,13 @@ class LaplacePoint:
             return evolved(self, ("deviance",), known)
         model, met_again = replace(self.model, prepared=better.prepared), replace(self.mode, system=None)
         return evolved(self, vars(self), known, model=model, mode=met_again)
+
+    def with_own_columns(self) -> LaplacePoint:
+        """The same with information on beta of its own."""
+        if self.near is None:
+            return self
+        known = {"system": replace(self.system, near=None)}
+        return evolved(self, ("system", "half", "h", "hessian", "linear_information"), known, near=None)
 
     @cached_property
     def leverage(self) -> RowVector:

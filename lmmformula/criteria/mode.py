@@ -19,11 +19,11 @@ below a tolerance.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from lmmformula.criteria.joint import JointSystem
+from lmmformula.criteria.joint import FixedPart, JointSystem
 from lmmformula.criteria.rowmodel import RowModel
 from lmmformula.criteria.variance import Variances
 from lmmformula.engines.base import Stacked
@@ -64,6 +64,8 @@ class Mode:
     decrement : float
     system : JointSystem or None
         The Newton system with the weights of the mode itself, if the search met it.
+    columns : FixedPart or None
+        What a search that was passing had of the columns of X.
     """
 
     u: tuple[Array, ...]
@@ -73,6 +75,7 @@ class Mode:
     steps: int
     decrement: float
     system: JointSystem | None = None
+    columns: FixedPart | None = None
 
 
 @np.errstate(over="ignore", invalid="ignore")  # a place without a finite value is seen by that
@@ -85,8 +88,12 @@ def find_mode(
     *,
     joint: bool,
     tolerance: float = TOLERANCE,
+    passing: bool = False,
 ) -> Mode:
-    """Minimise h over u, or over (u, beta) if `joint`, from `start`, until the decrement is below `tolerance`."""
+    """Minimise h over u, or over (u, beta) if `joint`, from `start`, until the decrement is below `tolerance`.
+
+    `passing` says that the place leads to another only: all steps then have the columns of X at the weights of the first.
+    """
     u, steps = start, 0
     here = _evaluate(model, variances, beta, aux, u, joint=joint)
     if not np.isfinite(here.value):
@@ -99,6 +106,7 @@ def find_mode(
         )
     fresh, newton, last = True, False, np.inf
     system = _working(model, variances, here, aux)
+    columns = system.fixed_part if joint and passing else None
     while True:
         du, dbeta, decrement = _direction(variances, system, u, here)
         if decrement < 0:  # M is definite but the system with beta is not: expected weights make both so
@@ -114,10 +122,8 @@ def find_mode(
         if moved is None:
             if fresh:
                 break
-            fresh, system = (
-                True,
-                _working(model, variances, here, aux),
-            )  # steps with the old one no longer pay
+            # steps with the old one no longer pay
+            fresh, system = True, replace(_working(model, variances, here, aux), near=columns)
             continue
         u, beta, here = moved
         fresh, newton, last, steps = False, fresh, decrement, steps + 1
@@ -128,8 +134,8 @@ def find_mode(
             f"{decrement:.2g} of the penalised deviance. The likely cause is complete separation or a predictor on a very "
             "large scale; centre and scale the predictors, or simplify the model."
         )
-    met = system if system.weights is here.rows.weight else None
-    return Mode(u, beta, here.eta, value, steps, decrement, met)
+    met = system if system.weights is here.rows.weight and system.near is None else None
+    return Mode(u, beta, here.eta, value, steps, decrement, met, columns)
 
 
 def follow_mode(

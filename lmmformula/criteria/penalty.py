@@ -37,7 +37,8 @@ from functools import cached_property
 
 import numpy as np
 
-from lmmformula.criteria.laplace import Laplace, LaplacePoint, Layout
+from lmmformula.criteria.laplace import Laplace, LaplacePoint
+from lmmformula.criteria.layout import Layout
 from lmmformula.criteria.mode import Mode
 from lmmformula.criteria.quadrature import Quadrature, QuadraturePoint
 from lmmformula.criteria.variance import Variances

@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from lmmformula.criteria.family_rows import family_constant, family_rows
-from lmmformula.criteria.laplace import Layout
+from lmmformula.criteria.layout import Layout
 from lmmformula.criteria.variance import floored, relative_factors
 from lmmformula.criteria.working_rows import (
     NO_WEIGHT,

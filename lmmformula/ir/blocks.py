@@ -19,14 +19,12 @@ passes over threads (:mod:`lmmformula.numerics.row_sums`), else by counting and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import combinations, permutations, product
 from typing import TYPE_CHECKING, TypeVar
 from weakref import ref
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lmmformula.ir.design import GroupBlock
 from lmmformula.ir.gram import Gram
@@ -34,10 +32,18 @@ from lmmformula.ir.gram_ways import are_compiled, arranged_group, by_level
 from lmmformula.ir.groups import GroupRows, merge_terms
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.patterns import CrossPattern, cross_pattern, is_sorted, sorted_pairs
-from lmmformula.numerics.counted import columns_by, sums_by, together
-from lmmformula.numerics.tall import beside, tall_transposed, weighted
+from lmmformula.ir.row_products import (
+    column_of,
+    counted_sums,
+    lower_first,
+    product_of,
+    times_weights,
+    where_met,
+)
+from lmmformula.numerics.counted import add_values_of, are_counted, columns_by, sums_by, together
+from lmmformula.numerics.tall import Tall, beside, tall_transposed, weighted
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array, Index, Numbers, Record, SparseMatrix
+from lmmformula.typing import Array, Index, Record, SparseMatrix
 
 if TYPE_CHECKING:
     from lmmformula.ir.level_columns import LevelColumns
@@ -110,10 +116,10 @@ class Blocks(Levels):
         def part(start: int, stop: int) -> None:
             for parts, values in zip(self._parts, b, strict=True):
                 for own in parts:
-                    rows = values[own.codes[start:stop]]
                     if own.basis is None:
-                        out[start:stop] += rows[:, 0]
+                        add_values_of(own.codes, values[:, 0], out, start, stop)
                     else:
+                        rows = values[own.codes[start:stop]]
                         out[start:stop] += np.einsum("nk,nk->n", own.basis[start:stop], rows)
 
         in_parts(part, edges(self.n, ROWS))
@@ -129,7 +135,7 @@ class Blocks(Levels):
         if self._is_dense(a):
             out = (self._dense(a).T @ columns)[None]
         elif c * group.k < 4 or len(columns) * c < COUNTED or group.several:
-            first, *more = (_counted_sums(part, columns) for part in self._parts[a])
+            first, *more = (counted_sums(part, columns) for part in self._parts[a])
             out = sum(more, first)
         elif (found := self._counted_columns(a, columns)) is not None:
             out = found
@@ -167,16 +173,22 @@ class Blocks(Levels):
                     sums += np.einsum("nk,nk->n", z @ values[0], z)
                     continue
                 for one, other, codes in self._own(a):
+                    if one.basis is None and other.basis is None:
+                        add_values_of(codes, values[:, 0, 0], out, start, stop)
+                        continue
                     for i in range(one.group.k):
                         for j in range(one.group.k):
                             met = values[:, i, j][codes[rows]]
-                            sums += _product(met, _column(one, i, rows), _column(other, j, rows))
+                            sums += product_of(met, column_of(one, i, rows), column_of(other, j, rows))
             for pair, values in pairs.items():
                 for one, other, slots in self._meetings(*pair):
+                    if one.basis is None and other.basis is None:
+                        add_values_of(slots, values[:, 0, 0], out, start, stop, 2.0)
+                        continue
                     for i in range(one.group.k):
                         for j in range(other.group.k):
                             met = values[:, i, j][slots[rows]]
-                            sums += 2.0 * _product(met, _column(one, i, rows), _column(other, j, rows))
+                            sums += 2.0 * product_of(met, column_of(one, i, rows), column_of(other, j, rows))
 
         in_parts(part, edges(self.n, ROWS))
         return out
@@ -220,6 +232,10 @@ class Blocks(Levels):
             return self._compiled_levels(RowSums(weights, v, self._arrangement(v)))[1:]
         if weights is None:
             return self.adjoint(v), v.T @ v
+        if are_counted(*v.shape) and not any(own.group.several or own.basis is not None for own in self.own):
+            columns = [partial(columns_by, own.codes, v, own.group.m, weights) for own in self.own]
+            sums = tuple(s[:, None] for s in together(columns, self.n) if s is not None)
+            return sums, Tall(v).gram(weights)
         wv, vv = weighted(weights, v)
         return self.adjoint(wv), vv
 
@@ -278,7 +294,7 @@ class Blocks(Levels):
             for x, y in permutations(range(len(parts)), 2):
                 same = parts[x].codes == parts[y].codes
                 if same.any():
-                    self._within[a].append((_where(parts[x], same), parts[y], parts[x].codes))
+                    self._within[a].append((where_met(parts[x], same), parts[y], parts[x].codes))
         return self._within[a]
 
     def _meetings(self, a: int, b: int) -> list[_Meeting]:
@@ -291,8 +307,8 @@ class Blocks(Levels):
             if a != b or x < y:
                 slots, one, other = met[:, x, y], first[x], second[y]
                 if a == b and self.own[a].columns_differ:
-                    one, other = _lower_first(one, other)
-                out.append((_where(one, slots >= 0), other, np.maximum(slots, 0)))
+                    one, other = lower_first(one, other)
+                out.append((where_met(one, slots >= 0), other, np.maximum(slots, 0)))
         return out
 
     def _compiled_levels(self, sums: RowSums) -> tuple[tuple[Array, ...], tuple[Array, ...], Array]:
@@ -347,15 +363,15 @@ class Blocks(Levels):
 
     def _cross(self, a: int, b: int, weights: Array | None) -> Array:
         if self._is_dense(b) and not self.groups[a].several:
-            return self._level_sums(a, _times(weights, self._dense(b)))[self.pattern(a, b).rows()]
+            return self._level_sums(a, times_weights(weights, self._dense(b)))[self.pattern(a, b).rows()]
         if self._is_dense(a) and not self.groups[b].several:
-            sums = self._level_sums(b, _times(weights, self._dense(a)))
+            sums = self._level_sums(b, times_weights(weights, self._dense(a)))
             return np.swapaxes(sums[self.pattern(a, b).indices], 1, 2)
         out = np.zeros((self.pattern(a, b).nnz, self.groups[a].k, self.groups[b].k))
         for one, other, slots in self._meetings(a, b):
             for i in range(one.group.k):
                 for j in range(other.group.k):
-                    value = _product(weights, _column(one, i), _column(other, j))
+                    value = product_of(weights, column_of(one, i), column_of(other, j))
                     out[:, i, j] += sums_by(slots, value, len(out))
         return out
 
@@ -363,55 +379,13 @@ class Blocks(Levels):
         """Blocks of Z_a' W Z_a within levels, (m, k, k)."""
         group = self.groups[a]
         if self._is_dense(a):
-            return (self._dense(a).T @ _times(weights, self._dense(a)))[None]
+            return (self._dense(a).T @ times_weights(weights, self._dense(a)))[None]
         out = np.zeros((group.m, group.k, group.k))
         for one, other, codes in self._own(a):
             for i in range(group.k):
                 for j in range(i + 1):
-                    value = _product(weights, _column(one, i), _column(other, j))
+                    value = product_of(weights, column_of(one, i), column_of(other, j))
                     out[:, i, j] += sums_by(codes, value, group.m)
         for i, j in combinations(range(group.k), 2):
             out[:, i, j] = out[:, j, i]
         return out
-
-
-def _lower_first(one: GroupRows, other: GroupRows) -> tuple[GroupRows, GroupRows]:
-    """Columns of the lower and of the higher of a row's two levels."""
-    assert one.basis is not None
-    assert other.basis is not None
-    turned = (one.codes > other.codes)[:, None]
-    low, high = (np.where(turned, a, b) for a, b in ((other.basis, one.basis), (one.basis, other.basis)))
-    return replace(one, basis=low), replace(other, basis=high)
-
-
-def _where(part: GroupRows, met: NDArray[np.bool_]) -> GroupRows:
-    """The part with the columns of other rows zero."""
-    return part if met.all() or part.basis is None else replace(part, basis=part.basis * met[:, None])
-
-
-def _column(own: GroupRows, j: int, rows: slice = slice(None)) -> Array | None:
-    return None if own.basis is None else own.basis[rows, j]
-
-
-def _product(*factors: Array | None) -> Numbers:
-    """Product of those that are not None; None if none is left."""
-    out: Numbers = None
-    for f in factors:
-        if f is not None:
-            out = f if out is None else out * f
-    return out
-
-
-def _times(weights: Array | None, columns: Array) -> Array:
-    return columns if weights is None else weights[:, None] * columns
-
-
-def _counted_sums(own: GroupRows, columns: Array) -> Array:
-    """Z_a' r by one count for each column, (m, k, c)."""
-    group = own.group
-    out = np.empty((group.m, group.k, columns.shape[1]))
-    for i in range(group.k):
-        for j in range(columns.shape[1]):
-            value = _product(columns[:, j], _column(own, i))
-            out[:, i, j] = sums_by(own.codes, value, group.m)
-    return out

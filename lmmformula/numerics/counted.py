@@ -11,7 +11,7 @@ from lmmformula.numerics.aligned import aligned
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array, Index, Numbers
 
-__all__ = ["columns_by", "sums_by", "together"]
+__all__ = ["add_values_of", "are_counted", "columns_by", "sums_by", "together"]
 
 T = TypeVar("T")
 
@@ -30,19 +30,40 @@ def sums_by(codes: Index, values: Numbers, m: int) -> Numbers:
     return out
 
 
-def columns_by(codes: Index, values: Array, m: int) -> Array | None:
-    """Sums of the rows of each code, (m, c); None where they are few, or their columns many."""
-    if len(codes) < MANY:
-        return None
-    from lmmformula.numerics.count_kernels import WIDTH, add_columns
+def are_counted(n: int, c: int) -> bool:
+    """Whether sums of n rows of c columns are taken by :func:`columns_by`."""
+    if n < MANY:
+        return False
+    from lmmformula.numerics.count_kernels import WIDTH
 
+    return 0 < c <= WIDTH
+
+
+def columns_by(codes: Index, values: Array, m: int, weights: Array | None = None) -> Array | None:
+    """Sums of the rows of each code, times their weights, (m, c); None where they are few, or their columns many."""
     c = values.shape[1]
-    if not 0 < c <= WIDTH:
+    if not are_counted(len(codes), c):
         return None
+    from lmmformula.numerics.count_kernels import WIDTH, add_columns, add_weighted_columns
+
     out = aligned((m, WIDTH))
     out[:] = 0.0
-    add_columns(np.ascontiguousarray(codes), np.ascontiguousarray(values, dtype=float), out)
+    codes, values = np.ascontiguousarray(codes), np.ascontiguousarray(values, dtype=float)
+    if weights is None:
+        add_columns(codes, values, out)
+    else:
+        add_weighted_columns(codes, np.ascontiguousarray(weights, dtype=float), values, out)
     return out[:, :c].copy()
+
+
+def add_values_of(codes: Index, values: Array, out: Array, start: int, stop: int, scale: float = 1.0) -> None:
+    """Add `scale` times the value that the code of each row names, (m,), to rows `start` to `stop` of `out`, (n,)."""
+    if len(codes) < MANY:
+        out[start:stop] += scale * values[codes[start:stop]]
+        return
+    from lmmformula.numerics.count_kernels import add_values
+
+    add_values(start, stop, np.ascontiguousarray(codes), np.ascontiguousarray(values), scale, out)
 
 
 def together(makes: list[Callable[[], T]], n: int) -> list[T]:

@@ -15,6 +15,7 @@ __all__ = [
     "advance",
     "column_products",
     "csr_times",
+    "pair_times",
     "sampled_product",
     "scaled_columns",
     "scaled_rows",
@@ -56,6 +57,19 @@ def schur_times(start, stop, h_ptr, h_cols, h_data, t_ptr, t_rows, t_data, x, t,
             for v in range(min(np.uint64(WIDTH), c - first)):
                 out[np.uint64(i), first + np.uint64(v)] = own[v] - less[v]
             first += np.uint64(WIDTH)
+
+
+@compiled(bare=True)
+def pair_times(start, stop, ptr, cols, data, x, out):
+    """Write A x to `out`, for compressed rows A and a block x of two columns: one fetch of a line for both."""
+    for i in range(start, stop):
+        one, other = data[0] - data[0], data[0] - data[0]
+        for e in range(np.uint64(ptr[i]), np.uint64(ptr[i + 1])):
+            j, value = np.uint64(cols[e]), data[e]
+            one += value * x[j, 0]
+            other += value * x[j, 1]
+        out[i, 0] = one
+        out[i, 1] = other
 
 
 @compiled(bare=True)

@@ -131,7 +131,8 @@ class Tall:
         def part(i: int, j: int) -> Array:
             return a[i:j].T @ (a[i:j] if weights is None else weights[i:j, None] * a[i:j])
 
-        return sum(in_parts(part, edges(len(a), ROWS)), np.zeros((self.p, self.p)))
+        size = ROWS if weights is None else ROWS // 16  # a part and its copy with weights stay in the cache
+        return sum(in_parts(part, edges(len(a), size)), np.zeros((self.p, self.p)))
 
     def products(self, other: Columns, weights: Array) -> Array:
         own = cast("Tall", other).matrix

@@ -11,7 +11,7 @@ from scipy import optimize, stats
 
 from lmmformula import anova, build, compare_methods, fit, load, load_dataset, plan
 from lmmformula.backends.penalised import with_own_sigma
-from lmmformula.criteria.laplace import Layout
+from lmmformula.criteria.layout import Layout
 from lmmformula.criteria.penalty import PenalisedLaplace, Penalty
 from lmmformula.engines.registry import exact_engine
 from lmmformula.errors import PlanError

@@ -75,11 +75,16 @@ class Compressed:
         return csr_array((data, self.cols, self.ptr), shape=(len(self.ptr) - 1, columns))
 
     def times(self, values: Array, x: Array) -> Array:
-        """A x, (rows, c), in compiled loops, one column after the other."""
+        """A x, (rows, c), in compiled loops, of two columns at once or else of one after the other."""
+        from lmmformula.numerics.krylov_kernels import pair_times
         from lmmformula.numerics.sparse_products import column_product
 
         shape = (len(self.ptr) - 1, len(x))
         out = np.empty((shape[0], x.shape[1]), dtype=x.dtype)
+        if x.shape[1] == 2 and len(values):
+            x = np.ascontiguousarray(x)
+            in_parts(lambda i, j: pair_times(i, j, self.ptr, self.cols, values, x, out), self.cuts)
+            return out
         for j, column in enumerate(x.T):
             out[:, j] = column_product(self.ptr, self.cols, values, column, shape, by_rows=True)
         return out

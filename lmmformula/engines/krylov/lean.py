@@ -41,7 +41,9 @@ from lmmformula.errors import FitError
 from lmmformula.ir.blocks import Gram
 from lmmformula.ir.groups import Group
 from lmmformula.ir.levels import Levels
+from lmmformula.numerics.aligned import aligned
 from lmmformula.numerics.cuts import even_cuts, summing_parts
+from lmmformula.numerics.lines import WIDTH
 from lmmformula.numerics.threads import in_parts
 from lmmformula.typing import Array
 
@@ -63,8 +65,6 @@ MET = 64
 """Pairs that a level of D has at least, on average: below, sums for each part of the levels of A cost too much."""
 SUMS = 64_000_000
 """Cells of all the partial sums of one product together."""
-WIDE = 8
-"""Columns that a block is filled up to a multiple of: compiled loops over fewer are slower."""
 
 
 def is_lean(blocks: Levels) -> bool:
@@ -154,7 +154,8 @@ class LeanPattern:
         """Sums over all levels of A, by a kernel that adds those of some."""
 
         def part(i: int, j: int) -> Array:
-            out = np.zeros(shape)
+            out = aligned(shape)
+            out[...] = 0.0
             adds(i, j, self.ptr, self.cols, *given, out)
             return out
 
@@ -227,8 +228,9 @@ class LeanComplement:
 
     def wide(self, x: Array) -> Array:
         """diag(right) x, filled up with zeros."""
-        out = np.zeros((self.q, _padded(x.shape[1])))
+        out = aligned((self.q, _padded(x.shape[1])))
         np.multiply(self.right[:, None], x, out=out[:, : x.shape[1]])
+        out[:, x.shape[1] :] = 0.0
         return out
 
     def reduced(self, rhs: Stacked) -> tuple[Array, Array]:
@@ -338,4 +340,5 @@ class LeanInverse(Paired):
 
 
 def _padded(columns: int) -> int:
-    return columns if columns < 2 else -(-columns // WIDE) * WIDE
+    """One column as it is, others filled up to a multiple of what compiled loops take at a time."""
+    return columns if columns < 2 else -(-columns // WIDTH) * WIDTH
