@@ -18,6 +18,7 @@ from lmmformula.frame.available import check_available
 from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping
+from lmmformula.frame.held_columns import are_many, held_columns
 from lmmformula.frame.levels import Levels, levels_of
 from lmmformula.frame.member_columns import differ, member_matrix, of_member
 from lmmformula.frame.model_frame import ModelFrame, evaluate
@@ -33,7 +34,7 @@ from lmmformula.frame.predictors import (
     term_label,
 )
 from lmmformula.frame.random_columns import columns_meet, identified_columns
-from lmmformula.frame.rank import independent_columns
+from lmmformula.frame.rank import apart_in_some_rows, independent_columns
 from lmmformula.frame.recording import no_response, recipe_of, weights_given
 from lmmformula.frame.residuals import refuse_other_families, residual_block
 from lmmformula.frame.response import read_response, with_repeats
@@ -45,6 +46,7 @@ from lmmformula.frame.thresholds import Learned, without_constant, without_speci
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Arguments, Context, Data
 
 __all__ = ["assembled", "build", "further_parts"]
@@ -214,10 +216,17 @@ def _refuse_empty(block: FixedBlock, name: str) -> None:
         )
 
 
-def _fixed_block(design: Design, frame: ModelFrame) -> tuple[FixedBlock, tuple[int, ...]]:
+def _fixed_block(
+    design: Design, frame: ModelFrame, terms: Sequence[GroupBlock] = ()
+) -> tuple[FixedBlock, tuple[int, ...]]:
+    """The columns that earlier ones do not determine; of many rows by the levels of random-effects terms."""
+    columns = held_columns(design, frame, terms, frame.n) if terms else None
+    if columns is not None and apart_in_some_rows(columns, frame.n):
+        kept = tuple(range(columns.p))
+        return fixed_block(design, kept, columns, frame.n), kept
     matrix = design.matrix(frame, frame.n)
     kept = tuple(independent_columns(matrix, design.names).tolist())
-    return fixed_block(design, kept, matrix, frame.n), kept
+    return fixed_block(design, kept, Tall(matrix), frame.n), kept
 
 
 def _group_block(
@@ -283,15 +292,18 @@ def _assemble(
     y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights), known)
     family = with_bounds(family, y)
     design = make_design(spec.fixed, frame, contrasts_of(contrasts, spec))
-    X, kept = _fixed_block(design, frame)
-    if not family.distribution.intercept:
-        X, kept = without_constant(X, kept)
+    many = are_many(design, len(spec.random), frame.n)
+    X, kept = (None, ()) if many else _fixed_block(design, frame)
     groups: dict[tuple[Expr, ...], Grouping] = {}
     blocks, recipes = [], []
     for term in spec.random:
         block, recipe = _group_block(term, frame, groups, levels_below_rows=levels_below_rows)
         blocks.append(block)
         recipes.append(recipe)
+    if X is None:
+        X, kept = _fixed_block(design, frame, blocks)
+    if not family.distribution.intercept:
+        X, kept = without_constant(X, kept)
     recipe = recipe_of(spec, frame, design, kept, recipes, weights, offset)
     return Problem(
         y=y,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -17,10 +17,13 @@ from lmmformula.formula.spec import Expr, LinearPart, Term
 from lmmformula.frame.contrasts import Contrast, coding
 from lmmformula.frame.values import Basis, Factor, Value, label_index
 from lmmformula.numerics.threads import edges, in_parts
+from lmmformula.typing import Entries
 
-__all__ = ["Design", "FactorPart", "NumericPart", "make_design"]
+__all__ = ["Design", "FactorPart", "NumericPart", "Source", "make_design", "product", "write"]
 
 Array = NDArray[np.float64]
+Source: TypeAlias = "Callable[[slice | Entries], Array]"
+"""Gives columns of some rows."""
 
 # A dense matrix beyond this is nearly always an identifier used as a fixed effect.
 _MAX_BYTES = 16e9
@@ -37,14 +40,17 @@ class NumericPart:
     name: str
     suffixes: tuple[str, ...]
 
-    def source(self, value: Value) -> Callable[[slice], Array]:
-        """Gives the columns of a range of rows, shape (rows, k)."""
+    def source(self, value: Value) -> Source:
+        """Gives the columns of some rows, shape (rows, k)."""
+        return self.key(value).__getitem__
+
+    def key(self, value: Value) -> Entries:
+        """What the columns of a row follow from, (n, k)."""
         if isinstance(value, Factor):
             raise DataError(
                 f"`{self.name}` was numeric in the fit, but holds text or a factor in the new data"
             )
-        array = value.matrix if isinstance(value, Basis) else value[:, None]
-        return array.__getitem__
+        return value.matrix if isinstance(value, Basis) else value[:, None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,10 +63,14 @@ class FactorPart:
     matrix: Array
     suffixes: tuple[str, ...]
 
-    def source(self, value: Value) -> Callable[[slice], Array]:
-        """Gives the columns of a range of rows, shape (rows, k); a missing value gives NaN."""
+    def source(self, value: Value) -> Source:
+        """Gives the columns of some rows, shape (rows, k); a missing value gives NaN."""
         matrix, codes = self.matrix, self.codes(value)
         return lambda rows: _gather(matrix, codes[rows])
+
+    def key(self, value: Value) -> Entries:
+        """What the columns of a row follow from, (n,)."""
+        return self.codes(value)
 
     def codes(self, value: Value) -> NDArray[np.int32]:
         """Position of each row's value among the levels of the fit, -1 if missing."""
@@ -116,21 +126,34 @@ class Design:
                 f"{p:,} columns for {n:,} rows would take {n * p * 8 / 1e9:.0f} GB: leave out interactions"
             )
         out = np.empty((n, p))
-        plan, start = [], int(self.intercept)
-        for parts in self.terms:
-            stop = start + math.prod(len(part.suffixes) for part in parts)
-            plan.append((slice(start, stop), [part.source(value_of(part.expr)) for part in parts]))
-            start = stop
-
-        def part(first: int, stop: int) -> None:
-            rows = slice(first, stop)
-            if self.intercept:
-                out[rows, 0] = 1.0
-            for columns, sources in plan:
-                out[rows, columns] = _product([source(rows) for source in sources])
-
-        in_parts(part, edges(n, _CHUNK))
+        constant: list[tuple[slice, Sequence[Source]]] = [(slice(0, int(self.intercept)), [_one])]
+        terms = zip(self.places, self.terms, strict=True)
+        own = [(where, [part.source(value_of(part.expr)) for part in parts]) for where, parts in terms]
+        write(constant + own, out)
         return out
+
+    @property
+    def places(self) -> tuple[slice, ...]:
+        """Where the columns of each term stand."""
+        sizes = [math.prod(len(part.suffixes) for part in parts) for parts in self.terms]
+        ends = np.cumsum([int(self.intercept), *sizes]).tolist()
+        return tuple(map(slice, ends[:-1], ends[1:]))
+
+
+def write(plan: Sequence[tuple[slice, Sequence[Source]]], out: Array) -> None:
+    """The columns of terms to their places in a matrix of all rows, some rows at a time."""
+
+    def part(first: int, stop: int) -> None:
+        rows = slice(first, stop)
+        for columns, sources in plan:
+            out[rows, columns] = product([source(rows) for source in sources])
+
+    in_parts(part, edges(len(out), _CHUNK))
+
+
+def _one(rows: slice | Entries) -> Array:
+    del rows
+    return np.ones((1, 1))
 
 
 def _gather(matrix: Array, codes: NDArray[np.int32]) -> Array:
@@ -140,7 +163,7 @@ def _gather(matrix: Array, codes: NDArray[np.int32]) -> Array:
     return out
 
 
-def _product(blocks: list[Array]) -> Array:
+def product(blocks: Sequence[Array]) -> Array:
     """Row-wise products of columns, those of the first block fastest."""
     result = blocks[0]
     for block in blocks[1:]:

@@ -19,6 +19,7 @@ from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.ir.covariance import CovarianceKind, Unstructured
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.structured import Structured, shown_levels
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Arguments
 
 __all__ = ["contrasts_of", "fixed_block", "group_block", "placed_block", "refuse_weights", "term_label"]
@@ -41,7 +42,7 @@ def contrasts_of(given: Arguments, spec: ModelSpec) -> dict[str, Contrast]:
     return {name: contrast_from(value) for name, value in given.items()}
 
 
-def fixed_block(design: Design, kept: Sequence[int], matrix: Array, n: int) -> FixedBlock:
+def fixed_block(design: Design, kept: Sequence[int], columns: Tall, n: int) -> FixedBlock:
     """The columns `kept` of a design, with a warning that names the others.
 
     Parameters
@@ -49,7 +50,7 @@ def fixed_block(design: Design, kept: Sequence[int], matrix: Array, n: int) -> F
     design : Design
     kept : sequence of int
         Columns that earlier ones do not determine.
-    matrix : array
+    columns : Tall
         All columns, on whichever of the n rows are here.
     n : int
     """
@@ -60,18 +61,18 @@ def fixed_block(design: Design, kept: Sequence[int], matrix: Array, n: int) -> F
             "leave out terms, or make a factor with many levels a random effect"
         )
     dropped: tuple[str, ...] = ()
-    if p < matrix.shape[1]:
-        gone = sorted(set(range(matrix.shape[1])) - set(kept))
+    if p < len(design.names):
+        gone = sorted(set(range(len(design.names))) - set(kept))
         dropped = tuple(design.names[j] for j in gone)
         shown = ", ".join(dropped[:10]) + (f", ... ({len(dropped)} in all)" if len(dropped) > 10 else "")
         text = (
-            f"{len(dropped)} of {matrix.shape[1]} fixed-effects columns dropped "
+            f"{len(dropped)} of {len(design.names)} fixed-effects columns dropped "
             f"because earlier columns determine them: {shown}"
         )
         warn(text, RankDeficientWarning)
-        matrix = np.ascontiguousarray(matrix[:, list(kept)])
+        columns = Tall(np.ascontiguousarray(columns.matrix[:, list(kept)]))
     return FixedBlock(
-        matrix,
+        columns,  # pyright: ignore[reportArgumentType] - its matrix is theirs
         tuple(design.names[j] for j in kept),
         tuple(design.assign[j] for j in kept),
         design.term_labels,

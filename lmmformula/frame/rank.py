@@ -13,6 +13,7 @@ from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array
 
 __all__ = [
+    "apart_in_some_rows",
     "chosen_columns",
     "clearly_independent",
     "independent_columns",
@@ -23,6 +24,9 @@ __all__ = [
 
 TOLERANCE = 1e-7
 """R's: a column goes when less than this share of its norm is left after projection."""
+
+SOME = 65_536
+"""Rows that may show it."""
 
 # Gram matrices square the condition number; shares below this are decided by QR.
 _CLEAR = 1e-5
@@ -52,6 +56,27 @@ def independent_columns(matrix: Array, names: Sequence[str] = ()) -> NDArray[np.
     if clearly_independent(gram, norms, len(matrix)):
         return np.arange(p)
     return chosen_columns(np.asarray(np.linalg.qr(matrix, mode="r")) if len(matrix) > p else matrix)
+
+
+def apart_in_some_rows(columns: Tall, n: int) -> bool:
+    """Whether some of the n rows show that no column is determined by others.
+
+    What is left of a column after projection has in all rows at least the length that it has in some, so that its share of the
+    column's norm is at least the share there times the ratio of the norms. One reading of some rows; the norms are asked for.
+    """
+    rows = columns.rows(slice(None, None, max(1, n // SOME)))
+    norms = np.sqrt(columns.moments().squares)
+    if not norms_are_safe(norms) or len(rows) < columns.p:
+        return False
+    gram = rows.T @ rows
+    own = np.sqrt(np.diag(gram))
+    if not own.all():
+        return False
+    try:
+        factor = np.linalg.cholesky(gram / np.outer(own, own))
+    except np.linalg.LinAlgError:
+        return False
+    return bool((np.diag(factor) * own / norms).min(initial=1.0) > _CLEAR)
 
 
 def norms_are_safe(norms: Array) -> bool:

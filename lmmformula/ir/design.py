@@ -8,18 +8,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.covariance import CovarianceKind
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array, Entries
 
 __all__ = ["FixedBlock", "GroupBlock", "gathered", "parts_of"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+class _Written:
+    """A matrix that is held otherwise until somebody asks for it."""
+
+    def __get__(self, block: FixedBlock | None, owner: type) -> Array:
+        if block is None:
+            raise AttributeError("matrix")
+        return block.columns.matrix
+
+    def __set__(self, block: FixedBlock, given: Array | Tall) -> None:
+        vars(block)["columns"] = given if isinstance(given, Tall) else Tall(given)
+
+
+@dataclass(frozen=True, eq=False)
 class FixedBlock:
     """The fixed-effects columns.
 
     Attributes
     ----------
     matrix : (n, p) float64 array of full column rank
+        Or columns for products and sums (:class:`lmmformula.numerics.tall.Tall`), which write them all out when asked to.
     names : tuple of str
         R's coefficient names, length p.
     assign : tuple of int
@@ -36,6 +50,21 @@ class FixedBlock:
     term_labels: tuple[str, ...]
     dropped: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> Tall:
+        """X for products and sums."""
+        return vars(self)["columns"]
+
+    @property
+    def p(self) -> int:
+        """Number of columns."""
+        return self.columns.p
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Arrays that whoever made them may still write to."""
+        return self.columns.arrays
+
     @classmethod
     def constant(cls, n: int) -> FixedBlock:
         """An intercept alone, on n rows."""
@@ -49,6 +78,9 @@ class FixedBlock:
     def at(self, rows: slice | Entries) -> FixedBlock:
         """Some of the rows: a slice, or positions."""
         return replace(self, matrix=self.matrix[rows])
+
+
+FixedBlock.matrix = _Written()  # type: ignore[assignment,misc]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -17,18 +17,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import CrossPattern
+from lmmformula.numerics.columns import Moments
 from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.tall import Tall, tall_gram, tall_times, tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Index
 
-__all__ = ["ByLevel", "LevelColumns", "level_columns", "varying_columns"]
+__all__ = ["FEW", "ByLevel", "LevelColumns", "first_rows_of", "level_columns", "varying_columns"]
 
 PARTS = 16
 ROWS = 65_536
@@ -132,18 +134,116 @@ class LevelColumns:
         return out
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class ByLevel(Tall):
-    """X in memory whose products take what is constant within levels from the levels."""
+    """X in memory whose products take what is constant within levels from the levels.
+
+    Attributes
+    ----------
+    matrix : (n, p) array
+        X itself; written out when it is first asked for, where it was not given.
+    held : LevelColumns
+    codes : tuple of (n,) arrays
+        Levels of the groups that `held` has.
+    """
 
     held: LevelColumns
     codes: tuple[NDArray[np.int32], ...]
+
+    def __init__(
+        self, held: LevelColumns, codes: tuple[NDArray[np.int32], ...], matrix: Array | None = None
+    ) -> None:
+        for name, value in (("held", held), ("codes", codes), ("_given", matrix)):
+            object.__setattr__(self, name, value)
+
+    @cached_property
+    def matrix(self) -> Array:  # type: ignore[override]
+        given: Array | None = vars(self)["_given"]
+        if given is not None:
+            return given
+        out = np.empty((self.n, self.p))
+
+        def part(i: int, j: int) -> None:
+            out[i:j] = self.rows(slice(i, j))
+
+        in_parts(part, edges(self.n, ROWS))
+        out.setflags(write=False)
+        return out
+
+    @property
+    def n(self) -> int:
+        return len(self.held.rest)
+
+    @property
+    def p(self) -> int:
+        return self.held.p
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        given: Array | None = vars(self)["_given"]
+        return () if given is None else (given,)
+
+    def rows(self, some: slice) -> Array:
+        beside = self._beside(some)
+        out = np.empty_like(beside)
+        out[:, self._order] = beside
+        return out
+
+    def gram(self, weights: Array | None = None) -> Array:
+        def part(i: int, j: int) -> Array:
+            rows = self._beside(slice(i, j))
+            return rows.T @ (rows if weights is None else weights[i:j, None] * rows)
+
+        out = np.empty((self.p, self.p))
+        out[np.ix_(self._order, self._order)] = sum(
+            in_parts(part, edges(self.n, ROWS)), np.zeros((self.p, self.p))
+        )
+        return out
+
+    @cached_property
+    def _order(self) -> Index:
+        """Where R's columns, and those of A_a in turn, stand in X."""
+        return np.concatenate([self.held.rest_at, *self.held.values_at])
+
+    def _beside(self, some: slice) -> Array:
+        """Some of the rows of [R, S_1 A_1, ..]: whole rows of each, which lie together."""
+        held = self.held
+        parts = zip(self.codes, held.values, held.values_at, strict=True)
+        own = [np.take(values, codes[some], axis=0) for codes, values, at in parts if len(at)]
+        return np.concatenate([held.rest[some], *own], axis=1)
+
+    def of(self, own: Sequence[GroupRows]) -> LevelColumns | None:
+        """X by the levels of these groups; None where columns are held by the levels of another, or of none alike."""
+        held, none = self.held, np.zeros(0, dtype=np.intp)
+        values: list[Array] = [np.zeros((rows.group.m, 0)) for rows in own]
+        at: list[Index] = [none] * len(own)
+        for codes, numbers, columns in zip(self.codes, held.values, held.values_at, strict=True):
+            if not len(columns):
+                continue
+            plain = (a for a, rows in enumerate(own) if not (rows.group.has_basis or rows.group.several))
+            where = next((a for a in plain if own[a].codes is codes), None)
+            if where is None:
+                return None
+            values[where], at[where] = numbers, columns
+        return LevelColumns(held.rest, held.rest_at, tuple(values), tuple(at))
+
+    def moments(self) -> Moments:
+        """From those of levels, each as often as it has rows."""
+        held = self.held
+        sums, squares = np.empty(self.p), np.empty(self.p)
+        own = Tall(held.rest).moments()
+        sums[held.rest_at], squares[held.rest_at] = own.sums, own.squares
+        for codes, values, at in zip(self.codes, held.values, held.values_at, strict=True):
+            if len(at):
+                count = np.bincount(codes, minlength=len(values)).astype(float)
+                with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+                    sums[at], squares[at] = count @ values, count @ values**2
+        return Moments(self.n, sums, squares)
 
     def times(self, x: Array) -> Array:
         if x.ndim > 1:
             return tall_times(self.matrix, x)
         held = self.held
-        out, parts = np.empty(len(self.matrix)), list(zip(self.codes, held.shifts(x), strict=True))
+        out, parts = np.empty(self.n), list(zip(self.codes, held.shifts(x), strict=True))
 
         def part(i: int, j: int) -> None:
             np.matmul(held.rest[i:j], x[held.rest_at], out=out[i:j])
@@ -193,8 +293,6 @@ def varying_columns(own: Sequence[GroupRows], x: Array) -> int:
 
 def _constant_within(own: Sequence[GroupRows], x: Array) -> tuple[list[Index | None], list[Index]]:
     """For each group its levels' first rows among those of X, None if nobody looked, and the columns that are its own."""
-    from lmmformula.numerics.level_kernels import first_rows
-
     n, p = x.shape
     free = np.ones(p, dtype=bool)
     firsts: list[Index | None] = [None] * len(own)
@@ -203,11 +301,19 @@ def _constant_within(own: Sequence[GroupRows], x: Array) -> tuple[list[Index | N
         rows = own[a]
         if not free.any() or rows.group.has_basis or rows.group.several:
             continue
-        first = firsts[a] = np.empty(rows.group.m, dtype=np.int32 if n < 2**31 else np.int64)
-        first_rows(rows.codes[:n], first)
+        first = firsts[a] = first_rows_of(rows, n)
         at[a] = _constant(x, rows.codes[:n], first, np.flatnonzero(free))
         free[at[a]] = False
     return firsts, at
+
+
+def first_rows_of(rows: GroupRows, n: int) -> Index:
+    """The first of n rows in each level, (m,); anything for a level without any."""
+    from lmmformula.numerics.level_kernels import first_rows
+
+    out = np.empty(rows.group.m, dtype=np.int32 if n < 2**31 else np.int64)
+    first_rows(rows.codes[:n], out)
+    return out
 
 
 def _constant(x: Array, codes: NDArray[np.int32], first: Index, among: Index) -> Index:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lmmformula.ir.blocks import Blocks, Gram
 from lmmformula.ir.design import GroupBlock
@@ -36,7 +37,7 @@ class _Slice:
 
     @property
     def fixed(self) -> Array:
-        return self._of.fixed.matrix[self._rows]
+        return self._of.fixed.rows(self._rows)
 
     @property
     def aux(self) -> tuple[Array, ...]:
@@ -72,7 +73,7 @@ class MemoryRows:
     Parameters
     ----------
     y, weights, offset : (n,) arrays; the latter two may be None
-    fixed : (n, p) array
+    fixed : (n, p) array, or columns that may write it out
     aux : sequence of (n, p_j) arrays
     terms : sequence of GroupBlock
     levels : Blocks or None
@@ -81,7 +82,7 @@ class MemoryRows:
         Random effects of the auxiliary predictors.
     """
 
-    __slots__ = ("_levels", "_x", "aux", "aux_terms", "offset", "terms", "weights", "y")
+    __slots__ = ("_columns", "_levels", "aux", "aux_terms", "offset", "terms", "weights", "y")
     at_hand = True
 
     def __init__(
@@ -89,14 +90,15 @@ class MemoryRows:
         y: Array,
         weights: Array | None,
         offset: Array | None,
-        fixed: Array,
+        fixed: Array | Tall,
         aux: Sequence[Array],
         terms: Sequence[GroupBlock],
         levels: Blocks | None = None,
         aux_terms: Sequence[Sequence[GroupBlock]] = (),
     ) -> None:
         self.y, self.weights, self.offset = y, weights, offset
-        self._x, self.aux, self.terms = fixed, tuple(map(Tall, aux)), terms
+        self._columns = fixed if isinstance(fixed, Tall) else Tall(fixed)
+        self.aux, self.terms = tuple(map(Tall, aux)), terms
         self._levels, self.aux_terms = levels, aux_terms
 
     @property
@@ -106,14 +108,20 @@ class MemoryRows:
     @property
     def fixed(self) -> Tall:
         """X; by levels where it is known how."""
-        held = None if self._levels is None else self.levels.level_columns(self._x, look=False)
-        if held is None:
-            return Tall(self._x)
-        return ByLevel(self._x, held, tuple(own.codes for own in self.levels.own))
+        columns = self._columns
+        if self._levels is None or isinstance(columns, ByLevel):
+            return columns
+        held = self.levels.level_columns(columns.matrix, look=False)
+        return columns if held is None else ByLevel(held, self._codes, columns.matrix)
+
+    @property
+    def _codes(self) -> tuple[NDArray[np.int32], ...]:
+        return tuple(own.codes for own in self.levels.own)
 
     @property
     def varying(self) -> int:
-        return self.levels.varying_columns(self._x)
+        held, columns = self._level_columns(look=False), self._columns
+        return self.levels.varying_columns(columns.matrix) if held is None else len(held.rest_at)
 
     def told(self, passes: float) -> str:
         return ""
@@ -126,18 +134,19 @@ class MemoryRows:
 
     def over(self, levels: Levels) -> MemoryRows:
         aux, known = [block.matrix for block in self.aux], cast("Blocks", levels)
-        x, terms = self._x, self.terms
+        x, terms = self._columns, self.terms
         return MemoryRows(self.y, self.weights, self.offset, x, aux, terms, known, self.aux_terms)
 
     def scaled(self, units: Units) -> MemoryRows:
         def by(values: Array | None, unit: float) -> Numbers:
             return values if values is None or unit == 1.0 else values / unit
 
-        pairs = zip((self.fixed, *self.aux), (units.columns, *(c for c, _ in units.aux)), strict=True)
-        x, *aux = (block.matrix if c is None else block.matrix @ c for block, c in pairs)
+        pairs = zip((self._columns, *self.aux), (units.columns, *(c for c, _ in units.aux)), strict=True)
+        x, *aux = (block if c is None else Tall(block.matrix @ c) for block, c in pairs)
         terms = tuple(term.scaled(t) for term, t in zip(self.terms, units.bases, strict=True))
         y, weights = by(self.y, units.response), by(self.weights, units.precision)
-        return MemoryRows(y, weights, by(self.offset, units.slope), x, aux, terms, None, self.aux_terms)
+        offset, aux = by(self.offset, units.slope), [block.matrix for block in aux]
+        return MemoryRows(y, weights, offset, x, aux, terms, None, self.aux_terms)
 
     def whole(self, values: V) -> V:
         return values
@@ -146,7 +155,7 @@ class MemoryRows:
         yield _Slice(self, 0, self.n)
 
     def apply(self, beta: Array | None, effects: Sequence[Array], *, offset: bool = True) -> Array:
-        held = self.levels.level_columns(self._x, look=False) if effects else None
+        held = self._level_columns(look=False) if effects else None
         if held is not None and beta is not None and len(beta):
             out = tall_times(held.rest, beta[held.rest_at])
             shifts = zip(effects, held.shifts(beta), strict=True)
@@ -165,20 +174,22 @@ class MemoryRows:
     def gram(self, weights: Array | None, *, fixed: bool = False, more: Sequence[Array] = ()) -> Gram:
         if not fixed:
             return self.levels.gram(weights, np.zeros((self.n, 0)), more)
-        if more or (held := self._by_level) is None:
-            return self.levels.gram(weights, self._x, more)
+        if more or (held := self._level_columns()) is None:
+            return self.levels.gram(weights, self._columns.matrix, more)
         return self._gram_by_level(held, weights)
 
     def weighted_columns(self, weights: Array | None) -> tuple[Stacked, Array]:
-        if (held := self._by_level) is None:
-            return self.levels.weighted_columns(weights, self._x)
+        if (held := self._level_columns()) is None:
+            return self.levels.weighted_columns(weights, self._columns.matrix)
         gram = self._gram_by_level(held, weights)
         return gram.rhs, gram.vv
 
-    @property
-    def _by_level(self) -> LevelColumns | None:
-        """X by the levels in which its columns are constant, where there are many rows and such columns."""
-        return self.levels.level_columns(self._x)
+    def _level_columns(self, *, look: bool = True) -> LevelColumns | None:
+        """X by the levels in which its columns are constant, if it came so, or where it pays to `look` for such columns."""
+        columns = self._columns
+        if isinstance(columns, ByLevel) and (held := columns.of(self.levels.own)) is not None:
+            return held
+        return self.levels.level_columns(columns.matrix, look=look)
 
     def _gram_by_level(self, held: LevelColumns, weights: Array | None) -> Gram:
         """The Gram with X from that with the columns that vary within levels."""
@@ -243,7 +254,7 @@ class WholeRows(MemoryRows):
             own.y,
             own.weights,
             own.offset,
-            own.fixed.matrix,
+            own._columns,
             aux,
             own.terms,
             cast("Blocks", levels),

@@ -102,7 +102,7 @@ class Problem:
 
     @property
     def _arrays(self) -> MemoryRows:
-        aux, x = [block.matrix for block in self.aux], self.X.matrix
+        aux, x = [block.matrix for block in self.aux], self.X.columns
         rows = WholeRows if self.responses else MemoryRows
         return rows(self.y, self.weights, self.offset, x, aux, self.terms, None, self.aux_terms)
 
@@ -114,7 +114,7 @@ class Problem:
         return replace(
             self,
             y=rows.y,
-            X=replace(self.X, matrix=rows.fixed.matrix),
+            X=replace(self.X, matrix=rows.fixed),
             terms=tuple(rows.terms),
             weights=rows.weights,
             offset=rows.offset,
@@ -167,7 +167,7 @@ class Problem:
 
     @property
     def p(self) -> int:
-        return self.X.matrix.shape[1]
+        return self.X.p
 
     @property
     def n_observed(self) -> int | float:
@@ -217,11 +217,11 @@ class Problem:
 
     def freeze(self) -> Problem:
         """The same problem, its arrays now read-only: many results are made of them."""
-        if self.y.flags.writeable or self.X.matrix.flags.writeable:  # once is enough
+        if self.y.flags.writeable or any(a.flags.writeable for a in self.X.arrays):  # once is enough
             freeze(
                 (
                     self.y,
-                    self.X,
+                    self.X.arrays,
                     self.terms,
                     self.weights,
                     self.offset,

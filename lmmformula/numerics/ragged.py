@@ -130,6 +130,11 @@ class Ragged:
     def way(self) -> str:
         return self.size.way()
 
+    @property
+    def is_single(self) -> bool:
+        """Whether levels have one row each, and columns stand by themselves."""
+        return self.k == self.width == 1
+
     @cached_property
     def is_full(self) -> bool:
         """Whether every level meets every column, so that values are T itself and nothing is looked up."""
@@ -200,22 +205,28 @@ class Ragged:
         if self.way() != "compiled":
             out -= self.gram(values)
             return
-        from lmmformula.numerics.kernels import ragged_gram
+        from lmmformula.numerics.kernels import ragged_gram, single_gram
 
         met, alike = self._meetings, np.ascontiguousarray(values, dtype=out.dtype)
-        arrays = (self.width, *met.arrays, self.ptr, self.cols, alike, out)
-        in_parts(lambda i, j: ragged_gram(i, j, *arrays), met.cuts)
+        arrays = (*met.arrays, self.ptr, self.cols, alike, out)
+        if self.is_single:
+            in_parts(lambda i, j: single_gram(i, j, *arrays), met.cuts)
+        else:
+            in_parts(lambda i, j: ragged_gram(i, j, self.width, *arrays), met.cuts)
 
     def on_pattern(self, values: Array, z: Array) -> Array:
         """(T Z) on the pattern of T, (k, total), for symmetric full Z of shape (q, q)."""
         way = self.way()
         if way == "compiled":
-            from lmmformula.numerics.kernels import ragged_on_pattern
+            from lmmformula.numerics.kernels import ragged_on_pattern, single_on_pattern
 
             out, met = np.empty_like(values), self._meetings
             alike = np.ascontiguousarray(values, dtype=z.dtype)
-            arrays = (self.width, *met.arrays, self.ptr, self.cols, alike, z, out)
-            in_parts(lambda i, j: ragged_on_pattern(i, j, *arrays), met.cuts)
+            arrays = (*met.arrays, self.ptr, self.cols, alike, z, out)
+            if self.is_single:
+                in_parts(lambda i, j: single_on_pattern(i, j, *arrays), met.cuts)
+            else:
+                in_parts(lambda i, j: ragged_on_pattern(i, j, self.width, *arrays), met.cuts)
             return out
         if way == "dense":
             full = times_symmetric(self.dense(values), z)

@@ -109,6 +109,20 @@ class Tall:
     def p(self) -> int:
         return self.matrix.shape[1]
 
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.matrix)
+
+    @property
+    def arrays(self) -> tuple[Array, ...]:
+        """Arrays that whoever made them may still write to."""
+        return (self.matrix,)
+
+    def rows(self, some: slice) -> Array:
+        """Some of the rows."""
+        return self.matrix[some]
+
     def times(self, x: Array) -> Array:
         return tall_times(self.matrix, x)
 
@@ -126,13 +140,12 @@ class Tall:
         return float(r @ (r if weights is None else weights * r))
 
     def gram(self, weights: Array | None = None) -> Array:
-        a = self.matrix
-
         def part(i: int, j: int) -> Array:
-            return a[i:j].T @ (a[i:j] if weights is None else weights[i:j, None] * a[i:j])
+            rows = self.rows(slice(i, j))
+            return rows.T @ (rows if weights is None else weights[i:j, None] * rows)
 
         size = ROWS if weights is None else ROWS // 16  # a part and its copy with weights stay in the cache
-        return sum(in_parts(part, edges(len(a), size)), np.zeros((self.p, self.p)))
+        return sum(in_parts(part, edges(self.n, size)), np.zeros((self.p, self.p)))
 
     def products(self, other: Columns, weights: Array) -> Array:
         own = cast("Tall", other).matrix

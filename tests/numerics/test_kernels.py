@@ -38,6 +38,24 @@ def test_blas_products(small: bool, monkeypatch) -> None:
     np.testing.assert_allclose(blas.times_symmetric(t, z), t @ z, atol=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_products_that_read_ahead(dtype: type, monkeypatch) -> None:
+    """Columns that more levels meet than are read ahead, by a number that no tile divides."""
+    monkeypatch.setattr(Ragged, "way", lambda _: "compiled")
+    rng, m, q = np.random.default_rng(4), 333, 5
+    met = rng.random((m, q)) < 0.7
+    cols = np.nonzero(met)[1].astype(np.int32)
+    ragged = Ragged.of(np.concatenate([[0], np.cumsum(met.sum(axis=1))]), cols, q, 1)
+    assert ragged.is_single
+    values = rng.normal(size=(1, len(cols)))
+    t, z, out = ragged.dense(values), rng.normal(size=(q, q)), np.zeros((q, q), dtype)
+    z = (z + z.T).astype(dtype)
+    ragged.less_gram(out, values)
+    near = 1e-12 if dtype is np.float64 else 1e-5
+    np.testing.assert_allclose(np.tril(-out), np.tril(t.T @ t), rtol=near, atol=20 * near)
+    np.testing.assert_allclose(ragged.on_pattern(values, z)[0], (t @ z)[met], rtol=near, atol=20 * near)
+
+
 @pytest.mark.parametrize("way", ["dense", "sparse", "compiled"])
 @pytest.mark.parametrize("k", [1, 3])
 def test_ragged(way: str, k: int, monkeypatch) -> None:

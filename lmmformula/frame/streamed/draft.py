@@ -32,6 +32,7 @@ from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.ir.design import FixedBlock, GroupBlock
 from lmmformula.ir.memory_rows import MemoryRows
 from lmmformula.ir.problem import Problem
+from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Array
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ class Draft:
         kept = _columns_kept(
             self, seen.grams[0], coding.fixed.names, lambda rows: coding.fixed.matrix(rows, rows.n)
         )
-        fixed = fixed_block(coding.fixed, kept, np.zeros((0, len(coding.fixed.names))), n)
+        fixed = fixed_block(coding.fixed, kept, Tall(np.zeros((0, len(coding.fixed.names)))), n)
         main = [
             self._term(term, seen, j, strict=self.levels_below_rows) for j, term in enumerate(coding.terms)
         ]
@@ -180,7 +181,7 @@ class Draft:
         blocks, kept = [], []
         for design, gram in zip(self.coding.aux, seen.grams[1:], strict=True):
             own = _columns_kept(self, gram, design.names, lambda rows, d=design: d.matrix(rows, rows.n))
-            blocks.append(fixed_block(design, own, np.zeros((0, len(design.names))), self.n))
+            blocks.append(fixed_block(design, own, Tall(np.zeros((0, len(design.names)))), self.n))
             kept.append(own)
         return tuple(blocks), tuple(kept)
 
