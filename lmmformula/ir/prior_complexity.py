@@ -40,7 +40,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from lmmformula.ir.prior_distributions import AtZero, Exponential, written
+from lmmformula.ir.prior_distributions import Exponential
+from lmmformula.ir.prior_protocol import AtZero, written
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["Complexity", "PCCorrelation", "PCRange", "PCShare"]
@@ -74,6 +75,7 @@ class PCRange:
     p: float
     dimensions: int
     at_zero: ClassVar[AtZero] = "vanishing"
+    terms: ClassVar[None] = None
 
     def __str__(self) -> str:
         return written("pc", self.u, self.p)
@@ -109,6 +111,7 @@ class PCCorrelation:
     u: float
     p: float
     at_zero: ClassVar[AtZero] = "finite"
+    terms: ClassVar[None] = None
 
     def __str__(self) -> str:
         return written("pc", self.u, self.p)
@@ -152,6 +155,7 @@ class PCShare:
     p: float
     roots: Array
     at_zero: ClassVar[AtZero] = "finite"
+    terms: ClassVar[None] = None
 
     def __str__(self) -> str:
         return written("pc", self.u, self.p)

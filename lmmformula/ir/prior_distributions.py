@@ -13,18 +13,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import erf, lgamma, log, pi, sqrt
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from lmmformula.errors import PlanError
+from lmmformula.ir.prior_protocol import AtZero, DensityTerms, written
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
     "LKJ",
-    "AtZero",
     "Beta",
-    "Distribution",
     "Exponential",
     "Flat",
     "Gamma",
@@ -37,37 +36,6 @@ __all__ = [
     "StudentT",
     "Uniform",
 ]
-
-AtZero = Literal["finite", "vanishing", "infinite", "outside"]
-"""Density of a positive parameter as it goes to 0; ``outside`` if 0 is not in the closed support."""
-
-
-class Distribution(Protocol):
-    """A prior of one number."""
-
-    def logpdf(self, x: Numbers, xp: Namespace = np) -> Numbers:
-        """Log density, elementwise."""
-        ...
-
-    def slope(self, x: Numbers) -> Numbers:
-        """Derivative of the log density."""
-        ...
-
-    def sample(self, rng: np.random.Generator, size: int) -> Array:
-        """Independent draws, (size,)."""
-        ...
-
-    def scaled(self, c: float) -> Distribution:
-        """The distribution of c X, c > 0."""
-        ...
-
-    @property
-    def at_zero(self) -> AtZero: ...
-
-
-def written(name: str, *arguments: float) -> str:
-    """``name(a, b)`` with numbers as short as they are exact to 12 digits."""
-    return f"{name}({', '.join(f'{a:.12g}' for a in arguments)})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +58,11 @@ class Normal:
 
     def slope(self, x: Numbers) -> Numbers:
         return -(x - self.mean) / self.sd**2
+
+    @property
+    def terms(self) -> DensityTerms:
+        constant = -log(self.sd) - 0.5 * log(2 * pi)
+        return DensityTerms(constant, square=-0.5 / self.sd**2, centre=self.mean)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.normal(self.mean, self.sd, size)
@@ -137,6 +110,12 @@ class StudentT:
         e = x - self.location
         return -(self.df + 1) * e / (self.df * self.scale**2 + e * e)
 
+    @property
+    def terms(self) -> DensityTerms:
+        constant = float(self.logpdf(self.location))
+        spread = 1.0 / (self.df * self.scale**2)
+        return DensityTerms(constant, centre=self.location, tail=-0.5 * (self.df + 1.0), spread=spread)
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return self.location + self.scale * rng.standard_t(self.df, size)
 
@@ -180,6 +159,11 @@ class Positive:
     def slope(self, x: Numbers) -> Numbers:
         return self.base.slope(x)
 
+    @property
+    def terms(self) -> DensityTerms:
+        own = self.base.terms
+        return own._replace(constant=own.constant - log(1.0 - self.base.below(0.0)))
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         low = self.base.below(0.0)
         return self.base.quantile(low + (1.0 - low) * rng.uniform(size=size))
@@ -204,6 +188,10 @@ class Exponential:
 
     def slope(self, x: Numbers) -> Numbers:
         return -self.rate + 0.0 * x
+
+    @property
+    def terms(self) -> DensityTerms:
+        return DensityTerms(log(self.rate), linear=-self.rate)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.exponential(1.0 / self.rate, size)
@@ -234,6 +222,11 @@ class Gamma:
     def slope(self, x: Numbers) -> Numbers:
         return (self.shape - 1.0) / x - self.rate
 
+    @property
+    def terms(self) -> DensityTerms:
+        constant = self.shape * log(self.rate) - lgamma(self.shape)
+        return DensityTerms(constant, log=self.shape - 1.0, linear=-self.rate)
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.gamma(self.shape, 1.0 / self.rate, size)
 
@@ -259,6 +252,11 @@ class InverseGamma:
 
     def slope(self, x: Numbers) -> Numbers:
         return -(self.shape + 1.0) / x + self.scale / x**2
+
+    @property
+    def terms(self) -> DensityTerms:
+        constant = self.shape * log(self.scale) - lgamma(self.shape)
+        return DensityTerms(constant, log=-self.shape - 1.0, inverse=-self.scale)
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return self.scale / rng.gamma(self.shape, 1.0, size)
@@ -286,6 +284,12 @@ class LogNormal:
     def slope(self, x: Numbers) -> Numbers:
         return -((np.log(x) - self.mean_log) / self.sd_log**2 + 1.0) / x
 
+    @property
+    def terms(self) -> DensityTerms:
+        precision = self.sd_log**-2
+        constant = -log(self.sd_log) - 0.5 * log(2 * pi) - 0.5 * precision * self.mean_log**2
+        return DensityTerms(constant, log=precision * self.mean_log - 1.0, log_square=-0.5 * precision)
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.lognormal(self.mean_log, self.sd_log, size)
 
@@ -311,6 +315,10 @@ class Uniform:
     def slope(self, x: Numbers) -> Numbers:
         return 0.0 * x
 
+    @property
+    def terms(self) -> DensityTerms:
+        return DensityTerms(-log(self.high - self.low))
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.uniform(self.low, self.high, size)
 
@@ -335,6 +343,10 @@ class Beta:
 
     def slope(self, x: Numbers) -> Numbers:
         return (self.a - 1.0) / x - (self.b - 1.0) / (1.0 - x)
+
+    @property
+    def terms(self) -> DensityTerms | None:
+        return None
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.beta(self.a, self.b, size)
@@ -364,6 +376,10 @@ class Flat:
     def slope(self, x: Numbers) -> Numbers:
         return 0.0 * x
 
+    @property
+    def terms(self) -> DensityTerms:
+        return DensityTerms()
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         raise PlanError(
             "flat() has no draws, since it has no total probability: give every parameter a proper prior to draw from priors."
@@ -390,6 +406,10 @@ class Point:
     def slope(self, x: Numbers) -> Numbers:
         return 0.0 * x
 
+    @property
+    def terms(self) -> DensityTerms:
+        return DensityTerms()
+
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return np.full(size, self.value)
 
@@ -415,5 +435,5 @@ class LKJ:
 
 
 Stated: TypeAlias = Any
-"""A :class:`Distribution`, or :class:`LKJ` for correlations: which of them a prior has, and what that has besides the protocol,
-such as a mean, follows from the role of its parameter."""
+"""A distribution by :mod:`lmmformula.ir.prior_protocol`, or :class:`LKJ` for correlations: which of them a prior has, and what
+that has besides the protocol, such as a mean, follows from the role of its parameter."""

@@ -33,7 +33,8 @@ from typing import ClassVar, Protocol
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.prior_distributions import AtZero, Beta, Gamma, InverseGamma, Positive, StudentT, written
+from lmmformula.ir.prior_distributions import Beta, Gamma, InverseGamma, Positive, StudentT
+from lmmformula.ir.prior_protocol import AtZero, written
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = ["R2D2", "Horseshoe", "Shrinkage", "Together", "drawn_together"]

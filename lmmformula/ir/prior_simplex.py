@@ -14,7 +14,7 @@ from math import isfinite
 import numpy as np
 
 from lmmformula.errors import PlanError
-from lmmformula.ir.prior_distributions import written
+from lmmformula.ir.prior_protocol import written
 from lmmformula.typing import Array
 
 __all__ = ["Dirichlet", "parse_simplex"]

@@ -68,6 +68,23 @@ class Kernel:
                 loop = self._loops[kinds] = self._found(kinds, arguments)
         return loop(*arguments)
 
+    def address(self, *arguments: Numbers) -> int:
+        """Where the machine code for such arguments stands, for other loops that call it (:mod:`called_kernels`)."""
+        kinds = machine_code.kinds_of(arguments)
+        assert kinds is not None
+        with _compiling:
+            loop = self._loops.get(kinds)
+            if loop is None:
+                loop = self._loops[kinds] = self._found(kinds, arguments)
+        if isinstance(loop, machine_code.Loop):
+            return loop.address
+        import numba
+
+        signature = tuple(map(numba.typeof, arguments))
+        self.dispatcher.compile(signature)
+        own = self.dispatcher.overloads[signature]
+        return own.library.get_pointer_to_function(own.fndesc.llvm_func_name)
+
     @cached_property
     def dispatcher(self) -> Foreign:
         """Numba's own function, with its cache."""

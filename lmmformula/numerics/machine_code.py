@@ -102,6 +102,7 @@ class Loop:
     Attributes
     ----------
     call : ctypes function
+    address : int
     number : ctypes type or None
         What it returns.
     failed : callable
@@ -109,6 +110,7 @@ class Loop:
     """
 
     call: Callable[..., int]
+    address: int
     number: Foreign
     failed: Callable[..., object]
 
@@ -157,7 +159,7 @@ def load(key: str, kinds: Kinds, failed: Callable[..., object]) -> Loop | None:
     words = head.decode(errors="replace").split(" ")
     if len(words) != 3 or words[0] != sha256(code).hexdigest():
         return None
-    return Loop(_linked(words[1], code, kinds), _NUMBERS[words[2]], failed)
+    return Loop(*_linked(words[1], code, kinds), _NUMBERS[words[2]], failed)
 
 
 def refused(key: str, kinds: Kinds) -> bool:
@@ -244,7 +246,7 @@ def _linker() -> Foreign | None:
     return binding.create_mcjit_compiler(binding.parse_assembly(_RUNTIME), machine)
 
 
-def _linked(name: str, code: bytes, kinds: Kinds) -> Callable[..., int]:
+def _linked(name: str, code: bytes, kinds: Kinds) -> tuple[Callable[..., int], int]:
     from llvmlite import binding
 
     with _lock:
@@ -260,4 +262,4 @@ def _linked(name: str, code: bytes, kinds: Kinds) -> Callable[..., int]:
             types += [ctypes.c_int64] * (2 * kind[1])
         else:
             types.append(ctypes.c_double if kind is float else ctypes.c_int64)
-    return ctypes.CFUNCTYPE(ctypes.c_int32, *types)(address)
+    return ctypes.CFUNCTYPE(ctypes.c_int32, *types)(address), address

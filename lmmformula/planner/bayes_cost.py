@@ -108,8 +108,7 @@ def sampling_cost(
         return Sampling(joint=1.0, steps=steps, work=steps * size / 1e3, recovered=recovered)
     small = route.suits_batches(blocks.groups, problem.p)
     density = q_largest * (side + 1.0) ** 2 + side**3 / 3.0
-    usual = few.WARMUP if small else few.WARMUP_LARGE
-    steps = chains * (draws + (warmup or usual)) * route.leapfrogs
+    steps = chains * (draws + (warmup or few.WARMUP)) * route.leapfrogs
     if small:
         if sampler == "importance":
             return Sampling(batch=(PILOT + (OVERSAMPLED + 1.0) * total) * density / 1e3, recovered=recovered)

@@ -56,11 +56,13 @@ class HMC(Likelihood):
     chains, draws : int
         Chains, and draws kept of each.
     warmup : int, optional
-        Iterations of each chain before the draws: 100 where an importance sample has found the scales, 60 where besides
-        a density takes milliseconds, 500 where the chain has to find the scales.
+        Iterations of each chain before the draws: 60 where an importance sample has found the scales, 500 where the chain has
+        to find them.
     seed : int, optional
         A random one is drawn and recorded if none is given.
-    target_accept : float
+    target_accept : float, optional
+        Acceptance rate to tune the step size for: 0.6 where an importance sample has found the scales of an exact density,
+        0.8 elsewhere.
     max_depth : int
     engine : Engine
     marginalize : str or sequence of str
@@ -78,7 +80,7 @@ class HMC(Likelihood):
     draws: int = 1_000
     warmup: int | None = None
     seed: int | None = None
-    target_accept: float = 0.8
+    target_accept: float | None = None
     max_depth: int = 10
     engine: Engine = field(default_factory=exact_engine)
     marginalize: Marginalize = "auto"

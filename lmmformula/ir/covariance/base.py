@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,10 @@ from lmmformula.ir.covariance.matrices import cholesky_rows, sd_cor, semidefinit
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.typing import Array, Entries, Namespace, Numbers
 
-__all__ = ["EDGE", "CovarianceKind", "Kind"]
+__all__ = ["EDGE", "CovarianceKind", "Kind", "UnitForm"]
+
+UnitForm = Literal["identity", "partial correlations"]
+"""Formulas of the factor C of a correlation matrix: I, or :mod:`lmmformula.ir.covariance.unstructured`'s."""
 
 EDGE = 1.0 - 1e-7
 """Stands for a correlation of one where a profile has to leave it."""
@@ -184,6 +187,11 @@ class Kind:
         if self.k == 1:
             return False
         return bool(self.ranges) or bool(np.any(self.correlation(()) != np.eye(self.k)))
+
+    @property
+    def unit_form(self) -> UnitForm | None:
+        """The formula of C for loops that cannot call :meth:`unit_rows`; None if it has none of those that they know."""
+        return None if self.correlated else "identity"
 
     @property
     def one_correlation(self) -> bool:

@@ -45,6 +45,11 @@ class ReducedRank(Unstructured):
         return min(self.d, self.k)
 
     @property
+    def unit_form(self) -> None:
+        """It has no correlation parameters."""
+        return None
+
+    @property
     def _index(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Rows and columns of the trapezoid, column by column."""
         cols, rows = np.triu_indices(self.k)

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from lmmformula.ir.covariance.base import EDGE, Kind
+from lmmformula.ir.covariance.base import EDGE, Kind, UnitForm
 from lmmformula.ir.covariance.matrices import semidefinite_cholesky
 from lmmformula.ir.covariance_roles import Role, Transformations
 from lmmformula.typing import Array, Entries, Namespace, Numbers
@@ -48,6 +48,10 @@ class Unstructured(Kind):
     @property
     def one_correlation(self) -> bool:
         return False
+
+    @property
+    def unit_form(self) -> UnitForm | None:
+        return "partial correlations"
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:

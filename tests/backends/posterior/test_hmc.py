@@ -253,8 +253,13 @@ def test_compiled_density_and_gradient_agree_with_numpy(monkeypatch: pytest.Monk
         z = np.random.default_rng(1).normal(size=target.d)
         point = target(scale.mode + scale.half @ z)
         value, gradient = point.value, point.gradient
+        looped = target.looped()
+        assert looped is not None
+        v, g = looped(scale.mode + scale.half @ z)
+        assert v == pytest.approx(value, rel=1e-11)
+        np.testing.assert_allclose(g, gradient, atol=1e-7)
         with x64():
-            for side in (250, -1):
+            for side in (-1, 250):
                 monkeypatch.setattr(variances_module, "SMALL_SIDE", side)
                 assert target.is_small == (side > 0)
                 v, g = jax.jit(jax.value_and_grad(potential(target, scale)))(z)

@@ -363,6 +363,9 @@ class Nowhere:
 
     d, is_small, is_dense, is_dear = 60, False, True, False
 
+    def looped(self) -> None:
+        """Not as numbers."""
+
     def traced(self) -> None:
         """It has to be called back."""
 

@@ -18,10 +18,11 @@ from lmmformula.backends.posterior.recovery.gaussian import recover
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
 from lmmformula.ir.prior_defaults import resolve_priors
-from lmmformula.numerics.bordered_kernels import bordered_slopes, bordered_values
+from lmmformula.numerics.bordered_kernels import bordered_values
 from lmmformula.numerics.kept_programs import folder
 from lmmformula.numerics.machine_code import Loop
 from lmmformula.numerics.recovery_kernels import conditional_draws, conditional_variances
+from lmmformula.numerics.variance_kernels import variance_slopes
 
 USER = {"b": "student_t(4, 0.1, 0.3)", "sigma": "gamma(2, 0.1)"}
 ALL_KINDS = {
@@ -197,7 +198,8 @@ def test_another_process_runs_kernels_without_numba(monkeypatch: pytest.MonkeyPa
     posterior.log_densities(np.zeros((1, posterior.d)))
     posterior.value_and_gradient(np.zeros(posterior.d))
     recover(posterior, np.zeros((1, 1, posterior.d)), np.random.SeedSequence(1))
-    for kernel in (bordered_values, bordered_slopes, conditional_draws, conditional_variances):
+    for kernel in (bordered_values, variance_slopes, conditional_draws, conditional_variances):
+        assert kernel._loops
         assert all(isinstance(loop, Loop) for loop in kernel._loops.values())
 
 

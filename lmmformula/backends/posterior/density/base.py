@@ -17,6 +17,7 @@ from lmmformula.numerics.threads import in_order
 from lmmformula.typing import Array, Numbers
 
 if TYPE_CHECKING:
+    from lmmformula.backends.posterior.density.looped import Looped
     from lmmformula.backends.posterior.density.scale import JointScale, Scale
 
 __all__ = ["Concentrated", "Density", "DensityPoint", "Evaluated", "Joint", "Pointwise", "Sloped", "Traced"]
@@ -95,6 +96,10 @@ class Concentrated(Density, Sloped, Protocol):
 
     def scale(self) -> Scale: ...
 
+    def looped(self) -> Looped | None:
+        """The density as numbers for compiled loops; None if it cannot be stated so."""
+        ...
+
 
 class Joint(Density, Protocol):
     """A density of outer coordinates (coefficients, variances) and of inner ones, which random effects are written in."""
@@ -145,6 +150,10 @@ class Pointwise:
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Log density and gradient at one x; (-inf, 0) where they cannot be computed."""
         return self._guarded(x, slope=True)
+
+    def looped(self) -> Looped | None:
+        """None."""
+        return None
 
     def values_and_gradients(self, x: Array) -> tuple[Array, Array]:
         """The same for each row of x (S, d), in threads."""

@@ -90,7 +90,7 @@ class Fused:
 
     def slopes(self, own: Array, dense: Array, weights: Array, precision: float) -> tuple[Array, ...]:
         """f, df/dLambda_e, df/dLambda_D, df/dw and df/dpi at one draw."""
-        from lmmformula.numerics.bordered_kernels import bordered_slopes
+        from lmmformula.numerics.bordered_slope_kernels import bordered_slopes
 
         places, a, counts, b, outer, g, border = self.arrays
         out = np.empty_like(own), np.empty_like(dense), np.empty_like(weights)

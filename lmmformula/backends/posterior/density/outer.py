@@ -66,6 +66,9 @@ class Outer:
         """The density as a program."""
         return self.joint.traced()
 
+    def looped(self) -> None:
+        """None: it is traced."""
+
     @cached_property
     def _program(self) -> Callable[[Array], Array]:
         """Compiled once for all densities that differ in numbers alone."""

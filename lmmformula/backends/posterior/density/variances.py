@@ -22,6 +22,7 @@ from lmmformula.backends.exact import Exact
 from lmmformula.backends.posterior.density.base import Pointwise, Traced
 from lmmformula.backends.posterior.density.bordered import Bordered
 from lmmformula.backends.posterior.density.fused import Fused
+from lmmformula.backends.posterior.density.looped import Looped
 from lmmformula.backends.posterior.density.scale import Scale, find_mode
 from lmmformula.backends.posterior.model.coordinates import Coordinates, detectable_sd
 from lmmformula.criteria.marginal import Marginal, MarginalPoint
@@ -40,6 +41,8 @@ SMALL_SIDE = 250
 """Side of the dense part up to which draws are evaluated in batches."""
 SMALL_CELLS = 4_000_000
 """Numbers in the eliminated group's cross-products up to which they are kept as one dense array."""
+NESTED_SIDE = 100
+"""Side of the dense part up to which nested groups are taken as any others, in loops that need no tracing."""
 TINY = 3_000
 """Multiplications of a draw up to which NumPy is done before compiled kernels are loaded."""
 
@@ -134,7 +137,27 @@ class VarianceDensity(Pointwise):
     def _evaluated(self, x: Array) -> tuple[float, Array]:
         if self.is_tiny or not self.is_small:
             return super()._evaluated(x)
-        return self.fused.value_and_gradient(self.coordinates, x)
+        looped = self._looped
+        return self.fused.value_and_gradient(self.coordinates, x) if looped is None else looped(x)
+
+    def looped(self) -> Looped | None:
+        """As numbers for compiled loops, where batches are evaluated and all parts can be stated so.
+
+        None too where nested groups have many levels: along their chain a traced density has nothing dense to factorise
+        (:mod:`lmmformula.backends.posterior.density.nested`).
+        """
+        if not self.is_small:
+            return None
+        if self.bordered.q_dense > NESTED_SIDE:
+            from lmmformula.backends.posterior.density.nested import Nested
+
+            if Nested.of(self.bordered) is not None:
+                return None
+        return self._looped
+
+    @cached_property
+    def _looped(self) -> Looped | None:
+        return Looped.of(self.fused, self.coordinates)
 
     def traced(self) -> Traced | None:
         """The form for batches in JAX, along the chain where all groups are nested; None where there are no batches."""

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import lgamma, log, pi
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from lmmformula.errors import PlanError
 from lmmformula.ir.across.naturals import Length, Natural
 from lmmformula.ir.prior_distributions import LKJ, Point, Stated, Uniform
+from lmmformula.ir.prior_protocol import DensityTerms
 from lmmformula.ir.priors import Prior
 from lmmformula.typing import Array, Namespace, Numbers
 
 __all__ = [
     "Between",
     "Coordinate",
+    "CoordinateRow",
     "Folded",
     "Held",
     "Inside",
@@ -31,6 +33,30 @@ _LOG2 = log(2.0)
 _HALF_LOG_2PI = 0.5 * log(2.0 * pi)
 _EDGE = 1e-12
 """Least share of an interval that a value leaves to either end."""
+
+
+class CoordinateRow(NamedTuple):
+    """A coordinate as coefficients, for a loop that cannot call it.
+
+    The value is ``base + sinh sinh x + exp e^x + tanh tanh x + linear x``, the log density of x the prior's, given by its terms
+    at the absolute value, plus ``slope x + log_cosh log cosh x + decay e^-x + square x^2``.
+    """
+
+    base: float = 0.0
+    sinh: float = 0.0
+    exp: float = 0.0
+    tanh: float = 0.0
+    linear: float = 0.0
+    slope: float = 0.0
+    log_cosh: float = 0.0
+    decay: float = 0.0
+    square: float = 0.0
+    prior: DensityTerms = DensityTerms()
+
+    @property
+    def numbers(self) -> tuple[float, ...]:
+        """All coefficients in a row."""
+        return (*self[:-1], *self.prior)
 
 
 class Coordinate(Protocol):
@@ -60,10 +86,19 @@ class Coordinate(Protocol):
         """x of draws from the prior."""
         ...
 
+    @property
+    def row(self) -> CoordinateRow | None:
+        """The same as coefficients; None if it has none."""
+        ...
+
 
 def _log_cosh(x: Numbers, xp: Namespace) -> Numbers:
     size = xp.abs(x)
     return size + xp.log1p(xp.exp(-2.0 * size)) - _LOG2
+
+
+def _moved(terms: DensityTerms, constant: float) -> DensityTerms:
+    return terms._replace(constant=terms.constant + constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +128,15 @@ class Folded:
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return self.inverse(self.prior.sample(rng, size))
 
+    @property
+    def row(self) -> CoordinateRow | None:
+        terms = self.prior.terms
+        return (
+            None
+            if terms is None
+            else CoordinateRow(sinh=self.scale, log_cosh=1.0, prior=_moved(terms, log(self.scale) - _LOG2))
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Logged:
@@ -118,6 +162,15 @@ class Logged:
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return self.inverse(self.prior.sample(rng, size))
+
+    @property
+    def row(self) -> CoordinateRow | None:
+        terms = self.prior.terms
+        return (
+            None
+            if terms is None
+            else CoordinateRow(exp=self.scale, slope=1.0, prior=_moved(terms, log(self.scale)))
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +201,13 @@ class Between:
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         a, b = rng.gamma(self.b, size=size), rng.gamma(self.b, size=size)
         return 0.5 * (np.log(a) - np.log(b))
+
+    @property
+    def row(self) -> CoordinateRow | None:
+        half = 0.5 * (self.high - self.low)
+        log_beta = 2.0 * lgamma(self.b) - lgamma(2.0 * self.b)
+        constant = DensityTerms((1.0 - 2.0 * self.b) * _LOG2 - log_beta)
+        return CoordinateRow(self.low + half, tanh=half, log_cosh=-2.0 * self.b, prior=constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +257,10 @@ class Inside:
         share = (out[:size] - self.low) / (self.high - self.low)
         return np.arctanh(2.0 * np.clip(share, _EDGE, 1.0 - _EDGE) - 1.0)
 
+    @property
+    def row(self) -> CoordinateRow | None:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Whole:
@@ -221,6 +285,10 @@ class Whole:
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return self.prior.sample(rng, size)
+
+    @property
+    def row(self) -> CoordinateRow | None:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,6 +316,12 @@ class Mixing:
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return -np.log(rng.gamma(0.5 * self.df, 2.0 / self.df, size))
 
+    @property
+    def row(self) -> CoordinateRow | None:
+        half = 0.5 * self.df
+        constant = DensityTerms(half * log(half) - lgamma(half))
+        return CoordinateRow(linear=1.0, slope=-half, decay=-half, prior=constant)
+
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -272,6 +346,10 @@ class Held:
 
     def sample(self, rng: np.random.Generator, size: int) -> Array:
         return rng.standard_normal(size)
+
+    @property
+    def row(self) -> CoordinateRow | None:
+        return CoordinateRow(self.held, square=-0.5, prior=DensityTerms(-_HALF_LOG_2PI))
 
 
 def scale_coordinate(prior: Prior, scale: float, *, fold: bool) -> Coordinate:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,14 +25,28 @@ from lmmformula.errors import FitError
 from lmmformula.progress import stage
 from lmmformula.typing import Array
 
-__all__ = ["WARMUP", "WARMUP_LARGE", "draw", "draw_chains", "spread_starts"]
+if TYPE_CHECKING:
+    from lmmformula.backends.posterior.density.looped import Looped
+    from lmmformula.backends.posterior.sampling.nuts import Nuts, Program
+
+__all__ = ["TARGET", "WARMUP", "draw", "draw_chains", "spread_starts"]
 
 PILOT_BETWEEN = 2_000
 """Draws of each round of importance sampling whose densities are interpolated."""
 PILOT_ESS = 60.0
 """Effective pilot draws from which their covariance serves as scales of the chains."""
-WARMUP, WARMUP_LARGE, _WARMUP_ADAPTED = 100, 60, 500
-"""Iterations before the draws: of small densities, of dear ones, and to find the scales."""
+_PILOT_EACH, _PILOT_LEAST, _PILOT_MOST = 40, 150, 400
+"""Draws of each of the two rounds of the first sample for each coordinate, at least and at most."""
+WARMUP, _WARMUP_ADAPTED = 60, 500
+"""Iterations before the draws: to tune the step size, and to find the scales too."""
+_CHUNK_LOOPED = 500
+"""Iterations of compiled loops between two looks at whether to stop: others are about to begin while the first are done."""
+TARGET, TARGET_SCALED = 0.8, 0.6
+"""Acceptance to tune for: in general, and of exact densities in coordinates in which they are about standard normal.
+
+Of the averaged step size acceptance is higher, about three quarters. Chosen by effective draws of variances for a gradient in
+sleepstudy, Penicillin, Pastes, cake and three simulated crossed designs (docs/bayes_measured.md).
+"""
 
 
 def draw(density: Concentrated, request: Request) -> Drawn:
@@ -79,7 +94,6 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     Location and scales come from a short importance sample, which leaves only the step size to be tuned; where that sample is
     poor they are Laplace's, and a mass matrix is adapted if densities are cheap.
     """
-    from lmmformula.backends.posterior.density.traced import potential
     from lmmformula.backends.posterior.sampling.nuts import Nuts
 
     options, small, here = request.options, density.is_small, request.ongoing("chains")
@@ -90,14 +104,14 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     elif request.states is None and (small or density.d <= MOST_COORDINATES):
         scale, starts = _pilot(density, scale, options.chains, rng, request.ongoing("first sample"))
     adapt = small and scale.source == "hessian"
-    usual = _WARMUP_ADAPTED if adapt else WARMUP if small else WARMUP_LARGE
+    looped = density.looped()
     nuts = Nuts(
         draws=options.draws,
-        warmup=options.warmup or usual,
-        target_accept=options.target_accept,
+        warmup=options.warmup or (_WARMUP_ADAPTED if adapt else WARMUP),
+        target_accept=options.target_accept or (TARGET if adapt or looped is None else TARGET_SCALED),
         max_depth=options.max_depth,
         adapt_mass=adapt,
-        chunk=100 if small else 5,
+        chunk=_CHUNK_LOOPED if looped is not None else 100 if small else 5,
         quick_compile=not small or not density.is_dense,
     )
     slope = _slope(density, scale)
@@ -105,8 +119,22 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
         starts = spread_starts(slope, options.chains, density.d, rng)
     kept = None if here is None else KeptChains(here, scale)
     own = {"states": request.states, "progress": request.progress, "kept": kept}
-    out = nuts.run(potential(density, scale), starts, slope, request.seed, **own)
+    out = nuts.run(
+        lambda options: _program(options, density, looped, scale), starts, slope, request.seed, **own
+    )
     return out.drawn(scale.mode + out.z @ scale.half.T, scale, nuts.warmup)
+
+
+def _program(nuts: Nuts, density: Concentrated, looped: Looped | None, scale: Scale) -> Program:
+    """Compiled loops where the density can be stated as numbers, NumPyro's chains elsewhere."""
+    if looped is not None:
+        from lmmformula.backends.posterior.sampling.looped_nuts import LoopedProgram
+
+        return LoopedProgram(nuts, looped, scale)
+    from lmmformula.backends.posterior.density.traced import potential
+    from lmmformula.backends.posterior.sampling.traced_nuts import TracedProgram
+
+    return TracedProgram(nuts, potential(density, scale), density.d)
 
 
 def _recorded(density: Concentrated, here: Ongoing | None) -> Sloped:
@@ -129,7 +157,8 @@ def _pilot(
 ) -> tuple[Scale, Array | None]:
     """Location, scales and starts from a short importance sample; Laplace's scales alone if it is poor."""
     stage("a first sample, for the scales")
-    sampler = Importance(draws=500, rounds=3, pilot=400)
+    size = min(max(_PILOT_EACH * density.d, _PILOT_LEAST), _PILOT_MOST)
+    sampler = Importance(draws=size, rounds=2, pilot=size)
     if not density.is_small:
         sampler = Importance(draws=200, rounds=2, pilot=200)
     found = sampler.sample(_recorded(density, here), scale, rng)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Joint
-from lmmformula.backends.posterior.sampling.chains import spread_starts
+from lmmformula.backends.posterior.sampling.chains import TARGET, spread_starts
 from lmmformula.backends.posterior.sampling.remembered import KeptChains, mode_of
 from lmmformula.backends.posterior.sampling.request import Drawn, Request
 from lmmformula.checkpoints import left_of
@@ -24,6 +24,7 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     import jax.numpy as jnp
 
     from lmmformula.backends.posterior.sampling.nuts import Nuts
+    from lmmformula.backends.posterior.sampling.traced_nuts import TracedProgram
     from lmmformula.numerics.programs import in_slices, quick, traced
 
     here = request.ongoing("chains")
@@ -43,7 +44,7 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     nuts = Nuts(
         draws=options.draws,
         warmup=options.warmup or WARMUP,
-        target_accept=options.target_accept,
+        target_accept=options.target_accept or TARGET,
         max_depth=options.max_depth,
         adapt_mass=True,
         dense_mass=False,
@@ -54,7 +55,7 @@ def draw_joint(density: Joint, request: Request) -> Drawn:
     if left is None:
         starts = spread_starts(slope, options.chains, density.d, rng)
     kept = None if here is None else KeptChains(here, scale)
-    own: Record = {"states": request.states, "progress": request.progress, "kept": kept}
-    out = nuts.run(both, starts, slope, request.seed, **own)
+    more: Record = {"states": request.states, "progress": request.progress, "kept": kept}
+    out = nuts.run(lambda own: TracedProgram(own, both, density.d), starts, slope, request.seed, **more)
     x = in_slices(lambda z: density.spherical(scale.place(z, jnp))[0], out.z)
     return out.drawn(x, scale, nuts.warmup)

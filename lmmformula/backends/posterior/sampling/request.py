@@ -46,14 +46,14 @@ class ChainOptions:
     ----------
     chains, draws : int
     warmup : int or None
-    target_accept : float
+    target_accept : float or None
     max_depth : int
     """
 
     chains: int
     draws: int
     warmup: int | None
-    target_accept: float
+    target_accept: float | None
     max_depth: int
 
 
