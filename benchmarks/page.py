@@ -16,12 +16,13 @@ from typing import Any
 from benchmarks.pages import insert
 from benchmarks.pql_figures import STYLE, head, line
 from benchmarks.pql_records import read_record
-from benchmarks.speed_cases import WORK, Work
+from benchmarks.speed_cases import WORK, Least, Work
 from benchmarks.speed_runs import SPEED
 
 __all__ = ["main"]
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "benchmarks.md"
+KINDS = SPEED.parent / "speed_kinds"
 OURS = "lmmformula"
 COLOURS = {OURS: "#0b5fa5", "before": "#8fb4d4"}
 PEER = "#c77f0a"
@@ -64,6 +65,7 @@ class Line:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("--results", type=Path, default=SPEED, help="folder of the records")
+    parser.add_argument("--kinds", type=Path, default=KINDS, help="folder of the records by kind of work")
     parser.add_argument("--page", type=Path, default=PAGE, help="page whose tables are replaced")
     options = parser.parse_args(arguments)
     lines = [
@@ -71,9 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for name, work in WORK.items()
         if (record := read_record(options.results / f"{name}.json"))
     ]
-    insert(
-        options.page, {"programs": _programs(lines), "arithmetic": _arithmetic(lines), "plans": _plans(lines)}
-    )
+    tables = {"programs": _programs(lines), "arithmetic": _arithmetic(lines), "plans": _plans(lines)}
+    insert(options.page, tables | {"kinds": _kinds(options.kinds)})
     for path in _draw(lines, options.page.parent / "figures"):
         print(path)
     return 0
@@ -148,6 +149,20 @@ def _arithmetic(lines: Sequence[Line]) -> str:
         ours = cpu / rates["threads"]
         cells = [one.work.title, one.work.least.words, _seconds(floor), _seconds(ours), f"{ours / floor:.1f}"]
         out.append(line(cells))
+    return "\n".join(out)
+
+
+def _kinds(folder: Path) -> str:
+    """Processor seconds by kind of work, beside what each needs at the machine's rates."""
+    out = head(["work", "kind", "calls", "processor", "at the machine's rates", "times"])
+    for path in sorted(folder.glob("*.json")):
+        record = read_record(path)
+        for which, title in (("kinds", record["title"]), ("errors", "the same: standard errors")):
+            for k, row in enumerate(record.get(which, ())):
+                floor = Least("", row["stream"], row["gather"], row["flops"]).seconds(record["rates"])
+                times = f"{row['cpu'] / floor:.1f}" if floor else ""
+                cells = [title if k == 0 else "", row["kind"], f"{row['calls']:,}" if row["calls"] else ""]
+                out.append(line([*cells, _seconds(row["cpu"]), _seconds(floor or None), times]))
     return "\n".join(out)
 
 

@@ -36,7 +36,15 @@ from lmmformula.ir.blocks import Gram
 from lmmformula.ir.frozen import computed_once, evolved
 from lmmformula.ir.levels import Levels
 from lmmformula.ir.problem import Problem
-from lmmformula.numerics.batched import cholesky, flat, lower_inverse, matmul, segment_products, transpose
+from lmmformula.numerics.batched import (
+    cholesky,
+    flat,
+    lower_inverse,
+    matmul,
+    matmul_over,
+    segment_products,
+    transpose,
+)
 from lmmformula.numerics.definite import Factored, factored
 from lmmformula.typing import Array
 
@@ -256,7 +264,7 @@ class BlockedFactor(Certain):
         work = [np.array(rhs[a], dtype=float) for a in plan.chain]
         dense = self._dense_rhs(rhs)
         for i in range(len(plan.chain)):
-            work[i] = matmul(self.inv[i], work[i])
+            work[i] = matmul_over(self.inv[i], work[i])
             for j in range(i + 1, len(plan.chain)):
                 work[j] -= segment_products(plan.parents[i, j], self.pair[i, j], work[i], len(work[j]))
             if plan.dense:
@@ -271,7 +279,7 @@ class BlockedFactor(Certain):
                 work[i] -= matmul(self.pair[i, j], work[j][plan.parents[i, j]])
             if plan.dense:
                 work[i] -= plan.couplings[i].ragged.times(self.ragged[i], dense)
-            work[i] = matmul(transpose(self.inv[i]), work[i])
+            work[i] = matmul_over(transpose(self.inv[i]), work[i])
         return self._gathered(work, dense)
 
     def noise(self, rng: np.random.Generator) -> Stacked:

@@ -15,6 +15,7 @@ __all__ = [
     "flat",
     "lower_inverse",
     "matmul",
+    "matmul_over",
     "segment_products",
     "segment_sum",
     "stacked_inverse",
@@ -51,6 +52,13 @@ def matmul(a: Array, b: Array) -> Array:
     """Products of two stacks (m, i, j) and (m, j, c), or of one matrix with a stack."""
     if a.shape[-1] == 1:
         return a * b
+    return np.matmul(a, b)
+
+
+def matmul_over(a: Array, b: Array) -> Array:
+    """The same product with `b` given up: written over it where that is numbers times it, which spares a large array."""
+    if a.shape[-1] == 1:
+        return np.multiply(a, b, out=b)
     return np.matmul(a, b)
 
 

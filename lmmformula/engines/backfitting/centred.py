@@ -44,7 +44,7 @@ from lmmformula.ir.groups import Group
 from lmmformula.numerics.cuts import even_cuts, summing_parts
 from lmmformula.numerics.tall import tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
-from lmmformula.typing import Array, Index, SparseMatrix
+from lmmformula.typing import Array, Index
 
 __all__ = ["Centred", "Centring", "Predicted", "centres"]
 
@@ -171,8 +171,8 @@ class Centred:
     @cached_property
     def pairs(self) -> tuple[Index, Index, Array]:
         """N by compressed rows."""
-        n: SparseMatrix = self.factor.couplings[0, 1]
-        return n.indptr, n.indices, n.data
+        pattern = self.factor.blocks.pattern(0, 1)
+        return pattern.indptr, pattern.indices, self.factor.gram.cross[0, 1].ravel()
 
     def over(self, part: Callable[[int, int], T]) -> list[T]:
         """Results of parts of the levels of a, cut by the problem alone."""
@@ -194,10 +194,14 @@ class Centred:
 
     def quadratic(self, rhs: Stacked, xwz: Array, beta: Array, u: Stacked) -> float:
         """As :meth:`Clubbed.quadratic`."""
+        from lmmformula.numerics.sparse_products import column_product
+
         at, (one, other), shared = self.at, self.gammas(beta[:, 0], u), self.at.shared(beta[:, 0])
         total = float(shared @ at.square @ shared) - 2.0 * float(np.vdot(beta, xwz))
         total -= 2.0 * sum(float(np.vdot(r, v)) for r, v in zip(rhs, u, strict=True))
-        total += 2.0 * float(one @ self.factor.at.times(0, 1, other[:, None])[:, 0])
+        ptr, where, values = self.pairs
+        shape = len(one), len(other)
+        total += 2.0 * float(one @ column_product(ptr, where, values, other, shape, by_rows=True))
         for own, gamma in zip(at.groups, (one, other), strict=True):
             told = tall_transposed(own.sums, gamma) @ shared[:-1] + float(own.weight @ gamma) * shared[-1]
             total += float(gamma @ (own.weight * gamma)) + 2.0 * float(told)
