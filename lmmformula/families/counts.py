@@ -14,7 +14,16 @@ from lmmformula.families.records import Array, Aux, Density, Information, Maybe,
 from lmmformula.families.special import digamma_step, lgamma_step, log_factorials, softplus
 from lmmformula.typing import Namespace
 
-__all__ = ["Count", "NegativeBinomial2", "Poisson"]
+__all__ = ["Count", "NegativeBinomial2", "Poisson", "drawn_counts"]
+
+_LARGEST = 1e18
+"""Mean up to which counts are drawn; beyond it, near the end of whole numbers, they differ from it by 1e-9 of it."""
+
+
+def drawn_counts(rng: np.random.Generator, mu: Array) -> Array:
+    """Poisson counts as numbers; of weak priors means may be any size."""
+    large = np.greater(mu, _LARGEST)
+    return np.where(large, mu, rng.poisson(np.where(large, 0.0, mu)))
 
 
 def _poisson_log(y: Array, eta: Array, aux: Aux, w: Maybe, constant: Maybe, *, derivatives: bool) -> Rows:
@@ -74,7 +83,7 @@ class Poisson(Count):
         return 2 * w * (xlogy(y, y / mu) - (y - mu))
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
-        return rng.poisson(mu).astype(float)
+        return drawn_counts(rng, mu)
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         from scipy.special import gammaincc
@@ -140,7 +149,7 @@ class NegativeBinomial2(Count):
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         phi = np.broadcast_to(np.exp(aux[0]), np.shape(mu))
-        return rng.poisson(rng.gamma(phi, mu / phi)).astype(float)
+        return drawn_counts(rng, rng.gamma(phi, mu / phi))
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         from scipy.special import betainc

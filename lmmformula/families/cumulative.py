@@ -49,6 +49,9 @@ class Cumulative(Ordinal):
         each = [up.within(y == j + 1.0).plus(low.within(y == j + 2.0)) for j in range(len(x))]
         return value, each
 
+    def ordered(self) -> slice:
+        return slice(int(self.scaled), None) if self.threshold == "flexible" else slice(0, 0)
+
     def start_cuts(self, y: Array, eta: Array, w: Array) -> Array:
         below = np.cumsum(self.events(y, w))[:-1]
         out = np.array([self._start_of(n, eta, w) for n in below.tolist()])

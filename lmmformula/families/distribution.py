@@ -281,6 +281,10 @@ class Distribution(ABC):
         """One response for each row."""
         raise self._lacks("draws (`draw`), so it cannot be simulated")
 
+    def ordered(self) -> slice:
+        """Which auxiliary parameters are without a likelihood unless they increase, and may else change places; mostly none."""
+        return slice(0, 0)
+
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         """``P(Y <= y)``."""
         raise self._lacks("distribution function (`cdf`), which quantile residuals need")

@@ -15,7 +15,7 @@ from typing import ClassVar
 import numpy as np
 
 from lmmformula.families.auxiliary import Auxiliary
-from lmmformula.families.counts import Count
+from lmmformula.families.counts import Count, drawn_counts
 from lmmformula.families.records import Array, Aux, Density, Information, Maybe, Part
 from lmmformula.families.special import (
     digamma_step,
@@ -78,7 +78,7 @@ class NegativeBinomial1(Count):
 
     def draw(self, rng: np.random.Generator, mu: Array, aux: Aux, w: Maybe) -> Array:
         phi = np.exp(aux[0])
-        return rng.poisson(rng.gamma(mu / phi, phi)).astype(float)
+        return drawn_counts(rng, rng.gamma(mu / phi, phi))
 
     def cdf(self, y: Array, mu: Array, aux: Aux, w: Maybe) -> Array:
         from scipy.special import betainc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,10 @@ __all__ = [
     "posterior_parts",
     "worst",
 ]
+
+
+_CHECKED = ("Rhat", "Bulk_ESS", "Tail_ESS")
+"""Columns that say whether the draws suffice."""
 
 
 def fixed_table(fit: Fitted, level: float = 0.95) -> pd.DataFrame:
@@ -58,6 +63,8 @@ def posterior_parts(fit: Fitted, level: float = 0.95) -> tuple[PosteriorPart, ..
     known = {name for names, _ in groups.values() for name in names}
     if further := [name for name in posterior.names if name not in known]:
         parts.append(PosteriorPart("Further parameters", _table(fit, further, further, level)))
+    if posterior.of_priors:  # independent draws, of which nothing need be said
+        parts = [replace(part, table=part.table.drop(columns=list(_CHECKED))) for part in parts]
     return tuple(parts)
 
 
@@ -91,9 +98,7 @@ def _table(fit: Fitted, names: Iterable[str], labels: list[str], level: float) -
             "Est.Error": draws.std(axis=0, ddof=1) if len(draws) > 1 else np.zeros(0),
             f"l-{percent} CI": low,
             f"u-{percent} CI": high,
-            "Rhat": own.rhat[at],
-            "Bulk_ESS": own.ess_bulk[at],
-            "Tail_ESS": own.ess_tail[at],
+            **dict(zip(_CHECKED, (own.rhat[at], own.ess_bulk[at], own.ess_tail[at]), strict=True)),
         },
         index=labels,
     )
@@ -105,7 +110,9 @@ def _table(fit: Fitted, names: Iterable[str], labels: list[str], level: float) -
 def worst(posterior: Posterior) -> dict[str, float]:
     """Numbers of draws, and the worst diagnostics over coefficients and variances."""
     own = posterior.diagnostics
-    out = {"chains": posterior.chains, "draws": posterior.draws}
+    out: dict[str, float] = {"chains": posterior.chains, "draws": posterior.draws}
+    if posterior.of_priors:
+        return out
     out |= {
         "max Rhat": float(np.nanmax(own.rhat)) if np.isfinite(own.rhat).any() else float("nan"),
         "min Bulk_ESS": float(np.nanmin(own.ess_bulk)) if np.isfinite(own.ess_bulk).any() else float("nan"),
@@ -119,13 +126,17 @@ def worst(posterior: Posterior) -> dict[str, float]:
 def posterior_notes(fit: Fitted) -> list[str]:
     """How the draws were made, what the columns mean, and advice."""
     posterior = fit.inference.draws()
+    if posterior.of_priors:
+        total = posterior.chains * posterior.draws
+        return [
+            f"{total:,} draws from the priors alone, whatever the response is; seed {posterior.seed}.",
+            "Estimate and Est.Error are their mean and standard deviation, CI the interval of equal tails. Priors: m.priors.",
+        ]
     count = f"{posterior.chains} chains of {posterior.draws:,} draws"
     if posterior.statistics:
         how = f"NUTS, {count} after {posterior.warmup:,} of warm-up"
         if np.isfinite(posterior.pareto_k):
             how += f" (Pareto k of importance sampling was {posterior.pareto_k:.2f}, too high)"
-    elif posterior.of_priors:
-        how = f"{posterior.chains * posterior.draws:,} draws from the priors alone, whatever the response is"
     else:
         how = (
             f"importance sampling, {posterior.chains * posterior.draws:,} draws, Pareto k {posterior.pareto_k:.2f}, "

@@ -112,7 +112,7 @@ class PosteriorPart:
     ----------
     title : str
     table : DataFrame
-        ``Estimate, Est.Error, l-95% CI, u-95% CI, Rhat, Bulk_ESS, Tail_ESS``.
+        ``Estimate, Est.Error, l-95% CI, u-95% CI, Rhat, Bulk_ESS, Tail_ESS``; of draws from the priors without the last three.
     """
 
     title: str

@@ -167,11 +167,10 @@ def posterior_cells(frame: pd.DataFrame) -> tuple[list[str], list[list[str]], in
     shown = frame if not hidden else frame.iloc[:MOST_ROWS]
     spread = shown["Est.Error"].tolist()
     cells = [pairwise(shown.iloc[:, j].tolist(), spread) for j in (0, 2, 3)]
+    last = [(form, shown[name]) for name, form in _DIAGNOSTICS.items() if name in shown]
     rows = [
-        [str(name), *mean, low, high, f"{r:.3f}", f"{bulk:.0f}", f"{tail:.0f}"]
-        for name, mean, (low, _), (high, _), r, bulk, tail in zip(
-            shown.index, *cells, shown["Rhat"], shown["Bulk_ESS"], shown["Tail_ESS"], strict=True
-        )
+        [str(name), *mean, low, high, *(form.format(values.iloc[i]) for form, values in last)]
+        for i, (name, mean, (low, _), (high, _)) in enumerate(zip(shown.index, *cells, strict=True))
     ]
     return ["", *shown.columns], rows, hidden
 

@@ -280,3 +280,14 @@ def test_starting_auxiliaries_are_near_the_truth(name: str) -> None:
 def test_log_factorials(y: np.ndarray) -> None:
     """Few different numbers among many, numbers that are not whole, one that is large, and none."""
     np.testing.assert_allclose(log_factorials(y), gammaln(y + 1.0), rtol=1e-15)
+
+
+@pytest.mark.parametrize("family", ["poisson", "nbinom2", "nbinom1"])
+def test_counts_of_any_size_can_be_drawn(family: str) -> None:
+    """Weak priors have means that no whole number holds."""
+    own = resolve(family)
+    aux = tuple(np.zeros(3) for _ in own.auxiliaries)
+    drawn = own.simulate(np.random.default_rng(1), np.array([0.0, 50.0, 600.0]), aux)
+    assert drawn[0] < 20.0
+    assert np.isfinite(drawn).all()
+    assert abs(np.log(drawn[1:]) - np.array([50.0, 600.0])).max() < (1e-8 if family == "poisson" else 10.0)

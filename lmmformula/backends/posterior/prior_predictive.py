@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -26,6 +26,8 @@ __all__ = ["PriorPredictive", "prior_posterior", "prior_predictive"]
 
 _FARTHEST = 690.0
 """Largest size of a predictor on a log or logit scale whose exponential is still a number."""
+_MOST_ROUNDS = 10_000
+"""Rounds of draws in which values that must increase are looked for."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +161,36 @@ def _auxiliaries(problem: Problem, priors: Priors, draws: int, rng: np.random.Ge
     for j, (aux, block) in enumerate(zip(priors.aux, aux_blocks(problem), strict=True)):
         terms = problem.aux_terms[j] if problem.aux_terms else ()
         out.append(_auxiliary(problem.family.auxiliaries[j], aux, block, terms, draws, rng))
+    places = range(*problem.family.distribution.ordered().indices(len(out)))
+    stated = [own for j in places if (own := priors.aux[j].value) is not None]
+    if len(places) == len(stated) > 1:  # those with a formula differ from row to row
+        found = _increasing(stated, draws, rng)
+        for j, values in zip(places, found.T[..., None], strict=True):
+            out[j] = replace(out[j], beta=values, eta=values, value=values)
     return out
+
+
+def _increasing(priors: Sequence[Prior], draws: int, rng: np.random.Generator) -> Array:
+    """Draws (draw, parameter) from the product of the priors where they increase.
+
+    Of one prior that is the sorted draw; of several, those draws that increase are kept, of each place where they stand.
+    """
+    alike = len({prior.distribution for prior in priors}) == 1
+    left, out = np.arange(draws), np.empty((draws, len(priors)))
+    for _ in range(_MOST_ROUNDS):
+        drawn = np.column_stack([prior.distribution.sample(rng, len(left)) for prior in priors])
+        if alike:
+            drawn.sort(axis=1)
+        fine = (np.diff(drawn, axis=1) > 0).all(axis=1)
+        out[left[fine]] = drawn[fine]
+        left = left[~fine]
+        if not len(left):
+            return out
+    names = ", ".join(prior.name for prior in priors)
+    raise PlanError(
+        f"{len(left):,} of {draws:,} draws from the priors of {names} never increased in {_MOST_ROUNDS:,} rounds, as "
+        "thresholds must. Give them one prior, or priors whose locations increase."
+    )
 
 
 def _sigma(priors: Priors, further: Sequence[_Auxiliary]) -> Array:

@@ -243,7 +243,7 @@ def _distribution(own: known.Stated, k: int) -> str:
     numbers = {
         known.Normal: lambda d: f"dist.Normal({d.mean!r}, {d.sd!r})",
         known.StudentT: lambda d: f"dist.StudentT({d.df!r}, {d.location!r}, {d.scale!r})",
-        known.Positive: lambda d: f"dist.TruncatedDistribution({_distribution(d.base, k)}, low=0.0)",
+        known.Positive: _positive,
         known.Exponential: lambda d: f"dist.Exponential({d.rate!r})",
         known.Gamma: lambda d: f"dist.Gamma({d.shape!r}, {d.rate!r})",
         known.InverseGamma: lambda d: f"dist.InverseGamma({d.shape!r}, {d.scale!r})",
@@ -254,3 +254,13 @@ def _distribution(own: known.Stated, k: int) -> str:
         known.Flat: lambda d: "dist.ImproperUniform(dist.constraints.real, (), ())",
     }
     return numbers[type(own)](own)
+
+
+def _positive(own: known.Positive) -> str:
+    """Half of a distribution around zero by its size, of which draws can be taken too."""
+    base = _distribution(own.base, 1)
+    return (
+        f"dist.TruncatedDistribution({base}, low=0.0)"
+        if own.base.mean
+        else f"dist.FoldedDistribution({base})"
+    )

@@ -27,7 +27,6 @@ from lmmformula.backends.posterior.density.scale import (
     JointScale,
     Scale,
     climbed_scale,
-    find_mode,
     joint_scale,
 )
 from lmmformula.backends.posterior.model.predictor import Predictor, laid_out
@@ -108,12 +107,13 @@ class JointDensity(Whitened):
     def of(cls, target: LaplaceDensity) -> JointDensity:
         """The model whose Laplace approximation is `target`; outer coordinates are the same."""
         placed, outer, d = laid_out(target.predictors)
-        scale = find_mode(replace(target, u=target(target.begin).laplace.u))
+        scale = replace(target, u=target(target.begin).laplace.u, found=None).scale()
         point, begin = target(scale.mode).laplace, np.concatenate([scale.mode, np.zeros(d - outer)])
         x = begin.copy()
         x[placed[0].inner] = spherical_modes(placed[0], target, point.u)
         rows = point.observed
-        whitenings = [Whitening.of(placed[0], rows.weight, rows.score, x)]
+        beside = tuple(zip(placed[1:], rows.score_aux, strict=True))
+        whitenings = [Whitening.of(placed[0], rows.weight, rows.score, x, beside)]
         whitenings += [
             Whitening.of(p, np.zeros(len(score)), score, x)
             for p, score in zip(placed[1:], rows.d_aux, strict=True)

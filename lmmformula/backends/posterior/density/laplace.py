@@ -21,7 +21,7 @@ from lmmformula.backends.laplace import LaplaceBackend
 from lmmformula.backends.laplace_start import start_beta
 from lmmformula.backends.optimum import off_boundary
 from lmmformula.backends.posterior.density.base import Pointwise
-from lmmformula.backends.posterior.density.scale import Scale, find_mode
+from lmmformula.backends.posterior.density.scale import Scale, find_mode, linear_places
 from lmmformula.backends.posterior.model.predictor import (
     Predictor,
     aux_predictors,
@@ -361,12 +361,12 @@ class LaplaceDensity(Pointwise):
 
     def settled(self, scale: Scale | None = None) -> LaplaceDensity:
         """The same density with searches that start from the modes at the mode of x, which `scale` knows or is climbed to."""
-        found = find_mode(replace(self, u=self(self.begin).laplace.u)) if scale is None else scale
+        found = replace(self, u=self(self.begin).laplace.u).scale() if scale is None else scale
         return replace(self, found=found, u=self(found.mode).laplace.u)
 
     def scale(self) -> Scale:
         """The mode and the curvature there."""
-        return find_mode(self) if self.found is None else self.found
+        return find_mode(self, linear=linear_places(self.predictors)) if self.found is None else self.found
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,17 +17,27 @@ one scale for each z.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from lmmformula.backends.posterior.density.base import Density, Joint
+from lmmformula.backends.posterior.model.predictor import Predictor
 from lmmformula.numerics.trust_region import minimise
 from lmmformula.typing import Array, Namespace, Numbers
 
-__all__ = ["DENSE_CELLS", "DENSE_SIDE", "JointScale", "Scale", "climbed_scale", "find_mode", "joint_scale"]
+__all__ = [
+    "DENSE_CELLS",
+    "DENSE_SIDE",
+    "JointScale",
+    "Scale",
+    "climbed_scale",
+    "find_mode",
+    "joint_scale",
+    "linear_places",
+]
 
 DENSE_SIDE = 1_000
 """Inner coordinates up to which their curvature is kept as a matrix."""
@@ -76,13 +86,14 @@ class _Downhill:
         return 0.0
 
 
-def find_mode(density: Density, tolerance: float = 1e-5) -> Scale:
+def find_mode(density: Density, tolerance: float = 1e-5, linear: Sequence[int] = ()) -> Scale:
     """Climb from `density.begin`; the Hessian at the end is by central differences of the analytic gradient.
 
     `tolerance` is the gain in log density that a further Newton step would promise: the mode is where samplers start, not
-    a result.
+    a result. `linear` are the places of coefficients of linear predictors, whose scales are what their curvature says: that
+    of an intercept beside few levels is many times what rows without random effects would make it.
     """
-    first = _definite(-_forward_hessian(density, density.begin))
+    first = _definite(-_forward_hessian(density, density.begin), linear)
 
     def downhill(x: Array) -> _Downhill:
         value, gradient = density.value_and_gradient(x)
@@ -95,9 +106,15 @@ def find_mode(density: Density, tolerance: float = 1e-5) -> Scale:
         max_evaluations=60,
         secants=12,
     )
-    curvature = _definite(-_hessian(density, found.x))
+    curvature = _definite(-_hessian(density, found.x), linear)
     half = np.linalg.cholesky(np.linalg.inv(curvature))
     return Scale(found.x, half, -found.point.value, found.evaluations + 3 * density.d + 1, found.converged)
+
+
+def linear_places(predictors: Sequence[Predictor]) -> list[int]:
+    """Places in x of coefficients of the mean, and of parameters of the family on the whole real line, as thresholds are."""
+    own = [p for p in predictors if not p.name or (p.constant is not None and p.constant.range == "real")]
+    return [place for p in own for place in range(p.outer.start, p.outer.start + p.p)]
 
 
 def _hessian(density: Density, x: Array, step: float = 1e-4) -> Array:
@@ -117,10 +134,28 @@ def _forward_hessian(density: Density, x: Array, step: float = 1e-4) -> Array:
     return 0.5 * (out + out.T)
 
 
-def _definite(hessian: Array, floor: float = 0.2) -> Array:
-    """The matrix with eigenvalues replaced by their sizes, and at least `floor`: coordinates have scales of about one."""
+def _definite(hessian: Array, linear: Sequence[int] = (), floor: float = 0.2) -> Array:
+    """The matrix with eigenvalues replaced by their sizes, and at least `floor`: coordinates have scales of about one.
+
+    Where the block of `linear` coordinates is definite itself, it stays as it is, and the Schur complement of the others is
+    treated so.
+    """
     values, vectors = np.linalg.eigh(hessian)
-    return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T
+    if not linear or values[0] >= floor:
+        return (vectors * np.maximum(np.abs(values), floor)) @ vectors.T
+    own = np.asarray(linear)
+    others = np.setdiff1d(np.arange(len(hessian)), own)
+    block, cross = hessian[np.ix_(own, own)], hessian[np.ix_(own, others)]
+    try:
+        np.linalg.cholesky(block)
+    except np.linalg.LinAlgError:
+        return _definite(hessian, (), floor)
+    explained = cross.T @ np.linalg.solve(block, cross)
+    out = hessian.copy()
+    out[np.ix_(others, others)] = explained + _definite(
+        hessian[np.ix_(others, others)] - explained, (), floor
+    )
+    return 0.5 * (out + out.T)
 
 
 # -- parameters with random effects ----------------------------------------------------------------------------------

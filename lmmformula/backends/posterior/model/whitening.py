@@ -5,10 +5,12 @@ then b is known and u = b / sd is not. Neither parametrisation serves all levels
 So u is written in terms of v, standard normal in the normal approximation of the posterior at *any* variances and
 coefficients (Christensen, Roberts & Skold 2006)::
 
-    u = M^-1 L'Z'r(beta) + F^-T v,     M = L'Z'WZL + I = F F',     r(beta) = W (Z b^ - X (beta - beta^)) + s^
+    u = M^-1 L'Z'r + F^-T v,     M = L'Z'WZL + I = F F',     r = W (Z b^ - X (beta - beta^)) + s^ + sum_j c_j (a_j - a_j^)
 
-with the weights W, scores s^ and fits of one point, the mode. Without information (W = 0) that is u = v: non-centred; with
-much it is centred. The density of v gains ``log|du/dv| = -log|F|``; the posterior is the same whatever W, s^ and the point.
+with the weights W, scores s^ and fits of one point, the mode, and c_j = d2l / (deta da_j), by which the family's other
+predictors a_j move the modes: thresholds of ordered categories as much as an intercept would. Without information (W = 0) that
+is u = v: non-centred; with much it is centred. The density of v gains ``log|du/dv| = -log|F|``; the posterior is the same
+whatever W, s^, c_j and the point.
 
 M is block diagonal after elimination for a chain of nested groups (:mod:`lmmformula.engines.elimination`), finest first, so F
 costs O(q k^2). Groups that are crossed with a chain make chains of their own, each written as if the others stood at the
@@ -45,7 +47,7 @@ class _Whitened:
     sums : tuple of (m, k) arrays
         Z'r at beta^.
     slopes : tuple of (m, k, p) arrays
-        Z'WX.
+        -dZ'r / dbeta: Z'WX, and for coefficients of other predictors -Z'diag(c_j) X_j.
     """
 
     chain: Chain
@@ -73,21 +75,37 @@ class Whitening:
     blocks : Blocks
     chains : tuple
     beta : (p,) array
-        beta^.
+        beta^, and the coefficients of the other predictors.
+    beside : tuple of Predictor
+        Those.
     """
 
     predictor: Predictor
     blocks: Blocks
     chains: tuple[_Whitened, ...]
     beta: Array
+    beside: tuple[Predictor, ...] = ()
 
     @classmethod
-    def of(cls, predictor: Predictor, weights: Array, score: Array, x: Array) -> Whitening:
-        """From precisions and scores of the rows at x, where the predictor's u are modes."""
+    def of(
+        cls,
+        predictor: Predictor,
+        weights: Array,
+        score: Array,
+        x: Array,
+        beside: Sequence[tuple[Predictor, Array]] = (),
+    ) -> Whitening:
+        """From precisions and scores of the rows at x, where the predictor's u are modes; `beside` are a_j with c_j."""
         terms = predictor.terms
         blocks = Blocks(terms, len(score))
         w = np.maximum(weights, 0.0)
         gram = blocks.gram(w, predictor.block.matrix) if terms else Gram((), {}, (), np.zeros((0, 0)))
+        others = tuple(own for own, _ in beside)
+        moved = [-c[:, None] * own.block.matrix for own, c in beside]
+        slopes = gram.rhs
+        if moved and terms:
+            further = blocks.adjoint(np.hstack(moved))
+            slopes = [np.concatenate(both, axis=-1) for both in zip(gram.rhs, further, strict=True)]
         effects, left, chains = predictor.effects(x), set(range(len(blocks.groups))), []
         while left:
             groups = choose_chain(blocks, left)
@@ -97,9 +115,10 @@ class Whitening:
                 for i, _ in blocks.groups[a].members:
                     fitted += terms[i].apply(effects[i])
             sums = blocks.adjoint(w * fitted + score)
-            own = (tuple(values[a] for a in groups) for values in (sums, gram.rhs))
+            own = (tuple(values[a] for a in groups) for values in (sums, slopes))
             chains.append(_Whitened(Chain.of(blocks, gram, groups), *own))
-        return cls(predictor, blocks, tuple(chains), predictor.beta(x))
+        known = np.concatenate([own.beta(x) for own in (predictor, *others)])
+        return cls(predictor, blocks, tuple(chains), known, others)
 
     def __call__(self, x: Numbers) -> tuple[Numbers, Numbers]:
         """u in the order of x's inner coordinates, (q,), and log|F|, for x with v in their place."""
@@ -107,7 +126,8 @@ class Whitening:
         if not own.terms:
             return x[own.inner], jnp.zeros(())
         lowers, v = joined(self.blocks.groups, own.factors(x, jnp), jnp), self._by_group(x[own.inner])
-        move, log_det = own.beta(x, jnp) - self.beta, jnp.zeros(())
+        coefficients = jnp.concatenate([one.beta(x, jnp) for one in (own, *self.beside)])
+        move, log_det = coefficients - self.beta, jnp.zeros(())
         u: list[Numbers] = [None] * len(self.blocks.groups)
         for own_chain in self.chains:
             groups = own_chain.chain.groups

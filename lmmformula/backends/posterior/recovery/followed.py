@@ -79,7 +79,7 @@ class FollowedModes:
     @staticmethod
     def needed(d: int) -> int:
         """Draws whose modes the quadratic is fitted to."""
-        return int(1.5 * len(degrees(d, 2, 2))) + 5
+        return 2 * len(degrees(d, 2, 2)) + 5
 
     @classmethod
     def of(cls, target: LaplaceDensity, x: Array, draws: int) -> FollowedModes:
