@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from lmmformula.ir.groups import Group, GroupRows
 from lmmformula.ir.patterns import CrossPattern
 from lmmformula.numerics.columns import Moments
+from lmmformula.numerics.counted import add_values_of, sums_by, together
 from lmmformula.numerics.cuts import even_cuts
 from lmmformula.numerics.tall import Tall, tall_gram, tall_times, tall_transposed
 from lmmformula.numerics.threads import edges, in_parts
@@ -234,7 +235,7 @@ class ByLevel(Tall):
         sums[held.rest_at], squares[held.rest_at] = own.sums, own.squares
         for codes, values, at in zip(self.codes, held.values, held.values_at, strict=True):
             if len(at):
-                count = np.bincount(codes, minlength=len(values)).astype(float)
+                count = np.asarray(sums_by(codes, None, len(values)), dtype=float)
                 with np.errstate(over="ignore", under="ignore", invalid="ignore"):
                     sums[at], squares[at] = count @ values, count @ values**2
         return Moments(self.n, sums, squares)
@@ -249,7 +250,7 @@ class ByLevel(Tall):
             np.matmul(held.rest[i:j], x[held.rest_at], out=out[i:j])
             for codes, values in parts:
                 if values is not None:
-                    out[i:j] += values[codes[i:j]]
+                    add_values_of(codes, values, out, i, j)
 
         in_parts(part, edges(len(out), ROWS))
         return out
@@ -258,9 +259,10 @@ class ByLevel(Tall):
         held, wr = self.held, r if weights is None else weights * r
         out = np.empty(self.p)
         out[held.rest_at] = tall_transposed(held.rest, wr)
-        for codes, values, at in zip(self.codes, held.values, held.values_at, strict=True):
-            if len(at):
-                out[at] = values.T @ np.bincount(codes, wr, len(values))
+        parts = [part for part in zip(self.codes, held.values, held.values_at, strict=True) if len(part[2])]
+        sums = together([partial(sums_by, codes, wr, len(values)) for codes, values, _ in parts], self.n)
+        for (_, values, at), own in zip(parts, sums, strict=True):
+            out[at] = values.T @ own
         return out
 
 
