@@ -155,8 +155,7 @@ def _arithmetic(lines: Sequence[Line]) -> str:
 def _kinds(folder: Path) -> str:
     """Processor seconds by kind of work, beside what each needs at the machine's rates."""
     out = head(["work", "kind", "calls", "processor", "at the machine's rates", "times"])
-    for path in sorted(folder.glob("*.json")):
-        record = read_record(path)
+    for record in filter(None, (read_record(folder / f"{name}.json") for name in WORK)):
         for which, title in (("kinds", record["title"]), ("errors", "the same: standard errors")):
             for k, row in enumerate(record.get(which, ())):
                 floor = Least("", row["stream"], row["gather"], row["flops"]).seconds(record["rates"])
