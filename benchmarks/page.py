@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.page_shares import shares
 from benchmarks.pages import insert
 from benchmarks.pql_figures import STYLE, head, line
 from benchmarks.pql_records import read_record
 from benchmarks.speed_cases import WORK, Least, Work
 from benchmarks.speed_runs import SPEED
+from benchmarks.speed_shares import RECORD
 
 __all__ = ["main"]
 
@@ -74,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if (record := read_record(options.results / f"{name}.json"))
     ]
     tables = {"programs": _programs(lines), "arithmetic": _arithmetic(lines), "plans": _plans(lines)}
+    tables["shares"] = shares(read_record(options.results / RECORD.name))
     insert(options.page, tables | {"kinds": _kinds(options.kinds)})
     for path in _draw(lines, options.page.parent / "figures"):
         print(path)

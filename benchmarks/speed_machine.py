@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from lmmformula.typing import Array
+
 __all__ = ["rates"]
 
 CELLS = 12_000_000
@@ -18,8 +20,9 @@ PART = 4_000
 SIDE = 1_000
 
 
-def rates(repeats: int = 5) -> dict[str, float]:
-    """Bytes a second in order, lines of 64 bytes a second from anywhere in a block of effects, operations a second.
+def rates(repeats: int = 5, levels: int = LEVELS) -> dict[str, float]:
+    """Bytes a second in order, operations a second, and from anywhere in a block or a column of so many effects lines of 64
+    bytes, of 32 bytes, and single numbers a second.
 
     The best of some, by processor time over the threads: other programs take turns with this one, but lend it no cycles.
     """
@@ -27,25 +30,32 @@ def rates(repeats: int = 5) -> dict[str, float]:
 
     threads = worker_threads()
     a, b = np.ones(CELLS), np.ones(CELLS)
-    where = np.random.default_rng(1).integers(0, LEVELS, LINES)
-    table, square = np.ones((LEVELS, 8)), np.ones((SIDE, SIDE))
+    where = np.random.default_rng(1).integers(0, levels, LINES)
+    square = np.ones((SIDE, SIDE))
 
     def over(function: Callable[[int, int], object], size: int) -> float:
         cuts = edges(size, -(-size // threads))
         return min(_seconds(lambda: in_parts(function, cuts)) for _ in range(repeats)) / threads
 
-    def lines(i: int, j: int) -> None:
-        for k in range(i, j, PART):
-            np.take(table, where[k : min(k + PART, j)], axis=0, out=room[: min(k + PART, j) - k], mode="clip")
+    def fetched(table: Array) -> float:
+        rooms = [np.empty((PART, *table.shape[1:]), table.dtype) for _ in range(threads)]
 
-    room = np.empty((PART, 8))
+        def part(i: int, j: int) -> None:
+            room = rooms[i // -(-LINES // threads)]
+            for k in range(i, j, PART):
+                some = where[k : min(k + PART, j)]
+                np.take(table, some, axis=0, out=room[: len(some)], mode="clip")
+
+        return LINES / over(part, LINES)
+
     stream = over(lambda i, j: np.multiply(a[i:j], 2.0, out=b[i:j]), CELLS)
-    gather = over(lines, LINES)
     dense = over(lambda i, j: square[i:j] @ square, SIDE)
     return {
         "threads": threads,
         "stream": 3 * 8 * CELLS / stream,
-        "gather": LINES / gather,
+        "gather": fetched(np.ones((levels, 8))),
+        "halves": fetched(np.ones((levels, 8), np.float32)),
+        "numbers": fetched(np.ones(levels)),
         "flops": 2.0 * SIDE**3 / dense,
     }
 

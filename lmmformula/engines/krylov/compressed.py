@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ PART = 250_000
 """Entries of a pattern that one thread takes at a time."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Compressed:
     """A sparse pattern by rows; `source` says where each entry stands among the values it is filled from."""
 
@@ -26,7 +27,7 @@ class Compressed:
     cols: NDArray[np.int32]
     source: Index | slice
 
-    @property
+    @cached_property
     def cuts(self) -> list[int]:
         """Rows between parts of about `PART` entries each."""
         return cuts_at(self.ptr, np.arange(PART, self.ptr[-1], PART))
