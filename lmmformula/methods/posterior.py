@@ -52,7 +52,7 @@ def posterior_plan(request: Request[Sampled], name: str) -> Planned:
         )
     other = _other_sampler(problem, blocks, cost, backend, first, name)
     why = (_REASON, *reasons, *(plan.reasons[1:] if problem.terms else (NOTHING,)))
-    if loading := first_chains(first):
+    if loading := first_chains(first, problem, blocks, route):
         why += (f"of the time about {loading:.0f} s load JAX and compile, once in a process",)
     if (weights := weighing(problem, route, backend.chains, backend.draws)) >= 1.0:
         why += (f"of the time about {weights:.0f} s weight draws to the exact posterior",)
@@ -67,8 +67,8 @@ def _estimates(
     route = backend.route(problem)
     draws = (backend.chains, backend.draws)
     seconds = sampling_cost(problem, blocks, cost, route, sampler, *draws, backend.warmup).seconds
-    seconds += first_chains(sampler) + weighing(problem, route, *draws)
-    return seconds, sampling_memory(problem, route, sampler, *draws)
+    seconds += first_chains(sampler, problem, blocks, route) + weighing(problem, route, *draws)
+    return seconds, sampling_memory(problem, blocks, route, sampler, *draws)
 
 
 def _other_sampler(

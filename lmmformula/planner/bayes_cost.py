@@ -113,8 +113,13 @@ def sampling_cost(
         if sampler == "importance":
             return Sampling(batch=(PILOT + (OVERSAMPLED + 1.0) * total) * density / 1e3, recovered=recovered)
         batch = (PILOT + total) * density / 1e3
+        compiled = float(not route.runs_in_loops(problem, blocks.groups))
         return Sampling(
-            compiled=1.0, steps=steps, work=GRADIENT * steps * density / 1e3, batch=batch, recovered=recovered
+            compiled=compiled,
+            steps=steps,
+            work=GRADIENT * steps * density / 1e3,
+            batch=batch,
+            recovered=recovered,
         )
     count, followed = _computed(problem)
     evaluated = min(count, PILOT_LARGE + OVERSAMPLED * total) if sampler == "importance" else GRADIENT * steps
@@ -136,9 +141,10 @@ def _computed(problem: Problem) -> tuple[float, float]:
     return (GRADIENT * values / (1 + d) if d >= WITH_SLOPES else values), SPARE * comb(d + 2, 2)
 
 
-def first_chains(sampler: str) -> float:
+def first_chains(sampler: str, problem: Problem, blocks: Levels, route: Route) -> float:
     """Seconds that are added because no chains have run in this process yet."""
-    return FIRST_CHAINS if sampler == "nuts" and not jax_runs() else 0.0
+    loads = sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
+    return FIRST_CHAINS if loads and not jax_runs() else 0.0
 
 
 def weighing(problem: Problem, route: Route, chains: int, draws: int) -> float:
@@ -146,14 +152,17 @@ def weighing(problem: Problem, route: Route, chains: int, draws: int) -> float:
     return PASSES * ROW * problem.n * chains * draws if route.weighs else 0.0
 
 
-def sampling_memory(problem: Problem, route: Route, sampler: str, chains: int, draws: int) -> float:
+def sampling_memory(
+    problem: Problem, blocks: Levels, route: Route, sampler: str, chains: int, draws: int
+) -> float:
     """Bytes beside those of the exact engine: what is loaded, and the draws of random effects where they are kept.
 
-    Chains load JAX; recovery of what was integrated out exactly loads compiled loops.
+    Chains load JAX, unless they run in compiled loops, which recovery of what was integrated out exactly loads too.
     """
     effects = 8.0 * chains * draws * problem.q
     recovering = BYTES["compiled"] if route.recovers_compiled else 0.0
-    loaded = JAX["chains"] if sampler == "nuts" else JAX["importance"] + recovering
+    traced = sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
+    loaded = JAX["chains"] if traced else JAX["importance"] + recovering
     return loaded + (2.0 * effects if kept(chains * draws, problem.q) else 0.0)
 
 

@@ -56,12 +56,12 @@ class HMC(Likelihood):
     chains, draws : int
         Chains, and draws kept of each.
     warmup : int, optional
-        Iterations of each chain before the draws: 60 where an importance sample has found the scales, 500 where the chain has
+        Iterations of each chain before the draws: 100 where an importance sample has found the scales, 500 where the chain has
         to find them.
     seed : int, optional
         A random one is drawn and recorded if none is given.
     target_accept : float, optional
-        Acceptance rate to tune the step size for: 0.6 where an importance sample has found the scales of an exact density,
+        Acceptance rate to tune the step size for: 0.7 where an importance sample has found the scales of an exact density,
         0.8 elsewhere.
     max_depth : int
     engine : Engine

@@ -98,6 +98,10 @@ class Route(ABC, Generic[D]):
         """How many numbers the sampler moves in."""
         return problem.p + problem.q + spreads(priors.terms) + _auxiliary(problem, priors)
 
+    def runs_in_loops(self, problem: Problem, groups: Sequence[Group]) -> bool:
+        """Whether chains run in compiled loops without JAX, as far as the terms tell."""
+        return False
+
     def suits_batches(self, groups: Sequence[Group], p: int) -> bool:
         """Whether densities of many draws are evaluated at once."""
         return False

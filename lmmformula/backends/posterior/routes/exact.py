@@ -60,6 +60,10 @@ class Exact(Few["VarianceDensity"]):
 
     def check_priors(self, priors: Priors) -> None: ...
 
+    def runs_in_loops(self, problem: Problem, groups: Sequence[Group]) -> bool:
+        stated = all(term.covariance.within.unit_form is not None for term in problem.terms)
+        return stated and self.suits_batches(groups, problem.p)
+
     def suits_batches(self, groups: Sequence[Group], p: int) -> bool:
         return suits_batches(groups, p)
 
