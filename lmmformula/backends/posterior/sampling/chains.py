@@ -44,8 +44,8 @@ _CHUNK_LOOPED = 500
 TARGET, TARGET_SCALED = 0.8, 0.7
 """Acceptance to tune for: in general, and of exact densities in coordinates in which they are about standard normal.
 
-Of the averaged step size acceptance is higher, about four fifths. With 0.6 draws of small designs cost less, but chains of larger
-ones diverged now and then (docs/bayes_measured.md).
+Of the averaged step size acceptance is higher, about four fifths. With 0.6 draws of small designs cost less, but chains of
+larger ones diverged now and then (docs/bayes_measured.md).
 """
 
 
