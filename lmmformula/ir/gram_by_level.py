@@ -39,8 +39,10 @@ class GramByLevel(Gram):
     _blocks: Blocks
 
     def __init__(self, blocks: Blocks, held: LevelColumns, own: Gram) -> None:
-        known = {"diag": own.diag, "cross": own.cross, "sums": own.rhs, "square": own.vv}
-        for name, value in (known | {"held": held, "_blocks": blocks}).items():
+        self._set(diag=own.diag, cross=own.cross, sums=own.rhs, square=own.vv, held=held, _blocks=blocks)
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)
 
     @property
