@@ -29,6 +29,7 @@ from lmmformula.backends.posterior.sampling.looped_nuts import LoopedProgram
 from lmmformula.backends.posterior.sampling.nuts import Chains, Nuts
 from lmmformula.criteria.marginal import Marginal
 from lmmformula.engines.blocked import BlockedEngine
+from lmmformula.errors import PlanError
 from lmmformula.ir.covariance.registry import KINDS
 from lmmformula.ir.prior_defaults import resolve_priors
 from lmmformula.ir.prior_distributions import (
@@ -204,6 +205,16 @@ def test_a_chain_depends_on_its_seed_and_start_alone() -> None:
     np.testing.assert_array_equal(all_four.z[:1], one.z)
     np.testing.assert_array_equal(chains_of(density, replace(nuts, chunk=7), scale, 1, 1).z, one.z)
     assert (chains_of(density, nuts, scale, 2, 1).z != one.z).any()
+
+
+def test_states_of_another_program_are_refused() -> None:
+    density = density_of("crossed slopes")
+    looped, scale = density.looped(), density.scale()
+    assert looped is not None
+    program = LoopedProgram(Nuts(draws=20), looped, scale)
+    theirs = tuple(np.zeros(density.d) for _ in range(12))
+    with pytest.raises(PlanError, match="cannot go on: an earlier version"):
+        program(5, theirs)
 
 
 def test_a_warm_up_finds_scales_that_are_far_off() -> None:

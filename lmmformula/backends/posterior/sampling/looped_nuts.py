@@ -16,9 +16,13 @@ from lmmformula.backends.posterior.density.scale import Scale
 from lmmformula.backends.posterior.sampling.adaptation import Windows, map_of
 from lmmformula.backends.posterior.sampling.nuts import STEP, Nuts
 from lmmformula.backends.posterior.sampling.request import State
+from lmmformula.errors import PlanError
 from lmmformula.typing import Array, Numbers
 
 __all__ = ["LoopedProgram"]
+
+_LEAVES, _WORDS = 8, 4
+"""Arrays of a chain's state, and words of its random numbers."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,14 +47,25 @@ class LoopedProgram:
 
     def begin(self, z: Array, seed: int, chain: int, value: float, gradient: Array) -> State:
         """The state of a chain before its first iteration, at `z` with the potential's value and gradient."""
-        words: Numbers = np.random.SeedSequence([seed, 3, chain]).generate_state(4, np.uint64)
+        words: Numbers = np.random.SeedSequence([seed, 3, chain]).generate_state(_WORDS, np.uint64)
         d, step = len(z), np.log(STEP)
         tuner = np.array([step, step, 0.0, 0.0, step])
         own = (np.array(z, dtype=float), np.array(gradient, dtype=float), np.array([value]), words, tuner)
         return (*own, np.eye(d), np.array(0), np.zeros((0, d)))
 
     def __call__(self, n: int, state: State) -> tuple[State, list[Array]]:
-        """`n` iterations: the state after them, and their z and statistics."""
+        """`n` iterations: the state after them, and their z and statistics.
+
+        Raises
+        ------
+        PlanError
+            If the state is not one of this program.
+        """
+        if len(state) != _LEAVES or np.shape(state[3]) != (_WORDS,):
+            raise PlanError(
+                "these chains cannot go on: an earlier version of lmmformula ran them by another program, whose state "
+                "this one does not read. Fit the model again, with as many draws as are wanted."
+            )
         parts: list[tuple[Array, Array]] = []
         while n > 0:
             done = int(state[6])
