@@ -174,13 +174,14 @@ def space_of_rows(problem: Problem, blocks: Levels, compiled: float = 0.0, **res
     n, pairs = float(problem.n), len(blocks.groups) * (len(blocks.groups) - 1) / 2
     held = n if problem.data.at_hand else 0.0
     bases = sum(g.k for g in blocks.groups if g.has_basis)
-    columns = problem.p + 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
+    columns = 1 + bases + 0.5 * len(blocks.groups) + sum(len(b.names) for b in problem.aux)
     many = are_compiled(blocks.groups, blocks.n, problem.p + 1)
     if many and not problem.is_linear and arranged_group(blocks.groups, problem.p) is not None:
-        columns += problem.p
+        columns += problem.data.varying
+    fixed = float(sum(a.size for a in problem.X.arrays)) if held else 0.0
     return Space(
         compiled=max(compiled, float(many)),
-        table=WORD * held * columns,
+        table=WORD * (fixed + held * columns),
         family=0.0 if problem.is_linear else WORD * held,
         patterns=(WORD if held else 0.5 * WORD) * n * pairs,
         **rest,
