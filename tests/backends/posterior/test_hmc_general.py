@@ -333,11 +333,11 @@ def test_prior_predictive_of_other_families(family: str) -> None:
 
 
 def test_prior_predictive_beyond_all_numbers() -> None:
-    """A rate that no count can have is infinite, not an error."""
+    """A rate that no number can be is infinite, not an error; one that no whole number of 64 bits can be is its own draw."""
     from lmmformula.backends.posterior.prior_predictive import prior_predictive
 
     problem = build("count ~ x + (1 | fine)", counts(), family="poisson")
-    wide = resolve_priors(problem, {"Intercept": "normal(40, 30)"})
+    wide = resolve_priors(problem, {"Intercept": "normal(400, 400)"})
     drawn = prior_predictive(problem, wide, 50, seed=1)
     assert not np.isnan(drawn.y).any()
     assert 0 < np.isinf(drawn.y).mean() < 1
