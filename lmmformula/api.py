@@ -235,7 +235,7 @@ def fit(
         ``max_inner``; from ``start=m.estimate`` it goes on. An interrupt from the keyboard during the search of "pql" gives
         the fit as it then stands, with a warning. For "hmc": ``sampler`` ("auto", "nuts" or
         "importance"), ``chains`` (4), ``draws`` of each chain (1000), ``warmup``, ``target_accept``
-        (0.7 where scales of an exact density are known, else 0.8), ``max_depth`` (10),
+        (0.8), ``max_depth`` (10),
         ``marginalize`` ("auto": what is integrated out); an interrupt gives the draws there are, and
         ``m.extend(draws=1000)`` goes on from them.
 

@@ -61,8 +61,7 @@ class HMC(Likelihood):
     seed : int, optional
         A random one is drawn and recorded if none is given.
     target_accept : float, optional
-        Acceptance rate to tune the step size for: 0.7 where an importance sample has found the scales of an exact density,
-        0.8 elsewhere.
+        Acceptance rate to tune the step size for, by default 0.8.
     max_depth : int
     engine : Engine
     marginalize : str or sequence of str

@@ -41,12 +41,8 @@ WARMUP, _WARMUP_ADAPTED = 100, 500
 """Iterations before the draws: to tune the step size, and to find the scales too."""
 _CHUNK_LOOPED = 500
 """Iterations of compiled loops between two looks at whether to stop: others are about to begin while the first are done."""
-TARGET, TARGET_SCALED = 0.8, 0.7
-"""Acceptance to tune for: in general, and of exact densities in coordinates in which they are about standard normal.
-
-Of the averaged step size acceptance is higher, about four fifths. With 0.6 draws of small designs cost less, but chains of
-larger ones diverged now and then (docs/bayes_measured.md).
-"""
+TARGET = 0.8
+"""Acceptance to tune for. With 0.6 or 0.7 draws cost less, but chains diverge now and then (docs/bayes_measured.md)."""
 
 
 def draw(density: Concentrated, request: Request) -> Drawn:
@@ -108,7 +104,7 @@ def draw_chains(density: Concentrated, scale: Scale, request: Request) -> Drawn:
     nuts = Nuts(
         draws=options.draws,
         warmup=options.warmup or (_WARMUP_ADAPTED if adapt else WARMUP),
-        target_accept=options.target_accept or (TARGET if adapt or looped is None else TARGET_SCALED),
+        target_accept=options.target_accept or TARGET,
         max_depth=options.max_depth,
         adapt_mass=adapt,
         chunk=_CHUNK_LOOPED if looped is not None else 100 if small else 5,
