@@ -159,7 +159,7 @@ def fitted(
 ) -> tuple[dict[str, float], Any]:
     """Rates that come nearest to the measurements in relative terms, those of `least` at least that, and what they promise.
 
-    Measurements weigh ``v / (v + short)``.
+    Measurements weigh ``v / (v + short)``. What no record has any of keeps its least rate.
     """
     import numpy as np
     from scipy.optimize import least_squares, nnls
@@ -175,7 +175,7 @@ def fitted(
     found = least_squares(
         lambda x: weights * np.log(table @ (low + np.exp(x)) / values), begin, loss="soft_l1", f_scale=0.3
     )
-    rates = [float(f"{v:.3g}") for v in low + np.exp(found.x)]
+    rates = [float(f"{v:.3g}") for v in low + np.where(table.any(axis=0), np.exp(found.x), 0.0)]
     return dict(zip(names, rates, strict=True)), table @ np.array(rates)
 
 

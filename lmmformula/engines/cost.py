@@ -232,8 +232,8 @@ def standard_errors(problem: Problem, blocks: Levels) -> Asked:
 
 
 def table(problem: Problem) -> float:
-    """Cells of the table that are read."""
-    return float(problem.n) * (problem.p + 1 + len(problem.terms))
+    """Cells of the table that become columns of the model."""
+    return float(problem.n) * (problem.data.varying + 1 + len(problem.terms))
 
 
 def columns(problem: Problem) -> float:

@@ -38,14 +38,14 @@ BYTES = {
 """Bytes for one unit of each count of :class:`lmmformula.engines.cost.Space`."""
 
 SAMPLING = {
-    "start": 0.69,
+    "start": 0.886,
     "compiled": 0.7,
-    "joint": 7.19,
-    "steps": 1.34e-05,
-    "work": 4.41e-08,
-    "batch": 6.59e-09,
-    "evaluated": 1.52,
-    "recovered": 0.0027,
+    "joint": 13.4,
+    "steps": 7.94e-06,
+    "work": 2.51e-08,
+    "batch": 8.06e-22,
+    "evaluated": 1.88,
+    "recovered": 0.00223,
 }
 """Seconds for one unit of each count of :class:`lmmformula.planner.bayes_cost.Sampling`."""
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, fields
 from math import comb
 
 from lmmformula.backends.posterior.density.interpolated import MOST, SPARE, WITH_SLOPES
+from lmmformula.backends.posterior.density.variances import TINY
 from lmmformula.backends.posterior.effects import kept
 from lmmformula.backends.posterior.routes.base import Route
 from lmmformula.backends.posterior.sampling import chains as few
@@ -157,13 +158,24 @@ def sampling_memory(
 ) -> float:
     """Bytes beside those of the exact engine: what is loaded, and the draws of random effects where they are kept.
 
-    Chains load JAX, unless they run in compiled loops, which recovery of what was integrated out exactly loads too.
+    Chains load JAX, unless they run in compiled loops, which recovery of what was integrated out exactly loads too where a draw
+    takes many multiplications.
     """
     effects = 8.0 * chains * draws * problem.q
-    recovering = BYTES["compiled"] if route.recovers_compiled else 0.0
+    looped = route.recovers_compiled and (sampler == "nuts" or _multiplications(problem, blocks) > TINY)
+    recovering = BYTES["compiled"] if looped else 0.0
     traced = sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
     loaded = JAX["chains"] if traced else JAX["importance"] + recovering
     return loaded + (2.0 * effects if kept(chains * draws, problem.q) else 0.0)
+
+
+def _multiplications(problem: Problem, blocks: Levels) -> float:
+    """As :attr:`lmmformula.backends.posterior.density.bordered.Bordered.multiplications` counts them, no levels being alike."""
+    lead = max(blocks.groups, key=lambda g: g.q, default=None)
+    if lead is None:
+        return 0.0
+    c = problem.q - lead.q + problem.p + 1.0
+    return lead.q * c**2 + c**3 + 2.0 * lead.q * (lead.k + c)
 
 
 def _evaluation(problem: Problem, cost: Cost) -> float:
