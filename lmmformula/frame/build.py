@@ -18,7 +18,7 @@ from lmmformula.frame.available import check_available
 from lmmformula.frame.design import Design, make_design, variables_of
 from lmmformula.frame.further import further_formulas
 from lmmformula.frame.grouping import Grouping
-from lmmformula.frame.held_columns import are_many, held_columns
+from lmmformula.frame.held_columns import held_columns
 from lmmformula.frame.levels import Levels, levels_of
 from lmmformula.frame.member_columns import differ, member_matrix, of_member
 from lmmformula.frame.model_frame import ModelFrame, evaluate
@@ -45,6 +45,7 @@ from lmmformula.frame.term_recipe import TermRecipe
 from lmmformula.frame.thresholds import Learned, without_constant, without_specific
 from lmmformula.frame.width import refuse_wide
 from lmmformula.ir.design import FixedBlock, GroupBlock
+from lmmformula.ir.gram_ways import may_be_by_level
 from lmmformula.ir.problem import Problem
 from lmmformula.numerics.tall import Tall
 from lmmformula.typing import Arguments, Context, Data
@@ -292,7 +293,7 @@ def _assemble(
     y, prior = read_response(values, response.label, family, trials, _weights(spec, frame, weights), known)
     family = with_bounds(family, y)
     design = make_design(spec.fixed, frame, contrasts_of(contrasts, spec))
-    many = are_many(design, len(spec.random), frame.n)
+    many = may_be_by_level(len(spec.random), frame.n, len(design.names))
     X, kept = (None, ()) if many else _fixed_block(design, frame)
     groups: dict[tuple[Expr, ...], Grouping] = {}
     blocks, recipes = [], []

@@ -20,16 +20,10 @@ from lmmformula.ir.level_columns import FEW, ByLevel, LevelColumns, first_rows_o
 from lmmformula.numerics.threads import edges, in_parts
 from lmmformula.typing import Array, Entries, Index
 
-__all__ = ["are_many", "held_columns"]
+__all__ = ["held_columns"]
 
 ROWS = 65_536
 """Rows that are looked at before all are, and at a time."""
-
-
-def are_many(design: Design, terms: int, n: int) -> bool:
-    """Whether a design of so many rows is worth the question which of its columns are held, once its terms are known."""
-    columns = len(design.names)
-    return columns >= gram_ways.WIDE and n * terms * (columns + 1.0) >= gram_ways.COMPILED_SUMS
 
 
 def held_columns(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lmmformula.ir.groups import Group
 
-__all__ = ["SEVERAL", "are_compiled", "arranged_group", "by_level"]
+__all__ = ["SEVERAL", "are_compiled", "arranged_group", "by_level", "may_be_by_level"]
 
 COMPILED_SUMS = 8e6
 """Products in a Gram from which on compiled passes repay that their machine code is loaded (some 50 ms)."""
@@ -29,6 +29,11 @@ def are_compiled(groups: Sequence[Group], n: int, columns: int) -> bool:
 def by_level(groups: Sequence[Group], n: int, columns: int) -> bool:
     """Whether it is looked for columns of V that are constant within levels."""
     return columns >= WIDE and are_compiled(groups, n, columns)
+
+
+def may_be_by_level(terms: int, n: int, columns: int) -> bool:
+    """Whether it may be, of so many random-effects terms whose groups are not known yet."""
+    return columns >= WIDE and n * terms * (columns + 1.0) >= COMPILED_SUMS
 
 
 def arranged_group(groups: Sequence[Group], columns: int) -> int | None:

@@ -114,9 +114,8 @@ def sampling_cost(
         if sampler == "importance":
             return Sampling(batch=(PILOT + (OVERSAMPLED + 1.0) * total) * density / 1e3, recovered=recovered)
         batch = (PILOT + total) * density / 1e3
-        compiled = float(not route.runs_in_loops(problem, blocks.groups))
         return Sampling(
-            compiled=compiled,
+            compiled=float(_is_traced(problem, blocks, route, sampler)),
             steps=steps,
             work=GRADIENT * steps * density / 1e3,
             batch=batch,
@@ -144,8 +143,7 @@ def _computed(problem: Problem) -> tuple[float, float]:
 
 def first_chains(sampler: str, problem: Problem, blocks: Levels, route: Route) -> float:
     """Seconds that are added because no chains have run in this process yet."""
-    loads = sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
-    return FIRST_CHAINS if loads and not jax_runs() else 0.0
+    return FIRST_CHAINS if _is_traced(problem, blocks, route, sampler) and not jax_runs() else 0.0
 
 
 def weighing(problem: Problem, route: Route, chains: int, draws: int) -> float:
@@ -164,9 +162,14 @@ def sampling_memory(
     effects = 8.0 * chains * draws * problem.q
     looped = route.recovers_compiled and (sampler == "nuts" or _multiplications(problem, blocks) > TINY)
     recovering = BYTES["compiled"] if looped else 0.0
-    traced = sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
+    traced = _is_traced(problem, blocks, route, sampler)
     loaded = JAX["chains"] if traced else JAX["importance"] + recovering
     return loaded + (2.0 * effects if kept(chains * draws, problem.q) else 0.0)
+
+
+def _is_traced(problem: Problem, blocks: Levels, route: Route, sampler: str) -> bool:
+    """Whether it is chains of a density that JAX compiles."""
+    return sampler == "nuts" and not route.runs_in_loops(problem, blocks.groups)
 
 
 def _multiplications(problem: Problem, blocks: Levels) -> float:

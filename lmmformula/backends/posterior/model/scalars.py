@@ -97,8 +97,12 @@ def _log_cosh(x: Numbers, xp: Namespace) -> Numbers:
     return size + xp.log1p(xp.exp(-2.0 * size)) - _LOG2
 
 
-def _moved(terms: DensityTerms, constant: float) -> DensityTerms:
-    return terms._replace(constant=terms.constant + constant)
+def _row(prior: Stated, constant: float, **formula: float) -> CoordinateRow | None:
+    """Of a formula and the prior of what it gives; None where the prior is no sum."""
+    terms: DensityTerms | None = prior.terms
+    if terms is None:
+        return None
+    return CoordinateRow(**formula, prior=terms._replace(constant=terms.constant + constant))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +134,7 @@ class Folded:
 
     @property
     def row(self) -> CoordinateRow | None:
-        terms = self.prior.terms
-        return (
-            None
-            if terms is None
-            else CoordinateRow(sinh=self.scale, log_cosh=1.0, prior=_moved(terms, log(self.scale) - _LOG2))
-        )
+        return _row(self.prior, log(self.scale) - _LOG2, sinh=self.scale, log_cosh=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,12 +164,7 @@ class Logged:
 
     @property
     def row(self) -> CoordinateRow | None:
-        terms = self.prior.terms
-        return (
-            None
-            if terms is None
-            else CoordinateRow(exp=self.scale, slope=1.0, prior=_moved(terms, log(self.scale)))
-        )
+        return _row(self.prior, log(self.scale), exp=self.scale, slope=1.0)
 
 
 @dataclass(frozen=True, slots=True)
